@@ -1,0 +1,65 @@
+"""AugMix, the methods it is compared with, and the benchmarks that measure both.
+
+The names below are loaded at first use, so that ``import augmix`` takes no torch, numba or OpenCV.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from augmix import metrics as metrics
+    from augmix import transforms as transforms
+    from augmix.augment.plan import Op as Op
+    from augmix.augment.plan import Plan as Plan
+    from augmix.augment.policies import AugMix as AugMix
+    from augmix.augment.policies import Standard as Standard
+    from augmix.augment.render import render as render
+    from augmix.corrupt.suite import corrupt as corrupt
+    from augmix.data.sources import open_source as open_source
+    from augmix.engine.evaluate import evaluate as evaluate
+    from augmix.experiments import EvaluateConfig as EvaluateConfig
+    from augmix.experiments import TrainConfig as TrainConfig
+    from augmix.experiments import train as train
+    from augmix.models.build import build_model as build_model
+    from augmix.models.build import load_model as load_model
+    from augmix.objectives import jsd_loss as jsd_loss
+    from augmix.report import write_report as write_report
+    from augmix.streams import Stream as Stream
+
+_HOME = {
+    "AugMix": "augment.policies",
+    "EvaluateConfig": "experiments",
+    "Op": "augment.plan",
+    "Plan": "augment.plan",
+    "Standard": "augment.policies",
+    "Stream": "streams",
+    "TrainConfig": "experiments",
+    "build_model": "models.build",
+    "corrupt": "corrupt.suite",
+    "evaluate": "engine.evaluate",
+    "jsd_loss": "objectives",
+    "load_model": "models.build",
+    "metrics": "",
+    "open_source": "data.sources",
+    "render": "augment.render",
+    "train": "experiments",
+    "transforms": "",
+    "write_report": "report",
+}
+__all__ = sorted(_HOME)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'augmix' has no attribute {name!r}")
+    home = _HOME[name]
+    if not home:
+        return importlib.import_module(f"augmix.{name}")
+    value = getattr(importlib.import_module(f"augmix.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,266 @@
+"""What a run leaves behind: frozen records, JSON, atomic writes, provenance.
+
+A run folder holds `config.json`, `model.json` and `weights.safetensors`, `state.pt`, `log.jsonl`,
+`results.json` and `report.html`. Every file is written under a temporary name, flushed to the disk
+and then renamed, so a killed process leaves either the old file or the new one.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+CONFIG_FILE = "config.json"
+LOG_FILE = "log.jsonl"
+RESULTS_FILE = "results.json"
+STATE_FILE = "state.pt"
+WEIGHTS_FILE = "weights.safetensors"
+MODEL_FILE = "model.json"
+REPORT_FILE = "report.html"
+SCHEMA = 1
+
+
+class RunError(Exception):
+    """Something a user can mend: the message says what was expected, what came, where, the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bins:
+    """Predictions gathered in bins of confidence: enough for every calibration error.
+
+    The bins of `adaptive` hold equally many predictions, sorted by confidence (metrics.md 2.1);
+    those of `equal_width` split [0, 1] into equal intervals.
+
+    Attributes:
+        count: Predictions in each bin.
+        confidence_sum: Sum of the largest softmax probability over each bin.
+        correct_sum: Right predictions in each bin.
+    """
+
+    count: list[int]
+    confidence_sum: list[float]
+    correct_sum: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One measured set: a corruption at a severity, or the clean images (severity 0).
+
+    Attributes:
+        suite: ``clean``, ``c`` or ``p``.
+        name: Corruption, or ``clean``.
+        severity: 1..5; 0 for clean images.
+        num_images: Images measured.
+        num_errors: Images whose largest logit is not the label's.
+        nll_sum: Sum over images of the negative log-likelihood, natural logarithm.
+        brier_sum: Sum over images of the squared distance to the one-hot label (0..2 each).
+        adaptive: Bins of equal size for the RMS calibration error.
+        equal_width: 15 bins of equal width for reliability diagrams and ECE.
+        seconds: Time the cell took.
+    """
+
+    suite: str
+    name: str
+    severity: int
+    num_images: int
+    num_errors: int
+    nll_sum: float
+    brier_sum: float
+    adaptive: Bins
+    equal_width: Bins
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What `results.json` holds: the cells measured so far and how they were measured.
+
+    Attributes:
+        model: What was measured: ``name``, ``num_classes``, ``weights_sha256``, and for a run its
+            ``method``, ``seed`` and ``label``.
+        source: On what: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
+            ``fingerprint``, ``size``.
+        protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``preset``,
+            ``seed``, ``bin_size``, ``suite_version``.
+        provenance: With what; see `provenance`.
+        cells: In the order measured.
+    """
+
+    model: dict[str, Any]
+    source: dict[str, Any]
+    protocol: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+
+    def find(self, suite: str, name: str, severity: int) -> Cell | None:
+        """The measured cell, or None if it was not measured yet."""
+        for cell in self.cells:
+            if (cell.suite, cell.name, cell.severity) == (suite, name, severity):
+                return cell
+        return None
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write `results.json` atomically."""
+    write_json(path, {"schema": SCHEMA, **to_plain(results)})
+
+
+def load_results(path: Path) -> Results:
+    """Read `results.json`.
+
+    Raises:
+        RunError: If the file is missing, is not JSON, or has another schema.
+    """
+    plain = load_json(path)
+    if plain.pop("schema", None) != SCHEMA:
+        raise RunError(f"{path} is not a results file of schema {SCHEMA}; evaluate the run again")
+    try:
+        cells = tuple(
+            Cell(
+                **{
+                    **cell,
+                    "adaptive": Bins(**cell["adaptive"]),
+                    "equal_width": Bins(**cell["equal_width"]),
+                }
+            )
+            for cell in plain.pop("cells")
+        )
+        return Results(cells=cells, **plain)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} does not hold the fields of a results file: {error}") from error
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, paths, tuples and NumPy scalars as what JSON knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        return value.item()
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinity are refused, since JSON has none."""
+    text = json.dumps(to_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RunError: If the file is missing or is no JSON object.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist; is {Path(path).parent} a finished run?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of ``path`` once the block ends without an error.
+
+    Raises:
+        RunError: If the folder is missing, read-only, or the disk is full; the old file stays.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; the earlier file, if any, is unharmed"
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Add one JSON line to a log."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(to_plain(record), allow_nan=False) + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a log of JSON lines; a last line cut short by a killed process is left out."""
+    if not Path(path).exists():
+        return []
+    records = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def provenance() -> dict[str, Any]:
+    """With what a result was made: versions of the packages, the interpreter and the machine."""
+    packages = ("augmix", "torch", "numpy", "numba", "pillow", "opencv-python-headless")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _processor() -> str:
+    """The CPU's name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
