@@ -16,7 +16,9 @@ MAX_PIXELS = 20_000 * 10_000  # an image above this is refused as a decompressio
 Array = TypeVar("Array")
 
 
-def check_images(images: Any, *, where: str = "images") -> UInt8[np.ndarray, "batch height width channel"]:
+def check_images(
+    images: Any, *, where: str = "images"
+) -> UInt8[np.ndarray, "batch height width channel"]:
     """The batch itself, once it is known to be uint8 `batch height width channel`, 1 or 3 channels.
 
     Raises:
@@ -71,7 +73,7 @@ def to_uint8(
 def channel_statistics(
     images: UInt8[np.ndarray, "batch height width channel"],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel in [0, 1] units, over all pixels of the batch."""
+    """Mean and standard deviation of every channel over the whole batch, in [0, 1] units."""
     levels = np.arange(256) / 255.0
     means, stds = [], []
     for channel in range(images.shape[3]):

@@ -28,7 +28,7 @@ SCHEMA = 1
 
 
 class RunError(Exception):
-    """Something a user can mend: the message says what was expected, what came, where, the way out."""
+    """What a user can mend: the message says what was expected, what came, and the way out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +147,8 @@ def to_plain(value: Any) -> Any:
         return [to_plain(entry) for entry in value]
     if isinstance(value, Path):
         return str(value)
-    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
-        return value.item()
-    return value
+    item = getattr(value, "item", None)  # NumPy scalars
+    return value if item is None else item()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -191,7 +190,9 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
     path = Path(path)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()

@@ -135,7 +135,7 @@ class Stream:
         return (numbers + 0.5) * 2.0**-32
 
     def generator(self, sample: int) -> np.random.Generator:
-        """A NumPy generator for one sample; counter word 0 stays free, since drawing advances it."""
+        """A NumPy generator for one sample; drawing advances counter word 0, so that is free."""
         if not 0 <= sample < 2**64:
             raise ValueError(f"sample must be 0..2**64 - 1, got {sample}")
         address = int(self.purpose) << 32 | self.part

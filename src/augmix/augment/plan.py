@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum, unique
 from os import PathLike
-from typing import Union
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
@@ -109,10 +109,12 @@ class Plan:
         """Images in the batch."""
         return len(self.ids)
 
-    def __getitem__(self, index: Union[slice, np.ndarray, Sequence[int]]) -> "Plan":
+    def __getitem__(self, index: slice | np.ndarray | Sequence[int] | int | np.integer) -> "Plan":
         """The plan of some images of the batch, in the order asked for."""
         if isinstance(index, (int, np.integer)):
-            raise TypeError(f"index a plan by a slice or a list of rows, e.g. [{index}:{index + 1}]")
+            raise TypeError(
+                f"index a plan by a slice or a list of rows, e.g. [{index}:{index + 1}]"
+            )
         if not isinstance(index, slice):
             index = np.asarray(index)
         return replace(
@@ -130,7 +132,7 @@ class Plan:
         """The same plan with one more view in front: the image itself, flipped and cropped."""
         chains = self.weight.shape[2]
 
-        def first(values: np.ndarray, fill: float) -> np.ndarray:
+        def first(values: np.ndarray, fill: float | int) -> np.ndarray:
             return np.concatenate([np.full_like(values[:1], fill), values])
 
         if not self.num_views:
@@ -148,9 +150,10 @@ class Plan:
 
         Example:
             >>> from augmix import AugMix, Stream
-            >>> plan = AugMix().sample(np.arange(2), num_views=1, size=(32, 32), stream=Stream(seed=0))
+            >>> ids, stream = np.arange(2), Stream(seed=0)
+            >>> plan = AugMix().sample(ids, num_views=1, size=(32, 32), stream=stream)
             >>> print(plan.describe(0).splitlines()[0])
-            image 0, view 0: 0.89 clean + 0.11 mixture
+            image 0, view 0: 0.31 clean + 0.69 mixture
         """
         mix = float(self.mix[view, index])
         lines = [f"image {self.ids[index]}, view {view}: {1 - mix:.2f} clean + {mix:.2f} mixture"]
@@ -166,16 +169,18 @@ class Plan:
             lines.append(f"  {weight:.2f} * {' -> '.join(names) or 'unchanged'}")
         return "\n".join(lines)
 
-    def save(self, path: Union[str, PathLike[str]]) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """Write the plan as an ``.npz`` file that `Plan.load` reads on any platform."""
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays: dict[str, Any] = {
+            field.name: np.asarray(getattr(self, field.name)) for field in fields(self)
+        }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, version=np.int64(_VERSION), **arrays)
         with open(path, "wb") as file:
             file.write(buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Union[str, PathLike[str]]) -> "Plan":
+    def load(cls, path: str | PathLike[str]) -> "Plan":
         """Read a plan written by `Plan.save`.
 
         Raises:

@@ -1,10 +1,10 @@
-"""Who draws a plan: one frozen dataclass a policy, from severities and levels to physical amounts."""
+"""Who draws a plan: one frozen dataclass a policy, from severities to physical amounts."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int32, Integer
+from jaxtyping import Bool, Float64, Int8, Int32, Integer
 
 from augmix.augment.plan import Op, Plan
 from augmix.streams import Purpose, Stream
@@ -91,7 +91,8 @@ class AugMix:
             ValueError: If ``num_views`` is below 1, or a size or id is out of range.
 
         Example:
-            >>> plan = AugMix().sample(np.arange(4), num_views=2, size=(32, 32), stream=Stream(seed=0))
+            >>> ids, stream = np.arange(4), Stream(seed=0)
+            >>> plan = AugMix().sample(ids, num_views=2, size=(32, 32), stream=stream)
             >>> plan.weight.shape
             (2, 4, 3)
         """
@@ -209,9 +210,7 @@ def _draw_chains(
     """Operations, levels and signs of every chain; one address a view and image."""
     longest = _RANDOM_DEPTH if depth == -1 else depth
     per_chain = 1 + 3 * longest  # the depth, then operation, level and sign of every step
-    uniforms = stream.at(Purpose.CHAINS).uniforms(
-        ids, num_views=num_views, count=width * per_chain
-    )
+    uniforms = stream.at(Purpose.CHAINS).uniforms(ids, num_views=num_views, count=width * per_chain)
     uniforms = uniforms.reshape(num_views, len(ids), width, per_chain)
     steps = uniforms[..., 1:].reshape(num_views, len(ids), width, longest, 3)
     op = np.array(ops, np.int8)[(steps[..., 0] * len(ops)).astype(np.int8)]

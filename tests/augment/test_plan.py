@@ -1,0 +1,128 @@
+"""Plans: slices, joins, files and recipes that say what they hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmix.augment.plan import Op, Plan, check_plan, concatenate, describe_step
+from augmix.augment.policies import AugMix
+from augmix.streams import Stream
+
+FIELDS = ("ids", "crop", "flip", "op", "amount", "weight", "mix")
+
+
+def draw(ids, **options) -> Plan:
+    policy = AugMix(crop_padding=4, flip=True, **options)
+    return policy.sample(np.asarray(ids), num_views=2, size=(20, 24), stream=Stream(seed=0))
+
+
+def assert_same(left: Plan, right: Plan) -> None:
+    assert (left.size, left.crop_padding) == (right.size, right.crop_padding)
+    for name in FIELDS:
+        first, second = getattr(left, name), getattr(right, name)
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second, err_msg=name)
+
+
+@pytest.mark.parametrize("index", [slice(2, 5), slice(None, None, -1), [3, 0, 3], np.array([1])])
+def test_a_slice_is_the_plan_of_those_images(index):
+    plan = draw(range(6))
+    assert_same(plan[index], draw(np.arange(6)[index]))
+
+
+def test_one_row_wants_a_slice():
+    with pytest.raises(TypeError, match=r"\[2:3\]"):
+        draw(range(6))[np.int64(2)]
+
+
+def test_concatenate_joins_batches():
+    assert_same(concatenate([draw([0, 1]), draw([2]), draw([3, 4])]), draw(range(5)))
+
+
+def test_concatenate_refuses_other_forms():
+    with pytest.raises(ValueError, match="at least one plan"):
+        concatenate([])
+    with pytest.raises(ValueError, match="must agree in"):
+        concatenate([draw([0]), draw([1], width=2)])
+
+
+def test_files_come_back_the_same(tmp_path: Path):
+    plan = draw(range(5))
+    plan.save(tmp_path / "plan.npz")
+    assert_same(Plan.load(tmp_path / "plan.npz"), plan)
+
+
+def test_other_files_are_refused(tmp_path: Path):
+    path = tmp_path / "plan.npz"
+    np.savez(path, a=np.zeros(3))
+    with pytest.raises(ValueError, match="not a plan of version 1"):
+        Plan.load(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="not a saved plan"):
+        Plan.load(path)
+
+
+def test_with_clean_puts_the_image_in_front():
+    plan = draw(range(3))
+    clean = plan.with_clean()
+    assert clean.num_views == 3
+    assert not clean.mix[0].any()
+    assert (clean.op[0] == Op.NONE).all()
+    np.testing.assert_allclose(clean.weight.sum(-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(clean.op[1:], plan.op)
+
+
+def test_fields_must_agree():
+    plan = draw(range(3))
+    with pytest.raises(Exception, match="weight|shape|type"):
+        Plan(
+            ids=plan.ids,
+            size=plan.size,
+            crop_padding=0,
+            crop=plan.crop,
+            flip=plan.flip,
+            op=plan.op,
+            amount=plan.amount,
+            weight=plan.weight[:, :, :2],
+            mix=plan.mix,
+        )
+
+
+def test_check_plan_names_both_sizes():
+    with pytest.raises(ValueError, match="3 images of 20x24 pixels, got 4 of 20x20"):
+        check_plan(draw(range(3)), (4, 20, 20, 3))
+
+
+def test_describe_is_a_recipe():
+    plan = Plan(
+        ids=np.array([9]),
+        size=(32, 32),
+        crop_padding=4,
+        crop=np.array([[0, 7]], np.int32),
+        flip=np.array([True]),
+        op=np.array([[[[Op.ROTATE, Op.POSTERIZE], [Op.NONE, Op.NONE]]]], np.int8),
+        amount=np.array([[[[-5.0, 4.0], [0.0, 0.0]]]]),
+        weight=np.array([[[0.25, 0.75]]], np.float32),
+        mix=np.array([[0.4]], np.float32),
+    )
+    assert plan.describe(0).splitlines() == [
+        "image 9, view 0: 0.60 clean + 0.40 mixture",
+        "  first: mirrored, moved +4 px down, -3 px right",
+        "  0.25 * rotate -5 deg -> posterize 4 bits",
+        "  0.75 * unchanged",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("op", "amount", "text"),
+    [
+        (Op.SHEAR_X, -0.05, "shear_x -0.050 shear"),
+        (Op.TRANSLATE_Y, 2.0, "translate_y +2 px"),
+        (Op.TRANSLATE_Y, 2.5, "translate_y +2.50 px"),
+        (Op.EQUALIZE, 0.0, "equalize"),
+        (Op.COLOR, 0.5, "color 0.50 x"),
+    ],
+)
+def test_describe_step(op, amount, text):
+    assert describe_step(op, amount) == text

@@ -1,0 +1,112 @@
+"""Every import of the package is held against the table of who may import whom.
+
+Imports only point down: ground < wings < learning < engine < runs < door. Inside a wing the floor
+is imported by the others, and they do not import each other.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "augmix"
+GROUND = ["streams", "images", "ranks", "records", "metrics", "jit"]
+LEARNING = ["objectives", "methods", "transforms"]
+ENGINE = ["engine.checkpoint", "engine.evaluate", "engine.train"]
+WINGS = ["augment", "corrupt", "data", "models"]
+
+# module (or package, for all its modules) -> what it may import of ours
+TABLE: dict[str, list[str]] = {
+    **{module: [] for module in GROUND},
+    "augment.plan": GROUND,
+    "augment.policies": [*GROUND, "augment.plan"],
+    "augment.pillow": [*GROUND, "augment.plan"],
+    "augment.tables": [*GROUND, "augment.plan"],
+    "augment.warps": [*GROUND, "augment.plan"],
+    "augment.compiled": [*GROUND, "augment.plan", "augment.tables", "augment.warps"],
+    "augment.render": [*GROUND, "augment.plan", "augment.pillow", "augment.compiled"],
+    "corrupt": [*GROUND, "corrupt"],
+    "data": [*GROUND, "data"],
+    "models": [*GROUND, "models"],
+    "objectives": [*GROUND, "augment.plan"],
+    "methods": [*GROUND, "objectives", "augment.policies", "models.layers"],
+    "transforms": [*GROUND, "augment"],
+    "engine.checkpoint": [*GROUND, *WINGS, *LEARNING],
+    "engine.evaluate": [*GROUND, *WINGS, *LEARNING, "engine.checkpoint"],
+    "engine.train": [*GROUND, *WINGS, *LEARNING, "engine.checkpoint", "engine.evaluate"],
+    "figures": ["records", "metrics"],
+    "report": ["records", "metrics", "figures"],
+    "preview": [*GROUND, "augment"],
+    "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report"],
+    "bench": [*GROUND, *WINGS, *LEARNING, "engine", "experiments"],
+}
+DOORS = {"", "cli", "__main__"}  # the face and the door may import everything
+TORCH = {"ranks", "models", "objectives", "methods", "transforms", "engine", "experiments", "bench"}
+NUMBA = {"jit", "streams", "augment.compiled", "augment.tables", "augment.warps", "corrupt"}
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = list(path.relative_to(SOURCE).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        found.append((".".join(parts), path))
+    return found
+
+
+def imports(path: Path) -> list[str]:
+    """Dotted names of everything a file imports, wherever in the file."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def lies_in(name: str, places: list[str] | set[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def violations(module: str, names: list[str]) -> list[str]:
+    row = module if module in TABLE else module.split(".")[0]
+    if row not in TABLE:
+        return [f"{module or 'augmix'} has no row in the table"]
+    wrong = []
+    for name in names:
+        top = name.split(".")[0]
+        if top == "augmix" and not lies_in(name.removeprefix("augmix").lstrip("."), TABLE[row]):
+            wrong.append(f"{module} may not import {name}")
+        if top == "torch" and not lies_in(module, TORCH):
+            wrong.append(f"{module} may not import torch")
+        if top == "numba" and not lies_in(module, NUMBA):
+            wrong.append(f"{module} may not import numba")
+    return wrong
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: str(value))
+def test_imports_point_down(module: str, path: Path):
+    names = imports(path)
+    assert not [name for name in names if name.split(".")[0] == "torchvision"]
+    is_empty_wing = module in [*WINGS, "engine"] and not names
+    if module not in DOORS and not is_empty_wing:
+        assert violations(module, names) == []
+
+
+def test_a_wrong_import_is_seen():
+    assert violations("streams", ["augmix.images.to_float"])
+    assert violations("augment.policies", ["augmix.augment.pillow.render"])
+    assert violations("report", ["augmix.engine.train.train"])
+    assert violations("data.sources", ["torch"])
+    assert violations("metrics", ["numba"])
+    assert violations("somewhere", [])
+    assert not violations("augment.policies", ["augmix.augment.plan.Plan", "numpy"])
+
+
+def test_every_row_has_a_module():
+    known = {module for module, _ in modules()}
+    rows = set(TABLE) - known
+    assert rows <= set(WINGS), f"rows without a module: {sorted(rows)}"
