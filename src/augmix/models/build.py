@@ -1,0 +1,175 @@
+"""Models by name: built, written to a folder, and loaded from it.
+
+A folder holds `model.json` (the `ModelConfig`) and `weights.safetensors` (plain names, float32 as
+trained), so anybody can load a model without running code from the file.
+"""
+
+import re
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_weights
+from safetensors.torch import save as pack_weights
+from torch import Tensor, nn
+
+from augmix import records
+from augmix.models.cifar import SmallNet, WideResNet
+from augmix.models.config import ModelConfig
+from augmix.models.layers import Classifier
+from augmix.records import RunError
+
+__all__ = ["NAMES", "ModelConfig", "build_model", "load_model", "save_model"]
+
+NAMES = ("small", "wrn-40-2", "wrn-28-10", "wrn-16-2")  # any other wrn-D-W is built too
+_WIDE = re.compile(r"wrn-(\d+)-(\d+)")
+_SHOWN = 3  # names of weights in an error message
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    channels: int = 3,
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+    std: tuple[float, ...] = (0.5, 0.5, 0.5),
+    dropout: float = 0.0,
+) -> Classifier:
+    """Build a model by name, its start weights drawn from torch's generator.
+
+    It takes float images in [0, 1], ``batch channel height width``, and gives logits. Use
+    `torch.manual_seed` before the call for the same start weights.
+
+    Args:
+        name: ``small``, or ``wrn-D-W`` with depth D = 6 n + 4 and width W, e.g. ``wrn-40-2``.
+        num_classes: Logits given for an image.
+        channels: Channels of an image, 1 or 3.
+        mean: Subtracted from every channel, in [0, 1] units; as many numbers as channels.
+        std: Every channel is then divided by it.
+        dropout: Share of activations dropped in training, in [0, 1).
+
+    Raises:
+        ValueError: If no model has that name, or a number is out of range.
+
+    Example:
+        >>> build_model("wrn-16-2", num_classes=10).config.num_classes
+        10
+    """
+    return _build(
+        ModelConfig(
+            name=name,
+            num_classes=num_classes,
+            channels=channels,
+            mean=tuple(mean),
+            std=tuple(std),
+            dropout=dropout,
+        )
+    )
+
+
+def save_model(folder: Path, model: nn.Module) -> None:
+    """Write `weights.safetensors` and `model.json` into an existing folder, each atomically.
+
+    Raises:
+        TypeError: If the model is wrapped (DistributedDataParallel, compiled) or not one of ours.
+        RunError: If the folder is missing or cannot be written.
+    """
+    if not isinstance(model, Classifier):
+        raise TypeError(
+            f"save_model takes a model of build_model, got {type(model).__name__}; "
+            "unwrap it first (model.module, model._orig_mod)"
+        )
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    folder = Path(folder)
+    records.write_bytes(folder / records.WEIGHTS_FILE, pack_weights(weights))
+    records.write_json(
+        folder / records.MODEL_FILE, {"schema": records.SCHEMA, **asdict(model.config)}
+    )
+
+
+def load_model(folder: Path) -> Classifier:
+    """Read a model written by `save_model`, on the CPU and in evaluation mode.
+
+    Torch's generator is left as it was.
+
+    Raises:
+        RunError: If a file is missing or damaged, or the weights are those of another model.
+    """
+    folder = Path(folder)
+    config = _load_config(folder / records.MODEL_FILE)
+    weights = _load_weights(folder / records.WEIGHTS_FILE)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = _build(config)
+    except ValueError as error:
+        raise RunError(f"{folder / records.MODEL_FILE}: {error}") from error
+    _check_weights(weights, model.state_dict(), config, folder / records.WEIGHTS_FILE)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _build(config: ModelConfig) -> Classifier:
+    if config.name == "small":
+        return SmallNet(config)
+    if match := _WIDE.fullmatch(config.name):
+        depth, width = (int(number) for number in match.groups())
+        return WideResNet(config, depth=depth, width=width)
+    nearest = get_close_matches(config.name, NAMES, n=1, cutoff=0.3)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"model must be 'small' or 'wrn-D-W' (wrn-40-2), got {config.name!r}{hint}")
+
+
+def _load_config(path: Path) -> ModelConfig:
+    plain = records.load_json(path)
+    schema = plain.pop("schema", None)
+    if schema != records.SCHEMA:
+        raise RunError(f"{path} must have schema {records.SCHEMA}, got {schema!r}")
+    try:
+        lists = {key: tuple(plain.pop(key)) for key in ("mean", "std")}
+        return ModelConfig(**lists, **plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} does not describe a model: {error}") from error
+
+
+def _load_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return parse_weights(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} does not exist; is {path.parent} the folder of a trained model?"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise RunError(
+            f"{path} is damaged or no safetensors file ({error}); copy or train it again"
+        ) from error
+
+
+def _check_weights(
+    found: dict[str, Tensor], expected: dict[str, Tensor], config: ModelConfig, path: Path
+) -> None:
+    """Refuse weights whose names or shapes are not those of the model."""
+    what = f"{path} does not fit model {config.name!r} with {config.num_classes} classes"
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    if missing or unknown:
+        raise RunError(
+            f"{what}: the model expects {len(expected)} tensors, the file has {len(found)}; "
+            f"missing: {_shorten(missing)}; unknown: {_shorten(unknown)}"
+        )
+    for name, value in expected.items():
+        if found[name].shape != value.shape:
+            raise RunError(
+                f"{what}: {name} must have shape {tuple(value.shape)}, "
+                f"got {tuple(found[name].shape)}"
+            )
+
+
+def _shorten(names: list[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(sorted(names)[:_SHOWN]) or "none") + rest

@@ -1,0 +1,175 @@
+"""The networks against the numbers of the released code, and against a forward pass written out."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from augmix.models.build import build_model
+from augmix.models.cifar import WideResNet
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def train_step(network: nn.Module, images: Tensor, labels: Tensor, optimiser) -> float:
+    optimiser.zero_grad()
+    loss = F.cross_entropy(network(images).float(), labels)
+    loss.backward()
+    optimiser.step()
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize(("num_classes", "expected"), [(10, 2_243_546), (100, 2_255_156)])
+def test_wrn_40_2_has_the_published_size(num_classes: int, expected: int):
+    network = build_model("wrn-40-2", num_classes=num_classes)
+    assert isinstance(network, WideResNet)
+    assert count(network) == expected
+    assert [count(group) for group in network.groups] == [107_232, 427_456, 1_706_880]
+    assert count(network.norm) == 256
+    assert sum(isinstance(layer, nn.Conv2d) for layer in network.modules()) == 40
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) == 37
+
+
+def test_wrn_40_2_does_the_published_arithmetic():
+    network = build_model("wrn-40-2", num_classes=10).eval()
+    multiplications = []
+
+    def tally(layer, inputs, output):
+        per_output = layer.weight[0].numel()
+        multiplications.append(per_output * output.numel())
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(tally)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 32, 32))
+    assert sum(multiplications) == 327_599_360
+
+
+@pytest.mark.parametrize("name", ["wrn-10-1", "wrn-16-3"])
+def test_wrn_equals_a_forward_pass_written_out(name: str):
+    torch.manual_seed(0)
+    network = build_model(name, num_classes=7, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)).eval()
+    for key, value in network.state_dict().items():  # batch norms that do something
+        if "running" in key or "norm" in key:
+            value.copy_(torch.rand(value.shape) + 0.5)
+    weights = network.state_dict()
+    images = torch.rand(2, 3, 32, 32)
+
+    def norm_relu(x: Tensor, at: str) -> Tensor:
+        kind = ("running_mean", "running_var", "weight", "bias")
+        mean, var, scale, shift = (weights[f"{at}.{k}"][:, None, None] for k in kind)
+        return torch.relu((x - mean) / torch.sqrt(var + 1e-5) * scale + shift)
+
+    x = (images - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([1.0, 2.0, 3.0])[
+        :, None, None
+    ]
+    x = F.conv2d(x, weights["stem.weight"], padding=1)
+    for group in range(3):
+        for block in range((int(name.split("-")[1]) - 4) // 6):
+            at = f"groups.{group}.{block}"
+            stride = 2 if group and not block else 1
+            first = norm_relu(x, f"{at}.norm1")
+            if f"{at}.shortcut.weight" in weights:
+                x = F.conv2d(first, weights[f"{at}.shortcut.weight"], stride=stride)
+            first = F.conv2d(first, weights[f"{at}.conv1.weight"], stride=stride, padding=1)
+            second = norm_relu(first, f"{at}.norm2")
+            x = x + F.conv2d(second, weights[f"{at}.conv2.weight"], padding=1)
+    x = F.avg_pool2d(norm_relu(x, "norm"), 8).flatten(1)
+    expected = x @ weights["head.weight"].T + weights["head.bias"]
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_projection_stands_only_where_channels_change():
+    names = build_model("wrn-16-1", num_classes=10).state_dict()
+    shortcuts = [name for name in names if "shortcut" in name]
+    assert shortcuts == ["groups.1.0.shortcut.weight", "groups.2.0.shortcut.weight"]
+
+
+@pytest.mark.parametrize("depth", [4, 9, 11, 41])
+def test_other_depths_are_refused(depth: int):
+    with pytest.raises(ValueError, match=rf"depth must be 6 n \+ 4 .* got {depth} in 'wrn-{depth}"):
+        build_model(f"wrn-{depth}-2", num_classes=10)
+
+
+def test_width_zero_is_refused():
+    with pytest.raises(ValueError, match="width must be at least 1, got 0 in 'wrn-16-0'"):
+        build_model("wrn-16-0", num_classes=10)
+
+
+def test_small_has_six_layers_with_weights():
+    network = build_model("small", num_classes=10)
+    assert sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in network.modules()) == 6
+    assert count(network) == 279_466
+
+
+@pytest.mark.parametrize("name", ["small", "wrn-10-1"])
+@pytest.mark.parametrize("size", [(8, 8), (9, 31), (1, 1), (64, 48)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_takes_any_size(name: str, size: tuple[int, int], channels: int):
+    network = build_model(
+        name, num_classes=5, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
+    )
+    assert network(torch.rand(2, channels, *size)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["small", "wrn-10-1"])
+class TestBehaviour:
+    def test_same_seed_same_start(self, name: str):
+        torch.manual_seed(3)
+        first = build_model(name, num_classes=10).state_dict()
+        torch.manual_seed(3)
+        again = build_model(name, num_classes=10).state_dict()
+        other = build_model(name, num_classes=10).state_dict()
+        assert all(torch.equal(first[key], again[key]) for key in first)
+        assert not torch.equal(first["head.weight"], other["head.weight"])
+
+    def test_evaluation_ignores_the_company(self, name: str):
+        torch.manual_seed(0)
+        network = build_model(name, num_classes=10, dropout=0.5)
+        images = torch.rand(6, 3, 16, 16)
+        network(images)  # batch statistics move away from their start
+        network.eval()
+        with torch.no_grad():
+            together = network(images)
+            alone = torch.cat([network(image[None]) for image in images])
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+    def test_dropout_acts_only_in_training(self, name: str):
+        torch.manual_seed(0)
+        network = build_model(name, num_classes=10, dropout=0.5)
+        images = torch.rand(4, 3, 16, 16)
+        assert not torch.equal(network(images), network(images))
+        network.eval()
+        assert torch.equal(network(images), network(images))
+        without = build_model(name, num_classes=10)
+        assert torch.equal(without(images), without(images))
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16", "channels_last"])
+    def test_learns_a_batch(self, name: str, precision: str):
+        torch.manual_seed(0)
+        network = build_model(name, num_classes=4)
+        images, labels = torch.rand(16, 3, 16, 16), torch.arange(16) % 4
+        if precision == "channels_last":
+            network = network.to(memory_format=torch.channels_last)  # pyright: ignore
+            images = images.to(memory_format=torch.channels_last)
+        optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+        losses = []
+        for _ in range(12):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                losses.append(train_step(network, images, labels, optimiser))
+        assert losses[-1] < 0.5 * losses[0]
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+    def test_memory_formats_agree(self, name: str):
+        torch.manual_seed(0)
+        network = build_model(name, num_classes=4).eval()
+        images = torch.rand(2, 3, 16, 16)
+        with torch.no_grad():
+            plain = network(images)
+            network = network.to(memory_format=torch.channels_last)  # pyright: ignore
+            last = network(images.to(memory_format=torch.channels_last))
+        torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-5)
