@@ -1,0 +1,387 @@
+"""The CPU executor: whole batches by numba kernels, equal to `pillow.render` bit for bit.
+
+An image is flipped, cropped and made planar once for all its views. Along a chain, look-up tables
+pile up without touching a pixel (`tables`) until an operation needs the pixels (`warps`,
+`blends`); tables left at the end of a chain are applied while mixing. Threads are Python's: the
+kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
+"""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int8, UInt8
+
+from augmix.augment import blends, tables, warps
+from augmix.augment.jit import inner, outer, source_stamp
+from augmix.augment.plan import Op, Plan, check_plan
+from augmix.images import check_images
+
+_NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)
+_POSTERIZE, _ROTATE, _SOLARIZE = int(Op.POSTERIZE), int(Op.ROTATE), int(Op.SOLARIZE)
+_SHEAR_X, _SHEAR_Y = int(Op.SHEAR_X), int(Op.SHEAR_Y)
+_TRANSLATE_X, _TRANSLATE_Y = int(Op.TRANSLATE_X), int(Op.TRANSLATE_Y)
+_COLOR, _CONTRAST = int(Op.COLOR), int(Op.CONTRAST)
+_BRIGHTNESS, _SHARPNESS = int(Op.BRIGHTNESS), int(Op.SHARPNESS)
+
+_STRETCHES = 4  # a thread; so that one with harder chains does not keep the others waiting
+_BLOCK = 2048  # pixels mixed at a time, 8 KiB of float32
+
+
+def render(
+    images: UInt8[np.ndarray, "batch height width channel"], plan: Plan, *, num_threads: int = 1
+) -> Float32[np.ndarray, "view batch channel height width"]:
+    """Carry out a plan on CPU threads; the result does not depend on their number.
+
+    Args:
+        images: uint8, 1 or 3 channels, any height and width from 1 pixel, any strides.
+        plan: Drawn for as many images of this size.
+        num_threads: Threads to use, at least 1.
+
+    Returns:
+        Views in [0, 1], float32, the same bits as `pillow.render`.
+
+    Raises:
+        TypeError: If the images are not a uint8 NumPy array.
+        ValueError: If shapes do not fit, the plan holds an impossible amount, or there is no thread.
+    """
+    check_images(images)
+    check_plan(plan, images.shape)
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+    amount, matrices = _resolve(plan)
+    batch, height, width, channels = images.shape
+    views = np.empty((plan.num_views, batch, channels, height, width), np.float32)
+    pixels = np.ascontiguousarray(images).view()
+    pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
+    arrays = (
+        pixels,
+        plan.crop_padding,
+        np.array(plan.crop, np.int64, order="C"),
+        np.array(plan.flip, np.bool_, order="C"),
+        np.array(plan.op, np.int8, order="C"),
+        amount,
+        matrices,
+        np.array(plan.mix[..., None] * plan.weight, np.float32, order="C"),
+        np.array(plan.mix, np.float32, order="C"),
+        views,
+    )
+    pairs = batch * plan.num_views
+    if num_threads == 1 or pairs <= 1:
+        _run(arrays, 0, pairs)
+        return views
+    edges = np.linspace(0, pairs, min(pairs, num_threads * _STRETCHES) + 1).astype(int)
+    with ThreadPoolExecutor(num_threads, "augmix-render") as pool:
+        stretches = zip(edges[:-1], edges[1:], strict=True)
+        done = [pool.submit(_run, arrays, int(start), int(stop)) for start, stop in stretches]
+        for future in done:
+            future.result()
+    return views
+
+
+def _run(arrays: tuple[Any, ...], start: int, stop: int) -> None:
+    try:
+        _render_pairs(*arrays, start, stop)
+    except OSError:  # the kernel is compiled, but there was no room to keep it on disk
+        _render_pairs(*arrays, start, stop)
+
+
+def _resolve(
+    plan: Plan,
+) -> tuple[Float64[np.ndarray, "view batch chain depth"], Float64[np.ndarray, "angle 7"]]:
+    """Amounts for the kernel: a rotation's is the row of its matrix, the others are themselves.
+
+    A row is the number of exact quarter turns, or -1 and the affine matrix.
+    """
+    amount = np.array(plan.amount, np.float64, order="C")
+    if not np.isfinite(amount).all():
+        raise ValueError("amounts of a plan must be finite, got nan or infinity")
+    if plan.op.size and (plan.op.min() < Op.NONE or plan.op.max() > Op.SHARPNESS):
+        raise ValueError(
+            f"operations of a plan must be {int(Op.NONE)}..{int(Op.SHARPNESS)}, "
+            f"got {plan.op.min()}..{plan.op.max()}"
+        )
+    bits = np.trunc(amount[plan.op == Op.POSTERIZE])
+    if bits.size and (bits.min() < 1 or bits.max() > 8):
+        raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
+    rotated = plan.op == Op.ROTATE
+    angles, row = np.unique(amount[rotated], return_inverse=True)
+    amount[rotated] = row
+    matrices = np.empty((len(angles), 7))
+    for index, angle in enumerate(angles):
+        matrices[index] = _rotation(float(angle), *plan.size)
+    return amount, matrices
+
+
+def _rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
+    """`Image.rotate` without expansion, up to the call of ``Image.transform``."""
+    angle %= 360.0
+    quarters = angle / 90
+    if quarters in (0, 2) or (quarters in (1, 3) and height == width):
+        return (quarters, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    radians = -math.radians(angle)
+    a, b = round(math.cos(radians), 15), round(math.sin(radians), 15)
+    d, e = round(-math.sin(radians), 15), round(math.cos(radians), 15)
+    x, y = width / 2, height / 2
+    c = a * -x + b * -y + 0.0 + x
+    f = d * -x + e * -y + 0.0 + y
+    return (-1.0, a, b, c, d, e, f)
+
+
+@inner
+@no_type_check
+def _load(image, padding, crop, is_flipped, planes):
+    """One image mirrored, padded with black, cropped, and made planar."""
+    height, width, channels = image.shape
+    for channel in range(channels):
+        plane = planes[channel]
+        for y in range(height):
+            row = y + crop[0] - padding
+            for x in range(width):
+                column = x + crop[1] - padding
+                level = np.uint8(0)
+                if 0 <= row < height and 0 <= column < width:
+                    level = image[row, width - 1 - column if is_flipped else column, channel]
+                plane[y * width + x] = level
+
+
+@inner
+@no_type_check
+def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, table, behind):
+    """Follow the tables of a chain by one more operation.
+
+    Args:
+        kind: One of the operations that are tables.
+        amount: Its amount.
+        pixels: uint8 `channel pixel`, before the tables.
+        lut: uint8 `channel 256`, the tables so far; changed.
+        is_plain: Whether they change nothing.
+        counts: int32 `channel 256`, histogram of the pixels; filled if it is needed.
+        is_counted: Whether it is filled.
+        mean: Mean luma for contrast if known, or -1.
+        table: Scratch, uint8 `256`.
+        behind: Scratch, int32 `256`.
+
+    Returns:
+        Whether the histogram is filled now.
+    """
+    needs_counts = kind == _EQUALIZE or (kind == _AUTOCONTRAST and not is_plain)
+    if needs_counts and not is_counted:
+        for channel in range(pixels.shape[0]):
+            tables.count(pixels[channel], counts[channel])
+        is_counted = True
+    if kind == _CONTRAST and mean < 0:
+        mean = tables.mean_luma(pixels, lut)
+    for channel in range(pixels.shape[0]):
+        if kind == _AUTOCONTRAST and not is_counted:
+            tables.autocontrast_of(pixels[channel], table)
+        elif kind == _AUTOCONTRAST:
+            tables.count_behind(counts[channel], lut[channel], behind)
+            tables.autocontrast(behind, table)
+        elif kind == _EQUALIZE:
+            tables.count_behind(counts[channel], lut[channel], behind)
+            tables.equalize(behind, table)
+        elif kind == _POSTERIZE:
+            tables.posterize(int(amount), table)
+        elif kind == _SOLARIZE:
+            tables.solarize(np.trunc(amount), table)
+        elif kind == _CONTRAST:
+            tables.enhance(mean, np.float32(amount), table)
+        else:
+            tables.enhance(0, np.float32(amount), table)
+        tables.compose(lut[channel], table)
+    return is_counted
+
+
+@inner
+@no_type_check
+def _move(kind, amount, matrices, source, height, width, scratch, result):
+    """Carry out an operation that is no table."""
+    indices, fractions, rows = scratch
+    if kind == _ROTATE:
+        matrix = matrices[int(amount)]
+        if matrix[0] < 0:
+            warps.affine(source, height, width, matrix[1:], indices, fractions, result)
+        else:
+            warps.turn(source, height, width, int(matrix[0]), result)
+    elif kind == _SHEAR_X:
+        warps.move_along_rows(source, height, width, amount, 0.0, fractions[0], result)
+    elif kind == _TRANSLATE_X:
+        warps.move_along_rows(source, height, width, 0.0, amount, fractions[0], result)
+    elif kind == _SHEAR_Y:
+        warps.move_along_columns(
+            source, height, width, amount, 0.0, fractions, rows, result
+        )
+    elif kind == _TRANSLATE_Y:
+        if amount == np.floor(amount) and abs(amount) <= height:
+            warps.move_whole_rows(source, height, width, int(amount), result)
+        else:
+            warps.move_along_columns(
+                source, height, width, 0.0, amount, fractions, rows, result
+            )
+    elif kind == _COLOR:
+        blends.color(source, np.float32(amount), result)
+    else:
+        for channel in range(source.shape[0]):
+            blends.sharpness(
+                source[channel], height, width, np.float32(amount), result[channel]
+            )
+
+
+@inner
+@no_type_check
+def _changes_nothing(kind, amount, matrices, channels):
+    """Whether an operation returns the image as it is, whatever the image."""
+    if kind == _NONE or (kind == _COLOR and channels == 1):
+        return True
+    if _SHEAR_X <= kind <= _TRANSLATE_Y:
+        return amount == 0
+    if kind == _ROTATE:
+        return matrices[int(amount), 0] == 0
+    if kind >= _COLOR:
+        return np.float32(amount) == 1
+    return kind == _POSTERIZE and int(amount) == 8
+
+
+@inner
+@no_type_check
+def _mix(stack, slots, luts, are_plain, shares, mix, out):
+    """One view: (1 - mix) * clean + sum of share * chain, / 255, in float32 and in this order.
+
+    The chains at the front that are tables of the clean image fold into one table of floats.
+
+    Args:
+        stack: uint8 `slot channel pixel`; slot 0 is the clean image.
+        slots: Slot of every chain's pixels.
+        luts: uint8 `chain channel 256`, still to be applied.
+        are_plain: Whether a chain's tables change nothing.
+        shares: float32 `chain`.
+        mix: Share of the mixture, float32.
+        out: float32 `channel pixel`.
+    """
+    chains, pixels = len(slots), stack.shape[2]
+    folded = 0
+    while folded < chains and slots[folded] == 0:
+        folded += 1
+    full, one = np.float32(255), np.float32(1)
+    table = np.empty(256, np.float32)
+    for channel in range(stack.shape[1]):
+        clean, result = stack[0, channel], out[channel]
+        for level in range(256):
+            table[level] = (one - mix) * np.float32(level)
+        for chain in range(folded):
+            for level in range(256):
+                table[level] += shares[chain] * np.float32(luts[chain, channel, level])
+        if folded == chains:
+            for level in range(256):
+                table[level] = min(table[level] / full, one)
+            for index in range(pixels):
+                result[index] = table[clean[index]]
+            continue
+        for start in range(0, pixels, _BLOCK):
+            stop = min(start + _BLOCK, pixels)
+            total, block = result[start:stop], clean[start:stop]
+            if folded:
+                for index in range(total.size):
+                    total[index] = table[block[index]]
+            else:
+                for index in range(total.size):
+                    total[index] = (one - mix) * np.float32(block[index])
+            for chain in range(folded, chains):
+                block, share = stack[slots[chain], channel, start:stop], shares[chain]
+                if are_plain[chain]:
+                    for index in range(total.size):
+                        total[index] += share * np.float32(block[index])
+                else:
+                    lut = luts[chain, channel]
+                    for index in range(total.size):
+                        total[index] += share * np.float32(lut[block[index]])
+            for index in range(total.size):
+                total[index] = min(total[index] / full, one)
+
+
+def _build(stamp: int) -> Any:
+    """The kernel that Python calls, for this state of the sources of its parts."""
+
+    @outer
+    @no_type_check
+    def render_pairs(
+        images, padding, crop, flip, op, amount, matrices, shares, mix, out, start, stop
+    ):
+        """Render the pairs (image, view) start..stop, counted view by view within an image."""
+        _, height, width, channels = images.shape
+        views, _, chains, depth = op.shape
+        pixels = height * width
+        stack = np.empty((chains + 2, channels, pixels), np.uint8)
+        slots = np.zeros(chains, np.int64)
+        luts = np.empty((chains, channels, 256), np.uint8)
+        are_plain = np.ones(chains, np.bool_)
+        clean_counts = np.empty((channels, 256), np.int32)
+        counts = np.empty((channels, 256), np.int32)
+        table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
+        indices = np.empty((4, width), np.uint32)
+        fractions, rows = np.empty((2, width)), np.empty((2, width), np.uint8)
+        scratch = (indices, fractions, rows)
+        clean_is_counted, last = stamp < 0, -1
+        for pair in range(start, stop):
+            image, view = pair // views, pair % views
+            if image != last:
+                _load(images[image], padding, crop[image], flip[image], stack[0])
+                clean_is_counted, last = False, image
+            spare, unused = 1, 2  # slots of the stack that hold nothing
+            for chain in range(chains):
+                slot, plain, counted = 0, True, False
+                lut = luts[chain]
+                for channel in range(channels):
+                    tables.reset(lut[channel])
+                for step in range(depth):
+                    kind, by = op[view, image, chain, step], amount[view, image, chain, step]
+                    if shares[view, image, chain] == 0:  # 0 times any chain adds nothing
+                        continue
+                    if _changes_nothing(kind, by, matrices, channels):
+                        continue
+                    if _is_table(kind):
+                        if slot == 0:
+                            clean_is_counted = _make_table(
+                                kind, by, stack[0], lut, plain, clean_counts, clean_is_counted,
+                                -1, table, behind,
+                            )  # fmt: skip
+                        else:
+                            counted = _make_table(
+                                kind, by, stack[slot], lut, plain, counts, counted,
+                                -1, table, behind,
+                            )  # fmt: skip
+                        plain = False
+                        continue
+                    if not plain:
+                        target = spare if slot == 0 else slot
+                        for channel in range(channels):
+                            tables.look_up(stack[slot, channel], lut[channel], stack[target, channel])
+                            tables.reset(lut[channel])
+                        if slot == 0:
+                            slot, spare, unused = spare, unused, unused + 1
+                        plain = True
+                    _move(kind, by, matrices, stack[slot], height, width, scratch, stack[spare])
+                    if slot == 0:
+                        slot, spare, unused = spare, unused, unused + 1
+                    else:
+                        slot, spare = spare, slot
+                    counted = False
+                slots[chain], are_plain[chain] = slot, plain
+            _mix(
+                stack, slots, luts, are_plain, shares[view, image], mix[view, image],
+                out[view, image].reshape(channels, pixels),
+            )  # fmt: skip
+
+    return render_pairs
+
+
+@inner
+@no_type_check
+def _is_table(kind):
+    is_tone = kind == _AUTOCONTRAST or kind == _EQUALIZE or kind == _CONTRAST
+    return is_tone or kind == _POSTERIZE or kind == _SOLARIZE or kind == _BRIGHTNESS
+
+
+_render_pairs = _build(source_stamp(tables, warps, blends))
