@@ -1,0 +1,131 @@
+"""In which order: the ids of step n from (seed, rank), and work prepared ahead on threads."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Int64
+
+from augmix.streams import Purpose, Stream
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOrder:
+    """Which images a rank trains on at every step: a pure function of (seed, step, rank).
+
+    Every epoch is a new permutation of all images, cut into batches; the last one may be smaller
+    and is kept. Each batch is cut into one contiguous piece per rank, whose lengths differ by at
+    most one.
+
+    Attributes:
+        num_images: Images of the source.
+        batch_size: Images of a whole batch, over all ranks.
+        seed: The run's seed.
+        rank: This process, 0 .. world_size - 1.
+        world_size: Processes that share each batch.
+
+    Example:
+        >>> order = BatchOrder(num_images=10, batch_size=4, seed=0)
+        >>> order.steps_per_epoch, [len(order.ids(step)) for step in range(4)]
+        (3, [4, 4, 2, 4])
+    """
+
+    num_images: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("num_images", "batch_size", "world_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank must be 0..{self.world_size - 1}, got {self.rank}")
+        last = self.num_images - (self.steps_per_epoch - 1) * self.batch_size
+        if last < self.world_size:
+            raise ValueError(
+                f"every rank needs an image at every step: the last batch of {self.num_images} "
+                f"images in batches of {self.batch_size} has {last}, got {self.world_size} ranks; "
+                "choose another batch size"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.num_images // self.batch_size)
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step, counted from the start of the run, belongs to."""
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        return step // self.steps_per_epoch
+
+    def ids(self, step: int) -> Int64[np.ndarray, " batch"]:
+        """The images of this rank at a step, counted from the start of the run."""
+        order = _permutation(self.num_images, self.seed, self.epoch(step))
+        start = step % self.steps_per_epoch * self.batch_size
+        batch = order[start : start + self.batch_size]
+        first, last = (len(batch) * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return batch[first:last].copy()
+
+
+def prefetch(
+    make: Callable[[int], Made],
+    indices: Iterable[int],
+    *,
+    num_threads: int = 1,
+    num_ahead: int = 2,
+) -> Generator[Made, None, None]:
+    """Run ``make(index)`` ahead of its use and give the results in order.
+
+    At most ``num_ahead`` results wait or are being made besides the one in use, so more threads
+    than that never work at once. An error comes out where its result would have. When the consumer
+    stops, by an error or by closing or dropping the generator, what has not begun is cancelled and what has is
+    waited for.
+
+    Args:
+        make: What to run; from several threads at once if there are several.
+        indices: Its arguments, drawn as needed.
+        num_threads: Threads; 0 runs ``make`` in the caller's own, when asked.
+        num_ahead: Results prepared ahead.
+
+    Raises:
+        ValueError: If a count is out of range.
+    """
+    if num_threads < 0:
+        raise ValueError(f"num_threads must be 0 (inline) or more, got {num_threads}")
+    if num_ahead < 1:
+        raise ValueError(f"num_ahead must be at least 1, got {num_ahead}")
+    if num_threads == 0:
+        return (make(index) for index in indices)
+    return _run_ahead(make, iter(indices), num_threads, num_ahead)
+
+
+def _run_ahead(
+    make: Callable[[int], Made], indices: Iterator[int], num_threads: int, num_ahead: int
+) -> Generator[Made, None, None]:
+    waiting: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-prefetch")
+    try:
+        while True:
+            while len(waiting) <= num_ahead and (index := next(indices, None)) is not None:
+                waiting.append(pool.submit(make, index))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@lru_cache(maxsize=2)
+def _permutation(num_images: int, seed: int, epoch: int) -> Int64[np.ndarray, " image"]:
+    """The order of an epoch; kept for this epoch and the next, which is fetched ahead."""
+    order = Stream(seed=seed).at(Purpose.ORDER, epoch=epoch).permutation(num_images)
+    order.setflags(write=False)
+    return order

@@ -1,0 +1,137 @@
+"""Image files and arrays -> uint8 pixels of the size asked for.
+
+Decoding is Pillow's, so the same file gives the same pixels on any thread and in any order.
+Everything becomes 8-bit RGB: grey, 1-bit and palette images are expanded, CMYK is converted by
+Pillow, alpha is dropped (the colours below it stay), of 16-bit grey the high byte is kept. EXIF
+orientation is not applied, as is usual in ImageNet evaluation.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from augmix.images import MAX_PIXELS
+from augmix.records import RunError
+
+# No format whose decoder starts another program (EPS does).
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
+)
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageError(RunError):
+    """One image cannot be used: broken, too large, or of a kind that has no 8-bit RGB form."""
+
+
+def decode_image(content: bytes, *, size: int = 0) -> UInt8[np.ndarray, "height width channel=3"]:
+    """The RGB pixels of an encoded image.
+
+    Args:
+        content: A whole image file.
+        size: 0 keeps the stored size, N resizes and crops as `fit` does.
+
+    Raises:
+        ImageError: If the file is no image, is broken or truncated, or is too large.
+    """
+    try:
+        image = _open(content)
+        image.load()  # here, since NumPy may hide an error met while it asks for the pixels
+        return _pixels(fit(_to_rgb(image), size))
+    except ImageError:
+        raise
+    except Exception as error:  # a decoder fed a broken file may raise anything
+        raise ImageError(f"{type(error).__name__}: {error}") from error
+
+
+def stored_size(content: bytes) -> tuple[int, int]:
+    """Height and width in pixels as the file's header states them.
+
+    Raises:
+        ImageError: If the file is no image or is too large.
+    """
+    try:
+        width, height = _open(content).size
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{type(error).__name__}: {error}") from error
+    return height, width
+
+
+def resize_image(
+    pixels: UInt8[np.ndarray, "height width channel"], *, size: int
+) -> UInt8[np.ndarray, "size size channel"]:
+    """An image in memory, grey or RGB, at another size; see `fit`."""
+    grey = pixels.shape[2] == 1
+    return _pixels(fit(Image.fromarray(pixels[..., 0] if grey else pixels), size))
+
+
+def fit(image: Image.Image, size: int) -> Image.Image:
+    """Resize the shorter side (Pillow's bilinear filter), then cut the centre square.
+
+    From 64 pixels on the shorter side becomes ``round(size * 256 / 224)``, which is ImageNet's
+    256 for 224; below it becomes ``size``.
+
+    Args:
+        size: Side of the square in pixels; 0 leaves the image as it is.
+
+    Raises:
+        ImageError: If the resized image, before the cut, would have too many pixels.
+    """
+    if size == 0:
+        return image
+    shorter = round(size * 256 / 224) if size >= 64 else size
+    if shorter != min(image.size):
+        width, height = (int(shorter * side / min(image.size)) for side in image.size)
+        _check_pixels(width, height, "resized ")
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (round((side - size) / 2) for side in image.size)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _open(content: bytes) -> Image.Image:
+    """The image with its header read and no pixel decoded."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        found = f"{len(content)} bytes that start {content[:8]!r}" if content else "no bytes at all"
+        raise ImageError(f"expected an image ({', '.join(FORMATS)}), got {found}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"expected at most {MAX_PIXELS:,} pixels, got more ({error})") from None
+    _check_pixels(*image.size)
+    return image
+
+
+def _check_pixels(width: int, height: int, what: str = "") -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"expected at most {MAX_PIXELS:,} pixels, got {what}{width}x{height} "
+            f"= {width * height:,}"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """The same picture as 8-bit RGB; the table is in the module's docstring."""
+    if image.mode == "RGB":
+        return image
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PNG"):
+        high = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+        return Image.fromarray(high).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            f"expected 8- or 16-bit grey levels, got mode {image.mode} "
+            f"({'32-bit integers' if image.mode == 'I' else 'floats'}) without a known range"
+        )
+    if image.mode in ("P", "PA", "RGBa"):  # by way of RGBA: transparency would come as a warning
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _pixels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
+    pixels: Any = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels

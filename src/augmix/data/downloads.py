@@ -1,0 +1,131 @@
+"""The official CIFAR archives: fetched, checked against their sha256, safely unpacked."""
+
+import shutil
+import tarfile
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from augmix.records import RunError
+
+OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/"
+_MAX_BYTES = 2**30  # unpacked; the official archives hold 186 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """An archive on the web.
+
+    Attributes:
+        file: Its name below the address.
+        sha256: Of the whole file, hexadecimal.
+        folder: The only folder in it.
+    """
+
+    file: str
+    sha256: str
+    folder: str
+
+
+CIFAR10 = Archive(
+    file="cifar-10-python.tar.gz",
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    folder="cifar-10-batches-py",
+)
+CIFAR100 = Archive(
+    file="cifar-100-python.tar.gz",
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    folder="cifar-100-python",
+)
+
+
+def fetch_archive(archive: Archive, root: Path, *, url: str = OFFICIAL_URL) -> Path:
+    """Download an archive into ``root`` and unpack it there.
+
+    The archive is kept, so a second call only checks it. The folder appears whole or not at all.
+
+    Args:
+        archive: What to fetch.
+        root: The folder for both, made if missing.
+        url: The address below which the file lies, ending in ``/``.
+
+    Returns:
+        The unpacked folder.
+
+    Raises:
+        RunError: If the download fails, its checksum is wrong, or the archive is not safe.
+    """
+    import pooch
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        fetcher = pooch.create(
+            path=root,
+            base_url=url,
+            registry={archive.file: f"sha256:{archive.sha256}"},
+            retry_if_failed=1,
+        )
+        downloader: Any = pooch.HTTPDownloader(timeout=60)
+        path = fetcher.fetch(archive.file, downloader=downloader)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        raise RunError(
+            f"cannot download {url}{archive.file} (sha256 {archive.sha256}): {error}; try again, "
+            f"or fetch the file by hand and unpack it in {root}"
+        ) from error
+    return unpack_archive(Path(path), root / archive.folder)
+
+
+def unpack_archive(path: Path, folder: Path) -> Path:
+    """Unpack a tar archive that holds one folder, named like ``folder``, to ``folder``.
+
+    Raises:
+        RunError: If a member would lie outside the folder or is a link or device, if the archive
+            is too large or broken, or if the disk is full. Nothing is left behind then.
+    """
+    if folder.exists():
+        return folder
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with tarfile.open(path) as archive:
+            _write_members(archive, path, folder.name, temporary)
+        _move(temporary / folder.name, folder)
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+        raise RunError(f"cannot unpack {path} to {folder}: {error}; download it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Rename; another process may have been faster."""
+    try:
+        made.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+
+
+def _write_members(archive: tarfile.TarFile, path: Path, name: str, temporary: Path) -> None:
+    total = 0
+    for member in archive:
+        parts = PurePosixPath(member.name).parts
+        is_safe = parts[:1] == (name,) and ".." not in parts and "\\" not in member.name
+        if not is_safe or not (member.isfile() or member.isdir()):
+            raise RunError(
+                f"{path} holds {member.name!r}, expected only files and folders below {name}/; "
+                "nothing was kept, take the official archive"
+            )
+        total += member.size
+        if total > _MAX_BYTES:
+            raise RunError(f"{path} unpacks to more than {_MAX_BYTES:,} bytes; nothing was kept")
+        target = temporary.joinpath(*parts)
+        if member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = archive.extractfile(member)
+        assert content is not None  # a regular file has content
+        with open(target, "wb") as file:
+            shutil.copyfileobj(content, file)

@@ -1,0 +1,152 @@
+"""Image folders: one folder per class, its name the class name, below an optional split folder."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from augmix.data.decoding import FORMATS, SUFFIXES, ImageError, decode_image, stored_size
+from augmix.data.items import OnError
+from augmix.data.splits import (
+    ALL_NAMES,
+    check_named_split,
+    find_split,
+    has_splits,
+    list_entries,
+    missing_split,
+)
+from augmix.data.stores import ArraySource, LazySource, build_source
+from augmix.records import RunError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileItems:
+    """Image files below a folder.
+
+    Attributes:
+        root: The folder.
+        paths: Below it, ``class/file.png``, sorted.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int, size: int) -> np.ndarray:
+        return decode_image(self._content(index), size=size)
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        return stored_size(self._content(index))
+
+    def where(self, index: int) -> str:
+        return str(self.root / self.paths[index])
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Over the sorted listing of (path, bytes), which no file need be read for."""
+        hasher = hashlib.sha256()
+        for row in rows:
+            path = self.paths[row]
+            num_bytes = self._num_bytes(path)
+            hasher.update(os.fsencode(path) + f"\0{num_bytes}\n".encode())
+        return hasher.hexdigest()
+
+    def _num_bytes(self, path: str) -> int:
+        try:
+            return (self.root / path).stat().st_size
+        except OSError as error:
+            raise RunError(f"cannot read {self.root / path}: {error.strerror or error}") from error
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return (self.root / self.paths[index]).read_bytes()
+        except OSError as error:
+            raise ImageError(f"cannot read the file: {error.strerror or error}") from error
+
+
+def open_folder(
+    root: Path, *, split: str, size: int, on_error: OnError, num_threads: int
+) -> ArraySource | LazySource:
+    """Open an image folder; see `sources.open_source`."""
+    folder, class_names = _find_classes(root, split)
+    paths, labels = [], []
+    for label, name in enumerate(class_names):
+        files = _image_files(folder, name)
+        paths += files
+        labels += [label] * len(files)
+    if not paths:
+        raise RunError(
+            f"{folder}: expected images ({', '.join(FORMATS)}) in class folders "
+            f"{', '.join(class_names[:8])}, got none"
+        )
+    return build_source(
+        FileItems(root=folder, paths=tuple(paths)),
+        np.array(labels, np.int64),
+        name="folder",
+        split=split,
+        class_names=class_names,
+        size=size,
+        on_error=on_error,
+        num_threads=num_threads,
+    )
+
+
+def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
+    """The folder of the split and its classes, numbered as in the training split if any."""
+    if not root.is_dir():
+        what = "is no folder" if root.exists() else "does not exist"
+        raise RunError(f"{root} {what}; name a folder of class folders with --data")
+    if not has_splits(root):
+        check_named_split(root, split)
+        return root, _class_folders(root)
+    folder = find_split(root, split)
+    if folder is None:
+        raise missing_split(root, split, f"a folder {split}", list_entries(root))
+    found = _class_folders(folder)
+    train = find_split(root, "train")
+    if train is None or train == folder:
+        return folder, found
+    known = _class_folders(train)
+    unknown = sorted(set(found) - set(known))
+    if unknown:
+        raise RunError(
+            f"{folder}: expected the {len(known)} classes of {train}, got {', '.join(unknown[:8])} "
+            f"besides ({len(unknown)} in all); the splits must have the same class folders"
+        )
+    return folder, known
+
+
+def _class_folders(folder: Path) -> list[str]:
+    names = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if not names:
+        entries = ", ".join(list_entries(folder)[:8]) or "nothing"
+        raise RunError(f"{folder}: expected one folder per class, got {entries}")
+    if set(names) <= set(ALL_NAMES):
+        raise RunError(
+            f"{folder}: expected class folders, got only the splits {', '.join(names)} without "
+            "class folders in them; sort the images into one folder per class"
+        )
+    return names
+
+
+def _image_files(folder: Path, name: str) -> list[str]:
+    """Image files of a class at any depth, sorted by path; hidden files are none."""
+    found = []
+    for place, _, files in os.walk(folder / name):
+        below = Path(place).relative_to(folder)
+        found += [
+            (below / file).as_posix()
+            for file in files
+            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
+        ]
+    return sorted(found)

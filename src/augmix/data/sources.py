@@ -1,0 +1,288 @@
+"""Where images come from: every data set behind one small face.
+
+`open_source` gives a `Source`: labels and class names at once, images as uint8 batches when asked.
+The readers are `cifar`, `folders`, `tables` and `arrays`; `stores` keeps the images, `items` makes
+them one by one, and `decoding` turns files into pixels.
+"""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+from PIL import Image
+
+from augmix.data.arrays import open_npz
+from augmix.data.cifar import open_cifar
+from augmix.data.folders import open_folder
+from augmix.data.items import ArrayItems, OnError, default_threads
+from augmix.data.labels import check_ids, check_labels
+from augmix.data.splits import SPLIT_NAMES
+from augmix.data.stores import ArraySource, build_source
+from augmix.data.tables import open_parquet
+from augmix.records import RunError
+from augmix.streams import Purpose, Stream
+
+NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz")
+_NUM_DIGITS_TRAIN = 1400  # of 1,797
+_MAX_SIZE = 4096
+_DIGITS_PART, _TAKE_PART = 0, 1  # parts of Purpose.SPLIT
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A split of a data set; image i is the same in every run.
+
+    Attributes:
+        name: As in `open_source`.
+        split: ``train``, ``test`` or ``val``.
+        num_classes: Classes of the set, also of those without an image in this split.
+        class_names: One for each class.
+        labels: The class of every image.
+        size: Height and width of the images `load` gives.
+        channels: 1 for grey, 3 for RGB.
+        fingerprint: Sha256 of labels and stored images; of paths and sizes for image folders.
+        crop_padding: Border in pixels of the training crop that is usual for the set.
+        flip: Whether its training images are usually mirrored.
+        skipped: What was left out as broken: file or row, and the reason.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> Int64[np.ndarray, " image"]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def crop_padding(self) -> int: ...
+    @property
+    def flip(self) -> bool: ...
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, in that order; repeats allowed, safe from any thread."""
+        ...
+
+
+def open_source(
+    name: str,
+    *,
+    root: str | PathLike[str] | None = None,
+    split: str = "train",
+    size: int = 0,
+    download: bool = False,
+    on_error: OnError = "raise",
+    num_threads: int = 0,
+) -> Source:
+    """Open a split of a data set.
+
+    | name | root |
+    | --- | --- |
+    | ``digits`` | none: scikit-learn's 1,797 digits, 1,400 to train on, RGB at 32x32 |
+    | ``cifar10`` ``cifar100`` | the official python folder or its parent, or a parquet folder |
+    | ``folder`` | ``[train|test|val]/class/image.png``; without splits, it is the split asked for |
+    | ``parquet`` | a file, or a folder with ``train.parquet`` or ``train-*.parquet`` |
+    | ``npz`` | arrays ``images`` and ``labels``, or ``x_train``, ``y_train``, ``x_test``, ... |
+
+    Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
+
+    Args:
+        name: One of `NAMES`.
+        root: Where the data lies.
+        split: ``train``, ``test`` (which also takes ``val``) or ``val``.
+        size: 0 for images as stored, which then must have one size (digits: 32). N for N x N: the
+            shorter side is resized to N (to N * 256 / 224 from N = 64 on), then the centre is cut.
+        download: Fetch a CIFAR set into ``root`` if it is not there.
+        on_error: ``raise`` stops at a broken image and names it; ``skip`` leaves it out and lists
+            it in ``skipped``.
+        num_threads: Threads that decode; 0 takes every processor this process may use.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        RunError: If the data is missing, broken, or not of the form expected.
+    """
+    _check_arguments(name, split, size, on_error, num_threads)
+    path = None if root is None else Path(root).expanduser()
+    threads = num_threads or default_threads()
+    if download and not name.startswith("cifar"):
+        raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
+    if name == "digits":
+        return _open_digits(split, size or 32)
+    if name in ("cifar10", "cifar100"):
+        return open_cifar(
+            name,
+            path,
+            split=split,
+            size=size,
+            download=download,
+            on_error=on_error,
+            num_threads=threads,
+        )
+    if path is None:
+        raise RunError(f"source {name} needs to know where its data lies; name it with --data")
+    reader = {"folder": open_folder, "parquet": open_parquet, "npz": open_npz}[name]
+    return reader(path, split=split, size=size, on_error=on_error, num_threads=threads)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subset:
+    """Some images of a source, renumbered 0 .. len - 1.
+
+    Attributes:
+        source: The whole.
+        ids: The image of the whole behind every image of this.
+    """
+
+    source: Source
+    ids: Int64[np.ndarray, " image"]
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def split(self) -> str:
+        return self.source.split
+
+    @property
+    def num_classes(self) -> int:
+        return self.source.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.source.class_names
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " image"]:
+        return self.source.labels[self.ids]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.source.size
+
+    @property
+    def channels(self) -> int:
+        return self.source.channels
+
+    @property
+    def fingerprint(self) -> str:
+        hasher = hashlib.sha256(self.source.fingerprint.encode())
+        hasher.update(self.ids.astype("<i8").tobytes())
+        return hasher.hexdigest()
+
+    @property
+    def crop_padding(self) -> int:
+        return self.source.crop_padding
+
+    @property
+    def flip(self) -> bool:
+        return self.source.flip
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return self.source.skipped
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, by their numbers here."""
+        return self.source.load(self.ids[check_ids(ids, len(self))])
+
+
+def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
+    """The images ``ids`` of a source as a source of its own.
+
+    Raises:
+        IndexError: If an id is not in the source.
+        ValueError: If there is none.
+    """
+    if not len(ids):
+        raise ValueError("a subset needs at least one id, got none")
+    return Subset(source=source, ids=check_ids(ids, len(source)).astype(np.int64))
+
+
+def take(source: Source, count: int, *, seed: int = 0) -> Source:
+    """A random subset of ``count`` images in stored order, the same for the same seed.
+
+    A larger count contains the smaller ones; the source itself if it has no more images.
+
+    Raises:
+        ValueError: If count is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if count >= len(source):
+        return source
+    order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(len(source))
+    return subset(source, np.sort(order[:count]))
+
+
+def _check_arguments(name: str, split: str, size: int, on_error: str, num_threads: int) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"source must be one of {', '.join(NAMES)}, got {name!r}{guess}")
+    if split not in SPLIT_NAMES:
+        raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
+    if not 0 <= size <= _MAX_SIZE:
+        raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if num_threads < 0:
+        raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
+
+
+def _open_digits(split: str, size: int) -> ArraySource:
+    """scikit-learn's digits: 8x8 with levels 0..16, enlarged to RGB of the size asked for."""
+    if split not in ("train", "test"):
+        raise RunError(f"digits has the splits train and test, got {split!r}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise RunError(
+            "source digits needs scikit-learn, which is not installed: pip install 'augmix[demo]'"
+        ) from error
+    raw: Any = load_digits()
+    order = Stream(seed=0).at(Purpose.SPLIT, part=_DIGITS_PART).permutation(len(raw.target))
+    chosen = order[:_NUM_DIGITS_TRAIN] if split == "train" else order[_NUM_DIGITS_TRAIN:]
+    levels = np.rint(raw.images[np.sort(chosen)] * (255 / 16)).astype(np.uint8)
+    grey = [
+        Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in levels
+    ]
+    images = np.repeat(np.stack([np.asarray(image) for image in grey])[..., None], 3, axis=3)
+    labels = check_labels(raw.target[np.sort(chosen)], len(images), num_classes=10, where="digits")
+    source = build_source(
+        ArrayItems(images=images, path="digits"),
+        labels,
+        name="digits",
+        split=split,
+        class_names=[str(digit) for digit in range(10)],
+        size=0,
+        on_error="raise",
+        num_threads=1,
+        flip=False,  # crop: 1/8 of the side, one pixel of the original
+    )
+    assert isinstance(source, ArraySource)
+    return source

@@ -1,0 +1,178 @@
+"""How a source keeps its images: decoded in memory where they fit, else decoded when asked for.
+
+The readers (`cifar`, `folders`, `tables`, `arrays`) hand over labels and `Items`, which know how to make the
+pixels of one image. `build_source` decodes them all on threads if that takes at most
+`MEMORY_BYTES`, and finds broken images and images of another size on the way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+
+from augmix.data.items import (
+    ArrayItems,
+    Items,
+    OnError,
+    check_headers,
+    fill_images,
+    find_first,
+    try_all,
+)
+from augmix.data.labels import check_ids, fingerprint
+
+MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Description:
+    """What every source tells about itself; the fields are those of `sources.Source`."""
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    labels: Int64[np.ndarray, " image"]
+    fingerprint: str
+    crop_padding: int
+    flip: bool
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArraySource(Description):
+    """A source whose images all lie in memory."""
+
+    images: UInt8[np.ndarray, "image height width channel"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """A copy of the images asked for."""
+        return self.images[check_ids(ids, len(self))]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LazySource(Description):
+    """A source that decodes images when they are loaded.
+
+    Attributes:
+        items: Where the images come from.
+        rows: The item of every image; images left out as broken have none.
+        size: Height and width every image has.
+        resize: The size asked for, 0 for as stored.
+        num_threads: Threads that decode one batch.
+    """
+
+    items: Items
+    rows: Int64[np.ndarray, " image"]
+    size: tuple[int, int]
+    resize: int
+    num_threads: int
+
+    @property
+    def channels(self) -> int:
+        return self.items.channels
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Decode the images asked for.
+
+        Raises:
+            RunError: If one is broken; the message names its file and index.
+        """
+        rows = self.rows[check_ids(ids, len(self))]
+        images = np.empty((len(rows), *self.size, self.channels), np.uint8)
+        first = int(self.rows[0])
+        fill_images(images, self.items, rows, self.resize, "raise", self.num_threads, first)
+        return images
+
+
+def build_source(
+    items: Items,
+    labels: Int64[np.ndarray, " image"],
+    *,
+    name: str,
+    split: str,
+    class_names: Sequence[str],
+    size: int,
+    on_error: OnError,
+    num_threads: int,
+    crop_padding: int | None = None,
+    flip: bool = True,
+) -> ArraySource | LazySource:
+    """A source of these items: in memory if it fits, else decoding on load.
+
+    With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
+    settled from the start; a set too large for the memory then takes one pass over its files.
+
+    Args:
+        items: The images.
+        labels: Their classes, already checked.
+        size: 0 for as stored, which then must be the same for all; N for N x N pixels.
+        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
+        num_threads: Threads to decode on.
+        crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion.
+        flip: Whether training images are mirrored.
+
+    Raises:
+        RunError: If an image is broken (unless skipped), none is left, or sizes differ.
+    """
+    images, (height, width), broken = _hold(items, size, on_error, num_threads)
+    kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
+    described = {
+        "name": name,
+        "split": split,
+        "class_names": tuple(class_names),
+        "labels": labels[kept],
+        "fingerprint": fingerprint(items.digest(kept), labels[kept]),
+        "crop_padding": round(min(height, width) / 8) if crop_padding is None else crop_padding,
+        "flip": flip,
+        "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
+    }
+    if images is None:
+        return LazySource(
+            items=items,
+            rows=kept,
+            size=(height, width),
+            resize=size,
+            num_threads=num_threads,
+            **described,
+        )
+    return ArraySource(images=images[kept] if broken else images, **described)
+
+
+def _hold(
+    items: Items, size: int, on_error: OnError, num_threads: int
+) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
+    """The images if memory holds them, else None; height and width; the broken items."""
+    if isinstance(items, ArrayItems) and not size:
+        return items.images, items.stored_size(0), {}
+    first, (height, width), broken = find_first(items, size, on_error)
+    rows = np.arange(len(items))
+    if len(items) * height * width * items.channels <= MEMORY_BYTES:
+        images = np.empty((len(items), height, width, items.channels), np.uint8)
+        broken |= fill_images(images, items, rows, size, on_error, num_threads, first)
+        return images, (height, width), broken
+    if on_error == "skip":
+        one = np.empty((1, height, width, items.channels), np.uint8)
+        broken |= try_all(one, items, size, num_threads, first)
+    elif not size:
+        check_headers(items, (height, width), num_threads, first)
+    return None, (height, width), broken

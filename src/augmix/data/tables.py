@@ -1,0 +1,232 @@
+"""Image sets as parquet tables, in the Hub's layout: a column of image files, one of labels."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from augmix.data.decoding import ImageError, decode_image, stored_size
+from augmix.data.items import OnError
+from augmix.data.labels import check_labels, number_classes
+from augmix.data.splits import SPLIT_NAMES, check_named_split, missing_split
+from augmix.data.stores import ArraySource, LazySource, build_source
+from augmix.records import RunError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+_FOLDERS = ("", "data", "plain_text", "default")
+_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableItems:
+    """Encoded images in a column of binary cells (an Arrow chunked array)."""
+
+    cells: Any
+    path: str
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def image(self, index: int, size: int) -> np.ndarray:
+        return decode_image(self._content(index), size=size)
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        return stored_size(self._content(index))
+
+    def where(self, index: int) -> str:
+        return f"{self.path}, row {index}"
+
+    def digest(self, rows: np.ndarray) -> str:
+        hasher = hashlib.sha256()
+        for row in rows:
+            content = self._content(int(row))
+            hasher.update(len(content).to_bytes(8, "little"))
+            hasher.update(content)
+        return hasher.hexdigest()
+
+    def _content(self, index: int) -> bytes:
+        content = self.cells[index].as_py()
+        if content is None:
+            raise ImageError("expected the bytes of an image, got an empty cell")
+        return content
+
+
+def open_parquet(
+    root: Path, *, split: str, size: int, on_error: OnError, num_threads: int
+) -> ArraySource | LazySource:
+    """Open a parquet set; see `sources.open_source`.
+
+    The encoded images stay in memory even if their pixels do not: rows cannot be read at random
+    from the disk.
+    """
+    paths = find_tables(root, split=split)
+    items, labels, names = load_table(paths, label_columns=LABEL_COLUMNS)
+    where = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    labels = check_labels(
+        labels,
+        len(items),
+        num_classes=len(names or ()),
+        where=where,
+        hint=f"the schema names {len(names or ())} classes",
+    )
+    if names is None:
+        names = number_classes(_all_labels(root, paths, labels), where=where)
+    return build_source(
+        items,
+        labels,
+        name="parquet",
+        split=split,
+        class_names=names,
+        size=size,
+        on_error=on_error,
+        num_threads=num_threads,
+    )
+
+
+def find_tables(
+    root: Path, *, split: str, extra: Sequence[str] = (), strict: bool = True
+) -> tuple[Path, ...]:
+    """The parquet files of a split: one file, or the shards in order.
+
+    Args:
+        root: A file, or a folder with ``train.parquet`` or ``train-*.parquet`` in it, below
+            ``data/``, ``plain_text/`` or ``default/``.
+        split: ``train``, ``test`` or ``val``.
+        extra: More folders to look in.
+        strict: Whether to raise if there are none, rather than give none.
+
+    Raises:
+        RunError: If the files are missing (when strict), or shards of the split are.
+    """
+    if root.is_file():
+        check_named_split(root, split)
+        return (root,)
+    for folder in (*_FOLDERS, *extra):
+        for name in SPLIT_NAMES[split]:
+            whole = root / folder / f"{name}.parquet"
+            if whole.is_file():
+                return (whole,)
+            shards = tuple(sorted((root / folder).glob(f"{name}-*.parquet")))
+            if shards:
+                _check_shards(shards)
+                return shards
+    if not strict:
+        return ()
+    found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
+    raise missing_split(root, split, f"{split}.parquet or {split}-*.parquet", found)
+
+
+def load_table(
+    paths: Sequence[Path], *, label_columns: Sequence[str], hint: str = ""
+) -> tuple[TableItems, Int64[np.ndarray, " image"], tuple[str, ...] | None]:
+    """Images, labels and class names (None if the schema has none) of parquet files.
+
+    Raises:
+        RunError: If pyarrow is missing, a file is truncated, or a column is missing or of a type
+            that cannot be used.
+    """
+    pyarrow, parquet = _import_pyarrow()
+    try:
+        schema = parquet.read_schema(paths[0])
+        image = _find_column(schema, IMAGE_COLUMNS, "image", paths[0], hint)
+        label = _find_column(schema, label_columns, "label", paths[0], hint)
+        table = pyarrow.concat_tables(
+            [parquet.read_table(path, columns=[image, label]) for path in paths]
+        )
+        cells, values = _image_cells(table[image], paths[0]), table[label]
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RunError(
+            f"cannot read {' '.join(str(path) for path in paths)}: {error}; the file may be "
+            "truncated, fetch it again"
+        ) from error
+    if not pyarrow.types.is_integer(values.type) or values.null_count:
+        raise RunError(
+            f"{paths[0]}: expected whole numbers in column {label!r}, got {values.type} with "
+            f"{values.null_count} empty cells"
+        )
+    where = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    labels = values.to_numpy().astype(np.int64)
+    return TableItems(cells=cells, path=where), labels, _class_names(schema, label, paths[0])
+
+
+def _import_pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise RunError(
+            "reading parquet needs pyarrow, which is not installed: pip install 'augmix[parquet]'"
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+def _find_column(schema: Any, names: Sequence[str], what: str, path: Path, hint: str) -> str:
+    for name in names:
+        if name in schema.names:
+            return name
+    raise RunError(
+        f"{path}: expected the {what} column {' or '.join(names)}, "
+        f"got columns {', '.join(schema.names) or 'none'}" + (f"; {hint}" if hint else "")
+    )
+
+
+def _image_cells(column: Any, path: Path) -> Any:
+    """The binary cells of an image column: the column itself or the field ``bytes`` of it."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        column = column.flatten()[kind.get_field_index("bytes")]
+    if not (types.is_binary(column.type) or types.is_large_binary(column.type)):
+        raise RunError(
+            f"{path}: expected images as binary or struct{{bytes, path}}, got {kind}; store whole "
+            "image files (JPEG, PNG) in the cells"
+        )
+    return column
+
+
+def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...] | None:
+    """Names from the ClassLabel feature that the `datasets` library writes into the schema."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return None
+    try:
+        feature = json.loads(text).get("info", {}).get("features", {}).get(label, {})
+        names = feature.get("names")
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"{path}: the schema's 'huggingface' metadata is broken: {error}") from error
+    return tuple(str(name) for name in names) if names else None
+
+
+def _all_labels(
+    root: Path, paths: Sequence[Path], labels: Int64[np.ndarray, " image"]
+) -> Int64[np.ndarray, " all"]:
+    """The labels of every split, so that each split counts the same classes."""
+    if root.is_file():
+        return labels
+    every = [labels]
+    for split in SPLIT_NAMES:
+        others = find_tables(root, split=split, strict=False)
+        if others and others != tuple(paths):
+            every.append(load_table(others, label_columns=LABEL_COLUMNS)[1])
+    return np.concatenate(every)
+
+
+def _check_shards(shards: Sequence[Path]) -> None:
+    """Refuse a split of which shards are missing: train-00000-of-00005 names how many."""
+    match = _SHARD.search(shards[0].stem)
+    if match and int(match[2]) != len(shards):
+        raise RunError(
+            f"expected {int(match[2])} files like {shards[0]}, got {len(shards)}; fetch the rest"
+        )
