@@ -1,0 +1,233 @@
+"""The whole state of a run: written atomically, restored exactly or refused.
+
+Learning rates, data order and views are functions of the step, so a checkpoint is the step, the
+weights, the optimiser, torch's random state and the sums of the log line under way; beside them
+stands what the run was started with. A run that differs in any of it is not continued.
+"""
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from augmix import records
+from augmix.records import RunError
+
+LOCK_FILE = "lock"
+_SCHEMA = 1
+_LOCK_BYTE = 1 << 30  # Windows locks a byte far behind the process number, which stays readable
+_ABSENT = "nothing"
+
+
+class ResumeError(RunError):
+    """A run folder that cannot be continued as asked; the message names both values."""
+
+
+class Interrupted(RunError):
+    """Work that was stopped from outside and can be continued; the message says how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What `state.pt` holds.
+
+    Attributes:
+        step: Optimiser steps done.
+        identity: What the run was started with: plain values by name.
+        model: The model's `state_dict`.
+        optimizer: The optimiser's `state_dict`.
+        rng: torch's random state by kind of device.
+        tally: Sums since the last log line.
+    """
+
+    step: int
+    identity: dict[str, Any]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    rng: dict[str, torch.Tensor]
+    tally: dict[str, Any]
+
+
+def capture(
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    identity: Mapping[str, Any],
+    tally: Mapping[str, Any],
+) -> State:
+    """The state of a run after ``step`` steps; shares its tensors with the model."""
+    return State(
+        step=step,
+        identity=records.to_plain(dict(identity)),
+        model=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        rng=_random_state(),
+        tally=records.to_plain(dict(tally)),
+    )
+
+
+def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a state back into a model, its optimiser and torch's random generators.
+
+    Raises:
+        ResumeError: If the weights are those of another architecture.
+    """
+    try:
+        model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ResumeError(
+            f"the checkpoint's weights do not fit this model: {error}; "
+            "choose another --out or delete the run folder"
+        ) from error
+    torch.set_rng_state(state.rng["cpu"])
+    if "cuda" in state.rng:
+        torch.cuda.set_rng_state(state.rng["cuda"])
+    if "mps" in state.rng:
+        torch.mps.set_rng_state(state.rng["mps"])
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Write `state.pt`; the earlier one stays until the new one is whole on the disk.
+
+    Raises:
+        RunError: If it cannot be written, e.g. because the disk is full.
+    """
+    content = io.BytesIO()
+    plain = {entry.name: getattr(state, entry.name) for entry in fields(state)}
+    torch.save({"schema": _SCHEMA, **plain}, content)
+    records.write_bytes(folder / records.STATE_FILE, content.getvalue())
+
+
+def load_state(folder: Path) -> State | None:
+    """The state a run folder holds, on the CPU; None if it holds none.
+
+    Raises:
+        RunError: If the file is damaged (its checksums are verified) or of another schema.
+    """
+    path = folder / records.STATE_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    plain = _parse(path, content)
+    names = {"schema", *(entry.name for entry in fields(State))}
+    if not isinstance(plain, dict) or set(plain) != names or plain.pop("schema") != _SCHEMA:
+        raise RunError(
+            f"{path} is not a checkpoint of schema {_SCHEMA}; choose another --out, "
+            f"or delete {folder}"
+        )
+    return State(**plain)
+
+
+def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to continue a run with anything but what it was started with.
+
+    Raises:
+        ResumeError: At the first difference, naming the field and both values.
+    """
+    asked = records.to_plain(dict(identity))
+    for name in [*state.identity, *asked]:
+        found, expected = state.identity.get(name, _ABSENT), asked.get(name, _ABSENT)
+        if found != expected:
+            raise ResumeError(
+                f"{folder} holds a run with {name} = {found!r}, this one has {expected!r}; a run "
+                f"is continued with what it was started with: set {name} back, choose another "
+                f"--out, or delete {folder}"
+            )
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder, made if missing, for this process alone.
+
+    The operating system releases the lock when the process ends, however it ends.
+
+    Raises:
+        RunError: If another process holds it, or the folder cannot be written.
+    """
+    path = folder / LOCK_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise RunError(
+            f"cannot write into the run folder {folder}: {error.strerror or error}; "
+            "choose another --out"
+        ) from error
+    with file:
+        if not _try_lock(file):
+            file.seek(0)
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+            raise RunError(
+                f"run folder {folder} is in use by process {holder}; wait until it has ended, "
+                "or choose another --out"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        yield
+
+
+def _parse(path: Path, content: bytes) -> Any:
+    """The content of a state file, once every checksum in it holds; torch itself skips them."""
+    try:
+        broken = zipfile.ZipFile(io.BytesIO(content)).testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); delete {path.parent} to start anew, "
+            "or choose another --out"
+        ) from error
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: BinaryIO) -> bool:
+        """Lock one byte of the file, unless another process has it."""
+        file.seek(_LOCK_BYTE)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: BinaryIO) -> bool:
+        """Lock the file, unless another process has it."""
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise RunError(
+                f"the file system of {file.name} cannot lock files ({error.strerror or error}); "
+                "choose an --out on a local disk"
+            ) from error
+        return True

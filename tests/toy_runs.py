@@ -1,0 +1,56 @@
+"""A toy run that takes milliseconds: 20 images of 8x8 pixels, 3 steps an epoch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augmix.experiments import TrainConfig
+
+STEPS_PER_EPOCH = 3
+
+
+def write_npz(path: Path, *, num_images: int = 20, num_classes: int = 3, seed: int = 0) -> Path:
+    """Random images whose brightness tells the class, for training and test alike."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num_images) % num_classes
+    images = rng.integers(0, 120, (num_images, 8, 8, 3)) + 60 * labels[:, None, None, None]
+    arrays = {"x": images.astype(np.uint8), "y": labels.astype(np.int64)}
+    np.savez(path, **{f"{k}_{split}": v for k, v in arrays.items() for split in ("train", "test")})
+    return path
+
+
+def toy_config(folder: Path, **changes: Any) -> TrainConfig:
+    """A run of 9 steps with dropout; the data lies beside the run folder."""
+    data = folder.parent / "toy.npz"
+    if not data.exists():
+        write_npz(data)
+    settings: dict[str, Any] = {
+        "source": "npz",
+        "data": str(data),
+        "model": "small",
+        "method": "augmix",
+        "out": folder,
+        "epochs": 3,
+        "batch_size": 8,
+        "dropout": 0.3,
+        "crop_padding": 1,
+        "flip": "yes",
+        "executor": "pillow",
+        "device": "cpu",
+        "log_every": 2,
+        "checkpoint_every": 4,
+    }
+    return TrainConfig(**{**settings, **changes})
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The log without its times."""
+    times = ("images_per_second", "wait_share", "seconds")
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def read_weights(folder: Path) -> bytes:
+    return (folder / "weights.safetensors").read_bytes()
