@@ -182,7 +182,7 @@ def key(style: int) -> str:
         axes.set_axis_off()
         axes.plot([0, 1, 2], [0, 0, 0], **{**_line(style, has_marker=True), "markevery": [1]})
         axes.set(xlim=(-0.1, 2.1), ylim=(-1, 1))
-        return _to_svg(figure, f"key{style}")
+        return _to_svg(figure, f"key-{style}")
 
 
 def data_uri(image: UInt8[np.ndarray, "height width channel"], *, side: int) -> str:
@@ -214,13 +214,33 @@ def _name_groups(axes: Axes, categories: Sequence[str], *, narrow: bool) -> None
         axes.tick_params(axis="x", size=0)
         return
     if len(categories) <= 10 and max(map(len, categories), default=0) <= 24:
-        axes.set_xticks(places, [category.replace(" ", "\n") for category in categories])
+        axes.set_xticks(places, [""] * len(categories))
+        for place, category in zip(places, categories, strict=True):
+            _write_below(axes, float(place), category)
     else:
         axes.set_xticks(places, categories, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(categories) - 0.4)
     axes.tick_params(axis="x", labelcolor=_INK, size=0)
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
+
+
+def _write_below(axes: Axes, place: float, text: str) -> None:
+    """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
+    words = text.split(" ")
+    first = " ".join(words[: (len(words) + 1) // 2])
+    second = " ".join(words[(len(words) + 1) // 2 :])
+    for line, offset in ((first, -5), (second, -18)):
+        axes.annotate(
+            line,
+            (place, 0),
+            xytext=(0, offset),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=_INK,
+        )
 
 
 def _cycle(style: int) -> int:
@@ -258,7 +278,8 @@ def _to_svg(figure: Figure, name: str) -> str:
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # older matplotlib
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
     for colour, variable in _VARIABLES.items():
