@@ -134,16 +134,41 @@ def _rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
 def _load(image, padding, crop, is_flipped, planes):
     """One image mirrored, padded with black, cropped, and made planar."""
     height, width, channels = image.shape
-    for channel in range(channels):
-        plane = planes[channel]
-        for y in range(height):
-            row = y + crop[0] - padding
-            for x in range(width):
-                column = x + crop[1] - padding
-                level = np.uint8(0)
-                if 0 <= row < height and 0 <= column < width:
-                    level = image[row, width - 1 - column if is_flipped else column, channel]
-                plane[y * width + x] = level
+    shift = crop[1] - padding  # output column x comes from column x + shift of the mirrored image
+    first = min(max(-shift, 0), width)
+    last = max(min(width - shift, width), first)
+    start = width - last - shift if is_flipped else first + shift
+    for y in range(height):
+        row, here = y + crop[0] - padding, y * width
+        for channel in range(channels):
+            line = planes[channel, here : here + width]
+            line[:first] = 0
+            line[last:] = 0
+            if not 0 <= row < height:
+                line[:] = 0
+        if 0 <= row < height:
+            old = image[row].reshape(width * channels)[start * channels :]
+            _part_channels(old, planes[:, here + first : here + last], is_flipped)
+
+
+@inner
+@no_type_check
+def _part_channels(row, lines, is_flipped):
+    """The pixels of a row, channel by channel, mirrored or not."""
+    size = lines.shape[1]
+    if lines.shape[0] == 3:
+        red, green, blue = lines[0], lines[1], lines[2]
+        for x in range(size):
+            red[x] = row[3 * x]
+            green[x] = row[3 * x + 1]
+            blue[x] = row[3 * x + 2]
+    else:
+        lines[0, :] = row[:size]
+    if is_flipped:
+        for channel in range(lines.shape[0]):
+            line = lines[channel]
+            for x in range(size // 2):
+                line[x], line[size - 1 - x] = line[size - 1 - x], line[x]
 
 
 @inner
@@ -198,11 +223,13 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, t
 @no_type_check
 def _move(kind, amount, matrices, source, height, width, scratch, result):
     """Carry out an operation that is no table."""
-    indices, fractions, rows = scratch
+    packed, indices, corners, fractions = scratch
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
-            warps.affine(source, height, width, matrix[1:], indices, fractions, result)
+            warps.affine(
+                source, height, width, matrix[1:], packed, indices, corners, fractions, result
+            )
         else:
             warps.turn(source, height, width, int(matrix[0]), result)
     elif kind == _SHEAR_X:
@@ -211,14 +238,14 @@ def _move(kind, amount, matrices, source, height, width, scratch, result):
         warps.move_along_rows(source, height, width, 0.0, amount, fractions[0], result)
     elif kind == _SHEAR_Y:
         warps.move_along_columns(
-            source, height, width, amount, 0.0, fractions, rows, result
+            source, height, width, amount, 0.0, packed, corners, fractions, result
         )
     elif kind == _TRANSLATE_Y:
         if amount == np.floor(amount) and abs(amount) <= height:
             warps.move_whole_rows(source, height, width, int(amount), result)
         else:
             warps.move_along_columns(
-                source, height, width, 0.0, amount, fractions, rows, result
+                source, height, width, 0.0, amount, packed, corners, fractions, result
             )
     elif kind == _COLOR:
         blends.color(source, np.float32(amount), result)
@@ -265,7 +292,7 @@ def _mix(stack, slots, luts, are_plain, shares, mix, out):
     while folded < chains and slots[folded] == 0:
         folded += 1
     full, one = np.float32(255), np.float32(1)
-    table = np.empty(256, np.float32)
+    table, scaled = np.empty(256, np.float32), np.empty((chains, 256), np.float32)
     for channel in range(stack.shape[1]):
         clean, result = stack[0, channel], out[channel]
         for level in range(256):
@@ -279,6 +306,9 @@ def _mix(stack, slots, luts, are_plain, shares, mix, out):
             for index in range(pixels):
                 result[index] = table[clean[index]]
             continue
+        for chain in range(folded, chains):
+            for level in range(256):
+                scaled[chain, level] = shares[chain] * np.float32(luts[chain, channel, level])
         for start in range(0, pixels, _BLOCK):
             stop = min(start + _BLOCK, pixels)
             total, block = result[start:stop], clean[start:stop]
@@ -294,9 +324,8 @@ def _mix(stack, slots, luts, are_plain, shares, mix, out):
                     for index in range(total.size):
                         total[index] += share * np.float32(block[index])
                 else:
-                    lut = luts[chain, channel]
                     for index in range(total.size):
-                        total[index] += share * np.float32(lut[block[index]])
+                        total[index] += scaled[chain, block[index]]
             for index in range(total.size):
                 total[index] = min(total[index] / full, one)
 
@@ -320,9 +349,9 @@ def _build(stamp: int) -> Any:
         clean_counts = np.empty((channels, 256), np.int32)
         counts = np.empty((channels, 256), np.int32)
         table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
-        indices = np.empty((4, width), np.uint32)
-        fractions, rows = np.empty((2, width)), np.empty((2, width), np.uint8)
-        scratch = (indices, fractions, rows)
+        packed, fractions = np.empty(pixels, np.uint32), np.empty((3, width))
+        indices, corners = np.empty((4, width), np.int32), np.empty((4, width), np.uint32)
+        scratch = (packed, indices, corners, fractions)
         clean_is_counted, last = stamp < 0, -1
         for pair in range(start, stop):
             image, view = pair // views, pair % views

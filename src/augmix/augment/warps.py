@@ -9,8 +9,8 @@ two fractions is exactly 0. All pixels of a row (a column) then share the whole 
 unless the shift is so close to a whole number that rounding decides; those few rows (columns) take
 the general path. Fractions are still computed pixel by pixel with Pillow's own operations.
 
-Images are planar here, uint8 `channel pixel`. ``indices`` (uint32 `4 width`), ``fractions``
-(float64 `4 width`) and ``rows`` (uint8 `2 width`) are scratch space.
+Images are planar here, uint8 `channel pixel`. ``packed`` (uint32 `pixel`), ``indices`` and
+``corners`` (uint32 `4 width`) and ``fractions`` (float64 `3 width`) are scratch space.
 """
 
 from typing import no_type_check
@@ -21,6 +21,7 @@ from augmix.augment.jit import inner
 
 _NEAR = 1e-6  # pixels; the rounding errors of a coordinate are below 1e-7 up to 2e8 pixels
 _FAR = 1e9
+_BYTE = np.uint32(255)
 
 
 @inner
@@ -82,12 +83,12 @@ def move_row(source, start, width, shift, fractions, result):
         old, new = source[channel, start : start + width], result[channel, start : start + width]
         for x in range(first):
             new[x] = sample(old, width, 1, (x + 0.5) + shift, 0.5)
+        left, between = old[first + step : last + step], new[first:last]
         if whole:
-            for x in range(first, last):
-                new[x] = old[x + step]
+            for x in range(between.size):
+                between[x] = left[x]
         else:
-            left, right = old[first + step : last + step], old[first + step + 1 : last + step + 1]
-            between, share = new[first:last], fractions[first:last]
+            right, share = old[first + step + 1 : last + step + 1], fractions[first:last]
             for x in range(between.size):
                 level = np.int32(left[x])
                 value = float(level) + float(np.int32(right[x]) - level) * share[x]
@@ -114,44 +115,61 @@ def move_whole_rows(source, height, width, step, result):
     for channel in range(source.shape[0]):
         old, new = source[channel], result[channel]
         for y in range(height):
-            start = y * width
+            line = new[y * width : (y + 1) * width]
             if 0 <= y + step < height:
-                origin = (y + step) * width
+                origin = old[(y + step) * width : (y + step + 1) * width]
                 for x in range(width):
-                    new[start + x] = old[origin + x]
+                    line[x] = origin[x]
             else:
                 for x in range(width):
-                    new[start + x] = 0
+                    line[x] = 0
 
 
 @inner
 @no_type_check
-def move_along_columns(source, height, width, shear, offset, fractions, rows, result):
+def move_along_columns(source, height, width, shear, offset, packed, corners, fractions, result):
     """Shear_y or translate_y: column x is sampled ``shear * (x + .5) + offset`` further down.
 
     For every output row the staircase of source pixels is gathered once, and used twice: the lower
     neighbours of one row are the upper neighbours of the next.
     """
-    shifts, steps = fractions[0, :width], fractions[1, :width]
+    channels = source.shape[0]
+    shifts, shares, steps = fractions[0], fractions[1], fractions[2]
+    lowest, highest = np.inf, -np.inf
     for x in range(width):
         shifts[x] = shear * (x + 0.5) + offset
+        lowest, highest = min(lowest, shifts[x]), max(highest, shifts[x])
         steps[x] = np.floor(min(max(shifts[x], -_FAR), _FAR))
-    for channel in range(source.shape[0]):
-        old, new = source[channel], result[channel]
-        _gather_row(old, height, width, 0, steps, rows[0])
-        for y in range(height):
-            upper, lower = rows[y % 2], rows[(y + 1) % 2]
-            _gather_row(old, height, width, y + 1, steps, lower)
-            line = new[y * width : (y + 1) * width]
-            middle, row = y + 0.5, float(y)
+    pack(source, packed)
+    _gather_row(packed, height, width, 0, steps, corners[0])
+    for y in range(height):
+        upper, lower = corners[y % 2], corners[(y + 1) % 2]
+        _gather_row(packed, height, width, y + 1, steps, lower)
+        middle, row = y + 0.5, float(y)
+        is_inside = lowest + middle >= 0 and highest + middle < height
+        for x in range(width):
+            shares[x] = ((shifts[x] + middle) - 0.5) - (row + steps[x])
+        if not is_inside:
             for x in range(width):
                 v = shifts[x] + middle
-                level = np.int32(upper[x])
-                share = (v - 0.5) - (row + steps[x])
-                value = float(level) + float(np.int32(lower[x]) - level) * share
-                line[x] = np.uint8(np.int32(value if v >= 0 and v < height else 0.0))
-        for x in range(width):
-            if not is_plain(shifts[x]):
+                if not (v >= 0 and v < height):
+                    shares[x] = 0.0
+        for channel in range(channels):
+            line = result[channel, y * width : (y + 1) * width]
+            bits = np.uint32(8 * channel)
+            for x in range(width):
+                level = np.int32((upper[x] >> bits) & _BYTE)
+                change = np.int32((lower[x] >> bits) & _BYTE) - level
+                line[x] = np.uint8(np.int32(float(level) + float(change) * shares[x]))
+            if not is_inside:
+                for x in range(width):
+                    v = shifts[x] + middle
+                    if not (v >= 0 and v < height):
+                        line[x] = 0
+    for x in range(width):
+        if not is_plain(shifts[x]):
+            for channel in range(channels):
+                old, new = source[channel], result[channel]
                 for y in range(height):
                     v = shifts[x] + (y + 0.5)
                     new[y * width + x] = sample(old, width, height, x + 0.5, v)
@@ -159,22 +177,42 @@ def move_along_columns(source, height, width, shear, offset, fractions, rows, re
 
 @inner
 @no_type_check
-def _gather_row(pixels, height, width, y, steps, row):
+def _gather_row(packed, height, width, y, steps, row):
     """The pixels of row y + steps[x], or of the nearest row there is."""
+    highest = float(height - 1)
     for x in range(width):
-        origin = min(max(y + int(steps[x]), 0), height - 1)
-        row[x] = pixels[origin * width + x]
+        origin = min(max(y + steps[x], 0.0), highest)
+        row[x] = packed[np.uint64(origin) * np.uint64(width) + np.uint64(x)]
 
 
 @inner
 @no_type_check
-def affine(source, height, width, matrix, indices, fractions, result):
+def pack(source, packed):
+    """The channels of every pixel in one 32-bit word, so that one load fetches them all."""
+    if source.shape[0] == 1:
+        only = source[0]
+        for index in range(only.size):
+            packed[index] = only[index]
+    else:
+        red, green, blue = source[0], source[1], source[2]
+        for index in range(red.size):
+            word = np.uint32(red[index]) | np.uint32(green[index]) << np.uint32(8)
+            packed[index] = word | np.uint32(blue[index]) << np.uint32(16)
+
+
+@inner
+@no_type_check
+def affine(source, height, width, matrix, packed, indices, corners, fractions, result):
     """Any affine transform, matrix (a, b, c, d, e, f) from output to input."""
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
-    upper_left, upper_right = indices[0], indices[1]
-    lower_left, lower_right = indices[2], indices[3]
     dxs, dys = fractions[0], fractions[1]
+    upper_left, upper_right, lower_left, lower_right = (
+        indices[0], indices[1], indices[2], indices[3],
+    )  # fmt: skip
+    corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
+    right_most, lower_most, row_size = float(width - 1), float(height - 1), float(width)
+    pack(source, packed)
     for y in range(height):
         by, ey = b * (y + 0.5), e * (y + 0.5)
         # the coordinates are monotone along the row, so the pixels inside are one stretch
@@ -183,33 +221,48 @@ def affine(source, height, width, matrix, indices, fractions, result):
             first += 1
         while first < last and not _is_inside(last - 1, a, by, c, d, ey, f, width, height):
             last -= 1
-        for x in range(first, last):
-            u = ((a * (x + 0.5) + by) + c) - 0.5
-            v = ((d * (x + 0.5) + ey) + f) - 0.5
+        size = last - first
+        for x in range(size):
+            middle = float(x + first) + 0.5
+            u = ((a * middle + by) + c) - 0.5
+            v = ((d * middle + ey) + f) - 0.5
             left, top = np.floor(u), np.floor(v)
             dxs[x] = u - left
             dys[x] = v - top
-            x0, y0 = np.int32(left), np.int32(top)
-            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1) * width
-            x0, y0 = max(x0, 0), max(y0, 0) * width
-            upper_left[x] = y0 + x0
-            upper_right[x] = y0 + x1
-            lower_left[x] = y1 + x0
-            lower_right[x] = y1 + x1
+            x0, x1 = max(left, 0.0), min(left + 1.0, right_most)
+            y0, y1 = max(top, 0.0) * row_size, min(top + 1.0, lower_most) * row_size
+            upper_left[x] = np.int32(y0 + x0)
+            upper_right[x] = np.int32(y0 + x1)
+            lower_left[x] = np.int32(y1 + x0)
+            lower_right[x] = np.int32(y1 + x1)
+        for x in range(size):
+            corner0[x] = packed[np.uint64(upper_left[x])]
+            corner1[x] = packed[np.uint64(upper_right[x])]
+            corner2[x] = packed[np.uint64(lower_left[x])]
+            corner3[x] = packed[np.uint64(lower_right[x])]
         for channel in range(source.shape[0]):
-            old, new = source[channel], result[channel, y * width : (y + 1) * width]
-            for x in range(first):
-                new[x] = 0
-            for x in range(first, last):
-                level = np.int32(old[upper_left[x]])
-                change = np.int32(old[upper_right[x]]) - level
-                upper = float(level) + float(change) * dxs[x]
-                level = np.int32(old[lower_left[x]])
-                change = np.int32(old[lower_right[x]]) - level
-                lower = float(level) + float(change) * dxs[x]
-                new[x] = np.uint8(np.int32(upper + (lower - upper) * dys[x]))
-            for x in range(last, width):
-                new[x] = 0
+            line = result[channel, y * width : (y + 1) * width]
+            line[:first] = 0
+            _blend_corners(corners, dxs, dys, 8 * channel, line[first:last])
+            line[last:] = 0
+
+
+@inner
+@no_type_check
+def _blend_corners(corners, dxs, dys, bits, line):
+    """The bilinear blend of a stretch of a row, for the channel at these bits of the words."""
+    bits = np.uint32(bits)
+    upper_left, upper_right, lower_left, lower_right = (
+        corners[0], corners[1], corners[2], corners[3],
+    )  # fmt: skip
+    for x in range(line.size):
+        level = np.int32((upper_left[x] >> bits) & _BYTE)
+        change = np.int32((upper_right[x] >> bits) & _BYTE) - level
+        upper = float(level) + float(change) * dxs[x]
+        level = np.int32((lower_left[x] >> bits) & _BYTE)
+        change = np.int32((lower_right[x] >> bits) & _BYTE) - level
+        lower = float(level) + float(change) * dxs[x]
+        line[x] = np.uint8(np.int32(upper + (lower - upper) * dys[x]))
 
 
 @inner
