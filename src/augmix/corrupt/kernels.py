@@ -1,0 +1,24 @@
+"""The corruptions: (image, physical parameters, generator) -> image.
+
+One image at a time, uint8 `height width channel` in and out, RGB or grey. A kernel knows nothing of
+names, severities or seeds; it keeps the quirks of the published scripts (spec: corruptions.md), of
+which the cut of the fraction at the end is the most visible. The kernels stand in one module a
+group; this one gathers them.
+"""
+
+from augmix.corrupt.blur import defocus_blur, disk_kernel
+from augmix.corrupt.digital import contrast, jpeg_compression, pixelate
+from augmix.corrupt.noise import gaussian_noise, impulse_noise, shot_noise
+from augmix.corrupt.weather import brightness
+
+__all__ = [
+    "brightness",
+    "contrast",
+    "defocus_blur",
+    "disk_kernel",
+    "gaussian_noise",
+    "impulse_noise",
+    "jpeg_compression",
+    "pixelate",
+    "shot_noise",
+]

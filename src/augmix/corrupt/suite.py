@@ -1,0 +1,254 @@
+"""The table of the corruption benchmark, and the one way to run it.
+
+A row is a name, a number and a kernel with its physical parameters at five severities for three
+presets. `corrupt` gives every image a generator at its own address (seed, corruption, severity,
+id), so an image is damaged the same way in whatever batch, order or thread it comes.
+
+Source of the tables: Hendrycks & Dietterich (2019), "Benchmarking Neural Network Robustness to
+Common Corruptions and Perturbations", scripts `make_cifar_c.py`, `make_tinyimagenet_c.py` and
+`make_imagenet_c.py` of `hendrycks/robustness`.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from augmix.corrupt import kernels
+from augmix.corrupt.draws import Real
+from augmix.images import check_images
+from augmix.streams import Purpose, Stream
+
+SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
+PRESETS = ("cifar", "tiny", "imagenet")
+SEVERITIES = (1, 2, 3, 4, 5)
+GROUPS = {
+    "gaussian_noise": "noise",
+    "shot_noise": "noise",
+    "impulse_noise": "noise",
+    "defocus_blur": "blur",
+    "glass_blur": "blur",
+    "motion_blur": "blur",
+    "zoom_blur": "blur",
+    "snow": "weather",
+    "frost": "weather",
+    "fog": "weather",
+    "brightness": "weather",
+    "contrast": "digital",
+    "elastic_transform": "digital",
+    "pixelate": "digital",
+    "jpeg_compression": "digital",
+    "speckle_noise": "extra",
+    "gaussian_blur": "extra",
+    "spatter": "extra",
+    "saturate": "extra",
+}
+ALL_19 = tuple(GROUPS)
+PAPER_15 = ALL_19[:15]
+EXTRA_4 = ALL_19[15:]
+PROTOCOLS = {"paper-15": PAPER_15, "extra-4": EXTRA_4, "all-19": ALL_19}
+
+_LARGEST_CIFAR = 48  # pixels of the shorter side
+_LARGEST_TINY = 112
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corruption:
+    """A row of the benchmark.
+
+    Attributes:
+        name: As in the published file and folder names.
+        number: Place in the benchmark's order, 0..18; part of the address of its draws.
+        group: ``noise``, ``blur``, ``weather``, ``digital`` or ``extra``.
+        kernel: Called as ``kernel(image, *parameters, generator=generator)``.
+        parameters: For each preset five tuples, severity 1 first, in the kernel's units.
+    """
+
+    name: str
+    number: int
+    group: str
+    kernel: Callable[..., UInt8[np.ndarray, "height width channel"]]
+    parameters: Mapping[str, tuple[tuple[Real, ...], ...]]
+
+
+def corrupt(
+    images: UInt8[np.ndarray, "batch height width channel"],
+    name: str,
+    *,
+    severity: int,
+    preset: str = "auto",
+    seed: int = 0,
+    ids: Integer[np.ndarray, "..."] | None = None,
+    num_threads: int = 1,
+) -> UInt8[np.ndarray, "batch height width channel"]:
+    """Damage images as the corruption benchmark does.
+
+    The bytes of an image depend on the image, ``name``, ``severity``, ``preset``, ``seed`` and its
+    id, and on nothing else.
+
+    Args:
+        images: Grey levels, RGB or grey; an empty batch gives an empty batch.
+        name: One of `available()`, e.g. ``"gaussian_noise"``.
+        severity: 1 (mild) to 5.
+        preset: Whose severities: ``"cifar"``, ``"tiny"``, ``"imagenet"``, or ``"auto"``, see
+            `resolve_preset`.
+        seed: Of the draws.
+        ids: Dataset indices of the images; their places in the batch if not given.
+        num_threads: Images worked on at a time.
+
+    Returns:
+        New images of the same shape.
+
+    Raises:
+        TypeError: If the images are not a uint8 array.
+        ValueError: If the name, the severity or the preset is none, or the shapes do not fit.
+
+    Example:
+        >>> images = np.full((2, 32, 32, 3), 200, np.uint8)
+        >>> corrupt(images, "pixelate", severity=3, preset="cifar")[0, 0, 0].tolist()
+        [200, 200, 200]
+    """
+    check_images(images)
+    row = find(name)
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
+    if ids.shape != (len(images),):
+        raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
+    parameters = row.parameters[resolve_preset(preset, images.shape[1:3])][severity - 1]
+    stream = Stream(seed=seed).at(Purpose.CORRUPTION, part=row.number * 8 + severity)
+    result = np.empty(images.shape, np.uint8)
+
+    def damage(place: int) -> None:
+        image = np.ascontiguousarray(images[place])
+        generator = stream.generator(int(ids[place]))
+        result[place] = row.kernel(image, *parameters, generator=generator)
+
+    if num_threads == 1:
+        for place in range(len(images)):
+            damage(place)
+    else:
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(damage, range(len(images))))
+    return result
+
+
+def find(name: str) -> Corruption:
+    """The row of a corruption.
+
+    Raises:
+        ValueError: If there is none; names the nearest.
+    """
+    if name in ROWS:
+        return ROWS[name]
+    near = difflib.get_close_matches(name, ROWS, n=1, cutoff=0.0)
+    raise ValueError(
+        f"unknown corruption {name!r}, did you mean {near[0]!r}? There are {', '.join(ROWS)}"
+    )
+
+
+def available() -> tuple[str, ...]:
+    """The names that `corrupt` knows, in the benchmark's order."""
+    return tuple(ROWS)
+
+
+def resolve_preset(preset: str, size: tuple[int, int]) -> str:
+    """The preset itself, or for ``"auto"`` the one made for images of about this size.
+
+    Args:
+        preset: ``"cifar"``, ``"tiny"``, ``"imagenet"`` or ``"auto"``.
+        size: Height and width in pixels. ``"auto"`` is ``cifar`` up to 48 pixels of the shorter
+            side, ``tiny`` up to 112, else ``imagenet``.
+
+    Raises:
+        ValueError: If there is no such preset.
+    """
+    if preset == "auto":
+        side = min(size)
+        return (
+            "cifar" if side <= _LARGEST_CIFAR else "tiny" if side <= _LARGEST_TINY else "imagenet"
+        )
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of auto, {', '.join(PRESETS)}, got {preset!r}")
+    return preset
+
+
+def _each(*values: Real) -> tuple[tuple[Real, ...], ...]:
+    """Five severities of a kernel with one parameter."""
+    return tuple((value,) for value in values)
+
+
+def _row(
+    kernel: Callable[..., UInt8[np.ndarray, "height width channel"]],
+    *,
+    cifar: tuple[tuple[Real, ...], ...],
+    tiny: tuple[tuple[Real, ...], ...],
+    imagenet: tuple[tuple[Real, ...], ...],
+) -> Corruption:
+    """A row under the name of its kernel."""
+    name = kernel.__name__
+    return Corruption(
+        name=name,
+        number=ALL_19.index(name),
+        group=GROUPS[name],
+        kernel=kernel,
+        parameters={"cifar": cifar, "tiny": tiny, "imagenet": imagenet},
+    )
+
+
+_ROWS = (
+    _row(  # standard deviation, as a share of white
+        kernels.gaussian_noise,
+        cifar=_each(0.04, 0.06, 0.08, 0.09, 0.10),
+        tiny=_each(0.04, 0.08, 0.12, 0.15, 0.18),
+        imagenet=_each(0.08, 0.12, 0.18, 0.26, 0.38),
+    ),
+    _row(  # photons counted at white
+        kernels.shot_noise,
+        cifar=_each(500, 250, 100, 75, 50),
+        tiny=_each(250, 100, 50, 30, 15),
+        imagenet=_each(60, 25, 12, 5, 3),
+    ),
+    _row(  # share of the values that turn black or white
+        kernels.impulse_noise,
+        cifar=_each(0.01, 0.02, 0.03, 0.05, 0.07),
+        tiny=_each(0.01, 0.02, 0.05, 0.08, 0.14),
+        imagenet=_each(0.03, 0.06, 0.09, 0.17, 0.27),
+    ),
+    _row(  # radius of the disk, deviation of its softening, in pixels
+        kernels.defocus_blur,
+        cifar=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        tiny=((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
+        imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+    ),
+    _row(  # added to the value V, as a share of white
+        kernels.brightness,
+        cifar=_each(0.05, 0.1, 0.15, 0.2, 0.3),
+        tiny=_each(0.1, 0.2, 0.3, 0.4, 0.5),
+        imagenet=_each(0.1, 0.2, 0.3, 0.4, 0.5),
+    ),
+    _row(  # share of the distance to the mean that stays
+        kernels.contrast,
+        cifar=_each(0.75, 0.5, 0.4, 0.3, 0.15),
+        tiny=_each(0.4, 0.3, 0.2, 0.1, 0.05),
+        imagenet=_each(0.4, 0.3, 0.2, 0.1, 0.05),
+    ),
+    _row(  # side of the small image, as a share
+        kernels.pixelate,
+        cifar=_each(0.95, 0.9, 0.85, 0.75, 0.65),
+        tiny=_each(0.9, 0.8, 0.7, 0.6, 0.5),
+        imagenet=_each(0.6, 0.5, 0.4, 0.3, 0.25),
+    ),
+    _row(  # quality of the encoder
+        kernels.jpeg_compression,
+        cifar=_each(80, 65, 58, 50, 40),
+        tiny=_each(65, 58, 50, 40, 25),
+        imagenet=_each(25, 18, 15, 10, 7),
+    ),
+)
+ROWS: Mapping[str, Corruption] = {row.name: row for row in _ROWS}

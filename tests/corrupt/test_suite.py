@@ -1,0 +1,143 @@
+"""The table and the way to run it: addresses, presets, messages."""
+
+import hashlib
+import re
+
+import numpy as np
+import pytest
+
+import augmix
+from augmix.corrupt import suite
+from augmix.corrupt.suite import corrupt, resolve_preset
+from augmix.streams import Purpose, Stream
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (6, 20, 24, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", suite.available())
+def test_same_address_same_bytes(name: str, images: np.ndarray):
+    ids = np.array([3, 900, 0, 77, 5, 2**31])
+    whole = corrupt(images, name, severity=3, preset="imagenet", seed=9, ids=ids)
+    order = np.array([4, 2, 0, 5, 1, 3])
+    turned = corrupt(images[order], name, severity=3, preset="imagenet", seed=9, ids=ids[order])
+    np.testing.assert_array_equal(turned, whole[order])
+    threads = corrupt(images, name, severity=3, preset="imagenet", seed=9, ids=ids, num_threads=3)
+    np.testing.assert_array_equal(threads, whole)
+    for place in range(len(images)):
+        alone = corrupt(
+            images[place : place + 1],
+            name,
+            severity=3,
+            preset="imagenet",
+            seed=9,
+            ids=ids[place : place + 1],
+        )
+        np.testing.assert_array_equal(alone[0], whole[place])
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise"])
+def test_another_address_other_draws(name: str):
+    images = np.full((2, 20, 24, 3), 120, np.uint8)
+    first, second = corrupt(images, name, severity=5)
+    assert (first != second).any()
+    assert (corrupt(images, name, severity=5, seed=1)[0] != first).any()
+    np.testing.assert_array_equal(corrupt(images, name, severity=5, ids=np.array([1, 0]))[1], first)
+
+
+def test_the_address_of_a_draw(images: np.ndarray):
+    row = suite.find("impulse_noise")
+    generator = Stream(seed=4).at(Purpose.CORRUPTION, part=2 * 8 + 5).generator(11)
+    expected = row.kernel(images[0], 0.27, generator=generator)
+    result = corrupt(
+        images[:1], "impulse_noise", severity=5, preset="imagenet", seed=4, ids=np.array([11])
+    )
+    np.testing.assert_array_equal(result[0], expected)
+
+
+def test_inputs_of_every_kind(images: np.ndarray):
+    for name in suite.available():
+        whole = corrupt(images, name, severity=2)
+        np.testing.assert_array_equal(
+            corrupt(images[:, ::-1][:, ::-1], name, severity=2), whole, err_msg=name
+        )
+        grey = corrupt(images[..., :1], name, severity=2)
+        assert grey.shape == (6, 20, 24, 1)
+        assert corrupt(images[:0], name, severity=2).shape == (0, 20, 24, 3)
+        read_only = images.copy()
+        read_only.flags.writeable = False
+        np.testing.assert_array_equal(corrupt(read_only, name, severity=2), whole)
+
+
+def test_table():
+    assert suite.available() == tuple(name for name in suite.ALL_19 if name in suite.ROWS)
+    assert len(suite.PAPER_15) == 15
+    assert len(suite.ALL_19) == 19
+    assert suite.PROTOCOLS["paper-15"] + suite.PROTOCOLS["extra-4"] == suite.PROTOCOLS["all-19"]
+    for name, row in suite.ROWS.items():
+        assert row.name == name == row.kernel.__name__
+        assert suite.ALL_19[row.number] == name
+        assert row.group == suite.GROUPS[name]
+        assert set(row.parameters) == set(suite.PRESETS)
+        assert all(len(severities) == 5 for severities in row.parameters.values())
+
+
+def test_resolve_preset():
+    assert resolve_preset("auto", (32, 32)) == "cifar"
+    assert resolve_preset("auto", (48, 500)) == "cifar"
+    assert resolve_preset("auto", (64, 64)) == "tiny"
+    assert resolve_preset("auto", (200, 112)) == "tiny"
+    assert resolve_preset("auto", (224, 224)) == "imagenet"
+    assert resolve_preset("imagenet", (32, 32)) == "imagenet"
+    with pytest.raises(ValueError, match="preset must be one of auto, cifar, tiny, imagenet"):
+        resolve_preset("cifar10", (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"name": "gausian_noise"}, ValueError, "did you mean 'gaussian_noise'"),
+        ({"severity": 7}, ValueError, "severity must be 1..5, got 7 for corruption 'contrast'"),
+        ({"severity": 0}, ValueError, "severity must be 1..5, got 0 for corruption 'contrast'"),
+        ({"preset": "big"}, ValueError, "preset must be one of"),
+        ({"num_threads": 0}, ValueError, "num_threads must be at least 1, got 0"),
+        ({"ids": np.arange(3)}, ValueError, "ids must be one for each of 6 images, got (3,)"),
+        ({"seed": -1}, ValueError, "seed must be"),
+    ],
+)
+def test_messages(images: np.ndarray, change: dict, error: type, message: str):
+    settings = {"name": "contrast", "severity": 3, **change}
+    with pytest.raises(error, match=re.escape(message)):
+        corrupt(images, settings.pop("name"), **settings)
+
+
+def test_the_package_is_the_function(images: np.ndarray):
+    np.testing.assert_array_equal(
+        augmix.corrupt(images, "contrast", severity=1), corrupt(images, "contrast", severity=1)
+    )
+
+
+GOLDEN = {
+    "gaussian_noise": "73c647b34ef5",
+    "shot_noise": "bf64ff86c935",
+    "impulse_noise": "3d145b502fd8",
+    "defocus_blur": "c846341f3f86",
+    "brightness": "f6f2a080610f",
+    "contrast": "2d81399ef6a6",
+    "pixelate": "d527ceea0850",
+}
+
+
+def test_golden_bytes():
+    """Draws and bytes of suite version 1; a change here needs a new version of the suite."""
+    y, x = np.mgrid[:32, :32]
+    image = np.stack([8 * x, 8 * y, 4 * (x + y)], axis=-1).astype(np.uint8)[None]
+    digest = {
+        name: hashlib.sha256(corrupt(image, name, severity=3, preset="imagenet")).hexdigest()[:12]
+        for name in suite.available()
+        if name != "jpeg_compression"  # the codec belongs to Pillow
+    }
+    assert digest == GOLDEN
+    assert suite.SUITE_VERSION == "1"
