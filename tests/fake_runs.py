@@ -137,7 +137,9 @@ def keep_cells(folder: Path, keep) -> None:
     )
 
 
-def write_examples(path: Path, names: tuple[str, ...], *, side: int = 32, channels: int = 3) -> None:
+def write_examples(
+    path: Path, names: tuple[str, ...], *, side: int = 32, channels: int = 3
+) -> None:
     """Five drawn shapes, clean and more or less noisy."""
     rng = np.random.default_rng(5)
     row, column = np.mgrid[0:side, 0:side] / side

@@ -1,8 +1,8 @@
 """Runs side by side: what each measured, what they have in common, and where they differ.
 
-Folders come in, plain numbers go out to the report. Averages are taken over a `Grid` of corruptions
-and severities that every run has measured completely, so no mean hides a gap; what was left out, and
-why, is said in words by `remarks`.
+Folders come in, plain numbers go out to the report. Averages are taken over a `Grid` of
+corruptions and severities that every run has measured completely, so no mean hides a gap; what was
+left out, and why, is said in words by `remarks`.
 """
 
 import json
@@ -29,6 +29,7 @@ from augmix.records import (
 
 EXAMPLES_FILE = "examples.npz"
 _HARMLESS = {"suite", "names", "severities", "seed", "batch_size", "precision", "device"}
+_MAX_LISTED = 12  # entries of a list in the table of settings
 _MAX_NAMED = 8  # cells or corruptions named one by one in a remark
 
 
@@ -217,10 +218,33 @@ def remarks(runs: Sequence[Run], grid: Grid) -> list[str]:
     seeds = [_show(run.results.protocol.get("seed")) for run in runs]
     if len(set(seeds)) > 1:
         found.append(
-            f"The random corruptions were drawn from different seeds ({_who_has_what(runs, seeds)}); "
-            "the sets are equally hard but not the same images."
+            "The random corruptions were drawn from different seeds: "
+            f"{_who_has_what(runs, seeds)}. The sets are equally hard but not the same images."
         )
     return found
+
+
+def settings(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Every setting of every run, side by side; rows whose values differ are marked."""
+    times = [
+        {
+            "training_seconds": run.log[-1].get("seconds") if run.log else None,
+            "measuring_seconds": round(sum(cell.seconds for cell in run.results.cells), 1),
+            "folder": run.folder.name,
+        }
+        for run in runs
+    ]
+    parts: list[tuple[str, list[dict[str, Any]]]] = [
+        ("Model", [run.results.model for run in runs]),
+        ("Configuration", [run.config for run in runs]),
+        ("Data", [run.results.source for run in runs]),
+        ("Protocol of the measurement", [run.results.protocol for run in runs]),
+        ("Software and machine", [run.results.provenance for run in runs]),
+        ("Run", times),
+    ]
+    return [
+        {"title": title, "rows": _setting_rows(columns)} for title, columns in parts if any(columns)
+    ]
 
 
 def _missing(run: Run) -> list[str]:
@@ -256,6 +280,47 @@ def _planned(results: Results) -> Grid:
         names=tuple(dict.fromkeys([*names, *(cell.name for cell in cells)])),
         severities=tuple(sorted({*severities, *(cell.severity for cell in cells)})),
     )
+
+
+def _setting_rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    flat = [_flatten(column) for column in columns]
+    return [
+        {
+            "name": key.replace("_", " ").replace(".", " › "),
+            "shown": [_shortened(_setting(each.get(key))) for each in flat],
+            "differs": any(each.get(key) != flat[0].get(key) for each in flat),
+        }
+        for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
+    ]
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level: ``policy.severity``."""
+    flat = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            flat.update(_flatten(entry, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = entry
+    return flat
+
+
+def _setting(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(_setting(entry) for entry in value[:_MAX_LISTED])
+        more = len(value) - _MAX_LISTED
+        return f"{shown}, … ({len(value)})" if more > 0 else shown
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _shortened(text: str) -> dict[str, str]:
+    """Hashes cut to what an eye compares; ``full`` holds the rest."""
+    is_hash = len(text) >= 32 and set(text) <= set("0123456789abcdef")
+    return {"text": text[:12] + "…" if is_hash else text, "full": text if is_hash else ""}
 
 
 def _load_results(folder: Path) -> Results:
@@ -312,7 +377,12 @@ def _who_has_what(runs: Sequence[Run], values: Sequence[str]) -> str:
     groups: dict[str, list[str]] = {}
     for run, value in zip(runs, values, strict=True):
         groups.setdefault(value, []).append(run.label)
-    return ", ".join(f"{value} for {' and '.join(labels)}" for value, labels in groups.items())
+    return "; ".join(f"{value} for {_listed(labels)}" for value, labels in groups.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``A, B and C``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _show(value: Any) -> str:

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 # Stand-ins that matplotlib accepts as colours, and the CSS variables they become.
@@ -76,7 +76,7 @@ class Curve:
 def bar_chart(
     name: str, categories: Sequence[str], values: Float[np.ndarray, "run category"], *, narrow: bool
 ) -> str:
-    """Grouped bars: a group per category, a bar per run, its value written on it where there is room.
+    """Grouped bars: a group per category, a bar per run, its value on it where there is room.
 
     Args:
         name: Unique on the page; prefixes every id.
@@ -88,9 +88,9 @@ def bar_chart(
         An ``<svg>`` element.
     """
     num_runs, num_groups = values.shape
-    thick = 0.82 / max(num_runs, 1)
+    thick = 0.82 / max(num_runs, 2)
     with matplotlib.style.context(["default", _STYLE]):
-        height = 40 + num_groups * (14 + 13 * num_runs) if narrow else 330
+        height = 40 + num_groups * (14 + 13 * max(num_runs, 2)) if narrow else 330
         figure, axes = _figure(360 if narrow else 1040, height)
         for run in range(num_runs):
             where = np.arange(num_groups) + (run - (num_runs - 1) / 2) * thick
@@ -117,29 +117,36 @@ def line_chart(
     *,
     x_label: str,
     x_ticks: Sequence[float] | None = None,
+    width_px: int = 380,
     is_log: bool = False,
     has_markers: bool = True,
 ) -> str:
-    """Lines over a common axis, 440 x 290 pixels; the unit of y belongs into the caption.
+    """Lines over a common axis; the unit of y belongs into the caption.
 
     Args:
         name: Unique on the page; prefixes every id.
         curves: At least one.
         x_label: Written under the axis.
-        x_ticks: Where ticks stand; None lets matplotlib choose.
+        x_ticks: Where ticks stand; None lets matplotlib choose whole numbers.
+        width_px: Width of the picture; it is two thirds as high.
         is_log: Logarithmic y axis; otherwise it starts at 0.
         has_markers: A marker on every point.
     """
     with matplotlib.style.context(["default", _STYLE]):
-        figure, axes = _figure(440, 290)
+        figure, axes = _figure(width_px, 2 * width_px // 3)
         for curve in curves:
             axes.plot(curve.x, curve.y, **_line(curve.style, has_marker=has_markers))
         axes.grid(axis="y")
         axes.set_xlabel(x_label)
-        if x_ticks is not None:
+        if x_ticks is None:
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        else:
             axes.set_xticks(list(x_ticks))
         if is_log and any(value > 0 for curve in curves for value in curve.y):
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.yaxis.set_minor_locator(NullLocator())
         else:
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -148,16 +155,18 @@ def line_chart(
 
 
 def reliability_chart(name: str, curves: Sequence[Curve]) -> str:
-    """Accuracy against confidence in per cent, 440 x 400 pixels; markers grow with their share."""
+    """Accuracy against confidence in per cent, 380 x 350 pixels; markers grow with their share."""
     with matplotlib.style.context(["default", _STYLE]):
-        figure, axes = _figure(440, 400)
+        figure, axes = _figure(380, 350)
         axes.plot([0, 100], [0, 100], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for curve in curves:
-            axes.plot(curve.x, curve.y, **_line(curve.style, has_marker=False))
+            axes.plot(
+                curve.x, curve.y, **{**_line(curve.style, has_marker=False), "linewidth": 1.4}
+            )
             axes.scatter(
                 curve.x,
                 curve.y,
-                s=[12 + 150 * share for share in curve.size],
+                s=[22 + 140 * share for share in curve.size],
                 marker=_MARKERS[curve.style % len(_MARKERS)],
                 color=_colour(curve.style),
                 edgecolors=_SURFACE,
@@ -168,8 +177,8 @@ def reliability_chart(name: str, curves: Sequence[Curve]) -> str:
         axes.set_xlim(0, 101)
         axes.set_ylim(0, 101)
         axes.set_xlabel("confidence, %")
-        axes.text(98, 3, "overconfident below the line", ha="right", fontsize=10)
-        axes.text(2, 95, "underconfident above", fontsize=10)
+        axes.text(98, 3, "overconfident", ha="right", fontsize=10)
+        axes.text(2, 95, "underconfident", fontsize=10)
         return _to_svg(figure, name)
 
 
@@ -186,7 +195,7 @@ def key(style: int) -> str:
 
 
 def data_uri(image: UInt8[np.ndarray, "height width channel"], *, side: int) -> str:
-    """The picture as a PNG data URI, reduced so that its longer side has at most ``side`` pixels."""
+    """The picture as a PNG data URI, reduced so that no side is longer than ``side`` pixels."""
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
     if max(picture.size) > side:
         picture.thumbnail((side, side), Image.Resampling.BOX)
@@ -269,7 +278,9 @@ def _to_svg(figure: Figure, name: str) -> str:
     """The figure as an ``<svg>`` element for a page: themed, sizeless, with ids of its own."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the browser has it
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # the browser has it
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

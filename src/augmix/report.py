@@ -27,6 +27,7 @@ from augmix.comparison import (
     pooled,
     remarks,
     rms_of,
+    settings,
     summarise,
 )
 from augmix.metrics import ece_from_bins
@@ -38,7 +39,7 @@ _EXAMPLE_PIXELS = 700_000  # pixels of all example images together: keeps the pa
 _MAX_EXAMPLES = 5
 _LARGEST_SIDE = 160
 _MAX_POINTS = 300  # of a training curve; longer logs are averaged
-_MAX_LISTED = 12  # entries of a list in the table of settings
+_MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
 _COLUMNS = (  # of the summary: key in `summarise`, whether it is a share, decimals
     ("clean_error", True, 1),
     ("rms_calibration_error_clean", True, 1),
@@ -104,9 +105,10 @@ def render_page(runs: Sequence[Run]) -> str:
         corruptions=_corruptions(runs, grid),
         severity=_severity(runs, grid),
         calibration=_calibration(runs, grid),
+        min_in_bin=_MIN_IN_BIN,
         training=_training(runs),
         examples=_examples(runs),
-        setup=_setup(runs),
+        setup=settings(runs),
     )
 
 
@@ -155,12 +157,14 @@ def _lead(runs: Sequence[Run], numbers: list[dict], is_comparable: bool) -> str:
     if not measured or (len(runs) > 1 and not is_comparable):
         return ""
     best, clean, label = min(measured)
-    lead = (
-        f"{label} errs on {100 * best:.1f} % of corrupted images and {100 * clean:.1f} % of clean ones"
-    )
+    among = f"Of {len(measured)} runs, " if len(measured) > 2 else ""
+    least = " least:" if among else ""
+    lead = f"{among}{label} errs{least} on {100 * best:.1f} % of corrupted images"
+    lead += f" and {100 * clean:.1f} % of clean ones"
     worst, clean, label = max(measured)
-    if len(measured) > 1 and worst > best:
-        lead += f"; {label} on {100 * worst:.1f} % and {100 * clean:.1f} %"
+    if worst > best:
+        most = " most:" if among else ""
+        lead += f"; {label}{most} on {100 * worst:.1f} % and {100 * clean:.1f} %"
     return lead + "."
 
 
@@ -203,9 +207,7 @@ def _severity(runs: Sequence[Run], grid: Grid) -> list[dict[str, Any]]:
     """Error and calibration error against severity; the clean images are severity 0."""
     return [
         _severity_figure(runs, grid, name="error", title="Error", value=error_of),
-        _severity_figure(
-            runs, grid, name="rms", title="RMS calibration error", value=rms_of
-        ),
+        _severity_figure(runs, grid, name="rms", title="RMS calibration error", value=rms_of),
     ]
 
 
@@ -253,7 +255,7 @@ def _reliability(style: int, cells: list[Cell]) -> tuple[figures.Curve | None, l
         confidence.sum() / count.sum(),
         ece_from_bins(count, confidence, correct),
     )
-    used = count > 0
+    used = count >= _MIN_IN_BIN
     curve = figures.Curve(
         style=style,
         x=(100 * confidence[used] / count[used]).tolist(),
@@ -268,7 +270,7 @@ def _training(runs: Sequence[Run]) -> dict[str, Any]:
     logged = [(style, run) for style, run in enumerate(runs) if run.log]
     charts = []
     for key, title, is_log, scale in (
-        ("loss", "Loss", True, 1.0),
+        ("loss", "Loss, logarithmic", True, 1.0),
         ("train_error", "Training error, %", False, 100.0),
         ("learning_rate", "Learning rate", False, 1.0),
     ):
@@ -279,6 +281,7 @@ def _training(runs: Sequence[Run]) -> dict[str, Any]:
                 f"training-{key.replace('_', '-')}",
                 curves,
                 x_label="epoch",
+                width_px=310,
                 is_log=is_log,
                 has_markers=False,
             )
@@ -352,64 +355,6 @@ def _example_title(run: Run, index: int) -> str:
         return f"image {index + 1}"
     label = int(labels[index])
     return str(names[label]) if 0 <= label < len(names) else f"class {label}"
-
-
-def _setup(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Every setting of every run, side by side; rows whose values differ are marked."""
-    times = [
-        {
-            "training_seconds": run.log[-1].get("seconds") if run.log else None,
-            "measuring_seconds": round(sum(cell.seconds for cell in run.results.cells), 1),
-            "folder": run.folder.name,
-        }
-        for run in runs
-    ]
-    parts: list[tuple[str, list[dict[str, Any]]]] = [
-        ("Model", [run.results.model for run in runs]),
-        ("Configuration", [run.config for run in runs]),
-        ("Data", [run.results.source for run in runs]),
-        ("Protocol of the measurement", [run.results.protocol for run in runs]),
-        ("Software and machine", [run.results.provenance for run in runs]),
-        ("Run", times),
-    ]
-    return [
-        {"title": title, "rows": _setting_rows(columns)} for title, columns in parts if any(columns)
-    ]
-
-
-def _setting_rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    flat = [_flatten(column) for column in columns]
-    return [
-        {
-            "name": key.replace("_", " "),
-            "shown": [_setting(each.get(key)) for each in flat],
-            "differs": any(each.get(key) != flat[0].get(key) for each in flat),
-        }
-        for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
-    ]
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level: ``policy.severity``."""
-    flat = {}
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            flat.update(_flatten(entry, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = entry
-    return flat
-
-
-def _setting(value: Any) -> str:
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        shown = ", ".join(_setting(entry) for entry in value[:_MAX_LISTED])
-        more = len(value) - _MAX_LISTED
-        return f"{shown}, … ({len(value)})" if more > 0 else shown
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _entry(value: float | None, *, is_share: bool, decimals: int) -> dict[str, Any]:
