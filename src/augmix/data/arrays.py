@@ -62,10 +62,11 @@ def open_npz(
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
                 raise RunError(f"{path}: expected an .npz archive of arrays, got a single array")
-            return {key: file[key] for key in file.files}
+            return dict(content)
     except FileNotFoundError:
         raise RunError(f"{path} does not exist; name an .npz file with --data") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:

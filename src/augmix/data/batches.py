@@ -86,8 +86,8 @@ def prefetch(
 
     At most ``num_ahead`` results wait or are being made besides the one in use, so more threads
     than that never work at once. An error comes out where its result would have. When the consumer
-    stops, by an error or by closing or dropping the generator, what has not begun is cancelled and what has is
-    waited for.
+    stops, by an error or by closing or dropping the generator, what has not begun is cancelled and
+    what has is waited for.
 
     Args:
         make: What to run; from several threads at once if there are several.

@@ -92,7 +92,8 @@ def unpack_archive(path: Path, folder: Path) -> Path:
             _write_members(archive, path, folder.name, temporary)
         _move(temporary / folder.name, folder)
     except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
-        raise RunError(f"cannot unpack {path} to {folder}: {error}; download it again") from error
+        reason = " ".join(str(error).split())
+        raise RunError(f"cannot unpack {path} to {folder}: {reason}; download it again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

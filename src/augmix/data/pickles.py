@@ -73,15 +73,24 @@ class _Call:
 
 
 class _Recorder:
-    """Stands for an allowed global; calling it notes the call."""
+    """Stands for an allowed global; calling it notes the call.
+
+    ``_codecs.encode``, by which Python 3 writes bytes for Python 2, gives those bytes at once: they
+    may be keys.
+    """
 
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(self, *args: Any) -> _Call:
-        return _Call(self.name, args)
+    def __call__(self, *args: Any) -> "_Call | bytes":
+        if self.name != "encode":
+            return _Call(self.name, args)
+        text, encoding = args
+        if not isinstance(text, str) or encoding != "latin1":
+            raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
+        return text.encode("latin1")
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError(f"{self.name} takes no state")
@@ -106,14 +115,16 @@ def _array(value: Any, path: Path) -> Any:
         else:
             content, dtype, shape, order = value.args
             is_fortran = order == "F"
-        return _uint8(dtype, shape, is_fortran, _content(content))
+        return _uint8(dtype, shape, is_fortran, content)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise RunError(f"{path} holds no uint8 array where one is expected: {error}") from error
 
 
-def _uint8(dtype: Any, shape: Any, is_fortran: Any, content: bytes) -> UInt8[np.ndarray, "..."]:
+def _uint8(dtype: Any, shape: Any, is_fortran: Any, content: Any) -> UInt8[np.ndarray, "..."]:
     if not (isinstance(dtype, _Call) and dtype.name == "dtype" and _text(dtype.args[0]) == "u1"):
         raise ValueError(f"dtype {_text(dtype.args[0]) if isinstance(dtype, _Call) else dtype}")
+    if not isinstance(content, (bytes, bytearray)):
+        raise ValueError(f"{type(content).__name__} in place of bytes")
     sides = tuple(shape)
     if not all(isinstance(side, int) and side >= 0 for side in sides):
         raise ValueError(f"shape {sides}")
@@ -121,18 +132,6 @@ def _uint8(dtype: Any, shape: Any, is_fortran: Any, content: bytes) -> UInt8[np.
         raise ValueError(f"{len(content)} bytes for shape {sides}")
     flat = np.frombuffer(content, np.uint8)
     return flat.reshape(sides, order="F" if is_fortran else "C")
-
-
-def _content(value: Any) -> bytes:
-    """The raw bytes; Python 3 writes them for Python 2 as text to encode."""
-    if isinstance(value, _Call) and value.name == "encode":
-        text, encoding = value.args
-        if _text(encoding) != "latin1":
-            raise ValueError(f"bytes encoded as {encoding!r}")
-        return text.encode("latin1")
-    if not isinstance(value, (bytes, bytearray)):
-        raise TypeError(f"{type(value).__name__} in place of bytes")
-    return bytes(value)
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """How a source keeps its images: decoded in memory where they fit, else decoded when asked for.
 
-The readers (`cifar`, `folders`, `tables`, `arrays`) hand over labels and `Items`, which know how to make the
-pixels of one image. `build_source` decodes them all on threads if that takes at most
+The readers (`cifar`, `folders`, `tables`, `arrays`) hand over labels and `Items`, which know how to
+make the pixels of one image. `build_source` decodes them all on threads if that takes at most
 `MEMORY_BYTES`, and finds broken images and images of another size on the way.
 """
 

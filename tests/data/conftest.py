@@ -1,0 +1,56 @@
+"""Small sets on disk, made anew for every test."""
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def encode(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    """An image file of uint8 `height width` or `height width 3` pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_batch(path: Path, data: np.ndarray, labels: list[int], key: str = "labels") -> None:
+    """A CIFAR pickle in the official form: protocol 2, keys as Python 2 byte strings."""
+    path.write_bytes(pickle.dumps({b"data": data, key.encode(): labels}, protocol=2))
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """Twelve random RGB images of 8 x 10 pixels."""
+    return np.random.default_rng(1).integers(0, 256, (12, 8, 10, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    return encode
+
+
+@pytest.fixture
+def cifar10(tmp_path: Path) -> Path:
+    """A folder with an official CIFAR-10 of 2 images a file; image i of all is filled with i."""
+    folder = tmp_path / "cifar" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    for number, name in enumerate(names):
+        data = np.repeat(np.arange(2 * number, 2 * number + 2, dtype=np.uint8)[:, None], 3072, 1)
+        write_batch(folder / name, data, [number, number + 4])
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, pixels: np.ndarray) -> Path:
+    """`train` and `val` of classes ant and bee: images 0..3 and 4..7, 8..9 and 10..11."""
+    places = [("train", "ant")] * 4 + [("train", "bee")] * 4 + [("val", "ant")] * 2
+    for index, (split, name) in enumerate([*places, ("val", "bee"), ("val", "bee")]):
+        place = tmp_path / "images" / split / name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{index:02d}.png").write_bytes(encode(pixels[index]))
+    return tmp_path / "images"

@@ -1,0 +1,142 @@
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augmix.data.sources import NAMES, Source, open_source, subset, take
+from augmix.records import RunError
+
+FIRST_TEST_LABELS = [1, 5, 7, 6, 3, 5, 6, 1, 7, 7, 8, 0]  # golden: the split must never change
+
+
+@pytest.fixture(scope="module")
+def digits() -> Source:
+    return open_source("digits", split="test")
+
+
+def test_digits_are_scikit_learns(digits):
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    train = open_source("digits")
+    assert (len(train), len(digits)) == (1400, 397)
+    assert (digits.size, digits.channels, digits.num_classes) == ((32, 32), 3, 10)
+    assert (digits.flip, digits.crop_padding) == (False, 4)
+    assert digits.class_names == tuple("0123456789")
+
+    def enlarge(levels: np.ndarray) -> bytes:
+        small = Image.fromarray(np.round(levels * 255 / 16).astype(np.uint8))
+        return np.asarray(small.resize((32, 32), Image.Resampling.BILINEAR)).tobytes()
+
+    known = {enlarge(levels): number for number, levels in enumerate(raw.images)}
+    assert len(known) == 1797  # all differ
+    seen = []
+    for source in (train, digits):
+        images = source.load(np.arange(len(source)))
+        assert np.array_equal(images[..., 0], images[..., 1])
+        assert np.array_equal(images[..., 0], images[..., 2])
+        numbers = [known[image[..., 0].tobytes()] for image in images]
+        assert np.array_equal(source.labels, raw.target[numbers])
+        seen += numbers
+    assert sorted(seen) == list(range(1797))
+
+
+def test_the_split_is_random_but_fixed(digits):
+    assert digits.labels[:12].tolist() == FIRST_TEST_LABELS
+    assert np.bincount(digits.labels).min() > 25
+    assert digits.fingerprint == open_source("digits", split="test").fingerprint
+    assert digits.fingerprint != open_source("digits").fingerprint
+
+
+def test_digits_at_another_size():
+    source = open_source("digits", split="test", size=8)
+    assert source.load(np.array([0])).shape == (1, 8, 8, 3)
+    assert source.crop_padding == 1
+
+
+def test_digits_without_scikit_learn_name_the_way_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(RunError, match=r"needs scikit-learn.*pip install 'augmix\[demo\]'"):
+        open_source("digits")
+
+
+def test_every_source_has_the_same_face(digits, folder, cifar10, monkeypatch):
+    lazy = open_source("cifar10", root=cifar10, split="test")
+    monkeypatch.setattr("augmix.data.stores.MEMORY_BYTES", 100)
+    for source in (digits, take(digits, 3), lazy, open_source("folder", root=folder)):
+        assert isinstance(source, Source)
+        assert source.labels.dtype == np.int64
+        assert len(source.fingerprint) == 64
+        assert source.load(np.array([1, 1])).shape == (2, *source.size, source.channels)
+
+
+def test_images_are_copies_and_ids_are_checked(digits):
+    images = digits.load(np.array([0]))
+    images[:] = 0
+    assert digits.load(np.array([0])).any()
+    for wrong in (-1, 397):
+        with pytest.raises(IndexError, match=f"image ids must be 0..396, got .*{wrong}"):
+            digits.load(np.array([wrong]))
+
+
+def test_a_subset_is_renumbered(digits):
+    some = subset(digits, np.array([7, 3, 100]))
+    assert np.array_equal(some.labels, digits.labels[[7, 3, 100]])
+    assert np.array_equal(some.load(np.array([2, 0])), digits.load(np.array([100, 7])))
+    assert (len(some), some.name, some.split, some.num_classes) == (3, "digits", "test", 10)
+    assert (
+        len({digits.fingerprint, some.fingerprint, subset(digits, np.array([7, 3])).fingerprint})
+        == 3
+    )
+    with pytest.raises(IndexError, match=r"image ids must be 0..2, got 3..3"):
+        some.load(np.array([3]))
+    with pytest.raises(IndexError, match=r"image ids must be 0..396"):
+        subset(digits, np.array([400]))
+    with pytest.raises(ValueError, match="a subset needs at least one id"):
+        subset(digits, np.array([], int))
+
+
+def test_a_random_subset_grows_with_its_count(digits):
+    def chosen(count: int, seed: int) -> set[int]:
+        marked = subset(digits, np.arange(397))
+        part = take(marked, count, seed=seed)
+        assert list(part.ids) == sorted(part.ids)
+        return set(part.ids.tolist())
+
+    assert chosen(10, 0) == chosen(10, 0)
+    assert chosen(10, 0) < chosen(50, 0)
+    assert chosen(50, 0) != chosen(50, 1)
+    assert len(chosen(50, 0)) == 50
+    assert take(digits, 397) is digits
+    assert take(digits, 10**6) is digits
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        take(digits, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("cifar-10", {}, "source must be one of digits, .*got 'cifar-10'; did you mean 'cifar10'"),
+        ("digits", {"split": "dev"}, "split must be one of train, test, val, got 'dev'"),
+        ("digits", {"size": -1}, r"size must be 0 .as stored. or 1..4096 pixels, got -1"),
+        ("digits", {"size": 5000}, r"or 1..4096 pixels, got 5000"),
+        ("digits", {"num_threads": -1}, "num_threads must be 0 .all processors. or more, got -1"),
+        ("folder", {"download": True}, "download is for cifar10 and cifar100, got 'folder'"),
+    ],
+)
+def test_refused_arguments(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        open_source(name, **arguments)
+
+
+@pytest.mark.parametrize("name", ["folder", "parquet", "npz"])
+def test_a_source_on_disk_needs_its_folder(name):
+    assert name in NAMES
+    with pytest.raises(RunError, match=f"source {name} needs to know where its data lies"):
+        open_source(name)
+
+
+def test_digits_have_no_validation_split():
+    with pytest.raises(RunError, match="digits has the splits train and test, got 'val'"):
+        open_source("digits", split="val")
