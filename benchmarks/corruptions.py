@@ -28,6 +28,7 @@ def smooth_images(side: int, count: int) -> np.ndarray:
 
 
 def milliseconds(name: str, side: int, severity: int, preset: str) -> float:
+    """The fastest of several runs, divided by the number of images."""
     images = smooth_images(side, BATCHES[side])
     suite.corrupt(images, name, severity=severity, preset=preset)
     best = float("inf")
@@ -39,6 +40,7 @@ def milliseconds(name: str, side: int, severity: int, preset: str) -> float:
 
 
 def main() -> None:
+    """Measure what the command line names, everything by default, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(suite.available()))
     parser.add_argument("--severity", type=int, default=3)

@@ -124,9 +124,17 @@ GOLDEN = {
     "shot_noise": "bf64ff86c935",
     "impulse_noise": "3d145b502fd8",
     "defocus_blur": "c846341f3f86",
+    "glass_blur": "f2c59db4abcb",
+    "motion_blur": "dab745e4a0b5",
+    "zoom_blur": "79d47a46985c",
+    "snow": "b5cdb4409df4",
+    "fog": "3e77b6180853",
     "brightness": "f6f2a080610f",
     "contrast": "2d81399ef6a6",
     "pixelate": "d527ceea0850",
+    "speckle_noise": "7fa64404360f",
+    "gaussian_blur": "63b03ee84657",
+    "saturate": "40ff5f199440",
 }
 
 

@@ -1,4 +1,4 @@
-"""Blur of a lens: defocus.
+"""Blur: of the lens, of frosted glass, of motion, of zooming.
 
 The published scripts correlate in double precision and cut the fraction off at the end. The kernels
 here do the same sums in an order of their own, so single values may differ by one grey level.
@@ -11,7 +11,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, UInt8
 
+from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
+from augmix.corrupt.filters import gaussian_filter, motion_trail, sum_of_zooms
 from augmix.corrupt.jit import compiled
 
 Image = UInt8[np.ndarray, "height width channel"]
@@ -43,6 +45,68 @@ def defocus_blur(image: Image, radius: Real, alias: Real, *, generator: Draws) -
         plan.softening,
         plan.scale,
     )
+
+
+def glass_blur(
+    image: Image, deviation: Real, reach: int, num_rounds: int, *, generator: Draws
+) -> Image:
+    """Smooth, copy pixels from their neighbourhood, smooth again (4.5).
+
+    The published script is written as a swap, but its two right hand sides are views of the array,
+    so it copies one way.
+
+    Args:
+        image: Grey levels.
+        deviation: Of both Gaussian filters, in pixels.
+        reach: A pixel is copied from ``-reach .. reach - 1`` rows and columns away.
+        num_rounds: How often every pixel is replaced.
+        generator: Draws column and row offset, pixel by pixel, from the last to the first.
+    """
+    height, width = image.shape[:2]
+    smooth = _cut(gaussian_filter(image / 255.0, deviation))
+    shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
+    offsets = draws.integers(generator, -reach, reach, shape)
+    _copy_neighbours(smooth, offsets, reach)
+    return _cut(gaussian_filter(smooth / 255.0, deviation))
+
+
+def motion_blur(image: Image, radius: Real, deviation: Real, *, generator: Draws) -> Image:
+    """Smear to one side, in a direction within 45 degrees of the horizontal (4.6).
+
+    Args:
+        image: Grey levels.
+        radius: Half the length of the trail, in pixels.
+        deviation: Of its weights, in pixels.
+        generator: Draws the direction.
+    """
+    angle = float(draws.uniform(generator, -45, 45, ()))
+    return motion_trail(image, radius, deviation, angle)
+
+
+def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Image:
+    """The mean of the image and its enlargements (4.7).
+
+    Args:
+        image: Grey levels.
+        stop: The factors are ``np.arange(1, stop, step)``, with its rounding at the end.
+        step: Between factors.
+        generator: Not used.
+    """
+    factors = tuple(np.arange(1, stop, step).tolist())
+    values = (image / 255.0).astype(np.float32)
+    mean = (values + sum_of_zooms(values, factors)) / np.float32(len(factors) + 1)
+    return (np.clip(mean, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def gaussian_blur(image: Image, deviation: Real, *, generator: Draws) -> Image:
+    """Smooth with a Gaussian; the edge goes on for ever (4.17).
+
+    Args:
+        image: Grey levels.
+        deviation: Standard deviation, in pixels.
+        generator: Not used.
+    """
+    return _cut(gaussian_filter(image / 255.0, deviation))
 
 
 def disk_kernel(radius: Real, alias: Real) -> Float32[np.ndarray, "row column"]:
@@ -143,6 +207,31 @@ def _mirror(size: int, margin: int) -> Int64[np.ndarray, " padded"]:
         return np.zeros(1 + 2 * margin, np.int64)
     indices = np.arange(-margin, size + margin) % (2 * size - 2)
     return np.minimum(indices, 2 * size - 2 - indices)
+
+
+@compiled
+@typing.no_type_check
+def _cut(values):
+    """To [0, 1], to 0..255, and the fraction off."""
+    result = np.empty(values.shape, np.uint8)
+    flat, levels = values.reshape(-1), result.reshape(-1)
+    for place in range(flat.size):
+        levels[place] = np.uint8(min(max(flat[place], 0.0), 1.0) * 255)
+    return result
+
+
+@compiled
+@typing.no_type_check
+def _copy_neighbours(image, offsets, reach):
+    height, width, channels = image.shape
+    for turn in range(offsets.shape[0]):
+        for i in range(offsets.shape[1]):
+            y = height - reach - i
+            for j in range(offsets.shape[2]):
+                x = width - reach - j
+                left, up = offsets[turn, i, j, 0], offsets[turn, i, j, 1]
+                for channel in range(channels):
+                    image[y, x, channel] = image[y + up, x + left, channel]
 
 
 @compiled

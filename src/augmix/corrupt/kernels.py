@@ -6,19 +6,34 @@ which the cut of the fraction at the end is the most visible. The kernels stand 
 group; this one gathers them.
 """
 
-from augmix.corrupt.blur import defocus_blur, disk_kernel
+from augmix.corrupt.blur import (
+    defocus_blur,
+    disk_kernel,
+    gaussian_blur,
+    glass_blur,
+    motion_blur,
+    zoom_blur,
+)
 from augmix.corrupt.digital import contrast, jpeg_compression, pixelate
-from augmix.corrupt.noise import gaussian_noise, impulse_noise, shot_noise
-from augmix.corrupt.weather import brightness
+from augmix.corrupt.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from augmix.corrupt.weather import brightness, fog, saturate, snow
 
 __all__ = [
     "brightness",
     "contrast",
     "defocus_blur",
     "disk_kernel",
+    "fog",
+    "gaussian_blur",
     "gaussian_noise",
+    "glass_blur",
     "impulse_noise",
     "jpeg_compression",
+    "motion_blur",
     "pixelate",
+    "saturate",
     "shot_noise",
+    "snow",
+    "speckle_noise",
+    "zoom_blur",
 ]

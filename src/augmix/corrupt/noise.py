@@ -25,7 +25,7 @@ def gaussian_noise(image: Image, deviation: Real, *, generator: Draws) -> Image:
         generator: Draws one number a value.
     """
     noise = draws.standard_normal(generator, image.shape)
-    return _add_noise(image.ravel(), noise.ravel(), deviation).reshape(image.shape)
+    return _add_noise(image.ravel(), noise.ravel(), float(deviation)).reshape(image.shape)
 
 
 def shot_noise(image: Image, photons: Real, *, generator: Draws) -> Image:
@@ -53,6 +53,29 @@ def impulse_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
     flipped = draws.chances(generator, amount, image.shape)
     salted = draws.chances(generator, 0.5, image.shape)
     return np.where(flipped, np.where(salted, np.uint8(255), np.uint8(0)), image)
+
+
+def speckle_noise(image: Image, deviation: Real, *, generator: Draws) -> Image:
+    """Add normal noise in proportion to every value (4.16).
+
+    Args:
+        image: Grey levels.
+        deviation: Standard deviation, as a share of the value.
+        generator: Draws one number a value.
+    """
+    noise = draws.standard_normal(generator, image.shape)
+    return _scale_noise(image.ravel(), noise.ravel(), float(deviation)).reshape(image.shape)
+
+
+@compiled
+@typing.no_type_check
+def _scale_noise(values, noise, deviation):
+    result = np.empty(values.size, np.uint8)
+    for place in range(values.size):
+        value = values[place] / 255.0
+        value += value * (deviation * noise[place])
+        result[place] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result
 
 
 @compiled

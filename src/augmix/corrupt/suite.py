@@ -226,6 +226,54 @@ _ROWS = (
         tiny=((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
         imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
     ),
+    _row(  # deviation in pixels, reach in pixels, rounds
+        kernels.glass_blur,
+        cifar=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        tiny=((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+        imagenet=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+    ),
+    _row(  # radius and deviation of the trail, in pixels
+        kernels.motion_blur,
+        cifar=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        tiny=((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
+        imagenet=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+    ),
+    _row(  # factors from 1 up to the first number by steps of the second
+        kernels.zoom_blur,
+        cifar=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        tiny=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        imagenet=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+    ),
+    _row(  # mean, deviation, zoom, threshold, radius and deviation of the trail, blend
+        kernels.snow,
+        cifar=(
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+        tiny=(
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+        ),
+        imagenet=(
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+    ),
+    _row(  # height of the cloud as a multiple of white, decay
+        kernels.fog,
+        cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+        tiny=((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+        imagenet=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+    ),
     _row(  # added to the value V, as a share of white
         kernels.brightness,
         cifar=_each(0.05, 0.1, 0.15, 0.2, 0.3),
@@ -249,6 +297,24 @@ _ROWS = (
         cifar=_each(80, 65, 58, 50, 40),
         tiny=_each(65, 58, 50, 40, 25),
         imagenet=_each(25, 18, 15, 10, 7),
+    ),
+    _row(  # standard deviation, as a share of the value
+        kernels.speckle_noise,
+        cifar=_each(0.06, 0.1, 0.12, 0.16, 0.2),
+        tiny=_each(0.15, 0.2, 0.25, 0.3, 0.35),
+        imagenet=_each(0.15, 0.2, 0.35, 0.45, 0.6),
+    ),
+    _row(  # standard deviation, in pixels
+        kernels.gaussian_blur,
+        cifar=_each(0.4, 0.6, 0.7, 0.8, 1),
+        tiny=_each(0.5, 0.75, 1, 1.25, 1.5),
+        imagenet=_each(1, 2, 3, 4, 6),
+    ),
+    _row(  # factor and shift of the saturation
+        kernels.saturate,
+        cifar=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+        tiny=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
+        imagenet=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     ),
 )
 ROWS: Mapping[str, Corruption] = {row.name: row for row in _ROWS}

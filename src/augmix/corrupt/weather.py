@@ -1,4 +1,4 @@
-"""Weather and light: brightness.
+"""Weather and light: snow, fog, brightness, saturation.
 
 The colour model is HSV in double precision with the order of operations of scikit-image, because
 the cut of the fraction at the end shows the last bit (corruptions.md 3.6).
@@ -7,12 +7,75 @@ the cut of the fraction at the end shows the last bit (corruptions.md 3.6).
 import typing
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
+from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
+from augmix.corrupt.filters import clipped_zoom, motion_trail
 from augmix.corrupt.jit import compiled
 
 Image = UInt8[np.ndarray, "height width channel"]
+
+
+def snow(
+    image: Image,
+    mean: Real,
+    deviation: Real,
+    zoom: Real,
+    threshold: Real,
+    radius: Real,
+    trail_deviation: Real,
+    blend: Real,
+    *,
+    generator: Draws,
+) -> Image:
+    """Whiten the image and lay falling flakes over it (corruptions.md 4.8).
+
+    Args:
+        image: Grey levels.
+        mean: Of the normal field whose peaks are flakes, as a share of white.
+        deviation: Of that field.
+        zoom: The field is enlarged so many times.
+        threshold: What of it lies below is no flake.
+        radius: Half the length of a flake's trail, in pixels.
+        trail_deviation: Of the trail's weights, in pixels.
+        blend: Share of the image that is not whitened.
+        generator: Draws the field, then the direction of the fall.
+    """
+    height, width = image.shape[:2]
+    field = mean + deviation * draws.standard_normal(generator, (height, width))
+    field = clipped_zoom(field[:, :, None], zoom)
+    field[field < threshold] = 0
+    flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
+    angle = float(draws.uniform(generator, -135, -45, ()))
+    flakes = motion_trail(flakes, radius, trail_deviation, angle)[:, :, 0]
+    return _lay_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
+
+
+def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
+    """Lay a plasma cloud over the image and darken it to its old maximum (4.10).
+
+    Args:
+        image: Grey levels.
+        amount: Height of the cloud, as a multiple of white.
+        decay: The larger, the smoother the cloud.
+        generator: Draws the cloud; its side is the power of two from the larger side upwards.
+    """
+    height, width = image.shape[:2]
+    side = max(2, 1 << (max(height, width) - 1).bit_length())
+    cloud = plasma_fractal(side, decay, generator=generator)
+    return _lay_fog(image, cloud, float(amount))
+
+
+def plasma_fractal(side: int, decay: Real, *, generator: Draws) -> Float64[np.ndarray, "side side"]:
+    """A cloud that repeats at its borders, from 0 to 1, by diamonds and squares (3.5).
+
+    Args:
+        side: In pixels, a power of two.
+        decay: The disturbance falls by its square from level to level.
+        generator: Draws ``side * side - 1`` numbers.
+    """
+    return _plasma(side, float(decay), draws.uniform(generator, 0, 1, (side * side - 1,)))
 
 
 def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
@@ -23,7 +86,21 @@ def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
         shift: Added to V, as a share of white.
         generator: Not used.
     """
-    return _change_hsv(image, 1.0, 0.0, shift)
+    return _change_hsv(image, 1.0, 0.0, float(shift))
+
+
+def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Image:
+    """Change the saturation S of the HSV model (4.19).
+
+    Args:
+        image: Grey levels; an image of one channel has no saturation and stays as it is.
+        factor: S is multiplied by it.
+        shift: Then added to S, 0..1.
+        generator: Not used.
+    """
+    if image.shape[2] == 1:
+        return image.copy()
+    return _change_hsv(image, float(factor), float(shift), 0.0)
 
 
 @compiled
@@ -75,3 +152,86 @@ def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
                 result[y, x, 1] = np.uint8(min(max(g, 0.0), 1.0) * 255)
                 result[y, x, 2] = np.uint8(min(max(b, 0.0), 1.0) * 255)
     return result
+
+
+@compiled
+@typing.no_type_check
+def _lay_snow(image, flakes, blend, rest):
+    """In single precision up to the flakes, which are added in double precision."""
+    height, width, channels = image.shape
+    result = np.empty_like(image)
+    for y in range(height):
+        for x in range(width):
+            fall = flakes[y, x] / 255.0
+            turned = flakes[height - 1 - y, width - 1 - x] / 255.0
+            grey = np.float32(image[y, x, 0] / 255.0)
+            if channels == 3:
+                g = np.float32(image[y, x, 1] / 255.0)
+                b = np.float32(image[y, x, 2] / 255.0)
+                grey = grey * np.float32(0.299) + g * np.float32(0.587) + b * np.float32(0.114)
+            white = grey * np.float32(1.5) + np.float32(0.5)
+            for channel in range(channels):
+                value = np.float32(image[y, x, channel] / 255.0)
+                value = blend * value + rest * max(value, white)
+                value = min(max(value + fall + turned, 0.0), 1.0)
+                result[y, x, channel] = np.uint8(value * 255)
+    return result
+
+
+@compiled
+@typing.no_type_check
+def _lay_fog(image, cloud, amount):
+    height, width, channels = image.shape
+    brightest = image.max() / 255.0
+    result = np.empty_like(image)
+    for y in range(height):
+        for x in range(width):
+            for channel in range(channels):
+                value = image[y, x, channel] / 255.0 + amount * cloud[y, x]
+                value = value * brightest / (brightest + amount)
+                result[y, x, channel] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result
+
+
+@compiled
+@typing.no_type_check
+def _plasma(side, decay, uniforms):
+    """Level by level: squares, then the diamonds of the rows, then those of the columns."""
+    cloud = np.zeros((side, side))
+    step, height, used = side, 100.0, 0
+    while step >= 2:
+        half, count = step // 2, side // step
+        cells = count * count
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                below, right = (y + step) % side, (x + step) % side
+                corners = (cloud[y, x] + cloud[below, x]) + (cloud[y, right] + cloud[below, right])
+                shake = -height + (height + height) * uniforms[used + i * count + j]
+                cloud[y + half, x + half] = corners / 4 + height * shake
+        used += cells
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                above, right = (y - half) % side, (x + step) % side
+                middles = cloud[y + half, x + half] + cloud[above, x + half]
+                corners = cloud[y, x] + cloud[y, right]
+                shake = -height + (height + height) * uniforms[used + i * count + j]
+                cloud[y, x + half] = (middles + corners) / 4 + height * shake
+        used += cells
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                below, left = (y + step) % side, (x - half) % side
+                middles = cloud[y + half, x + half] + cloud[y + half, left]
+                corners = cloud[y, x] + cloud[below, x]
+                shake = -height + (height + height) * uniforms[used + i * count + j]
+                cloud[y + half, x] = (middles + corners) / 4 + height * shake
+        used += cells
+        step, height = half, height / decay
+    lowest = cloud.min()
+    highest = (cloud - lowest).max()
+    for i in range(side):
+        for j in range(side):
+            cloud[i, j] = (cloud[i, j] - lowest) / highest
+    return cloud
