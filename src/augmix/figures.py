@@ -55,6 +55,8 @@ _STYLE = {
     "hatch.color": _SURFACE,
 }
 
+Number = int | float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
@@ -68,9 +70,9 @@ class Curve:
     """
 
     style: int
-    x: Sequence[float]
-    y: Sequence[float]
-    size: Sequence[float] = ()
+    x: Sequence[Number]
+    y: Sequence[Number]
+    size: Sequence[Number] = ()
 
 
 def bar_chart(
@@ -116,7 +118,7 @@ def line_chart(
     curves: Sequence[Curve],
     *,
     x_label: str,
-    x_ticks: Sequence[float] | None = None,
+    x_ticks: Sequence[Number] | None = None,
     width_px: int = 380,
     is_log: bool = False,
     has_markers: bool = True,

@@ -1,0 +1,143 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from augmix import preview
+from augmix.augment.plan import Op, Plan
+from augmix.augment.policies import AugMix, Standard
+from augmix.records import RunError
+from augmix.streams import Stream
+
+SIDE = 28  # is shown five times as large: 140 units
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """Image 0: solarize then equalize (0.25), posterize (0.75), half mixed in."""
+    drawn = AugMix(width=2, depth=2).sample(
+        np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=0)
+    )
+    op, amount = drawn.op.copy(), drawn.amount.copy()
+    op[0, 0] = [[Op.SOLARIZE, Op.EQUALIZE], [Op.POSTERIZE, Op.NONE]]
+    amount[0, 0] = [[100, 0], [2, 0]]
+    weight, mix = drawn.weight.copy(), drawn.mix.copy()
+    weight[0, 0], mix[0, 0] = [0.25, 0.75], 0.5
+    return replace(drawn, op=op, amount=amount, weight=weight, mix=mix)
+
+
+def tile(picture: Image.Image, x: float, y: float) -> np.ndarray:
+    """The image shown at a place, back at its own size; every pixel must be a square of 5."""
+    box = np.asarray(picture)[round(y) : round(y) + 5 * SIDE, x : x + 5 * SIDE]
+    small = box[::5, ::5]
+    np.testing.assert_array_equal(box, small.repeat(5, axis=0).repeat(5, axis=1))
+    return small
+
+
+def test_every_tile_shows_what_its_step_makes(images: np.ndarray, plan: Plan):
+    picture = preview.render_preview(images[0], plan, index=0)
+    layout = preview._layout(plan)
+    start = Image.fromarray(images[0])
+    solarized = ImageOps.solarize(start, 100)
+    equalized = ImageOps.equalize(solarized)
+    posterized = ImageOps.posterize(start, 2)
+    rows = [60, 60 + 140 + 46]
+    second = layout.start + 140 + 22
+    np.testing.assert_array_equal(tile(picture, layout.start, rows[0]), np.asarray(solarized))
+    np.testing.assert_array_equal(tile(picture, second, rows[0]), np.asarray(equalized))
+    np.testing.assert_array_equal(tile(picture, layout.start, rows[1]), np.asarray(posterized))
+
+    middle = (rows[0] + rows[1]) / 2
+    mixture = 0.25 * np.asarray(equalized, float) + 0.75 * np.asarray(posterized, float)
+    view = 0.5 * images[0] + 0.5 * mixture
+    np.testing.assert_array_equal(tile(picture, 26, middle), images[0])
+    np.testing.assert_allclose(tile(picture, layout.mixture, middle), mixture, atol=0.51)
+    np.testing.assert_allclose(tile(picture, layout.view, middle), view, atol=0.51)
+
+
+def test_operations_amounts_and_shares_are_written(
+    images: np.ndarray, plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    written = []
+    original = preview._Board.text
+
+    def record(self, x, y, text, **options):
+        written.append(text)
+        original(self, x, y, text, **options)
+
+    monkeypatch.setattr(preview._Board, "text", record)
+    moved = replace(
+        plan, crop_padding=4, crop=np.array([[6, 1], [4, 4]], np.int32), flip=np.array([True, True])
+    )
+    preview.render_preview(images[0], moved, index=0)
+    assert written[0] == "image 0, view 0"
+    pairs = set(pairwise(written))
+    assert {("solarize", "100 threshold"), ("equalize", ""), ("posterize", "2 bits")} <= pairs
+    assert {"x 0.25", "x 0.75"} <= set(written)
+    assert ("view", "0.50 clean + 0.50 mix") in pairs
+    assert ("clean", "mirrored, 3 px right, 2 px up") in pairs
+    written.clear()
+    preview.render_preview(images[1], moved, index=1)
+    assert ("clean", "mirrored") in set(pairwise(written))
+
+
+def test_bars_are_as_long_as_the_weights(images: np.ndarray, plan: Plan):
+    pixels = np.asarray(preview.render_preview(images[0], plan))
+    layout = preview._layout(plan)
+    column = (pixels[:, layout.weight : layout.weight + 74] == preview._BAR).all(axis=2)
+    lengths = [row.sum() for row in column if row.any()]
+    assert sorted({round(length / 62, 1) for length in lengths}) == [0.3, 0.8]  # 62 is a whole bar
+    assert lengths[0] < lengths[-1]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (40, 20, 1), (20, 40, 3), (224, 200, 1), (1, 300, 3), (300, 1, 1)]
+)
+def test_any_image_is_drawn(shape: tuple[int, int, int]):
+    image = np.full(shape, 200, np.uint8)
+    plan = AugMix(ops="all").sample(
+        np.array([7]), num_views=1, size=shape[:2], stream=Stream(seed=1)
+    )
+    picture = preview.render_preview(image, plan)
+    assert picture.mode == "RGB"
+    assert 1100 <= picture.width <= 1300
+    assert preview.render_preview(image, plan, scale=2).width == 2 * picture.width
+
+
+def test_a_plan_without_operations_is_drawn(images: np.ndarray):
+    plan = Standard().sample(np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=0))
+    picture = preview.render_preview(images[0], plan)
+    layout = preview._layout(plan)
+    np.testing.assert_array_equal(tile(picture, layout.view, 60), images[0])
+
+
+def test_a_sheet_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):
+    path = preview.write_preview(tmp_path / "preview.png", images, plan.with_clean())
+    row = preview.render_preview(images[0], plan)
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.size == (row.width, 4 * row.height)
+        second = sheet.crop((0, row.height, row.width, 2 * row.height - 1))
+    expected = preview.render_preview(images[0], plan.with_clean(), view=1)
+    expected = expected.crop((0, 0, row.width, row.height - 1))
+    np.testing.assert_array_equal(np.asarray(second), np.asarray(expected))
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path, images: np.ndarray, plan: Plan):
+    with pytest.raises(ValueError, match="one of 2 images and 1 views, got index 2"):
+        preview.render_preview(images[0], plan, index=2)
+    with pytest.raises(ValueError, match="scale must be above 0"):
+        preview.render_preview(images[0], plan, scale=0)
+    with pytest.raises(ValueError, match="28x28 pixels, got 1 of 20x28"):
+        preview.render_preview(images[0, :20], plan)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        preview.write_preview(tmp_path / "x.png", images[:0], plan[:0])
+    with pytest.raises(RunError, match="cannot write"):
+        preview.write_preview(tmp_path / "missing" / "x.png", images, plan)
