@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from toy_runs import STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_npz
 
-from augmix import experiments
+from augmix import records
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.checkpoint import Interrupted, ResumeError
@@ -85,7 +86,6 @@ def test_a_signal_leaves_a_checkpoint_of_the_step(
     assert signal.getsignal(number) is before
     state = checkpoint.load_state(config.out)
     assert state is not None
-    # the signal came after that step's checkpoint was due, so the next step still ran or not at all
     assert state.step == step
     train(config)
     assert read_weights(config.out) == read_weights(whole)
@@ -102,6 +102,7 @@ from toy_runs import toy_config
 from augmix.experiments import train
 warnings.simplefilter("ignore")  # fork beside threads
 delays = random.Random(int(sys.argv[3]))
+torch.set_num_threads(1)
 config = toy_config(Path(sys.argv[1]), epochs=20, checkpoint_every=3)
 kills = 0
 while True:
@@ -173,6 +174,15 @@ def test_channels_last_and_bfloat16_train_and_resume(tmp_path: Path, method: str
     assert read_weights(config.out) == read_weights(calm)
 
 
+def test_two_torch_threads_resume_to_the_same_bits(tmp_path: Path) -> None:
+    calm = train(toy_config(tmp_path / "calm", torch_threads=2))
+    config = toy_config(tmp_path / "run", torch_threads=2)
+    with pytest.raises(Crash):
+        train(config, on_progress=at_step(5, crash))
+    train(config)
+    assert read_weights(config.out) == read_weights(calm)
+
+
 def test_another_seed_gives_another_model(whole: Path, tmp_path: Path) -> None:
     assert read_weights(train(toy_config(tmp_path / "run", seed=1))) != read_weights(whole)
 
@@ -182,7 +192,7 @@ def test_the_callers_random_state_and_threads_are_left_alone(tmp_path: Path) -> 
     expected = torch.rand(2)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    train(toy_config(tmp_path / "run", epochs=1, torch_threads=1))
+    train(toy_config(tmp_path / "run", epochs=1, torch_threads=2))
     assert torch.equal(torch.rand(2), expected)
     assert torch.get_num_threads() == threads
 
@@ -218,7 +228,9 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
 def test_another_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
     train(config)
-    monkeypatch.setattr(experiments.records, "provenance", lambda: {"versions": {"torch": "9.9"}})
+    provenance = records.provenance()
+    provenance["versions"]["torch"] = "9.9"
+    monkeypatch.setattr(records, "provenance", lambda: provenance)
     with pytest.raises(ResumeError, match=r"torch version = '.*', this one has '9\.9'"):
         train(config)
 
@@ -249,8 +261,16 @@ def test_lost_weights_are_never_checkpointed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy_config(tmp_path / "run")
-    rates = {3: float("inf")}
-    monkeypatch.setattr(engine, "learning_rate", lambda step, *_, **__: rates.get(step, 0.1))
+    learn, calls = engine._learn, []
+
+    def poison(model: torch.nn.Module, *arguments: Any) -> Any:
+        loss = learn(model, *arguments)  # type: ignore[arg-type]
+        calls.append(loss)
+        if len(calls) == 4:  # the gradient of a finite loss need not be finite
+            next(model.parameters()).data[0] = torch.inf
+        return loss
+
+    monkeypatch.setattr(engine, "_learn", poison)
     with pytest.raises(RunError, match="no longer finite after step 4; the last checkpoint"):
         train(config)
     state = checkpoint.load_state(config.out)
@@ -287,7 +307,9 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     events: list[dict[str, Any]] = []
-    config = toy_config(tmp_path / "file" / "run", data=str(write_npz(tmp_path / "toy.npz")))
+    (tmp_path / "data").mkdir()
+    config = toy_config(tmp_path / "data" / "run")
+    config = replace(config, out=tmp_path / "file" / "run")
     with pytest.raises(RunError, match="cannot write into the run folder"):
         train(config, on_progress=events.append)
     assert not events

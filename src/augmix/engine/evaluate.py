@@ -152,7 +152,7 @@ def list_spots(
         for name in names:
             suites.find(name)
         for severity in severities:
-            if severity not in range(1, 6):
+            if severity not in suites.SEVERITIES:
                 raise ValueError(f"severity must be 1..5, got {severity}")
         spots += [("c", name, severity) for name in names for severity in severities]
     if not spots:
@@ -278,7 +278,7 @@ def _run(
             f"the model must give logits [batch, label] = ({len(images)}, {num_classes}) for this "
             f"source of {num_classes} classes, got {shape}; was it trained on another data set?"
         )
-    return logits.to("cpu").double().numpy()
+    return logits.detach().to("cpu").double().numpy()
 
 
 def _check_finite(

@@ -101,6 +101,7 @@ def train(
     emit({"event": "start", "step": tally.step, "num_steps": num_steps, "folder": str(folder)})
 
     def save() -> None:
+        tally.settle()
         _check_weights(model, tally.step)
         state = checkpoint.capture(
             tally.step, model, optimizer, identity=identity, tally=tally.to_plain()
@@ -127,18 +128,19 @@ def train(
             done = tally.step
             is_epoch_end = done % order.steps_per_epoch == 0
             is_logged = is_epoch_end or done % recipe.log_every == 0
-            is_saved = done % recipe.checkpoint_every == 0 or done == num_steps or bool(caught)
-            if is_logged or is_saved or device.type == "cpu":
+            is_due = done % recipe.checkpoint_every == 0 or done == num_steps
+            if is_logged or is_due or device.type == "cpu":
                 tally.settle()
             tally.clock(perf_counter() - began, waited, len(batch.labels))
             if is_logged:
                 record = tally.line(epoch=done / order.steps_per_epoch, rate=rate)
                 records.append_line(folder / records.LOG_FILE, record)
                 emit({"event": "log", "num_steps": num_steps, **record})
-            if is_saved:
-                save()
             emit({"event": "step", "step": done, "num_steps": num_steps})
-            if caught and done < num_steps:
+            is_stopped = bool(caught) and done < num_steps
+            if is_due or is_stopped:
+                save()
+            if is_stopped:
                 raise Interrupted(
                     f"stopped by {caught[0]} after step {done} of {num_steps}; start the same "
                     f"command again to continue the run in {folder}"
