@@ -13,8 +13,9 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Float32, Float64, Int8, UInt8
 
-from augmix.augment import blends, tables, warps
+from augmix.augment import blends, lookup, tables, warps
 from augmix.augment.jit import inner, outer, source_stamp
+from augmix.augment.lookup import look_up
 from augmix.augment.plan import Op, Plan, check_plan
 from augmix.images import check_images
 
@@ -223,12 +224,12 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, t
 @no_type_check
 def _move(kind, amount, matrices, source, height, width, scratch, result):
     """Carry out an operation that is no table."""
-    packed, indices, corners, fractions = scratch
+    packed, corners, fractions, shares = scratch
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
             warps.affine(
-                source, height, width, matrix[1:], packed, indices, corners, fractions, result
+                source, height, width, matrix[1:], packed, corners, shares, result
             )
         else:
             warps.turn(source, height, width, int(matrix[0]), result)
@@ -276,8 +277,6 @@ def _changes_nothing(kind, amount, matrices, channels):
 def _mix(stack, slots, luts, are_plain, shares, mix, out):
     """One view: (1 - mix) * clean + sum of share * chain, / 255, in float32 and in this order.
 
-    The chains at the front that are tables of the clean image fold into one table of floats.
-
     Args:
         stack: uint8 `slot channel pixel`; slot 0 is the clean image.
         slots: Slot of every chain's pixels.
@@ -287,45 +286,24 @@ def _mix(stack, slots, luts, are_plain, shares, mix, out):
         mix: Share of the mixture, float32.
         out: float32 `channel pixel`.
     """
-    chains, pixels = len(slots), stack.shape[2]
-    folded = 0
-    while folded < chains and slots[folded] == 0:
-        folded += 1
-    full, one = np.float32(255), np.float32(1)
-    table, scaled = np.empty(256, np.float32), np.empty((chains, 256), np.float32)
+    pixels, full, one = stack.shape[2], np.float32(255), np.float32(1)
+    looked_up = np.empty(_BLOCK, np.uint8)
     for channel in range(stack.shape[1]):
-        clean, result = stack[0, channel], out[channel]
-        for level in range(256):
-            table[level] = (one - mix) * np.float32(level)
-        for chain in range(folded):
-            for level in range(256):
-                table[level] += shares[chain] * np.float32(luts[chain, channel, level])
-        if folded == chains:
-            for level in range(256):
-                table[level] = min(table[level] / full, one)
-            for index in range(pixels):
-                result[index] = table[clean[index]]
-            continue
-        for chain in range(folded, chains):
-            for level in range(256):
-                scaled[chain, level] = shares[chain] * np.float32(luts[chain, channel, level])
         for start in range(0, pixels, _BLOCK):
             stop = min(start + _BLOCK, pixels)
-            total, block = result[start:stop], clean[start:stop]
-            if folded:
+            total, block = out[channel, start:stop], stack[0, channel, start:stop]
+            for index in range(total.size):
+                total[index] = (one - mix) * np.float32(block[index])
+            for chain in range(len(slots)):
+                share = shares[chain]
+                if share == 0:  # 0 times any chain adds nothing
+                    continue
+                block = stack[slots[chain], channel, start:stop]
+                if not are_plain[chain]:
+                    look_up(block, luts[chain, channel], looked_up[: stop - start])
+                    block = looked_up[: stop - start]
                 for index in range(total.size):
-                    total[index] = table[block[index]]
-            else:
-                for index in range(total.size):
-                    total[index] = (one - mix) * np.float32(block[index])
-            for chain in range(folded, chains):
-                block, share = stack[slots[chain], channel, start:stop], shares[chain]
-                if are_plain[chain]:
-                    for index in range(total.size):
-                        total[index] += share * np.float32(block[index])
-                else:
-                    for index in range(total.size):
-                        total[index] += scaled[chain, block[index]]
+                    total[index] += share * np.float32(block[index])
             for index in range(total.size):
                 total[index] = min(total[index] / full, one)
 
@@ -349,9 +327,10 @@ def _build(stamp: int) -> Any:
         clean_counts = np.empty((channels, 256), np.int32)
         counts = np.empty((channels, 256), np.int32)
         table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
-        packed, fractions = np.empty(pixels, np.uint32), np.empty((3, width))
-        indices, corners = np.empty((4, width), np.int32), np.empty((4, width), np.uint32)
-        scratch = (packed, indices, corners, fractions)
+        packed = np.empty((height + 2) * (width + 2), np.uint32)
+        fractions = np.empty((3, width))
+        corners = np.empty((5, width), np.uint32)
+        scratch = (packed, corners, fractions, np.empty((2, width), np.float32))
         clean_is_counted, last = stamp < 0, -1
         for pair in range(start, stop):
             image, view = pair // views, pair % views
@@ -386,7 +365,7 @@ def _build(stamp: int) -> Any:
                     if not plain:
                         target = spare if slot == 0 else slot
                         for channel in range(channels):
-                            tables.look_up(stack[slot, channel], lut[channel], stack[target, channel])
+                            look_up(stack[slot, channel], lut[channel], stack[target, channel])
                             tables.reset(lut[channel])
                         if slot == 0:
                             slot, spare, unused = spare, unused, unused + 1
@@ -413,4 +392,4 @@ def _is_table(kind):
     return is_tone or kind == _POSTERIZE or kind == _SOLARIZE or kind == _BRIGHTNESS
 
 
-_render_pairs = _build(source_stamp(tables, warps, blends))
+_render_pairs = _build(source_stamp(tables, warps, blends, lookup))

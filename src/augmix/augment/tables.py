@@ -37,14 +37,6 @@ def compose(table, after):
 
 @inner
 @no_type_check
-def look_up(pixels, table, result):
-    """Apply a table; the result may be the pixels themselves."""
-    for index in range(pixels.size):
-        result[index] = table[pixels[index]]
-
-
-@inner
-@no_type_check
 def count(pixels, counts):
     """Histogram, by four partial ones, so that equal neighbours do not wait for each other."""
     partial = np.zeros((4, 256), np.int32)
