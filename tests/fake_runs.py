@@ -147,10 +147,10 @@ def write_examples(
     clean = np.stack([np.where(shape, 0.85, 0.2) for shape in shapes])[..., None]
     clean = np.repeat(clean * (1 - 0.3 * row[None, :, :, None]), channels, axis=3)
     arrays = {"clean": (clean * 255).astype(np.uint8), "labels": np.arange(5)}
-    for name in names:
-        levels = [clean + rng.normal(0, 0.05 * severity, clean.shape) for severity in SEVERITIES]
-        arrays[name] = (np.clip(levels, 0, 1) * 255).astype(np.uint8)
-    np.savez_compressed(path, **arrays)
+    levels = [clean + rng.normal(0, 0.05 * severity, clean.shape) for severity in SEVERITIES]
+    noisy = (np.clip(levels, 0, 1) * 255).astype(np.uint8)
+    arrays.update({name: noisy for name in names})
+    np.savez(path, **arrays)
 
 
 def _bins(confidence: np.ndarray, correct: np.ndarray, groups: list[np.ndarray]) -> Bins:

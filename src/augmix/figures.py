@@ -32,6 +32,14 @@ _VARIABLES = {
     **{colour: f"--series-{index}" for index, colour in enumerate(_SERIES, start=1)},
 }
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_SHAPES = {  # the markers as paths around the middle of a key
+    "o": "M13.5 7a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
+    "s": "M13.5 3.5h7v7h-7z",
+    "^": "M17 3l4 7.5h-8z",
+    "D": "M17 2.2l4.8 4.8-4.8 4.8-4.8-4.8z",
+    "v": "M17 11l-4-7.5h8z",
+    "P": "M15.6 3h2.8v2.6h2.6v2.8h-2.6v2.6h-2.8v-2.6h-2.6v-2.8h2.6z",
+}
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _HATCHES = ("", "////", "....", "xxxx")
 _STYLE = {
@@ -186,14 +194,15 @@ def reliability_chart(name: str, curves: Sequence[Curve]) -> str:
 
 def key(style: int) -> str:
     """The run's line and marker as a swatch of 34 x 14 pixels for an HTML legend."""
-    with matplotlib.style.context(["default", _STYLE]):
-        figure = Figure(figsize=(34 / 72, 14 / 72))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.plot([0, 1, 2], [0, 0, 0], **{**_line(style, has_marker=True), "markevery": [1]})
-        axes.set(xlim=(-0.1, 2.1), ylim=(-1, 1))
-        return _to_svg(figure, f"key-{style}")
+    colour = f"var({_VARIABLES[_colour(style)]})"
+    dash = _DASHES[_cycle(style) % len(_DASHES)]
+    dashes = "" if isinstance(dash, str) else " ".join(str(2 * length) for length in dash[1])
+    shape = _SHAPES[_MARKERS[style % len(_MARKERS)]]
+    return (
+        '<svg viewBox="0 0 34 14" aria-hidden="true" focusable="false">'
+        f'<path d="M1 7H33" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+        f'<path d="{shape}" fill="{colour}" stroke="var(--surface)" stroke-width="0.8"/></svg>'
+    )
 
 
 def data_uri(image: UInt8[np.ndarray, "height width channel"], *, side: int) -> str:

@@ -6,7 +6,6 @@ here: records hold fractions. The page needs no network, and jinja2 escapes ever
 """
 
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from augmix.comparison import (
     summarise,
 )
 from augmix.metrics import ece_from_bins
-from augmix.records import REPORT_FILE, Cell, RunError, write_bytes
+from augmix.records import REPORT_FILE, Cell, RunError, provenance, write_bytes
 
 __all__ = ["summarise", "write_report"]
 
@@ -93,7 +92,7 @@ def render_page(runs: Sequence[Run]) -> str:
     return pages.get_template("report.html").render(
         css=Markup((here / "report.css").read_text(encoding="utf-8")),
         js=Markup((here / "report.js").read_text(encoding="utf-8")),
-        version=metadata.version("augmix"),
+        version=provenance()["versions"].get("augmix", "from its source tree"),
         keys=[Markup(figures.key(style)) for style in range(len(runs))],
         labels=[run.label for run in runs],
         about=_about(runs),
