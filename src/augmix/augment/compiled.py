@@ -224,12 +224,12 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, t
 @no_type_check
 def _move(kind, amount, matrices, source, height, width, scratch, result):
     """Carry out an operation that is no table."""
-    packed, corners, fractions, shares = scratch
+    packed, corners, fractions = scratch
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
             warps.affine(
-                source, height, width, matrix[1:], packed, corners, shares, result
+                source, height, width, matrix[1:], packed, corners, fractions, result
             )
         else:
             warps.turn(source, height, width, int(matrix[0]), result)
@@ -330,7 +330,7 @@ def _build(stamp: int) -> Any:
         packed = np.empty((height + 2) * (width + 2), np.uint32)
         fractions = np.empty((3, width))
         corners = np.empty((5, width), np.uint32)
-        scratch = (packed, corners, fractions, np.empty((2, width), np.float32))
+        scratch = (packed, corners, fractions)
         clean_is_counted, last = stamp < 0, -1
         for pair in range(start, stop):
             image, view = pair // views, pair % views

@@ -10,8 +10,7 @@ unless the shift is so close to a whole number that rounding decides; those few 
 the general path. Fractions are still computed pixel by pixel with Pillow's own operations.
 
 Images are planar here, uint8 `channel pixel`. ``packed`` (uint32, `(height + 2)
-(width + 2)`), ``corners`` (uint32 `5 width`), ``fractions`` (float64 `3 width`) and ``shares`` (float32 `2 width`)
-are scratch space.
+(width + 2)`), ``corners`` (uint32 `5 width`) and ``fractions`` (float64 `3 width`) are scratch space.
 """
 
 from typing import no_type_check
@@ -23,7 +22,6 @@ from augmix.augment.jit import inner
 _NEAR = 1e-6  # pixels; the rounding errors of a coordinate are below 1e-7 up to 2e8 pixels
 _FAR = 1e9
 _BYTE = np.uint32(255)
-_HALF, _UNSURE = np.float32(0.5), np.float32(2**-14)
 
 
 @inner
@@ -221,18 +219,13 @@ def _pack_with_border(source, height, width, packed):
 
 @inner
 @no_type_check
-def affine(source, height, width, matrix, packed, corners, shares, result):
-    """Any affine transform, matrix (a, b, c, d, e, f) from output to input.
-
-    Coordinates are Pillow's doubles. The blend of four pixels runs in float32, at twice the speed,
-    and is off by less than 7 * 2**-17; a pixel that comes so close to a whole level that truncating
-    might differ is done again in double. Four equal pixels need no second look: float32 is exact.
-    """
+def affine(source, height, width, matrix, packed, corners, fractions, result):
+    """Any affine transform, matrix (a, b, c, d, e, f) from output to input."""
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
     row_size = np.uint64(width + 2)
     one, words = np.uint64(1), float(width + 2)
-    dxs, dys = shares[0], shares[1]
+    dxs, dys = fractions[0], fractions[1]
     corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
     at = corners[4]
     _pack_with_border(source, height, width, packed)
@@ -250,8 +243,8 @@ def affine(source, height, width, matrix, packed, corners, shares, result):
             u = ((a * middle + by) + c) - 0.5
             v = ((d * middle + ey) + f) - 0.5
             left, top = np.floor(u), np.floor(v)
-            dxs[x] = np.float32(u - left)
-            dys[x] = np.float32(v - top)
+            dxs[x] = u - left
+            dys[x] = v - top
             at[x] = np.int32((top + 1.0) * words + (left + 1.0))
         for x in range(size):
             origin = np.uint64(at[x])
@@ -265,24 +258,16 @@ def affine(source, height, width, matrix, packed, corners, shares, result):
                 result[channel, y * width + x] = 0
             for x in range(last, width):
                 result[channel, y * width + x] = 0
-            bits, num_unsure = np.uint32(8 * channel), np.int32(0)
+            bits = np.uint32(8 * channel)
             for x in range(size):
                 level = np.int32((corner0[x] >> bits) & _BYTE)
                 change = np.int32((corner1[x] >> bits) & _BYTE) - level
-                upper = np.float32(level) + np.float32(change) * dxs[x]
-                below = np.int32((corner2[x] >> bits) & _BYTE)
-                change_below = np.int32((corner3[x] >> bits) & _BYTE) - below
-                lower = np.float32(below) + np.float32(change_below) * dxs[x]
+                upper = float(level) + float(change) * dxs[x]
+                level = np.int32((corner2[x] >> bits) & _BYTE)
+                change = np.int32((corner3[x] >> bits) & _BYTE) - level
+                lower = float(level) + float(change) * dxs[x]
                 value = upper + (lower - upper) * dys[x]
                 result[channel, target + np.uint64(x)] = np.uint8(np.int32(value))
-                is_near = abs(value - np.floor(value + _HALF)) < _UNSURE
-                is_flat = (change | change_below | (level - below)) == 0
-                num_unsure += np.int32(is_near and not is_flat)
-            if num_unsure:
-                for x in range(first, last):
-                    u, v = (a * (x + 0.5) + by) + c, (d * (x + 0.5) + ey) + f
-                    level = sample(source, channel, 0, width, height, u, v)
-                    result[channel, y * width + x] = level
 
 
 @inner
