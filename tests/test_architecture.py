@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "augmix"
 GROUND = ["streams", "images", "ranks", "records", "metrics", "jit"]
 LEARNING = ["objectives", "methods", "transforms"]
-ENGINE = ["engine.checkpoint", "engine.evaluate", "engine.train"]
+ENGINE = ["engine.recipe", "engine.scores", "engine.checkpoint", "engine.evaluate", "engine.train"]
 WINGS = ["augment", "corrupt", "data", "models"]
 
 # module (or package, for all its modules) -> what it may import of ours
@@ -32,8 +32,13 @@ TABLE: dict[str, list[str]] = {
     "methods": [*GROUND, "objectives", "augment.policies", "models.layers"],
     "transforms": [*GROUND, "augment"],
     "engine.checkpoint": [*GROUND, *WINGS, *LEARNING],
-    "engine.evaluate": [*GROUND, *WINGS, *LEARNING, "engine.checkpoint"],
-    "engine.train": [*GROUND, *WINGS, *LEARNING, "engine.checkpoint", "engine.evaluate"],
+    "engine.recipe": ["augment.render"],
+    "engine.scores": ["metrics", "records"],
+    "engine.evaluate": [*GROUND, *WINGS, *LEARNING, "engine.checkpoint", "engine.scores"],
+    "engine.train": [
+        *[*GROUND, *WINGS, *LEARNING],
+        *["engine.recipe", "engine.checkpoint", "engine.evaluate"],
+    ],
     "figures": ["records", "metrics"],
     "comparison": ["records", "metrics"],
     "report": ["records", "metrics", "comparison", "figures"],

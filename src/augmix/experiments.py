@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from augmix import metrics, records
+from augmix import records
 from augmix.augment.policies import AugMix
 from augmix.data.sources import Source, open_source, take
 from augmix.engine import checkpoint
@@ -22,9 +22,10 @@ from augmix.engine.recipe import Recipe
 from augmix.methods import Method, build_method
 from augmix.models.build import build_model, load_model
 from augmix.records import Results, RunError
-from augmix.report import write_report
+from augmix.report import summarise, write_report
 
 SUMMARY_FILE = "summary.json"
+_SUMMARY = ("clean_error", "corruption_error", "rms_calibration_error")
 # Where things are and how fast they go; none of it changes a bit of the result. The device and
 # torch's threads do: what they resolve to is compared instead of what was asked.
 _FREE = (
@@ -202,11 +203,10 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         RunError: If the data or the folder are not usable, or the loss is no longer finite.
     """
     device = resolve_device(config.device)
-    with checkpoint.lock(config.out), _torch_settings(config, device):
+    with _torch_settings(config, device):
         source = config.open_source("train")
         padding = source.crop_padding if config.crop_padding < 0 else config.crop_padding
         flip = source.flip if config.flip == "auto" else config.flip == "yes"
-        method = config.build_method(crop_padding=padding, flip=flip)
         model = build_model(
             config.model,
             num_classes=source.num_classes,
@@ -215,17 +215,18 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
             std=(0.5,) * source.channels,
             dropout=config.dropout,
         )
-        _write_config(config)
-        engine.train(
-            model,
-            method,
-            source,
-            recipe=config,
-            folder=config.out,
-            identity=_identity(config, source, device, padding, flip),
-            device=device,
-            on_progress=on_progress,
-        )
+        with checkpoint.lock(config.out):
+            _write_config(config)
+            engine.train(
+                model,
+                config.build_method(crop_padding=padding, flip=flip),
+                source,
+                recipe=config,
+                folder=config.out,
+                identity=_identity(config, source, device, padding, flip),
+                device=device,
+                on_progress=on_progress,
+            )
     return config.out
 
 
@@ -299,7 +300,8 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         measurement = EvaluateConfig(
             run=run, preset="imagenet", max_images=config.max_images, device="cpu"
         )
-        summary[method] = summarize(evaluate_run(measurement, on_progress=on_progress))
+        numbers = summarise(evaluate_run(measurement, on_progress=on_progress))
+        summary[method] = {name: numbers[name] for name in _SUMMARY}
         runs.append(run)
     emit({"event": "phase", "title": "report"})
     seconds = sum(_seconds(run) for run in runs)
@@ -320,29 +322,9 @@ def demo_run(config: DemoConfig, method: str) -> TrainConfig:
         schedule="one-cycle",
         seed=config.seed,
         max_train_images=config.max_train_images,
+        channels_last=True,  # a quarter faster on a CPU too
         device="cpu",
     )
-
-
-def summarize(results: Results) -> dict[str, float]:
-    """The three numbers of a measurement, as fractions.
-
-    The corruption error is the plain mean over all corrupted cells; so is the RMS calibration
-    error (metrics.md 2.1).
-    """
-    clean = [cell for cell in results.cells if cell.suite == "clean"]
-    corrupted = [cell for cell in results.cells if cell.suite == "c"]
-    rms = [
-        metrics.rms_from_bins(
-            cell.adaptive.count, cell.adaptive.confidence_sum, cell.adaptive.correct_sum
-        )
-        for cell in corrupted
-    ]
-    return {
-        "clean_error": _mean_error(clean),
-        "corruption_error": _mean_error(corrupted),
-        "rms_calibration_error": float(sum(rms) / len(rms)),
-    }
 
 
 def _identity(
@@ -402,10 +384,6 @@ def _torch_settings(config: TrainConfig, device: torch.device) -> Iterator[None]
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _mean_error(cells: list[records.Cell]) -> float:
-    return sum(cell.num_errors / cell.num_images for cell in cells) / len(cells)
 
 
 def _seconds(run: Path) -> float:
