@@ -38,7 +38,9 @@ def test_same_address_same_bytes(name: str, images: np.ndarray):
         np.testing.assert_array_equal(alone[0], whole[place])
 
 
-@pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise"])
+@pytest.mark.parametrize(
+    "name", ["gaussian_noise", "shot_noise", "impulse_noise", "fog", "snow", "elastic_transform"]
+)
 def test_another_address_other_draws(name: str):
     images = np.full((2, 20, 24, 3), 120, np.uint8)
     first, second = corrupt(images, name, severity=5)
@@ -128,12 +130,15 @@ GOLDEN = {
     "motion_blur": "dab745e4a0b5",
     "zoom_blur": "79d47a46985c",
     "snow": "b5cdb4409df4",
+    "frost": "ded98eb297fe",
     "fog": "3e77b6180853",
     "brightness": "f6f2a080610f",
     "contrast": "2d81399ef6a6",
+    "elastic_transform": "c2b2c0116a29",
     "pixelate": "d527ceea0850",
     "speckle_noise": "7fa64404360f",
     "gaussian_blur": "63b03ee84657",
+    "spatter": "cf6fa8db0727",
     "saturate": "40ff5f199440",
 }
 

@@ -38,7 +38,9 @@ def integers(
     """Whole numbers low .. high - 1, drawn in C order."""
     if isinstance(generator, np.random.RandomState):
         return np.asarray(generator.randint(low, high, shape or None))
-    return generator.integers(low, high, shape, dtype=np.int8 if high - low < 128 else np.int64)
+    return generator.integers(
+        low, high, shape, dtype=np.int8 if low >= -128 and high <= 128 else np.int64
+    )
 
 
 def chances(

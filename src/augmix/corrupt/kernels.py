@@ -15,7 +15,10 @@ from augmix.corrupt.blur import (
     zoom_blur,
 )
 from augmix.corrupt.digital import contrast, jpeg_compression, pixelate
+from augmix.corrupt.elastic import elastic_transform
+from augmix.corrupt.frost import frost
 from augmix.corrupt.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from augmix.corrupt.spatter import spatter
 from augmix.corrupt.weather import brightness, fog, saturate, snow
 
 __all__ = [
@@ -23,7 +26,9 @@ __all__ = [
     "contrast",
     "defocus_blur",
     "disk_kernel",
+    "elastic_transform",
     "fog",
+    "frost",
     "gaussian_blur",
     "gaussian_noise",
     "glass_blur",
@@ -34,6 +39,7 @@ __all__ = [
     "saturate",
     "shot_noise",
     "snow",
+    "spatter",
     "speckle_noise",
     "zoom_blur",
 ]

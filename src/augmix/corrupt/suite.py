@@ -13,6 +13,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -83,6 +85,7 @@ def corrupt(
     seed: int = 0,
     ids: Integer[np.ndarray, "..."] | None = None,
     num_threads: int = 1,
+    frost_textures: Path | str | None = None,
 ) -> UInt8[np.ndarray, "batch height width channel"]:
     """Damage images as the corruption benchmark does.
 
@@ -98,6 +101,8 @@ def corrupt(
         seed: Of the draws.
         ids: Dataset indices of the images; their places in the batch if not given.
         num_threads: Images worked on at a time.
+        frost_textures: Folder of the published photographs for ``"frost"``, see
+            `augmix.corrupt.frost`; the textures that the package draws if not given.
 
     Returns:
         New images of the same shape.
@@ -105,6 +110,7 @@ def corrupt(
     Raises:
         TypeError: If the images are not a uint8 array.
         ValueError: If the name, the severity or the preset is none, or the shapes do not fit.
+        RunError: If a frost photograph is missing or cannot be read.
 
     Example:
         >>> images = np.full((2, 32, 32, 3), 200, np.uint8)
@@ -122,12 +128,15 @@ def corrupt(
         raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
     parameters = row.parameters[resolve_preset(preset, images.shape[1:3])][severity - 1]
     stream = Stream(seed=seed).at(Purpose.CORRUPTION, part=row.number * 8 + severity)
+    kernel = row.kernel
+    if kernel is kernels.frost and frost_textures is not None:
+        kernel = partial(kernel, textures=Path(frost_textures))
     result = np.empty(images.shape, np.uint8)
 
     def damage(place: int) -> None:
         image = np.ascontiguousarray(images[place])
         generator = stream.generator(int(ids[place]))
-        result[place] = row.kernel(image, *parameters, generator=generator)
+        result[place] = kernel(image, *parameters, generator=generator)
 
     if num_threads == 1:
         for place in range(len(images)):
@@ -181,6 +190,11 @@ def resolve_preset(preset: str, size: tuple[int, int]) -> str:
 def _each(*values: Real) -> tuple[tuple[Real, ...], ...]:
     """Five severities of a kernel with one parameter."""
     return tuple((value,) for value in values)
+
+
+def _elastic(side: int, *shares: tuple[Real, ...]) -> tuple[tuple[Real, ...], ...]:
+    """Pixels from shares of a side; ImageNet's is 244 by an old slip, where 224 was meant."""
+    return tuple(tuple(side * share for share in severity) for severity in shares)
 
 
 def _row(
@@ -268,6 +282,12 @@ _ROWS = (
             (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
         ),
     ),
+    _row(  # share of the image, share of the texture, scale of the texture
+        kernels.frost,
+        cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
+        tiny=((1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3), (0.75, 0.5, 0.3), (0.7, 0.55, 0.3)),
+        imagenet=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
+    ),
     _row(  # height of the cloud as a multiple of white, decay
         kernels.fog,
         cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
@@ -285,6 +305,33 @@ _ROWS = (
         cifar=_each(0.75, 0.5, 0.4, 0.3, 0.15),
         tiny=_each(0.4, 0.3, 0.2, 0.1, 0.05),
         imagenet=_each(0.4, 0.3, 0.2, 0.1, 0.05),
+    ),
+    _row(  # distance, smoothness and jolt, in pixels
+        kernels.elastic_transform,
+        cifar=_elastic(
+            32,
+            (0, 0, 0.08),
+            (0.05, 0.2, 0.07),
+            (0.08, 0.06, 0.06),
+            (0.1, 0.04, 0.05),
+            (0.1, 0.03, 0.03),
+        ),
+        tiny=_elastic(
+            64,
+            (0, 0, 0.08),
+            (0.05, 0.3, 0.06),
+            (0.1, 0.08, 0.06),
+            (0.1, 0.03, 0.03),
+            (0.16, 0.03, 0.02),
+        ),
+        imagenet=_elastic(
+            244,
+            (2, 0.7, 0.1),
+            (2, 0.08, 0.2),
+            (0.05, 0.01, 0.02),
+            (0.07, 0.01, 0.02),
+            (0.12, 0.01, 0.02),
+        ),
     ),
     _row(  # side of the small image, as a share
         kernels.pixelate,
@@ -309,6 +356,30 @@ _ROWS = (
         cifar=_each(0.4, 0.6, 0.7, 0.8, 1),
         tiny=_each(0.5, 0.75, 1, 1.25, 1.5),
         imagenet=_each(1, 2, 3, 4, 6),
+    ),
+    _row(  # mean, deviation and blur of the field, threshold, strength, 1 for mud
+        kernels.spatter,
+        cifar=(
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ),
+        tiny=(
+            (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+            (0.65, 0.3, 1, 0.69, 0.6, 0),
+            (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+        ),
+        imagenet=(
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ),
     ),
     _row(  # factor and shift of the saturation
         kernels.saturate,
