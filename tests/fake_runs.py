@@ -149,7 +149,7 @@ def write_examples(
     arrays = {"clean": (clean * 255).astype(np.uint8), "labels": np.arange(5)}
     levels = [clean + rng.normal(0, 0.05 * severity, clean.shape) for severity in SEVERITIES]
     noisy = (np.clip(levels, 0, 1) * 255).astype(np.uint8)
-    arrays.update({name: noisy for name in names})
+    arrays.update(dict.fromkeys(names, noisy))
     np.savez(path, **arrays)
 
 
