@@ -97,7 +97,7 @@ def autocontrast_of(pixels, table):
     for index in range(pixels.size):
         low = min(low, pixels[index])
         high = max(high, pixels[index])
-    stretch_between(int(low), int(high), table)
+    stretch_between(np.int64(low), np.int64(high), table)
 
 
 @inner

@@ -1,0 +1,321 @@
+"""`compiled.render` gives the same bits as `pillow.render`, whatever the plan and the images."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import augmix
+from augmix.augment import compiled, lookup, pillow
+from augmix.augment.plan import Op, Plan
+from augmix.augment.policies import AugMix
+from augmix.streams import Stream
+
+OPS = [op for op in Op if op != Op.NONE]
+SIZES = [(1, 1), (1, 7), (6, 1), (2, 2), (2, 9), (3, 3), (17, 33), (32, 32), (31, 70)]
+SHEARS = (0.0, 0.03, -0.09, 0.3, -0.5, 1.0, -1.0, 2.5, -7.0, 1e-12, 1 / 3, 1e9)
+SHIFTS = (0.0, 1.0, -1.0, 3.0, 0.5, -0.5, 2.25, -2.75, 1e-9, 1 - 1e-12, -40.0, 999.5, 1e12, -1e300)
+FACTORS = (0.0, 0.1, 0.5, 0.64, 1.0, 1 + 1e-12, 1.9, 3.5, -0.3, -2.0, 100.0)
+AMOUNTS = {
+    Op.AUTOCONTRAST: (0.0,),
+    Op.EQUALIZE: (0.0,),
+    Op.POSTERIZE: (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
+    Op.ROTATE: (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 270.0, 360.0, 450.0, -720.0, 0.37)
+    + (89.999, 1e-7, -1e-20, 180.00001, 12345.6),
+    Op.SOLARIZE: (0.0, 1.0, 128.0, 180.0, 255.0, 256.0, -3.0, 400.0),
+    Op.SHEAR_X: SHEARS,
+    Op.SHEAR_Y: SHEARS,
+    Op.TRANSLATE_X: SHIFTS,
+    Op.TRANSLATE_Y: SHIFTS,
+    Op.COLOR: FACTORS,
+    Op.CONTRAST: FACTORS,
+    Op.BRIGHTNESS: FACTORS,
+    Op.SHARPNESS: FACTORS,
+}
+RANGES = {
+    Op.ROTATE: (-800.0, 800.0),
+    Op.SHEAR_X: (-3.0, 3.0),
+    Op.SHEAR_Y: (-3.0, 3.0),
+    Op.TRANSLATE_X: (-90.0, 90.0),
+    Op.TRANSLATE_Y: (-90.0, 90.0),
+    Op.COLOR: (-2.0, 4.0),
+    Op.CONTRAST: (-2.0, 4.0),
+    Op.BRIGHTNESS: (-2.0, 4.0),
+    Op.SHARPNESS: (-2.0, 4.0),
+}
+
+
+def make_images(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise, a slope, few levels, one colour, or one odd pixel."""
+    if kind == "noise":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if kind == "slope":
+        y, x = np.mgrid[: shape[1], : shape[2]]
+        tilt = rng.integers(1, 9, (shape[0], 1, 1, shape[3], 2))
+        levels = x[..., None] * tilt[..., 0] + y[..., None] * tilt[..., 1]
+        return np.broadcast_to(levels % 256, shape).astype(np.uint8)
+    if kind == "levels":
+        return rng.choice(np.array([0, 1, 100, 254, 255], np.uint8), shape)
+    flat = np.empty(shape, np.uint8)
+    flat[...] = rng.integers(0, 256, (shape[0], 1, 1, shape[3]))
+    if kind == "spot":
+        flat[:, -1, -1] = rng.integers(0, 256, shape[3])
+    return flat
+
+
+def make_plan(
+    op: np.ndarray, amount: np.ndarray, size: tuple[int, int], *, seed: int = 0, padding: int = 0
+) -> Plan:
+    """A plan of the given chains (`view batch chain depth`) with random weights, crops and flips."""
+    rng = np.random.default_rng(seed)
+    views, batch, chains, _ = op.shape
+    weight = rng.dirichlet([0.7] * chains, (views, batch)).astype(np.float32)
+    weight[rng.random(weight.shape) < 0.1] = 0
+    mix = rng.random((views, batch)).astype(np.float32)
+    mix[rng.random(mix.shape) < 0.1] = 0
+    mix[rng.random(mix.shape) < 0.1] = 1
+    return Plan(
+        ids=np.arange(batch),
+        size=size,
+        crop_padding=padding,
+        crop=rng.integers(0, 2 * padding + 1, (batch, 2), dtype=np.int32),
+        flip=rng.random(batch) < 0.5,
+        op=op.astype(np.int8),
+        amount=amount.astype(np.float64),
+        weight=weight,
+        mix=mix,
+    )
+
+
+def single(op: Op, amounts: tuple[float, ...], size: tuple[int, int]) -> Plan:
+    """One image an amount, one chain of one operation, nothing of the clean image."""
+    values = np.array(amounts).reshape(1, -1, 1, 1)
+    plan = make_plan(np.full(values.shape, int(op)), values, size)
+    ones = np.ones((1, len(amounts)), np.float32)
+    return replace(plan, mix=ones, weight=ones[..., None], flip=np.zeros(len(amounts), bool))
+
+
+def assert_equal_bits(images: np.ndarray, plan: Plan, *, num_threads: int = 1) -> None:
+    expected = pillow.render(images, plan)
+    views = compiled.render(images, plan, num_threads=num_threads)
+    assert views.dtype == np.float32
+    assert views.shape == expected.shape
+    different = np.argwhere(views.view(np.uint32) != expected.view(np.uint32))
+    assert not len(different), (
+        f"{len(different)} values differ, first at {different[0]}:\n"
+        f"{plan.describe(int(different[0][1]), int(different[0][0]))}"
+    )
+
+
+@st.composite
+def random_steps(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Operations and amounts, the listed extremes as often as anything in between."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    op = rng.integers(0, len(Op), shape)
+    amount = np.zeros(shape)
+    for index, kind in np.ndenumerate(op):
+        if kind in RANGES and rng.random() < 0.6:
+            amount[index] = rng.uniform(*RANGES[Op(kind)])
+        elif kind:
+            amount[index] = rng.choice(AMOUNTS[Op(kind)])
+    return op, amount
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_operation_at_every_extreme(op: Op, channels: int) -> None:
+    rng = np.random.default_rng(int(op))
+    for size in SIZES:
+        plan = single(op, AMOUNTS[op], size)
+        for kind in ("noise", "levels", "flat", "spot", "slope"):
+            assert_equal_bits(make_images(rng, kind, (len(plan), *size, channels)), plan)
+
+
+@pytest.mark.parametrize("op", list(RANGES), ids=lambda op: op.name)
+def test_every_continuous_operation_at_many_amounts(op: Op) -> None:
+    rng = np.random.default_rng(int(op))
+    amounts = tuple(rng.uniform(*RANGES[op], 40)) + tuple(rng.uniform(-0.3, 0.3, 40))
+    for size in ((32, 32), (19, 67)):
+        images = make_images(rng, "noise", (len(amounts), *size, 3))
+        assert_equal_bits(images, single(op, amounts, size))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_random_chains(data: st.DataObject) -> None:
+    draw = data.draw
+    side = st.one_of(st.integers(1, 12), st.integers(1, 48))
+    size = (draw(side), draw(side))
+    batch, views, channels = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 3]))
+    chains, depth = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    op, amount = draw(random_steps((views, batch, chains, depth)))
+    seed = draw(st.integers(0, 2**32))
+    plan = make_plan(op, amount, size, seed=seed, padding=draw(st.sampled_from([0, 0, 1, 4])))
+    kind = draw(st.sampled_from(["noise", "slope", "levels", "flat", "spot"]))
+    images = make_images(np.random.default_rng(seed), kind, (batch, *size, channels))
+    assert_equal_bits(images, plan, num_threads=draw(st.integers(1, 4)))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_random_chains_on_large_images(data: st.DataObject) -> None:
+    side = st.integers(49, 256)
+    size = (data.draw(side), data.draw(side))
+    op, amount = data.draw(random_steps((2, 2, 3, 3)))
+    plan = make_plan(op, amount, size, seed=size[0])
+    images = make_images(np.random.default_rng(size[1]), "noise", (2, *size, 3))
+    assert_equal_bits(images, plan, num_threads=2)
+
+
+@pytest.mark.parametrize("ops", ["paper", "all"])
+@pytest.mark.parametrize("severity", [1, 3, 10])
+@pytest.mark.parametrize("size", [(32, 32), (224, 224)], ids=str)
+def test_the_plans_of_the_policy(ops: str, severity: int, size: tuple[int, int]) -> None:
+    count = 40 if size[0] == 32 else 3
+    policy = AugMix(severity=severity, ops=ops, crop_padding=4, flip=True)
+    plan = policy.sample(np.arange(count), num_views=2, size=size, stream=Stream(seed=severity))
+    images = make_images(np.random.default_rng(0), "slope", (count, *size, 3))
+    assert_equal_bits(images, plan.with_clean(), num_threads=2)
+
+
+@pytest.mark.parametrize(
+    "strided",
+    [
+        lambda images: images[::2, ::2, ::2],
+        lambda images: images[::-1, ::-1, ::-1, ::-1],
+        lambda images: images.transpose(0, 2, 1, 3),
+        lambda images: np.asfortranarray(images),
+        lambda images: images[..., 1:2],
+        lambda images: np.broadcast_to(images[:1, :1], images.shape),
+    ],
+    ids=["slices", "negative", "transposed", "fortran", "one channel", "broadcast"],
+)
+def test_images_of_any_strides(noise: np.ndarray, strided) -> None:
+    images = strided(noise)
+    assert not images.flags.c_contiguous
+    plan = AugMix(ops="all", severity=8).sample(
+        np.arange(len(images)), num_views=2, size=images.shape[1:3], stream=Stream(seed=1)
+    )
+    before = images.copy()
+    assert_equal_bits(images, plan)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_read_only_images_and_plans(noise: np.ndarray) -> None:
+    plan = AugMix().sample(np.arange(8), num_views=2, size=(20, 24), stream=Stream(seed=1))
+    for array in (noise, plan.op, plan.amount, plan.weight, plan.mix, plan.crop, plan.flip):
+        array.flags.writeable = False
+    assert_equal_bits(noise, plan)
+
+
+def test_any_number_of_threads_gives_the_same_bits(noise: np.ndarray) -> None:
+    plan = AugMix(ops="all").sample(
+        np.arange(8), num_views=3, size=(20, 24), stream=Stream(seed=2)
+    )
+    one = compiled.render(noise, plan)
+    for num_threads in (2, 3, 4, 100):
+        assert compiled.render(noise, plan, num_threads=num_threads).tobytes() == one.tobytes()
+
+
+def test_both_ways_to_look_up_agree() -> None:
+    rng = np.random.default_rng(0)
+    for size in (0, 1, 63, 64, 65, 1000):
+        pixels, table = rng.integers(0, 256, size, dtype=np.uint8), rng.permutation(256)
+        results = []
+        for way in (lookup.look_up, lookup._look_up_one_by_one):
+            result = np.empty_like(pixels)
+            way(pixels, table.astype(np.uint8), result)
+            results.append(result)
+            np.testing.assert_array_equal(result, table[pixels])
+
+
+def test_a_batch_of_no_images() -> None:
+    plan = AugMix().sample(np.arange(0), num_views=2, size=(5, 6), stream=Stream(seed=0))
+    views = compiled.render(np.zeros((0, 5, 6, 3), np.uint8), plan, num_threads=3)
+    assert views.shape == (2, 0, 3, 5, 6)
+
+
+def test_errors_name_what_was_expected(noise: np.ndarray) -> None:
+    plan = AugMix().sample(np.arange(8), num_views=1, size=(20, 24), stream=Stream(seed=0))
+    with pytest.raises(ValueError, match="num_threads must be at least 1, got 0"):
+        compiled.render(noise, plan, num_threads=0)
+    with pytest.raises(ValueError, match="the plan was drawn for 8 images of 20x24 pixels, got 7"):
+        compiled.render(noise[:7], plan)
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        compiled.render(noise[..., :2], plan)
+    with pytest.raises(ValueError, match="posterize must keep 1..8 bits, got 0..9"):
+        compiled.render(noise[:2], single(Op.POSTERIZE, (0.0, 9.0), (20, 24)))
+    with pytest.raises(ValueError, match="finite"):
+        compiled.render(noise[:1], single(Op.ROTATE, (np.nan,), (20, 24)))
+    broken = replace(plan, op=np.full_like(plan.op, 14))
+    with pytest.raises(ValueError, match=r"operations of a plan must be 0\.\.13, got 14\.\.14"):
+        compiled.render(noise, broken)
+
+
+_RENDER = """
+import numpy as np
+from augmix.augment import compiled, jit
+from augmix.augment.policies import AugMix
+from augmix.streams import Stream
+plan = AugMix().sample(np.arange(2), num_views=1, size=(8, 8), stream=Stream(seed=0))
+images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+print(compiled.__file__, compiled._render_pairs.stats.cache_path, compiled.render(images, plan).sum())
+"""
+
+
+def run_copy(folder: Path, **environment: str) -> str:
+    """What `_RENDER` prints in a process of its own, with the package copied to a folder."""
+    package = Path(augmix.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    if not (folder / "augmix").exists():
+        shutil.copytree(package, folder / "augmix", ignore=ignored)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    kept |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", _RENDER], env=kept, capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+def test_kernels_are_kept_on_disk_or_compiled_anew(tmp_path: Path) -> None:
+    """Kept where a folder can be written; where none can, rendering works all the same."""
+    kept = run_copy(tmp_path / "kept", NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert list((tmp_path / "cache").rglob("*.nbc"))
+    assert run_copy(tmp_path / "kept", NUMBA_CACHE_DIR=str(tmp_path / "cache")) == kept
+
+    locked = tmp_path / "locked"
+    shutil.copytree(tmp_path / "kept", locked, ignore=shutil.ignore_patterns("__pycache__"))
+    (locked / "augmix" / "augment" / "__pycache__").write_text("a file where a folder should be")
+    nowhere = str(tmp_path / "locked" / "augmix" / "py.typed" / "below a file")
+    printed = run_copy(locked, HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR=nowhere)
+    file, cache_path, total = printed.split()
+    assert file.startswith(str(locked))
+    assert cache_path == "None"
+    assert total == kept.split()[-1]
+
+
+def test_a_full_disk_does_not_stop_rendering(
+    noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full_once(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        kernel(*arguments)
+
+    kernel = compiled._render_pairs
+    plan = AugMix().sample(np.arange(8), num_views=1, size=(20, 24), stream=Stream(seed=0))
+    expected = compiled.render(noise, plan)
+    monkeypatch.setattr(compiled, "_render_pairs", full_once)
+    np.testing.assert_array_equal(compiled.render(noise, plan), expected)
+    assert len(calls) == 2
