@@ -112,10 +112,7 @@ def train(
     make = make_batches(source, method, order, recipe)
     steps = range(tally.step, num_steps)
     ahead = run_ahead(make, steps, num_threads=recipe.num_threads)
-    with (
-        _signals_caught() as caught,
-        closing(ahead) as batches,
-    ):
+    with _signals_caught() as caught, closing(ahead) as batches:
         for step in steps:
             began = perf_counter()
             batch = next(batches)
@@ -124,7 +121,7 @@ def train(
                 step, num_steps, peak=recipe.learning_rate, schedule=recipe.schedule
             )
             loss = _learn(model, optimizer, method, batch, rate, recipe, device)
-            tally.add(loss, torch.from_numpy(batch.labels).to(device), num_steps)
+            tally.add(loss, torch.from_numpy(batch.labels).to(device))
             done = tally.step
             is_epoch_end = done % order.steps_per_epoch == 0
             is_logged = is_epoch_end or done % recipe.log_every == 0
@@ -191,7 +188,7 @@ class _Tally:
     waited: float = 0.0
     seen: int = 0
 
-    def add(self, loss: Loss, labels: torch.Tensor, num_steps: int) -> None:
+    def add(self, loss: Loss, labels: torch.Tensor) -> None:
         """Count one more step."""
         self.step += 1
         with torch.no_grad():
