@@ -229,9 +229,10 @@ def _copy_neighbours(image, offsets, reach):
             y = height - reach - i
             for j in range(offsets.shape[2]):
                 x = width - reach - j
-                left, up = offsets[turn, i, j, 0], offsets[turn, i, j, 1]
+                from_x = np.uintp(x + offsets[turn, i, j, 0])
+                from_y = np.uintp(y + offsets[turn, i, j, 1])
                 for channel in range(channels):
-                    image[y, x, channel] = image[y + up, x + left, channel]
+                    image[np.uintp(y), np.uintp(x), channel] = image[from_y, from_x, channel]
 
 
 @compiled
@@ -250,13 +251,13 @@ def _correlate(padded, margin, taps, weights):
     for y in range(height):
         sums[:] = 0.0
         for tap in range(len(weights)):
-            row = values[y + margin + taps[tap, 0]]
-            start = (margin + taps[tap, 1]) * channels
+            row = values[y + margin + taps[tap, 0]][(margin + taps[tap, 1]) * channels :][:length]
             weight = weights[tap]
             for x in range(length):
-                sums[x] += weight * row[start + x]
+                sums[x] += weight * row[x]
+        target = result[y]
         for x in range(length):
-            result[y, x] = np.uint8(min(max(sums[x], 0.0), 1.0) * 255)
+            target[x] = np.uint8(min(max(sums[x], 0.0), 1.0) * 255)
     return result.reshape(height, width, channels)
 
 
@@ -272,37 +273,43 @@ def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale
     sums = np.zeros((rows, (columns + 1) * channels), np.int32)
     flat = padded.reshape(rows, columns * channels)
     for y in range(rows):
-        for x in range(columns * channels):
-            sums[y, x + channels] = sums[y, x] + flat[y, x]
+        for channel in range(channels):
+            total = np.int32(0)
+            for x in range(channel, columns * channels, channels):
+                total += flat[y, x]
+                sums[y, x + channels] = total
     wide = (width + 2 * soft) * channels
     disk = np.zeros((height + 2 * soft, wide), np.int32)
     for y in range(height + 2 * soft):
         target = disk[y]
         for k in range(2 * radius + 1):
             source = sums[y + margin - soft - radius + k]
-            first = (margin - soft - half_widths[k]) * channels
-            last = (margin - soft + half_widths[k] + 1) * channels
+            first = source[(margin - soft - half_widths[k]) * channels :][:wide]
+            last = source[(margin - soft + half_widths[k] + 1) * channels :][:wide]
             for x in range(wide):
-                target[x] += source[last + x] - source[first + x]
+                target[x] += last[x] - first[x]
     result = np.empty((height, length), np.uint8)
     column = np.empty(wide)
     values = np.empty(length)
     for y in range(height):
         column[:] = 0.0
         for k in range(2 * soft + 1):
+            source, weight = disk[y + k], softening[k]
             for x in range(wide):
-                column[x] += softening[k] * disk[y + k, x]
+                column[x] += weight * source[x]
         values[:] = 0.0
         for k in range(2 * soft + 1):
+            part, weight = column[k * channels :][:length], softening[k]
             for x in range(length):
-                values[x] += softening[k] * column[x + k * channels]
+                values[x] += weight * part[x]
         for x in range(length):
             values[x] *= scale
         for tap in range(len(weights)):
-            row = flat[y + margin + taps[tap, 0]]
-            start = (margin + taps[tap, 1]) * channels
+            row = flat[y + margin + taps[tap, 0]][(margin + taps[tap, 1]) * channels :][:length]
+            weight = weights[tap]
             for x in range(length):
-                values[x] += weights[tap] * row[start + x]
+                values[x] += weight * row[x]
+        levels = result[y]
         for x in range(length):
-            result[y, x] = np.uint8(min(max(values[x], 0.0), 255.0))
+            levels[x] = np.uint8(min(max(values[x], 0.0), 255.0))
     return result.reshape(height, width, channels)

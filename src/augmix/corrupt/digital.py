@@ -48,7 +48,7 @@ def jpeg_compression(image: Image, quality: int, *, generator: Draws) -> Image:
     """
     file = io.BytesIO()
     _to_picture(image).save(file, "JPEG", quality=quality)
-    return _to_array(PillowImage.open(file))
+    return _to_array(PillowImage.open(file, formats=("JPEG",)))
 
 
 def _to_picture(image: Image) -> PillowImage.Image:

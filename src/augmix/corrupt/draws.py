@@ -6,6 +6,7 @@ distributions from an addressed stream. The kernels call these functions and do 
 the two they hold.
 """
 
+import math
 import typing
 from functools import lru_cache
 
@@ -52,7 +53,7 @@ def chances(
     """
     if isinstance(generator, np.random.RandomState):
         return generator.random_sample(shape) < probability
-    words = generator.integers(0, 2**32, shape, dtype=np.uint32)
+    words = _words(generator, math.prod(shape)).reshape(shape)
     return words < np.uint32(min(round(probability * 2**32), 2**32 - 1))
 
 
@@ -67,9 +68,15 @@ def poisson_levels(
     """
     if isinstance(generator, np.random.RandomState):
         return generator.poisson(image / 255.0 * photons).astype(np.float64)
-    words = generator.integers(0, 2**32, image.size, dtype=np.uint32)
+    words = _words(generator, image.size)
     cumulative, guide = _poisson_tables(photons)
     return _search(image.ravel(), words, cumulative, guide).reshape(image.shape)
+
+
+def _words(generator: np.random.Generator, count: int) -> UInt32[np.ndarray, " count"]:
+    """Random 32-bit words: the halves of 64-bit ones, the lower first."""
+    whole = generator.bit_generator.random_raw((count + 1) // 2)
+    return whole.astype("<u8", copy=False).view("<u4")[:count].astype(np.uint32, copy=False)
 
 
 @lru_cache(maxsize=32)

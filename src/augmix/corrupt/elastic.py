@@ -106,23 +106,29 @@ def _warp(image, backward):
     result = np.empty_like(image)
     unit = np.float32(1.0 / 32.0)
     one = np.float32(1.0)
+    step_x = np.empty(width, np.int64)
+    step_y = np.empty(width, np.int64)
+    for x in range(width):
+        step_x[x], step_y[x] = _fixed(backward[0, 0] * x), _fixed(backward[1, 0] * x)
     for y in range(height):
         start_x = _fixed(backward[0, 1] * y + backward[0, 2]) + 16
         start_y = _fixed(backward[1, 1] * y + backward[1, 2]) + 16
         for x in range(width):
-            at_x = (start_x + _fixed(backward[0, 0] * x)) >> 5
-            at_y = (start_y + _fixed(backward[1, 0] * x)) >> 5
+            at_x = (start_x + step_x[x]) >> 5
+            at_y = (start_y + step_y[x]) >> 5
             right, down = np.float32(at_x & 31) * unit, np.float32(at_y & 31) * unit
             left = min(max(at_x >> 5, -32768), 32767)
             top = min(max(at_y >> 5, -32768), 32767)
-            x0, x1 = _mirror(left, width), _mirror(left + 1, width)
-            y0, y1 = _mirror(top, height), _mirror(top + 1, height)
+            x0, x1 = np.uintp(_mirror(left, width)), np.uintp(_mirror(left + 1, width))
+            y0, y1 = np.uintp(_mirror(top, height)), np.uintp(_mirror(top + 1, height))
+            weight00, weight01 = (one - down) * (one - right), (one - down) * right
+            weight10, weight11 = down * (one - right), down * right
             for channel in range(channels):
                 result[y, x, channel] = (
-                    image[y0, x0, channel] * ((one - down) * (one - right))
-                    + image[y0, x1, channel] * ((one - down) * right)
-                    + image[y1, x0, channel] * (down * (one - right))
-                    + image[y1, x1, channel] * (down * right)
+                    image[y0, x0, channel] * weight00
+                    + image[y0, x1, channel] * weight01
+                    + image[y1, x0, channel] * weight10
+                    + image[y1, x1, channel] * weight11
                 )
     return result
 
@@ -139,13 +145,17 @@ def _displace(image, right, down):
             top, left = np.floor(at_y), np.floor(at_x)
             above, before = 1.0 - (at_y - top), 1.0 - (at_x - left)
             below, behind = 1.0 - above, 1.0 - before
-            y0, y1 = _mirror_edge(np.int64(top), height), _mirror_edge(np.int64(top) + 1, height)
-            x0, x1 = _mirror_edge(np.int64(left), width), _mirror_edge(np.int64(left) + 1, width)
+            row, column = np.int64(top), np.int64(left)
+            y0, y1 = np.uintp(_mirror_edge(row, height)), np.uintp(_mirror_edge(row + 1, height))
+            x0 = np.uintp(_mirror_edge(column, width))
+            x1 = np.uintp(_mirror_edge(column + 1, width))
+            weight00, weight01 = above * before, above * behind
+            weight10, weight11 = below * before, below * behind
             for channel in range(channels):
-                value = image[y0, x0, channel] * above * before
-                value += image[y0, x1, channel] * above * behind
-                value += image[y1, x0, channel] * below * before
-                value += image[y1, x1, channel] * below * behind
+                value = image[y0, x0, channel] * weight00
+                value += image[y0, x1, channel] * weight01
+                value += image[y1, x0, channel] * weight10
+                value += image[y1, x1, channel] * weight11
                 level = min(max(np.float32(value), np.float32(0)), np.float32(1))
                 result[y, x, channel] = np.uint8(level * np.float32(255))
     return result

@@ -6,10 +6,11 @@ order of its additions, since the cut of the fraction at the end shows the last 
 
 import math
 import typing
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8, UInt32
 
 from augmix.corrupt.draws import Real
 from augmix.corrupt.jit import compiled
@@ -75,21 +76,19 @@ def clipped_zoom(
         values: Each axis is cropped for itself, so the picture need not be square.
         factor: At least 1.
     """
-    height, width, _ = values.shape
-    table = _zoom_table(height, width, (float(factor),))
-    result = np.zeros(values.shape, values.dtype)
-    _add_zooms(np.ascontiguousarray(values), result, *table)
-    return result
+    return sum_of_zooms(values, (float(factor),))
 
 
 def sum_of_zooms(
     values: Float[np.ndarray, "height width channel"], factors: tuple[float, ...]
 ) -> Float[np.ndarray, "height width channel"]:
     """The sum of `clipped_zoom` over the factors, added in the precision of the values."""
-    height, width, _ = values.shape
-    result = np.zeros(values.shape, values.dtype)
-    _add_zooms(np.ascontiguousarray(values), result, *_zoom_table(height, width, factors))
-    return result
+    height, width, channels = values.shape
+    flat = np.ascontiguousarray(values).reshape(height, width * channels)
+    result = np.zeros(flat.shape, flat.dtype)
+    table = _zoom_table(height, width, channels, factors)
+    _add_zooms(flat, result, table.row, table.row_share, table.left, table.right, table.share)
+    return result.reshape(values.shape)
 
 
 def _gaussian_weights(deviation: float, reach: int) -> Float64[np.ndarray, " weight"]:
@@ -134,23 +133,38 @@ def _fold(
     return matrix
 
 
+@dataclass(frozen=True, slots=True)
+class _ZoomTable:
+    """Between which values every output lies, and how far along; one line a factor.
+
+    Attributes:
+        row: The upper row; the other is the next.
+        row_share: Weight of the lower row.
+        left: Place of the left value in its row, for every column and channel.
+        right: Place of the right value.
+        share: Weight of the right value.
+    """
+
+    row: Int64[np.ndarray, "factor height"]
+    row_share: Float64[np.ndarray, "factor height"]
+    left: UInt32[np.ndarray, "factor place"]
+    right: UInt32[np.ndarray, "factor place"]
+    share: Float64[np.ndarray, "factor place"]
+
+
 @lru_cache(maxsize=64)
-def _zoom_table(
-    height: int, width: int, factors: tuple[float, ...]
-) -> tuple[
-    Int64[np.ndarray, "factor height"],
-    Float64[np.ndarray, "factor height"],
-    Int64[np.ndarray, "factor width"],
-    Float64[np.ndarray, "factor width"],
-]:
-    """First pixel and weight of the second, for every output row and column of every factor."""
-    down = [_zoom_line(height, factor) for factor in factors]
-    right = [_zoom_line(width, factor) for factor in factors]
-    return (
-        np.stack([first for first, _ in down]),
-        np.stack([share for _, share in down]),
-        np.stack([first for first, _ in right]),
-        np.stack([share for _, share in right]),
+def _zoom_table(height: int, width: int, channels: int, factors: tuple[float, ...]) -> _ZoomTable:
+    rows = [_zoom_line(height, factor) for factor in factors]
+    columns = [_zoom_line(width, factor) for factor in factors]
+    left = np.stack([first for first, _ in columns])[:, :, None]
+    right = np.minimum(left + 1, width - 1)
+    channel = np.arange(channels)
+    return _ZoomTable(
+        row=np.stack([first for first, _ in rows]),
+        row_share=np.stack([share for _, share in rows]),
+        left=(left * channels + channel).reshape(len(factors), -1).astype(np.uint32),
+        right=(right * channels + channel).reshape(len(factors), -1).astype(np.uint32),
+        share=np.repeat(np.stack([share for _, share in columns]), channels, axis=1),
     )
 
 
@@ -173,8 +187,9 @@ def _filter(values, weights, rows, columns, channels):
     """Both directions, each sum from the middle, then from outside inwards, as SciPy adds."""
     height, length = values.shape
     reach = len(weights) - 1
+    start = reach * channels
+    line = np.empty(length)  # an array of its own, so that the loops over it become vector code
     padded = np.empty(len(columns) * channels)
-    line = np.empty(length)
     result = np.empty((height, length))
     for y in range(height):
         middle = values[rows[y + reach]]
@@ -185,18 +200,21 @@ def _filter(values, weights, rows, columns, channels):
             weight = weights[k]
             for x in range(length):
                 line[x] += (above[x] + below[x]) * weight
-        for x in range(len(columns)):
+        padded[start : start + length] = line
+        for k in range(reach):
             for channel in range(channels):
-                padded[x * channels + channel] = line[columns[x] * channels + channel]
+                left, right = columns[k] * channels, columns[k - reach] * channels
+                padded[k * channels + channel] = line[left + channel]
+                padded[start + length + k * channels + channel] = line[right + channel]
         target = result[y]
-        start = reach * channels
         for x in range(length):
-            target[x] = padded[start + x] * weights[0]
+            target[x] = line[x] * weights[0]
         for k in range(reach, 0, -1):
-            left, right = start - k * channels, start + k * channels
+            before = padded[start - k * channels :][:length]
+            behind = padded[start + k * channels :][:length]
             weight = weights[k]
             for x in range(length):
-                target[x] += (padded[left + x] + padded[right + x]) * weight
+                target[x] += (before[x] + behind[x]) * weight
     return result
 
 
@@ -235,51 +253,46 @@ def _smear(image, weights, down, right):
         sums[:] = 0.0
         for step in range(len(weights)):
             row = padded[min(max(y + down[step], 0), height - 1)]
-            start = (left_margin + right[step]) * channels
+            row = row[(left_margin + right[step]) * channels :][:length]
             weight = weights[step]
             for x in range(length):
-                sums[x] += weight * row[start + x]
+                sums[x] += weight * row[x]
+        target = result[y]
         for x in range(length):  # 16 bits rounded, then 8 bits cut
-            result[y, x] = np.uint8(np.int32(257.0 * sums[x] + 0.5) // 257)
+            target[x] = np.uint8(np.int32(257.0 * sums[x] + 0.5) // 257)
     return result.reshape(height, width, channels)
 
 
 @compiled
 @typing.no_type_check
-def _stretch(row, first, share, target):
-    width, channels = row.shape
-    for x in range(width):
-        left, right = first[x], min(first[x] + 1, width - 1)
-        for channel in range(channels):
-            target[x * channels + channel] = row[left, channel] * (1.0 - share[x]) + row[
-                right, channel
-            ] * (1.0 - (1.0 - share[x]))
+def _stretch(row, left, right, share, target):
+    for place in range(len(target)):
+        before = 1.0 - share[place]
+        target[place] = row[left[place]] * before + row[right[place]] * (1.0 - before)
 
 
 @compiled
 @typing.no_type_check
-def _add_zooms(values, result, row_first, row_share, column_first, column_share):
+def _add_zooms(values, result, rows, row_shares, left, right, share):
     """Interpolate in double precision along rows, then along columns, round once, and add."""
-    height, width, channels = values.shape
-    length = width * channels
+    height, length = values.shape
     kind = result.dtype.type
     near = np.empty(length)
     far = np.empty(length)
-    for factor in range(row_first.shape[0]):
-        first = column_first[factor]
-        share = column_share[factor]
+    for factor in range(rows.shape[0]):
         held = -2  # the row that `near` holds; `far` holds the next
         for y in range(height):
-            row = row_first[factor, y]
+            row = rows[factor, y]
             if row != held:
                 if row == held + 1:
                     near, far = far, near
                 else:
-                    _stretch(values[row], first, share, near)
-                _stretch(values[min(row + 1, height - 1)], first, share, far)
+                    _stretch(values[row], left[factor], right[factor], share[factor], near)
+                below = values[min(row + 1, height - 1)]
+                _stretch(below, left[factor], right[factor], share[factor], far)
                 held = row
-            below = 1.0 - (1.0 - row_share[factor, y])
-            above = 1.0 - row_share[factor, y]
-            target = result[y].reshape(length)
+            above = 1.0 - row_shares[factor, y]
+            under = 1.0 - above
+            target = result[y]
             for x in range(length):
-                target[x] += kind(near[x] * above + far[x] * below)
+                target[x] += kind(near[x] * above + far[x] * under)

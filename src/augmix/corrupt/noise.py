@@ -52,7 +52,7 @@ def impulse_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
     """
     flipped = draws.chances(generator, amount, image.shape)
     salted = draws.chances(generator, 0.5, image.shape)
-    return np.where(flipped, np.where(salted, np.uint8(255), np.uint8(0)), image)
+    return _salt(image.ravel(), flipped.ravel(), salted.ravel()).reshape(image.shape)
 
 
 def speckle_noise(image: Image, deviation: Real, *, generator: Draws) -> Image:
@@ -75,6 +75,16 @@ def _scale_noise(values, noise, deviation):
         value = values[place] / 255.0
         value += value * (deviation * noise[place])
         result[place] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result
+
+
+@compiled
+@typing.no_type_check
+def _salt(values, flipped, salted):
+    result = np.empty(values.size, np.uint8)
+    for place in range(values.size):
+        extreme = np.uint8(255) if salted[place] else np.uint8(0)
+        result[place] = extreme if flipped[place] else values[place]
     return result
 
 

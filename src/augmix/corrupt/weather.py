@@ -159,38 +159,52 @@ def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
 def _lay_snow(image, flakes, blend, rest):
     """In single precision up to the flakes, which are added in double precision."""
     height, width, channels = image.shape
-    result = np.empty_like(image)
+    length = width * channels
+    result = np.empty((height, length), np.uint8)
+    unit = (np.arange(256) / 255.0).astype(np.float32)
+    values = np.empty(length, np.float32)
+    white = np.empty(length, np.float32)
+    fall = np.empty(length)
+    turned = np.empty(length)
     for y in range(height):
         for x in range(width):
-            fall = flakes[y, x] / 255.0
-            turned = flakes[height - 1 - y, width - 1 - x] / 255.0
-            grey = np.float32(image[y, x, 0] / 255.0)
+            grey = unit[image[y, x, 0]]
             if channels == 3:
-                g = np.float32(image[y, x, 1] / 255.0)
-                b = np.float32(image[y, x, 2] / 255.0)
-                grey = grey * np.float32(0.299) + g * np.float32(0.587) + b * np.float32(0.114)
-            white = grey * np.float32(1.5) + np.float32(0.5)
+                grey *= np.float32(0.299)
+                grey += unit[image[y, x, 1]] * np.float32(0.587)
+                grey += unit[image[y, x, 2]] * np.float32(0.114)
             for channel in range(channels):
-                value = np.float32(image[y, x, channel] / 255.0)
-                value = blend * value + rest * max(value, white)
-                value = min(max(value + fall + turned, 0.0), 1.0)
-                result[y, x, channel] = np.uint8(value * 255)
-    return result
+                at = x * channels + channel
+                values[at] = unit[image[y, x, channel]]
+                white[at] = grey
+                fall[at] = flakes[y, x]
+                turned[at] = flakes[height - 1 - y, width - 1 - x]
+        target = result[y]
+        for x in range(length):
+            bright = max(values[x], white[x] * np.float32(1.5) + np.float32(0.5))
+            value = blend * values[x] + rest * bright + fall[x] / 255.0 + turned[x] / 255.0
+            target[x] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result.reshape(image.shape)
 
 
 @compiled
 @typing.no_type_check
 def _lay_fog(image, cloud, amount):
     height, width, channels = image.shape
+    length = width * channels
     brightest = image.max() / 255.0
-    result = np.empty_like(image)
+    values = image.reshape(height, length)
+    result = np.empty((height, length), np.uint8)
+    clouds = np.empty(length)
     for y in range(height):
         for x in range(width):
             for channel in range(channels):
-                value = image[y, x, channel] / 255.0 + amount * cloud[y, x]
-                value = value * brightest / (brightest + amount)
-                result[y, x, channel] = np.uint8(min(max(value, 0.0), 1.0) * 255)
-    return result
+                clouds[x * channels + channel] = cloud[y, x]
+        row, target = values[y], result[y]
+        for x in range(length):
+            value = (row[x] / 255.0 + amount * clouds[x]) * brightest / (brightest + amount)
+            target[x] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result.reshape(image.shape)
 
 
 @compiled
