@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import augmix
-from augmix.augment import compiled, lookup, pillow
+from augmix.augment import blends, compiled, jit, lookup, pillow, tables, warps
 from augmix.augment.plan import Op, Plan
 from augmix.augment.policies import AugMix
 from augmix.streams import Stream
@@ -23,12 +24,13 @@ SIZES = [(1, 1), (1, 7), (6, 1), (2, 2), (2, 9), (3, 3), (17, 33), (32, 32), (31
 SHEARS = (0.0, 0.03, -0.09, 0.3, -0.5, 1.0, -1.0, 2.5, -7.0, 1e-12, 1 / 3, 1e9)
 SHIFTS = (0.0, 1.0, -1.0, 3.0, 0.5, -0.5, 2.25, -2.75, 1e-9, 1 - 1e-12, -40.0, 999.5, 1e12, -1e300)
 FACTORS = (0.0, 0.1, 0.5, 0.64, 1.0, 1 + 1e-12, 1.9, 3.5, -0.3, -2.0, 100.0)
+ANGLES = (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 270.0, 360.0, 450.0, -720.0, 0.37)
+ANGLES = (*ANGLES, 89.999, 1e-7, -1e-20, 180.00001, 12345.6)
 AMOUNTS = {
     Op.AUTOCONTRAST: (0.0,),
     Op.EQUALIZE: (0.0,),
     Op.POSTERIZE: (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
-    Op.ROTATE: (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 270.0, 360.0, 450.0, -720.0, 0.37)
-    + (89.999, 1e-7, -1e-20, 180.00001, 12345.6),
+    Op.ROTATE: ANGLES,
     Op.SOLARIZE: (0.0, 1.0, 128.0, 180.0, 255.0, 256.0, -3.0, 400.0),
     Op.SHEAR_X: SHEARS,
     Op.SHEAR_Y: SHEARS,
@@ -73,7 +75,7 @@ def make_images(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> 
 def make_plan(
     op: np.ndarray, amount: np.ndarray, size: tuple[int, int], *, seed: int = 0, padding: int = 0
 ) -> Plan:
-    """A plan of the given chains (`view batch chain depth`) with random weights, crops and flips."""
+    """A plan of the given chains (`view batch chain depth`) and random weights, crops, flips."""
     rng = np.random.default_rng(seed)
     views, batch, chains, _ = op.shape
     weight = rng.dirichlet([0.7] * chains, (views, batch)).astype(np.float32)
@@ -153,7 +155,11 @@ def test_random_chains(data: st.DataObject) -> None:
     draw = data.draw
     side = st.one_of(st.integers(1, 12), st.integers(1, 48))
     size = (draw(side), draw(side))
-    batch, views, channels = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 3]))
+    batch, views, channels = (
+        draw(st.integers(0, 4)),
+        draw(st.integers(1, 3)),
+        draw(st.sampled_from([1, 3])),
+    )
     chains, depth = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     op, amount = draw(random_steps((views, batch, chains, depth)))
     seed = draw(st.integers(0, 2**32))
@@ -216,9 +222,7 @@ def test_read_only_images_and_plans(noise: np.ndarray) -> None:
 
 
 def test_any_number_of_threads_gives_the_same_bits(noise: np.ndarray) -> None:
-    plan = AugMix(ops="all").sample(
-        np.arange(8), num_views=3, size=(20, 24), stream=Stream(seed=2)
-    )
+    plan = AugMix(ops="all").sample(np.arange(8), num_views=3, size=(20, 24), stream=Stream(seed=2))
     one = compiled.render(noise, plan)
     for num_threads in (2, 3, 4, 100):
         assert compiled.render(noise, plan, num_threads=num_threads).tobytes() == one.tobytes()
@@ -261,45 +265,67 @@ def test_errors_name_what_was_expected(noise: np.ndarray) -> None:
 
 _RENDER = """
 import numpy as np
-from augmix.augment import compiled, jit
+from augmix.augment import compiled
 from augmix.augment.policies import AugMix
 from augmix.streams import Stream
 plan = AugMix().sample(np.arange(2), num_views=1, size=(8, 8), stream=Stream(seed=0))
 images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
-print(compiled.__file__, compiled._render_pairs.stats.cache_path, compiled.render(images, plan).sum())
+total = compiled.render(images, plan).sum()
+stats = compiled._render_pairs.stats
+print(compiled.__file__, stats.cache_path, sum(stats.cache_hits.values()), total)
 """
 
 
-def run_copy(folder: Path, **environment: str) -> str:
-    """What `_RENDER` prints in a process of its own, with the package copied to a folder."""
-    package = Path(augmix.__file__).parent
-    ignored = shutil.ignore_patterns("__pycache__")
-    if not (folder / "augmix").exists():
-        shutil.copytree(package, folder / "augmix", ignore=ignored)
+def run_alone(folder: Path, **environment: str) -> list[str]:
+    """What `_RENDER` prints in a process of its own, with the package found in a folder."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
-    kept |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    kept |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", _RENDER], env=kept, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _RENDER],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert not done.returncode, done.stderr
-    return done.stdout
+    return done.stdout.split()
 
 
-def test_kernels_are_kept_on_disk_or_compiled_anew(tmp_path: Path) -> None:
-    """Kept where a folder can be written; where none can, rendering works all the same."""
-    kept = run_copy(tmp_path / "kept", NUMBA_CACHE_DIR=str(tmp_path / "cache"))
-    assert list((tmp_path / "cache").rglob("*.nbc"))
-    assert run_copy(tmp_path / "kept", NUMBA_CACHE_DIR=str(tmp_path / "cache")) == kept
+def test_kernels_are_kept_on_disk(noise: np.ndarray) -> None:
+    plan = AugMix().sample(np.arange(8), num_views=1, size=(20, 24), stream=Stream(seed=0))
+    compiled.render(noise, plan)  # compiled and kept now, if they were not
+    cache_path = compiled._render_pairs.stats.cache_path
+    if cache_path is None:
+        pytest.skip("no folder for kernels can be written here")
+    assert list(Path(cache_path).glob("compiled.*render_pairs*.nbc"))
+    file, used, hits, _ = run_alone(Path(augmix.__file__).parents[1])
+    assert (file, used, hits) == (compiled.__file__, cache_path, "1")
 
-    locked = tmp_path / "locked"
-    shutil.copytree(tmp_path / "kept", locked, ignore=shutil.ignore_patterns("__pycache__"))
-    (locked / "augmix" / "augment" / "__pycache__").write_text("a file where a folder should be")
-    nowhere = str(tmp_path / "locked" / "augmix" / "py.typed" / "below a file")
-    printed = run_copy(locked, HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR=nowhere)
-    file, cache_path, total = printed.split()
-    assert file.startswith(str(locked))
-    assert cache_path == "None"
-    assert total == kept.split()[-1]
+
+def test_where_no_folder_can_be_written_kernels_are_compiled_anew(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(augmix.__file__).parent, tmp_path / "augmix", ignore=ignored)
+    (tmp_path / "augmix" / "augment" / "__pycache__").write_text("a file where a folder belongs")
+    nowhere = str(tmp_path / "augmix" / "py.typed" / "below a file")
+    file, used, hits, total = run_alone(
+        tmp_path, HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR=nowhere
+    )
+    assert file.startswith(str(tmp_path))
+    assert (used, hits) == ("None", "0")
+    assert total == run_alone(Path(augmix.__file__).parents[1])[3]
+
+
+def test_a_kernel_knows_the_sources_of_its_parts(tmp_path: Path) -> None:
+    """Numba looks at the outer kernel's file only; its other files come in by their checksum."""
+    part = tmp_path / "part.py"
+    module = ModuleType("part")
+    module.__file__ = str(part)
+    part.write_text("a = 1")
+    stamp = jit.source_stamp(module, warps)
+    part.write_text("a = 2")
+    assert jit.source_stamp(module, warps) != stamp
+    closure = [cell.cell_contents for cell in compiled._render_pairs.py_func.__closure__]
+    assert closure == [jit.source_stamp(blends, lookup, tables, warps)]
 
 
 def test_a_full_disk_does_not_stop_rendering(

@@ -6,12 +6,13 @@ pile up without touching a pixel (`tables`) until an operation needs the pixels 
 kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
 """
 
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from augmix.augment import blends, lookup, tables, warps
 from augmix.augment.jit import inner, outer, source_stamp
@@ -45,7 +46,7 @@ def render(
 
     Raises:
         TypeError: If the images are not a uint8 NumPy array.
-        ValueError: If shapes do not fit, the plan holds an impossible amount, or there is no thread.
+        ValueError: If shapes do not fit, an amount is impossible, or there is no thread.
     """
     check_images(images)
     check_plan(plan, images.shape)
@@ -74,7 +75,7 @@ def render(
         return views
     edges = np.linspace(0, pairs, min(pairs, num_threads * _STRETCHES) + 1).astype(int)
     with ThreadPoolExecutor(num_threads, "augmix-render") as pool:
-        stretches = zip(edges[:-1], edges[1:], strict=True)
+        stretches = itertools.pairwise(edges)
         done = [pool.submit(_run, arrays, int(start), int(stop)) for start, stop in stretches]
         for future in done:
             future.result()
@@ -139,42 +140,38 @@ def _load(image, padding, crop, is_flipped, planes):
     first = min(max(-shift, 0), width)
     last = max(min(width - shift, width), first)
     start = width - last - shift if is_flipped else first + shift
-    for y in range(height):
-        row, here = y + crop[0] - padding, y * width
-        for channel in range(channels):
-            line = planes[channel, here : here + width]
-            line[:first] = 0
-            line[last:] = 0
+    flat = image.reshape(height * width * channels)
+    for channel in range(channels):
+        plane = planes[channel]
+        for y in range(height):
+            row, here = y + crop[0] - padding, y * width
             if not 0 <= row < height:
-                line[:] = 0
-        if 0 <= row < height:
-            old = image[row].reshape(width * channels)[start * channels :]
-            _part_channels(old, planes[:, here + first : here + last], is_flipped)
+                for x in range(width):
+                    plane[here + x] = 0
+                continue
+            for x in range(first):
+                plane[here + x] = 0
+            for x in range(last, width):
+                plane[here + x] = 0
+            target = np.uint64(here + first)
+            origin = np.uint64((row * width + start) * channels + channel)
+            stride = np.uint64(channels)
+            for x in range(last - first):
+                at = np.uint64(x)
+                plane[target + at] = flat[origin + at * stride]
+            if is_flipped:
+                left, right = here + first, here + last - 1
+                while left < right:
+                    level = plane[left]
+                    plane[left] = plane[right]
+                    plane[right] = level
+                    left += 1
+                    right -= 1
 
 
 @inner
 @no_type_check
-def _part_channels(row, lines, is_flipped):
-    """The pixels of a row, channel by channel, mirrored or not."""
-    size = lines.shape[1]
-    if lines.shape[0] == 3:
-        red, green, blue = lines[0], lines[1], lines[2]
-        for x in range(size):
-            red[x] = row[3 * x]
-            green[x] = row[3 * x + 1]
-            blue[x] = row[3 * x + 2]
-    else:
-        lines[0, :] = row[:size]
-    if is_flipped:
-        for channel in range(lines.shape[0]):
-            line = lines[channel]
-            for x in range(size // 2):
-                line[x], line[size - 1 - x] = line[size - 1 - x], line[x]
-
-
-@inner
-@no_type_check
-def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, table, behind):
+def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, table, behind):
     """Follow the tables of a chain by one more operation.
 
     Args:
@@ -184,23 +181,18 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, t
         lut: uint8 `channel 256`, the tables so far; changed.
         is_plain: Whether they change nothing.
         counts: int32 `channel 256`, histogram of the pixels; filled if it is needed.
-        is_counted: Whether it is filled.
-        mean: Mean luma for contrast if known, or -1.
+        is_counted: bool `1`, whether it is filled; set when it is.
         table: Scratch, uint8 `256`.
         behind: Scratch, int32 `256`.
-
-    Returns:
-        Whether the histogram is filled now.
     """
     needs_counts = kind == _EQUALIZE or (kind == _AUTOCONTRAST and not is_plain)
-    if needs_counts and not is_counted:
+    if needs_counts and not is_counted[0]:
         for channel in range(pixels.shape[0]):
             tables.count(pixels[channel], counts[channel])
-        is_counted = True
-    if kind == _CONTRAST and mean < 0:
-        mean = tables.mean_luma(pixels, lut)
+        is_counted[0] = True
+    mean = tables.mean_luma(pixels, lut) if kind == _CONTRAST else 0
     for channel in range(pixels.shape[0]):
-        if kind == _AUTOCONTRAST and not is_counted:
+        if kind == _AUTOCONTRAST and not is_counted[0]:
             tables.autocontrast_of(pixels[channel], table)
         elif kind == _AUTOCONTRAST:
             tables.count_behind(counts[channel], lut[channel], behind)
@@ -212,12 +204,9 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, mean, t
             tables.posterize(int(amount), table)
         elif kind == _SOLARIZE:
             tables.solarize(np.trunc(amount), table)
-        elif kind == _CONTRAST:
+        else:  # contrast, or brightness with a mean of 0
             tables.enhance(mean, np.float32(amount), table)
-        else:
-            tables.enhance(0, np.float32(amount), table)
         tables.compose(lut[channel], table)
-    return is_counted
 
 
 @inner
@@ -228,9 +217,7 @@ def _move(kind, amount, matrices, source, height, width, scratch, result):
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
-            warps.affine(
-                source, height, width, matrix[1:], packed, corners, fractions, result
-            )
+            warps.affine(source, height, width, matrix[1:], packed, corners, fractions, result)
         else:
             warps.turn(source, height, width, int(matrix[0]), result)
     elif kind == _SHEAR_X:
@@ -252,9 +239,7 @@ def _move(kind, amount, matrices, source, height, width, scratch, result):
         blends.color(source, np.float32(amount), result)
     else:
         for channel in range(source.shape[0]):
-            blends.sharpness(
-                source[channel], height, width, np.float32(amount), result[channel]
-            )
+            blends.sharpness(source[channel], height, width, np.float32(amount), result[channel])
 
 
 @inner
@@ -324,22 +309,23 @@ def _build(stamp: int) -> Any:
         slots = np.zeros(chains, np.int64)
         luts = np.empty((chains, channels, 256), np.uint8)
         are_plain = np.ones(chains, np.bool_)
-        clean_counts = np.empty((channels, 256), np.int32)
-        counts = np.empty((channels, 256), np.int32)
+        counts = np.empty((2, channels, 256), np.int32)  # of the clean image, of the chain's pixels
+        is_counted = np.zeros(2, np.bool_)
         table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
         packed = np.empty((height + 2) * (width + 2), np.uint32)
         fractions = np.empty((3, width))
         corners = np.empty((5, width), np.uint32)
         scratch = (packed, corners, fractions)
-        clean_is_counted, last = stamp < 0, -1
+        last = -1 if stamp >= 0 else -2
         for pair in range(start, stop):
             image, view = pair // views, pair % views
             if image != last:
                 _load(images[image], padding, crop[image], flip[image], stack[0])
-                clean_is_counted, last = False, image
+                is_counted[0], last = False, image
             spare, unused = 1, 2  # slots of the stack that hold nothing
             for chain in range(chains):
-                slot, plain, counted = 0, True, False
+                slot, plain = 0, True
+                is_counted[1] = False
                 lut = luts[chain]
                 for channel in range(channels):
                     tables.reset(lut[channel])
@@ -350,16 +336,11 @@ def _build(stamp: int) -> Any:
                     if _changes_nothing(kind, by, matrices, channels):
                         continue
                     if _is_table(kind):
-                        if slot == 0:
-                            clean_is_counted = _make_table(
-                                kind, by, stack[0], lut, plain, clean_counts, clean_is_counted,
-                                -1, table, behind,
-                            )  # fmt: skip
-                        else:
-                            counted = _make_table(
-                                kind, by, stack[slot], lut, plain, counts, counted,
-                                -1, table, behind,
-                            )  # fmt: skip
+                        which = 0 if slot == 0 else 1
+                        _make_table(
+                            kind, by, stack[slot], lut, plain, counts[which],
+                            is_counted[which : which + 1], table, behind,
+                        )  # fmt: skip
                         plain = False
                         continue
                     if not plain:
@@ -375,7 +356,7 @@ def _build(stamp: int) -> Any:
                         slot, spare, unused = spare, unused, unused + 1
                     else:
                         slot, spare = spare, slot
-                    counted = False
+                    is_counted[1] = False
                 slots[chain], are_plain[chain] = slot, plain
             _mix(
                 stack, slots, luts, are_plain, shares[view, image], mix[view, image],
@@ -388,8 +369,9 @@ def _build(stamp: int) -> Any:
 @inner
 @no_type_check
 def _is_table(kind):
-    is_tone = kind == _AUTOCONTRAST or kind == _EQUALIZE or kind == _CONTRAST
-    return is_tone or kind == _POSTERIZE or kind == _SOLARIZE or kind == _BRIGHTNESS
+    if kind in (_AUTOCONTRAST, _EQUALIZE, _CONTRAST):  # short tuples: numba compares one by one
+        return True
+    return kind in (_POSTERIZE, _SOLARIZE, _BRIGHTNESS)
 
 
-_render_pairs = _build(source_stamp(tables, warps, blends, lookup))
+_render_pairs = _build(source_stamp(blends, lookup, tables, warps))

@@ -1,4 +1,4 @@
-"""How the CPU kernels are compiled: without the GIL, strictly by IEEE 754, kept on disk if possible.
+"""How CPU kernels are compiled: without the GIL, strictly by IEEE 754, kept on disk if possible.
 
 No kernel uses fastmath, so no multiplication and addition are contracted, and none uses numba's own
 threads: its fallback threading layer must not be entered from two Python threads at once.

@@ -22,7 +22,7 @@ _PERMUTE = "llvm.x86.avx512.vpermi2var.qi.512"
 
 def _has_permutation() -> bool:
     """Whether numba compiles for this very CPU, and it has the instruction."""
-    chosen = config.CPU_NAME or config.CPU_FEATURES  # NUMBA_CPU_NAME, NUMBA_CPU_FEATURES
+    chosen = any(getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES"))
     try:
         return not chosen and bool(llvm.get_host_cpu_features().get("avx512vbmi", False))
     except RuntimeError:  # llvmlite cannot tell the features of this kind of CPU

@@ -9,8 +9,8 @@ two fractions is exactly 0. All pixels of a row (a column) then share the whole 
 unless the shift is so close to a whole number that rounding decides; those few rows (columns) take
 the general path. Fractions are still computed pixel by pixel with Pillow's own operations.
 
-Images are planar here, uint8 `channel pixel`. ``packed`` (uint32, `(height + 2)
-(width + 2)`), ``corners`` (uint32 `5 width`) and ``fractions`` (float64 `3 width`) are scratch space.
+Images are planar here, uint8 `channel pixel`. Scratch space: ``packed`` is uint32
+`(height + 2) * (width + 2)`, ``corners`` uint32 `5 width`, ``fractions`` float64 `3 width`.
 """
 
 from typing import no_type_check
@@ -141,7 +141,7 @@ def move_along_columns(source, height, width, shear, offset, packed, corners, fr
         shifts[x] = shear * (x + 0.5) + offset
         lowest, highest = min(lowest, shifts[x]), max(highest, shifts[x])
         steps[x] = np.floor(min(max(shifts[x], -_FAR), _FAR))
-    pack(source, packed)
+    _pack(source, height, width, packed)
     _gather_row(packed, height, width, 0, steps, corners[0])
     for y in range(height):
         upper, lower = corners[y % 2], corners[(y + 1) % 2]
@@ -181,40 +181,34 @@ def move_along_columns(source, height, width, shear, offset, packed, corners, fr
 @no_type_check
 def _gather_row(packed, height, width, y, steps, row):
     """The pixels of row y + steps[x], or of the nearest row there is."""
-    highest = float(height - 1)
+    lowest, row_size = float(height), np.uint64(width + 2)
     for x in range(width):
-        origin = min(max(y + steps[x], 0.0), highest)
-        row[x] = packed[np.uint64(origin) * np.uint64(width) + np.uint64(x)]
+        origin = np.uint64(min(max(y + 1.0 + steps[x], 0.0), lowest))
+        row[x] = packed[origin * row_size + np.uint64(x + 1)]
 
 
 @inner
 @no_type_check
-def pack(source, packed):
-    """The channels of every pixel in one 32-bit word, so that one load fetches them all."""
-    if source.shape[0] == 1:
-        only = source[0]
-        for index in range(only.size):
-            packed[index] = only[index]
-    else:
-        red, green, blue = source[0], source[1], source[2]
-        for index in range(red.size):
-            word = np.uint32(red[index]) | np.uint32(green[index]) << np.uint32(8)
-            packed[index] = word | np.uint32(blue[index]) << np.uint32(16)
+def _pack(source, height, width, packed):
+    """The channels of every pixel in one 32-bit word, so that one load fetches them all.
 
-
-@inner
-@no_type_check
-def _pack_with_border(source, height, width, packed):
-    """`pack`, with the border pixels repeated once around the image: neighbours need no clamping."""
-    row_size = width + 2
+    Border pixels are repeated once around the image: neighbours need no clamping.
+    """
+    row_size, channels = width + 2, source.shape[0]
     for y in range(height):
-        start = (y + 1) * row_size + 1
-        row = packed[start : start + width]
-        pack(source[:, y * width : (y + 1) * width], row)
-        packed[start - 1] = row[0]
-        packed[start + width] = row[width - 1]
-    packed[:row_size] = packed[row_size : 2 * row_size]
-    packed[(height + 1) * row_size :] = packed[height * row_size : (height + 1) * row_size]
+        origin, target = np.uint64(y * width), np.uint64((y + 1) * row_size + 1)
+        for x in range(width):
+            word = np.uint32(source[0, origin + np.uint64(x)])
+            if channels == 3:
+                word |= np.uint32(source[1, origin + np.uint64(x)]) << np.uint32(8)
+                word |= np.uint32(source[2, origin + np.uint64(x)]) << np.uint32(16)
+            packed[target + np.uint64(x)] = word
+        start = (y + 1) * row_size
+        packed[start] = packed[start + 1]
+        packed[start + width + 1] = packed[start + width]
+    for x in range(row_size):
+        packed[x] = packed[row_size + x]
+        packed[(height + 1) * row_size + x] = packed[height * row_size + x]
 
 
 @inner
@@ -228,7 +222,7 @@ def affine(source, height, width, matrix, packed, corners, fractions, result):
     dxs, dys = fractions[0], fractions[1]
     corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
     at = corners[4]
-    _pack_with_border(source, height, width, packed)
+    _pack(source, height, width, packed)
     for y in range(height):
         by, ey = b * (y + 0.5), e * (y + 0.5)
         # the coordinates are monotone along the row, so the pixels inside are one stretch
