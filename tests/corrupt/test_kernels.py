@@ -12,6 +12,7 @@ from scipy import ndimage, stats
 
 from augmix.corrupt import draws, filters, frost, kernels, suite, weather
 from augmix.records import RunError
+from augmix.streams import Purpose, Stream
 
 # preset -> name -> severity -> mean of all values, then R, G, B at row 5, column 7 (section 8)
 VECTORS = json.loads((Path(__file__).parent / "published.json").read_text())
@@ -623,6 +624,26 @@ def test_addressed_noise_has_the_statistics_of_the_legacy_one():
             assert stats.ks_2samp(old.ravel(), new.ravel()).pvalue > 1e-4
             neighbours = np.corrcoef(new[:, :-1].ravel(), new[:, 1:].ravel())[0, 1]
             assert abs(neighbours) < 0.02
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["glass_blur", "motion_blur", "snow", "frost", "fog", "elastic_transform", "spatter"],
+)
+def test_addressed_draws_have_the_statistics_of_the_legacy_ones(name: str):
+    """Brightness, contrast and distance to the clean image, over many draws of each kind."""
+    image = np.clip(checkered(32).astype(int) // 2 + 40, 0, 255).astype(np.uint8)
+    old = [run(image, name, "cifar", 3, legacy(seed)) for seed in range(150)]
+    stream = Stream(seed=8).at(Purpose.CORRUPTION)
+    new = [run(image, name, "cifar", 3, stream.generator(sample)) for sample in range(150)]
+    for measure in (
+        lambda result: result.mean(),
+        lambda result: result.std(),
+        lambda result: np.abs(result.astype(float) - image).mean(),
+        lambda result: float(result[16, 16, 1]),
+    ):
+        found = stats.ks_2samp([measure(one) for one in old], [measure(one) for one in new])
+        assert found.pvalue > 1e-3
 
 
 def test_chances_of_certain_things():

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import augmix
 from augmix.corrupt import suite
 from augmix.corrupt.suite import corrupt, resolve_preset
+from augmix.records import RunError
 from augmix.streams import Purpose, Stream
 
 
@@ -113,6 +115,30 @@ def test_messages(images: np.ndarray, change: dict, error: type, message: str):
     settings = {"name": "contrast", "severity": 3, **change}
     with pytest.raises(error, match=re.escape(message)):
         corrupt(images, settings.pop("name"), **settings)
+
+
+def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_path: Path):
+    drawn = corrupt(images, "frost", severity=3)
+    for folder in (real_data / "frost", str(real_data / "frost")):
+        photographs = corrupt(images, "frost", severity=3, frost_textures=folder)
+        assert (photographs != drawn).any()
+    np.testing.assert_array_equal(
+        corrupt(images, "fog", severity=3, frost_textures=tmp_path),
+        corrupt(images, "fog", severity=3),
+    )
+    with pytest.raises(RunError, match="no frost texture at"):
+        corrupt(images, "frost", severity=3, frost_textures=tmp_path)
+
+
+@pytest.mark.parametrize("name", suite.available())
+def test_odd_sizes(name: str):
+    """Tall, wide, larger than every texture of the preset, and as small as can be."""
+    for size in ((16, 16), (97, 20), (20, 97), (130, 131)):
+        for channels in (1, 3):
+            images = np.random.default_rng(0).integers(0, 256, (1, *size, channels), np.uint8)
+            result = corrupt(images, name, severity=4, preset="tiny")
+            assert result.shape == images.shape
+            assert name == "saturate" or (result != images).any()
 
 
 def test_the_package_is_the_function(images: np.ndarray):
