@@ -1,0 +1,34 @@
+"""Views per second of the executors on this machine, beside the check that they are equal.
+
+python benchmarks/executors.py [--seconds 4] [--sizes 32 224] [--threads 1 2]
+"""
+
+import argparse
+
+from augmix import bench
+
+
+def main() -> None:
+    """Measure, and print one line a row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="time for each size and severity"
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224], help="sides in pixels")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    rows = bench.measure_executors(options.sizes, options.threads, options.seconds)
+    print("  ".join(rows[0]))
+    for row in rows:
+        cells = zip(row, row.values(), strict=True)
+        print("  ".join(f"{_text(value):>{len(name)}}" for name, value in cells))
+    for name, value in bench.measure_startup().items():
+        print(f"{name:>14} {value:.2f}")
+
+
+def _text(value: int | float | str | bool) -> str:
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""How fast the executors are on this machine, each number beside the check that they agree.
+
+All functions return plain records; the command line and ``benchmarks/executors.py`` print them.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from augmix.augment import compiled, pillow
+from augmix.augment.plan import Plan
+from augmix.augment.policies import AugMix
+from augmix.streams import Stream
+
+SEVERITIES = {32: (3,), 224: (1, 3)}  # side in pixels -> the paper's severities at this size
+_NUM_VIEWS = 2
+_PIXELS = 2**18  # of the images of one batch, 256 of 32x32; but 16 images at least
+_LEAST_ROUNDS = 5
+
+_IMPORT = (
+    "import time; start = time.perf_counter(); import augmix; print(time.perf_counter() - start)"
+)
+_FIRST_RENDER = """
+import time
+import numpy as np
+from augmix.augment.policies import AugMix
+from augmix.streams import Stream
+plan = AugMix().sample(np.arange(2), num_views=2, size=(32, 32), stream=Stream(seed=0))
+start = time.perf_counter()
+from augmix.augment import compiled
+compiled.render(np.zeros((2, 32, 32, 3), np.uint8), plan)
+print(time.perf_counter() - start)
+"""
+
+
+def measure_executors(
+    sizes: Sequence[int] = (32, 224), num_threads: Sequence[int] = (1, 2), seconds: float = 2.0
+) -> list[dict[str, int | float | str | bool]]:
+    """Views per second of every executor, planning included.
+
+    The executors take turns on the same fresh plans, so that a busy neighbour hits all of them; a
+    number is a median over the turns.
+
+    Args:
+        sizes: Sides of the square images in pixels.
+        num_threads: Threads of the compiled executor, one row each; the first is also what the
+            others are compared with.
+        seconds: Time for each size and severity, for all its rows together.
+
+    Returns:
+        One record a row: ``size`` in pixels, ``severity``, ``executor``, ``threads``,
+        ``views_per_second``, ``times_pillow`` (the median ratio of the turns), ``times_first``
+        (against the first number of threads; 1 for pillow), ``planning_share`` of the row's time,
+        and ``equal``: whether every bit was pillow's in every turn.
+
+    Raises:
+        ValueError: If a size or a number of threads is below 1.
+    """
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"sizes must be at least 1 pixel, got {tuple(sizes)}")
+    if not num_threads or min(num_threads) < 1:
+        raise ValueError(f"num_threads must be at least 1, got {tuple(num_threads)}")
+    return [
+        row
+        for size in sizes
+        for severity in SEVERITIES.get(size, (3,))
+        for row in _measure_case(size, severity, num_threads, seconds)
+    ]
+
+
+def measure_startup() -> dict[str, float]:
+    """Seconds of importing the package and of a process's first compiled rendering.
+
+    Returns:
+        ``import_s``: ``import augmix``; ``help_s``: all of ``augmix --help``; ``first_warm_s`` and
+        ``first_cold_s``: the first rendering, its imports included, with the kernel kept on disk
+        and without.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        cold = float(_run_python("-c", _FIRST_RENDER, cache=cache))
+        warm = float(_run_python("-c", _FIRST_RENDER, cache=cache))
+    imported = float(_run_python("-c", _IMPORT))
+    start = time.perf_counter()
+    _run_python("-m", "augmix", "--help")
+    return {
+        "import_s": imported,
+        "help_s": time.perf_counter() - start,
+        "first_warm_s": warm,
+        "first_cold_s": cold,
+    }
+
+
+def smooth_images(count: int, size: int) -> UInt8[np.ndarray, "batch height width channel"]:
+    """Random colours of large scale with some grain, as photographs have both."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    smooth = [Image.fromarray(colours).resize((size, size)) for colours in coarse]
+    levels = np.stack([np.asarray(picture) for picture in smooth])
+    return np.clip(levels + rng.normal(0, 6, levels.shape), 0, 255).astype(np.uint8)
+
+
+def _measure_case(
+    size: int, severity: int, num_threads: Sequence[int], seconds: float
+) -> list[dict[str, int | float | str | bool]]:
+    """The rows of one size and severity."""
+    count = max(16, _PIXELS // size**2)
+    images, policy = smooth_images(count, size), AugMix(severity=severity)
+
+    def plan(epoch: int) -> Plan:
+        stream = Stream(seed=0).at(epoch=epoch)
+        return policy.sample(
+            np.arange(count), num_views=_NUM_VIEWS, size=(size, size), stream=stream
+        )
+
+    def executor(threads: int) -> Callable[[Plan], np.ndarray]:
+        return lambda drawn: compiled.render(images, drawn, num_threads=threads)
+
+    renders = [lambda drawn: pillow.render(images, drawn), *map(executor, num_threads)]
+    times: list[list[float]] = [[] for _ in renders]
+    planning: list[float] = []
+    is_equal = [True] * len(renders)
+    compiled.render(images, plan(0))
+    turn, deadline = 0, time.perf_counter() + seconds
+    while turn < _LEAST_ROUNDS or time.perf_counter() < deadline:
+        drawn, planning_s = _timed(lambda epoch=turn: plan(epoch))
+        planning.append(planning_s)
+        truth = np.empty(0)
+        for index, render in enumerate(renders):
+            views, render_s = _timed(lambda render=render, drawn=drawn: render(drawn))
+            times[index].append(planning_s + render_s)
+            truth = views if index == 0 else truth
+            is_equal[index] &= np.array_equal(views, truth)
+        turn += 1
+    first = times[1]
+    return [
+        {
+            "size": size,
+            "severity": severity,
+            "executor": "compiled" if index else "pillow",
+            "threads": num_threads[index - 1] if index else 1,
+            "views_per_second": count * _NUM_VIEWS / statistics.median(own),
+            "times_pillow": _median_ratio(times[0], own),
+            "times_first": _median_ratio(first, own) if index else 1.0,
+            "planning_share": _median_ratio(planning, own),
+            "equal": is_equal[index],
+        }
+        for index, own in enumerate(times)
+    ]
+
+
+def _timed(work: Callable[[], object]) -> tuple:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def _median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def _run_python(*arguments: str, cache: str | None = None) -> str:
+    """What a fresh Python prints."""
+    environment = dict(os.environ)
+    if cache is not None:
+        environment["NUMBA_CACHE_DIR"] = cache
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments[:2])} failed:\n{done.stderr}")
+    return done.stdout
