@@ -8,8 +8,8 @@ from typing import no_type_check
 
 import numpy as np
 
-from augmix.augment.jit import inner
 from augmix.augment.tables import BLUE, GREEN, HALF, RED, blend
+from augmix.jit import inner
 
 
 @inner

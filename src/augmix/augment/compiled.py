@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from augmix.augment import blends, lookup, tables, warps
-from augmix.augment.jit import inner, outer, source_stamp
 from augmix.augment.lookup import look_up
 from augmix.augment.plan import Op, Plan, check_plan
 from augmix.images import check_images
+from augmix.jit import inner, outer, source_stamp
 
 _NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)
 _POSTERIZE, _ROTATE, _SOLARIZE = int(Op.POSTERIZE), int(Op.ROTATE), int(Op.SOLARIZE)
@@ -141,32 +141,42 @@ def _load(image, padding, crop, is_flipped, planes):
     last = max(min(width - shift, width), first)
     start = width - last - shift if is_flipped else first + shift
     flat = image.reshape(height * width * channels)
-    for channel in range(channels):
-        plane = planes[channel]
-        for y in range(height):
-            row, here = y + crop[0] - padding, y * width
-            if not 0 <= row < height:
-                for x in range(width):
-                    plane[here + x] = 0
-                continue
-            for x in range(first):
-                plane[here + x] = 0
+    for y in range(height):
+        row, here = y + crop[0] - padding, y * width
+        is_inside = 0 <= row < height
+        for channel in range(channels):
+            for x in range(first if is_inside else width):
+                planes[channel, here + x] = 0
             for x in range(last, width):
-                plane[here + x] = 0
+                planes[channel, here + x] = 0
+        if is_inside:
             target = np.uint64(here + first)
-            origin = np.uint64((row * width + start) * channels + channel)
-            stride = np.uint64(channels)
-            for x in range(last - first):
-                at = np.uint64(x)
-                plane[target + at] = flat[origin + at * stride]
-            if is_flipped:
+            origin = np.uint64((row * width + start) * channels)
+            _part(flat, origin, planes, target, last - first)
+            for channel in range(channels if is_flipped else 0):
                 left, right = here + first, here + last - 1
                 while left < right:
-                    level = plane[left]
-                    plane[left] = plane[right]
-                    plane[right] = level
+                    level = planes[channel, left]
+                    planes[channel, left] = planes[channel, right]
+                    planes[channel, right] = level
                     left += 1
                     right -= 1
+
+
+@inner
+@no_type_check
+def _part(flat, origin, planes, target, size):
+    """A stretch of pixels, channel by channel; the three in one loop become vector code."""
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    if planes.shape[0] == 3:
+        for x in range(size):
+            at, pixel = target + np.uint64(x), origin + three * np.uint64(x)
+            planes[0, at] = flat[pixel]
+            planes[1, at] = flat[pixel + one]
+            planes[2, at] = flat[pixel + two]
+    else:
+        for x in range(size):
+            planes[0, target + np.uint64(x)] = flat[origin + np.uint64(x)]
 
 
 @inner
@@ -192,49 +202,51 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, table, 
         is_counted[0] = True
     mean = tables.mean_luma(pixels, lut) if kind == _CONTRAST else 0
     for channel in range(pixels.shape[0]):
+        new, before = (lut[channel], counts[channel]) if is_plain else (table, behind)
+        if is_counted[0] and not is_plain and kind in (_AUTOCONTRAST, _EQUALIZE):
+            tables.count_behind(counts[channel], lut[channel], behind)
         if kind == _AUTOCONTRAST and not is_counted[0]:
-            tables.autocontrast_of(pixels[channel], table)
+            tables.autocontrast_of(pixels[channel], new)
         elif kind == _AUTOCONTRAST:
-            tables.count_behind(counts[channel], lut[channel], behind)
-            tables.autocontrast(behind, table)
+            tables.autocontrast(before, new)
         elif kind == _EQUALIZE:
-            tables.count_behind(counts[channel], lut[channel], behind)
-            tables.equalize(behind, table)
+            tables.equalize(before, new)
         elif kind == _POSTERIZE:
-            tables.posterize(int(amount), table)
+            tables.posterize(int(amount), new)
         elif kind == _SOLARIZE:
-            tables.solarize(np.trunc(amount), table)
+            tables.solarize(np.trunc(amount), new)
         else:  # contrast, or brightness with a mean of 0
-            tables.enhance(mean, np.float32(amount), table)
-        tables.compose(lut[channel], table)
+            tables.enhance(mean, np.float32(amount), new)
+        if not is_plain:
+            look_up(lut[channel], table, lut[channel])
 
 
 @inner
 @no_type_check
 def _move(kind, amount, matrices, source, height, width, scratch, result):
     """Carry out an operation that is no table."""
-    packed, corners, fractions = scratch
+    packed, corners, offsets, fractions = scratch
+    is_whole = amount == np.floor(amount) and abs(amount) <= max(height, width)
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
-            warps.affine(source, height, width, matrix[1:], packed, corners, fractions, result)
+            warps.affine(
+                source, height, width, matrix[1:], packed, corners, offsets, fractions, result
+            )
         else:
             warps.turn(source, height, width, int(matrix[0]), result)
-    elif kind == _SHEAR_X:
-        warps.move_along_rows(source, height, width, amount, 0.0, fractions[0], result)
-    elif kind == _TRANSLATE_X:
-        warps.move_along_rows(source, height, width, 0.0, amount, fractions[0], result)
-    elif kind == _SHEAR_Y:
+    elif is_whole and kind == _TRANSLATE_X:
+        warps.move_whole(source, height, width, int(amount), 0, result)
+    elif is_whole and kind == _TRANSLATE_Y:
+        warps.move_whole(source, height, width, 0, int(amount), result)
+    elif kind in (_SHEAR_X, _TRANSLATE_X):
+        shear, offset = (amount, 0.0) if kind == _SHEAR_X else (0.0, amount)
+        warps.move_along_rows(source, height, width, shear, offset, fractions[0], result)
+    elif kind in (_SHEAR_Y, _TRANSLATE_Y):
+        shear, offset = (amount, 0.0) if kind == _SHEAR_Y else (0.0, amount)
         warps.move_along_columns(
-            source, height, width, amount, 0.0, packed, corners, fractions, result
+            source, height, width, shear, offset, packed, corners, offsets, fractions, result
         )
-    elif kind == _TRANSLATE_Y:
-        if amount == np.floor(amount) and abs(amount) <= height:
-            warps.move_whole_rows(source, height, width, int(amount), result)
-        else:
-            warps.move_along_columns(
-                source, height, width, 0.0, amount, packed, corners, fractions, result
-            )
     elif kind == _COLOR:
         blends.color(source, np.float32(amount), result)
     else:
@@ -314,8 +326,8 @@ def _build(stamp: int) -> Any:
         table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
         packed = np.empty((height + 2) * (width + 2), np.uint32)
         fractions = np.empty((3, width))
-        corners = np.empty((5, width), np.uint32)
-        scratch = (packed, corners, fractions)
+        corners = np.empty((4, width), np.uint32)
+        scratch = (packed, corners, np.empty(width, np.int32), fractions)
         last = -1 if stamp >= 0 else -2
         for pair in range(start, stop):
             image, view = pair // views, pair % views

@@ -13,7 +13,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from augmix.augment.jit import inner
+from augmix.jit import inner
 
 _LANES = 64
 _BYTES = ir.VectorType(ir.IntType(8), _LANES)

@@ -13,7 +13,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from augmix.augment.jit import inner
+from augmix.jit import inner
 
 RED, GREEN, BLUE = np.uint32(19595), np.uint32(38470), np.uint32(7471)  # luma in 1 / 65536
 HALF = np.uint32(0x8000)
@@ -25,14 +25,6 @@ def reset(table):
     """Make a table that changes nothing."""
     for level in range(256):
         table[level] = level
-
-
-@inner
-@no_type_check
-def compose(table, after):
-    """Follow a table by another one."""
-    for level in range(256):
-        table[level] = after[table[level]]
 
 
 @inner

@@ -10,17 +10,17 @@ unless the shift is so close to a whole number that rounding decides; those few 
 the general path. Fractions are still computed pixel by pixel with Pillow's own operations.
 
 Images are planar here, uint8 `channel pixel`. Scratch space: ``packed`` is uint32
-`(height + 2) * (width + 2)`, ``corners`` uint32 `5 width`, ``fractions`` float64 `3 width`.
+`(height + 2) * (width + 2)`, ``corners`` uint32 `4 width`, ``offsets`` int32 `width`,
+``fractions`` float64 `3 width`.
 """
 
 from typing import no_type_check
 
 import numpy as np
 
-from augmix.augment.jit import inner
+from augmix.jit import inner
 
 _NEAR = 1e-6  # pixels; the rounding errors of a coordinate are below 1e-7 up to 2e8 pixels
-_FAR = 1e9
 _BYTE = np.uint32(255)
 
 
@@ -111,24 +111,33 @@ def _move_row(source, start, width, shift, shares, result):
 
 @inner
 @no_type_check
-def move_whole_rows(source, height, width, step, result):
-    """Translate_y by whole pixels: copies of rows, black outside."""
+def move_whole(source, height, width, right, down, result):
+    """Translate_x or translate_y by whole pixels: copies of rows, black outside."""
+    first = min(max(-right, 0), width)
+    last = max(min(width - right, width), first)
     for channel in range(source.shape[0]):
         old, new = source[channel], result[channel]
         for y in range(height):
-            line = new[y * width : (y + 1) * width]
-            if 0 <= y + step < height:
-                origin = old[(y + step) * width : (y + step + 1) * width]
-                for x in range(width):
-                    line[x] = origin[x]
-            else:
+            start, origin = y * width, (y + down) * width
+            if not 0 <= y + down < height:
+                line = new[start : start + width]
                 for x in range(width):
                     line[x] = 0
+                continue
+            for x in range(first):
+                new[start + x] = 0
+            for x in range(last, width):
+                new[start + x] = 0
+            line, pixels = new[start + first : start + last], old[origin + first + right :]
+            for x in range(last - first):
+                line[x] = pixels[x]
 
 
 @inner
 @no_type_check
-def move_along_columns(source, height, width, shear, offset, packed, corners, fractions, result):
+def move_along_columns(
+    source, height, width, shear, offset, packed, corners, offsets, fractions, result
+):
     """Shear_y or translate_y: column x is sampled ``shear * (x + .5) + offset`` further down.
 
     For every output row the staircase of source pixels is gathered once, and used twice: the lower
@@ -136,16 +145,17 @@ def move_along_columns(source, height, width, shear, offset, packed, corners, fr
     """
     channels = source.shape[0]
     shifts, shares, steps = fractions[0], fractions[1], fractions[2]
-    lowest, highest = np.inf, -np.inf
+    lowest, highest, far = np.inf, -np.inf, float(height + 1)
     for x in range(width):
         shifts[x] = shear * (x + 0.5) + offset
         lowest, highest = min(lowest, shifts[x]), max(highest, shifts[x])
-        steps[x] = np.floor(min(max(shifts[x], -_FAR), _FAR))
+        steps[x] = np.floor(min(max(shifts[x], -far), far))
+        offsets[x] = np.int32(steps[x]) * np.int32(width + 2) + np.int32(x + 1)
     _pack(source, height, width, packed)
-    _gather_row(packed, height, width, 0, steps, corners[0])
+    _gather_row(packed, height, width, 0, lowest, highest, offsets, steps, corners[0])
     for y in range(height):
         upper, lower = corners[y % 2], corners[(y + 1) % 2]
-        _gather_row(packed, height, width, y + 1, steps, lower)
+        _gather_row(packed, height, width, y + 1, lowest, highest, offsets, steps, lower)
         middle, row, start = y + 0.5, float(y), np.uint64(y * width)
         is_inside = lowest + middle >= 0 and highest + middle < height
         for x in range(width):
@@ -179,12 +189,17 @@ def move_along_columns(source, height, width, shear, offset, packed, corners, fr
 
 @inner
 @no_type_check
-def _gather_row(packed, height, width, y, steps, row):
+def _gather_row(packed, height, width, y, lowest, highest, offsets, steps, row):
     """The pixels of row y + steps[x], or of the nearest row there is."""
-    lowest, row_size = float(height), np.uint64(width + 2)
-    for x in range(width):
-        origin = np.uint64(min(max(y + 1.0 + steps[x], 0.0), lowest))
-        row[x] = packed[origin * row_size + np.uint64(x + 1)]
+    row_size = width + 2
+    if y + lowest >= 0 and y + highest < height:
+        start = np.int64((y + 1) * row_size)
+        for x in range(width):
+            row[x] = packed[np.uint64(start + offsets[x])]
+    else:
+        for x in range(width):
+            origin = min(max(y + 1 + int(steps[x]), 0), height)
+            row[x] = packed[origin * row_size + x + 1]
 
 
 @inner
@@ -213,7 +228,7 @@ def _pack(source, height, width, packed):
 
 @inner
 @no_type_check
-def affine(source, height, width, matrix, packed, corners, fractions, result):
+def affine(source, height, width, matrix, packed, corners, offsets, fractions, result):
     """Any affine transform, matrix (a, b, c, d, e, f) from output to input."""
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
@@ -221,7 +236,6 @@ def affine(source, height, width, matrix, packed, corners, fractions, result):
     one, words = np.uint64(1), float(width + 2)
     dxs, dys = fractions[0], fractions[1]
     corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
-    at = corners[4]
     _pack(source, height, width, packed)
     for y in range(height):
         by, ey = b * (y + 0.5), e * (y + 0.5)
@@ -239,9 +253,9 @@ def affine(source, height, width, matrix, packed, corners, fractions, result):
             left, top = np.floor(u), np.floor(v)
             dxs[x] = u - left
             dys[x] = v - top
-            at[x] = np.int32((top + 1.0) * words + (left + 1.0))
+            offsets[x] = np.int32((top + 1.0) * words + (left + 1.0))
         for x in range(size):
-            origin = np.uint64(at[x])
+            origin = np.uint64(offsets[x])
             corner0[x] = packed[origin]
             corner1[x] = packed[origin + one]
             corner2[x] = packed[origin + row_size]
