@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "augmix"
 GROUND = ["streams", "images", "ranks", "records", "metrics", "jit"]
 LEARNING = ["objectives", "methods", "transforms"]
 ENGINE = ["engine.recipe", "engine.scores", "engine.checkpoint", "engine.evaluate", "engine.train"]
+KERNELS = ["augment.lookup", "augment.blends", "augment.tables", "augment.warps"]
 WINGS = ["augment", "corrupt", "data", "models"]
 
 # module (or package, for all its modules) -> what it may import of ours
@@ -21,9 +22,8 @@ TABLE: dict[str, list[str]] = {
     "augment.plan": GROUND,
     "augment.policies": [*GROUND, "augment.plan"],
     "augment.pillow": [*GROUND, "augment.plan"],
-    "augment.tables": [*GROUND, "augment.plan"],
-    "augment.warps": [*GROUND, "augment.plan"],
-    "augment.compiled": [*GROUND, "augment.plan", "augment.tables", "augment.warps"],
+    **{module: [*GROUND, "augment.plan", *KERNELS] for module in KERNELS},
+    "augment.compiled": [*GROUND, "augment.plan", *KERNELS],
     "augment.render": [*GROUND, "augment.plan", "augment.pillow", "augment.compiled"],
     "corrupt": [*GROUND, "corrupt"],
     "data": [*GROUND, "data"],
@@ -43,12 +43,13 @@ TABLE: dict[str, list[str]] = {
     "comparison": ["records", "metrics"],
     "report": ["records", "metrics", "comparison", "figures"],
     "preview": [*GROUND, "augment"],
+    "writing": [*GROUND, "corrupt", "data"],
     "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report"],
     "bench": [*GROUND, *WINGS, *LEARNING, "engine", "experiments"],
 }
-DOORS = {"", "cli", "__main__"}  # the face and the door may import everything
+DOORS = {"", "cli", "console", "__main__"}  # the face and the door may import everything
 TORCH = {"ranks", "models", "objectives", "methods", "transforms", "engine", "experiments", "bench"}
-NUMBA = {"jit", "streams", "augment.compiled", "augment.tables", "augment.warps", "corrupt"}
+NUMBA = {"jit", "augment.compiled", *KERNELS, "corrupt"}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # tyro has printed its message
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
-        return _fail("stopped", code=130)
+        return _fail("stopped; start the same command again to go on", code=130)
     except Exception as error:
         return _explain(error, is_debug)
     return 0
@@ -265,14 +265,31 @@ def _bench(words: Sequence[str]) -> None:
         _print_table(console, [bench.measure_startup()])
 
 
+_HEADINGS = {
+    "size": "pixels",
+    "views_per_second": "views/s",
+    "times_pillow": "x pillow",
+    "times_first": "x first",
+    "planning_share": "planning",
+}
+
+
 def _print_table(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(*rows[0])
+    """Records as a table; shares in percent, large numbers without decimals."""
+    table = Table(*(_HEADINGS.get(name, name.replace("_", " ")) for name in rows[0]))
     for row in rows:
-        cells = [
-            f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row.values()
-        ]
-        table.add_row(*cells)
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
     console.print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if not isinstance(value, float):
+        return str(value)
+    if name.endswith("_share"):
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 COMMANDS = {

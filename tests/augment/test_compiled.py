@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import augmix
-from augmix.augment import blends, compiled, jit, lookup, pillow, tables, warps
+from augmix import jit
+from augmix.augment import blends, compiled, lookup, pillow, tables, warps
 from augmix.augment.plan import Op, Plan
 from augmix.augment.policies import AugMix
 from augmix.streams import Stream

@@ -284,25 +284,54 @@ def _mix(stack, slots, luts, are_plain, shares, mix, out):
         out: float32 `channel pixel`.
     """
     pixels, full, one = stack.shape[2], np.float32(255), np.float32(1)
-    looked_up = np.empty(_BLOCK, np.uint8)
+    looked_up = np.empty((3, _BLOCK), np.uint8)
+    # three chains in one pass, as the paper has three; where one is missing, 0 times the clean
+    # image stands in, which adds nothing
+    none, num = np.float32(0), len(slots)
+    share1 = shares[0] if num > 0 else none
+    share2 = shares[1] if num > 1 else none
+    share3 = shares[2] if num > 2 else none
     for channel in range(stack.shape[1]):
         for start in range(0, pixels, _BLOCK):
             stop = min(start + _BLOCK, pixels)
-            total, block = out[channel, start:stop], stack[0, channel, start:stop]
-            for index in range(total.size):
-                total[index] = (one - mix) * np.float32(block[index])
-            for chain in range(len(slots)):
-                share = shares[chain]
-                if share == 0:  # 0 times any chain adds nothing
-                    continue
-                block = stack[slots[chain], channel, start:stop]
-                if not are_plain[chain]:
-                    look_up(block, luts[chain, channel], looked_up[: stop - start])
-                    block = looked_up[: stop - start]
+            total, clean = out[channel, start:stop], stack[0, channel, start:stop]
+            if mix == 0:
                 for index in range(total.size):
-                    total[index] += share * np.float32(block[index])
+                    total[index] = np.float32(clean[index]) / full
+                continue
+            first, second, third = clean, clean, clean
+            if share1 != 0:
+                first = _finished(stack, slots, luts, are_plain, 0, channel, start, looked_up[0])
+            if share2 != 0:
+                second = _finished(stack, slots, luts, are_plain, 1, channel, start, looked_up[1])
+            if share3 != 0:
+                third = _finished(stack, slots, luts, are_plain, 2, channel, start, looked_up[2])
+            for index in range(total.size):
+                level = (one - mix) * np.float32(clean[index])
+                level += share1 * np.float32(first[index])
+                level += share2 * np.float32(second[index])
+                level += share3 * np.float32(third[index])
+                total[index] = level
+            for chain in range(3, len(slots)):
+                first = _finished(
+                    stack, slots, luts, are_plain, chain, channel, start, looked_up[0]
+                )
+                for index in range(total.size):
+                    total[index] += shares[chain] * np.float32(first[index])
             for index in range(total.size):
                 total[index] = min(total[index] / full, one)
+
+
+@inner
+@no_type_check
+def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
+    """A block of a chain's pixels, behind its last tables."""
+    pixels = stack[slots[chain], channel, start : start + _BLOCK]
+    if are_plain[chain]:
+        return pixels
+    result = looked_up[: pixels.size]
+    look_up(pixels, luts[chain, channel], result)
+    return result
 
 
 def _build(stamp: int) -> Any:

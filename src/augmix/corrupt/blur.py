@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
 from augmix.corrupt.filters import gaussian_filter, motion_trail, sum_of_zooms
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
 
@@ -209,7 +209,7 @@ def _mirror(size: int, margin: int) -> Int64[np.ndarray, " padded"]:
     return np.minimum(indices, 2 * size - 2 - indices)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _cut(values):
     """To [0, 1], to 0..255, and the fraction off."""
@@ -220,7 +220,7 @@ def _cut(values):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _copy_neighbours(image, offsets, reach):
     height, width, channels = image.shape
@@ -235,7 +235,7 @@ def _copy_neighbours(image, offsets, reach):
                     image[np.uintp(y), np.uintp(x), channel] = image[from_y, from_x, channel]
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _correlate(padded, margin, taps, weights):
     """Tap by tap in the order and precision of the published scripts."""
@@ -261,7 +261,7 @@ def _correlate(padded, margin, taps, weights):
     return result.reshape(height, width, channels)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale):
     """Rows of the disk as differences of running sums (whole numbers), then the softening."""

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
 from augmix.corrupt.draws import Draws, Real
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
 
@@ -60,7 +60,7 @@ def _to_array(picture: PillowImage.Image) -> Image:
     return array if array.ndim == 3 else array[:, :, None]
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _pull_to_mean(image, factor):
     """The mean is a plain sum in C order, as NumPy adds rows of three: its last bit can show."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16, UInt32
 
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 Draws = np.random.Generator | np.random.RandomState
 Real = float | int
@@ -94,7 +94,7 @@ def _poisson_tables(
     return np.minimum(bounds, 2.0**32 - 1).astype(np.uint32), guide
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _search(levels, words, cumulative, guide):
     """The first count whose cumulative probability lies above the word."""

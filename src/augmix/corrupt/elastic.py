@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, UInt8
 from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
 from augmix.corrupt.filters import gaussian_filter
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
 
@@ -69,7 +69,7 @@ def _backward_map(
     return np.column_stack([inverse, offset])
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _mirror(place, size):
     """Mirrored without repeating the edge: -1 is 1."""
@@ -81,7 +81,7 @@ def _mirror(place, size):
     return min(place, 2 * size - 2 - place)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _mirror_edge(place, size):
     """Mirrored with the edge twice: -1 is 0."""
@@ -91,14 +91,14 @@ def _mirror_edge(place, size):
     return min(place, 2 * size - 1 - place)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _fixed(value):
     """To 1/1024, within 32 bits."""
     return np.int64(min(max(np.rint(value * 1024.0), -2147483648.0), 2147483647.0))
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _warp(image, backward):
     """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
@@ -133,7 +133,7 @@ def _warp(image, backward):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _displace(image, right, down):
     """Bilinear in double precision, rounded to single, the border mirrored with the edge twice."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8, UInt32
 
 from augmix.corrupt.draws import Real
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 _NEGLIGIBLE = 1e-15  # a Gaussian of smaller deviation is left out
 
@@ -181,7 +181,7 @@ def _zoom_line(
     return first.astype(np.int64) + top, places - first
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _filter(values, weights, rows, columns, channels):
     """Both directions, each sum from the middle, then from outside inwards, as SciPy adds."""
@@ -218,7 +218,7 @@ def _filter(values, weights, rows, columns, channels):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _multiply(left, right):
     """A matrix product whose additions are always in the same order."""
@@ -233,7 +233,7 @@ def _multiply(left, right):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _smear(image, weights, down, right):
     height, width, channels = image.shape
@@ -263,7 +263,7 @@ def _smear(image, weights, down, right):
     return result.reshape(height, width, channels)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _stretch(row, left, right, share, target):
     for place in range(len(target)):
@@ -271,7 +271,7 @@ def _stretch(row, left, right, share, target):
         target[place] = row[left[place]] * before + row[right[place]] * (1.0 - before)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _add_zooms(values, result, rows, row_shares, left, right, share):
     """Interpolate in double precision along rows, then along columns, round once, and add."""

@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
 from augmix.corrupt.filters import gaussian_filter
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 from augmix.corrupt.weather import plasma_fractal
 from augmix.records import RunError
 
@@ -268,7 +268,7 @@ def _spread(
     return np.rint(grey).astype(np.uint8).reshape(values.shape)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _grow(field, y0, x0, turn, length, rays, spread, spacing, share, bend, uniforms, used):
     """Walk along every branch in small steps; what it leaves is the larger of old and new."""

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
 
@@ -67,7 +67,7 @@ def speckle_noise(image: Image, deviation: Real, *, generator: Draws) -> Image:
     return _scale_noise(image.ravel(), noise.ravel(), float(deviation)).reshape(image.shape)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _scale_noise(values, noise, deviation):
     result = np.empty(values.size, np.uint8)
@@ -78,7 +78,7 @@ def _scale_noise(values, noise, deviation):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _salt(values, flipped, salted):
     result = np.empty(values.size, np.uint8)
@@ -88,7 +88,7 @@ def _salt(values, flipped, salted):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _add_noise(values, noise, deviation):
     result = np.empty(values.size, np.uint8)

@@ -12,7 +12,7 @@ from jaxtyping import Float64, UInt8
 from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
 from augmix.corrupt.filters import clipped_zoom, motion_trail
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
 
@@ -103,7 +103,7 @@ def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Im
     return _change_hsv(image, float(factor), float(shift), 0.0)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
     """S -> S * factor + shift, V -> V + shift, both clipped to [0, 1]."""
@@ -154,7 +154,7 @@ def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
     return result
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _lay_snow(image, flakes, blend, rest):
     """In single precision up to the flakes, which are added in double precision."""
@@ -187,7 +187,7 @@ def _lay_snow(image, flakes, blend, rest):
     return result.reshape(image.shape)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _lay_fog(image, cloud, amount):
     height, width, channels = image.shape
@@ -207,7 +207,7 @@ def _lay_fog(image, cloud, amount):
     return result.reshape(image.shape)
 
 
-@compiled
+@outer
 @typing.no_type_check
 def _plasma(side, decay, uniforms):
     """Level by level: squares, then the diamonds of the rows, then those of the columns."""

@@ -3,22 +3,22 @@
 from pathlib import Path
 
 from augmix.corrupt import noise
-from augmix.corrupt.jit import compiled
+from augmix.jit import outer
 
 
 def test_a_kernel_that_cannot_be_kept_still_works():
     namespace: dict = {}
     exec("def double(x):\n    return 2 * x", namespace)  # has no file to keep it beside
-    assert compiled(namespace["double"])(4) == 8
+    assert outer(namespace["double"])(4) == 8
 
 
 def test_a_kernel_is_kept(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
-    kernel = compiled(noise._salt.py_func)
+    kernel = outer(noise._salt.py_func)
     assert str(tmp_path) in kernel._cache.cache_path
 
 
 def test_division_follows_ieee():
     namespace: dict = {}
     exec("def divide(x, y):\n    return x / y", namespace)
-    assert compiled(namespace["divide"])(1.0, 0.0) == float("inf")
+    assert outer(namespace["divide"])(1.0, 0.0) == float("inf")
