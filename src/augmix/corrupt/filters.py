@@ -61,9 +61,12 @@ def motion_trail(
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2.0 * deviation**2))
     weights /= weights.sum()
-    angle = math.radians(angle_deg)
-    down = np.ceil(steps * math.sin(angle) - 0.5).astype(np.int64)
-    right = np.ceil(steps * math.cos(angle) - 0.5).astype(np.int64)
+    # ImageMagick's order of operations: at multiples of 30 degrees half pixels fall to either side.
+    angle = math.pi * angle_deg / 180
+    sine, cosine = len(steps) * math.sin(angle), len(steps) * math.cos(angle)
+    length = math.hypot(sine, cosine)
+    down = np.ceil(steps * sine / length - 0.5).astype(np.int64)
+    right = np.ceil(steps * cosine / length - 0.5).astype(np.int64)
     return _smear(image, weights, down, right)
 
 

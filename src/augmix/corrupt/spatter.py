@@ -47,16 +47,25 @@ def spatter(
     field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
     field[field < threshold] = 0
     values = image.astype(np.float32) / np.float32(255)
-    mixed = _mud(values, field > threshold, strength) if is_mud else _water(values, field, strength)
+    mixed = _mud(values, field > threshold, strength) if is_mud else water(values, field, strength)
     return (np.clip(mixed, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
-def _water(
+def water(
     values: Float32[np.ndarray, "height width channel"],
     field: Float64[np.ndarray, "height width"],
     strength: Real,
 ) -> Float32[np.ndarray, "height width channel"]:
-    """Drops shine by their height and the distance to their edge."""
+    """Drops shine by their height and the distance to their edge.
+
+    Args:
+        values: The image in [0, 1].
+        field: Height of the drops; 0 where there is none.
+        strength: What the thickest place adds, as a share of the colour of water.
+
+    Returns:
+        New values, which may lie above 1; the old ones if there is no drop.
+    """
     layer = (field * 255).astype(np.int64).astype(np.uint8)  # above 1 it starts at 0 again
     distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
     distance = np.minimum(distance, np.float32(20))

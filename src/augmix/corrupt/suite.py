@@ -21,11 +21,12 @@ from jaxtyping import Integer, UInt8
 
 from augmix.corrupt import kernels
 from augmix.corrupt.draws import Real
+from augmix.corrupt.presets import PRESETS as PRESETS
+from augmix.corrupt.presets import resolve_preset as resolve_preset
 from augmix.images import check_images
 from augmix.streams import Purpose, Stream
 
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
-PRESETS = ("cifar", "tiny", "imagenet")
 SEVERITIES = (1, 2, 3, 4, 5)
 GROUPS = {
     "gaussian_noise": "noise",
@@ -52,9 +53,6 @@ ALL_19 = tuple(GROUPS)
 PAPER_15 = ALL_19[:15]
 EXTRA_4 = ALL_19[15:]
 PROTOCOLS = {"paper-15": PAPER_15, "extra-4": EXTRA_4, "all-19": ALL_19}
-
-_LARGEST_CIFAR = 48  # pixels of the shorter side
-_LARGEST_TINY = 112
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,27 +162,6 @@ def find(name: str) -> Corruption:
 def available() -> tuple[str, ...]:
     """The names that `corrupt` knows, in the benchmark's order."""
     return tuple(ROWS)
-
-
-def resolve_preset(preset: str, size: tuple[int, int]) -> str:
-    """The preset itself, or for ``"auto"`` the one made for images of about this size.
-
-    Args:
-        preset: ``"cifar"``, ``"tiny"``, ``"imagenet"`` or ``"auto"``.
-        size: Height and width in pixels. ``"auto"`` is ``cifar`` up to 48 pixels of the shorter
-            side, ``tiny`` up to 112, else ``imagenet``.
-
-    Raises:
-        ValueError: If there is no such preset.
-    """
-    if preset == "auto":
-        side = min(size)
-        return (
-            "cifar" if side <= _LARGEST_CIFAR else "tiny" if side <= _LARGEST_TINY else "imagenet"
-        )
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of auto, {', '.join(PRESETS)}, got {preset!r}")
-    return preset
 
 
 def _each(*values: Real) -> tuple[tuple[Real, ...], ...]:
