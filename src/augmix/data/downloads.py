@@ -4,6 +4,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,8 +78,11 @@ def fetch_archive(archive: Archive, root: Path, *, url: str = OFFICIAL_URL) -> P
     return unpack_archive(Path(path), root / archive.folder)
 
 
-def unpack_archive(path: Path, folder: Path) -> Path:
+def unpack_archive(path: Path, folder: Path, *, max_bytes: int = 0) -> Path:
     """Unpack a tar archive that holds one folder, named like ``folder``, to ``folder``.
+
+    Args:
+        max_bytes: Refuse what unpacks to more; 0 is 1 GiB.
 
     Raises:
         RunError: If a member would lie outside the folder or is a link or device, if the archive
@@ -89,7 +93,14 @@ def unpack_archive(path: Path, folder: Path) -> Path:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with tarfile.open(path) as archive:
-            _write_members(archive, path, folder.name, temporary)
+            write_members(
+                archive,
+                path,
+                temporary,
+                place=lambda parts: parts if parts[:1] == (folder.name,) else (),
+                expected=f"{folder.name}/",
+                max_bytes=max_bytes or _MAX_BYTES,
+            )
         _move(temporary / folder.name, folder)
     except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         reason = " ".join(str(error).split())
@@ -108,20 +119,40 @@ def _move(made: Path, folder: Path) -> None:
             raise
 
 
-def _write_members(archive: tarfile.TarFile, path: Path, name: str, temporary: Path) -> None:
+def write_members(
+    archive: tarfile.TarFile,
+    path: Path,
+    temporary: Path,
+    *,
+    place: Callable[[tuple[str, ...]], tuple[str, ...]],
+    expected: str,
+    max_bytes: int,
+) -> None:
+    """Write the files of an open archive below ``temporary``, and nothing elsewhere.
+
+    Args:
+        path: The archive's file, for messages.
+        place: Where a member goes, from the parts of its name; () refuses it.
+        expected: What members may lie below, for messages.
+        max_bytes: Most bytes of all files together.
+
+    Raises:
+        RunError: If a member is refused, is a link or device, or there are too many bytes.
+    """
     total = 0
     for member in archive:
         parts = PurePosixPath(member.name).parts
-        is_safe = parts[:1] == (name,) and ".." not in parts and "\\" not in member.name
+        target_parts = place(parts)
+        is_safe = bool(target_parts) and not {"..", "/"} & set(parts) and "\\" not in member.name
         if not is_safe or not (member.isfile() or member.isdir()):
             raise RunError(
-                f"{path} holds {member.name!r}, expected only files and folders below {name}/; "
+                f"{path} holds {member.name!r}, expected only files and folders below {expected}; "
                 "nothing was kept, take the official archive"
             )
         total += member.size
-        if total > _MAX_BYTES:
-            raise RunError(f"{path} unpacks to more than {_MAX_BYTES:,} bytes; nothing was kept")
-        target = temporary.joinpath(*parts)
+        if total > max_bytes:
+            raise RunError(f"{path} unpacks to more than {max_bytes:,} bytes; nothing was kept")
+        target = temporary.joinpath(*target_parts)
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)
             continue

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from augmix.data.decoding import FORMATS, SUFFIXES, ImageError, decode_image, stored_size
 from augmix.data.items import OnError
+from augmix.data.labels import fingerprint
 from augmix.data.splits import (
     ALL_NAMES,
     check_named_split,
@@ -76,6 +78,81 @@ def open_folder(
     root: Path, *, split: str, size: int, on_error: OnError, num_threads: int
 ) -> ArraySource | LazySource:
     """Open an image folder; see `sources.open_source`."""
+    folder, class_names, paths, labels = _list(root, split)
+    return build_source(
+        FileItems(root=folder, paths=tuple(paths)),
+        labels,
+        name="folder",
+        split=split,
+        class_names=class_names,
+        size=size,
+        on_error=on_error,
+        num_threads=num_threads,
+        files=paths,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photographs:
+    """The images of a folder at the size each of them has, for what resizes them itself.
+
+    Attributes:
+        items: The files.
+        labels: The class of every image.
+        class_names: One for each class.
+        fingerprint: Sha256 of labels, paths and sizes of the files.
+    """
+
+    items: FileItems
+    split: str
+    labels: Int64[np.ndarray, " image"]
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.items.paths
+
+    @property
+    def channels(self) -> int:
+        return self.items.channels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load_one(self, index: int) -> UInt8[np.ndarray, "height width channel"]:
+        """One image as stored, RGB.
+
+        Raises:
+            RunError: If it is broken; the message names its file.
+        """
+        try:
+            return self.items.image(index, 0)
+        except ImageError as error:
+            raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
+
+
+def open_photographs(root: Path, *, split: str) -> Photographs:
+    """The images of a split of an image folder, each at its own size.
+
+    Raises:
+        RunError: As `sources.open_source`.
+    """
+    folder, class_names, paths, labels = _list(root, split)
+    items = FileItems(root=folder, paths=tuple(paths))
+    return Photographs(
+        items=items,
+        split=split,
+        labels=labels,
+        class_names=tuple(class_names),
+        fingerprint=fingerprint(items.digest(np.arange(len(paths))), labels),
+    )
+
+
+def _list(
+    root: Path, split: str
+) -> tuple[Path, Sequence[str], list[str], Int64[np.ndarray, " image"]]:
+    """The split's folder, its classes, and file and class of every image."""
     folder, class_names = _find_classes(root, split)
     paths, labels = [], []
     for label, name in enumerate(class_names):
@@ -87,16 +164,7 @@ def open_folder(
             f"{folder}: expected images ({', '.join(FORMATS)}) in class folders "
             f"{', '.join(class_names[:8])}, got none"
         )
-    return build_source(
-        FileItems(root=folder, paths=tuple(paths)),
-        np.array(labels, np.int64),
-        name="folder",
-        split=split,
-        class_names=class_names,
-        size=size,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    return folder, class_names, paths, np.array(labels, np.int64)
 
 
 def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:

@@ -27,7 +27,11 @@ MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Description:
-    """What every source tells about itself; the fields are those of `sources.Source`."""
+    """What every source tells about itself; the fields are those of `sources.Source`.
+
+    Attributes:
+        files: Where every image lies below the set's folder, for sources made of image files.
+    """
 
     name: str
     split: str
@@ -37,6 +41,7 @@ class Description:
     crop_padding: int
     flip: bool
     skipped: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -116,6 +121,7 @@ def build_source(
     num_threads: int,
     crop_padding: int | None = None,
     flip: bool = True,
+    files: Sequence[str] = (),
 ) -> ArraySource | LazySource:
     """A source of these items: in memory if it fits, else decoding on load.
 
@@ -130,6 +136,7 @@ def build_source(
         num_threads: Threads to decode on.
         crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion.
         flip: Whether training images are mirrored.
+        files: Where every item lies, for items that are image files.
 
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
@@ -145,6 +152,7 @@ def build_source(
         "crop_padding": round(min(height, width) / 8) if crop_padding is None else crop_padding,
         "flip": flip,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
+        "files": tuple(files[row] for row in kept) if files else (),
     }
     if images is None:
         return LazySource(
