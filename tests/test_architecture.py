@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "augmix"
 GROUND = ["streams", "images", "ranks", "records", "metrics", "jit"]
 LEARNING = ["objectives", "methods", "transforms"]
 ENGINE = ["engine.recipe", "engine.scores", "engine.checkpoint", "engine.evaluate", "engine.train"]
-KERNELS = ["augment.lookup", "augment.blends", "augment.tables", "augment.warps"]
+KERNELS = ["augment.lookup", "augment.mixing", "augment.blends", "augment.tables", "augment.warps"]
 WINGS = ["augment", "corrupt", "data", "models"]
 
 # module (or package, for all its modules) -> what it may import of ours
@@ -39,6 +39,12 @@ TABLE: dict[str, list[str]] = {
         *[*GROUND, *WINGS, *LEARNING],
         *["engine.recipe", "engine.checkpoint", "engine.evaluate"],
     ],
+    "pieces": ["records"],
+    "shelves": ["records"],
+    "manifests": [*GROUND, "data", "pieces", "shelves"],
+    "making": [*GROUND, "corrupt", "data", "shelves"],
+    "writing": [*GROUND, "corrupt", "data", "pieces", "shelves", "manifests", "making"],
+    "conversions": [*GROUND, "corrupt", "data", "writing"],
     "figures": ["records", "metrics"],
     "comparison": ["records", "metrics"],
     "report": ["records", "metrics", "comparison", "figures"],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import augmix
 from augmix import jit
-from augmix.augment import blends, compiled, lookup, pillow, tables, warps
+from augmix.augment import blends, compiled, lookup, mixing, pillow, tables, warps
 from augmix.augment.plan import Op, Plan
 from augmix.augment.policies import AugMix
 from augmix.streams import Stream
@@ -326,7 +326,7 @@ def test_a_kernel_knows_the_sources_of_its_parts(tmp_path: Path) -> None:
     part.write_text("a = 2")
     assert jit.source_stamp(module, warps) != stamp
     closure = [cell.cell_contents for cell in compiled._render_pairs.py_func.__closure__]
-    assert closure == [jit.source_stamp(blends, lookup, tables, warps)]
+    assert closure == [jit.source_stamp(blends, lookup, mixing, tables, warps)]
 
 
 def test_a_full_disk_does_not_stop_rendering(

@@ -2,8 +2,8 @@
 
 An image is flipped, cropped and made planar once for all its views. Along a chain, look-up tables
 pile up without touching a pixel (`tables`) until an operation needs the pixels (`warps`,
-`blends`); tables left at the end of a chain are applied while mixing. Threads are Python's: the
-kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
+`blends`); tables left at the end of a chain are applied while mixing (`mixing`). Threads are
+Python's: the kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from augmix.augment import blends, lookup, tables, warps
+from augmix.augment import blends, lookup, mixing, tables, warps
 from augmix.augment.lookup import look_up
 from augmix.augment.plan import Op, Plan, check_plan
 from augmix.images import check_images
@@ -28,7 +28,6 @@ _COLOR, _CONTRAST = int(Op.COLOR), int(Op.CONTRAST)
 _BRIGHTNESS, _SHARPNESS = int(Op.BRIGHTNESS), int(Op.SHARPNESS)
 
 _STRETCHES = 4  # a thread; so that one with harder chains does not keep the others waiting
-_BLOCK = 2048  # pixels mixed at a time, 8 KiB of float32
 
 
 def render(
@@ -119,9 +118,8 @@ def _resolve(
 def _rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
     """`Image.rotate` without expansion, up to the call of ``Image.transform``."""
     angle %= 360.0
-    quarters = angle / 90
-    if quarters in (0, 2) or (quarters in (1, 3) and height == width):
-        return (quarters, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    if angle in (0, 180) or (angle in (90, 270) and height == width):
+        return (angle / 90, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     radians = -math.radians(angle)
     a, b = round(math.cos(radians), 15), round(math.sin(radians), 15)
     d, e = round(-math.sin(radians), 15), round(math.cos(radians), 15)
@@ -129,54 +127,6 @@ def _rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
     c = a * -x + b * -y + 0.0 + x
     f = d * -x + e * -y + 0.0 + y
     return (-1.0, a, b, c, d, e, f)
-
-
-@inner
-@no_type_check
-def _load(image, padding, crop, is_flipped, planes):
-    """One image mirrored, padded with black, cropped, and made planar."""
-    height, width, channels = image.shape
-    shift = crop[1] - padding  # output column x comes from column x + shift of the mirrored image
-    first = min(max(-shift, 0), width)
-    last = max(min(width - shift, width), first)
-    start = width - last - shift if is_flipped else first + shift
-    flat = image.reshape(height * width * channels)
-    for y in range(height):
-        row, here = y + crop[0] - padding, y * width
-        is_inside = 0 <= row < height
-        for channel in range(channels):
-            for x in range(first if is_inside else width):
-                planes[channel, here + x] = 0
-            for x in range(last, width):
-                planes[channel, here + x] = 0
-        if is_inside:
-            target = np.uint64(here + first)
-            origin = np.uint64((row * width + start) * channels)
-            _part(flat, origin, planes, target, last - first)
-            for channel in range(channels if is_flipped else 0):
-                left, right = here + first, here + last - 1
-                while left < right:
-                    level = planes[channel, left]
-                    planes[channel, left] = planes[channel, right]
-                    planes[channel, right] = level
-                    left += 1
-                    right -= 1
-
-
-@inner
-@no_type_check
-def _part(flat, origin, planes, target, size):
-    """A stretch of pixels, channel by channel; the three in one loop become vector code."""
-    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    if planes.shape[0] == 3:
-        for x in range(size):
-            at, pixel = target + np.uint64(x), origin + three * np.uint64(x)
-            planes[0, at] = flat[pixel]
-            planes[1, at] = flat[pixel + one]
-            planes[2, at] = flat[pixel + two]
-    else:
-        for x in range(size):
-            planes[0, target + np.uint64(x)] = flat[origin + np.uint64(x)]
 
 
 @inner
@@ -269,71 +219,6 @@ def _changes_nothing(kind, amount, matrices, channels):
     return kind == _POSTERIZE and int(amount) == 8
 
 
-@inner
-@no_type_check
-def _mix(stack, slots, luts, are_plain, shares, mix, out):
-    """One view: (1 - mix) * clean + sum of share * chain, / 255, in float32 and in this order.
-
-    Args:
-        stack: uint8 `slot channel pixel`; slot 0 is the clean image.
-        slots: Slot of every chain's pixels.
-        luts: uint8 `chain channel 256`, still to be applied.
-        are_plain: Whether a chain's tables change nothing.
-        shares: float32 `chain`.
-        mix: Share of the mixture, float32.
-        out: float32 `channel pixel`.
-    """
-    pixels, full, one = stack.shape[2], np.float32(255), np.float32(1)
-    looked_up = np.empty((3, _BLOCK), np.uint8)
-    # three chains in one pass, as the paper has three; where one is missing, 0 times the clean
-    # image stands in, which adds nothing
-    none, num = np.float32(0), len(slots)
-    share1 = shares[0] if num > 0 else none
-    share2 = shares[1] if num > 1 else none
-    share3 = shares[2] if num > 2 else none
-    for channel in range(stack.shape[1]):
-        for start in range(0, pixels, _BLOCK):
-            stop = min(start + _BLOCK, pixels)
-            total, clean = out[channel, start:stop], stack[0, channel, start:stop]
-            if mix == 0:
-                for index in range(total.size):
-                    total[index] = np.float32(clean[index]) / full
-                continue
-            first, second, third = clean, clean, clean
-            if share1 != 0:
-                first = _finished(stack, slots, luts, are_plain, 0, channel, start, looked_up[0])
-            if share2 != 0:
-                second = _finished(stack, slots, luts, are_plain, 1, channel, start, looked_up[1])
-            if share3 != 0:
-                third = _finished(stack, slots, luts, are_plain, 2, channel, start, looked_up[2])
-            for index in range(total.size):
-                level = (one - mix) * np.float32(clean[index])
-                level += share1 * np.float32(first[index])
-                level += share2 * np.float32(second[index])
-                level += share3 * np.float32(third[index])
-                total[index] = level
-            for chain in range(3, len(slots)):
-                first = _finished(
-                    stack, slots, luts, are_plain, chain, channel, start, looked_up[0]
-                )
-                for index in range(total.size):
-                    total[index] += shares[chain] * np.float32(first[index])
-            for index in range(total.size):
-                total[index] = min(total[index] / full, one)
-
-
-@inner
-@no_type_check
-def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
-    """A block of a chain's pixels, behind its last tables."""
-    pixels = stack[slots[chain], channel, start : start + _BLOCK]
-    if are_plain[chain]:
-        return pixels
-    result = looked_up[: pixels.size]
-    look_up(pixels, luts[chain, channel], result)
-    return result
-
-
 def _build(stamp: int) -> Any:
     """The kernel that Python calls, for this state of the sources of its parts."""
 
@@ -361,7 +246,7 @@ def _build(stamp: int) -> Any:
         for pair in range(start, stop):
             image, view = pair // views, pair % views
             if image != last:
-                _load(images[image], padding, crop[image], flip[image], stack[0])
+                mixing.load(images[image], padding, crop[image], flip[image], stack[0])
                 is_counted[0], last = False, image
             spare, unused = 1, 2  # slots of the stack that hold nothing
             for chain in range(chains):
@@ -399,7 +284,7 @@ def _build(stamp: int) -> Any:
                         slot, spare = spare, slot
                     is_counted[1] = False
                 slots[chain], are_plain[chain] = slot, plain
-            _mix(
+            mixing.mix(
                 stack, slots, luts, are_plain, shares[view, image], mix[view, image],
                 out[view, image].reshape(channels, pixels),
             )  # fmt: skip
@@ -415,4 +300,4 @@ def _is_table(kind):
     return kind in (_POSTERIZE, _SOLARIZE, _BRIGHTNESS)
 
 
-_render_pairs = _build(source_stamp(blends, lookup, tables, warps))
+_render_pairs = _build(source_stamp(blends, lookup, mixing, tables, warps))
