@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from augmix.models.config import ModelConfig
 from augmix.models.layers import Classifier, conv, global_average, initialize
 
-_SMALL_STAGES = ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1))  # (channels, stride)
+_SMALL_STAGES = ((32, 2), (64, 1), (64, 2), (128, 1), (128, 2))  # (channels, stride)
 
 
 class SmallNet(Classifier):

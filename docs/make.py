@@ -1,0 +1,87 @@
+"""Writes the pages that are made from the program: `docs/cli.md` from what `--help` prints.
+
+python docs/make.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from augmix import AugMix, Stream
+from augmix.preview import write_preview
+
+HERE = Path(__file__).parent
+COMMANDS = ("demo", "train", "evaluate", "report", "preview", "bench")
+
+
+def cli_page() -> str:
+    """The page of all commands."""
+    parts = [
+        "# Commands\n",
+        "Made by `make docs` from the program's own help.\n",
+        "Without a terminal every command prints plain lines; `--debug` shows tracebacks. Exit "
+        "codes: 0 done, 2 a\nmistake that the message explains, 130 stopped by Ctrl-C (start the "
+        "same command again to go on).\n",
+        block([]),
+    ]
+    for command in COMMANDS:
+        parts += [f"## augmix {command}\n", block([command])]
+    return "\n".join(parts)
+
+
+def block(arguments: list[str]) -> str:
+    """What `augmix ... --help` prints, as a block of text."""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    output = subprocess.run(
+        [sys.executable, "-m", "augmix", *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    ).stdout
+    lines = (line.rstrip() for line in output.strip().splitlines())
+    return "```\n" + "\n".join(lines) + "\n```\n"
+
+
+def scene(side: int = 128) -> Image.Image:
+    """A house on a hill, drawn four times too large and made smaller."""
+    big = 4 * side
+    rows = np.linspace(0, 1, big)[:, None, None]
+    sky = (1 - rows) * np.array([86, 150, 214]) + rows * np.array([250, 222, 184])
+    picture = Image.fromarray(np.broadcast_to(sky, (big, big, 3)).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+
+    def at(*points: float) -> list[float]:
+        return [point * big for point in points]
+
+    draw.ellipse(at(0.68, 0.1, 0.86, 0.28), fill=(255, 236, 150))
+    draw.ellipse(at(-0.4, 0.62, 0.7, 1.5), fill=(96, 152, 88))
+    draw.ellipse(at(0.35, 0.7, 1.4, 1.6), fill=(66, 120, 74))
+    draw.rectangle(at(0.2, 0.46, 0.52, 0.74), fill=(222, 206, 184))
+    draw.polygon(at(0.15, 0.47, 0.36, 0.27, 0.57, 0.47), fill=(170, 68, 58))
+    draw.rectangle(at(0.32, 0.58, 0.4, 0.74), fill=(112, 74, 52))
+    draw.rectangle(at(0.23, 0.52, 0.29, 0.59), fill=(96, 140, 176))
+    draw.rectangle(at(0.43, 0.52, 0.49, 0.59), fill=(96, 140, 176))
+    draw.rectangle(at(0.78, 0.56, 0.81, 0.8), fill=(98, 70, 50))
+    draw.ellipse(at(0.68, 0.38, 0.91, 0.64), fill=(54, 104, 62))
+    return picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def preview() -> Path:
+    """The README's picture: realisations that show well, chosen by their share of the mixture."""
+    image = np.asarray(scene())
+    policy = AugMix(severity=5)
+    ids = np.arange(40)
+    plan = policy.sample(ids, num_views=1, size=image.shape[:2], stream=Stream(seed=0))
+    chosen = np.flatnonzero((plan.mix[0] > 0.6) & (plan.weight[0].max(-1) < 0.6))[:2]
+    return write_preview(HERE / "preview.png", np.stack([image] * len(chosen)), plan[chosen])
+
+
+if __name__ == "__main__":
+    (HERE / "cli.md").write_text(cli_page())
+    print(HERE / "cli.md")
+    print(preview())

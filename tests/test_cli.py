@@ -1,0 +1,233 @@
+"""The command line: the walk from train to report, one message and exit code 2 for a mistake."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import augmix
+from augmix import cli, records
+
+TOY = ["--source", "digits", "--model", "small", "--epochs", "1", "--max-train-images", "60"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "augmix", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name} " in text
+        assert command.summary in text
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from augmix.cli import main; main(['--help']);"
+        "heavy = {'torch', 'numba', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_loads_nothing_heavy():
+    code = (
+        "import sys, augmix;"
+        "heavy = {'torch', 'numba', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == augmix.__version__
+
+
+def test_every_public_name_exists():
+    for name in augmix.__all__:
+        assert getattr(augmix, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        augmix.nothing  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy run, trained and measured through the command line."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert cli.main(["train", *TOY, "--out", str(folder)]) == 0
+    measured = ["evaluate", str(folder), "--names", "contrast", "--max-images", "20"]
+    assert cli.main([*measured, "--severities", "1", "5"]) == 0
+    return folder
+
+
+def test_train_and_evaluate_fill_the_run_folder(trained: Path):
+    names = {path.name for path in trained.iterdir()}
+    assert {
+        records.CONFIG_FILE,
+        records.LOG_FILE,
+        records.MODEL_FILE,
+        records.RESULTS_FILE,
+        records.STATE_FILE,
+        records.WEIGHTS_FILE,
+    } <= names
+    results = records.load_results(trained / records.RESULTS_FILE)
+    assert [(cell.name, cell.severity) for cell in results.cells] == [
+        ("clean", 0),
+        ("contrast", 1),
+        ("contrast", 5),
+    ]
+    assert all(cell.num_images == 20 for cell in results.cells)
+
+
+def test_started_again_a_finished_run_says_so(trained: Path, capsys: pytest.CaptureFixture[str]):
+    weights = (trained / records.WEIGHTS_FILE).read_bytes()
+    assert cli.main(["train", *TOY, "--out", str(trained)]) == 0
+    assert "is trained already" in capsys.readouterr().out
+    assert (trained / records.WEIGHTS_FILE).read_bytes() == weights
+
+
+def test_other_settings_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["train", *TOY, "--severity", "5", "--out", str(trained)]) == 2
+    message = capsys.readouterr().err
+    assert "severity" in message
+    assert "Traceback" not in message
+
+
+def test_report(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(trained), "--out", str(page)]) == 0
+    assert str(page) in capsys.readouterr().out
+    assert "<html" in page.read_text()[:200]
+
+
+def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from PIL import Image
+
+    picture = tmp_path / "picture.png"
+    assert cli.main(["preview", "--num-images", "2", "--out", str(picture)]) == 0
+    with Image.open(picture) as image:
+        assert image.width > 300
+    assert cli.main(["preview", "--first", "9999"]) == 2
+    assert "must name images 0..396, got 3 from 9999" in capsys.readouterr().err
+
+
+def test_demo_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "demo"
+    toy = ["--epochs", "1", "--max-train-images", "60", "--max-images", "10"]
+    assert cli.main(["demo", "--out", str(folder), *toy]) == 0
+    text = capsys.readouterr().out
+    assert f"report: {folder / 'report.html'}" in text
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary) == {"seconds", "standard", "augmix"}
+    for method in ("standard", "augmix"):
+        assert set(summary[method]) == {
+            "clean_error",
+            "corruption_error",
+            "rms_calibration_error",
+        }
+        assert all(0 <= value <= 1 for value in summary[method].values())
+
+
+def test_bench_at_toy_size(capsys: pytest.CaptureFixture[str]):
+    toy = ["--what", "executors", "--sizes", "8", "--num-threads", "1", "--seconds", "0.05"]
+    assert cli.main(["bench", *toy]) == 0
+    assert "compiled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tran"], "unknown command 'tran', did you mean 'train'?"),
+        (["train", "--method", "augmxi", "--source", "digits"], "augmix"),
+        (["train", "--model", "wrn-41-2", "--source", "digits", *TOY[4:]], "wrn"),
+        (["train", *TOY, "--severity", "0"], "severity must be 1..10, got 0"),
+        (["train", *TOY, "--severity", "11"], "severity must be 1..10, got 11"),
+        (["train", *TOY, "--width", "0"], "width must be at least 1 chain, got 0"),
+        (["train", *TOY, "--alpha", "0"], "alpha must be a finite number above 0, got 0"),
+        (["train", "--source", "folder", "--data", "nowhere"], "nowhere"),
+        (["train", "--source", "cifar10", "--data", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["report"], "run"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_message(arguments, message, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    text = capsys.readouterr().err
+    assert message in re.sub(r"[\s│]+", " ", text)  # a message about a flag stands in a box
+    assert "Traceback" not in text
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["report", "nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_is_a_mistake():
+    done = run("train", "--no-such-flag", "1")
+    assert done.returncode == 2
+    assert "no-such-flag" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
+    def broken(_):
+        raise KeyError("inside")
+
+    command = dataclasses.replace(cli.COMMANDS["bench"], run=broken)
+    monkeypatch.setitem(cli.COMMANDS, "bench", command)
+    assert cli.main(["bench"]) == 1
+    assert "this is a bug" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path):
+    folder = tmp_path / "run"
+    command = ["train", *TOY[:5], "3", *TOY[6:], "--batch-size", "4", "--out", str(folder)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "augmix", *command, "--checkpoint-every", "1"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not (folder / records.STATE_FILE).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "same command again" in errors
+    assert "Traceback" not in errors
+    again = run(*command)
+    assert again.returncode == 0, again.stderr
+    assert (folder / records.WEIGHTS_FILE).exists()
+
+
+def test_the_page_of_commands_is_up_to_date():
+    """Pins every flag, its default and its help."""
+    docs = Path(__file__).parents[1] / "docs"
+    code = "import make; print(make.cli_page(), end='')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=docs
+    )
+    assert done.stdout == (docs / "cli.md").read_text(), "run `make docs` and read the difference"

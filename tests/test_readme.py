@@ -1,0 +1,60 @@
+"""What the README shows is run: its Python in order, its commands at toy size."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from augmix import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+TOY = {
+    "train": ["--epochs", "1", "--max-train-images", "60"],
+    "evaluate": ["--max-images", "10", "--names", "contrast", "--severities", "3"],
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict = {}
+    assert len(blocks("python")) >= 5
+    for block in blocks("python"):
+        exec(block, names)
+    assert names["view"].size == (32, 32)
+    assert [tuple(view.shape) for view in (names["clean"], names["first"])] == [(3, 32, 32)] * 2
+    assert names["views"].shape == (2, 8, 3, 32, 32)
+    assert np.isfinite(names["loss"].item())
+    assert len(names["results"].cells) == 6
+    assert names["damaged"].shape == names["images"].shape
+
+
+def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("augmix ")]
+    assert [command[0] for command in commands] == ["train", "evaluate", "report", "preview"]
+    for command in commands:
+        assert cli.main([*command, *TOY.get(command[0], [])]) == 0
+    assert Path("runs/mine/report.html").exists()
+    assert Path("preview.png").exists()
+
+
+def test_files_named_exist():
+    root = Path(__file__).parents[1]
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (root / target).exists(), target
+
+
+def test_make_targets_named_exist():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
