@@ -22,7 +22,7 @@ from augmix.streams import Stream
 
 SEVERITIES = {32: (3,), 224: (1, 3)}  # side in pixels -> the paper's severities at this size
 _NUM_VIEWS = 2
-_PIXELS = 2**18  # of the images of one batch, 256 of 32x32; but 24 images at least
+_PIXELS = 2**18  # of the images of one batch, which has 24..256 images
 _LEAST_ROUNDS = 5
 
 _IMPORT = (
@@ -111,7 +111,7 @@ def _measure_case(
     size: int, severity: int, num_threads: Sequence[int], seconds: float
 ) -> list[dict[str, int | float | str | bool]]:
     """The rows of one size and severity."""
-    count = max(24, _PIXELS // size**2)
+    count = min(max(_PIXELS // size**2, 24), 256)
     images, policy = smooth_images(count, size), AugMix(severity=severity)
 
     def plan(epoch: int) -> Plan:
