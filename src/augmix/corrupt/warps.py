@@ -17,7 +17,7 @@ from augmix.corrupt.draws import Real
 from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
-Matrix = tuple[tuple[float, ...], ...]
+Matrix = tuple[tuple[Real, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     height, width = size
     focus = math.sqrt(width**2 + height**2)
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    place = ((1.0, 0.0, -width / 2), (0.0, 1.0, -height / 2), (0.0, 0.0, 1.0), (0.0, 0.0, 1.0))
+    place = ((1, 0, -width / 2), (0, 1, -height / 2), (0, 0, 1), (0, 0, 1))
     turn_y = ((cos, 0, -sin, 0), (0, 1, 0, 0), (sin, 0, cos, 0), (0, 0, 0, 1))
     turn_x = ((1, 0, 0, 0), (0, cos, -sin, 0), (0, sin, cos, 0), (0, 0, 0, 1))
     away = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, focus), (0, 0, 0, 1))
