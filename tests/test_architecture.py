@@ -15,6 +15,7 @@ LEARNING = ["objectives", "methods", "transforms"]
 ENGINE = ["engine.recipe", "engine.scores", "engine.checkpoint", "engine.evaluate", "engine.train"]
 KERNELS = ["augment.lookup", "augment.mixing", "augment.blends", "augment.tables", "augment.warps"]
 WINGS = ["augment", "corrupt", "data", "models"]
+SETS = ["pieces", "shelves", "manifests", "making"]
 
 # module (or package, for all its modules) -> what it may import of ours
 TABLE: dict[str, list[str]] = {
@@ -43,13 +44,12 @@ TABLE: dict[str, list[str]] = {
     "shelves": ["records"],
     "manifests": [*GROUND, "data", "pieces", "shelves"],
     "making": [*GROUND, "corrupt", "data", "shelves"],
-    "writing": [*GROUND, "corrupt", "data", "pieces", "shelves", "manifests", "making"],
+    "writing": [*GROUND, "corrupt", "data", *SETS],
     "conversions": [*GROUND, "corrupt", "data", "writing"],
     "figures": ["records", "metrics"],
     "comparison": ["records", "metrics"],
     "report": ["records", "metrics", "comparison", "figures"],
     "preview": [*GROUND, "augment"],
-    "writing": [*GROUND, "corrupt", "data"],
     "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report"],
     "bench": [*GROUND, *WINGS, *LEARNING, "engine", "experiments"],
 }

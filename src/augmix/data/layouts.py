@@ -7,8 +7,8 @@
 | ``cifar-p`` | ``tilt.npy`` [n, frame, height, width, channel] |
 | ``imagenet-p`` | ``tilt/<class>/<image>.mp4``, or ``tilt/<class>/<image>/<frame>.JPEG`` |
 
-Between the folder and the names there may be group folders (``noise``, ``blur``, ``extra``, ...),
-as in the archives of ImageNet-C.
+Between the folder and the names there may be the group folders of the published archives
+(``noise``, ``blur``, ``weather``, ``digital``, ``extra``).
 """
 
 import difflib
@@ -29,6 +29,7 @@ LABELS_FILE = "labels.npy"
 SEVERITIES = (1, 2, 3, 4, 5)
 
 Kind = Literal["cifar-c", "imagenet-c", "cifar-p", "imagenet-p"]
+_GROUPS = ("noise", "blur", "weather", "digital", "extra")
 _KNOWN_CLASSES = {
     **dict.fromkeys(("CIFAR-10-C", "CIFAR-10-P"), CIFAR10_CLASSES),
     **dict.fromkeys(("CIFAR-100-C", "CIFAR-100-P"), CIFAR100_CLASSES),
@@ -108,7 +109,7 @@ def open_array(path: Path) -> np.ndarray:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except FileNotFoundError:
         raise RunError(f"{path} does not exist; expected an .npy array") from None
-    except (ValueError, OSError, EOFError, OverflowError, MemoryError, SyntaxError) as error:
+    except Exception as error:  # NumPy's parser of a broken header may raise anything
         raise RunError(
             f"cannot read {path}: {' '.join(str(error).split())}; expected a whole .npy array of "
             "numbers: fetch or write it again"
@@ -118,11 +119,8 @@ def open_array(path: Path) -> np.ndarray:
 def _read(folder: Path) -> Layout | None:
     """The layout of this very folder, its group folders included; None if it has none."""
     found = _entries(folder)
-    for group in _folders(folder):
-        if group.name in found:
-            continue
-        for name, entry in _entries(group).items():
-            found.setdefault(name, entry)
+    for group in (folder / name for name in _GROUPS if (folder / name).is_dir()):
+        found = _entries(group) | found
     if not found:
         return None
     kinds: list[Kind] = sorted({kind for kind, _ in found.values()})

@@ -158,17 +158,19 @@ class _Growth:
     def update(self, num_bytes: int) -> None:
         self.num_bytes += num_bytes
         if self.num_bytes - self.told >= _PROGRESS_BYTES:
-            self.told = self.num_bytes
-            total = self.start + self.total
-            event = {"event": "download", "file": self.file, "bytes": self.num_bytes}
-            self.emit({**event, "total": total})
+            self._tell()
 
     def reset(self) -> None:
         """Called at the end, before the whole length is added once more."""
         self.num_bytes = self.start
 
     def close(self) -> None:
-        pass
+        self._tell()
+
+    def _tell(self) -> None:
+        self.told = self.num_bytes
+        event = {"event": "download", "file": self.file, "bytes": self.num_bytes}
+        self.emit({**event, "total": self.start + self.total})
 
 
 def _retry_after(response: Any) -> float:
