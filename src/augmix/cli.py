@@ -192,7 +192,7 @@ class PreviewConfig:
     root: str = ""
     """Folder or file of the source; digits needs none."""
     size: int = 0
-    """Side in pixels the images are brought to; 0 keeps them as stored (a folder: 224)."""
+    """Side in pixels the images are brought to; 0 keeps them as stored."""
     num_images: int = 3
     """Realisations to draw, each of another image."""
     first: int = 0

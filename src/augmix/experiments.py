@@ -55,7 +55,7 @@ class TrainConfig(Recipe):
     download: bool = False
     """Fetch the data set if it is not there."""
     size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size (folder: 224)."""
+    """Side of the images in pixels; 0 keeps the stored size."""
     on_error: Literal["raise", "skip"] = "raise"
     """What a broken image does: stop the run, or be skipped and counted."""
     max_train_images: int = 0

@@ -13,7 +13,7 @@ _SMALL_STAGES = ((32, 2), (64, 1), (64, 2), (128, 1), (128, 2))  # (channels, st
 class SmallNet(Classifier):
     """Five convolutions and a linear layer: fast enough to train on a CPU in minutes.
 
-    Every 3x3 convolution is followed by batch normalisation and ReLU; 29 million
+    Every 3x3 convolution is followed by batch normalisation and ReLU; 14 million
     multiply-additions for an image of 32x32. Dropout acts before the linear layer.
     """
 
