@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from augmix.augment.policies import Standard as Standard
     from augmix.augment.render import render as render
     from augmix.corrupt.suite import corrupt as corrupt
+    from augmix.corrupt.sequences import perturb as perturb
     from augmix.data.sources import open_source as open_source
     from augmix.engine.evaluate import evaluate as evaluate
     from augmix.experiments import EvaluateConfig as EvaluateConfig
@@ -41,6 +42,7 @@ _HOME = {
     "load_model": "models.build",
     "metrics": "",
     "open_source": "data.sources",
+    "perturb": "corrupt.sequences",
     "render": "augment.render",
     "train": "experiments",
     "transforms": "",
