@@ -20,6 +20,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from torch import nn
 
 from augmix import records
+from augmix.corrupt import frost
 from augmix.corrupt import suite as suites
 from augmix.data.batches import prefetch
 from augmix.data.sources import Source
@@ -108,6 +109,7 @@ def evaluate(
             "precision": precision,
             "device": target.type,
             "suite_version": suites.SUITE_VERSION,
+            "frost_textures": _describe_frost(spots),
         },
         provenance=records.provenance(),
     )
@@ -371,6 +373,13 @@ def _describe_source(source: Source, num_images: int) -> dict[str, Any]:
         "fingerprint": source.fingerprint,
         "size": list(source.size),
     }
+
+
+def _describe_frost(spots: Sequence[Spot]) -> str:
+    """Which textures frost overlays: the package's own and their hash; empty without frost."""
+    if not any(spot[1] == "frost" for spot in spots):
+        return ""
+    return f"drawn by augmix, sha256 {frost.fingerprint()}"
 
 
 def _choose_images(num_images: int, max_images: int, *, seed: int) -> Int64[np.ndarray, " chosen"]:
