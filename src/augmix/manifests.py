@@ -43,8 +43,10 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
     ours = {"schema": _SCHEMA, **records.to_plain(identity)}
     work = folder / WORK_FOLDER
     try:
-        if not (folder / MANIFEST_FILE).exists():
-            _check_empty(folder)
+        _check_empty(folder)
+        if _check_same(folder, ours) and not work.exists():
+            yield None
+            return
         (work / MARKS).mkdir(parents=True, exist_ok=True)
         with hold_folder(work / _LOCK_FILE):
             is_complete = _check_same(folder, ours)
@@ -94,7 +96,7 @@ def _check_empty(folder: Path) -> None:
         raise RunError(f"{folder} is a file; choose a folder for the set")
     found = [path.name for path in folder.iterdir()] if folder.exists() else []
     others = sorted(name for name in found if name != WORK_FOLDER)
-    if others:
+    if others and MANIFEST_FILE not in others:
         raise RunError(
             f"{folder} holds {others[0]} but no {MANIFEST_FILE}; choose an empty or new folder"
         )

@@ -118,6 +118,7 @@ def open_array(path: Path) -> np.ndarray:
 
 def _read(folder: Path) -> Layout | None:
     """The layout of this very folder, its group folders included; None if it has none."""
+    class_names = _class_names(folder)
     found = _entries(folder)
     for group in (folder / name for name in _GROUPS if (folder / name).is_dir()):
         found = _entries(group) | found
@@ -127,7 +128,7 @@ def _read(folder: Path) -> Layout | None:
     if len(kinds) > 1:
         raise RunError(f"{folder} mixes the forms {' and '.join(kinds)}; name a folder of one")
     places = {name: path for name, (_, path) in found.items()}
-    return Layout(root=folder, kind=kinds[0], places=places, class_names=_class_names(folder))
+    return Layout(root=folder, kind=kinds[0], places=places, class_names=class_names)
 
 
 def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
@@ -168,9 +169,9 @@ def _folders(folder: Path) -> list[Path]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     """As the manifest of a set written by this package says, or the name of a published one."""
     path = folder / MANIFEST_FILE
-    if not path.exists():
+    manifest = load_json(path) if path.exists() else {}
+    if manifest.get("form") not in ("corrupted", "perturbed"):
         return _KNOWN_CLASSES.get(folder.name, ())
-    manifest = load_json(path)
     if manifest.get("complete") is not True:
         raise RunError(
             f"{folder} is not complete: {path.name} says that its writing was stopped or goes on; "
@@ -179,5 +180,5 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     source = manifest.get("source")
     names = source.get("class_names") if isinstance(source, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise RunError(f"{path} names no classes; it is no manifest of a written set")
+        raise RunError(f"{path} names no classes, as that of a written set would; write it again")
     return tuple(names)
