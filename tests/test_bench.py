@@ -64,3 +64,12 @@ def test_errors_name_what_was_expected() -> None:
         bench.measure_executors(sizes=(0,))
     with pytest.raises(ValueError, match=r"num_threads must be at least 1, got \(\)"):
         bench.measure_executors(num_threads=())
+
+
+def test_training_says_what_views_cost():
+    row = bench.measure_training(num_images=40, epochs=2)
+    assert (row["model"], row["method"]) == ("small", "augmix")
+    assert row["images_per_second"] > 0
+    assert 0 <= row["waiting_share"] <= 1
+    with pytest.raises(ValueError, match="epochs must be at least 2, got 1"):
+        bench.measure_training(epochs=1)

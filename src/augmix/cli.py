@@ -245,8 +245,9 @@ def _preview(words: Sequence[str]) -> None:
 class BenchConfig:
     """What is measured."""
 
-    what: Literal["executors", "startup", "all"] = "all"
-    """Executors: views per second, equality, planning share. Startup: imports and first uses."""
+    what: Literal["executors", "startup", "train", "all"] = "all"
+    """Executors: views per second, equality, planning share. Startup: imports and first uses.
+    Train: images per second, and the share of a step spent waiting for views."""
     sizes: tuple[int, ...] = (32, 224)
     """Sides in pixels of the square images."""
     num_threads: tuple[int, ...] = (1, 2)
@@ -267,6 +268,8 @@ def _bench(words: Sequence[str]) -> None:
         _print_table(console, rows)
     if config.what in ("startup", "all"):
         _print_table(console, [bench.measure_startup()])
+    if config.what in ("train", "all"):
+        _print_table(console, [bench.measure_training()])
 
 
 _HEADINGS = {
