@@ -4,6 +4,7 @@ This module alone builds sources and models by name. A run folder knows all that
 on with it or to measure it.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -223,7 +224,10 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
                 source,
                 recipe=config,
                 folder=config.out,
-                identity=_identity(config, source, device, padding, flip),
+                identity={
+                    **_identity(config, source, device, padding, flip),
+                    "network": _hash_network(model),
+                },
                 device=device,
                 on_progress=on_progress,
             )
@@ -346,6 +350,11 @@ def _identity(
     if device.type == "cpu":
         facts["torch_threads"] = torch.get_num_threads()
     return {**settings, **facts}
+
+
+def _hash_network(model: torch.nn.Module) -> str:
+    """sha256 of the layers with their settings: equal weights may stand in another network."""
+    return hashlib.sha256(repr(model).encode()).hexdigest()[:16]
 
 
 def _device_name(device: torch.device) -> str:

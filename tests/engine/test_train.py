@@ -17,6 +17,7 @@ from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.checkpoint import Interrupted, ResumeError
 from augmix.experiments import train
+from augmix.models import cifar
 from augmix.records import RunError
 
 NUM_STEPS = 3 * STEPS_PER_EPOCH
@@ -100,6 +101,7 @@ import torch
 sys.path.insert(0, sys.argv[2])
 from toy_runs import toy_config
 from augmix.experiments import train
+from augmix.models import cifar
 warnings.simplefilter("ignore")  # fork beside threads
 delays = random.Random(int(sys.argv[3]))
 torch.set_num_threads(1)
@@ -222,6 +224,18 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     train(config)
     write_npz(Path(config.data), seed=1)
     with pytest.raises(ResumeError, match="source_fingerprint = '"):
+        train(config)
+
+
+def test_another_network_behind_the_same_name_and_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(tmp_path / "run", epochs=1)
+    train(config)
+    stages = cifar._SMALL_STAGES
+    moved = ((stages[0][0], 3 - stages[0][1]), *stages[1:])  # the first stride, 1 or 2, swapped
+    monkeypatch.setattr(cifar, "_SMALL_STAGES", moved)
+    with pytest.raises(ResumeError, match="network = '"):
         train(config)
 
 

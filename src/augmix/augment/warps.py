@@ -5,9 +5,10 @@ v from d, e, f), gives black outside [0, width) x [0, height), and otherwise ble
 around (u - .5, v - .5), coordinates clamped at the border, along the row first, truncating once.
 
 Shear_x and translate_x only move along a row, shear_y and translate_y along a column: one of the
-two fractions is exactly 0. All pixels of a row (a column) then share the whole part of their shift,
-unless the shift is so close to a whole number that rounding decides; those few rows (columns) take
-the general path. Fractions are still computed pixel by pixel with Pillow's own operations.
+two fractions is exactly 0, and the whole part of the shift is the same for a row (a column). Where
+Pillow's rounded coordinate reaches the next whole number although the exact one does not, it lands
+on that number, since rounding keeps order; its blend then takes the next pixel with fraction 0, and
+the one here takes the same pixel with fraction 1. Fractions are Pillow's own, pixel by pixel.
 
 Images are planar here, uint8 `channel pixel`. Scratch space: ``packed`` is uint32
 `(height + 2) * (width + 2)`, ``corners`` uint32 `4 width`, ``offsets`` int32 `width`,
@@ -17,38 +18,11 @@ Images are planar here, uint8 `channel pixel`. Scratch space: ``packed`` is uint
 from typing import no_type_check
 
 import numpy as np
+from numba import njit
 
 from augmix.jit import inner
 
-_NEAR = 1e-6  # pixels; the rounding errors of a coordinate are below 1e-7 up to 2e8 pixels
 _BYTE = np.uint32(255)
-
-
-@inner
-@no_type_check
-def is_plain(shift):
-    """Whether floor(x + shift) - x is the same for every pixel x, rounding errors or not."""
-    distance = shift - np.floor(shift)
-    return distance == 0 or _NEAR < distance < 1 - _NEAR
-
-
-@inner
-@no_type_check
-def sample(source, channel, start, width, height, u, v):
-    """One pixel, as Pillow's ``bilinear_filter8`` does it; the image begins at pixel ``start``."""
-    if not (u >= 0 and u < width and v >= 0 and v < height):
-        return np.uint8(0)
-    u -= 0.5
-    v -= 0.5
-    x, y = int(np.floor(u)), int(np.floor(v))
-    dx, dy = u - x, v - y
-    left, right = max(x, 0), min(x + 1, width - 1)
-    top, bottom = start + max(y, 0) * width, start + min(y + 1, height - 1) * width
-    first = float(source[channel, top + left])
-    upper = first + (float(source[channel, top + right]) - first) * dx
-    first = float(source[channel, bottom + left])
-    lower = first + (float(source[channel, bottom + right]) - first) * dx
-    return np.uint8(np.int32(upper + (lower - upper) * dy))
 
 
 @inner
@@ -59,20 +33,13 @@ def move_along_rows(source, height, width, shear, offset, shares, result):
     One of the two is 0; adding it last or first changes no bit.
     """
     for y in range(height):
-        start, shift = y * width, shear * (y + 0.5) + offset
-        if is_plain(shift):
-            _move_row(source, start, width, shift, shares, result)
-        else:
-            for channel in range(source.shape[0]):
-                for x in range(width):
-                    u = (x + 0.5) + shift
-                    result[channel, start + x] = sample(source, channel, start, width, 1, u, 0.5)
+        _move_row(source, y * width, width, shear * (y + 0.5) + offset, shares, result)
 
 
 @inner
 @no_type_check
 def _move_row(source, start, width, shift, shares, result):
-    """One row of every channel, sampled at (x + .5) + shift, where `is_plain` holds for the shift.
+    """One row of every channel, sampled at (x + .5) + shift.
 
     Pixels first..last have both neighbours; one more on either side may have one of them.
     """
@@ -80,8 +47,7 @@ def _move_row(source, start, width, shift, shares, result):
     step = int(np.floor(shift))
     first = min(max(-step, 0), width)
     last = max(min(width - 1 - step, width), first)
-    size, is_whole = last - first, shift == step
-    target = np.uint64(start + first)
+    size, target = last - first, np.uint64(start + first)
     origin = np.uint64(start + first + step)
     one = np.uint64(1)
     for x in range(size):
@@ -96,17 +62,12 @@ def _move_row(source, start, width, shift, shares, result):
             result[channel, start + first - 1] = source[channel, start]
         if last < width and step < width and (last + 0.5) + shift < width:
             result[channel, start + last] = source[channel, start + width - 1]
-        if is_whole:
-            for x in range(size):
-                at = np.uint64(x)
-                result[channel, target + at] = source[channel, origin + at]
-        else:
-            for x in range(size):
-                at = np.uint64(x)
-                level = np.int32(source[channel, origin + at])
-                change = np.int32(source[channel, origin + at + one]) - level
-                value = float(level) + float(change) * shares[x]
-                result[channel, target + at] = np.uint8(np.int32(value))
+        for x in range(size):
+            at = np.uint64(x)
+            level = np.int32(source[channel, origin + at])
+            change = np.int32(source[channel, origin + at + one]) - level
+            value = float(level) + float(change) * shares[x]
+            result[channel, target + at] = np.uint8(np.int32(value))
 
 
 @inner
@@ -177,14 +138,6 @@ def move_along_columns(
                     v = shifts[x] + middle
                     if not (v >= 0 and v < height):
                         result[channel, start + np.uint64(x)] = 0
-    for x in range(width):
-        if not is_plain(shifts[x]):
-            for channel in range(channels):
-                for y in range(height):
-                    v = shifts[x] + (y + 0.5)
-                    result[channel, y * width + x] = sample(
-                        source, channel, 0, width, height, x + 0.5, v
-                    )
 
 
 @inner
@@ -266,16 +219,26 @@ def affine(source, height, width, matrix, packed, corners, offsets, fractions, r
                 result[channel, y * width + x] = 0
             for x in range(last, width):
                 result[channel, y * width + x] = 0
-            bits = np.uint32(8 * channel)
-            for x in range(size):
-                level = np.int32((corner0[x] >> bits) & _BYTE)
-                change = np.int32((corner1[x] >> bits) & _BYTE) - level
-                upper = float(level) + float(change) * dxs[x]
-                level = np.int32((corner2[x] >> bits) & _BYTE)
-                change = np.int32((corner3[x] >> bits) & _BYTE) - level
-                lower = float(level) + float(change) * dxs[x]
-                value = upper + (lower - upper) * dys[x]
-                result[channel, target + np.uint64(x)] = np.uint8(np.int32(value))
+        _blend_four(corners, dxs, dys, size, 0, result, target)
+        if source.shape[0] == 3:
+            _blend_four(corners, dxs, dys, size, 1, result, target)
+            _blend_four(corners, dxs, dys, size, 2, result, target)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+@no_type_check
+def _blend_four(corners, dxs, dys, size, channel, result, target):
+    """The bilinear blend of a stretch of a row; inlined, as constant shifts are cheaper."""
+    bits = np.uint32(8 * channel)
+    for x in range(size):
+        level = np.int32((corners[0, x] >> bits) & _BYTE)
+        change = np.int32((corners[1, x] >> bits) & _BYTE) - level
+        upper = float(level) + float(change) * dxs[x]
+        level = np.int32((corners[2, x] >> bits) & _BYTE)
+        change = np.int32((corners[3, x] >> bits) & _BYTE) - level
+        lower = float(level) + float(change) * dxs[x]
+        value = upper + (lower - upper) * dys[x]
+        result[channel, target + np.uint64(x)] = np.uint8(np.int32(value))
 
 
 @inner

@@ -21,8 +21,8 @@ from PIL import Image as PillowImage
 from augmix.corrupt import draws
 from augmix.corrupt.draws import Draws, Real
 from augmix.corrupt.filters import gaussian_filter
-from augmix.jit import outer
 from augmix.corrupt.weather import plasma_fractal
+from augmix.jit import outer
 from augmix.records import RunError
 
 Image = UInt8[np.ndarray, "height width channel"]
