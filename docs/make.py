@@ -15,7 +15,7 @@ from augmix import AugMix, Stream
 from augmix.preview import write_preview
 
 HERE = Path(__file__).parent
-COMMANDS = ("demo", "train", "evaluate", "report", "preview", "bench")
+COMMANDS = ("demo", "train", "evaluate", "report", "corrupt", "perturb", "preview", "bench")
 
 
 def cli_page() -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import augmix
@@ -127,6 +128,19 @@ def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert image.width > 300
     assert cli.main(["preview", "--first", "9999"]) == 2
     assert "must name images 0..396, got 3 from 9999" in capsys.readouterr().err
+
+
+def test_corrupt_and_perturb_write_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    few = ["--max-images", "4", "--num-processes", "1", "--preset", "cifar"]
+    damaged, drifting = tmp_path / "c", tmp_path / "p"
+    assert cli.main(["corrupt", "digits", str(damaged), *few, "--names", "contrast"]) == 0
+    assert f"set: {damaged}" in capsys.readouterr().out
+    assert np.load(damaged / "contrast.npy").shape == (20, 32, 32, 3)
+    assert cli.main(["perturb", "digits", str(drifting), *few, "--names", "brightness"]) == 0
+    assert np.load(drifting / "brightness.npy").shape == (4, 31, 32, 32, 3)
+    capsys.readouterr()
+    assert cli.main(["corrupt", "digits", str(damaged), *few, "--names", "contrsat"]) == 2
+    assert "contrast" in capsys.readouterr().err
 
 
 def test_demo_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

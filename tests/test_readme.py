@@ -13,6 +13,8 @@ from augmix import cli
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TOY = {
     "train": ["--epochs", "1", "--max-train-images", "60"],
+    "corrupt": ["--max-images", "2", "--names", "contrast", "--num-processes", "1"],
+    "perturb": ["--max-images", "2", "--names", "translate", "--num-processes", "1"],
     "evaluate": ["--max-images", "10", "--names", "contrast", "--severities", "3"],
 }
 
@@ -40,7 +42,10 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("augmix ")]
-    assert [command[0] for command in commands] == ["train", "evaluate", "report", "preview"]
+    assert [command[0] for command in commands] == [
+        *["train", "evaluate", "report", "preview"],
+        *["corrupt", "perturb"],
+    ]
     for command in commands:
         assert cli.main([*command, *TOY.get(command[0], [])]) == 0
     assert Path("runs/mine/report.html").exists()

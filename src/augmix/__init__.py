@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from augmix.augment.policies import AugMix as AugMix
     from augmix.augment.policies import Standard as Standard
     from augmix.augment.render import render as render
-    from augmix.corrupt.suite import corrupt as corrupt
     from augmix.corrupt.sequences import perturb as perturb
+    from augmix.corrupt.suite import corrupt as corrupt
     from augmix.data.sources import open_source as open_source
     from augmix.engine.evaluate import evaluate as evaluate
     from augmix.experiments import EvaluateConfig as EvaluateConfig

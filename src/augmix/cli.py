@@ -183,6 +183,26 @@ def _report(words: Sequence[str]) -> None:
     print(f"report: {path}")
 
 
+def _corrupt(words: Sequence[str]) -> None:
+    from augmix import conversions
+    from augmix.console import Watch
+
+    config = _parse(conversions.CorruptConfig, "corrupt", words)
+    with Watch(_console()) as watch:
+        folder = conversions.corrupt_source(config, on_progress=watch)
+    print(f"set: {folder}")
+
+
+def _perturb(words: Sequence[str]) -> None:
+    from augmix import conversions
+    from augmix.console import Watch
+
+    config = _parse(conversions.PerturbConfig, "perturb", words)
+    with Watch(_console()) as watch:
+        folder = conversions.perturb_source(config, on_progress=watch)
+    print(f"set: {folder}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewConfig:
     """What the picture shows."""
@@ -307,6 +327,12 @@ COMMANDS = {
     "train": Command(summary="train one model by one method on one source", run=_train),
     "evaluate": Command(summary="measure a run on clean and corrupted images", run=_evaluate),
     "report": Command(summary="one HTML page that compares any number of runs", run=_report),
+    "corrupt": Command(
+        summary="write the -C form of any images, in the official layout", run=_corrupt
+    ),
+    "perturb": Command(
+        summary="write the -P form of any images, in the official layout", run=_perturb
+    ),
     "preview": Command(summary="a picture of AugMix realisations", run=_preview),
     "bench": Command(summary="views per second of every executor on this machine", run=_bench),
 }

@@ -87,6 +87,12 @@ class Watch:
         note = f"{place}: error {100 * event['error']:.1f} %"
         self._update(event["done"], event["num_cells"], note, "measured")
 
+    def _on_piece(self, event: dict[str, Any]) -> None:
+        if self.task is None:
+            self._begin("writing", event["total"], event["done"] - 1)
+        note = f"{event['name']} {event['severity'] or ''}".rstrip()
+        self._update(event["done"], event["total"], note, "written")
+
     def _on_finished(self, event: dict[str, Any]) -> None:
         self._finish()
         if event["already"]:
