@@ -50,6 +50,8 @@ TABLE: dict[str, list[str]] = {
     "comparison": ["records", "metrics"],
     "report": ["records", "metrics", "comparison", "figures"],
     "preview": [*GROUND, "augment"],
+    "sheets": ["records"],
+    "gallery": [*GROUND, "corrupt", "sheets"],
     "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report"],
     "bench": [*GROUND, *WINGS, *LEARNING, "engine", "experiments"],
 }

@@ -25,7 +25,7 @@ class CorruptConfig:
     split: str = "test"
     """Part of the images: train, test or val."""
     size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size (folder: 224)."""
+    """Side of the images in pixels; 0 keeps the stored size; a folder is brought to 224."""
     max_images: int = 0
     """Write a fixed random part of the images; 0 takes all."""
     on_error: Literal["raise", "skip"] = "raise"
