@@ -217,24 +217,30 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path):
     folder = tmp_path / "run"
-    command = ["train", *TOY[:5], "3", *TOY[6:], "--batch-size", "4", "--out", str(folder)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "augmix", *command, "--checkpoint-every", "1"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    while not (folder / records.STATE_FILE).exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "same command again" in errors
-    assert "Traceback" not in errors
-    again = run(*command)
-    assert again.returncode == 0, again.stderr
-    assert (folder / records.WEIGHTS_FILE).exists()
+    endless = [*TOY[:5], "100000", *TOY[6:], "--log-every", "1", "--out", str(folder)]
+
+    def start_and_stop(after: int) -> str:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "augmix", "train", *endless],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while len(records.load_lines(folder / records.LOG_FILE)) <= after:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 130, errors
+        assert "same command again" in errors
+        assert "Traceback" not in errors
+        return output
+
+    start_and_stop(after=2)
+    done = len(records.load_lines(folder / records.LOG_FILE))
+    assert f"after step {done}" in start_and_stop(after=done)
+    steps = [line["step"] for line in records.load_lines(folder / records.LOG_FILE)]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def test_the_page_of_commands_is_up_to_date():

@@ -111,7 +111,8 @@ def _parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Co
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True)
+    """Standard output; where it is no terminal, lines are long enough for every table."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def _demo(words: Sequence[str]) -> None:
