@@ -1,9 +1,12 @@
 """The measuring functions give one record a row, and notice an executor that is not equal."""
 
+import time
+
 import numpy as np
 import pytest
 
 from augmix import bench
+from augmix.corrupt import suite
 
 KEYS = ["size", "severity", "executor", "threads", "views_per_second"]
 KEYS = [*KEYS, "times_pillow", "times_first", "planning_share", "equal"]
@@ -35,6 +38,49 @@ def test_a_wrong_executor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.compiled, "render", off_by_a_bit)
     rows = bench.measure_executors(sizes=(5,), num_threads=(1,), seconds=0.0)
     assert [row["equal"] for row in rows] == [True, False]
+
+
+def test_one_row_for_every_corruption_and_the_sum_of_the_papers() -> None:
+    rows = bench.measure_corruptions(sizes=(16, 18), num_threads=(1, 2), seconds=0.0)
+    assert [list(row) for row in rows] == [["corruption", "size", "threads", "ms_per_image"]] * 80
+    cases = [(size, threads) for size in (16, 18) for threads in (1, 2)]
+    for index, case in enumerate(cases):
+        part = rows[20 * index : 20 * index + 20]
+        assert {(row["size"], row["threads"]) for row in part} == {case}
+        assert [row["corruption"] for row in part] == [*suite.ALL_19, "sum of paper-15"]
+        times = [row["ms_per_image"] for row in part]
+        assert min(times) > 0
+        assert times[19] == pytest.approx(sum(times[:15]))
+
+
+def test_a_slow_corruption_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def corrupt(images, name, *, severity, preset, num_threads):
+        calls.append((name, severity, preset, num_threads))
+        time.sleep(0.001 * len(images) if name == "fog" and len(calls) > 4 else 0)
+
+    monkeypatch.setattr(bench.suite, "corrupt", corrupt)
+    rows = bench.measure_corruptions((64,), (2,), 4, 0.0, names=("fog", "frost"), preset="imagenet")
+    assert calls == [(name, 4, "imagenet", 2) for name in ("fog", "frost")] * 4
+    assert [row["corruption"] for row in rows] == ["fog", "frost"]
+    assert rows[0]["ms_per_image"] < 1, "the fastest turn counts"
+    calls.extend(["more"] * 4)
+    rows = bench.measure_corruptions((64,), (2,), 4, 0.0, names=("fog", "frost"))
+    assert 1 <= rows[0]["ms_per_image"] < 5
+    assert rows[1]["ms_per_image"] < 1
+
+
+def test_the_table_of_the_corruptions_has_a_column_for_every_case() -> None:
+    rows = [
+        {"corruption": name, "size": size, "threads": threads, "ms_per_image": value}
+        for size, threads, values in ((32, 1, (1.0, 2.0)), (64, 2, (3.0, 4.0)))
+        for name, value in zip(("fog", "snow"), values, strict=True)
+    ]
+    assert bench.spread_corruptions(rows) == [
+        {"ms_per_image": "fog", "32 px, 1 thread": 1.0, "64 px, 2 threads": 3.0},
+        {"ms_per_image": "snow", "32 px, 1 thread": 2.0, "64 px, 2 threads": 4.0},
+    ]
 
 
 def test_startup_reads_what_each_process_prints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +119,7 @@ def test_training_says_what_views_cost():
     assert 0 <= row["waiting_share"] <= 1
     with pytest.raises(ValueError, match="epochs must be at least 2, got 1"):
         bench.measure_training(epochs=1)
+    with pytest.raises(ValueError, match=r"num_threads must be at least 1, got \(0,\)"):
+        bench.measure_corruptions(num_threads=(0,))
+    with pytest.raises(ValueError, match="did you mean 'fog'"):
+        bench.measure_corruptions((16,), (1,), seconds=0.0, names=("fogg",))

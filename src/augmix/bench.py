@@ -1,4 +1,6 @@
-"""How fast the executors are on this machine, each number beside the check that they agree.
+"""How fast executors and corruptions are on this machine.
+
+An executor's number stands beside the check that it agrees with the definition.
 
 All functions return plain records; the command line and ``benchmarks/executors.py`` print them.
 """
@@ -19,12 +21,15 @@ from PIL import Image
 from augmix.augment import compiled, pillow
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix
+from augmix.corrupt import suite
 from augmix.streams import Stream
 
 SEVERITIES = {32: (3,), 224: (1, 3)}  # side in pixels -> the paper's severities at this size
 _NUM_VIEWS = 2
 _PIXELS = 2**18  # of the images of one batch, which has 24..256 images
 _LEAST_ROUNDS = 5
+_LEAST_TURNS = 3  # of the corruptions
+PAPER_SUM = "sum of paper-15"
 
 _IMPORT = (
     "import time; start = time.perf_counter(); import augmix; print(time.perf_counter() - start)"
@@ -65,10 +70,7 @@ def measure_executors(
     Raises:
         ValueError: If a size or a number of threads is below 1.
     """
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"sizes must be at least 1 pixel, got {tuple(sizes)}")
-    if not num_threads or min(num_threads) < 1:
-        raise ValueError(f"num_threads must be at least 1, got {tuple(num_threads)}")
+    _check_counts(sizes, num_threads)
     return [
         row
         for size in sizes
@@ -136,6 +138,64 @@ def measure_training(num_images: int = 2000, epochs: int = 3) -> dict[str, str |
     }
 
 
+def measure_corruptions(
+    sizes: Sequence[int] = (32, 64, 224),
+    num_threads: Sequence[int] = (1, 2),
+    severity: int = 3,
+    seconds: float = 2.0,
+    *,
+    names: Sequence[str] = suite.ALL_19,
+    preset: str = "auto",
+) -> list[dict[str, int | float | str]]:
+    """Milliseconds an image of every corruption.
+
+    The corruptions take turns on one batch; a number is the fastest of the turns. First calls, in
+    which kernels are compiled or loaded, are left out.
+
+    Args:
+        sizes: Sides of the square images in pixels.
+        num_threads: Threads of `augmix.corrupt`.
+        severity: 1..5.
+        seconds: Time for each size and number of threads, for all corruptions together; every
+            corruption has at least 3 turns.
+        names: Corruptions in the order of the rows.
+        preset: Whose severities.
+
+    Returns:
+        For each size and number of threads one record a corruption: ``corruption``, ``size`` in
+        pixels, ``threads``, ``ms_per_image``; and where all of the paper's 15 were measured, their
+        sum as the row `PAPER_SUM`.
+
+    Raises:
+        ValueError: If a size or a number of threads is below 1, or the severity, the preset or a
+            name is unknown.
+    """
+    _check_counts(sizes, num_threads)
+    rows: list[dict[str, int | float | str]] = []
+    for size in sizes:
+        for threads in num_threads:
+            times = _time_corruptions(size, threads, severity, seconds, names, preset)
+            if set(suite.PAPER_15) <= set(names):
+                times[PAPER_SUM] = sum(times[name] for name in suite.PAPER_15)
+            rows += [
+                {"corruption": name, "size": size, "threads": threads, "ms_per_image": time_ms}
+                for name, time_ms in times.items()
+            ]
+    return rows
+
+
+def spread_corruptions(
+    rows: Sequence[dict[str, int | float | str]],
+) -> list[dict[str, int | float | str]]:
+    """The records of `measure_corruptions` as a table: a row a corruption, a column a case."""
+    table: dict[str, dict[str, int | float | str]] = {}
+    for row in rows:
+        name, threads = str(row["corruption"]), int(row["threads"])
+        case = f"{row['size']} px, {threads} thread{'s' if threads > 1 else ''}"
+        table.setdefault(name, {"ms_per_image": name})[case] = row["ms_per_image"]
+    return list(table.values())
+
+
 def smooth_images(count: int, size: int) -> UInt8[np.ndarray, "batch height width channel"]:
     """Random colours of large scale with some grain, as photographs have both."""
     rng = np.random.default_rng(0)
@@ -192,6 +252,34 @@ def _measure_case(
         }
         for index, own in enumerate(times)
     ]
+
+
+def _time_corruptions(
+    size: int, threads: int, severity: int, seconds: float, names: Sequence[str], preset: str
+) -> dict[str, float]:
+    """Milliseconds an image by name, the fastest turn."""
+    images = smooth_images(min(max(2**16 // size**2, 4), 64), size)
+
+    def work(name: str) -> None:
+        suite.corrupt(images, name, severity=severity, preset=preset, num_threads=threads)
+
+    for name in names:
+        work(name)
+    best = dict.fromkeys(names, float("inf"))
+    turn, deadline = 0, time.perf_counter() + seconds
+    while turn < _LEAST_TURNS or time.perf_counter() < deadline:
+        for name in names:
+            _, turn_s = _timed(lambda name=name: work(name))
+            best[name] = min(best[name], 1000 * turn_s / len(images))
+        turn += 1
+    return best
+
+
+def _check_counts(sizes: Sequence[int], num_threads: Sequence[int]) -> None:
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"sizes must be at least 1 pixel, got {tuple(sizes)}")
+    if not num_threads or min(num_threads) < 1:
+        raise ValueError(f"num_threads must be at least 1, got {tuple(num_threads)}")
 
 
 def _timed(work: Callable[[], object]) -> tuple:

@@ -33,7 +33,7 @@ class _Drawer:
     def __init__(self, policy: Policy, seed: int, executor: Executor) -> None:
         self.policy = policy
         self.stream = Stream(seed=seed)
-        self.executor = executor
+        self.executor: Executor = executor
         self.torch_seed = -1
         self.num_drawn = 0
 

@@ -6,8 +6,10 @@ pile up without touching a pixel (`tables`) until an operation needs the pixels 
 Python's: the kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
 """
 
+import functools
 import itertools
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
 
@@ -73,12 +75,18 @@ def render(
         _run(arrays, 0, pairs)
         return views
     edges = np.linspace(0, pairs, min(pairs, num_threads * _STRETCHES) + 1).astype(int)
-    with ThreadPoolExecutor(num_threads, "augmix-render") as pool:
-        stretches = itertools.pairwise(edges)
-        done = [pool.submit(_run, arrays, int(start), int(stop)) for start, stop in stretches]
-        for future in done:
-            future.result()
+    pool = _threads(num_threads, os.getpid())
+    stretches = itertools.pairwise(edges)
+    done = [pool.submit(_run, arrays, int(start), int(stop)) for start, stop in stretches]
+    for future in done:
+        future.result()
     return views
+
+
+@functools.lru_cache(maxsize=4)
+def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay for the next batch; a forked process, which has none, starts its own."""
+    return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
 
 
 def _run(arrays: tuple[Any, ...], start: int, stop: int) -> None:
