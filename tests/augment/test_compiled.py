@@ -230,6 +230,37 @@ def test_any_number_of_threads_gives_the_same_bits(noise: np.ndarray) -> None:
         assert compiled.render(noise, plan, num_threads=num_threads).tobytes() == one.tobytes()
 
 
+_FORK = """
+import os
+import numpy as np
+from augmix.augment import compiled
+from augmix.augment.policies import AugMix
+from augmix.streams import Stream
+plan = AugMix().sample(np.arange(9), num_views=2, size=(8, 8), stream=Stream(seed=0))
+images = np.arange(9 * 8 * 8 * 3).reshape(9, 8, 8, 3).astype(np.uint8)
+before = compiled.render(images, plan, num_threads=2)
+child = os.fork()
+after = compiled.render(images, plan, num_threads=2)
+if not child:
+    os._exit(0 if np.array_equal(before, after) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_threads_in_a_forked_process() -> None:
+    """A DataLoader worker is a fork of a process whose threads it does not have."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK],
+        env=os.environ | {"PYTHONPATH": str(Path(augmix.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
+
+
 def test_both_ways_to_look_up_agree() -> None:
     rng = np.random.default_rng(0)
     for size in (0, 1, 63, 64, 65, 1000):
