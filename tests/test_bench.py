@@ -40,7 +40,10 @@ def test_a_wrong_executor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["equal"] for row in rows] == [True, False]
 
 
-def test_one_row_for_every_corruption_and_the_sum_of_the_papers() -> None:
+def test_one_row_for_every_corruption_and_the_sum_of_the_papers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench.suite, "corrupt", lambda images, name, **settings: images)
     rows = bench.measure_corruptions(sizes=(16, 18), num_threads=(1, 2), seconds=0.0)
     assert [list(row) for row in rows] == [["corruption", "size", "threads", "ms_per_image"]] * 80
     cases = [(size, threads) for size in (16, 18) for threads in (1, 2)]
@@ -121,5 +124,7 @@ def test_training_says_what_views_cost():
         bench.measure_training(epochs=1)
     with pytest.raises(ValueError, match=r"num_threads must be at least 1, got \(0,\)"):
         bench.measure_corruptions(num_threads=(0,))
+    rows = bench.measure_corruptions((16,), (2,), seconds=0.0, names=("contrast",))
+    assert [row["corruption"] for row in rows] == ["contrast"]
     with pytest.raises(ValueError, match="did you mean 'fog'"):
         bench.measure_corruptions((16,), (1,), seconds=0.0, names=("fogg",))
