@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import augmix
-from augmix import cli, records
+from augmix import bench, cli, gallery, records
 
 TOY = ["--source", "digits", "--model", "small", "--epochs", "1", "--max-train-images", "60"]
 
@@ -164,6 +164,36 @@ def test_bench_at_toy_size(capsys: pytest.CaptureFixture[str]):
     toy = ["--what", "executors", "--sizes", "8", "--num-threads", "1", "--seconds", "0.05"]
     assert cli.main(["bench", *toy]) == 0
     assert "compiled" in capsys.readouterr().out
+
+
+def test_bench_of_the_corruptions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bench.suite, "corrupt", lambda images, name, **settings: images)
+    toy = ["--what", "corruptions", "--sizes", "16", "32", "--num-threads", "2", "--seconds", "0"]
+    assert cli.main(["bench", *toy]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [word in lines[1] for word in ("ms an image", "16 px, 2 threads", "32 px, 2")] == [
+        True
+    ] * 3
+    assert sum("gaussian_noise" in line or "sum of paper-15" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("out", ["shown", "shown.png"])
+def test_preview_of_the_corruptions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: str
+):
+    calls = []
+
+    def write(folder, image, *, preset, seed, sample):
+        calls.append((folder, image.shape, preset, seed, sample))
+        return [folder / name for name in ("a.png", "b.png", "all/c.webp", "all/d.webp")]
+
+    monkeypatch.setattr(gallery, "write_galleries", write)
+    settings = ["--corruptions", "--first", "3", "--seed", "7", "--preset", "tiny", "--size", "20"]
+    assert cli.main(["preview", *settings, "--out", str(tmp_path / out)]) == 0
+    assert calls == [(tmp_path / "shown", (20, 20, 3), "tiny", 7, 3)]
+    assert "2 animations in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

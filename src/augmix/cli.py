@@ -231,7 +231,13 @@ class PreviewConfig:
     ops: Literal["paper", "all"] = "paper"
     """The paper's 9 operations, or all 13."""
     out: Path = Path("preview.png")
-    """The picture to write."""
+    """The picture to write; with --corruptions a folder, whose name loses the ending .png."""
+    corruptions: bool = False
+    """Show the damage to image FIRST instead: OUT/corruptions.png has every corruption at five
+    severities, OUT/perturbations.png strips of every sequence, OUT/perturbations/NAME.webp the
+    animation of each. The other flags of AugMix are not used."""
+    preset: Literal["auto", "cifar", "tiny", "imagenet"] = "auto"
+    """Strength table of the corruptions; auto goes by image size."""
 
 
 def _preview(words: Sequence[str]) -> None:
@@ -250,6 +256,9 @@ def _preview(words: Sequence[str]) -> None:
             f"got {config.num_images} from {config.first}"
         )
     ids = np.arange(config.first, config.first + config.num_images)
+    if config.corruptions:
+        _preview_corruptions(config, source.load(ids[:1])[0])
+        return
     policy = AugMix(
         severity=config.severity,
         width=config.width,
@@ -262,17 +271,28 @@ def _preview(words: Sequence[str]) -> None:
     print(f"picture: {preview.write_preview(config.out, images, plan)}")
 
 
+def _preview_corruptions(config: PreviewConfig, image: Any) -> None:
+    from augmix import gallery
+
+    folder = config.out.with_suffix("") if config.out.suffix == ".png" else config.out
+    paths = gallery.write_galleries(
+        folder, image, preset=config.preset, seed=config.seed, sample=config.first
+    )
+    print(f"pictures: {paths[0]}, {paths[1]} and {len(paths) - 2} animations in {paths[2].parent}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchConfig:
     """What is measured."""
 
-    what: Literal["executors", "startup", "train", "all"] = "all"
-    """Executors: views per second, equality, planning share. Startup: imports and first uses.
-    Train: images per second, and the share of a step spent waiting for views."""
-    sizes: tuple[int, ...] = (32, 224)
+    what: Literal["executors", "corruptions", "startup", "train", "all"] = "all"
+    """Executors: views per second, equality, planning share. Corruptions: milliseconds an image at
+    severity 3. Startup: imports and first uses. Train: images per second, and the share of a step
+    spent waiting for views."""
+    sizes: tuple[int, ...] = (32, 64, 224)
     """Sides in pixels of the square images."""
     num_threads: tuple[int, ...] = (1, 2)
-    """Threads of the compiled executor."""
+    """Threads of the compiled executor and of the corruptions."""
     seconds: float = 2.0
     """Time for each measurement."""
 
@@ -287,6 +307,11 @@ def _bench(words: Sequence[str]) -> None:
             sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds
         )
         _print_table(console, rows)
+    if config.what in ("corruptions", "all"):
+        rows = bench.measure_corruptions(
+            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds
+        )
+        _print_table(console, bench.spread_corruptions(rows))
     if config.what in ("startup", "all"):
         _print_table(console, [bench.measure_startup()])
     if config.what in ("train", "all"):
@@ -296,6 +321,7 @@ def _bench(words: Sequence[str]) -> None:
 _HEADINGS = {
     "size": "pixels",
     "views_per_second": "views/s",
+    "ms_per_image": "ms an image",
     "times_pillow": "x pillow",
     "times_first": "x first",
     "planning_share": "planning",
@@ -334,8 +360,10 @@ COMMANDS = {
     "perturb": Command(
         summary="write the -P form of any images, in the official layout", run=_perturb
     ),
-    "preview": Command(summary="a picture of AugMix realisations", run=_preview),
-    "bench": Command(summary="views per second of every executor on this machine", run=_bench),
+    "preview": Command(
+        summary="pictures of AugMix realisations, or of every corruption", run=_preview
+    ),
+    "bench": Command(summary="how fast executors and corruptions are on this machine", run=_bench),
 }
 
 
