@@ -1,4 +1,5 @@
-"""Writes the pages that are made from the program: `docs/cli.md` from what `--help` prints.
+"""Writes the pages that are made from the program: `docs/cli.md` from what `--help` prints,
+`docs/corruptions.md` from the tables and the gallery of the corruptions.
 
 python docs/make.py
 """
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gallery_page
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -85,3 +87,5 @@ if __name__ == "__main__":
     (HERE / "cli.md").write_text(cli_page())
     print(HERE / "cli.md")
     print(preview())
+    for path in gallery_page.write_page(scene(256), scene(147)):
+        print(path)

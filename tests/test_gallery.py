@@ -144,6 +144,7 @@ def test_frames_at_their_own_size_are_close_after_compression(tmp_path: Path):
     assert frames.shape[1:3] == (140, 140)
     with Image.open(path) as animation:
         assert animation.size == (140, 140)
+        assert animation.n_frames == len(frames) == 31, "no frames are joined"
         animation.seek(15)
         shown = np.asarray(animation.convert("RGB"), float)
         assert animation.info["duration"] == 50

@@ -7,7 +7,6 @@ pixel by pixel, small ones every pixel as a square of several; larger ones are m
 they were damaged.
 """
 
-import io
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -19,8 +18,8 @@ from PIL import Image
 
 from augmix.corrupt import sequences, suite
 from augmix.images import check_images
-from augmix.records import RunError, write_bytes
-from augmix.sheets import FORMATS, Row, check_file, draw_sheet, save_picture, show
+from augmix.records import RunError
+from augmix.sheets import FORMATS, Row, check_file, draw_sheet, save_animation, save_picture, show
 
 Pixels = UInt8[np.ndarray, "height width channel"]
 Number = int | float
@@ -220,8 +219,7 @@ def write_animation(
 ) -> Path:
     """Write all frames of a perturbation sequence as a WebP animation that starts over for ever.
 
-    Frames that are enlarged for showing are stored without loss. The format joins frames that are
-    equal to the one before into a longer one.
+    Frames that are enlarged for showing are stored without loss.
 
     Args:
         path: The file; its name ends in ``.webp``.
@@ -249,20 +247,14 @@ def write_animation(
         )
     _check_image(image)
     frames = _frames(image, name, preset, seed, sample, difficulty)
-    tiles = [show(frame) for frame in frames]
-    buffer = io.BytesIO()
-    tiles[0].save(
-        buffer,
-        "WEBP",
-        save_all=True,
-        append_images=tiles[1:],
-        duration=round(1000 / frames_per_second),
-        loop=0,
-        lossless=tiles[0].height > frames.shape[1],
-        quality=quality,
+    is_enlarged = show(frames[0]).height > frames.shape[1]
+    return save_animation(
+        path,
+        [show(frame) for frame in frames],
+        duration_ms=round(1000 / frames_per_second),
+        quality=100 if is_enlarged else quality,
+        is_lossless=is_enlarged,
     )
-    write_bytes(path, buffer.getvalue())
-    return path
 
 
 def write_galleries(
