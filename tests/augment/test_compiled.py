@@ -255,7 +255,7 @@ def test_threads_in_a_forked_process() -> None:
         env=os.environ | {"PYTHONPATH": str(Path(augmix.__file__).parents[1])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
         check=False,
     )
     assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr

@@ -259,7 +259,6 @@ def _build(stamp: int) -> Any:
             spare, unused = 1, 2  # slots of the stack that hold nothing
             for chain in range(chains):
                 slot, plain = 0, True
-                is_counted[1] = False
                 lut = luts[chain]
                 for channel in range(channels):
                     tables.reset(lut[channel])
