@@ -1,5 +1,6 @@
 """Who draws a plan: one frozen dataclass a policy, from severities to physical amounts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,6 @@ PAPER_OPS = (
 )
 ALL_OPS = (*PAPER_OPS, Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
 _SETS = {"paper": PAPER_OPS, "all": ALL_OPS}
-_SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 _RANDOM_DEPTH = 3  # a chain of random depth has 1, 2 or 3 operations
 _LOWEST_LEVEL = 0.1
 
@@ -174,24 +174,36 @@ def level_to_amount(
         sign: +1 or -1, used by rotation, shear and translation.
         size: Image height and width in pixels.
     """
-    amount = np.zeros(op.shape)
+    height, width = size
+    largest = _LARGEST.copy()
+    largest[Op.TRANSLATE_X], largest[Op.TRANSLATE_Y] = width / 3, height / 3
+    value = level * largest[op] / 10
+    value = np.where(_IS_WHOLE[op], np.trunc(value), value)
+    return _OFFSET[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value
 
-    def put(kind: Op, values: Float64[np.ndarray, "*shape"]) -> None:
-        np.copyto(amount, values, where=op == kind)
 
-    put(Op.POSTERIZE, 4 - np.trunc(level * 4 / 10))
-    put(Op.SOLARIZE, 256 - np.trunc(level * 256 / 10))
-    put(Op.ROTATE, np.trunc(level * 30 / 10))
-    shear = level * 0.3 / 10
-    put(Op.SHEAR_X, shear)
-    put(Op.SHEAR_Y, shear)
-    put(Op.TRANSLATE_X, np.trunc(level * (size[1] / 3) / 10))
-    put(Op.TRANSLATE_Y, np.trunc(level * (size[0] / 3) / 10))
-    enhance = level * 1.8 / 10 + 0.1
-    for kind in (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS):
-        put(kind, enhance)
-    signed = np.isin(op, _SIGNED)
-    return np.where(signed, amount * sign, amount) + 0.0  # + 0.0 turns -0 into 0
+def _per_op(values: Mapping[Op, int | float], otherwise: float = 0.0) -> Float64[np.ndarray, " op"]:
+    """A number for every operation, to be looked up by arrays of operations."""
+    table = np.full(len(Op), otherwise)
+    for op, value in values.items():
+        table[op] = value
+    return table
+
+
+_ENHANCE = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
+_SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
+_WHOLE = (Op.POSTERIZE, Op.SOLARIZE, Op.ROTATE, Op.TRANSLATE_X, Op.TRANSLATE_Y)
+# amount = offset + scale (or the sign) * level * largest / 10, cut to a whole number for some
+_LARGEST = _per_op(
+    {
+        **{Op.POSTERIZE: 4, Op.SOLARIZE: 256, Op.ROTATE: 30, Op.SHEAR_X: 0.3, Op.SHEAR_Y: 0.3},
+        **dict.fromkeys(_ENHANCE, 1.8),
+    }
+)
+_OFFSET = _per_op({Op.POSTERIZE: 4, Op.SOLARIZE: 256, **dict.fromkeys(_ENHANCE, 0.1)})
+_SCALE = _per_op({Op.POSTERIZE: -1, Op.SOLARIZE: -1}, otherwise=1.0)
+_IS_SIGNED = _per_op(dict.fromkeys(_SIGNED, 1.0)).astype(bool)
+_IS_WHOLE = _per_op(dict.fromkeys(_WHOLE, 1.0)).astype(bool)
 
 
 def _draw_chains(
