@@ -75,8 +75,8 @@ scene. The same for an image of yours:
 `augmix preview --corruptions --source folder --root DIR --size 256`.
 
 ```python
-damaged = augmix.corrupt(images, "fog", severity=3)      # uint8 [batch height width channel]
-frames = augmix.perturb(images, "tilt")                  # uint8 [batch frame height width channel]
+damaged = augmix.corrupt(images, "fog", severity=3)  # uint8 [batch height width channel]
+frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width channel]
 ```
 
 ## The corruptions
