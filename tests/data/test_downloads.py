@@ -123,7 +123,7 @@ def special(name, kind, target=""):
         special("set/pipe", tarfile.FIFOTYPE),
         special("set/device", tarfile.CHRTYPE),
     ],
-    ids=str,
+    ids=lambda member: getattr(member, "name", member),
 )
 def test_members_that_could_leave_the_folder_are_refused(tmp_path, member):
     root = tmp_path / "root"
