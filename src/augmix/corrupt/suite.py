@@ -98,7 +98,8 @@ def corrupt(
             `resolve_preset`.
         seed: Of the draws.
         ids: Dataset indices of the images; their places in the batch if not given.
-        num_threads: Images worked on at a time.
+        num_threads: Images worked on at a time. More than one pays from about 224 pixels on; small
+            images are faster on one.
         frost_textures: Folder of the published photographs for ``"frost"``, see
             `augmix.corrupt.frost`; the textures that the package draws if not given.
 
