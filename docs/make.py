@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from augmix import AugMix, Stream
+from augmix.cli import COMMANDS
 from augmix.preview import write_preview
 
 HERE = Path(__file__).parent
-COMMANDS = ("demo", "train", "evaluate", "report", "corrupt", "perturb", "preview", "bench")
 
 
 def cli_page() -> str:

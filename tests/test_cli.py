@@ -1,6 +1,5 @@
 """The command line: the walk from train to report, one message and exit code 2 for a mistake."""
 
-import dataclasses
 import json
 import os
 import re
@@ -32,9 +31,9 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert cli.main([]) == 0
     text = capsys.readouterr().out
-    for name, command in cli.COMMANDS.items():
+    for name, summary in cli.COMMANDS.items():
         assert f"  {name} " in text
-        assert command.summary in text
+        assert summary in text
 
 
 def test_help_loads_nothing_heavy():
@@ -238,8 +237,9 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
     def broken(_):
         raise KeyError("inside")
 
-    command = dataclasses.replace(cli.COMMANDS["bench"], run=broken)
-    monkeypatch.setitem(cli.COMMANDS, "bench", command)
+    from augmix.commands import bench
+
+    monkeypatch.setattr(bench, "run", broken)
     assert cli.main(["bench"]) == 1
     assert "this is a bug" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.experiments import TrainConfig
+from augmix.experiments.training import TrainConfig
 
 STEPS_PER_EPOCH = 3
 

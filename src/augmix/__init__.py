@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from augmix.corrupt.suite import corrupt as corrupt
     from augmix.data.sources import open_source as open_source
     from augmix.engine.evaluate import evaluate as evaluate
-    from augmix.experiments import EvaluateConfig as EvaluateConfig
-    from augmix.experiments import TrainConfig as TrainConfig
-    from augmix.experiments import train as train
+    from augmix.experiments.measuring import EvaluateConfig as EvaluateConfig
+    from augmix.experiments.training import TrainConfig as TrainConfig
+    from augmix.experiments.training import train as train
     from augmix.models.build import build_model as build_model
     from augmix.models.build import load_model as load_model
     from augmix.objectives import jsd_loss as jsd_loss
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AugMix": "augment.policies",
-    "EvaluateConfig": "experiments",
+    "EvaluateConfig": "experiments.measuring",
     "Op": "augment.plan",
     "Plan": "augment.plan",
     "Standard": "augment.policies",
     "Stream": "streams",
-    "TrainConfig": "experiments",
+    "TrainConfig": "experiments.training",
     "build_model": "models.build",
     "corrupt": "corrupt.suite",
     "evaluate": "engine.evaluate",
@@ -44,7 +44,7 @@ _HOME = {
     "open_source": "data.sources",
     "perturb": "corrupt.sequences",
     "render": "augment.render",
-    "train": "experiments",
+    "train": "experiments.training",
     "transforms": "",
     "write_report": "report",
 }

@@ -119,16 +119,17 @@ def measure_training(num_images: int = 2000, epochs: int = 3) -> dict[str, str |
     if epochs < 2:
         raise ValueError(f"epochs must be at least 2, got {epochs}")
     # experiments loads torch, which the other measurements do without
-    from augmix import experiments, records
+    from augmix import records
+    from augmix.experiments.training import TrainConfig, train
 
     with tempfile.TemporaryDirectory() as folder:
         data, run = Path(folder) / "images.npz", Path(folder) / "run"
         labels = np.arange(num_images) % 10
         np.savez(data, images=smooth_images(num_images, 32), labels=labels)
-        config = experiments.TrainConfig(
+        config = TrainConfig(
             source="npz", data=str(data), model="small", method="augmix", epochs=epochs, out=run
         )
-        experiments.train(config)
+        train(config)
         lines = records.load_lines(run / records.LOG_FILE)
     counted = [line for line in lines if line["epoch"] > 1]
     return {

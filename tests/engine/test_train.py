@@ -16,7 +16,7 @@ from augmix import records
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.checkpoint import Interrupted, ResumeError
-from augmix.experiments import train
+from augmix.experiments.training import train
 from augmix.models import cifar
 from augmix.records import RunError
 
@@ -100,7 +100,7 @@ import numpy as np
 import torch
 sys.path.insert(0, sys.argv[2])
 from toy_runs import toy_config
-from augmix.experiments import train
+from augmix.experiments.training import train
 from augmix.models import cifar
 warnings.simplefilter("ignore")  # fork beside threads
 delays = random.Random(int(sys.argv[3]))

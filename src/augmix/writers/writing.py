@@ -30,11 +30,11 @@ from augmix.data.folders import Photographs
 from augmix.data.items import default_threads
 from augmix.data.layouts import LABELS_FILE
 from augmix.data.sources import Source, Subset
-from augmix.making import Corruption, Making, Perturbation, Shelf
-from augmix.manifests import complete, hold_destination, versions
-from augmix.pieces import run_pieces
 from augmix.records import open_atomic
-from augmix.shelves import ArrayShelf, Piece, TreeShelf, name_files
+from augmix.writers.making import Corruption, Making, Perturbation, Shelf
+from augmix.writers.manifests import complete, hold_destination, versions
+from augmix.writers.pieces import run_pieces
+from augmix.writers.shelves import ArrayShelf, Piece, TreeShelf, name_files
 
 CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time

@@ -12,16 +12,9 @@ from toy_runs import read_weights, toy_config, write_npz
 from augmix import records
 from augmix.augment.policies import AugMix
 from augmix.engine.checkpoint import Interrupted
-from augmix.experiments import (
-    DemoConfig,
-    EvaluateConfig,
-    TrainConfig,
-    demo,
-    demo_run,
-    evaluate_run,
-    load_train_config,
-    train,
-)
+from augmix.experiments.demo import DemoConfig, demo, demo_run
+from augmix.experiments.measuring import EvaluateConfig, evaluate_run
+from augmix.experiments.training import TrainConfig, load_train_config, train
 from augmix.models.build import load_model
 from augmix.records import RunError
 
@@ -77,10 +70,9 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str
 def test_every_setting_is_documented() -> None:
     import inspect
 
-    import augmix.experiments
     from augmix.engine import recipe
 
-    text = inspect.getsource(augmix.experiments) + inspect.getsource(recipe)
+    text = "".join(map(inspect.getsource, (demo, measuring, training, recipe)))
     for config in (TrainConfig, EvaluateConfig, DemoConfig):
         for entry in fields(config):
             line = next(k for k in text.splitlines() if k.startswith(f"    {entry.name}: "))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmix import manifests, writing
 from augmix.corrupt import frost, sequences
 from augmix.corrupt.suite import corrupt
 from augmix.data.folders import open_photographs
@@ -24,7 +23,8 @@ from augmix.data.layouts import find_layout
 from augmix.data.official import open_corrupted
 from augmix.data.sources import open_source, subset
 from augmix.records import RunError, load_json
-from augmix.writing import write_corrupted, write_perturbed
+from augmix.writers import manifests, writing
+from augmix.writers.writing import write_corrupted, write_perturbed
 
 NAMES = ("contrast", "gaussian_noise")
 
@@ -238,7 +238,7 @@ def test_lost_files_are_made_again(tmp_path, source, small_pieces):
 
 SCRIPT = """
 import sys
-from augmix import writing
+from augmix.writers import writing
 from augmix.data.sources import open_source
 writing._MOST_IMAGES = 2
 
@@ -427,7 +427,12 @@ def test_class_names_that_cannot_be_folders(tmp_path, source):
 
 def test_real_images(tmp_path, real_data):
     """Parquet and photographs, by the settings of the command line."""
-    from augmix.conversions import CorruptConfig, PerturbConfig, corrupt_source, perturb_source
+    from augmix.writers.conversions import (
+        CorruptConfig,
+        PerturbConfig,
+        corrupt_source,
+        perturb_source,
+    )
 
     out = corrupt_source(
         CorruptConfig(

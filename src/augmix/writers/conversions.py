@@ -7,7 +7,7 @@ from typing import Literal
 from augmix.corrupt import sequences, suite
 from augmix.data.folders import open_photographs
 from augmix.data.sources import Source, open_source, take
-from augmix.writing import OnProgress, write_corrupted, write_perturbed
+from augmix.writers.writing import OnProgress, write_corrupted, write_perturbed
 
 _KINDS = {".npz": "npz", ".parquet": "parquet"}
 

@@ -1,7 +1,6 @@
-"""Runs as data: what is trained, what is measured, and the demo made of both.
+"""One training run as data, and the run folder made of it.
 
-This module alone builds sources and models by name. A run folder knows all that is needed to go
-on with it or to measure it.
+A run folder knows all that is needed to go on with it or to measure it.
 """
 
 import hashlib
@@ -18,15 +17,12 @@ from augmix.augment.policies import AugMix
 from augmix.data.sources import Source, open_source, take
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
-from augmix.engine.evaluate import OnProgress, evaluate, ignore, resolve_device
+from augmix.engine.evaluate import OnProgress, resolve_device
 from augmix.engine.recipe import Recipe
 from augmix.methods import Method, build_method
-from augmix.models.build import build_model, load_model
-from augmix.records import Results, RunError
-from augmix.report import summarise, write_report
+from augmix.models.build import build_model
+from augmix.records import RunError
 
-SUMMARY_FILE = "summary.json"
-_SUMMARY = ("clean_error", "corruption_error", "rms_calibration_error")
 # Where things are and how fast they go; none of it changes a bit of the result. The device and
 # torch's threads do: what they resolve to is compared instead of what was asked.
 _FREE = (
@@ -136,58 +132,6 @@ class TrainConfig(Recipe):
         return source
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig:
-    """One measurement of a trained run."""
-
-    run: Path
-    """The run folder that holds the model."""
-    suite: tuple[Literal["clean", "c"], ...] = ("clean", "c")
-    """What is measured: clean images, corrupted images."""
-    names: tuple[str, ...] = ()
-    """Corruptions; none means the paper's."""
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Severities of the corruptions, 1..5."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet"] = "auto"
-    """Strength table of the corruptions; auto goes by image size."""
-    split: str = "test"
-    """Part of the run's source that is measured."""
-    data: str = ""
-    """Folder or file of the source, if it is no longer where it was in training."""
-    seed: int = 0
-    """Seed of the corruptions."""
-    batch_size: int = 256
-    """Images a forward pass takes."""
-    num_threads: int = 1
-    """Threads that damage images while the model computes."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network."""
-    bin_size: int = 100
-    """Predictions in a bin of the RMS calibration error."""
-    max_images: int = 0
-    """Measure a fixed random part of the images; 0 takes all."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model computes."""
-    out: str = ""
-    """Where results.json goes; by default into the run folder."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoConfig:
-    """The demo: Standard and AugMix trained on handwritten digits, measured under corruption."""
-
-    out: Path = Path("runs/demo")
-    """Folder of both runs, the report and the summary."""
-    epochs: int = 20
-    """Passes over the 1,400 training images."""
-    seed: int = 0
-    """Seed of both runs."""
-    max_images: int = 0
-    """Measure a fixed random part of the 397 test images; 0 takes all."""
-    max_train_images: int = 0
-    """Train on a fixed random part of the images; 0 takes all."""
-
-
 def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Train a model, or continue its run, in a run folder.
 
@@ -248,88 +192,6 @@ def load_train_config(run: Path) -> TrainConfig:
         return TrainConfig(**{**plain, "out": run})
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is not the configuration of a run: {error}") from error
-
-
-def evaluate_run(config: EvaluateConfig, *, on_progress: OnProgress | None = None) -> Results:
-    """Measure the model of a run folder on its source; see `evaluate`.
-
-    Raises:
-        RunError: If the folder holds no trained model, or its data is gone.
-    """
-    trained = load_train_config(config.run)
-    model = load_model(config.run)
-    source = open_source(
-        trained.source,
-        root=config.data or trained.data or None,
-        split=config.split,
-        size=trained.size,
-        on_error=trained.on_error,
-    )
-    return evaluate(
-        model,
-        source,
-        suite=config.suite,
-        names=config.names,
-        severities=config.severities,
-        preset=config.preset,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        num_threads=config.num_threads,
-        device=config.device,
-        precision=config.precision,
-        bin_size=config.bin_size,
-        out=config.out or config.run,
-        max_images=config.max_images,
-        about={"method": trained.method, "seed": trained.seed, "label": config.run.name},
-        on_progress=on_progress,
-    )
-
-
-def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Train Standard and AugMix on the embedded digits, measure both, write the report.
-
-    Digits are measured at the ``imagenet`` severities; those of ``cifar`` hardly hurt them. Started
-    again, the demo goes on where it was stopped.
-
-    Returns:
-        The report, one HTML page.
-    """
-    emit = on_progress or ignore
-    runs, summary = [], {}
-    for method in ("standard", "augmix"):
-        run = config.out / method
-        emit({"event": "phase", "title": f"{method}: training"})
-        train(demo_run(config, method), on_progress=on_progress)
-        emit({"event": "phase", "title": f"{method}: measuring"})
-        measurement = EvaluateConfig(
-            run=run, preset="imagenet", max_images=config.max_images, device="cpu"
-        )
-        numbers = summarise(evaluate_run(measurement, on_progress=on_progress))
-        summary[method] = {name: numbers[name] for name in _SUMMARY}
-        runs.append(run)
-    emit({"event": "phase", "title": "report"})
-    seconds = sum(_seconds(run) for run in runs)
-    records.write_json(config.out / SUMMARY_FILE, {"seconds": seconds, **summary})
-    return write_report(runs, config.out / records.REPORT_FILE)
-
-
-def demo_run(config: DemoConfig, method: str) -> TrainConfig:
-    """One training run of the demo."""
-    return TrainConfig(
-        method=method,
-        model="small",
-        source="digits",
-        out=config.out / method,
-        epochs=config.epochs,
-        batch_size=100,
-        learning_rate=0.1,
-        schedule="one-cycle",
-        seed=config.seed,
-        max_train_images=config.max_train_images,
-        crop_padding=2,  # half a pixel of the original 8x8
-        channels_last=True,  # a quarter faster on a CPU too
-        device="cpu",
-    )
 
 
 def _identity(
@@ -394,10 +256,3 @@ def _torch_settings(config: TrainConfig, device: torch.device) -> Iterator[None]
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _seconds(run: Path) -> float:
-    """Time of training and measuring a run, all its sittings together."""
-    lines = records.load_lines(run / records.LOG_FILE)
-    cells = records.load_results(run / records.RESULTS_FILE).cells
-    return lines[-1]["seconds"] + sum(cell.seconds for cell in cells)

@@ -9,7 +9,7 @@ import numpy as np
 
 from augmix.corrupt import sequences, suite
 from augmix.data.folders import Photographs
-from augmix.shelves import ArrayShelf, Frame, Piece, TreeShelf
+from augmix.writers.shelves import ArrayShelf, Frame, Piece, TreeShelf
 
 Shelf = ArrayShelf | TreeShelf
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from augmix import records
 from augmix.data.layouts import MANIFEST_FILE
-from augmix.pieces import hold_folder
 from augmix.records import RunError
-from augmix.shelves import MARKS, clear_work
+from augmix.writers.pieces import hold_folder
+from augmix.writers.shelves import MARKS, clear_work
 
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"

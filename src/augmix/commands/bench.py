@@ -1,0 +1,45 @@
+"""`augmix bench`: what this machine can do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from augmix.commands.terminal import make_console, parse, print_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchConfig:
+    """What is measured."""
+
+    what: Literal["executors", "corruptions", "startup", "train", "all"] = "all"
+    """Executors: views per second, equality, planning share. Corruptions: milliseconds an image at
+    severity 3. Startup: imports and first uses. Train: images per second, and the share of a step
+    spent waiting for views."""
+    sizes: tuple[int, ...] = (32, 64, 224)
+    """Sides in pixels of the square images."""
+    num_threads: tuple[int, ...] = (1, 2)
+    """Threads of the compiled executor and of the corruptions."""
+    seconds: float = 2.0
+    """Time for each measurement."""
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command with these words of the command line."""
+    config = parse(BenchConfig, "bench", words)
+    from augmix import bench
+
+    console = make_console()
+    if config.what in ("executors", "all"):
+        rows = bench.measure_executors(
+            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds
+        )
+        print_table(console, rows)
+    if config.what in ("corruptions", "all"):
+        rows = bench.measure_corruptions(
+            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds
+        )
+        print_table(console, bench.spread_corruptions(rows))
+    if config.what in ("startup", "all"):
+        print_table(console, [bench.measure_startup()])
+    if config.what in ("train", "all"):
+        print_table(console, [bench.measure_training()])

@@ -1,0 +1,17 @@
+"""`augmix demo`: the whole walk on handwritten digits."""
+
+from collections.abc import Sequence
+
+from augmix.commands.terminal import make_console, parse, print_summaries
+from augmix.console import Watch
+from augmix.experiments.demo import DemoConfig, demo
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command with these words of the command line."""
+    config = parse(DemoConfig, "demo", words)
+    console = make_console()
+    with Watch(console) as watch:
+        report = demo(config, on_progress=watch)
+    print_summaries(console, [report.parent / "standard", report.parent / "augmix"])
+    console.print(f"report: {report}", highlight=False, markup=False)

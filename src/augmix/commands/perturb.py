@@ -1,0 +1,15 @@
+"""`augmix perturb`: the -P form of a data set."""
+
+from collections.abc import Sequence
+
+from augmix.commands.terminal import make_console, parse
+from augmix.console import Watch
+from augmix.writers.conversions import PerturbConfig, perturb_source
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command with these words of the command line."""
+    config = parse(PerturbConfig, "perturb", words)
+    with Watch(make_console()) as watch:
+        folder = perturb_source(config, on_progress=watch)
+    print(f"set: {folder}")

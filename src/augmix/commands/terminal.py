@@ -1,0 +1,74 @@
+"""What the commands share at the terminal: flags from a dataclass, the console, tables."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from augmix.cli import COMMANDS
+
+Config = TypeVar("Config")
+
+_HEADINGS = {
+    "size": "pixels",
+    "views_per_second": "views/s",
+    "ms_per_image": "ms an image",
+    "times_pillow": "x pillow",
+    "times_first": "x first",
+    "planning_share": "planning",
+}
+
+
+def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
+    """The command's configuration from its flags; tyro prints help and mistakes."""
+    return tyro.cli(
+        config,
+        prog=f"augmix {name}",
+        args=list(words),
+        description=COMMANDS[name],
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
+    )
+
+
+def make_console() -> Console:
+    """Standard output; where it is no terminal, lines are long enough for every table."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+def print_summaries(console: Console, folders: Sequence[Path]) -> None:
+    """A table of the runs' main numbers, in percent."""
+    from augmix import records, report
+
+    table = Table("run", "clean error %", "corruption error %", "RMS calibration error %")
+    for folder in folders:
+        summary = report.summarise(records.load_results(folder / records.RESULTS_FILE))
+        values = [
+            summary["clean_error"],
+            summary["corruption_error"],
+            summary["rms_calibration_error"],
+        ]
+        cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
+        table.add_row(folder.name, *cells)
+    console.print(table)
+
+
+def print_table(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Records as a table; shares in percent, large numbers without decimals."""
+    table = Table(*(_HEADINGS.get(name, name.replace("_", " ")) for name in rows[0]))
+    for row in rows:
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    console.print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if not isinstance(value, float):
+        return str(value)
+    if name.endswith("_share"):
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
