@@ -12,6 +12,7 @@ from toy_runs import read_weights, toy_config, write_npz
 from augmix import records
 from augmix.augment.policies import AugMix
 from augmix.engine.checkpoint import Interrupted
+from augmix.engine.recipe import Recipe
 from augmix.experiments.demo import DemoConfig, demo, demo_run
 from augmix.experiments.measuring import EvaluateConfig, evaluate_run
 from augmix.experiments.training import TrainConfig, load_train_config, train
@@ -68,11 +69,8 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str
 
 
 def test_every_setting_is_documented() -> None:
-    import inspect
-
-    from augmix.engine import recipe
-
-    text = "".join(map(inspect.getsource, (demo, measuring, training, recipe)))
+    configs = (TrainConfig, Recipe, EvaluateConfig, DemoConfig)
+    text = "".join(inspect.getsource(inspect.getmodule(config)) for config in configs)
     for config in (TrainConfig, EvaluateConfig, DemoConfig):
         for entry in fields(config):
             line = next(k for k in text.splitlines() if k.startswith(f"    {entry.name}: "))
@@ -106,6 +104,7 @@ def test_a_mistake_in_the_data_leaves_no_folder(tmp_path: Path) -> None:
 def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
     """The first checkpoint holds the network as torch.manual_seed(seed) makes it."""
 
+import inspect
     def stop(event: dict[str, Any]) -> None:
         if event["event"] == "start":
             raise Interrupted("stop")
