@@ -1,3 +1,4 @@
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -104,7 +105,6 @@ def test_a_mistake_in_the_data_leaves_no_folder(tmp_path: Path) -> None:
 def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
     """The first checkpoint holds the network as torch.manual_seed(seed) makes it."""
 
-import inspect
     def stop(event: dict[str, Any]) -> None:
         if event["event"] == "start":
             raise Interrupted("stop")
