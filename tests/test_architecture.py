@@ -19,6 +19,7 @@ WINGS = ["augment", "corrupt", "data", "models"]
 # module (or package, for all its modules) -> what it may import of ours
 TABLE: dict[str, list[str]] = {
     **{module: [] for module in GROUND},
+    "outcomes": ["records"],
     "augment.plan": GROUND,
     "augment.policies": [*GROUND, "augment.plan"],
     "augment.pillow": [*GROUND, "augment.plan"],

@@ -3,13 +3,14 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from augmix import records
-from augmix.records import Bins, Cell, Results, RunError
+from augmix.records import Bins, Cell, Results, RunError, Scaled, SequenceCell
 
 
 def make_results() -> Results:
@@ -26,8 +27,22 @@ def make_results() -> Results:
         equal_width=bins,
         seconds=0.25,
     )
+    scaled = Scaled(nll_sum=0.25, brier_sum=0.5, adaptive=bins, equal_width=bins)
+    tilt = SequenceCell(
+        name="tilt",
+        num_images=7,
+        num_pairs=210,
+        num_flips=11,
+        top5_distance_sum=0.1 + 0.2,
+        seconds=1.5,
+    )
     return Results(
-        model={"name": "small"}, source={"name": "digits"}, protocol={"seed": 0}, cells=(cell,)
+        model={"name": "small"},
+        source={"name": "digits"},
+        protocol={"seed": 0},
+        temperature={"value": 1.5, "num_images": 5, "nll_before": 0.5, "nll_after": 0.25},
+        cells=(cell, replace(cell, severity=4, scaled=scaled)),
+        sequences=(tilt, replace(tilt, name="scale", top5_distance_sum=None)),
     )
 
 
@@ -37,15 +52,21 @@ def test_results_come_back_the_same(tmp_path: Path):
     again = records.load_results(tmp_path / "results.json")
     assert again == results
     assert again.find("c", "fog", 3) == results.cells[0]
-    assert again.find("c", "fog", 4) is None
+    assert again.find("c", "fog", 4) == results.cells[1]
+    assert again.find("c", "fog", 5) is None
+    assert again.find_sequence("scale") == results.sequences[1]
+    assert again.find_sequence("shear") is None
 
 
 def test_schema_is_checked(tmp_path: Path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"schema": 99}))
-    with pytest.raises(RunError, match="not a results file of schema 1"):
+    with pytest.raises(RunError, match="a results file of schema 2, got 99"):
         records.load_results(path)
-    path.write_text(json.dumps({"schema": 1, "cells": [{}]}))
+    path.write_text(json.dumps({"schema": 1, "cells": []}))
+    with pytest.raises(RunError, match="of schema 2, got 1; .*delete it and evaluate again"):
+        records.load_results(path)
+    path.write_text(json.dumps({"schema": 2, "cells": [{}]}))
     with pytest.raises(RunError, match="does not hold the fields"):
         records.load_results(path)
 

@@ -1,8 +1,9 @@
 """What a run leaves behind: frozen records, JSON, atomic writes, provenance.
 
 A run folder holds `config.json`, `model.json` and `weights.safetensors`, `state.pt`, `log.jsonl`,
-`results.json` and `report.html`. Every file is written under a temporary name, flushed to the disk
-and then renamed, so a killed process leaves either the old file or the new one.
+`results.json`, `outcomes/` (see `outcomes`) and `report.html`. Every file is written under a
+temporary name, flushed to the disk and then renamed, so a killed process leaves either the old file
+or the new one.
 """
 
 import json
@@ -24,7 +25,9 @@ STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.json"
 REPORT_FILE = "report.html"
-SCHEMA = 1
+OUTCOMES_FOLDER = "outcomes"
+SCHEMA = 1  # of config.json and model.json
+RESULTS_SCHEMA = 2
 
 
 class RunError(Exception):
@@ -50,11 +53,28 @@ class Bins:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """What a cell's probabilities are worth after temperature scaling; errors stay the same.
+
+    Attributes:
+        nll_sum: As in `Cell`, of the softmax of logits divided by the temperature.
+        brier_sum: Likewise.
+        adaptive: Likewise.
+        equal_width: Likewise.
+    """
+
+    nll_sum: float
+    brier_sum: float
+    adaptive: Bins
+    equal_width: Bins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One measured set: a corruption at a severity, or the clean images (severity 0).
 
     Attributes:
-        suite: ``clean``, ``c`` or ``p``.
+        suite: ``clean`` or ``c``.
         name: Corruption, or ``clean``.
         severity: 1..5; 0 for clean images.
         num_images: Images measured.
@@ -64,6 +84,7 @@ class Cell:
         adaptive: Bins of equal size for the RMS calibration error.
         equal_width: 15 bins of equal width for reliability diagrams and ECE.
         seconds: Time the cell took.
+        scaled: The same after temperature scaling; None if no temperature was fitted.
     """
 
     suite: str
@@ -76,6 +97,32 @@ class Cell:
     adaptive: Bins
     equal_width: Bins
     seconds: float
+    scaled: Scaled | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceCell:
+    """One measured perturbation: the sequences of all images (suite ``p``).
+
+    The flip probability is ``num_flips / num_pairs``, the top-5 distance
+    ``top5_distance_sum / num_pairs`` (perturbations.md 5).
+
+    Attributes:
+        name: Perturbation.
+        num_images: Images measured, a sequence each.
+        num_pairs: Pairs of frames compared, over all images.
+        num_flips: Pairs whose frames were given different classes.
+        top5_distance_sum: Sum over the pairs of the distance of their top five, 0..15 each; None
+            for a model of fewer than five classes.
+        seconds: Time the cell took.
+    """
+
+    name: str
+    num_images: int
+    num_pairs: int
+    num_flips: int
+    top5_distance_sum: float | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +130,29 @@ class Results:
     """What `results.json` holds: the cells measured so far and how they were measured.
 
     Attributes:
-        model: What was measured: ``name``, ``num_classes``, ``weights_sha256``, and for a run its
-            ``method``, ``seed`` and ``label``.
+        model: What was measured: ``name``, ``num_classes``, ``num_parameters``,
+            ``weights_sha256``; for a run its ``method``, ``seed`` and ``label``; ``members`` of an
+            ensemble (a list of such facts); ``adaptation``, e.g. ``"batch norm, prior 16"``, or
+            empty.
         source: On what: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
             ``fingerprint``, ``size``.
-        protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``preset``,
-            ``seed``, ``bin_size``, ``suite_version``.
+        protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``sequences``
+            (perturbations), ``difficulty``, ``preset``, ``seed``, ``bin_size``,
+            ``suite_version``, ``sequence_version``, ``official``, ``frost_textures``.
         provenance: With what; see `provenance`.
-        cells: In the order measured.
+        temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
+            log-likelihood of those, ``nll_before`` and ``nll_after``.
+        cells: Of ``clean`` and ``c``, in the order measured.
+        sequences: Of ``p``, in the order measured.
     """
 
     model: dict[str, Any]
     source: dict[str, Any]
     protocol: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict)
+    temperature: dict[str, Any] | None = None
     cells: tuple[Cell, ...] = ()
+    sequences: tuple[SequenceCell, ...] = ()
 
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
         """The measured cell, or None if it was not measured yet."""
@@ -106,10 +161,14 @@ class Results:
                 return cell
         return None
 
+    def find_sequence(self, name: str) -> SequenceCell | None:
+        """The measured perturbation, or None if it was not measured yet."""
+        return next((cell for cell in self.sequences if cell.name == name), None)
+
 
 def write_results(path: Path, results: Results) -> None:
     """Write `results.json` atomically."""
-    write_json(path, {"schema": SCHEMA, **to_plain(results)})
+    write_json(path, {"schema": RESULTS_SCHEMA, **to_plain(results)})
 
 
 def load_results(path: Path) -> Results:
@@ -119,22 +178,33 @@ def load_results(path: Path) -> Results:
         RunError: If the file is missing, is not JSON, or has another schema.
     """
     plain = load_json(path)
-    if plain.pop("schema", None) != SCHEMA:
-        raise RunError(f"{path} is not a results file of schema {SCHEMA}; evaluate the run again")
-    try:
-        cells = tuple(
-            Cell(
-                **{
-                    **cell,
-                    "adaptive": Bins(**cell["adaptive"]),
-                    "equal_width": Bins(**cell["equal_width"]),
-                }
-            )
-            for cell in plain.pop("cells")
+    schema = plain.pop("schema", None)
+    if schema != RESULTS_SCHEMA:
+        raise RunError(
+            f"{path} must be a results file of schema {RESULTS_SCHEMA}, got {schema!r}; it was "
+            "measured by another version of augmix: delete it and evaluate again"
         )
-        return Results(cells=cells, **plain)
+    try:
+        cells = tuple(_read_cell(cell) for cell in plain.pop("cells"))
+        sequences = tuple(SequenceCell(**cell) for cell in plain.pop("sequences"))
+        return Results(cells=cells, sequences=sequences, **plain)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} does not hold the fields of a results file: {error}") from error
+
+
+def _read_cell(plain: dict[str, Any]) -> Cell:
+    scaled = plain["scaled"]
+    return Cell(
+        **{
+            **plain,
+            **_read_bins(plain),
+            "scaled": Scaled(**{**scaled, **_read_bins(scaled)}) if scaled else None,
+        }
+    )
+
+
+def _read_bins(plain: dict[str, Any]) -> dict[str, Bins]:
+    return {name: Bins(**plain[name]) for name in ("adaptive", "equal_width")}
 
 
 def to_plain(value: Any) -> Any:
