@@ -36,6 +36,7 @@ class Purpose(IntEnum):
     SPLIT = 7
     SPAWN = 8
     EXAMPLES = 9
+    BOOTSTRAP = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
