@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     SPAWN = 8
     EXAMPLES = 9
     BOOTSTRAP = 10
+    STYLE = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
