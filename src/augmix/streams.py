@@ -38,6 +38,12 @@ class Purpose(IntEnum):
     EXAMPLES = 9
     BOOTSTRAP = 10
     STYLE = 11
+    POLICY = 12
+    HOLE = 13
+    PATCH = 14
+    NOISE = 15
+    PAIRS = 16
+    ATTACK = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,25 @@ class Stream:
         Raises:
             ValueError: If an id does not fit into 32 bits.
         """
+        addresses = self.addresses(ids, num_views=num_views)
+        num_blocks = -(-count // 4)
+        counter = np.empty((4, *addresses.shape[:2], num_blocks), np.uint32)
+        counter[0] = np.arange(first_block, first_block + num_blocks, dtype=np.uint32)
+        counter[1:] = np.moveaxis(addresses, 2, 0)[..., None]
+        words = philox4x32(counter.reshape(4, -1), self.seed)
+        numbers = words.T.reshape(*addresses.shape[:2], num_blocks * 4)[..., :count]
+        return (numbers + 0.5) * 2.0**-32
+
+    def addresses(
+        self, ids: Integer[np.ndarray, " batch"], *, num_views: int = 1
+    ) -> UInt32[np.ndarray, "view batch 3"]:
+        """Counter words 1 to 3 of every view of every sample; word 0 numbers the blocks there.
+
+        Who keeps them with the seed can draw what `uniforms` draws, at any later time.
+
+        Raises:
+            ValueError: If an id does not fit into 32 bits.
+        """
         ids = np.asarray(ids)
         if ids.size and (ids.min() < 0 or ids.max() >= 2**32):
             raise ValueError(
@@ -123,18 +148,12 @@ class Stream:
             )
         if not 1 <= num_views <= 2**16:
             raise ValueError(f"num_views must be 1..65536, got {num_views}")
-        num_blocks = -(-count // 4)
-        shape = (num_views, len(ids), num_blocks)
+        words = np.empty((num_views, len(ids), 3), np.uint32)
         views = np.arange(num_views, dtype=np.uint32)
-        blocks = np.arange(first_block, first_block + num_blocks, dtype=np.uint32)
-        counter = np.empty((4, *shape), np.uint32)
-        counter[0] = blocks
-        counter[1] = (int(self.purpose) << 26 | self.part << 16) + views[:, None, None]
-        counter[2] = self.epoch
-        counter[3] = ids.astype(np.uint32)[None, :, None]
-        words = philox4x32(counter.reshape(4, -1), self.seed)
-        numbers = words.T.reshape(num_views, len(ids), num_blocks * 4)[..., :count]
-        return (numbers + 0.5) * 2.0**-32
+        words[..., 0] = (int(self.purpose) << 26 | self.part << 16) + views[:, None]
+        words[..., 1] = self.epoch
+        words[..., 2] = ids.astype(np.uint32)
+        return words
 
     def generator(self, sample: int) -> np.random.Generator:
         """A NumPy generator for one sample; drawing advances counter word 0, so that is free."""
