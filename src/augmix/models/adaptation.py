@@ -1,0 +1,123 @@
+"""Batch normalisation at test time: statistics of the damaged batch mixed with the stored ones.
+
+Schneider et al. (2020), "Improving robustness against common corruptions by covariate shift
+adaptation": with a prior worth N images and a batch of n, the statistics are
+``N / (N + n) * stored + n / (N + n) * batch``. Predictions then depend on the other images of the
+batch, so such numbers stand in a column of their own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from augmix.records import RunError
+
+_NAMES = ("running_mean", "running_var")
+
+
+@contextmanager
+def adapt_batch_norm(model: nn.Module, prior: float = 16) -> Iterator[nn.Module]:
+    """Within the block, every batch-norm layer adapts to each batch the model is given.
+
+    Nothing is carried from one batch to the next, and the stored statistics are never changed.
+    The deviation of a batch is the unbiased one, as the stored ones are.
+
+    Args:
+        model: In evaluation mode, with batch-norm layers that keep statistics.
+        prior: How many images the stored statistics are worth; 0 uses the batch alone.
+
+    Yields:
+        The model itself.
+
+    Raises:
+        ValueError: If the prior is negative.
+        RunError: If no layer of the model can be adapted.
+
+    Example:
+        >>> layer = nn.BatchNorm1d(1, affine=False).eval()
+        >>> with adapt_batch_norm(layer, prior=0):
+        ...     layer(torch.tensor([[1.0], [3.0]])).round(decimals=2).flatten()
+        tensor([-0.7100,  0.7100])
+    """
+    if not prior >= 0:
+        raise ValueError(f"prior must be at least 0 images, got {prior}")
+    layers = adaptable_layers(model)
+    stored = [(layer, dict(layer._buffers)) for layer in layers]
+    handles = []
+    for layer in layers:
+        handles += [
+            layer.register_forward_pre_hook(_mixing(prior)),
+            layer.register_forward_hook(_restore, always_call=True),
+        ]
+    try:
+        yield model
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, buffers in stored:
+            layer.__dict__.pop("_stored_statistics", None)
+            for name in _NAMES:
+                layer._buffers[name] = buffers[name]
+
+
+def adaptable_layers(model: nn.Module) -> list[nn.Module]:
+    """The batch-norm layers that keep statistics, in order.
+
+    Raises:
+        RunError: If there is none.
+    """
+    layers: list[nn.Module] = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
+    if not layers:
+        raise RunError(
+            f"batch-norm adaptation needs a torch model with batch-norm layers, but "
+            f"{getattr(model, 'name', type(model).__name__)} has none (ONNX files and networks "
+            "with layer norm never do); measure it without adaptation"
+        )
+    return layers
+
+
+def mix_statistics(
+    features: Tensor, mean: Tensor, variance: Tensor, prior: float
+) -> tuple[Tensor, Tensor]:
+    """Stored statistics of a layer mixed with those of a batch.
+
+    Args:
+        features: `batch channel ...`, whatever follows.
+        mean: Stored mean `channel`.
+        variance: Stored variance `channel`.
+        prior: What the stored ones weigh, in images.
+    """
+    values = features.detach().float().transpose(0, 1).flatten(1)  # channel value
+    share = prior / (prior + len(features))
+    batch_variance = values.var(dim=1, correction=min(1, values.shape[1] - 1))
+    return (
+        share * mean + (1 - share) * values.mean(dim=1).to(mean.dtype),
+        share * variance + (1 - share) * batch_variance.to(variance.dtype),
+    )
+
+
+def _mixing(prior: float) -> Any:
+    def mix(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        if layer.training:
+            raise RuntimeError(
+                "adapt_batch_norm is for a model in evaluation mode; call model.eval() first"
+            )
+        stored = layer.running_mean, layer.running_var
+        layer.__dict__["_stored_statistics"] = stored
+        mixed = mix_statistics(inputs[0], *stored, prior)
+        layer._buffers.update(zip(_NAMES, mixed, strict=True))
+
+    return mix
+
+
+def _restore(layer: Any, inputs: Any, output: Any) -> None:
+    stored = layer.__dict__.pop("_stored_statistics", None)
+    if stored is not None:
+        layer._buffers.update(zip(_NAMES, stored, strict=True))
