@@ -10,6 +10,7 @@ import pytest
 from augmix.data import cifar, downloads
 from augmix.data.cifar import EDITIONS, open_cifar
 from augmix.data.downloads import Archive, fetch_archive, unpack_archive
+from augmix.data.geometry import Geometry
 from augmix.records import RunError
 
 
@@ -165,7 +166,7 @@ def test_a_set_is_downloaded_once(tmp_path, served, cifar10, monkeypatch):
     edition = EDITIONS["cifar10"]
     fake = replace(edition, archive=replace(edition.archive, sha256=sha256))
     monkeypatch.setitem(cifar.EDITIONS, "cifar10", fake)
-    options = {"size": 0, "on_error": "raise", "num_threads": 1, "url": url}
+    options = {"geometry": Geometry(size=0), "on_error": "raise", "num_threads": 1, "url": url}
     root = tmp_path / "root"
     for split, count in [("train", 10), ("test", 2)]:
         assert len(open_cifar("cifar10", root, split=split, download=True, **options)) == count

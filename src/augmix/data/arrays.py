@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from augmix.data.geometry import Geometry
 from augmix.data.items import ArrayItems, OnError
 from augmix.data.labels import check_labels, number_classes
 from augmix.data.splits import SPLIT_NAMES, check_named_split, list_entries, missing_split
@@ -14,7 +15,7 @@ from augmix.records import RunError
 
 
 def open_npz(
-    root: Path, *, split: str, size: int, on_error: OnError, num_threads: int
+    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
 ) -> ArraySource | LazySource:
     """Open an ``.npz`` set; see `sources.open_source`."""
     path = root
@@ -54,7 +55,7 @@ def open_npz(
         name="npz",
         split=split,
         class_names=number_classes(all_labels, where=str(path)) if names is None else list(names),
-        size=size,
+        geometry=geometry,
         on_error=on_error,
         num_threads=num_threads,
     )

@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 
 from augmix.data import downloads
 from augmix.data.downloads import Archive
+from augmix.data.geometry import Geometry
 from augmix.data.items import ArrayItems, Items, OnError
 from augmix.data.labels import check_labels
 from augmix.data.pickles import load_pickle
@@ -88,7 +89,7 @@ def open_cifar(
     root: Path | None,
     *,
     split: str,
-    size: int,
+    geometry: Geometry,
     download: bool,
     on_error: OnError,
     num_threads: int,
@@ -122,7 +123,7 @@ def open_cifar(
         name=name,
         split=split,
         class_names=edition.class_names,
-        size=size,
+        geometry=geometry,
         on_error=on_error,
         num_threads=num_threads,
     )

@@ -41,7 +41,7 @@ def decode_image(content: bytes, *, size: int = 0) -> UInt8[np.ndarray, "height 
     try:
         image = _open(content)
         image.load()  # here, since NumPy may hide an error met while it asks for the pixels
-        return _pixels(fit(_to_rgb(image), size))
+        return to_pixels(fit(_to_rgb(image), size))
     except ImageError:
         raise
     except Exception as error:  # a decoder fed a broken file may raise anything
@@ -68,7 +68,7 @@ def resize_image(
 ) -> UInt8[np.ndarray, "size size channel"]:
     """An image in memory, grey or RGB, at another size; see `fit`."""
     grey = pixels.shape[2] == 1
-    return _pixels(fit(Image.fromarray(pixels[..., 0] if grey else pixels), size))
+    return to_pixels(fit(Image.fromarray(pixels[..., 0] if grey else pixels), size))
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
@@ -132,6 +132,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _pixels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
+def to_pixels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
+    """The pixels of an 8-bit grey or RGB image."""
     pixels: Any = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels

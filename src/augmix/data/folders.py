@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from augmix.data.decoding import FORMATS, SUFFIXES, ImageError, decode_image, stored_size
+from augmix.data.geometry import Geometry
 from augmix.data.items import OnError
 from augmix.data.labels import fingerprint
 from augmix.data.splits import (
@@ -75,7 +76,7 @@ class FileItems:
 
 
 def open_folder(
-    root: Path, *, split: str, size: int, on_error: OnError, num_threads: int
+    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
 ) -> ArraySource | LazySource:
     """Open an image folder; see `sources.open_source`."""
     folder, class_names, paths, labels = _list(root, split)
@@ -85,7 +86,7 @@ def open_folder(
         name="folder",
         split=split,
         class_names=class_names,
-        size=size,
+        geometry=geometry,
         on_error=on_error,
         num_threads=num_threads,
         files=paths,

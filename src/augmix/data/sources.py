@@ -19,6 +19,7 @@ from PIL import Image
 from augmix.data.arrays import open_npz
 from augmix.data.cifar import open_cifar
 from augmix.data.folders import open_folder
+from augmix.data.geometry import Geometry
 from augmix.data.items import ArrayItems, OnError, default_threads
 from augmix.data.labels import check_ids, check_labels
 from augmix.data.splits import SPLIT_NAMES
@@ -89,6 +90,9 @@ def open_source(
     root: str | PathLike[str] | None = None,
     split: str = "train",
     size: int = 0,
+    resize: int = 0,
+    interpolation: str = "bilinear",
+    squash: bool = False,
     download: bool = False,
     on_error: OnError = "raise",
     num_threads: int = 0,
@@ -111,6 +115,10 @@ def open_source(
         split: ``train``, ``test`` (which also takes ``val``) or ``val``.
         size: 0 for images as stored, which then must have one size (digits: 32). N for N x N: the
             shorter side is resized to N (to N * 256 / 224 from N = 64 on), then the centre is cut.
+        resize: The shorter side before the cut, at least ``size``; 0 takes the rule above.
+        interpolation: Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or
+            lanczos. Digits are always enlarged whole and bilinearly to ``size``.
+        squash: Resize both sides to ``size``, whatever the picture's shape, and cut nothing.
         download: Fetch a CIFAR set into ``root`` if it is not there.
         on_error: ``raise`` stops at a broken image and names it; ``skip`` leaves it out and lists
             it in ``skipped``.
@@ -121,6 +129,7 @@ def open_source(
         RunError: If the data is missing, broken, or not of the form expected.
     """
     _check_arguments(name, split, size, on_error, num_threads)
+    geometry = Geometry(size=size, resize=resize, interpolation=interpolation, squash=squash)
     path = None if root is None else Path(root).expanduser()
     threads = num_threads or default_threads()
     if download and not name.startswith("cifar"):
@@ -132,7 +141,7 @@ def open_source(
             name,
             path,
             split=split,
-            size=size,
+            geometry=geometry,
             download=download,
             on_error=on_error,
             num_threads=threads,
@@ -140,7 +149,7 @@ def open_source(
     if path is None:
         raise RunError(f"source {name} needs to know where its data lies; name it with --data")
     reader = {"folder": open_folder, "parquet": open_parquet, "npz": open_npz}[name]
-    return reader(path, split=split, size=size, on_error=on_error, num_threads=threads)
+    return reader(path, split=split, geometry=geometry, on_error=on_error, num_threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -279,7 +288,7 @@ def _open_digits(split: str, size: int) -> ArraySource:
         name="digits",
         split=split,
         class_names=[str(digit) for digit in range(10)],
-        size=0,
+        geometry=Geometry(size=0),
         on_error="raise",
         num_threads=1,
         flip=False,  # crop: 1/8 of the side, one pixel of the original

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
+from augmix.data.geometry import Geometry, fit_items
 from augmix.data.items import (
     ArrayItems,
     Items,
@@ -116,7 +117,7 @@ def build_source(
     name: str,
     split: str,
     class_names: Sequence[str],
-    size: int,
+    geometry: Geometry,
     on_error: OnError,
     num_threads: int,
     crop_padding: int | None = None,
@@ -131,7 +132,7 @@ def build_source(
     Args:
         items: The images.
         labels: Their classes, already checked.
-        size: 0 for as stored, which then must be the same for all; N for N x N pixels.
+        geometry: What is done to every image; as stored, all must have one size.
         on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
         num_threads: Threads to decode on.
         crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion.
@@ -141,6 +142,7 @@ def build_source(
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
     """
+    items, size = fit_items(items, geometry)
     images, (height, width), broken = _hold(items, size, on_error, num_threads)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described = {

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.decoding import ImageError, decode_image, stored_size
+from augmix.data.geometry import Geometry
 from augmix.data.items import OnError
 from augmix.data.labels import check_labels, number_classes
 from augmix.data.splits import SPLIT_NAMES, check_named_split, missing_split
@@ -63,7 +64,7 @@ class TableItems:
 
 
 def open_parquet(
-    root: Path, *, split: str, size: int, on_error: OnError, num_threads: int
+    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
 ) -> ArraySource | LazySource:
     """Open a parquet set; see `sources.open_source`.
 
@@ -88,7 +89,7 @@ def open_parquet(
         name="parquet",
         split=split,
         class_names=names,
-        size=size,
+        geometry=geometry,
         on_error=on_error,
         num_threads=num_threads,
     )
