@@ -31,6 +31,7 @@ ANGLES = (*ANGLES, 89.999, 1e-7, -1e-20, 180.00001, 12345.6)
 AMOUNTS = {
     Op.AUTOCONTRAST: (0.0,),
     Op.EQUALIZE: (0.0,),
+    Op.INVERT: (0.0, 77.0),
     Op.POSTERIZE: (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
     Op.ROTATE: ANGLES,
     Op.SOLARIZE: (0.0, 1.0, 128.0, 180.0, 255.0, 256.0, -3.0, 400.0),
@@ -291,8 +292,8 @@ def test_errors_name_what_was_expected(noise: np.ndarray) -> None:
         compiled.render(noise[:2], single(Op.POSTERIZE, (0.0, 9.0), (20, 24)))
     with pytest.raises(ValueError, match="finite"):
         compiled.render(noise[:1], single(Op.ROTATE, (np.nan,), (20, 24)))
-    broken = replace(plan, op=np.full_like(plan.op, 14))
-    with pytest.raises(ValueError, match=r"operations of a plan must be 0\.\.13, got 14\.\.14"):
+    broken = replace(plan, op=np.full_like(plan.op, 15))
+    with pytest.raises(ValueError, match=r"operations of a plan must be 0\.\.14, got 15\.\.15"):
         compiled.render(noise, broken)
 
 

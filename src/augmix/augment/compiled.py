@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int8, UInt8
 
-from augmix.augment import blends, lookup, mixing, tables, warps
+from augmix.augment import blends, finishing, lookup, mixing, tables, warps
 from augmix.augment.lookup import look_up
 from augmix.augment.plan import Op, Plan, check_plan
 from augmix.images import check_images
@@ -53,7 +53,7 @@ def render(
     check_plan(plan, images.shape)
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1, got {num_threads}")
-    amount, matrices = _resolve(plan)
+    op, amount, matrices = _resolve(plan)
     batch, height, width, channels = images.shape
     views = np.empty((plan.num_views, batch, channels, height, width), np.float32)
     pixels = np.ascontiguousarray(images).view()
@@ -63,24 +63,44 @@ def render(
         plan.crop_padding,
         np.array(plan.crop, np.int64, order="C"),
         np.array(plan.flip, np.bool_, order="C"),
-        np.array(plan.op, np.int8, order="C"),
+        op,
         amount,
         matrices,
         np.array(plan.mix[..., None] * plan.weight, np.float32, order="C"),
         np.array(plan.mix, np.float32, order="C"),
         views,
     )
-    pairs = batch * plan.num_views
-    if num_threads == 1 or pairs <= 1:
-        _run(arrays, 0, pairs)
+    _share_out(_render_pairs, arrays, batch * plan.num_views, num_threads)
+    return _finish(views, plan, num_threads)
+
+
+def _finish(
+    views: Float32[np.ndarray, "view batch channel height width"], plan: Plan, num_threads: int
+) -> Float32[np.ndarray, "view batch channel height width"]:
+    """Noise, holes and pairs of a plan on its finished views, which are changed."""
+    count = plan.num_views * len(plan)
+    if plan.noise or plan.hole:
+        patches = finishing.patch_arguments(plan.noise, plan.hole)
+        _share_out(finishing.lay_patches, (views, *patches), count, num_threads)
+    if not plan.pairs:
         return views
-    edges = np.linspace(0, pairs, min(pairs, num_threads * _STRETCHES) + 1).astype(int)
+    result = np.empty_like(views)
+    pairs = finishing.pair_arguments(plan.pairs)
+    _share_out(finishing.mix_pairs, (views, result, *pairs), count, num_threads)
+    return result
+
+
+def _share_out(kernel: Any, arrays: tuple[Any, ...], count: int, num_threads: int) -> None:
+    """``kernel(*arrays, start, stop)`` for stretches of 0 .. count on threads."""
+    if num_threads == 1 or count <= 1:
+        _run(kernel, arrays, 0, count)
+        return
+    edges = np.linspace(0, count, min(count, num_threads * _STRETCHES) + 1).astype(int)
     pool = _threads(num_threads, os.getpid())
     stretches = itertools.pairwise(edges)
-    done = [pool.submit(_run, arrays, int(start), int(stop)) for start, stop in stretches]
+    done = [pool.submit(_run, kernel, arrays, int(start), int(stop)) for start, stop in stretches]
     for future in done:
         future.result()
-    return views
 
 
 @functools.lru_cache(maxsize=4)
@@ -89,28 +109,36 @@ def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
 
 
-def _run(arrays: tuple[Any, ...], start: int, stop: int) -> None:
+def _run(kernel: Any, arrays: tuple[Any, ...], start: int, stop: int) -> None:
     try:
-        _render_pairs(*arrays, start, stop)
+        kernel(*arrays, start, stop)
     except OSError:  # the kernel is compiled, but there was no room to keep it on disk
-        _render_pairs(*arrays, start, stop)
+        kernel(*arrays, start, stop)
 
 
 def _resolve(
     plan: Plan,
-) -> tuple[Float64[np.ndarray, "view batch chain depth"], Float64[np.ndarray, "angle 7"]]:
-    """Amounts for the kernel: a rotation's is the row of its matrix, the others are themselves.
+) -> tuple[
+    Int8[np.ndarray, "view batch chain depth"],
+    Float64[np.ndarray, "view batch chain depth"],
+    Float64[np.ndarray, "angle 7"],
+]:
+    """Operations and amounts for the kernel.
 
-    A row is the number of exact quarter turns, or -1 and the affine matrix.
+    A rotation's amount is the row of its matrix: the number of exact quarter turns, or -1 and the
+    affine matrix. Invert is solarize from 0 on.
     """
     amount = np.array(plan.amount, np.float64, order="C")
     if not np.isfinite(amount).all():
         raise ValueError("amounts of a plan must be finite, got nan or infinity")
-    if plan.op.size and (plan.op.min() < Op.NONE or plan.op.max() > Op.SHARPNESS):
+    if plan.op.size and (plan.op.min() < Op.NONE or plan.op.max() > max(Op)):
         raise ValueError(
-            f"operations of a plan must be {int(Op.NONE)}..{int(Op.SHARPNESS)}, "
+            f"operations of a plan must be {int(Op.NONE)}..{int(max(Op))}, "
             f"got {plan.op.min()}..{plan.op.max()}"
         )
+    op = np.array(plan.op, np.int8, order="C")
+    amount[op == Op.INVERT] = 0
+    op[op == Op.INVERT] = Op.SOLARIZE
     bits = np.trunc(amount[plan.op == Op.POSTERIZE])
     if bits.size and (bits.min() < 1 or bits.max() > 8):
         raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
@@ -120,7 +148,7 @@ def _resolve(
     matrices = np.empty((len(angles), 7))
     for index, angle in enumerate(angles):
         matrices[index] = _rotation(float(angle), *plan.size)
-    return amount, matrices
+    return op, amount, matrices
 
 
 def _rotation(angle: float, height: int, width: int) -> tuple[float, ...]:

@@ -8,8 +8,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
+from augmix.augment.pairing import PairPlan
+from augmix.augment.patches import Noise
 from augmix.augment.plan import Op, Plan, check_plan
 from augmix.images import check_images
+from augmix.streams import philox4x32
 
 _ENHANCERS = {
     Op.COLOR: ImageEnhance.Color,
@@ -42,8 +45,14 @@ def render(
     for index in range(batch):
         start = flip_and_crop(images[index], plan, index)
         for view in range(plan.num_views):
-            views[view, index] = _mix(start, plan, view, index).transpose(2, 0, 1)
-    return views
+            pixels = _mix(start, plan, view, index)
+            if plan.noise:
+                lay_noise(pixels, plan.noise, view, index)
+            if plan.hole:
+                top, left, bottom, right = plan.hole.box[view, index]
+                pixels[top:bottom, left:right] = plan.hole.fill
+            views[view, index] = pixels.transpose(2, 0, 1)
+    return mix_pairs(views, plan.pairs) if plan.pairs else views
 
 
 def flip_and_crop(
@@ -83,6 +92,8 @@ def apply_op(picture: Image.Image, op: Op, amount: float) -> Image.Image:
         return ImageOps.posterize(picture, int(amount))
     if op == Op.SOLARIZE:
         return ImageOps.solarize(picture, int(amount))
+    if op == Op.INVERT:
+        return ImageOps.invert(picture)
     if op == Op.ROTATE:
         return picture.rotate(amount, resample=Image.Resampling.BILINEAR)
     if op in _ENHANCERS:
@@ -96,6 +107,36 @@ def apply_op(picture: Image.Image, op: Op, amount: float) -> Image.Image:
     return picture.transform(
         picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
     )
+
+
+def lay_noise(
+    pixels: Float32[np.ndarray, "height width channel"], noise: Noise, view: int, index: int
+) -> None:
+    """Add a view's noise inside its box, in place; see `Noise` for where it comes from."""
+    top, left, bottom, right = noise.box[view, index]
+    rows, columns = np.mgrid[top:bottom, left:right]
+    counter = np.empty((4, rows.size), np.uint32)
+    counter[0] = (rows * pixels.shape[1] + columns).ravel()
+    counter[1:] = noise.address[view, index][:, None]
+    words = philox4x32(counter, noise.seed)[: pixels.shape[2]]  # channel pixel
+    drawn = 2.0 * ((words + 0.5) * 2.0**-32) - 1.0
+    scaled = (np.float64(noise.amplitude[view, index]) * drawn).astype(np.float32)
+    box = pixels[top:bottom, left:right]
+    box[...] = np.clip(box + scaled.T.reshape(box.shape), 0, 1)
+
+
+def mix_pairs(
+    views: Float32[np.ndarray, "view batch channel height width"], pairs: PairPlan
+) -> Float32[np.ndarray, "view batch channel height width"]:
+    """Every finished view with its partner's pixels; see `PairPlan`."""
+    if not pairs.is_cut:
+        share = pairs.share[:, None, None, None]
+        return share * views + (np.float32(1) - share) * views[:, pairs.partner]
+    result = views.copy()
+    for index, (top, left, bottom, right) in enumerate(pairs.box):
+        taken = views[:, pairs.partner[index], :, top:bottom, left:right]
+        result[:, index, :, top:bottom, left:right] = taken
+    return result
 
 
 def to_pillow(image: UInt8[np.ndarray, "height width channel"]) -> Image.Image:

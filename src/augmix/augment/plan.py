@@ -4,54 +4,27 @@ A policy draws a plan, an executor carries it out, and nothing random is left fo
 decide. A plan can be looked at (`Plan.describe`), sliced, joined, saved and replayed.
 """
 
-import io
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from enum import IntEnum, unique
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
-_VERSION = 1
+from augmix.augment import plan_files
+from augmix.augment.ops import UNITS, Op, describe_step
+from augmix.augment.pairing import PairPlan, join_pairs
+from augmix.augment.patches import (
+    Hole,
+    Noise,
+    check_boxes,
+    describe_box,
+    is_empty,
+    join_holes,
+    join_noise,
+)
 
-
-@unique
-class Op(IntEnum):
-    """One operation of a chain; the amount's unit is that of the Pillow call that defines it."""
-
-    NONE = 0
-    AUTOCONTRAST = 1
-    EQUALIZE = 2
-    POSTERIZE = 3  # bits kept, 1..8
-    ROTATE = 4  # degrees, counter-clockwise, as Image.rotate takes them
-    SOLARIZE = 5  # threshold 0..256: values at or above it are inverted
-    SHEAR_X = 6  # off-diagonal entry of the AFFINE matrix (output to input)
-    SHEAR_Y = 7
-    TRANSLATE_X = 8  # offset of the AFFINE matrix in pixels: + moves the content left
-    TRANSLATE_Y = 9  # + moves the content up
-    COLOR = 10  # enhancement factor, 1 leaves the image as it is
-    CONTRAST = 11
-    BRIGHTNESS = 12
-    SHARPNESS = 13
-
-
-UNITS = {
-    Op.POSTERIZE: "bits",
-    Op.ROTATE: "deg",
-    Op.SOLARIZE: "threshold",
-    Op.SHEAR_X: "shear",
-    Op.SHEAR_Y: "shear",
-    Op.TRANSLATE_X: "px",
-    Op.TRANSLATE_Y: "px",
-    Op.COLOR: "x",
-    Op.CONTRAST: "x",
-    Op.BRIGHTNESS: "x",
-    Op.SHARPNESS: "x",
-}
-_DECIMALS = {"bits": 0, "deg": 0, "threshold": 0, "px": 0, "shear": 3, "x": 2}
+__all__ = ["UNITS", "Op", "Plan", "check_plan", "concatenate", "describe_step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +33,9 @@ class Plan:
 
     An image is flipped, then padded with black and cropped (once, for all its views). A view is
     ``(1 - mix) * image + mix * sum_i weight_i * chain_i(image)``, in floats, never re-quantised
-    (Hendrycks et al. 2020, Algorithm 1, in the released code's form of the mixing share).
+    (Hendrycks et al. 2020, Algorithm 1, in the released code's form of the mixing share). On the
+    finished view come, in this order and only where the plan has them, the noise of a box, a hole,
+    and the pairing with another image of the batch.
 
     Attributes:
         ids: Sample ids the plan was drawn for.
@@ -72,6 +47,9 @@ class Plan:
         amount: Amount of every operation in its physical unit; 0 where there is none.
         weight: Share of every chain in the mixture; rows sum to 1.
         mix: Share of the mixture in the view; the clean image has ``1 - mix``.
+        noise: Noise inside a box of every view (Patch Uniform).
+        hole: A box of every view that is covered (Cutout).
+        pairs: What is taken from other images of the batch (Mixup, CutMix).
     """
 
     ids: Int64[np.ndarray, " batch"]
@@ -83,6 +61,9 @@ class Plan:
     amount: Float64[np.ndarray, "view batch chain depth"]
     weight: Float32[np.ndarray, "view batch chain"]
     mix: Float32[np.ndarray, "view batch"]
+    noise: Noise | None = None
+    hole: Hole | None = None
+    pairs: PairPlan | None = None
 
     def __post_init__(self) -> None:
         views, batch, chains, _ = self.op.shape
@@ -100,6 +81,14 @@ class Plan:
                     f"plan field {name} must have shape {shape} to agree with op "
                     f"{self.op.shape}, got {getattr(self, name).shape}"
                 )
+        for name, box, shape in (
+            *((("noise", self.noise.box, (views, batch, 4)),) if self.noise else ()),
+            *((("hole", self.hole.box, (views, batch, 4)),) if self.hole else ()),
+            *((("pairs", self.pairs.box, (batch, 4)),) if self.pairs else ()),
+        ):
+            if box.shape != shape:
+                raise ValueError(f"{name} boxes must have shape {shape}, got {box.shape}")
+            check_boxes(name, box, self.size)
 
     @property
     def num_views(self) -> int:
@@ -110,7 +99,11 @@ class Plan:
         return len(self.ids)
 
     def __getitem__(self, index: slice | np.ndarray | Sequence[int] | int | np.integer) -> "Plan":
-        """The plan of some images of the batch, in the order asked for."""
+        """The plan of some images of the batch, in the order asked for.
+
+        Raises:
+            ValueError: If the plan pairs an image with one that is left out.
+        """
         if isinstance(index, (int, np.integer)):
             raise TypeError(
                 f"index a plan by a slice or a list of rows, e.g. [{index}:{index + 1}]"
@@ -126,10 +119,16 @@ class Plan:
             amount=self.amount[:, index],
             weight=self.weight[:, index],
             mix=self.mix[:, index],
+            noise=self.noise and self.noise.rows(index),
+            hole=self.hole and self.hole.rows(index),
+            pairs=self.pairs and self.pairs.rows(index),
         )
 
     def with_clean(self) -> "Plan":
-        """The same plan with one more view in front: the image itself, flipped and cropped."""
+        """The same plan with one more view in front: the image itself, flipped and cropped.
+
+        It has neither noise nor a hole; where images are paired, it is paired like the others.
+        """
         chains = self.weight.shape[2]
 
         def first(values: np.ndarray, fill: float | int) -> np.ndarray:
@@ -143,6 +142,8 @@ class Plan:
             amount=first(self.amount, 0),
             weight=first(self.weight, 1 / chains),
             mix=first(self.mix, 0),
+            noise=self.noise and self.noise.with_clean(),
+            hole=self.hole and self.hole.with_clean(),
         )
 
     def describe(self, index: int, view: int = 0) -> str:
@@ -167,17 +168,27 @@ class Plan:
             steps = zip(self.op[view, index, chain], self.amount[view, index, chain], strict=True)
             names = [describe_step(Op(op), float(amount)) for op, amount in steps if op != Op.NONE]
             lines.append(f"  {weight:.2f} * {' -> '.join(names) or 'unchanged'}")
+        lines += [f"  then: {text}" for text in self.describe_finish(index, view)]
         return "\n".join(lines)
+
+    def describe_finish(self, index: int, view: int = 0) -> list[str]:
+        """What is done to the finished view of an image, a line a thing."""
+        lines = []
+        if self.noise and not is_empty(self.noise.box[view, index]):
+            where = describe_box(self.noise.box[view, index])
+            lines.append(f"noise up to {self.noise.amplitude[view, index]:.2f} in {where}")
+        if self.hole and not is_empty(self.hole.box[view, index]):
+            where = describe_box(self.hole.box[view, index])
+            lines.append(f"level {self.hole.fill:.2f} in {where}")
+        if self.pairs and self.pairs.share[index] < 1:
+            share, other = self.pairs.share[index], self.ids[self.pairs.partner[index]]
+            where = f" in {describe_box(self.pairs.box[index])}" if self.pairs.is_cut else ""
+            lines.append(f"{share:.2f} itself + {1 - share:.2f} image {other}{where}")
+        return lines
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the plan as an ``.npz`` file that `Plan.load` reads on any platform."""
-        arrays: dict[str, Any] = {
-            field.name: np.asarray(getattr(self, field.name)) for field in fields(self)
-        }
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, version=np.int64(_VERSION), **arrays)
-        with open(path, "wb") as file:
-            file.write(buffer.getvalue())
+        plan_files.save(path, self)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Plan":
@@ -186,17 +197,7 @@ class Plan:
         Raises:
             ValueError: If the file is no plan, or one of another version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a saved plan (.npz): {error}") from error
-        version = int(arrays.pop("version", -1))
-        if version != _VERSION or set(arrays) != {field.name for field in fields(cls)}:
-            raise ValueError(f"{path} is not a plan of version {_VERSION}, got {version}")
-        height, width = (int(side) for side in arrays.pop("size"))
-        padding = int(arrays.pop("crop_padding"))
-        return cls(size=(height, width), crop_padding=padding, **arrays)
+        return cls(**plan_files.load(path))
 
 
 def concatenate(plans: Sequence[Plan]) -> Plan:
@@ -209,39 +210,36 @@ def concatenate(plans: Sequence[Plan]) -> Plan:
         raise ValueError("concatenate needs at least one plan, got none")
     first = plans[0]
 
-    def form(plan: Plan) -> tuple:
-        views, _, chains, depth = plan.op.shape
-        return plan.size, plan.crop_padding, views, chains, depth
-
     for plan in plans:
-        if form(plan) != form(first):
+        if _form(plan) != _form(first):
             raise ValueError(
-                "plans to concatenate must agree in (size, crop_padding, views, chains, depth), "
-                f"got {form(first)} and {form(plan)}"
+                "plans to concatenate must agree in (size, crop_padding, views, chains, depth, "
+                f"noise, hole, pairs), got {_form(first)} and {_form(plan)}"
             )
+
+    def join(name: str, axis: int) -> np.ndarray:
+        return np.concatenate([getattr(plan, name) for plan in plans], axis=axis)
+
     return Plan(
         size=first.size,
         crop_padding=first.crop_padding,
-        ids=np.concatenate([plan.ids for plan in plans]),
-        crop=np.concatenate([plan.crop for plan in plans]),
-        flip=np.concatenate([plan.flip for plan in plans]),
-        op=np.concatenate([plan.op for plan in plans], axis=1),
-        amount=np.concatenate([plan.amount for plan in plans], axis=1),
-        weight=np.concatenate([plan.weight for plan in plans], axis=1),
-        mix=np.concatenate([plan.mix for plan in plans], axis=1),
+        **{name: join(name, 0) for name in ("ids", "crop", "flip")},
+        **{name: join(name, 1) for name in ("op", "amount", "weight", "mix")},
+        noise=join_noise([plan.noise for plan in plans if plan.noise]),
+        hole=join_holes([plan.hole for plan in plans if plan.hole]),
+        pairs=join_pairs([plan.pairs for plan in plans if plan.pairs]),
     )
 
 
-def describe_step(op: Op, amount: float) -> str:
-    """One operation with its amount and unit, e.g. ``rotate -5 deg``."""
-    unit = UNITS.get(op)
-    if unit is None:
-        return op.name.lower()
-    sign = "+" if unit in ("deg", "shear", "px") else ""
-    decimals = _DECIMALS[unit]
-    if decimals == 0 and amount != int(amount):
-        decimals = 2
-    return f"{op.name.lower()} {amount:{sign}.{decimals}f} {unit}"
+def _form(plan: Plan) -> tuple:
+    """What plans must have in common to be joined."""
+    views, _, chains, depth = plan.op.shape
+    finish = (
+        plan.noise and f"seed {plan.noise.seed}",
+        plan.hole and f"fill {plan.hole.fill}",
+        plan.pairs and ("cut" if plan.pairs.is_cut else "blend"),
+    )
+    return plan.size, plan.crop_padding, views, chains, depth, *finish
 
 
 def check_plan(plan: Plan, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,177 @@
+"""AutoAugment: the published policies as tables, and one that draws from them.
+
+Cubuk et al. (2019); 25 sub-policies of two operations, each with its probability and its magnitude
+0..9. The tables are those of the usual re-implementations (DeepVoltaire/AutoAugment, torchvision),
+which agree; for CIFAR-10 they hold 25 of the 95 sub-policies of the original release.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int8, Integer
+
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
+from augmix.augment.policies.base import check_crop, check_request, one_chain
+from augmix.streams import Purpose, Stream
+
+Step = tuple[Op, float, int]  # operation, probability, magnitude
+
+CIFAR10: tuple[tuple[Step, Step], ...] = (
+    ((Op.INVERT, 0.1, 7), (Op.CONTRAST, 0.2, 6)),
+    ((Op.ROTATE, 0.7, 2), (Op.TRANSLATE_X, 0.3, 9)),
+    ((Op.SHARPNESS, 0.8, 1), (Op.SHARPNESS, 0.9, 3)),
+    ((Op.SHEAR_Y, 0.5, 8), (Op.TRANSLATE_Y, 0.7, 9)),
+    ((Op.AUTOCONTRAST, 0.5, 8), (Op.EQUALIZE, 0.9, 2)),
+    ((Op.SHEAR_Y, 0.2, 7), (Op.POSTERIZE, 0.3, 7)),
+    ((Op.COLOR, 0.4, 3), (Op.BRIGHTNESS, 0.6, 7)),
+    ((Op.SHARPNESS, 0.3, 9), (Op.BRIGHTNESS, 0.7, 9)),
+    ((Op.EQUALIZE, 0.6, 5), (Op.EQUALIZE, 0.5, 1)),
+    ((Op.CONTRAST, 0.6, 7), (Op.SHARPNESS, 0.6, 5)),
+    ((Op.COLOR, 0.7, 7), (Op.TRANSLATE_X, 0.5, 8)),
+    ((Op.EQUALIZE, 0.3, 7), (Op.AUTOCONTRAST, 0.4, 8)),
+    ((Op.TRANSLATE_Y, 0.4, 3), (Op.SHARPNESS, 0.2, 6)),
+    ((Op.BRIGHTNESS, 0.9, 6), (Op.COLOR, 0.2, 8)),
+    ((Op.SOLARIZE, 0.5, 2), (Op.INVERT, 0.0, 3)),
+    ((Op.EQUALIZE, 0.2, 0), (Op.AUTOCONTRAST, 0.6, 0)),
+    ((Op.EQUALIZE, 0.2, 8), (Op.EQUALIZE, 0.6, 4)),
+    ((Op.COLOR, 0.9, 9), (Op.EQUALIZE, 0.6, 6)),
+    ((Op.AUTOCONTRAST, 0.8, 4), (Op.SOLARIZE, 0.2, 8)),
+    ((Op.BRIGHTNESS, 0.1, 3), (Op.COLOR, 0.7, 0)),
+    ((Op.SOLARIZE, 0.4, 5), (Op.AUTOCONTRAST, 0.9, 3)),
+    ((Op.TRANSLATE_Y, 0.9, 9), (Op.TRANSLATE_Y, 0.7, 9)),
+    ((Op.AUTOCONTRAST, 0.9, 2), (Op.SOLARIZE, 0.8, 3)),
+    ((Op.EQUALIZE, 0.8, 8), (Op.INVERT, 0.1, 3)),
+    ((Op.TRANSLATE_Y, 0.7, 9), (Op.AUTOCONTRAST, 0.9, 1)),
+)
+IMAGENET: tuple[tuple[Step, Step], ...] = (
+    ((Op.POSTERIZE, 0.4, 8), (Op.ROTATE, 0.6, 9)),
+    ((Op.SOLARIZE, 0.6, 5), (Op.AUTOCONTRAST, 0.6, 5)),
+    ((Op.EQUALIZE, 0.8, 8), (Op.EQUALIZE, 0.6, 3)),
+    ((Op.POSTERIZE, 0.6, 7), (Op.POSTERIZE, 0.6, 6)),
+    ((Op.EQUALIZE, 0.4, 7), (Op.SOLARIZE, 0.2, 4)),
+    ((Op.EQUALIZE, 0.4, 4), (Op.ROTATE, 0.8, 8)),
+    ((Op.SOLARIZE, 0.6, 3), (Op.EQUALIZE, 0.6, 7)),
+    ((Op.POSTERIZE, 0.8, 5), (Op.EQUALIZE, 1.0, 2)),
+    ((Op.ROTATE, 0.2, 3), (Op.SOLARIZE, 0.6, 8)),
+    ((Op.EQUALIZE, 0.6, 8), (Op.POSTERIZE, 0.4, 6)),
+    ((Op.ROTATE, 0.8, 8), (Op.COLOR, 0.4, 0)),
+    ((Op.ROTATE, 0.4, 9), (Op.EQUALIZE, 0.6, 2)),
+    ((Op.EQUALIZE, 0.0, 7), (Op.EQUALIZE, 0.8, 8)),
+    ((Op.INVERT, 0.6, 4), (Op.EQUALIZE, 1.0, 8)),
+    ((Op.COLOR, 0.6, 4), (Op.CONTRAST, 1.0, 8)),
+    ((Op.ROTATE, 0.8, 8), (Op.COLOR, 1.0, 2)),
+    ((Op.COLOR, 0.8, 8), (Op.SOLARIZE, 0.8, 7)),
+    ((Op.SHARPNESS, 0.4, 7), (Op.INVERT, 0.6, 8)),
+    ((Op.SHEAR_X, 0.6, 5), (Op.EQUALIZE, 1.0, 9)),
+    ((Op.COLOR, 0.4, 0), (Op.EQUALIZE, 0.6, 3)),
+    ((Op.EQUALIZE, 0.4, 7), (Op.SOLARIZE, 0.2, 4)),
+    ((Op.SOLARIZE, 0.6, 5), (Op.AUTOCONTRAST, 0.6, 5)),
+    ((Op.INVERT, 0.6, 4), (Op.EQUALIZE, 1.0, 8)),
+    ((Op.COLOR, 0.6, 4), (Op.CONTRAST, 1.0, 8)),
+    ((Op.EQUALIZE, 0.8, 8), (Op.EQUALIZE, 0.6, 3)),
+)
+TABLES = {"cifar10": CIFAR10, "imagenet": IMAGENET}
+OVERLAPPING = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
+"""Operations like those of the corruption benchmarks, which AutoAugment* leaves out."""
+
+_SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
+_FARTHEST = 150 / 331  # of the side: the largest translation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoAugment:
+    """AutoAugment: a sub-policy found by search for every image (Cubuk et al. 2019).
+
+    By default it is AutoAugment* of the comparison: the operations that overlap with the test
+    corruptions (colour, contrast, brightness, sharpness) do nothing. Pixels are sampled
+    bilinearly, black outside, as in every chain of this package.
+    """
+
+    table: Literal["cifar10", "imagenet"] = "cifar10"
+    """The published policy; the one of CIFAR-10 serves CIFAR-100 too."""
+    full: bool = False
+    """Keep the operations that overlap with the test corruptions: the policy as published."""
+    crop_padding: int = 0
+    """Random crop from the image padded by this many black pixels; 0 is no crop (CIFAR: 4)."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+
+    def __post_init__(self) -> None:
+        if self.table not in TABLES:
+            raise ValueError(f"table must be one of {', '.join(TABLES)}, got {self.table!r}")
+        check_crop(self.crop_padding)
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw a sub-policy for every view: one chain, fully blended; see `AugMix.sample`."""
+        check_request(num_views, size)
+        ids = np.asarray(ids, dtype=np.int64)
+        op, probability, magnitude = _as_arrays(TABLES[self.table], self.full)
+        uniforms = stream.at(Purpose.POLICY).uniforms(ids, num_views=num_views, count=5)
+        chosen = (uniforms[..., 0] * len(op)).astype(np.int64)  # view batch
+        applied = uniforms[..., 1:3] < probability[chosen]
+        ops = np.where(applied, op[chosen], np.int8(Op.NONE))
+        sign = np.where(uniforms[..., 3:5] > 0.5, -1.0, 1.0)
+        amounts = magnitude_to_amount(ops, magnitude[chosen], sign, size)
+        order = np.argsort(ops == Op.NONE, axis=-1, kind="stable")  # chains have no holes
+        ops, amounts = (np.take_along_axis(part, order, axis=-1) for part in (ops, amounts))
+        return one_chain(
+            ids,
+            ops[:, :, None],  # view batch chain depth
+            amounts[:, :, None],
+            size,
+            self.crop_padding,
+            self.flip,
+            stream,
+        )
+
+
+def magnitude_to_amount(
+    op: Int8[np.ndarray, "*shape"],
+    magnitude: Integer[np.ndarray, "*shape"],
+    sign: Float64[np.ndarray, "*shape"],
+    size: tuple[int, int],
+) -> Float64[np.ndarray, "*shape"]:
+    """The published magnitudes 0..9 as the physical amount of each operation.
+
+    Args:
+        op: Operations by `Op`.
+        magnitude: 0..9.
+        sign: +1 or -1, for all but posterize and solarize.
+        size: Image height and width in pixels.
+    """
+    height, width = size
+    share = np.arange(10) / 9
+    table = np.zeros((len(Op), 10))
+    table[Op.SHEAR_X] = table[Op.SHEAR_Y] = 0.3 * share
+    table[Op.TRANSLATE_X], table[Op.TRANSLATE_Y] = (
+        side * _FARTHEST * share for side in (width, height)
+    )
+    table[Op.ROTATE] = 30 * share
+    table[Op.POSTERIZE] = np.rint(8 - 4 * share)
+    table[Op.SOLARIZE] = np.ceil(256 * (1 - share))  # the same levels as above a fraction
+    table[list(OVERLAPPING)] = 0.9 * share
+    amount = table[op, magnitude]
+    amount = np.where(np.isin(op, _SIGNED), sign * amount, amount)
+    return np.where(np.isin(op, OVERLAPPING), 1 + sign * amount, amount)
+
+
+def _as_arrays(
+    table: tuple[tuple[Step, Step], ...], full: bool
+) -> tuple[
+    Int8[np.ndarray, "policy 2"], Float64[np.ndarray, "policy 2"], Integer[np.ndarray, "policy 2"]
+]:
+    op = np.array([[step[0] for step in pair] for pair in table], np.int8)
+    if not full:
+        op[np.isin(op, OVERLAPPING)] = Op.NONE
+    probability = np.array([[step[1] for step in pair] for pair in table], np.float64)
+    magnitude = np.array([[step[2] for step in pair] for pair in table])
+    return op, probability, magnitude

@@ -1,0 +1,159 @@
+"""Policies that make a view of two images of the batch, and a target of their two classes.
+
+The partners are a random permutation of the batch, as published. It hangs on which images the batch
+holds, not on their order: the image with the n-th smallest id gets the image with the n-th smallest
+number drawn at its own address. What is drawn once for a whole batch is drawn at the address of its
+smallest id.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float64, Int64, Integer
+
+from augmix.augment.pairing import PairPlan
+from augmix.augment.patches import square_boxes
+from augmix.augment.plan import Plan
+from augmix.augment.policies.base import Policy, Standard
+from augmix.augment.policies.draws import beta
+from augmix.streams import Purpose, Stream
+
+_BETA_PART = 1  # of Purpose.PAIRS; part 0 has the other numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixup:
+    """Mixup: views and targets blended with those of another image (Zhang et al. 2018)."""
+
+    alpha: float = 1.0
+    """Concentration of the Beta share of the blend, above 0."""
+    per_image: bool = False
+    """Draw a share for every image; published is one for the whole batch."""
+    base: Policy = field(default_factory=Standard)
+    """What is drawn before the blend."""
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw the base's plan, partners and shares; see `AugMix.sample`.
+
+        Raises:
+            ValueError: If the base pairs images itself.
+        """
+        plan = _sample_base(self.base, ids, num_views, size, stream)
+        share = _draw_share(plan.ids, self.alpha, self.per_image, stream)
+        pairs = PairPlan(
+            partner=_draw_partners(plan.ids, stream),
+            share=share.astype(np.float32),
+            box=np.zeros((len(plan), 4), np.int32),
+            is_cut=False,
+        )
+        return replace(plan, pairs=pairs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CutMix:
+    """CutMix: a box of every view shows another image, targets by area (Yun et al. 2019).
+
+    The box has sides of sqrt(1 - lambda) times the image's, cut to an even number of pixels as in
+    the published code, its centre at any pixel, clipped at the border. The share of the target is
+    that of the pixels really left.
+    """
+
+    alpha: float = 1.0
+    """Concentration of the Beta share lambda, above 0."""
+    probability: float = 0.5
+    """Share of the batches that are cut, 0..1 (published: CIFAR 0.5, ImageNet 1)."""
+    per_image: bool = False
+    """Draw share, box and whether to cut for every image; published is once for the whole batch."""
+    base: Policy = field(default_factory=Standard)
+    """What is drawn before the cut."""
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability must be in [0, 1], got {self.probability}")
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw the base's plan, partners and boxes; see `AugMix.sample`.
+
+        Raises:
+            ValueError: If the base pairs images itself.
+        """
+        plan = _sample_base(self.base, ids, num_views, size, stream)
+        uniforms = _draw_numbers(plan.ids, self.per_image, stream)
+        left = np.sqrt(1 - _draw_share(plan.ids, self.alpha, self.per_image, stream))
+        row, column = ((uniforms[:, axis] * size[axis]).astype(np.int64) for axis in (0, 1))
+        height, width = ((size[axis] * left).astype(np.int64) // 2 * 2 for axis in (0, 1))
+        box = square_boxes(row, column, height, width, size)
+        box[uniforms[:, 2] >= self.probability] = 0
+        area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+        pairs = PairPlan(
+            partner=_draw_partners(plan.ids, stream),
+            share=(1 - area / (size[0] * size[1])).astype(np.float32),
+            box=box,
+            is_cut=True,
+        )
+        return replace(plan, pairs=pairs)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < np.inf:
+        raise ValueError(f"alpha must be a finite number above 0, got {alpha}")
+
+
+def _sample_base(
+    base: Policy,
+    ids: Integer[np.ndarray, " batch"],
+    num_views: int,
+    size: tuple[int, int],
+    stream: Stream,
+) -> Plan:
+    plan = base.sample(ids, num_views=num_views, size=size, stream=stream)
+    if plan.pairs:
+        raise ValueError("the base pairs images already; an image has one partner at most")
+    return plan
+
+
+def _draw_partners(ids: Int64[np.ndarray, " batch"], stream: Stream) -> Int64[np.ndarray, " batch"]:
+    """A random permutation of the rows, the same for the same images in any order."""
+    numbers = stream.at(Purpose.PAIRS, part=0).uniforms(ids, count=1)[0, :, 0]
+    partner = np.empty(len(ids), np.int64)
+    partner[np.argsort(ids, kind="stable")] = np.lexsort((ids, numbers))
+    return partner
+
+
+def _draw_numbers(
+    ids: Int64[np.ndarray, " batch"], per_image: bool, stream: Stream
+) -> Float64[np.ndarray, "batch 3"]:
+    """Centre and coin of the boxes."""
+    numbers = stream.at(Purpose.PAIRS, part=0).uniforms(_whose(ids, per_image), count=4)[0, :, 1:]
+    return np.broadcast_to(numbers, (len(ids), 3))
+
+
+def _draw_share(
+    ids: Int64[np.ndarray, " batch"], alpha: float, per_image: bool, stream: Stream
+) -> Float64[np.ndarray, " batch"]:
+    """Beta(alpha, alpha) for every image, or one for all."""
+    part = stream.at(Purpose.PAIRS, part=_BETA_PART)
+    return np.broadcast_to(beta(_whose(ids, per_image), 1, alpha, part)[0], (len(ids),))
+
+
+def _whose(ids: Int64[np.ndarray, " batch"], per_image: bool) -> Int64[np.ndarray, " owner"]:
+    """At whose addresses something is drawn: every image's own, or the smallest id's."""
+    return ids if per_image else np.sort(ids)[:1]

@@ -1,0 +1,153 @@
+"""Policies that lay a square over every view: a hole, or noise."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Integer
+
+from augmix.augment.patches import Hole, Noise, square_boxes
+from augmix.augment.plan import Plan
+from augmix.augment.policies.base import Policy, Standard
+from augmix.streams import Purpose, Stream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cutout:
+    """Cutout: a square hole in every view, clipped at the border (DeVries and Taylor 2017).
+
+    The published code writes zeros behind the normalisation, which is the level that the model's
+    first layer subtracts: ``fill``. Each view has its own hole; the clean view of
+    `Plan.with_clean` has none.
+    """
+
+    side: int = 16
+    """Side of the square in pixels, at least 1 (CIFAR-10 16, CIFAR-100 8)."""
+    fill: float = 0.5
+    """Level shown in the hole, 0..1; what the model's normalisation makes 0."""
+    base: Policy = field(default_factory=Standard)
+    """What is drawn below the holes."""
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise ValueError(f"the side of a hole must be at least 1 pixel, got {self.side}")
+        if not 0 <= self.fill <= 1:
+            raise ValueError(f"fill must be a level in [0, 1], got {self.fill}")
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw the base's plan and a hole, whose centre is any pixel; see `AugMix.sample`.
+
+        Raises:
+            ValueError: If the base cuts holes itself.
+        """
+        plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
+        if plan.hole:
+            raise ValueError("the base of Cutout cuts holes already; a view has one at most")
+        uniforms = stream.at(Purpose.HOLE).uniforms(plan.ids, num_views=num_views, count=2)
+        row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
+        box = square_boxes(row, column, self.side, self.side, size)
+        return replace(plan, hole=Hole(box=box, fill=self.fill))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchUniform:
+    """Patch Uniform: a square of uniform noise in every view, its strength drawn for each.
+
+    Patch Gaussian (Lopes et al. 2019) with uniform noise, as Gaussian noise is a test corruption
+    (Hendrycks et al. 2020, section 4.2). The noise of a view is U(-a, a) with a ~ U(0, amplitude).
+    """
+
+    side: int = 25
+    """Side of the square in pixels, at least 1 (25 on CIFAR, up to 250 on ImageNet)."""
+    amplitude: float = 1.0
+    """Largest noise that is drawn, above 0, in [0, 1] units."""
+    random_side: bool = False
+    """Draw the side of every view from 0 .. side, as on ImageNet."""
+    base: Policy = field(default_factory=Standard)
+    """What is drawn below the noise."""
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise ValueError(f"the side of a patch must be at least 1 pixel, got {self.side}")
+        if not 0 < self.amplitude < np.inf:
+            raise ValueError(f"amplitude must be a finite number above 0, got {self.amplitude}")
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw the base's plan and a patch, whose centre is any pixel; see `AugMix.sample`.
+
+        Raises:
+            ValueError: If the base lays noise itself.
+        """
+        plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
+        if plan.noise:
+            raise ValueError("the base of PatchUniform lays noise already; a view has it once")
+        uniforms = stream.at(Purpose.PATCH).uniforms(plan.ids, num_views=num_views, count=4)
+        row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
+        side = np.full(row.shape, self.side)
+        if self.random_side:
+            side = _whole(uniforms[..., 2], self.side + 1)
+        noise = Noise(
+            box=square_boxes(row, column, side, side, size),
+            amplitude=(self.amplitude * uniforms[..., 3]).astype(np.float32),
+            address=stream.at(Purpose.NOISE).addresses(plan.ids, num_views=num_views),
+            seed=stream.seed,
+        )
+        return replace(plan, noise=noise)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomStart:
+    """Uniform noise over the whole view, of one strength: where an attack on the image starts.
+
+    Projected gradient descent starts at ``image + U(-epsilon, epsilon)``, clipped to [0, 1] (Madry
+    et al. 2018); `objectives.Adversarial` takes the clean view and this one.
+    """
+
+    epsilon: float = 8 / 255
+    """Largest noise, above 0, in [0, 1] units."""
+    base: Policy = field(default_factory=Standard)
+    """What is drawn below the noise."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon < np.inf:
+            raise ValueError(f"epsilon must be a finite number above 0, got {self.epsilon}")
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw the base's plan and the addresses of the noise; see `AugMix.sample`."""
+        plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
+        if plan.noise or plan.hole:
+            raise ValueError("an attack starts at the image itself: its base lays no patches")
+        shape = (num_views, len(plan))
+        box = np.broadcast_to(np.array([0, 0, *plan.size], np.int32), (*shape, 4)).copy()
+        noise = Noise(
+            box=box,
+            amplitude=np.full(shape, self.epsilon, np.float32),
+            address=stream.at(Purpose.ATTACK).addresses(plan.ids, num_views=num_views),
+            seed=stream.seed,
+        )
+        return replace(plan, noise=noise)
+
+
+def _whole(uniforms: np.ndarray, count: int) -> np.ndarray:
+    """Whole numbers 0 .. count - 1, all equally likely."""
+    return (uniforms * count).astype(np.int64)
