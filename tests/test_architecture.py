@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "augmix"
-GROUND = ["streams", "images", "ranks", "records", "metrics", "published", "jit"]
+GROUND = ["streams", "images", "ranks", "records", "metrics", "published", "intervals", "jit"]
 LEARNING = ["objectives", "methods", "transforms"]
 ENGINE = ["engine.recipe", "engine.scores", "engine.checkpoint", "engine.evaluate", "engine.train"]
 KERNELS = [
@@ -25,6 +25,7 @@ WINGS = ["augment", "corrupt", "data", "models"]
 TABLE: dict[str, list[str]] = {
     **{module: [] for module in GROUND},
     "metrics": ["metrics"],
+    "intervals": ["streams"],
     "outcomes": ["records"],
     "augment.plan": [*GROUND, *PLAN_PARTS],
     **{module: [*GROUND, *PLAN_PARTS] for module in PLAN_PARTS},
