@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from augmix.experiments.training import train as train
     from augmix.models.build import build_model as build_model
     from augmix.models.build import load_model as load_model
+    from augmix.models.hub import push_to_hub as push_to_hub
     from augmix.objectives import jsd_loss as jsd_loss
     from augmix.report import write_report as write_report
     from augmix.streams import Stream as Stream
@@ -43,6 +44,7 @@ _HOME = {
     "metrics": "",
     "open_source": "data.sources",
     "perturb": "corrupt.sequences",
+    "push_to_hub": "models.hub",
     "render": "augment.render",
     "train": "experiments.training",
     "transforms": "",

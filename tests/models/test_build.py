@@ -31,20 +31,57 @@ def test_config_is_kept_on_the_model():
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("wrn-40", "wrn-40-2"), ("smal", "small"), ("WRN-16-2", "wrn-16-2")]
+    ("name", "channels", "mean", "std", "dropout"),
+    [
+        ("allconv", 3, (0.5,) * 3, (0.5,) * 3, 0.5),
+        ("allconv-maxblur", 1, (0.5,), (0.5,), 0.5),
+        ("densenet-40-12", 3, (0.5,) * 3, (0.5,) * 3, 0.0),
+        ("resnet18-cifar", 3, (0.5,) * 3, (0.5,) * 3, 0.0),
+        ("resnet18", 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.0),
+        ("resnet18-maxblur", 1, (0.449,), (0.226,), 0.0),
+    ],
+)
+def test_what_is_not_given_is_what_is_usual(
+    name: str, channels: int, mean: tuple, std: tuple, dropout: float
+):
+    config = build_model(name, num_classes=2, channels=channels).config
+    assert (config.mean, config.std, config.dropout) == (mean, std, dropout)
+    assert config.blur_size == 5
+
+
+def test_what_is_given_stays():
+    model = build_model("allconv", num_classes=2, mean=(0.1,) * 3, std=(0.2,) * 3, dropout=0.0)
+    assert model.config.dropout == 0
+    assert model.config.mean == (0.1,) * 3
+    assert model.config.std == (0.2,) * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("wrn-40", "wrn-40-2"),
+        ("smal", "small"),
+        ("WRN-16-2", "wrn-16-2"),
+        ("densenet", "densenet-40-12"),
+        ("resnext29_4x32d", "resnext-29-4x32d"),
+        ("resnet-50", "resnet50"),
+        ("resnet50_maxblur", "resnet50-maxblur"),
+    ],
 )
 def test_unknown_names_suggest_the_nearest(name: str, nearest: str):
     with pytest.raises(ValueError, match=rf"got '{name}'; did you mean '{nearest}'\?"):
         build_model(name, num_classes=10)
 
 
-@pytest.mark.parametrize("name", ["", "xyz", "wrn-40-2 ", "xwrn-40-2", "wrn--40-2"])
+@pytest.mark.parametrize(
+    "name", ["", "xyz", "wrn-40-2 ", "xwrn-40-2", "wrn--40-2", "-maxblur", "resnet19"]
+)
 def test_other_names_are_refused(name: str):
-    with pytest.raises(ValueError, match="model must be 'small' or 'wrn-D-W'"):
+    with pytest.raises(ValueError, match=r"model must be one of small, .*wrn-D-W, "):
         build_model(name, num_classes=10)
 
 
-@pytest.mark.parametrize("name", ["small", "wrn-10-2"])
+@pytest.mark.parametrize("name", ["small", "wrn-10-2-maxblur", "densenet-bc-10-4"])
 def test_saved_model_comes_back_to_the_same_bits(tmp_path: Path, name: str):
     torch.manual_seed(0)
     model = build_model(name, num_classes=5, channels=1, mean=(0.3,), std=(0.2,), dropout=0.1)
@@ -66,6 +103,7 @@ def test_saved_model_comes_back_to_the_same_bits(tmp_path: Path, name: str):
         "mean": [0.3],
         "std": [0.2],
         "dropout": 0.1,
+        "blur_size": 5,
     }
 
 
@@ -164,6 +202,19 @@ def test_wrong_description(folder: Path, entries: dict, message: str):
     change(folder, **entries)
     with pytest.raises(RunError, match=message):
         load_model(folder)
+
+
+def test_descriptions_from_before_blur_pools_are_read(folder: Path):
+    path = folder / "model.json"
+    plain = json.loads(path.read_text())
+    del plain["blur_size"]
+    path.write_text(json.dumps(plain))
+    assert load_model(folder).config.blur_size == 5
+
+
+def test_the_weights_of_a_network_fit_its_blur_pooled_form(folder: Path):
+    change(folder, name="small-maxblur", blur_size=3)
+    assert load_model(folder).config.is_blurred
 
 
 def test_description_without_a_field(folder: Path):

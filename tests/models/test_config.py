@@ -15,6 +15,7 @@ from augmix.models.config import ModelConfig
         ({"std": (1.0, 0.0, 1.0)}, r"std must be above 0 in every channel, got \(1.0, 0.0, 1.0\)"),
         ({"mean": (0.0, float("nan"), 0.0)}, r"mean must be finite"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"blur_size": 6}, r"blur_size must be 2..5 pixels, got 6"),
     ],
 )
 def test_wrong_numbers_are_refused(wrong: dict, message: str):

@@ -4,9 +4,7 @@ A folder holds `model.json` (the `ModelConfig`) and `weights.safetensors` (plain
 trained), so anybody can load a model without running code from the file.
 """
 
-import re
 from dataclasses import asdict
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -16,15 +14,14 @@ from safetensors.torch import save as pack_weights
 from torch import Tensor, nn
 
 from augmix import records
-from augmix.models.cifar import SmallNet, WideResNet
+from augmix.models import hub
 from augmix.models.config import ModelConfig
 from augmix.models.layers import Classifier
+from augmix.models.networks import NAMES, build_network, find_family, usual_statistics
 from augmix.records import RunError
 
 __all__ = ["NAMES", "ModelConfig", "build_model", "load_model", "save_model"]
 
-NAMES = ("small", "wrn-40-2", "wrn-28-10", "wrn-16-2")  # any other wrn-D-W is built too
-_WIDE = re.compile(r"wrn-(\d+)-(\d+)")
 _SHOWN = 3  # names of weights in an error message
 
 
@@ -33,22 +30,29 @@ def build_model(
     *,
     num_classes: int,
     channels: int = 3,
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5),
-    std: tuple[float, ...] = (0.5, 0.5, 0.5),
-    dropout: float = 0.0,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    dropout: float = -1.0,
+    blur_size: int = 5,
 ) -> Classifier:
     """Build a model by name, its start weights drawn from torch's generator.
 
     It takes float images in [0, 1], ``batch channel height width``, and gives logits. Use
-    `torch.manual_seed` before the call for the same start weights.
+    `torch.manual_seed` before the call for the same start weights. `docs/networks.md` lists the
+    networks with their sizes and sources.
 
     Args:
-        name: ``small``, or ``wrn-D-W`` with depth D = 6 n + 4 and width W, e.g. ``wrn-40-2``.
+        name: ``small``, ``allconv``, ``wrn-D-W``, ``densenet-D-K``, ``densenet-bc-D-K``,
+            ``resnext-D-CxWd``, ``resnetD`` (ImageNet) or ``resnetD-cifar``; each of them also
+            with ``-maxblur`` at the end, pooled without aliasing.
         num_classes: Logits given for an image.
         channels: Channels of an image, 1 or 3.
-        mean: Subtracted from every channel, in [0, 1] units; as many numbers as channels.
-        std: Every channel is then divided by it.
-        dropout: Share of activations dropped in training, in [0, 1).
+        mean: Subtracted from every channel, in [0, 1] units; as many numbers as channels. None
+            given means the usual ones: 0.5, or those of ImageNet for its networks.
+        std: Every channel is then divided by it; none given means the usual ones.
+        dropout: Share of activations dropped in training, in [0, 1); -1 takes that of the
+            published network, 0.5 for ``allconv`` and 0 for all others.
+        blur_size: Side of the blur filter of a ``-maxblur`` network, 2..5 pixels.
 
     Raises:
         ValueError: If no model has that name, or a number is out of range.
@@ -57,14 +61,16 @@ def build_model(
         >>> build_model("wrn-16-2", num_classes=10).config.num_classes
         10
     """
-    return _build(
+    usual_mean, usual_std = usual_statistics(name, channels)
+    return build_network(
         ModelConfig(
             name=name,
             num_classes=num_classes,
             channels=channels,
-            mean=tuple(mean),
-            std=tuple(std),
-            dropout=dropout,
+            mean=tuple(mean) or usual_mean,
+            std=tuple(std) or usual_std,
+            dropout=find_family(name).dropout if dropout == -1 else dropout,
+            blur_size=blur_size,
         )
     )
 
@@ -91,36 +97,31 @@ def save_model(folder: Path, model: nn.Module) -> None:
     )
 
 
-def load_model(folder: Path) -> Classifier:
+def load_model(where: str | Path, *, revision: str = "") -> Classifier:
     """Read a model written by `save_model`, on the CPU and in evaluation mode.
 
     Torch's generator is left as it was.
 
+    Args:
+        where: A folder, or the name ``owner/name`` of a model on the Hugging Face Hub; with
+            ``hub:`` in front the hub is asked even if there is a folder of that name.
+        revision: Branch, tag or commit on the hub; the main branch by default.
+
     Raises:
-        RunError: If a file is missing or damaged, or the weights are those of another model.
+        RunError: If a file is missing or damaged, the weights are those of another model, or the
+            hub has no such model or cannot be reached.
     """
-    folder = Path(folder)
+    folder = hub.fetch(str(where), revision=revision) if hub.is_hub_id(where) else Path(where)
     config = _load_config(folder / records.MODEL_FILE)
     weights = _load_weights(folder / records.WEIGHTS_FILE)
     try:
         with torch.random.fork_rng(devices=[]):
-            model = _build(config)
+            model = build_network(config)
     except ValueError as error:
         raise RunError(f"{folder / records.MODEL_FILE}: {error}") from error
     _check_weights(weights, model.state_dict(), config, folder / records.WEIGHTS_FILE)
     model.load_state_dict(weights)
     return model.eval()
-
-
-def _build(config: ModelConfig) -> Classifier:
-    if config.name == "small":
-        return SmallNet(config)
-    if match := _WIDE.fullmatch(config.name):
-        depth, width = (int(number) for number in match.groups())
-        return WideResNet(config, depth=depth, width=width)
-    nearest = get_close_matches(config.name, NAMES, n=1, cutoff=0.3)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"model must be 'small' or 'wrn-D-W' (wrn-40-2), got {config.name!r}{hint}")
 
 
 def _load_config(path: Path) -> ModelConfig:

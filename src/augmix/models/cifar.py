@@ -1,13 +1,29 @@
-"""Networks for small images: 32x32 is the usual size, any other height and width works too."""
+"""Networks for small images: 32x32 is the usual size, other heights and widths work too."""
+
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix.models.config import ModelConfig
-from augmix.models.layers import Classifier, conv, global_average, initialize
+from augmix.models.layers import (
+    Classifier,
+    check_size,
+    conv,
+    global_average,
+    halving,
+    initialize,
+    max_pool,
+)
 
 _SMALL_STAGES = ((32, 2), (64, 1), (64, 2), (128, 1), (128, 2))  # (channels, stride)
+_ALLCONV_STAGES = (  # (channels, size, padding) of the convolutions between the poolings
+    ((96, 3, 1),) * 3,
+    ((192, 3, 1),) * 3,
+    ((192, 3, 0), (192, 1, 1), (192, 1, 1)),
+)
+_ALLCONV_LEAST = 12  # pixels: the third stage takes maps of 3x3 and larger
 
 
 class SmallNet(Classifier):
@@ -22,7 +38,10 @@ class SmallNet(Classifier):
         stages = []
         width = config.channels
         for outputs, stride in _SMALL_STAGES:
-            stages += [conv(width, outputs, stride=stride), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+            own_stride, blur = halving(config, stride)
+            stages += [conv(width, outputs, stride=own_stride), nn.BatchNorm2d(outputs)]
+            relu = nn.ReLU(True)
+            stages += [relu if own_stride == stride else nn.Sequential(relu, blur)]
             width = outputs
         self.features = nn.Sequential(*stages)
         self.dropout = nn.Dropout(config.dropout)
@@ -35,6 +54,42 @@ class SmallNet(Classifier):
         """Logits of images in [0, 1]."""
         features = self.features(self.normalize(images))
         return self.head(self.dropout(global_average(features)))
+
+
+class AllConvNet(Classifier):
+    """Nine convolutions, two max poolings, a linear layer (AllConvNet of AugMix's released code).
+
+    Every convolution has a bias and is followed by batch normalisation and ``x sigmoid(1.702 x)``.
+    The last three shrink a map by two pixels, then pad it by one twice, so a map of 8x8 ends as
+    one of 10x10, of which the released code averages the first 8 rows and columns; here the last
+    two rows and columns are left out at any size.
+
+    Args:
+        config: What the network is built for; ``dropout`` acts after each max pooling, 0.5 in the
+            released code.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        widths = (config.channels, 96, 192, 192)
+        self.stages = nn.ModuleList(
+            _build_plain(inputs, rows)
+            for inputs, rows in zip(widths, _ALLCONV_STAGES, strict=False)
+        )
+        self.pools = nn.ModuleList(
+            nn.Sequential(max_pool(config, 2), nn.Dropout(config.dropout)) for _ in range(2)
+        )
+        self.head = nn.Linear(widths[-1], config.num_classes)
+        initialize(self)
+
+    def forward(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch label"]:
+        """Logits of images in [0, 1], at least 12x12 pixels."""
+        check_size(images, _ALLCONV_LEAST, self.config)
+        features = self.pools[0](self.stages[0](self.normalize(images)))
+        features = self.stages[2](self.pools[1](self.stages[1](features)))
+        return self.head(global_average(features[:, :, :-2, :-2]))
 
 
 class WideResNet(Classifier):
@@ -66,8 +121,8 @@ class WideResNet(Classifier):
         widths = (16, 16 * width, 32 * width, 64 * width)
         self.groups = nn.Sequential(
             *(
-                _build_group(num_blocks, widths[group], widths[group + 1], stride, config.dropout)
-                for group, stride in enumerate((1, 2, 2))
+                _build_group(config, num_blocks, inputs, outputs, stride)
+                for (inputs, outputs), stride in zip(pairwise(widths), (1, 2, 2), strict=True)
             )
         )
         self.norm = nn.BatchNorm2d(widths[3])
@@ -82,19 +137,28 @@ class WideResNet(Classifier):
         return self.head(global_average(F.relu(self.norm(features), inplace=True)))
 
 
+class _QuickGELU(nn.Module):
+    """``x sigmoid(1.702 x)``, which the released code calls GELU."""
+
+    def forward(self, features: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return features * (1.702 * features).sigmoid()
+
+
 class _WideBlock(nn.Module):
     """norm-ReLU-conv-norm-ReLU-(dropout)-conv, added to the input.
 
     Where the number of channels changes, the first norm-ReLU is shared: the 1x1 projection takes
-    the activated tensor too. Elsewhere the raw input is added.
+    the activated tensor too. Elsewhere the raw input is added. In a blur-pooled network the
+    second activation and the projection's input are blur-pooled instead of a stride.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
+    def __init__(self, config: ModelConfig, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
+        stride, self.blur = halving(config, stride)
         self.norm1 = nn.BatchNorm2d(inputs)
         self.conv1 = conv(inputs, outputs, stride=stride)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.conv2 = conv(outputs, outputs)
         self.shortcut = conv(inputs, outputs, 1, stride=stride) if inputs != outputs else None
 
@@ -102,15 +166,27 @@ class _WideBlock(nn.Module):
         self, features: Float[Tensor, "batch inputs height width"]
     ) -> Float[Tensor, "batch outputs less_height less_width"]:
         activated = F.relu(self.norm1(features), inplace=True)
-        residual = F.relu(self.norm2(self.conv1(activated)), inplace=True)
+        residual = self.blur(F.relu(self.norm2(self.conv1(activated)), inplace=True))
         residual = self.conv2(self.dropout(residual))
-        return residual + (features if self.shortcut is None else self.shortcut(activated))
+        if self.shortcut is not None:
+            features = self.shortcut(self.blur(activated))
+        return residual + features
 
 
 def _build_group(
-    num_blocks: int, inputs: int, outputs: int, stride: int, dropout: float
+    config: ModelConfig, num_blocks: int, inputs: int, outputs: int, stride: int
 ) -> nn.Sequential:
     """Blocks of equal width; only the first changes channels and size."""
-    first = _WideBlock(inputs, outputs, stride, dropout)
-    others = (_WideBlock(outputs, outputs, 1, dropout) for _ in range(num_blocks - 1))
+    first = _WideBlock(config, inputs, outputs, stride)
+    others = (_WideBlock(config, outputs, outputs, 1) for _ in range(num_blocks - 1))
     return nn.Sequential(first, *others)
+
+
+def _build_plain(inputs: int, rows: tuple[tuple[int, int, int], ...]) -> nn.Sequential:
+    """Convolutions with bias, each with batch normalisation and activation."""
+    layers: list[nn.Module] = []
+    for outputs, size, padding in rows:
+        layers += [nn.Conv2d(inputs, outputs, size, padding=padding)]
+        layers += [nn.BatchNorm2d(outputs), _QuickGELU()]
+        inputs = outputs
+    return nn.Sequential(*layers)

@@ -1,4 +1,6 @@
-"""What the networks share: normalisation of the input, and what every classifier carries."""
+"""What the networks share: normalisation of the input, anti-aliased pooling, start weights, and
+what every classifier carries.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from augmix.models.config import ModelConfig
+from augmix.models.config import BLUR_SIZES, ModelConfig
 
 
 class Normalize(nn.Module):
@@ -55,6 +58,59 @@ class Normalize(nn.Module):
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
+class BlurPool(nn.Module):
+    """Halve height and width without aliasing: a binomial blur, then every second pixel.
+
+    The blur is the outer product of a row of Pascal's triangle with itself, divided by its sum,
+    the same for every channel; the border is reflected. It has no weights and is no entry of the
+    state dict, so a network keeps its names with and without it. Zhang, "Making Convolutional
+    Networks Shift-Invariant Again" (2019).
+
+    Args:
+        size: Side of the filter in pixels, 2..5; rows (1, 1), (1, 2, 1), (1, 3, 3, 1),
+            (1, 4, 6, 4, 1).
+
+    Raises:
+        ValueError: If there is no filter of that size.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, size: int = 5) -> None:
+        super().__init__()
+        if size not in BLUR_SIZES:
+            raise ValueError(f"size of a blur filter must be 2..5 pixels, got {size}")
+        row = torch.tensor([float(math.comb(size - 1, place)) for place in range(size)])
+        kernel = torch.outer(row, row) / row.sum() ** 2
+        self.register_buffer("kernel", kernel[None, None], persistent=False)
+        before, after = (size - 1) // 2, size // 2
+        self.padding = (before, after, before, after)
+
+    def forward(
+        self, features: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel half_height half_width"]:
+        """Half the size, rounded up.
+
+        Raises:
+            ValueError: If the map is smaller than the border that is reflected.
+        """
+        channels, height, width = features.shape[1:]
+        least = self.padding[1] + 1
+        if min(height, width) < least:
+            raise ValueError(
+                f"these images are too small for a blur-pooled network: a filter of "
+                f"{self.kernel.shape[-1]} pixels takes maps of at least {least}x{least}, got "
+                f"{height}x{width}; use larger images, or a smaller blur_size"
+            )
+        padded = F.pad(features, self.padding, mode="reflect")
+        kernel = self.kernel.expand(channels, -1, -1, -1)
+        return F.conv2d(padded, kernel, stride=2, groups=channels)
+
+    def extra_repr(self) -> str:
+        """The filter's side, for printing a model."""
+        return f"size={self.kernel.shape[-1]}"
+
+
 class Classifier(nn.Module):
     """A network that takes images in [0, 1] and gives logits; it knows its configuration.
 
@@ -69,9 +125,54 @@ class Classifier(nn.Module):
         self.normalize = Normalize(config.mean, config.std)
 
 
-def conv(inputs: int, outputs: int, size: int = 3, *, stride: int = 1) -> nn.Conv2d:
+def halving(config: ModelConfig, stride: int) -> tuple[int, nn.Module]:
+    """How a convolution with a stride is built: its own stride, and what follows its activation.
+
+    A blur-pooled network (`ModelConfig.is_blurred`) computes the convolution at every pixel and
+    halves the activated map by a `BlurPool`; any other one keeps the stride and adds nothing.
+    """
+    if config.is_blurred and stride == 2:
+        return 1, BlurPool(config.blur_size)
+    return stride, nn.Identity()
+
+
+def max_pool(config: ModelConfig, size: int, *, padding: int = 0) -> nn.Module:
+    """Max pooling that halves the map; in a blur-pooled network the maximum of 2x2 windows at
+    every pixel, and then a `BlurPool`.
+    """
+    if config.is_blurred:
+        return nn.Sequential(nn.MaxPool2d(2, stride=1), BlurPool(config.blur_size))
+    return nn.MaxPool2d(size, stride=2, padding=padding)
+
+
+def average_pool(config: ModelConfig) -> nn.Module:
+    """The mean of 2x2 windows; in a blur-pooled network a `BlurPool`."""
+    return BlurPool(config.blur_size) if config.is_blurred else nn.AvgPool2d(2)
+
+
+def check_size(
+    images: Float[Tensor, "batch channel height width"], least: int, config: ModelConfig
+) -> None:
+    """Refuse images that a network has too many pooling layers for.
+
+    Raises:
+        ValueError: If height or width is below ``least`` pixels.
+    """
+    height, width = images.shape[2:]
+    if min(height, width) < least:
+        raise ValueError(
+            f"{config.name!r} takes images of at least {least}x{least} pixels, "
+            f"got {height}x{width}; resize them, or choose a network with fewer pooling layers"
+        )
+
+
+def conv(
+    inputs: int, outputs: int, size: int = 3, *, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     """A convolution without bias that keeps the image size at stride 1."""
-    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+    return nn.Conv2d(
+        inputs, outputs, size, stride=stride, padding=size // 2, groups=groups, bias=False
+    )
 
 
 def initialize(network: nn.Module) -> None:
