@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "one HTML page that compares any number of runs",
     "corrupt": "write the -C form of any images, in the official layout",
     "perturb": "write the -P form of any images, in the official layout",
+    "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
     "preview": "pictures of AugMix realisations, or of every corruption",
     "bench": "how fast executors and corruptions are on this machine",
 }

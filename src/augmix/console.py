@@ -93,6 +93,15 @@ class Watch:
         note = f"{event['name']} {event['severity'] or ''}".rstrip()
         self._update(event["done"], event["total"], note, "written")
 
+    def _on_fit(self, event: dict[str, Any]) -> None:
+        if self.task is None:
+            self._begin("fitting", event["num_steps"], event["step"] - 1)
+        terms = ", ".join(f"{name} {event[name]:.3f}" for name in ("content", "style", "identity"))
+        self._update(event["step"], event["num_steps"], f"loss {event['loss']:.3f}, {terms}", "fit")
+
+    def _on_note(self, event: dict[str, Any]) -> None:
+        self._say(event["text"])
+
     def _on_finished(self, event: dict[str, Any]) -> None:
         self._finish()
         if event["already"]:

@@ -1,0 +1,32 @@
+"""`augmix stylize`: a stylised copy of a data set; `augmix stylize fit`: a decoder for it."""
+
+from collections.abc import Sequence
+
+import tyro
+
+from augmix.commands.terminal import make_console, parse
+from augmix.console import Watch
+from augmix.stylize.fitting import FitConfig, fit
+from augmix.stylize.writing import StylizeConfig, stylize
+
+_FIT = "fit"
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command with these words of the command line; the first may be ``fit``."""
+    if words and words[0] == _FIT:
+        settings = tyro.cli(
+            FitConfig,
+            prog=f"augmix stylize {_FIT}",
+            args=list(words[1:]),
+            description="train a decoder for an encoder, to stylise with",
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
+        )
+        with Watch(make_console()) as watch:
+            path = fit(settings, on_progress=watch)
+        print(f"decoder: {path}")
+        return
+    config = parse(StylizeConfig, "stylize", words)
+    with Watch(make_console()) as watch:
+        folder = stylize(config, on_progress=watch)
+    print(f"set: {folder}")
