@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from fake_runs import NAMES, keep_cells, make_run, write_examples
 
-from augmix import figures, records
-from augmix.comparison import common_grid, differences, load_runs, rms_of
+from augmix import records
 from augmix.records import Bins, Cell, Results, RunError
-from augmix.report import summarise, write_report
+from augmix.report import figures, summarise, write_report
+from augmix.report.comparison import common_grid, differences, load_runs, rms_of
 
 
 def cell(name: str, severity: int, num_errors: int, *, num_images: int = 10) -> Cell:

@@ -1,7 +1,7 @@
 """The report: run folders -> numbers and figures -> one self-contained HTML page.
 
 The walk: `comparison` reads the runs and says what may be compared; every section below turns its
-numbers into the plain values and SVG texts that `report.html` lays out. Percentages exist only
+numbers into the plain values and SVG texts that `page.html` lays out. Percentages exist only
 here: records hold fractions. The page needs no network, and jinja2 escapes every text on it.
 """
 
@@ -13,8 +13,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from augmix import figures
-from augmix.comparison import (
+from augmix.metrics import ece_from_bins
+from augmix.records import REPORT_FILE, Cell, RunError, provenance, write_bytes
+from augmix.report import figures
+from augmix.report.comparison import (
     Grid,
     Run,
     arrays,
@@ -29,8 +31,6 @@ from augmix.comparison import (
     settings,
     summarise,
 )
-from augmix.metrics import ece_from_bins
-from augmix.records import REPORT_FILE, Cell, RunError, provenance, write_bytes
 
 __all__ = ["summarise", "write_report"]
 
@@ -81,7 +81,7 @@ def render_page(runs: Sequence[Run]) -> str:
     """The page's HTML."""
     grid = common_grid([run.results for run in runs])
     unlike = differences(runs)
-    here = Path(__file__).parent
+    here = Path(__file__).parent / "templates"
     pages = Environment(
         loader=FileSystemLoader(here),
         autoescape=True,
@@ -89,9 +89,9 @@ def render_page(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return pages.get_template("report.html").render(
-        css=Markup((here / "report.css").read_text(encoding="utf-8")),
-        js=Markup((here / "report.js").read_text(encoding="utf-8")),
+    return pages.get_template("page.html").render(
+        css=Markup((here / "page.css").read_text(encoding="utf-8")),
+        js=Markup((here / "page.js").read_text(encoding="utf-8")),
         version=provenance()["versions"].get("augmix", "from its source tree"),
         keys=[Markup(figures.key(style)) for style in range(len(runs))],
         labels=[run.label for run in runs],
