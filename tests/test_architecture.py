@@ -12,7 +12,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "augmix"
 GROUND = ["streams", "images", "ranks", "records", "metrics", "published", "intervals", "jit"]
 LEARNING = ["objectives", "methods", "transforms"]
-ENGINE = ["engine.recipe", "engine.scores", "engine.checkpoint", "engine.evaluate", "engine.train"]
+EXAM = [f"engine.{name}" for name in ("checkpoint", "spots", "official", "sets", "ledger")]
+SCORING = [f"engine.{name}" for name in ("inference", "scores", "stability", "rows")]
 KERNELS = [
     *["augment.lookup", "augment.mixing", "augment.blends", "augment.tables", "augment.warps"],
     "augment.finishing",
@@ -27,6 +28,7 @@ TABLE: dict[str, list[str]] = {
     "metrics": ["metrics"],
     "intervals": ["streams"],
     "outcomes": ["records"],
+    "ranks": ["records"],
     "augment.plan": [*GROUND, *PLAN_PARTS],
     **{module: [*GROUND, *PLAN_PARTS] for module in PLAN_PARTS},
     "augment.policies": [*GROUND, *PLAN, "augment.policies"],
@@ -42,8 +44,21 @@ TABLE: dict[str, list[str]] = {
     "transforms": [*GROUND, "augment"],
     "engine.checkpoint": [*GROUND, *WINGS, *LEARNING],
     "engine.recipe": ["augment.render"],
-    "engine.scores": ["metrics", "records"],
-    "engine.evaluate": [*GROUND, *WINGS, *LEARNING, "engine.checkpoint", "engine.scores"],
+    "engine.devices": ["ranks", "records"],
+    "engine.progress": ["data.batches"],
+    "engine.spots": [*GROUND, "corrupt"],
+    "engine.rows": ["ranks"],
+    "engine.scores": ["metrics", "outcomes", "records", "engine.rows"],
+    "engine.stability": ["outcomes", "records"],
+    "engine.official": ["corrupt", "data", "records"],
+    "engine.sets": ["corrupt", "data", "engine.official", "engine.spots"],
+    "engine.inference": ["models", "records", "engine.spots"],
+    "engine.ledger": [*GROUND, "outcomes", *EXAM],
+    "engine.measure": [*GROUND, "corrupt", *EXAM, *SCORING, "engine.progress"],
+    "engine.evaluate": [
+        *[*GROUND, "outcomes", *WINGS, *EXAM, *SCORING],
+        *["engine.devices", "engine.progress", "engine.measure"],
+    ],
     "engine.train": [
         *[*GROUND, *WINGS, *LEARNING],
         *["engine.recipe", "engine.checkpoint", "engine.evaluate"],

@@ -1,10 +1,26 @@
-"""Which process this is: rank, world size, and sums over all ranks.
+"""Which process this is: rank, world size, and what the processes of a run tell each other.
 
-Without an initialised process group every function describes a single process.
+Without an initialised process group every function describes a single process. `torchrun` starts
+the processes; `joined` makes a group of them. CPU tensors always travel by gloo, so several
+processes may share a GPU as long as they exchange nothing on it.
 """
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
 import torch
 import torch.distributed as dist
+
+from augmix.records import RunError
+
+Result = TypeVar("Result")
+
+_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+_PATIENCE = timedelta(hours=2)  # for a process that is slow; one that ended is noticed at once
 
 
 def rank() -> int:
@@ -17,12 +33,102 @@ def world_size() -> int:
     return dist.get_world_size() if _is_distributed() else 1
 
 
+def local_rank() -> int:
+    """This process's number on its machine; 0 unless `torchrun` started it."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if _is_distributed() else 0
+
+
+@contextmanager
+def joined(*, backend: str = "gloo") -> Iterator[None]:
+    """Inside, the processes that `torchrun` started are one group; a process alone stays alone.
+
+    A group that is there already is used and left.
+
+    Args:
+        backend: ``"gloo"``, or ``"cpu:gloo,cuda:nccl"`` for gradients on GPUs.
+
+    Raises:
+        RunError: If the processes do not find each other.
+    """
+    if _is_distributed() or not all(name in os.environ for name in _LAUNCHED):
+        yield
+        return
+    try:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others "
+            f"({_first_line(error)}); start all of them by torchrun, with one --master-port"
+        ) from error
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     """The elementwise sum over all ranks, on every rank."""
     if _is_distributed():
         values = values.clone()
-        dist.all_reduce(values)
+        _together(lambda: dist.all_reduce(values))
     return values
+
+
+def share(values: np.ndarray) -> np.ndarray:
+    """Rank 0's array, on every rank; all ranks give one of the same shape and type.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    if not _is_distributed():
+        return values
+    content = torch.from_numpy(_to_bytes(values).copy())
+    _together(lambda: dist.broadcast(content, src=0))
+    return content.numpy().view(values.dtype).reshape(values.shape)
+
+
+def gather(values: np.ndarray) -> list[np.ndarray]:
+    """The arrays of all ranks in order, on rank 0; none on the others.
+
+    Args:
+        values: Of one type everywhere and of any length; the axes after the first are the same.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    if not _is_distributed():
+        return [values]
+    content = _to_bytes(values)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
+    _together(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
+    longest = max(int(length) for length in lengths)
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: len(content)] = torch.from_numpy(content.copy())
+    found = [torch.zeros_like(padded) for _ in lengths] if rank() == 0 else None
+    _together(lambda: dist.gather(padded, found))
+    return [
+        piece.numpy()[: int(length)].view(values.dtype).reshape(-1, *values.shape[1:])
+        for piece, length in zip(found or (), lengths, strict=False)
+    ]
+
+
+def _together(call: Callable[[], Result]) -> Result:
+    """A call that all ranks make; fails with a message where one of them is gone."""
+    try:
+        return call()
+    except RuntimeError as error:  # torch names none of its own for a peer that is gone
+        raise RunError(
+            f"process {rank()} of {world_size()} has lost the others ({_first_line(error)}): one "
+            "of them ended, and says why above; what was finished is kept: start again to go on"
+        ) from error
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
 
 
 def _is_distributed() -> bool:

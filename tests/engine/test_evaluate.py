@@ -254,10 +254,10 @@ def test_examples_hold_every_corruption(
     with np.load(tmp_path / "out" / "examples.npz") as file:
         examples = dict(file)
     assert set(examples) == {"clean", "labels", *NAMES}
-    assert examples["clean"].shape == (5, 8, 8, 3)
+    assert examples["clean"].shape == (5, 16, 16, 3)
     assert examples["labels"].dtype == np.int64
     rows = examples["gaussian_noise"]
-    assert rows.shape == (3, 5, 8, 8, 3)
+    assert rows.shape == (3, 5, 16, 16, 3)
     distances = np.abs(rows.astype(float) - examples["clean"]).mean(axis=(1, 2, 3, 4))
     assert (np.diff(distances) > 0).all()
     images = [source.load(np.array([index]))[0] for index in range(20)]
@@ -308,7 +308,7 @@ def test_nan_names_corruption_severity_and_image(source: Source) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"suite": ("p",)}, "suite must be of .*got 'p'"),
+        ({"suite": ("q",)}, "suite must be of .*got 'q'"),
         ({"suite": ()}, "nothing to measure"),
         ({"severities": (0,)}, "severity must be 1..5, got 0"),
         ({"severities": (11,)}, "severity must be 1..5, got 11"),
