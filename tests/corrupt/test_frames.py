@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from augmix.corrupt import frames
 from augmix.corrupt.frames import Scene
+from augmix.corrupt.presets import PRESETS
 from augmix.corrupt.sequences import ALL_14, find
 from augmix.corrupt.warps import Window, centre_window
 
@@ -61,7 +62,35 @@ def test_published_vectors(name: str):
         assert result[int(frame)][5, 7].tolist() == pixel, frame
 
 
-@pytest.mark.parametrize("preset", ["cifar", "tiny", "imagenet"])
+@pytest.mark.parametrize(
+    ("frame", "mean", "pixel"), [(0, 114.1032, (95, 55, 75)), (30, 114.1032, (138, 131, 134))]
+)
+def test_published_vectors_about_the_true_centre(frame: int, mean: float, pixel: tuple):
+    """The lines "centre 16" of perturbations.md 6: a newer torchvision's rotation."""
+    makes = frames.rotate(show(checkered()), 1, num_frames=31, generator=legacy(), offset_px=0)
+    result = list(makes)[frame]
+    assert abs(result.mean() - mean) < 6e-5
+    assert tuple(result[5, 7].tolist()) == pixel
+
+
+def test_the_true_centre_is_half_a_pixel_off():
+    """A point symmetric picture turned about its very middle stays symmetric."""
+    image = np.random.default_rng(2).integers(0, 256, (20, 28, 3), dtype=np.uint8)
+    image = np.maximum(image, image[::-1, ::-1])
+    for maker, parameters in (
+        (frames.rotate, (1,)),
+        (frames.scale, (70, 2)),
+        (frames.shear, (1,)),
+        (frames.zoom_blur, (0.004,)),
+    ):
+        settings = {"num_frames": 4, "generator": legacy()}
+        last = list(maker(show(image), *parameters, **settings, offset_px=0))[-1].astype(int)
+        assert np.abs(last - last[::-1, ::-1]).max() <= 1
+        published = list(maker(show(image), *parameters, **settings))[-1].astype(int)
+        assert np.abs(published - published[::-1, ::-1]).max() > 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ALL_14)
 def test_every_shape_is_made(name: str, preset: str):
     for image in pictures():
@@ -127,7 +156,12 @@ def smeared(image: np.ndarray, radius: float, deviation: float, angle_deg: float
 
 @pytest.mark.parametrize(
     ("preset", "radius", "deviation", "first_deg", "step_deg"),
-    [("cifar", 6, 1.8, -180, 9), ("tiny", 14, 3, -150, 5), ("imagenet", 10, 3, -120, 4)],
+    [
+        ("cifar", 6, 1.8, -180, 9),
+        ("tiny", 14, 3, -150, 5),
+        ("imagenet", 10, 3, -120, 4),
+        ("imagenet-299", 13, 3, -120, 4),
+    ],
 )
 def test_motion_blur(
     preset: str, radius: float, deviation: float, first_deg: float, step_deg: float
@@ -294,7 +328,12 @@ def test_tilt(preset: str, step: float):
 
 @pytest.mark.parametrize(
     ("preset", "first", "step", "truncate"),
-    [("cifar", 0.3, 0.015, 7), ("tiny", 0.35, 0.014, 7), ("imagenet", 0.25, 0.035, 6)],
+    [
+        ("cifar", 0.3, 0.015, 7),
+        ("tiny", 0.35, 0.014, 7),
+        ("imagenet", 0.25, 0.035, 6),
+        ("imagenet-299", 0.35, 0.035, 6),
+    ],
 )
 def test_gaussian_blur(preset: str, first: float, step: float, truncate: float):
     for image in pictures():
@@ -314,6 +353,7 @@ def test_gaussian_blur(preset: str, first: float, step: float, truncate: float):
         ("cifar", 0.6, 0.265, 1.75, 0.7, [0.2, 0.8]),
         ("tiny", 0.6, 0.25, 1.75, 0.7, [0.2, 0.8]),
         ("imagenet", 0.65, 0.27, 3.7, 0.69, [0.05, 0.1, 0.15, 0.7]),
+        ("imagenet-299", 0.65, 0.3, 4, 0.69, [0.05, 0.1, 0.15, 0.7]),
     ],
 )
 def test_spatter(

@@ -95,7 +95,9 @@ def test_resolve_preset():
     assert resolve_preset("auto", (200, 112)) == "tiny"
     assert resolve_preset("auto", (224, 224)) == "imagenet"
     assert resolve_preset("imagenet", (32, 32)) == "imagenet"
-    with pytest.raises(ValueError, match="preset must be one of auto, cifar, tiny, imagenet"):
+    with pytest.raises(
+        ValueError, match="preset must be one of auto, cifar, tiny, imagenet, imagenet-299"
+    ):
         resolve_preset("cifar10", (32, 32))
 
 
@@ -115,6 +117,67 @@ def test_messages(images: np.ndarray, change: dict, error: type, message: str):
     settings = {"name": "contrast", "severity": 3, **change}
     with pytest.raises(error, match=re.escape(message)):
         corrupt(images, settings.pop("name"), **settings)
+
+
+def test_images_that_are_none(images: np.ndarray):
+    small = "images to corrupt must be at least 16 x 16 pixels, got 15 x 24; enlarge them first"
+    with pytest.raises(ValueError, match=small):
+        corrupt(images[:, :15], "fog", severity=3)
+    with pytest.raises(ValueError, match="got 20 x 15"):
+        corrupt(images[:, :, :15], "contrast", severity=1)
+    check = corrupt.__wrapped__  # without the shapes of the tests
+    with pytest.raises(TypeError, match="must be uint8 in 0..255, got float64; convert with augm"):
+        check(images / 255.0, "fog", severity=3)
+    with pytest.raises(TypeError, match="must be uint8 in 0..255, got int64"):
+        check(images.astype(np.int64), "fog", severity=3)
+    with pytest.raises(TypeError, match="must be a uint8 NumPy array .*, got list"):
+        check(images.tolist(), "fog", severity=3)
+    for wrong, shape in ((images[0], "(20, 24, 3)"), (images[..., :2], "(6, 20, 24, 2)")):
+        with pytest.raises(ValueError, match=re.escape(f"1 or 3 channels, got shape {shape}")):
+            check(wrong, "fog", severity=3)
+
+
+def test_names_and_protocols():
+    assert suite.resolve_names("paper-15") == suite.PAPER_15
+    assert suite.resolve_names(["snow"]) == ("snow",)
+    mixed = suite.resolve_names(("fog", "extra-4", "spatter", "all-19"))
+    assert mixed[:5] == ("fog", *suite.EXTRA_4)
+    assert sorted(mixed) == sorted(suite.ALL_19)
+    with pytest.raises(ValueError, match="unknown corruption 'paper15', did you mean 'paper-15'"):
+        suite.resolve_names(["fog", "paper15"])
+    with pytest.raises(ValueError, match="did you mean 'frost'.*the lists paper-15, extra-4"):
+        suite.resolve_names("frosty")
+    with pytest.raises(ValueError, match="names must be at least one corruption"):
+        suite.resolve_names(())
+
+
+INCEPTION = {  # corruptions.md 5.2, as written there
+    "gaussian_noise": ".09 .13 .19 .27 .40",
+    "shot_noise": "50 20 10 5 3",
+    "impulse_noise": ".04 .07 .10 .18 .28",
+    "speckle_noise": ".16 .21 .36 .46 .61",
+    "gaussian_blur": "1.5 2.5 3.5 4.5 6.5",
+    "glass_blur": "(.8,1,3) (1,3,1) (1.1,2,4) (1.2,4,2) (1.6,5,2)",
+    "defocus_blur": "(4,.1) (5,.5) (7,.5) (10,.5) (12,.5)",
+    "motion_blur": "(12,4) (17,6) (17,9) (17,13) (22,16)",
+    "fog": "(1.5,2) (2,2) (2.5,1.8) (2.5,1.6) (3,1.5)",
+    "spatter": ".65,.3,4,.69,.9,0 .65,.3,3.5,.68,.9,0 .65,.3,3,.68,.8,0 "
+    ".65,.3,1.2,.65,1.8,1 .67,.4,1.2,.65,1.8,1",
+    "jpeg_compression": "23 16 13 8 5",
+    "pixelate": ".5 .4 .3 .25 .2",
+}
+
+
+def test_the_numbers_for_299_pixels():
+    for name, row in suite.ROWS.items():
+        ours, of_224 = row.parameters["imagenet-299"], row.parameters["imagenet"]
+        if name in INCEPTION:
+            cells = [cell.strip("()").split(",") for cell in INCEPTION[name].split()]
+            assert ours == tuple(tuple(float(part) for part in cell) for cell in cells), name
+        elif name == "elastic_transform":
+            np.testing.assert_allclose(np.array(ours) / 360, np.array(of_224) / 244)
+        else:
+            assert ours == of_224, name
 
 
 def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_path: Path):

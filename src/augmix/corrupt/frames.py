@@ -19,6 +19,7 @@ from augmix.corrupt.draws import Draws, Real
 from augmix.corrupt.filters import clipped_zoom, gaussian_filter, motion_trail
 from augmix.corrupt.spatter import water
 from augmix.corrupt.warps import (
+    PUBLISHED_OFFSET_PX,
     Window,
     affine_map,
     shift_columns,
@@ -115,7 +116,14 @@ def motion_blur(
         yield motion_trail(image, radius, deviation, (frame - num_frames + 1) * step_deg)
 
 
-def zoom_blur(scene: Scene, step: Real, *, num_frames: int, generator: Draws) -> Frames:
+def zoom_blur(
+    scene: Scene,
+    step: Real,
+    *,
+    num_frames: int,
+    generator: Draws,
+    offset_px: Real = PUBLISHED_OFFSET_PX,
+) -> Frames:
     """The mean of the clean frame and ever more enlarged ones (5).
 
     Args:
@@ -123,12 +131,13 @@ def zoom_blur(scene: Scene, step: Real, *, num_frames: int, generator: Draws) ->
         step: Added to the factor from frame to frame; it starts at 1.
         num_frames: With the clean one.
         generator: Not used.
+        offset_px: Of the centre from the middle, see `warps.affine_map`.
     """
     clean = scene.crop()
     total = clean.astype(np.float32) / np.float32(255)
     yield clean
     for frame in range(1, num_frames):
-        mapping = affine_map(scene.size, scale=1 + step * frame)
+        mapping = affine_map(scene.size, scale=1 + step * frame, offset_px=offset_px)
         zoomed = warp_affine(scene.image, mapping, scene.window)
         total += zoomed.astype(np.float32) / np.float32(255)
         yield (total / np.float32(frame + 1) * np.float32(255)).astype(np.uint8)
@@ -200,7 +209,14 @@ def translate(scene: Scene, first_px: int, *, num_frames: int, generator: Draws)
         yield shift_columns(scene.image, first_px + frame, scene.window)
 
 
-def rotate(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) -> Frames:
+def rotate(
+    scene: Scene,
+    step_deg: Real,
+    *,
+    num_frames: int,
+    generator: Draws,
+    offset_px: Real = PUBLISHED_OFFSET_PX,
+) -> Frames:
     """Clockwise about the centre (9).
 
     Args:
@@ -208,10 +224,11 @@ def rotate(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) -
         step_deg: Turn from frame to frame.
         num_frames: The middle one is clean.
         generator: Not used.
+        offset_px: Of the centre from the middle, see `warps.affine_map`.
     """
     for frame in range(num_frames):
         angle_deg = (frame - num_frames // 2) * step_deg
-        mapping = affine_map(scene.size, angle_deg=angle_deg)
+        mapping = affine_map(scene.size, angle_deg=angle_deg, offset_px=offset_px)
         yield warp_affine(scene.image, mapping, scene.window)
 
 
@@ -230,7 +247,13 @@ def tilt(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) -> 
 
 
 def scale(
-    scene: Scene, first_percent: Real, step_percent: Real, *, num_frames: int, generator: Draws
+    scene: Scene,
+    first_percent: Real,
+    step_percent: Real,
+    *,
+    num_frames: int,
+    generator: Draws,
+    offset_px: Real = PUBLISHED_OFFSET_PX,
 ) -> Frames:
     """From small to large about the centre (9).
 
@@ -240,13 +263,23 @@ def scale(
         step_percent: Added from frame to frame.
         num_frames: How many.
         generator: Not used.
+        offset_px: Of the centre from the middle, see `warps.affine_map`.
     """
     for frame in range(num_frames):
-        mapping = affine_map(scene.size, scale=(frame * step_percent + first_percent) / 100)
+        mapping = affine_map(
+            scene.size, scale=(frame * step_percent + first_percent) / 100, offset_px=offset_px
+        )
         yield warp_affine(scene.image, mapping, scene.window)
 
 
-def shear(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) -> Frames:
+def shear(
+    scene: Scene,
+    step_deg: Real,
+    *,
+    num_frames: int,
+    generator: Draws,
+    offset_px: Real = PUBLISHED_OFFSET_PX,
+) -> Frames:
     """Slanted along the rows (9).
 
     Args:
@@ -254,9 +287,12 @@ def shear(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) ->
         step_deg: Turn of the columns from frame to frame.
         num_frames: The middle one is clean.
         generator: Not used.
+        offset_px: Of the centre from the middle, see `warps.affine_map`.
     """
     for frame in range(num_frames):
-        mapping = affine_map(scene.size, shear_deg=(frame - num_frames // 2) * step_deg)
+        mapping = affine_map(
+            scene.size, shear_deg=(frame - num_frames // 2) * step_deg, offset_px=offset_px
+        )
         yield warp_affine(scene.image, mapping, scene.window)
 
 

@@ -66,8 +66,7 @@ def frost(
     piece = texture[row : row + height, column : column + width]
     if channels == 1:
         piece = (piece @ _LUMA)[:, :, None]
-    mixed = image_share * image + texture_share * piece
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    return _lay_frost(image, piece, float(image_share), float(texture_share))
 
 
 def load_texture(index: int, folder: Path | None = None) -> Texture:
@@ -266,6 +265,21 @@ def _spread(
     ends = (levels[0] - 8, *levels, min(levels[-1] + 8, 255))
     grey = np.interp(ranks / (values.size - 1), _QUANTILES, ends)
     return np.rint(grey).astype(np.uint8).reshape(values.shape)
+
+
+@outer
+@typing.no_type_check
+def _lay_frost(image, piece, image_share, texture_share):
+    height, width, channels = image.shape
+    length = width * channels
+    result = np.empty((height, length), np.uint8)
+    for y in range(height):
+        row, ice = image[y].reshape(length), piece[y].copy().reshape(length)
+        target = result[y]
+        for x in range(length):
+            value = image_share * row[x] + texture_share * ice[x]
+            target[x] = np.uint8(min(max(value, 0.0), 255.0))
+    return result.reshape(height, width, channels)
 
 
 @outer

@@ -1,19 +1,20 @@
-"""The table of the perturbation sequences: 10 standard and 4 extra ones, at three presets.
+"""The table of the perturbation sequences: 10 standard and 4 extra ones, at four presets.
 
 Source: Hendrycks & Dietterich (2019), "Benchmarking Neural Network Robustness to Common Corruptions
-and Perturbations", scripts `make_cifar_p.py`, `make_tinyimagenet_p.py` and `make_imagenet_p.py` of
-`hendrycks/robustness`.
+and Perturbations", scripts `make_cifar_p.py`, `make_tinyimagenet_p.py`, `make_imagenet_p.py` and
+`make_imagenet_p_inception.py` of `hendrycks/robustness`.
 """
 
 import difflib
 from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Any
 
 from augmix.corrupt import frames
 from augmix.corrupt.draws import Draws
 from augmix.corrupt.frames import Frames, Maker, Scene
-from augmix.corrupt.presets import PRESETS
+from augmix.corrupt.presets import PRESETS, spell_out
 
 STANDARD_10 = (
     "gaussian_noise",
@@ -77,7 +78,7 @@ def num_frames(name: str, preset: str) -> int:
 
     Args:
         name: One of `available()`.
-        preset: ``"cifar"``, ``"tiny"`` or ``"imagenet"``; the size decides for ``"auto"``, so that
+        preset: One of `augmix.corrupt.presets.PRESETS`; the size decides for ``"auto"``, so that
             is none here.
 
     Raises:
@@ -107,23 +108,38 @@ def available() -> tuple[str, ...]:
     return tuple(ROWS)
 
 
+def resolve_names(names: str | SequenceOf[str]) -> tuple[str, ...]:
+    """Perturbations and protocols as the perturbations they stand for, each once, in that order.
+
+    Args:
+        names: Names of `available()` and of `PROTOCOLS` in any mixture; one may stand alone.
+
+    Raises:
+        ValueError: If a name is neither, or there is none.
+    """
+    return spell_out(names, "perturbation", PROTOCOLS, tuple(ROWS))
+
+
 def _row(
     maker: Maker,
     *,
     cifar: tuple[Any, ...],
     tiny: tuple[Any, ...],
     imagenet: tuple[Any, ...],
+    imagenet_299: tuple[Any, ...] = (),
     num_frames: tuple[int, int, int] = (31, 31, 31),
 ) -> Sequence:
-    """A row under the name of its maker."""
+    """A row under the name of its maker; ``imagenet_299`` is ``imagenet`` if not given."""
     name = maker.__name__
     return Sequence(
         name=name,
         number=ALL_14.index(name),
         kind="noise" if "noise" in name else "temporal",
         maker=maker,
-        num_frames=dict(zip(PRESETS, num_frames, strict=True)),
-        parameters={"cifar": cifar, "tiny": tiny, "imagenet": imagenet},
+        num_frames=dict(zip(PRESETS, (*num_frames, num_frames[-1]), strict=True)),
+        parameters=dict(
+            zip(PRESETS, (cifar, tiny, imagenet, imagenet_299 or imagenet), strict=True)
+        ),
     )
 
 
@@ -133,18 +149,21 @@ _ROWS = (
         cifar=(0.02, 0.04, 0.06),
         tiny=(0.025, 0.05, 0.075),
         imagenet=(0.03, 0.05, 0.08),
+        imagenet_299=(0.035, 0.055, 0.085),
     ),
     _row(  # photons counted at white, at difficulty 1, 2, 3
         frames.shot_noise,
         cifar=(700, 400, 200),
         tiny=(500, 250, 125),
         imagenet=(300, 120, 60),
+        imagenet_299=(250, 100, 50),
     ),
     _row(  # radius and deviation of the trail in pixels, turn in degrees
         frames.motion_blur,
         cifar=(6, 1.8, 9),
         tiny=(14, 3, 5),
         imagenet=(10, 3, 4),
+        imagenet_299=(13, 3, 4),
         num_frames=(21, 31, 31),
     ),
     _row(frames.zoom_blur, cifar=(0.004,), tiny=(0.004,), imagenet=(0.004,)),  # of the factor
@@ -172,18 +191,21 @@ _ROWS = (
         cifar=(0.05, 0.07, 0.1),
         tiny=(0.05, 0.1, 0.15),
         imagenet=(0.05, 0.1, 0.15),
+        imagenet_299=(0.06, 0.11, 0.16),
     ),
     _row(  # standard deviation in pixels at first, step; reach in deviations
         frames.gaussian_blur,
         cifar=(0.3, 0.015, 7.0),
         tiny=(0.35, 0.014, 7.0),
         imagenet=(0.25, 0.035, 6.0),
+        imagenet_299=(0.35, 0.035, 6.0),
     ),
     _row(  # mean, deviation and blur of the field, threshold, strength, fall
         frames.spatter,
         cifar=(0.6, 0.265, 1.75, 0.7, 0.6, (0.2, 0.8)),
         tiny=(0.6, 0.25, 1.75, 0.7, 0.6, (0.2, 0.8)),
         imagenet=(0.65, 0.27, 3.7, 0.69, 0.6, (0.05, 0.1, 0.15, 0.7)),
+        imagenet_299=(0.65, 0.3, 4, 0.69, 0.6, (0.05, 0.1, 0.15, 0.7)),
     ),
     _row(frames.shear, cifar=(1,), tiny=(1,), imagenet=(1,)),  # degrees
 )

@@ -9,8 +9,9 @@ so it gives the same frames in whatever batch, order or thread.
 scripts move the picture; the frame is cut from the middle. With preset ``cifar`` it is the whole
 image; with ``tiny`` the square of the shorter side (64 of 64 pixels), with ``imagenet`` the square
 of 7/8 of the shorter side (224 of 256), so that the border outside the picture, which is black,
-comes into sight only where the motion is larger than the margin. ``size`` sets another frame, e.g.
-the whole of images of 224 pixels. Noise, blur, weather and light act on the frame alone.
+comes into sight only where the motion is larger than the margin; with ``imagenet-299`` again the
+whole image. ``size`` sets another frame, e.g. the whole of images of 224 pixels. Noise, blur,
+weather and light act on the frame alone.
 `photograph_frames` starts from a photograph of any size, as the published scripts do.
 """
 
@@ -23,7 +24,7 @@ from jaxtyping import Integer, UInt8
 from PIL import Image as PillowImage
 
 from augmix.corrupt.frames import Frames, Scene
-from augmix.corrupt.presets import PRESETS, resolve_preset
+from augmix.corrupt.presets import PRESETS, SMALLEST_SIDE, check_sides, resolve_preset
 from augmix.corrupt.sequence_rows import (
     ALL_14,
     CIFAR_SCRIPT_10,
@@ -36,7 +37,9 @@ from augmix.corrupt.sequence_rows import (
     available,
     find,
     num_frames,
+    resolve_names,
 )
+from augmix.corrupt.threads import useful_threads, work_off
 from augmix.corrupt.warps import centre_window
 from augmix.images import check_images
 from augmix.streams import Purpose, Stream
@@ -59,13 +62,14 @@ __all__ = [
     "num_frames",
     "perturb",
     "photograph_frames",
+    "resolve_names",
 ]
 
 SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
-SMALLEST_SIDE = 16  # pixels
-
 _FIRST_PART = 512  # of the addresses; the corruptions have those below
 _BASE_SIDES = {"tiny": 64, "imagenet": 256}  # shorter side of the large image, in pixels
+_INCEPTION_SIDE, _INCEPTION_SHARE = 299, 0.875
+_MOVED_BEFORE_CROP = ("translate", "rotate", "tilt", "shear")  # of imagenet-299
 
 
 def perturb(
@@ -87,14 +91,15 @@ def perturb(
     Args:
         images: Grey levels, RGB or grey, at least 16 x 16; an empty batch gives an empty batch.
         name: One of `available()`, e.g. ``"motion_blur"``.
-        preset: Whose parameters: ``"cifar"``, ``"tiny"``, ``"imagenet"``, or ``"auto"``, see
-            `augmix.corrupt.presets.resolve_preset`.
+        preset: Whose parameters: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
+            ``"auto"``, see `augmix.corrupt.presets.resolve_preset`.
         seed: Of the draws.
         ids: Dataset indices of the images; their places in the batch if not given.
         difficulty: 1, 2 or 3: how strong noise is. The frames of the other sequences are the same
             at every difficulty, which is how far apart the compared frames lie
             (`augmix.metrics.flip_probability`).
-        num_threads: Images worked on at a time.
+        num_threads: Images worked on at a time, at most: those too small for threads to pay are
+            worked on one after the other, see `augmix.corrupt.threads`.
         size: Height and width of the frames; by the rule at the top of this module if not given.
 
     Returns:
@@ -109,7 +114,7 @@ def perturb(
         >>> perturb(images, "translate", preset="cifar").shape
         (2, 16, 32, 32, 3)
     """
-    batch = _check(images, name, preset, seed, ids, difficulty, num_threads, size)
+    batch = _check(images, name, preset, seed, ids, difficulty, size)
     shape = (batch.num_frames, *batch.frame_size, images.shape[3])
     result = np.empty((len(images), *shape), np.uint8)
 
@@ -117,8 +122,7 @@ def perturb(
         for frame, image in enumerate(batch.frames(place)):
             result[place, frame] = image
 
-    with ThreadPoolExecutor(num_threads) as pool:
-        list((map if num_threads == 1 else pool.map)(fill, range(len(images))))
+    work_off(fill, len(images), num_threads=useful_threads(num_threads, images.shape[1:3]))
     return result
 
 
@@ -154,8 +158,8 @@ def iterate_frames(
     """
     is_single = getattr(images, "ndim", 4) == 3
     stack = images[None] if is_single else images
-    batch = _check(stack, name, preset, seed, ids, difficulty, num_threads, size)
-    whole = _march(batch, num_threads)
+    batch = _check(stack, name, preset, seed, ids, difficulty, size)
+    whole = _march(batch, useful_threads(num_threads, stack.shape[1:3]))
     return (frame[0] for frame in whole) if is_single else whole
 
 
@@ -173,12 +177,13 @@ def photograph_frames(
     ``imagenet`` first resizes the shorter side to 256 pixels, ``tiny`` to 64 (Pillow, bilinear),
     ``cifar`` takes the image as it is. ``tiny`` has one exception: motion blur acts on the whole
     photograph, whose blurred frames are then resized and not cropped, so they are as oblong as the
-    photograph.
+    photograph. ``imagenet-299`` cuts the middle 87.5 % of height and width and squeezes it to 299 x
+    299; translate, rotate, tilt and shear move the whole photograph before that.
 
     Args:
         photograph: Grey levels, RGB or grey.
         name: One of `available()`.
-        preset: ``"cifar"``, ``"tiny"`` or ``"imagenet"``.
+        preset: ``"cifar"``, ``"tiny"``, ``"imagenet"`` or ``"imagenet-299"``.
         seed: Of the draws.
         sample: Dataset index of the photograph.
         difficulty: How strong noise is.
@@ -196,16 +201,16 @@ def photograph_frames(
             "photograph must be [height width channel], one at a time, "
             f"got shape {tuple(photograph.shape)}"
         )
+    settings = {"preset": preset, "seed": seed, "ids": np.array([sample]), "difficulty": difficulty}
+    is_inception = preset == "imagenet-299"
     side = _BASE_SIDES.get(preset, 0)
-    ids = np.array([sample])
+    if is_inception and name in _MOVED_BEFORE_CROP:
+        return (_squeeze(frame) for frame in iterate_frames(photograph, name, **settings))
     if preset == "tiny" and name == "motion_blur":
-        size = photograph.shape[:2]
-        blurred = iterate_frames(
-            photograph, name, preset=preset, seed=seed, ids=ids, difficulty=difficulty, size=size
-        )
+        blurred = iterate_frames(photograph, name, size=photograph.shape[:2], **settings)
         return (_resize_shorter(frame, side) for frame in blurred)
     image = _resize_shorter(photograph, side) if side else photograph
-    return iterate_frames(image, name, preset=preset, seed=seed, ids=ids, difficulty=difficulty)
+    return iterate_frames(_squeeze(image) if is_inception else image, name, **settings)
 
 
 def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
@@ -216,7 +221,7 @@ def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
         preset: ``"auto"`` too.
     """
     preset, side = resolve_preset(preset, size), min(size)
-    if preset == "cifar":
+    if preset in ("cifar", "imagenet-299"):
         return size
     return (side, side) if preset == "tiny" else (side * 7 // 8, side * 7 // 8)
 
@@ -251,21 +256,14 @@ def _check(
     seed: int,
     ids: Integer[np.ndarray, "..."] | None,
     difficulty: int,
-    num_threads: int,
     size: tuple[int, int] | None,
 ) -> _Batch:
     check_images(images)
     height, width = images.shape[1:3]
-    if min(height, width) < SMALLEST_SIDE:
-        raise ValueError(
-            f"images of a sequence must be at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels, "
-            f"got {height} x {width}"
-        )
+    check_sides((height, width), "perturb")
     row = find(name)
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty} for {name!r}")
-    if num_threads < 1:
-        raise ValueError(f"num_threads must be at least 1, got {num_threads}")
     ids = np.arange(len(images)) if ids is None else np.asarray(ids)
     if ids.shape != (len(images),):
         raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
@@ -299,11 +297,27 @@ def _resize_shorter(
     image: UInt8[np.ndarray, "height width channel"], side: int
 ) -> UInt8[np.ndarray, "row column channel"]:
     """The shorter side to so many pixels, the other in proportion and cut, by Pillow."""
-    height, width, channels = image.shape
-    if min(height, width) == side:
-        return image
+    height, width = image.shape[:2]
     shorter = min(height, width)
-    target = (side * width // shorter, side * height // shorter)
+    if shorter == side:
+        return image
+    return _resize(image, side * height // shorter, side * width // shorter)
+
+
+def _squeeze(
+    image: UInt8[np.ndarray, "height width channel"],
+) -> UInt8[np.ndarray, "row column channel"]:
+    """The middle 87.5 % of height and width, to a square of 299 pixels."""
+    height, width = image.shape[:2]
+    inner = (int(height * _INCEPTION_SHARE), int(width * _INCEPTION_SHARE))
+    part = centre_window((height, width), inner).cut(image)
+    return _resize(part, _INCEPTION_SIDE, _INCEPTION_SIDE)
+
+
+def _resize(
+    image: UInt8[np.ndarray, "height width channel"], height: int, width: int
+) -> UInt8[np.ndarray, "row column channel"]:
+    channels = image.shape[2]
     picture = PillowImage.fromarray(image if channels == 3 else image[:, :, 0])
-    resized = np.asarray(picture.resize(target, PillowImage.Resampling.BILINEAR))
-    return resized.reshape(target[1], target[0], channels)
+    resized = np.asarray(picture.resize((width, height), PillowImage.Resampling.BILINEAR))
+    return resized.reshape(height, width, channels)

@@ -19,6 +19,8 @@ from augmix.jit import outer
 Image = UInt8[np.ndarray, "height width channel"]
 Matrix = tuple[tuple[Real, ...], ...]
 
+PUBLISHED_OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -54,22 +56,27 @@ def centre_window(size: tuple[int, int], inner: tuple[int, int]) -> Window:
 
 
 def affine_map(
-    size: tuple[int, int], *, angle_deg: Real = 0, scale: Real = 1, shear_deg: Real = 0
+    size: tuple[int, int],
+    *,
+    angle_deg: Real = 0,
+    scale: Real = 1,
+    shear_deg: Real = 0,
+    offset_px: Real = PUBLISHED_OFFSET_PX,
 ) -> tuple[float, ...]:
     """From output to input, as torchvision 0.2 computed it (perturbations.md 3.3).
-
-    Its centre is half a pixel to the lower right of the middle of the picture.
 
     Args:
         size: Height and width of the picture.
         angle_deg: Clockwise.
         scale: Above 1 enlarges.
         shear_deg: Along rows; also stretches the columns a little.
+        offset_px: Of the centre from the middle of the picture, to the right and down. The
+            published sets have half a pixel; newer releases of torchvision have 0.
 
     Returns:
         a, b, c, d, e, f: the output pixel (x, y) samples (a x + b y + c, d x + e y + f).
     """
-    middle_y, middle_x = size[0] * 0.5 + 0.5, size[1] * 0.5 + 0.5
+    middle_y, middle_x = size[0] * 0.5 + offset_px, size[1] * 0.5 + offset_px
     angle, shear = math.radians(angle_deg), math.radians(shear_deg)
     both = angle + shear
     area = math.cos(both) * math.cos(angle) + math.sin(both) * math.sin(angle)
