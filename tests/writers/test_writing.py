@@ -292,6 +292,20 @@ def test_another_set_is_refused(tmp_path, source):
     assert content(out) == before
 
 
+def test_a_set_in_work_elsewhere_is_left_alone(tmp_path, source):
+    destination = tmp_path / "c"
+
+    def again(event):
+        with pytest.raises(RunError, match=f"set {destination} is in use by process {os.getpid()}"):
+            write_corrupted(source, destination, names=NAMES, num_processes=1)
+        raise Stop
+
+    with pytest.raises(Stop):
+        write_corrupted(source, destination, names=NAMES, num_processes=1, on_progress=again)
+    write_corrupted(source, destination, names=NAMES, num_processes=1)
+    assert find_layout(destination).names == NAMES
+
+
 def test_another_version_is_refused(tmp_path, source, monkeypatch):
     monkeypatch.setattr(manifests, "versions", lambda: {"numpy": "1"})
     monkeypatch.setattr(writing, "versions", lambda: {"numpy": "1"})

@@ -6,25 +6,23 @@ stands what the run was started with. A run that differs in any of it is not con
 """
 
 import io
-import os
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
 
 from augmix import records
+from augmix.locks import LOCK_FILE as LOCK_FILE
+from augmix.locks import hold_folder
 from augmix.records import RunError
 
-LOCK_FILE = "lock"
 _SCHEMA = 1
-_LOCK_BYTE = 1 << 30  # Windows locks a byte far behind the process number, which stays readable
 _ABSENT = "nothing"
 
 
@@ -158,26 +156,7 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         RunError: If another process holds it, or the folder cannot be written.
     """
-    path = folder / LOCK_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise RunError(
-            f"cannot write into the run folder {folder}: {error.strerror or error}; "
-            "choose another --out"
-        ) from error
-    with file:
-        if not _try_lock(file):
-            file.seek(0)
-            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
-            raise RunError(
-                f"run folder {folder} is in use by process {holder}; wait until it has ended, "
-                "or choose another --out"
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
+    with hold_folder(folder, what=f"run folder {folder}", way_out="choose another --out"):
         yield
 
 
@@ -202,32 +181,3 @@ def _random_state() -> dict[str, torch.Tensor]:
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()
     return states
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: BinaryIO) -> bool:
-        """Lock one byte of the file, unless another process has it."""
-        file.seek(_LOCK_BYTE)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: BinaryIO) -> bool:
-        """Lock the file, unless another process has it."""
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise RunError(
-                f"the file system of {file.name} cannot lock files ({error.strerror or error}); "
-                "choose an --out on a local disk"
-            ) from error
-        return True

@@ -14,13 +14,12 @@ from typing import Any
 
 from augmix import records
 from augmix.data.layouts import MANIFEST_FILE
+from augmix.locks import LOCK_FILE, hold_folder
 from augmix.records import RunError
-from augmix.writers.pieces import hold_folder
 from augmix.writers.shelves import MARKS, clear_work
 
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"
-_LOCK_FILE = "lock"
 _SCHEMA = 1
 _NEVER_USED = ("torch",)  # packages that have no part in the bytes
 
@@ -48,12 +47,12 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
             yield None
             return
         (work / MARKS).mkdir(parents=True, exist_ok=True)
-        with hold_folder(work / _LOCK_FILE):
+        with hold_folder(work, what=f"set {folder}", way_out="choose another destination"):
             is_complete = _check_same(folder, ours)
             if not is_complete:
                 records.write_json(folder / MANIFEST_FILE, {**ours, "complete": False})
             yield None if is_complete else work
-            clear_work(work, keep=_LOCK_FILE)
+            clear_work(work, keep=LOCK_FILE)
     except OSError as error:
         place = error.filename or folder
         raise RunError(
@@ -61,7 +60,7 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
             "again to go on"
         ) from error
     with suppress(OSError):  # another process may hold the lock by now
-        (work / _LOCK_FILE).unlink()
+        (work / LOCK_FILE).unlink()
         work.rmdir()
 
 

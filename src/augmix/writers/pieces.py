@@ -1,4 +1,4 @@
-"""Long work in pieces: one folder for one process at a time, the pieces made by several.
+"""Long work in pieces, made by several processes.
 
 A piece of work is a picklable call on a picklable description. Which process makes it must not
 matter, so that any number of processes gives the same files.
@@ -6,15 +6,12 @@ matter, so that any number of processes gives the same files.
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from augmix.records import RunError
 
@@ -63,35 +60,6 @@ def run_pieces(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def hold_folder(path: Path) -> Iterator[None]:
-    """Hold a folder for this process alone by locking the file ``path`` in it.
-
-    The operating system gives the lock up when the process ends, however it ends.
-
-    Raises:
-        RunError: If another process holds it, or the file cannot be locked.
-    """
-    try:
-        file = open(path, "a+b")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
-    with file:
-        try:
-            _lock(file)
-        except BlockingIOError:
-            raise RunError(
-                f"{path.parent} is being written by another process; wait until it has ended, or "
-                "choose another destination"
-            ) from None
-        except OSError as error:
-            raise RunError(
-                f"the file system of {path} cannot lock files ({error.strerror or error}); choose "
-                "a destination on a local disk"
-            ) from error
-        yield
-
-
 def _begin_worker(make: Callable[[Any], Any]) -> None:
     """Keep the work at hand, leave Ctrl-C to the parent, and end when the parent does."""
     _WORKER["make"] = make
@@ -108,20 +76,3 @@ def _end_with_parent() -> None:
 
 def _work(piece: Any) -> Any:
     return _WORKER["make"](piece)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> None:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(*error.args) from error
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
