@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from augmix.augment.plan import Op as Op
     from augmix.augment.plan import Plan as Plan
     from augmix.augment.policies import AugMix as AugMix
+    from augmix.augment.policies import AutoAugment as AutoAugment
+    from augmix.augment.policies import CutMix as CutMix
+    from augmix.augment.policies import Cutout as Cutout
+    from augmix.augment.policies import Mixup as Mixup
+    from augmix.augment.policies import PatchUniform as PatchUniform
+    from augmix.augment.policies import RandomAA as RandomAA
     from augmix.augment.policies import Standard as Standard
     from augmix.augment.render import render as render
     from augmix.corrupt.sequences import perturb as perturb
@@ -30,9 +36,15 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AugMix": "augment.policies",
+    "AutoAugment": "augment.policies",
+    "CutMix": "augment.policies",
+    "Cutout": "augment.policies",
     "EvaluateConfig": "experiments.measuring",
+    "Mixup": "augment.policies",
     "Op": "augment.plan",
+    "PatchUniform": "augment.policies",
     "Plan": "augment.plan",
+    "RandomAA": "augment.policies",
     "Standard": "augment.policies",
     "Stream": "streams",
     "TrainConfig": "experiments.training",

@@ -75,6 +75,12 @@ VECTORS = [
 ]
 
 
+def test_invert_is_the_distance_to_white() -> None:
+    image = checkered(32)
+    np.testing.assert_array_equal(alone(image, Op.INVERT, 0), 255 - image)
+    np.testing.assert_array_equal(alone(image[..., :1], Op.INVERT, 0), 255 - image[..., :1])
+
+
 def test_the_test_image() -> None:
     image = checkered(32)
     assert image.mean() == 127.5

@@ -1,12 +1,15 @@
 """Plans: slices, joins, files and recipes that say what they hold."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from augmix.augment.pairing import PairPlan
+from augmix.augment.patches import Hole
 from augmix.augment.plan import Op, Plan, check_plan, concatenate, describe_step
-from augmix.augment.policies import AugMix
+from augmix.augment.policies import AugMix, CutMix, Cutout, Mixup, PatchUniform
 from augmix.streams import Stream
 
 FIELDS = ("ids", "crop", "flip", "op", "amount", "weight", "mix")
@@ -17,12 +20,30 @@ def draw(ids, **options) -> Plan:
     return policy.sample(np.asarray(ids), num_views=2, size=(20, 24), stream=Stream(seed=0))
 
 
+def draw_all(ids, pairs=CutMix) -> Plan:
+    """A plan with every part there is."""
+    policy = pairs(per_image=True, base=Cutout(side=6, base=PatchUniform(side=9, base=AugMix())))
+    return policy.sample(np.asarray(ids), num_views=2, size=(20, 24), stream=Stream(seed=2**64 - 1))
+
+
 def assert_same(left: Plan, right: Plan) -> None:
     assert (left.size, left.crop_padding) == (right.size, right.crop_padding)
     for name in FIELDS:
+        assert_same_arrays(getattr(left, name), getattr(right, name))
+    for name in ("noise", "hole", "pairs"):
         first, second = getattr(left, name), getattr(right, name)
+        assert type(first) is type(second)
+        for field in fields(first) if first else ():
+            assert_same_arrays(getattr(first, field.name), getattr(second, field.name))
+
+
+def assert_same_arrays(first, second) -> None:
+    if isinstance(first, np.ndarray):
         assert first.dtype == second.dtype
-        np.testing.assert_array_equal(first, second, err_msg=name)
+        np.testing.assert_array_equal(first, second)
+    else:
+        assert type(first) is type(second)
+        assert first == second
 
 
 @pytest.mark.parametrize("index", [slice(2, 5), slice(None, None, -1), [3, 0, 3], np.array([1])])
@@ -51,6 +72,53 @@ def test_files_come_back_the_same(tmp_path: Path):
     plan = draw(range(5))
     plan.save(tmp_path / "plan.npz")
     assert_same(Plan.load(tmp_path / "plan.npz"), plan)
+
+
+def test_files_keep_every_part(tmp_path: Path):
+    for pairs in (CutMix, Mixup):
+        plan = draw_all(range(5), pairs)
+        plan.save(tmp_path / "plan.npz")
+        assert_same(Plan.load(tmp_path / "plan.npz"), plan)
+
+
+def test_files_of_version_1_are_read(tmp_path: Path):
+    """They have the fields of the chains, and nothing else."""
+    plan = draw(range(5))
+    arrays = {name: getattr(plan, name) for name in FIELDS}
+    np.savez(tmp_path / "plan.npz", version=1, size=plan.size, crop_padding=4, **arrays)
+    assert_same(Plan.load(tmp_path / "plan.npz"), plan)
+
+
+def test_files_with_half_a_part_are_refused(tmp_path: Path):
+    path = tmp_path / "plan.npz"
+    draw_all(range(2)).save(path)
+    with np.load(path) as file:
+        arrays = {key: value for key, value in file.items() if key != "noise.seed"}
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match="not a plan of version"):
+        Plan.load(path)
+
+
+def test_a_slice_of_a_plan_with_every_part():
+    plan = draw_all(range(6))
+    assert plan.pairs is not None
+    order = np.array([4, 2, 0, 1, 3, 5])
+    sliced = plan[order]
+    assert_same(sliced[np.argsort(order)], plan)
+    lonely = int(np.flatnonzero(plan.pairs.partner != np.arange(6))[0])
+    with pytest.raises(ValueError, match="must hold both images of every pair"):
+        plan[[lonely]]
+
+
+def test_plans_with_every_part_are_joined():
+    plans = [draw_all([0, 1, 2]), draw_all([7, 9])]
+    joined = concatenate(plans)
+    assert_same(joined[:3], plans[0])
+    assert_same(joined[3:], plans[1])
+    with pytest.raises(ValueError, match="must agree in"):
+        concatenate([draw_all([0]), draw_all([1], Mixup)])
+    with pytest.raises(ValueError, match="must agree in"):
+        concatenate([draw_all([0]), draw([1])])
 
 
 def test_other_files_are_refused(tmp_path: Path):
@@ -89,6 +157,46 @@ def test_fields_must_agree():
         )
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Hole(box=np.zeros((1, 3, 4), np.int32), fill=0.5), r"hole boxes must have shape"),
+        (
+            lambda: Hole(box=np.full((2, 3, 4), 22, np.int32), fill=0.5),
+            r"within 20x24 pixels, got \[22, 22, 22, 22\]",
+        ),
+    ],
+    ids=["views", "outside"],
+)
+def test_boxes_must_fit(make, message: str):
+    with pytest.raises(ValueError, match=message):
+        replace(draw(range(3)), hole=make())
+
+
+def test_describe_tells_of_every_part():
+    plan = draw_all(range(4))
+    assert plan.pairs is not None
+    plan = replace(
+        plan,
+        hole=Hole(box=np.tile(np.array([0, 3, 5, 9], np.int32), (2, 4, 1)), fill=0.5),
+        pairs=PairPlan(
+            partner=np.array([1, 2, 3, 0]),
+            share=np.array([0.75, 1, 1, 1], np.float32),
+            box=np.tile(np.array([0, 0, 10, 12], np.int32), (4, 1)),
+            is_cut=True,
+        ),
+    )
+    lines = plan.describe(0).splitlines()
+    assert lines[-2:] == [
+        "  then: level 0.50 in rows 0..4, columns 3..8",
+        "  then: 0.75 itself + 0.25 image 1 in rows 0..9, columns 0..11",
+    ]
+    assert lines[-3].startswith("  then: noise up to 0.")
+    assert "image 2" not in plan.describe(1).split("then", 1)[1]
+    blended = replace(plan, noise=None, hole=None, pairs=replace(plan.pairs, is_cut=False))
+    assert blended.describe(0).splitlines()[-1].startswith("  then: ")
+
+
 def test_check_plan_names_both_sizes():
     with pytest.raises(ValueError, match="3 images of 20x24 pixels, got 4 of 20x20"):
         check_plan(draw(range(3)), (4, 20, 20, 3))
@@ -121,6 +229,7 @@ def test_describe_is_a_recipe():
         (Op.TRANSLATE_Y, 2.0, "translate_y +2 px"),
         (Op.TRANSLATE_Y, 2.5, "translate_y +2.50 px"),
         (Op.EQUALIZE, 0.0, "equalize"),
+        (Op.INVERT, 0.0, "invert"),
         (Op.COLOR, 0.5, "color 0.50 x"),
     ],
 )
