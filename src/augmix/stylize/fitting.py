@@ -65,6 +65,8 @@ class FitConfig:
     """Side of random squares that are cut out of images and pictures; 0 takes them whole."""
     scale: int = 0
     """Whole number of times that images are enlarged; 0 enlarges for VGG alone, to 128 pixels."""
+    style_size: int = 0
+    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged."""
     depth: int = 2
     """Convolutions of the decoder at each size; VGG has its own decoder."""
     steps: int = 2000
@@ -95,7 +97,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         for name in ("depth", "steps", "batch_size", "checkpoint_every", "log_every"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("crop", "scale", "size", "max_images", "num_threads"):
+        for name in ("crop", "scale", "size", "style_size", "max_images", "num_threads"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         rate = self.learning_rate
         _require(0 < rate < math.inf, "learning_rate", "a finite number above 0", rate)
@@ -173,7 +175,7 @@ def fit_loss(
         styles = [channel_statistics(found) for found in encoder(style)]
         wanted = adapt(features, styles[-1])
     both = decoder(torch.cat([wanted, features])).float()
-    pictures, same = both[..., : content.shape[2], : content.shape[3]].chunk(2)
+    pictures, same = both.chunk(2)
     seen = encoder(pictures)
     terms = {"content": F.mse_loss(seen[-1].float(), wanted.float())}
     distances = [
@@ -205,7 +207,7 @@ def arithmetic(device: torch.device) -> dict[str, Any]:
         if device.type == "cuda"
         else torch.backends.cpu.get_cpu_capability()
     )
-    facts = {"device": f"{device.type} {name}", "torch": torch.__version__}
+    facts = {"device": f"{device.type} {name}", "torch": str(torch.__version__)}
     return {**facts, "threads": torch.get_num_threads() if device.type == "cpu" else 0}
 
 
@@ -239,7 +241,13 @@ def _open_material(config: FitConfig) -> _Material:
     styles = open_styles(config.styles)
     encoder = open_encoder(config.encoder, stages=config.stages, side=side)
     scale = config.scale or max(1, -(-encoder.least_side // side))
-    shelf = StyleShelf(styles, side=content.side * scale, on_error=config.on_error)
+    style_side = config.style_size or content.side * scale
+    if config.crop and style_side < side * scale:
+        raise ValueError(
+            f"style_size must be at least {side * scale} to cut squares of {side} enlarged "
+            f"{scale} times, got {style_side}"
+        )
+    shelf = StyleShelf(styles, side=style_side, on_error=config.on_error)
     gauge = to_floats(content.source.load(np.arange(min(_GAUGED, len(content.ids)))))
     if encoder.identity["kind"] != "vgg":  # its weights were normalised so by its authors
         encoder.gains = measure_gains(encoder, pad_to_stride(gauge, encoder.stride))

@@ -1,0 +1,36 @@
+"""Tiny content and pictures, and a decoder fitted to a tiny encoder."""
+
+from pathlib import Path
+
+import pytest
+from toy_styles import EYE, write_images, write_styles
+
+from augmix.stylize.fitting import FitConfig, fit
+
+
+@pytest.fixture
+def style_folder(tmp_path: Path) -> Path:
+    return write_styles(tmp_path / "styles")
+
+
+@pytest.fixture
+def image_file(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "images.npz")
+
+
+@pytest.fixture(scope="session")
+def decoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder after two steps: it paints, though nobody would hang it."""
+    folder = tmp_path_factory.mktemp("decoder")
+    return fit(
+        FitConfig(
+            src=str(write_images(folder / "images.npz")),
+            styles=str(write_styles(folder / "styles")),
+            encoder=EYE,
+            out=folder / "decoder.safetensors",
+            steps=2,
+            batch_size=3,
+            depth=1,
+            device="cpu",
+        )
+    )
