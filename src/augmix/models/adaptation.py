@@ -19,7 +19,7 @@ _NAMES = ("running_mean", "running_var")
 
 
 @contextmanager
-def adapt_batch_norm(model: nn.Module, prior: float = 16) -> Iterator[nn.Module]:
+def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
     """Within the block, every batch-norm layer adapts to each batch the model is given.
 
     Nothing is carried from one batch to the next, and the stored statistics are never changed.
@@ -84,7 +84,7 @@ def adaptable_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def mix_statistics(
-    features: Tensor, mean: Tensor, variance: Tensor, prior: float
+    features: Tensor, mean: Tensor, variance: Tensor, prior: int
 ) -> tuple[Tensor, Tensor]:
     """Stored statistics of a layer mixed with those of a batch.
 
@@ -103,7 +103,7 @@ def mix_statistics(
     )
 
 
-def _mixing(prior: float) -> Any:
+def _mixing(prior: int) -> Any:
     def mix(layer: Any, inputs: tuple[Tensor, ...]) -> None:
         if layer.training:
             raise RuntimeError(

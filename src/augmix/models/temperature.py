@@ -102,7 +102,7 @@ def _scaled_chunks(logits: Logits, labels: Labels, temperature: float):
         yield scaled, np.take_along_axis(scaled, chosen, axis=1)[:, 0]
 
 
-def _check(logits: Logits, labels: Labels) -> None:
+def _check(logits: np.ndarray, labels: np.ndarray) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(
             "a temperature is fitted on logits [image label] with one label an image, "

