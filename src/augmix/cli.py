@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train one model by one method on one source",
     "evaluate": "measure a run on clean and corrupted images",
     "report": "one HTML page that compares any number of runs",
+    "export": "a trained model as one file: ONNX, torch.export or safetensors",
     "corrupt": "write the -C form of any images, in the official layout",
     "perturb": "write the -P form of any images, in the official layout",
     "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
