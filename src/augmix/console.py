@@ -37,6 +37,7 @@ class Watch:
         self.task: TaskID | None = None
         self.title = ""
         self.last_line = 0.0
+        self.began = 0.0
 
     def __enter__(self) -> "Watch":
         self.progress.start()
@@ -78,14 +79,31 @@ class Watch:
         if self.task is not None:
             self.progress.update(self.task, completed=event["step"])
 
+    def _on_total(self, event: dict[str, Any]) -> None:
+        """A measurement begins: how much there is, in images shown to the model."""
+        self._begin("measuring", event["num_images"], 0)
+        if event["done"]:
+            self._say(f"goes on after {event['done']} of {event['num_cells']} measurements")
+
+    def _on_batch(self, event: dict[str, Any]) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, advance=event["images"])
+
     def _on_cell(self, event: dict[str, Any]) -> None:
         if self.task is None:
-            self._begin("measuring", event["num_cells"], event["done"] - 1)
-        place = (
-            event["name"] if event["name"] == "clean" else f"{event['name']} {event['severity']}"
-        )
-        note = f"{place}: error {100 * event['error']:.1f} %"
-        self._update(event["done"], event["num_cells"], note, "measured")
+            return
+        place = f"{event['name']} {event['severity'] or ''}".rstrip()
+        name = "error" if "error" in event else "flip_probability"
+        done = f"{event['done']}/{event['num_cells']}"
+        note = f"{place}: {name.replace('_', ' ')} {100 * event[name]:.1f} %"
+        self.progress.update(self.task, note=f"{done} {note}")
+        if self._is_due(event["done"] == event["num_cells"]):
+            self._say(f"measured: {done}, {note}{self._left()}")
+
+    def _on_preset(self, event: dict[str, Any]) -> None:
+        if event["asked"] == "auto":
+            height, width = event["size"]
+            self._say(f"preset {event['preset']}, by the size of {height} x {width} pixels")
 
     def _on_piece(self, event: dict[str, Any]) -> None:
         if self.task is None:
@@ -109,16 +127,30 @@ class Watch:
 
     def _begin(self, description: str, total: int, done: int) -> None:
         self._finish()
-        self.last_line = time.monotonic()
+        self.last_line = self.began = time.monotonic()
         self.task = self.progress.add_task(description, total=total, completed=done, note="")
 
     def _update(self, done: int, total: int, note: str, what: str) -> None:
         if self.task is not None:
             self.progress.update(self.task, completed=done, note=note)
-        is_due = time.monotonic() - self.last_line > _LINE_EVERY_S or done == total
-        if not self.console.is_terminal and is_due:
-            self.last_line = time.monotonic()
+        if self._is_due(done == total):
             self._say(f"{what}: {done}/{total}, {note}")
+
+    def _is_due(self, is_last: bool) -> bool:
+        """Whether a plain line should be printed now: seldom, and never on a terminal."""
+        is_due = time.monotonic() - self.last_line > _LINE_EVERY_S or is_last
+        if self.console.is_terminal or not is_due:
+            return False
+        self.last_line = time.monotonic()
+        return True
+
+    def _left(self) -> str:
+        """How long the rest of the task takes at the pace so far; empty at its end."""
+        task = next(each for each in self.progress.tasks if each.id == self.task)
+        passed = time.monotonic() - self.began
+        if not task.completed or not task.remaining:
+            return ""
+        return f", about {_in_words(passed * task.remaining / task.completed)} left"
 
     def _finish(self) -> None:
         if self.task is not None:
@@ -127,3 +159,10 @@ class Watch:
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
+
+
+def _in_words(seconds: float) -> str:
+    """A stretch of time as coarse as a guess is."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
