@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from augmix.models.preprocessing import PRESETS
-from augmix.models.wrapped import Subject, hash_weights
+from augmix.models.wrapped import Restricted, Subject, hash_weights
 from augmix.records import RunError
 
 IMAGES = torch.rand(2, 3, 4, 4)
@@ -81,3 +82,18 @@ def test_weights_are_told_apart():
     assert hash_weights(first) == hash_weights(second)
     assert hash_weights(first) != hash_weights(second.double())
     assert Subject(first, name="a").fingerprint == hash_weights(first)
+
+
+def test_a_model_cut_down_to_some_classes():
+    rows = torch.tensor([[5.0, 1.0, 4.0, 2.0], [0.0, 9.0, 3.0, 7.0]])
+    whole = wrap(lambda images: rows, preprocessing=PRESETS["none"], num_classes=4)
+    some = Restricted(whole, np.array([3, 0]))
+    assert some(IMAGES).tolist() == [[2.0, 5.0], [7.0, 0.0]]
+    assert (some.name, some.num_classes) == ("mine, 2 classes", 2)
+    assert some.preprocessing is PRESETS["none"]
+    assert some.state_dict() == {}
+    other = Restricted(whole, np.array([0, 3]))
+    assert len({whole.fingerprint, some.fingerprint, other.fingerprint}) == 3
+    beyond = Restricted(whole, np.array([4]))
+    with pytest.raises(RunError, match="goes up to class 4, but the model gives 4 logits"):
+        beyond(IMAGES)

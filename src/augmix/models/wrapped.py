@@ -3,8 +3,9 @@
 import hashlib
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from augmix.models.preprocessing import Photometry, Preprocessing
@@ -90,6 +91,57 @@ class Subject(nn.Module):
                 f"{self.name} must give {self.num_classes} logits an image, got {logits.shape[1]}"
             )
         return logits
+
+
+class Restricted(nn.Module):
+    """A model cut down to some of its classes: for images that are of a subset of them.
+
+    A prediction is then the best of those classes, and probabilities are shared among them alone:
+    higher accuracies than over all classes, and not to be compared with them.
+
+    Attributes:
+        name: Of the model, and how many of its classes are left.
+        num_classes: As many as columns.
+        preprocessing: Of the model.
+        fingerprint: Sha256 of the model's fingerprint and the columns.
+        columns: What is kept, `label`.
+
+    Args:
+        model: With a fingerprint, as `subjects.open_subject` or `ensembles.Ensemble` gives.
+        columns: Indices of its logits in the order wanted, as `data.classlists.match_classes`
+            gives them.
+    """
+
+    columns: Tensor
+
+    def __init__(self, model: nn.Module, columns: Int64[np.ndarray, " label"]) -> None:
+        super().__init__()
+        whole: Any = model
+        self.model = model
+        self.name = f"{whole.name}, {len(columns)} classes"
+        self.num_classes = len(columns)
+        self.preprocessing = whole.preprocessing
+        digest = hashlib.sha256(whole.fingerprint.encode())
+        digest.update(columns.astype("<i8").tobytes())
+        self.fingerprint = digest.hexdigest()
+        self.register_buffer("columns", torch.from_numpy(columns), persistent=False)
+
+    def forward(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch label"]:
+        """Logits of the classes kept.
+
+        Raises:
+            RunError: If the model has fewer classes than the listing says.
+        """
+        logits = self.model(images)
+        last = int(self.columns.max())
+        if last >= logits.shape[1]:
+            raise RunError(
+                f"{self.name}: the class list goes up to class {last}, but the model gives "
+                f"{logits.shape[1]} logits; is it the list of this model?"
+            )
+        return logits[:, self.columns]
 
 
 def hash_weights(model: nn.Module) -> str:
