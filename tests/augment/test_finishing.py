@@ -27,7 +27,7 @@ from augmix.streams import Purpose, Stream, philox4x32
 
 POLICIES: dict[str, Policy] = {
     "cutout": Cutout(side=5, base=Standard(crop_padding=2, flip=True)),
-    "cutout+augmix": Cutout(side=4, fill=0.3, base=AugMix(crop_padding=2, flip=True)),
+    "cutout+augmix": Cutout(side=4, fill=(0.3,), base=AugMix(crop_padding=2, flip=True)),
     "autoaugment": AutoAugment(crop_padding=2, flip=True),
     "autoaugment full": AutoAugment(full=True),
     "autoaugment imagenet": AutoAugment(table="imagenet", full=True),
@@ -89,7 +89,9 @@ def standard(batch: int, size: tuple[int, int], num_views: int = 1) -> Plan:
 
 def test_every_pixel_of_a_hole() -> None:
     box = np.array([[[1, 2, 4, 9], [0, 0, 0, 0], [3, 5, 3, 9]]], np.int32)  # the last two are none
-    plan = replace(standard(3, (6, 9)), hole=Hole(box=box, fill=0.25))
+    plan = replace(
+        standard(3, (6, 9)), hole=Hole(box=box, fill=np.array([0.25, 0.5, 1], np.float32))
+    )
     images = images_of(plan, 3)
     views = pillow.render(images, plan)[0]
     for image in range(3):
@@ -98,9 +100,12 @@ def test_every_pixel_of_a_hole() -> None:
                 inside = image == 0 and 1 <= y < 4 and 2 <= x < 9
                 for channel in range(3):
                     level = np.float32(images[image, y, x, channel]) / np.float32(255)
-                    expected = np.float32(0.25) if inside else level
+                    expected = np.float32([0.25, 0.5, 1][channel]) if inside else level
                     assert views[image, channel, y, x] == expected
     assert_equal_bits(images, plan)
+    for render in (pillow.render, compiled.render):
+        with pytest.raises(ValueError, match=r"1 or 1 levels for images of 1 channel\(s\), got 3"):
+            render(images[..., :1], plan)
 
 
 def test_every_pixel_of_noise() -> None:
@@ -168,7 +173,7 @@ def test_every_pixel_of_a_pair(is_cut: bool) -> None:
 
 
 def test_order_noise_then_hole_then_pairs() -> None:
-    plan = draw(CutMix(base=Cutout(side=40, fill=0.25, base=PatchUniform())), 4, (8, 8), 0)
+    plan = draw(CutMix(base=Cutout(side=40, fill=(0.25,), base=PatchUniform())), 4, (8, 8), 0)
     views = pillow.render(images_of(plan, 3), plan)
     np.testing.assert_array_equal(views, np.float32(0.25))  # the hole covers noise, pairs its views
 

@@ -160,9 +160,12 @@ def test_fields_must_agree():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Hole(box=np.zeros((1, 3, 4), np.int32), fill=0.5), r"hole boxes must have shape"),
         (
-            lambda: Hole(box=np.full((2, 3, 4), 22, np.int32), fill=0.5),
+            lambda: Hole(box=np.zeros((1, 3, 4), np.int32), fill=np.full(1, 0.5, np.float32)),
+            r"hole boxes must have shape",
+        ),
+        (
+            lambda: Hole(box=np.full((2, 3, 4), 22, np.int32), fill=np.full(1, 0.5, np.float32)),
             r"within 20x24 pixels, got \[22, 22, 22, 22\]",
         ),
     ],
@@ -178,7 +181,10 @@ def test_describe_tells_of_every_part():
     assert plan.pairs is not None
     plan = replace(
         plan,
-        hole=Hole(box=np.tile(np.array([0, 3, 5, 9], np.int32), (2, 4, 1)), fill=0.5),
+        hole=Hole(
+            box=np.tile(np.array([0, 3, 5, 9], np.int32), (2, 4, 1)),
+            fill=np.full(1, 0.5, np.float32),
+        ),
         pairs=PairPlan(
             partner=np.array([1, 2, 3, 0]),
             share=np.array([0.75, 1, 1, 1], np.float32),

@@ -80,7 +80,7 @@ def _finish(
     """Noise, holes and pairs of a plan on its finished views, which are changed."""
     count = plan.num_views * len(plan)
     if plan.noise or plan.hole:
-        patches = finishing.patch_arguments(plan.noise, plan.hole)
+        patches = finishing.patch_arguments(plan.noise, plan.hole, views.shape[2])
         _share_out(finishing.lay_patches, (views, *patches), count, num_threads)
     if not plan.pairs:
         return views

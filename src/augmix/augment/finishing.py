@@ -21,7 +21,7 @@ _SHIFT = np.uint64(32)
 Views = Float32[np.ndarray, "view batch channel height width"]
 
 
-def patch_arguments(noise: Noise | None, hole: Hole | None) -> tuple[Any, ...]:
+def patch_arguments(noise: Noise | None, hole: Hole | None, channels: int) -> tuple[Any, ...]:
     """The arguments of `lay_patches` that a plan's noise and hole stand for."""
     none = np.zeros((0, 0, 4), np.int32)
     seed = noise.seed if noise else 0
@@ -32,7 +32,7 @@ def patch_arguments(noise: Noise | None, hole: Hole | None) -> tuple[Any, ...]:
         np.uint32(seed & 0xFFFFFFFF),
         np.uint32(seed >> 32),
         np.array(hole.box, np.int32, order="C") if hole else none,
-        np.float32(hole.fill if hole else 0),
+        np.array(hole.levels(channels) if hole else [0], np.float32, order="C"),
     )
 
 
@@ -98,7 +98,7 @@ def lay_patches(
             for channel in range(pixels.shape[0]):
                 for y in range(box[0], box[2]):
                     for x in range(box[1], box[3]):
-                        pixels[channel, y, x] = fill
+                        pixels[channel, y, x] = fill[channel]
 
 
 @outer

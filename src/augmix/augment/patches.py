@@ -54,15 +54,28 @@ class Noise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
-    """A box of every view that shows one level in all channels.
+    """A box of every view that shows one colour.
 
     Attributes:
         box: Where nothing is left of the image.
-        fill: The level shown there, in [0, 1].
+        fill: The level shown there, in [0, 1]: one for all channels, or one for each.
     """
 
     box: Int32[np.ndarray, "view batch 4"]
-    fill: float
+    fill: Float32[np.ndarray, " level"]
+
+    def levels(self, channels: int) -> Float32[np.ndarray, " channel"]:
+        """The colour for images of some channels.
+
+        Raises:
+            ValueError: If it is one of another number of channels.
+        """
+        if len(self.fill) not in (1, channels):
+            raise ValueError(
+                f"the fill of a hole must have 1 or {channels} levels for images of {channels} "
+                f"channel(s), got {len(self.fill)}"
+            )
+        return np.broadcast_to(self.fill, (channels,))
 
     def rows(self, index: slice | np.ndarray) -> "Hole":
         """The holes of some images of the batch."""

@@ -50,7 +50,7 @@ def render(
                 lay_noise(pixels, plan.noise, view, index)
             if plan.hole:
                 top, left, bottom, right = plan.hole.box[view, index]
-                pixels[top:bottom, left:right] = plan.hole.fill
+                pixels[top:bottom, left:right] = plan.hole.levels(channels)
             views[view, index] = pixels.transpose(2, 0, 1)
     return mix_pairs(views, plan.pairs) if plan.pairs else views
 

@@ -179,7 +179,8 @@ class Plan:
             lines.append(f"noise up to {self.noise.amplitude[view, index]:.2f} in {where}")
         if self.hole and not is_empty(self.hole.box[view, index]):
             where = describe_box(self.hole.box[view, index])
-            lines.append(f"level {self.hole.fill:.2f} in {where}")
+            levels = ", ".join(f"{level:.2f}" for level in self.hole.fill)
+            lines.append(f"level {levels} in {where}")
         if self.pairs and self.pairs.share[index] < 1:
             share, other = self.pairs.share[index], self.ids[self.pairs.partner[index]]
             where = f" in {describe_box(self.pairs.box[index])}" if self.pairs.is_cut else ""
@@ -236,7 +237,7 @@ def _form(plan: Plan) -> tuple:
     views, _, chains, depth = plan.op.shape
     finish = (
         plan.noise and f"seed {plan.noise.seed}",
-        plan.hole and f"fill {plan.hole.fill}",
+        plan.hole and f"fill {plan.hole.fill.tolist()}",
         plan.pairs and ("cut" if plan.pairs.is_cut else "blend"),
     )
     return plan.size, plan.crop_padding, views, chains, depth, *finish

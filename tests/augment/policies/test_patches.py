@@ -63,7 +63,7 @@ def test_the_published_square_of_cutout():
     """Side 16 of 32 pixels: rows y - 8 .. y + 8, clipped, as the released code has it."""
     plan = Cutout().sample(np.arange(4000), num_views=1, size=(32, 32), stream=Stream(seed=1))
     assert plan.hole is not None
-    assert plan.hole.fill == 0.5
+    assert plan.hole.fill.tolist() == [0.5]
     allowed = {(max(y - 8, 0), min(y + 8, 32)) for y in range(32)}
     found = {(int(top), int(bottom)) for top, _, bottom, _ in plan.hole.box[0]}
     assert found == allowed
@@ -160,12 +160,13 @@ def test_golden_patches():
     ("make", "message"),
     [
         (lambda: Cutout(side=0), "side of a hole must be at least 1 pixel, got 0"),
-        (lambda: Cutout(fill=1.5), r"fill must be a level in \[0, 1\], got 1.5"),
+        (lambda: Cutout(fill=(1.5,)), r"fill must be 1 or 3 levels in \[0, 1\], got \(1.5,\)"),
+        (lambda: Cutout(fill=(0.5, 0.5)), "fill must be 1 or 3 levels"),
         (lambda: PatchUniform(side=0), "side of a patch must be at least 1 pixel, got 0"),
         (lambda: PatchUniform(amplitude=0.0), "amplitude must be a finite number above 0, got 0"),
         (lambda: RandomStart(epsilon=-1.0), "epsilon must be a finite number above 0, got -1"),
     ],
-    ids=["side", "fill", "patch side", "amplitude", "epsilon"],
+    ids=["side", "fill", "two levels", "patch side", "amplitude", "epsilon"],
 )
 def test_bad_options(make, message: str):
     with pytest.raises(ValueError, match=message):

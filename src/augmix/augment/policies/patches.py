@@ -22,16 +22,17 @@ class Cutout:
 
     side: int = 16
     """Side of the square in pixels, at least 1 (CIFAR-10 16, CIFAR-100 8)."""
-    fill: float = 0.5
-    """Level shown in the hole, 0..1; what the model's normalisation makes 0."""
+    fill: tuple[float, ...] = (0.5,)
+    """Level shown in the hole, 0..1, one for all channels or one for each: what the model's
+    normalisation makes 0."""
     base: Policy = field(default_factory=Standard)
     """What is drawn below the holes."""
 
     def __post_init__(self) -> None:
         if self.side < 1:
             raise ValueError(f"the side of a hole must be at least 1 pixel, got {self.side}")
-        if not 0 <= self.fill <= 1:
-            raise ValueError(f"fill must be a level in [0, 1], got {self.fill}")
+        if len(self.fill) not in (1, 3) or not all(0 <= level <= 1 for level in self.fill):
+            raise ValueError(f"fill must be 1 or 3 levels in [0, 1], got {self.fill}")
 
     def sample(
         self,
@@ -52,7 +53,7 @@ class Cutout:
         uniforms = stream.at(Purpose.HOLE).uniforms(plan.ids, num_views=num_views, count=2)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
         box = square_boxes(row, column, self.side, self.side, size)
-        return replace(plan, hole=Hole(box=box, fill=self.fill))
+        return replace(plan, hole=Hole(box=box, fill=np.array(self.fill, np.float32)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
