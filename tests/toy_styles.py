@@ -32,7 +32,7 @@ def build_eye() -> Eye:
 
 
 def write_styles(folder: Path) -> Path:
-    """Four pictures of different sizes and colours, one below a folder, and two files that are none."""
+    """Four pictures of different sizes and colours, one in a folder; two files that are none."""
     generator = np.random.default_rng(3)
     sizes = {"a.png": (30, 44), "b.jpg": (40, 40), "deep/c.webp": (52, 33), "d.bmp": (24, 24)}
     for number, (file, size) in enumerate(sizes.items()):

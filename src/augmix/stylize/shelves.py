@@ -63,9 +63,11 @@ class PictureTree:
             written[path] = [len(content), hashlib.sha256(content).hexdigest()]
         records.write_json(piece.mark(self.work), {"files": written, "styles": styles})
 
-    def finish(self, pieces: Sequence[Piece]) -> None:
-        """Write which style every image has."""
-        _write_styles(self.folder, self.files, _noted_styles(self.work, pieces))
+    def finish(self, pieces: Sequence[Piece]) -> list[str]:
+        """Write which style every image has; gives the styles."""
+        styles = _noted_styles(self.work, pieces)
+        _write_styles(self.folder, self.files, styles)
+        return styles
 
     def sums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Path, bytes and sha256 of every file, as noted when it was written."""
@@ -137,16 +139,18 @@ class PictureArray:
         array.flush()
         records.write_json(piece.mark(self.work), {"styles": styles})
 
-    def finish(self, pieces: Sequence[Piece]) -> None:
-        """Write the archive, and which style every image has."""
+    def finish(self, pieces: Sequence[Piece]) -> list[str]:
+        """Write the archive, and which style every image has; gives the styles."""
+        styles = _noted_styles(self.work, pieces)
         numbers = [str(number) for number in range(self.shape[0])]
-        _write_styles(self.folder, numbers, _noted_styles(self.work, pieces))
+        _write_styles(self.folder, numbers, styles)
         if not self.final.exists():
             images = np.lib.format.open_memmap(self.growing, "r")
             with records.open_atomic(self.final) as file:
                 np.savez(
                     file, images=images, labels=self.labels, class_names=np.array(self.class_names)
                 )
+        return styles
 
     def sums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Path, bytes and sha256 of every file."""

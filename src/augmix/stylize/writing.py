@@ -6,8 +6,9 @@ writing that was killed and started again ends with the same files. `manifest.js
 was made, ``styles.csv`` which picture every image has, `SHA256SUMS` what every file must be.
 """
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from augmix import images as conventions
 from augmix.data.batches import prefetch
 from augmix.engine.evaluate import OnProgress, ignore, resolve_device
 from augmix.records import RunError
+from augmix.streams import Stream
 from augmix.stylize.adain import Painter, Statistics
 from augmix.stylize.content import Content, Kind, open_content
 from augmix.stylize.decoders import open_painter
@@ -131,8 +133,15 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         with hold_destination(config.dst, identity) as work:
             if work is not None:
                 shelf = _build_shelf(identity["layout"], content, config.dst, work)
-                _paint_all(config, content, studio, shelf, on_progress or ignore)
-                complete(config.dst, identity, shelf.sums(_cut(config, content)))
+                pieces = _cut(config, content)
+                _paint_all(config, content, studio, shelf, pieces, on_progress or ignore)
+                used = shelf.finish(pieces)
+                stream = style_stream(config.seed, WRITING)
+                skipped = {
+                    "images": [where for where, _ in content.source.skipped],
+                    "styles": find_passed_over(styles, content.ids, used, stream),
+                }
+                complete(config.dst, {**identity, "skipped": skipped}, shelf.sums(pieces))
     return config.dst
 
 
@@ -215,11 +224,33 @@ def _to_grey(
     return (painted * weights).sum(1, keepdim=True)
 
 
+def find_passed_over(
+    styles: Styles, ids: Int64[np.ndarray, " image"], used: Sequence[str], stream: Stream
+) -> list[str]:
+    """The broken pictures that were drawn before the ones that were used, sorted."""
+    found: set[str] = set()
+    waiting = np.arange(len(ids))
+    for turn in itertools.count():
+        drawn = [styles.files[index] for index in styles.draw(ids[waiting], stream, turn=turn)]
+        is_other = np.array(
+            [file != used[at] for file, at in zip(drawn, waiting.tolist(), strict=True)]
+        )
+        if not is_other.any():
+            break
+        found |= {file for file, other in zip(drawn, is_other, strict=True) if other}
+        waiting = waiting[is_other]
+    return sorted(found)
+
+
 def _paint_all(
-    config: StylizeConfig, content: Content, studio: Studio, shelf: Shelf, emit: OnProgress
+    config: StylizeConfig,
+    content: Content,
+    studio: Studio,
+    shelf: Shelf,
+    pieces: Sequence[Piece],
+    emit: OnProgress,
 ) -> None:
     """Paint what is not there yet, in order; images are loaded while the networks compute."""
-    pieces = _cut(config, content)
     missing = shelf.prepare(pieces)
     total = len(content.ids)
     skipped = done = total - sum(piece.stop - piece.start for piece in missing)
@@ -238,7 +269,6 @@ def _paint_all(
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
             place = {"name": "stylised", "severity": 0, "images_per_second": rate}
             emit({"event": "piece", "done": done, "total": total, **place})
-    shelf.finish(pieces)
 
 
 def _cut(config: StylizeConfig, content: Content) -> list[Piece]:
