@@ -21,7 +21,7 @@ GROUND = [
     "jit",
     "locks",
 ]
-LEARNING = ["objectives", "methods", "transforms"]
+LEARNING = ["attacks", "objectives", "methods", "transforms"]
 EXAM = [f"engine.{name}" for name in ("checkpoint", "spots", "official", "sets", "ledger")]
 SCORING = [f"engine.{name}" for name in ("inference", "scores", "stability", "rows")]
 KERNELS = [
@@ -50,7 +50,8 @@ TABLE: dict[str, list[str]] = {
     "corrupt": [*GROUND, "corrupt"],
     "data": [*GROUND, "data"],
     "models": [*GROUND, "models"],
-    "objectives": [*GROUND, "augment.plan"],
+    "attacks": GROUND,
+    "objectives": [*GROUND, "attacks", "augment.plan"],
     "methods": [*GROUND, "objectives", "augment.policies", "models.layers"],
     "transforms": [*GROUND, "augment"],
     "engine.checkpoint": [*GROUND, *WINGS, *LEARNING],
@@ -96,6 +97,7 @@ DOORS = {
 TORCH = {
     "ranks",
     "models",
+    "attacks",
     "objectives",
     "methods",
     "transforms",

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from augmix.attacks import Attack, pgd
 from augmix.models.build import build_model
-from augmix.objectives import Consistency, CrossEntropy, jsd_loss
+from augmix.objectives import Adversarial, Consistency, CrossEntropy, jsd_loss
 
 WORKED = torch.tensor(
     [
@@ -195,6 +196,74 @@ def views() -> Tensor:
 
 
 IDS = torch.tensor([0, 1, 2, 3, 0])
+
+
+def rows_of(pairs: list[tuple[int, int, float]]) -> Tensor:
+    """Targets of pairs: a share of one class, the rest of another."""
+    rows = torch.zeros(len(pairs), 4)
+    for row, (own, other, share) in zip(rows, pairs, strict=True):
+        row[own] += share
+        row[other] += 1 - share
+    return rows
+
+
+SHARES = [(0, 1, 0.7), (1, 3, 0.4), (2, 2, 0.1), (3, 0, 1.0), (0, 2, 0.0)]
+
+
+class TestSoftTargets:
+    def test_cross_entropy_is_the_published_sum_of_two(self, views: Tensor):
+        """Mixup's loss: share * CE(own class) + (1 - share) * CE(partner's), image by image."""
+        model = Recorder().eval()
+        loss = CrossEntropy()(model, views[:1], rows_of(SHARES))
+        logits = model(views[0])
+        terms = [
+            share * F.cross_entropy(row, torch.tensor(own))
+            + (1 - share) * F.cross_entropy(row, torch.tensor(other))
+            for row, (own, other, share) in zip(logits, SHARES, strict=True)
+        ]
+        torch.testing.assert_close(loss.total, torch.stack(terms).mean())
+
+    def test_consistency_takes_them_for_the_clean_view_alone(self, views: Tensor):
+        model = Recorder().eval()
+        rows = rows_of(SHARES)
+        loss = Consistency(weight=5.0)(model, views, rows)
+        logits = model(views.flatten(0, 1)).reshape(3, 5, 4)
+        expected = released(logits, rows, 5.0)  # torch's cross-entropy takes rows too
+        torch.testing.assert_close(loss.total, expected)
+
+
+class TestAdversarial:
+    def test_the_loss_is_that_of_attacked_images_alone(self, views: Tensor):
+        torch.manual_seed(0)
+        model = build_model("small", num_classes=4).eval()
+        attack = Attack(epsilon=0.05, num_steps=3)
+        found = pgd(
+            model, views[0], IDS, epsilon=0.05, num_steps=3, step_size=0.0125, start=views[1]
+        )
+        loss = Adversarial(attack=attack, label_smoothing=0.1)(model, views[:2], IDS)
+        expected = F.cross_entropy(model(found), IDS, label_smoothing=0.1)
+        torch.testing.assert_close(loss.total, expected)
+        torch.testing.assert_close(loss.logits, model(found).detach())
+        assert expected > F.cross_entropy(model(views[0]), IDS, label_smoothing=0.1)
+        loss.total.backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
+    def test_the_attack_takes_the_model_in_training_mode(self, views: Tensor):
+        model = Recorder().train()
+        Adversarial(attack=Attack(num_steps=4))(model, views[:2], IDS)
+        assert len(model.inputs) == 5  # four steps and the loss
+        assert model.norm.num_batches_tracked == 5
+        assert model.training
+
+    def test_targets_of_pairs(self, views: Tensor):
+        model = Recorder().eval()
+        rows = rows_of(SHARES)
+        loss = Adversarial()(model, views[:2], rows)
+        assert float(loss.total.detach()) > float(F.cross_entropy(model(views[0]), rows).detach())
+
+    def test_wrong_number_of_views(self, views: Tensor):
+        with pytest.raises(ValueError, match="takes 2 views, image and start, got 3"):
+            Adversarial()(Recorder(), views, IDS)
 
 
 class TestObjectives:

@@ -6,12 +6,14 @@ Losses are computed in float32 whatever the precision of the logits (in float64 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from augmix.attacks import Attack, pgd
 
 LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above this (released code)
 
@@ -115,7 +117,54 @@ class Consistency:
         )
 
 
-Objective = CrossEntropy | Consistency
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adversarial:
+    """Cross-entropy of attacked images alone; term ``cross_entropy`` (Madry et al. 2018).
+
+    The first view is the image, the second where its attack starts (`policies.RandomStart`). The
+    attack takes the model as it is, in training mode, so the running statistics of batch
+    normalisation see its steps too, as in the code of the comparison's authors. The logits given
+    back, and with them the training error, are those of the attacked images.
+
+    Attributes:
+        attack: Norm, radius and steps.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+    """
+
+    attack: Attack = field(default_factory=Attack)
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_options(weight=0.0, label_smoothing=self.label_smoothing)
+
+    def __call__(
+        self,
+        model: nn.Module,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    ) -> Loss:
+        """The loss of a batch; see `Consistency.__call__`.
+
+        Raises:
+            ValueError: If there are not 2 views, or the targets do not fit.
+        """
+        _check_views(views)
+        if len(views) != 2:
+            raise ValueError(f"an attack takes 2 views, image and start, got {len(views)}")
+        images = pgd(
+            model,
+            views[0],
+            targets,
+            norm=self.attack.norm,
+            epsilon=self.attack.radius,
+            num_steps=self.attack.num_steps,
+            step_size=self.attack.step,
+            start=views[1],
+        )
+        return CrossEntropy(label_smoothing=self.label_smoothing)(model, images[None], targets)
+
+
+Objective = CrossEntropy | Consistency | Adversarial
 
 
 def jsd_loss(
