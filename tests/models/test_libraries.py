@@ -255,3 +255,14 @@ def test_transformers_is_asked_for_when_it_is_needed(hub, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(RunError, match="hf:some/vit needs transformers, .*pip install transformer"):
         open_subject("hf:some/vit")
+
+
+def test_a_library_that_cannot_be_imported(tmp_path, monkeypatch):
+    """As torchvision does when it was made for another version of torch."""
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(
+        RunError, match="cannot be imported .RuntimeError: operator nms .* of torch"
+    ):
+        open_subject("timm:x")

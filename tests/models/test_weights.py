@@ -106,3 +106,15 @@ def test_another_network_is_refused(model, tmp_path):
         open_subject(f"wrn-10-1@{path}")
     with pytest.raises(ValueError, match="got 'wr-10-1'; did you mean 'wrn-"):
         open_subject(f"wr-10-1@{path}")
+
+
+def test_imagenet_networks_state_their_geometry(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    assert open_subject(f"wrn-10-1@{tmp_path}/a.pt").preprocessing is None
+    torch.manual_seed(0)
+    large = build_model("resnet18", num_classes=3).eval()
+    torch.save(large.state_dict(), tmp_path / "b.pt")
+    subject = open_subject(f"resnet18@{tmp_path}/b.pt")
+    assert (subject.preprocessing.resize, subject.preprocessing.crop) == (256, 224)
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(subject(images), large(images), atol=1e-5)

@@ -18,6 +18,11 @@ from augmix.models.weights import fill_network, load_state
 from augmix.models.wrapped import Subject
 from augmix.records import RunError
 
+_NO_SUCH_FILE = (
+    "EntryNotFoundError",
+    "RemoteEntryNotFoundError",
+)  # of huggingface_hub, old and new
+
 
 def open_timm(text: str, preprocessing: Preprocessing | None) -> Subject:
     """``NAME`` or ``NAME@FILE``; see `subjects`. Preprocessing is that of the model's data config.
@@ -153,7 +158,7 @@ def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any]
     try:
         path = Path(hub.hf_hub_download(repo, file, revision=revision or None))
     except Exception as error:
-        if type(error).__name__ == "EntryNotFoundError":
+        if type(error).__name__ in _NO_SUCH_FILE:
             return None
         raise RunError(
             f"hf:{repo} cannot be fetched: {type(error).__name__}: {_first_line(error)}; "
@@ -198,15 +203,19 @@ def _need(module: str, what: str, package: str) -> Any:
     """A module of an optional package."""
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+    except ModuleNotFoundError as error:
         raise RunError(
-            f"{what} needs {package}, which is not installed{reason}: pip install {package}"
+            f"{what} needs {package}, which is not installed: pip install {package}"
+        ) from error
+    except Exception as error:  # a build for another version of torch may raise anything
+        raise RunError(
+            f"{what} needs {package}, but it cannot be imported ({type(error).__name__}: "
+            f"{_first_line(error)}); is it made for this version of torch?"
         ) from error
 
 
 def _guess(name: str, names: Sequence[str]) -> str:
-    near = get_close_matches(name, names, n=1)
+    near = [] if name in names else get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -92,7 +92,8 @@ def _open_run(folder: str, preprocessing: Preprocessing | None) -> Subject:
 
 
 def _open_hub(name: str, preprocessing: Preprocessing | None) -> Subject:
-    return _wrap_own(load_model(f"hub:{name}"), preprocessing)
+    network = load_model(f"hub:{name}")
+    return _wrap_own(network, preprocessing or weights.usual_geometry(network.config.name))
 
 
 def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> Subject:

@@ -16,7 +16,8 @@ from safetensors.torch import load as parse_weights
 from torch import Tensor, nn
 
 from augmix.models.build import build_model
-from augmix.models.preprocessing import Preprocessing
+from augmix.models.networks import find_family
+from augmix.models.preprocessing import PRESETS, Preprocessing
 from augmix.models.wrapped import Subject
 from augmix.records import RunError
 
@@ -31,8 +32,8 @@ _SHOWN = 3  # names in a message
 def open_checkpoint(name: str, file: Path, preprocessing: Preprocessing | None) -> Subject:
     """A network of this package by name, with the weights of a file; see `subjects`.
 
-    Without ``preprocessing`` the network normalises its images as is usual for it; with it, the
-    stated mean and deviation take their place.
+    Without ``preprocessing`` the network normalises its images as is usual for it, and an ImageNet
+    network states ImageNet's geometry; with it, the stated mean and deviation take their place.
 
     Raises:
         ValueError: If no network has that name.
@@ -52,8 +53,13 @@ def open_checkpoint(name: str, file: Path, preprocessing: Preprocessing | None) 
         network,
         name=f"{name}@{file.name}",
         num_classes=num_classes,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing or usual_geometry(name),
     )
+
+
+def usual_geometry(name: str) -> Preprocessing | None:
+    """Of the photographs an ImageNet network of this package takes; None for the others."""
+    return PRESETS["imagenet-none"] if find_family(name).size == 224 else None
 
 
 def load_state(file: Path) -> dict[str, Tensor]:
