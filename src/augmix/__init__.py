@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from augmix.experiments.training import train as train
     from augmix.models.build import build_model as build_model
     from augmix.models.build import load_model as load_model
+    from augmix.models.ensembles import Ensemble as Ensemble
+    from augmix.models.preprocessing import Preprocessing as Preprocessing
+    from augmix.models.subjects import open_subject as open_subject
     from augmix.models.hub import push_to_hub as push_to_hub
     from augmix.objectives import jsd_loss as jsd_loss
     from augmix.report import write_report as write_report
@@ -39,11 +42,13 @@ _HOME = {
     "AutoAugment": "augment.policies",
     "CutMix": "augment.policies",
     "Cutout": "augment.policies",
+    "Ensemble": "models.ensembles",
     "EvaluateConfig": "experiments.measuring",
     "Mixup": "augment.policies",
     "Op": "augment.plan",
     "PatchUniform": "augment.policies",
     "Plan": "augment.plan",
+    "Preprocessing": "models.preprocessing",
     "RandomAA": "augment.policies",
     "Standard": "augment.policies",
     "Stream": "streams",
@@ -55,6 +60,7 @@ _HOME = {
     "load_model": "models.build",
     "metrics": "",
     "open_source": "data.sources",
+    "open_subject": "models.subjects",
     "perturb": "corrupt.sequences",
     "push_to_hub": "models.hub",
     "render": "augment.render",
