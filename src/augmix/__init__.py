@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from augmix.models.build import build_model as build_model
     from augmix.models.build import load_model as load_model
     from augmix.models.ensembles import Ensemble as Ensemble
+    from augmix.models.hub import push_to_hub as push_to_hub
     from augmix.models.preprocessing import Preprocessing as Preprocessing
     from augmix.models.subjects import open_subject as open_subject
-    from augmix.models.hub import push_to_hub as push_to_hub
     from augmix.objectives import jsd_loss as jsd_loss
     from augmix.report import write_report as write_report
     from augmix.streams import Stream as Stream
