@@ -84,7 +84,7 @@ TABLE: dict[str, list[str]] = {
     "preview": [*GROUND, "augment"],
     "sheets": ["records"],
     "gallery": [*GROUND, "corrupt", "sheets"],
-    "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report", "experiments"],
+    "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report", "preview", "experiments"],
     "bench": [*GROUND, *WINGS, *LEARNING, "engine", "experiments"],
 }
 DOORS = {

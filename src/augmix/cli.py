@@ -21,7 +21,9 @@ COMMANDS = {
     "corrupt": "write the -C form of any images, in the official layout",
     "perturb": "write the -P form of any images, in the official layout",
     "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
+    "download": "fetch a published -C or -P set, checked and unpacked",
     "preview": "pictures of AugMix realisations, or of every corruption",
+    "reproduce": "a table or figure of the paper, published numbers beside measured ones",
     "bench": "how fast executors and corruptions are on this machine",
 }
 

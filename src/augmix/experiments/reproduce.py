@@ -1,0 +1,243 @@
+"""The paper's tables and figures made again: runs by exhibit and scale, measured and published."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from augmix import records
+from augmix.augment.policies import AugMix
+from augmix.data.sources import open_source
+from augmix.engine.evaluate import OnProgress
+from augmix.experiments.entries import ENSEMBLE, Spot, list_findings
+from augmix.experiments.exhibits import EXHIBITS, SCALES, STYLISED, Exhibit
+from augmix.experiments.findings import NETWORKS, write_findings
+from augmix.experiments.measuring import EvaluateConfig, evaluate_run
+from augmix.experiments.pictures import FIGURES, draw
+from augmix.experiments.sweeps import Outcome, Task, run_sweep
+from augmix.experiments.training import TrainConfig
+from augmix.preview import write_preview
+from augmix.records import Results, RunError
+from augmix.streams import Stream
+
+RUNS = "runs"
+DRIFT = "drift"  # in a run folder: its -P results
+
+ExhibitName = Literal[
+    "table1", "table2", "table3", "table4", "figure4", "figure5", "figure6", "figure7"
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReproduceConfig:
+    """Which exhibit of the paper, how large, from which data."""
+
+    exhibit: ExhibitName
+    """The table or figure."""
+    scale: Literal["paper", "gpu-hour", "cpu-hour", "smoke"] = "cpu-hour"
+    """What is trained for how long: the published settings; the published networks for about an
+    hour on a GPU; narrow networks for about an hour on two CPU cores; a few steps."""
+    data: str = ""
+    """Folder of CIFAR-10 (official files, or train.parquet and test.parquet), or of ImageNet (train
+    and val folders) for the exhibits on ImageNet."""
+    data_cifar100: str = ""
+    """Folder of CIFAR-100; without it its columns stay empty."""
+    stylised: str = ""
+    """Folder of stylised training images, for the methods sin and augmix-sin; without it their
+    rows stay empty. `augmix stylize` makes one."""
+    download: bool = False
+    """Fetch CIFAR-10 and CIFAR-100 if they are not there."""
+    methods: tuple[str, ...] = ()
+    """Only these methods; none means all of the exhibit's."""
+    families: tuple[str, ...] = ()
+    """Only these networks: allconv, densenet, wrn, resnext; none means all of the exhibit's."""
+    seeds: int = 0
+    """Runs of each cell; 0 takes what the scale says."""
+    num_processes: int = 0
+    """Runs worked on at once; 0 takes one for each GPU, or for each CPU core."""
+    out: Path = Path("runs/reproduce")
+    """Folder of the runs, which exhibits of the same scale share, and of what is written."""
+
+
+def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> list[Path]:
+    """Train and measure what an exhibit needs, and write it with the published numbers beside.
+
+    Killed at any time, the same call goes on; run by several processes or machines that share
+    ``out``, each takes other runs.
+
+    Returns:
+        The files written: JSON, CSV, Markdown, and the picture of a figure.
+
+    Raises:
+        RunError: If no data set of the exhibit is given, or a run is there with other settings.
+        ValueError: If the exhibit has no such method or network.
+    """
+    if config.exhibit == "figure4":
+        return [_draw_realisation(config)]
+    exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
+    folder = config.out / config.scale
+    tasks = plan_tasks(config)
+    num_devices = torch.cuda.device_count()
+    outcomes = run_sweep(
+        list(tasks.values()),
+        folder,
+        num_processes=config.num_processes or num_devices or os.cpu_count() or 1,
+        num_devices=num_devices,
+        on_progress=on_progress,
+    )
+    done = {outcome.task.name for outcome in outcomes if outcome.state == "done"}
+    finished = {spot: task for spot, task in tasks.items() if task.name in done}
+    measured = {spot: _load(task) for spot, task in finished.items()}
+    if config.exhibit == "figure7":
+        measured |= _measure_ensembles(finished, folder, on_progress)
+    numbers = list_findings(config.exhibit, measured, tolerance=scale.tolerance)
+    about = {
+        "title": f"{config.exhibit}: {exhibit.title}",
+        "scale": config.scale,
+        "summary": scale.summary,
+        "runs": {outcome.task.name: outcome.state for outcome in outcomes},
+        "remarks": list(_remarks(config, exhibit, outcomes)),
+    }
+    paths = write_findings(folder, config.exhibit, numbers, about)
+    if config.exhibit in FIGURES:
+        paths.append(draw(folder / f"{config.exhibit}.svg", config.exhibit, numbers))
+    return paths
+
+
+def plan_tasks(config: ReproduceConfig) -> dict[Spot, Task]:
+    """The runs of an exhibit for which there is data, in the order they are made.
+
+    Raises:
+        RunError: If no data set of the exhibit is given.
+        ValueError: If the exhibit has no such method or network.
+    """
+    exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
+    methods = _chosen("method", config.methods, exhibit.methods)
+    families = _chosen("network", config.families, exhibit.families)
+    data_sets = [name for name in exhibit.data_sets if _root(config, name) or config.download]
+    if not data_sets:
+        raise RunError(
+            f"{config.exhibit} needs the images of {' or '.join(exhibit.data_sets)}: name their "
+            "folder by --data (CIFAR-100's by --data-cifar100)"
+        )
+    num_seeds = config.seeds or max(scale.num_seeds, exhibit.num_seeds)
+    spots = [
+        Spot(data_set=data_set, family=family, method=method, seed=seed)
+        for seed in range(num_seeds)
+        for data_set in data_sets
+        for family in families
+        for method in methods
+        if config.stylised or method not in STYLISED
+    ]
+    return {spot: _task(config, spot) for spot in spots}
+
+
+def _task(config: ReproduceConfig, spot: Spot) -> Task:
+    exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
+    run = config.out / config.scale / RUNS / spot.name
+    root = _root(config, spot.data_set)
+    settings: dict[str, Any] = {
+        **scale.recipe,
+        **scale.by_family.get(spot.family, {}),
+        **scale.by_method.get(spot.method, {}),
+    }
+    if spot.method in STYLISED:
+        settings["stylised"] = config.stylised
+    training = TrainConfig(
+        method=spot.method,
+        model=scale.networks[spot.family],
+        source=_source(spot.data_set, root),
+        data="" if root == "digits" else root,
+        download=config.download,
+        seed=spot.seed,
+        out=run,
+        **settings,
+    )
+    common: dict[str, Any] = {"models": (str(run),), **scale.measuring}
+    common["device"] = settings.get("device", "auto")
+    measurements = [EvaluateConfig(suite=("clean", "c"), out=str(run), **common)]
+    if "p" in exhibit.suites:
+        measurements.append(EvaluateConfig(suite=("p",), out=str(run / DRIFT), **common))
+    return Task(training=training, measurements=tuple(measurements))
+
+
+def _draw_realisation(config: ReproduceConfig) -> Path:
+    """Figure 4: two images and what AugMix makes of them, step by step."""
+    if not config.data:
+        raise RunError("figure4 needs images: name their folder by --data, or --data digits")
+    data_set = "imagenet" if (Path(config.data) / "val").is_dir() else "cifar10"
+    root = "" if config.data == "digits" else config.data
+    source = open_source(_source(data_set, config.data), root=root or None, split="test")
+    ids = np.arange(min(2, len(source)))
+    images = source.load(ids)
+    plan = AugMix().sample(ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=0))
+    config.out.mkdir(parents=True, exist_ok=True)
+    return write_preview(config.out / "figure4.png", images, plan)
+
+
+def _chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"{what} must be one of {', '.join(known)}; got {name!r}")
+    return [name for name in known if not wanted or name in wanted]
+
+
+def _root(config: ReproduceConfig, data_set: str) -> str:
+    return config.data_cifar100 if data_set == "cifar100" else config.data
+
+
+def _source(data_set: str, root: str) -> str:
+    """The source that reads a folder: parquet files where it holds them."""
+    if root == "digits":
+        return "digits"
+    if data_set == "imagenet":
+        return "folder"
+    return "parquet" if (Path(root) / "train.parquet").exists() else data_set
+
+
+def _load(task: Task) -> Results:
+    """The results of a run, its clean and corrupted cells and its sequences in one."""
+    results = records.load_results(task.training.out / records.RESULTS_FILE)
+    drift = task.training.out / DRIFT / records.RESULTS_FILE
+    if not drift.exists():
+        return results
+    return replace(results, sequences=records.load_results(drift).sequences)
+
+
+def _measure_ensembles(
+    finished: Mapping[Spot, Task], folder: Path, on_progress: OnProgress | None
+) -> dict[Spot, Results]:
+    """The seeds of a method together, measured as its runs were."""
+    ensembles = {}
+    for method in dict.fromkeys(spot.method for spot in finished):
+        tasks = [task for spot, task in finished.items() if spot.method == method]
+        spot = replace(next(spot for spot in finished if spot.method == method), seed=ENSEMBLE)
+        if len(tasks) > 1:
+            members = tuple(str(task.training.out) for task in tasks)
+            out = str(folder / RUNS / spot.name)
+            one = replace(tasks[0].measurements[0], models=members, out=out)
+            ensembles[spot] = evaluate_run(one, on_progress=on_progress)
+    return ensembles
+
+
+def _remarks(
+    config: ReproduceConfig, exhibit: Exhibit, outcomes: Sequence[Outcome]
+) -> Iterator[str]:
+    """What a reader must know about the numbers."""
+    scale = SCALES[config.scale]
+    if not scale.tolerance:
+        yield "the runs are smaller than the paper's: the published numbers are not to be met"
+    stand_ins = {family: scale.networks[family] for family in exhibit.families}
+    yield "networks: " + ", ".join(f"{NETWORKS[f]} is `{name}`" for f, name in stand_ins.items())
+    for data_set in exhibit.data_sets:
+        if not _root(config, data_set) and not config.download:
+            yield f"{data_set} was not measured: no folder of it was given"
+    if not config.stylised and any(method in STYLISED for method in exhibit.methods):
+        yield "methods on stylised images were not run: --stylised was not given"
+    for outcome in outcomes:
+        if outcome.state != "done":
+            yield f"{outcome.task.name}: {outcome.state} {outcome.reason}".rstrip()
