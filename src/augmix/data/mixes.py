@@ -1,0 +1,128 @@
+"""Two sets of the same classes trained on together: the images, and their stylised copies."""
+
+import hashlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+
+from augmix.data.labels import check_ids
+from augmix.data.sources import Source, open_source
+from augmix.records import RunError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mix:
+    """The images of two sources, those of the first in front; see `mix`.
+
+    Attributes:
+        first: The images themselves; name, split, crop and flip are theirs.
+        second: What is mixed in.
+        labels: The class of every image.
+    """
+
+    first: Source
+    second: Source
+    labels: Int64[np.ndarray, " image"]
+
+    @property
+    def name(self) -> str:
+        return self.first.name
+
+    @property
+    def split(self) -> str:
+        return self.first.split
+
+    @property
+    def num_classes(self) -> int:
+        return self.first.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.first.class_names
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.first.size
+
+    @property
+    def channels(self) -> int:
+        return self.first.channels
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of both fingerprints and of how many images each part has."""
+        parts = [f"{part.fingerprint} {len(part)}" for part in (self.first, self.second)]
+        return hashlib.sha256("\n".join(["mix", *parts]).encode()).hexdigest()
+
+    @property
+    def crop_padding(self) -> int:
+        return self.first.crop_padding
+
+    @property
+    def flip(self) -> bool:
+        return self.first.flip
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return (*self.first.skipped, *self.second.skipped)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, each from its own source."""
+        ids = check_ids(ids, len(self))
+        images = np.empty((len(ids), *self.size, self.channels), np.uint8)
+        is_second = ids >= len(self.first)
+        for part, start, is_here in (
+            (self.first, 0, ~is_second),
+            (self.second, len(self.first), is_second),
+        ):
+            if is_here.any():
+                images[is_here] = part.load(ids[is_here] - start)
+        return images
+
+
+def mix(first: Source, second: Source) -> Mix:
+    """The images of both sources as one: 0 .. len(first) - 1, then those of the second.
+
+    An epoch sees each image of both once, so their sizes are their shares.
+
+    Raises:
+        RunError: If classes, image sizes or channels differ.
+    """
+    names = zip(first.class_names, second.class_names, strict=False)
+    other = next((pair for pair in enumerate(names) if pair[1][0] != pair[1][1]), None)
+    for what, ours, theirs in (
+        ("classes", first.num_classes, second.num_classes),
+        *(((f"class {other[0]}", *other[1]),) if other else ()),
+        ("images of height and width", first.size, second.size),
+        ("channels", first.channels, second.channels),
+    ):
+        if ours != theirs:
+            raise RunError(
+                f"sets that are mixed must agree; expected {what} {ours}, got {theirs} in source "
+                f"{second.name!r}; make the second from the first, at the same size (augmix "
+                "stylize)"
+            )
+    return Mix(first=first, second=second, labels=np.concatenate([first.labels, second.labels]))
+
+
+def open_stylised(root: str | PathLike[str], like: Source) -> Source:
+    """The stylised copies of a source, as `augmix stylize` writes them.
+
+    Args:
+        root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
+        like: The source they were made from; they must have its size, channels and classes.
+
+    Raises:
+        RunError: If they are missing or broken.
+    """
+    path = Path(root).expanduser()
+    is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
+    return open_source("npz" if is_archive else "folder", root=path, split=like.split)
