@@ -59,3 +59,48 @@ def test_a_measurement_tells_what_is_done_and_how_long_it_takes(clock: list[floa
 )
 def test_a_stretch_of_time_is_told_coarsely(seconds: float, words: str) -> None:
     assert module._in_words(seconds) == words
+
+
+def test_a_download_tells_how_much_is_there_why_it_waits_and_what_follows(
+    clock: list[float],
+) -> None:
+    def grown(num_bytes: int) -> dict[str, Any]:
+        return {"event": "download", "file": "a.tar", "bytes": num_bytes, "total": 9_000_000}
+
+    text = io.StringIO()
+    with Watch(Console(file=text, width=120)) as watch:
+        watch(grown(1_000_000))  # an earlier try left this
+        clock[0] += 20
+        watch(grown(3_000_000))
+        watch({"event": "waiting", "file": "a.tar", "seconds": 8.0, "reason": "busy (429)"})
+        clock[0] += 40
+        watch(grown(9_000_000))
+        watch({"event": "checking", "file": "a.tar"})
+        watch({"event": "unpacking", "file": "a.tar"})
+    assert text.getvalue().splitlines() == [
+        "a.tar: 3 of 9 MB, about 60 s left",
+        "a.tar: busy (429); trying again in 8 s",
+        "a.tar: 9 of 9 MB",
+        "a.tar: taking its checksum",
+        "a.tar: unpacking",
+    ]
+
+
+def test_writing_says_the_preset_chosen_and_its_pace(clock: list[float]) -> None:
+    text = io.StringIO()
+    piece = {
+        "event": "piece",
+        "name": "fog",
+        "severity": 2,
+        "total": 40,
+        "images_per_second": 123.4,
+    }
+    with Watch(Console(file=text, width=120)) as watch:
+        watch({"event": "preset", "preset": "tiny", "asked": "auto", "size": (64, 80)})
+        watch({"event": "preset", "preset": "cifar", "asked": "cifar", "size": (64, 80)})
+        watch({**piece, "done": 20})
+        watch({**piece, "done": 40})
+    assert text.getvalue().splitlines() == [
+        "preset tiny, by the size of 64 x 80 pixels",
+        "written: 40/40, fog 2, 123 images/s",
+    ]

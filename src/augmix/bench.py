@@ -160,7 +160,7 @@ def measure_corruptions(
         severity: 1..5.
         seconds: Time for each size and number of threads, for all corruptions together; every
             corruption has at least 3 turns.
-        names: Corruptions in the order of the rows.
+        names: Corruptions and lists of them, in the order of the rows.
         preset: Whose severities.
 
     Returns:
@@ -173,6 +173,7 @@ def measure_corruptions(
             name is unknown.
     """
     _check_counts(sizes, num_threads)
+    names = suite.resolve_names(names)
     rows: list[dict[str, int | float | str]] = []
     for size in sizes:
         for threads in num_threads:

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 _LINE_EVERY_S = 10.0  # without a terminal
+_MEGABYTE = 10**6
 
 
 class Watch:
@@ -38,6 +39,7 @@ class Watch:
         self.title = ""
         self.last_line = 0.0
         self.began = 0.0
+        self.first = 0
 
     def __enter__(self) -> "Watch":
         self.progress.start()
@@ -100,6 +102,27 @@ class Watch:
         if self._is_due(event["done"] == event["num_cells"]):
             self._say(f"measured: {done}, {note}{self._left()}")
 
+    def _on_download(self, event: dict[str, Any]) -> None:
+        done, total = (round(event[name] / _MEGABYTE) for name in ("bytes", "total"))
+        if self.task is None or self.title != event["file"]:
+            self._begin(f"{event['file']}, MB", total, done)
+            self.title = event["file"]
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, total=total, note="")
+        if self._is_due(event["bytes"] == event["total"]):
+            self._say(f"{event['file']}: {done:,} of {total:,} MB{self._left()}")
+
+    def _on_waiting(self, event: dict[str, Any]) -> None:
+        self._say(f"{event['file']}: {event['reason']}; trying again in {event['seconds']:.0f} s")
+
+    def _on_checking(self, event: dict[str, Any]) -> None:
+        self._finish()
+        self._say(f"{event['file']}: taking its checksum")
+
+    def _on_unpacking(self, event: dict[str, Any]) -> None:
+        self._finish()
+        self._say(f"{event['file']}: unpacking")
+
     def _on_preset(self, event: dict[str, Any]) -> None:
         if event["asked"] == "auto":
             height, width = event["size"]
@@ -108,7 +131,8 @@ class Watch:
     def _on_piece(self, event: dict[str, Any]) -> None:
         if self.task is None:
             self._begin("writing", event["total"], event["done"] - 1)
-        note = f"{event['name']} {event['severity'] or ''}".rstrip()
+        place = f"{event['name']} {event['severity'] or ''}".rstrip()
+        note = f"{place}, {event['images_per_second']:.0f} images/s"
         self._update(event["done"], event["total"], note, "written")
 
     def _on_fit(self, event: dict[str, Any]) -> None:
@@ -128,6 +152,7 @@ class Watch:
     def _begin(self, description: str, total: int, done: int) -> None:
         self._finish()
         self.last_line = self.began = time.monotonic()
+        self.first = done
         self.task = self.progress.add_task(description, total=total, completed=done, note="")
 
     def _update(self, done: int, total: int, note: str, what: str) -> None:
@@ -148,9 +173,10 @@ class Watch:
         """How long the rest of the task takes at the pace so far; empty at its end."""
         task = next(each for each in self.progress.tasks if each.id == self.task)
         passed = time.monotonic() - self.began
-        if not task.completed or not task.remaining:
+        gained = task.completed - self.first
+        if gained <= 0 or not task.remaining:
             return ""
-        return f", about {_in_words(passed * task.remaining / task.completed)} left"
+        return f", about {_in_words(passed * task.remaining / gained)} left"
 
     def _finish(self) -> None:
         if self.task is not None:

@@ -38,7 +38,7 @@ def render_gallery(
 
     Args:
         image: uint8, RGB or grey.
-        names: Corruptions in the order of the rows; a line divides the groups.
+        names: Corruptions and lists of them, in the order of the rows; a line divides the groups.
         preset: Whose severities, see `augmix.corrupt.presets.resolve_preset`.
         seed: Of the draws.
         sample: Dataset index of the image; with it the sheet shows the very bytes that
@@ -55,9 +55,8 @@ def render_gallery(
         RunError: If a frost photograph is missing or cannot be read.
     """
     _check_image(image)
-    _check_names(names)
     rows = []
-    for name in names:
+    for name in suite.resolve_names(names):
         levels = [
             suite.corrupt(
                 image[None],
@@ -154,7 +153,7 @@ def render_strips(
 ) -> Image.Image:
     """A sheet with a strip for each perturbation sequence; everything else as `render_strip`."""
     _check_image(image)
-    _check_names(names)
+    names = sequences.resolve_names(names)
     if num_tiles < 2:
         raise ValueError(f"num_tiles must be at least 2, got {num_tiles}")
     rows = []
@@ -318,11 +317,6 @@ def _words(name: str) -> str:
 
 def _check_image(image: Any) -> None:
     check_images(np.asarray(image)[None], where="image")
-
-
-def _check_names(names: Sequence[str]) -> None:
-    if isinstance(names, str) or not names:
-        raise ValueError(f"names must be a sequence of at least one name, got {names!r}")
 
 
 def _make_folder(folder: Path) -> None:

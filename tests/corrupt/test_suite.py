@@ -1,11 +1,13 @@
 """The table and the way to run it: addresses, presets, messages."""
 
 import hashlib
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import augmix
 from augmix.corrupt import suite
@@ -111,12 +113,29 @@ def test_resolve_preset():
         ({"num_threads": 0}, ValueError, "num_threads must be at least 1, got 0"),
         ({"ids": np.arange(3)}, ValueError, "ids must be one for each of 6 images, got (3,)"),
         ({"seed": -1}, ValueError, "seed must be"),
+        ({"jpeg_quality": 0}, ValueError, "jpeg_quality must be 1..100, got 0"),
+        ({"jpeg_quality": 101}, ValueError, "jpeg_quality must be 1..100, got 101"),
     ],
 )
 def test_messages(images: np.ndarray, change: dict, error: type, message: str):
     settings = {"name": "contrast", "severity": 3, **change}
     with pytest.raises(error, match=re.escape(message)):
         corrupt(images, settings.pop("name"), **settings)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_coded_as_the_published_files_are(images: np.ndarray, channels: int):
+    """`save(path, quality=85, optimize=True)` after the cut to whole levels."""
+    images = images[..., :channels]
+    for name in ("fog", "jpeg_compression"):
+        result = corrupt(images, name, severity=2, jpeg_quality=85, num_threads=2)
+        for image, coded in zip(corrupt(images, name, severity=2), result, strict=True):
+            file = io.BytesIO()
+            picture = Image.fromarray(image.squeeze())
+            picture.save(file, "JPEG", quality=85, optimize=True)
+            decoded = np.asarray(Image.open(file)).reshape(image.shape)
+            np.testing.assert_array_equal(coded, decoded)
+        assert (result != corrupt(images, name, severity=2)).any()
 
 
 def test_images_that_are_none(images: np.ndarray):

@@ -1,16 +1,18 @@
 import hashlib
-import http.server
 import io
 import re
 import tarfile
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import serve
 
+from augmix.corrupt import frost
+from augmix.corrupt.sequences import ALL_14
 from augmix.data import releases, transfers
+from augmix.data.frames import open_perturbed
 from augmix.data.official import open_corrupted
 from augmix.data.releases import RELEASES, fetch_release, find_release
 from augmix.data.transfers import check_file, fetch_file
@@ -20,61 +22,11 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Server:
-    """Serves ``files``, after the answers listed in ``answers``: a status, or where to stop."""
-
-    def __init__(self):
-        self.files: dict[str, bytes] = {"/a.tar": CONTENT}
-        self.answers: list[int | str] = []
-        self.requests: list[str | None] = []  # the Range of each
-        self.knows_ranges = True
-        self.retry_after = ""
-        self.url = ""
-
-
 @pytest.fixture
 def server():
-    state = Server()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked = self.headers.get("Range")
-            state.requests.append(asked)
-            answer = state.answers.pop(0) if state.answers else 200
-            content = state.files.get(self.path)
-            if content is None or (isinstance(answer, int) and answer != 200):
-                self.send_response(404 if content is None else int(answer))
-                if state.retry_after:
-                    self.send_header("Retry-After", state.retry_after)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            start = int(asked.removeprefix("bytes=")[:-1]) if asked and state.knows_ranges else 0
-            if start >= len(content) and start:
-                self.send_response(416)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
-                )
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            stop = len(content) if answer == 200 else int(str(answer).removeprefix("stop "))
-            self.wfile.write(content[start:stop])
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{listener.server_port}/"
+    with serve() as state:
+        state.files = {"/a.tar": CONTENT}
         yield state
-        listener.shutdown()
-        thread.join()
 
 
 class Clock:
@@ -87,7 +39,7 @@ class Clock:
         return fetch_file(
             f"{server.url}a.tar",
             path,
-            md5=md5,
+            checksum=md5,
             on_progress=self.events.append,
             sleep=self.waits.append,
         )
@@ -101,7 +53,8 @@ def test_fetched_once(tmp_path, server):
     assert server.requests == [None]
     assert clock.waits == []
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
-    assert clock.events[-1] == {
+    assert [event["event"] for event in clock.events[-2:]] == ["checking"] * 2
+    assert clock.events[-3] == {
         "event": "download",
         "file": "a.tar",
         "bytes": len(CONTENT),
@@ -195,14 +148,14 @@ def test_no_server(tmp_path, server):
 def test_files_by_hand_are_checked(tmp_path):
     path = tmp_path / "a.tar"
     with pytest.raises(RunError, match=f"a.tar does not exist; expected .* md5 {MD5}"):
-        check_file(path, md5=MD5)
+        check_file(path, checksum=MD5)
     path.write_bytes(CONTENT[:1000])
     with pytest.raises(
         RunError, match=r"1,000 bytes\); it is half-downloaded or another file: del"
     ):
-        check_file(path, md5=MD5)
+        check_file(path, checksum=MD5)
     path.write_bytes(CONTENT)
-    assert check_file(path, md5=MD5) == path
+    assert check_file(path, checksum=MD5) == path
 
 
 def tar(members) -> bytes:
@@ -210,8 +163,9 @@ def tar(members) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in members:
             member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            member.size = len(content or b"")
+            member.type = tarfile.REGTYPE if content is not None else tarfile.DIRTYPE
+            archive.addfile(member, io.BytesIO(content or b""))
     return buffer.getvalue()
 
 
@@ -223,16 +177,24 @@ def array(values) -> bytes:
 
 @pytest.fixture
 def small(monkeypatch, server):
-    """A CIFAR-10-C of two images and an ImageNet-C of one, served as in the published archives."""
+    """Sets of one or two images and two photographs of ice, served as in the published archives."""
     files = {
         "labels.npy": array(np.zeros(10, np.int64)),
         "fog.npy": array(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)),
     }
+    tilt = array(np.zeros((2, 31, 1, 1, 3), np.uint8))
     archives = {
         "CIFAR-10-C.tar": tar([(f"CIFAR-10-C/{name}", files[name]) for name in files]),
         "noise.tar": tar([("shot_noise/1/n1/a.JPEG", b"1"), ("gaussian_noise/1/n1/a.JPEG", b"2")]),
         "weather.tar": tar([("fog/1/n1/a.JPEG", b"3")]),
-        "extra.tar": tar([("ImageNet-C/extra/spatter/1/n1/a.JPEG", b"4")]),
+        "extra.tar": tar(
+            [(folder, None) for folder in (".", "ImageNet-C", "ImageNet-C/extra")]
+            + [("ImageNet-C/extra/spatter/1/n1/a.JPEG", b"4")]
+        ),
+        "CIFAR-10-P.tar": tar([("CIFAR-10-P", None), ("CIFAR-10-P/tilt.npy", tilt)]),
+        "digital.tar": tar([("tilt/n1/a.mp4", b"5"), ("gaussian_noise_3/n1/a.mp4", b"6")]),
+        "frost1.png": b"ice",
+        "frost2.png": b"more ice",
     }
     server.files = {f"/{name}": content for name, content in archives.items()}
     sums = {name: hashlib.md5(content).hexdigest() for name, content in archives.items()}
@@ -241,7 +203,20 @@ def small(monkeypatch, server):
         archives={"CIFAR-10-C.tar": sums.pop("CIFAR-10-C.tar")},
         files={name: hashlib.md5(content).hexdigest() for name, content in files.items()},
     )
-    fakes = {"cifar10-c": cifar, "imagenet-c": replace(RELEASES["imagenet-c"], archives=sums)}
+    trees = {
+        "imagenet-c": ("noise.tar", "weather.tar", "extra.tar"),
+        "imagenet-p": ("digital.tar",),
+        "cifar10-p": ("CIFAR-10-P.tar",),
+    }
+    fakes = {
+        name: replace(RELEASES[name], archives={file: sums[file] for file in files})
+        for name, files in trees.items()
+    }
+    pictures = {
+        name: hashlib.sha256(archives[name]).hexdigest() for name in archives if ".p" in name
+    }
+    fakes["cifar10-c"] = cifar
+    fakes["frost"] = replace(RELEASES["frost"], archives=pictures)
     monkeypatch.setattr(releases, "RELEASES", fakes)
     return archives
 
@@ -252,15 +227,38 @@ def test_the_table():
     for name in ("cifar10-c", "cifar100-c"):
         assert set(RELEASES[name].files) == names | {"labels.npy"}
     sums = [
-        md5
+        checksum
         for release in RELEASES.values()
         for table in (release.archives, release.files)
-        for md5 in table.values()
+        for checksum in table.values()
     ]
-    assert len(sums) == len(set(sums)) == 2 * 21 + 2 + 5
-    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in sums)
-    with pytest.raises(ValueError, match="one of cifar10-c, cifar100-c, .*got 'cifar10'"):
+    assert len(sums) == len(set(sums)) == 2 * 21 + 2 + 5 + 1 + 4 + 5
+    assert all(re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", checksum) for checksum in sums)
+    assert len({release.folder for release in RELEASES.values()}) == len(RELEASES)
+    for release in RELEASES.values():
+        assert release.url.startswith("https://")
+        assert release.url.endswith("/")
+        assert bool(release.names) == (release.form == "tree")
+    with pytest.raises(ValueError, match="unknown published set 'cifar10', did you mean 'cifar10-"):
         find_release("cifar10")
+    with pytest.raises(ValueError, match="There are cifar10-c, .*no other has a published checks"):
+        find_release("cifar100-p")
+
+
+def test_the_sequences_are_those_of_the_program():
+    levels = {f"{name}_{level}" for name in ALL_14 if "noise" in name for level in (2, 3)}
+    assert set(releases.SEQUENCES) == {*ALL_14, *levels}
+
+
+def test_the_photographs_of_frost(real_data, tmp_path):
+    """The checksums are those of the files; what is there is only checked."""
+    assert tuple(RELEASES["frost"].archives) == frost.PHOTOGRAPHS
+    assert fetch_release("frost", tmp_path, from_local=real_data) == real_data / "frost"
+    assert list(tmp_path.iterdir()) == []
+    copied = fetch_release("frost", tmp_path, from_local=real_data / "frost")
+    assert copied == tmp_path / "frost"
+    assert sorted(path.name for path in copied.iterdir()) == sorted(frost.PHOTOGRAPHS)
+    assert frost.fingerprint(copied) == frost.fingerprint(real_data / "frost")
 
 
 def test_arrays_are_fetched_unpacked_and_read(tmp_path, server, small):
@@ -286,6 +284,40 @@ def test_trees_are_put_together_from_their_archives(tmp_path, server, small):
     assert len(server.requests) == 3
     with pytest.raises(ValueError, match="archives of ImageNet-C are noise.tar, .*got 'blurr.tar'"):
         fetch_release("imagenet-c", tmp_path, archives=["blurr.tar"])
+
+
+def test_sequences_and_their_archives_of_the_same_names(tmp_path, server, small):
+    """ImageNet-C and ImageNet-P both have a noise.tar; they lie apart."""
+    folder = fetch_release("imagenet-p", tmp_path, url=server.url)
+    assert (folder / "tilt/n1/a.mp4").read_bytes() == b"5"
+    assert (folder / "gaussian_noise_3/n1/a.mp4").read_bytes() == b"6"
+    assert (tmp_path / "archives" / "ImageNet-P" / "digital.tar").exists()
+    folder = fetch_release("cifar10-p", tmp_path, url=server.url)
+    assert open_perturbed(folder, "tilt").num_frames == 31
+
+
+def test_photographs_are_fetched_as_they_are(tmp_path, server, small):
+    for _ in range(2):
+        folder = fetch_release("frost", tmp_path, url=server.url)
+        assert {path.name for path in folder.iterdir()} == {"frost1.png", "frost2.png"}
+        assert len(server.requests) == 2
+    (folder / "frost1.png").write_bytes(b"water")
+    with pytest.raises(RunError, match="frost1.png: expected sha256 .* half-downloaded or another"):
+        fetch_release("frost", tmp_path, url=server.url)
+
+
+def test_archives_may_go_once_they_are_unpacked(tmp_path, server, small):
+    events = []
+    folder = fetch_release(
+        "imagenet-c", tmp_path, url=server.url, keep_archives=False, on_progress=events.append
+    )
+    assert list((tmp_path / "archives" / "ImageNet-C").iterdir()) == []
+    assert (folder / "spatter/1/n1/a.JPEG").read_bytes() == b"4"
+    fetch_release("imagenet-c", tmp_path, url=server.url)
+    assert len(server.requests) == 3
+    kinds = [event["event"] for event in events if event["file"] == "extra.tar"]
+    assert kinds[0] == "download"
+    assert kinds[-2:] == ["checking", "unpacking"]
 
 
 def test_from_a_local_folder(tmp_path, server, small):
@@ -318,7 +350,9 @@ def test_members_elsewhere_are_refused(tmp_path, server, small, monkeypatch, nam
     root = tmp_path / "root"
     with pytest.raises(RunError, match="expected only files and folders below folders named"):
         fetch_release("imagenet-c", root, url=server.url)
-    assert [path.name for path in root.iterdir()] == ["weather.tar"]
+    assert [path for path in root.rglob("*") if path.is_file()] == [
+        root / "archives" / "ImageNet-C" / "weather.tar"
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 

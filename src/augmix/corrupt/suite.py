@@ -25,6 +25,7 @@ from augmix.corrupt.corruption_rows import (
     find,
     resolve_names,
 )
+from augmix.corrupt.digital import recode
 from augmix.corrupt.presets import PRESETS, SMALLEST_SIDE, check_sides, resolve_preset
 from augmix.corrupt.threads import useful_threads, work_off
 from augmix.images import check_images
@@ -64,6 +65,7 @@ def corrupt(
     ids: Integer[np.ndarray, "..."] | None = None,
     num_threads: int = 1,
     frost_textures: Path | str | None = None,
+    jpeg_quality: int | None = None,
 ) -> UInt8[np.ndarray, "batch height width channel"]:
     """Damage images as the corruption benchmark does.
 
@@ -82,14 +84,16 @@ def corrupt(
             worked on one after the other, see `augmix.corrupt.threads`.
         frost_textures: Folder of the published photographs for ``"frost"``, see
             `augmix.corrupt.frost`; the textures that the package draws if not given.
+        jpeg_quality: 1..100: code the corrupted images as JPEG and decode them, as those of the
+            published ImageNet-C and Tiny-ImageNet-C are by 85. Not done if not given.
 
     Returns:
         New images of the same shape.
 
     Raises:
         TypeError: If the images are not a uint8 array.
-        ValueError: If the name, the severity or the preset is none, the images are too small, or
-            the shapes do not fit.
+        ValueError: If the name, the severity, the preset or the quality is none, the images are too
+            small, or the shapes do not fit.
         RunError: If a frost photograph is missing or cannot be read.
 
     Example:
@@ -102,6 +106,8 @@ def corrupt(
     row = find(name)
     if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
+    if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
+        raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
     ids = np.arange(len(images)) if ids is None else np.asarray(ids)
     if ids.shape != (len(images),):
         raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
@@ -115,7 +121,8 @@ def corrupt(
     def damage(place: int) -> None:
         image = np.ascontiguousarray(images[place])
         generator = stream.generator(int(ids[place]))
-        result[place] = kernel(image, *parameters, generator=generator)
+        damaged = kernel(image, *parameters, generator=generator)
+        result[place] = damaged if jpeg_quality is None else recode(damaged, jpeg_quality)
 
     threads = useful_threads(num_threads, images.shape[1:3], keeps_lock=name in _KEEP_LOCK)
     work_off(damage, len(images), num_threads=threads)

@@ -143,8 +143,10 @@ def write_members(
     for member in archive:
         parts = PurePosixPath(member.name).parts
         target_parts = place(parts)
-        is_safe = bool(target_parts) and not {"..", "/"} & set(parts) and "\\" not in member.name
-        if not is_safe or not (member.isfile() or member.isdir()):
+        is_safe = not {"..", "/"} & set(parts) and "\\" not in member.name
+        if is_safe and member.isdir() and not target_parts:
+            continue  # above what is expected; empty as far as it goes
+        if not (is_safe and target_parts) or not (member.isfile() or member.isdir()):
             raise RunError(
                 f"{path} holds {member.name!r}, expected only files and folders below {expected}; "
                 "nothing was kept, take the official archive"

@@ -1,18 +1,22 @@
-"""The published -C sets: where they lie, their checksums, and how they come onto this disk.
+"""The published -C and -P sets: where they lie, their checksums, and how they come onto this disk.
 
 Archives come from Zenodo or from a folder of files fetched by hand, are held against their MD5 (no
 other checksum is published) and unpacked safely. What was half done, goes on.
 
-Checksums as in `ENSTA-U2IS-AI/torch-uncertainty`; the sets are those of Hendrycks & Dietterich
-(2019). No checksums are published for the -P sets, so they are not fetched by name.
+The sets are those of Hendrycks & Dietterich (2019). Checksums of the -C sets as in
+`ENSTA-U2IS-AI/torch-uncertainty`; of the -P sets as in `kkirchheim/pytorch-ood`, which agrees with
+the former on all -C archives that both have. The photographs of frost are held against the sha256
+of the files in `hendrycks/robustness`.
 """
 
+import difflib
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from augmix.data.downloads import unpack_archive, write_members
 from augmix.data.transfers import OnProgress, check_file, fetch_file
@@ -26,7 +30,16 @@ GROUPS = {
     "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
     "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 }
-_CORRUPTIONS = frozenset(name for names in GROUPS.values() for name in names)
+CORRUPTIONS = tuple(name for names in GROUPS.values() for name in names)
+_NOISE_SEQUENCES = ("gaussian_noise", "shot_noise", "speckle_noise")
+_MOVING_SEQUENCES = (
+    *("motion_blur", "zoom_blur", "gaussian_blur", "snow", "spatter", "brightness"),
+    *("translate", "rotate", "tilt", "scale", "shear"),
+)
+SEQUENCES = (
+    *_MOVING_SEQUENCES,
+    *(f"{name}{level}" for name in _NOISE_SEQUENCES for level in ("", "_2", "_3")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +47,20 @@ class Release:
     """A published set.
 
     Attributes:
-        record: Its number at Zenodo.
+        url: The address below which its files lie.
         folder: What the set is unpacked to.
-        archives: MD5 of every archive, by file name.
+        form: ``"arrays"``: one archive of ``.npy`` files in one folder; ``"tree"``: archives of
+            folders named after corruptions or sequences; ``"plain"``: files as they are.
+        archives: MD5, or sha256 where longer, of every file to fetch, by name.
+        names: The folders of a tree.
         files: MD5 of every unpacked file, where published.
     """
 
-    record: int
+    url: str
     folder: str
+    form: Literal["arrays", "tree", "plain"]
     archives: Mapping[str, str]
+    names: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,34 +110,70 @@ _CIFAR100_FILES = {
 }
 RELEASES: Mapping[str, Release] = {
     "cifar10-c": Release(
-        record=2535967,
+        url=ZENODO.format(record=2535967),
         folder="CIFAR-10-C",
+        form="arrays",
         archives={"CIFAR-10-C.tar": "56bf5dcef84df0e2308c6dcbcbbd8499"},
         files=_CIFAR10_FILES,
     ),
     "cifar100-c": Release(
-        record=3555552,
+        url=ZENODO.format(record=3555552),
         folder="CIFAR-100-C",
+        form="arrays",
         archives={"CIFAR-100-C.tar": "11f0ed0f1191edbf9fa23466ae6021d3"},
         files=_CIFAR100_FILES,
     ),
     "tiny-imagenet-c": Release(
-        record=8206060,
+        url=ZENODO.format(record=8206060),
         folder="Tiny-ImageNet-C",
+        form="tree",
+        names=CORRUPTIONS,
         archives={
             "Tiny-ImageNet-C.tar": "f9c9a9dbdc11469f0b850190f7ad8be1",
             "Tiny-ImageNet-C-extra.tar": "0db0588d243cf403ef93449ec52b70eb",
         },
     ),
     "imagenet-c": Release(
-        record=2235448,
+        url=ZENODO.format(record=2235448),
         folder="ImageNet-C",
+        form="tree",
+        names=CORRUPTIONS,
         archives={
             "noise.tar": "e80562d7f6c3f8834afb1ecf27252745",
             "blur.tar": "2d8e81fdd8e07fef67b9334fa635e45c",
             "weather.tar": "33ffea4db4d93fe4a428c40a6ce0c25d",
             "digital.tar": "89157860d7b10d5797849337ca2e5c03",
             "extra.tar": "d492dfba5fc162d8ec2c3cd8ee672984",
+        },
+    ),
+    "cifar10-p": Release(
+        url=ZENODO.format(record=2535967),
+        folder="CIFAR-10-P",
+        form="arrays",
+        archives={"CIFAR-10-P.tar": "125d6775afc5846ea84584d7524dedff"},
+    ),
+    "imagenet-p": Release(
+        url=ZENODO.format(record=3565846),
+        folder="ImageNet-P",
+        form="tree",
+        names=SEQUENCES,
+        archives={
+            "noise.tar": "619b37b5139ce764f77ce3bed3aee837",
+            "blur.tar": "869b2d2fb1604d1baa4316b5ecc9fdea",
+            "weather.tar": "a597ff6db8c6fb0dbcd6eb12ed620002",
+            "digital.tar": "8c1f73e4912812788e2fdb637cd55372",
+        },
+    ),
+    "frost": Release(
+        url="https://raw.githubusercontent.com/hendrycks/robustness/master/ImageNet-C/create_c/",
+        folder="frost",
+        form="plain",
+        archives={
+            "frost1.png": "ff9f907860bd7a835d459e32f9d588062b7f61ee267343cc7222b56753a14755",
+            "frost2.png": "fe211a89b336999c207a852ce05818d4545d0b57c5beadd824b4cc9d9a9b6137",
+            "frost3.png": "2d0d50b4a9bb213f38b024ef7768731bb83cc08d2f26b5766bbc167cdfa0e504",
+            "frost4.jpg": "3f8b91ca1a9fa7167b09e773da53f5ae60d0a1fd88f02a783f6e328a72887f6e",
+            "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
         },
     ),
 }
@@ -132,18 +186,22 @@ def fetch_release(
     archives: Sequence[str] = (),
     from_local: Path | None = None,
     url: str = "",
+    keep_archives: bool = True,
     on_progress: OnProgress | None = None,
 ) -> Path:
     """Bring a published set into ``root``; what is there already is not fetched again.
 
     Args:
         name: One of `RELEASES`.
-        root: The folder for the archives and the unpacked set, made if missing.
+        root: The folder for the unpacked set, and for its archives below ``archives``; made if
+            missing.
         archives: File names of the archives wanted, e.g. ``["weather.tar"]``; all if none.
         from_local: Take the archives from this folder instead of the web. If it holds the unpacked
             set, that is used where it lies, once its files' checksums hold.
-        url: The address below which the archives lie; Zenodo's if empty.
-        on_progress: Called with a dict while a download runs or waits.
+        url: The address below which the archives lie; the official one if empty.
+        keep_archives: Whether downloaded archives stay once they are unpacked.
+        on_progress: Called with a dict while a download runs or waits, as `fetch_file` says, and
+            with ``{"event": "unpacking", "file"}``.
 
     Returns:
         The unpacked folder.
@@ -154,25 +212,25 @@ def fetch_release(
     """
     release = find_release(name)
     wanted = _choose(release, archives)
-    url = url or ZENODO.format(record=release.record)
+    emit = on_progress or _ignore
     if from_local is not None and (from_local / release.folder).is_dir():
-        verify_files(release, from_local / release.folder)
+        verify_files(release, from_local / release.folder, on_progress=emit)
         return from_local / release.folder
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {root}: {error.strerror or error}") from error
     folder = root / release.folder
-    for file in wanted:
-        if _is_unpacked(release, file, folder):
-            continue
+    place = folder if release.form == "plain" else root / "archives" / release.folder
+    missing = [file for file in wanted if not _is_done(release, file, folder)]
+    _make_folder(place if missing and from_local is None else root)
+    for file in missing:
+        checksum = release.archives[file]
         if from_local is not None:
-            path = check_file(from_local / file, md5=release.archives[file])
+            emit({"event": "checking", "file": file})
+            path = check_file(from_local / file, checksum=checksum)
         else:
-            path = fetch_file(
-                url + file, root / file, md5=release.archives[file], on_progress=on_progress
-            )
-        _unpack(release, file, path, folder)
+            address = (url or release.url) + file
+            path = fetch_file(address, place / file, checksum=checksum, on_progress=on_progress)
+        _put(release, file, path, folder, emit)
+        if from_local is None and not keep_archives and release.form != "plain":
+            path.unlink()
     return folder
 
 
@@ -180,21 +238,28 @@ def find_release(name: str) -> Release:
     """A published set by its name.
 
     Raises:
-        ValueError: If there is none of this name.
+        ValueError: If there is none of this name; names the nearest.
     """
-    if name not in RELEASES:
-        raise ValueError(f"published set must be one of {', '.join(RELEASES)}, got {name!r}")
-    return RELEASES[name]
+    if name in RELEASES:
+        return RELEASES[name]
+    near = difflib.get_close_matches(name, RELEASES, n=1, cutoff=0.0)
+    raise ValueError(
+        f"unknown published set {name!r}, did you mean {near[0]!r}? There are "
+        f"{', '.join(RELEASES)}; no other has a published checksum"
+    )
 
 
-def verify_files(release: Release, folder: Path) -> None:
+def verify_files(release: Release, folder: Path, *, on_progress: OnProgress | None = None) -> None:
     """Hold the files of an unpacked set against their published checksums, where there are any.
 
     Raises:
         RunError: If one is missing or differs.
     """
-    for file, md5 in release.files.items():
-        check_file(folder / file, md5=md5)
+    files = release.archives if release.form == "plain" else release.files
+    for file, checksum in files.items():
+        if on_progress is not None:
+            on_progress({"event": "checking", "file": file})
+        check_file(folder / file, checksum=checksum)
 
 
 def _choose(release: Release, archives: Sequence[str]) -> Sequence[str]:
@@ -206,8 +271,11 @@ def _choose(release: Release, archives: Sequence[str]) -> Sequence[str]:
     return archives or list(release.archives)
 
 
-def _is_unpacked(release: Release, file: str, folder: Path) -> bool:
-    return folder.is_dir() if release.files else _mark(folder, file).exists()
+def _is_done(release: Release, file: str, folder: Path) -> bool:
+    """Whether a file need not be fetched: its set, or its part of it, is whole."""
+    if release.form == "plain":
+        return False  # small enough to be checked each time
+    return folder.is_dir() if release.form == "arrays" else _mark(folder, file).exists()
 
 
 def _mark(folder: Path, file: str) -> Path:
@@ -215,11 +283,28 @@ def _mark(folder: Path, file: str) -> Path:
     return folder / f".{file}.unpacked"
 
 
-def _unpack(release: Release, file: str, path: Path, folder: Path) -> None:
-    """Unpack an archive; a plain tar file cannot hold more than its own length."""
-    if release.files:
-        unpack_archive(path, folder, max_bytes=path.stat().st_size)
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+
+
+def _put(release: Release, file: str, path: Path, folder: Path, emit: OnProgress) -> None:
+    """Bring what was fetched into the set; a plain tar file holds no more than its own length."""
+    if release.form == "plain":
+        if path.parent != folder:
+            _make_folder(folder)
+            shutil.copyfile(path, folder / file)
         return
+    emit({"event": "unpacking", "file": file})
+    if release.form == "arrays":
+        unpack_archive(path, folder, max_bytes=path.stat().st_size)
+    else:
+        _unpack_tree(release, file, path, folder)
+
+
+def _unpack_tree(release: Release, file: str, path: Path, folder: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with tarfile.open(path, "r:") as archive:
@@ -227,8 +312,8 @@ def _unpack(release: Release, file: str, path: Path, folder: Path) -> None:
                 archive,
                 path,
                 temporary,
-                place=_place,
-                expected="folders named after corruptions",
+                place=lambda parts: _place(parts, release.names),
+                expected=f"folders named {release.names[0]}, {release.names[1]}, ...",
                 max_bytes=path.stat().st_size,
             )
         folder.mkdir(exist_ok=True)
@@ -243,9 +328,13 @@ def _unpack(release: Release, file: str, path: Path, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _place(parts: tuple[str, ...]) -> tuple[str, ...]:
+def _place(parts: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     """``[set/][group/]fog/1/class/file.JPEG`` goes to ``fog/1/class/file.JPEG``."""
     for place, part in enumerate(parts[:3]):
-        if part in _CORRUPTIONS:
+        if part in names:
             return parts[place:]
     return ()
+
+
+def _ignore(event: dict[str, object]) -> None:
+    pass

@@ -25,7 +25,7 @@ def fetch_file(
     url: str,
     path: Path,
     *,
-    md5: str,
+    checksum: str,
     on_progress: OnProgress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
@@ -34,9 +34,10 @@ def fetch_file(
     Args:
         url: Its address.
         path: Where it goes; if it is there, only its checksum is looked at.
-        md5: Of the whole file, hexadecimal.
+        checksum: MD5 or sha256 of the whole file, hexadecimal; its length tells which.
         on_progress: Called with ``{"event": "download", "file", "bytes", "total"}`` as it grows,
-            and ``{"event": "waiting", "file", "seconds", "reason"}`` before a new try.
+            ``{"event": "waiting", "file", "seconds", "reason"}`` before a new try, and
+            ``{"event": "checking", "file"}`` before its checksum is taken.
         sleep: Waits; for tests.
 
     Returns:
@@ -46,11 +47,13 @@ def fetch_file(
         RunError: If the server says no, stays silent through all tries, or sends another file.
             What arrived stays, unless it is wrong.
     """
-    if path.exists():
-        return check_file(path, md5=md5)
-    part = path.with_name(f"{path.name}.part")
     emit = on_progress or _ignore
-    if part.exists() and _md5(part) == md5:  # killed just before it got its name
+    checking = {"event": "checking", "file": path.name}
+    if path.exists():
+        emit(checking)
+        return check_file(path, checksum=checksum)
+    part = path.with_name(f"{path.name}.part")
+    if part.exists() and _digest(part, checksum) == checksum:  # killed just before it got its name
         os.replace(part, path)
         return path
     tries = 0
@@ -58,15 +61,17 @@ def fetch_file(
         before = part.stat().st_size if part.exists() else 0
         problem, asked_s, is_final = _attempt(url, part, before, emit)
         if not problem:
-            found = _md5(part)
-            if found == md5:
+            emit(checking)
+            found = _digest(part, checksum)
+            if found == checksum:
                 os.replace(part, path)
                 return path
             part.unlink()
             if not before:
                 raise RunError(
-                    f"{url}: expected a file with md5 {md5}, got {found}; nothing was kept. The "
-                    "server may have sent a message instead: try again later, or fetch it by hand"
+                    f"{url}: expected a file with {_kind(checksum)} {checksum}, got {found}; "
+                    "nothing was kept. The server may have sent a message instead: try again "
+                    "later, or fetch it by hand"
                 )
             problem = "the continued file has another checksum, so it is fetched anew"
         grown = part.exists() and part.stat().st_size > before
@@ -74,26 +79,28 @@ def fetch_file(
         if is_final or tries >= _MAX_TRIES:
             raise RunError(
                 f"cannot download {url}: {problem}; start again to go on with {part.name}, or "
-                f"fetch the file by hand (md5 {md5}) and name its folder as the local one"
+                f"fetch the file by hand ({_kind(checksum)} {checksum}) and name its folder as the "
+                "local one"
             )
         wait_s = min(max(asked_s, 2.0**tries), _LONGEST_WAIT_S)
         emit({"event": "waiting", "file": path.name, "seconds": wait_s, "reason": problem})
         sleep(wait_s)
 
 
-def check_file(path: Path, *, md5: str) -> Path:
-    """The path itself, once the file's checksum holds.
+def check_file(path: Path, *, checksum: str) -> Path:
+    """The path itself, once the file's MD5 or sha256 holds.
 
     Raises:
         RunError: If it is missing, half-downloaded or another file.
     """
+    kind = _kind(checksum)
     if not path.is_file():
-        raise RunError(f"{path} does not exist; expected the published file with md5 {md5}")
-    found = _md5(path)
-    if found != md5:
+        raise RunError(f"{path} does not exist; expected the published file with {kind} {checksum}")
+    found = _digest(path, checksum)
+    if found != checksum:
         raise RunError(
-            f"{path}: expected md5 {md5}, got {found} ({path.stat().st_size:,} bytes); it is "
-            "half-downloaded or another file: delete it and fetch it again"
+            f"{path}: expected {kind} {checksum}, got {found} ({path.stat().st_size:,} bytes); it "
+            "is half-downloaded or another file: delete it and fetch it again"
         )
     return path
 
@@ -170,7 +177,7 @@ class _Growth:
     def _tell(self) -> None:
         self.told = self.num_bytes
         event = {"event": "download", "file": self.file, "bytes": self.num_bytes}
-        self.emit({**event, "total": self.start + self.total})
+        self.emit({**event, "total": max(self.start + self.total, self.num_bytes)})
 
 
 def _retry_after(response: Any) -> float:
@@ -179,10 +186,15 @@ def _retry_after(response: Any) -> float:
     return float(value) if value.isdigit() else 0.0
 
 
-def _md5(path: Path) -> str:
+def _kind(checksum: str) -> str:
+    return "md5" if len(checksum) == 32 else "sha256"
+
+
+def _digest(path: Path, checksum: str) -> str:
+    """Of a file, by the algorithm of the checksum it is held against."""
     import pooch
 
-    return pooch.file_hash(str(path), alg="md5")
+    return pooch.file_hash(str(path), alg=_kind(checksum))
 
 
 def _ignore(event: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from augmix.corrupt import sequences, suite
 from augmix.data.folders import open_photographs
 from augmix.data.sources import Source, open_source, take
 from augmix.writers.writing import OnProgress, write_corrupted, write_perturbed
@@ -25,7 +24,8 @@ class CorruptConfig:
     split: str = "test"
     """Part of the images: train, test or val."""
     size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size; a folder is brought to 224."""
+    """Side of the images in pixels; 0 keeps the stored size; a folder is brought to 224 (299 for
+    imagenet-299)."""
     max_images: int = 0
     """Write a fixed random part of the images; 0 takes all."""
     on_error: Literal["raise", "skip"] = "raise"
@@ -34,7 +34,7 @@ class CorruptConfig:
     """Corruptions, or paper-15, extra-4, all-19."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Severities, 1..5; the layout cifar needs all."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet"] = "auto"
+    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Strength table; auto goes by image size."""
     seed: int = 0
     """Seed of the draws."""
@@ -62,14 +62,14 @@ class PerturbConfig:
     """Part of the images: train, test or val."""
     size: int = 0
     """Side of the images in pixels. 0 keeps the stored size; images of a folder are then prepared
-    as the published scripts do, at 224 pixels out of 256 or at 64."""
+    as the published scripts do: at 224 pixels out of 256, at 64, or at 299."""
     max_images: int = 0
     """Write a fixed random part of the images; 0 takes all. Not for a folder of size 0."""
     on_error: Literal["raise", "skip"] = "raise"
     """What a broken image does: stop the writing, or be left out. Not for a folder of size 0."""
     names: tuple[str, ...] = ("standard-10",)
     """Perturbations, or the lists standard-10, cifar-script-10, extra-4, all-14."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet"] = "auto"
+    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Table of the parameters; auto goes by image size (a folder of size 0: imagenet)."""
     seed: int = 0
     """Seed of the draws."""
@@ -93,7 +93,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
     return write_corrupted(
         _open(config, kind),
         config.dst,
-        names=_spell_out(config.names, suite.PROTOCOLS),
+        names=config.names,
         severities=config.severities,
         preset=config.preset,
         seed=config.seed,
@@ -126,7 +126,7 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
     return write_perturbed(
         source,
         config.dst,
-        names=_spell_out(config.names, sequences.PROTOCOLS),
+        names=config.names,
         preset=preset,
         seed=config.seed,
         difficulty=config.difficulty,
@@ -152,7 +152,8 @@ def _layout(
 
 
 def _open(config: CorruptConfig | PerturbConfig, kind: str) -> Source:
-    size = config.size or (224 if kind == "folder" else 0)
+    usual = 299 if config.preset == "imagenet-299" else 224
+    size = config.size or (usual if kind == "folder" else 0)
     source = open_source(
         kind,
         root=None if kind == "digits" else config.src,
@@ -161,9 +162,3 @@ def _open(config: CorruptConfig | PerturbConfig, kind: str) -> Source:
         on_error=config.on_error,
     )
     return take(source, config.max_images) if config.max_images else source
-
-
-def _spell_out(names: tuple[str, ...], protocols: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Lists of names by their own name, each name once."""
-    spelt = [name for given in names for name in protocols.get(given, (given,))]
-    return tuple(dict.fromkeys(spelt))

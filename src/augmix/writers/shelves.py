@@ -5,7 +5,6 @@ its final place: arrays grow below the work folder, files are renamed into the t
 """
 
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -14,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from augmix import records
+from augmix.corrupt.digital import encode_jpeg
 from augmix.records import RunError
 
 MARKS = "done"  # folder of the marks of finished pieces, below the work folder
@@ -174,14 +173,6 @@ class TreeShelf:
         return bool(noted) and all(
             _num_bytes(self.folder / path) == num_bytes for path, (num_bytes, _) in noted.items()
         )
-
-
-def encode_jpeg(image: Frame, *, quality: int) -> bytes:
-    """A JPEG file as the published sets hold them: optimised tables, 4:2:0 chroma, by Pillow."""
-    buffer = io.BytesIO()
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    picture.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
 
 
 def name_files(

@@ -68,7 +68,7 @@ def write_corrupted(
         source: The clean images; all of one size.
         destination: The set's folder, made if missing. If it holds the same set, finished or not,
             the writing goes on.
-        names: Corruptions.
+        names: Corruptions and lists of them, see `suite.resolve_names`.
         severities: 1..5; the layout ``cifar`` needs all five.
         preset: As for `augmix.corrupt`.
         seed: As for `augmix.corrupt`.
@@ -77,8 +77,9 @@ def write_corrupted(
         num_processes: Processes; 0 takes every processor this process may use.
         jpeg_quality: 1..100; the published sets have 85.
         frost_textures: As for `augmix.corrupt`.
-        on_progress: Called with ``{"event": "piece", "done", "total", "name", "severity",
-            "images_per_second"}`` as images get ready.
+        on_progress: Called with ``{"event": "preset", "preset", "asked", "size"}`` at the start and
+            ``{"event": "piece", "done", "total", "name", "severity", "images_per_second"}`` as
+            images get ready.
 
     Returns:
         The destination.
@@ -88,7 +89,7 @@ def write_corrupted(
         RunError: If the destination holds something else or cannot be written, or an image is
             broken.
     """
-    names = _check_names(names, suite.find)
+    names = suite.resolve_names(names)
     wrong = [severity for severity in severities if severity not in suite.SEVERITIES]
     if wrong or len(set(severities)) < len(severities) or not severities:
         raise ValueError(f"severities must be some of 1..5, each once, got {list(severities)}")
@@ -99,7 +100,8 @@ def write_corrupted(
         )
     num_processes = _check_common(layout, num_processes, jpeg_quality)
     textures = None if frost_textures is None else Path(frost_textures)
-    preset = resolve_preset(preset, source.size)
+    asked, preset = preset, resolve_preset(preset, source.size)
+    _tell_preset(on_progress, asked, preset, source.size)
     identity = {
         "form": "corrupted",
         "layout": layout,
@@ -162,7 +164,7 @@ def write_perturbed(
             `Photographs`, which need the layout ``imagenet`` and a preset by name, the published
             preparation of photographs of any size.
         destination: As for `write_corrupted`.
-        names: Perturbations.
+        names: Perturbations and lists of them, see `sequences.resolve_names`.
         preset: As for `augmix.perturb`.
         seed: As for `augmix.perturb`.
         difficulty: 1, 2 or 3; how strong noise is.
@@ -178,7 +180,7 @@ def write_perturbed(
         ValueError: If an argument is out of range.
         RunError: As for `write_corrupted`.
     """
-    names = _check_names(names, sequences.find)
+    names = sequences.resolve_names(names)
     num_processes = _check_common(layout, num_processes, jpeg_quality)
     if difficulty not in sequences.DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty}")
@@ -190,7 +192,8 @@ def write_perturbed(
             )
         size = ()
     else:
-        preset = resolve_preset(preset, source.size)
+        asked, preset = preset, resolve_preset(preset, source.size)
+        _tell_preset(on_progress, asked, preset, source.size)
         size = sequences.frame_size(source.size, preset)
     titles = {_title(name, difficulty): name for name in names}
     identity = {
@@ -260,6 +263,13 @@ def _work_off(
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
             place = {"name": piece.name, "severity": piece.severity, "images_per_second": rate}
             on_progress({"event": "piece", "done": done, "total": total, **place})
+
+
+def _tell_preset(
+    on_progress: OnProgress | None, asked: str, preset: str, size: tuple[int, int]
+) -> None:
+    if on_progress is not None:
+        on_progress({"event": "preset", "preset": preset, "asked": asked, "size": size})
 
 
 def _build_shelf(
@@ -332,14 +342,6 @@ def _describe(source: Source | Photographs, layout: Layout, jpeg_quality: int) -
         },
         "versions": versions(),
     }
-
-
-def _check_names(names: Sequence[str], find: Callable[[str], Any]) -> tuple[str, ...]:
-    for name in names:
-        find(name)
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"names must be at least one, each once, got {list(names)}")
-    return tuple(names)
 
 
 def _check_common(layout: str, num_processes: int, jpeg_quality: int) -> int:
