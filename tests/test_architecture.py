@@ -46,6 +46,8 @@ TABLE: dict[str, list[str]] = {
     "augment.pillow": [*GROUND, *PLAN],
     **{module: [*GROUND, *PLAN, *KERNELS] for module in KERNELS},
     "augment.compiled": [*GROUND, *PLAN, *KERNELS],
+    "augment.device": [*GROUND, *PLAN, "augment.device"],
+    "augment.batched": [*GROUND, *PLAN, "augment.device"],
     "augment.render": [*GROUND, "augment.plan", "augment.pillow", "augment.compiled"],
     "corrupt": [*GROUND, "corrupt"],
     "data": [*GROUND, "data"],
@@ -96,6 +98,8 @@ DOORS = {
 }  # the face and the door may import everything
 TORCH = {
     "ranks",
+    "augment.batched",
+    "augment.device",
     "models",
     "attacks",
     "objectives",

@@ -1,0 +1,81 @@
+"""Plans and images for tests of executors: every operation at every extreme, and random chains."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from augmix.augment.plan import Op, Plan
+
+OPS = [op for op in Op if op != Op.NONE]
+SHEARS = (0.0, 0.03, -0.09, 0.3, -1.0, 2.5, 1e-12, 1 / 3, 1e9)
+SHIFTS = (0.0, 1.0, -1.0, 3.0, 0.5, 2.25, -2.75, 1 - 1e-12, -40.0, 1e12, -1e300, 3 - 2**-51, 2**-53)
+FACTORS = (0.0, 0.1, 0.64, 1.0, 1 + 1e-12, 1.9, -0.3, 100.0)
+ANGLES = (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 360.0, 450.0, 0.37, 89.999, 12345.6)
+AMOUNTS = {
+    Op.AUTOCONTRAST: (0.0,),
+    Op.EQUALIZE: (0.0,),
+    Op.POSTERIZE: (1.0, 3.0, 4.9, 8.0),
+    Op.ROTATE: ANGLES,
+    Op.SOLARIZE: (0.0, 1.0, 128.0, 180.7, 255.0, 256.0, -3.0, 400.0),
+    Op.SHEAR_X: SHEARS,
+    Op.SHEAR_Y: SHEARS,
+    Op.TRANSLATE_X: SHIFTS,
+    Op.TRANSLATE_Y: SHIFTS,
+    Op.COLOR: FACTORS,
+    Op.CONTRAST: FACTORS,
+    Op.BRIGHTNESS: FACTORS,
+    Op.SHARPNESS: FACTORS,
+    Op.INVERT: (0.0,),
+}
+
+
+def make_images(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise, few levels, one colour and a slope, image by image in turns."""
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
+    images[1::4] = rng.choice(np.array([0, 1, 100, 254, 255], np.uint8), images[1::4].shape)
+    images[2::4] = images[2::4, :1, :1]
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    images[3::4] = ((3 * x + 5 * y)[..., None] + 9 * np.arange(shape[3])) % 256
+    return images
+
+
+def make_plan(
+    op: np.ndarray, amount: np.ndarray, size: tuple[int, int], *, seed: int = 0, padding: int = 0
+) -> Plan:
+    """A plan of the given chains (`view batch chain depth`) and random weights, crops, flips."""
+    rng = np.random.default_rng(seed)
+    views, batch, chains, _ = op.shape
+    weight = rng.dirichlet([0.7] * chains, (views, batch)).astype(np.float32)
+    weight[rng.random(weight.shape) < 0.1] = 0
+    mix = rng.random((views, batch)).astype(np.float32)
+    mix[rng.random(mix.shape) < 0.1] = 0
+    mix[rng.random(mix.shape) < 0.1] = 1
+    return Plan(
+        ids=np.arange(batch),
+        size=size,
+        crop_padding=padding,
+        crop=rng.integers(0, 2 * padding + 1, (batch, 2), dtype=np.int32),
+        flip=rng.random(batch) < 0.5,
+        op=op.astype(np.int8),
+        amount=amount.astype(np.float64),
+        weight=weight,
+        mix=mix,
+    )
+
+
+def single(op: Op, amounts: tuple[float, ...], size: tuple[int, int]) -> Plan:
+    """One image an amount, one chain of one operation, nothing of the clean image."""
+    values = np.array(amounts).reshape(1, -1, 1, 1)
+    plan = make_plan(np.full(values.shape, int(op)), values, size)
+    ones = np.ones((1, len(amounts)), np.float32)
+    return replace(plan, mix=ones, weight=ones[..., None], flip=np.zeros(len(amounts), bool))
+
+
+def random_plan(rng: np.random.Generator, size: tuple[int, int], shape: tuple[int, ...]) -> Plan:
+    """Any operations, at any of their amounts; ``shape`` is `view batch chain depth`."""
+    op = rng.integers(0, len(Op), shape)
+    amount = np.zeros(shape)
+    for index, kind in np.ndenumerate(op):
+        if kind:
+            amount[index] = rng.choice(AMOUNTS[Op(kind)])
+    return make_plan(op, amount, size, seed=int(rng.integers(2**32)), padding=int(rng.integers(4)))
