@@ -12,12 +12,14 @@ STEPS_PER_EPOCH = 3
 
 
 def write_npz(path: Path, *, num_images: int = 20, num_classes: int = 3, seed: int = 0) -> Path:
-    """Random images whose brightness tells the class, for training and test alike."""
+    """Random images whose brightness tells the class, others for training than for the test."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num_images) % num_classes
-    images = rng.integers(0, 120, (num_images, 16, 16, 3)) + 60 * labels[:, None, None, None]
-    arrays = {"x": images.astype(np.uint8), "y": labels.astype(np.int64)}
-    np.savez(path, **{f"{k}_{split}": v for k, v in arrays.items() for split in ("train", "test")})
+    arrays: dict[str, np.ndarray] = {}
+    for split in ("train", "test"):
+        images = rng.integers(0, 120, (num_images, 16, 16, 3)) + 60 * labels[:, None, None, None]
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.int64)}
+    np.savez(path, **arrays)
     return path
 
 

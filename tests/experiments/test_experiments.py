@@ -86,13 +86,13 @@ def test_the_configuration_is_read_back(trained: Path) -> None:
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"config\.json does not exist"):
-        evaluate_run(EvaluateConfig(run=tmp_path))
+        evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 1, "model": "small", "wings": 2}')
     with pytest.raises(RunError, match=r"config\.json is not the configuration of a run: .*wings"):
-        evaluate_run(EvaluateConfig(run=tmp_path))
+        evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 7}')
     with pytest.raises(RunError, match="schema 1"):
-        evaluate_run(EvaluateConfig(run=tmp_path))
+        evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
 
 
 def test_a_mistake_in_the_data_leaves_no_folder(tmp_path: Path) -> None:
@@ -123,7 +123,11 @@ def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
 
 def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) -> None:
     config = EvaluateConfig(
-        run=trained, names=("contrast",), severities=(2, 5), out=str(tmp_path / "m"), device="cpu"
+        models=(str(trained),),
+        names=("contrast",),
+        severities=(2, 5),
+        out=str(tmp_path / "m"),
+        device="cpu",
     )
     results = evaluate_run(config)
     assert [(c.name, c.severity) for c in results.cells] == [
@@ -146,7 +150,7 @@ def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) 
 def test_data_that_moved_is_found_by_name(tmp_path: Path) -> None:
     run = train(toy_config(tmp_path / "run", epochs=1))
     moved = (tmp_path / "toy.npz").rename(tmp_path / "moved.npz")
-    config = EvaluateConfig(run=run, suite=("clean",), device="cpu")
+    config = EvaluateConfig(models=(str(run),), suite=("clean",), device="cpu")
     with pytest.raises(RunError, match="toy"):
         evaluate_run(config)
     assert evaluate_run(replace(config, data=str(moved))).cells
@@ -157,7 +161,7 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     run = train(toy_config(tmp_path / "run", epochs=1))
     other = write_npz(tmp_path / "other.npz", num_classes=5)
     with pytest.raises(RunError, match="of 5 classes, got .*3"):
-        evaluate_run(EvaluateConfig(run=run, data=str(other), device="cpu"))
+        evaluate_run(EvaluateConfig(models=(str(run),), data=str(other), device="cpu"))
 
 
 def test_part_of_the_training_images_is_the_same_part_for_every_seed(tmp_path: Path) -> None:

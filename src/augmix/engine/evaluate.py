@@ -19,6 +19,7 @@ from torch import nn
 from augmix import ranks, records
 from augmix.corrupt import sequences as perturbations
 from augmix.corrupt import suite as corruptions
+from augmix.corrupt.presets import check_sides
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.engine import checkpoint, inference, ledger
@@ -55,7 +56,7 @@ def evaluate(
     frost_textures: Path | str | None = None,
     photographs: Photographs | None = None,
     adapt_batch_norm: bool = False,
-    adapt_prior: float = 16,
+    adapt_prior: int = 16,
     temperature_images: int = 0,
     batch_size: int = 256,
     num_threads: int = 1,
@@ -140,7 +141,7 @@ def evaluate(
     fresh = Results(
         model={
             **inference.describe_model(model),
-            "adaptation": f"batch norm, prior {adapt_prior:g}" if adapt_batch_norm else "",
+            "adaptation": f"batch norm, prior {adapt_prior}" if adapt_batch_norm else "",
             **(about or {}),
         },
         source=_describe_source(source, len(ids)),
@@ -253,13 +254,8 @@ def _check_sets(sets: Sets, spots: Sequence[Spot]) -> None:
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(suites))}"
             )
-    made_here = suites - {"clean", *sets.official}
-    smallest = perturbations.SMALLEST_SIDE
-    if "p" in made_here and min(sets.source.size) < smallest:
-        raise ValueError(
-            f"images of a sequence must be at least {smallest} x {smallest} pixels, got "
-            f"{sets.source.size[0]} x {sets.source.size[1]}"
-        )
+    for suite in suites - {"clean", *sets.official}:
+        check_sides(sets.source.size, {"c": "corrupt", "p": "perturb"}[suite])
     if sets.photographs is not None and len(sets.photographs) != len(sets.source):
         raise ValueError(
             f"photographs must be the {len(sets.source)} images of the source, "

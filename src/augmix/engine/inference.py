@@ -58,7 +58,7 @@ class Subject:
             raise RunError(
                 f"the model must give logits [batch, label] = ({len(images)}, {self.num_classes}) "
                 f"for this source of {self.num_classes} classes, got {shape}; was it trained on "
-                "another data set?"
+                "another data set? For a model of more classes name their list with --class-list"
             )
         wide = logits.detach().to("cpu").double().numpy()
         _check_finite(wide, spot, ids)

@@ -1,6 +1,6 @@
 """What is measured: the spots of an evaluation in order, and the images they are measured on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int64
@@ -43,12 +43,10 @@ def list_spots(
         for severity in severities:
             if severity not in corruptions.SEVERITIES:
                 raise ValueError(f"severity must be 1..5, got {severity}")
-        for name in _spell_out(names, corruptions.PROTOCOLS):
-            row = corruptions.find(name)
-            spots += [("c", row.name, severity) for severity in severities]
+        named = corruptions.resolve_names(names)
+        spots += [("c", name, severity) for name in named for severity in severities]
     if "p" in suite:
-        for name in _spell_out(sequences, perturbations.PROTOCOLS):
-            spots.append(("p", perturbations.find(name).name, 0))
+        spots += [("p", name, 0) for name in perturbations.resolve_names(sequences)]
     if not spots:
         raise ValueError("nothing to measure: name a suite, and for 'c' at least one severity")
     return tuple(dict.fromkeys(spots))
@@ -87,8 +85,3 @@ def choose_images(
         return np.arange(num_images), np.empty(0, np.int64)
     order = Stream(seed=seed, purpose=Purpose.SPLIT, part=_MEASURED_PART).permutation(num_images)
     return np.sort(order[:num_measured]), np.sort(order[num_rest:])
-
-
-def _spell_out(names: Sequence[str], protocols: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Lists of names by what they stand for, each name once."""
-    return list(dict.fromkeys(part for name in names for part in protocols.get(name, (name,))))

@@ -46,7 +46,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         train(demo_run(config, method), on_progress=on_progress)
         emit({"event": "phase", "title": f"{method}: measuring"})
         measurement = EvaluateConfig(
-            run=run, preset="imagenet", max_images=config.max_images, device="cpu"
+            models=(str(run),), preset="imagenet", max_images=config.max_images, device="cpu"
         )
         numbers = summarise(evaluate_run(measurement, on_progress=on_progress))
         summary[method] = {name: numbers[name] for name in _SUMMARY}
