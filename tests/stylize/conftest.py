@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from toy_styles import EYE, write_images, write_styles
 
-from augmix.stylize.fitting import FitConfig, fit
+from augmix.stylize.fitting import fit
+from augmix.stylize.settings import FitConfig
 
 
 @pytest.fixture

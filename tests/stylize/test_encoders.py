@@ -17,6 +17,14 @@ from augmix.stylize.layers import VGG_ROWS, build_encoder
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
+def reflect(network: nn.Module) -> nn.Module:
+    """The paper's padding in every convolution."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.padding_mode = "reflect"
+    return network
+
+
 @pytest.fixture(scope="module")
 def vgg() -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
@@ -64,6 +72,7 @@ def test_a_trained_run_is_an_encoder(tmp_path):
     save_model(tmp_path, model)
     encoder = open_encoder(str(tmp_path), stages=("features.2", "features.5"), side=16)
     features = encoder(IMAGES)
+    reflect(model)
     inputs = model.normalize(IMAGES)
     with torch.no_grad():
         torch.testing.assert_close(features[0], model.features[:3](inputs))
@@ -77,6 +86,7 @@ def test_a_function_s_network_is_an_encoder_with_a_stage_at_each_size():
     expected = (("first", 6, 1), ("second", 8, 2), ("third", 10, 4))
     assert encoder.stages == tuple(Stage(name=n, channels=c, stride=s) for n, c, s in expected)
     eye = build_eye()
+    reflect(eye)
     with torch.no_grad():
         first = eye.first(IMAGES)
         second = eye.second(first)
@@ -84,11 +94,18 @@ def test_a_function_s_network_is_an_encoder_with_a_stage_at_each_size():
             torch.testing.assert_close(found, wanted)
 
 
+def test_zeros_around_the_image_are_replaced_by_reflection():
+    """A flat image has flat features up to its border."""
+    features = open_encoder(EYE, side=16)(torch.full((1, 3, 16, 16), 0.7))
+    for found in features:
+        assert float((found - found[:, :, :1, :1]).abs().max()) < 1e-6
+
+
 def test_layers_that_work_in_place_do_not_change_an_earlier_stage():
     """The convolution's output is overwritten by the ReLU behind it."""
     encoder = open_encoder(EYE, stages=("first.0", "second"), side=16)
     with torch.no_grad():
-        raw = build_eye().first[0](IMAGES)
+        raw = reflect(build_eye().first)[0](IMAGES)
     assert raw.min() < 0
     torch.testing.assert_close(encoder(IMAGES)[0], raw)
 

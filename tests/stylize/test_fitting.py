@@ -18,8 +18,11 @@ from augmix.stylize import fitting
 from augmix.stylize.adain import channel_statistics
 from augmix.stylize.decoders import load_fitted, open_painter
 from augmix.stylize.encoders import open_encoder
-from augmix.stylize.fitting import FitConfig, decoder_rows, fit, fit_loss, measure_gains
+from augmix.stylize.fitting import decoder_rows, fit
 from augmix.stylize.layers import build_decoder
+from augmix.stylize.losses import fit_loss, measure_gains
+from augmix.stylize.material import find_restyled, make_batches, open_material
+from augmix.stylize.settings import FitConfig
 
 
 @pytest.fixture
@@ -61,7 +64,6 @@ def test_fitting_lowers_every_term(config):
 def test_a_fit_stopped_after_any_step_ends_with_the_same_weights(config, monkeypatch):
     fit(config)
     whole, log = digest(config.out), read_log(config)
-    make_batches = fitting.make_batches
     for last in range(6):
         other = replace(config, out=config.out.with_name(f"stopped{last}.safetensors"))
 
@@ -127,7 +129,7 @@ def test_the_terms_are_the_paper_s(config):
     encoder = open_encoder(EYE, stages=("first", "second"), side=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        decoder = build_decoder(decoder_rows(encoder, depth=1))
+        decoder = build_decoder(decoder_rows(encoder, depth=1, restyled=1))
     generator = torch.Generator().manual_seed(0)
     content, style = (torch.rand(2, 3, 16, 16, generator=generator) for _ in range(2))
     with torch.no_grad():
@@ -149,6 +151,31 @@ def test_the_terms_are_the_paper_s(config):
     torch.testing.assert_close(terms["identity"], (back - content).square().mean())
 
 
+def test_the_stage_that_is_restyled():
+    encoder = open_encoder(EYE, side=16)
+    assert [stage.stride for stage in encoder.stages] == [1, 2, 4]
+    assert find_restyled(encoder, "") == 1
+    assert find_restyled(encoder, "third") == 2
+    with pytest.raises(RunError, match="restyled must be one of first, second, third, got 'head'"):
+        find_restyled(encoder, "head")
+    encoder.identity = {"kind": "vgg"}
+    assert find_restyled(encoder, "") == 2
+    with pytest.raises(RunError, match="restyled must be one of third, got 'first'"):
+        find_restyled(encoder, "first")
+
+
+def test_a_deeper_stage_is_compared_but_not_painted_from(config):
+    fit(replace(config, stages=("first", "second", "third")))
+    fitted = load_fitted(config.out.with_suffix(".json"))
+    assert fitted.identity["stages"] == ["first", "second"]
+    assert len(fitted.gains) == 2
+    painter, _ = open_painter(str(config.out), "", side=16, scale=0)
+    assert painter.stride == 2
+    other = replace(config, out=config.out.with_name("other.safetensors"))
+    fit(other)
+    assert digest(other.out) != digest(config.out)
+
+
 def test_gains_bring_every_stage_to_a_mean_square_of_1():
     encoder = open_encoder(EYE, side=16)
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -158,8 +185,8 @@ def test_gains_bring_every_stage_to_a_mean_square_of_1():
 
 
 def test_crops_are_cut_from_the_images_and_pictures(config):
-    material = fitting._open_material(config)
-    content, style = fitting.make_batches(config, material)(0)
+    material = open_material(config)
+    content, style = make_batches(config, material)(0)
     assert content.shape == (3, 3, 12, 12)
     assert style.shape == (3, 3, 12, 12)
     whole = material.content.source.load(np.arange(7))

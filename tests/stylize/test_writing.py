@@ -20,9 +20,10 @@ from augmix.stylize import shelves, writing
 from augmix.stylize.adain import channel_statistics
 from augmix.stylize.decoders import open_painter
 from augmix.stylize.layers import VGG_DECODER_ROWS, VGG_ROWS, build_decoder, build_encoder
+from augmix.stylize.settings import StylizeConfig
 from augmix.stylize.shelves import name_pictures
 from augmix.stylize.styles import open_styles, style_stream
-from augmix.stylize.writing import StylizeConfig, stylize
+from augmix.stylize.writing import stylize
 
 
 @pytest.fixture

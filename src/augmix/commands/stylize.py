@@ -6,8 +6,7 @@ import tyro
 
 from augmix.commands.terminal import make_console, parse
 from augmix.console import Watch
-from augmix.stylize.fitting import FitConfig, fit
-from augmix.stylize.writing import StylizeConfig, stylize
+from augmix.stylize.settings import FitConfig, StylizeConfig
 
 _FIT = "fit"
 
@@ -22,11 +21,15 @@ def run(words: Sequence[str]) -> None:
             description="train a decoder for an encoder, to stylise with",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
         )
+        from augmix.stylize.fitting import fit
+
         with Watch(make_console()) as watch:
             path = fit(settings, on_progress=watch)
         print(f"decoder: {path}")
         return
     config = parse(StylizeConfig, "stylize", words)
+    from augmix.stylize.writing import stylize
+
     with Watch(make_console()) as watch:
         folder = stylize(config, on_progress=watch)
     print(f"set: {folder}")

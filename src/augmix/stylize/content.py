@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.items import OnError
 from augmix.data.sources import Source, Subset, open_source, take
+from augmix.stylize.settings import Kind
 
-Kind = Literal["auto", "digits", "cifar10", "cifar100", "folder", "parquet", "npz"]
 _KINDS = {".npz": "npz", ".parquet": "parquet"}
 FOLDER_SIDE = 224  # of the images of a folder, out of 256 (Stylized-ImageNet)
 

@@ -1,4 +1,4 @@
-"""What sees: any network as a list of feature stages, the last of which is restyled.
+"""What sees: any network as a list of feature stages.
 
 | written as | is |
 | --- | --- |
@@ -47,12 +47,22 @@ class Stage:
     stride: int
 
 
+def _reflect(network: nn.Module) -> None:
+    """Let every convolution pad by reflection that pads with zeros."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
+            module.padding_mode = "reflect"
+
+
 class _Seen(Exception):
     """The last stage was reached: what lies behind it need not be computed."""
 
 
 class Encoder(nn.Module):
     """Images in [0, 1] -> features of every stage, shallow to deep; fixed, it is never trained.
+
+    Convolutions that pad with zeros pad by reflection here, as the paper has it: zeros would paint
+    a frame around every picture.
 
     Attributes:
         network: What was wrapped, in evaluation mode.
@@ -77,6 +87,7 @@ class Encoder(nn.Module):
         self.least_side = least_side
         self.identity = identity or {}
         self._found: list[Tensor] = []
+        _reflect(network)
         for stage in self.stages:
             network.get_submodule(stage.name).register_forward_hook(self._keep)
 
@@ -111,9 +122,8 @@ def open_encoder(spec: str, *, stages: Sequence[str] = (), side: int) -> Encoder
 
     Args:
         spec: File, folder or ``python:module:function``.
-        stages: Names of modules, shallow to deep; the last is restyled. Without any, VGG has the
-            published four; of other networks each size of features gives one, down to a stride
-            of 4.
+        stages: Names of modules, shallow to deep. Without any, VGG has the published four; of other
+            networks each size of features gives one, down to a stride of 4.
         side: Side in pixels of a square image the network can take, to find sizes with.
 
     Raises:

@@ -7,105 +7,28 @@ and started again ends with the same weights, bit for bit on the CPU.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from augmix import images, records
-from augmix.data.batches import BatchOrder, prefetch
+from augmix import records
+from augmix.data.batches import prefetch
 from augmix.engine import checkpoint
 from augmix.engine.evaluate import OnProgress, ignore, resolve_device
 from augmix.engine.recipe import learning_rate
 from augmix.records import RunError
-from augmix.stylize.adain import adapt, channel_statistics, enlarge, pad_to_stride
-from augmix.stylize.content import Content, Kind, open_content
+from augmix.stylize.arithmetic import arithmetic, torch_settings
 from augmix.stylize.decoders import Fitted, write_decoder
-from augmix.stylize.encoders import Encoder, open_encoder
+from augmix.stylize.encoders import Encoder
 from augmix.stylize.layers import VGG_DECODER_ROWS, Row, build_decoder, mirror
-from augmix.stylize.styles import CUTTING, FITTING, StyleShelf, open_styles, style_stream
-
-_GAUGED = 64  # images that the gains of the stages are measured on
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FitConfig:
-    """A decoder for an encoder, learned from content images and style pictures."""
-
-    src: str
-    """Folder or file of the content images, or the word digits."""
-    styles: str = ""
-    """Folder of the style pictures, e.g. paintings."""
-    encoder: str = ""
-    """What sees: a folder of augmix train, vgg_normalised.pth, or python:module:function."""
-    out: Path = Path("decoder.safetensors")
-    """The decoder to write; beside it go NAME.json and the folder NAME.fit with log and state."""
-    stages: tuple[str, ...] = ()
-    """Modules of the encoder that are compared, shallow to deep; the last is restyled. By default
-    the last one at each size down to a quarter of the image's."""
-    source: Kind = "auto"
-    """Kind of the images; auto takes digits, npz and parquet by name, all else for a folder."""
-    split: str = "train"
-    """Part of the images: train, test or val."""
-    size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size; a folder is brought to 224."""
-    max_images: int = 0
-    """Fit on a fixed random part of the images; 0 takes all."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What a broken image or style picture does: stop the fit, or be left out."""
-    crop: int = 0
-    """Side of random squares that are cut out of images and pictures; 0 takes them whole."""
-    scale: int = 0
-    """Whole number of times that images are enlarged; 0 enlarges for VGG alone, to 128 pixels."""
-    style_size: int = 0
-    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged."""
-    depth: int = 2
-    """Convolutions of the decoder at each size; VGG has its own decoder."""
-    steps: int = 2000
-    """Steps of Adam."""
-    batch_size: int = 8
-    """Images in a step."""
-    learning_rate: float = 1e-3
-    """Where the learning rate starts; it falls by a cosine."""
-    content_weight: float = 1.0
-    """Weight of the distance to the restyled features."""
-    style_weight: float = 10.0
-    """Weight of the distance to the style's means and deviations at every stage."""
-    identity_weight: float = 50.0
-    """Weight of the distance to the image itself where nothing was restyled."""
-    seed: int = 0
-    """Seed of the start weights and of every draw."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the networks."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where they compute."""
-    num_threads: int = 0
-    """CPU threads of torch; 0 leaves torch's own choice."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints."""
-    log_every: int = 20
-    """Steps between lines of the log."""
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "steps", "batch_size", "checkpoint_every", "log_every"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("crop", "scale", "size", "style_size", "max_images", "num_threads"):
-            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
-        rate = self.learning_rate
-        _require(0 < rate < math.inf, "learning_rate", "a finite number above 0", rate)
-        for name in ("content_weight", "style_weight", "identity_weight"):
-            weight = getattr(self, name)
-            _require(0 <= weight < math.inf, name, "a finite number from 0", weight)
-        if self.out.suffix != ".safetensors":
-            raise ValueError(f"out must be a file NAME.safetensors, got {self.out}")
+from augmix.stylize.losses import fit_loss
+from augmix.stylize.material import Material, make_batches, open_material
+from augmix.stylize.settings import FitConfig
 
 
 def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -129,8 +52,9 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
             "python:module:function"
         )
     with torch_settings(config.num_threads, config.seed, device):
-        material = _open_material(config)
-        rows = decoder_rows(material.encoder, depth=config.depth)
+        material = open_material(config)
+        eye = material.encoder
+        rows = decoder_rows(eye, depth=config.depth, restyled=material.restyled)
         decoder = build_decoder(rows)
         folder = config.out.with_suffix(".fit")
         with checkpoint.lock(folder):
@@ -138,8 +62,11 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
             fitted = Fitted(
                 rows=rows,
                 encoder=config.encoder,
-                identity=material.encoder.identity,
-                gains=material.encoder.gains,
+                identity={
+                    **eye.identity,
+                    "stages": eye.identity["stages"][: material.restyled + 1],
+                },
+                gains=eye.gains[: material.restyled + 1],
                 least_side=material.side * material.scale,
                 settings=records.to_plain(config),
             )
@@ -147,127 +74,19 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
     return config.out
 
 
-def decoder_rows(encoder: Encoder, *, depth: int) -> tuple[Row, ...]:
-    """The published decoder for VGG, for anything else the mirror of its stages."""
+def decoder_rows(encoder: Encoder, *, depth: int, restyled: int) -> tuple[Row, ...]:
+    """The published decoder for VGG, for anything else the mirror of its stages.
+
+    Args:
+        encoder: Whose features are painted from.
+        depth: Convolutions at each size.
+        restyled: Number of the stage to paint from.
+    """
     if encoder.identity.get("kind") == "vgg":
         return VGG_DECODER_ROWS
-    return mirror(
-        [stage.channels for stage in encoder.stages],
-        [stage.stride for stage in encoder.stages],
-        depth=depth,
-    )
-
-
-def fit_loss(
-    encoder: Encoder,
-    decoder: nn.Module,
-    content: Float[Tensor, "batch 3 height width"],
-    style: Float[Tensor, "batch 3 style_height style_width"],
-) -> dict[str, Float[Tensor, ""]]:
-    """The terms of the loss, not yet weighted.
-
-    ``content`` is the mean squared distance of the picture's features to the restyled ones
-    (equation 12), ``style`` that of means and deviations, summed over the stages (equation 13),
-    ``identity`` that of the pixels where nothing was restyled.
-    """
-    with torch.no_grad():
-        features = encoder(content)[-1]
-        styles = [channel_statistics(found) for found in encoder(style)]
-        wanted = adapt(features, styles[-1])
-    both = decoder(torch.cat([wanted, features])).float()
-    pictures, same = both.chunk(2)
-    seen = encoder(pictures)
-    terms = {"content": F.mse_loss(seen[-1].float(), wanted.float())}
-    distances = [
-        F.mse_loss(own.mean, style.mean) + F.mse_loss(own.std, style.std)
-        for own, style in zip(map(channel_statistics, seen), styles, strict=True)
-    ]
-    return {**terms, "style": torch.stack(distances).sum(), "identity": F.mse_loss(same, content)}
-
-
-@contextmanager
-def torch_settings(num_threads: int, seed: int, device: torch.device) -> Iterator[None]:
-    """torch seeded and with these threads; the caller's state is put back after."""
-    threads = torch.get_num_threads()
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        if num_threads:
-            torch.set_num_threads(num_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-
-
-def arithmetic(device: torch.device) -> dict[str, Any]:
-    """What decides about the last bits: device, torch's version, threads."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else torch.backends.cpu.get_cpu_capability()
-    )
-    facts = {"device": f"{device.type} {name}", "torch": str(torch.__version__)}
-    return {**facts, "threads": torch.get_num_threads() if device.type == "cpu" else 0}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Material:
-    """What is learned from, all opened and checked."""
-
-    content: Content
-    shelf: StyleShelf
-    encoder: Encoder
-    side: int  # of the squares in pixels, before they are enlarged
-    scale: int
-
-
-def _open_material(config: FitConfig) -> _Material:
-    content = open_content(
-        config.src,
-        kind=config.source,
-        split=config.split,
-        size=config.size,
-        max_images=config.max_images,
-        on_error=config.on_error,
-    )
-    if content.source.channels != 3:
-        raise RunError("a fit needs colour images, got grey ones; choose another --src")
-    if config.crop > content.side:
-        raise ValueError(
-            f"crop must be at most the images' shorter side {content.side}, got {config.crop}"
-        )
-    side = config.crop or content.side
-    styles = open_styles(config.styles)
-    encoder = open_encoder(config.encoder, stages=config.stages, side=side)
-    scale = config.scale or max(1, -(-encoder.least_side // side))
-    style_side = config.style_size or content.side * scale
-    if config.crop and style_side < side * scale:
-        raise ValueError(
-            f"style_size must be at least {side * scale} to cut squares of {side} enlarged "
-            f"{scale} times, got {style_side}"
-        )
-    shelf = StyleShelf(styles, side=style_side, on_error=config.on_error)
-    gauge = to_floats(content.source.load(np.arange(min(_GAUGED, len(content.ids)))))
-    if encoder.identity["kind"] != "vgg":  # its weights were normalised so by its authors
-        encoder.gains = measure_gains(encoder, pad_to_stride(gauge, encoder.stride))
-    return _Material(content=content, shelf=shelf, encoder=encoder, side=side, scale=scale)
-
-
-def measure_gains(
-    encoder: Encoder, gauge: Float32[Tensor, "batch 3 height width"]
-) -> tuple[float, ...]:
-    """Factors that bring every stage to a mean square of 1, so that no stage drowns the others."""
-    with torch.no_grad():
-        squares = [float(found.square().mean()) for found in encoder(gauge)]
-    if not all(math.isfinite(square) and square > 0 for square in squares):
-        raise RunError(f"the encoder's features must be finite and not all 0, got {squares}")
-    return tuple(1 / math.sqrt(square) for square in squares)
-
-
-def to_floats(batch: np.ndarray) -> Float32[Tensor, "batch channel height width"]:
-    """uint8 `batch height width channel` as a tensor in [0, 1]."""
-    return torch.from_numpy(images.to_float(batch))
+    stages = encoder.stages[: restyled + 1]
+    channels, strides = [s.channels for s in stages], [s.stride for s in stages]
+    return mirror(channels, strides, depth=depth)
 
 
 @dataclass(kw_only=True)
@@ -295,7 +114,7 @@ class _Progress:
 
 def _learn(
     config: FitConfig,
-    material: _Material,
+    material: Material,
     decoder: nn.Module,
     folder: Path,
     device: torch.device,
@@ -323,7 +142,8 @@ def _learn(
                     progress.step, config.steps, peak=config.learning_rate, schedule="cosine"
                 )
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                terms = fit_loss(encoder, decoder, content.to(device), style.to(device))
+                images, styles = content.to(device), style.to(device)
+                terms = fit_loss(encoder, decoder, images, styles, restyled=material.restyled)
             loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -338,39 +158,6 @@ def _learn(
                 emit({"event": "fit", "num_steps": config.steps, **line})
             if is_end or progress.step % config.checkpoint_every == 0:
                 _save(folder, progress, decoder, optimizer, identity)
-
-
-def make_batches(
-    config: FitConfig, material: _Material
-) -> Callable[[int], tuple[Float32[Tensor, "b 3 h w"], Float32[Tensor, "b 3 h2 w2"]]]:
-    """Content and style of a step, a function of (seed, step): images in [0, 1]."""
-    source = material.content.source
-    order = BatchOrder(num_images=len(source), batch_size=config.batch_size, seed=config.seed)
-    scale, side = material.scale, material.side
-
-    def make(step: int) -> tuple[Tensor, Tensor]:
-        rows, epoch = order.ids(step), order.epoch(step)
-        drawn = material.shelf.draw(rows, style_stream(config.seed, FITTING).at(epoch=epoch))
-        content = source.load(rows)
-        style = np.stack([material.shelf.image(int(index)) for index in drawn])
-        if config.crop:
-            stream = style_stream(config.seed, CUTTING).at(epoch=epoch)
-            places = stream.uniforms(rows, count=4)[0]  # batch (top, left of content, of style)
-            content = _cut(content, places[:, :2], side)
-            style = _cut(style, places[:, 2:], side * scale)
-        stride = material.encoder.stride
-        content_floats = pad_to_stride(enlarge(to_floats(content), scale), stride)
-        return content_floats, pad_to_stride(to_floats(style), stride)
-
-    return make
-
-
-def _cut(batch: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """A square of every image, its corner at these shares of the room there is."""
-    room = np.array(batch.shape[1:3]) - side + 1
-    corners = (places * room).astype(int)
-    squares = zip(batch, corners, strict=True)
-    return np.stack([image[top : top + side, left : left + side] for image, (top, left) in squares])
 
 
 def _resume(
@@ -410,7 +197,7 @@ def _save(
 _FREE = ("src", "styles", "encoder", "out", "device", "num_threads", "log_every")
 
 
-def _identity(config: FitConfig, material: _Material) -> dict[str, Any]:
+def _identity(config: FitConfig, material: Material) -> dict[str, Any]:
     plain = records.to_plain(config)
     settings = {name: value for name, value in plain.items() if name not in _FREE}
     settings.pop("checkpoint_every")
@@ -430,8 +217,3 @@ def _check_finite(values: dict[str, float], step: int) -> None:
             f"the loss is no longer finite at step {step} ({shown}); the last checkpoint is from "
             "before it: start anew with a smaller --learning-rate in another --out"
         )
-
-
-def _require(is_met: bool, name: str, expected: str, got: Any) -> None:
-    if not is_met:
-        raise ValueError(f"{name} must be {expected}, got {got!r}")

@@ -10,84 +10,29 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from augmix import images as conventions
 from augmix.data.batches import prefetch
 from augmix.engine.evaluate import OnProgress, ignore, resolve_device
 from augmix.records import RunError
 from augmix.streams import Stream
 from augmix.stylize.adain import Painter, Statistics
-from augmix.stylize.content import Content, Kind, open_content
+from augmix.stylize.arithmetic import arithmetic, to_floats, to_levels, torch_settings
+from augmix.stylize.content import Content, open_content
 from augmix.stylize.decoders import open_painter
-from augmix.stylize.fitting import arithmetic, to_floats, torch_settings
+from augmix.stylize.settings import StylizeConfig
 from augmix.stylize.shelves import PictureArray, PictureTree, Shelf, name_pictures
 from augmix.stylize.styles import WRITING, Styles, StyleShelf, open_styles, style_stream
 from augmix.writers.manifests import complete, hold_destination, versions
 from augmix.writers.shelves import Piece
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow turns colour into grey
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StylizeConfig:
-    """A stylised copy of a data set."""
-
-    src: str
-    """Folder or file of the images, or the word digits."""
-    dst: Path
-    """Folder of the set to write; an unfinished one of the same settings is continued."""
-    styles: str = ""
-    """Folder of the style pictures, e.g. paintings."""
-    decoder: str = ""
-    """What paints: a file of augmix stylize fit, or the published decoder.pth."""
-    encoder: str = ""
-    """What sees: vgg_normalised.pth for the published decoder; a fitted one names its own."""
-    alpha: float = 1.0
-    """Share of the style, 0..1; Stylized-ImageNet has 1."""
-    source: Kind = "auto"
-    """Kind of the images; auto takes digits, npz and parquet by name, all else for a folder."""
-    split: str = "train"
-    """Part of the images: train, test or val."""
-    size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size; a folder is brought to 224."""
-    max_images: int = 0
-    """Write a fixed random part of the images; 0 takes all."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What a broken image or style picture does: stop the writing, or be left out."""
-    scale: int = 0
-    """Whole number of times that small images are enlarged, and the result averaged back; 0 takes
-    the smallest that reaches 128 pixels for VGG, or the size a decoder was fitted at."""
-    style_size: int = 0
-    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged."""
-    layout: Literal["auto", "folder", "npz"] = "auto"
-    """PNG files in class folders, or one archive; auto takes files for image folders."""
-    seed: int = 0
-    """Seed of which style an image gets."""
-    batch_size: int = 16
-    """Images painted at a time."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the networks."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where they compute."""
-    num_threads: int = 0
-    """CPU threads of torch; 0 leaves torch's own choice."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be 0..1, got {self.alpha}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-        for name in ("size", "max_images", "scale", "style_size", "num_threads"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
 
 def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -206,15 +151,6 @@ class Studio:
             is_bf16 = self.precision == "bf16"
             stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16))
             yield
-
-
-def to_levels(
-    painted: Float32[Tensor, "batch channel height width"],
-) -> UInt8[np.ndarray, "batch height width channel"]:
-    """Pictures in [0, 1] as grey levels 0..255, rounded to nearest."""
-    return np.ascontiguousarray(
-        conventions.to_channels_last(conventions.to_uint8(painted.cpu().numpy()))
-    )
 
 
 def _to_grey(
