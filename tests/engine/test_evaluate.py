@@ -37,17 +37,6 @@ class Constant(torch.nn.Module):
         return self.row.expand(len(images), -1)
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    return open_source("npz", root=write_npz(tmp_path / "toy.npz"), split="test")
-
-
-@pytest.fixture
-def model() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return build_model("small", num_classes=3, dropout=0.5)
-
-
 def measure(model: torch.nn.Module, source: Source, **changes: Any) -> Results:
     settings = {"names": NAMES, "severities": (1, 3, 5), "batch_size": 7, "bin_size": 5}
     return evaluate(model, source, **{**settings, **changes})
