@@ -54,7 +54,7 @@ TABLE: dict[str, list[str]] = {
     "models": [*GROUND, "models"],
     "attacks": GROUND,
     "objectives": [*GROUND, "attacks", "augment.plan"],
-    "methods": [*GROUND, "objectives", "augment.policies", "models.layers"],
+    "methods": [*GROUND, "attacks", "objectives", "augment.policies", "models.layers"],
     "transforms": [*GROUND, "augment"],
     "engine.checkpoint": [*GROUND, *WINGS, *LEARNING],
     "engine.recipe": ["augment.render"],

@@ -43,11 +43,11 @@ class Batch:
 
     Attributes:
         views: In [0, 1]; the clean view comes first where the method has one.
-        labels: Class of every image.
+        targets: Class of every image, or rows of class probabilities where images are paired.
     """
 
     views: Float32[np.ndarray, "view batch channel height width"]
-    labels: Int64[np.ndarray, " batch"]
+    targets: Int64[np.ndarray, " batch"] | Float32[np.ndarray, "batch label"]
 
 
 def train(
@@ -120,15 +120,16 @@ def train(
             rate = learning_rate(
                 step, num_steps, peak=recipe.learning_rate, schedule=recipe.schedule
             )
-            loss = _learn(model, optimizer, method, batch, rate, recipe, device)
-            tally.add(loss, torch.from_numpy(batch.labels).to(device))
+            targets = torch.from_numpy(batch.targets).to(device)
+            loss = _learn(model, optimizer, method, batch.views, targets, rate, recipe)
+            tally.add(loss, targets)
             done = tally.step
             is_epoch_end = done % order.steps_per_epoch == 0
             is_logged = is_epoch_end or done % recipe.log_every == 0
             is_due = done % recipe.checkpoint_every == 0 or done == num_steps
             if is_logged or is_due or device.type == "cpu":
                 tally.settle()
-            tally.clock(perf_counter() - began, waited, len(batch.labels))
+            tally.clock(perf_counter() - began, waited, len(batch.targets))
             if is_logged:
                 record = tally.line(epoch=done / order.steps_per_epoch, rate=rate)
                 records.append_line(folder / records.LOG_FILE, record)
@@ -166,7 +167,9 @@ def make_batches(
         if method.has_clean:
             plan = plan.with_clean()
         views = render(source.load(ids), plan, executor=recipe.executor)
-        return Batch(views=views, labels=source.labels[ids])
+        labels = source.labels[ids]
+        targets = plan.pairs.targets(labels, source.num_classes) if plan.pairs else labels
+        return Batch(views=views, targets=targets)
 
     return make
 
@@ -188,15 +191,22 @@ class _Tally:
     waited: float = 0.0
     seen: int = 0
 
-    def add(self, loss: Loss, labels: torch.Tensor) -> None:
-        """Count one more step."""
+    def add(self, loss: Loss, targets: torch.Tensor) -> None:
+        """Count one more step.
+
+        Where targets are probabilities, a prediction is right by the probability of its class.
+        """
         self.step += 1
         with torch.no_grad():
-            errors = (loss.logits.argmax(dim=1) != labels).float().mean()
+            predicted = loss.logits.argmax(dim=1)
+            if targets.is_floating_point():
+                errors = 1 - targets.gather(1, predicted[:, None]).mean()
+            else:
+                errors = (predicted != targets).float().mean()
             names = ("loss", "error", *loss.terms)
             values = [loss.total.detach(), errors, *(term.detach() for term in loss.terms.values())]
             stacked = torch.stack([value.float().reshape(()) for value in values])
-        self.pending.append((self.step, len(labels), names, stacked))
+        self.pending.append((self.step, len(targets), names, stacked))
 
     def settle(self) -> None:
         """Fetch the pending losses from the device, in the order of the steps."""
@@ -282,18 +292,18 @@ def _learn(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     method: Method,
-    batch: Batch,
+    views: Float32[np.ndarray, "view batch channel height width"],
+    targets: torch.Tensor,
     rate: float,
     recipe: Recipe,
-    device: torch.device,
 ) -> Loss:
-    """Rooms 5 and 6: loss, backward, update."""
-    views = _to_device(batch.views, device, recipe.channels_last)
-    labels = torch.from_numpy(batch.labels).to(device)
+    """Rooms 5 and 6: loss, backward, update, where the targets are."""
+    device = targets.device
+    moved = _to_device(views, device, recipe.channels_last)
     for group in optimizer.param_groups:
         group["lr"] = rate
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        loss = method.objective(model, views, labels)
+        loss = method.objective(model, moved, targets)
     optimizer.zero_grad(set_to_none=True)
     loss.total.backward()
     optimizer.step()

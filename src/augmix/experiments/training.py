@@ -6,28 +6,28 @@ A run folder knows all that is needed to go on with it or to measure it.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from augmix import records
-from augmix.augment.policies import AugMix
-from augmix.data.sources import Source, open_source, take
+from augmix.data.sources import Source
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.evaluate import OnProgress, resolve_device
-from augmix.engine.recipe import Recipe
-from augmix.methods import Method, build_method
+from augmix.experiments.settings import TrainConfig
 from augmix.models.build import build_model
 from augmix.records import RunError
+
+__all__ = ["TrainConfig", "load_train_config", "train"]
 
 # Where things are and how fast they go; none of it changes a bit of the result. The device and
 # torch's threads do: what they resolve to is compared instead of what was asked.
 _FREE = (
     "out",
     "data",
+    "stylised",
     "download",
     "num_threads",
     "executor",
@@ -37,144 +37,73 @@ _FREE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(Recipe):
-    """One training run: one model, by one method, on one source."""
-
-    method: str = "augmix"
-    """How it learns: standard, augmix, augmix-no-jsd."""
-    model: str = "wrn-40-2"
-    """What learns: small, or wrn-D-W for a WideResNet of depth D and width W."""
-    source: str = "cifar10"
-    """From what: digits, cifar10, cifar100, folder, parquet, npz."""
-    data: str = ""
-    """Folder or file of the source; digits needs none."""
-    download: bool = False
-    """Fetch the data set if it is not there."""
-    size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What a broken image does: stop the run, or be skipped and counted."""
-    max_train_images: int = 0
-    """Train on a fixed random part of the images, the same for every seed; 0 takes all."""
-    out: Path = Path("runs/run")
-    """The run folder; a run of the same settings is continued there."""
-    dropout: float = 0.0
-    """Share of activations dropped in the network."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
-    jsd_weight: float = 12.0
-    """Weight of the consistency loss."""
-    severity: int = 3
-    """Largest level of an AugMix operation, 1..10."""
-    width: int = 3
-    """AugMix chains that are mixed."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3 for each."""
-    alpha: float = 1.0
-    """Concentration of the mixing weights and the share, above 0."""
-    ops: Literal["paper", "all"] = "paper"
-    """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
-    crop_padding: int = -1
-    """Random crop from the image padded by this many pixels; -1 is what is usual for the source."""
-    flip: Literal["auto", "yes", "no"] = "auto"
-    """Mirror half of the images; auto is what is usual for the source."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model computes."""
-    torch_threads: int = 0
-    """CPU threads of torch; 0 leaves torch's own choice."""
-
-    def __post_init__(self) -> None:
-        Recipe.__post_init__(self)
-        if self.crop_padding < -1:
-            raise ValueError(
-                f"crop_padding must be at least 0 pixels, or -1 for the source's own, "
-                f"got {self.crop_padding}"
-            )
-        if self.flip not in ("auto", "yes", "no"):
-            raise ValueError(f"flip must be 'auto', 'yes' or 'no', got {self.flip!r}")
-        for name in ("size", "max_train_images", "torch_threads"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be 0 up to below 1, got {self.dropout}")
-        self.build_method(crop_padding=0, flip=False)
-
-    def build_method(self, *, crop_padding: int, flip: bool) -> Method:
-        """The row of the table of methods, with this run's options."""
-        return build_method(
-            self.method,
-            policy_options=AugMix(
-                severity=self.severity,
-                width=self.width,
-                depth=self.depth,
-                alpha=self.alpha,
-                ops=self.ops,
-                crop_padding=crop_padding,
-                flip=flip,
-            ),
-            jsd_weight=self.jsd_weight,
-            label_smoothing=self.label_smoothing,
-        )
-
-    def open_source(self, split: str) -> Source:
-        """The images of a split; of the training images those that are trained on."""
-        source = open_source(
-            self.source,
-            root=self.data or None,
-            split=split,
-            size=self.size,
-            download=self.download,
-            on_error=self.on_error,
-        )
-        if split == "train" and self.max_train_images:
-            source = take(source, self.max_train_images)
-        return source
-
-
 def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Train a model, or continue its run, in a run folder.
+    """Train a model, or continue its run, in a run folder; several seeds one after another.
 
     Args:
         config: What is trained.
         on_progress: Called with a dict after every step, log line and checkpoint.
 
     Returns:
-        The run folder, which now holds the model.
+        The run folder, which now holds the model, or below it a run folder for each seed.
 
     Raises:
         ResumeError: If the folder holds a run of other settings.
         Interrupted: If a signal stopped the run; the same call goes on with it.
         RunError: If the data or the folder are not usable, or the loss is no longer finite.
     """
+    if config.seeds > 1:
+        return _train_members(config, on_progress)
     device = resolve_device(config.device)
     with _torch_settings(config, device):
-        source = config.open_source("train")
+        plain, source = config.open_training()
         padding = source.crop_padding if config.crop_padding < 0 else config.crop_padding
         flip = source.flip if config.flip == "auto" else config.flip == "yes"
         model = build_model(
-            config.model,
+            config.network,
             num_classes=source.num_classes,
             channels=source.channels,
-            mean=(0.5,) * source.channels,
-            std=(0.5,) * source.channels,
             dropout=config.dropout,
+            blur_size=config.blur_size,
+        )
+        method = config.build_method(
+            crop_padding=padding,
+            flip=flip,
+            size=source.size,
+            num_classes=source.num_classes,
+            mean=model.config.mean,
         )
         with checkpoint.lock(config.out):
             _write_config(config)
             engine.train(
                 model,
-                config.build_method(crop_padding=padding, flip=flip),
+                method,
                 source,
                 recipe=config,
                 folder=config.out,
                 identity={
-                    **_identity(config, source, device, padding, flip),
+                    **_identity(config, plain, source, device, padding, flip),
                     "network": _hash_network(model),
                 },
                 device=device,
                 on_progress=on_progress,
             )
+    return config.out
+
+
+def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
+    """The runs of an ensemble, one after another; what is finished is passed over."""
+    if (config.out / records.CONFIG_FILE).exists():
+        raise checkpoint.ResumeError(
+            f"{config.out} holds a single run, where the runs of {config.seeds} seeds were to go; "
+            "choose another --out"
+        )
+    for number in range(config.seeds):
+        member = config.member(number)
+        if on_progress:
+            title = f"{member.out.name}: run {number + 1} of {config.seeds}"
+            on_progress({"event": "phase", "title": title})
+        train(member, on_progress=on_progress)
     return config.out
 
 
@@ -195,16 +124,26 @@ def load_train_config(run: Path) -> TrainConfig:
 
 
 def _identity(
-    config: TrainConfig, source: Source, device: torch.device, padding: int, flip: bool
+    config: TrainConfig,
+    plain: Source,
+    source: Source,
+    device: torch.device,
+    padding: int,
+    flip: bool,
 ) -> dict[str, Any]:
-    """All that decides about the bits of a run: settings, data, packages, arithmetic."""
-    plain = records.to_plain(config)
-    settings = {name: value for name, value in plain.items() if name not in _FREE}
+    """All that decides about the bits of a run: settings, data, packages, arithmetic.
+
+    The images themselves keep a fingerprint of their own, by which they are known again when the
+    model is measured.
+    """
+    asked = records.to_plain(config)
+    settings = {name: value for name, value in asked.items() if name not in _FREE}
     versions = records.provenance()["versions"]
     facts = {
         "crop_padding": padding,
         "flip": flip,
-        "source_fingerprint": source.fingerprint,
+        "source_fingerprint": plain.fingerprint,
+        "mix_fingerprint": "" if source is plain else source.fingerprint,
         "num_train_images": len(source),
         "device": _device_name(device),
         **{f"{name} version": version for name, version in versions.items()},

@@ -1,0 +1,260 @@
+"""The settings of one training run."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+from augmix.attacks import Attack
+from augmix.augment.policies import AugMix, CutMix, Mixup
+from augmix.data.mixes import mix, open_stylised
+from augmix.data.sources import Source, open_source, take
+from augmix.engine.recipe import Recipe
+from augmix.methods import Method, Options, build_method, find_row
+from augmix.models.config import BLURRED
+from augmix.models.networks import find_family, maxblur_name
+
+_WEIGHT_DECAY = 5e-4  # of the CIFAR recipe
+_SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of ImageNet
+_MEMBER = "seed-{}"  # folder of a member of an ensemble
+# settings of one method: their beginning -> the method
+_OF_METHODS = {
+    "autoaugment_": "autoaugment",
+    "patch_": "patch-uniform",
+    "adversarial_": "adversarial",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(Recipe):
+    """One training run: one model, by one method, on one source.
+
+    A weight decay left to the method is settled here, so `dataclasses.replace` with another method
+    keeps it: make a new configuration instead.
+    """
+
+    weight_decay: float = -1.0
+    """Weight decay on all parameters; -1 is the published one: 1e-4 for mixup, DenseNet and the
+    ImageNet networks, else 5e-4."""
+    method: str = "augmix"
+    """How it learns: standard, cutout, mixup, cutmix, autoaugment, random-aa, random-aa-jsd,
+    patch-uniform, adversarial, maxblur, sin, augmix, augmix-no-jsd, augmix-sin."""
+    model: str = "wrn-40-2"
+    """What learns, e.g. small, allconv, wrn-40-2, densenet-bc-100-12, resnext-29-32x4d, resnet50;
+    with -maxblur behind it, pooled without aliasing."""
+    seeds: int = 1
+    """Runs to train, of seeds SEED, SEED + 1, ...; several are an ensemble, in OUT/seed-..."""
+    source: str = "cifar10"
+    """From what: digits, cifar10, cifar100, folder, parquet, npz."""
+    data: str = ""
+    """Folder or file of the source; digits needs none."""
+    stylised: str = ""
+    """Stylised copies of the training images, trained on beside them (augmix stylize)."""
+    download: bool = False
+    """Fetch the data set if it is not there."""
+    size: int = 0
+    """Side of the images in pixels; 0 keeps the stored size."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What a broken image does: stop the run, or be skipped and counted."""
+    max_train_images: int = 0
+    """Train on a fixed random part of the images, the same for every seed; 0 takes all."""
+    out: Path = Path("runs/run")
+    """The run folder; a run of the same settings is continued there."""
+    dropout: float = -1.0
+    """Share of activations dropped in the network; -1 is that of the published one."""
+    blur_size: int = 5
+    """Side of the blur of a -maxblur network, 2..5 pixels."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    jsd_weight: float = 12.0
+    """Weight of the consistency loss."""
+    severity: int = 3
+    """Largest level of an AugMix operation, 1..10."""
+    width: int = 3
+    """AugMix chains that are mixed."""
+    depth: int = -1
+    """Operations in a chain; -1 draws 1, 2 or 3 for each."""
+    alpha: float = 1.0
+    """Concentration of the mixing weights and the share, above 0."""
+    ops: Literal["paper", "all"] = "paper"
+    """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
+    cutout_side: int = -1
+    """Side of the square cut out of every view, px, with any method; 0 none, -1 the method's own:
+    half the image for cutout, a quarter of it with more than 10 classes."""
+    mixup_alpha: float = -1.0
+    """Concentration of Mixup's share, with any method; 0 none, -1 the method's own: 1 for mixup."""
+    cutmix_probability: float = -1.0
+    """Share of the batches that CutMix cuts, with any method; 0 none, -1 the method's own: 0.5 for
+    cutmix, 1 above 64 pixels."""
+    cutmix_alpha: float = 1.0
+    """Concentration of CutMix's share."""
+    pairs_per_image: bool = False
+    """Mixup and CutMix draw share and box for every image instead of once a batch."""
+    autoaugment_table: Literal["auto", "cifar10", "imagenet"] = "auto"
+    """Published policy of autoaugment; auto takes the one of ImageNet above 64 pixels."""
+    autoaugment_full: bool = False
+    """Keep its operations that overlap with the test corruptions."""
+    patch_side: int = 0
+    """Side of the noise of patch-uniform, px; 0 takes 25 of 32, above 64 pixels any up to 250 of
+    224."""
+    patch_random_side: bool = False
+    """Draw the side of every patch from 0 to PATCH_SIDE."""
+    patch_amplitude: float = 1.0
+    """Largest noise of patch-uniform, in [0, 1] units; every image draws its own."""
+    adversarial_norm: Literal["linf", "l2"] = "linf"
+    """What bounds the attack of adversarial training."""
+    adversarial_epsilon: float = 0.0
+    """Radius of the attack, in [0, 1] units; 0 takes 8/255 for linf, 0.5 for l2."""
+    adversarial_steps: int = 10
+    """Gradient steps of the attack."""
+    adversarial_step_size: float = 0.0
+    """Length of a step; 0 takes a quarter of the radius."""
+    crop_padding: int = -1
+    """Random crop from the image padded by this many pixels; -1 is what is usual for the source."""
+    flip: Literal["auto", "yes", "no"] = "auto"
+    """Mirror half of the images; auto is what is usual for the source."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the model computes."""
+    torch_threads: int = 0
+    """CPU threads of torch; 0 leaves torch's own choice."""
+
+    def __post_init__(self) -> None:
+        if self.crop_padding < -1:
+            raise ValueError(
+                f"crop_padding must be at least 0 pixels, or -1 for the source's own, "
+                f"got {self.crop_padding}"
+            )
+        if self.flip not in ("auto", "yes", "no"):
+            raise ValueError(f"flip must be 'auto', 'yes' or 'no', got {self.flip!r}")
+        for name in ("size", "max_train_images", "torch_threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1 and self.dropout != -1:
+            raise ValueError(
+                f"dropout must be 0 up to below 1, got {self.dropout} (-1 takes the published one)"
+            )
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
+        self._check_method()
+        if self.weight_decay == -1:
+            object.__setattr__(self, "weight_decay", self._usual_weight_decay())
+        Recipe.__post_init__(self)
+
+    @property
+    def network(self) -> str:
+        """The name of the network that is built: the blur-pooled form where the method says so."""
+        return maxblur_name(self.model) if find_row(self.method).is_blurred else self.model
+
+    def build_method(
+        self,
+        *,
+        crop_padding: int,
+        flip: bool,
+        size: tuple[int, int] = (32, 32),
+        num_classes: int = 10,
+        mean: tuple[float, ...] = (0.5,),
+    ) -> Method:
+        """The row of the table of methods, with this run's options.
+
+        Args:
+            crop_padding: Border of the training crop, px.
+            flip: Whether images are mirrored.
+            size: Height and width of the images, px.
+            num_classes: Classes of the images.
+            mean: What the model subtracts, which holes show.
+        """
+        return build_method(
+            self.method,
+            policy_options=AugMix(
+                severity=self.severity,
+                width=self.width,
+                depth=self.depth,
+                alpha=self.alpha,
+                ops=self.ops,
+                crop_padding=crop_padding,
+                flip=flip,
+            ),
+            options=Options(
+                jsd_weight=self.jsd_weight,
+                label_smoothing=self.label_smoothing,
+                cutout_side=self.cutout_side,
+                cutout_fill=mean,
+                mixup_alpha=self.mixup_alpha,
+                cutmix_probability=self.cutmix_probability,
+                cutmix_alpha=self.cutmix_alpha,
+                pairs_per_image=self.pairs_per_image,
+                autoaugment_table=self.autoaugment_table,
+                autoaugment_full=self.autoaugment_full,
+                patch_side=self.patch_side,
+                patch_random_side=self.patch_random_side,
+                patch_amplitude=self.patch_amplitude,
+                attack=Attack(
+                    norm=self.adversarial_norm,
+                    epsilon=self.adversarial_epsilon,
+                    num_steps=self.adversarial_steps,
+                    step_size=self.adversarial_step_size,
+                ),
+                size=size,
+                num_classes=num_classes,
+            ),
+        )
+
+    def open_source(self, split: str) -> Source:
+        """The images of a split; of the training images those that are trained on."""
+        source = open_source(
+            self.source,
+            root=self.data or None,
+            split=split,
+            size=self.size,
+            download=self.download,
+            on_error=self.on_error,
+        )
+        return self._take(source) if split == "train" else source
+
+    def open_training(self) -> tuple[Source, Source]:
+        """The training images, and all that is trained on: their stylised copies too, if any."""
+        source = self.open_source("train")
+        if not self.stylised:
+            return source, source
+        return source, mix(source, self._take(open_stylised(self.stylised, source)))
+
+    def member(self, number: int) -> "TrainConfig":
+        """The run of one seed of an ensemble."""
+        folder = self.out / _MEMBER.format(self.seed + number)
+        return replace(self, seeds=1, seed=self.seed + number, out=folder)
+
+    def _take(self, source: Source) -> Source:
+        return take(source, self.max_train_images) if self.max_train_images else source
+
+    def _check_method(self) -> None:
+        """Refuse settings that do not go together, or that would do nothing."""
+        method = self.build_method(crop_padding=0, flip=False)
+        if find_row(self.method).needs_stylised and not self.stylised:
+            raise ValueError(
+                f"method {self.method!r} trains on stylised copies of the images too: name their "
+                "folder with --stylised (augmix stylize makes one)"
+            )
+        idle = {
+            prefix: f"method {owner!r}"
+            for prefix, owner in _OF_METHODS.items()
+            if owner != self.method
+        }
+        if not isinstance(method.policy, (Mixup, CutMix)):
+            idle["pairs_per_image"] = "pairs (method 'mixup' or 'cutmix', or --mixup-alpha 1)"
+        if not isinstance(method.policy, CutMix):
+            idle["cutmix_alpha"] = "method 'cutmix', or --cutmix-probability 0.5"
+        if not self.network.endswith(BLURRED):
+            idle["blur_size"] = f"method 'maxblur', or --model {self.model}{BLURRED}"
+        for field in fields(self):
+            reason = next((why for name, why in idle.items() if field.name.startswith(name)), "")
+            if reason and getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"{field.name} {getattr(self, field.name)!r} would do nothing with method "
+                    f"{self.method!r}: it belongs to {reason}"
+                )
+
+    def _usual_weight_decay(self) -> float:
+        """The published weight decay of the method, else of the network."""
+        family = find_family(self.model)
+        is_small = family.has_imagenet_statistics or family.form.startswith("densenet")
+        of_network = _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
+        return find_row(self.method).recipe.get("weight_decay", of_network)
