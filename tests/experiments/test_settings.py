@@ -24,7 +24,7 @@ def test_every_method_is_a_run(method: str) -> None:
     extra = STYLISED if METHODS[method].needs_stylised else {}
     config = TrainConfig(method=method, **extra)
     assert config.network == ("wrn-40-2-maxblur" if method == "maxblur" else "wrn-40-2")
-    assert re.search(rf"\\b{method}[,.]", inspect.getsource(TrainConfig)), "the flag's help"
+    assert re.search(rf"\b{method}[,.]", inspect.getsource(TrainConfig)), "the flag's help"
 
 
 @pytest.mark.parametrize(
