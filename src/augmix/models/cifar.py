@@ -18,10 +18,10 @@ from augmix.models.layers import (
 )
 
 _SMALL_STAGES = ((32, 2), (64, 1), (64, 2), (128, 1), (128, 2))  # (channels, stride)
-_ALLCONV_STAGES = (  # (channels, size, padding) of the convolutions between the poolings
-    ((96, 3, 1),) * 3,
-    ((192, 3, 1),) * 3,
-    ((192, 3, 0), (192, 1, 1), (192, 1, 1)),
+_ALLCONV_STAGES = (  # (width factor, size, padding) of the convolutions between the poolings
+    ((1, 3, 1),) * 3,
+    ((2, 3, 1),) * 3,
+    ((2, 3, 0), (2, 1, 1), (2, 1, 1)),
 )
 _ALLCONV_LEAST = 12  # pixels: the third stage takes maps of 3x3 and larger
 
@@ -67,13 +67,19 @@ class AllConvNet(Classifier):
     Args:
         config: What the network is built for; ``dropout`` acts after each max pooling, 0.5 in the
             released code.
+        width: Channels of the first stage, twice as many in the others; 96 in the released code.
+
+    Raises:
+        ValueError: If ``width`` is below 1.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, width: int = 96) -> None:
         super().__init__(config)
-        widths = (config.channels, 96, 192, 192)
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width} in {config.name!r}")
+        widths = (config.channels, width, 2 * width, 2 * width)
         self.stages = nn.ModuleList(
-            _build_plain(inputs, rows)
+            _build_plain(inputs, width, rows)
             for inputs, rows in zip(widths, _ALLCONV_STAGES, strict=False)
         )
         self.pools = nn.ModuleList(
@@ -182,10 +188,11 @@ def _build_group(
     return nn.Sequential(first, *others)
 
 
-def _build_plain(inputs: int, rows: tuple[tuple[int, int, int], ...]) -> nn.Sequential:
+def _build_plain(inputs: int, width: int, rows: tuple[tuple[int, int, int], ...]) -> nn.Sequential:
     """Convolutions with bias, each with batch normalisation and activation."""
     layers: list[nn.Module] = []
-    for outputs, size, padding in rows:
+    for factor, size, padding in rows:
+        outputs = factor * width
         layers += [nn.Conv2d(inputs, outputs, size, padding=padding)]
         layers += [nn.BatchNorm2d(outputs), _QuickGELU()]
         inputs = outputs

@@ -59,14 +59,20 @@ def _build_densenet(config: ModelConfig, kind: str, depth: str, growth: str) -> 
     return DenseNet(config, depth=int(depth), growth=int(growth), has_bottlenecks=bool(kind))
 
 
-def _build_resnext(config: ModelConfig, depth: str, groups: str, base_width: str) -> Classifier:
+def _build_allconv(config: ModelConfig, width: str | None) -> Classifier:
+    return AllConvNet(config, width=int(width or 96))
+
+
+def _build_resnext(
+    config: ModelConfig, depth: str, groups: str, base_width: str, planes: str | None
+) -> Classifier:
     num_blocks, rest = divmod(int(depth) - 2, 9)
     if rest or num_blocks < 1:
         raise ValueError(f"depth must be 9 n + 2 (11, 20, 29, ...), got {depth} in {config.name!r}")
-    if int(groups) < 2 or int(base_width) < 1:
+    if int(groups) < 2 or int(base_width) < 1 or int(planes or 64) < 1:
         raise ValueError(
-            "a resnext must have at least 2 groups of at least 1 channel, "
-            f"got {groups}x{base_width}d in {config.name!r}"
+            "a resnext must have at least 2 groups of at least 1 channel and at least 1 plane, "
+            f"got {config.name!r}"
         )
     shape = Shape(
         blocks=(num_blocks,) * 3,
@@ -74,6 +80,7 @@ def _build_resnext(config: ModelConfig, depth: str, groups: str, base_width: str
         stem="cifar",
         groups=int(groups),
         base_width=int(base_width),
+        planes=int(planes or 64),
     )
     return ResidualNet(config, shape)
 
@@ -88,7 +95,13 @@ def _build_cifar_resnet(config: ModelConfig, depth: str) -> Classifier:
 
 FAMILIES = (
     Family(form="small", pattern="small", examples=("small",), build=SmallNet),
-    Family(form="allconv", pattern="allconv", examples=("allconv",), build=AllConvNet, dropout=0.5),
+    Family(
+        form="allconv, allconv-W",
+        pattern=r"allconv(?:-(\d+))?",
+        examples=("allconv",),
+        build=_build_allconv,
+        dropout=0.5,
+    ),
     Family(
         form="densenet-D-K",
         pattern=r"densenet-(bc-|)(\d+)-(\d+)",
@@ -102,8 +115,8 @@ FAMILIES = (
         build=_build_wide,
     ),
     Family(
-        form="resnext-D-CxWd",
-        pattern=r"resnext-(\d+)-(\d+)x(\d+)d",
+        form="resnext-D-CxWd, resnext-D-CxWd-P",
+        pattern=r"resnext-(\d+)-(\d+)x(\d+)d(?:-(\d+))?",
         examples=("resnext-29-4x32d", "resnext-29-32x4d"),
         build=_build_resnext,
     ),

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from augmix.models.config import ModelConfig
 from augmix.models.layers import Classifier, conv, global_average, halving, initialize, max_pool
 
-_PLANES = (64, 128, 256, 512)  # of the stages
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -28,6 +26,7 @@ class Shape:
             height and width; ``cifar``, a 3x3 convolution.
         groups: Groups of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
         base_width: Channels of a group in the first stage, 64 for ResNet.
+        planes: Channels of the stem and of the first stage, doubled with every stage.
     """
 
     blocks: tuple[int, ...]
@@ -35,6 +34,7 @@ class Shape:
     stem: Literal["imagenet", "cifar"] = "imagenet"
     groups: int = 1
     base_width: int = 64
+    planes: int = 64
 
 
 class ResidualNet(Classifier):
@@ -52,16 +52,19 @@ class ResidualNet(Classifier):
     def __init__(self, config: ModelConfig, shape: Shape) -> None:
         super().__init__(config)
         if shape.stem == "imagenet":
-            self.conv1 = nn.Conv2d(config.channels, 64, 7, stride=2, padding=3, bias=False)
+            self.conv1 = nn.Conv2d(
+                config.channels, shape.planes, 7, stride=2, padding=3, bias=False
+            )
             self.maxpool = max_pool(config, 3, padding=1)
         else:
-            self.conv1 = conv(config.channels, 64)
+            self.conv1 = conv(config.channels, shape.planes)
             self.maxpool = nn.Identity()
-        self.bn1 = nn.BatchNorm2d(64)
+        self.bn1 = nn.BatchNorm2d(shape.planes)
         self.relu = nn.ReLU(inplace=True)
         stages: list[nn.Module] = []
-        width = 64
-        for planes, num_blocks in zip(_PLANES, shape.blocks, strict=False):
+        width = shape.planes
+        for number, num_blocks in enumerate(shape.blocks):
+            planes = shape.planes * 2**number
             stage, width = _build_stage(config, shape, width, planes, num_blocks)
             stages.append(stage)
         stages += [nn.Identity()] * (4 - len(stages))
@@ -124,7 +127,7 @@ class _Bottleneck(nn.Module):
         self, config: ModelConfig, shape: Shape, inputs: int, planes: int, stride: int
     ) -> None:
         super().__init__()
-        width = planes * shape.base_width // 64 * shape.groups
+        width = planes * shape.base_width // shape.planes * shape.groups
         own_stride, self.blur = halving(config, stride)
         self.conv1 = conv(inputs, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
@@ -158,7 +161,7 @@ def _build_stage(
 ) -> tuple[nn.Sequential, int]:
     """A stage and the channels it gives; only its first block changes channels and size."""
     block = _BasicBlock if shape.block == "basic" else _Bottleneck
-    stride = 1 if planes == _PLANES[0] else 2
+    stride = 1 if planes == shape.planes else 2
     outputs = planes * block.expansion
     first = block(config, shape, inputs, planes, stride)
     others = (block(config, shape, outputs, planes, 1) for _ in range(num_blocks - 1))
