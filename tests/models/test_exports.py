@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -182,8 +183,9 @@ def test_every_network_compiles_as_one_graph():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="machine code is made by a C++ compiler")
 def test_compiles_to_machine_code():
-    compile_all("inductor", ("small", "wrn-10-1-maxblur", "resnext-11-2x2d"))
+    compile_all("inductor", ("small-maxblur",))
 
 
 @pytest.mark.slow
