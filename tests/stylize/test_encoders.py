@@ -11,7 +11,7 @@ from toy_styles import EYE, Eye, build_eye
 
 from augmix.models.build import build_model, save_model
 from augmix.records import RunError
-from augmix.stylize.encoders import Encoder, Stage, find_stages, open_encoder
+from augmix.stylize.encoders import Encoder, Stage, check_side, find_stages, open_encoder
 from augmix.stylize.layers import VGG_ROWS, build_encoder
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -139,6 +139,18 @@ def test_stages_are_offered_two_levels_deep_in_computing_order():
     assert names == [name for block in blocks for name in block]
 
 
+@pytest.mark.parametrize("side", [8, 50, 224])
+def test_stages_do_not_depend_on_the_side(side):
+    assert [stage.stride for stage in open_encoder(EYE, side=side).stages] == [1, 2, 4]
+
+
+def test_pictures_too_small_for_the_last_stage_are_refused():
+    encoder = open_encoder(EYE, side=16)
+    check_side(encoder.stride, 8, "images")
+    with pytest.raises(ValueError, match="images must have sides of at least 8 pixels .* got 7"):
+        check_side(encoder.stride, 7, "images")
+
+
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
@@ -213,5 +225,5 @@ def test_a_network_that_refuses_the_images_is_named(tmp_path):
     with torch.random.fork_rng(devices=[]):
         model = build_model("small", num_classes=2, channels=1, mean=(0.5,), std=(0.5,))
     save_model(tmp_path, model)
-    with pytest.raises(RunError, match="cannot look at RGB images of 16x16 pixels"):
+    with pytest.raises(RunError, match="cannot look at square RGB images from 16 pixels on"):
         open_encoder(str(tmp_path), side=16)

@@ -221,8 +221,10 @@ def test_the_description_names_the_encoder(config):
         ({"styles": ""}, RunError, "name a folder of style pictures"),
         ({"crop": 17}, ValueError, "crop must be at most the images' shorter side 16, got 17"),
         ({"stages": ("third", "first")}, RunError, "from shallow to deep"),
+        ({"crop": 3}, ValueError, "images, as cut and enlarged, must have sides of at least 4"),
+        ({"style_size": 9}, ValueError, "style_size must be at least 12 to cut squares of 12"),
     ],
-    ids=["encoder", "styles", "crop", "stages"],
+    ids=["encoder", "styles", "crop", "stages", "too small", "style size"],
 )
 def test_what_cannot_be_fitted_is_refused(config, changes, error, message):
     with pytest.raises(error, match=message):

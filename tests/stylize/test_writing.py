@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from toy_styles import EYE, write_images, write_photographs
 
 from augmix import images as conventions
+from augmix.data.mixes import mix, open_stylised
 from augmix.data.sources import open_source
 from augmix.records import RunError, load_json
 from augmix.stylize import shelves, writing
@@ -120,6 +121,15 @@ def test_a_folder_set_is_read_back_with_its_numbers_and_classes(photographs):
     files = open_styles(photographs.styles).files
     images = ["n1/a.png", "n1/b.png", "n1/deep/c.png", "n3/a.png"]
     assert styles_of(out) == [(i, files[d]) for i, d in zip(images, drawn, strict=True)]
+
+
+def test_a_stylised_set_stands_beside_its_originals(config, photographs):
+    arrays = open_source("npz", root=config.src, split="train")
+    files = open_source("folder", root=photographs.src, split="val", size=16)
+    other = replace(photographs, dst=photographs.dst.with_name("val"))
+    for source, settings in ((arrays, config), (files, other)):
+        both = mix(source, open_stylised(stylize(settings), source))
+        assert both.labels.tolist() == source.labels.tolist() * 2
 
 
 def test_the_manifest_says_how_it_was_made(config, decoder_file):
@@ -338,6 +348,11 @@ def test_a_fitted_decoder_wants_its_own_encoder(config, decoder_file, tmp_path):
 def test_settings_out_of_range_are_refused(config, changes, message):
     with pytest.raises(ValueError, match=message):
         replace(config, **changes)
+
+
+def test_style_pictures_too_small_to_be_seen_are_refused(config):
+    with pytest.raises(ValueError, match="style pictures must have sides of at least 4 pixels"):
+        stylize(replace(config, style_size=3))
 
 
 def test_names_keep_the_order_or_are_numbers():

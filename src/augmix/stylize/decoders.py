@@ -15,7 +15,7 @@ from torch import nn
 from augmix import records
 from augmix.records import RunError
 from augmix.stylize.adain import Painter
-from augmix.stylize.encoders import Encoder, open_encoder
+from augmix.stylize.encoders import Encoder, check_side, open_encoder
 from augmix.stylize.layers import VGG_DECODER_ROWS, Row, build_decoder
 from augmix.stylize.weights import fill, load_weights
 
@@ -91,6 +91,7 @@ def open_painter(
         The painter, and identities and scale for the manifest.
 
     Raises:
+        ValueError: If the images are too small.
         RunError: If a file is missing or not what it should be, or they do not fit.
     """
     if not decoder:
@@ -106,6 +107,7 @@ def open_painter(
     fill(network, weights, path=path, what="the weights of a decoder of these layers")
     network.eval().requires_grad_(False)
     scale = scale or max(1, -(-least // side))
+    check_side(eye.stride, side * scale, "images, as enlarged,")
     painter = Painter(eye, network, stride=eye.stride, scale=scale)
     return painter, {"encoder": eye.identity, "decoder": {"sha256": digest}, "scale": scale}
 

@@ -8,7 +8,7 @@
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -28,6 +28,7 @@ from augmix.stylize.weights import fill, load_weights
 
 _PYTHON = "python:"
 _SHOWN_STAGES = 24
+_PROBE_STEP = 32  # so that every usual stride divides the side of the image that is looked at
 _MOST_LEVELS = 2  # how deep below the network a module may lie to be offered as a stage
 VGG_LEAST_SIDE = 128  # below it VGG's last stage has fewer than 16 x 16 pixels to paint with
 
@@ -137,14 +138,33 @@ def open_encoder(spec: str, *, stages: Sequence[str] = (), side: int) -> Encoder
     return _open_vgg(path, stages)
 
 
+def check_side(stride: int, side: int, what: str) -> None:
+    """Refuse pictures of which too little is left at the last stage to have a variance.
+
+    Raises:
+        ValueError: If fewer than 2 x 2 pixels are left.
+    """
+    if side < 2 * stride:
+        raise ValueError(
+            f"{what} must have sides of at least {2 * stride} pixels for the encoder's "
+            f"last stage, got {side}; choose a larger --scale or --style-size, or shallower "
+            "--stages"
+        )
+
+
 def find_stages(network: nn.Module, *, side: int) -> tuple[Stage, ...]:
     """What may be a stage, in the order of computing: modules at most two levels deep.
 
     Only outputs of ``channel height width`` count whose sides divide those of the image.
+
+    Args:
+        network: Takes images in [0, 1].
+        side: Of the square image that is looked at, rounded up to a multiple of 32 pixels.
     """
+    side = -(-side // _PROBE_STEP) * _PROBE_STEP
     found: list[Stage] = []
 
-    def watch(name: str):
+    def watch(name: str) -> Callable[..., None]:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
                 stride, rest = divmod(side, output.shape[2])
@@ -174,7 +194,7 @@ def _wrap(network: nn.Module, kind: str, where: str, names: Sequence[str], side:
         offered = find_stages(network, side=side)
     except (RuntimeError, ValueError, TypeError) as error:
         raise RunError(
-            f"{where} cannot look at RGB images of {side}x{side} pixels: {error}"
+            f"{where} cannot look at square RGB images from {side} pixels on: {error}"
         ) from error
     stages = _choose(offered, names, where) if names else _shallow(offered)
     if not stages:

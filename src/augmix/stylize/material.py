@@ -12,7 +12,7 @@ from augmix.records import RunError
 from augmix.stylize.adain import enlarge, pad_to_stride
 from augmix.stylize.arithmetic import to_floats
 from augmix.stylize.content import Content, open_content
-from augmix.stylize.encoders import Encoder, open_encoder
+from augmix.stylize.encoders import Encoder, check_side, open_encoder
 from augmix.stylize.losses import measure_gains
 from augmix.stylize.settings import FitConfig
 from augmix.stylize.styles import CUTTING, FITTING, StyleShelf, open_styles, style_stream
@@ -58,6 +58,8 @@ def open_material(config: FitConfig) -> Material:
     encoder = open_encoder(config.encoder, stages=config.stages, side=side)
     scale = config.scale or max(1, -(-encoder.least_side // side))
     style_side = config.style_size or content.side * scale
+    check_side(encoder.stride, side * scale, "images, as cut and enlarged,")
+    check_side(encoder.stride, style_side, "style pictures")
     if config.crop and style_side < side * scale:
         raise ValueError(
             f"style_size must be at least {side * scale} to cut squares of {side} enlarged "

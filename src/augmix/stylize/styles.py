@@ -50,7 +50,9 @@ class Styles:
             raise ImageError(f"cannot read style picture {path}: {error.strerror}") from error
         return cut_square(pixels, side=side)
 
-    def draw(self, ids: Integer[np.ndarray, " batch"], stream: Stream, *, turn: int = 0):
+    def draw(
+        self, ids: Integer[np.ndarray, " batch"], stream: Stream, *, turn: int = 0
+    ) -> Int64[np.ndarray, " batch"]:
         """The picture of every image, each equally likely, drawn at the image's address.
 
         Args:

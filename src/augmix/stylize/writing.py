@@ -26,6 +26,7 @@ from augmix.stylize.adain import Painter, Statistics
 from augmix.stylize.arithmetic import arithmetic, to_floats, to_levels, torch_settings
 from augmix.stylize.content import Content, open_content
 from augmix.stylize.decoders import open_painter
+from augmix.stylize.encoders import check_side
 from augmix.stylize.settings import StylizeConfig
 from augmix.stylize.shelves import PictureArray, PictureTree, Shelf, name_pictures
 from augmix.stylize.styles import WRITING, Styles, StyleShelf, open_styles, style_stream
@@ -68,6 +69,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
             config.decoder, config.encoder, side=content.side, scale=config.scale
         )
         side = config.style_size or content.side * painter.scale
+        check_side(painter.stride, side, "style pictures")
         identity = _describe(config, content, styles, networks, side, device)
         studio = Studio(
             painter=painter.to(device),
