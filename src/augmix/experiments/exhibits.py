@@ -149,10 +149,10 @@ _PUBLISHED = {
     "resnet": "resnet50",
 }
 _SMALL = {
-    "allconv": "allconv-24",
-    "densenet": "densenet-16-8",
+    "allconv": "allconv-16",
+    "densenet": "densenet-10-8",
     "wrn": "wrn-10-1",
-    "resnext": "resnext-11-4x4d-16",
+    "resnext": "resnext-11-4x4d-8",
     "resnet": "resnet18-cifar",
 }
 _FAST_CPU = {"precision": "bf16", "channels_last": True, "torch_threads": 1, "device": "cpu"}
@@ -162,13 +162,12 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "paper": Scale(
             summary="the published networks, epochs and data",
             networks=_PUBLISHED,
-            recipe={"epochs": 100, "batch_size": 128, "weight_decay": 5e-4},
+            recipe={"epochs": 100, "batch_size": 128},
             by_family={
-                "densenet": {"epochs": 200, "weight_decay": 1e-4},
+                "densenet": {"epochs": 200},
                 "resnext": {"epochs": 200},
-                "resnet": {"epochs": 180, "batch_size": 256, "weight_decay": 1e-4, "severity": 1},
+                "resnet": {"epochs": 180, "batch_size": 256, "severity": 1},
             },
-            by_method={"mixup": {"weight_decay": 1e-4}},
             num_seeds=1,
             hours={},
             tolerance=1.5,
@@ -184,21 +183,21 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
                 "precision": "bf16",
                 "channels_last": True,
             },
-            by_method={"mixup": {"weight_decay": 1e-4}},
         ),
         "cpu-hour": Scale(
             summary="narrow networks of the same four families on two CPU cores, within the hour",
             networks=_SMALL,
             recipe={
                 **_FAST_CPU,
-                "epochs": 4,
+                "epochs": 8,
                 "batch_size": 128,
                 "learning_rate": 0.2,
                 "schedule": "one-cycle",
-                "max_train_images": 25_000,
+                "max_train_images": 16_000,
             },
-            by_method={"mixup": {"weight_decay": 1e-4}},
-            measuring={"max_images": 1_000},
+            by_family={"allconv": {"dropout": 0.0}},
+            by_method={"adversarial": {"adversarial_steps": 3, "adversarial_step_size": 4 / 255}},
+            measuring={"max_images": 1_000, "precision": "bf16"},
         ),
         "smoke": Scale(
             summary="a few steps of the smallest network: shows that everything runs, no more",
