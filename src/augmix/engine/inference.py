@@ -19,6 +19,9 @@ from augmix.engine.spots import Spot
 from augmix.models.ensembles import name_of, num_classes_of
 from augmix.records import RunError
 
+# What torch says of tensors on two devices.
+_ELSEWHERE = ("same device", "expected device", "and weight type")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
@@ -79,7 +82,7 @@ class Subject:
                 f"{images.shape[2]}x{images.shape[3]}; try --batch-size {max(len(images) // 2, 1)}"
             ) from error
         except RuntimeError as error:
-            if "same device" not in str(error):
+            if not any(words in str(error) for words in _ELSEWHERE):
                 raise
             raise RunError(
                 f"the model was put on {self.device}, but a part of it computes elsewhere "

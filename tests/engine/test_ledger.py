@@ -1,0 +1,144 @@
+"""What lies in the folder of an evaluation, and how it is gone on with."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from augmix import outcomes, records
+from augmix.data.sources import Source
+from augmix.engine.checkpoint import ResumeError
+from augmix.engine.evaluate import evaluate
+from augmix.records import Results
+
+
+def measure(model: torch.nn.Module, source: Source, out: Path, **changes: Any) -> Results:
+    settings = {
+        "names": ("shot_noise", "contrast"),
+        "severities": (2, 5),
+        "sequences": ("translate", "brightness"),
+        "bin_size": 5,
+    }
+    return evaluate(model, source, out=out, **{**settings, **changes})
+
+
+def timeless(results: Results) -> Results:
+    return replace(
+        results,
+        provenance={},
+        cells=tuple(replace(cell, seconds=0.0) for cell in results.cells),
+        sequences=tuple(replace(cell, seconds=0.0) for cell in results.sequences),
+    )
+
+
+def done(events: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(e["name"], e["severity"]) for e in events if e["event"] == "cell"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "measured"),
+    [
+        (("c", "shot_noise", 5), ("shot_noise", 5)),
+        (("p", "translate", 0), ("translate", 0)),
+        (("clean", "clean", 0), ("clean", 0)),
+    ],
+)
+def test_a_cell_without_its_outcome_is_measured_again(
+    model: torch.nn.Module, source: Source, tmp_path: Path, lost: Any, measured: Any
+) -> None:
+    whole = measure(model, source, tmp_path, suite=("clean", "c", "p"))
+    outcomes.outcome_path(tmp_path, *lost).unlink()
+    events: list[dict[str, Any]] = []
+    again = measure(model, source, tmp_path, suite=("clean", "c", "p"), on_progress=events.append)
+    assert done(events) == [measured]
+    assert timeless(again) == timeless(whole)
+    assert [cell.name for cell in again.cells] == [cell.name for cell in whole.cells]
+    assert outcomes.outcome_path(tmp_path, *lost).exists()
+
+
+def test_the_list_of_images_is_written_again(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, max_images=9)
+    ids = outcomes.load_images(tmp_path).ids.tolist()
+    outcomes.images_path(tmp_path).unlink()
+    measure(model, source, tmp_path, max_images=9)
+    assert outcomes.load_images(tmp_path).ids.tolist() == ids
+
+
+@pytest.mark.parametrize("order", [("c", "p"), ("p", "c")])
+def test_a_suite_may_be_added_later(
+    model: torch.nn.Module, source: Source, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    measure(model, source, tmp_path / "later", suite=("clean", order[0]))
+    events: list[dict[str, Any]] = []
+    added = measure(
+        model, source, tmp_path / "later", suite=("clean", order[1]), on_progress=events.append
+    )
+    assert "clean" not in [name for name, _ in done(events)]
+    at_once = measure(model, source, tmp_path / "once", suite=("clean", "c", "p"))
+    assert timeless(added) == timeless(at_once)
+    files = sorted((tmp_path / "once" / "outcomes").iterdir())
+    assert len(files) == 8
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "later" / "outcomes" / file.name).read_bytes()
+    first, second = (tmp_path / name / "examples.npz" for name in ("later", "once"))
+    assert first.read_bytes() == second.read_bytes()
+    # asked for again, nothing of the other suite gets lost
+    assert measure(model, source, tmp_path / "later", suite=("c",)) == added
+
+
+def test_what_a_suite_was_measured_with_stays_fixed(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, suite=("p",))
+    with pytest.raises(ResumeError, match="difficulty = 1, this evaluation has 2"):
+        measure(model, source, tmp_path, suite=("p",), difficulty=2)
+    with pytest.raises(ResumeError, match="sequences = .*, this evaluation has"):
+        measure(model, source, tmp_path, suite=("c", "p"), sequences=("translate",))
+    with pytest.raises(ResumeError, match="temperature_images = 0, this evaluation has 4"):
+        measure(model, source, tmp_path, suite=("c",), temperature_images=4)
+    with pytest.raises(ResumeError, match="adaptation = '', this .* has 'batch norm, prior 16'"):
+        measure(model, source, tmp_path, suite=("p",), adapt_batch_norm=True)
+
+
+def test_a_temperature_once_fitted_is_kept(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "cell" and event["done"] == 2:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"temperature_images": 6}
+    with pytest.raises(records.RunError, match="stopped after 2 of 5"):
+        measure(model, source, tmp_path, **settings, on_progress=stop)
+    path = tmp_path / "results.json"
+    found = records.load_results(path)
+    assert found.temperature is not None
+    records.write_results(path, replace(found, temperature={**found.temperature, "value": 2.5}))
+    results = measure(model, source, tmp_path, **settings)
+    assert results.temperature is not None
+    assert results.temperature["value"] == 2.5
+    last = results.cells[-1]
+    assert last.scaled is not None
+    # at 2.5 nobody is as sure as before
+    assert sum(last.scaled.adaptive.confidence_sum) < sum(last.adaptive.confidence_sum)
+
+
+def test_results_of_the_schema_before_are_refused_in_words(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    (tmp_path / "results.json").write_text('{"schema": 1, "cells": []}')
+    with pytest.raises(records.RunError, match="schema 2, got 1; .*evaluate again"):
+        measure(model, source, tmp_path)
+
+
+def test_examples_without_corruptions_hold_clean_images(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, suite=("clean",))
+    with np.load(tmp_path / "examples.npz") as file:
+        assert set(file.files) == {"clean", "labels"}
