@@ -1,5 +1,6 @@
 """Run folders as training and evaluation leave them, with made-up but plausible numbers."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from augmix import records
-from augmix.records import Bins, Cell, Results
+from augmix.outcomes import (
+    Images,
+    Outcome,
+    SequenceOutcome,
+    images_path,
+    outcome_path,
+    to_classes,
+    write_outcome,
+)
+from augmix.records import Bins, Cell, Results, Scaled, SequenceCell
 
 NAMES = (
     "gaussian_noise",
@@ -29,47 +39,66 @@ def make_run(
     label: str = "Standard",
     weakness: float = 1.0,
     names: tuple[str, ...] = NAMES,
+    sequences: tuple[str, ...] = (),
     num_images: int = 400,
+    num_classes: int = 10,
     seed: int = 0,
+    method: str = "",
+    model: str = "small",
+    source: str = "digits",
+    adaptation: str = "",
+    temperature: float | None = None,
     has_log: bool = True,
     has_examples: bool = True,
+    has_outcomes: bool = True,
+    side: int = 32,
     **protocol: object,
 ) -> Results:
-    """Write a run folder; the greater the weakness, the more it errs under corruption."""
+    """Write a run folder; the greater the weakness, the more it errs under corruption.
+
+    Images have the same classes and hardness in all runs, so runs are correlated as real ones are.
+    """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    method = "augmix" if "ug" in label else "standard"
-    cells = [make_cell(rng, "clean", "clean", 0, error=0.02, gap=0.01, num_images=num_images)]
+    method = method or ("augmix" if "ug" in label else "standard")
+    test = _Test(num_images, num_classes)
+    said: dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]] = {}
+    cells = [_measure(test, rng, said, "clean", "clean", 0, 0.02, 0.01, temperature)]
     for name in names:
         hardness = HARDNESS[NAMES.index(name)] if name in NAMES else 0.6
         for severity in SEVERITIES:
             error = 0.02 + 0.9 * (1 - np.exp(-weakness * hardness * severity / 8))
             gap = 0.4 * error * weakness
-            cells.append(
-                make_cell(rng, "c", name, severity, error=error, gap=gap, num_images=num_images)
-            )
+            cells.append(_measure(test, rng, said, "c", name, severity, error, gap, temperature))
+    frames = {
+        name: _flip(test, rng, weakness * (0.5 + place / 10))
+        for place, name in enumerate(sequences)
+    }
     results = Results(
         model={
-            "name": "small",
-            "num_classes": 10,
-            "weights_sha256": f"{seed:064x}",
+            "name": model,
+            "num_classes": num_classes,
+            "num_parameters": 279_466,
+            "weights_sha256": f"{seed:032x}" + hashlib.md5(method.encode()).hexdigest(),
             "method": method,
             "label": label,
             "seed": seed,
+            "adaptation": adaptation,
         },
         source={
-            "name": "digits",
+            "name": source,
             "split": "test",
             "num_images": num_images,
-            "num_classes": 10,
-            "class_names": [str(digit) for digit in range(10)],
+            "num_classes": num_classes,
+            "class_names": [str(digit) for digit in range(num_classes)],
             "fingerprint": "0f" * 32,
-            "size": [32, 32],
+            "size": [side, side],
         },
         protocol={
-            "suite": ["clean", "c"],
+            "suite": ["clean", "c", *(["p"] if sequences else [])],
             "names": list(names),
             "severities": list(SEVERITIES),
+            **({"sequences": list(sequences), "difficulty": 1} if sequences else {}),
             "preset": "imagenet",
             "seed": 0,
             "bin_size": 100,
@@ -77,7 +106,21 @@ def make_run(
             **protocol,
         },
         provenance=records.provenance(),
+        temperature=None
+        if temperature is None
+        else {"value": temperature, "num_images": 100, "nll_before": 0.3, "nll_after": 0.2},
         cells=tuple(cells),
+        sequences=tuple(
+            SequenceCell(
+                name=name,
+                num_images=num_images,
+                num_pairs=int(outcome.pairs.sum()),
+                num_flips=int(outcome.flips.sum()),
+                top5_distance_sum=3.0 * float(outcome.flips.sum()),
+                seconds=0.5,
+            )
+            for name, outcome in frames.items()
+        ),
     )
     records.write_results(folder / records.RESULTS_FILE, results)
     config = {
@@ -90,41 +133,118 @@ def make_run(
         "augmix": {"severity": 3, "width": 3, "alpha": 1.0},
     }
     records.write_json(folder / records.CONFIG_FILE, config)
+    if has_outcomes:
+        _write_outcomes(folder, test, said, frames)
+        wrong = sum(prediction != test.labels for prediction, _ in said.values())
+        _write_hardest(folder / "hardest.npz", test, np.asarray(wrong), side)
     if has_log:
         _write_log(folder / records.LOG_FILE, rng, loss=2.3 if method == "standard" else 3.1)
     if has_examples:
-        write_examples(folder / "examples.npz", names)
+        write_examples(folder / "examples.npz", names, side=side)
     return results
 
 
-def make_cell(
+class _Test:
+    """Images of a test set: their classes, and how hard each is."""
+
+    def __init__(self, num_images: int, num_classes: int) -> None:
+        rng = np.random.default_rng(99)
+        self.num_classes = num_classes
+        self.ids = np.arange(num_images) * 3
+        self.labels = rng.integers(0, num_classes, num_images)
+        self.hardness = rng.random(num_images)
+
+
+def _measure(
+    test: _Test,
     rng: np.random.Generator,
+    said: dict,
     suite: str,
     name: str,
     severity: int,
-    *,
     error: float,
     gap: float,
-    num_images: int = 400,
+    temperature: float | None,
 ) -> Cell:
-    """A cell of the given error whose confidence is too high by the gap."""
+    """A cell of about the given error whose confidence is too high by the gap."""
+    num_images = len(test.labels)
+    luck = 0.6 * test.hardness + 0.4 * rng.random(num_images)
+    wrong = luck > np.quantile(luck, 1 - error) if error > 0.01 else np.zeros(num_images, bool)
     chance = np.clip(rng.beta(4 * (1 - error) + 0.2, 4 * error + 0.2, num_images), 0.1, 1)
-    correct = rng.random(num_images) < chance
+    chance = np.where(wrong, chance * 0.7, chance)
     confidence = np.clip(chance + gap * rng.random(num_images) * 2 * (1 - chance), 0.1, 0.9999)
-    order = np.argsort(confidence)
-    groups = np.array_split(order, max(1, num_images // 100))
-    edges = np.minimum((confidence * 15).astype(int), 14)
+    confidence = confidence.astype(np.float32).astype(float)
+    shift = 1 + rng.integers(0, 2, num_images) * rng.integers(0, test.num_classes - 2, num_images)
+    prediction = np.where(wrong, (test.labels + shift) % test.num_classes, test.labels)
+    said[suite, name, severity] = prediction, confidence
+    parts = _parts(confidence, ~wrong)
+    scaled = None
+    if temperature is not None:
+        scaled = Scaled(**_parts(0.5 + (confidence - 0.5) / temperature, ~wrong))
     return Cell(
         suite=suite,
         name=name,
         severity=severity,
         num_images=num_images,
-        num_errors=int((~correct).sum()),
-        nll_sum=float(-np.log(np.where(correct, confidence, (1 - confidence) / 9)).sum()),
-        brier_sum=float(((confidence - correct) ** 2 * 1.1).sum()),
-        adaptive=_bins(confidence, correct, groups),
-        equal_width=_bins(confidence, correct, [np.flatnonzero(edges == k) for k in range(15)]),
+        num_errors=int(wrong.sum()),
         seconds=0.4,
+        scaled=scaled,
+        **parts,
+    )
+
+
+def _parts(confidence: np.ndarray, correct: np.ndarray) -> dict:
+    """Sums and bins of a cell."""
+    num_images = len(confidence)
+    order = np.argsort(confidence, kind="stable")
+    starts = np.arange(max(num_images // 100, 1)) * 100
+    edges = np.minimum(np.ceil(confidence * 15).astype(int) - 1, 14)
+    return {
+        "nll_sum": float(-np.log(np.where(correct, confidence, (1 - confidence) / 9)).sum()),
+        "brier_sum": float(((confidence - correct) ** 2 * 1.1).sum()),
+        "adaptive": _bins(confidence, correct, np.split(order, starts[1:])),
+        "equal_width": _bins(confidence, correct, [np.flatnonzero(edges == k) for k in range(15)]),
+    }
+
+
+def _flip(test: _Test, rng: np.random.Generator, rate: float) -> SequenceOutcome:
+    """31 frames of every image, each given another class now and then."""
+    chance = 0.1 * rate * test.hardness[:, None]
+    other = rng.random((len(test.labels), 31)) < chance
+    prediction = np.where(
+        other, (test.labels[:, None] + 1) % test.num_classes, test.labels[:, None]
+    )
+    flips = (prediction[:, 1:] != prediction[:, :-1]).sum(axis=1)
+    return SequenceOutcome(
+        prediction=prediction.astype(np.uint8),
+        flips=flips.astype(np.uint16),
+        pairs=np.full(len(flips), 30, np.uint16),
+    )
+
+
+def _write_outcomes(folder: Path, test: _Test, said: dict, frames: dict) -> None:
+    (folder / "outcomes").mkdir()
+    images = Images(ids=test.ids.astype(np.int64), labels=test.labels.astype(np.int64))
+    write_outcome(images_path(folder), images)
+    for spot, (prediction, confidence) in said.items():
+        outcome = Outcome(
+            prediction=to_classes(prediction, test.num_classes),
+            confidence=confidence.astype(np.float32),
+        )
+        write_outcome(outcome_path(folder, *spot), outcome)
+    for name, outcome in frames.items():
+        write_outcome(outcome_path(folder, "p", name), outcome)
+
+
+def _write_hardest(path: Path, test: _Test, wrong: np.ndarray, side: int) -> None:
+    """The twelve images most often wrong, each a grey square with a light bar at its class."""
+    worst = np.argsort(-wrong, kind="stable")[:12]
+    images = np.full((len(worst), side, side, 3), 60, np.uint8)
+    for place, image in enumerate(worst):
+        left = int(test.labels[image] * side / test.num_classes)
+        images[place, :, left : left + max(side // 8, 2)] = (230, 200, 90)
+    np.savez(
+        path, ids=test.ids[worst], labels=test.labels[worst], images=images, errors=wrong[worst]
     )
 
 
@@ -146,7 +266,11 @@ def write_examples(
     shapes = [np.hypot(row - 0.5, column - 0.5) < 0.15 + 0.05 * index for index in range(5)]
     clean = np.stack([np.where(shape, 0.85, 0.2) for shape in shapes])[..., None]
     clean = np.repeat(clean * (1 - 0.3 * row[None, :, :, None]), channels, axis=3)
-    arrays = {"clean": (clean * 255).astype(np.uint8), "labels": np.arange(5)}
+    arrays = {
+        "clean": (clean * 255).astype(np.uint8),
+        "labels": np.arange(5),
+        "ids": 3 * np.arange(5),
+    }
     levels = [clean + rng.normal(0, 0.05 * severity, clean.shape) for severity in SEVERITIES]
     noisy = (np.clip(levels, 0, 1) * 255).astype(np.uint8)
     arrays.update(dict.fromkeys(names, noisy))

@@ -1,24 +1,12 @@
-"""The report: run folders -> numbers, figures and one self-contained HTML page.
+"""The report: run folders -> numbers with their intervals -> one self-contained HTML page.
 
-The names below are loaded at first use: numbers need no matplotlib, only figures do.
+The walk: `runs` are read from disk, `grids` say what may be averaged, `estimates` are every number
+with its bootstrap draws, `groups` the rows of the page (seeds together), all of it a `Comparison`.
+Each section turns it into `tables` and `charts`, plain data; `page` draws and lays them out,
+`exports` write them for other programs. No torch anywhere, and matplotlib only where a page is
+drawn.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from augmix.report.comparison import summarise as summarise
-    from augmix.report.page import write_report as write_report
-
-_HOME = {"summarise": "comparison", "write_report": "page"}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'augmix.report' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"augmix.report.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__]
+from augmix.report.summary import summarise as summarise
+from augmix.report.writing import export_path as export_path
+from augmix.report.writing import write_report as write_report

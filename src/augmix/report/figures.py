@@ -1,185 +1,110 @@
-"""The pictures of a report: plain numbers in, SVG text and PNG data URIs out.
+"""The pictures of a report: charts as data in, SVG text out."""
 
-Every colour in an SVG is one of the page's CSS variables, so the figures follow the page's theme in
-light, dark and print; text stays text and takes the page's font. One SVG unit is one CSS pixel.
-The i-th run has the same colour, marker and dash in all figures: its style number is i.
-"""
-
-import base64
-import io
-import re
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import matplotlib.style
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
-from PIL import Image
 
-# Stand-ins that matplotlib accepts as colours, and the CSS variables they become.
-_INK, _MUTED, _GRID, _SURFACE = "#0000a1", "#0000a2", "#0000a3", "#0000a4"
-_SERIES = tuple(f"#0000b{index}" for index in range(1, 7))
-_VARIABLES = {
-    _INK: "--ink",
-    _MUTED: "--muted",
-    _GRID: "--grid",
-    _SURFACE: "--surface",
-    **{colour: f"--series-{index}" for index, colour in enumerate(_SERIES, start=1)},
-}
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_SHAPES = {  # the markers as paths around the middle of a key
-    "o": "M13.5 7a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
-    "s": "M13.5 3.5h7v7h-7z",
-    "^": "M17 3l4 7.5h-8z",
-    "D": "M17 2.2l4.8 4.8-4.8 4.8-4.8-4.8z",
-    "v": "M17 11l-4-7.5h8z",
-    "P": "M15.6 3h2.8v2.6h2.6v2.8h-2.6v2.6h-2.8v-2.6h-2.6v-2.8h2.6z",
-}
-_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-_HATCHES = ("", "////", "....", "xxxx")
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 11,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _MUTED,
-    "axes.linewidth": 1,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.8,
-    "text.color": _MUTED,
-    "xtick.color": _GRID,
-    "ytick.color": _GRID,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "ytick.major.size": 0,
-    "hatch.color": _SURFACE,
-}
+from augmix.report.canvas import GRID, INK, MUTED, SURFACE, canvas, colour, line, to_svg
+from augmix.report.charts import Bars, Chart, Curve, Lines, Point, Reliability, Scatter
+from augmix.report.styles import HATCHES, MARKERS, cycle
 
-Number = int | float
+_MAX_NUMBERED = 36  # bars with their value written on them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """One run's line in a chart.
-
-    Attributes:
-        style: The run's number on the page, from 0; gives colour, marker and dash.
-        x: Any unit.
-        y: Same length; NaN leaves a gap.
-        size: Share of the predictions behind each point, for reliability diagrams.
-    """
-
-    style: int
-    x: Sequence[Number]
-    y: Sequence[Number]
-    size: Sequence[Number] = ()
+def draw(chart: Chart) -> dict[str, str]:
+    """The chart as ``<svg>`` elements: ``wide``, and ``narrow`` for phones where it differs."""
+    if isinstance(chart, Bars):
+        return {"wide": _draw_columns(chart), "narrow": _draw_rows(chart)}
+    if isinstance(chart, Lines):
+        return {"wide": _draw_lines(chart)}
+    if isinstance(chart, Reliability):
+        return {"wide": _draw_reliability(chart)}
+    return {"wide": _draw_scatter(chart)}
 
 
-def bar_chart(
-    name: str, categories: Sequence[str], values: Float[np.ndarray, "run category"], *, narrow: bool
-) -> str:
-    """Grouped bars: a group per category, a bar per run, its value on it where there is room.
-
-    Args:
-        name: Unique on the page; prefixes every id.
-        categories: Names under the groups, taken literally.
-        values: What the bars show; NaN leaves a gap.
-        narrow: Horizontal bars, 360 pixels wide, for phones; otherwise vertical, 1040 wide.
-
-    Returns:
-        An ``<svg>`` element.
-    """
-    num_runs, num_groups = values.shape
-    thick = 0.82 / max(num_runs, 2)
-    with matplotlib.style.context(["default", _STYLE]):
-        height = 40 + num_groups * (14 + 13 * max(num_runs, 2)) if narrow else 330
-        figure, axes = _figure(360 if narrow else 1040, height)
-        for run in range(num_runs):
-            where = np.arange(num_groups) + (run - (num_runs - 1) / 2) * thick
-            look = {
-                "color": _colour(run),
-                "hatch": _HATCHES[_cycle(run) % len(_HATCHES)],
-                "edgecolor": _SURFACE,
-                "linewidth": 0.8,
-            }
-            if narrow:
-                bars = axes.barh(where, np.nan_to_num(values[run]), thick, **look)
-            else:
-                bars = axes.bar(where, np.nan_to_num(values[run]), thick, **look)
-            if narrow or num_runs * num_groups <= 36:
-                labels = [f"{value:.1f}" if value == value else "–" for value in values[run]]
-                axes.bar_label(bars, labels, padding=2, fontsize=9, color=_MUTED)
-        _name_groups(axes, categories, narrow=narrow)
-        return _to_svg(figure, name)
+def _draw_columns(chart: Bars) -> str:
+    """Vertical bars, 1040 pixels wide."""
+    num_rows, num_groups = chart.values.shape
+    with canvas(1040, 330) as (figure, axes):
+        for place in range(num_rows):
+            where, thick = _places(place, num_rows, num_groups)
+            values, span = np.nan_to_num(chart.values[place]), _whiskers(chart, place)
+            bars = axes.bar(where, values, thick, **_bar(place))
+            axes.errorbar(where, values, yerr=span, **_whisker())
+            if num_rows * num_groups <= _MAX_NUMBERED:
+                labels = _labels(chart.values[place])
+                padding = 2 + _longest(span[1], axes, figure.get_figheight() * 72)
+                axes.bar_label(bars, labels, padding=padding, fontsize=9, color=MUTED)
+        _name_groups(axes, chart.categories)
+        return to_svg(figure, f"{chart.name}-wide")
 
 
-def line_chart(
-    name: str,
-    curves: Sequence[Curve],
-    *,
-    x_label: str,
-    x_ticks: Sequence[Number] | None = None,
-    width_px: int = 380,
-    is_log: bool = False,
-    has_markers: bool = True,
-) -> str:
-    """Lines over a common axis; the unit of y belongs into the caption.
+def _draw_rows(chart: Bars) -> str:
+    """Horizontal bars, 360 pixels wide, for phones."""
+    num_rows, num_groups = chart.values.shape
+    height = 40 + num_groups * (14 + 13 * max(num_rows, 2))
+    with canvas(360, height) as (figure, axes):
+        for place in range(num_rows):
+            where, thick = _places(place, num_rows, num_groups)
+            values, span = np.nan_to_num(chart.values[place]), _whiskers(chart, place)
+            axes.barh(where, values, thick, **_bar(place))
+            axes.errorbar(values, where, xerr=span, **_whisker())
+            for x, y, label in zip(
+                values + span[1], where, _labels(chart.values[place]), strict=True
+            ):
+                axes.annotate(
+                    label,
+                    (x, y),
+                    xytext=(3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=9,
+                    color=MUTED,
+                )
+        axes.set_yticks(np.arange(num_groups), chart.categories)
+        axes.set_ylim(num_groups - 0.4, -0.6)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.grid(axis="x")
+        axes.margins(x=0.12)
+        axes.spines["bottom"].set_visible(False)
+        return to_svg(figure, f"{chart.name}-narrow")
 
-    Args:
-        name: Unique on the page; prefixes every id.
-        curves: At least one.
-        x_label: Written under the axis.
-        x_ticks: Where ticks stand; None lets matplotlib choose whole numbers.
-        width_px: Width of the picture; it is two thirds as high.
-        is_log: Logarithmic y axis; otherwise it starts at 0.
-        has_markers: A marker on every point.
-    """
-    with matplotlib.style.context(["default", _STYLE]):
-        figure, axes = _figure(width_px, 2 * width_px // 3)
-        for curve in curves:
-            axes.plot(curve.x, curve.y, **_line(curve.style, has_marker=has_markers))
+
+def _draw_lines(chart: Lines) -> str:
+    with canvas(chart.width_px, 2 * chart.width_px // 3) as (figure, axes):
+        for curve in chart.curves:
+            if curve.low:
+                axes.fill_between(
+                    curve.x, curve.low, curve.high, color=colour(curve.style), alpha=0.16, lw=0
+                )
+            axes.plot(curve.x, curve.y, **line(curve.style, has_marker=chart.has_markers))
         axes.grid(axis="y")
-        axes.set_xlabel(x_label)
-        if x_ticks is None:
+        axes.set_xlabel(chart.x_label)
+        if chart.x_ticks is None:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         else:
-            axes.set_xticks(list(x_ticks))
-        if is_log and any(value > 0 for curve in curves for value in curve.y):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-            axes.yaxis.set_minor_locator(NullLocator())
-        else:
-            axes.set_ylim(bottom=0)
-            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+            axes.set_xticks(list(chart.x_ticks))
+        _scale(axes, chart.curves, is_log=chart.is_log)
         axes.spines["left"].set_visible(False)
-        return _to_svg(figure, name)
+        return to_svg(figure, chart.name)
 
 
-def reliability_chart(name: str, curves: Sequence[Curve]) -> str:
-    """Accuracy against confidence in per cent, 380 x 350 pixels; markers grow with their share."""
-    with matplotlib.style.context(["default", _STYLE]):
-        figure, axes = _figure(380, 350)
-        axes.plot([0, 100], [0, 100], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        for curve in curves:
-            axes.plot(
-                curve.x, curve.y, **{**_line(curve.style, has_marker=False), "linewidth": 1.4}
-            )
+def _draw_reliability(chart: Reliability) -> str:
+    """380 x 350 pixels."""
+    with canvas(380, 350) as (figure, axes):
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for curve in chart.curves:
+            axes.plot(curve.x, curve.y, **{**line(curve.style, has_marker=False), "linewidth": 1.4})
             axes.scatter(
                 curve.x,
                 curve.y,
                 s=[22 + 140 * share for share in curve.size],
-                marker=_MARKERS[curve.style % len(_MARKERS)],
-                color=_colour(curve.style),
-                edgecolors=_SURFACE,
+                marker=MARKERS[curve.style % len(MARKERS)],
+                color=colour(curve.style),
+                edgecolors=SURFACE,
                 linewidths=0.8,
                 zorder=3,
             )
@@ -189,50 +114,106 @@ def reliability_chart(name: str, curves: Sequence[Curve]) -> str:
         axes.set_xlabel("confidence, %")
         axes.text(98, 3, "overconfident", ha="right", fontsize=10)
         axes.text(2, 95, "underconfident", fontsize=10)
-        return _to_svg(figure, name)
+        return to_svg(figure, chart.name)
 
 
-def key(style: int) -> str:
-    """The run's line and marker as a swatch of 34 x 14 pixels for an HTML legend."""
-    colour = f"var({_VARIABLES[_colour(style)]})"
-    dash = _DASHES[_cycle(style) % len(_DASHES)]
-    dashes = "" if isinstance(dash, str) else " ".join(str(2 * length) for length in dash[1])
-    shape = _SHAPES[_MARKERS[style % len(_MARKERS)]]
-    return (
-        '<svg viewBox="0 0 34 14" aria-hidden="true" focusable="false">'
-        f'<path d="M1 7H33" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-        f'<path d="{shape}" fill="{colour}" stroke="var(--surface)" stroke-width="0.8"/></svg>'
+def _draw_scatter(chart: Scatter) -> str:
+    """380 x 310 pixels; both axes start at 0."""
+    with canvas(380, 310) as (figure, axes):
+        for style in dict.fromkeys(point.style for point in chart.points):
+            points = [point for point in chart.points if point.style == style]
+            axes.plot(
+                [point.x for point in points],
+                [point.y for point in points],
+                color=colour(style),
+                linewidth=1.2,
+                linestyle=(0, (2, 2)),
+            )
+            for point in points:
+                _draw_point(axes, point)
+        axes.grid()
+        axes.set_xlim(0, 1.06 * axes.get_xlim()[1])
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        return to_svg(figure, chart.name)
+
+
+def _draw_point(axes: Axes, point: Point) -> None:
+    shade = colour(point.style)
+    for span, is_x in ((point.x_span, True), (point.y_span, False)):
+        if span:
+            across = [point.y, point.y] if is_x else [point.x, point.x]
+            xy = (span, across) if is_x else (across, span)
+            axes.plot(*xy, color=shade, linewidth=1.4, solid_capstyle="butt", zorder=2)
+    axes.plot(
+        [point.x],
+        [point.y],
+        linestyle="",
+        marker=MARKERS[point.style % len(MARKERS)],
+        markersize=9,
+        markerfacecolor=SURFACE if point.is_hollow else shade,
+        markeredgecolor=shade if point.is_hollow else SURFACE,
+        markeredgewidth=1.8 if point.is_hollow else 0.8,
+        zorder=3,
     )
 
 
-def data_uri(image: UInt8[np.ndarray, "height width channel"], *, side: int) -> str:
-    """The picture as a PNG data URI, reduced so that no side is longer than ``side`` pixels."""
-    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
-    if max(picture.size) > side:
-        picture.thumbnail((side, side), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _scale(axes: Axes, curves: Sequence[Curve], *, is_log: bool) -> None:
+    """A y axis from 0, or a logarithmic one where there is anything above 0."""
+    if is_log and any(value > 0 for curve in curves for value in curve.y):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _figure(width_px: int, height_px: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width_px / 72, height_px / 72), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure, figure.subplots()
+def _places(
+    place: int, num_rows: int, num_groups: int
+) -> tuple[Float[np.ndarray, " category"], float]:
+    """Where a row's bars stand, and how thick they are."""
+    thick = 0.82 / max(num_rows, 2)
+    return np.arange(num_groups) + (place - (num_rows - 1) / 2) * thick, thick
 
 
-def _name_groups(axes: Axes, categories: Sequence[str], *, narrow: bool) -> None:
+def _bar(place: int) -> dict:
+    return {
+        "color": colour(place),
+        "hatch": HATCHES[cycle(place) % len(HATCHES)],
+        "edgecolor": SURFACE,
+        "linewidth": 0.8,
+    }
+
+
+def _whisker() -> dict:
+    return {"fmt": "none", "ecolor": INK, "elinewidth": 1, "alpha": 0.7}
+
+
+def _whiskers(chart: Bars, place: int) -> Float[np.ndarray, "2 category"]:
+    """Lengths below and above each bar's end; 0 where there is no interval."""
+    values = chart.values[place]
+    spans = np.stack([values - chart.low[place], chart.high[place] - values])
+    return np.maximum(np.nan_to_num(spans), 0)
+
+
+def _longest(lengths: Float[np.ndarray, " category"], axes: Axes, height: float) -> float:
+    """The longest whisker in points, so that no number lies on one."""
+    low, high = axes.get_ylim()
+    return float(lengths.max(initial=0.0)) / (high - low) * height * 0.8
+
+
+def _labels(values: Float[np.ndarray, " category"]) -> list[str]:
+    return [f"{value:.1f}" if value == value else "–" for value in values]
+
+
+def _name_groups(axes: Axes, categories: Sequence[str]) -> None:
     """Category names and a grid along the values."""
     places = np.arange(len(categories))
-    if narrow:
-        axes.set_yticks(places, categories)
-        axes.set_ylim(len(categories) - 0.4, -0.6)
-        axes.tick_params(axis="y", labelcolor=_INK)
-        axes.grid(axis="x")
-        axes.margins(x=0.12)
-        axes.spines["bottom"].set_visible(False)
-        axes.tick_params(axis="x", size=0)
-        return
     if len(categories) <= 10 and max(map(len, categories), default=0) <= 24:
         axes.set_xticks(places, [""] * len(categories))
         for place, category in zip(places, categories, strict=True):
@@ -240,9 +221,10 @@ def _name_groups(axes: Axes, categories: Sequence[str], *, narrow: bool) -> None
     else:
         axes.set_xticks(places, categories, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(categories) - 0.4)
-    axes.tick_params(axis="x", labelcolor=_INK, size=0)
+    axes.tick_params(axis="x", labelcolor=INK)
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
 
 
 def _write_below(axes: Axes, place: float, text: str) -> None:
@@ -250,60 +232,14 @@ def _write_below(axes: Axes, place: float, text: str) -> None:
     words = text.split(" ")
     first = " ".join(words[: (len(words) + 1) // 2])
     second = " ".join(words[(len(words) + 1) // 2 :])
-    for line, offset in ((first, -5), (second, -18)):
+    for words_of_line, offset in ((first, -5), (second, -18)):
         axes.annotate(
-            line,
+            words_of_line,
             (place, 0),
             xytext=(0, offset),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="center",
             va="top",
-            color=_INK,
+            color=INK,
         )
-
-
-def _cycle(style: int) -> int:
-    """How often the colours were used up before this run."""
-    return style // len(_SERIES)
-
-
-def _colour(style: int) -> str:
-    return _SERIES[style % len(_SERIES)]
-
-
-def _line(style: int, *, has_marker: bool) -> dict:
-    return {
-        "color": _colour(style),
-        "linewidth": 2,
-        "linestyle": _DASHES[_cycle(style) % len(_DASHES)],
-        "marker": _MARKERS[style % len(_MARKERS)] if has_marker else "",
-        "markersize": 7,
-        "markeredgecolor": _SURFACE,
-        "markeredgewidth": 0.8,
-        "solid_capstyle": "round",
-    }
-
-
-def _to_svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element for a page: themed, sizeless, with ids of its own."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font"
-        )  # the browser has it
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.S)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # older matplotlib
-    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    return text.strip()

@@ -15,7 +15,7 @@
     remember(root.dataset.theme);
   });
 
-  // Sorting: by the number behind a cell, or by its text; what was not measured stays last.
+  // Sorting: by the number behind a cell, or by its text; what was not measured and means stay last.
   const keyOf = (cell) => cell.classList.contains("number")
     ? (cell.dataset.value === undefined ? null : Number(cell.dataset.value))
     : cell.textContent.trim();
@@ -25,7 +25,9 @@
     const body = button.closest("table").tBodies[0];
     const sign = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     const rows = [...body.rows].map((row) => [keyOf(row.cells[header.cellIndex]), row]);
-    rows.sort(([a], [b]) => a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b));
+    const isLast = (row) => row.classList.contains("total");
+    rows.sort(([a, one], [b, other]) => isLast(one) - isLast(other)
+      || (a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b)));
     for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
     body.append(...rows.map(([, row]) => row));
@@ -37,6 +39,11 @@
     each(".picker button", (other) => other.setAttribute("aria-pressed", String(other === button)));
     each("[data-gallery]", (gallery) => { gallery.hidden = gallery.dataset.gallery !== button.dataset.image; });
   }));
+
+  // Differences: from one row at a time.
+  const reference = document.getElementById("reference");
+  const choose = () => each("[data-reference]", (one) => { one.hidden = one.dataset.reference !== reference.value; });
+  if (reference) { reference.addEventListener("change", choose); choose(); }
 
   const only = document.getElementById("only-differences");
   if (only) only.addEventListener("change", () => root.classList.toggle("only-differences", only.checked));

@@ -1,0 +1,265 @@
+"""Every number of a run, with what it would have been on resampled images.
+
+A `Key` names a number: a metric and where it was taken. Numbers are fractions. A run that kept no
+outcomes of single images has the same numbers without draws, and so without intervals; single sets
+have Wilson's interval of their counts instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from augmix import published
+from augmix.intervals import (
+    Draws,
+    Interval,
+    average,
+    proportion_interval,
+    resample_ece,
+    resample_means,
+    resample_rms,
+)
+from augmix.metrics import ece_from_bins
+from augmix.records import Cell, RunError
+from augmix.report.grids import Grid, arrays, error_of, pooled, rms_of
+from augmix.report.runs import Answers, Run
+
+RMS_RESAMPLES = 300  # each bins 76 sets of 10,000 images anew: seconds a run
+CLEAN, CORRUPTED, PERTURBED = "clean", "corrupted", "perturbed"
+BENCHMARK = "benchmark"  # the paper's 15 corruptions at 5 severities, where all were measured
+
+
+class Key(NamedTuple):
+    """A number of the page.
+
+    ``error``, ``rms``, ``accuracy``, ``confidence``, ``ece``, ``ce`` (and its mean, mCE), ``flip``
+    or ``fr`` (and its mean, mFR); of the clean images, all corrupted or perturbed ones, one
+    corruption or perturbation by name, or one severity.
+    """
+
+    metric: str
+    scope: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number of one run.
+
+    Attributes:
+        value: As measured.
+        draws: What it would have been on resampled images; None if no outcomes were kept.
+        interval: From counts, for the error of a single set: right for no error at all too.
+    """
+
+    value: float
+    draws: Draws | None = None
+    interval: Interval | None = None
+
+
+Estimates = dict[Key, Estimate]
+Linear = tuple[Key, Float64[np.ndarray, " image"] | None, float]  # number, shares, value
+
+
+def estimate(run: Run, grid: Grid, sequences: Sequence[str], *, is_alexnet: bool) -> Estimates:
+    """The numbers of a run on what all runs have measured.
+
+    Args:
+        run: With its outcomes, if they were kept.
+        grid: Corruptions and severities.
+        sequences: Perturbations.
+        is_alexnet: Whether errors and flip probabilities are divided by AlexNet's too.
+    """
+    clean = run.results.find("clean", "clean", 0)
+    parts = [*_errors(run, clean, grid)]
+    if is_alexnet and is_complete(grid):
+        parts += _corruption_errors(run, grid)
+    parts += _flips(run, sequences, is_alexnet=is_alexnet)
+    found = _with_draws(parts)
+    if clean:
+        found[Key("error", CLEAN)] = replace(found[Key("error", CLEAN)], interval=counted(clean))
+    cells = grid.cells(run.results)
+    found |= _calibration(run.answers, [clean] if clean else [], CLEAN)
+    found |= _calibration(run.answers, cells, CORRUPTED)
+    found |= _rms(run.answers, clean, grid, cells)
+    return found
+
+
+def is_complete(grid: Grid) -> bool:
+    """Whether the 15 corruptions of the benchmark were measured at all 5 severities."""
+    return set(published.ALEXNET_ERRORS) <= set(grid.names) and grid.severities == (1, 2, 3, 4, 5)
+
+
+def is_complete_p(sequences: Sequence[str]) -> bool:
+    """Whether the 10 perturbations of the benchmark were measured."""
+    return set(published.ALEXNET_FLIP_PROBABILITIES) <= set(sequences)
+
+
+def _errors(run: Run, clean: Cell | None, grid: Grid) -> list[Linear]:
+    """Errors of the clean images, of all corrupted ones, by corruption and by severity."""
+    cells = grid.cells(run.results)
+    groups: dict[Key, list[Cell]] = {Key("error", CLEAN): [clean] if clean else []}
+    groups[Key("error", CORRUPTED)] = cells
+    if is_complete(grid):
+        paper = [cell for cell in cells if cell.name in published.ALEXNET_ERRORS]
+        groups[Key("error", BENCHMARK)] = paper
+    for name in grid.names:
+        groups[Key("error", "corruption", name)] = [cell for cell in cells if cell.name == name]
+    for level in grid.severities:
+        at_level = [cell for cell in cells if cell.severity == level]
+        groups[Key("error", "severity", str(level))] = at_level
+    weights = {key: [1 / len(group)] * len(group) for key, group in groups.items() if group}
+    return [_weighted(run, key, groups[key], each) for key, each in weights.items()]
+
+
+def _corruption_errors(run: Run, grid: Grid) -> list[Linear]:
+    """CE of the benchmark's corruptions and their mean, mCE: errors divided by AlexNet's."""
+    baseline = {name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()}
+    parts = []
+    complete = Grid(names=tuple(baseline), severities=grid.severities)
+    cells = complete.cells(run.results)
+    if not cells:
+        return []
+    for name, divisor in baseline.items():
+        of_name = [cell for cell in cells if cell.name == name]
+        share = 1 / (divisor * len(of_name))
+        parts.append(_weighted(run, Key("ce", "corruption", name), of_name, [share] * len(of_name)))
+    shares = [1 / (baseline[cell.name] * len(cells)) for cell in cells]
+    return [*parts, _weighted(run, Key("ce", CORRUPTED), cells, shares)]
+
+
+def _weighted(run: Run, key: Key, cells: Sequence[Cell], weights: Sequence[float]) -> Linear:
+    """A weighted sum of errors, image by image if their outcomes are there."""
+    value = sum(weight * error_of(cell) for weight, cell in zip(weights, cells, strict=True))
+    if run.answers is None:
+        return key, None, value
+    wrong = np.zeros(len(run.answers.images.ids))
+    for weight, cell in zip(weights, cells, strict=True):
+        answers = run.answers.wrong(cell)
+        if int(answers.sum()) != cell.num_errors:
+            raise RunError(
+                f"{run.folder}: results.json counts {cell.num_errors} errors for {cell.name} "
+                f"{cell.severity}, its outcomes {int(answers.sum())}; evaluate the run again"
+            )
+        wrong += weight * answers
+    return key, wrong, value
+
+
+def _flips(run: Run, sequences: Sequence[str], *, is_alexnet: bool) -> list[Linear]:
+    """Flip probabilities and their mean; divided by AlexNet's, flip rates and mFR."""
+    cells = [cell for cell in run.results.sequences if cell.name in sequences]
+    if not cells:
+        return []
+    values = {cell.name: cell.num_flips / cell.num_pairs for cell in cells}
+    shares: dict[str, np.ndarray | None] = dict.fromkeys(values)
+    if run.answers is not None:
+        found = {name: run.answers.sequences[name] for name in values}
+        shares = {name: each.flips / each.pairs for name, each in found.items()}
+    parts = [(Key("flip", "perturbation", name), shares[name], values[name]) for name in values]
+    parts.append(_mean_of(Key("flip", PERTURBED), shares, values, dict.fromkeys(values, 1.0)))
+    if is_alexnet and is_complete_p(sequences):
+        baseline = published.ALEXNET_FLIP_PROBABILITIES
+        for name, divisor in baseline.items():
+            rate = _mean_of(Key("fr", "perturbation", name), shares, values, {name: divisor})
+            parts.append(rate)
+        parts.append(_mean_of(Key("fr", PERTURBED), shares, values, baseline))
+    return parts
+
+
+def _mean_of(
+    key: Key,
+    shares: Mapping[str, np.ndarray | None],
+    values: Mapping[str, float],
+    divisors: Mapping[str, float],
+) -> Linear:
+    """The mean over the names of the divisors of what is divided by them."""
+    value = float(np.mean([values[name] / divisor for name, divisor in divisors.items()]))
+    known = [
+        share / divisor for name, divisor in divisors.items() if (share := shares[name]) is not None
+    ]
+    return key, np.mean(known, axis=0) if len(known) == len(divisors) else None, value
+
+
+def _with_draws(parts: Sequence[Linear]) -> Estimates:
+    """Numbers that are means over images, all resampled together."""
+    known = [(key, shares, value) for key, shares, value in parts if shares is not None]
+    found = {key: Estimate(value=value) for key, _, value in parts}
+    if known:
+        draws = resample_means(np.stack([shares for _, shares, _ in known]))
+        found |= {
+            key: Estimate(value=value, draws=each)
+            for (key, _, value), each in zip(known, draws, strict=True)
+        }
+    return found
+
+
+def _calibration(answers: Answers | None, cells: Sequence[Cell], scope: str) -> Estimates:
+    """Accuracy, mean confidence and ECE of cells thrown together."""
+    if not cells:
+        return {}
+    count, confidence, correct = arrays(pooled([cell.equal_width for cell in cells]))
+    values = {
+        "accuracy": correct.sum() / count.sum(),
+        "confidence": confidence.sum() / count.sum(),
+        "ece": ece_from_bins(count, confidence, correct),
+    }
+    found = {Key(metric, scope): Estimate(value=float(v)) for metric, v in values.items()}
+    if answers is None:
+        return found
+    sure, right = _stacked(answers, cells)
+    means = resample_means(np.stack([right.mean(axis=0), sure.mean(axis=0)]))
+    draws = (*means, resample_ece(sure, right))
+    return {
+        key: Estimate(value=each.value, draws=drawn)
+        for (key, each), drawn in zip(found.items(), draws, strict=True)
+    }
+
+
+def _rms(
+    answers: Answers | None, clean: Cell | None, grid: Grid, cells: Sequence[Cell]
+) -> Estimates:
+    """RMS calibration error of each set; means over corruptions, by severity and of all."""
+    everything = [*([clean] if clean else []), *cells]
+    if not everything:
+        return {}
+    found = [Estimate(value=rms_of(cell)) for cell in everything]
+    if answers is not None:
+        sure, right = _stacked(answers, everything)
+        bin_size = min(everything[0].adaptive.count)
+        drawn = resample_rms(sure, right, bin_size=bin_size, num_resamples=RMS_RESAMPLES)
+        found = [replace(e, draws=each) for e, each in zip(found, drawn, strict=True)]
+    pairs = list(zip(everything, found, strict=True))
+    corrupted = [(cell, each) for cell, each in pairs if cell.suite == "c"]
+    groups = {
+        Key("rms", CLEAN): [each for cell, each in pairs if cell.suite == "clean"],
+        Key("rms", CORRUPTED): [each for _, each in corrupted],
+    }
+    for level in grid.severities:
+        at_level = [each for cell, each in corrupted if cell.severity == level]
+        groups[Key("rms", "severity", str(level))] = at_level
+    for name in grid.names:
+        groups[Key("rms", "corruption", name)] = [e for cell, e in corrupted if cell.name == name]
+    return {key: mean_estimate(group) for key, group in groups.items() if group}
+
+
+def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several numbers of the same images; draws only if all have them."""
+    draws = [each.draws for each in estimates if each.draws is not None]
+    return Estimate(
+        value=float(np.mean([each.value for each in estimates])),
+        draws=average(draws) if len(draws) == len(estimates) else None,
+    )
+
+
+def counted(cell: Cell) -> Interval:
+    """Wilson's interval of the error of a single set."""
+    return proportion_interval(cell.num_errors, cell.num_images)
+
+
+def _stacked(answers: Answers, cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences and rights, `cell image`."""
+    sure = np.stack([answers.of(cell).confidence for cell in cells])
+    return sure, np.stack([~answers.wrong(cell) for cell in cells])

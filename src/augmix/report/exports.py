@@ -1,0 +1,208 @@
+"""The numbers of the page for other programs: CSV and JSON hold fractions, LaTeX shows per cent."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from augmix.intervals import LEVEL
+from augmix.records import to_plain
+from augmix.report.adaptation import adaptation_table
+from augmix.report.calibration import calibration_table, temperature_table
+from augmix.report.cards import to_markdown
+from augmix.report.comparison import Comparison
+from augmix.report.corruptions import corruption_table
+from augmix.report.estimates import CLEAN, CORRUPTED, Key
+from augmix.report.groups import contrast
+from augmix.report.literature import literature_tables
+from augmix.report.stability import distance_table, stability_table
+from augmix.report.summary import score_table, summarise, summary_table
+from augmix.report.tables import Entry, Table
+
+_FIELDS = ("row", "method", "model", "adaptation", "metric", "scope", "name")
+_NUMBER = ("value", "low", "high", "deviation", "num_seeds")
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "–": "--",
+    "−": "$-$",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "→": "$\\to$",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+}
+
+
+def to_csv(comparison: Comparison) -> str:
+    """Every number, one a line: fractions, nats and Brier units."""
+    text = io.StringIO()
+    fields: list[str] = [*_FIELDS, *_NUMBER]
+    writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_lines(comparison))
+    return text.getvalue()
+
+
+def to_json(comparison: Comparison) -> str:
+    """Every number, and every difference of two rows with its verdict."""
+    first = comparison.runs[0].results
+    content = {
+        "level": LEVEL,
+        "source": first.source,
+        "protocol": first.protocol,
+        "grid": comparison.grid,
+        "sequences": comparison.sequences,
+        "notes": comparison.notes,
+        "unlike": comparison.unlike,
+        "rows": [
+            {
+                "label": group.label,
+                "runs": [
+                    {
+                        "label": run.label,
+                        "model": run.results.model,
+                        "temperature": run.results.temperature,
+                    }
+                    for run in group.runs
+                ],
+            }
+            for group in comparison.groups
+        ],
+        "numbers": _lines(comparison),
+        "differences": _differences(comparison),
+    }
+    return json.dumps(to_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_latex(comparison: Comparison) -> str:
+    """The tables for `booktabs`; ``\\input`` the file."""
+    head = "% Written by augmix. Needs \\usepackage{booktabs}.\n"
+    return head + "\n".join(_latex_table(table) for table in all_tables(comparison))
+
+
+def all_tables(comparison: Comparison) -> list[Table]:
+    """The tables of the page that stand for themselves elsewhere."""
+    found = [
+        summary_table(comparison),
+        corruption_table(comparison),
+        corruption_table(comparison, "ce"),
+        corruption_table(comparison, "rms"),
+        stability_table(comparison),
+        stability_table(comparison, "fr"),
+        distance_table(comparison),
+        calibration_table(comparison, CLEAN),
+        calibration_table(comparison, CORRUPTED),
+        score_table(comparison),
+        temperature_table(comparison),
+        adaptation_table(comparison),
+        *literature_tables(comparison),
+    ]
+    return [table for table in found if table is not None]
+
+
+def _lines(comparison: Comparison) -> list[dict[str, Any]]:
+    lines = []
+    for group in comparison.groups:
+        about = {
+            "row": group.label,
+            "method": group.first.method,
+            "model": group.first.network,
+            "adaptation": group.first.adaptation,
+        }
+        for key in group.estimates[0]:
+            number = group.number(key)
+            if number is not None:
+                lines.append({**about, **key._asdict(), **to_plain(number)})
+        for run in group.runs:
+            lines += [
+                {**about, "row": run.label, "metric": name, "scope": scope, "name": ""}
+                | dict.fromkeys(_NUMBER)
+                | {"value": value, "num_seeds": 1}
+                for name, scope, value in _sums(run.results, comparison)
+            ]
+    return lines
+
+
+def _sums(results: Any, comparison: Comparison) -> list[tuple[str, str, float]]:
+    """What is known as a sum only, of one run."""
+    values = summarise(results, comparison.grid)
+    named = {
+        ("nll", CLEAN): values["nll_clean"],
+        ("nll", CORRUPTED): values["nll"],
+        ("brier", CLEAN): values["brier_clean"],
+        ("brier", CORRUPTED): values["brier"],
+    }
+    return [(name, scope, v) for (name, scope), v in named.items() if v is not None]
+
+
+def _differences(comparison: Comparison) -> list[dict[str, Any]]:
+    if not comparison.is_comparable:
+        return []
+    found = []
+    for place, reference in enumerate(comparison.groups):
+        for other in comparison.groups[place + 1 :]:
+            for key in reference.estimates[0]:
+                apart = contrast(other, reference, Key(*key))
+                if apart is not None:
+                    found.append(
+                        {
+                            "row": other.label,
+                            "minus": reference.label,
+                            **key._asdict(),
+                            **to_plain(apart),
+                            "verdict": apart.verdict,
+                        }
+                    )
+    return found
+
+
+def _latex_table(table: Table) -> str:
+    kinds = "".join("r" if column.is_number else "l" for column in table.columns)
+    lines = [
+        "\\begin{table}",
+        f"\\caption{{{escape(table.title)}{', ' if table.unit else ''}{escape(table.unit)}.}}",
+        f"\\begin{{tabular}}{{l{kinds}}}",
+        "\\toprule",
+    ]
+    if any(column.group for column in table.columns):
+        lines.append(" & " + " & ".join(_spanned(table)) + " \\\\")
+    titles = [f"{column.title} {column.unit}".strip() for column in table.columns]
+    lines += [" & ".join(map(escape, [table.corner, *titles])) + " \\\\", "\\midrule"]
+    for row in table.rows:
+        label = f"{row.label} ({row.kind})" if row.kind == "published" else row.label
+        lines.append(" & ".join([escape(label), *map(_latex_entry, row.entries)]) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+
+
+def _spanned(table: Table) -> list[str]:
+    """Headings over neighbours of one group."""
+    spans: list[tuple[str, int]] = []
+    for column in table.columns:
+        if spans and spans[-1][0] == column.group:
+            spans[-1] = (column.group, spans[-1][1] + 1)
+        else:
+            spans.append((column.group, 1))
+    return [f"\\multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name, width in spans]
+
+
+def _latex_entry(entry: Entry) -> str:
+    text = escape(entry.text)
+    text = f"\\textbf{{{text}}}" if entry.mark == "best" else text
+    return f"{text} {{\\scriptsize {escape(entry.detail)}}}" if entry.detail else text
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX shows it."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+EXPORTS: Mapping[str, tuple[str, Callable[[Comparison], str]]] = {
+    "csv": (".csv", to_csv),
+    "json": (".json", to_json),
+    "latex": (".tex", to_latex),
+    "markdown": (".md", to_markdown),
+}

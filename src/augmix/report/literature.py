@@ -1,0 +1,182 @@
+"""Measured rows beside the published ones of Tables 1-4, each clearly said to be the one or other.
+
+CIFAR has plain means, ImageNet corruption errors divided by AlexNet's; either only for the complete
+benchmark. Published numbers come from other training runs, on the official files.
+"""
+
+from augmix import published
+from augmix.report.comparison import Comparison
+from augmix.report.estimates import BENCHMARK, CLEAN, CORRUPTED, PERTURBED, Key, is_complete
+from augmix.report.grids import readable
+from augmix.report.groups import Group
+from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain, shown, text
+
+_NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")
+_NAMES = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
+
+
+def literature_tables(comparison: Comparison) -> list[Table]:
+    """Tables like those of the paper, where the measured set is the paper's."""
+    source = str(comparison.runs[0].results.source.get("name") or "")
+    if comparison.unlike:
+        return []
+    tables = []
+    if source in _NAMES and is_complete(comparison.grid):
+        tables.append(_cifar_table(comparison, source))
+    if any(group.number(Key("ce", CORRUPTED)) for group in comparison.groups):
+        tables.append(_imagenet_table(comparison, published.TABLE_2, "ce", "corruption", CORRUPTED))
+    if any(group.number(Key("fr", PERTURBED)) for group in comparison.groups):
+        tables.append(
+            _imagenet_table(comparison, published.TABLE_3, "fr", "perturbation", PERTURBED)
+        )
+    return tables
+
+
+def unmatched(comparison: Comparison) -> str:
+    """Why there is no published row beside the measured ones, as a sentence."""
+    source = str(comparison.runs[0].results.source.get("name") or "this set")
+    if comparison.unlike:
+        return "The runs were not measured alike, so nothing is set beside published numbers."
+    if source in _NAMES or comparison.is_alexnet:
+        return (
+            "Published means are over 15 corruptions at 5 severities; not all of them were "
+            "measured, so nothing is set beside them."
+        )
+    return (
+        f"The paper has no numbers for {source}; its tables are of CIFAR-10, CIFAR-100, ImageNet."
+    )
+
+
+def _cifar_table(comparison: Comparison, source: str) -> Table:
+    """Tables 1 and 4: methods in rows, networks in columns, measured ones in their own."""
+    names = list(dict.fromkeys(group.first.network for group in comparison.groups))
+    columns = [
+        *(Column(title=network, unit="%", group="Published") for network in _NETWORKS),
+        *(Column(title=name, unit="%", group="Measured here") for name in names),
+    ]
+    printed = _printed(source)
+    rows, taken = [], set()
+    for method, values in printed.items():
+        own = [group for group in comparison.groups if _is_of(group, method, comparison)]
+        taken |= {id(group) for group in own}
+        rows.append(
+            Row(
+                label=published.LABELS[method],
+                kind="published",
+                entries=(*(plain(value) for value in values), *_own(own, names)),
+            )
+        )
+    for place, group in enumerate(comparison.groups):
+        if id(group) not in taken:
+            blank = [plain(None)] * len(_NETWORKS)
+            entries = (*blank, *_own([group], names))
+            rows.append(
+                Row(label=group.label, style=place, kind=group_kind(group), entries=entries)
+            )
+    return Table(
+        name="literature-cifar",
+        title=f"{_NAMES[source]}: mean error over 15 corruptions",
+        unit="%",
+        corner="Method",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note="Published: Tables 1 and 4 of Hendrycks et al. (2020), networks as named there, "
+        f"official {_NAMES[source]} files. Measured here: {_described(comparison)}. Errors are "
+        "plain means, not divided by any baseline.",
+    )
+
+
+def _printed(source: str) -> dict[str, list[float | None]]:
+    """Published means as fractions by method and network; Table 4 adds WideResNet's ablation."""
+    found: dict[str, list[float | None]] = {}
+    for table in (published.TABLE_1, published.TABLE_4):
+        for row in table.rows:
+            if row.data == source and row.network in _NETWORKS:
+                values = found.setdefault(row.method, [None] * len(_NETWORKS))
+                values[_NETWORKS.index(row.network)] = row.mean / 100
+    return found
+
+
+def _is_of(group: Group, method: str, comparison: Comparison) -> bool:
+    """Whether a row is the method as published: not adapted, no ensemble, one of its kind."""
+    first = group.first
+    if first.method != method or first.adaptation or first.results.model.get("members"):
+        return False
+    same = [
+        other
+        for other in comparison.groups
+        if (other.first.method, other.first.network) == (method, first.network)
+        and not other.first.adaptation
+    ]
+    return len(same) == 1
+
+
+def _own(groups: list[Group], names: list[str]) -> list[Entry]:
+    by_name = {group.first.network: group for group in groups}
+    return [
+        shown(by_name[name].number(Key("error", BENCHMARK))) if name in by_name else plain(None)
+        for name in names
+    ]
+
+
+def _imagenet_table(
+    comparison: Comparison, table: published.Table, metric: str, part: str, whole: str
+) -> Table:
+    """Tables 2 and 3: clean error, each cell divided by AlexNet's, and their mean."""
+    names = list(table.rows[0].cells or ())
+    mean = {"ce": "mCE", "fr": "mFR"}[metric]
+    rows = [
+        Row(
+            label=published.LABELS[row.method],
+            kind="published",
+            entries=(
+                text(row.network),
+                plain(_fraction(row.clean)),
+                *(plain(_fraction((row.cells or {})[name]), decimals=0) for name in names),
+                plain(_fraction(row.mean)),
+            ),
+        )
+        for row in table.rows
+    ]
+    rows += [
+        Row(
+            label=group.label,
+            style=place,
+            kind=group_kind(group),
+            entries=(
+                text(group.first.network),
+                shown(group.number(Key("error", CLEAN))),
+                *(shown(group.number(Key(metric, part, name)), decimals=0) for name in names),
+                shown(group.number(Key(metric, whole))),
+            ),
+        )
+        for place, group in enumerate(comparison.groups)
+    ]
+    columns = (
+        Column(title="Network", is_number=False),
+        Column(title="Clean"),
+        *(Column(title=readable(name)) for name in names),
+        Column(title=mean),
+    )
+    return Table(
+        name=f"literature-{table.number}",
+        title=f"{table.title}: {table.quantity}",
+        unit="%",
+        corner="Method",
+        columns=columns,
+        rows=tuple(rows),
+        note=f"Published: Table {table.number} of Hendrycks et al. (2020), ResNet-50, official "
+        f"{table.title} files. Measured here: {_described(comparison)}.",
+    )
+
+
+def _described(comparison: Comparison) -> str:
+    """Data and origin of the measured numbers."""
+    results = comparison.runs[0].results
+    num_images = max(cell.num_images for cell in [*results.cells, *results.sequences])
+    made = results.protocol.get("official_c") or "corrupted on the fly"
+    return f"{results.source.get('name')}, {num_images:,} images, {made}"
+
+
+def _fraction(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100

@@ -1,0 +1,42 @@
+"""Photographs on the page: small PNGs as data, each stored once however often it is shown."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from augmix.report.runs import Run
+
+THUMB_PX = 96
+
+
+def data_uri(image: UInt8[np.ndarray, "height width channel"], *, side: int) -> str:
+    """The picture as a PNG data URI, reduced so that no side is longer than ``side`` pixels."""
+    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+    if max(picture.size) > side:
+        picture.thumbnail((side, side), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def collect_thumbs(runs: Sequence[Run]) -> dict[int, np.ndarray]:
+    """The clean images that any run kept, by their number in the source."""
+    found: dict[int, np.ndarray] = {}
+    for run in runs:
+        for ids, images in (
+            (run.hardest.get("ids"), run.hardest.get("images")),
+            (run.examples.get("ids"), run.examples.get("clean")),
+        ):
+            if ids is not None and images is not None:
+                found |= {int(number): image for number, image in zip(ids, images, strict=True)}
+    return found
+
+
+def class_name(run: Run, label: int) -> str:
+    """A class of the run's source in words."""
+    names = run.results.source.get("class_names") or []
+    return str(names[label]) if 0 <= label < len(names) else f"class {label}"
