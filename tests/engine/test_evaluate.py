@@ -43,7 +43,7 @@ def measure(model: torch.nn.Module, source: Source, **changes: Any) -> Results:
 
 
 def timeless(results: Results) -> list[Any]:
-    return [replace(cell, seconds=0.0) for cell in results.cells]
+    return [replace(cell, seconds=0.0) for cell in (*results.cells, *results.sequences)]
 
 
 def at_cell(number: int, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
@@ -170,7 +170,18 @@ while True:
         torch.manual_seed(0)
         source = open_source("npz", root=out.parent / "toy.npz", split="test")
         model = build_model("small", num_classes=3)
-        evaluate(model, source, names=names, batch_size=1, bin_size=5, out=out)
+        evaluate(
+            model,
+            source,
+            suite=("clean", "c", "p"),
+            names=names,
+            severities=(1, 3, 5),
+            sequences=("translate",),
+            temperature_images=3,
+            batch_size=2,
+            bin_size=5,
+            out=out,
+        )
         os._exit(0)
     if kills < 4:
         time.sleep(delays.uniform(0.05, 0.4))
@@ -195,12 +206,20 @@ def test_kill_9_at_random_moments_changes_no_bit(source: Source, tmp_path: Path)
     assert int(done.stdout) >= 1
     torch.manual_seed(0)
     model = build_model("small", num_classes=3)
-    settings: dict[str, Any] = {"names": NAMES, "batch_size": 1, "bin_size": 5}
-    calm = evaluate(model, source, **settings, out=tmp_path / "calm")
-    killed = evaluate(model, source, **settings, out=out)
+    settings: dict[str, Any] = {
+        "suite": ("clean", "c", "p"),
+        "sequences": ("translate",),
+        "temperature_images": 3,
+        "batch_size": 2,
+    }
+    calm = measure(model, source, **settings, out=tmp_path / "calm")
+    killed = measure(model, source, **settings, out=out)
     assert timeless(killed) == timeless(calm)
-    first, second = ((folder / "examples.npz").read_bytes() for folder in (out, tmp_path / "calm"))
-    assert first == second
+    assert killed.temperature == calm.temperature
+    files = [file.relative_to(out) for file in [*out.glob("*.npz"), *out.glob("outcomes/*")]]
+    assert len(files) == 1 + 1 + 8
+    for file in files:
+        assert (out / file).read_bytes() == (tmp_path / "calm" / file).read_bytes()
 
 
 def test_results_of_other_weights_data_or_protocol_are_refused(
