@@ -28,6 +28,7 @@ KERNELS = [
     *["augment.lookup", "augment.mixing", "augment.blends", "augment.tables", "augment.warps"],
     "augment.finishing",
 ]
+RENDERED = ["plan", "pillow", "compiled", "batched"]
 PLAN_PARTS = ["augment.ops", "augment.patches", "augment.pairing", "augment.plan_files"]
 PLAN = ["augment.plan", *PLAN_PARTS]
 WINGS = ["augment", "corrupt", "data", "models"]
@@ -48,7 +49,7 @@ TABLE: dict[str, list[str]] = {
     "augment.compiled": [*GROUND, *PLAN, *KERNELS],
     "augment.device": [*GROUND, *PLAN, "augment.device"],
     "augment.batched": [*GROUND, *PLAN, "augment.device"],
-    "augment.render": [*GROUND, "augment.plan", "augment.pillow", "augment.compiled"],
+    "augment.render": [*GROUND, *[f"augment.{name}" for name in RENDERED]],
     "corrupt": [*GROUND, "corrupt"],
     "data": [*GROUND, "data"],
     "models": [*GROUND, "models"],
@@ -73,9 +74,10 @@ TABLE: dict[str, list[str]] = {
         *[*GROUND, "outcomes", *WINGS, *EXAM, *SCORING],
         *["engine.devices", "engine.progress", "engine.measure"],
     ],
+    "engine.resident": [*GROUND, *WINGS, *LEARNING, "engine.recipe"],
     "engine.train": [
         *[*GROUND, *WINGS, *LEARNING],
-        *["engine.recipe", "engine.checkpoint", "engine.evaluate"],
+        *["engine.recipe", "engine.resident", "engine.checkpoint", "engine.evaluate"],
     ],
     "writers": [*GROUND, "corrupt", "data", "writers"],
     "stylize": [

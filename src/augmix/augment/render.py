@@ -1,6 +1,6 @@
 """Which executor carries out a plan."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -8,31 +8,39 @@ from jaxtyping import Float32, UInt8
 from augmix.augment import compiled, pillow
 from augmix.augment.plan import Plan
 
-Executor = Literal["auto", "pillow", "compiled"]
+Executor = Literal["auto", "pillow", "compiled", "batched"]
 
 
 def render(
-    images: UInt8[np.ndarray, "batch height width channel"],
+    images: UInt8[Any, "batch height width channel"],
     plan: Plan,
     *,
     executor: Executor = "auto",
     num_threads: int = 1,
-) -> Float32[np.ndarray, "view batch channel height width"]:
+    device: Any = "auto",
+) -> Float32[Any, "view batch channel height width"]:
     """Carry out a plan on a batch of images.
 
     Args:
-        images: uint8, RGB or grey, any height and width from 1 pixel.
+        images: uint8, RGB or grey, any height and width from 1 pixel; a NumPy array, or for
+            ``batched`` a torch tensor on any device.
         plan: Drawn for as many images of this size.
-        executor: ``pillow`` is the definition, ``compiled`` equals it bit for bit and is many
-            times faster, ``auto`` takes the fastest.
+        executor: ``pillow`` is the definition; ``compiled`` equals it bit for bit and is many times
+            faster on a CPU; ``batched`` works on a GPU, or on any device of torch. ``auto`` is
+            ``batched`` where the images are a tensor or a device other than the CPU is named, else
+            ``compiled``.
         num_threads: CPU threads of the compiled executor, at least 1.
+        device: Where ``batched`` works, e.g. ``cuda`` or ``cuda:1``; ``auto`` is where the images
+            are if they are a tensor, else a GPU if there is one.
 
     Returns:
-        Views in [0, 1], float32.
+        Views in [0, 1], float32: an array, or from ``batched`` a tensor on the device. More types
+        and layouts of tensors: `augmix.augment.batched.render`.
 
     Raises:
-        TypeError: If the images are not a uint8 NumPy array.
-        ValueError: If shapes do not fit, or the executor is unknown.
+        TypeError: If the images are not uint8, or a tensor is given to another executor.
+        ValueError: If shapes do not fit, or the executor or device is unknown.
+        RunError: If there is no such device, or it has too little memory.
 
     Example:
         >>> from augmix import AugMix, Stream
@@ -41,8 +49,19 @@ def render(
         >>> render(images, plan).shape
         (2, 4, 3, 32, 32)
     """
+    if executor not in ("auto", "pillow", "compiled", "batched"):
+        raise ValueError(
+            f"executor must be 'auto', 'pillow', 'compiled' or 'batched', got {executor!r}"
+        )
+    is_elsewhere = str(device) not in ("auto", "cpu")
+    if executor == "auto":
+        executor = "batched" if is_elsewhere or not isinstance(images, np.ndarray) else "compiled"
+    if executor == "batched":
+        from augmix.augment import batched  # loads torch, which the others do without
+
+        return batched.render(images, plan, device=device)
+    if is_elsewhere:
+        raise ValueError(f"executor {executor!r} works on the CPU, got device {str(device)!r}")
     if executor == "pillow":
         return pillow.render(images, plan)
-    if executor in ("auto", "compiled"):
-        return compiled.render(images, plan, num_threads=num_threads)
-    raise ValueError(f"executor must be 'auto', 'pillow' or 'compiled', got {executor!r}")
+    return compiled.render(images, plan, num_threads=num_threads)

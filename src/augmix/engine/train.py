@@ -29,12 +29,12 @@ from augmix.engine import checkpoint
 from augmix.engine.checkpoint import Interrupted
 from augmix.engine.evaluate import OnProgress, ignore, run_ahead
 from augmix.engine.recipe import Recipe, learning_rate
+from augmix.engine.resident import make_plans, open_device_views
 from augmix.methods import Method
 from augmix.models.build import save_model
 from augmix.models.layers import Classifier
 from augmix.objectives import Loss
 from augmix.records import RunError
-from augmix.streams import Stream
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +98,7 @@ def train(
     if tally.step == num_steps and _has_weights(folder):
         emit({"event": "finished", "folder": str(folder), "step": num_steps, "already": True})
         return
+    resident = open_device_views(source, method, order, recipe, device)
     emit({"event": "start", "step": tally.step, "num_steps": num_steps, "folder": str(folder)})
 
     def save() -> None:
@@ -109,7 +110,11 @@ def train(
         checkpoint.write_state(folder, state)
         emit({"event": "checkpoint", "step": tally.step, "num_steps": num_steps})
 
-    make = make_batches(source, method, order, recipe)
+    make: Callable[[int], Any] = make_batches(source, method, order, recipe)
+    finish: Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
+    finish = _sender(device, recipe.channels_last)
+    if resident:
+        make, finish = resident.draw, resident.finish
     steps = range(tally.step, num_steps)
     ahead = run_ahead(make, steps, num_threads=recipe.num_threads)
     with _signals_caught() as caught, closing(ahead) as batches:
@@ -120,8 +125,8 @@ def train(
             rate = learning_rate(
                 step, num_steps, peak=recipe.learning_rate, schedule=recipe.schedule
             )
-            targets = torch.from_numpy(batch.targets).to(device)
-            loss = _learn(model, optimizer, method, batch.views, targets, rate, recipe)
+            views, targets = finish(batch)
+            loss = _learn(model, optimizer, method, views, targets, rate, recipe)
             tally.add(loss, targets)
             done = tally.step
             is_epoch_end = done % order.steps_per_epoch == 0
@@ -129,7 +134,7 @@ def train(
             is_due = done % recipe.checkpoint_every == 0 or done == num_steps
             if is_logged or is_due or device.type == "cpu":
                 tally.settle()
-            tally.clock(perf_counter() - began, waited, len(batch.targets))
+            tally.clock(perf_counter() - began, waited, len(targets))
             if is_logged:
                 record = tally.line(epoch=done / order.steps_per_epoch, rate=rate)
                 records.append_line(folder / records.LOG_FILE, record)
@@ -154,21 +159,11 @@ def make_batches(
     recipe: Recipe,
 ) -> Callable[[int], Batch]:
     """Rooms 1 to 4 of the walk as a function of the step; any thread may run any step."""
-    stream = Stream(seed=recipe.seed)
+    plans = make_plans(source, method, order, recipe.seed)
 
     def make(step: int) -> Batch:
-        ids = order.ids(step)
-        plan = method.policy.sample(
-            ids,
-            num_views=method.num_views,
-            size=source.size,
-            stream=stream.at(epoch=order.epoch(step)),
-        )
-        if method.has_clean:
-            plan = plan.with_clean()
-        views = render(source.load(ids), plan, executor=recipe.executor)
-        labels = source.labels[ids]
-        targets = plan.pairs.targets(labels, source.num_classes) if plan.pairs else labels
+        plan, targets = plans(step)
+        views = render(source.load(plan.ids), plan, executor=recipe.executor)
         return Batch(views=views, targets=targets)
 
     return make
@@ -292,32 +287,34 @@ def _learn(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     method: Method,
-    views: Float32[np.ndarray, "view batch channel height width"],
+    views: Float32[torch.Tensor, "view batch channel height width"],
     targets: torch.Tensor,
     rate: float,
     recipe: Recipe,
 ) -> Loss:
-    """Rooms 5 and 6: loss, backward, update, where the targets are."""
-    device = targets.device
-    moved = _to_device(views, device, recipe.channels_last)
+    """Rooms 5 and 6: loss, backward, update, where the views are."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        loss = method.objective(model, moved, targets)
+    with torch.autocast(views.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        loss = method.objective(model, views, targets)
     optimizer.zero_grad(set_to_none=True)
     loss.total.backward()
     optimizer.step()
     return loss
 
 
-def _to_device(
-    views: Float32[np.ndarray, "view batch channel height width"],
-    device: torch.device,
-    channels_last: bool,
-) -> Float32[torch.Tensor, "view batch channel height width"]:
+def _sender(
+    device: torch.device, channels_last: bool
+) -> Callable[[Batch], tuple[torch.Tensor, torch.Tensor]]:
+    """What sends a batch made on the CPU to the device."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    flat = torch.from_numpy(views).flatten(0, 1)  # (view batch) channel height width
-    return flat.to(device, memory_format=layout).unflatten(0, views.shape[:2])
+
+    def send(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        flat = torch.from_numpy(batch.views).flatten(0, 1)  # (view batch) channel height width
+        moved = flat.to(device, memory_format=layout).unflatten(0, batch.views.shape[:2])
+        return moved, torch.from_numpy(batch.targets).to(device)
+
+    return send
 
 
 def _check_weights(model: nn.Module, step: int) -> None:
