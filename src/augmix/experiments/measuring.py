@@ -10,7 +10,14 @@ from augmix.corrupt.presets import resolve_preset
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source
 from augmix.engine.evaluate import OnProgress, evaluate
-from augmix.experiments.subjects import Member, combine, match_labels, open_images, open_members
+from augmix.experiments.subjects import (
+    Member,
+    combine,
+    match_labels,
+    open_images,
+    open_members,
+    shorten,
+)
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.records import Results
 
@@ -119,7 +126,7 @@ class EvaluateConfig:
             return Path(self.out)
         run = Path(self.models[0]).expanduser()
         if not run.is_dir():
-            run = _RUNS / re.sub(r"[^\w.-]+", "-", self.models[0]).strip("-.")
+            run = _RUNS / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")
         return run / ADAPTED if self.adapt_batch_norm else run
 
     def stated(self) -> Preprocessing | None:

@@ -4,6 +4,7 @@ A run folder knows its own images; for any other model they are named, and the g
 brought to is what the model states.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +50,18 @@ class Member:
     @property
     def label(self) -> str:
         """The run folder's name, or how the model was named."""
-        return self.spec if self.trained is None else self.folder.resolve().name
+        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
         """Facts for the results."""
         if self.trained is None:
             return {"method": "", "seed": None, "label": self.label}
         return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
+
+
+def shorten(spec: str) -> str:
+    """How a model was named, without the folders of its file."""
+    return re.sub(r"[^:@]*[/\\]", "", spec)
 
 
 def open_members(
