@@ -56,7 +56,7 @@ TABLE: dict[str, list[str]] = {
     "attacks": GROUND,
     "objectives": [*GROUND, "attacks", "augment.plan"],
     "methods": [*GROUND, "attacks", "objectives", "augment.policies", "models.layers"],
-    "transforms": [*GROUND, "augment"],
+    "transforms": [*GROUND, "augment", "transforms"],
     "engine.checkpoint": [*GROUND, *WINGS, *LEARNING],
     "engine.recipe": ["augment.render"],
     "engine.devices": ["ranks", "records"],

@@ -10,10 +10,19 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from augmix.augment import pillow
+from augmix.augment import pillow, policies
 from augmix.augment.policies import AugMix as Policy
 from augmix.streams import Stream
-from augmix.transforms import AugMix, AugMixViews, to_batch
+from augmix.transforms import (
+    AugMix,
+    AugMixViews,
+    AutoAugment,
+    Cutout,
+    OneView,
+    PatchUniform,
+    RandomAA,
+    to_batch,
+)
 
 
 def picture(mode: str = "RGB") -> Image.Image:
@@ -60,6 +69,59 @@ def test_float_keeps_the_mixture_and_uint8_rounds_it():
     scaled = exact.numpy().transpose(1, 2, 0) * 255
     assert (scaled != np.rint(scaled)).any()
     np.testing.assert_array_equal(rounded, np.rint(scaled).astype(np.uint8))
+
+
+BASE = {"crop_padding": 2, "flip": True}
+STANDARD = policies.Standard(crop_padding=2, flip=True)
+OTHERS = [
+    (
+        AutoAugment(table="imagenet", full=True, dtype=torch.float32, **BASE),
+        policies.AutoAugment(table="imagenet", full=True, crop_padding=2, flip=True),
+    ),
+    (
+        RandomAA(severity=5, depth=2, ops="all", dtype=torch.float32, **BASE),
+        policies.RandomAA(severity=5, depth=2, ops="all", crop_padding=2, flip=True),
+    ),
+    (
+        Cutout(side=7, fill=(0.1, 0.2, 0.3), dtype=torch.float32, **BASE),
+        policies.Cutout(side=7, fill=(0.1, 0.2, 0.3), base=STANDARD),
+    ),
+    (
+        PatchUniform(side=9, amplitude=0.3, random_side=True, dtype=torch.float32, **BASE),
+        policies.PatchUniform(side=9, amplitude=0.3, random_side=True, base=STANDARD),
+    ),
+    (
+        OneView(policies.Cutout(side=5, base=Policy()), dtype=torch.float32),
+        policies.Cutout(side=5, base=Policy()),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("transform", "policy"), OTHERS, ids=[type(policy).__name__ for _, policy in OTHERS]
+)
+def test_every_policy_as_a_transform(transform, policy):
+    torch.manual_seed(5)
+    transform(picture())
+    got = transform(picture())
+    plan = policy.sample(np.array([1]), num_views=1, size=(24, 20), stream=Stream(seed=0).spawn(5))
+    expected = pillow.render(to_batch(picture()), plan)[0, 0]
+    np.testing.assert_array_equal(got.numpy(), expected)
+    assert type(transform).__name__ in repr(transform)
+    assert repr(policy) in repr(transform)
+
+
+@pytest.mark.parametrize("kind", [Cutout, PatchUniform, AutoAugment, RandomAA])
+def test_others_give_the_same_type_out(kind):
+    out = kind()(picture("L"))
+    assert (out.mode, out.size) == ("L", (20, 24))
+    assert kind()(np.asarray(picture())).shape == (24, 20, 3)
+
+
+def test_policies_of_pairs_are_no_transform_of_one_image():
+    for policy in (policies.Mixup(), policies.Cutout(base=policies.CutMix())):
+        with pytest.raises(ValueError, match="pairs the images of a batch and mixes their labels"):
+            OneView(policy)
 
 
 def test_views_are_the_clean_image_and_two_others():
