@@ -6,8 +6,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from augmix import preview
+from augmix.augment import pillow
 from augmix.augment.plan import Op, Plan
-from augmix.augment.policies import AugMix, Standard
+from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform, Standard
 from augmix.records import RunError
 from augmix.streams import Stream
 
@@ -116,6 +117,42 @@ def test_a_plan_without_operations_is_drawn(images: np.ndarray):
     picture = preview.render_preview(images[0], plan)
     layout = preview._layout(plan)
     np.testing.assert_array_equal(tile(picture, layout.view, 60), images[0])
+
+
+def test_noise_holes_and_partners_are_shown_and_named(
+    tmp_path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    written = []
+    original = preview._Board.text
+
+    def record(self, x, y, text, **options):
+        written.append(text)
+        original(self, x, y, text, **options)
+
+    monkeypatch.setattr(preview._Board, "text", record)
+    policy = CutMix(probability=1.0, base=Cutout(side=9, base=PatchUniform(side=11)))
+    plan = next(
+        drawn
+        for seed in range(50)
+        if (
+            drawn := policy.sample(
+                np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=seed)
+            )
+        ).pairs.partner[0]
+        == 1
+        and drawn.pairs.share[0] < 1
+    )
+    path = preview.write_preview(tmp_path / "preview.png", images, plan)
+    layout = preview._layout(plan)
+    views = np.rint(pillow.render(images, plan)[0] * 255).transpose(0, 2, 3, 1)
+    with Image.open(path) as sheet:
+        for row in range(2):
+            shown = tile(sheet.convert("RGB"), layout.view, 60 + row * sheet.height / 2)
+            np.testing.assert_array_equal(shown, views[row])
+    assert "; ".join(plan.describe_finish(0)) in written
+    assert "; ".join(plan.describe_finish(1)) in written
+    with pytest.raises(ValueError, match="call write_preview"):
+        preview.render_preview(images[0], plan)
 
 
 def test_a_sheet_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):

@@ -2,13 +2,14 @@
 
 A realisation is read from left to right: the image as the chains receive it (mirrored and cropped
 where the plan says so), a strip for each chain with operation and amount under every step, the
-chain's weight, the mixture of the chains, and the view: clean image and mixture by their shares.
+chain's weight, the mixture of the chains, and the view: clean image and mixture by their shares,
+then noise, hole and partner where the plan has them, which the title names.
 Drawn with the reference executor, so the picture shows the definition.
 """
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -33,6 +34,7 @@ _CAPTION = 46  # height of the two lines under a tile, with the space after them
 _WEIGHT = 74  # width of the weight column
 _MARGIN = 26
 _HEAD = 34  # height of the title over a realisation
+_NOTES = 190  # where the notes beside the title begin
 
 Picture = UInt8[np.ndarray, "height width channel"]
 Number = int | float
@@ -56,18 +58,16 @@ def render_preview(
 
     Raises:
         TypeError: If the image is not a uint8 array.
-        ValueError: If its shape is not the plan's, or index, view or scale is out of range.
+        ValueError: If its shape is not the plan's, index, view or scale is out of range, or the
+            plan takes pixels of other images (see `write_preview`).
     """
     check_images(np.asarray(image)[None], where="image")
     _check_place(plan, index, view)
-    if not scale > 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
-    plan = plan[index : index + 1]
-    check_plan(plan, (1, *image.shape))
-    chains = [_walk(image, plan, view, chain) for chain in range(plan.weight.shape[2])]
-    board = _Board.empty(_layout(plan), scale)
-    _draw(board, image, plan, view, chains)
-    return board.picture
+    if plan.pairs:
+        raise ValueError("a plan of pairs is drawn with all its images: call write_preview")
+    check_plan(plan[index : index + 1], (1, *image.shape))
+    finished = pillow.render(image[None], plan[index : index + 1])[view, 0]
+    return _render_row(image, finished, plan, index, view, scale)
 
 
 def write_preview(
@@ -96,8 +96,9 @@ def write_preview(
     check_plan(plan, images.shape)
     if not len(plan) or not plan.num_views:
         raise ValueError(f"nothing to draw: {len(plan)} images with {plan.num_views} views")
+    views = pillow.render(images, plan)
     rows = [
-        render_preview(images[index], plan, index=index, view=view, scale=scale)
+        _render_row(images[index], views[view, index], plan, index, view, scale)
         for index in range(len(plan))
         for view in range(plan.num_views)
     ]
@@ -111,6 +112,25 @@ def write_preview(
             line = ((margin, top - 1), (sheet.width - margin, top - 1))
             ImageDraw.Draw(sheet).line(line, fill=_LINE, width=max(1, round(scale)))
     return _save(Path(path), sheet)
+
+
+def _render_row(
+    image: Picture,
+    finished: Float32[np.ndarray, "channel height width"],
+    plan: Plan,
+    index: int,
+    view: int,
+    scale: Number,
+) -> Image.Image:
+    """One realisation, whose finished view is at hand."""
+    if not scale > 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
+    notes = "; ".join(plan.describe_finish(index, view))
+    alone = replace(plan, pairs=None)[index : index + 1]
+    chains = [_walk(image, alone, view, chain) for chain in range(alone.weight.shape[2])]
+    board = _Board.empty(_layout(alone), scale)
+    _draw(board, image, finished, alone, view, chains, notes)
+    return board.picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +245,13 @@ def _layout(plan: Plan) -> _Layout:
 
 
 def _draw(
-    board: _Board, image: Picture, plan: Plan, view: int, chains: Sequence[Sequence[_Step]]
+    board: _Board,
+    image: Picture,
+    finished: Float32[np.ndarray, "channel height width"],
+    plan: Plan,
+    view: int,
+    chains: Sequence[Sequence[_Step]],
+    notes: str,
 ) -> None:
     """Columns from left to right; what is not a chain stands at half height."""
     layout = board.layout
@@ -236,6 +262,8 @@ def _draw(
     mix = float(plan.mix[view, 0])
     title = f"image {int(plan.ids[0])}, view {view}"
     board.text(_MARGIN, _MARGIN - 6, title, size=17, anchor="la")
+    if notes:
+        board.text(_NOTES, _MARGIN - 3, notes, size=13, colour=_MUTED, anchor="la")
     spread = layout.weight - _GAP / 2 + _WEIGHT + _COLUMN_GAP / 2
     fork = layout.start - _COLUMN_GAP / 2
     rows = [top + chain * pitch + half for chain in range(layout.chains)]
@@ -253,7 +281,7 @@ def _draw(
     for x, pixels, lines in (
         (_MARGIN, start, ("clean", _moves(plan))),
         (layout.mixture, _mixture(start, plan, view), ("mixture", "sum of the chains")),
-        (layout.view, _view(image, plan, view), ("view", f"{1 - mix:.2f} clean + {mix:.2f} mix")),
+        (layout.view, _to_pixels(finished), ("view", f"{1 - mix:.2f} clean + {mix:.2f} mix")),
     ):
         board.tile(x, middle - half, pillow.to_pillow(pixels))
         _caption(board, x, middle + half, *lines)
@@ -280,10 +308,9 @@ def _mixture(start: Picture, plan: Plan, view: int) -> Picture:
     return to_uint8(total / np.float32(255))
 
 
-def _view(image: Picture, plan: Plan, view: int) -> Picture:
-    """The finished view, rounded to grey levels for showing."""
-    pixels = pillow.render(image[None], plan)[view, 0]
-    return to_uint8(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+def _to_pixels(finished: Float32[np.ndarray, "channel height width"]) -> Picture:
+    """A finished view, rounded to grey levels for showing."""
+    return to_uint8(np.ascontiguousarray(finished.transpose(1, 2, 0)))
 
 
 def _moves(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""`augmix preview`: pictures of realisations, or of every corruption."""
+"""`augmix preview`: pictures of the views of a method, or of every corruption."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ class PreviewConfig:
     """Realisations to draw, each of another image."""
     first: int = 0
     """Index of the first image."""
+    method: str = "augmix"
+    """Whose views are drawn, e.g. augmix, cutout, cutmix, autoaugment; see augmix train."""
     seed: int = 0
     """Seed of the draws."""
     severity: int = 3
@@ -52,6 +54,7 @@ def run(words: Sequence[str]) -> None:
     from augmix import preview
     from augmix.augment.policies import AugMix
     from augmix.data.sources import open_source
+    from augmix.methods import Options, build_method
     from augmix.streams import Stream
 
     source = open_source(config.source, root=config.root or None, split="test", size=config.size)
@@ -64,13 +67,15 @@ def run(words: Sequence[str]) -> None:
     if config.corruptions:
         _preview_corruptions(config, source.load(ids[:1])[0])
         return
-    policy = AugMix(
+    chains = AugMix(
         severity=config.severity,
         width=config.width,
         depth=config.depth,
         alpha=config.alpha,
         ops=config.ops,
     )
+    options = Options(size=source.size, num_classes=source.num_classes)
+    policy = build_method(config.method, policy_options=chains, options=options).policy
     images = source.load(ids)
     plan = policy.sample(ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=config.seed))
     print(f"picture: {preview.write_preview(config.out, images, plan)}")
