@@ -22,6 +22,13 @@ _HEADINGS = {
     "planning_share": "planning",
 }
 
+_SUMMARY = {
+    "clean_error": "clean error %",
+    "corruption_error": "corruption error %",
+    "rms_calibration_error": "RMS calibration error %",
+    "flip_probability": "flip probability %",
+}
+
 
 def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
     """The command's configuration from its flags; tyro prints help and mistakes."""
@@ -40,19 +47,19 @@ def make_console() -> Console:
 
 
 def print_summaries(console: Console, folders: Sequence[Path]) -> None:
-    """A table of the runs' main numbers, in percent."""
+    """A table of the runs' main numbers, in percent; stability where any was measured."""
     from augmix import records, report
 
-    table = Table("run", "clean error %", "corruption error %", "RMS calibration error %")
-    for folder in folders:
-        summary = report.summarise(records.load_results(folder / records.RESULTS_FILE))
-        values = [
-            summary["clean_error"],
-            summary["corruption_error"],
-            summary["rms_calibration_error"],
-        ]
+    columns = ["clean_error", "corruption_error", "rms_calibration_error", "flip_probability"]
+    found = [records.load_results(folder / records.RESULTS_FILE) for folder in folders]
+    numbers = [report.summarise(results) for results in found]
+    if all(each["flip_probability"] is None for each in numbers):
+        columns.pop()
+    table = Table("run", *(_SUMMARY[name] for name in columns))
+    for folder, results, each in zip(folders, found, numbers, strict=True):
+        values = [each[name] for name in columns]
         cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
-        table.add_row(folder.name, *cells)
+        table.add_row(str(results.model.get("label") or folder.name), *cells)
     console.print(table)
 
 
