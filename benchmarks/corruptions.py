@@ -3,13 +3,13 @@
     python benchmarks/corruptions.py [--severity 3] [--preset imagenet] [--threads 1 2] [NAME ...]
 
 Each number is the fastest of several turns over a batch of smooth random images; the first call, in
-which kernels are compiled or loaded, is left out. `augmix bench --what corruptions` prints the same
-for severity 3.
+which kernels are compiled or loaded, is left out. The package imagecorruptions-imaug is measured
+beside if it is installed. `augmix bench --what corruptions` prints the same for severity 3.
 """
 
 import argparse
 
-from augmix.bench import measure_corruptions, spread_corruptions
+from augmix.bench import find_peer, measure_corruptions, spread_corruptions
 from augmix.corrupt import suite
 
 
@@ -30,12 +30,14 @@ def main() -> None:
         options.seconds,
         names=options.names,
         preset=options.preset,
+        peer=find_peer(),
     )
     table = spread_corruptions(rows)
-    print("".join(f"{heading:>20s}" for heading in table[0]))
+    width = max(20, *(len(heading) + 2 for heading in table[0]))
+    print("".join(f"{heading:>{width}s}" for heading in table[0]))
     for row in table:
         name, *times = row.values()
-        print(f"{name:>20s}" + "".join(f"{time_ms:20.3f}" for time_ms in times))
+        print(f"{name:>{width}s}" + "".join(f"{time_ms:{width}.3f}" for time_ms in times))
 
 
 if __name__ == "__main__":

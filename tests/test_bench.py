@@ -1,6 +1,9 @@
 """The measuring functions give one record a row, and notice an executor that is not equal."""
 
+import importlib.metadata
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +48,9 @@ def test_one_row_for_every_corruption_and_the_sum_of_the_papers(
 ) -> None:
     monkeypatch.setattr(bench.suite, "corrupt", lambda images, name, **settings: images)
     rows = bench.measure_corruptions(sizes=(16, 18), num_threads=(1, 2), seconds=0.0)
-    assert [list(row) for row in rows] == [["corruption", "size", "threads", "ms_per_image"]] * 80
+    keys = ["corruption", "package", "size", "threads", "ms_per_image"]
+    assert [list(row) for row in rows] == [keys] * 80
+    assert {row["package"] for row in rows} == {"augmix"}
     cases = [(size, threads) for size in (16, 18) for threads in (1, 2)]
     for index, case in enumerate(cases):
         part = rows[20 * index : 20 * index + 20]
@@ -74,9 +79,55 @@ def test_a_slow_corruption_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert rows[1]["ms_per_image"] < 1
 
 
+def test_another_package_is_measured_in_the_same_run() -> None:
+    calls = []
+
+    def corrupt(image: np.ndarray, *, severity: int, corruption_name: str) -> np.ndarray:
+        calls.append((image.shape, severity, corruption_name))
+        return image
+
+    peer = bench.Peer("other 1.0", corrupt)
+    rows = bench.measure_corruptions(
+        (16, 256), (1,), 2, 0.0, names=("contrast", "pixelate"), peer=peer
+    )
+    assert [(row["package"], row["size"]) for row in rows] == [
+        *[("augmix", 16)] * 2,  # too small for the other
+        *[("augmix", 256)] * 2,
+        *[("other 1.0", 256)] * 2,
+    ]
+    assert set(calls) == {((256, 256, 3), 2, name) for name in ("contrast", "pixelate")}
+    heads = list(bench.spread_corruptions(rows)[0])
+    assert heads == ["ms_per_image", "16 px, 1 thread", "256 px, 1 thread", "256 px, other 1.0"]
+
+
+def test_the_other_package_is_found_if_it_is_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"imagecorruptions": "1.1.2"}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "imagecorruptions", SimpleNamespace(corrupt=max))
+    assert bench.find_peer() == bench.Peer("imagecorruptions 1.1.2", max)
+    versions["imagecorruptions-imaug"] = "1.1.5"
+    assert bench.find_peer() == bench.Peer("imagecorruptions-imaug 1.1.5", max)
+    monkeypatch.setitem(sys.modules, "imagecorruptions", None)  # its import fails
+    assert bench.find_peer() is None
+    versions.clear()
+    assert bench.find_peer() is None
+
+
 def test_the_table_of_the_corruptions_has_a_column_for_every_case() -> None:
     rows = [
-        {"corruption": name, "size": size, "threads": threads, "ms_per_image": value}
+        {
+            "corruption": name,
+            "package": "augmix",
+            "size": size,
+            "threads": threads,
+            "ms_per_image": value,
+        }
         for size, threads, values in ((32, 1, (1.0, 2.0)), (64, 2, (3.0, 4.0)))
         for name, value in zip(("fog", "snow"), values, strict=True)
     ]

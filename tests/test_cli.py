@@ -169,6 +169,7 @@ def test_bench_of_the_corruptions(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bench.suite, "corrupt", lambda images, name, **settings: images)
+    monkeypatch.setattr(bench, "find_peer", lambda: None)
     toy = ["--what", "corruptions", "--sizes", "16", "32", "--num-threads", "2", "--seconds", "0"]
     assert cli.main(["bench", *toy]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -176,6 +177,7 @@ def test_bench_of_the_corruptions(
         True
     ] * 3
     assert sum("gaussian_noise" in line or "sum of paper-15" in line for line in lines) == 2
+    assert lines[-1] == "imagecorruptions-imaug is not installed: with it, its times stand beside"
 
 
 @pytest.mark.parametrize("out", ["shown", "shown.png"])

@@ -5,6 +5,8 @@ An executor's number stands beside the check that it agrees with the definition.
 All functions return plain records; the command line and ``benchmarks/executors.py`` print them.
 """
 
+import importlib
+import importlib.metadata
 import os
 import statistics
 import subprocess
@@ -12,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,8 @@ _LEAST_ROUNDS = 5
 _LONGEST_STRETCH_S = 0.5  # of a fast executor in a turn: a second core takes a while to wake up
 _LEAST_TURNS = 3  # of the corruptions
 PAPER_SUM = "sum of paper-15"
+PEERS = ("imagecorruptions-imaug", "imagecorruptions")  # by what pip calls them
+_LEAST_PEER_SIDE = 32  # pixels
 
 _IMPORT = (
     "import time; start = time.perf_counter(); import augmix; print(time.perf_counter() - start)"
@@ -140,6 +146,30 @@ def measure_training(num_images: int = 2000, epochs: int = 3) -> dict[str, str |
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another package of the same corruptions.
+
+    Attributes:
+        title: Its name and version.
+        corrupt: Called as ``corrupt(image, severity=3, corruption_name="fog")``, one at a time.
+    """
+
+    title: str
+    corrupt: Callable[..., np.ndarray]
+
+
+def find_peer() -> Peer | None:
+    """The package `imagecorruptions-imaug`, or the one it continues; None if neither is there."""
+    for name in PEERS:
+        try:
+            version = importlib.metadata.version(name)
+            return Peer(f"{name} {version}", importlib.import_module("imagecorruptions").corrupt)
+        except ImportError:  # not installed, or of no use with what is
+            continue
+    return None
+
+
 def measure_corruptions(
     sizes: Sequence[int] = (32, 64, 224),
     num_threads: Sequence[int] = (1, 2),
@@ -148,6 +178,7 @@ def measure_corruptions(
     *,
     names: Sequence[str] = suite.ALL_19,
     preset: str = "auto",
+    peer: Peer | None = None,
 ) -> list[dict[str, int | float | str]]:
     """Milliseconds an image of every corruption.
 
@@ -155,18 +186,20 @@ def measure_corruptions(
     which kernels are compiled or loaded, are left out.
 
     Args:
-        sizes: Sides of the square images in pixels.
+        sizes: Sides of the square images in pixels, at least 16.
         num_threads: Threads of `augmix.corrupt`.
         severity: 1..5.
         seconds: Time for each size and number of threads, for all corruptions together; every
             corruption has at least 3 turns.
         names: Corruptions and lists of them, in the order of the rows.
         preset: Whose severities.
+        peer: A package to measure beside, on one thread and images of 32 pixels or more, which are
+            its smallest. It has ImageNet's severities only.
 
     Returns:
-        For each size and number of threads one record a corruption: ``corruption``, ``size`` in
-        pixels, ``threads``, ``ms_per_image``; and where all of the paper's 15 were measured, their
-        sum as the row `PAPER_SUM`.
+        For each size and number of threads, and for the peer, one record a corruption:
+        ``corruption``, ``package``, ``size`` in pixels, ``threads``, ``ms_per_image``; and where
+        all of the paper's 15 were measured, their sum as the row `PAPER_SUM`.
 
     Raises:
         ValueError: If a size or a number of threads is below 1, or the severity, the preset or a
@@ -176,12 +209,31 @@ def measure_corruptions(
     names = suite.resolve_names(names)
     rows: list[dict[str, int | float | str]] = []
     for size in sizes:
-        for threads in num_threads:
-            times = _time_corruptions(size, threads, severity, seconds, names, preset)
-            if set(suite.PAPER_15) <= set(names):
-                times[PAPER_SUM] = sum(times[name] for name in suite.PAPER_15)
+        images = smooth_images(min(max(2**16 // size**2, 4), 64), size)
+
+        def ours(name: str, threads: int, images: np.ndarray = images) -> None:
+            suite.corrupt(images, name, severity=severity, preset=preset, num_threads=threads)
+
+        def theirs(name: str, images: np.ndarray = images) -> None:
+            assert peer is not None
+            for image in images:
+                peer.corrupt(image, severity=severity, corruption_name=name)
+
+        cases: list[tuple[str, int, Callable[[str], None]]] = [
+            ("augmix", threads, partial(ours, threads=threads)) for threads in num_threads
+        ]
+        if peer is not None and size >= _LEAST_PEER_SIDE:
+            cases.append((peer.title, 1, theirs))
+        for package, threads, work in cases:
+            times = _time_corruptions(work, names, len(images), seconds)
             rows += [
-                {"corruption": name, "size": size, "threads": threads, "ms_per_image": time_ms}
+                {
+                    "corruption": name,
+                    "package": package,
+                    "size": size,
+                    "threads": threads,
+                    "ms_per_image": time_ms,
+                }
                 for name, time_ms in times.items()
             ]
     return rows
@@ -194,7 +246,8 @@ def spread_corruptions(
     table: dict[str, dict[str, int | float | str]] = {}
     for row in rows:
         name, threads = str(row["corruption"]), int(row["threads"])
-        case = f"{row['size']} px, {threads} thread{'s' if threads > 1 else ''}"
+        ours = f"{threads} thread{'s' if threads > 1 else ''}"
+        case = f"{row['size']} px, {ours if row['package'] == 'augmix' else row['package']}"
         table.setdefault(name, {"ms_per_image": name})[case] = row["ms_per_image"]
     return list(table.values())
 
@@ -260,14 +313,9 @@ def _measure_case(
 
 
 def _time_corruptions(
-    size: int, threads: int, severity: int, seconds: float, names: Sequence[str], preset: str
+    work: Callable[[str], object], names: Sequence[str], num_images: int, seconds: float
 ) -> dict[str, float]:
-    """Milliseconds an image by name, the fastest turn."""
-    images = smooth_images(min(max(2**16 // size**2, 4), 64), size)
-
-    def work(name: str) -> None:
-        suite.corrupt(images, name, severity=severity, preset=preset, num_threads=threads)
-
+    """Milliseconds an image by name, the fastest turn; and the sum of the paper's, if all are."""
     for name in names:
         work(name)
     best = dict.fromkeys(names, float("inf"))
@@ -275,8 +323,10 @@ def _time_corruptions(
     while turn < _LEAST_TURNS or time.perf_counter() < deadline:
         for name in names:
             _, turn_s = _timed(lambda name=name: work(name))
-            best[name] = min(best[name], 1000 * turn_s / len(images))
+            best[name] = min(best[name], 1000 * turn_s / num_images)
         turn += 1
+    if set(suite.PAPER_15) <= set(names):
+        best[PAPER_SUM] = sum(best[name] for name in suite.PAPER_15)
     return best
 
 

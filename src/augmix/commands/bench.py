@@ -13,8 +13,8 @@ class BenchConfig:
 
     what: Literal["executors", "corruptions", "startup", "train", "all"] = "all"
     """Executors: views per second, equality, planning share. Corruptions: milliseconds an image at
-    severity 3. Startup: imports and first uses. Train: images per second, and the share of a step
-    spent waiting for views."""
+    severity 3, beside those of imagecorruptions-imaug if that is installed. Startup: imports and
+    first uses. Train: images per second, and the share of a step spent waiting for views."""
     sizes: tuple[int, ...] = (32, 64, 224)
     """Sides in pixels of the square images."""
     num_threads: tuple[int, ...] = (1, 2)
@@ -35,10 +35,13 @@ def run(words: Sequence[str]) -> None:
         )
         print_table(console, rows)
     if config.what in ("corruptions", "all"):
+        peer = bench.find_peer()
         rows = bench.measure_corruptions(
-            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds
+            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
         )
         print_table(console, bench.spread_corruptions(rows))
+        if peer is None:
+            console.print(f"{bench.PEERS[0]} is not installed: with it, its times stand beside")
     if config.what in ("startup", "all"):
         print_table(console, [bench.measure_startup()])
     if config.what in ("train", "all"):
