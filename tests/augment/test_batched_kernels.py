@@ -38,12 +38,12 @@ _INTERPRET = """
 import numpy as np, torch
 from toy_plans import AMOUNTS, OPS, make_images, single
 from augmix.augment import batched, pillow
-from augmix.augment.device import kernels
+from augmix.augment.device import launches
 from augmix.augment.plan import concatenate
 from augmix.augment.policies import AugMix, CutMix, Cutout
 from augmix.streams import Stream
 
-assert kernels.is_interpreted()
+assert launches.is_interpreted()
 
 def check(name, images, plan):
     views = batched.render(images, plan, device="cpu", backend="triton").numpy()
@@ -70,7 +70,7 @@ half = batched.render(
 )
 assert torch.equal(half, torch.from_numpy(views).half())
 assert half.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-kernels._SCRATCH_BYTES = 2 * (2 * 4 * 3 * 3 * 20 * 19)  # two images at a time
+launches._SCRATCH_BYTES = 2 * (2 * 4 * 3 * 3 * 20 * 19)  # two images at a time
 assert np.array_equal(check("chains in parts", images, plan), views)
 plan = draw(CutMix(base=Cutout(side=4, base=AugMix()), probability=1.0), 3, (12, 12))
 check("holes and pairs", make_images(rng, (3, 12, 12, 3)), plan)
@@ -116,12 +116,12 @@ TYPES = {
     "out": "*bf16",
 }
 FORMS = [
-    (kernels._load, {"CHANNELS": 3, "BLOCK": 256}),
-    (kernels._make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": 1024}),
-    (kernels._make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": 1024}),
-    (kernels._move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": 256}),
-    (kernels._move, {"IS_FIRST": False, "CHANNELS": 1, "BLOCK": 256}),
-    (kernels._mix, {"CHANNELS": 3, "IS_LAST": True, "BLOCK": 256}),
+    (kernels.load, {"CHANNELS": 3, "BLOCK": 256}),
+    (kernels.make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": 1024}),
+    (kernels.make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": 1024}),
+    (kernels.move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": 256}),
+    (kernels.move, {"IS_FIRST": False, "CHANNELS": 1, "BLOCK": 256}),
+    (kernels.mix, {"CHANNELS": 3, "IS_LAST": True, "BLOCK": 256}),
 ]
 TARGETS = [("cuda", 90, 32), ("cuda", 80, 32), ("hip", "gfx942", 64)]
 for target in (GPUTarget(*one) for one in TARGETS):

@@ -124,11 +124,11 @@ def execute(
     if choose_backend(images.device, backend) == "torch":
         views = tensors.render(images, arrays, layout)
     else:
-        from augmix.augment.device import kernels  # needs the package triton
+        from augmix.augment.device import launches  # needs the package triton
 
         if layout.is_finished:
-            return kernels.render(images, arrays, layout, dtype, channels_last)
-        views = kernels.render(images, arrays, layout, torch.float32, False)
+            return launches.render(images, arrays, layout, dtype, channels_last)
+        views = launches.render(images, arrays, layout, torch.float32, False)
     views = finishing.finish(views, arrays, layout).to(dtype)
     if not channels_last:
         return views.contiguous()

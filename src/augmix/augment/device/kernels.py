@@ -1,28 +1,22 @@
-"""The steps of a packed plan as Triton kernels, for NVIDIA and AMD GPUs.
+"""Triton kernels of the steps of a packed plan, for NVIDIA and AMD GPUs; `launches` starts them.
 
-A chain is a sequence of rounds (`packing`): tables, then one operation that needs the pixels. For a
-batch there is one launch that mirrors, crops and packs the images, two launches a round (`make
-tables`, which composes a round's tables into one, and `move`, which looks that table up while it
-reads), and one that mixes, looking up the last tables. Programs whose chain has no such round leave
-at once; nothing depends on the plan's values on the host.
+A chain is a sequence of rounds (`steps`). Before them `load` mirrors, crops and packs the images.
+In every round `make_tables` composes the round's tables into one and `move` carries out the
+operation that needs the pixels, looking that table up while it reads. `mix` looks up the last
+tables and sums. Programs whose chain has no such round leave at once.
 
 Pixels lie in memory as 32-bit words, red in the lowest byte, so that a sample of all channels is
 one load. The arithmetic is Pillow's, as in `tensors`: float64 for affine places and their blends,
-float32 for the others, and no product is fused with a sum (`enable_fp_fusion` is off).
+float32 for the others; `launches` sees to it that no product is fused with a sum.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, no_type_check
+from typing import no_type_check
 
-import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
-from augmix.augment.device.packing import Kind, Layout
-from augmix.augment.device.tensors import BLUE, GREEN, HALF, RED, Arrays
+from augmix.augment.device.steps import Kind
+from augmix.augment.device.tensors import BLUE, GREEN, HALF, RED
 
 _STRETCH, _EQUALIZE = tl.constexpr(int(Kind.STRETCH)), tl.constexpr(int(Kind.EQUALIZE))
 _MASK, _INVERT_FROM = tl.constexpr(int(Kind.MASK)), tl.constexpr(int(Kind.INVERT_FROM))
@@ -32,164 +26,10 @@ _ROWS = tl.constexpr(4)  # channels of a word, whether an image has them or not
 _RED, _GREEN = tl.constexpr(RED), tl.constexpr(GREEN)
 _BLUE, _HALF = tl.constexpr(BLUE), tl.constexpr(HALF)
 
-_COUNTED = 1024  # pixels a program counts at a time
-_BLOCK = 256  # pixels a program loads, moves or mixes
-_SCRATCH_BYTES = 2**31  # of the chains' pixels; batches that need more are done in parts
-
-
-def render(
-    images: UInt8[Tensor, "batch height width channel"],
-    arrays: Arrays,
-    layout: Layout,
-    dtype: torch.dtype,
-    channels_last: bool,
-) -> Float[Tensor, "view batch channel height width"]:
-    """The views of a batch; one opaque operation for `torch.compile`.
-
-    Raises:
-        ValueError: If the images are neither on a GPU nor is Triton interpreted.
-    """
-    if images.device.type == "cpu" and not is_interpreted():
-        raise ValueError("Triton kernels need a GPU, got images on the cpu; use backend 'torch'")
-    return _render(images, *_chosen(arrays), list(layout[:8]), dtype, channels_last)
-
-
-def is_interpreted() -> bool:
-    """Whether Triton was loaded with TRITON_INTERPRET=1 and runs on the CPU."""
-    return not isinstance(_load, triton.JITFunction)
-
-
-@torch.library.custom_op("augmix::render", mutates_args=())
-@no_type_check
-def _render(
-    images: Tensor,
-    numbers: Tensor,
-    kind: Tensor,
-    value: Tensor,
-    start: Tensor,
-    moves: Tensor,
-    crop: Tensor,
-    share: Tensor,
-    clean_share: Tensor,
-    axes: Sequence[int],
-    dtype: torch.dtype,
-    channels_last: bool,
-) -> Tensor:
-    """Launch the kernels of a batch, in parts if its chains take too much memory."""
-    layout = Layout(*axes)
-    views = _empty_views(images, layout, dtype, channels_last)
-    pairs, chains = layout.views, layout.views * layout.chains
-    per_image = 2 * 4 * layout.num_pixels * max(chains, 1)
-    most = max(_SCRATCH_BYTES // per_image, 1)
-    with _on(images.device):
-        for first in range(0, layout.batch, most):
-            last = min(first + most, layout.batch)
-            steps, near = slice(first * chains, last * chains), slice(first * pairs, last * pairs)
-            _launch(
-                images[first:last].contiguous(),
-                {
-                    "numbers": numbers[steps],
-                    "kind": kind[steps],
-                    "value": value[steps],
-                    "start": start[steps],
-                    "moves": moves[steps],
-                    "crop": crop[first:last],
-                    "share": share[steps],
-                    "clean_share": clean_share[near],
-                },
-                layout._replace(batch=last - first),
-                views,
-                first,
-                channels_last,
-            )
-    return views
-
-
-@_render.register_fake
-@no_type_check
-def _render_fake(
-    images, numbers, kind, value, start, moves, crop, share, clean_share, axes, dtype, channels_last
-):
-    return _empty_views(images, Layout(*axes), dtype, channels_last)
-
-
-def _chosen(arrays: Arrays) -> tuple[Tensor, ...]:
-    """What the kernels read of a plan."""
-    return (
-        arrays.numbers,
-        arrays.kind,
-        arrays.value,
-        arrays.start,
-        arrays.moves,
-        arrays.crop,
-        arrays.share,
-        arrays.clean_share,
-    )
-
-
-def _empty_views(
-    images: Tensor, layout: Layout, dtype: torch.dtype, channels_last: bool
-) -> Float[Tensor, "view batch channel height width"]:
-    pixels = (layout.height, layout.width)
-    if not channels_last:
-        shape = (layout.views, layout.batch, layout.channels, *pixels)
-        return images.new_empty(shape, dtype=dtype)
-    shape = (layout.views, layout.batch, *pixels, layout.channels)
-    return images.new_empty(shape, dtype=dtype).permute(0, 1, 4, 2, 3)
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Triton launches on the current device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _launch(
-    images: UInt8[Tensor, "batch height width channel"],
-    plan: dict[str, Tensor],
-    layout: Layout,
-    views: Float[Tensor, "view all channel height width"],
-    first: int,
-    channels_last: bool,
-) -> None:
-    """All launches for some images, which are ``first`` and following of the views."""
-    num, size, channels = layout.num_chains, layout.num_pixels, layout.channels
-    clean = images.new_empty((layout.batch, size), dtype=torch.int32)
-    pixels = images.new_empty((2, num, size), dtype=torch.int32)
-    tables = images.new_empty((num, channels, 256))
-    blocks = triton.cdiv(size, _BLOCK)
-    form = {"CHANNELS": channels, "enable_fp_fusion": False}
-    near = {"height": layout.height, "width": layout.width, "num_blocks": blocks, "BLOCK": _BLOCK}
-    _start(_load, layout.batch * blocks, images, plan["crop"], clean, **near, **form)
-    chains = {name: plan[name] for name in ("kind", "numbers", "start", "moves")}
-    for turn in range(layout.depth + 1):
-        source = pixels[(turn - 1) % 2] if turn else clean
-        where = {
-            "turn": turn,
-            "depth": layout.depth,
-            "per_image": layout.views * layout.chains,
-            "IS_FIRST": turn == 0,
-        }
-        steps = {"pixels": source, "tables": tables, **chains, **where, **form}
-        _start(_make_tables, num, value=plan["value"], size=size, **steps, BLOCK=_COUNTED)
-        if turn < layout.depth:
-            _start(_move, num * blocks, target=pixels[turn % 2], **near, **steps)
-    _start(
-        _mix, layout.batch * layout.views * blocks, clean, pixels, tables,
-        *(plan[name] for name in ("start", "moves", "share", "clean_share")),
-        views, first, views.shape[1], layout.batch, layout.views, layout.chains, layout.depth,
-        size, blocks, IS_LAST=channels_last, BLOCK=_BLOCK, **form,
-    )  # fmt: skip
-
-
-def _start(kernel: Any, num_programs: int, *arguments: Any, **options: Any) -> None:
-    """Launch a kernel unless there is nothing to do."""
-    if num_programs:
-        kernel[(num_programs,)](*arguments, **options)
-
 
 @triton.jit
 @no_type_check
-def _load(
+def load(
     images, crop, clean, height, width, num_blocks, CHANNELS: tl.constexpr, BLOCK: tl.constexpr
 ):
     """One block of an image: mirrored, cropped from a black border, its channels in one word."""
@@ -210,7 +50,7 @@ def _load(
 
 @triton.jit
 @no_type_check
-def _make_tables(
+def make_tables(
     pixels, kind, value, numbers, start, moves, tables, size, turn, depth, per_image,
     IS_FIRST: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -342,7 +182,7 @@ def _fetch(source, place, is_there, table, has_table, CHANNELS: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _move(
+def move(
     pixels, target, tables, kind, numbers, start, moves, height, width, num_blocks,
     turn, depth, per_image,
     IS_FIRST: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
@@ -449,7 +289,7 @@ def _sharpness(
 
 @triton.jit
 @no_type_check
-def _mix(
+def mix(
     clean, pixels, tables, start, moves, share, clean_share, out, first, num_images, batch,
     views, chains, depth, size, num_blocks,
     CHANNELS: tl.constexpr, IS_LAST: tl.constexpr, BLOCK: tl.constexpr,

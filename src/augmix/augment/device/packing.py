@@ -1,50 +1,22 @@
 """A plan as a device takes it: one buffer of bytes, made on the host, sent in a single copy.
 
-Operations become a few kinds. All that moves pixels is one affine matrix, exact quarter turns and
-whole-pixel translations included, since Pillow's bilinear sampling is a copy there. What changes
-nothing is dropped and the rest of a chain moves up, so that a chain is a sequence of rounds:
-tables, then one operation that needs the pixels, tables again, and so on. No shape on the device
-depends on a value of the buffer, so no step waits for the host.
+No shape on the device depends on a value of the buffer, so no step waits for the host.
 """
 
 import math
-from enum import IntEnum, unique
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int8, Int32, Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
-from augmix.augment.plan import Op, Plan
+from augmix.augment.device.steps import FAMILIES, NUM_NUMBERS, Kind, encode
+from augmix.augment.plan import Plan
 
-
-@unique
-class Kind(IntEnum):
-    """What a step is on the device; tables come first, in the order of `TABLES`."""
-
-    NOTHING = 0
-    STRETCH = 1  # autocontrast
-    EQUALIZE = 2
-    MASK = 3  # posterize: value is the mask of the bits kept
-    INVERT_FROM = 4  # solarize: value is the threshold; invert is the threshold 0
-    DARKEN = 5  # brightness: a blend with black, by the factor numbers[0]
-    FLATTEN = 6  # contrast: a blend with the mean luma
-    AFFINE = 7  # rotate, shear, translate: numbers are the matrix from output to input
-    COLOR = 8
-    SHARPNESS = 9
-
-
-LAST_TABLE = int(Kind.FLATTEN)
-NUM_NUMBERS = 6
 MAX_PIXELS = 2**31 // 4  # of an image; positions are 32-bit integers
 
-FAMILIES: tuple[tuple[Kind, ...], ...] = (  # what shares its work, in the order it is done
-    (Kind.STRETCH, Kind.EQUALIZE),
-    (Kind.MASK, Kind.INVERT_FROM, Kind.DARKEN),
-    (Kind.FLATTEN,),
-    (Kind.AFFINE,),
-    (Kind.COLOR,),
-    (Kind.SHARPNESS,),
-)
+_FAMILY_OF = np.full(len(Kind), -1)
+for _number, _family in enumerate(FAMILIES):
+    _FAMILY_OF[list(_family)] = _number
 
 
 class Layout(NamedTuple):
@@ -126,14 +98,12 @@ def pack(
         ValueError: If an amount or an operation is impossible, the images are too large, or the
             layout is of another shape or has too little room.
     """
-    check_amounts(plan)
     height, width = plan.size
     if height * width > MAX_PIXELS:
         raise ValueError(f"images must have at most {MAX_PIXELS} pixels, got {height}x{width}")
     views, batch, chains, depth = plan.op.shape
-    kind, value, numbers = _steps(plan, channels)
-    start, moves = _rounds(kind)
-    groups = _groups(kind)
+    steps = encode(plan, channels)
+    groups = _groups(steps.kind)
     rooms = tuple(tuple(map(len, group)) for group in groups)
     own = Layout(
         *(batch, views, chains, depth, channels, height, width, plan.crop_padding, rooms),
@@ -143,13 +113,9 @@ def pack(
     )
     layout = own if layout is None else _checked(layout, own)
     arrays = {
-        "numbers": numbers,
+        **steps._asdict(),
         "ids": plan.ids,
         "rows": _fill_rows(groups, layout),
-        "kind": kind,
-        "value": value,
-        "start": start,
-        "moves": moves,
         "crop": np.column_stack([plan.crop - plan.crop_padding, plan.flip]),
         "share": (plan.mix[..., None] * plan.weight).swapaxes(0, 1),
         "clean_share": (np.float32(1) - plan.mix).T,
@@ -186,137 +152,6 @@ def sections(layout: Layout, real: str = "float64") -> list[Section]:
         found.append(Section(name, dtype, shape, start, stop))
         start = -(-stop // 8) * 8
     return found
-
-
-def check_amounts(plan: Plan) -> None:
-    """Refuse operations and amounts that no executor can carry out.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    if not np.isfinite(plan.amount).all():
-        raise ValueError("amounts of a plan must be finite, got nan or infinity")
-    first, last = int(min(Op)), int(max(Op))
-    if plan.op.size and (plan.op.min() < first or plan.op.max() > last):
-        raise ValueError(
-            f"operations of a plan must be {first}..{last}, got {plan.op.min()}..{plan.op.max()}"
-        )
-    bits = np.trunc(plan.amount[plan.op == Op.POSTERIZE])
-    if bits.size and (bits.min() < 1 or bits.max() > 8):
-        raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
-
-
-def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
-    """The affine matrix of `Image.rotate` without expansion.
-
-    Pillow turns by whole quarters where it can; these matrices are exact and sample pixel centres.
-    """
-    angle %= 360.0
-    if angle == 0:
-        return (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    if angle == 180:
-        return (-1.0, 0.0, float(width), 0.0, -1.0, float(height))
-    if angle == 90 and height == width:
-        return (0.0, -1.0, float(width), 1.0, 0.0, 0.0)
-    if angle == 270 and height == width:
-        return (0.0, 1.0, 0.0, -1.0, 0.0, float(height))
-    radians = -math.radians(angle)
-    a, b = round(math.cos(radians), 15), round(math.sin(radians), 15)
-    d, e = round(-math.sin(radians), 15), round(math.cos(radians), 15)
-    x, y = width / 2, height / 2
-    return (a, b, a * -x + b * -y + 0.0 + x, d, e, d * -x + e * -y + 0.0 + y)
-
-
-_KINDS = {
-    Op.NONE: Kind.NOTHING,
-    Op.AUTOCONTRAST: Kind.STRETCH,
-    Op.EQUALIZE: Kind.EQUALIZE,
-    Op.POSTERIZE: Kind.MASK,
-    Op.SOLARIZE: Kind.INVERT_FROM,
-    Op.INVERT: Kind.INVERT_FROM,
-    Op.BRIGHTNESS: Kind.DARKEN,
-    Op.CONTRAST: Kind.FLATTEN,
-    Op.ROTATE: Kind.AFFINE,
-    Op.SHEAR_X: Kind.AFFINE,
-    Op.SHEAR_Y: Kind.AFFINE,
-    Op.TRANSLATE_X: Kind.AFFINE,
-    Op.TRANSLATE_Y: Kind.AFFINE,
-    Op.COLOR: Kind.COLOR,
-    Op.SHARPNESS: Kind.SHARPNESS,
-}
-_KIND_OF = np.array([_KINDS[op] for op in Op], np.int32)
-_ENTRY = {Op.SHEAR_X: 1, Op.SHEAR_Y: 3, Op.TRANSLATE_X: 2, Op.TRANSLATE_Y: 5}  # of the matrix
-_BLENDS = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
-
-
-def _steps(
-    plan: Plan, channels: int
-) -> tuple[
-    Int32[np.ndarray, "num depth"],
-    Int32[np.ndarray, "num depth"],
-    Float64[np.ndarray, "num depth 6"],
-]:
-    """Kinds, whole values and numbers of every chain, without gaps.
-
-    Chains are counted image by image.
-    """
-    depth = plan.op.shape[3]
-    op = plan.op.swapaxes(0, 1).reshape(-1, depth)
-    amount = plan.amount.swapaxes(0, 1).reshape(-1, depth)
-    share = (plan.mix[..., None] * plan.weight).swapaxes(0, 1).reshape(-1, 1)
-    numbers = np.zeros((*op.shape, NUM_NUMBERS))
-    numbers[..., 0] = numbers[..., 4] = 1.0
-    for moving, entry in _ENTRY.items():
-        np.copyto(numbers[..., entry], amount, where=op == moving)
-    turned = op == Op.ROTATE
-    angles, row = np.unique(amount[turned], return_inverse=True)
-    matrices = np.array([rotation(float(angle), *plan.size) for angle in angles])
-    numbers[turned] = matrices.reshape(-1, NUM_NUMBERS)[row]
-    blended = np.isin(op, _BLENDS)
-    factors = amount[blended].astype(np.float32)
-    numbers[blended, 0] = factors
-    kind = _KIND_OF[op]
-    kind[_changes_nothing(op, amount, numbers, channels) | (share == 0)] = Kind.NOTHING
-    value = np.zeros(op.shape, np.int32)
-    bits = np.where(op == Op.POSTERIZE, np.trunc(amount), 8).astype(np.int32)
-    np.copyto(value, 256 - (1 << (8 - bits)), where=op == Op.POSTERIZE)
-    threshold = np.clip(np.trunc(amount), 0, 256).astype(np.int32)
-    np.copyto(value, threshold, where=op == Op.SOLARIZE)
-    order = np.argsort(kind == Kind.NOTHING, axis=1, kind="stable")
-    kind, value = (np.take_along_axis(array, order, axis=1) for array in (kind, value))
-    return kind, value, np.take_along_axis(numbers, order[..., None], axis=1)
-
-
-def _changes_nothing(
-    op: Int8[np.ndarray, "num depth"],
-    amount: Float64[np.ndarray, "num depth"],
-    numbers: Float64[np.ndarray, "num depth 6"],
-    channels: int,
-) -> Bool[np.ndarray, "num depth"]:
-    """Where a step returns the image as it is, whatever the image."""
-    is_identity = (numbers == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)).all(axis=-1)
-    nothing = is_identity & (_KIND_OF[op] == Kind.AFFINE)
-    nothing |= np.isin(op, _BLENDS) & (numbers[..., 0] == 1)
-    nothing |= (op == Op.POSTERIZE) & (np.trunc(amount) == 8)
-    return nothing | ((op == Op.COLOR) & (channels == 1))
-
-
-def _rounds(
-    kind: Int32[np.ndarray, "num depth"],
-) -> tuple[Int32[np.ndarray, "num round"], Int32[np.ndarray, " num"]]:
-    """The first step of every round, and how many operations of a chain need the pixels.
-
-    Round r is steps ``start[r] .. start[r + 1]``; all but a chain's last round end in an operation
-    that needs the pixels.
-    """
-    num, depth = kind.shape
-    is_move = kind > LAST_TABLE
-    start = np.empty((num, depth + 2), np.int32)
-    start[...] = (kind != Kind.NOTHING).sum(axis=1)[:, None]
-    start[:, 0] = 0
-    rows, steps = np.nonzero(is_move)
-    start[rows, np.cumsum(is_move, axis=1)[rows, steps]] = steps + 1
-    return start, is_move.sum(axis=1).astype(np.int32)
 
 
 def _finish(plan: Plan, channels: int) -> dict[str, np.ndarray]:

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int, Int32, Int64, UInt8
 from torch import Tensor
 
-from augmix.augment.device.packing import FAMILIES, Kind, Layout
+from augmix.augment.device.packing import Layout
+from augmix.augment.device.steps import FAMILIES, Kind
 
 RED, GREEN, BLUE, HALF = 19595, 38470, 7471, 0x8000  # luma in 1 / 65536
 _PIECE = {"cpu": 2**20}  # levels worked on at a time, by kind of device
