@@ -79,10 +79,13 @@ damaged = augmix.corrupt(images, "fog", severity=3)  # uint8 [batch height width
 frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width channel]
 ```
 
+Images are uint8, RGB or grey, of any height and width from 16 pixels on; smaller ones are refused.
+
 ## The corruptions
 
 15 corruptions of the published benchmark in the groups noise, blur, weather and digital, and 4
-extra ones that the paper keeps for validation; protocols `paper-15`, `extra-4`, `all-19`. Below, a
+extra ones that the paper keeps for validation. Wherever names are asked for, the protocols
+`paper-15`, `extra-4` and `all-19` stand for theirs (`augmix.corrupt.suite.resolve_names`). Below, a
 scene of 224 x 224 pixels at the `imagenet` severities, seed 0. Open the picture for full size.
 
 ![Every corruption, clean and at severities 1 to 5](corruptions.webp)
@@ -93,10 +96,19 @@ RULES = """
 ## Sizes and presets
 
 A preset names the published set whose numbers are used: `cifar` was made for 32 x 32 pixels, `tiny`
-for 64 x 64, `imagenet` for 224 x 224. `preset="auto"` goes by the shorter side: up to 48 pixels
-`cifar`, up to 112 `tiny`, else `imagenet`; `augmix.corrupt.presets.resolve_preset` says which. The
-numbers are then used as they stand, in pixels, whatever the size; images need not be square. What a
-kernel lays over the image (fog, snow, frost) is made as large as the image needs.
+for 64 x 64, `imagenet` for 224 x 224, `imagenet-299` for the 299 x 299 of Inception networks.
+`preset="auto"` goes by the shorter side: up to 48 pixels `cifar`, up to 112 `tiny`, else
+`imagenet`; `augmix.corrupt.presets.resolve_preset` says which, and so do `augmix corrupt` and
+`augmix perturb` before they write. `imagenet-299` is never chosen by itself, for most networks of
+other sizes are measured at the numbers of `imagenet`. The numbers are then used as they stand, in
+pixels, whatever the size; images need not be square. What a kernel lays over the image (fog, snow,
+frost) is made as large as the image needs.
+
+The published sets for 299 pixels take the middle 87.5 % of height and width of a photograph and
+squeeze it to a square, whatever its shape. Perturbation sequences are made so
+(`augmix.corrupt.sequences.photograph_frames`, `augmix perturb --preset imagenet-299`). Corruptions
+take the images they are given, and `augmix corrupt --preset imagenet-299` on a folder cuts a square
+of 299 pixels out of the middle without squeezing it.
 
 The published numbers are kept with their quirks. Severity does not always grow from column to
 column: ImageNet's elastic transform bends the whole image at severities 1 and 2 and frays its
@@ -108,9 +120,29 @@ The published benchmark lays photographs of ice over the image. They are not our
 package draws five textures of its own, each with the size and the spread of grey levels of the
 photograph in the same place; they are the same everywhere and always. With the photographs at hand,
 `augmix.corrupt(images, "frost", severity=3, frost_textures="FOLDER")` uses them: the folder holds
-`frost1.png`, `frost2.png`, `frost3.png`, `frost4.jpg` and `frost5.jpg`. Errors measured with either
-are close and not equal: say which was used; `augmix.corrupt.frost.fingerprint` is the checksum of
-the textures.
+`frost1.png`, `frost2.png`, `frost3.png`, `frost4.jpg` and `frost5.jpg`, and
+`augmix download frost DIR` brings them to `DIR/frost`. Errors measured with either are close and
+not equal: say which was used; `augmix.corrupt.frost.fingerprint` is the checksum of the textures.
+
+## JPEG files
+
+The published ImageNet-C and Tiny-ImageNet-C are JPEG files of quality 85, so every corruption there
+has a second loss on top, and networks make other errors on them than on the corrupted images
+themselves. `augmix.corrupt(..., jpeg_quality=85)` codes and decodes as those files were written
+(Pillow, optimised tables, 4:2:0 chroma): it gives what reading a set written by `augmix corrupt`
+gives.
+
+## Published sets, and sets of your own
+
+`augmix download NAME DIR` fetches `cifar10-c`, `cifar100-c`, `tiny-imagenet-c`, `imagenet-c`,
+`cifar10-p`, `imagenet-p` or `frost`, goes on with what an earlier try left, waits where the server
+is busy, holds every archive against its checksum and unpacks it. `--archives weather.tar` takes a
+part, `--from-local FOLDER` archives fetched by hand. The other -P sets are not fetched by name,
+since no checksum of theirs is published.
+
+`augmix corrupt SRC DST` and `augmix perturb SRC DST` write the same layouts from any images, with
+several processes; stopped at any moment and started again they go on to the same bytes.
+`DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
 ## Seeds
 
@@ -119,16 +151,28 @@ image at the same address gives the same bytes in any batch, order, number of th
 `ids` are the images' indices in their set; without them, their places in the batch. Nothing draws
 from NumPy's global generator.
 
+`num_threads` is the most threads that work on a batch. A kernel gives Python's lock up while it
+runs, but the steps between need it, so on small images two threads mostly wait for each other:
+below 128 x 128 pixels, and for pixelate and JPEG compression at any size, one thread does the work
+whatever was asked for. Several processes (`augmix corrupt --num-processes`) pay at every size.
+
 ## The perturbation sequences
 
 A sequence shows one image under a perturbation that changes a little from frame to frame; a model
 is asked how often its answer flips. Frames of noise are compared with the first, clean one, all
 others with the frame before. With the presets `tiny` and `imagenet` the frame is cut from the
 middle of a larger image, so that the black border comes into sight only where the motion is larger
-than the margin. The scene again, 256 x 256 pixels for frames of 224 x 224, preset `imagenet`; the
-number of the frame stands under it.
+than the margin; with `cifar` and `imagenet-299` it is the whole image. The lists `standard-10`,
+`cifar-script-10`, `extra-4` and `all-14` stand for their sequences. The scene again, 256 x 256
+pixels for frames of 224 x 224, preset `imagenet`; the number of the frame stands under it.
 
 ![Every perturbation sequence, eight frames of each](perturbations.webp)
+
+Rotate, scale, shear and zoom blur turn and stretch about a point half a pixel to the lower right of
+the middle, as torchvision 0.2 did when the published sets were made. Newer releases of torchvision
+take the very middle, which moves these frames by less than a pixel. No published set has it, so
+`augmix.perturb` does not offer it; the makers do, for comparisons:
+`augmix.corrupt.frames.rotate(..., offset_px=0)`.
 
 """
 
@@ -151,8 +195,13 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
         pixels = np.asarray(small)
         paths.append(gallery.write_animation(path, pixels, name, preset="imagenet", quality=60))
     page = HERE / "corruptions.md"
-    page.write_text(TOP + corruption_tables() + RULES + animation_table() + "\n" + frame_table())
+    page.write_text(page_text())
     return [page, *paths]
+
+
+def page_text() -> str:
+    """The page, which names the pictures."""
+    return TOP + corruption_tables() + RULES + animation_table() + "\n" + frame_table()
 
 
 def corruption_tables() -> str:
