@@ -351,6 +351,16 @@ def test_arguments_out_of_range(tmp_path, source):
         writing._check_common("zip", 1, 85)
 
 
+def test_images_too_small_are_refused_before_anything_is_written(tmp_path):
+    arrays = {"images": np.zeros((2, 15, 20, 3), np.uint8), "labels": np.arange(2)}
+    np.savez(tmp_path / "small.npz", **arrays)
+    small = open_source("npz", root=tmp_path / "small.npz", split="test")
+    for write, what in ((write_corrupted, "corrupt"), (write_perturbed, "perturb")):
+        with pytest.raises(ValueError, match=f"images to {what} must be at least 16 x 16 pixels"):
+            write(small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_frost_photographs_are_part_of_the_manifest(tmp_path, source, real_data):
     textures = shutil.copytree(real_data / "frost", tmp_path / "textures")
     arguments = {"names": ("frost",), "num_processes": 1, "frost_textures": textures}

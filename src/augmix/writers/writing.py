@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from augmix.corrupt import frost, sequences, suite
-from augmix.corrupt.presets import resolve_preset
+from augmix.corrupt.presets import check_sides, resolve_preset
 from augmix.data.folders import Photographs
 from augmix.data.items import default_threads
 from augmix.data.layouts import LABELS_FILE
@@ -99,6 +99,7 @@ def write_corrupted(
             "all five, or layout 'imagenet'"
         )
     num_processes = _check_common(layout, num_processes, jpeg_quality)
+    check_sides(source.size, "corrupt")
     textures = None if frost_textures is None else Path(frost_textures)
     asked, preset = preset, resolve_preset(preset, source.size)
     _tell_preset(on_progress, asked, preset, source.size)
@@ -192,6 +193,7 @@ def write_perturbed(
             )
         size = ()
     else:
+        check_sides(source.size, "perturb")
         asked, preset = preset, resolve_preset(preset, source.size)
         _tell_preset(on_progress, asked, preset, source.size)
         size = sequences.frame_size(source.size, preset)
