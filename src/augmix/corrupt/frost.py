@@ -66,7 +66,8 @@ def frost(
     piece = texture[row : row + height, column : column + width]
     if channels == 1:
         piece = (piece @ _LUMA)[:, :, None]
-    return _lay_frost(image, piece, float(image_share), float(texture_share))
+    shares = float(image_share), float(texture_share)
+    return _lay_frost(image.ravel(), piece.ravel(), *shares).reshape(image.shape)
 
 
 def load_texture(index: int, folder: Path | None = None) -> Texture:
@@ -270,16 +271,11 @@ def _spread(
 @outer
 @typing.no_type_check
 def _lay_frost(image, piece, image_share, texture_share):
-    height, width, channels = image.shape
-    length = width * channels
-    result = np.empty((height, length), np.uint8)
-    for y in range(height):
-        row, ice = image[y].reshape(length), piece[y].copy().reshape(length)
-        target = result[y]
-        for x in range(length):
-            value = image_share * row[x] + texture_share * ice[x]
-            target[x] = np.uint8(min(max(value, 0.0), 255.0))
-    return result.reshape(height, width, channels)
+    result = np.empty(image.size, np.uint8)
+    for place in range(image.size):
+        value = image_share * image[place] + texture_share * piece[place]
+        result[place] = np.uint8(min(max(value, 0.0), 255.0))
+    return result
 
 
 @outer
