@@ -29,6 +29,7 @@ def cell(done: int, name: str = "fog", severity: int = 1, **facts: float) -> dic
         "suite": "c",
         "name": name,
         "severity": severity,
+        "wait_share": 0.05,
         "done": done,
         "num_cells": 4,
         **facts,
@@ -46,12 +47,19 @@ def test_a_measurement_tells_what_is_done_and_how_long_it_takes(clock: list[floa
         watch(cell(3, name="clean", severity=0))
         clock[0] += 20
         watch(batch(2000))
-        watch(cell(4, name="tilt", severity=0, flip_probability=0.0321))
+        watch(cell(4, name="tilt", severity=0, flip_probability=0.0321, wait_share=0.4))
     assert text.getvalue().splitlines() == [
         "goes on after 1 of 4 measurements",
         "measured: 3/4, clean: error 25.0 %, about 40 s left",
-        "measured: 4/4, tilt: flip probability 3.2 %",
+        "measured: 4/4, tilt: flip probability 3.2 %, 40 % of the time waiting for images",
     ]
+
+
+def test_what_is_measured_already_is_said(clock: list[float]) -> None:
+    text = io.StringIO()
+    with Watch(Console(file=text, width=120)) as watch:
+        watch({"event": "total", "done": 4, "num_cells": 4, "num_images": 0})
+    assert text.getvalue() == "all 4 measurements are there already\n"
 
 
 @pytest.mark.parametrize(

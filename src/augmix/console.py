@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 _LINE_EVERY_S = 10.0  # without a terminal
+_LONG_WAIT = 0.3  # share of a measurement's time that is worth a word
 _MEGABYTE = 10**6
 
 
@@ -84,8 +85,11 @@ class Watch:
     def _on_total(self, event: dict[str, Any]) -> None:
         """A measurement begins: how much there is, in images shown to the model."""
         self._begin("measuring", event["num_images"], 0)
-        if event["done"]:
-            self._say(f"goes on after {event['done']} of {event['num_cells']} measurements")
+        done, num_cells = event["done"], event["num_cells"]
+        if done == num_cells:
+            self._say(f"all {num_cells} measurements are there already")
+        elif done:
+            self._say(f"goes on after {done} of {num_cells} measurements")
 
     def _on_batch(self, event: dict[str, Any]) -> None:
         if self.task is not None:
@@ -98,6 +102,8 @@ class Watch:
         name = "error" if "error" in event else "flip_probability"
         done = f"{event['done']}/{event['num_cells']}"
         note = f"{place}: {name.replace('_', ' ')} {100 * event[name]:.1f} %"
+        if event["wait_share"] > _LONG_WAIT:
+            note += f", {100 * event['wait_share']:.0f} % of the time waiting for images"
         self.progress.update(self.task, note=f"{done} {note}")
         if self._is_due(event["done"] == event["num_cells"]):
             self._say(f"measured: {done}, {note}{self._left()}")

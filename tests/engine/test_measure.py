@@ -206,3 +206,4 @@ def test_events_add_up_to_the_total(model: torch.nn.Module, source: Source) -> N
         ("p", 3, 3),
     ]
     assert set(cells[0]) ^ set(cells[2]) == {"error", "flip_probability"}
+    assert all(0 <= cell["wait_share"] < 1 for cell in cells)

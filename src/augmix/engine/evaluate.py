@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from augmix import ranks, records
@@ -21,6 +22,7 @@ from augmix.corrupt import sequences as perturbations
 from augmix.corrupt import suite as corruptions
 from augmix.corrupt.presets import check_sides
 from augmix.data.folders import Photographs
+from augmix.data.items import default_threads
 from augmix.data.sources import Source
 from augmix.engine import checkpoint, inference, ledger
 from augmix.engine.checkpoint import Interrupted
@@ -39,6 +41,8 @@ from augmix.models import adaptation
 from augmix.models.temperature import measure_temperature
 from augmix.outcomes import Images
 from augmix.records import Cell, Results, RunError
+
+_MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
 
 
 def evaluate(
@@ -59,7 +63,7 @@ def evaluate(
     adapt_prior: int = 16,
     temperature_images: int = 0,
     batch_size: int = 256,
-    num_threads: int = 1,
+    num_threads: int = 0,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
     bin_size: int = 100,
@@ -97,7 +101,8 @@ def evaluate(
         temperature_images: Clean images held out of everything measured, on which a temperature is
             fitted; every cell then keeps its calibration at that temperature too.
         batch_size: Images a forward pass takes; a batch of ``p`` holds whole sequences.
-        num_threads: Threads that damage images while the model computes.
+        num_threads: Threads that damage images while the model computes; 0 takes one beside a CPU,
+            and beside a GPU this process's share of the processors, 8 at most.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32``, or ``bf16`` by autocast; logits are scored in float64.
         bin_size: Predictions in an adaptive bin of the RMS calibration error.
@@ -121,7 +126,9 @@ def evaluate(
         severities,
         sequences or perturbations.STANDARD_10,
     )
-    _check_counts(batch_size=batch_size, num_threads=num_threads, bin_size=bin_size)
+    _check_counts(batch_size=batch_size, bin_size=bin_size)
+    if num_threads < 0:
+        raise ValueError(f"num_threads must be at least 0, got {num_threads}")
     if difficulty not in perturbations.DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty}")
     target = resolve_device(device)
@@ -164,7 +171,7 @@ def evaluate(
         sets=sets,
         ids=ids,
         batch_size=batch_size,
-        num_threads=num_threads,
+        num_threads=num_threads or _useful_threads(target),
         bin_size=bin_size,
         temperature=None,
         emit=on_progress or ignore,
@@ -286,6 +293,13 @@ def _describe_spots(spots: Sequence[Spot]) -> dict[str, Any]:
     return facts
 
 
+def _useful_threads(device: torch.device) -> int:
+    """More than one only where the model leaves the processors idle."""
+    if device.type == "cpu":
+        return 1
+    return max(1, min(_MOST_THREADS, default_threads() // ranks.world_size()))
+
+
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
@@ -305,6 +319,7 @@ def _cell_event(measured: Measured, done: int, num_cells: int) -> dict[str, Any]
         "name": name,
         "severity": severity,
         **facts,
+        "wait_share": measured.wait_s / cell.seconds,
         "done": done,
         "num_cells": num_cells,
     }

@@ -34,10 +34,17 @@ _GROWING = ("suite", "fingerprints")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A cell and what the model said about every image of it."""
+    """A cell and what the model said about every image of it.
+
+    Attributes:
+        cell: For the results.
+        outcome: For its own file.
+        wait_s: How long the model of rank 0 waited for images.
+    """
 
     cell: Cell | SequenceCell
     outcome: Outcome | SequenceOutcome
+    wait_s: float
 
     @property
     def spot(self) -> Spot:

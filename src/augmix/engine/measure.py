@@ -5,7 +5,7 @@ turn, so a batch holds the same images however many processes there are; what is
 is brought together on rank 0 at the end of a cell, where one process and eight give the same sums.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
@@ -83,8 +83,9 @@ def measure(exam: Exam, spots: Sequence[Spot]) -> Generator[Measured | None]:
     def make(index: int) -> Float32[np.ndarray, "batch channel height width"]:
         return _show(exam.sets, *tasks[index])
 
-    with closing(run_ahead(make, range(len(tasks)), num_threads=exam.num_threads)) as batches:
+    with closing(run_ahead(make, range(len(tasks)), num_threads=exam.num_threads)) as ahead:
         for spot in spots:
+            batches = _Batches(ahead)
             pieces = exam.pieces(spot)
             if spot[0] == "p":
                 yield _measure_sequences(exam, spot, pieces, batches)
@@ -103,6 +104,20 @@ def measure_logits(exam: Exam) -> Float64[np.ndarray, "image label"] | None:
     own += [exam.subject.logits(_show(exam.sets, CLEAN, ids), CLEAN, ids) for _, ids in pieces]
     found = collect(_Logits(logits=np.concatenate(own)), _places(pieces))
     return None if found is None else found.logits
+
+
+class _Batches:
+    """The batches of a cell as they get ready, and how long the model had to wait for them."""
+
+    def __init__(self, ahead: Iterator[Float32[np.ndarray, "batch channel height width"]]) -> None:
+        self.ahead = ahead
+        self.wait_s = 0.0
+
+    def next(self) -> Float32[np.ndarray, "batch channel height width"]:
+        began = perf_counter()
+        images = next(self.ahead)
+        self.wait_s += perf_counter() - began
+        return images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +139,14 @@ def _measure_images(
     exam: Exam,
     spot: Spot,
     pieces: Sequence[Piece],
-    batches: Generator[Float32[np.ndarray, "batch channel height width"]],
+    batches: _Batches,
 ) -> Measured | None:
     began = perf_counter()
     labels = exam.sets.source.labels
     num_classes = exam.subject.num_classes
     plain, scaled = [_no_scores(num_classes)], [_no_scores(num_classes)]
     for _, ids in pieces:
-        logits = exam.subject.logits(next(batches), spot, ids)
+        logits = exam.subject.logits(batches.next(), spot, ids)
         plain.append(score(logits, labels[ids]))
         if exam.temperature is not None:
             scaled.append(score(logits, labels[ids], temperature=exam.temperature))
@@ -148,14 +163,15 @@ def _measure_images(
         seconds=perf_counter() - began,
         scaled=[] if rescaled is None else [rescaled],
     )
-    return Measured(cell=cell, outcome=scores.to_outcome(found, num_classes))
+    outcome = scores.to_outcome(found, num_classes)
+    return Measured(cell=cell, outcome=outcome, wait_s=batches.wait_s)
 
 
 def _measure_sequences(
     exam: Exam,
     spot: Spot,
     pieces: Sequence[Piece],
-    batches: Generator[Float32[np.ndarray, "batch channel height width"]],
+    batches: _Batches,
 ) -> Measured | None:
     began = perf_counter()
     name, num_classes = spot[1], exam.subject.num_classes
@@ -164,7 +180,7 @@ def _measure_sequences(
     how = {"is_noise": is_noise, "difficulty": exam.sets.difficulty}
     parts = [_no_frames(num_frames, num_classes)]
     for _, ids in pieces:
-        top = _top_of_frames(exam, spot, ids, next(batches))
+        top = _top_of_frames(exam, spot, ids, batches.next())
         parts.append(stability.score_frames(top, **how))
         exam.emit(_batch_event(spot, len(ids) * num_frames))
     found = collect(join(parts), _places(pieces))
@@ -180,6 +196,7 @@ def _measure_sequences(
             seconds=perf_counter() - began,
         ),
         outcome=stability.to_outcome(found, num_pairs=num_pairs, num_classes=num_classes),
+        wait_s=batches.wait_s,
     )
 
 

@@ -89,8 +89,9 @@ class EvaluateConfig:
     """Seed of the corruptions and perturbations."""
     batch_size: int = 256
     """Images a forward pass takes."""
-    num_threads: int = 1
-    """Threads that damage images while the model computes."""
+    num_threads: int = 0
+    """Threads that damage images while the model computes; 0 takes one beside a CPU, and beside a
+    GPU this process's share of the processors, 8 at most."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the network."""
     bin_size: int = 100
