@@ -37,6 +37,7 @@ def config(tmp_path, image_file, style_folder) -> FitConfig:
         batch_size=3,
         depth=1,
         crop=12,
+        style_size=16,
         device="cpu",
         checkpoint_every=2,
         log_every=4,

@@ -6,7 +6,7 @@ from PIL import Image
 
 from augmix.records import RunError
 from augmix.streams import Purpose, Stream
-from augmix.stylize.styles import StyleShelf, cut_square, open_styles, style_stream
+from augmix.stylize.styles import StyleShelf, cut_square, open_styles, style_side, style_stream
 
 STREAM = style_stream(7, 0)
 
@@ -32,6 +32,11 @@ def test_the_centre_square_is_resized_by_lanczos():
     tall = cut_square(pixels.transpose(1, 0, 2), side=16)
     turned = Image.fromarray(pixels.transpose(1, 0, 2)[9:30])
     assert np.array_equal(tall, np.asarray(turned.resize((16, 16), Image.Resampling.LANCZOS)))
+
+
+def test_style_pictures_are_as_large_as_the_images_but_not_tiny():
+    assert [style_side(0, side) for side in (32, 96, 224)] == [96, 96, 224]
+    assert style_side(40, 224) == 40
 
 
 def test_every_picture_is_drawn_about_equally_often(style_folder):

@@ -34,6 +34,7 @@ def config(tmp_path, image_file, style_folder, decoder_file) -> StylizeConfig:
         dst=tmp_path / "out",
         styles=str(style_folder),
         decoder=str(decoder_file),
+        style_size=16,
         batch_size=2,
         device="cpu",
     )
@@ -293,6 +294,7 @@ def test_the_published_weights_paint(config, published):
         config,
         encoder=str(published / "vgg_normalised.pth"),
         decoder=str(published / "decoder.pth"),
+        style_size=0,
         max_images=1,
     )
     out = stylize(config)

@@ -15,7 +15,14 @@ from augmix.stylize.content import Content, open_content
 from augmix.stylize.encoders import Encoder, check_side, open_encoder
 from augmix.stylize.losses import measure_gains
 from augmix.stylize.settings import FitConfig
-from augmix.stylize.styles import CUTTING, FITTING, StyleShelf, open_styles, style_stream
+from augmix.stylize.styles import (
+    CUTTING,
+    FITTING,
+    StyleShelf,
+    open_styles,
+    style_side,
+    style_stream,
+)
 
 _GAUGED = 64  # images that the gains of the stages are measured on
 
@@ -57,15 +64,15 @@ def open_material(config: FitConfig) -> Material:
     styles = open_styles(config.styles)
     encoder = open_encoder(config.encoder, stages=config.stages, side=side)
     scale = config.scale or max(1, -(-encoder.least_side // side))
-    style_side = config.style_size or content.side * scale
+    picture_side = style_side(config.style_size, content.side * scale)
     check_side(encoder.stride, side * scale, "images, as cut and enlarged,")
-    check_side(encoder.stride, style_side, "style pictures")
-    if config.crop and style_side < side * scale:
+    check_side(encoder.stride, picture_side, "style pictures")
+    if config.crop and picture_side < side * scale:
         raise ValueError(
             f"style_size must be at least {side * scale} to cut squares of {side} enlarged "
-            f"{scale} times, got {style_side}"
+            f"{scale} times, got {picture_side}"
         )
-    shelf = StyleShelf(styles, side=style_side, on_error=config.on_error)
+    shelf = StyleShelf(styles, side=picture_side, on_error=config.on_error)
     gauge = to_floats(content.source.load(np.arange(min(_GAUGED, len(content.ids)))))
     if encoder.identity["kind"] != "vgg":  # its weights were normalised so by its authors
         encoder.gains = measure_gains(encoder, pad_to_stride(gauge, encoder.stride))

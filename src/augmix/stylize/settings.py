@@ -38,7 +38,8 @@ class StylizeConfig:
     """Whole number of times that small images are enlarged, and the result averaged back; 0 takes
     the smallest that reaches 128 pixels for VGG, or the size a decoder was fitted at."""
     style_size: int = 0
-    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged."""
+    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged, at
+    least 96."""
     layout: Literal["auto", "folder", "npz"] = "auto"
     """PNG files in class folders, or one archive; auto takes files for image folders."""
     seed: int = 0
@@ -95,7 +96,8 @@ class FitConfig:
     scale: int = 0
     """Whole number of times that images are enlarged; 0 enlarges for VGG alone, to 128 pixels."""
     style_size: int = 0
-    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged."""
+    """Side in pixels of the style pictures, cut square; 0 takes that of the images as enlarged, at
+    least 96."""
     depth: int = 2
     """Convolutions of the decoder at each size; VGG has its own decoder."""
     steps: int = 2000

@@ -15,6 +15,7 @@ from augmix.records import RunError
 from augmix.streams import Purpose, Stream
 
 WRITING, FITTING, CUTTING = 0, 1, 2  # parts of Purpose.STYLE
+_LEAST_SIDE = 96  # of a style picture by default; in 32 pixels a painting is noise
 _MOST_DRAWS = 100  # for one image, while broken pictures are drawn
 
 
@@ -99,6 +100,16 @@ def cut_square(
     top, left = (height - shorter) // 2, (width - shorter) // 2
     square = Image.fromarray(pixels[top : top + shorter, left : left + shorter])
     return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def style_side(asked: int, side: int) -> int:
+    """The side style pictures are brought to: what is asked, else that of the images, at least 96.
+
+    Args:
+        asked: 0 leaves the choice.
+        side: Of the images as the encoder sees them, in pixels.
+    """
+    return asked or max(_LEAST_SIDE, side)
 
 
 def style_stream(seed: int, part: int) -> Stream:

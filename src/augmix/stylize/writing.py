@@ -29,7 +29,7 @@ from augmix.stylize.decoders import open_painter
 from augmix.stylize.encoders import check_side
 from augmix.stylize.settings import StylizeConfig
 from augmix.stylize.shelves import PictureArray, PictureTree, Shelf, name_pictures
-from augmix.stylize.styles import WRITING, Styles, StyleShelf, open_styles, style_stream
+from augmix.stylize.styles import WRITING, Styles, StyleShelf, open_styles, style_side, style_stream
 from augmix.writers.manifests import complete, hold_destination, versions
 from augmix.writers.shelves import Piece
 
@@ -68,7 +68,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         painter, networks = open_painter(
             config.decoder, config.encoder, side=content.side, scale=config.scale
         )
-        side = config.style_size or content.side * painter.scale
+        side = style_side(config.style_size, content.side * painter.scale)
         check_side(painter.stride, side, "style pictures")
         identity = _describe(config, content, styles, networks, side, device)
         studio = Studio(
