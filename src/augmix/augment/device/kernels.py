@@ -48,7 +48,7 @@ def load(
     tl.store(clean + image.to(tl.int64) * size + pixel, word, mask=pixel < size)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["turn"])
 @no_type_check
 def make_tables(
     pixels, kind, value, numbers, start, moves, tables, size, turn, depth, per_image,
@@ -180,7 +180,7 @@ def _fetch(source, place, is_there, table, has_table, CHANNELS: tl.constexpr):
     return word
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["turn"])
 @no_type_check
 def move(
     pixels, target, tables, kind, numbers, start, moves, height, width, num_blocks,
@@ -287,7 +287,7 @@ def _sharpness(
     return sharp
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 @no_type_check
 def mix(
     clean, pixels, tables, start, moves, share, clean_share, out, first, num_images, batch,

@@ -1,0 +1,333 @@
+"""The headline numbers of one GPU in under 9 minutes; `README.md` beside this says how to run it.
+
+python benchmarks/gpu/headline.py [--data DIR] [--out DIR] [--seconds 500]
+python benchmarks/gpu/headline.py --toy        # the same walk on a CPU in seconds
+
+In this order: views of the device against the definition, images per second of the executor, what
+views cost a training step and where its time goes, the headline run (CIFAR-10, WRN-40-2, AugMix
+with consistency; as many of the paper's epochs as the time allows), and its -C, -P and calibration
+results, whose images other processes make while the GPU trains. `headline.json` and `headline.md`
+are written anew after every part, so what was measured is kept whatever happens next.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE.parents[1] / "src"
+if SOURCES.is_dir():  # runs from a checkout where the package is not installed
+    sys.path.insert(0, str(SOURCES))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from equality import is_equal_enough, measure_equality  # noqa: E402
+from tables import to_markdown  # noqa: E402
+from throughput import measure_throughput  # noqa: E402
+from training import Learner, Setup, measure_steps, train_headline  # noqa: E402
+
+from augmix import bench, metrics, records  # noqa: E402
+from augmix.augment import batched  # noqa: E402
+from augmix.data.sources import Source, open_source, take  # noqa: E402
+from augmix.engine.evaluate import evaluate  # noqa: E402
+
+DATA = HERE.parents[2] / "shared" / "data" / "cifar10-jpeg"
+_MEASURING_S = 110.0  # kept for the measurements after training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much is done; the toy form takes every path with as little work as possible."""
+
+    model: str = "wrn-40-2"
+    batch_size: int = 128
+    equality: tuple[tuple[int, int], ...] = ((32, 240), (224, 48))  # side, images an operation
+    throughput: tuple[tuple[int, int, int], ...] = ((32, 4096, 3), (224, 256, 1))  # + severity
+    row_s: float = 1.0  # of a row of the throughput
+    rounds: int = 5
+    length: int = 20  # steps of a round
+    is_compiled: bool = True
+    most_epochs: int = 100  # the paper's
+    sequence_images: int = 1000
+    corruptions: tuple[str, ...] = ("paper-15",)
+    sequences: tuple[str, ...] = ("standard-10",)
+    measured_at_once: int = 1000
+
+
+FULL = Scale()
+TOY = Scale(
+    model="small",
+    batch_size=16,
+    equality=((16, 6),),
+    throughput=((16, 8, 3),),
+    row_s=0.02,
+    rounds=1,
+    length=1,
+    is_compiled=False,
+    most_epochs=2,
+    sequence_images=4,
+    corruptions=("gaussian_noise", "contrast"),
+    sequences=("brightness",),
+    measured_at_once=16,
+)
+
+
+@dataclass
+class Report:
+    """What was measured so far, kept in a folder."""
+
+    folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.start
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[dict[str, Any]]:
+        """A part of the walk; an error in it is kept in the report, and the walk goes on."""
+        began, found = time.monotonic(), {}
+        print(f"[{self.elapsed_s:5.0f} s] {name}", flush=True)
+        try:
+            yield found
+        except Exception as error:
+            found["error"] = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+        found["seconds"] = time.monotonic() - began
+        self.facts[name] = found
+        self.write()
+
+    def write(self) -> None:
+        """Write `headline.json` and `headline.md`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = {**self.facts, "seconds": self.elapsed_s}
+        (self.folder / "headline.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (self.folder / "headline.md").write_text(to_markdown(facts))
+
+
+def main() -> int:
+    """Measure; 0 if every part went through and the views are equal enough."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true", help="least work, on the CPU")
+    parser.add_argument("--data", default=str(DATA), help="folder of CIFAR-10")
+    parser.add_argument("--out", type=Path, default=Path("runs/headline"))
+    parser.add_argument("--seconds", type=float, default=500.0, help="time for everything")
+    parser.add_argument("--epochs", type=int, default=0, help="0: as many as the time allows")
+    options = parser.parse_args()
+    if not options.toy and not torch.cuda.is_available():
+        print("this machine has no CUDA or ROCm GPU for torch; try --toy", file=sys.stderr)
+        return 2
+    device = torch.device("cpu" if options.toy else "cuda")
+    with TemporaryDirectory() as work:
+        if options.toy:
+            name, data = "npz", write_toy_set(Path(work) / "toy.npz")
+        else:
+            name, data = "cifar10", options.data
+        report = Report(options.out, {"machine": describe_machine(device)})
+        return walk(report, TOY if options.toy else FULL, device, name, data, Path(work), options)
+
+
+def walk(
+    report: Report,
+    scale: Scale,
+    device: torch.device,
+    name: str,
+    data: str,
+    work: Path,
+    options: argparse.Namespace,
+) -> int:
+    """All parts, one after another."""
+    torch.backends.cudnn.benchmark = True
+    writer = start_writer(scale, name, data, work)
+    try:
+        measure_executor(report, scale, device)
+        with report.part("data") as found:
+            train_set = open_source(name, root=data, split="train")
+            test_set = open_source(name, root=data, split="test")
+            found |= {"train_images": len(train_set), "test_images": len(test_set)}
+        if "error" in found:
+            return 1
+        setup = Setup(
+            source=train_set, device=device, model=scale.model, batch_size=scale.batch_size,
+            is_compiled=scale.is_compiled,
+        )  # fmt: skip
+        setup, learner = measure_step(report, setup, scale)
+        folder = options.out / "run"
+        with report.part("training") as found:
+            most = affordable_epochs(report, setup, options.seconds)
+            epochs = options.epochs or min(most, scale.most_epochs)
+            found |= {"model": scale.model, "batch_size": scale.batch_size}
+            found |= train_headline(setup, learner, folder, epochs=epochs)
+        with report.part("waiting for sets") as found:
+            if writer.wait():
+                raise RuntimeError(f"{' '.join(map(str, writer.args))} failed")
+        measure_model(report, learner.model, test_set, scale, device, work)
+    finally:
+        writer.kill()
+        writer.wait()
+    failed = [part for part, found in report.facts.items() if "error" in found]
+    print((options.out / "headline.md").read_text())
+    is_equal = is_equal_enough(report.facts["equality"].get("rows", []))
+    print(f"failed parts: {', '.join(failed) or 'none'}; equal enough: {is_equal}")
+    return int(bool(failed) or not is_equal)
+
+
+def measure_executor(report: Report, scale: Scale, device: torch.device) -> None:
+    """Parts about the executor alone."""
+    best = batched.choose_backend(device)
+    backends = list(dict.fromkeys((best, "torch")))
+    with report.part("equality") as found:
+        found["rows"] = [
+            row
+            for side, count in scale.equality
+            for row in measure_equality(device, backends, side=side, count=count)
+        ]
+    with report.part("throughput") as found:
+        found["rows"] = [
+            row
+            for side, batch, severity in scale.throughput
+            for row in measure_throughput(
+                device, backends, side=side, batch=batch, severity=severity, seconds=scale.row_s
+            )
+        ]
+
+
+def measure_step(report: Report, setup: Setup, scale: Scale) -> tuple[Setup, Learner]:
+    """The part about a training step; without compiling where compiling does not work.
+
+    Returns:
+        What is to be trained, and the learner as it was at the start.
+    """
+    learner = Learner(setup)
+    with report.part("step") as found:
+        found |= measure_steps(setup, learner, rounds=scale.rounds, length=scale.length)
+    if "error" in found and setup.is_compiled:
+        report.facts["step, compiled"] = report.facts.pop("step")
+        return measure_step(report, replace(setup, is_compiled=False), scale)
+    learner.restart()
+    return setup, learner
+
+
+def affordable_epochs(report: Report, setup: Setup, seconds: float) -> int:
+    """Epochs that fit into the time left, at least 1."""
+    step_s = report.facts["step"].get("step_ms", math.inf) / 1000
+    left_s = seconds - report.elapsed_s - _MEASURING_S
+    return max(int(left_s / (step_s * setup.order.steps_per_epoch)), 1)
+
+
+def start_writer(scale: Scale, name: str, data: str, work: Path) -> subprocess.Popen:
+    """The process that makes the -C and -P form of the test set meanwhile."""
+    processes = max((os.cpu_count() or 1) - 3, 1)
+    return subprocess.Popen(
+        [
+            *(sys.executable, str(HERE / "sets.py"), name, data, str(work)),
+            *("--processes", str(processes)),
+            *("--sequence-images", str(scale.sequence_images)),
+            *("--corruptions", *scale.corruptions),
+            *("--sequences", *scale.sequences),
+        ],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCES), *sys.path])},
+    )
+
+
+def measure_model(
+    report: Report,
+    model: torch.nn.Module,
+    test_set: Source,
+    scale: Scale,
+    device: torch.device,
+    work: Path,
+) -> None:
+    """Parts about the trained model."""
+    common: dict[str, Any] = {
+        "preset": "cifar",
+        "device": device.type,
+        "precision": "fp32" if device.type == "cpu" else "bf16",
+        "num_threads": 2 if device.type == "cpu" else 8,
+    }
+    with report.part("corruptions") as found:
+        results = evaluate(
+            model, test_set, names=scale.corruptions, official=[work / "c"],
+            batch_size=scale.measured_at_once, **common,
+        )  # fmt: skip
+        found |= summarise_corruptions(results)
+    with report.part("perturbations") as found:
+        few = take(test_set, scale.sequence_images)
+        results = evaluate(
+            model, few, suite=("p",), sequences=scale.sequences, official=[work / "p"],
+            batch_size=2 * scale.measured_at_once, **common,
+        )  # fmt: skip
+        flips = {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
+        found |= {
+            "images": len(few),
+            "mean_flip_probability": float(np.mean(list(flips.values()))),
+            "flip_probabilities": flips,
+        }
+
+
+def summarise_corruptions(results: records.Results) -> dict[str, Any]:
+    """Errors and calibration errors, as fractions."""
+
+    def rms(cell: records.Cell) -> float:
+        bins = cell.adaptive
+        arrays = (np.array(bins.count), np.array(bins.confidence_sum), np.array(bins.correct_sum))
+        return metrics.rms_from_bins(*arrays)
+
+    clean = results.find("clean", "clean", 0)
+    assert clean is not None
+    errors: dict[str, list[float]] = {}
+    calibration = []
+    for cell in results.cells:
+        if cell.suite == "c":
+            errors.setdefault(cell.name, []).append(cell.num_errors / cell.num_images)
+            calibration.append(rms(cell))
+    return {
+        "clean_error": clean.num_errors / clean.num_images,
+        "clean_rms_calibration_error": rms(clean),
+        "mean_corruption_error": metrics.mean_error(errors),
+        "mean_rms_calibration_error": float(np.mean(calibration)),
+        "errors": {name: float(np.mean(values)) for name, values in errors.items()},
+    }
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Where this was measured."""
+    named: Callable[[], str] = {
+        "cuda": lambda: torch.cuda.get_device_name(device),
+        "cpu": platform.machine,
+    }[device.type]
+    return {
+        "device": named(),
+        "processors": os.cpu_count(),
+        "executor": batched.describe_backend(device),
+        "date": time.strftime("%Y-%m-%d"),
+        **records.provenance(),
+    }
+
+
+def write_toy_set(path: Path) -> str:
+    """A few images whose brightness tells the class."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, count in (("train", 32), ("test", 16)):
+        labels = np.arange(count) % 10
+        images = bench.smooth_images(count, 16) // 2 + 12 * labels[:, None, None, None]
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels}
+    np.savez(path, **arrays)
+    return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Writes the -C and -P form of a test set while the GPU trains: a process of its own, no torch.
+
+python benchmarks/gpu/sets.py NAME DATA FOLDER --sequence-images 1000 --processes 14
+"""
+
+import argparse
+from pathlib import Path
+
+from augmix.data.sources import open_source, take
+from augmix.writers.writing import write_corrupted, write_perturbed
+
+
+def main() -> None:
+    """Write both sets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="of the source, as augmix.open_source takes it")
+    parser.add_argument("data", help="folder or file of the source")
+    parser.add_argument("folder", type=Path, help="gets the folders c and p")
+    parser.add_argument("--corruptions", nargs="+", default=["paper-15"])
+    parser.add_argument("--sequences", nargs="+", default=["standard-10"])
+    parser.add_argument("--sequence-images", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=0)
+    options = parser.parse_args()
+    source = open_source(options.name, root=options.data, split="test")
+    form = {"preset": "cifar", "num_processes": options.processes}
+    write_corrupted(source, options.folder / "c", names=options.corruptions, **form)
+    few = take(source, options.sequence_images)
+    write_perturbed(few, options.folder / "p", names=options.sequences, **form)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The report of the headline script as Markdown, ready for `docs/results.md`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+
+def to_markdown(facts: Facts) -> str:
+    """All parts that were measured, in the order of the walk."""
+    machine = facts["machine"]
+    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
+    parts = [
+        "## One GPU",
+        f"`python benchmarks/gpu/headline.py`, {machine['date']}, {facts['seconds']:.0f} s in all: "
+        f"{machine['device']}, {machine['processors']} processors, executor "
+        f"{machine['executor']}; {versions}.",
+    ]
+    for name, write in {
+        "equality": _equality,
+        "throughput": _throughput,
+        "step": _step,
+        "training": _training,
+        "corruptions": _corruptions,
+        "perturbations": _perturbations,
+    }.items():
+        found = facts.get(name)
+        if found is not None and "error" in found:
+            parts.append(f"{name.capitalize()}: failed with {found['error']}")
+        elif found is not None:
+            parts += write(found)
+    return "\n\n".join(parts) + "\n"
+
+
+def _equality(found: Facts) -> list[str]:
+    rows = [
+        [
+            *(row["operation"], row["side"], row["backend"]),
+            *(f"{100 * row[name]:.4f} %" for name in ("equal", "within_1")),
+            f"{row['largest']:.2f}",
+        ]
+        for row in found["rows"]
+    ]
+    head = ("operation", "side", "backend", "equal bits", "within 1 level", "largest distance")
+    return ["### Views against the definition", _table(head, rows)]
+
+
+def _throughput(found: Facts) -> list[str]:
+    rows = [
+        [
+            *(row["side"], row["batch"], row["work"]),
+            *(f"{row['milliseconds']:.2f}", f"{row['images_per_second']:,.0f}"),
+            f"{2 * row['images_per_second']:,.0f}",
+        ]
+        for row in found["rows"]
+    ]
+    head = ("side", "batch", "work", "ms a batch", "images/s (two views each)", "views/s")
+    return ["### Executor", _table(head, rows)]
+
+
+def _step(found: Facts) -> list[str]:
+    text = (
+        f"{found['model']}, AugMix + JSD, batch {found['batch_size']} (three views), bfloat16, "
+        f"channels last, {'compiled' if found['is_compiled'] else 'eager'}; {found['executor']}. "
+        f"A step with its views: {found['step_ms']:.2f} ms; on views made before: "
+        f"{found['step_on_ready_views_ms']:.2f} ms; ratio {found['ratio']:.3f}."
+    )
+    rows = [
+        [f"`{row['kernel']}`", row["calls"], f"{100 * row['share']:.1f} %"]
+        for row in found["profile"]
+    ]
+    return ["### A training step", text, _table(("kernel", "calls", "share of the time"), rows)]
+
+
+def _training(found: Facts) -> list[str]:
+    return [
+        "### The headline run",
+        f"{found['model']}, {found['epochs']} epochs in {found['seconds']:.0f} s "
+        f"({found['images_per_second']:,.0f} images/s, three views each), seed {found['seed']}, "
+        f"batch {found['batch_size']}; {100 * found['waiting_share']:.2f} % of the time spent "
+        f"waiting for plans; loss of the last step {found['losses'][-1]:.3f}.",
+    ]
+
+
+def _corruptions(found: Facts) -> list[str]:
+    rows = [
+        ["clean error", _percent(found["clean_error"])],
+        ["mean corruption error", _percent(found["mean_corruption_error"])],
+        ["RMS calibration error, clean", _percent(found["clean_rms_calibration_error"])],
+        ["RMS calibration error, corrupted", _percent(found["mean_rms_calibration_error"])],
+    ]
+    by_name = [[name, _percent(error)] for name, error in found["errors"].items()]
+    return [_table(("measure", "%"), rows), _table(("corruption", "error %"), by_name)]
+
+
+def _perturbations(found: Facts) -> list[str]:
+    rows = [[name, _percent(share)] for name, share in found["flip_probabilities"].items()]
+    mean = ["mean", _percent(found["mean_flip_probability"])]
+    return [
+        f"Perturbations of {found['images']} test images:",
+        _table(("perturbation", "flip probability %"), [*rows, mean]),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [list(head), ["---"] * len(list(head)), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
