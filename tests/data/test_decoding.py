@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmix.data.decoding import ImageError, decode_image, resize_image, stored_size
+from augmix.data.decoding import (
+    ImageError,
+    decode_crop,
+    decode_image,
+    resize_image,
+    stored_size,
+)
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -149,3 +155,53 @@ def test_resizing_is_the_published_recipe(height, width, size, resized, corner):
 def test_grey_stays_grey_when_resized(pixels):
     grey = pixels[0, ..., :1]
     assert np.array_equal(resize_image(grey, size=8)[..., 0], grey[:, 1:9, 0])
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "scale"), [(255, 64, 1), (256, 64, 2), (256, 32, 4), (256, 16, 8), (200, 1, 8)]
+)
+def test_large_crops_of_jpegs_are_decoded_reduced(side, size, scale):
+    image = Image.fromarray(smooth_picture(300, 270))
+    content = encode(image, "JPEG", quality=95)
+    whole = Image.open(io.BytesIO(content))
+    box = (7, 11, side, side)
+    cut = whole.crop((11, 7, 11 + side, 7 + side)).resize((size, size), Image.Resampling.BILINEAR)
+    exact = decode_crop(content, lambda height, width: box, size=size, is_reduced=False)
+    assert np.array_equal(exact, np.asarray(cut))
+    reduced = decode_crop(content, lambda height, width: box, size=size)
+    small = Image.open(io.BytesIO(content))
+    small.draft("RGB", (270 // scale, 300 // scale))
+    assert small.size == (-(-270 // scale), -(-300 // scale))
+    left, top, right, low = (corner / scale for corner in (11, 7, 11 + side, 7 + side))
+    around = small.crop((int(left), int(top), int(-(-right // 1)), int(-(-low // 1))))
+    inside = (left % 1, top % 1, right - int(left), low - int(top))
+    expected = around.resize((size, size), Image.Resampling.BILINEAR, box=inside)
+    if scale > 1:
+        assert np.array_equal(reduced, np.asarray(expected))
+    else:
+        assert np.array_equal(reduced, exact)
+    assert np.abs(reduced.astype(int) - exact).mean() < 2
+
+
+def test_crops_of_other_formats_are_exact_and_rgb(pixels):
+    for kind, mode in (("PNG", "RGB"), ("PNG", "P"), ("PNG", "L"), ("JPEG", "CMYK")):
+        image = Image.fromarray(smooth_picture(64, 80)).convert(mode)
+        content = encode(image, kind)
+        whole = decode_image(content)
+        got = decode_crop(content, lambda height, width: (0, 16, height, height), size=10)
+        cut = Image.fromarray(whole[:, 16:80]).resize((10, 10), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(got, np.asarray(cut), atol=0 if kind == "PNG" else 6)
+
+
+def test_a_broken_crop_is_an_image_error():
+    content = encode(Image.fromarray(smooth_picture(64, 64)), "JPEG")
+    for broken in (content[:300], b"", b"text"):
+        with pytest.raises(ImageError):
+            decode_crop(broken, lambda height, width: (0, 0, 8, 8), size=4)
+
+
+def smooth_picture(height, width):
+    """Waves of several pixels in each colour."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(rows / (20 + c)) + np.cos(columns / (25 + c)) for c in range(3)]
+    return (127.5 + 60 * np.stack(waves, axis=2)).astype(np.uint8)

@@ -7,12 +7,15 @@ orientation is not applied, as is usual in ImageNet evaluation.
 """
 
 import io
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from augmix.data.crops import Box
 from augmix.images import MAX_PIXELS
 from augmix.records import RunError
 
@@ -21,6 +24,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
 )
+_REDUCTIONS = (8, 4, 2)  # of JPEG's blocks of 8 x 8 pixels
+_SPARE = 2  # pixels of a reduced crop for each of the result, at least
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -42,6 +47,41 @@ def decode_image(content: bytes, *, size: int = 0) -> UInt8[np.ndarray, "height 
         image = _open(content)
         image.load()  # here, since NumPy may hide an error met while it asks for the pixels
         return to_pixels(fit(_to_rgb(image), size))
+    except ImageError:
+        raise
+    except Exception as error:  # a decoder fed a broken file may raise anything
+        raise ImageError(f"{type(error).__name__}: {error}") from error
+
+
+def decode_crop(
+    content: bytes, choose: Callable[[int, int], Box], *, size: int, is_reduced: bool = True
+) -> UInt8[np.ndarray, "size size channel=3"]:
+    """A part of an encoded image, resized to a square by Pillow's bilinear filter.
+
+    Where the part is at least four times as large as the square, a JPEG is decoded at 1/2, 1/4 or
+    1/8 of its size, by fewer coefficients of its blocks, such that the part still has twice the
+    pixels wanted on each side. That is quicker; grey levels differ by about 1 on average.
+
+    Args:
+        content: A whole image file.
+        choose: Gives the part for an image's height and width.
+        size: Side of the square in pixels.
+        is_reduced: Whether JPEGs may be decoded at a reduced size; without it, the result is that
+            of cutting the part out of the whole image and resizing it.
+
+    Raises:
+        ImageError: As `decode_image`.
+    """
+    try:
+        image = _open(content)
+        width, height = image.size
+        top, left, tall, wide = choose(height, width)
+        scale = _reduction(image, min(tall, wide), size) if is_reduced else 1
+        if scale > 1:
+            image.draft(None, (width // scale, height // scale))
+        image.load()
+        box = (left / scale, top / scale, (left + wide) / scale, (top + tall) / scale)
+        return to_pixels(_resize_part(_to_rgb(image), box, size))
     except ImageError:
         raise
     except Exception as error:  # a decoder fed a broken file may raise anything
@@ -105,6 +145,23 @@ def _open(content: bytes) -> Image.Image:
         raise ImageError(f"expected at most {MAX_PIXELS:,} pixels, got more ({error})") from None
     _check_pixels(*image.size)
     return image
+
+
+def _reduction(image: Image.Image, side: int, size: int) -> int:
+    """By how much a JPEG may be reduced for a part of this smaller side."""
+    if image.format != "JPEG":
+        return 1
+    return next((by for by in _REDUCTIONS if side >= by * _SPARE * size), 1)
+
+
+def _resize_part(
+    image: Image.Image, box: tuple[float, float, float, float], size: int
+) -> Image.Image:
+    """A box whose corners may lie inside pixels, as a square; what lies around it has no part."""
+    left, top = math.floor(box[0]), math.floor(box[1])
+    part = image.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
+    inside = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return part.resize((size, size), Image.Resampling.BILINEAR, box=inside)
 
 
 def _check_pixels(width: int, height: int, what: str = "") -> None:

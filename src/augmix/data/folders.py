@@ -45,10 +45,10 @@ class FileItems:
         return len(self.paths)
 
     def image(self, index: int, size: int) -> np.ndarray:
-        return decode_image(self._content(index), size=size)
+        return decode_image(self.content(index), size=size)
 
     def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self._content(index))
+        return stored_size(self.content(index))
 
     def where(self, index: int) -> str:
         return str(self.root / self.paths[index])
@@ -68,7 +68,7 @@ class FileItems:
         except OSError as error:
             raise RunError(f"cannot read {self.root / path}: {error.strerror or error}") from error
 
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         try:
             return (self.root / self.paths[index]).read_bytes()
         except OSError as error:

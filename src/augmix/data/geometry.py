@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import numpy as np
 from PIL import Image
 
+from augmix.data.crops import ResizedCrop
 from augmix.data.decoding import ImageError, fit, to_pixels
 from augmix.data.items import Items
 from augmix.images import MAX_PIXELS
@@ -34,6 +35,8 @@ class Geometry:
             `decoding.fit`, 256 for 224.
         interpolation: Pillow's filter, a key of `INTERPOLATIONS`.
         squash: Both sides are resized to `size`, whatever the picture's shape.
+        crop: What images may be cropped by instead, at random, each time they are decoded.
+        is_reduced: Whether JPEGs much larger than their crop are decoded at a reduced size.
 
     Raises:
         ValueError: If these do not go together.
@@ -43,6 +46,8 @@ class Geometry:
     resize: int = 0
     interpolation: str = "bilinear"
     squash: bool = False
+    crop: ResizedCrop | None = None
+    is_reduced: bool = True
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -51,6 +56,11 @@ class Geometry:
             raise ValueError(
                 f"interpolation must be one of {', '.join(INTERPOLATIONS)}, "
                 f"got {self.interpolation!r}{guess}"
+            )
+        if self.crop and not self.size:
+            raise ValueError(
+                "random resized crops need a size, the side in pixels they are resized to; "
+                "ImageNet's is 224 (--size 224)"
             )
         if self.resize and not self.size:
             raise ValueError(

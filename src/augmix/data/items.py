@@ -49,6 +49,15 @@ class Items(Protocol):
         ...
 
 
+@runtime_checkable
+class EncodedItems(Items, Protocol):
+    """Images that are whole image files, wherever these lie."""
+
+    def content(self, index: int) -> bytes:
+        """The file; raises `ImageError` if it cannot be read."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArrayItems:
     """Images in memory that are yet to be resized."""
@@ -90,7 +99,7 @@ def find_first(
             pixels = items.image(row, size)
         except ImageError as error:
             if on_error == "raise":
-                raise _broken(items, row, error) from error
+                raise broken_image(items, row, error) from error
             broken[row] = str(error)
         else:
             return row, (pixels.shape[0], pixels.shape[1]), broken
@@ -119,14 +128,14 @@ def fill_images(
                 pixels = items.image(row, size)
             except ImageError as error:
                 if on_error == "raise":
-                    raise _broken(items, row, error) from error
+                    raise broken_image(items, row, error) from error
                 broken[row] = str(error)
             else:
                 _check_size(items, row, pixels.shape[:2], first, images.shape[1:3])
                 images[position] = pixels
         return broken
 
-    return _merge(_on_threads(fill, len(rows), num_threads))
+    return _merge(on_threads(fill, len(rows), num_threads))
 
 
 def try_all(
@@ -139,7 +148,7 @@ def try_all(
         rows = (np.array([row]) for row in chunk)
         return _merge([fill_images(pixels, items, row, size, "skip", 1, first) for row in rows])
 
-    return _merge(_on_threads(check, len(items), num_threads))
+    return _merge(on_threads(check, len(items), num_threads))
 
 
 def check_headers(items: Items, expected: tuple[int, int], num_threads: int, first: int) -> None:
@@ -150,15 +159,17 @@ def check_headers(items: Items, expected: tuple[int, int], num_threads: int, fir
             try:
                 found = items.stored_size(row)
             except ImageError as error:
-                raise _broken(items, row, error) from error
+                raise broken_image(items, row, error) from error
             _check_size(items, row, found, first, expected)
 
-    _on_threads(check, len(items), num_threads)
+    on_threads(check, len(items), num_threads)
 
 
-def _on_threads(work: Callable[[range], Result], count: int, num_threads: int) -> list[Result]:
+def on_threads(
+    work: Callable[[range], Result], count: int, num_threads: int, *, chunk: int = _CHUNK
+) -> list[Result]:
     """``work`` on chunks of 0 .. count - 1, results in order; the first chunk's error wins."""
-    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     if num_threads <= 1 or len(chunks) <= 1:
         return [work(chunk) for chunk in chunks]
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-decode")
@@ -183,7 +194,8 @@ def _check_size(
         )
 
 
-def _broken(items: Items, row: int, error: ImageError) -> RunError:
+def broken_image(items: Items, row: int, error: ImageError) -> RunError:
+    """The error that names a broken image and the way out."""
     return RunError(
         f"cannot use image {items.where(row)} (index {row}): {error}; mend or remove it, or leave "
         "out what is broken with --on-error skip (on_error='skip')"

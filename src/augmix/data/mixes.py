@@ -1,6 +1,7 @@
 """Two sets of the same classes trained on together: the images, and their stylised copies."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
+from augmix.data.crops import Draws, ResizedCrop
 from augmix.data.labels import check_ids
-from augmix.data.sources import Source, open_source
+from augmix.data.sources import CroppingSource, Source, find_crop, open_source
 from augmix.records import RunError
 
 
@@ -66,6 +68,10 @@ class Mix:
         return self.first.flip
 
     @property
+    def crop(self) -> ResizedCrop | None:
+        return find_crop(self.first)
+
+    @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
         return (*self.first.skipped, *self.second.skipped)
 
@@ -76,15 +82,36 @@ class Mix:
         self, ids: Integer[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width channel"]:
         """The images asked for, each from its own source."""
+        return self._gather(ids, lambda part, here, _: part.load(here))
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, each cropped as drawn for it if its own source crops."""
+
+        def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            if find_crop(part) is None:
+                return part.load(here)
+            assert isinstance(part, CroppingSource)
+            return part.load_crops(here, draws[rows])
+
+        return self._gather(ids, load)
+
+    def _gather(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        load: Callable[[Source, np.ndarray, np.ndarray], np.ndarray],
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """``load(part, its ids, their rows)`` of both sources, in the order of the ids."""
         ids = check_ids(ids, len(self))
         images = np.empty((len(ids), *self.size, self.channels), np.uint8)
         is_second = ids >= len(self.first)
-        for part, start, is_here in (
-            (self.first, 0, ~is_second),
-            (self.second, len(self.first), is_second),
+        for part, start, rows in (
+            (self.first, 0, np.flatnonzero(~is_second)),
+            (self.second, len(self.first), np.flatnonzero(is_second)),
         ):
-            if is_here.any():
-                images[is_here] = part.load(ids[is_here] - start)
+            if len(rows):
+                images[rows] = load(part, ids[rows] - start, rows)
         return images
 
 
@@ -118,11 +145,19 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
 
     Args:
         root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
-        like: The source they were made from; they must have its size, channels and classes.
+        like: The source they were made from; they must have its size, channels and classes, but
+            are cropped to that size where it is cropped.
 
     Raises:
         RunError: If they are missing or broken.
     """
     path = Path(root).expanduser()
     is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
-    return open_source("npz" if is_archive else "folder", root=path, split=like.split)
+    crop = None if is_archive else find_crop(like)
+    return open_source(
+        "npz" if is_archive else "folder",
+        root=path,
+        split=like.split,
+        crop=crop,
+        size=like.size[0] if crop else 0,
+    )

@@ -18,6 +18,7 @@ from PIL import Image
 
 from augmix.data.arrays import open_npz
 from augmix.data.cifar import open_cifar
+from augmix.data.crops import Draws, ResizedCrop
 from augmix.data.folders import open_folder
 from augmix.data.geometry import Geometry
 from augmix.data.items import ArrayItems, OnError, default_threads
@@ -84,6 +85,46 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class CroppingSource(Source, Protocol):
+    """A source that can decode a random crop of every image, for training.
+
+    Attributes:
+        crop: The law of the crops; None where there are none after all.
+    """
+
+    @property
+    def crop(self) -> ResizedCrop | None: ...
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, each cropped as drawn for it."""
+        ...
+
+
+def find_crop(source: Source) -> ResizedCrop | None:
+    """By what law a source's training images are cropped when they are decoded; None if by none."""
+    return source.crop if isinstance(source, CroppingSource) else None
+
+
+def load_at(
+    source: Source, ids: Integer[np.ndarray, " batch"], *, stream: Stream
+) -> UInt8[np.ndarray, "batch height width channel"]:
+    """The images a training step starts from, each cropped at its address if the source crops.
+
+    Args:
+        source: Where they come from.
+        ids: Which ones.
+        stream: The run's seed and the step's epoch.
+    """
+    crop = find_crop(source)
+    if crop is None:
+        return source.load(ids)
+    assert isinstance(source, CroppingSource)
+    return source.load_crops(ids, crop.sample(ids, stream=stream))
+
+
 def open_source(
     name: str,
     *,
@@ -93,6 +134,8 @@ def open_source(
     resize: int = 0,
     interpolation: str = "bilinear",
     squash: bool = False,
+    crop: ResizedCrop | None = None,
+    is_reduced: bool = True,
     download: bool = False,
     on_error: OnError = "raise",
     num_threads: int = 0,
@@ -119,6 +162,10 @@ def open_source(
         interpolation: Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or
             lanczos. Digits are always enlarged whole and bilinearly to ``size``.
         squash: Resize both sides to ``size``, whatever the picture's shape, and cut nothing.
+        crop: Decode a random crop of each image anew in every epoch, resized to ``size`` (see
+            `load_at`); for image files only. `load` gives the centre as before.
+        is_reduced: Whether JPEGs much larger than their crop are decoded at 1/2, 1/4 or 1/8 of
+            their size.
         download: Fetch a CIFAR set into ``root`` if it is not there.
         on_error: ``raise`` stops at a broken image and names it; ``skip`` leaves it out and lists
             it in ``skipped``.
@@ -129,11 +176,20 @@ def open_source(
         RunError: If the data is missing, broken, or not of the form expected.
     """
     _check_arguments(name, split, size, on_error, num_threads)
-    geometry = Geometry(size=size, resize=resize, interpolation=interpolation, squash=squash)
+    geometry = Geometry(
+        size=size,
+        resize=resize,
+        interpolation=interpolation,
+        squash=squash,
+        crop=crop,
+        is_reduced=is_reduced,
+    )
     path = None if root is None else Path(root).expanduser()
     threads = num_threads or default_threads()
     if download and not name.startswith("cifar"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
+    if crop and name in ("digits", "npz"):
+        raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
     if name == "digits":
         return _open_digits(split, size or 32)
     if name in ("cifar10", "cifar100"):
@@ -213,11 +269,22 @@ class Subset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def crop(self) -> ResizedCrop | None:
+        return find_crop(self.source)
+
     def load(
         self, ids: Integer[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width channel"]:
         """The images asked for, by their numbers here."""
         return self.source.load(self.ids[check_ids(ids, len(self))])
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, by their numbers here, each cropped as drawn for it."""
+        assert isinstance(self.source, CroppingSource)
+        return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
 
 
 def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:

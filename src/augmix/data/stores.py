@@ -11,19 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
+from augmix.data.crops import Draws, ResizedCrop
+from augmix.data.decoding import ImageError, decode_crop
 from augmix.data.geometry import Geometry, fit_items
 from augmix.data.items import (
     ArrayItems,
+    EncodedItems,
     Items,
     OnError,
+    broken_image,
     check_headers,
     fill_images,
     find_first,
+    on_threads,
     try_all,
 )
 from augmix.data.labels import check_ids, fingerprint
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
+_CROPS_AT_ONCE = 8  # photographs a thread takes at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +116,50 @@ class LazySource(Description):
         return images
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CroppedSource(LazySource):
+    """A source of image files that decodes a random crop of each for training.
+
+    Attributes:
+        stored: The whole image files behind the items.
+        crop: The law of the crops; `load` gives the centre of every image instead.
+        is_reduced: Whether JPEGs much larger than their crop are decoded at a reduced size.
+    """
+
+    stored: EncodedItems
+    crop: ResizedCrop
+    is_reduced: bool
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Decode the crops that were drawn for these images.
+
+        Raises:
+            RunError: If one is broken; the message names its file and index.
+        """
+        rows = self.rows[check_ids(ids, len(self))]
+        images = np.empty((len(rows), *self.size, self.channels), np.uint8)
+
+        def fill(chunk: range) -> None:
+            for position in chunk:
+                images[position] = self._crop(int(rows[position]), draws[position])
+
+        on_threads(fill, len(rows), self.num_threads, chunk=_CROPS_AT_ONCE)
+        return images
+
+    def _crop(self, row: int, draws: np.ndarray) -> np.ndarray:
+        try:
+            return decode_crop(
+                self.stored.content(row),
+                lambda height, width: self.crop.box(draws, height, width),
+                size=self.size[0],
+                is_reduced=self.is_reduced,
+            )
+        except ImageError as error:
+            raise broken_image(self.stored, row, error) from error
+
+
 def build_source(
     items: Items,
     labels: Int64[np.ndarray, " image"],
@@ -124,7 +174,7 @@ def build_source(
     flip: bool = True,
     files: Sequence[str] = (),
 ) -> ArraySource | LazySource:
-    """A source of these items: in memory if it fits, else decoding on load.
+    """A source of these items: in memory if it fits and is not cropped, else decoding on load.
 
     With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
     settled from the start; a set too large for the memory then takes one pass over its files.
@@ -135,15 +185,22 @@ def build_source(
         geometry: What is done to every image; as stored, all must have one size.
         on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
         num_threads: Threads to decode on.
-        crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion.
+        crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion, and
+            none besides random resized crops.
         flip: Whether training images are mirrored.
         files: Where every item lies, for items that are image files.
 
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
     """
+    stored, crop = items, geometry.crop
+    if crop and not isinstance(stored, EncodedItems):
+        raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
     items, size = fit_items(items, geometry)
-    images, (height, width), broken = _hold(items, size, on_error, num_threads)
+    limit = 0 if crop else MEMORY_BYTES
+    images, (height, width), broken = _hold(items, size, on_error, num_threads, limit)
+    if crop_padding is None:
+        crop_padding = 0 if crop else round(min(height, width) / 8)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described = {
         "name": name,
@@ -151,32 +208,31 @@ def build_source(
         "class_names": tuple(class_names),
         "labels": labels[kept],
         "fingerprint": fingerprint(items.digest(kept), labels[kept]),
-        "crop_padding": round(min(height, width) / 8) if crop_padding is None else crop_padding,
+        "crop_padding": crop_padding,
         "flip": flip,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
     }
     if images is None:
-        return LazySource(
-            items=items,
-            rows=kept,
-            size=(height, width),
-            resize=size,
-            num_threads=num_threads,
-            **described,
-        )
+        described |= {"items": items, "rows": kept, "size": (height, width), "resize": size}
+        described |= {"num_threads": num_threads}
+        if crop:
+            assert isinstance(stored, EncodedItems)
+            reduced = geometry.is_reduced
+            return CroppedSource(**described, stored=stored, crop=crop, is_reduced=reduced)
+        return LazySource(**described)
     return ArraySource(images=images[kept] if broken else images, **described)
 
 
 def _hold(
-    items: Items, size: int, on_error: OnError, num_threads: int
+    items: Items, size: int, on_error: OnError, num_threads: int, limit: int
 ) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
-    """The images if memory holds them, else None; height and width; the broken items."""
+    """The images if they take at most ``limit`` bytes, else None; their sides; what is broken."""
     if isinstance(items, ArrayItems) and not size:
         return items.images, items.stored_size(0), {}
     first, (height, width), broken = find_first(items, size, on_error)
     rows = np.arange(len(items))
-    if len(items) * height * width * items.channels <= MEMORY_BYTES:
+    if len(items) * height * width * items.channels <= limit:
         images = np.empty((len(items), height, width, items.channels), np.uint8)
         broken |= fill_images(images, items, rows, size, on_error, num_threads, first)
         return images, (height, width), broken

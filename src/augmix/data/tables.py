@@ -40,10 +40,10 @@ class TableItems:
         return len(self.cells)
 
     def image(self, index: int, size: int) -> np.ndarray:
-        return decode_image(self._content(index), size=size)
+        return decode_image(self.content(index), size=size)
 
     def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self._content(index))
+        return stored_size(self.content(index))
 
     def where(self, index: int) -> str:
         return f"{self.path}, row {index}"
@@ -51,12 +51,12 @@ class TableItems:
     def digest(self, rows: np.ndarray) -> str:
         hasher = hashlib.sha256()
         for row in rows:
-            content = self._content(int(row))
+            content = self.content(int(row))
             hasher.update(len(content).to_bytes(8, "little"))
             hasher.update(content)
         return hasher.hexdigest()
 
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         content = self.cells[index].as_py()
         if content is None:
             raise ImageError("expected the bytes of an image, got an empty cell")
