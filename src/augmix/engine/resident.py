@@ -17,7 +17,7 @@ from augmix.augment import batched
 from augmix.augment.device.packing import Packed, pack
 from augmix.augment.plan import Plan
 from augmix.data.batches import BatchOrder
-from augmix.data.sources import Source
+from augmix.data.sources import Source, find_crop, load_at
 from augmix.engine.recipe import Recipe
 from augmix.methods import Method
 from augmix.streams import Stream
@@ -30,6 +30,9 @@ Views = Float32[Tensor, "view batch channel height width"]
 Targets = Int64[Tensor, " batch"] | Float32[Tensor, "batch label"]
 MakePlan = Callable[
     [int], tuple[Plan, Int64[np.ndarray, " batch"] | Float32[np.ndarray, "batch label"]]
+]
+MakeImages = Callable[
+    [int, Int64[np.ndarray, " batch"]], UInt8[np.ndarray, "batch height width channel"]
 ]
 
 
@@ -57,6 +60,18 @@ def make_plans(source: Source, method: Method, order: BatchOrder, seed: int) -> 
     return make
 
 
+def make_images(source: Source, order: BatchOrder, seed: int) -> MakeImages:
+    """Room 2 as a function of the step and its images, cropped at their address if they are."""
+    stream = Stream(seed=seed)
+
+    def make(
+        step: int, ids: Int64[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        return load_at(source, ids, stream=stream.at(epoch=order.epoch(step)))
+
+    return make
+
+
 def open_device_views(
     source: Source, method: Method, order: BatchOrder, recipe: Recipe, device: torch.device
 ) -> "DeviceViews | None":
@@ -69,6 +84,7 @@ def open_device_views(
     return DeviceViews(
         source=source,
         plans=make_plans(source, method, order, recipe.seed),
+        load=make_images(source, order, recipe.seed),
         device=device,
         channels_last=recipe.channels_last,
         images=load_images(source, device) if is_resident(source, device) else None,
@@ -82,6 +98,7 @@ class DeviceViews:
     Attributes:
         source: The training images.
         plans: The plan and targets of every step.
+        load: The images of a step, where they are sent.
         device: Where views are rendered.
         channels_last: Whether the channels of a pixel lie together in memory.
         images: All images of the source on the device, or None where they are sent with each step.
@@ -89,6 +106,7 @@ class DeviceViews:
 
     source: Source
     plans: MakePlan
+    load: MakeImages
     device: torch.device
     channels_last: bool
     images: UInt8[Tensor, "image height width channel"] | None
@@ -103,7 +121,7 @@ class DeviceViews:
         """A step's packed plan, its images if they are sent, and its targets; on any thread."""
         plan, targets = self.plans(step)
         packed = pack(plan, self.source.channels, real=batched.real_of(self.device))
-        sent = None if self.images is not None else self._keep(self.source.load(plan.ids))
+        sent = None if self.images is not None else self._keep(self.load(step, plan.ids))
         return packed, sent, self._keep(targets)
 
     def finish(self, drawn: tuple[Packed, Tensor | None, Tensor]) -> tuple[Views, Targets]:
@@ -125,7 +143,12 @@ class DeviceViews:
 
 
 def is_resident(source: Source, device: torch.device) -> bool:
-    """Whether a source's images take so little of the device's memory that they can live there."""
+    """Whether a source's images take so little of the device's memory that they can live there.
+
+    Those that are cropped anew in every epoch cannot.
+    """
+    if find_crop(source) is not None:
+        return False
     height, width = source.size
     num_bytes = len(source) * height * width * source.channels
     if device.type != "cuda":

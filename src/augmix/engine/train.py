@@ -28,8 +28,8 @@ from augmix.data.sources import Source
 from augmix.engine import checkpoint
 from augmix.engine.checkpoint import Interrupted
 from augmix.engine.evaluate import OnProgress, ignore, run_ahead
-from augmix.engine.recipe import Recipe, learning_rate
-from augmix.engine.resident import make_plans, open_device_views
+from augmix.engine.recipe import Recipe
+from augmix.engine.resident import make_images, make_plans, open_device_views
 from augmix.methods import Method
 from augmix.models.build import save_model
 from augmix.models.layers import Classifier
@@ -87,9 +87,9 @@ def train(
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(
         model.parameters(),
-        lr=recipe.learning_rate,
+        lr=recipe.peak,
         momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
         weight_decay=recipe.weight_decay,
     )
     order = BatchOrder(num_images=len(source), batch_size=recipe.batch_size, seed=recipe.seed)
@@ -122,9 +122,7 @@ def train(
             began = perf_counter()
             batch = next(batches)
             waited = perf_counter() - began
-            rate = learning_rate(
-                step, num_steps, peak=recipe.learning_rate, schedule=recipe.schedule
-            )
+            rate = recipe.rate(step, order.steps_per_epoch)
             views, targets = finish(batch)
             loss = _learn(model, optimizer, method, views, targets, rate, recipe)
             tally.add(loss, targets)
@@ -160,10 +158,11 @@ def make_batches(
 ) -> Callable[[int], Batch]:
     """Rooms 1 to 4 of the walk as a function of the step; any thread may run any step."""
     plans = make_plans(source, method, order, recipe.seed)
+    load = make_images(source, order, recipe.seed)
 
     def make(step: int) -> Batch:
         plan, targets = plans(step)
-        views = render(source.load(plan.ids), plan, executor=recipe.executor)
+        views = render(load(step, plan.ids), plan, executor=recipe.executor)
         return Batch(views=views, targets=targets)
 
     return make
