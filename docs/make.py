@@ -1,5 +1,6 @@
 """Writes the pages that are made from the program: `docs/cli.md` from what `--help` prints,
-`docs/corruptions.md` from the tables and the gallery of the corruptions.
+`docs/corruptions.md` from the tables and the gallery of the corruptions, `docs/methods/` from the
+table of the methods.
 
 python docs/make.py
 """
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import gallery_page
+import methods_page
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -88,4 +90,6 @@ if __name__ == "__main__":
     print(HERE / "cli.md")
     print(preview())
     for path in gallery_page.write_page(scene(256), scene(147)):
+        print(path)
+    for path in methods_page.write_pages(scene(methods_page.SIDE)):
         print(path)

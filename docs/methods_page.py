@@ -1,0 +1,299 @@
+"""The pages of the methods: words from `methods_texts`, tables from the program, its own pictures.
+
+python docs/methods_page.py
+"""
+
+import sys
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from methods_texts import TEXTS, Text
+from PIL import Image, ImageDraw
+
+from augmix import published
+from augmix.attacks import pgd
+from augmix.augment.policies import (
+    AugMix,
+    AutoAugment,
+    CutMix,
+    Cutout,
+    Mixup,
+    PatchUniform,
+    Policy,
+    RandomAA,
+    Standard,
+)
+from augmix.augment.render import render
+from augmix.data.sources import open_source
+from augmix.experiments.settings import TrainConfig
+from augmix.experiments.training import train
+from augmix.images import to_uint8
+from augmix.methods import METHODS, Row
+from augmix.models.build import load_model
+from augmix.models.layers import BlurPool
+from augmix.streams import Stream
+
+HERE = Path(__file__).parent
+FOLDER = HERE / "methods"
+SIDE = 128  # px, of a picture's tiles
+GAP = 6
+NUM_VIEWS = 5
+_QUANTITIES = {1: "mean error", 2: "mCE", 3: "mFR", 4: "mean error"}
+_DATA = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C", "imagenet": "ImageNet-C"}
+
+_BASE = Standard(crop_padding=16, flip=True)
+_CROPS = {"crop_padding": 16, "flip": True}
+POLICIES: dict[str, Policy] = {
+    "standard": _BASE,
+    "cutout": Cutout(side=SIDE // 2, base=_BASE),
+    "mixup": Mixup(base=_BASE),
+    "cutmix": CutMix(probability=1.0, base=_BASE),
+    "autoaugment": AutoAugment(**_CROPS),
+    "random-aa": RandomAA(**_CROPS),
+    "patch-uniform": PatchUniform(side=SIDE * 25 // 32, amplitude=0.6, base=_BASE),
+    "augmix": AugMix(**_CROPS),
+}
+
+
+def write_pages(scene: Image.Image) -> list[Path]:
+    """Write the index, a page for every method, and the pictures; a scene of 128 pixels."""
+    FOLDER.mkdir(exist_ok=True)
+    paths = [FOLDER / "README.md"]
+    paths[0].write_text(index_page())
+    for name in METHODS:
+        paths.append(FOLDER / f"{name}.md")
+        paths[-1].write_text(page(name))
+    scenes = np.stack([np.asarray(scene), np.asarray(boat())])
+    pictures = {name: _views(scenes, policy) for name, policy in POLICIES.items()}
+    pictures |= {"adversarial": _attacks(), "maxblur": _stripes()}
+    for name, rows in pictures.items():
+        paths.append(FOLDER / f"{name}.webp")
+        _sheet(rows).save(paths[-1], quality=85, method=6)
+    return paths
+
+
+def index_page() -> str:
+    """The table of all methods."""
+    lines = [
+        "# Methods",
+        "",
+        _wrap(
+            "Made by `make docs` from the program's own table. `augmix train --method NAME` trains "
+            "any of them, on any of the [networks](../networks.md); `augmix preview --method NAME` "
+            "draws its views of your images."
+        ),
+        "",
+        "| method | in the paper | what it does | source |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, row in METHODS.items():
+        lines.append(f"| [{name}]({name}.md) | {row.title} | {row.summary} | {row.source} |")
+    lines += [
+        "",
+        _wrap(
+            "Cutout, Mixup and CutMix can be laid over the others (`--cutout-side`, "
+            "`--mixup-alpha`, `--cutmix-probability`); blur-pooled networks (`--model "
+            "NAME-maxblur`) and stylised copies (`--stylised DIR`, made by [augmix "
+            "stylize](stylized.md)) go with all of them. "
+            "What cannot go together is refused with the reason: an image is paired once, so Mixup "
+            "and CutMix exclude each other; an attack starts at the image itself, so adversarial "
+            "training has no holes."
+        ),
+        "",
+        _wrap(
+            "`augmix train --seeds 5` trains five runs of neighbouring seeds; `augmix evaluate "
+            "OUT/seed-* --out ENSEMBLE` measures them as one ensemble."
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def page(name: str) -> str:
+    """The page of a method."""
+    row, text = METHODS[name], TEXTS[name]
+    parts = [
+        f"# {row.title}",
+        "",
+        f"`augmix train --method {name}`; {row.source}.",
+        "",
+        _wrap(text.what),
+        "",
+        f"![{row.title}: views]({text.image or name + '.webp'})",
+        "",
+        _wrap(text.picture),
+        "",
+        "## Settings",
+        "",
+        "| setting | default | |",
+        "| --- | --- | --- |",
+        *(f"| `{flag}` | {default} | {origin} |" for flag, default, origin in text.settings),
+        "",
+        *_example(name, text),
+        *(_wrap(f"- {note}", indent="  ") for note in text.notes),
+        *([""] if text.notes else []),
+        "## When to use it",
+        "",
+        _wrap(text.when),
+        "",
+        "## Numbers",
+        "",
+        *_numbers(name, row),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    """A paragraph of lines of at most 100 characters."""
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _example(name: str, text: Text) -> list[str]:
+    if not text.example:
+        return []
+    return ["```", f"augmix train --method {name} {text.example}", "```", ""]
+
+
+def _numbers(name: str, row: Row) -> list[str]:
+    """The published rows, beside Standard and AugMix."""
+    columns = list(dict.fromkeys(["standard", name, "augmix"]))
+    lines = [
+        _wrap(
+            "As published (Hendrycks et al. 2020), in %, lower is better; measured numbers of this "
+            "package are in [results](../results.md)."
+        ),
+        "",
+        "| | " + " | ".join(METHODS[column].title for column in columns) + " |",
+        "| --- |" + " --- |" * len(columns),
+    ]
+    for number, table in published.TABLES.items():
+        spots = dict.fromkeys((found.data, found.network) for found in table.rows)
+        for data, network in spots:
+            means = {
+                found.method: found.mean
+                for found in table.rows
+                if (found.data, found.network) == (data, network)
+            }
+            if name in means and network != "mean of the four":
+                suite = "ImageNet-P" if number == 3 else _DATA[data]
+                values = " | ".join(f"{means[c]:.1f}" if c in means else "" for c in columns)
+                lines.append(
+                    f"| Table {number}: {suite}, {network}, {_QUANTITIES[number]} | {values} |"
+                )
+    return lines
+
+
+def boat() -> Image.Image:
+    """A boat on the sea, drawn four times too large and made smaller."""
+    big = 4 * SIDE
+    rows = np.linspace(0, 1, big)[:, None, None]
+    sky = (1 - rows) * np.array([250, 196, 140]) + rows * np.array([252, 236, 214])
+    picture = Image.fromarray(np.broadcast_to(sky, (big, big, 3)).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+
+    def at(*points: float) -> list[float]:
+        return [point * big for point in points]
+
+    draw.ellipse(at(0.12, 0.14, 0.32, 0.34), fill=(240, 110, 70))
+    draw.rectangle(at(0, 0.62, 1, 1), fill=(38, 98, 134))
+    for wave in range(6):
+        y = 0.68 + 0.05 * wave
+        draw.line(at(0.08 * (wave % 3), y, 1, y), fill=(70, 134, 166), width=big // 120)
+    draw.polygon(at(0.28, 0.62, 0.82, 0.62, 0.72, 0.76, 0.38, 0.76), fill=(120, 52, 40))
+    draw.rectangle(at(0.535, 0.16, 0.555, 0.62), fill=(70, 50, 40))
+    draw.polygon(at(0.52, 0.2, 0.52, 0.57, 0.3, 0.57), fill=(246, 244, 238))
+    draw.polygon(at(0.57, 0.24, 0.57, 0.57, 0.74, 0.57), fill=(214, 220, 226))
+    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+Tiles = Sequence[Sequence[np.ndarray]]
+
+
+def _views(scenes: np.ndarray, policy: Policy) -> Tiles:
+    """A row for each scene: itself and a view of each of five epochs."""
+    ids = np.arange(len(scenes))
+    columns = [scenes]
+    epoch = 0
+    while len(columns) <= NUM_VIEWS:
+        plan = policy.sample(
+            ids, num_views=1, size=(SIDE, SIDE), stream=Stream(seed=1).at(epoch=epoch)
+        )
+        epoch += 1
+        if plan.pairs and plan.pairs.partner[0] == 0:
+            continue  # a batch of two often keeps its order, which would show nothing
+        columns.append(_to_pixels(render(scenes, plan)[0]))
+    return [[column[row] for column in columns] for row in range(len(scenes))]
+
+
+def _attacks() -> Tiles:
+    """Digits, the same attacked, and the change; the network is trained here, in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(
+            method="standard",
+            model="small",
+            source="digits",
+            epochs=4,
+            batch_size=50,
+            schedule="one-cycle",
+            device="cpu",
+            out=Path(folder) / "run",
+        )
+        model = load_model(train(config)).eval()
+    source = open_source("digits", split="test")
+    ids = np.arange(NUM_VIEWS + 1)
+    pixels = source.load(ids).transpose(0, 3, 1, 2) / np.float32(255)
+    images = torch.from_numpy(pixels)
+    labels = torch.from_numpy(source.labels[ids])
+    found = pgd(model, images, labels, epsilon=0.2, num_steps=20, step_size=0.02)
+    change = (found - images) * 2 + 0.5
+    rows = (images, found, change.clamp(0, 1))
+    return [[_enlarge(tile) for tile in _to_pixels(row.numpy())] for row in rows]
+
+
+def _stripes() -> Tiles:
+    """Stripes, once more moved by one pixel, and pooled in both ways."""
+    y, x = np.mgrid[:64, :65]
+    wave = (0.5 + 0.5 * np.sin((x + 0.15 * y) * 2 * np.pi / 3.7)).astype(np.float32)
+    waves = torch.from_numpy(np.stack([wave[:, :64], wave[:, 1:]])[:, None])
+    pooled = torch.nn.functional.max_pool2d(waves, 2)
+    dense = torch.nn.functional.max_pool2d(waves, 2, stride=1)
+    blurred = BlurPool(5)(dense)
+    columns = [_to_pixels(images.repeat(1, 3, 1, 1).numpy()) for images in (waves, pooled, blurred)]
+    return [[_enlarge(column[row]) for column in columns] for row in range(2)]
+
+
+def _to_pixels(views: np.ndarray) -> np.ndarray:
+    """Float views as bytes, channels last."""
+    return to_uint8(np.ascontiguousarray(views.astype(np.float32).transpose(0, 2, 3, 1)))
+
+
+def _enlarge(tile: np.ndarray) -> np.ndarray:
+    """A small tile at the size of the others, its pixels to be seen."""
+    picture = Image.fromarray(tile).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    return np.asarray(picture)
+
+
+def _sheet(rows: Tiles) -> Image.Image:
+    """Tiles in rows on white; a wider gap behind the first column."""
+    width = len(rows[0]) * (SIDE + GAP) + GAP
+    sheet = Image.new("RGB", (width, len(rows) * (SIDE + GAP) - GAP), "white")
+    for y, row in enumerate(rows):
+        for x, tile in enumerate(row):
+            left = x * (SIDE + GAP) + (GAP if x else 0)
+            sheet.paste(Image.fromarray(tile), (left, y * (SIDE + GAP)))
+    return sheet
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    from make import scene
+
+    for path in write_pages(scene(SIDE)):
+        print(path)

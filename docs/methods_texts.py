@@ -1,0 +1,360 @@
+"""What the pages of the methods say; `methods_page` puts it together with tables and pictures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """One method in words.
+
+    Attributes:
+        what: What it does.
+        picture: What the picture shows.
+        settings: Setting, default, where it comes from; the setting is a flag of `augmix train`.
+        notes: What is worth knowing about this implementation.
+        when: When to use it.
+        image: The picture's file, where it is not the page's own.
+        example: Flags behind `augmix train --method NAME`.
+    """
+
+    what: str
+    picture: str
+    settings: tuple[tuple[str, str, str], ...]
+    when: str
+    notes: tuple[str, ...] = ()
+    image: str = ""
+    example: str = ""
+
+
+_JSD = (
+    "--jsd-weight",
+    "12",
+    "factor of the Jensen-Shannon divergence (Hendrycks et al. 2020, and the released code)",
+)
+_CHAINS = (
+    ("--severity", "3", "largest level of an operation; 1 on ImageNet (released code)"),
+    ("--depth", "-1: 1, 2 or 3 at random", "operations in a chain (paper)"),
+    ("--ops", "paper: 9 operations", "`all` adds 4 that overlap with the corruptions"),
+)
+_COMMON = (
+    ("--crop-padding", "4 of 32 pixels", "the usual crop of CIFAR; black border"),
+    ("--flip", "by source", "mirror half of the images"),
+)
+_VIEWS = "Left the image, then five of its views, each drawn at another epoch."
+
+TEXTS: dict[str, Text] = {
+    "standard": Text(
+        what=(
+            "The image mirrored with probability 1/2 and cropped at random from itself with a "
+            "black border; cross-entropy. Everything else is compared with this, and every other "
+            "method draws the same crops and mirrorings first, once for all views of an image."
+        ),
+        picture=_VIEWS,
+        settings=_COMMON,
+        when=("As the baseline, and where a step must cost as little as it can."),
+    ),
+    "cutout": Text(
+        what=(
+            "A square of every image is covered, its centre at any pixel, so that up to three "
+            "quarters of it may lie outside. The network learns to use more than one part of an "
+            "object."
+        ),
+        picture=_VIEWS,
+        settings=(
+            (
+                "--cutout-side",
+                "half of the image; a quarter with more than 10 classes",
+                "16 of 32 pixels on CIFAR-10, 8 on CIFAR-100 (DeVries and Taylor 2017)",
+            ),
+            *_COMMON,
+        ),
+        notes=(
+            "The published code writes zeros behind the normalisation. The network here "
+            "normalises in its first layer, so the hole shows the mean that this layer subtracts: "
+            "mid grey, or ImageNet's mean for its networks.",
+            "`--cutout-side N` adds holes to any method but `adversarial`. With the consistency "
+            "loss every view has its own hole and the clean image has none.",
+        ),
+        when=(
+            "For accuracy on clean images of small size. Against corruptions it helps little "
+            "or not at all: in the paper it is behind Standard in seven of eight comparisons."
+        ),
+        example="--cutout-side 8",
+    ),
+    "mixup": Text(
+        what=(
+            "Every image is blended with another of its batch, `lambda x_i + (1 - lambda) x_j`, "
+            "and so are the two targets; lambda is drawn from Beta(alpha, alpha), once for the "
+            "batch."
+        ),
+        picture="Left the two images of a batch, then their blends in five batches.",
+        settings=(
+            ("--mixup-alpha", "1", "Zhang et al. (2018) for CIFAR; 0.2 for ImageNet"),
+            ("--pairs-per-image", "off", "a share for every image instead of one for the batch"),
+            ("--weight-decay", "1e-4", "the published code's, instead of 5e-4"),
+            *_COMMON,
+        ),
+        notes=(
+            "Partners are a random permutation of the batch, drawn by address: they hang on which "
+            "images the batch holds, not on their order. Each process of a distributed run pairs "
+            "the images of its own part.",
+            "The training error in the log counts a prediction by the probability of its class in "
+            "the target.",
+            "`--mixup-alpha A` adds Mixup to any method but `cutmix`. With the consistency loss "
+            "all views of an image share partner and lambda, so that one soft target stands for "
+            "them.",
+        ),
+        when=(
+            "Where more than one view of an image is too much: a step costs what a Standard "
+            "step costs. In the paper it is the best of the older methods on CIFAR-10-C, "
+            "level with AutoAugment* on CIFAR-100-C, and far behind AugMix on both."
+        ),
+        example="--mixup-alpha 0.5 --pairs-per-image",
+    ),
+    "cutmix": Text(
+        what=(
+            "A box of every image shows another image of the batch; the target has both classes "
+            "by the pixels each really has. The box has sides of `sqrt(1 - lambda)` times the "
+            "image's, lambda from Beta(alpha, alpha), and is clipped at the border."
+        ),
+        picture="Left the two images of a batch, then five batches, all of them cut.",
+        settings=(
+            ("--cutmix-probability", "0.5; 1 above 64 pixels", "Yun et al. (2019), their code"),
+            ("--cutmix-alpha", "1", "Yun et al. (2019)"),
+            ("--pairs-per-image", "off", "a box for every image instead of one for the batch"),
+            *_COMMON,
+        ),
+        notes=(
+            "Sides are whole and even, as in the published code; the share of the target is "
+            "counted from the clipped box.",
+            "`--cutmix-probability P` adds CutMix to any method but `mixup`.",
+        ),
+        when=(
+            "For accuracy on clean images and for localisation. Against corruptions it does "
+            "not help: in the paper it is behind Standard with every network on CIFAR-10-C, "
+            "and level with it on CIFAR-100-C."
+        ),
+        example="--cutmix-probability 1 --pairs-per-image",
+    ),
+    "autoaugment": Text(
+        what=(
+            "One of 25 published sub-policies is drawn for every image: two operations, each "
+            "applied with its probability at its magnitude. The star says that operations which "
+            "overlap with the test corruptions (colour, contrast, brightness, sharpness) do "
+            "nothing."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--autoaugment-table", "by size", "cifar10, or imagenet above 64 pixels"),
+            ("--autoaugment-full", "off", "keep the overlapping operations: the original policy"),
+            *_COMMON,
+        ),
+        notes=(
+            "How the paper treated sub-policies that hold removed operations is not published; "
+            "here a removed operation is the identity.",
+            "Pixels are sampled bilinearly and black outside, as everywhere in this package; the "
+            "usual re-implementations take nearest pixels and grey. The original training added "
+            "Cutout: `--cutout-side 16`.",
+        ),
+        when=(
+            "As a strong learned policy for clean accuracy. It has seen its own data set during "
+            "the search; for other data it is a guess."
+        ),
+        example="--autoaugment-full --cutout-side 16",
+    ),
+    "random-aa": Text(
+        what=(
+            "One chain of one to three random operations with random magnitudes takes the place "
+            "of the image: AugMix without the mixing and without the consistency loss."
+        ),
+        picture=_VIEWS,
+        settings=(*_CHAINS, *_COMMON),
+        notes=(
+            "The paper does not say how many operations it drew; these are the chains of AugMix, "
+            "the very same that `augmix` of width 1 draws, so that the ablation changes one thing "
+            "a step.",
+        ),
+        when="In an ablation, between Standard and AugMix.",
+    ),
+    "random-aa-jsd": Text(
+        what=(
+            "The clean image and two random chains of it; cross-entropy of the clean image, plus "
+            "the Jensen-Shannon divergence of the three predictions. AugMix without the mixing."
+        ),
+        picture=_VIEWS,
+        image="random-aa.webp",
+        settings=(_JSD, *_CHAINS, *_COMMON),
+        when=(
+            "In an ablation: it shows what the loss brings without the mixing, 2.3 points of "
+            "the error on CIFAR-10-C in Table 4."
+        ),
+    ),
+    "patch-uniform": Text(
+        what=(
+            "Uniform noise is added in a square of every image, its centre at any pixel, its "
+            "strength drawn for every image: Patch Gaussian with a noise that is no test "
+            "corruption."
+        ),
+        picture=_VIEWS,
+        settings=(
+            (
+                "--patch-side",
+                "25 of 32 pixels; above 64 pixels any up to 250 of 224",
+                "the sides of Patch Gaussian (Lopes et al. 2019)",
+            ),
+            ("--patch-random-side", "off", "draw the side of every patch from 0 to the side"),
+            ("--patch-amplitude", "1", "largest noise; a view has U(-a, a) with a ~ U(0, 1)"),
+            *_COMMON,
+        ),
+        notes=(
+            "The paper tuned Patch Uniform over about 30 settings, which it does not list.",
+            "The noise is not stored in a plan but its address: both executors draw the same "
+            "words of the same counter-based generator, pixel by pixel.",
+        ),
+        when=(
+            "Where noise is the shift to be expected, e.g. cameras in the dark; it costs next "
+            "to nothing. On ImageNet-C the paper gains 12 points of CE by it on each noise, "
+            "and none on fog."
+        ),
+        example="--patch-amplitude 0.5",
+    ),
+    "adversarial": Text(
+        what=(
+            "Before every step the images are attacked: from a random start within a small "
+            "distance, some gradient steps up the network's own loss. Only attacked images are "
+            "trained on."
+        ),
+        picture=(
+            "Digits; the same attacked within 0.2 of a small network of Standard training; the "
+            "change, mid grey where there is none."
+        ),
+        settings=(
+            ("--adversarial-norm", "linf", "or l2"),
+            ("--adversarial-epsilon", "8/255; 0.5 for l2", "radius (Madry et al. 2018)"),
+            ("--adversarial-steps", "10", "gradient steps"),
+            ("--adversarial-step-size", "a quarter of the radius", "2/255 of 8/255"),
+            *_COMMON,
+        ),
+        notes=(
+            "That the paper used just these numbers is not published; they are those of its first "
+            "author's code of that year: network in training mode during the attack, random "
+            "start, loss on attacked images alone.",
+            "The start is a view of the plan: image, seed and epoch tell its noise, and a resumed "
+            "run attacks from the same places.",
+            "The training error in the log is that on attacked images.",
+            "`augmix.attacks` has the attack for measuring: `pgd`, `random_start` and `resists`.",
+        ),
+        when=(
+            "Where somebody may choose the inputs. A step costs eleven passes instead of one, "
+            "the clean error grows, and against common corruptions it is behind Mixup in the "
+            "paper."
+        ),
+        example="--adversarial-norm l2 --adversarial-epsilon 0.25",
+    ),
+    "maxblur": Text(
+        what=(
+            "Standard training of a network that halves its maps without aliasing: maxima at "
+            "every pixel, then a blur, then every second pixel; a strided convolution becomes a "
+            "plain one with a blur behind it. Predictions change less when the image is moved."
+        ),
+        picture=(
+            "Stripes, once more moved by one pixel; what max pooling makes of both; what blurred "
+            "max pooling makes of both."
+        ),
+        settings=(
+            ("--blur-size", "5", "binomial filter (Zhang 2019), as in the paper's table"),
+            *_COMMON,
+        ),
+        notes=(
+            "It is the network that differs: `--model NAME-maxblur` is the same with any other "
+            "method, e.g. AugMix. `docs/networks.md` tells where the blurs stand.",
+            "Weights have the names and shapes of the plain network.",
+        ),
+        when=(
+            "Where predictions that flicker from frame to frame hurt; together with AugMix "
+            "too. It costs some of the network's speed."
+        ),
+        example="--model resnet50",
+    ),
+    "sin": Text(
+        what=(
+            "Standard training on the images and a stylised copy of each, whose shapes are kept "
+            "and whose textures come from paintings. The network cannot tell classes by texture."
+        ),
+        picture="A drawn scene painted in the styles above it (see [stylized](stylized.md)).",
+        settings=(
+            ("--stylised", "none: must be named", "folder made by `augmix stylize`"),
+            *_COMMON,
+        ),
+        notes=(
+            "An epoch sees every image and every copy once, so it is twice as long. Both sets "
+            "must have the same classes, size and channels.",
+            "`--stylised` can be given to any method.",
+        ),
+        when=(
+            "Where texture misleads: drawings, renderings, odd materials. It costs accuracy "
+            "on clean images, 3.3 points on ImageNet in the paper."
+        ),
+        image="stylized.webp",
+        example="--stylised styled --source folder --data images --size 224 --model resnet50",
+    ),
+    "augmix": Text(
+        what=(
+            "Three chains of one to three random operations are mixed with random weights, and "
+            "the mixture with the image itself, in floats. Cross-entropy of the clean image, plus "
+            "the Jensen-Shannon divergence of the predictions for the clean image and two such "
+            "views."
+        ),
+        picture=_VIEWS,
+        settings=(
+            _JSD,
+            ("--width", "3", "chains that are mixed (paper)"),
+            ("--alpha", "1", "concentration of weights and share (paper)"),
+            *_CHAINS,
+            *_COMMON,
+        ),
+        notes=(
+            "Operations and magnitudes are the released code's; the mixture is never rounded to 8 "
+            "bits.",
+            "Every view is drawn at its own address: seed, epoch, image and view tell it, "
+            "whatever the batch, the worker or the executor.",
+        ),
+        when=(
+            "By default: in the paper the lowest error under corruption (on ImageNet, of all "
+            "that train on ImageNet alone), well calibrated, and no worse on clean images. A "
+            "step costs three views and three passes."
+        ),
+    ),
+    "augmix-no-jsd": Text(
+        what="One AugMix view takes the place of the image; cross-entropy. No clean image is seen.",
+        picture=_VIEWS,
+        image="augmix.webp",
+        settings=(
+            ("--width", "3", "chains that are mixed (paper)"),
+            ("--alpha", "1", "concentration of weights and share (paper)"),
+            *_CHAINS,
+            *_COMMON,
+        ),
+        notes=("On CIFAR-100 a user of the released code found 36.1 % where the paper has 39.8.",),
+        when=(
+            "Where three passes a step are too many: one view and one pass bring most of the gain."
+        ),
+    ),
+    "augmix-sin": Text(
+        what="AugMix on the images and on a stylised copy of each.",
+        picture="A drawn scene painted in the styles above it (see [stylized](stylized.md)).",
+        settings=(
+            ("--stylised", "none: must be named", "folder made by `augmix stylize`"),
+            _JSD,
+            *_CHAINS,
+            *_COMMON,
+        ),
+        notes=("See [sin](sin.md) and [augmix](augmix.md).",),
+        when=(
+            "For the lowest corruption error of the comparison on ImageNet, at a clean error 2.8 "
+            "points above AugMix's."
+        ),
+        image="stylized.webp",
+        example="--stylised styled --source folder --data images --size 224 --model resnet50",
+    ),
+}

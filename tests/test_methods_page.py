@@ -1,0 +1,70 @@
+"""The pages of the methods: one each, as the program writes them, with pictures and real flags."""
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from augmix.experiments.settings import TrainConfig
+from augmix.methods import METHODS
+
+DOCS = Path(__file__).parents[1] / "docs"
+FOLDER = DOCS / "methods"
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(DOCS))
+    yield importlib.import_module("methods_page")
+    sys.path.remove(str(DOCS))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_page_is_what_the_program_writes(pages: ModuleType, name: str):
+    assert (FOLDER / f"{name}.md").read_text() == pages.page(name), "run make docs"
+
+
+def test_the_index_is_what_the_program_writes(pages: ModuleType):
+    assert (FOLDER / "README.md").read_text() == pages.index_page(), "run make docs"
+    assert all(f"({name}.md)" in pages.index_page() for name in METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_page_names_is_there(name: str):
+    text = (FOLDER / f"{name}.md").read_text()
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110
+    flags = {field.name.replace("_", "-") for field in fields(TrainConfig)} | {"method"}
+    assert set(re.findall(r"--([a-z][a-z-]*)", text)) <= flags
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert (FOLDER / picture).stat().st_size < 200_000
+    for link in re.findall(r"\]\(([^)]*\.md)\)", text):
+        assert (FOLDER / link).exists(), link
+
+
+def test_examples_are_settings_that_go_together(pages: ModuleType):
+    for name, text in pages.TEXTS.items():
+        words = text.example.split()
+        settings = {}
+        for at, word in enumerate(words):
+            if word.startswith("--"):
+                key = word.removeprefix("--").replace("-", "_")
+                value = words[at + 1] if at + 1 < len(words) else "--"
+                kind = type(next(f.default for f in fields(TrainConfig) if f.name == key))
+                settings[key] = True if kind is bool else kind(value)
+        if METHODS[name].needs_stylised:
+            settings.setdefault("stylised", "styled")
+        TrainConfig(method=name, **settings)
+
+
+def test_published_rows_are_those_of_the_paper(pages: ModuleType):
+    text = pages.page("mixup")
+    assert "| Table 1: CIFAR-10-C, WideResNet, mean error | 26.9 | 22.3 | 11.2 |" in text
+    assert "| Table 2: ImageNet-C, ResNet-50, mCE | 80.6 | 73.3 | 68.4 |" in pages.page("sin")
+    assert "| Table 4: CIFAR-100-C, WideResNet, mean error | 53.3 | 40.8 | 35.9 |" in pages.page(
+        "random-aa-jsd"
+    )
