@@ -189,7 +189,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             networks=_SMALL,
             recipe={
                 **_FAST_CPU,
-                "epochs": 8,
+                "epochs": 5,
                 "batch_size": 128,
                 "learning_rate": 0.2,
                 "schedule": "one-cycle",
