@@ -19,7 +19,7 @@ def draw(batch: int, seed: int = 0):
 def test_sections_are_aligned_and_do_not_overlap(real: str, batch: int) -> None:
     packed = pack(draw(batch), 3, real=real)
     parts = sections(packed.layout, real)
-    assert all(part.start % 8 == 0 for part in parts)
+    assert all(part.start % 64 == 0 for part in parts)
     pairs = itertools.pairwise(parts)
     assert all(first.stop <= second.start for first, second in pairs)
     assert len(packed.words) >= parts[-1].stop

@@ -13,6 +13,7 @@ from augmix.augment.device.steps import FAMILIES, NUM_NUMBERS, Kind, encode
 from augmix.augment.plan import Plan
 
 MAX_PIXELS = 2**31 // 4  # of an image; positions are 32-bit integers
+_ALIGNMENT = 64  # bytes
 
 _FAMILY_OF = np.full(len(Kind), -1)
 for _number, _family in enumerate(FAMILIES):
@@ -131,7 +132,11 @@ def pack(
 
 
 def sections(layout: Layout, real: str = "float64") -> list[Section]:
-    """Where the arrays of a buffer lie; all begin at a multiple of 8 bytes."""
+    """Where the arrays of a buffer lie.
+
+    All begin at multiples of 64 bytes, whatever the sizes of those before: Triton compiles a kernel
+    anew for arguments of another alignment.
+    """
     num, depth = layout.num_chains, layout.depth
     rows = [
         ("numbers", real, (num, depth, NUM_NUMBERS)),
@@ -150,7 +155,7 @@ def sections(layout: Layout, real: str = "float64") -> list[Section]:
     for name, dtype, shape in rows:
         stop = start + math.prod(shape) * np.dtype(dtype).itemsize
         found.append(Section(name, dtype, shape, start, stop))
-        start = -(-stop // 8) * 8
+        start = -(-stop // _ALIGNMENT) * _ALIGNMENT
     return found
 
 
