@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from augmix import attacks as attacks
     from augmix import metrics as metrics
     from augmix import transforms as transforms
     from augmix.augment.plan import Op as Op
@@ -53,6 +54,7 @@ _HOME = {
     "Standard": "augment.policies",
     "Stream": "streams",
     "TrainConfig": "experiments.training",
+    "attacks": "",
     "build_model": "models.build",
     "corrupt": "corrupt.suite",
     "evaluate": "engine.evaluate",
