@@ -48,6 +48,7 @@ def make_run(
     source: str = "digits",
     adaptation: str = "",
     temperature: float | None = None,
+    clean_error: float = 0.02,
     has_log: bool = True,
     has_examples: bool = True,
     has_outcomes: bool = True,
@@ -63,7 +64,7 @@ def make_run(
     method = method or ("augmix" if "ug" in label else "standard")
     test = _Test(num_images, num_classes)
     said: dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]] = {}
-    cells = [_measure(test, rng, said, "clean", "clean", 0, 0.02, 0.01, temperature)]
+    cells = [_measure(test, rng, said, "clean", "clean", 0, clean_error, 0.01, temperature)]
     for name in names:
         hardness = HARDNESS[NAMES.index(name)] if name in NAMES else 0.6
         for severity in SEVERITIES:

@@ -116,5 +116,5 @@ def test_relative_corruption_error_by_hand():
 def test_error_by_severity():
     table = {"fog": [0.1, 0.2], "snow": np.array([0.3, 0.6])}
     assert error_by_severity(table).tolist() == pytest.approx([0.2, 0.4])
-    with pytest.raises(ValueError, match=r"same severities .* 'fog': 2, 'snow': 1"):
+    with pytest.raises(ValueError, match=r"same severities .*'fog': 2, 'snow': 1"):
         error_by_severity({"fog": [0.1, 0.2], "snow": [0.3]})

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 
 import pytest
-from fake_runs import keep_cells, make_run
+from fake_runs import NAMES, keep_cells, make_run
 
 from augmix.report import write_report
 
@@ -59,22 +59,42 @@ addEventListener("load", () => {
   report.pictures = all(".gallery:not([hidden]) img").map((image) => image.naturalWidth);
   report.overflow = Math.max(root.scrollWidth, document.body.scrollWidth) - innerWidth;
 
-  report.before = column(7);
-  button(7).click();
-  report.ascending = column(7);
-  report.sort = button(7).closest("th").ariaSort;
-  button(7).click();
-  report.descending = column(7);
+  report.before = column(5);
+  button(5).click();
+  report.ascending = column(5);
+  report.sort = button(5).closest("th").ariaSort;
+  button(5).click();
+  report.descending = column(5);
   button(3).click();
   report.gaps = [column(3)];
   button(3).click();
   report.gaps.push(column(3));
   button(0).click();
   report.labels = column(0);
-  report.other = button(7).closest("th").ariaSort;
+  report.other = button(5).closest("th").ariaSort;
   const heat = all(".heat")[0];
+  heat.closest("details").open = true;
   heat.querySelectorAll(".sort")[6].click();
   report.means = [...heat.tBodies[0].rows].map((row) => row.cells[6].innerText);
+  const errors = document.getElementById("table-corruptions-error");
+  errors.querySelectorAll(".sort")[1].click();
+  report.last = [...errors.tBodies[0].rows].map((row) => row.cells[0].innerText).at(-1);
+
+  const drill = document.getElementById("drill-c-1");
+  const inside = drill.querySelector(".inside");
+  report.drill = [inside.checkVisibility()];
+  drill.querySelector("summary").click();
+  report.drill.push(inside.checkVisibility());
+  report.drilled = inside.innerText;
+  report.thumbs = [...inside.querySelectorAll(".thumb:not(.none)")].map((thumb) =>
+    [getComputedStyle(thumb).backgroundImage.slice(0, 26), ...size(thumb)]);
+
+  const reference = document.getElementById("reference");
+  const shown = () => all(".contrast:not([hidden]) h3").map((title) => title.innerText);
+  report.references = [shown()];
+  reference.value = "1";
+  reference.dispatchEvent(new Event("change"));
+  report.references.push(shown());
 
   report.markup = all(".evil, main script, main iframe").length;
   const colours = () => [style("body").backgroundColor, style("figure text").fill];
@@ -88,14 +108,32 @@ addEventListener("load", () => {
   document.getElementById("only-differences").click();
   report.rows.push(rows());
   report.differing = all("#table-settings .differs").length;
-  document.querySelector("details summary").click();
-  report.numbers = all("details td.number").every((cell) => size(cell)[0] > 0);
+  document.querySelector("#severity details summary").click();
+  report.numbers = all("#severity details td.number").every((cell) => size(cell)[0] > 0);
 
   report.reach = all("a[href^='#']").every((link) => document.querySelector(link.hash));
   report.headers = all("th").every((header) => header.scope);
-  report.names = all("button, input").every((control) =>
-    control.ariaLabel || control.innerText || (control.labels || [])[0]);
+  report.names = all("button, input, select").every((control) =>
+    control.ariaLabel || control.textContent.trim() || (control.labels || [])[0]);
   report.alts = all("img").every((image) => image.hasAttribute("alt"));
+
+  // What paper shows: the rules for print as rules for everything, after the event of printing.
+  const sheet = document.createElement("style");
+  sheet.textContent = [...document.styleSheets].flatMap((each) => [...each.cssRules])
+    .filter((rule) => rule.media && rule.media.mediaText === "print")
+    .flatMap((rule) => [...rule.cssRules]).filter((rule) => rule.selectorText)
+    .map((rule) => rule.cssText).join(" ");
+  document.head.append(sheet);
+  dispatchEvent(new Event("beforeprint"));
+  const isShown = (node) => size(node)[0] > 0 && size(node)[1] > 0;
+  report.paper = {
+    details: all("details").every((one) => one.open),
+    tables: all("table").filter((table) => !isShown(table)).map((table) => table.id),
+    drills: all(".drill .name").filter((name) => !isShown(name)).length,
+    bar: isShown(document.querySelector(".bar")),
+    pictures: all(".pictures img").every(isShown),
+    colour: style("body").backgroundColor,
+  };
   report.errors = seen;
   parent.postMessage(JSON.stringify(report), "*");
 });
@@ -130,9 +168,11 @@ def browser() -> str:
 def seen(browser: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict]:
     """What the page reported at each width."""
     folder = tmp_path_factory.mktemp("page")
-    make_run(folder / "a", label=EVIL)
-    make_run(folder / "b", label="AugMix", weakness=0.35, seed=1)
-    make_run(folder / "c", label="AugMix with a label as " + "long" * 20, weakness=0.5, seed=2)
+    few = {"names": NAMES[:5], "sequences": ("tilt", "scale"), "temperature": 1.5}
+    make_run(folder / "a", label=EVIL, **few)
+    make_run(folder / "b", label="AugMix", weakness=0.35, seed=1, **few)
+    long = "AugMix with a label as " + "long" * 20
+    make_run(folder / "c", label=long, weakness=0.5, seed=2, adaptation="batch norm", **few)
     keep_cells(folder / "c", lambda cell: cell.suite == "c")  # nothing clean: sorted last
     page = write_report([folder / name for name in "abc"], folder / "report.html")
     text = page.read_text(encoding="utf-8")
@@ -169,18 +209,19 @@ class TestPage:
             "figure-bars",
             "figure-severity-error",
             "figure-severity-rms",
+            "figure-stability",
             "figure-reliability-clean",
             "figure-reliability-corrupted",
             "figure-training-loss",
-            "figure-training-train_error",
-            "figure-training-learning_rate",
+            "figure-training-train-error",
+            "figure-training-learning-rate",
         }
         for name, plot_width, height, num_texts in shown.values():
             assert plot_width > 200, name
             assert height > 150, name
             assert num_texts >= 8, name
         assert len([plot for plot in seen[width]["plots"] if plot[1] == 0]) == 1  # the other bars
-        assert len(seen[width]["pictures"]) == 8 * 6
+        assert len(seen[width]["pictures"]) == 5 * 6
         assert set(seen[width]["pictures"]) == {32}
 
     def test_the_page_does_not_scroll_sideways(self, seen, width):
@@ -199,6 +240,35 @@ class TestPage:
         means = [float(text) for text in page["means"]]
         assert means == sorted(means)
         assert len(set(means)) > 4
+        assert page["last"] == "mean"  # stays below what it is the mean of
+
+    def test_drill_down_opens(self, seen, width):
+        assert seen[width]["drill"] == [False, True]
+        text = seen[width]["drilled"]
+        for part in ("Error by severity", "Most often confused", "Images most often wrong"):
+            assert part in text
+        assert re.search(r"[1-5] of 5 wrong: \d", text)
+        assert len(seen[width]["thumbs"]) >= 3
+        for picture, *size in seen[width]["thumbs"]:
+            assert picture == 'url("data:image/png;base64'
+            assert size == [48, 48]
+
+    def test_differences_are_from_the_chosen_row(self, seen, width):
+        before, after = seen[width]["references"]
+        assert len(before) == 1
+        assert EVIL in before[0]
+        assert len(after) == 1
+        assert after[0].startswith("Difference from AugMix")
+
+    def test_paper_shows_everything(self, seen, width):
+        assert seen[width]["paper"] == {
+            "details": True,
+            "tables": [],
+            "drills": 0,
+            "bar": False,
+            "pictures": True,
+            "colour": "rgb(255, 255, 255)",
+        }
 
     def test_names_are_text(self, seen, width):
         assert seen[width]["markup"] == 0

@@ -4,19 +4,31 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_runs import NAMES, keep_cells, make_run, write_examples
 
 from augmix import records
+from augmix.outcomes import Images, images_path, load_images, write_outcome
 from augmix.records import Results, RunError
 from augmix.report import summarise, write_report
-from augmix.report.comparison import differences, load_runs
+from augmix.report.pictures import thumb_uris
+from augmix.report.remarks import differences
+from augmix.report.runs import load_runs
 
 
 def text_of(page: Path) -> str:
     """The page's text without tags, scripts and pictures, whitespace as one blank."""
     body = page.read_text(encoding="utf-8").split("<body>")[1].split("<script>")[0]
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages whose words matter are not drawn, which takes most of their time."""
+    from augmix.report import page
+
+    monkeypatch.setattr(page, "draw", lambda chart: {"wide": "<svg/>", "narrow": "<svg/>"})
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +39,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "standard", folder / "augmix"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_holds_the_numbers(two_runs: list[Path], tmp_path: Path):
     page = write_report(two_runs, tmp_path / "deep" / "report.html")
     text = text_of(page)
@@ -59,6 +72,7 @@ def test_page_is_self_contained(two_runs: list[Path], tmp_path: Path):
     assert again == html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_only_what_is_best_is_marked(two_runs: list[Path], tmp_path: Path):
     html = write_report(two_runs, tmp_path).read_text(encoding="utf-8")
     table = html.split('id="table-summary"')[1].split("</table>")[0]
@@ -71,6 +85,7 @@ def test_only_what_is_best_is_marked(two_runs: list[Path], tmp_path: Path):
     assert "(best)" not in single
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_differences_forbid_comparison(two_runs: list[Path], tmp_path: Path):
     make_run(tmp_path / "other", label="Elsewhere", preset="cifar", seed=2)
     folders = [*two_runs, tmp_path / "other"]
@@ -83,6 +98,7 @@ def test_differences_forbid_comparison(two_runs: list[Path], tmp_path: Path):
     assert "errs" not in text_of(page)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_missing_is_said(two_runs: list[Path], tmp_path: Path):
     make_run(tmp_path / "bare", label="Bare", has_log=False, has_examples=False, seed=0)
     keep_cells(tmp_path / "bare", lambda cell: cell.name != "pixelate" or cell.severity < 4)
@@ -99,6 +115,7 @@ def test_what_is_missing_is_said(two_runs: list[Path], tmp_path: Path):
     assert "nothing to draw" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_without_common_corruptions(tmp_path: Path):
     make_run(tmp_path / "a", label="A", names=NAMES[:2])
     make_run(tmp_path / "b", label="B", names=NAMES[2:4])
@@ -131,6 +148,7 @@ def test_repeated_steps_of_a_log_count_once(tmp_path: Path):
     assert [record["step"] for record in load_runs([tmp_path / "a"])[0].log] == [1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("side", "channels"), [(32, 1), (224, 3)])
 def test_examples_fit_into_the_page(tmp_path: Path, side: int, channels: int):
     names = tuple(f"corruption_{index}" for index in range(19))
@@ -163,3 +181,73 @@ def test_refusals_name_the_way_out(two_runs: list[Path], tmp_path: Path):
     with pytest.raises(RunError, match="cannot make the folder"):
         write_report(two_runs, tmp_path / "file" / "x.html")
     assert not (tmp_path / "x.html").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_adapted_models_and_temperature_are_told_apart(tmp_path: Path):
+    few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
+    plain = make_run(tmp_path / "a", label="Cutout", method="cutout", **few)
+    make_run(
+        tmp_path / "b",
+        label="Cutout",
+        method="cutout",
+        weakness=0.4,
+        adaptation="batch norm, prior 16",
+        temperature=1.5,
+        **few,
+    )
+    page = write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "x.html")
+    html, text = page.read_text(encoding="utf-8"), text_of(page)
+    assert "Cutout, adapted (batch norm, prior 16)" in text
+    table = html.split('id="table-adaptation"')[1].split("</table>")[0]
+    titles = re.findall(r'class="sort">([^<]*?) <', table)
+    assert titles == ["as trained", "batch norm, prior 16"] * 3
+    assert len(re.findall(r'<th scope="row">', table)) == 1
+    assert f"{100 * (summarise(plain)['corruption_error'] or 0):.1f}" in table
+    summary = html.split('id="table-summary"')[1].split("</table>")[0]
+    assert "best" not in summary  # the adapted one does not take part, so nobody is beside it
+    temperature = html.split('id="table-temperature"')[1].split("</table>")[0]
+    assert len(re.findall(r'<th scope="row">', temperature)) == 1
+    assert "1.500" in temperature
+    assert "before" in temperature
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_missing_outcomes_are_said(tmp_path: Path):
+    few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
+    make_run(tmp_path / "a", label="Old", has_outcomes=False, **few)
+    make_run(tmp_path / "b", label="AugMix", weakness=0.4, seed=1, **few)
+    text = text_of(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "x.html"))
+    assert "No intervals for Old: the outcomes of single images were not kept." in text
+    assert "Difference from" not in text
+    assert "AugMix errs on" in text
+
+
+def test_other_images_of_the_source_forbid_comparison(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 100, "has_log": False}
+    make_run(tmp_path / "a", label="A", **few)
+    make_run(tmp_path / "b", label="B", seed=1, **few)
+    images = load_images(tmp_path / "b")
+    other = Images(ids=images.ids + 1, labels=images.labels)
+    write_outcome(images_path(tmp_path / "b"), other)
+    found = differences(load_runs([tmp_path / "a", tmp_path / "b"]))
+    assert found == ["the images that were measured: other ones of the same source"]
+
+
+def test_what_was_not_measured_is_no_difference(tmp_path: Path):
+    """A run with sequences beside one without; another difficulty is one."""
+    few = {"names": NAMES[:1], "num_images": 100, "has_log": False}
+    make_run(tmp_path / "a", label="A", **few)
+    make_run(tmp_path / "b", label="B", sequences=("tilt",), **few)
+    make_run(tmp_path / "c", label="C", sequences=("tilt",), difficulty=2, **few)
+    a, b, c = load_runs([tmp_path / name for name in "abc"])
+    assert differences([a, b]) == []
+    assert differences([a, b, c]) == ["protocol difficulty: 1 for B; 2 for C"]
+
+
+def test_many_large_pictures_stay_small():
+    """Twelve hardest images of each of eight runs, all noise; those not shown cost nothing."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 224, 224, 3), dtype=np.uint8)
+    thumbs = dict(enumerate(noise))
+    assert sum(map(len, thumb_uris(thumbs, range(96)).values())) < 1_500_000
+    assert list(thumb_uris(thumbs, [5])) == [5]

@@ -1,6 +1,7 @@
 """The pictures of a report: charts as data in, SVG text out."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -32,12 +33,12 @@ def _draw_columns(chart: Bars) -> str:
         for place in range(num_rows):
             where, thick = _places(place, num_rows, num_groups)
             values, span = np.nan_to_num(chart.values[place]), _whiskers(chart, place)
-            bars = axes.bar(where, values, thick, **_bar(place))
+            axes.bar(where, values, thick, **_bar(place))
             axes.errorbar(where, values, yerr=span, **_whisker())
             if num_rows * num_groups <= _MAX_NUMBERED:
                 labels = _labels(chart.values[place])
-                padding = 2 + _longest(span[1], axes, figure.get_figheight() * 72)
-                axes.bar_label(bars, labels, padding=padding, fontsize=9, color=MUTED)
+                for x, y, label in zip(where, values + span[1], labels, strict=True):
+                    _write(axes, (x, y), label, offset=(0, 3), ha="center", va="bottom")
         _name_groups(axes, chart.categories)
         return to_svg(figure, f"{chart.name}-wide")
 
@@ -52,18 +53,9 @@ def _draw_rows(chart: Bars) -> str:
             values, span = np.nan_to_num(chart.values[place]), _whiskers(chart, place)
             axes.barh(where, values, thick, **_bar(place))
             axes.errorbar(values, where, xerr=span, **_whisker())
-            for x, y, label in zip(
-                values + span[1], where, _labels(chart.values[place]), strict=True
-            ):
-                axes.annotate(
-                    label,
-                    (x, y),
-                    xytext=(3, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=9,
-                    color=MUTED,
-                )
+            labels = _labels(chart.values[place])
+            for x, y, label in zip(values + span[1], where, labels, strict=True):
+                _write(axes, (x, y), label, offset=(3, 0), ha="left", va="center")
         axes.set_yticks(np.arange(num_groups), chart.categories)
         axes.set_ylim(num_groups - 0.4, -0.6)
         axes.tick_params(axis="y", labelcolor=INK)
@@ -201,10 +193,26 @@ def _whiskers(chart: Bars, place: int) -> Float[np.ndarray, "2 category"]:
     return np.maximum(np.nan_to_num(spans), 0)
 
 
-def _longest(lengths: Float[np.ndarray, " category"], axes: Axes, height: float) -> float:
-    """The longest whisker in points, so that no number lies on one."""
-    low, high = axes.get_ylim()
-    return float(lengths.max(initial=0.0)) / (high - low) * height * 0.8
+def _write(
+    axes: Axes,
+    place: tuple[float, float],
+    text: str,
+    *,
+    offset: tuple[int, int],
+    ha: Literal["left", "center"],
+    va: Literal["bottom", "center"],
+) -> None:
+    """A number beside the end of a bar or its whisker."""
+    axes.annotate(
+        text,
+        place,
+        xytext=offset,
+        textcoords="offset points",
+        ha=ha,
+        va=va,
+        fontsize=9,
+        color=MUTED,
+    )
 
 
 def _labels(values: Float[np.ndarray, " category"]) -> list[str]:

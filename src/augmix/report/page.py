@@ -4,11 +4,9 @@ The page needs no network, and jinja2 escapes every text on it; only the drawing
 script made here are put in as they are.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -24,7 +22,7 @@ from augmix.report.estimates import CLEAN, CORRUPTED
 from augmix.report.examples import examples
 from augmix.report.figures import draw
 from augmix.report.literature import literature_tables, unmatched
-from augmix.report.pictures import THUMB_PX, collect_thumbs, data_uri
+from augmix.report.pictures import collect_thumbs, thumb_uris
 from augmix.report.settings import settings
 from augmix.report.styles import key
 from augmix.report.summary import score_table, seed_table, summary_table
@@ -73,7 +71,7 @@ def render_page(comparison: Comparison) -> str:
         labels=[group.label for group in groups],
         run_labels=[run.label for run in comparison.runs],
         run_keys=_run_keys(comparison),
-        thumbs=_thumb_styles(thumbs, used),
+        thumbs=thumb_uris(thumbs, used),
         facts=_facts(comparison),
         lead=lead(comparison),
         has_seeds=any(len(group.runs) > 1 for group in groups),
@@ -183,9 +181,9 @@ def _facts(comparison: Comparison) -> list[str]:
     results = runs[0].results
     sources = [run.results.source for run in runs]
     first = sources[0]
-    facts = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}"]
+    facts = [_counted(len(runs), "run")]
     if len(comparison.groups) < len(runs):
-        facts.append(f"{len(comparison.groups)} row{'s' if len(comparison.groups) > 1 else ''}")
+        facts = [f"{facts[0]} in {_counted(len(comparison.groups), 'row')}"]
     if all(source.get("fingerprint") == first.get("fingerprint") for source in sources):
         facts.append(" ".join(str(first[key]) for key in ("name", "split") if key in first))
         counts = [cell.num_images for cell in [*results.cells, *results.sequences]]
@@ -196,14 +194,11 @@ def _facts(comparison: Comparison) -> list[str]:
     return facts
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
 def _run_keys(comparison: Comparison) -> list[Markup]:
     """The swatch of every run's row."""
     styles = {id(run): place for place, g in enumerate(comparison.groups) for run in g.runs}
     return [Markup(key(styles[id(run)])) for run in comparison.runs]
-
-
-def _thumb_styles(thumbs: dict[int, np.ndarray], used: Sequence[int] | set[int]) -> dict[int, str]:
-    """A style rule for every picture shown, so that each is stored once."""
-    return {
-        number: data_uri(image, side=THUMB_PX) for number, image in thumbs.items() if number in used
-    }

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,7 +10,9 @@ from PIL import Image
 
 from augmix.report.runs import Run
 
-THUMB_PX = 96
+_THUMB_PX = 96
+_SMALLEST_PX = 32
+_PIXELS = 300_000  # of all thumbs together: keeps the page below 5 MB
 
 
 def data_uri(image: UInt8[np.ndarray, "height width channel"], *, side: int) -> str:
@@ -34,6 +36,14 @@ def collect_thumbs(runs: Sequence[Run]) -> dict[int, np.ndarray]:
             if ids is not None and images is not None:
                 found |= {int(number): image for number, image in zip(ids, images, strict=True)}
     return found
+
+
+def thumb_uris(thumbs: Mapping[int, np.ndarray], used: Collection[int]) -> dict[int, str]:
+    """The pictures shown, by their number, small enough that all fit into the page."""
+    shown = {number: image for number, image in thumbs.items() if number in used}
+    side = min(_THUMB_PX, int((_PIXELS / max(len(shown), 1)) ** 0.5))
+    side = max(side, _SMALLEST_PX)
+    return {number: data_uri(image, side=side) for number, image in shown.items()}
 
 
 def class_name(run: Run, label: int) -> str:

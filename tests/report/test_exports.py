@@ -1,0 +1,115 @@
+"""The same numbers for other programs, whatever the names hold."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_runs import NAMES, make_run
+
+from augmix.report import export_path, summarise, write_report
+from augmix.report.cards import to_markdown
+from augmix.report.comparison import Comparison, compare
+from augmix.report.exports import all_tables, escape, to_csv, to_json, to_latex
+
+EVIL = "<b>50_%</b> | x & \\y"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("exports")
+    few = {"names": NAMES[:2], "sequences": ("tilt",), "num_images": 150, "temperature": 1.5}
+    make_run(folder / "a", label=EVIL, **few)
+    make_run(folder / "b", label="AugMix", weakness=0.3, seed=1, **few)
+    return [folder / "a", folder / "b"]
+
+
+@pytest.fixture(scope="module")
+def comparison(folders: list[Path]) -> Comparison:
+    return compare(folders)
+
+
+def test_csv_has_every_number(comparison: Comparison):
+    lines = list(csv.DictReader(to_csv(comparison).splitlines()))
+    found = {
+        (line["row"], line["metric"], line["scope"]): line for line in lines if not line["name"]
+    }
+    for run in comparison.runs:
+        summary = summarise(run.results)
+        for key, metric, scope in (
+            ("clean_error", "error", "clean"),
+            ("corruption_error", "error", "corrupted"),
+            ("rms_calibration_error", "rms", "corrupted"),
+            ("flip_probability", "flip", "perturbed"),
+            ("nll", "nll", "corrupted"),
+        ):
+            assert float(found[run.label, metric, scope]["value"]) == pytest.approx(summary[key])
+    line = found[EVIL, "error", "corrupted"]
+    assert float(line["low"]) < float(line["value"]) < float(line["high"])
+    assert line["deviation"] == ""
+    severities = [line for line in lines if line["scope"] == "severity"]
+    assert {line["name"] for line in severities} == {"1", "2", "3", "4", "5"}
+
+
+def test_json_has_verdicts(comparison: Comparison):
+    content = json.loads(to_json(comparison))
+    assert [row["label"] for row in content["rows"]] == [EVIL, "AugMix"]
+    assert content["rows"][0]["runs"][0]["temperature"]["value"] == 1.5
+    assert content["grid"]["names"] == list(NAMES[:2])
+    apart = next(
+        each
+        for each in content["differences"]
+        if (each["metric"], each["scope"]) == ("error", "corrupted")
+    )
+    assert (apart["row"], apart["minus"], apart["verdict"]) == ("AugMix", EVIL, "lower")
+    assert apart["low"] < apart["estimate"] < apart["high"] < 0
+
+
+def test_latex_is_escaped_and_regular(comparison: Comparison):
+    text = to_latex(comparison)
+    tables = all_tables(comparison)
+    assert text.count("\\begin{tabular}") == text.count("\\bottomrule") == len(tables)
+    name = "\\textless{}b\\textgreater{}50\\_\\%\\textless{}/b\\textgreater{} | x \\& "
+    assert name + "\\textbackslash{}y" in text
+    summary = text.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
+    widths = {line.replace("\\&", "").count("&") for line in summary}
+    assert widths == {len(tables[0].columns)}
+    assert "\\textbf{" in summary[1]
+    assert escape("#1 ~ $x^2$ – −3 → {a}") == (
+        "\\#1 \\textasciitilde{} \\$x\\textasciicircum{}2\\$ -- $-$3 $\\to$ \\{a\\}"
+    )
+
+
+def test_markdown_card_is_escaped(comparison: Comparison):
+    text = to_markdown(comparison)
+    assert text.startswith("# Robustness of &lt;b&gt;50\\_%&lt;/b&gt; \\| x &amp; \\\\y, AugMix\n")
+    assert "<b>" not in text
+    for heading in ("## Models", "## Results", "## Limits", "### Temperature scaling"):
+        assert heading in text
+    rows = [line for line in text.split("### Summary")[1].split("###")[0].splitlines() if line]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+    assert len(rows) == 4
+    assert "150 images of digits (test)" in text
+
+
+def test_files_lie_beside_the_page(folders: list[Path], tmp_path: Path):
+    names = ("csv", "json", "latex", "markdown")
+    page = write_report(folders[:1], tmp_path / "x.html", names)
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["x.csv", "x.html", "x.json", "x.md", "x.tex"]
+    assert [export_path(page, name).suffix for name in names] == [".csv", ".json", ".tex", ".md"]
+    with pytest.raises(ValueError, match="export must be of csv, json, latex, markdown, got 'pdf'"):
+        write_report.__wrapped__(folders, tmp_path / "y.html", ("pdf",))
+    assert not (tmp_path / "y.html").exists()
+
+
+def test_numbers_need_no_drawing():
+    """Importing the report, to print its numbers, loads neither matplotlib nor torch."""
+    program = (
+        "import sys, augmix.report, augmix.report.exports\n"
+        "loaded = {'matplotlib', 'torch', 'jinja2', 'numba', 'cv2'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

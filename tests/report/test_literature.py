@@ -1,0 +1,87 @@
+"""Published rows stand beside measured ones only where both are of the same benchmark."""
+
+from pathlib import Path
+
+import pytest
+from fake_runs import make_run
+
+from augmix import published
+from augmix.report.comparison import compare
+from augmix.report.literature import literature_tables, unmatched
+from augmix.report.summary import summarise
+from augmix.report.tables import Table
+
+PAPER = tuple(published.ALEXNET_ERRORS)
+TEN = tuple(published.ALEXNET_FLIP_PROBABILITIES)
+FEW = {"num_images": 120, "has_log": False, "has_examples": False}
+
+
+def value(table: Table, row: str, column: str) -> str:
+    place = [each.title for each in table.columns].index(column)
+    found = [each.entries[place] for each in table.rows if each.label == row]
+    assert len(found) == 1
+    return found[0].text
+
+
+def test_cifar_has_plain_means(tmp_path: Path):
+    """Both methods of the paper in their rows, a method of one's own below; no CE anywhere."""
+    own = {"source": "cifar10", "model": "wrn-40-2", "preset": "cifar", **FEW}
+    results = make_run(tmp_path / "a", label="mine", method="augmix", names=PAPER, **own)
+    make_run(tmp_path / "b", label="new idea", method="new", weakness=0.3, names=PAPER, **own)
+    comparison = compare([tmp_path / "a", tmp_path / "b"])
+    (table,) = literature_tables(comparison)
+    assert value(table, "AugMix", "WideResNet") == "11.2"
+    assert value(table, "Random AA* + JSD", "WideResNet") == "14.7"  # of Table 4
+    assert value(table, "Random AA* + JSD", "AllConv") == "–"
+    error = summarise(results)["corruption_error"]
+    assert error is not None
+    assert value(table, "AugMix", "wrn-40-2") == f"{100 * error:.1f}"
+    assert value(table, "new idea", "WideResNet") == "–"
+    assert {row.kind for row in table.rows} == {"published", "measured"}
+    assert {column.group for column in table.columns} == {"Published", "Measured here"}
+    assert "official CIFAR-10-C files" in table.note
+    assert "cifar10, 120 images, corrupted on the fly" in table.note
+
+
+def test_more_corruptions_do_not_change_the_benchmark(tmp_path: Path):
+    names = (*PAPER, "speckle_noise")
+    results = make_run(tmp_path / "a", names=names, source="cifar100", preset="cifar", **FEW)
+    comparison = compare([tmp_path / "a"])
+    (table,) = literature_tables(comparison)
+    cells = [cell for cell in results.cells if cell.name in PAPER]
+    mean = sum(cell.num_errors / cell.num_images for cell in cells) / len(cells)
+    assert value(table, "Standard", "small") == f"{100 * mean:.1f}"
+    assert value(table, "Standard", "DenseNet") == "59.3"
+
+
+def test_imagenet_is_divided_by_alexnet(tmp_path: Path):
+    make_run(tmp_path / "a", label="mine", source="imagenet", names=PAPER, sequences=TEN, **FEW)
+    comparison = compare([tmp_path / "a"])
+    errors, flips = literature_tables(comparison)
+    assert value(errors, "AugMix", "mCE") == "68.4"
+    assert value(errors, "SIN", "JPEG") == "77"
+    assert value(flips, "Standard", "mFR") == "57.2"
+    group = comparison.groups[0]
+    ce, fr = (
+        next(each.value for key, each in group.estimates[0].items() if key[:2] == wanted)
+        for wanted in (("ce", "corrupted"), ("fr", "perturbed"))
+    )
+    assert value(errors, "mine", "mCE") == f"{100 * ce:.1f}"
+    assert value(flips, "mine", "mFR") == f"{100 * fr:.1f}"
+
+
+@pytest.mark.parametrize(
+    ("source", "names", "reason"),
+    [
+        ("digits", PAPER, "no numbers for digits"),
+        ("cifar10", PAPER[:14], "not all of them were measured"),
+        ("imagenet", PAPER[1:], "not all of them were measured"),
+    ],
+)
+def test_nothing_is_set_beside_another_benchmark(
+    tmp_path: Path, source: str, names: tuple, reason: str
+):
+    make_run(tmp_path / "a", source=source, names=names, **FEW)
+    comparison = compare([tmp_path / "a"])
+    assert literature_tables(comparison) == []
+    assert reason in unmatched(comparison)
