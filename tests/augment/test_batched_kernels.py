@@ -39,6 +39,7 @@ import numpy as np, torch
 from toy_plans import AMOUNTS, OPS, make_images, single
 from augmix.augment import batched, pillow
 from augmix.augment.device import launches
+from augmix.augment.device.packing import pack
 from augmix.augment.plan import concatenate
 from augmix.augment.policies import AugMix, CutMix, Cutout
 from augmix.streams import Stream
@@ -74,6 +75,11 @@ launches._SCRATCH_BYTES = 2 * (2 * 4 * 3 * 3 * 20 * 19)  # two images at a time
 assert np.array_equal(check("chains in parts", images, plan), views)
 plan = draw(CutMix(base=Cutout(side=4, base=AugMix()), probability=1.0), 3, (12, 12))
 check("holes and pairs", make_images(rng, (3, 12, 12, 3)), plan)
+step = torch.compile(batched.execute, fullgraph=True, backend="aot_eager")
+plan = draw(AugMix(), 2, (6, 5))
+arrays, layout = batched.upload(pack(plan, 3), torch.device("cpu"))
+compiled = step(torch.from_numpy(images[:2, :6, :5]), arrays, layout, backend="triton")
+assert np.array_equal(compiled.numpy(), pillow.render(images[:2, :6, :5], plan))
 check("no image", images[:0], draw(AugMix(), 0, (20, 19)))
 print("equal")
 """

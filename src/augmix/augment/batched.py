@@ -26,6 +26,7 @@ from augmix.records import RunError
 
 Backend = Literal["auto", "torch", "triton"]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _KINDS = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
@@ -143,11 +144,10 @@ def choose_backend(device: torch.device, backend: str = "auto") -> Literal["torc
     """
     if backend not in ("auto", "torch", "triton"):
         raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
-    has_triton = importlib.util.find_spec("triton") is not None
-    if backend == "triton" and not has_triton:
+    if backend == "triton" and not _HAS_TRITON:
         raise ValueError("backend 'triton' needs the package triton; install it, or use 'torch'")
     if backend == "auto":
-        backend = "triton" if has_triton and device.type == "cuda" else "torch"
+        backend = "triton" if _HAS_TRITON and device.type == "cuda" else "torch"
     return "triton" if backend == "triton" else "torch"
 
 
