@@ -8,7 +8,6 @@ processes may share a GPU as long as they exchange nothing on it.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +19,6 @@ from augmix.records import RunError
 Result = TypeVar("Result")
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
-_PATIENCE = timedelta(hours=2)  # for a process that is slow; one that ended is noticed at once
 
 
 def rank() -> int:
@@ -54,7 +52,7 @@ def joined(*, backend: str = "gloo") -> Iterator[None]:
         yield
         return
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        dist.init_process_group(backend)
     except (RuntimeError, ValueError) as error:
         raise RunError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others "
