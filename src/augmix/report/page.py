@@ -113,12 +113,13 @@ def render_page(comparison: Comparison) -> str:
 
 def _sections(comparison: Comparison, *, has_contrasts: bool) -> dict[str, tuple[str, str]]:
     """What the page has, in order: the template's name, its link, its heading."""
+    has_cells = any(run.results.cells for run in comparison.runs)
     everything = {
         "summary": ("Summary", "Summary", True),
         "corruptions": ("Corruptions", "Error per corruption", True),
-        "severity": ("Severity", "Severity", True),
+        "severity": ("Severity", "Severity", bool(comparison.grid)),
         "stability": ("Stability", "Stability along sequences", bool(comparison.sequences)),
-        "calibration": ("Calibration", "Calibration", True),
+        "calibration": ("Calibration", "Calibration", has_cells),
         "differences": ("Differences", "Differences between rows", has_contrasts),
         "literature": ("Literature", "Beside published numbers", True),
         "training": ("Training", "Training", True),
