@@ -117,8 +117,9 @@ def load_train_config(run: Path) -> TrainConfig:
     plain = records.load_json(path)
     if plain.pop("schema", None) != records.SCHEMA:
         raise RunError(f"{path} is not the configuration of a run of schema {records.SCHEMA}")
+    settings = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
     try:
-        return TrainConfig(**{**plain, "out": run})
+        return TrainConfig(**{**settings, "out": run})
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is not the configuration of a run: {error}") from error
 
