@@ -23,13 +23,14 @@ from augmix.data.folders import open_folder
 from augmix.data.geometry import Geometry
 from augmix.data.items import ArrayItems, OnError, default_threads
 from augmix.data.labels import check_ids, check_labels
+from augmix.data.shards import open_shards
 from augmix.data.splits import SPLIT_NAMES
 from augmix.data.stores import ArraySource, build_source
 from augmix.data.tables import open_parquet
 from augmix.records import RunError
 from augmix.streams import Purpose, Stream
 
-NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz")
+NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar")
 _NUM_DIGITS_TRAIN = 1400  # of 1,797
 _MAX_SIZE = 4096
 _DIGITS_PART, _TAKE_PART = 0, 1  # parts of Purpose.SPLIT
@@ -148,6 +149,7 @@ def open_source(
     | ``cifar10`` ``cifar100`` | the official python folder or its parent, or a parquet folder |
     | ``folder`` | ``[train|test|val]/class/image.png``; without splits, it is the split asked for |
     | ``parquet`` | a file, or a folder with ``train.parquet`` or ``train-*.parquet`` |
+    | ``tar`` | ``train.tar``, ``train-*.tar``, ``train/*.tar``: images in folders or with ``.cls`` |
     | ``npz`` | arrays ``images`` and ``labels``, or ``x_train``, ``y_train``, ``x_test``, ... |
 
     Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
@@ -204,8 +206,10 @@ def open_source(
         )
     if path is None:
         raise RunError(f"source {name} needs to know where its data lies; name it with --data")
-    reader = {"folder": open_folder, "parquet": open_parquet, "npz": open_npz}[name]
-    return reader(path, split=split, geometry=geometry, on_error=on_error, num_threads=threads)
+    readers = {"folder": open_folder, "parquet": open_parquet, "npz": open_npz, "tar": open_shards}
+    return readers[name](
+        path, split=split, geometry=geometry, on_error=on_error, num_threads=threads
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

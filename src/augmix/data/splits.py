@@ -1,5 +1,6 @@
 """Splits on disk: the names that stand for train, test and val, and what to say without."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ SPLIT_NAMES = {
     "test": ("test", "val", "validation", "valid"),
     "val": ("val", "validation", "valid"),
 }
+_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 ALL_NAMES = tuple(dict.fromkeys(name for names in SPLIT_NAMES.values() for name in names))
 
 
@@ -44,6 +46,20 @@ def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -
         return RunError(f"{root} does not exist; name the data with --data")
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     return RunError(f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}")
+
+
+def name_words(path: Path) -> list[str]:
+    """The words of a file's name: ``imagenet-train-0001.tar`` has train among them."""
+    return re.split(r"[-_.]", path.stem.lower())
+
+
+def check_shards(shards: Sequence[Path]) -> None:
+    """Refuse a split of which shards are missing: train-00000-of-00005 names how many."""
+    match = _SHARD.search(shards[0].stem)
+    if match and int(match[2]) != len(shards):
+        raise RunError(
+            f"expected {int(match[2])} files like {shards[0]}, got {len(shards)}; fetch the rest"
+        )
 
 
 def list_entries(folder: Path) -> list[str]:

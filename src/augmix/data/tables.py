@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,13 @@ from augmix.data.decoding import ImageError, decode_image, stored_size
 from augmix.data.geometry import Geometry
 from augmix.data.items import OnError
 from augmix.data.labels import check_labels, number_classes
-from augmix.data.splits import SPLIT_NAMES, check_named_split, missing_split
+from augmix.data.splits import SPLIT_NAMES, check_named_split, check_shards, missing_split
 from augmix.data.stores import ArraySource, LazySource, build_source
 from augmix.records import RunError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 _FOLDERS = ("", "data", "plain_text", "default")
-_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +118,7 @@ def find_tables(
                 return (whole,)
             shards = tuple(sorted((root / folder).glob(f"{name}-*.parquet")))
             if shards:
-                _check_shards(shards)
+                check_shards(shards)
                 return shards
     if not strict:
         return ()
@@ -222,12 +220,3 @@ def _all_labels(
         if others and others != tuple(paths):
             every.append(load_table(others, label_columns=LABEL_COLUMNS)[1])
     return np.concatenate(every)
-
-
-def _check_shards(shards: Sequence[Path]) -> None:
-    """Refuse a split of which shards are missing: train-00000-of-00005 names how many."""
-    match = _SHARD.search(shards[0].stem)
-    if match and int(match[2]) != len(shards):
-        raise RunError(
-            f"expected {int(match[2])} files like {shards[0]}, got {len(shards)}; fetch the rest"
-        )
