@@ -112,3 +112,18 @@ def test_writing_says_the_preset_chosen_and_its_pace(clock: list[float]) -> None
         "preset tiny, by the size of 64 x 80 pixels",
         "written: 40/40, fog 2, 123 images/s",
     ]
+
+
+def test_the_runs_of_a_sweep_are_told(clock: list[float]) -> None:
+    text = io.StringIO()
+    with Watch(Console(file=text, width=120)) as watch:
+        watch({"event": "task", "name": "a", "state": "started", "number": 1, "total": 2})
+        watch({"event": "task", "name": "a", "state": "done"})
+        watch({"event": "task", "name": "b", "state": "started", "number": 2, "total": 2})
+        watch({"event": "task", "name": "b", "state": "failed", "reason": "RunError: no [file]"})
+    assert text.getvalue().splitlines() == [
+        "run 1 of 2: a",
+        "a: done",
+        "run 2 of 2: b",
+        "b failed: RunError: no [file]",
+    ]

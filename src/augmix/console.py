@@ -66,6 +66,16 @@ class Watch:
         self.title = event["title"]
         self.console.print(f"[bold]{event['title']}[/bold]", highlight=False)
 
+    def _on_task(self, event: dict[str, Any]) -> None:
+        """A run of a sweep begins, is done or has failed."""
+        self._finish()
+        if event["state"] == "started":
+            self._say(f"run {event['number']} of {event['total']}: {event['name']}")
+        elif event["state"] == "failed":
+            self._say(f"{event['name']} failed: {event['reason']}")
+        else:
+            self._say(f"{event['name']}: {event['state']}")
+
     def _on_start(self, event: dict[str, Any]) -> None:
         self._begin("training", event["num_steps"], event["step"])
         if event["step"]:
