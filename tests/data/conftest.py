@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,29 @@ def encode(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 def write_batch(path: Path, data: np.ndarray, labels: list[int], key: str = "labels") -> None:
     """A CIFAR pickle in the official form: protocol 2, keys as Python 2 byte strings."""
     path.write_bytes(pickle.dumps({b"data": data, key.encode(): labels}, protocol=2))
+
+
+def pack(members: list[tuple[str, bytes]]) -> bytes:
+    """A tar of these names and contents."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own, yet to be made."""
+    monkeypatch.setenv("AUGMIX_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def make_tar() -> Callable[..., bytes]:
+    return pack
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Tar shards: classes, offsets, kept listings, and files that are broken."""
 
-import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +12,8 @@ from augmix.records import RunError
 from augmix.streams import Stream
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("AUGMIX_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "shards"
-
-
-def make_tar(members: list[tuple[str, bytes]], **options) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", **options) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 @pytest.fixture
-def numbered(tmp_path, pixels, png) -> Path:
+def numbered(tmp_path, pixels, png, make_tar) -> Path:
     """WebDataset shards: 5 and 3 training images, 2 of the validation; image i has class i % 4."""
     root, index = tmp_path / "numbered", 0
     root.mkdir()
@@ -60,7 +42,7 @@ def test_numbers_beside_the_images(numbered, pixels):
     assert np.array_equal(one.load(np.arange(3)), pixels[5:8])
 
 
-def test_folders_name_the_classes_and_train_numbers_them(tmp_path, pixels, png):
+def test_folders_name_the_classes_and_train_numbers_them(tmp_path, pixels, png, make_tar):
     root = tmp_path / "named"
     (root / "train").mkdir(parents=True)
     bees = make_tar([("./train/bee/a.png", png(pixels[0])), ("train/ant/b.PNG", png(pixels[1]))])
@@ -79,7 +61,7 @@ def test_folders_name_the_classes_and_train_numbers_them(tmp_path, pixels, png):
 
 
 @pytest.mark.parametrize("layout", ["nested", "beside"])
-def test_tars_of_one_synset_each(tmp_path, pixels, png, layout):
+def test_tars_of_one_synset_each(tmp_path, pixels, png, make_tar, layout):
     """The official archive is a tar of tars; its parts may lie in a folder, too."""
     parts = {
         name: make_tar([(f"{name}_{i}.JPEG", png(pixels[2 * part + i])) for i in range(2)])
@@ -100,9 +82,11 @@ def test_tars_of_one_synset_each(tmp_path, pixels, png, layout):
     assert np.array_equal(source.load(np.arange(4)), pixels[order])
 
 
-def test_the_listing_is_kept_until_the_file_changes(numbered, cache, monkeypatch, pixels, png):
+def test_the_listing_is_kept_until_the_file_changes(
+    numbered, cache, monkeypatch, pixels, png, make_tar
+):
     before = open_source("tar", root=numbered)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list((cache / "shards").iterdir())) == 3
 
     def fail(*arguments):
         raise AssertionError("the headers were read again")
@@ -113,7 +97,7 @@ def test_the_listing_is_kept_until_the_file_changes(numbered, cache, monkeypatch
     assert again.fingerprint == before.fingerprint
     assert again.labels.tolist() == before.labels.tolist()
 
-    for path in cache.iterdir():
+    for path in (cache / "shards").iterdir():
         path.write_bytes(path.read_bytes()[:-40])
     assert open_source("tar", root=numbered).fingerprint == before.fingerprint
 
@@ -200,7 +184,7 @@ def test_a_broken_image_or_vanished_shard_is_named(numbered, monkeypatch, pixels
         ([("a.txt", b"")], "expected images .* got none"),
     ],
 )
-def test_what_cannot_be_used_is_refused(tmp_path, members, message):
+def test_what_cannot_be_used_is_refused(tmp_path, make_tar, members, message):
     (tmp_path / "train.tar").write_bytes(make_tar(members))
     with pytest.raises(RunError, match=message):
         open_source("tar", root=tmp_path)

@@ -76,14 +76,20 @@ class FileItems:
 
 
 def open_folder(
-    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
+    root: Path,
+    *,
+    split: str,
+    geometry: Geometry,
+    on_error: OnError,
+    num_threads: int,
+    name: str = "folder",
 ) -> ArraySource | LazySource:
     """Open an image folder; see `sources.open_source`."""
     folder, class_names, paths, labels = _list(root, split)
     return build_source(
         FileItems(root=folder, paths=tuple(paths)),
         labels,
-        name="folder",
+        name=name,
         split=split,
         class_names=class_names,
         geometry=geometry,
@@ -175,15 +181,15 @@ def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
         raise RunError(f"{root} {what}; name a folder of class folders with --data")
     if not has_splits(root):
         check_named_split(root, split)
-        return root, _class_folders(root)
+        return root, list_classes(root)
     folder = find_split(root, split)
     if folder is None:
         raise missing_split(root, split, f"a folder {split}", list_entries(root))
-    found = _class_folders(folder)
+    found = list_classes(folder)
     train = find_split(root, "train")
     if train is None or train == folder:
         return folder, found
-    known = _class_folders(train)
+    known = list_classes(train)
     unknown = sorted(set(found) - set(known))
     if unknown:
         raise RunError(
@@ -193,7 +199,12 @@ def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
     return folder, known
 
 
-def _class_folders(folder: Path) -> list[str]:
+def list_classes(folder: Path) -> list[str]:
+    """The class folders of a split, in order.
+
+    Raises:
+        RunError: If there are none.
+    """
     names = sorted(
         path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )

@@ -21,6 +21,7 @@ from augmix.data.cifar import open_cifar
 from augmix.data.crops import Draws, ResizedCrop
 from augmix.data.folders import open_folder
 from augmix.data.geometry import Geometry
+from augmix.data.imagenet import SIZE, open_imagenet
 from augmix.data.items import ArrayItems, OnError, default_threads
 from augmix.data.labels import check_ids, check_labels
 from augmix.data.shards import open_shards
@@ -30,7 +31,7 @@ from augmix.data.tables import open_parquet
 from augmix.records import RunError
 from augmix.streams import Purpose, Stream
 
-NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar")
+NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar", "imagenet")
 _NUM_DIGITS_TRAIN = 1400  # of 1,797
 _MAX_SIZE = 4096
 _DIGITS_PART, _TAKE_PART = 0, 1  # parts of Purpose.SPLIT
@@ -149,7 +150,8 @@ def open_source(
     | ``cifar10`` ``cifar100`` | the official python folder or its parent, or a parquet folder |
     | ``folder`` | ``[train|test|val]/class/image.png``; without splits, it is the split asked for |
     | ``parquet`` | a file, or a folder with ``train.parquet`` or ``train-*.parquet`` |
-    | ``tar`` | ``train.tar``, ``train-*.tar``, ``train/*.tar``: images in folders or with ``.cls`` |
+    | ``tar`` | ``train*.tar``, ``train/*.tar``; images in folders or beside ``.cls`` |
+    | ``imagenet`` | as folders, tar or parquet shards; val also flat with a listing (`imagenet`) |
     | ``npz`` | arrays ``images`` and ``labels``, or ``x_train``, ``y_train``, ``x_test``, ... |
 
     Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
@@ -158,8 +160,9 @@ def open_source(
         name: One of `NAMES`.
         root: Where the data lies.
         split: ``train``, ``test`` (which also takes ``val``) or ``val``.
-        size: 0 for images as stored, which then must have one size (digits: 32). N for N x N: the
-            shorter side is resized to N (to N * 256 / 224 from N = 64 on), then the centre is cut.
+        size: 0 for images as stored, which then must have one size (digits: 32; imagenet: 224).
+            N for N x N: the shorter side is resized to N (to N * 256 / 224 from N = 64 on), then
+            the centre is cut.
         resize: The shorter side before the cut, at least ``size``; 0 takes the rule above.
         interpolation: Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or
             lanczos. Digits are always enlarged whole and bilinearly to ``size``.
@@ -179,7 +182,7 @@ def open_source(
     """
     _check_arguments(name, split, size, on_error, num_threads)
     geometry = Geometry(
-        size=size,
+        size=size or (SIZE if name == "imagenet" else 0),
         resize=resize,
         interpolation=interpolation,
         squash=squash,
@@ -206,7 +209,13 @@ def open_source(
         )
     if path is None:
         raise RunError(f"source {name} needs to know where its data lies; name it with --data")
-    readers = {"folder": open_folder, "parquet": open_parquet, "npz": open_npz, "tar": open_shards}
+    readers = {
+        "folder": open_folder,
+        "parquet": open_parquet,
+        "npz": open_npz,
+        "tar": open_shards,
+        "imagenet": open_imagenet,
+    }
     return readers[name](
         path, split=split, geometry=geometry, on_error=on_error, num_threads=threads
     )

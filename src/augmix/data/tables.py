@@ -62,7 +62,13 @@ class TableItems:
 
 
 def open_parquet(
-    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
+    root: Path,
+    *,
+    split: str,
+    geometry: Geometry,
+    on_error: OnError,
+    num_threads: int,
+    name: str = "parquet",
 ) -> ArraySource | LazySource:
     """Open a parquet set; see `sources.open_source`.
 
@@ -84,7 +90,7 @@ def open_parquet(
     return build_source(
         items,
         labels,
-        name="parquet",
+        name=name,
         split=split,
         class_names=names,
         geometry=geometry,
