@@ -145,6 +145,14 @@ class TestMeans:
         scipy = stats.bootstrap((first - second,), np.mean, method="percentile", rng=rng)
         assert found.low == pytest.approx(scipy.confidence_interval.low, abs=0.002)
 
+    def test_rare_events_stay_above_0(self):
+        """One of 500: a percentile of counts, never below none."""
+        values = np.zeros((1, 500))
+        values[0, 0] = 1
+        found = resample_means(values)[0].interval()
+        assert found.low == 0
+        assert found.high == pytest.approx(0.006, abs=0.0021)
+
     def test_nothing_varies(self):
         found = resample_means(np.zeros((1, 30)))[0].interval()
         assert (found.low, found.estimate, found.high) == (0, 0, 0)

@@ -52,17 +52,19 @@ class Draws:
     Attributes:
         estimate: From the images as measured.
         resampled: From each resampled set; the same place in two draws is the same set.
+        bias: By how much resampled values lie above the estimate on average.
     """
 
     estimate: float
     resampled: Float64[np.ndarray, " resample"]
+    bias: float = 0.0
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """The percentile interval, moved so that the draws' mean lies on the estimate.
+        """The percentile interval, without the bias of resampling.
 
-        A mean needs no moving. Calibration errors do: every resampled set is noisier within its
-        bins than the measured one, so all its values lie too high by as much again as the measured
-        value itself does. The interval is of the value that so many images give on average.
+        A mean has none. Calibration errors do: every resampled set is noisier within its bins than
+        the measured one, so its values lie too high, by as much again as the measured value itself
+        does. The interval is of the value that so many images give on average.
 
         Raises:
             ValueError: If the level is not between 0 and 1.
@@ -70,11 +72,11 @@ class Draws:
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level}")
         tail = (1 - level) / 2
-        low, high = np.quantile(self.resampled, (tail, 1 - tail)) - self.resampled.mean()
+        low, high = np.quantile(self.resampled, (tail, 1 - tail)) - self.bias
         return Interval(
             estimate=self.estimate,
-            low=min(self.estimate + float(low), self.estimate),
-            high=max(self.estimate + float(high), self.estimate),
+            low=min(float(low), self.estimate),
+            high=max(float(high), self.estimate),
         )
 
 
@@ -82,7 +84,9 @@ def difference(first: Draws, second: Draws) -> Draws:
     """First minus second, on the same resampled sets."""
     _check_together([first, second])
     return Draws(
-        estimate=first.estimate - second.estimate, resampled=first.resampled - second.resampled
+        estimate=first.estimate - second.estimate,
+        resampled=first.resampled - second.resampled,
+        bias=first.bias - second.bias,
     )
 
 
@@ -96,6 +100,7 @@ def average(draws: Sequence[Draws]) -> Draws:
     return Draws(
         estimate=float(np.mean([each.estimate for each in draws])),
         resampled=np.mean([each.resampled for each in draws], axis=0),
+        bias=float(np.mean([each.bias for each in draws])),
     )
 
 
@@ -176,7 +181,7 @@ def resample_rms(
         )
     resampled = np.concatenate(blocks, axis=1)  # cell resample
     return tuple(
-        Draws(estimate=float(estimate), resampled=values)
+        _biased(float(estimate), values)
         for estimate, values in zip(estimates, resampled, strict=True)
     )
 
@@ -197,10 +202,8 @@ def resample_ece(
         [np.where(place == number, gap, 0).mean(axis=0) for number in range(num_bins)]
     )
     draws = resample_means(by_bin, num_resamples=num_resamples, stream=stream)
-    return Draws(
-        estimate=float(sum(abs(each.estimate) for each in draws)),
-        resampled=np.abs([each.resampled for each in draws]).sum(axis=0),
-    )
+    estimate = float(sum(abs(each.estimate) for each in draws))
+    return _biased(estimate, np.abs([each.resampled for each in draws]).sum(axis=0))
 
 
 def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL) -> Interval:
@@ -318,6 +321,11 @@ def _rms(
     totals = np.diff(np.column_stack([np.zeros(num_resamples), inner, sums[:, -1]]), axis=1)
     sizes = np.diff(np.concatenate([[0], edges, [num_images]]))
     return np.sqrt((totals**2 / sizes).sum(axis=1) / num_images)
+
+
+def _biased(estimate: float, resampled: Float64[np.ndarray, " resample"]) -> Draws:
+    """Draws of a number that resampling makes larger."""
+    return Draws(estimate=estimate, resampled=resampled, bias=float(resampled.mean()) - estimate)
 
 
 def _half(interval: Interval) -> float:

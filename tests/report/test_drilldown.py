@@ -78,7 +78,7 @@ def test_most_flipped_images(tmp_path: Path):
     (drill,) = perturbation_drills(four_images(tmp_path), set())
     assert [image.number for image in drill.hard] == [3, 6]
     assert drill.hard[0].answers == ("flips in 75 % of pairs",)
-    assert drill.headline == ("25.0",)
+    assert drill.headline == ("25.00",)
 
 
 def test_equally_hard_images_with_a_picture_come_first(tmp_path: Path):

@@ -40,7 +40,10 @@ def _against(comparison: Comparison, place: int, reference: Group) -> Table:
     rows = [
         Row(
             label=label,
-            entries=tuple(changed(contrast(other, reference, key)) for other in others),
+            entries=tuple(
+                changed(contrast(other, reference, key), decimals=2 if key.metric == "flip" else 1)
+                for other in others
+            ),
         )
         for label, key in keys.items()
     ]

@@ -96,7 +96,7 @@ def _headline(group: Group, comparison: Comparison, name: str) -> str:
 def _flip_share(group: Group, name: str) -> str:
     cells = [run.results.find_sequence(name) for run in group.runs]
     shares = [cell.num_flips / cell.num_pairs for cell in cells if cell is not None]
-    return plain(float(np.mean(shares)) if shares else None).text
+    return plain(float(np.mean(shares)) if shares else None, decimals=2).text
 
 
 def _table(comparison: Comparison, place: int, name: str) -> Table:

@@ -107,7 +107,8 @@ def summary_table(comparison: Comparison) -> Table:
 
 def number_column(comparison: Comparison, key: Key) -> list[Entry]:
     """A number of all rows, marked where they may be compared."""
-    entries = [shown(group.number(key)) for group in comparison.groups]
+    decimals = 2 if key.metric == "flip" else 1  # most flips are rare
+    entries = [shown(group.number(key), decimals=decimals) for group in comparison.groups]
     return marked(comparison.groups, key, entries) if comparison.is_comparable else entries
 
 
