@@ -15,6 +15,7 @@ TOY = {
     "train": ["--epochs", "1", "--max-train-images", "60"],
     "corrupt": ["--max-images", "2", "--names", "contrast", "--num-processes", "1"],
     "perturb": ["--max-images", "2", "--names", "translate", "--num-processes", "1"],
+    "reproduce": ["--methods", "standard", "--num-processes", "1"],
     "evaluate": ["--max-images", "10", "--names", "contrast", "--severities", "3"],
 }
 
@@ -43,7 +44,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("augmix ")]
     assert [command[0] for command in commands] == [
-        *["train", "evaluate", "report", "preview"],
+        *["train", "reproduce", "evaluate", "report", "preview"],
         *["corrupt", "perturb"],
     ]
     for command in commands:
