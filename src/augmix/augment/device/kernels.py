@@ -73,9 +73,9 @@ def make_tables(
         what, bound = tl.load(kind + at), tl.load(value + at)
         factor = tl.load(numbers + at * 6).to(tl.float32)
         if what == _STRETCH:
-            table = _stretch(source, table, size, BLOCK)
+            table = _stretch(source, table, step > first, size, BLOCK)
         elif what == _EQUALIZE:
-            table = _equalize(source, table, size, BLOCK)
+            table = _equalize(source, table, step > first, size, BLOCK)
         elif what == _MASK:
             table = table & bound
         elif what == _INVERT_FROM:
@@ -83,7 +83,7 @@ def make_tables(
         elif what == _DARKEN:
             table = _blend(0.0, table, factor)
         else:
-            mean = _mean_luma(source, table, size, CHANNELS, BLOCK)
+            mean = _mean_luma(source, table, step > first, size, CHANNELS, BLOCK)
             table = _blend(mean, table, factor)
     place = tables + (chain * CHANNELS + channel).to(tl.int64) * 256 + level
     tl.store(place, table.to(tl.uint8), mask=channel < CHANNELS)
@@ -91,22 +91,28 @@ def make_tables(
 
 @triton.jit
 @no_type_check
-def _levels(source, table, begin, size, BLOCK: tl.constexpr):
-    """Levels `channel pixel` of a stretch of an image behind a table; beyond the image, of 0."""
+def _levels(source, table, has_table, begin, size, BLOCK: tl.constexpr):
+    """Levels `channel pixel` of a stretch of an image, behind a table if there is one.
+
+    Beyond the image they are those of the level 0.
+    """
     pixel = begin + tl.arange(0, BLOCK)
     word = tl.load(source + pixel, mask=pixel < size, other=0)
     channel = tl.arange(0, _ROWS)[:, None]
-    return tl.gather(table, (word[None, :] >> (8 * channel)) & 255, 1)
+    levels = (word[None, :] >> (8 * channel)) & 255
+    if has_table:
+        levels = tl.gather(table, levels, 1)
+    return levels
 
 
 @triton.jit
 @no_type_check
-def _stretch(source, table, size, BLOCK: tl.constexpr):
+def _stretch(source, table, has_table, size, BLOCK: tl.constexpr):
     """`ImageOps.autocontrast` after a table."""
     low = tl.full((_ROWS, BLOCK), 255, tl.int32)
     high = tl.zeros((_ROWS, BLOCK), tl.int32)
     for begin in range(0, size, BLOCK):
-        levels = _levels(source, table, begin, size, BLOCK)
+        levels = _levels(source, table, has_table, begin, size, BLOCK)
         is_there = (begin + tl.arange(0, BLOCK) < size)[None, :]
         low = tl.where(is_there, tl.minimum(low, levels), low)
         high = tl.where(is_there, tl.maximum(high, levels), high)
@@ -119,13 +125,13 @@ def _stretch(source, table, size, BLOCK: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _equalize(source, table, size, BLOCK: tl.constexpr):
+def _equalize(source, table, has_table, size, BLOCK: tl.constexpr):
     """`ImageOps.equalize` after a table."""
     channel = tl.arange(0, _ROWS)[:, None]
     level = tl.arange(0, 256)[None, :] + 0 * channel
     counts = tl.zeros((_ROWS * 256,), tl.int32)
     for begin in range(0, size, BLOCK):
-        levels = _levels(source, table, begin, size, BLOCK)
+        levels = _levels(source, table, has_table, begin, size, BLOCK)
         bins = tl.reshape(levels + 256 * channel, (_ROWS * BLOCK,))
         counts += tl.histogram(bins, _ROWS * 256)
     counts = tl.reshape(counts, (_ROWS, 256))
@@ -142,14 +148,14 @@ def _equalize(source, table, size, BLOCK: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _mean_luma(source, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _mean_luma(source, table, has_table, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """The rounded mean of the L conversion of an image behind a table."""
     channel = tl.arange(0, _ROWS)[:, None]
     weight = tl.where(channel == 0, _RED, tl.where(channel == 1, _GREEN, _BLUE))
     weight = tl.where(channel < CHANNELS, weight, 0)
     total = tl.zeros((BLOCK,), tl.int32)
     for begin in range(0, size, BLOCK):
-        levels = _levels(source, table, begin, size, BLOCK)
+        levels = _levels(source, table, has_table, begin, size, BLOCK)
         luma = tl.sum(levels, axis=0)
         if CHANNELS == 3:
             luma = (tl.sum(levels * weight, axis=0) + _HALF) >> 16

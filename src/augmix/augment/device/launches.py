@@ -17,7 +17,7 @@ from augmix.augment.device import kernels
 from augmix.augment.device.packing import Layout
 from augmix.augment.device.tensors import Arrays
 
-_COUNTED = 1024  # pixels a program counts at a time
+_COUNTED = 512  # pixels a program counts at a time
 _BLOCK = 256  # pixels a program loads, moves or mixes
 _SCRATCH_BYTES = 2**31  # of the chains' pixels; batches that need more are done in parts
 
