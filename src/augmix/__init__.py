@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from augmix import attacks as attacks
+    from augmix import intervals as intervals
     from augmix import metrics as metrics
+    from augmix import published as published
     from augmix import transforms as transforms
     from augmix.augment.plan import Op as Op
     from augmix.augment.plan import Plan as Plan
@@ -58,12 +60,14 @@ _HOME = {
     "build_model": "models.build",
     "corrupt": "corrupt.suite",
     "evaluate": "engine.evaluate",
+    "intervals": "",
     "jsd_loss": "objectives",
     "load_model": "models.build",
     "metrics": "",
     "open_source": "data.sources",
     "open_subject": "models.subjects",
     "perturb": "corrupt.sequences",
+    "published": "",
     "push_to_hub": "models.hub",
     "render": "augment.render",
     "train": "experiments.training",
