@@ -30,13 +30,30 @@ _SUMMARY = {
 }
 
 
-def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
-    """The command's configuration from its flags; tyro prints help and mistakes."""
+def parse(
+    config: Callable[..., Config],
+    name: str,
+    words: Sequence[str],
+    *,
+    default: Config | None = None,
+    note: str = "",
+) -> Config:
+    """The command's configuration from its flags; tyro prints help and mistakes.
+
+    Args:
+        config: A dataclass.
+        name: Of the command.
+        words: The flags.
+        default: What they are changes of; none takes the defaults of the dataclass.
+        note: A line of the help below the command's own.
+    """
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
         config,
         prog=f"augmix {name}",
         args=list(words),
-        description=COMMANDS[name],
+        description=COMMANDS[name] + (f"\n{note}" if note else ""),
+        **given,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
     )
 

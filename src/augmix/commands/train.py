@@ -1,16 +1,46 @@
-"""`augmix train`: one training run."""
+"""`augmix train`: one training run, by flags on top of a published recipe if one is named."""
 
 from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
 from augmix.console import Watch
+from augmix.experiments.recipes import RECIPES, build_config
 from augmix.experiments.training import TrainConfig, train
+
+_FLAG = "--recipe"
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
-    config = parse(TrainConfig, "train", words)
+    recipe, flags = split_recipe(words)
+    config = parse(
+        TrainConfig,
+        "train",
+        flags,
+        default=build_config(recipe) if recipe else None,
+        note=f"{_FLAG} NAME starts from published settings: {', '.join(RECIPES)}",
+    )
     console = make_console()
     with Watch(console) as watch:
         folder = train(config, on_progress=watch)
     console.print(f"run: {folder}", highlight=False, markup=False)
+
+
+def split_recipe(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The recipe named among the words, empty if none, and the other words.
+
+    Raises:
+        ValueError: If the flag stands there without a name, or twice.
+    """
+    flags, names, rest = list(words), [], []
+    while flags:
+        word = flags.pop(0)
+        if word == _FLAG:
+            names.append(flags.pop(0) if flags else "")
+        elif word.startswith(f"{_FLAG}="):
+            names.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    if len(names) > 1 or "" in names:
+        raise ValueError(f"expected one name after {_FLAG}: {', '.join(RECIPES)}")
+    return (names[0] if names else ""), rest

@@ -6,6 +6,7 @@ from typing import Literal
 
 from augmix.attacks import Attack
 from augmix.augment.policies import AugMix, CutMix, Mixup
+from augmix.data.crops import ResizedCrop
 from augmix.data.mixes import mix, open_stylised
 from augmix.data.sources import Source, open_source, take
 from augmix.engine.recipe import Recipe
@@ -44,7 +45,7 @@ class TrainConfig(Recipe):
     seeds: int = 1
     """Runs to train, of seeds SEED, SEED + 1, ...; several are an ensemble, in OUT/seed-..."""
     source: str = "cifar10"
-    """From what: digits, cifar10, cifar100, folder, parquet, npz."""
+    """From what: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet."""
     data: str = ""
     """Folder or file of the source; digits needs none."""
     stylised: str = ""
@@ -52,7 +53,14 @@ class TrainConfig(Recipe):
     download: bool = False
     """Fetch the data set if it is not there."""
     size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size."""
+    """Side of the images in pixels; 0 keeps the stored size, for imagenet takes 224."""
+    resized_crop: Literal["auto", "yes", "no"] = "auto"
+    """Decode a random part of every image anew in each epoch, of 8 to 100 % of its area, resized to
+    SIZE; auto does so for imagenet."""
+    reduced_decoding: bool = True
+    """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop is 4 times SIZE or more."""
+    decode_threads: int = 0
+    """Threads that decode a batch; 0 takes every processor."""
     on_error: Literal["raise", "skip"] = "raise"
     """What a broken image does: stop the run, or be skipped and counted."""
     max_train_images: int = 0
@@ -125,7 +133,11 @@ class TrainConfig(Recipe):
             )
         if self.flip not in ("auto", "yes", "no"):
             raise ValueError(f"flip must be 'auto', 'yes' or 'no', got {self.flip!r}")
-        for name in ("size", "max_train_images", "torch_threads"):
+        if self.resized_crop not in ("auto", "yes", "no"):
+            raise ValueError(
+                f"resized_crop must be 'auto', 'yes' or 'no', got {self.resized_crop!r}"
+            )
+        for name in ("size", "max_train_images", "torch_threads", "decode_threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1 and self.dropout != -1:
@@ -143,6 +155,13 @@ class TrainConfig(Recipe):
     def network(self) -> str:
         """The name of the network that is built: the blur-pooled form where the method says so."""
         return maxblur_name(self.model) if find_row(self.method).is_blurred else self.model
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether training images are random parts of photographs."""
+        return self.resized_crop == "yes" or (
+            self.resized_crop == "auto" and self.source == "imagenet"
+        )
 
     def build_method(
         self,
@@ -205,8 +224,11 @@ class TrainConfig(Recipe):
             root=self.data or None,
             split=split,
             size=self.size,
+            crop=ResizedCrop() if split == "train" and self.is_cropped else None,
+            is_reduced=self.reduced_decoding,
             download=self.download,
             on_error=self.on_error,
+            num_threads=self.decode_threads,
         )
         return self._take(source) if split == "train" else source
 

@@ -30,6 +30,7 @@ _FREE = (
     "stylised",
     "download",
     "num_threads",
+    "decode_threads",
     "executor",
     "checkpoint_every",
     "device",
