@@ -14,7 +14,7 @@ from augmix.methods import METHODS
 from augmix.models.build import load_model
 from augmix.streams import Stream
 
-QUICK = ("mixup", "cutmix", "adversarial")
+QUICK = ("mixup", "adversarial")
 SIDE = 16
 
 
@@ -50,7 +50,7 @@ def learn(folder: Path, method: str, **changes: Any) -> Path:
 def options(method: str, folder: Path) -> dict[str, Any]:
     """What a method needs besides its name."""
     if method == "adversarial":
-        return {"adversarial_epsilon": 0.1, "adversarial_steps": 3}
+        return {"adversarial_epsilon": 0.1, "adversarial_steps": 2}
     if method == "maxblur":
         return {"blur_size": 3}
     if METHODS[method].needs_stylised:  # inverted digits stand for paintings
