@@ -155,8 +155,9 @@ def train_headline(setup: Setup, learner: Learner, folder: Path, *, epochs: int)
             asked = time.perf_counter()
             batch = next(drawn)
             waited += time.perf_counter() - asked
-            rate = learning_rate(step, num_steps, peak=setup.peak, schedule="cosine")
-            rate *= min(1.0, (step + 1) / max(warm_up, 1))
+            rate = learning_rate(
+                step, num_steps, peak=setup.peak, schedule="cosine", warm_up=warm_up
+            )
             loss = learner.learn(*made.finish(batch), rate=rate)
             if step % order.steps_per_epoch == order.steps_per_epoch - 1:
                 losses.append(float(loss))  # the only wait for the device, once an epoch

@@ -99,7 +99,15 @@ def train(
         emit({"event": "finished", "folder": str(folder), "step": num_steps, "already": True})
         return
     resident = open_device_views(source, method, order, recipe, device)
-    emit({"event": "start", "step": tally.step, "num_steps": num_steps, "folder": str(folder)})
+    emit(
+        {
+            "event": "start",
+            "step": tally.step,
+            "num_steps": num_steps,
+            "folder": str(folder),
+            "executor": resident.executor if resident else recipe.executor,
+        }
+    )
 
     def save() -> None:
         tally.settle()
