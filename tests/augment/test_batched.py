@@ -160,7 +160,8 @@ from augmix.augment.policies import AugMix, CutMix, Cutout
 from augmix.streams import Stream
 torch._dynamo.config.error_on_recompile = True
 images = np.random.default_rng(0).integers(0, 256, (5, 9, 11, 3), dtype=np.uint8)
-policy = CutMix(base=Cutout(side=3, base=AugMix(crop_padding=2, flip=True)), probability=1.0)
+chains = AugMix(depth=1, ops="all", crop_padding=2, flip=True)
+policy = CutMix(base=Cutout(side=3, base=chains), probability=1.0)
 draw = lambda seed: policy.sample(
     np.arange(5), num_views=2, size=(9, 11), stream=Stream(seed=seed)
 )
