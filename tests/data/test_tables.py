@@ -192,3 +192,49 @@ def test_real_cifar(real_data):
     assert np.array_equal(test.load(np.array([123]))[0], expected)
     assert test.labels[123] == rows[0]["label"]
     assert open_source("parquet", root=root).class_names == train.class_names
+
+
+def test_large_sets_are_mapped_and_give_the_same(tmp_path, cells, pixels, cache, monkeypatch):
+    for shard, rows in enumerate((slice(0, 5), slice(5, 12))):
+        name = f"train-{shard:05d}-of-00002.parquet"
+        pq.write_table(
+            make_table(cells[rows], [1, 0, 1, 1, 0, 0, 1][: len(cells[rows])]), tmp_path / name
+        )
+    held = open_source("parquet", root=tmp_path)
+    monkeypatch.setattr("augmix.data.columns.MEMORY_BYTES", 100)
+    monkeypatch.setattr("augmix.data.columns._ROWS", 2)
+    monkeypatch.setattr("augmix.data.stores.MEMORY_BYTES", 100)
+    mapped = open_source("parquet", root=tmp_path, size=8)
+    assert mapped.labels.tolist() == held.labels.tolist()
+    files = sorted((cache / "tables").iterdir())
+    assert [file.suffix for file in files] == [".arrow", ".arrow"]
+    times = [file.stat().st_mtime_ns for file in files]
+    again = open_source("parquet", root=tmp_path, size=8)
+    assert times == [file.stat().st_mtime_ns for file in files]
+    assert again.fingerprint == mapped.fingerprint
+    ids = np.array([11, 0, 4, 5])
+    expected = open_source("parquet", root=tmp_path, size=8).load(ids)
+    monkeypatch.undo()
+    whole = open_source("parquet", root=tmp_path, size=8)
+    assert np.array_equal(expected, whole.load(ids))
+    stored = np.stack([np.asarray(Image.fromarray(pixels[i]).crop((1, 0, 9, 8))) for i in ids])
+    assert np.array_equal(expected, stored)
+
+
+def test_a_broken_row_or_shard_names_its_own_file(tmp_path, cells):
+    for shard in range(2):
+        part = [*cells[:3], b"no image"] if shard else cells[:4]
+        pq.write_table(make_table(part, [0, 1, 0, 1]), tmp_path / f"train-{shard}.parquet")
+    with pytest.raises(RunError, match=r"train-1.parquet, row 3 \(index 7\): expected an image"):
+        open_source("parquet", root=tmp_path)
+    (tmp_path / "train-1.parquet").write_bytes((tmp_path / "train-1.parquet").read_bytes()[:-50])
+    with pytest.raises(RunError, match=r"cannot read [^ ]*train-1.parquet: .*truncated"):
+        open_source("parquet", root=tmp_path)
+    pq.write_table(make_table(cells[:2], [0, 1], kind=pa.binary()), tmp_path / "train-1.parquet")
+    pq.write_table(
+        make_table(cells[:2], [0, 1], kind=pa.large_binary()), tmp_path / "train-0.parquet"
+    )
+    with pytest.raises(
+        RunError, match=r"train-1.parquet: expected large_binary as in .*, got binary"
+    ):
+        open_source("parquet", root=tmp_path)

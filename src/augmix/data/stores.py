@@ -14,6 +14,7 @@ from jaxtyping import Int64, Integer, UInt8
 from augmix.data.crops import Draws, ResizedCrop
 from augmix.data.decoding import ImageError, decode_crop
 from augmix.data.geometry import Geometry, fit_items
+from augmix.data.inspections import find_broken
 from augmix.data.items import (
     ArrayItems,
     EncodedItems,
@@ -24,7 +25,6 @@ from augmix.data.items import (
     fill_images,
     find_first,
     on_threads,
-    try_all,
 )
 from augmix.data.labels import check_ids, fingerprint
 
@@ -177,7 +177,8 @@ def build_source(
     """A source of these items: in memory if it fits and is not cropped, else decoding on load.
 
     With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
-    settled from the start; a set too large for the memory then takes one pass over its files.
+    settled from the start; a set too large for the memory then takes one pass over its files, the
+    outcome of which is kept (`inspections`).
 
     Args:
         items: The images.
@@ -237,8 +238,8 @@ def _hold(
         broken |= fill_images(images, items, rows, size, on_error, num_threads, first)
         return images, (height, width), broken
     if on_error == "skip":
-        one = np.empty((1, height, width, items.channels), np.uint8)
-        broken |= try_all(one, items, size, num_threads, first)
+        shape = (height, width)
+        broken |= find_broken(items, size, shape=shape, num_threads=num_threads, first=first)
     elif not size:
         check_headers(items, (height, width), num_threads, first)
     return None, (height, width), broken

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from augmix.data.columns import is_large, join_columns, load_column, load_schema
 from augmix.data.decoding import ImageError, decode_image, stored_size
 from augmix.data.geometry import Geometry
 from augmix.data.items import OnError
@@ -25,10 +26,19 @@ _FOLDERS = ("", "data", "plain_text", "default")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableItems:
-    """Encoded images in a column of binary cells (an Arrow chunked array)."""
+    """Encoded images in a column of binary cells.
+
+    Attributes:
+        cells: An Arrow chunked array.
+        paths: The files it was read from.
+        starts: The first row of each.
+        is_large: Whether the cells are mapped from the disk.
+    """
 
     cells: Any
-    path: str
+    paths: tuple[str, ...]
+    starts: Int64[np.ndarray, " file"]
+    is_large: bool
 
     @property
     def channels(self) -> int:
@@ -44,9 +54,17 @@ class TableItems:
         return stored_size(self.content(index))
 
     def where(self, index: int) -> str:
-        return f"{self.path}, row {index}"
+        file = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return f"{self.paths[file]}, row {index - int(self.starts[file])}"
 
     def digest(self, rows: np.ndarray) -> str:
+        """Over the images; where they are mapped, over how many bytes each has."""
+        if self.is_large:
+            from pyarrow import compute
+
+            measure: Any = compute
+            sizes = measure.binary_length(self.cells).to_numpy()
+            return hashlib.sha256(sizes[rows].astype("<i8").tobytes()).hexdigest()
         hasher = hashlib.sha256()
         for row in rows:
             content = self.content(int(row))
@@ -72,8 +90,8 @@ def open_parquet(
 ) -> ArraySource | LazySource:
     """Open a parquet set; see `sources.open_source`.
 
-    The encoded images stay in memory even if their pixels do not: rows cannot be read at random
-    from the disk.
+    The encoded images of all files stay in memory, up to `columns.MEMORY_BYTES` of them; larger
+    sets are mapped from the disk.
     """
     paths = find_tables(root, split=split)
     items, labels, names = load_table(paths, label_columns=LABEL_COLUMNS)
@@ -141,39 +159,33 @@ def load_table(
         RunError: If pyarrow is missing, a file is truncated, or a column is missing or of a type
             that cannot be used.
     """
-    pyarrow, parquet = _import_pyarrow()
-    try:
-        schema = parquet.read_schema(paths[0])
-        image = _find_column(schema, IMAGE_COLUMNS, "image", paths[0], hint)
-        label = _find_column(schema, label_columns, "label", paths[0], hint)
-        table = pyarrow.concat_tables(
-            [parquet.read_table(path, columns=[image, label]) for path in paths]
-        )
-        cells, values = _image_cells(table[image], paths[0]), table[label]
-    except (pyarrow.ArrowException, OSError) as error:
-        raise RunError(
-            f"cannot read {' '.join(str(path) for path in paths)}: {error}; the file may be "
-            "truncated, fetch it again"
-        ) from error
-    if not pyarrow.types.is_integer(values.type) or values.null_count:
+    image = _find_column(load_schema(paths[0]), IMAGE_COLUMNS, "image", paths[0], hint)
+    labels, names = _load_labels(paths, label_columns, hint)
+    columns = [load_column(path, image, is_large=is_large(paths)) for path in paths]
+    parts = [_image_cells(column, path) for column, path in zip(columns, paths, strict=True)]
+    items = TableItems(
+        cells=join_columns(parts, paths),
+        paths=tuple(map(str, paths)),
+        starts=np.cumsum([0, *map(len, parts[:-1])]),
+        is_large=is_large(paths),
+    )
+    return items, labels, names
+
+
+def _load_labels(
+    paths: Sequence[Path], label_columns: Sequence[str], hint: str = ""
+) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...] | None]:
+    from pyarrow import types
+
+    schema = load_schema(paths[0])
+    label = _find_column(schema, label_columns, "label", paths[0], hint)
+    values = join_columns([load_column(path, label) for path in paths], paths)
+    if not types.is_integer(values.type) or values.null_count:
         raise RunError(
             f"{paths[0]}: expected whole numbers in column {label!r}, got {values.type} with "
             f"{values.null_count} empty cells"
         )
-    where = str(paths[0] if len(paths) == 1 else paths[0].parent)
-    labels = values.to_numpy().astype(np.int64)
-    return TableItems(cells=cells, path=where), labels, _class_names(schema, label, paths[0])
-
-
-def _import_pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise RunError(
-            "reading parquet needs pyarrow, which is not installed: pip install 'augmix[parquet]'"
-        ) from error
-    return pyarrow, pyarrow.parquet
+    return values.to_numpy().astype(np.int64), _class_names(schema, label, paths[0])
 
 
 def _find_column(schema: Any, names: Sequence[str], what: str, path: Path, hint: str) -> str:
@@ -224,5 +236,5 @@ def _all_labels(
     for split in SPLIT_NAMES:
         others = find_tables(root, split=split, strict=False)
         if others and others != tuple(paths):
-            every.append(load_table(others, label_columns=LABEL_COLUMNS)[1])
+            every.append(_load_labels(others, LABEL_COLUMNS)[0])
     return np.concatenate(every)
