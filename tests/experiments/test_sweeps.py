@@ -1,6 +1,10 @@
 """Sweeps: every task once, failures written down, killed and continued, two processes apart."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +139,45 @@ def test_two_processes_share_the_tasks(tmp_path: Path):
     assert sorted(states(events)) == sorted(
         (task.name, state) for task in tasks for state in ("started", "done")
     )
+
+
+VICTIM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from dataclasses import replace
+from toy_runs import toy_config
+from augmix.experiments.sweeps import Task, run_sweep
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    training = replace(toy_config(folder / "endless"), epochs=1_000_000)
+    other = replace(training, seed=1, out=folder / "endless1")
+    run_sweep([Task(training=training), Task(training=other)], folder, num_processes=2)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
+    script = tmp_path / "victim.py"
+    script.write_text(VICTIM)
+    tests = Path(__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path), str(tests)])
+    logs = [tmp_path / name / records.LOG_FILE for name in ("endless", "endless1")]
+    give_up = time.monotonic() + 120
+    while not all(map(Path.exists, logs)):
+        assert parent.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    for log in logs:
+        while True:  # the run's lock is free once its process has ended
+            assert time.monotonic() < give_up
+            try:
+                with lock(log.parent):
+                    break
+            except RunError:
+                time.sleep(0.1)
 
 
 def test_bad_arguments(tmp_path: Path):

@@ -186,9 +186,12 @@ def _work_together(
 
 
 def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
-    """One process of the sweep."""
+    """One process of the sweep; it stops when the one that started it is gone."""
+    parent = multiprocessing.parent_process()
 
     def emit(event: dict[str, Any]) -> None:
+        if parent is not None and not parent.is_alive():
+            raise Interrupted("the process that started this sweep has ended")
         if event["event"] == "task":
             events.put(event)
 
