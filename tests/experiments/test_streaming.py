@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 from toy_runs import read_log, read_weights
 
+from augmix import cli
 from augmix.data.batches import BatchOrder
 from augmix.data.crops import ResizedCrop
 from augmix.data.sources import find_crop
 from augmix.engine.train import make_batches
 from augmix.experiments.recipes import build_config
 from augmix.experiments.settings import TrainConfig
-from augmix.experiments.training import train
+from augmix.experiments.training import load_train_config, train
 from augmix.records import RunError
 from augmix.streams import Stream
 
@@ -125,6 +126,19 @@ def test_a_broken_image_stops_the_run_by_name_and_skip_goes_on(
     assert (tmp_path / "run" / "state.pt").exists()
     kept = train(toy(photographs, tmp_path / "kept", on_error="skip", epochs=1))
     assert read_log(kept)[-1]["step"] == 3  # 9 images in batches of 4
+
+
+def test_the_recipe_is_one_command(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = f"train --recipe imagenet --data {photographs} --out {out} --model small --size 16"
+    toy_sized = ["--epochs", "1", "--batch-size", "4", "--device", "cpu"]
+    assert cli.main([*words.split(), *toy_sized]) == 0
+    assert f"run: {out}" in capsys.readouterr().out
+    config = load_train_config(out)
+    assert (config.source, config.severity, config.schedule) == ("imagenet", 1, "step")
+    assert (config.nesterov, config.decay_at, config.epochs) == (False, (1 / 3, 2 / 3), 1)
 
 
 def test_crops_can_be_asked_for_and_refused(photographs: Path, tmp_path: Path) -> None:

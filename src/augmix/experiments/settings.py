@@ -58,7 +58,7 @@ class TrainConfig(Recipe):
     """Decode a random part of every image anew in each epoch, of 8 to 100 % of its area, resized to
     SIZE; auto does so for imagenet."""
     reduced_decoding: bool = True
-    """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop is 4 times SIZE or more."""
+    """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop has 3 times SIZE or more."""
     decode_threads: int = 0
     """Threads that decode a batch; 0 takes every processor."""
     on_error: Literal["raise", "skip"] = "raise"
