@@ -138,7 +138,9 @@ class Results:
             ``fingerprint``, ``size``.
         protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``sequences``
             (perturbations), ``difficulty``, ``preset``, ``seed``, ``bin_size``,
-            ``suite_version``, ``sequence_version``, ``official``, ``frost_textures``.
+            ``suite_version``, ``sequence_version``, ``frost_textures``, ``jpeg_quality``,
+            ``frames_of``; ``official_c`` and ``official_p`` (sets read from files, else empty)
+            with ``fingerprints`` of every cell's files.
         provenance: With what; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.

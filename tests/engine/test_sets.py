@@ -81,6 +81,18 @@ def test_the_textures_of_frost_are_used_and_recorded(
     assert Sets(source=source, preset="tiny", seed=0).describe(spots)["frost_textures"] == ""
 
 
+def test_corrupted_images_may_be_coded_once_more(model: torch.nn.Module, source: Source) -> None:
+    sets = Sets(source=source, preset="tiny", seed=3, jpeg_quality=85)
+    clean = source.load(IDS)
+    damaged = corrupt(clean, "fog", severity=4, preset="tiny", seed=3, ids=IDS, jpeg_quality=85)
+    assert np.array_equal(sets.images(("c", "fog", 4), IDS), damaged)
+    assert not np.array_equal(damaged, corrupt(clean, "fog", severity=4, preset="tiny", seed=3))
+    assert np.array_equal(sets.images(("clean", "clean", 0), IDS), clean)
+    assert sets.describe((("c", "fog", 4),))["jpeg_quality"] == 85
+    with pytest.raises(ValueError, match=r"jpeg_quality must be 1\.\.100, got 101"):
+        evaluate(model, source, jpeg_quality=101)
+
+
 def test_photographs_of_another_set_are_refused(
     model: torch.nn.Module, source: Source, photographs: Path
 ) -> None:

@@ -27,6 +27,7 @@ from augmix.data.sources import Source
 from augmix.engine import checkpoint, inference, ledger
 from augmix.engine.checkpoint import Interrupted
 from augmix.engine.devices import resolve_device as resolve_device
+from augmix.engine.hardest import HARDEST_FILE, write_hardest
 from augmix.engine.inference import Subject
 from augmix.engine.inference import hash_weights as hash_weights
 from augmix.engine.ledger import Measured
@@ -58,6 +59,7 @@ def evaluate(
     seed: int = 0,
     official: Sequence[Path | str] = (),
     frost_textures: Path | str | None = None,
+    jpeg_quality: int | None = None,
     photographs: Photographs | None = None,
     adapt_batch_norm: bool = False,
     adapt_prior: int = 16,
@@ -94,6 +96,8 @@ def evaluate(
             the fly; a suite without such a folder is made on the fly.
         frost_textures: Folder of the published photographs for frost; the textures that the package
             draws if not given.
+        jpeg_quality: 1..100: corrupted images are coded as JPEG and decoded, as those of the
+            published ImageNet-C and Tiny-ImageNet-C are by 85. Not done if not given.
         photographs: The source's images at their own size, from which sequences are made as the
             published scripts do; without them the source's images are moved themselves.
         adapt_batch_norm: Batch-norm layers adapt to the statistics of every batch.
@@ -131,6 +135,8 @@ def evaluate(
         raise ValueError(f"num_threads must be at least 0, got {num_threads}")
     if difficulty not in perturbations.DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty}")
+    if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
+        raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
     target = resolve_device(device)
     ids, held = choose_images(
         len(source), max_images=max_images, num_held=temperature_images, seed=seed
@@ -141,6 +147,7 @@ def evaluate(
         seed=seed,
         difficulty=difficulty,
         frost_textures=None if frost_textures is None else Path(frost_textures),
+        jpeg_quality=jpeg_quality,
         official=find_official(official, source, difficulty=difficulty),
         photographs=photographs,
     )
@@ -220,6 +227,8 @@ def _examine(
     except KeyboardInterrupt:
         kept = f"; start the same command again to go on in {folder}" if folder else ""
         raise Interrupted(f"stopped after {done} of {len(spots)} measurements{kept}") from None
+    if folder and (missing or not (folder / HARDEST_FILE).exists()):
+        write_hardest(folder, results, exam.sets.source)
     return results
 
 

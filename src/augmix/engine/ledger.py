@@ -26,7 +26,10 @@ EXAMPLES_FILE = "examples.npz"
 _NUM_EXAMPLES = 5
 # Facts of the protocol that only measure one suite; the others hold for all.
 _OF_SUITE = {
-    "c": ("names", "severities", "suite_version", "frost_textures", "official_c"),
+    "c": (
+        *("names", "severities", "suite_version"),
+        *("frost_textures", "jpeg_quality", "official_c"),
+    ),
     "p": ("sequences", "sequence_version", "difficulty", "official_p", "frames_of"),
 }
 _GROWING = ("suite", "fingerprints")
@@ -210,6 +213,7 @@ def _write_examples(path: Path, sets: Sets, spots: Sequence[Spot], ids: Ids) -> 
     arrays: dict[str, Any] = {
         "clean": sets.images(CLEAN, chosen),
         "labels": sets.source.labels[chosen],
+        "ids": chosen,
     }
     for name in names:
         rows = [spot for spot in spots if spot[:2] == ("c", name)]
@@ -222,4 +226,4 @@ def _write_examples(path: Path, sets: Sets, spots: Sequence[Spot], ids: Ids) -> 
 def _lacks_corruptions(path: Path) -> bool:
     """Whether examples were written before the suite ``c`` was measured in this folder."""
     with np.load(path, allow_pickle=False) as file:
-        return set(file.files) == {"clean", "labels"}
+        return set(file.files) == {"clean", "labels", "ids"}

@@ -33,6 +33,7 @@ class Sets:
         seed: Of its draws.
         difficulty: Of the perturbations: strength of noise, stride of the others.
         frost_textures: Folder of the published photographs for frost; None for those drawn here.
+        jpeg_quality: Corrupted images are coded as JPEG of this quality and decoded; None: not.
         official: Files that are read instead of damaging images on the fly, by suite.
         photographs: The source's images at their own size, from which sequences are made as the
             published scripts do. None moves the source's images themselves, so that frames are as
@@ -44,6 +45,7 @@ class Sets:
     seed: int
     difficulty: int = 1
     frost_textures: Path | None = None
+    jpeg_quality: int | None = None
     official: Mapping[str, OfficialFiles] = field(default_factory=dict)
     photographs: Photographs | None = None
 
@@ -66,6 +68,7 @@ class Sets:
             seed=self.seed,
             ids=ids,
             frost_textures=self.frost_textures,
+            jpeg_quality=self.jpeg_quality,
         )
 
     def frames(self, name: str, ids: Ids) -> Frames:
@@ -103,6 +106,7 @@ class Sets:
             facts |= {
                 "suite_version": corruptions.SUITE_VERSION,
                 "frost_textures": self._describe_frost() if has_frost else "",
+                "jpeg_quality": self.jpeg_quality,
                 "official_c": self._title("c"),
             }
         if "p" in suites:

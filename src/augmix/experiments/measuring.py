@@ -49,6 +49,9 @@ class EvaluateConfig:
     """Folders of official -C and -P files, read instead of damaging images on the fly."""
     frost_textures: str = ""
     """Folder of the published frost photographs; empty takes the textures the package draws."""
+    jpeg_quality: int = 0
+    """Corrupted images are coded as JPEG of this quality and decoded, as the published ImageNet-C
+    is by 85; 0 leaves it out."""
     source: str = ""
     """Kind of the images: digits, cifar10, cifar100, folder, parquet, npz; empty takes the run's
     own, or goes by the name of --data."""
@@ -197,6 +200,7 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress | None) -> Results
         seed=config.seed,
         official=config.official,
         frost_textures=config.frost_textures or None,
+        jpeg_quality=config.jpeg_quality or None,
         photographs=_find_photographs(config, members, source),
         adapt_batch_norm=config.adapt_batch_norm,
         adapt_prior=config.adapt_prior,
