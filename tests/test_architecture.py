@@ -69,10 +69,11 @@ TABLE: dict[str, list[str]] = {
     "engine.sets": ["corrupt", "data", "engine.official", "engine.spots"],
     "engine.inference": ["models", "records", "engine.spots"],
     "engine.ledger": [*GROUND, "outcomes", *EXAM],
+    "engine.hardest": ["data", "outcomes", "records"],
     "engine.measure": [*GROUND, "corrupt", *EXAM, *SCORING, "engine.progress"],
     "engine.evaluate": [
         *[*GROUND, "outcomes", *WINGS, *EXAM, *SCORING],
-        *["engine.devices", "engine.progress", "engine.measure"],
+        *["engine.devices", "engine.hardest", "engine.measure", "engine.progress"],
     ],
     "engine.resident": [*GROUND, *WINGS, *LEARNING, "engine.recipe"],
     "engine.train": [

@@ -217,7 +217,7 @@ def test_kill_9_at_random_moments_changes_no_bit(source: Source, tmp_path: Path)
     assert timeless(killed) == timeless(calm)
     assert killed.temperature == calm.temperature
     files = [file.relative_to(out) for file in [*out.glob("*.npz"), *out.glob("outcomes/*")]]
-    assert len(files) == 1 + 1 + 8
+    assert len(files) == 2 + 1 + 8  # examples and hardest, the images, the cells
     for file in files:
         assert (out / file).read_bytes() == (tmp_path / "calm" / file).read_bytes()
 
@@ -261,7 +261,7 @@ def test_examples_hold_every_corruption(
     measure(model, source, out=tmp_path / "out")
     with np.load(tmp_path / "out" / "examples.npz") as file:
         examples = dict(file)
-    assert set(examples) == {"clean", "labels", *NAMES}
+    assert set(examples) == {"clean", "ids", "labels", *NAMES}
     assert examples["clean"].shape == (5, 16, 16, 3)
     assert examples["labels"].dtype == np.int64
     rows = examples["gaussian_noise"]
@@ -272,7 +272,7 @@ def test_examples_hold_every_corruption(
     ids = [
         next(i for i, image in enumerate(images) if (image == e).all()) for e in examples["clean"]
     ]
-    assert ids == sorted(set(ids))
+    assert ids == sorted(set(ids)) == examples["ids"].tolist()
     assert examples["labels"].tolist() == source.labels[ids].tolist()
 
 

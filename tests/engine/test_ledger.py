@@ -141,4 +141,4 @@ def test_examples_without_corruptions_hold_clean_images(
 ) -> None:
     measure(model, source, tmp_path, suite=("clean",))
     with np.load(tmp_path / "examples.npz") as file:
-        assert set(file.files) == {"clean", "labels"}
+        assert set(file.files) == {"clean", "labels", "ids"}

@@ -94,7 +94,10 @@ def test_short_runs_and_tiny_peaks_stay_positive(schedule: str) -> None:
         ({"decay_at": (0.5, 0.5)}, "decay_at must be rising shares"),
         ({"decay_at": (0.0,)}, "decay_at must be rising shares"),
         ({"warm_up_epochs": 100.0}, "warm_up_epochs must be 0 up to 100, got 100.0"),
-        ({"warm_up_epochs": 1.0, "schedule": "one-cycle"}, "warm_up_epochs must be 0 with one-cycle"),
+        (
+            {"warm_up_epochs": 1.0, "schedule": "one-cycle"},
+            "warm_up_epochs must be 0 with one-cycle",
+        ),
     ],
 )
 def test_numbers_out_of_range_are_refused(changes: dict, message: str) -> None:

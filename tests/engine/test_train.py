@@ -16,6 +16,7 @@ from augmix import records
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.checkpoint import Interrupted, ResumeError
+from augmix.engine.recipe import Recipe
 from augmix.experiments.training import train
 from augmix.models import cifar
 from augmix.records import RunError
@@ -262,7 +263,7 @@ def test_a_loss_that_is_not_finite_names_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy_config(tmp_path / "run")
-    monkeypatch.setattr(engine, "learning_rate", lambda step, *_, **__: 0.1 if step < 6 else 1e30)
+    monkeypatch.setattr(Recipe, "rate", lambda self, step, *_: 0.1 if step < 6 else 1e30)
     with pytest.raises(RunError, match=r"no longer finite at step 8 \(loss .*last checkpoint"):
         train(config)
     state = checkpoint.load_state(config.out)
