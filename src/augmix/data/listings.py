@@ -97,7 +97,8 @@ def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Me
     """
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()  # a million of them would take a gigabyte
+            # a million of them would take a gigabyte; typeshed does not know the list
+            tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
             if not info.isreg() or info.issparse():
                 continue
             path = PurePosixPath(info.name)
