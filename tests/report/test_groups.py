@@ -28,7 +28,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     make_run(folder / "c", label="cutout", method="cutout", weakness=1.02, **FEW)
     make_run(
         folder / "d",
-        label="cutout",
+        label="cutout, adapted",  # as `augmix evaluate --adapt-batch-norm` calls it
         method="cutout",
         weakness=0.8,
         adaptation="batch norm, prior 16",

@@ -134,7 +134,7 @@ def _load_run(folder: Path) -> Run:
     adaptation = results.model.get("adaptation") or ""
     return Run(
         folder=folder,
-        label=f"{label}, adapted ({adaptation})" if adaptation else str(label),
+        label=_named(str(label), adaptation),
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
         log=_load_log(folder / LOG_FILE),
@@ -203,3 +203,8 @@ def _load_pictures(path: Path) -> dict[str, np.ndarray]:
         raise RunError(
             f"{path} is not a file of example images ({error}); delete it and evaluate again"
         ) from error
+
+
+def _named(label: str, adaptation: str) -> str:
+    """A run's label with how its model was adapted; results of adapted models say that they are."""
+    return f"{label.removesuffix(', adapted')}, adapted ({adaptation})" if adaptation else label
