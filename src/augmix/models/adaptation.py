@@ -37,6 +37,7 @@ def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
         RunError: If no layer of the model can be adapted.
 
     Example:
+        >>> import torch
         >>> layer = nn.BatchNorm1d(1, affine=False).eval()
         >>> with adapt_batch_norm(layer, prior=0):
         ...     layer(torch.tensor([[1.0], [3.0]])).round(decimals=2).flatten()

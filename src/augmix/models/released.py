@@ -76,7 +76,7 @@ def rename_released(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: If no network has that name.
     """
-    form = find_family(name).form
+    form = find_family(name).form.split(",")[0]  # without its narrow forms
     if form.startswith("resnet"):
         return _rename_blurred(state)
     renamed = {key: _rename(key, form, name) for key in state}
