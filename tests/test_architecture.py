@@ -78,12 +78,12 @@ TABLE: dict[str, list[str]] = {
     "engine.resident": [*GROUND, *WINGS, *LEARNING, "engine.recipe"],
     "engine.train": [
         *[*GROUND, *WINGS, *LEARNING],
-        *["engine.recipe", "engine.resident", "engine.checkpoint", "engine.evaluate"],
+        *["engine.recipe", "engine.resident", "engine.checkpoint", "engine.progress"],
     ],
     "writers": [*GROUND, "corrupt", "data", "writers"],
     "stylize": [
         *[*GROUND, "data", "models", "writers", "stylize"],
-        *["engine.recipe", "engine.checkpoint", "engine.evaluate"],
+        *["engine.recipe", "engine.checkpoint", "engine.devices", "engine.progress"],
     ],
     "report": ["records", "outcomes", "metrics", "intervals", "published", "report"],
     "preview": [*GROUND, "augment"],

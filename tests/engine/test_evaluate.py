@@ -15,8 +15,11 @@ from toy_runs import write_npz
 from augmix.corrupt.suite import PAPER_15, available, corrupt
 from augmix.data.sources import Source, open_source
 from augmix.engine.checkpoint import Interrupted, ResumeError
-from augmix.engine.evaluate import evaluate, hash_weights, list_spots, resolve_device
+from augmix.engine.devices import resolve_device
+from augmix.engine.evaluate import evaluate
+from augmix.engine.spots import list_spots
 from augmix.models.build import build_model
+from augmix.models.wrapped import hash_weights
 from augmix.records import Results, RunError
 
 NAMES = ("gaussian_noise", "contrast")

@@ -6,10 +6,11 @@ import torch
 
 from augmix.data.sources import Source
 from augmix.engine.evaluate import evaluate
-from augmix.engine.inference import Subject, describe_model, fingerprint, hash_weights, ready
+from augmix.engine.inference import Subject, describe_model, fingerprint, ready
 from augmix.models.build import build_model
 from augmix.models.ensembles import Ensemble
 from augmix.models.wrapped import Subject as Wrapped
+from augmix.models.wrapped import hash_weights
 from augmix.records import RunError
 
 CPU = torch.device("cpu")

@@ -12,12 +12,13 @@ from augmix import metrics, outcomes
 from augmix.corrupt.sequences import STANDARD_10, perturb
 from augmix.corrupt.suite import corrupt
 from augmix.data.sources import Source, open_source
-from augmix.engine.evaluate import evaluate, hash_weights
+from augmix.engine.evaluate import evaluate
 from augmix.engine.spots import choose_images
 from augmix.images import to_float
 from augmix.models.adaptation import adapt_batch_norm
 from augmix.models.build import build_model
 from augmix.models.temperature import fit_temperature, mean_nll
+from augmix.models.wrapped import hash_weights
 from augmix.records import Results, RunError
 
 SEQUENCES = ("translate", "gaussian_noise", "brightness")

@@ -26,16 +26,13 @@ from augmix.data.items import default_threads
 from augmix.data.sources import Source
 from augmix.engine import checkpoint, inference, ledger
 from augmix.engine.checkpoint import Interrupted
-from augmix.engine.devices import resolve_device as resolve_device
+from augmix.engine.devices import resolve_device
 from augmix.engine.hardest import HARDEST_FILE, write_hardest
 from augmix.engine.inference import Subject
-from augmix.engine.inference import hash_weights as hash_weights
 from augmix.engine.ledger import Measured
 from augmix.engine.measure import Exam, measure, measure_logits
 from augmix.engine.official import find_official
-from augmix.engine.progress import OnProgress as OnProgress
-from augmix.engine.progress import ignore as ignore
-from augmix.engine.progress import run_ahead as run_ahead
+from augmix.engine.progress import OnProgress, ignore
 from augmix.engine.sets import Sets
 from augmix.engine.spots import Ids, Spot, choose_images, list_spots
 from augmix.models import adaptation

@@ -4,7 +4,6 @@ A model here is any `nn.Module` that takes `batch channel height width` in [0, 1
 `batch label`.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import nn
 
 from augmix.engine.spots import Spot
 from augmix.models.ensembles import name_of, num_classes_of
+from augmix.models.wrapped import hash_weights
 from augmix.records import RunError
 
 # What torch says of tensors on two devices.
@@ -115,22 +115,12 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """sha256 of what a model computes: its own word if it gives one, else `hash_weights`."""
+    """sha256 of what a model computes: its own word, or the hash of its weights if it gives none."""
     try:
         own: Any = getattr(model, "fingerprint", None)
     except ValueError:  # an ensemble whose members do not know
         own = None
     return own if isinstance(own, str) else hash_weights(model)
-
-
-def hash_weights(model: nn.Module) -> str:
-    """sha256 of the names, types, shapes and values of a model's state."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        array = value.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check_finite(

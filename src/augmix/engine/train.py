@@ -27,7 +27,7 @@ from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
 from augmix.engine import checkpoint
 from augmix.engine.checkpoint import Interrupted
-from augmix.engine.evaluate import OnProgress, ignore, run_ahead
+from augmix.engine.progress import OnProgress, ignore, run_ahead
 from augmix.engine.recipe import Recipe
 from augmix.engine.resident import make_images, make_plans, open_device_views
 from augmix.methods import Method

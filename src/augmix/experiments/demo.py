@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmix import records
-from augmix.engine.evaluate import OnProgress, ignore
+from augmix.engine.progress import OnProgress, ignore
 from augmix.experiments.measuring import EvaluateConfig, evaluate_run
 from augmix.experiments.training import TrainConfig, train
 from augmix.report import summarise, write_report

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from augmix.experiments.recipes import RECIPES
+
 CIFAR_METHODS = (
     "standard",
     "cutout",
@@ -155,6 +157,11 @@ _SMALL = {
     "resnext": "resnext-11-4x4d-8",
     "resnet": "resnet18-cifar",
 }
+_IMAGENET_180 = {  # what the network and the images are is the exhibit's
+    name: value
+    for name, value in RECIPES["imagenet-180"].items()
+    if name not in ("source", "model", "width", "depth", "alpha", "jsd_weight")
+}
 _FAST_CPU = {"precision": "bf16", "channels_last": True, "torch_threads": 1, "device": "cpu"}
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
@@ -166,7 +173,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             by_family={
                 "densenet": {"epochs": 200},
                 "resnext": {"epochs": 200},
-                "resnet": {"epochs": 180, "batch_size": 256, "severity": 1},
+                "resnet": _IMAGENET_180,
             },
             num_seeds=1,
             hours={},
@@ -183,6 +190,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
                 "precision": "bf16",
                 "channels_last": True,
             },
+            by_family={"resnet": {"size": 64, "severity": 1, "max_train_images": 130_000}},
         ),
         "cpu-hour": Scale(
             summary="narrow networks of the same four families on two CPU cores, within the hour",
@@ -195,7 +203,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
                 "schedule": "one-cycle",
                 "max_train_images": 16_000,
             },
-            by_family={"allconv": {"dropout": 0.0}},
+            by_family={"allconv": {"dropout": 0.0}, "resnet": {"size": 32}},
             by_method={"adversarial": {"adversarial_steps": 3, "adversarial_step_size": 4 / 255}},
             measuring={"max_images": 1_000, "precision": "bf16"},
         ),
@@ -203,6 +211,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             summary="a few steps of the smallest network: shows that everything runs, no more",
             networks=dict.fromkeys(_PUBLISHED, "small"),
             recipe={**_FAST_CPU, "epochs": 1, "batch_size": 32, "max_train_images": 64},
+            by_family={"resnet": {"size": 32}},
             measuring={"max_images": 20},
         ),
     }

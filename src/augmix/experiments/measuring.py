@@ -9,7 +9,8 @@ from augmix import ranks
 from augmix.corrupt.presets import resolve_preset
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source
-from augmix.engine.evaluate import OnProgress, evaluate
+from augmix.engine.evaluate import evaluate
+from augmix.engine.progress import OnProgress
 from augmix.experiments.subjects import (
     Member,
     combine,

@@ -12,7 +12,7 @@ import torch
 from augmix import records
 from augmix.augment.policies import AugMix
 from augmix.data.sources import open_source
-from augmix.engine.evaluate import OnProgress
+from augmix.engine.progress import OnProgress
 from augmix.experiments.entries import ENSEMBLE, Spot, list_findings
 from augmix.experiments.exhibits import EXHIBITS, SCALES, STYLISED, Exhibit
 from augmix.experiments.findings import NETWORKS, write_findings
@@ -195,7 +195,7 @@ def _source(data_set: str, root: str) -> str:
     if root == "digits":
         return "digits"
     if data_set == "imagenet":
-        return "folder"
+        return "imagenet"
     return "parquet" if (Path(root) / "train.parquet").exists() else data_set
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from augmix import records
 from augmix.engine.checkpoint import Interrupted, lock
-from augmix.engine.evaluate import OnProgress, ignore
+from augmix.engine.progress import OnProgress, ignore
 from augmix.experiments.measuring import EvaluateConfig, evaluate_run
 from augmix.experiments.training import TrainConfig, train
 from augmix.records import RunError

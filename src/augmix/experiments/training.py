@@ -15,7 +15,8 @@ from augmix import records
 from augmix.data.sources import Source
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
-from augmix.engine.evaluate import OnProgress, resolve_device
+from augmix.engine.devices import resolve_device
+from augmix.engine.progress import OnProgress
 from augmix.experiments.settings import TrainConfig
 from augmix.models.build import build_model
 from augmix.records import RunError

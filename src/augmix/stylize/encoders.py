@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from augmix.engine.evaluate import hash_weights
 from augmix.models.build import load_model
+from augmix.models.wrapped import hash_weights
 from augmix.records import RunError
 from augmix.stylize.layers import VGG_ROWS, VGG_STAGES, build_encoder
 from augmix.stylize.weights import fill, load_weights

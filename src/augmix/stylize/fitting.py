@@ -19,7 +19,8 @@ from torch import nn
 from augmix import records
 from augmix.data.batches import prefetch
 from augmix.engine import checkpoint
-from augmix.engine.evaluate import OnProgress, ignore, resolve_device
+from augmix.engine.devices import resolve_device
+from augmix.engine.progress import OnProgress, ignore
 from augmix.engine.recipe import learning_rate
 from augmix.records import RunError
 from augmix.stylize.arithmetic import arithmetic, torch_settings

@@ -19,7 +19,8 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from augmix.data.batches import prefetch
-from augmix.engine.evaluate import OnProgress, ignore, resolve_device
+from augmix.engine.devices import resolve_device
+from augmix.engine.progress import OnProgress, ignore
 from augmix.records import RunError
 from augmix.streams import Stream
 from augmix.stylize.adain import Painter, Statistics
