@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from augmix import records
 from augmix.engine.checkpoint import Interrupted
@@ -51,6 +53,24 @@ def test_figure6_measures_sequences(tmp_path: Path):
     assert 0 <= numbers["mean flip probability"] <= 100
 
 
+def test_table2_reads_folders_of_photographs(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("n01440764", "n01443537"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(12):
+                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.JPEG")
+    config = replace(
+        smoke(tmp_path, "table2", methods=("standard",)), data=str(tmp_path / "images")
+    )
+    entries = {e["column"]: e for e in json.loads(reproduce(config)[0].read_text())["findings"]}
+    assert entries["mCE"]["published"] == 80.6
+    assert 0 < entries["mCE"]["measured"] < 150
+    assert entries["fog"]["published"] == 75
+
+
 def test_stopped_and_started_again(tmp_path: Path):
     def stop(event: dict[str, Any]) -> None:
         if event["event"] == "cell" and event["done"] == 3:
@@ -93,3 +113,8 @@ def test_settings_of_the_paper():
     assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (128, 0.1, 5e-4)
     assert plain.schedule == "cosine"
     assert by_name["cifar10-resnext-augmix-seed0"].epochs == 200
+    large = plan_tasks(ReproduceConfig(exhibit="table2", scale="paper", data="in"))
+    resnet = {task.name: task.training for task in large.values()}["imagenet-resnet-augmix-seed0"]
+    assert (resnet.model, resnet.source, resnet.epochs) == ("resnet50", "imagenet", 180)
+    assert (resnet.batch_size, resnet.weight_decay, resnet.severity) == (256, 1e-4, 1)
+    assert "imagenet-resnet-sin-seed0" not in {task.name for task in large.values()}
