@@ -115,7 +115,7 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """sha256 of what a model computes: its own word, or the hash of its weights if it gives none."""
+    """sha256 of what a model computes: its own word if it has one, else that of its weights."""
     try:
         own: Any = getattr(model, "fingerprint", None)
     except ValueError:  # an ensemble whose members do not know
