@@ -92,6 +92,8 @@ def test_figure4_is_a_picture(tmp_path: Path):
 def test_what_cannot_be_made_is_said(tmp_path: Path):
     with pytest.raises(RunError, match="table4 needs the images of cifar10 or cifar100"):
         reproduce(replace(smoke(tmp_path), data=""))
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        reproduce(replace(smoke(tmp_path), data=str(tmp_path / "nowhere")))
     with pytest.raises(ValueError, match="method must be one of .* got 'cutout'"):
         reproduce(smoke(tmp_path, methods=("cutout",)))
     with pytest.raises(ValueError, match="network must be one of .* got 'vit'"):

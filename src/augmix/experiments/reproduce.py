@@ -81,6 +81,9 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
     exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
     folder = config.out / config.scale
     tasks = plan_tasks(config)
+    for root in (config.data, config.data_cifar100, config.stylised):
+        if root not in ("", "digits") and not config.download and not Path(root).exists():
+            raise RunError(f"{root} does not exist; name the folder of the images")
     num_devices = torch.cuda.device_count()
     outcomes = run_sweep(
         list(tasks.values()),
