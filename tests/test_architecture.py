@@ -20,6 +20,7 @@ GROUND = [
     "intervals",
     "jit",
     "locks",
+    "allocation",
 ]
 LEARNING = ["attacks", "objectives", "methods", "transforms"]
 EXAM = [f"engine.{name}" for name in ("checkpoint", "spots", "official", "sets", "ledger")]

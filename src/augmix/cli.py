@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         return _fail(f"unknown command {words[0]!r}{_nearest(words[0])}; see augmix --help")
     try:
+        from augmix.allocation import keep_freed_memory
+
+        keep_freed_memory()
         command = importlib.import_module(f"augmix.commands.{words[0]}")
         command.run(words[1:])
     except SystemExit as stop:  # tyro has printed its message

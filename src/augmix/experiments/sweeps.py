@@ -21,6 +21,7 @@ from queue import Empty
 from typing import Any, Literal
 
 from augmix import records
+from augmix.allocation import keep_freed_memory
 from augmix.engine.checkpoint import Interrupted, lock
 from augmix.engine.progress import OnProgress, ignore
 from augmix.experiments.measuring import EvaluateConfig, evaluate_run
@@ -187,6 +188,7 @@ def _work_together(
 
 def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
     """One process of the sweep; it stops when the one that started it is gone."""
+    keep_freed_memory()
     parent = multiprocessing.parent_process()
 
     def emit(event: dict[str, Any]) -> None:
