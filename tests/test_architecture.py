@@ -77,9 +77,22 @@ TABLE: dict[str, list[str]] = {
         *["engine.devices", "engine.hardest", "engine.measure", "engine.progress"],
     ],
     "engine.resident": [*GROUND, *WINGS, *LEARNING, "engine.recipe"],
+    "engine.synced": [],
+    "engine.averaging": [],
+    "engine.stopping": [],
+    "engine.mishaps": ["ranks", "records", "engine.recipe"],
+    "engine.tally": ["ranks", "records", "objectives", "engine.devices"],
+    "engine.learning": [
+        *["ranks", "objectives", "methods", "models.layers", "engine.recipe"],
+        *["engine.averaging", "engine.checkpoint", "engine.synced"],
+    ],
+    "engine.keeping": [
+        *["ranks", "records", "engine.checkpoint", "engine.learning", "engine.tally"]
+    ],
     "engine.train": [
-        *[*GROUND, *WINGS, *LEARNING],
-        *["engine.recipe", "engine.resident", "engine.checkpoint", "engine.progress"],
+        *[*GROUND, *WINGS, *LEARNING, "engine.recipe", "engine.resident", "engine.checkpoint"],
+        *["engine.progress", "engine.keeping", "engine.learning", "engine.mishaps"],
+        *["engine.stopping", "engine.tally"],
     ],
     "writers": [*GROUND, "corrupt", "data", "writers"],
     "stylize": [

@@ -75,4 +75,4 @@ def test_a_call_that_fails_among_ranks_says_that_others_ended() -> None:
 
     message = r"process 0 of 1 has lost the others \(Connection closed by peer\): one of them ended"
     with pytest.raises(RunError, match=message):
-        ranks._together(fail)
+        ranks.together(fail)

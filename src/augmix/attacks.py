@@ -6,6 +6,7 @@ place. Adversarial training (`objectives.Adversarial`) and the robust error use 
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,7 +98,9 @@ def pgd(
         ValueError: If a number is out of range.
     """
     attack = Attack(norm=norm, epsilon=epsilon, num_steps=num_steps, step_size=step_size)
-    with torch.inference_mode(False), torch.enable_grad():
+    # a model among processes must not take the attack's passes for those of a step
+    quiet = getattr(model, "no_sync", nullcontext)
+    with quiet(), torch.inference_mode(False), torch.enable_grad():
         clean = images.detach().clone()
         found = clean if start is None else _project(start.detach().clone(), clean, attack)
         for _ in range(attack.num_steps):

@@ -5,6 +5,7 @@ the processes; `joined` makes a group of them. CPU tensors always travel by gloo
 processes may share a GPU as long as they exchange nothing on it.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from augmix.records import RunError
 Result = TypeVar("Result")
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+_LOST = ("gloo/transport", "Connection closed", "Connection reset", "Broken pipe")
 
 
 def rank() -> int:
@@ -34,6 +36,11 @@ def world_size() -> int:
 def local_rank() -> int:
     """This process's number on its machine; 0 unless `torchrun` started it."""
     return int(os.environ.get("LOCAL_RANK", "0")) if _is_distributed() else 0
+
+
+def local_world_size() -> int:
+    """How many processes of this run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _is_distributed() else 1
 
 
 @contextmanager
@@ -68,8 +75,50 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     """The elementwise sum over all ranks, on every rank."""
     if _is_distributed():
         values = values.clone()
-        _together(lambda: dist.all_reduce(values))
+        together(lambda: dist.all_reduce(values))
     return values
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on at least one rank; the same answer on every rank.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    if not _is_distributed():
+        return flag
+    flags = torch.tensor([int(flag)])
+    together(lambda: dist.all_reduce(flags))
+    return bool(flags)
+
+
+def agree(value: str, what: str) -> None:
+    """Refuse to work with a process that was started for something else.
+
+    Args:
+        value: What must be the same on every rank; of any length.
+        what: What that is, as messages call it, e.g. ``"model or source"``.
+
+    Raises:
+        RunError: If this rank has another value than rank 0.
+    """
+    own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+    if not np.array_equal(share(own), own):
+        raise RunError(
+            f"process {rank()} of {world_size()} has another {what} than process 0; start all with "
+            "the same command, on the same files"
+        )
+
+
+def share_bytes(content: bytes) -> bytes:
+    """Rank 0's bytes, of any length, on every rank.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    length = int(share(np.array([len(content)]))[0])
+    own = np.frombuffer(content, np.uint8) if rank() == 0 else np.zeros(length, np.uint8)
+    return share(own).tobytes()
 
 
 def share(values: np.ndarray) -> np.ndarray:
@@ -81,7 +130,7 @@ def share(values: np.ndarray) -> np.ndarray:
     if not _is_distributed():
         return values
     content = torch.from_numpy(_to_bytes(values).copy())
-    _together(lambda: dist.broadcast(content, src=0))
+    together(lambda: dist.broadcast(content, src=0))
     return content.numpy().view(values.dtype).reshape(values.shape)
 
 
@@ -98,27 +147,39 @@ def gather(values: np.ndarray) -> list[np.ndarray]:
         return [values]
     content = _to_bytes(values)
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    _together(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
+    together(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
     longest = max(int(length) for length in lengths)
     padded = torch.zeros(longest, dtype=torch.uint8)
     padded[: len(content)] = torch.from_numpy(content.copy())
     found = [torch.zeros_like(padded) for _ in lengths] if rank() == 0 else None
-    _together(lambda: dist.gather(padded, found))
+    together(lambda: dist.gather(padded, found))
     return [
         piece.numpy()[: int(length)].view(values.dtype).reshape(-1, *values.shape[1:])
         for piece, length in zip(found or (), lengths, strict=False)
     ]
 
 
-def _together(call: Callable[[], Result]) -> Result:
+def together(call: Callable[[], Result]) -> Result:
     """A call that all ranks make; fails with a message where one of them is gone."""
     try:
         return call()
     except RuntimeError as error:  # torch names none of its own for a peer that is gone
-        raise RunError(
-            f"process {rank()} of {world_size()} has lost the others ({_first_line(error)}): one "
-            "of them ended, and says why above; what was finished is kept: start again to go on"
-        ) from error
+        raise lost(error) from error
+
+
+def lost(error: Exception) -> RunError:
+    """What to raise when a call that all ranks make failed."""
+    return RunError(
+        f"process {rank()} of {world_size()} has lost the others ({_first_line(error)}): one of "
+        "them ended, and says why above; what was finished is kept: start again to go on"
+    )
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether an error out of a longer computation is that of a process that is gone."""
+    if not _is_distributed() or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ class Purpose(IntEnum):
     NOISE = 15
     PAIRS = 16
     ATTACK = 17
+    TORCH = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,6 @@ def test_a_state_comes_back_with_every_bit(tmp_path: Path) -> None:
     model, optimizer = make_parts()
     state = checkpoint.capture(7, model, optimizer, identity={"seed": 1}, tally={"seconds": 0.5})
     checkpoint.write_state(tmp_path, state)
-    expected = torch.rand(3)  # drawn after the state was captured
     loaded = checkpoint.load_state(tmp_path)
     assert loaded is not None
     other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
@@ -54,7 +53,6 @@ def test_a_state_comes_back_with_every_bit(tmp_path: Path) -> None:
     others = [s["momentum_buffer"] for s in other_optimizer.state_dict()["state"].values()]
     assert len(momenta) == 4
     assert all(torch.equal(a, b) for a, b in zip(momenta, others, strict=True))
-    assert torch.equal(torch.rand(3), expected)
 
 
 def test_no_state_is_none(tmp_path: Path) -> None:
@@ -83,7 +81,7 @@ def test_a_state_never_runs_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple:
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    torch.save({"schema": 1, "step": Trap()}, tmp_path / "state.pt")
+    torch.save({"schema": 2, "step": Trap()}, tmp_path / "state.pt")
     with pytest.raises(RunError, match="damaged"):
         checkpoint.load_state(tmp_path)
     assert not (tmp_path / "ran").exists()
@@ -91,7 +89,9 @@ def test_a_state_never_runs_code(tmp_path: Path) -> None:
 
 def test_a_state_of_another_schema_is_refused(tmp_path: Path) -> None:
     torch.save({"schema": 99, "step": 3}, tmp_path / "state.pt")
-    with pytest.raises(RunError, match="not a checkpoint of schema 1"):
+    with pytest.raises(
+        RunError, match=r"not a checkpoint of schema 2 \(it has 99\).*version that began it"
+    ):
         checkpoint.load_state(tmp_path)
 
 

@@ -16,6 +16,7 @@ from augmix import records
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.checkpoint import Interrupted, ResumeError
+from augmix.engine.learning import Learner
 from augmix.engine.recipe import Recipe
 from augmix.experiments.training import train
 from augmix.models import cifar
@@ -276,16 +277,15 @@ def test_lost_weights_are_never_checkpointed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy_config(tmp_path / "run")
-    learn, calls = engine._learn, []
+    update, calls = Learner.update, []
 
-    def poison(model: torch.nn.Module, *arguments: Any) -> Any:
-        loss = learn(model, *arguments)  # type: ignore[arg-type]
-        calls.append(loss)
+    def poison(learner: Learner, rate: float) -> None:
+        update(learner, rate)
+        calls.append(rate)
         if len(calls) == 4:  # the gradient of a finite loss need not be finite
-            next(model.parameters()).data[0] = torch.inf
-        return loss
+            next(learner.model.parameters()).data[0] = torch.inf
 
-    monkeypatch.setattr(engine, "_learn", poison)
+    monkeypatch.setattr(Learner, "update", poison)
     with pytest.raises(RunError, match="no longer finite after step 4; the last checkpoint"):
         train(config)
     state = checkpoint.load_state(config.out)

@@ -66,6 +66,11 @@ class BatchOrder:
             raise ValueError(f"step must be 0 or more, got {step}")
         return step // self.steps_per_epoch
 
+    def count(self, step: int) -> int:
+        """Images of a step over all ranks."""
+        before = step % self.steps_per_epoch * self.batch_size
+        return min(self.batch_size, self.num_images - before)
+
     def ids(self, step: int) -> Int64[np.ndarray, " batch"]:
         """The images of this rank at a step, counted from the start of the run."""
         order = _permutation(self.num_images, self.seed, self.epoch(step))

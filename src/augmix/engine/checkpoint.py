@@ -1,15 +1,16 @@
 """The whole state of a run: written atomically, restored exactly or refused.
 
-Learning rates, data order and views are functions of the step, so a checkpoint is the step, the
-weights, the optimiser, torch's random state and the sums of the log line under way; beside them
-stands what the run was started with. A run that differs in any of it is not continued.
+Learning rates, data order, views and what torch draws (dropout) are functions of the step, so a
+checkpoint is the step, the weights and their average, the optimiser and its scale, and the sums of
+the log line under way; beside them stands what the run was started with. A run that differs in any
+of it is not continued. Of several processes, process 0 reads and writes for all.
 """
 
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,12 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from augmix import records
+from augmix import ranks, records
 from augmix.locks import LOCK_FILE as LOCK_FILE
 from augmix.locks import hold_folder
 from augmix.records import RunError
 
-_SCHEMA = 1
+_SCHEMA = 2  # 1 kept the state of torch's random generators
 _ABSENT = "nothing"
 
 
@@ -43,16 +44,18 @@ class State:
         identity: What the run was started with: plain values by name.
         model: The model's `state_dict`.
         optimizer: The optimiser's `state_dict`.
-        rng: torch's random state by kind of device.
         tally: Sums since the last log line.
+        scaler: The `state_dict` of the gradient's scale, of float16 alone.
+        average: The `state_dict` of the weights' moving average, where there is one.
     """
 
     step: int
     identity: dict[str, Any]
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    rng: dict[str, torch.Tensor]
     tally: dict[str, Any]
+    scaler: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Any] = field(default_factory=dict)
 
 
 def capture(
@@ -69,13 +72,12 @@ def capture(
         identity=records.to_plain(dict(identity)),
         model=model.state_dict(),
         optimizer=optimizer.state_dict(),
-        rng=_random_state(),
         tally=records.to_plain(dict(tally)),
     )
 
 
 def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a state back into a model, its optimiser and torch's random generators.
+    """Put a state back into a model and its optimiser.
 
     Raises:
         ResumeError: If the weights are those of another architecture.
@@ -88,11 +90,6 @@ def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) ->
             f"the checkpoint's weights do not fit this model: {error}; "
             "choose another --out or delete the run folder"
         ) from error
-    torch.set_rng_state(state.rng["cpu"])
-    if "cuda" in state.rng:
-        torch.cuda.set_rng_state(state.rng["cuda"])
-    if "mps" in state.rng:
-        torch.mps.set_rng_state(state.rng["mps"])
 
 
 def write_state(folder: Path, state: State) -> None:
@@ -114,19 +111,19 @@ def load_state(folder: Path) -> State | None:
         RunError: If the file is damaged (its checksums are verified) or of another schema.
     """
     path = folder / records.STATE_FILE
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    content = ranks.share_bytes(_read(path) if ranks.rank() == 0 else b"")
+    if not content:
         return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     plain = _parse(path, content)
     names = {"schema", *(entry.name for entry in fields(State))}
-    if not isinstance(plain, dict) or set(plain) != names or plain.pop("schema") != _SCHEMA:
+    found = plain.get("schema") if isinstance(plain, dict) else None
+    if not isinstance(plain, dict) or found != _SCHEMA or set(plain) != names:
         raise RunError(
-            f"{path} is not a checkpoint of schema {_SCHEMA}; choose another --out, "
-            f"or delete {folder}"
+            f"{path} is not a checkpoint of schema {_SCHEMA} (it has {found!r}), the one this "
+            "version of the package reads; finish the run with the version that began it, choose "
+            f"another --out, or delete {folder}"
         )
+    del plain["schema"]
     return State(**plain)
 
 
@@ -160,6 +157,17 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def _read(path: Path) -> bytes:
+    """The bytes of a state file; none if there is no such file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    return content or b"nothing"  # an empty file is a damaged one
+
+
 def _parse(path: Path, content: bytes) -> Any:
     """The content of a state file, once every checksum in it holds; torch itself skips them."""
     try:
@@ -172,12 +180,3 @@ def _parse(path: Path, content: bytes) -> Any:
             f"{path} is damaged ({error}); delete {path.parent} to start anew, "
             "or choose another --out"
         ) from error
-
-
-def _random_state() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state()
-    if torch.backends.mps.is_available():
-        states["mps"] = torch.mps.get_rng_state()
-    return states

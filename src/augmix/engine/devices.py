@@ -1,4 +1,6 @@
-"""Where a model computes: devices by name."""
+"""Where a model computes: devices by name, and the memory it takes there."""
+
+import sys
 
 import torch
 
@@ -30,3 +32,20 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and ranks.world_size() > 1:
         return torch.device(name, ranks.local_rank() % torch.cuda.device_count())
     return torch.device(name)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most memory that tensors took on a GPU, or this process on the CPU, so far; in MiB.
+
+    0 where the system does not tell (Windows).
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() / 2**20
+    if sys.platform == "win32":
+        return 0.0
+    import resource  # there on all systems but Windows
+
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -42,10 +42,25 @@ class Recipe:
     """Shares of the epochs, rounded down to whole ones, at which the step schedule goes down."""
     warm_up_epochs: float = 0.0
     """Epochs in which the rate climbs to the peak in equal steps, before or within the schedule."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network: float32, or bfloat16 by autocast."""
+    clip_norm: float = 0.0
+    """Length that the gradient of all weights together is cut down to; 0 leaves it as it is."""
+    ema_decay: float = 0.0
+    """Share of a moving average of the weights that stays at every step, e.g. 0.999; the model the
+    run leaves is that average, its batch norm measured anew. 0 takes no average."""
+    accumulate: int = 1
+    """Parts that a batch is learned from one after another before the weights move: less memory for
+    the same recipe, but batch norm sees a part at a time."""
+    sync_batch_norm: bool = True
+    """Of several processes: batch norm over the images of all of them, as one process has it."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast.
+    """
     channels_last: bool = False
-    """Keep activations channels last in memory; faster on recent GPUs."""
+    """Keep the channels of a pixel together in memory; faster on recent GPUs and CPUs with bf16."""
+    compile: bool = False
+    """Compile the network by torch.compile: takes a minute or so, then steps are faster."""
+    deterministic: bool = False
+    """Take only operations that give the same bits each time, on GPUs too; slower there."""
     seed: int = 0
     """The one number all randomness of the run follows from."""
     num_threads: int = 1
@@ -77,7 +92,12 @@ class Recipe:
         _require(0 <= warm_up < self.epochs, "warm_up_epochs", f"0 up to {self.epochs}", warm_up)
         is_free = not warm_up or self.schedule != "one-cycle"
         _require(is_free, "warm_up_epochs", "0 with one-cycle, which has its own", warm_up)
-        precisions = ("fp32", "bf16")
+        clip = self.clip_norm
+        _require(0 <= clip < math.inf, "clip_norm", "a finite number from 0", clip)
+        _require(0 <= self.ema_decay < 1, "ema_decay", "0 up to below 1", self.ema_decay)
+        parts = self.accumulate
+        _require(1 <= parts <= self.batch_size, "accumulate", f"1..{self.batch_size} parts", parts)
+        precisions = ("fp32", "bf16", "fp16")
         _require(self.precision in precisions, "precision", f"one of {precisions}", self.precision)
 
     @property

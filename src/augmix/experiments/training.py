@@ -4,21 +4,25 @@ A run folder knows all that is needed to go on with it or to measure it.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from augmix import records
+from augmix import ranks, records
 from augmix.data.sources import Source
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.devices import resolve_device
 from augmix.engine.progress import OnProgress
 from augmix.experiments.settings import TrainConfig
+from augmix.methods import Method
 from augmix.models.build import build_model
+from augmix.models.layers import Classifier
 from augmix.records import RunError
 
 __all__ = ["TrainConfig", "load_train_config", "train"]
@@ -37,6 +41,7 @@ _FREE = (
     "device",
     "torch_threads",
 )
+_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
 
 
 def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -54,9 +59,39 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         Interrupted: If a signal stopped the run; the same call goes on with it.
         RunError: If the data or the folder are not usable, or the loss is no longer finite.
     """
-    if config.seeds > 1:
-        return _train_members(config, on_progress)
+    with ranks.joined(backend=_backend()):
+        emit = on_progress if ranks.rank() == 0 else None
+        return _train_members(config, emit) if config.seeds > 1 else _train_one(config, emit)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A run with all its parts, before the first step.
+
+    Attributes:
+        model: With its start weights, on the CPU.
+        method: Policy, objective and number of views.
+        source: All that is trained on.
+        device: Where the model will compute.
+        identity: All that decides about the bits of the run.
+    """
+
+    model: Classifier
+    method: Method
+    source: Source
+    device: torch.device
+    identity: dict[str, Any]
+
+
+@contextmanager
+def prepared(config: TrainConfig) -> Iterator[Prepared]:
+    """A run made ready, with torch set up for it inside.
+
+    Raises:
+        RunError: If the data, the device or the processes are not usable.
+    """
     device = resolve_device(config.device)
+    _check_processes(device)
     with _torch_settings(config, device):
         plain, source = config.open_training()
         padding = source.crop_padding if config.crop_padding < 0 else config.crop_padding
@@ -75,22 +110,40 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
             num_classes=source.num_classes,
             mean=model.config.mean,
         )
-        with checkpoint.lock(config.out):
-            _write_config(config)
-            engine.train(
-                model,
-                method,
-                source,
-                recipe=config,
-                folder=config.out,
-                identity={
-                    **_identity(config, plain, source, device, padding, flip),
-                    "network": _hash_network(model),
-                },
-                device=device,
-                on_progress=on_progress,
-            )
+        identity = _identity(config, plain, source, device, padding, flip)
+        yield Prepared(
+            model=model,
+            method=method,
+            source=source,
+            device=device,
+            identity={**identity, "network": _hash_network(model)},
+        )
+
+
+def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
+    with prepared(config) as run, _held(config):
+        engine.train(
+            run.model,
+            run.method,
+            run.source,
+            recipe=config,
+            folder=config.out,
+            identity=run.identity,
+            device=run.device,
+            on_progress=on_progress,
+        )
     return config.out
+
+
+@contextmanager
+def _held(config: TrainConfig) -> Iterator[None]:
+    """The run folder, held and with its configuration in it; process 0 does so for all."""
+    if ranks.rank() > 0:
+        yield
+        return
+    with checkpoint.lock(config.out):
+        _write_config(config)
+        yield
 
 
 def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
@@ -153,7 +206,23 @@ def _identity(
     }
     if device.type == "cpu":
         facts["torch_threads"] = torch.get_num_threads()
-    return {**settings, **facts}
+    return {**settings, **facts, "processes": ranks.world_size()}
+
+
+def _backend() -> str:
+    """What processes exchange gradients by: NCCL between GPUs, gloo on the CPU."""
+    has_nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
+
+
+def _check_processes(device: torch.device) -> None:
+    """Refuse more processes on a machine than it has GPUs: gradients cannot travel within one."""
+    num_local, num_devices = ranks.local_world_size(), torch.cuda.device_count()
+    if device.type == "cuda" and num_local > num_devices:
+        raise RunError(
+            f"{num_local} processes train on this machine, which has {num_devices} GPU(s): start "
+            f"--nproc-per-node {num_devices}, or train with --device cpu"
+        )
 
 
 def _hash_network(model: torch.nn.Module) -> str:
@@ -187,14 +256,23 @@ def _write_config(config: TrainConfig) -> None:
 
 @contextmanager
 def _torch_settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """torch seeded for this run; the caller's random state and threads are put back after."""
-    threads = torch.get_num_threads()
+    """torch seeded and set up for this run; all of the caller's settings are put back after."""
+    threads, is_tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    is_strict = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(config.seed)
+        torch.backends.cudnn.benchmark = not config.deterministic
+        if config.deterministic:
+            os.environ.setdefault(*_CUBLAS)
+            torch.use_deterministic_algorithms(True)
         if config.torch_threads:
             torch.set_num_threads(config.torch_threads)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(is_strict)
+            torch.backends.cudnn.benchmark = is_tuned
