@@ -4,7 +4,7 @@
 
 Each number is the fastest of several turns over a batch of smooth random images; the first call, in
 which kernels are compiled or loaded, is left out. The package imagecorruptions-imaug is measured
-beside if it is installed. `augmix bench --what corruptions` prints the same for severity 3.
+beside if it is installed. `augmix bench corruptions` prints the same for severity 3.
 """
 
 import argparse

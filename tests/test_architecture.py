@@ -94,6 +94,10 @@ TABLE: dict[str, list[str]] = {
         *["engine.progress", "engine.keeping", "engine.learning", "engine.mishaps"],
         *["engine.stopping", "engine.tally"],
     ],
+    "engine.forecast": [
+        *["data", "methods", "models.layers", "engine.devices", "engine.learning"],
+        *["engine.mishaps", "engine.progress", "engine.recipe", "engine.train"],
+    ],
     "writers": [*GROUND, "corrupt", "data", "writers"],
     "stylize": [
         *[*GROUND, "data", "models", "writers", "stylize"],
@@ -104,7 +108,8 @@ TABLE: dict[str, list[str]] = {
     "sheets": ["records"],
     "gallery": [*GROUND, "corrupt", "sheets"],
     "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report", "preview", "experiments"],
-    "bench": [*GROUND, *WINGS, *LEARNING, "engine", "experiments"],
+    "bench": [*GROUND, "augment", "corrupt"],
+    "pace": ["bench", "engine", "experiments"],
 }
 DOORS = {
     "",
@@ -124,7 +129,7 @@ TORCH = {
     "transforms",
     "engine",
     "experiments",
-    "bench",
+    "pace",
     "stylize",
 }
 NUMBA = {"jit", "augment.compiled", *KERNELS, "corrupt"}

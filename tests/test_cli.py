@@ -160,7 +160,7 @@ def test_demo_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_bench_at_toy_size(capsys: pytest.CaptureFixture[str]):
-    toy = ["--what", "executors", "--sizes", "8", "--num-threads", "1", "--seconds", "0.05"]
+    toy = ["executors", "--sizes", "8", "--num-threads", "1", "--seconds", "0.05"]
     assert cli.main(["bench", *toy]) == 0
     assert "compiled" in capsys.readouterr().out
 
@@ -170,7 +170,7 @@ def test_bench_of_the_corruptions(
 ):
     monkeypatch.setattr(bench.suite, "corrupt", lambda images, name, **settings: images)
     monkeypatch.setattr(bench, "find_peer", lambda: None)
-    toy = ["--what", "corruptions", "--sizes", "16", "32", "--num-threads", "2", "--seconds", "0"]
+    toy = ["corruptions", "--sizes", "16", "32", "--num-threads", "2", "--seconds", "0"]
     assert cli.main(["bench", *toy]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [word in lines[1] for word in ("ms an image", "16 px, 2 threads", "32 px, 2")] == [

@@ -3,6 +3,7 @@
 An executor's number stands beside the check that it agrees with the definition.
 
 All functions return plain records; the command line and ``benchmarks/executors.py`` print them.
+Training is measured by `pace`, which loads torch; nothing here does.
 """
 
 import importlib
@@ -16,7 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -105,44 +105,6 @@ def measure_startup() -> dict[str, float]:
         "help_s": time.perf_counter() - start,
         "first_warm_s": warm,
         "first_cold_s": cold,
-    }
-
-
-def measure_training(num_images: int = 2000, epochs: int = 3) -> dict[str, str | float]:
-    """What views cost a training run: `small` by AugMix on made-up images of 32x32.
-
-    Args:
-        num_images: Images of an epoch.
-        epochs: At least 2; the first warms up and is not counted.
-
-    Returns:
-        ``model``, ``method``, ``images_per_second`` (each image is three views) and
-        ``waiting_share``: of a step's time, spent waiting for views that were not ready.
-
-    Raises:
-        ValueError: If there are fewer than 2 epochs.
-    """
-    if epochs < 2:
-        raise ValueError(f"epochs must be at least 2, got {epochs}")
-    # experiments loads torch, which the other measurements do without
-    from augmix import records
-    from augmix.experiments.training import TrainConfig, train
-
-    with tempfile.TemporaryDirectory() as folder:
-        data, run = Path(folder) / "images.npz", Path(folder) / "run"
-        labels = np.arange(num_images) % 10
-        np.savez(data, images=smooth_images(num_images, 32), labels=labels)
-        config = TrainConfig(
-            source="npz", data=str(data), model="small", method="augmix", epochs=epochs, out=run
-        )
-        train(config)
-        lines = records.load_lines(run / records.LOG_FILE)
-    counted = [line for line in lines if line["epoch"] > 1]
-    return {
-        "model": "small",
-        "method": "augmix",
-        "images_per_second": statistics.median(line["images_per_second"] for line in counted),
-        "waiting_share": statistics.median(line["wait_share"] for line in counted),
     }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import tyro
+
 from augmix.commands.terminal import make_console, parse, print_table
 
 
@@ -11,16 +13,25 @@ from augmix.commands.terminal import make_console, parse, print_table
 class BenchConfig:
     """What is measured."""
 
-    what: Literal["executors", "corruptions", "startup", "train", "all"] = "all"
+    what: tyro.conf.Positional[Literal["executors", "corruptions", "startup", "train", "all"]] = (
+        "all"
+    )
     """Executors: views per second, equality, planning share. Corruptions: milliseconds an image at
     severity 3, beside those of imagecorruptions-imaug if that is installed. Startup: imports and
-    first uses. Train: images per second, and the share of a step spent waiting for views."""
+    first uses. Train: images per second in float32 and bfloat16, and the share of a step spent
+    waiting for views."""
     sizes: tuple[int, ...] = (32, 64, 224)
     """Sides in pixels of the square images."""
     num_threads: tuple[int, ...] = (1, 2)
     """Threads of the compiled executor and of the corruptions."""
     seconds: float = 2.0
     """Time for each measurement."""
+    models: tuple[str, ...] = ("small", "wrn-16-2")
+    """Networks that are trained."""
+    batch_size: int = 128
+    """Images of a training step."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where they are trained."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -45,4 +56,12 @@ def run(words: Sequence[str]) -> None:
     if config.what in ("startup", "all"):
         print_table(console, [bench.measure_startup()])
     if config.what in ("train", "all"):
-        print_table(console, [bench.measure_training()])
+        from augmix import pace  # loads torch
+
+        rows = pace.measure_training(
+            config.models,
+            batch_size=config.batch_size,
+            seconds=10 * config.seconds,
+            device=config.device,
+        )
+        print_table(console, rows)

@@ -1,26 +1,38 @@
-"""`augmix train`: one training run, by flags on top of a published recipe if one is named."""
+"""`augmix train`: one training run, by flags on top of a published recipe if one is named.
+
+With `--dry-run` a few steps are timed and nothing is written.
+"""
 
 from collections.abc import Sequence
 
+from augmix import ranks
 from augmix.commands.terminal import make_console, parse
 from augmix.console import Watch
+from augmix.experiments.forecasting import forecast_run
 from augmix.experiments.recipes import RECIPES, build_config
 from augmix.experiments.training import TrainConfig, train
 
 _FLAG = "--recipe"
+_DRY = "--dry-run"
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
-    recipe, flags = split_recipe(words)
+    recipe, flags = split_recipe([word for word in words if word != _DRY])
     config = parse(
         TrainConfig,
         "train",
         flags,
         default=build_config(recipe) if recipe else None,
-        note=f"{_FLAG} NAME starts from published settings: {', '.join(RECIPES)}",
+        note=f"{_FLAG} NAME starts from published settings: {', '.join(RECIPES)}\n"
+        f"{_DRY} takes a few steps, tells what the run will take, and writes nothing",
     )
     console = make_console()
+    if _DRY in words:
+        lines = forecast_run(config)
+        if ranks.rank() == 0:
+            console.print("\n".join(lines), highlight=False, markup=False)
+        return
     with Watch(console) as watch:
         folder = train(config, on_progress=watch)
     console.print(f"run: {folder}", highlight=False, markup=False)

@@ -59,10 +59,10 @@ def written_soon(write: Callable[[], None], *, grace_s: float = GRACE_S) -> Iter
     ended = threading.Event()
 
     def wait() -> None:
-        numbers = set(os.read(told, 16))
-        while numbers and not numbers & set(_ASKED_BY):  # other signals ring too
-            numbers = set(os.read(told, 16))
-        if numbers and not ended.wait(grace_s):
+        rung = 0
+        while rung not in _ASKED_BY and not ended.is_set():  # other signals ring too
+            rung = os.read(told, 1)[0]
+        if not ended.wait(grace_s):
             try:
                 write()
             except Exception:  # the step's own writing meets the same and tells
@@ -76,8 +76,9 @@ def written_soon(write: Callable[[], None], *, grace_s: float = GRACE_S) -> Iter
     finally:
         signal.set_wakeup_fd(earlier)
         ended.set()
-        os.close(bell)  # the watcher reads the end
+        os.write(bell, b"\0")
         watcher.join()
+        os.close(bell)
         os.close(told)
 
 

@@ -37,15 +37,19 @@ class SyncedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         features = input.float()
         axes = (0, 2, 3)
-        count = features.new_tensor([features.numel() / features.shape[1]])
-        sums = _SumOverProcesses.apply(torch.cat([features.sum(axes), count]))
-        total = sums[-1]
-        mean = sums[:-1] / total
-        centred = features - mean[:, None, None]
-        variance = _SumOverProcesses.apply(centred.square().sum(axes)) / total
+        num_channels = features.shape[1]
+        count = features.new_tensor([features.numel() / num_channels])
+        mean = features.mean(axes)
+        spread = (features - mean[:, None, None]).square().sum(axes)
+        # one exchange: means and spreads of all processes, put together by Chan et al. (1979)
+        rows = _FromProcesses.apply(torch.cat([mean, spread, count]))  # process number
+        means, spreads, counts = rows.split([num_channels, num_channels, 1], dim=1)
+        total = counts.sum()
+        mean = (counts * means).sum(0) / total
+        variance = (spreads + counts * (means - mean).square()).sum(0) / total
         self._follow(mean.detach(), variance.detach(), total.detach())
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        result = centred * scale[:, None, None] + self.bias[:, None, None]
+        result = (features - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
         return result.to(input.dtype)
 
     @torch.no_grad()
@@ -57,23 +61,24 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * total / (total - 1), share)
+        self.running_var.lerp_(variance * total / (total - 1).clamp(min=1), share)
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """The sum over all processes, on each of them; so is its gradient."""
+class _FromProcesses(torch.autograd.Function):
+    """The numbers of every process, one row each, on each of them."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        values = values.contiguous().clone()
-        dist.all_reduce(values)
-        return values
+        rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+        dist.all_gather(rows, values.contiguous())
+        return torch.stack(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
+        """Every process used these numbers: the sum of what it asks of them."""
         gradient = gradients[0].contiguous().clone()
         dist.all_reduce(gradient)
-        return gradient
+        return gradient[dist.get_rank()]
 
 
 def _replace(layer: nn.BatchNorm2d) -> SyncedBatchNorm:

@@ -59,7 +59,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         Interrupted: If a signal stopped the run; the same call goes on with it.
         RunError: If the data or the folder are not usable, or the loss is no longer finite.
     """
-    with ranks.joined(backend=_backend()):
+    with ranks.joined(backend=backend()):
         emit = on_progress if ranks.rank() == 0 else None
         return _train_members(config, emit) if config.seeds > 1 else _train_one(config, emit)
 
@@ -209,7 +209,7 @@ def _identity(
     return {**settings, **facts, "processes": ranks.world_size()}
 
 
-def _backend() -> str:
+def backend() -> str:
     """What processes exchange gradients by: NCCL between GPUs, gloo on the CPU."""
     has_nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
