@@ -111,6 +111,27 @@ def test_a_float16_step_whose_gradient_overflows_is_left_out() -> None:
     assert learner.scaler.get_scale() == 2**15
 
 
+def test_scale_and_average_come_back_with_the_state() -> None:
+    views, targets = make_views()
+    changes: dict[str, Any] = {"precision": "fp16", "ema_decay": 0.6, "momentum": 0.9}
+    learner, other = make_learner(**changes), make_learner(**changes)
+    for _ in range(3):
+        learner.learn(views, targets, 7, rate=0.1)
+    learner.backward(views, targets, 7)
+    next(learner.model.parameters()).grad[0, 0] = torch.inf  # type: ignore[index]
+    learner.update(rate=0.1)  # left out; the scale goes down
+    other.restore(copy.deepcopy(learner.capture(4, {}, {})))
+    for one in (learner, other):
+        one.learn(views, targets, 7, rate=0.1)
+    assert other.scaler.get_scale() == 2**15
+    assert learner.average is not None
+    assert other.average is not None
+    assert int(other.average.n_averaged) == 5
+    for first, second in ((learner.model, other.model), (learner.average, other.average)):
+        mine, theirs = first.state_dict(), second.state_dict()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
 def test_the_average_follows_the_weights_by_its_decay() -> None:
     views, targets = make_views()
     learner = make_learner(ema_decay=0.6)

@@ -20,6 +20,7 @@ from augmix.engine.learning import Learner
 from augmix.engine.recipe import Recipe
 from augmix.experiments.training import train
 from augmix.models import cifar
+from augmix.models.build import load_model
 from augmix.records import RunError
 
 NUM_STEPS = 3 * STEPS_PER_EPOCH
@@ -104,6 +105,7 @@ sys.path.insert(0, sys.argv[2])
 from toy_runs import toy_config
 from augmix.experiments.training import train
 from augmix.models import cifar
+from augmix.models.build import load_model
 warnings.simplefilter("ignore")  # fork beside threads
 delays = random.Random(int(sys.argv[3]))
 torch.set_num_threads(1)
@@ -176,6 +178,30 @@ def test_channels_last_and_bfloat16_train_and_resume(tmp_path: Path, method: str
         train(config, on_progress=at_step(6, crash))
     train(config)
     assert read_weights(config.out) == read_weights(calm)
+
+
+RICH = {"ema_decay": 0.9, "clip_norm": 0.5, "accumulate": 3, "deterministic": True}
+
+
+def test_averages_parts_and_cut_gradients_resume_to_the_same_bits(
+    whole: Path, tmp_path: Path
+) -> None:
+    calm = train(toy_config(tmp_path / "calm", **RICH))
+    config = toy_config(tmp_path / "run", **RICH)
+    for step in (2, 6):
+        with pytest.raises(Crash):
+            train(config, on_progress=at_step(step, crash))
+    train(config)
+    assert read_weights(config.out) == read_weights(calm)
+    assert read_weights(calm) != read_weights(whole)
+    assert not torch.are_deterministic_algorithms_enabled()
+    model = load_model(calm)
+    assert all(torch.isfinite(values).all() for values in model.state_dict().values())
+
+
+def test_half_precision_is_refused_on_a_cpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="precision 'fp16' is for GPUs; .*take 'bf16'"):
+        train(toy_config(tmp_path / "run", precision="fp16"))
 
 
 def test_two_torch_threads_resume_to_the_same_bits(tmp_path: Path) -> None:

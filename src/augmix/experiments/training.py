@@ -89,9 +89,14 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
 
     Raises:
         RunError: If the data, the device or the processes are not usable.
+        ValueError: If the device has no such precision.
     """
     device = resolve_device(config.device)
     _check_processes(device)
+    if config.precision == "fp16" and device.type == "cpu":
+        raise ValueError(
+            "precision 'fp16' is for GPUs; CPUs have no fast convolutions for it: take 'bf16'"
+        )
     with _torch_settings(config, device):
         plain, source = config.open_training()
         padding = source.crop_padding if config.crop_padding < 0 else config.crop_padding
