@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ import torch  # noqa: E402
 from equality import is_equal_enough, measure_equality  # noqa: E402
 from tables import to_markdown  # noqa: E402
 from throughput import measure_throughput  # noqa: E402
-from training import Learner, Setup, measure_steps, train_headline  # noqa: E402
+from training import Setup, measure_steps, train_headline  # noqa: E402
 
 from augmix import bench, metrics, records  # noqa: E402
 from augmix.augment import batched  # noqa: E402
@@ -164,17 +165,20 @@ def walk(
             source=train_set, device=device, model=scale.model, batch_size=scale.batch_size,
             is_compiled=scale.is_compiled,
         )  # fmt: skip
-        setup, learner = measure_step(report, setup, scale)
+        setup, model = measure_step(report, setup, scale), None
         folder = options.out / "run"
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier call
         with report.part("training") as found:
             most = affordable_epochs(report, setup, options.seconds)
             epochs = options.epochs or min(most, scale.most_epochs)
             found |= {"model": scale.model, "batch_size": scale.batch_size}
-            found |= train_headline(setup, learner, folder, epochs=epochs)
+            model, trained = train_headline(setup, folder, epochs=epochs)
+            found |= trained
         with report.part("waiting for sets") as found:
             if writer.wait():
                 raise RuntimeError(f"{' '.join(map(str, writer.args))} failed")
-        measure_model(report, learner.model, test_set, scale, device, work)
+        if model is not None:
+            measure_model(report, model, test_set, scale, device, work)
     finally:
         writer.kill()
         writer.wait()
@@ -205,20 +209,18 @@ def measure_executor(report: Report, scale: Scale, device: torch.device) -> None
         ]
 
 
-def measure_step(report: Report, setup: Setup, scale: Scale) -> tuple[Setup, Learner]:
+def measure_step(report: Report, setup: Setup, scale: Scale) -> Setup:
     """The part about a training step; without compiling where compiling does not work.
 
     Returns:
-        What is to be trained, and the learner as it was at the start.
+        What is to be trained.
     """
-    learner = Learner(setup)
     with report.part("step") as found:
-        found |= measure_steps(setup, learner, rounds=scale.rounds, length=scale.length)
+        found |= measure_steps(setup, rounds=scale.rounds, length=scale.length)
     if "error" in found and setup.is_compiled:
         report.facts["step, compiled"] = report.facts.pop("step")
         return measure_step(report, replace(setup, is_compiled=False), scale)
-    learner.restart()
-    return setup, learner
+    return setup
 
 
 def affordable_epochs(report: Report, setup: Setup, seconds: float) -> int:

@@ -1,29 +1,36 @@
-"""A training step on a device: what views cost it, where its time goes, and the headline run."""
+"""A training step on a device: what views cost it, where its time goes, and the headline run.
+
+All of it is the package's own engine, as `augmix train` runs it.
+"""
 
 import itertools
-import math
 import statistics
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from throughput import synchronize
-from torch import Tensor, nn
 
+from augmix import records
 from augmix.augment.policies import AugMix
-from augmix.data.batches import BatchOrder, prefetch
+from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
-from augmix.engine.recipe import Recipe, learning_rate
-from augmix.engine.resident import DeviceViews, open_device_views
+from augmix.engine.devices import peak_memory_mib
+from augmix.engine.learning import open_learner
+from augmix.engine.progress import run_ahead
+from augmix.engine.recipe import Recipe
+from augmix.engine.train import open_order, open_views, train
 from augmix.methods import Method, build_method
-from augmix.models.build import build_model, save_model
+from augmix.models.build import build_model
+from augmix.models.layers import Classifier
 
 _PLANNERS = 4  # threads that draw plans ahead
 _WARM_UP_EPOCHS = 1
 _SHOWN_KERNELS = 15
+_WARM_UP_STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +41,19 @@ class Setup:
     device: torch.device
     model: str
     batch_size: int = 128
-    peak: float = 0.1
     seed: int = 0
     is_compiled: bool = True
 
     @property
     def order(self) -> BatchOrder:
-        return BatchOrder(num_images=len(self.source), batch_size=self.batch_size, seed=self.seed)
+        return open_order(self.source, self.recipe)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(
+            batch_size=self.batch_size, seed=self.seed, executor="batched", precision="bf16",
+            channels_last=True, compile=self.is_compiled, num_threads=_PLANNERS,
+        )  # fmt: skip
 
     @property
     def method(self) -> Method:
@@ -48,56 +61,17 @@ class Setup:
         options = AugMix(crop_padding=source.crop_padding, flip=source.flip)
         return build_method("augmix", policy_options=options)
 
-    def open_views(self) -> DeviceViews:
-        """The views of the run, made on the device."""
-        recipe = Recipe(seed=self.seed, executor="batched", channels_last=True)
-        views = open_device_views(self.source, self.method, self.order, recipe, self.device)
-        assert views is not None  # what the executor asks for
-        return views
-
-
-class Learner:
-    """A model and its optimiser; bfloat16, channels last, compiled where that works."""
-
-    def __init__(self, setup: Setup) -> None:
-        torch.manual_seed(setup.seed)
-        source = setup.source
-        model = build_model(
-            setup.model, num_classes=source.num_classes, channels=source.channels,
+    def build_model(self) -> Classifier:
+        """The network with its start weights."""
+        torch.manual_seed(self.seed)
+        source = self.source
+        return build_model(
+            self.model, num_classes=source.num_classes, channels=source.channels,
             mean=(0.5,) * source.channels, std=(0.5,) * source.channels,
         )  # fmt: skip
-        self.model = model.to(setup.device).train()
-        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.forward: nn.Module = self.model
-        if setup.is_compiled:
-            self.forward = torch.compile(self.model)  # pyright: ignore[reportAttributeAccessIssue]
-        self.batch_size = setup.batch_size
-        self.method = setup.method
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=setup.peak, momentum=0.9, nesterov=True, weight_decay=5e-4
-        )
-        self.start = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def restart(self) -> None:
-        """Back to the start weights, without compiling anew."""
-        self.model.load_state_dict(self.start)
-        self.optimizer.state.clear()
-
-    def learn(self, views: Tensor, targets: Tensor, rate: float) -> Tensor:
-        """One step; the loss, still on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # the last batch of an epoch is smaller, and not worth another compilation
-        forward = self.forward if len(targets) == self.batch_size else self.model
-        with torch.autocast(views.device.type, torch.bfloat16):
-            loss = self.method.objective(forward, views, targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        self.optimizer.step()
-        return loss.total.detach()
 
 
-def measure_steps(setup: Setup, learner: Learner, *, rounds: int, length: int) -> dict[str, Any]:
+def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
     """A step with its views made on the way against the same step on views made before.
 
     Both take turns in rounds of some steps, timed to the end of the device's work.
@@ -105,33 +79,33 @@ def measure_steps(setup: Setup, learner: Learner, *, rounds: int, length: int) -
     Returns:
         Median milliseconds of both, and the median of the rounds' ratios.
     """
-    made = setup.open_views()
-    ahead = prefetch(
-        made.draw, itertools.cycle(range(setup.order.steps_per_epoch - 1)),
-        num_threads=_PLANNERS, num_ahead=2 * _PLANNERS,
-    )  # fmt: skip
-    with closing(ahead) as drawn:
-        ready = made.finish(next(drawn))
-        for _ in range(3):  # compiles; batches of one size only, so once
-            learner.learn(*made.finish(next(drawn)), rate=1e-3)
+    recipe, device, count = setup.recipe, setup.device, setup.batch_size
+    parts = (setup.source, setup.method, setup.order, recipe, device)
+    views = open_views(*parts)
+    learner = open_learner(setup.build_model(), setup.method, recipe=recipe, device=device)
+    whole_batches = itertools.cycle(range(max(setup.order.steps_per_epoch - 1, 1)))
+    with closing(run_ahead(views.make, whole_batches, num_threads=_PLANNERS)) as drawn:
+        ready = views.finish(next(drawn))
 
         def with_views() -> None:
-            learner.learn(*made.finish(next(drawn)), rate=1e-3)
+            learner.learn(*views.finish(next(drawn)), count, 1e-3)
 
         def without_views() -> None:
-            learner.learn(*ready, rate=1e-3)
+            learner.learn(*ready, count, 1e-3)
 
+        for _ in range(_WARM_UP_STEPS):  # compiles
+            with_views()
         times: dict[str, list[float]] = {"with": [], "without": []}
         for _ in range(rounds):
-            times["without"].append(_time(without_views, length, setup.device))
-            times["with"].append(_time(with_views, length, setup.device))
-        profile = _profile(with_views, setup.device)
+            times["without"].append(_time(without_views, length, device))
+            times["with"].append(_time(with_views, length, device))
+        profile = _profile(with_views, device)
     ratios = [a / b for a, b in zip(times["with"], times["without"], strict=True)]
     return {
         "model": setup.model,
         "batch_size": setup.batch_size,
         "is_compiled": setup.is_compiled,
-        "executor": made.executor,
+        "executor": views.executor,
         "step_ms": 1000 * statistics.median(times["with"]),
         "step_on_ready_views_ms": 1000 * statistics.median(times["without"]),
         "ratio": statistics.median(ratios),
@@ -139,51 +113,48 @@ def measure_steps(setup: Setup, learner: Learner, *, rounds: int, length: int) -
     }
 
 
-def train_headline(setup: Setup, learner: Learner, folder: Path, *, epochs: int) -> dict[str, Any]:
-    """Train from the learner's start weights into a folder that `evaluate` can measure.
+def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifier, dict[str, Any]]:
+    """Train into a new run folder that `evaluate` can measure.
 
     The rate climbs for an epoch and then falls by the paper's cosine.
+
+    Returns:
+        The trained model, and what the run's own log says of it.
     """
-    made, order = setup.open_views(), setup.order
-    num_steps = epochs * order.steps_per_epoch
-    warm_up = min(_WARM_UP_EPOCHS * order.steps_per_epoch, num_steps // 10)
-    losses, waited = [], 0.0
+    steps_per_epoch = setup.order.steps_per_epoch
+    recipe = replace(
+        setup.recipe,
+        epochs=epochs,
+        warm_up_epochs=min(_WARM_UP_EPOCHS, epochs / 10),
+        log_every=steps_per_epoch,  # the only wait for the device, once an epoch
+        checkpoint_every=epochs * steps_per_epoch,
+    )
+    model = setup.build_model()
+    folder.mkdir(parents=True)
     start = time.perf_counter()
-    ahead = prefetch(made.draw, range(num_steps), num_threads=_PLANNERS, num_ahead=2 * _PLANNERS)
-    with closing(ahead) as drawn:
-        for step in range(num_steps):
-            asked = time.perf_counter()
-            batch = next(drawn)
-            waited += time.perf_counter() - asked
-            rate = learning_rate(
-                step, num_steps, peak=setup.peak, schedule="cosine", warm_up=warm_up
-            )
-            loss = learner.learn(*made.finish(batch), rate=rate)
-            if step % order.steps_per_epoch == order.steps_per_epoch - 1:
-                losses.append(float(loss))  # the only wait for the device, once an epoch
-                if not math.isfinite(losses[-1]):
-                    raise RuntimeError(f"the loss is {losses[-1]} after {step + 1} steps")
+    train(
+        model, setup.method, setup.source, recipe=recipe, folder=folder,
+        identity=records.to_plain(recipe), device=setup.device,
+    )  # fmt: skip
     synchronize(setup.device)
     seconds = time.perf_counter() - start
-    folder.mkdir(parents=True, exist_ok=True)
-    save_model(folder, learner.model)
-    return {
+    log = records.load_lines(folder / records.LOG_FILE)
+    waited_s = sum(line["wait_share"] * _duration_s(log, place) for place, line in enumerate(log))
+    return model, {
         "epochs": epochs,
-        "steps": num_steps,
+        "steps": log[-1]["step"],
         "seconds": seconds,
         "images_per_second": epochs * len(setup.source) / seconds,
-        "waiting_share": waited / seconds,
-        "losses": losses,
-        "executor": made.executor,
+        "waiting_share": waited_s / log[-1]["seconds"],
+        "losses": [line["loss"] for line in log],
         "seed": setup.seed,
-        "peak_memory_gib": _peak_memory_gib(setup.device),
+        "peak_memory_gib": peak_memory_mib(setup.device) / 1024,
     }
 
 
-def _peak_memory_gib(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    return torch.cuda.max_memory_allocated(device) / 2**30
+def _duration_s(log: list[dict[str, Any]], place: int) -> float:
+    """How long the steps of a log line took."""
+    return log[place]["seconds"] - (log[place - 1]["seconds"] if place else 0.0)
 
 
 def _time(work: Any, length: int, device: torch.device) -> float:
