@@ -7,6 +7,7 @@ processes may share a GPU as long as they exchange nothing on it.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -20,6 +21,7 @@ from augmix.records import RunError
 Result = TypeVar("Result")
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+_SOURCE_PLACE = re.compile(r"\[\S+:\d+\] ")  # gloo's, before what it says
 _LOST = ("gloo/transport", "Connection closed", "Connection reset", "Broken pipe")
 
 
@@ -169,8 +171,9 @@ def together(call: Callable[[], Result]) -> Result:
 
 def lost(error: Exception) -> RunError:
     """What to raise when a call that all ranks make failed."""
+    reason = _SOURCE_PLACE.sub("", _first_line(error)).split(". ")[0]
     return RunError(
-        f"process {rank()} of {world_size()} has lost the others ({_first_line(error)}): one of "
+        f"process {rank()} of {world_size()} has lost the others ({reason}): one of "
         "them ended, and says why above; what was finished is kept: start again to go on"
     )
 

@@ -10,7 +10,7 @@ from augmix.commands.terminal import make_console, parse
 from augmix.console import Watch
 from augmix.experiments.forecasting import forecast_run
 from augmix.experiments.recipes import RECIPES, build_config
-from augmix.experiments.training import TrainConfig, train
+from augmix.experiments.training import TrainConfig, backend, train
 
 _FLAG = "--recipe"
 _DRY = "--dry-run"
@@ -27,15 +27,17 @@ def run(words: Sequence[str]) -> None:
         note=f"{_FLAG} NAME starts from published settings: {', '.join(RECIPES)}\n"
         f"{_DRY} takes a few steps, tells what the run will take, and writes nothing",
     )
-    console = make_console()
-    if _DRY in words:
-        lines = forecast_run(config)
-        if ranks.rank() == 0:
-            console.print("\n".join(lines), highlight=False, markup=False)
-        return
-    with Watch(console) as watch:
-        folder = train(config, on_progress=watch)
-    console.print(f"run: {folder}", highlight=False, markup=False)
+    with ranks.joined(backend=backend()):
+        if ranks.rank():  # process 0 speaks for all
+            forecast_run(config) if _DRY in words else train(config)
+            return
+        console = make_console()
+        if _DRY in words:
+            console.print("\n".join(forecast_run(config)), highlight=False, markup=False)
+            return
+        with Watch(console) as watch:
+            folder = train(config, on_progress=watch)
+        console.print(f"run: {folder}", highlight=False, markup=False)
 
 
 def split_recipe(words: Sequence[str]) -> tuple[str, list[str]]:

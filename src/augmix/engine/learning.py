@@ -4,6 +4,7 @@ Between the two, nothing that lasts has changed but the running statistics of ba
 from before the step can still be written.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -197,11 +198,12 @@ def open_learner(
 
 def _among_processes(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """The model whose gradients are means over processes; process 0's weights are everybody's."""
-    return DistributedDataParallel(
-        model,
-        device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=not recipe.sync_batch_norm,  # else they are equal everywhere
-    )
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: not recipe.sync_batch_norm}  # else they are equal everywhere
+    if device.type == "cuda":
+        options["device_ids"] = [device]
+    return DistributedDataParallel(model, **options)
 
 
 def _split(views: Tensor, targets: Tensor, num_parts: int) -> Iterator[tuple[Tensor, Tensor]]:
