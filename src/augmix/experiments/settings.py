@@ -4,9 +4,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from augmix import ranks
 from augmix.attacks import Attack
 from augmix.augment.policies import AugMix, CutMix, Mixup
 from augmix.data.crops import ResizedCrop
+from augmix.data.items import default_threads
 from augmix.data.mixes import mix, open_stylised
 from augmix.data.sources import Source, open_source, take
 from augmix.engine.recipe import Recipe
@@ -60,7 +62,7 @@ class TrainConfig(Recipe):
     reduced_decoding: bool = True
     """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop has 3 times SIZE or more."""
     decode_threads: int = 0
-    """Threads that decode a batch; 0 takes every processor."""
+    """Threads that decode a batch; 0 takes this process's share of the processors."""
     on_error: Literal["raise", "skip"] = "raise"
     """What a broken image does: stop the run, or be skipped and counted."""
     max_train_images: int = 0
@@ -228,7 +230,7 @@ class TrainConfig(Recipe):
             is_reduced=self.reduced_decoding,
             download=self.download,
             on_error=self.on_error,
-            num_threads=self.decode_threads,
+            num_threads=self.decode_threads or _share_of_processors(),
         )
         return self._take(source) if split == "train" else source
 
@@ -280,3 +282,8 @@ class TrainConfig(Recipe):
         is_small = family.has_imagenet_statistics or family.form.startswith("densenet")
         of_network = _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
         return find_row(self.method).recipe.get("weight_decay", of_network)
+
+
+def _share_of_processors() -> int:
+    """Of several processes on a machine, each decodes on its part of it."""
+    return max(1, default_threads() // ranks.local_world_size())
