@@ -248,9 +248,12 @@ def test_the_attack_has_its_numbers_and_its_settings(tmp_path: Path):
 def test_an_attack_alone_is_a_page(tmp_path: Path):
     make_run(tmp_path / "a", robust_error=0.5, num_images=100, names=NAMES[:1], temperature=1.5)
     keep_cells(tmp_path / "a", lambda cell: cell.suite == "attack")
-    text = text_of(write_report([tmp_path / "a"], tmp_path / "x.html"))
+    page = write_report([tmp_path / "a"], tmp_path / "x.html")
+    assert re.findall(r'<section id="(\w+)"', page.read_text(encoding="utf-8")) == [
+        *["summary", "corruptions", "attack", "literature", "training", "examples", "settings"]
+    ]
+    text = text_of(page)
     assert "Error under attack" in text
-    assert "Reliability" not in text
     assert "was not measured on clean images" in text
 
 
