@@ -124,7 +124,7 @@ def _sections(comparison: Comparison, *, has_contrasts: bool) -> dict[str, tuple
         "corruptions": ("Corruptions", "Error per corruption", True),
         "severity": ("Severity", "Severity", bool(comparison.grid)),
         "stability": ("Stability", "Stability along sequences", bool(comparison.sequences)),
-        "attack": ("Attack", "Error under attack", has_attack),
+        "attack": ("Attack", "Attacked images", has_attack),
         "calibration": ("Calibration", "Calibration", has_cells),
         "differences": ("Differences", "Differences between rows", has_contrasts),
         "literature": ("Literature", "Beside published numbers", True),
