@@ -1,6 +1,5 @@
 """The suite ``attack``: robust errors in closed form, what is drawn, who cannot be attacked."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augmix import outcomes, records
+from augmix import outcomes
 from augmix.attacks import random_start
 from augmix.data.sources import Source, open_source
-from augmix.engine.checkpoint import Interrupted, ResumeError
 from augmix.engine.evaluate import evaluate
 from augmix.images import to_float
 from augmix.models.build import build_model
@@ -347,67 +345,3 @@ def test_settings_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         measure(plane, grey, **{"suite": ("clean", "c"), **changes})
-
-
-def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
-    model: nn.Module, source: Source, tmp_path: Path
-) -> None:
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "batch" and event["suite"] == "attack":
-            raise KeyboardInterrupt
-
-    settings: dict[str, Any] = {"names": ("contrast",), "severities": (4,), "attack_steps": 3}
-    whole = measure(
-        model, source, suite=("clean", "c", "attack"), **settings, out=tmp_path / "once"
-    )
-    with pytest.raises(Interrupted, match="stopped after 1 of 2"):
-        measure(
-            model,
-            source,
-            suite=("clean", "attack"),
-            **settings,
-            out=tmp_path / "out",
-            on_progress=stop,
-        )
-    done: list[str] = []
-    for suite in (("attack",), ("clean", "c")):
-        added = {} if suite == ("attack",) else {"attack_steps": 20}  # no word of an attack
-        found = measure(
-            model,
-            source,
-            suite=suite,
-            **{**settings, **added},
-            out=tmp_path / "out",
-            on_progress=lambda e: done.extend([e["name"]] if e["event"] == "cell" else []),
-        )
-    assert done == ["linf", "contrast"]
-    assert timeless(found) == timeless(whole)
-    assert [cell.suite for cell in found.cells] == ["clean", "c", "attack"]
-    assert found.protocol == whole.protocol
-    for file in (tmp_path / "once" / "outcomes").iterdir():
-        assert file.read_bytes() == (tmp_path / "out" / "outcomes" / file.name).read_bytes()
-    assert records.load_results(tmp_path / "out" / "results.json") == found
-
-
-def test_what_was_attacked_otherwise_is_refused(
-    model: nn.Module, source: Source, tmp_path: Path
-) -> None:
-    settings: dict[str, Any] = {"attack_steps": 2, "out": tmp_path}
-    measure(model, source, **settings)
-    for changes, message in (
-        ({"attack_norm": "l2"}, "attack_norm = 'linf', this evaluation has 'l2'"),
-        ({"attack_steps": 3}, "attack_steps = 2, this evaluation has 3"),
-        ({"attack_restarts": 2}, "attack_restarts = 1, this evaluation has 2"),
-        ({"seed": 1}, "seed = 0, this evaluation has 1"),
-    ):
-        with pytest.raises(ResumeError, match=message):
-            measure(model, source, **{**settings, **changes})
-
-
-def test_results_without_an_attack_are_written_as_before(
-    model: nn.Module, source: Source, tmp_path: Path
-) -> None:
-    measure(model, source, suite=("clean",), out=tmp_path)
-    content = (tmp_path / "results.json").read_text()
-    assert json.loads(content)["schema"] == 2
-    assert "attack" not in content
