@@ -242,7 +242,9 @@ TEXTS: dict[str, Text] = {
             "The start is a view of the plan: image, seed and epoch tell its noise, and a resumed "
             "run attacks from the same places.",
             "The training error in the log is that on attacked images.",
-            "`augmix.attacks` has the attack for measuring: `pgd`, `random_start` and `resists`.",
+            "The suite `attack` of `augmix evaluate` measures the error under such attacks, by 20 "
+            "steps ([how](../evaluation.md#attacked-images)); in Python, `augmix.attacks` has "
+            "`pgd`, `random_start` and `resists`.",
         ),
         when=(
             "Where somebody may choose the inputs. A step costs eleven passes instead of one, "

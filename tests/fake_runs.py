@@ -49,6 +49,7 @@ def make_run(
     adaptation: str = "",
     temperature: float | None = None,
     clean_error: float = 0.02,
+    robust_error: float | None = None,
     has_log: bool = True,
     has_examples: bool = True,
     has_outcomes: bool = True,
@@ -71,6 +72,11 @@ def make_run(
             error = 0.02 + 0.9 * (1 - np.exp(-weakness * hardness * severity / 8))
             gap = 0.4 * error * weakness
             cells.append(_measure(test, rng, said, "c", name, severity, error, gap, temperature))
+    attack: dict[str, object] = {}
+    if robust_error is not None:
+        cells.append(_measure(test, rng, said, "attack", "linf", 0, robust_error, 0.1, temperature))
+        attack = {"attack_norm": "linf", "attack_epsilon": 8 / 255, "attack_steps": 20}
+        attack |= {"attack_step_size": 2 / 255, "attack_restarts": 1}
     frames = {
         name: _flip(test, rng, weakness * (0.5 + place / 10))
         for place, name in enumerate(sequences)
@@ -96,7 +102,7 @@ def make_run(
             "size": [side, side],
         },
         protocol={
-            "suite": ["clean", "c", *(["p"] if sequences else [])],
+            "suite": ["clean", "c", *(["p"] if sequences else []), *(["attack"] if attack else [])],
             "names": list(names),
             "severities": list(SEVERITIES),
             **({"sequences": list(sequences), "difficulty": 1} if sequences else {}),
@@ -104,6 +110,7 @@ def make_run(
             "seed": 0,
             "bin_size": 100,
             "suite_version": "1",
+            **attack,
             **protocol,
         },
         provenance=records.provenance(),

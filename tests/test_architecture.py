@@ -24,7 +24,7 @@ GROUND = [
 ]
 LEARNING = ["attacks", "objectives", "methods", "transforms"]
 EXAM = [f"engine.{name}" for name in ("checkpoint", "spots", "official", "sets", "ledger")]
-SCORING = [f"engine.{name}" for name in ("inference", "scores", "stability", "rows")]
+SCORING = [f"engine.{name}" for name in ("adversary", "inference", "scores", "stability", "rows")]
 KERNELS = [
     *["augment.lookup", "augment.mixing", "augment.blends", "augment.tables", "augment.warps"],
     "augment.finishing",
@@ -69,11 +69,12 @@ TABLE: dict[str, list[str]] = {
     "engine.official": ["corrupt", "data", "records"],
     "engine.sets": ["corrupt", "data", "engine.official", "engine.spots"],
     "engine.inference": ["models", "records", "engine.spots"],
+    "engine.adversary": [*GROUND, "attacks", "models", "engine.inference", "engine.spots"],
     "engine.ledger": [*GROUND, "outcomes", *EXAM],
     "engine.hardest": ["data", "outcomes", "records"],
     "engine.measure": [*GROUND, "corrupt", *EXAM, *SCORING, "engine.progress"],
     "engine.evaluate": [
-        *[*GROUND, "outcomes", *WINGS, *EXAM, *SCORING],
+        *[*GROUND, "attacks", "outcomes", *WINGS, *EXAM, *SCORING],
         *["engine.devices", "engine.hardest", "engine.measure", "engine.progress"],
     ],
     "engine.resident": [*GROUND, *WINGS, *LEARNING, "engine.recipe"],

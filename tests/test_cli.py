@@ -111,6 +111,27 @@ def test_other_settings_are_refused(trained: Path, capsys: pytest.CaptureFixture
     assert "Traceback" not in message
 
 
+def test_attacked_images(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "attacked"
+    words = ["evaluate", str(trained), "--suite", "clean", "attack", "--max-images", "12"]
+    words += ["--out", str(out), "--attack-norm", "l2", "--attack-steps", "2"]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    results = records.load_results(out / records.RESULTS_FILE)
+    clean, attacked = results.cells
+    assert (attacked.suite, attacked.name, attacked.num_images) == ("attack", "l2", 12)
+    assert clean.num_errors <= attacked.num_errors
+    assert (results.protocol["attack_epsilon"], results.protocol["attack_steps"]) == (0.5, 2)
+    head = next(line for line in shown.splitlines() if "robust error %" in line)
+    row = next(line for line in shown.splitlines() if line.startswith("│ run"))
+    place = head.replace("┃", "│").split("│").index(" robust error % ")
+    assert row.split("│")[place].strip() == f"{100 * attacked.num_errors / 12:.2f}"
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(out), "--out", str(page), "--export", "markdown"]) == 0
+    assert "Error under attack" in page.read_text()
+    assert "| l2 | 0.5 | 2 | 0.125 | 1 |" in (tmp_path / "page.md").read_text()
+
+
 def test_report(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     page = tmp_path / "page.html"
     assert cli.main(["report", str(trained), "--out", str(page)]) == 0
@@ -210,6 +231,7 @@ def test_preview_of_the_corruptions(
         (["train", "--source", "folder", "--data", "nowhere"], "nowhere"),
         (["train", "--source", "cifar10", "--data", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere", "--attack-steps", "3"], "attack_steps 3 would do nothing"),
         (["report", "nowhere"], "nowhere"),
         (["report"], "run"),
     ],

@@ -2,7 +2,8 @@
 
 Madry et al. (2018). The steps go up the loss and back into the ball around the image and into
 [0, 1]. Where an attack starts is drawn by address, so the same seed and image start at the same
-place. Adversarial training (`objectives.Adversarial`) and the robust error use the same steps.
+place. Adversarial training (`objectives.Adversarial`) and the robust error (suite ``attack`` of
+`engine.evaluate`) use the same steps.
 """
 
 import math
@@ -162,24 +163,59 @@ def resists(
         stream: Where in the run the starts are drawn.
         num_restarts: Attacks on each image, from different starts.
     """
-    with torch.no_grad():
-        resisted = model(images).argmax(dim=1) == labels
-    for restart in range(num_restarts):
-        place = stream.at(part=restart)
-        start = random_start(images, ids, epsilon=attack.radius, stream=place)
-        found = pgd(
-            model,
-            images,
-            labels,
-            norm=attack.norm,
-            epsilon=attack.radius,
-            num_steps=attack.num_steps,
-            step_size=attack.step,
-            start=start,
-        )
-        with torch.no_grad():
-            resisted &= model(found).argmax(dim=1) == labels
-    return resisted
+    logits = worst_logits(
+        model, images, labels, ids, attack=attack, stream=stream, num_restarts=num_restarts
+    )
+    return logits.argmax(dim=1) == labels
+
+
+def worst_logits(
+    model: nn.Module,
+    images: Images,
+    labels: Integer[Tensor, " batch"],
+    ids: Integer[np.ndarray, " batch"],
+    *,
+    attack: Attack,
+    stream: Stream,
+    num_restarts: int = 1,
+) -> Float[Tensor, "batch label"]:
+    """What the model says of every image or of an attacked form of it, whichever is worst.
+
+    An image is attacked from one start after another until the model is wrong about it: that
+    answer is given, for an image that the model is wrong about without any attack its first one.
+    Of an image that resists it is the answer of the highest loss. Arguments as for `resists`.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        worst = _as_float(model(images)).clone()
+        for restart in range(num_restarts):
+            (rows,) = (worst.argmax(dim=1) == labels).nonzero(as_tuple=True)
+            if not len(rows):
+                break
+            clean, targets, own = images[rows], labels[rows], ids[rows.cpu().numpy()]
+            place = stream.at(part=restart)
+            found = pgd(
+                model,
+                clean,
+                targets,
+                norm=attack.norm,
+                epsilon=attack.radius,
+                num_steps=attack.num_steps,
+                step_size=attack.step,
+                start=random_start(clean, own, epsilon=attack.radius, stream=place),
+            )
+            answers = _as_float(model(found))
+            is_harmless = (answers.argmax(dim=1) == targets) & (
+                _losses(answers, targets) <= _losses(worst[rows], targets)
+            )  # so NaN is kept and can be told
+            worst[rows] = torch.where(is_harmless[:, None], worst[rows], answers)
+    return worst
+
+
+def _losses(
+    logits: Float[Tensor, "batch label"], labels: Integer[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Cross-entropy of every image."""
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def _as_float(logits: Float[Tensor, "batch label"]) -> Float[Tensor, "batch label"]:

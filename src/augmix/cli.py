@@ -15,7 +15,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": "train Standard and AugMix on the embedded digits, measure both, write a report",
     "train": "train one model by one method on one source",
-    "evaluate": "measure any model on clean, corrupted and perturbed images",
+    "evaluate": "measure any model on clean, corrupted, perturbed and attacked images",
     "report": "one HTML page that compares any number of runs",
     "export": "a trained model as one file: ONNX, torch.export or safetensors",
     "corrupt": "write the -C form of any images, in the official layout",

@@ -6,7 +6,7 @@ image. The rows of all files are the images of `images.npz`, in its order.
 | file | arrays |
 | --- | --- |
 | ``images.npz`` | ``ids``, ``labels`` |
-| ``clean-clean-0.npz``, ``c-fog-3.npz`` | ``prediction``, ``confidence`` |
+| ``clean-clean-0.npz``, ``c-fog-3.npz``, ``attack-linf-0.npz`` | ``prediction``, ``confidence`` |
 | ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
 """
 
@@ -48,7 +48,9 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A cell of ``clean`` or ``c``; an image is right where its prediction is its label.
+    """A cell of images: of ``clean``, ``c`` or ``attack``; right is whose prediction is its label.
+
+    Of an attacked image it is the model's worst answer, to the image or to an attacked form of it.
 
     Attributes:
         prediction: Class of the largest logit, the first of equals.
@@ -114,7 +116,7 @@ def load_images(folder: Path) -> Images:
 
 
 def load_outcome(folder: Path, suite: str, name: str, severity: int) -> Outcome:
-    """What the model said about every image of a cell of ``clean`` or ``c``.
+    """What the model said about every image of a cell that is no perturbation.
 
     Raises:
         RunError: If the file is missing or damaged.

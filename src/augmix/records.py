@@ -71,12 +71,15 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One measured set: a corruption at a severity, or the clean images (severity 0).
+    """One measured set: a corruption at a severity, or the clean or attacked images (severity 0).
+
+    Of an attacked image everything is that of the model's worst answer, to the image itself or to
+    an attacked form of it (`attacks.worst_logits`).
 
     Attributes:
-        suite: ``clean`` or ``c``.
-        name: Corruption, or ``clean``.
-        severity: 1..5; 0 for clean images.
+        suite: ``clean``, ``c`` or ``attack``.
+        name: Corruption, ``clean``, or the norm of the attack.
+        severity: 1..5; 0 for clean and attacked images.
         num_images: Images measured.
         num_errors: Images whose largest logit is not the label's.
         nll_sum: Sum over images of the negative log-likelihood, natural logarithm.
@@ -140,11 +143,12 @@ class Results:
             (perturbations), ``difficulty``, ``preset``, ``seed``, ``bin_size``,
             ``suite_version``, ``sequence_version``, ``frost_textures``, ``jpeg_quality``,
             ``frames_of``; ``official_c`` and ``official_p`` (sets read from files, else empty)
-            with ``fingerprints`` of every cell's files.
+            with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
+            ``attack_steps``, ``attack_step_size``, ``attack_restarts``.
         provenance: With what; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.
-        cells: Of ``clean`` and ``c``, in the order measured.
+        cells: Of ``clean``, ``c`` and ``attack``, in that order.
         sequences: Of ``p``, in the order measured.
     """
 

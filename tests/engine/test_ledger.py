@@ -1,5 +1,6 @@
 """What lies in the folder of an evaluation, and how it is gone on with."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,51 @@ def test_examples_without_corruptions_hold_clean_images(
     measure(model, source, tmp_path, suite=("clean",))
     with np.load(tmp_path / "examples.npz") as file:
         assert set(file.files) == {"clean", "labels", "ids"}
+
+
+def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "batch" and event["suite"] == "attack":
+            raise KeyboardInterrupt
+
+    own: dict[str, Any] = {"attack_steps": 3, "batch_size": 7}
+    once, later = tmp_path / "once", tmp_path / "later"
+    whole = measure(model, source, once, suite=("clean", "c", "attack"), **own)
+    with pytest.raises(records.RunError, match="stopped after 1 of 2"):
+        measure(model, source, later, suite=("clean", "attack"), **own, on_progress=stop)
+    events: list[dict[str, Any]] = []
+    measure(model, source, later, suite=("attack",), **own, on_progress=events.append)
+    assert done(events) == [("linf", 0)]
+    found = measure(model, source, later, suite=("clean", "c"), batch_size=7)  # and no word of it
+    assert timeless(found) == timeless(whole)
+    assert [cell.suite for cell in found.cells] == ["clean", *4 * ["c"], "attack"]
+    for file in (once / "outcomes").iterdir():
+        assert file.read_bytes() == (later / "outcomes" / file.name).read_bytes()
+    assert records.load_results(later / "results.json") == found
+
+
+def test_what_was_attacked_otherwise_is_refused(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"suite": ("attack",), "attack_steps": 2}
+    measure(model, source, tmp_path, **settings)
+    for changes, message in (
+        ({"attack_norm": "l2"}, "attack_norm = 'linf', this evaluation has 'l2'"),
+        ({"attack_steps": 3}, "attack_steps = 2, this evaluation has 3"),
+        ({"attack_restarts": 2}, "attack_restarts = 1, this evaluation has 2"),
+        ({"seed": 1}, "seed = 0, this evaluation has 1"),
+    ):
+        with pytest.raises(ResumeError, match=message):
+            measure(model, source, tmp_path, **{**settings, **changes})
+
+
+def test_results_without_an_attack_are_written_as_before(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, suite=("clean",))
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["schema"] == 2
+    del content["provenance"]  # the command that ran the tests
+    assert "attack" not in json.dumps(content)

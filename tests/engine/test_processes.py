@@ -52,6 +52,17 @@ def work(folder, dies_at, seed):
             temperature_images=6,
             out=folder,
         )
+        evaluate(
+            model,
+            open_source("npz", root=folder.parent / "toy.npz", split="test"),
+            suite=("clean", "attack"),
+            attack_epsilon=0.005,
+            attack_steps=3,
+            attack_restarts=2,
+            batch_size=3,
+            bin_size=5,
+            out=folder.with_name(folder.name + "-attacked"),
+        )
 
 def run_all(folder, world_size, dies_at=0, seeds=(0, 0)):
     with socket.socket() as free:
@@ -114,10 +125,10 @@ def load_timeless(folder: Path) -> Results:
     )
 
 
-def assert_same_files(first: Path, second: Path) -> None:
+def assert_same_files(first: Path, second: Path, num_files: int = 8) -> None:
     assert load_timeless(first) == load_timeless(second)
     files = sorted((first / "outcomes").iterdir())
-    assert len(files) == 8
+    assert len(files) == num_files
     for file in files:
         assert file.read_bytes() == (second / "outcomes" / file.name).read_bytes()
 
@@ -131,6 +142,14 @@ def test_two_processes_give_the_bits_of_one(done: tuple[Path, str, str]) -> None
     assert one.cells[0].num_images == 14
     assert one.cells[0].scaled is not None
     assert_same_files(place / "alone", place / "two")
+
+
+def test_two_processes_attack_as_one(done: tuple[Path, str, str]) -> None:
+    place, _, _ = done
+    clean, attacked = load_timeless(place / "alone-attacked").cells
+    assert (attacked.suite, attacked.num_images) == ("attack", 20)
+    assert clean.nll_sum < attacked.nll_sum
+    assert_same_files(place / "alone-attacked", place / "two-attacked", num_files=3)
 
 
 def test_when_one_ends_the_others_say_so_and_can_go_on(done: tuple[Path, str, str]) -> None:

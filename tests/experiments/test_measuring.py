@@ -218,6 +218,8 @@ def test_images_seen_in_training_are_refused(run: Path, tmp_path: Path) -> None:
         ({"mean": (0.5,)}, "change a preprocessing named with --preprocessing"),
         ({"preprocessing": "none", "input_range": (0.0,)}, "input_range must be two numbers"),
         ({"restrict": True}, "restrict needs the list of the model's classes"),
+        ({"attack_epsilon": 0.1}, "attack_epsilon 0.1 would do nothing: .* suite 'attack'"),
+        ({"suite": ("attack",), "adapt_batch_norm": True}, "does not go with adapt_batch_norm"),
         ({"preprocessing": "none", "resize": 30}, "crop must be above 0 where images are resized"),
     ],
 )
@@ -234,11 +236,14 @@ def test_the_geometry_of_a_run_may_be_changed(run: Path, tmp_path: Path) -> None
 
 def test_library_and_configuration_measure_the_same(run: Path) -> None:
     source = toy_config(run).open_source("test")
-    settings: dict[str, Any] = {"suite": ("clean", "c", "p"), "names": ("fog",)}
+    settings: dict[str, Any] = {"suite": ("clean", "c", "p", "attack"), "names": ("fog",)}
     settings |= {"sequences": ("tilt",), "severities": (3,)}
+    settings |= {"attack_norm": "l2", "attack_epsilon": 0.3, "attack_steps": 2}
+    settings |= {"attack_step_size": 0.2, "attack_restarts": 3}
     ours = evaluate(load_model(run), source, bin_size=5, **settings)
     theirs = measure(run, **settings)
     assert [replace(cell, seconds=0.0) for cell in (*ours.cells, *ours.sequences)] == [
         replace(cell, seconds=0.0) for cell in (*theirs.cells, *theirs.sequences)
     ]
+    assert ours.protocol == theirs.protocol
     assert ours.model["weights_sha256"] == theirs.model["weights_sha256"]

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from augmix.engine.adversary import check_gradient
+from augmix.engine.inference import Subject
 from augmix.models.preprocessing import PRESETS
 from augmix.models.subjects import open_subject
 from augmix.records import RunError
@@ -131,3 +133,10 @@ def test_without_the_package_the_command_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RunError, match=r"needs onnxruntime, .* pip install 'augmix\[onnx\]'"):
         open_subject(f"onnx:{path}")
+
+
+def test_a_file_gives_an_attack_no_gradient(tmp_path):
+    model = open_subject(f"onnx:{write(tmp_path / 'toy.onnx')}")
+    subject = Subject(model=model, device=torch.device("cpu"), precision="fp32", num_classes=2)
+    with pytest.raises(RunError, match=r"^onnx:toy\.onnx gives no gradient .*\(NAME@FILE"):
+        check_gradient(subject, IMAGES[:1].numpy(), ("attack", "linf", 0), np.arange(1))

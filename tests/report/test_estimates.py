@@ -7,9 +7,18 @@ import pytest
 from fake_runs import NAMES, keep_cells, make_run
 
 from augmix import metrics, published
+from augmix.intervals import proportion_interval
 from augmix.outcomes import load_outcome, outcome_path, write_outcome
 from augmix.records import RunError
-from augmix.report.estimates import CLEAN, CORRUPTED, PERTURBED, Estimates, Key, estimate
+from augmix.report.estimates import (
+    ATTACKED,
+    CLEAN,
+    CORRUPTED,
+    PERTURBED,
+    Estimates,
+    Key,
+    estimate,
+)
 from augmix.report.grids import Grid, common_grid
 from augmix.report.runs import Run, load_runs
 
@@ -52,6 +61,25 @@ def test_errors(run: Run, numbers: Estimates):
     assert found[Key("ce", "corruption", "snow")] == pytest.approx(
         metrics.corruption_error(errors["snow"], alexnet["snow"])
     )
+
+
+def test_the_error_under_attack(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 120, "has_log": False, "has_examples": False}
+    results = make_run(tmp_path / "run", robust_error=0.6, **few)
+    (run,) = load_runs([tmp_path / "run"])
+    found = estimate(run, common_grid([results]), (), is_alexnet=False)
+    wrong = (~answers(run, "attack", "linf", 0)[1]).sum()
+    assert 60 < wrong < 84
+    robust = found[Key("error", ATTACKED)]
+    assert robust.value == wrong / 120
+    assert robust.interval == proportion_interval(int(wrong), 120)
+    assert robust.draws is not None
+    others = make_run(tmp_path / "plain", **few)
+    (plain,) = load_runs([tmp_path / "plain"])
+    without = estimate(plain, common_grid([others]), (), is_alexnet=False)
+    assert set(found) - set(without) == {Key("error", ATTACKED)}
+    for key in (Key("error", CORRUPTED), Key("rms", CORRUPTED), Key("ece", CLEAN)):
+        assert found[key].value == without[key].value  # the attack is in none of them
 
 
 def test_stability(run: Run, numbers: Estimates):

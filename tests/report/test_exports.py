@@ -94,6 +94,30 @@ def test_markdown_card_is_escaped(comparison: Comparison):
     assert "150 images of digits (test)" in text
 
 
+def test_the_attack_is_in_every_export(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 80, "has_log": False}
+    found = make_run(tmp_path / "a", robust_error=0.5, **few)
+    (cell,) = [each for each in found.cells if each.suite == "attack"]
+    share = cell.num_errors / 80
+    comparison = compare([tmp_path / "a"])
+    lines = list(csv.DictReader(to_csv(comparison).splitlines()))
+    (line,) = [each for each in lines if each["scope"] == "attacked"]
+    assert (line["metric"], float(line["value"])) == ("error", share)
+    assert float(line["low"]) < share < float(line["high"])
+    content = json.loads(to_json(comparison))
+    assert content["protocol"]["attack_epsilon"] == 8 / 255
+    (number,) = [each for each in content["numbers"] if each["scope"] == "attacked"]
+    assert number["value"] == share
+    for text, sign in ((to_latex(comparison), "&"), (to_markdown(comparison), "|")):
+        table = text.split("Error under attack")[1]
+        (shown,) = [line for line in table.splitlines() if "8/255" in line and sign in line][:1]
+        words = [word.strip() for word in shown.strip(" |\\").split(sign)]
+        assert words[:6] == ["Standard", "linf", "8/255", "20", "2/255", "1"]
+        assert words[7].startswith(f"{100 * share:.1f} ")
+    card = to_markdown(comparison)
+    assert "attacked (linf within 8/255, 20 steps of 2/255 from 1 random start)" in card
+
+
 def test_files_lie_beside_the_page(folders: list[Path], tmp_path: Path):
     names = ("csv", "json", "latex", "markdown")
     page = write_report(folders[:1], tmp_path / "x.html", names)

@@ -53,6 +53,14 @@ def test_summary_by_hand():
     assert summary["brier_clean"] == pytest.approx(0.2)
 
 
+def test_the_robust_error_is_that_of_the_attack():
+    attacked = replace(cell("linf", 0, 7), suite="attack")
+    assert summarise(results(*COMPLETE, attacked))["robust_error"] == pytest.approx(0.7)
+    assert summarise(results(*COMPLETE))["robust_error"] is None
+    with_it, without = (summarise(results(*cells)) for cells in ((*COMPLETE, attacked), COMPLETE))
+    assert with_it | {"robust_error": None} == without
+
+
 def test_rms_of_the_worked_example():
     """metrics.md 2.1, example A: bins of 3, the last one extended."""
     bins = Bins(count=[3, 4], confidence_sum=[0.55 + 0.6 + 0.7, 3.64], correct_sum=[1, 4])

@@ -9,6 +9,7 @@ import pytest
 from fake_runs import NAMES, keep_cells, make_run, write_examples
 
 from augmix import records
+from augmix.intervals import proportion_interval
 from augmix.outcomes import Images, images_path, load_images, write_outcome
 from augmix.records import Results, RunError
 from augmix.report import summarise, write_report
@@ -210,6 +211,58 @@ def test_adapted_models_and_temperature_are_told_apart(tmp_path: Path):
     assert len(re.findall(r'<th scope="row">', temperature)) == 1
     assert "1.500" in temperature
     assert "before" in temperature
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_attack_has_its_numbers_and_its_settings(tmp_path: Path):
+    few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
+    found = make_run(tmp_path / "a", label="Madry", robust_error=0.5, **few)
+    make_run(tmp_path / "b", label="AugMix", weakness=0.4, robust_error=0.95, seed=1, **few)
+    make_run(tmp_path / "c", label="Cutout", seed=2, **few)
+    page = write_report([tmp_path / name for name in "abc"], tmp_path / "x.html")
+    html, text = page.read_text(encoding="utf-8"), text_of(page)
+    (cell,) = [each for each in found.cells if each.suite == "attack"]
+    share = cell.num_errors / 200
+    interval = proportion_interval(cell.num_errors, 200)
+    robust = f"{100 * share:.1f} {100 * interval.low:.1f}–{100 * interval.high:.1f} (best)"
+    section = text.split("Error under attack")[-1].split("Calibration")[0]
+    settings = "linf 8/255 20 2/255 1"
+    assert re.search(rf"Madry {settings} \S+ \S+ .*?{re.escape(robust)}", section)
+    assert f"AugMix {settings}" in section
+    assert "Cutout" not in section
+    assert "so the error is at least this" in section
+    summary = html.split('id="table-summary"')[1].split("</table>")[0]
+    assert "Robust error" in summary
+    assert f">{100 * share:.1f}<" in summary
+    words = "(linf within 8/255, 20 steps of 2/255 from 1 random start)"
+    assert f"attacked by projected gradient descent {words}" in text
+    assert "not measured alike" not in text
+    assert " robust error " in text.split("Difference from")[1]
+    keep_cells(tmp_path / "a", lambda cell: cell.suite != "attack")
+    text = text_of(write_report([tmp_path / "a"], tmp_path / "y.html"))
+    assert "Madry is incomplete: the attack is not measured." in text
+    assert "obust error" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_attack_alone_is_a_page(tmp_path: Path):
+    make_run(tmp_path / "a", robust_error=0.5, num_images=100, names=NAMES[:1], temperature=1.5)
+    keep_cells(tmp_path / "a", lambda cell: cell.suite == "attack")
+    page = write_report([tmp_path / "a"], tmp_path / "x.html")
+    assert re.findall(r'<section id="(\w+)"', page.read_text(encoding="utf-8")) == [
+        *["summary", "corruptions", "attack", "literature", "training", "examples", "settings"]
+    ]
+    text = text_of(page)
+    assert "Error under attack" in text
+    assert "was not measured on clean images" in text
+
+
+def test_other_attacks_forbid_comparison(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 100, "has_log": False, "robust_error": 0.5}
+    make_run(tmp_path / "a", label="A", **few)
+    make_run(tmp_path / "b", label="B", seed=1, attack_steps=50, **few)
+    found = differences(load_runs([tmp_path / "a", tmp_path / "b"]))
+    assert found == ["protocol attack steps: 20 for A; 50 for B"]
 
 
 @pytest.mark.usefixtures("undrawn")

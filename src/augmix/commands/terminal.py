@@ -27,7 +27,9 @@ _SUMMARY = {
     "corruption_error": "corruption error %",
     "rms_calibration_error": "RMS calibration error %",
     "flip_probability": "flip probability %",
+    "robust_error": "robust error %",
 }
+_ALWAYS = ("clean_error", "corruption_error", "rms_calibration_error")
 
 
 def parse(
@@ -64,14 +66,16 @@ def make_console() -> Console:
 
 
 def print_summaries(console: Console, folders: Sequence[Path]) -> None:
-    """A table of the runs' main numbers, in percent; stability where any was measured."""
+    """A table of the runs' main numbers, in percent; those of other suites where any has them."""
     from augmix import records, report
 
-    columns = ["clean_error", "corruption_error", "rms_calibration_error", "flip_probability"]
     found = [records.load_results(folder / records.RESULTS_FILE) for folder in folders]
     numbers = [report.summarise(results) for results in found]
-    if all(each["flip_probability"] is None for each in numbers):
-        columns.pop()
+    columns = [
+        name
+        for name in _SUMMARY
+        if name in _ALWAYS or any(each[name] is not None for each in numbers)
+    ]
     table = Table("run", *(_SUMMARY[name] for name in columns))
     for folder, results, each in zip(folders, found, numbers, strict=True):
         values = [each[name] for name in columns]

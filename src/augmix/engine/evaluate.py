@@ -1,11 +1,10 @@
-"""Clean, corrupted and perturbed images streamed through a model into sums.
+"""Clean, corrupted, perturbed and attacked images streamed through a model into sums.
 
-A cell is one corruption at one severity, the clean images, or one perturbation. What is kept of it
-is a row of `results.json` and a file of every image's outcome, written as soon as it is complete,
-so an interrupted evaluation goes on with the missing cells.
+A cell is one corruption at one severity, the clean images, one perturbation or the attack. What is
+kept of it is a row of `results.json` and a file of every image's outcome, written as soon as it is
+complete, so an interrupted evaluation goes on with the missing cells.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,19 +17,20 @@ import torch
 from torch import nn
 
 from augmix import ranks, records
+from augmix.attacks import Norm
 from augmix.corrupt import sequences as perturbations
 from augmix.corrupt import suite as corruptions
 from augmix.corrupt.presets import check_sides
 from augmix.data.folders import Photographs
 from augmix.data.items import default_threads
 from augmix.data.sources import Source
-from augmix.engine import checkpoint, inference, ledger
+from augmix.engine import adversary, checkpoint, inference, ledger
 from augmix.engine.checkpoint import Interrupted
 from augmix.engine.devices import resolve_device
 from augmix.engine.hardest import HARDEST_FILE, write_hardest
 from augmix.engine.inference import Subject
 from augmix.engine.ledger import Measured
-from augmix.engine.measure import Exam, measure, measure_logits
+from augmix.engine.measure import Exam, check_attack, measure, measure_logits
 from augmix.engine.official import find_official
 from augmix.engine.progress import OnProgress, ignore
 from augmix.engine.sets import Sets
@@ -38,7 +38,7 @@ from augmix.engine.spots import Ids, Spot, choose_images, list_spots
 from augmix.models import adaptation
 from augmix.models.temperature import measure_temperature
 from augmix.outcomes import Images
-from augmix.records import Cell, Results, RunError
+from augmix.records import Cell, Results
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
 
@@ -58,6 +58,11 @@ def evaluate(
     frost_textures: Path | str | None = None,
     jpeg_quality: int | None = None,
     photographs: Photographs | None = None,
+    attack_norm: Norm = "linf",
+    attack_epsilon: float = 0.0,
+    attack_steps: int = adversary.STEPS,
+    attack_step_size: float = 0.0,
+    attack_restarts: int = 1,
     adapt_batch_norm: bool = False,
     adapt_prior: int = 16,
     temperature_images: int = 0,
@@ -71,7 +76,7 @@ def evaluate(
     about: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Results:
-    """Measure a model on clean, corrupted and perturbed images.
+    """Measure a model on clean, corrupted, perturbed and attacked images.
 
     Called by every process of a torch process group (see `ranks.joined`), the processes share the
     work; rank 0 writes and gives the same results as one process would, the others give no cell.
@@ -79,7 +84,9 @@ def evaluate(
     Args:
         model: Takes `batch channel height width` in [0, 1] and gives logits `batch label`.
         source: The images and their labels.
-        suite: ``clean``, ``c`` (the corruptions) and/or ``p`` (the perturbation sequences).
+        suite: ``clean``, ``c`` (the corruptions), ``p`` (the perturbation sequences) and/or
+            ``attack`` (projected gradient descent; an image is an error if the model is wrong
+            about it or about an attacked form of it).
         names: Corruptions, or lists of them: ``paper-15``, ``extra-4``, ``all-19``; none means the
             paper's.
         severities: 1..5.
@@ -88,7 +95,7 @@ def evaluate(
         difficulty: 1..3: how strong noise sequences are, how far apart the compared frames of the
             others lie.
         preset: Strength table: ``cifar``, ``tiny`` or ``imagenet``; ``auto`` goes by image size.
-        seed: Of the corruptions and perturbations; same seed, same damaged images.
+        seed: Of the corruptions, perturbations and starts of attacks; same seed, same draws.
         official: Folders of official -C and -P files, which are read instead of damaging images on
             the fly; a suite without such a folder is made on the fly.
         frost_textures: Folder of the published photographs for frost; the textures that the package
@@ -97,7 +104,13 @@ def evaluate(
             published ImageNet-C and Tiny-ImageNet-C are by 85. Not done if not given.
         photographs: The source's images at their own size, from which sequences are made as the
             published scripts do; without them the source's images are moved themselves.
-        adapt_batch_norm: Batch-norm layers adapt to the statistics of every batch.
+        attack_norm: What bounds an attack, ``linf`` or ``l2``.
+        attack_epsilon: Radius of the ball, in [0, 1] units; 0 takes 8/255 for linf, 0.5 for l2.
+        attack_steps: Gradient steps.
+        attack_step_size: Length of a step; 0 takes a quarter of the radius.
+        attack_restarts: Attacks on each image, from different starts; one that succeeds counts.
+        adapt_batch_norm: Batch-norm layers adapt to the statistics of every batch; not with
+            ``attack``.
         adapt_prior: How many images their stored statistics are worth.
         temperature_images: Clean images held out of everything measured, on which a temperature is
             fitted; every cell then keeps its calibration at that temperature too.
@@ -117,8 +130,8 @@ def evaluate(
     Raises:
         ValueError: If an argument is out of range.
         ResumeError: If ``out`` holds results of another model, source or protocol.
-        RunError: If the model gives the wrong shape or NaN, an official file does not fit, or a
-            file cannot be written.
+        RunError: If the model gives the wrong shape or NaN, or to an attack no gradient, an
+            official file does not fit, or a file cannot be written.
         Interrupted: If the work was stopped; with ``out`` it goes on when started again.
     """
     spots = list_spots(
@@ -126,6 +139,17 @@ def evaluate(
         names or corruptions.PAPER_15,
         severities,
         sequences or perturbations.STANDARD_10,
+        attack_norm,
+    )
+    attacker = adversary.choose_adversary(
+        suite,
+        norm=attack_norm,
+        epsilon=attack_epsilon,
+        num_steps=attack_steps,
+        step_size=attack_step_size,
+        num_restarts=attack_restarts,
+        seed=seed,
+        is_adapted=adapt_batch_norm,
     )
     _check_counts(batch_size=batch_size, bin_size=bin_size)
     if num_threads < 0:
@@ -159,6 +183,7 @@ def evaluate(
         protocol={
             **_describe_spots(spots),
             **sets.describe(spots),
+            **(attacker.describe() if attacker else {}),
             "bin_size": bin_size,
             "max_images": max_images,
             "temperature_images": temperature_images,
@@ -174,13 +199,15 @@ def evaluate(
         ),
         sets=sets,
         ids=ids,
+        adversary=attacker,
         batch_size=batch_size,
         num_threads=num_threads or _useful_threads(target),
         bin_size=bin_size,
         temperature=None,
         emit=on_progress or ignore,
     )
-    _check_ranks_agree(fresh)
+    plain = records.to_plain([fresh.model, fresh.source, fresh.protocol])
+    ranks.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
     with ExitStack() as stack:
         folder = Path(out) if out and ranks.rank() == 0 else None
         results = fresh
@@ -200,6 +227,7 @@ def _examine(
     """Measure the spots that are missing, each written down as soon as it is whole."""
     missing = _agree_on_missing(results, spots)
     done = len(spots) - len(missing)
+    check_attack(exam, missing)
     try:
         if len(held) and missing:
             exam, results = _at_temperature(exam, held, results)
@@ -246,18 +274,6 @@ def _at_temperature(exam: Exam, held: Ids, results: Results) -> tuple[Exam, Resu
     return replace(exam, temperature=float(value[0])), replace(results, temperature=found)
 
 
-def _check_ranks_agree(fresh: Results) -> None:
-    """Refuse to share work with a process that was started for another measurement."""
-    plain = records.to_plain([fresh.model, fresh.source, fresh.protocol])
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).digest()
-    own = np.frombuffer(digest, np.uint8)
-    if not np.array_equal(ranks.share(own), own):
-        raise RunError(
-            f"process {ranks.rank()} of {ranks.world_size()} has another model, source or protocol "
-            "than process 0; start all with the same command, on the same files"
-        )
-
-
 def _check_sets(sets: Sets, spots: Sequence[Spot]) -> None:
     """Refuse at once what would only be found when its turn comes."""
     suites = {spot[0] for spot in spots}
@@ -267,7 +283,7 @@ def _check_sets(sets: Sets, spots: Sequence[Spot]) -> None:
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(suites))}"
             )
-    for suite in suites - {"clean", *sets.official}:
+    for suite in suites & {"c", "p"} - set(sets.official):
         check_sides(sets.source.size, {"c": "corrupt", "p": "perturb"}[suite])
     if sets.photographs is not None and len(sets.photographs) != len(sets.source):
         raise ValueError(

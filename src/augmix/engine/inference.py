@@ -55,11 +55,18 @@ class Subject:
         Raises:
             RunError: If they have another shape or are not finite, or the device cannot do it.
         """
-        logits = self._run(torch.from_numpy(images))
+        with self.computing(images.shape), torch.inference_mode():
+            logits = self.model(torch.from_numpy(images).to(self.device))
+        return self.checked(logits, spot, ids)
+
+    def checked(
+        self, logits: Any, spot: Spot, ids: Int64[np.ndarray, " batch"]
+    ) -> Float64[np.ndarray, "batch label"]:
+        """What the model gave for some images, back on the CPU; see `logits`."""
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if shape != (len(images), self.num_classes):
+        if shape != (len(ids), self.num_classes):
             raise RunError(
-                f"the model must give logits [batch, label] = ({len(images)}, {self.num_classes}) "
+                f"the model must give logits [batch, label] = ({len(ids)}, {self.num_classes}) "
                 f"for this source of {self.num_classes} classes, got {shape}; was it trained on "
                 "another data set? For a model of more classes name their list with --class-list"
             )
@@ -67,19 +74,23 @@ class Subject:
         _check_finite(wide, spot, ids)
         return wide
 
-    def _run(self, images: torch.Tensor) -> Any:
-        """What the model gives, whatever that is."""
+    @contextmanager
+    def computing(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Inside, in the subject's precision; what the device cannot do is told in words.
+
+        Args:
+            shape: Of the images, `batch channel height width`.
+
+        Raises:
+            RunError: If the device has too little memory, or the model is not all on it.
+        """
         try:
-            images = images.to(self.device)
-            with (
-                torch.inference_mode(),
-                torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-            ):
-                return self.model(images)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                yield
         except torch.OutOfMemoryError as error:
             raise RunError(
-                f"{self.device} has too little memory for a batch of {len(images)} images of "
-                f"{images.shape[2]}x{images.shape[3]}; try --batch-size {max(len(images) // 2, 1)}"
+                f"{self.device} has too little memory for a batch of {shape[0]} images of "
+                f"{shape[2]}x{shape[3]}; try --batch-size {max(shape[0] // 2, 1)}"
             ) from error
         except RuntimeError as error:
             if not any(words in str(error) for words in _ELSEWHERE):

@@ -31,6 +31,10 @@ _OF_SUITE = {
         *("frost_textures", "jpeg_quality", "official_c"),
     ),
     "p": ("sequences", "sequence_version", "difficulty", "official_p", "frames_of"),
+    "attack": (
+        *("attack_norm", "attack_epsilon", "attack_steps"),
+        *("attack_step_size", "attack_restarts"),
+    ),
 }
 _GROWING = ("suite", "fingerprints")
 
@@ -129,13 +133,13 @@ def is_done(results: Results, spot: Spot) -> bool:
 
 
 def _sorted(cells: Iterable[Cell], protocol: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Clean first, then corruptions and severities as they were asked for."""
+    """Clean first, then corruptions and severities as they were asked for, then the attack."""
     names, severities = (list(protocol.get(key, ())) for key in ("names", "severities"))
 
     def place(cell: Cell) -> tuple[int, int]:
-        if cell.suite == "clean":
-            return -1, 0
-        return names.index(cell.name), severities.index(cell.severity)
+        if cell.suite == "c":
+            return names.index(cell.name), severities.index(cell.severity)
+        return (-1, 0) if cell.suite == "clean" else (len(names), 0)
 
     return tuple(sorted(cells, key=place))
 

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64, Int64
 from augmix import ranks
 from augmix.corrupt import sequence_rows
 from augmix.engine import scores, stability
+from augmix.engine.adversary import Adversary, check_gradient
 from augmix.engine.inference import Subject
 from augmix.engine.ledger import Measured
 from augmix.engine.progress import OnProgress, run_ahead
@@ -39,6 +40,7 @@ class Exam:
         subject: The model.
         sets: The images of every spot.
         ids: Which of them are measured.
+        adversary: Who attacks images of the suite ``attack``; None where it is not measured.
         batch_size: Images, or frames of whole sequences, in a forward pass.
         num_threads: Threads that make images while the model computes.
         bin_size: Predictions in an adaptive bin.
@@ -49,6 +51,7 @@ class Exam:
     subject: Subject
     sets: Sets
     ids: Ids
+    adversary: Adversary | None
     batch_size: int
     num_threads: int
     bin_size: int
@@ -65,11 +68,41 @@ class Exam:
 
     def count_images(self, spots: Sequence[Spot]) -> int:
         """Images and frames that this rank shows to the model for these spots."""
-        count = 0
-        for spot in spots:
-            each = self.sets.num_frames(spot[1]) if spot[0] == "p" else 1
-            count += each * sum(len(ids) for _, ids in self.pieces(spot))
-        return count
+        return sum(
+            self.num_passes(spot) * sum(len(ids) for _, ids in self.pieces(spot)) for spot in spots
+        )
+
+    def num_passes(self, spot: Spot) -> int:
+        """How many images or frames the model is shown for each image of a spot, at most."""
+        if spot[0] == "p":
+            return self.sets.num_frames(spot[1])
+        return self.adversary.num_passes if spot[0] == "attack" and self.adversary else 1
+
+    def answers(
+        self, spot: Spot, ids: Ids, images: Float32[np.ndarray, "batch channel height width"]
+    ) -> Float64[np.ndarray, "batch label"]:
+        """The logits of some images of a spot of ``clean``, ``c`` or ``attack``.
+
+        Raises:
+            RunError: If the model's logits are none, or the device cannot do it.
+        """
+        if spot[0] != "attack":
+            return self.subject.logits(images, spot, ids)
+        assert self.adversary is not None
+        labels = self.sets.source.labels[ids]
+        return self.adversary.worst_logits(self.subject, images, labels, spot, ids)
+
+
+def check_attack(exam: Exam, spots: Sequence[Spot]) -> None:
+    """Refuse a model that cannot be attacked before anything is measured.
+
+    Raises:
+        RunError: As `adversary.check_gradient`.
+    """
+    for spot in spots:
+        if spot[0] == "attack":
+            ids = exam.ids[:1]
+            check_gradient(exam.subject, _show(exam.sets, spot, ids), spot, ids)
 
 
 def measure(exam: Exam, spots: Sequence[Spot]) -> Generator[Measured | None]:
@@ -146,11 +179,11 @@ def _measure_images(
     num_classes = exam.subject.num_classes
     plain, scaled = [_no_scores(num_classes)], [_no_scores(num_classes)]
     for _, ids in pieces:
-        logits = exam.subject.logits(batches.next(), spot, ids)
+        logits = exam.answers(spot, ids, batches.next())
         plain.append(score(logits, labels[ids]))
         if exam.temperature is not None:
             scaled.append(score(logits, labels[ids], temperature=exam.temperature))
-        exam.emit(_batch_event(spot, len(ids)))
+        exam.emit(_batch_event(spot, len(ids) * exam.num_passes(spot)))
     places = _places(pieces)
     found = collect(join(plain), places)
     rescaled = None if exam.temperature is None else collect(join(scaled), places)

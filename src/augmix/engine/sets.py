@@ -50,13 +50,13 @@ class Sets:
     photographs: Photographs | None = None
 
     def images(self, spot: Spot, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images of a spot of ``clean`` or ``c``.
+        """The images of a spot of ``clean`` or ``c``; of ``attack`` those that are attacked.
 
         Raises:
             RunError: If a file is missing, broken, or not of this source.
         """
         suite, name, severity = spot
-        if suite == "clean":
+        if suite in ("clean", "attack"):
             return self.source.load(ids)
         if "c" in self.official:
             return self.official["c"].images(name, severity).load(ids)

@@ -10,11 +10,11 @@ from augmix.corrupt import suite as corruptions
 from augmix.records import RunError
 from augmix.streams import Purpose, Stream
 
-SUITES = ("clean", "c", "p")
+SUITES = ("clean", "c", "p", "attack")
 CLEAN = ("clean", "clean", 0)
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 
-Spot = tuple[str, str, int]  # suite, name, severity; 0 for clean images and for perturbations
+Spot = tuple[str, str, int]  # suite, name, severity; 0 but for corruptions
 Ids = Int64[np.ndarray, " image"]
 
 
@@ -23,6 +23,7 @@ def list_spots(
     names: Sequence[str],
     severities: Sequence[int],
     sequences: Sequence[str] = (),
+    attack_norm: str = "linf",
 ) -> tuple[Spot, ...]:
     """What is measured, in order: (suite, name, severity).
 
@@ -31,6 +32,7 @@ def list_spots(
         names: Corruptions of ``c``, or lists of them such as ``paper-15``.
         severities: Of the corruptions, 1..5.
         sequences: Perturbations of ``p``, or lists of them such as ``standard-10``.
+        attack_norm: Of ``attack``; the attack's name.
 
     Raises:
         ValueError: If a suite, a name or a severity is unknown, or nothing is asked for.
@@ -47,6 +49,8 @@ def list_spots(
         spots += [("c", name, severity) for name in named for severity in severities]
     if "p" in suite:
         spots += [("p", name, 0) for name in perturbations.resolve_names(sequences)]
+    if "attack" in suite:
+        spots.append(("attack", attack_norm, 0))
     if not spots:
         raise ValueError("nothing to measure: name a suite, and for 'c' at least one severity")
     return tuple(dict.fromkeys(spots))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from augmix import ranks
+from augmix.attacks import Norm
 from augmix.corrupt.presets import resolve_preset
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source
+from augmix.engine.adversary import STEPS, choose_adversary
 from augmix.engine.evaluate import evaluate
 from augmix.engine.progress import OnProgress
 from augmix.experiments.subjects import (
@@ -34,8 +36,8 @@ class EvaluateConfig:
     models: tuple[str, ...]
     """Run folders, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE, python:MODULE:FUNCTION,
     NAME@FILE; several are measured as one ensemble, the mean of their probabilities."""
-    suite: tuple[Literal["clean", "c", "p"], ...] = ("clean", "c")
-    """What is measured: clean images, corrupted images, perturbation sequences."""
+    suite: tuple[Literal["clean", "c", "p", "attack"], ...] = ("clean", "c")
+    """What is measured: clean images, corrupted images, perturbation sequences, attacked images."""
     names: tuple[str, ...] = ()
     """Corruptions, or paper-15, extra-4, all-19; none means the paper's."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -82,6 +84,16 @@ class EvaluateConfig:
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
     """Measure on images that the run was trained on."""
+    attack_norm: Norm = "linf"
+    """What bounds an attack: every value's change, or the length of all changes."""
+    attack_epsilon: float = 0.0
+    """Radius of the attack, in [0, 1] units; 0 takes 8/255 for linf, 0.5 for l2."""
+    attack_steps: int = STEPS
+    """Gradient steps of the attack."""
+    attack_step_size: float = 0.0
+    """Length of a step; 0 takes a quarter of the radius."""
+    attack_restarts: int = 1
+    """Attacks on each image, from different random starts; it must resist them all."""
     adapt_batch_norm: bool = False
     """Batch-norm layers adapt to the statistics of every test batch."""
     adapt_prior: int = 16
@@ -90,7 +102,7 @@ class EvaluateConfig:
     """Clean images held out of everything measured, on which a temperature is fitted; calibration
     is then kept before and after it."""
     seed: int = 0
-    """Seed of the corruptions and perturbations."""
+    """Seed of the corruptions, perturbations and starts of attacks."""
     batch_size: int = 256
     """Images a forward pass takes."""
     num_threads: int = 0
@@ -123,6 +135,16 @@ class EvaluateConfig:
                 "(none, to state all of it), got none"
             )
         self.stated()
+        choose_adversary(
+            self.suite,
+            norm=self.attack_norm,
+            epsilon=self.attack_epsilon,
+            num_steps=self.attack_steps,
+            step_size=self.attack_step_size,
+            num_restarts=self.attack_restarts,
+            seed=self.seed,
+            is_adapted=self.adapt_batch_norm,
+        )
 
     @property
     def folder(self) -> Path:
@@ -203,6 +225,11 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress | None) -> Results
         frost_textures=config.frost_textures or None,
         jpeg_quality=config.jpeg_quality or None,
         photographs=_find_photographs(config, members, source),
+        attack_norm=config.attack_norm,
+        attack_epsilon=config.attack_epsilon,
+        attack_steps=config.attack_steps,
+        attack_step_size=config.attack_step_size,
+        attack_restarts=config.attack_restarts,
         adapt_batch_norm=config.adapt_batch_norm,
         adapt_prior=config.adapt_prior,
         temperature_images=config.temperature_images,

@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 
 from augmix.intervals import LEVEL
+from augmix.report.attack import attack_table, attack_words
 from augmix.report.calibration import calibration_table, temperature_table
 from augmix.report.comparison import Comparison
 from augmix.report.corruptions import corruption_table
@@ -37,6 +38,7 @@ def to_markdown(comparison: Comparison) -> str:
         corruption_table(comparison, "ce"),
         stability_table(comparison),
         stability_table(comparison, "fr"),
+        attack_table(comparison),
         calibration_table(comparison, CLEAN),
         calibration_table(comparison, CORRUPTED),
         score_table(comparison),
@@ -63,6 +65,8 @@ def _described(comparison: Comparison) -> str:
         )
     if comparison.sequences:
         text += f", {len(comparison.sequences)} perturbation sequences"
+    if attack := attack_words(comparison):
+        text += f", attacked ({attack})"
     text += f"; severities of the preset {escape(str(protocol.get('preset')))}."
     names = ", ".join(readable(name) for name in (*grid.names, *comparison.sequences))
     return text + (f" In detail: {escape(names)}." if names else "")

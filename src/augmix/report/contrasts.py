@@ -1,7 +1,7 @@
 """Differences between rows: each number of one minus another's, its interval and its verdict."""
 
 from augmix.report.comparison import Comparison
-from augmix.report.estimates import CLEAN, CORRUPTED, PERTURBED, Key
+from augmix.report.estimates import ATTACKED, CLEAN, CORRUPTED, PERTURBED, Key
 from augmix.report.grids import readable
 from augmix.report.groups import Group, contrast
 from augmix.report.tables import Column, Row, Table, changed
@@ -14,6 +14,7 @@ _HEADLINES = (
     (Key("rms", CORRUPTED), "RMS cal., corrupted"),
     (Key("flip", PERTURBED), "flip probability"),
     (Key("fr", PERTURBED), "mFR"),
+    (Key("error", ATTACKED), "robust error"),
 )
 
 

@@ -24,11 +24,11 @@ from augmix.intervals import (
 )
 from augmix.metrics import ece_from_bins
 from augmix.records import Cell, RunError
-from augmix.report.grids import Grid, arrays, error_of, pooled, rms_of
+from augmix.report.grids import Grid, arrays, attacked_cell, error_of, pooled, rms_of
 from augmix.report.runs import Answers, Run
 
 RMS_RESAMPLES = 300  # each bins 76 sets of 10,000 images anew: seconds a run
-CLEAN, CORRUPTED, PERTURBED = "clean", "corrupted", "perturbed"
+CLEAN, CORRUPTED, PERTURBED, ATTACKED = "clean", "corrupted", "perturbed", "attacked"
 BENCHMARK = "benchmark"  # the paper's 15 corruptions at 5 severities, where all were measured
 
 
@@ -36,8 +36,8 @@ class Key(NamedTuple):
     """A number of the page.
 
     ``error``, ``rms``, ``accuracy``, ``confidence``, ``ece``, ``ce`` (and its mean, mCE), ``flip``
-    or ``fr`` (and its mean, mFR); of the clean images, all corrupted or perturbed ones, one
-    corruption or perturbation by name, or one severity.
+    or ``fr`` (and its mean, mFR); of the clean or attacked images, all corrupted or perturbed ones,
+    one corruption or perturbation by name, or one severity.
     """
 
     metric: str
@@ -79,8 +79,10 @@ def estimate(run: Run, grid: Grid, sequences: Sequence[str], *, is_alexnet: bool
         parts += _corruption_errors(run, grid)
     parts += _flips(run, sequences, is_alexnet=is_alexnet)
     found = _with_draws(parts)
-    if clean:
-        found[Key("error", CLEAN)] = replace(found[Key("error", CLEAN)], interval=counted(clean))
+    for scope, cell in ((CLEAN, clean), (ATTACKED, attacked_cell(run.results))):
+        if cell:
+            key = Key("error", scope)
+            found[key] = replace(found[key], interval=counted(cell))
     cells = grid.cells(run.results)
     found |= _calibration(run.answers, [clean] if clean else [], CLEAN)
     found |= _calibration(run.answers, cells, CORRUPTED)
@@ -99,9 +101,10 @@ def is_complete_p(sequences: Sequence[str]) -> bool:
 
 
 def _errors(run: Run, clean: Cell | None, grid: Grid) -> list[Linear]:
-    """Errors of the clean images, of all corrupted ones, by corruption and by severity."""
-    cells = grid.cells(run.results)
+    """Errors of clean and attacked images, of all corrupted ones, by corruption and severity."""
+    cells, attacked = grid.cells(run.results), attacked_cell(run.results)
     groups: dict[Key, list[Cell]] = {Key("error", CLEAN): [clean] if clean else []}
+    groups[Key("error", ATTACKED)] = [attacked] if attacked else []
     groups[Key("error", CORRUPTED)] = cells
     if is_complete(grid):
         paper = [cell for cell in cells if cell.name in published.ALEXNET_ERRORS]

@@ -9,6 +9,7 @@ from typing import Any
 from augmix.intervals import LEVEL
 from augmix.records import to_plain
 from augmix.report.adaptation import adaptation_table
+from augmix.report.attack import attack_table
 from augmix.report.calibration import calibration_table, temperature_table
 from augmix.report.cards import to_markdown
 from augmix.report.comparison import Comparison
@@ -94,6 +95,7 @@ def all_tables(comparison: Comparison) -> list[Table]:
         stability_table(comparison),
         stability_table(comparison, "fr"),
         distance_table(comparison),
+        attack_table(comparison),
         calibration_table(comparison, CLEAN),
         calibration_table(comparison, CORRUPTED),
         score_table(comparison),

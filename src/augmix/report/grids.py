@@ -72,6 +72,11 @@ def planned_grid(results: Results) -> Grid:
     )
 
 
+def attacked_cell(results: Results) -> Cell | None:
+    """The cell of the suite ``attack``, or None if it was not measured; a folder holds one."""
+    return next((cell for cell in results.cells if cell.suite == "attack"), None)
+
+
 def error_of(cell: Cell) -> float:
     """Share of the cell's images that were taken for another class."""
     return cell.num_errors / cell.num_images

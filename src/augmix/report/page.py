@@ -14,6 +14,7 @@ from augmix.intervals import LEVEL
 from augmix.records import provenance
 from augmix.report import calibration, corruptions, severities, stability
 from augmix.report.adaptation import adaptation_table
+from augmix.report.attack import attack_table, attack_words
 from augmix.report.charts import Chart
 from augmix.report.comparison import Comparison
 from augmix.report.contrasts import contrast_tables, seeds_counted
@@ -74,6 +75,7 @@ def render_page(comparison: Comparison) -> str:
         thumbs=thumb_uris(thumbs, used),
         facts=_facts(comparison),
         lead=lead(comparison),
+        attack_words=attack_words(comparison),
         has_seeds=any(len(group.runs) > 1 for group in groups),
         tables={
             "summary": summary_table(comparison),
@@ -87,6 +89,7 @@ def render_page(comparison: Comparison) -> str:
             "flips": stability.stability_table(comparison),
             "rates": stability.stability_table(comparison, "fr"),
             "distances": stability.distance_table(comparison),
+            "attack": attack_table(comparison),
             "temperature": calibration.temperature_table(comparison),
         },
         bars=_drawn(corruptions.corruption_bars(comparison), "Error per corruption"),
@@ -113,12 +116,15 @@ def render_page(comparison: Comparison) -> str:
 
 def _sections(comparison: Comparison, *, has_contrasts: bool) -> dict[str, tuple[str, str]]:
     """What the page has, in order: the template's name, its link, its heading."""
-    has_cells = any(run.results.cells for run in comparison.runs)
+    cells = [cell for run in comparison.runs for cell in run.results.cells]
+    has_attack = any(cell.suite == "attack" for cell in cells)
+    has_cells = any(cell.suite != "attack" for cell in cells)
     everything = {
         "summary": ("Summary", "Summary", True),
         "corruptions": ("Corruptions", "Error per corruption", True),
         "severity": ("Severity", "Severity", bool(comparison.grid)),
         "stability": ("Stability", "Stability along sequences", bool(comparison.sequences)),
+        "attack": ("Attack", "Attacked images", has_attack),
         "calibration": ("Calibration", "Calibration", has_cells),
         "differences": ("Differences", "Differences between rows", has_contrasts),
         "literature": ("Literature", "Beside published numbers", True),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from augmix.records import Cell, SequenceCell
-from augmix.report.grids import Grid, planned_grid
+from augmix.report.grids import Grid, attacked_cell, planned_grid
 from augmix.report.runs import Run
 
 _HARMLESS = {  # what was measured and by which machine, not how
@@ -100,6 +100,11 @@ def _missing(run: Run) -> list[str]:
         found.append(
             f"{run.label} is incomplete: {len(lacking)} of {len(wanted)} perturbations are not "
             f"measured ({_some(lacking)}). Evaluate it again; it goes on where it stopped."
+        )
+    if "attack" in run.results.protocol.get("suite", ()) and not attacked_cell(run.results):
+        found.append(
+            f"{run.label} is incomplete: the attack is not measured. Evaluate it again; it goes on "
+            "where it stopped."
         )
     return found
 

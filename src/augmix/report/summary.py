@@ -6,9 +6,10 @@ import numpy as np
 
 from augmix.records import Results
 from augmix.report.comparison import Comparison
-from augmix.report.estimates import CLEAN, CORRUPTED, PERTURBED, Key
+from augmix.report.estimates import ATTACKED, CLEAN, CORRUPTED, PERTURBED, Key
 from augmix.report.grids import (
     Grid,
+    attacked_cell,
     brier_of,
     common_grid,
     error_of,
@@ -37,6 +38,7 @@ _COLUMNS = (
     (Key("rms", CORRUPTED), Column(title="RMS cal.", unit="%", group="Corrupted images")),
     (Key("flip", PERTURBED), Column(title="Flips", unit="%", group="Perturbed")),
     (Key("fr", PERTURBED), Column(title="mFR", unit="%", group="Perturbed")),
+    (Key("error", ATTACKED), Column(title="Robust error", unit="%", group="Attacked")),
 )
 _ALWAYS = {Key("error", CLEAN), Key("rms", CLEAN), Key("error", CORRUPTED), Key("rms", CORRUPTED)}
 
@@ -53,16 +55,18 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
     Returns:
         ``clean_error``, ``corruption_error``, ``rms_calibration_error_clean``,
         ``rms_calibration_error`` (over the corruption cells), ``nll_clean``, ``nll``,
-        ``brier_clean``, ``brier`` (0..2) and ``flip_probability`` (mean over perturbations).
+        ``brier_clean``, ``brier`` (0..2), ``flip_probability`` (mean over perturbations) and
+        ``robust_error``.
     """
     grid = common_grid([results]) if grid is None else grid
-    clean = results.find("clean", "clean", 0)
+    clean, attacked = results.find("clean", "clean", 0), attacked_cell(results)
     groups = {"_clean": [clean] if clean else [], "": grid.cells(results)}
     flips = [cell.num_flips / cell.num_pairs for cell in results.sequences]
     values: dict[str, float | None] = {
         "clean_error": mean_over(groups["_clean"], error_of),
         "corruption_error": mean_over(groups[""], error_of),
         "flip_probability": float(np.mean(flips)) if flips else None,
+        "robust_error": error_of(attacked) if attacked else None,
     }
     for suffix, cells in groups.items():
         values[f"rms_calibration_error{suffix}"] = mean_over(cells, rms_of)

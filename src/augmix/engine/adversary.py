@@ -1,0 +1,190 @@
+"""The robust error: every image attacked by the model's own gradient, its worst answer kept.
+
+The suite ``attack`` of an evaluation. What is drawn is where attacks start, by seed and image, so
+it hangs neither on the batch nor on the number of processes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int64
+from torch import nn
+
+from augmix.attacks import Attack, Norm, worst_logits
+from augmix.engine.inference import Subject
+from augmix.engine.spots import Spot
+from augmix.models.ensembles import Ensemble, name_of
+from augmix.records import RunError
+from augmix.streams import Stream
+
+STEPS = 20  # the usual number when robust errors are reported; Madry et al. (2018) Table 2 has it
+_MOST_RESTARTS = 1024  # parts of a stream
+
+Pixels = Float32[np.ndarray, "batch channel height width"]
+Ids = Int64[np.ndarray, " batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adversary:
+    """Who attacks the images.
+
+    Attributes:
+        attack: By which steps.
+        num_restarts: Attacks on each image, each from its own start; one that succeeds counts.
+        seed: Of the starts.
+    """
+
+    attack: Attack
+    num_restarts: int
+    seed: int
+
+    @property
+    def num_passes(self) -> int:
+        """How often an image that resists is shown to the model."""
+        return 1 + self.num_restarts * (self.attack.num_steps + 1)
+
+    def describe(self) -> dict[str, Any]:
+        """For the protocol: what of the settings was left to the usual is told as numbers."""
+        return {
+            "attack_norm": self.attack.norm,
+            "attack_epsilon": self.attack.radius,
+            "attack_steps": self.attack.num_steps,
+            "attack_step_size": self.attack.step,
+            "attack_restarts": self.num_restarts,
+        }
+
+    def worst_logits(
+        self,
+        subject: Subject,
+        images: Pixels,
+        labels: Int64[np.ndarray, " batch"],
+        spot: Spot,
+        ids: Ids,
+    ) -> Float64[np.ndarray, "batch label"]:
+        """The subject's worst answers to a batch; see `attacks.worst_logits`.
+
+        Args:
+            subject: Who is attacked; `check_gradient` has passed it.
+            images: In [0, 1].
+            labels: Their classes.
+            spot: What is measured, for messages.
+            ids: The images' numbers in the source.
+
+        Raises:
+            RunError: If logits are not finite, or the device cannot do it.
+        """
+        with subject.computing(images.shape), _repeatable():
+            logits = worst_logits(
+                subject.model,
+                torch.from_numpy(images).to(subject.device),
+                torch.from_numpy(labels).to(subject.device),
+                ids,
+                attack=self.attack,
+                stream=Stream(seed=self.seed),
+                num_restarts=self.num_restarts,
+            )
+        return subject.checked(logits, spot, ids)
+
+
+def choose_adversary(
+    suite: Sequence[str],
+    *,
+    norm: Norm,
+    epsilon: float,
+    num_steps: int,
+    step_size: float,
+    num_restarts: int,
+    seed: int,
+    is_adapted: bool,
+) -> Adversary | None:
+    """Who attacks in these suites; None if nobody does.
+
+    Args:
+        suite: Of the evaluation.
+        norm: As in `attacks.Attack`.
+        epsilon: Likewise.
+        num_steps: Likewise.
+        step_size: Likewise.
+        num_restarts: Attacks on each image, 1..1024.
+        seed: Of the starts.
+        is_adapted: Whether batch-norm layers adapt to each batch.
+
+    Raises:
+        ValueError: If a setting is out of range, would do nothing, or does not go with another.
+    """
+    given = {
+        "attack_norm": (norm, "linf"),
+        "attack_epsilon": (epsilon, 0.0),
+        "attack_steps": (num_steps, STEPS),
+        "attack_step_size": (step_size, 0.0),
+        "attack_restarts": (num_restarts, 1),
+    }
+    attack = Attack(norm=norm, epsilon=epsilon, num_steps=num_steps, step_size=step_size)
+    if not 1 <= num_restarts <= _MOST_RESTARTS:
+        raise ValueError(f"attack_restarts must be 1..{_MOST_RESTARTS}, got {num_restarts}")
+    if "attack" not in suite:
+        for name, (value, default) in given.items():
+            if value != default:
+                raise ValueError(
+                    f"{name} {value!r} would do nothing: it belongs to suite 'attack', suites "
+                    f"asked for: {', '.join(suite)}"
+                )
+        return None
+    if is_adapted:
+        raise ValueError(
+            "suite 'attack' does not go with adapt_batch_norm: what an adapted model says of an "
+            "image hangs on its batch, so no single image resists; measure one without the other"
+        )
+    return Adversary(attack=attack, num_restarts=num_restarts, seed=seed)
+
+
+def check_gradient(subject: Subject, images: Pixels, spot: Spot, ids: Ids) -> None:
+    """Refuse a model whose logits have no gradient by the images; of an ensemble, any member.
+
+    Args:
+        subject: Who shall be attacked, on its device.
+        images: A few, in [0, 1].
+        spot: What is measured, for messages.
+        ids: The images' numbers in the source, for messages.
+
+    Raises:
+        RunError: If there is none, or the model does not fit the images at all.
+    """
+    subject.logits(images, spot, ids)
+    for part in _parts(subject.model):
+        with subject.computing(images.shape), torch.enable_grad():
+            pixels = torch.from_numpy(images).to(subject.device).requires_grad_()
+            try:
+                torch.autograd.grad(part(pixels).float().sum(), pixels)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, RunError) as error:
+                reason = str(error).strip().split("\n", 1)[0]
+                raise RunError(
+                    f"{name_of(part)} gives no gradient of its logits by the images, which an "
+                    f"attack goes up ({reason}); measure it without suite 'attack', or name the "
+                    "torch network behind it (NAME@FILE, timm:, torchvision:, hf:, python:)"
+                ) from error
+
+
+def _parts(model: nn.Module) -> list[nn.Module]:
+    """The members of an ensemble, whatever is around it; else the model itself."""
+    for module in model.modules():
+        if isinstance(module, Ensemble):
+            return list(module.members)
+    return [model]
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Gradients of convolutions on CUDA come out the same every time inside."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
