@@ -264,7 +264,7 @@ def _torch_settings(config: TrainConfig, device: torch.device) -> Iterator[None]
     """torch seeded and set up for this run; all of the caller's settings are put back after."""
     threads, is_tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
     is_strict = torch.are_deterministic_algorithms_enabled()
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:  # of several processes
         torch.cuda.set_device(device)
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
