@@ -39,11 +39,11 @@ def check_state(
             f"{what}: expected {len(expected)} tensors, got {len(found)}; "
             f"missing: {shorten(missing)}; unknown: {shorten(unknown)}"
         )
-    for name, value in found.items():
-        if value.shape != expected[name].shape:
+    for name, value in expected.items():
+        if name in found and found[name].shape != value.shape:
             raise RunError(
-                f"{what}: {name} must have shape {tuple(expected[name].shape)}, "
-                f"got {tuple(value.shape)}"
+                f"{what}: {name} must have shape {tuple(value.shape)}, "
+                f"got {tuple(found[name].shape)}"
             )
 
 
