@@ -172,7 +172,7 @@ Rotate, scale, shear and zoom blur turn and stretch about a point half a pixel t
 the middle, as torchvision 0.2 did when the published sets were made. Newer releases of torchvision
 take the very middle, which moves these frames by less than a pixel. No published set has it, so
 `augmix.perturb` does not offer it; the makers do, for comparisons:
-`augmix.corrupt.frames.rotate(..., offset_px=0)`.
+`augmix.corrupt.motions.rotate(..., offset_px=0)`.
 
 """
 

@@ -28,8 +28,8 @@ def cli_page() -> str:
         "# Commands\n",
         "Made by `make docs` from the program's own help.\n",
         "Without a terminal every command prints plain lines; `--debug` shows tracebacks. Exit "
-        "codes: 0 done, 2 a\nmistake that the message explains, 130 stopped by Ctrl-C (start the "
-        "same command again to go on).\n",
+        "codes: 0 done, 1 some\nruns of `augmix reproduce` failed (or a bug), 2 a mistake that the "
+        "message explains, 130 stopped by Ctrl-C (start the\nsame command again to go on).\n",
         block([]),
     ]
     for command in COMMANDS:

@@ -7,16 +7,19 @@ import numpy as np
 from augmix.augment.plan import Op, Plan
 
 OPS = [op for op in Op if op != Op.NONE]
-SHEARS = (0.0, 0.03, -0.09, 0.3, -1.0, 2.5, 1e-12, 1 / 3, 1e9)
-SHIFTS = (0.0, 1.0, -1.0, 3.0, 0.5, 2.25, -2.75, 1 - 1e-12, -40.0, 1e12, -1e300, 3 - 2**-51, 2**-53)
-FACTORS = (0.0, 0.1, 0.64, 1.0, 1 + 1e-12, 1.9, -0.3, 100.0)
-ANGLES = (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 360.0, 450.0, 0.37, 89.999, 12345.6)
+SHEARS = (0.0, 0.03, -0.09, 0.3, -0.5, 1.0, -1.0, 2.5, -7.0, 1e-12, 1 / 3, 1e9)
+SHIFTS = (0.0, 1.0, -1.0, 3.0, 0.5, -0.5, 2.25, -2.75, 1e-9, 1 - 1e-12, -40.0, 999.5, 1e12, -1e300)
+SHIFTS = (*SHIFTS, 1 - 2**-53, -(2**-60), 1e-15, -2 + 2**-52, -3 - 2**-51, 3 - 2**-51, 2**-53)
+FACTORS = (0.0, 0.1, 0.5, 0.64, 1.0, 1 + 1e-12, 1.9, 3.5, -2.0, -0.3, 100.0)
+ANGLES = (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 270.0, 360.0, 450.0, -720.0)
+ANGLES = (*ANGLES, 1e-7, -1e-20, 180.00001, 0.37, 89.999, 12345.6)
 AMOUNTS = {
     Op.AUTOCONTRAST: (0.0,),
     Op.EQUALIZE: (0.0,),
-    Op.POSTERIZE: (1.0, 3.0, 4.9, 8.0),
+    Op.INVERT: (0.0, 77.0),
+    Op.POSTERIZE: (1.0, 2.0, 3.0, 4.0, 4.9, 5.0, 6.0, 7.0, 8.0),
     Op.ROTATE: ANGLES,
-    Op.SOLARIZE: (0.0, 1.0, 128.0, 180.7, 255.0, 256.0, -3.0, 400.0),
+    Op.SOLARIZE: (0.0, 1.0, 128.0, 180.0, 180.7, 255.0, 256.0, -3.0, 400.0),
     Op.SHEAR_X: SHEARS,
     Op.SHEAR_Y: SHEARS,
     Op.TRANSLATE_X: SHIFTS,
@@ -25,17 +28,32 @@ AMOUNTS = {
     Op.CONTRAST: FACTORS,
     Op.BRIGHTNESS: FACTORS,
     Op.SHARPNESS: FACTORS,
-    Op.INVERT: (0.0,),
 }
+
+
+def draw_images(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise, a slope, few levels, one colour, or one odd pixel."""
+    if kind == "noise":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if kind == "slope":
+        y, x = np.mgrid[: shape[1], : shape[2]]
+        tilt = rng.integers(1, 9, (shape[0], 1, 1, shape[3], 2))
+        levels = x[..., None] * tilt[..., 0] + y[..., None] * tilt[..., 1]
+        return np.broadcast_to(levels % 256, shape).astype(np.uint8)
+    if kind == "levels":
+        return rng.choice(np.array([0, 1, 100, 254, 255], np.uint8), shape)
+    flat = np.empty(shape, np.uint8)
+    flat[...] = rng.integers(0, 256, (shape[0], 1, 1, shape[3]))
+    if kind == "spot":
+        flat[:, -1, -1] = rng.integers(0, 256, shape[3])
+    return flat
 
 
 def make_images(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Noise, few levels, one colour and a slope, image by image in turns."""
-    images = rng.integers(0, 256, shape, dtype=np.uint8)
-    images[1::4] = rng.choice(np.array([0, 1, 100, 254, 255], np.uint8), images[1::4].shape)
-    images[2::4] = images[2::4, :1, :1]
-    y, x = np.mgrid[: shape[1], : shape[2]]
-    images[3::4] = ((3 * x + 5 * y)[..., None] + 9 * np.arange(shape[3])) % 256
+    images = np.empty(shape, np.uint8)
+    for start, kind in enumerate(("noise", "levels", "flat", "slope")):
+        images[start::4] = draw_images(rng, kind, images[start::4].shape)
     return images
 
 

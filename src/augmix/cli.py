@@ -2,7 +2,8 @@
 
 A command's module in `commands` is loaded when the command is given, so that `augmix --help` stays
 quick; a required field of a configuration is a positional argument, all others are flags.
-Exit codes: 0 done, 2 a mistake that the message explains, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 some runs of `augmix reproduce` failed (or a bug), 2 a mistake that the
+message explains, 130 stopped by Ctrl-C.
 """
 
 import importlib

@@ -1,9 +1,9 @@
 """What a run leaves behind: frozen records, JSON, atomic writes, provenance.
 
 A run folder holds `config.json`, `model.json` and `weights.safetensors`, `state.pt`, `log.jsonl`,
-`results.json`, `outcomes/` (see `outcomes`) and `report.html`. Every file is written under a
-temporary name, flushed to the disk and then renamed, so a killed process leaves either the old file
-or the new one.
+`tensorboard/` where that package is installed, `results.json`, `outcomes/` (see `outcomes`) and
+`report.html`. Every file but the logs is written under a temporary name, flushed to the disk and
+then renamed, so a killed process leaves either the old file or the new one.
 """
 
 import json

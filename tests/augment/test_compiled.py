@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toy_plans import AMOUNTS, OPS, draw_images, make_plan, single
 
 import augmix
 from augmix import jit
@@ -20,30 +21,7 @@ from augmix.augment.plan import Op, Plan
 from augmix.augment.policies import AugMix
 from augmix.streams import Stream
 
-OPS = [op for op in Op if op != Op.NONE]
 SIZES = [(1, 1), (1, 7), (6, 1), (2, 2), (2, 9), (3, 3), (17, 33), (32, 32), (31, 70)]
-SHEARS = (0.0, 0.03, -0.09, 0.3, -0.5, 1.0, -1.0, 2.5, -7.0, 1e-12, 1 / 3, 1e9)
-SHIFTS = (0.0, 1.0, -1.0, 3.0, 0.5, -0.5, 2.25, -2.75, 1e-9, 1 - 1e-12, -40.0, 999.5, 1e12, -1e300)
-SHIFTS = (*SHIFTS, 1 - 2**-53, -(2**-60), 3 - 2**-51, -2 + 2**-52, -3 - 2**-51, 2**-53, 1e-15)
-FACTORS = (0.0, 0.1, 0.5, 0.64, 1.0, 1 + 1e-12, 1.9, 3.5, -0.3, -2.0, 100.0)
-ANGLES = (0.0, 5.0, -8.0, 29.0, 45.0, 90.0, -90.0, 180.0, 270.0, 360.0, 450.0, -720.0, 0.37)
-ANGLES = (*ANGLES, 89.999, 1e-7, -1e-20, 180.00001, 12345.6)
-AMOUNTS = {
-    Op.AUTOCONTRAST: (0.0,),
-    Op.EQUALIZE: (0.0,),
-    Op.INVERT: (0.0, 77.0),
-    Op.POSTERIZE: (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
-    Op.ROTATE: ANGLES,
-    Op.SOLARIZE: (0.0, 1.0, 128.0, 180.0, 255.0, 256.0, -3.0, 400.0),
-    Op.SHEAR_X: SHEARS,
-    Op.SHEAR_Y: SHEARS,
-    Op.TRANSLATE_X: SHIFTS,
-    Op.TRANSLATE_Y: SHIFTS,
-    Op.COLOR: FACTORS,
-    Op.CONTRAST: FACTORS,
-    Op.BRIGHTNESS: FACTORS,
-    Op.SHARPNESS: FACTORS,
-}
 RANGES = {
     Op.ROTATE: (-800.0, 800.0),
     Op.SHEAR_X: (-3.0, 3.0),
@@ -55,56 +33,6 @@ RANGES = {
     Op.BRIGHTNESS: (-2.0, 4.0),
     Op.SHARPNESS: (-2.0, 4.0),
 }
-
-
-def make_images(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise, a slope, few levels, one colour, or one odd pixel."""
-    if kind == "noise":
-        return rng.integers(0, 256, shape, dtype=np.uint8)
-    if kind == "slope":
-        y, x = np.mgrid[: shape[1], : shape[2]]
-        tilt = rng.integers(1, 9, (shape[0], 1, 1, shape[3], 2))
-        levels = x[..., None] * tilt[..., 0] + y[..., None] * tilt[..., 1]
-        return np.broadcast_to(levels % 256, shape).astype(np.uint8)
-    if kind == "levels":
-        return rng.choice(np.array([0, 1, 100, 254, 255], np.uint8), shape)
-    flat = np.empty(shape, np.uint8)
-    flat[...] = rng.integers(0, 256, (shape[0], 1, 1, shape[3]))
-    if kind == "spot":
-        flat[:, -1, -1] = rng.integers(0, 256, shape[3])
-    return flat
-
-
-def make_plan(
-    op: np.ndarray, amount: np.ndarray, size: tuple[int, int], *, seed: int = 0, padding: int = 0
-) -> Plan:
-    """A plan of the given chains (`view batch chain depth`) and random weights, crops, flips."""
-    rng = np.random.default_rng(seed)
-    views, batch, chains, _ = op.shape
-    weight = rng.dirichlet([0.7] * chains, (views, batch)).astype(np.float32)
-    weight[rng.random(weight.shape) < 0.1] = 0
-    mix = rng.random((views, batch)).astype(np.float32)
-    mix[rng.random(mix.shape) < 0.1] = 0
-    mix[rng.random(mix.shape) < 0.1] = 1
-    return Plan(
-        ids=np.arange(batch),
-        size=size,
-        crop_padding=padding,
-        crop=rng.integers(0, 2 * padding + 1, (batch, 2), dtype=np.int32),
-        flip=rng.random(batch) < 0.5,
-        op=op.astype(np.int8),
-        amount=amount.astype(np.float64),
-        weight=weight,
-        mix=mix,
-    )
-
-
-def single(op: Op, amounts: tuple[float, ...], size: tuple[int, int]) -> Plan:
-    """One image an amount, one chain of one operation, nothing of the clean image."""
-    values = np.array(amounts).reshape(1, -1, 1, 1)
-    plan = make_plan(np.full(values.shape, int(op)), values, size)
-    ones = np.ones((1, len(amounts)), np.float32)
-    return replace(plan, mix=ones, weight=ones[..., None], flip=np.zeros(len(amounts), bool))
 
 
 def assert_equal_bits(images: np.ndarray, plan: Plan, *, num_threads: int = 1) -> None:
@@ -140,7 +68,7 @@ def test_every_operation_at_every_extreme(op: Op, channels: int) -> None:
     for size in SIZES:
         plan = single(op, AMOUNTS[op], size)
         for kind in ("noise", "levels", "flat", "spot", "slope"):
-            assert_equal_bits(make_images(rng, kind, (len(plan), *size, channels)), plan)
+            assert_equal_bits(draw_images(rng, kind, (len(plan), *size, channels)), plan)
 
 
 @pytest.mark.parametrize("op", list(RANGES), ids=lambda op: op.name)
@@ -148,7 +76,7 @@ def test_every_continuous_operation_at_many_amounts(op: Op) -> None:
     rng = np.random.default_rng(int(op))
     amounts = tuple(rng.uniform(*RANGES[op], 40)) + tuple(rng.uniform(-0.3, 0.3, 40))
     for size in ((32, 32), (19, 67)):
-        images = make_images(rng, "noise", (len(amounts), *size, 3))
+        images = draw_images(rng, "noise", (len(amounts), *size, 3))
         assert_equal_bits(images, single(op, amounts, size))
 
 
@@ -168,7 +96,7 @@ def test_random_chains(data: st.DataObject) -> None:
     seed = draw(st.integers(0, 2**32))
     plan = make_plan(op, amount, size, seed=seed, padding=draw(st.sampled_from([0, 0, 1, 4])))
     kind = draw(st.sampled_from(["noise", "slope", "levels", "flat", "spot"]))
-    images = make_images(np.random.default_rng(seed), kind, (batch, *size, channels))
+    images = draw_images(np.random.default_rng(seed), kind, (batch, *size, channels))
     assert_equal_bits(images, plan, num_threads=draw(st.integers(1, 4)))
 
 
@@ -179,7 +107,7 @@ def test_random_chains_on_large_images(data: st.DataObject) -> None:
     size = (data.draw(side), data.draw(side))
     op, amount = data.draw(random_steps((2, 2, 3, 3)))
     plan = make_plan(op, amount, size, seed=size[0])
-    images = make_images(np.random.default_rng(size[1]), "noise", (2, *size, 3))
+    images = draw_images(np.random.default_rng(size[1]), "noise", (2, *size, 3))
     assert_equal_bits(images, plan, num_threads=2)
 
 
@@ -190,7 +118,7 @@ def test_the_plans_of_the_policy(ops: str, severity: int, size: tuple[int, int])
     count = 40 if size[0] == 32 else 3
     policy = AugMix(severity=severity, ops=ops, crop_padding=4, flip=True)
     plan = policy.sample(np.arange(count), num_views=2, size=size, stream=Stream(seed=severity))
-    images = make_images(np.random.default_rng(0), "slope", (count, *size, 3))
+    images = draw_images(np.random.default_rng(0), "slope", (count, *size, 3))
     assert_equal_bits(images, plan.with_clean(), num_threads=2)
 
 

@@ -1,4 +1,4 @@
-"""The makers against the published numbers, and against slow formulations written here."""
+"""The makers of sequences against the published numbers, and against formulations written here."""
 
 import colorsys
 import json
@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from augmix.corrupt import frames
-from augmix.corrupt.frames import Scene
+from augmix.corrupt import frames, motions
 from augmix.corrupt.presets import PRESETS
 from augmix.corrupt.sequences import ALL_14, find
-from augmix.corrupt.warps import Window, centre_window
+from augmix.corrupt.warps import Scene, Window, centre_window
 
 # name -> frame -> mean of the frame, then R, G, B at row 5, column 7 (perturbations.md 6)
 VECTORS = json.loads((Path(__file__).parent / "published_sequences.json").read_text())
@@ -67,7 +66,7 @@ def test_published_vectors(name: str):
 )
 def test_published_vectors_about_the_true_centre(frame: int, mean: float, pixel: tuple):
     """The lines "centre 16" of perturbations.md 6: a newer torchvision's rotation."""
-    makes = frames.rotate(show(checkered()), 1, num_frames=31, generator=legacy(), offset_px=0)
+    makes = motions.rotate(show(checkered()), 1, num_frames=31, generator=legacy(), offset_px=0)
     result = list(makes)[frame]
     assert abs(result.mean() - mean) < 6e-5
     assert tuple(result[5, 7].tolist()) == pixel
@@ -78,10 +77,10 @@ def test_the_true_centre_is_half_a_pixel_off():
     image = np.random.default_rng(2).integers(0, 256, (20, 28, 3), dtype=np.uint8)
     image = np.maximum(image, image[::-1, ::-1])
     for maker, parameters in (
-        (frames.rotate, (1,)),
-        (frames.scale, (70, 2)),
-        (frames.shear, (1,)),
-        (frames.zoom_blur, (0.004,)),
+        (motions.rotate, (1,)),
+        (motions.scale, (70, 2)),
+        (motions.shear, (1,)),
+        (motions.zoom_blur, (0.004,)),
     ):
         settings = {"num_frames": 4, "generator": legacy()}
         last = list(maker(show(image), *parameters, **settings, offset_px=0))[-1].astype(int)

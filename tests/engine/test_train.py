@@ -52,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_is_complete(whole: Path) -> None:
     names = {path.name for path in whole.iterdir()}
-    expected = "config.json lock log.jsonl model.json state.pt weights.safetensors"
+    expected = "config.json lock log.jsonl model.json state.pt tensorboard weights.safetensors"
     assert names == set(expected.split())
 
 

@@ -23,7 +23,7 @@ def smoke(folder: Path, exhibit: Any = "table4", **changes: Any) -> ReproduceCon
 
 def test_table4_at_the_smallest_scale(tmp_path: Path):
     config = smoke(tmp_path, methods=("standard", "augmix"))
-    paths = reproduce(config)
+    paths = reproduce(config).paths
     assert [path.name for path in paths] == ["table4.json", "table4.csv", "table4.md"]
     plain = json.loads(paths[0].read_text())
     assert set(plain["runs"].values()) == {"done"}
@@ -47,7 +47,7 @@ def test_exhibits_share_runs(tmp_path: Path):
 
 def test_figure6_measures_sequences(tmp_path: Path):
     config = smoke(tmp_path, "figure6", methods=("augmix",))
-    paths = reproduce(config)
+    paths = reproduce(config).paths
     assert paths[-1].suffix == ".svg"
     numbers = {e["column"]: e["measured"] for e in json.loads(paths[0].read_text())["findings"]}
     assert 0 <= numbers["mean flip probability"] <= 100
@@ -65,7 +65,9 @@ def test_table2_reads_folders_of_photographs(tmp_path: Path):
     config = replace(
         smoke(tmp_path, "table2", methods=("standard",)), data=str(tmp_path / "images")
     )
-    entries = {e["column"]: e for e in json.loads(reproduce(config)[0].read_text())["findings"]}
+    entries = {
+        e["column"]: e for e in json.loads(reproduce(config).paths[0].read_text())["findings"]
+    }
     assert entries["mCE"]["published"] == 80.6
     assert 0 < entries["mCE"]["measured"] < 150
     assert entries["fog"]["published"] == 75
@@ -79,11 +81,11 @@ def test_stopped_and_started_again(tmp_path: Path):
     config = smoke(tmp_path, methods=("standard",))
     with pytest.raises(Interrupted):
         reproduce(config, on_progress=stop)
-    assert reproduce(config)[0].exists()
+    assert reproduce(config).paths[0].exists()
 
 
 def test_figure4_is_a_picture(tmp_path: Path):
-    (path,) = reproduce(smoke(tmp_path, "figure4"))
+    (path,) = reproduce(smoke(tmp_path, "figure4")).paths
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(RunError, match="figure4 needs images"):
         reproduce(replace(smoke(tmp_path, "figure4"), data=""))

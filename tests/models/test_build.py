@@ -161,8 +161,8 @@ def test_weights_of_another_architecture(folder: Path):
     change(folder, name="wrn-10-1")
     with pytest.raises(
         RunError,
-        match=r"does not fit model 'wrn-10-1' with 5 classes: the model expects \d+ tensors, "
-        r"the file has 32; missing: groups.0.0.conv1.weight, .* and \d+ more; "
+        match=r"does not fit model 'wrn-10-1' with 5 classes: expected \d+ tensors, "
+        r"got 32; missing: groups.0.0.conv1.weight, .* and \d+ more; "
         r"unknown: features.0.weight",
     ):
         load_model(folder)
@@ -182,7 +182,7 @@ def test_missing_weight(folder: Path):
     weights = load_file(folder / "weights.safetensors")
     del weights["head.bias"]
     save_file(weights, folder / "weights.safetensors")
-    with pytest.raises(RunError, match=r"expects 32 tensors, the file has 31; missing: head.bias"):
+    with pytest.raises(RunError, match=r"expected 32 tensors, got 31; missing: head.bias"):
         load_model(folder)
 
 

@@ -96,7 +96,7 @@ def test_another_network_is_refused(model, tmp_path):
     state = model.state_dict()
     path = tmp_path / "a.pt"
     torch.save(state, path)
-    with pytest.raises(RunError, match="a.pt does not fit small: missing: .*unknown: .*and"):
+    with pytest.raises(RunError, match="a.pt does not fit small: expected 32 .*unknown: .*and"):
         open_subject(f"small@{path}")
     torch.save(build_model("wrn-10-2", num_classes=7).state_dict(), path)
     with pytest.raises(RunError, match=r"does not fit wrn-10-3: .* must have shape \(.*got"):

@@ -260,3 +260,23 @@ def test_repr_says_what_it_is():
 def test_torchvision_is_not_needed():
     code = "import augmix.transforms, sys; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+REFUSED = """
+from augmix import transforms
+names = ("AugMix", "AugMixViews", "AutoAugment", "RandomAA", "Cutout", "PatchUniform")
+for name in names:
+    for executor in ("pillow", "compiled", "batched", "gpu"):
+        try:
+            getattr(transforms, name)(executor=executor)
+        except ValueError as error:
+            print(name, error)
+"""
+
+
+def test_executors_for_devices_are_refused():
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 * 6, done.stderr
+    for line, executor in zip(lines, ["batched", "gpu"] * 6, strict=True):
+        assert f"must be 'auto', 'pillow' or 'compiled', got '{executor}': its images" in line

@@ -8,7 +8,6 @@ Python's: the kernel holds no GIL and every thread takes stretches of the (image
 
 import functools
 import itertools
-import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
@@ -18,6 +17,7 @@ from jaxtyping import Float32, Float64, Int8, UInt8
 
 from augmix.augment import blends, finishing, lookup, mixing, tables, warps
 from augmix.augment.lookup import look_up
+from augmix.augment.ops import quarter_turns, rotation
 from augmix.augment.plan import Op, Plan, check_plan
 from augmix.images import check_images
 from augmix.jit import inner, outer, source_stamp
@@ -125,7 +125,7 @@ def _resolve(
 ]:
     """Operations and amounts for the kernel.
 
-    A rotation's amount is the row of its matrix: the number of exact quarter turns, or -1 and the
+    A rotation's amount is the row of its matrix: the number of exact quarter turns, or -1, and the
     affine matrix. Invert is solarize from 0 on.
     """
     amount = np.array(plan.amount, np.float64, order="C")
@@ -147,22 +147,9 @@ def _resolve(
     amount[rotated] = row
     matrices = np.empty((len(angles), 7))
     for index, angle in enumerate(angles):
-        matrices[index] = _rotation(float(angle), *plan.size)
+        turn = (float(angle), *plan.size)
+        matrices[index] = (quarter_turns(*turn), *rotation(*turn))
     return op, amount, matrices
-
-
-def _rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
-    """`Image.rotate` without expansion, up to the call of ``Image.transform``."""
-    angle %= 360.0
-    if angle in (0, 180) or (angle in (90, 270) and height == width):
-        return (angle / 90, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    radians = -math.radians(angle)
-    a, b = round(math.cos(radians), 15), round(math.sin(radians), 15)
-    d, e = round(-math.sin(radians), 15), round(math.cos(radians), 15)
-    x, y = width / 2, height / 2
-    c = a * -x + b * -y + 0.0 + x
-    f = d * -x + e * -y + 0.0 + y
-    return (-1.0, a, b, c, d, e, f)
 
 
 @inner

@@ -1,5 +1,9 @@
-"""The operations a chain is made of, the units of their amounts, and how a step is read."""
+"""The operations a chain is made of, the units of their amounts, and how a step is read.
 
+The one operation whose amount is not yet what moves the pixels is here too: the matrix of a turn.
+"""
+
+import math
 from enum import IntEnum, unique
 
 
@@ -50,3 +54,36 @@ def describe_step(op: Op, amount: float) -> str:
     if decimals == 0 and amount != int(amount):
         decimals = 2
     return f"{op.name.lower()} {amount:{sign}.{decimals}f} {unit}"
+
+
+def quarter_turns(angle: float, height: int, width: int) -> int:
+    """How many exact quarters `Image.rotate` turns by, 0..3; -1 where it samples instead."""
+    exact = {0.0: 0, 180.0: 2}
+    if height == width:
+        exact |= {90.0: 1, 270.0: 3}
+    return exact.get(angle % 360.0, -1)
+
+
+def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
+    """The affine matrix, output to input, of `Image.rotate` without expansion.
+
+    For exact quarters, by which Pillow moves whole pixels, it samples pixel centres.
+
+    Args:
+        angle: Degrees, counter-clockwise.
+        height: Of the image, px.
+        width: Of the image, px.
+    """
+    quarters = quarter_turns(angle, height, width)
+    if quarters >= 0:
+        return (
+            (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+            (0.0, -1.0, float(width), 1.0, 0.0, 0.0),
+            (-1.0, 0.0, float(width), 0.0, -1.0, float(height)),
+            (0.0, 1.0, 0.0, -1.0, 0.0, float(height)),
+        )[quarters]
+    radians = -math.radians(angle % 360.0)
+    a, b = round(math.cos(radians), 15), round(math.sin(radians), 15)
+    d, e = round(-math.sin(radians), 15), round(math.cos(radians), 15)
+    x, y = width / 2, height / 2
+    return (a, b, a * -x + b * -y + 0.0 + x, d, e, d * -x + e * -y + 0.0 + y)

@@ -1,5 +1,6 @@
 """`augmix reproduce`: the paper's tables and figures, made again."""
 
+import sys
 from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
@@ -8,12 +9,20 @@ from augmix.experiments.reproduce import ReproduceConfig, reproduce
 
 
 def run(words: Sequence[str]) -> None:
-    """Run the command with these words of the command line."""
+    """Run the command with these words of the command line; ends with code 1 if a run failed."""
     config = parse(ReproduceConfig, "reproduce", words)
     console = make_console()
     with Watch(console) as watch:
-        paths = reproduce(config, on_progress=watch)
-    for path in paths:
+        made = reproduce(config, on_progress=watch)
+    for path in made.paths:
         if path.suffix == ".md":
             console.print(path.read_text(), highlight=False, markup=False)
         print(f"written: {path}")
+    if not made.unfinished:
+        return
+    count = f"{len(made.unfinished)} of {len(made.outcomes)} runs"
+    print(f"augmix: {count} failed; the same command tries them again:", file=sys.stderr)
+    for outcome in made.unfinished:
+        reason = outcome.reason or "its process ended before it was done"
+        print(f"  {outcome.task.name}: {reason}", file=sys.stderr)
+    sys.exit(1)

@@ -6,15 +6,17 @@ and Perturbations", scripts `make_cifar_p.py`, `make_tinyimagenet_p.py`, `make_i
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Any
 
-from augmix.corrupt import frames
+from augmix.corrupt import frames, motions
 from augmix.corrupt.draws import Draws
-from augmix.corrupt.frames import Frames, Maker, Scene
 from augmix.corrupt.presets import PRESETS, spell_out
+from augmix.corrupt.warps import Frames, Scene
+
+Maker = Callable[..., Frames]
 
 STANDARD_10 = (
     "gaussian_noise",
@@ -166,7 +168,7 @@ _ROWS = (
         imagenet_299=(13, 3, 4),
         num_frames=(21, 31, 31),
     ),
-    _row(frames.zoom_blur, cifar=(0.004,), tiny=(0.004,), imagenet=(0.004,)),  # of the factor
+    _row(motions.zoom_blur, cifar=(0.004,), tiny=(0.004,), imagenet=(0.004,)),  # of the factor
     _row(  # mean, deviation, zoom, threshold, radius and deviation of the trail, blend
         frames.snow,
         cifar=(0.05, 0.3, 2, 0.5, 10, 2, 0.85),
@@ -175,16 +177,16 @@ _ROWS = (
     ),
     _row(frames.brightness, cifar=(1.5,), tiny=(2,), imagenet=(2,)),  # percent of white
     _row(  # pixels to the right at first
-        frames.translate,
+        motions.translate,
         cifar=(-7,),
         tiny=(-15,),
         imagenet=(-20,),
         num_frames=(16, 31, 41),
     ),
-    _row(frames.rotate, cifar=(1,), tiny=(1,), imagenet=(1,)),  # degrees
-    _row(frames.tilt, cifar=(0.75,), tiny=(1,), imagenet=(1,)),  # degrees
+    _row(motions.rotate, cifar=(1,), tiny=(1,), imagenet=(1,)),  # degrees
+    _row(motions.tilt, cifar=(0.75,), tiny=(1,), imagenet=(1,)),  # degrees
     _row(  # percent of the size: at first, step
-        frames.scale, cifar=(70, 2), tiny=(40, 2.5), imagenet=(40, 2.5)
+        motions.scale, cifar=(70, 2), tiny=(40, 2.5), imagenet=(40, 2.5)
     ),
     _row(  # standard deviation, as a share of the value, at difficulty 1, 2, 3
         frames.speckle_noise,
@@ -207,6 +209,6 @@ _ROWS = (
         imagenet=(0.65, 0.27, 3.7, 0.69, 0.6, (0.05, 0.1, 0.15, 0.7)),
         imagenet_299=(0.65, 0.3, 4, 0.69, 0.6, (0.05, 0.1, 0.15, 0.7)),
     ),
-    _row(frames.shear, cifar=(1,), tiny=(1,), imagenet=(1,)),  # degrees
+    _row(motions.shear, cifar=(1,), tiny=(1,), imagenet=(1,)),  # degrees
 )
 ROWS: Mapping[str, Sequence] = {row.name: row for row in _ROWS}

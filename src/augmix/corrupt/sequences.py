@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image as PillowImage
 
-from augmix.corrupt.frames import Frames, Scene
 from augmix.corrupt.presets import PRESETS, SMALLEST_SIDE, check_sides, resolve_preset
 from augmix.corrupt.sequence_rows import (
     ALL_14,
@@ -40,7 +39,7 @@ from augmix.corrupt.sequence_rows import (
     resolve_names,
 )
 from augmix.corrupt.threads import useful_threads, work_off
-from augmix.corrupt.warps import centre_window
+from augmix.corrupt.warps import Frames, Scene, centre_window
 from augmix.images import check_images
 from augmix.streams import Purpose, Stream
 

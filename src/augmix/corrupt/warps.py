@@ -8,6 +8,7 @@ is black.
 
 import math
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from augmix.corrupt.draws import Real
 from augmix.jit import outer
 
 Image = UInt8[np.ndarray, "height width channel"]
+Frames = Iterator[Image]
 Matrix = tuple[tuple[Real, ...], ...]
 
 PUBLISHED_OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2
@@ -42,6 +44,28 @@ class Window:
         """This part of an image, as an array of its own."""
         part = image[self.top : self.top + self.height, self.left : self.left + self.width]
         return part.copy()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture and the part of it that is shown.
+
+    Attributes:
+        image: What moves when the picture moves.
+        window: Where the frame lies in it.
+    """
+
+    image: Image
+    window: Window
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the whole picture, in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def crop(self) -> Image:
+        """The clean frame."""
+        return self.window.cut(self.image)
 
 
 def centre_window(size: tuple[int, int], inner: tuple[int, int]) -> Window:

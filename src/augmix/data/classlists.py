@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
-from augmix.data.sources import Source
+from augmix.data.sources import Derived, Source
 from augmix.records import RunError
 
 _SHOWN = 5  # names in a message
@@ -119,7 +119,7 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSource:
+class MappedSource(Derived):
     """A source whose labels are the model's; its images are untouched.
 
     Attributes:
@@ -128,17 +128,8 @@ class MappedSource:
         indices: The model's class for every class of the source.
     """
 
-    source: Source
     classes: ClassList
     indices: Int64[np.ndarray, " label"]
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def split(self) -> str:
-        return self.source.split
 
     @property
     def num_classes(self) -> int:
@@ -157,26 +148,10 @@ class MappedSource:
         return self.indices[self.source.labels]
 
     @property
-    def size(self) -> tuple[int, int]:
-        return self.source.size
-
-    @property
-    def channels(self) -> int:
-        return self.source.channels
-
-    @property
     def fingerprint(self) -> str:
         hasher = hashlib.sha256(self.source.fingerprint.encode())
         hasher.update(f"{self.num_classes}\n".encode() + self.indices.astype("<i8").tobytes())
         return hasher.hexdigest()
-
-    @property
-    def crop_padding(self) -> int:
-        return self.source.crop_padding
-
-    @property
-    def flip(self) -> bool:
-        return self.source.flip
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from augmix.data.decoding import FORMATS, SUFFIXES, ImageError, decode_image, stored_size
+from augmix.data.decoding import FORMATS, SUFFIXES, ImageError
 from augmix.data.geometry import Geometry
-from augmix.data.items import OnError
+from augmix.data.items import ImageFiles, OnError
 from augmix.data.labels import fingerprint
 from augmix.data.splits import (
     ALL_NAMES,
@@ -26,7 +26,7 @@ from augmix.records import RunError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FileItems:
+class FileItems(ImageFiles):
     """Image files below a folder.
 
     Attributes:
@@ -37,18 +37,8 @@ class FileItems:
     root: Path
     paths: tuple[str, ...]
 
-    @property
-    def channels(self) -> int:
-        return 3
-
     def __len__(self) -> int:
         return len(self.paths)
-
-    def image(self, index: int, size: int) -> np.ndarray:
-        return decode_image(self.content(index), size=size)
-
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
 
     def where(self, index: int) -> str:
         return str(self.root / self.paths[index])

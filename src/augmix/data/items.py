@@ -6,6 +6,7 @@ name the first broken image, in stored order, or gather all of them.
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.data.decoding import ImageError, resize_image
+from augmix.data.decoding import ImageError, decode_image, resize_image, stored_size
 from augmix.records import RunError
 
 _CHUNK = 64  # images a thread takes at a time
@@ -56,6 +57,24 @@ class EncodedItems(Items, Protocol):
     def content(self, index: int) -> bytes:
         """The file; raises `ImageError` if it cannot be read."""
         ...
+
+
+class ImageFiles(ABC):
+    """What all `EncodedItems` share: their images are decoded from `content`, to RGB."""
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The file; raises `ImageError` if it cannot be read."""
+
+    def image(self, index: int, size: int) -> np.ndarray:
+        return decode_image(self.content(index), size=size)
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        return stored_size(self.content(index))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

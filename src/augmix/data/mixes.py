@@ -11,69 +11,44 @@ from jaxtyping import Int64, Integer, UInt8
 
 from augmix.data.crops import Draws, ResizedCrop
 from augmix.data.labels import check_ids
-from augmix.data.sources import CroppingSource, Source, find_crop, open_source
+from augmix.data.sources import CroppingSource, Derived, Source, find_crop, open_source
 from augmix.records import RunError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mix:
+class Mix(Derived):
     """The images of two sources, those of the first in front; see `mix`.
 
     Attributes:
-        first: The images themselves; name, split, crop and flip are theirs.
+        source: The first: the images themselves; name, split, crop and flip are theirs.
         second: What is mixed in.
         labels: The class of every image.
     """
 
-    first: Source
     second: Source
     labels: Int64[np.ndarray, " image"]
 
     @property
-    def name(self) -> str:
-        return self.first.name
-
-    @property
-    def split(self) -> str:
-        return self.first.split
-
-    @property
     def num_classes(self) -> int:
-        return self.first.num_classes
+        return self.source.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.first.class_names
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.first.size
-
-    @property
-    def channels(self) -> int:
-        return self.first.channels
+        return self.source.class_names
 
     @property
     def fingerprint(self) -> str:
         """Sha256 of both fingerprints and of how many images each part has."""
-        parts = [f"{part.fingerprint} {len(part)}" for part in (self.first, self.second)]
+        parts = [f"{part.fingerprint} {len(part)}" for part in (self.source, self.second)]
         return hashlib.sha256("\n".join(["mix", *parts]).encode()).hexdigest()
 
     @property
-    def crop_padding(self) -> int:
-        return self.first.crop_padding
-
-    @property
-    def flip(self) -> bool:
-        return self.first.flip
-
-    @property
     def crop(self) -> ResizedCrop | None:
-        return find_crop(self.first)
+        return find_crop(self.source)
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        return (*self.first.skipped, *self.second.skipped)
+        return (*self.source.skipped, *self.second.skipped)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,10 +80,10 @@ class Mix:
         """``load(part, its ids, their rows)`` of both sources, in the order of the ids."""
         ids = check_ids(ids, len(self))
         images = np.empty((len(ids), *self.size, self.channels), np.uint8)
-        is_second = ids >= len(self.first)
+        is_second = ids >= len(self.source)
         for part, start, rows in (
-            (self.first, 0, np.flatnonzero(~is_second)),
-            (self.second, len(self.first), np.flatnonzero(is_second)),
+            (self.source, 0, np.flatnonzero(~is_second)),
+            (self.second, len(self.source), np.flatnonzero(is_second)),
         ):
             if len(rows):
                 images[rows] = load(part, ids[rows] - start, rows)
@@ -137,7 +112,7 @@ def mix(first: Source, second: Source) -> Mix:
                 f"{second.name!r}; make the second from the first, at the same size (augmix "
                 "stylize)"
             )
-    return Mix(first=first, second=second, labels=np.concatenate([first.labels, second.labels]))
+    return Mix(source=first, second=second, labels=np.concatenate([first.labels, second.labels]))
 
 
 def open_stylised(root: str | PathLike[str], like: Source) -> Source:

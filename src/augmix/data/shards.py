@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from augmix.data.decoding import SUFFIXES, ImageError, decode_image, stored_size
+from augmix.data.decoding import SUFFIXES, ImageError
 from augmix.data.geometry import Geometry
-from augmix.data.items import OnError
+from augmix.data.items import ImageFiles, OnError
 from augmix.data.labels import check_labels, number_classes
 from augmix.data.listings import Shard, load_shard
 from augmix.data.splits import (
@@ -31,25 +31,15 @@ from augmix.records import RunError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ShardItems:
+class ShardItems(ImageFiles):
     """The images of several tar files, in their order."""
 
     shards: tuple[Shard, ...]
     shard: Int32[np.ndarray, " image"]
     row: Int64[np.ndarray, " image"]
 
-    @property
-    def channels(self) -> int:
-        return 3
-
     def __len__(self) -> int:
         return len(self.row)
-
-    def image(self, index: int, size: int) -> np.ndarray:
-        return decode_image(self.content(index), size=size)
-
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
 
     def where(self, index: int) -> str:
         shard, row = self._find(index)

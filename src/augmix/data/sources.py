@@ -10,31 +10,30 @@ import hashlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
-from PIL import Image
 
 from augmix.data.arrays import open_npz
 from augmix.data.cifar import open_cifar
 from augmix.data.crops import Draws, ResizedCrop
+from augmix.data.digits import open_digits
 from augmix.data.folders import open_folder
 from augmix.data.geometry import Geometry
 from augmix.data.imagenet import SIZE, open_imagenet
-from augmix.data.items import ArrayItems, OnError, default_threads
-from augmix.data.labels import check_ids, check_labels
+from augmix.data.items import OnError, default_threads
+from augmix.data.labels import check_ids
 from augmix.data.shards import open_shards
 from augmix.data.splits import SPLIT_NAMES
-from augmix.data.stores import ArraySource, build_source
 from augmix.data.tables import open_parquet
 from augmix.records import RunError
 from augmix.streams import Purpose, Stream
 
 NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar", "imagenet")
-_NUM_DIGITS_TRAIN = 1400  # of 1,797
+_BY_ENDING = {".npz": "npz", ".parquet": "parquet"}
 _MAX_SIZE = 4096
-_DIGITS_PART, _TAKE_PART = 0, 1  # parts of Purpose.SPLIT
+_TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
 
 
 @runtime_checkable
@@ -196,7 +195,7 @@ def open_source(
     if crop and name in ("digits", "npz"):
         raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
     if name == "digits":
-        return _open_digits(split, size or 32)
+        return open_digits(split, size or 32)
     if name in ("cifar10", "cifar100"):
         return open_cifar(
             name,
@@ -221,17 +220,27 @@ def open_source(
     )
 
 
+def name_source(place: str) -> str:
+    """The source that reads what lies at a place: digits, npz and parquet by name, else a folder.
+
+    Example:
+        >>> [name_source(place) for place in ("digits", "x/test.NPZ", "photographs")]
+        ['digits', 'npz', 'folder']
+    """
+    if place == "digits":
+        return place
+    return _BY_ENDING.get(Path(place).suffix.lower(), "folder")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subset:
-    """Some images of a source, renumbered 0 .. len - 1.
+class Derived:
+    """What a source that is made of another one has of it; the rest it says itself.
 
     Attributes:
-        source: The whole.
-        ids: The image of the whole behind every image of this.
+        source: The other one.
     """
 
     source: Source
-    ids: Int64[np.ndarray, " image"]
 
     @property
     def name(self) -> str:
@@ -240,6 +249,34 @@ class Subset:
     @property
     def split(self) -> str:
         return self.source.split
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.source.size
+
+    @property
+    def channels(self) -> int:
+        return self.source.channels
+
+    @property
+    def crop_padding(self) -> int:
+        return self.source.crop_padding
+
+    @property
+    def flip(self) -> bool:
+        return self.source.flip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subset(Derived):
+    """Some images of a source, renumbered 0 .. len - 1.
+
+    Attributes:
+        source: The whole.
+        ids: The image of the whole behind every image of this.
+    """
+
+    ids: Int64[np.ndarray, " image"]
 
     @property
     def num_classes(self) -> int:
@@ -254,26 +291,10 @@ class Subset:
         return self.source.labels[self.ids]
 
     @property
-    def size(self) -> tuple[int, int]:
-        return self.source.size
-
-    @property
-    def channels(self) -> int:
-        return self.source.channels
-
-    @property
     def fingerprint(self) -> str:
         hasher = hashlib.sha256(self.source.fingerprint.encode())
         hasher.update(self.ids.astype("<i8").tobytes())
         return hasher.hexdigest()
-
-    @property
-    def crop_padding(self) -> int:
-        return self.source.crop_padding
-
-    @property
-    def flip(self) -> bool:
-        return self.source.flip
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
@@ -341,37 +362,3 @@ def _check_arguments(name: str, split: str, size: int, on_error: str, num_thread
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if num_threads < 0:
         raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
-
-
-def _open_digits(split: str, size: int) -> ArraySource:
-    """scikit-learn's digits: 8x8 with levels 0..16, enlarged to RGB of the size asked for."""
-    if split not in ("train", "test"):
-        raise RunError(f"digits has the splits train and test, got {split!r}")
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise RunError(
-            "source digits needs scikit-learn, which is not installed: pip install 'augmix[demo]'"
-        ) from error
-    raw: Any = load_digits()
-    order = Stream(seed=0).at(Purpose.SPLIT, part=_DIGITS_PART).permutation(len(raw.target))
-    chosen = order[:_NUM_DIGITS_TRAIN] if split == "train" else order[_NUM_DIGITS_TRAIN:]
-    levels = np.rint(raw.images[np.sort(chosen)] * (255 / 16)).astype(np.uint8)
-    grey = [
-        Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in levels
-    ]
-    images = np.repeat(np.stack([np.asarray(image) for image in grey])[..., None], 3, axis=3)
-    labels = check_labels(raw.target[np.sort(chosen)], len(images), num_classes=10, where="digits")
-    source = build_source(
-        ArrayItems(images=images, path="digits"),
-        labels,
-        name="digits",
-        split=split,
-        class_names=[str(digit) for digit in range(10)],
-        geometry=Geometry(size=0),
-        on_error="raise",
-        num_threads=1,
-        flip=False,  # crop: 1/8 of the side, one pixel of the original
-    )
-    assert isinstance(source, ArraySource)
-    return source

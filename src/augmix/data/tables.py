@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.columns import is_large, join_columns, load_column, load_schema
-from augmix.data.decoding import ImageError, decode_image, stored_size
+from augmix.data.decoding import ImageError
 from augmix.data.geometry import Geometry
-from augmix.data.items import OnError
+from augmix.data.items import ImageFiles, OnError
 from augmix.data.labels import check_labels, number_classes
 from augmix.data.splits import SPLIT_NAMES, check_named_split, check_shards, missing_split
 from augmix.data.stores import ArraySource, LazySource, build_source
@@ -25,7 +25,7 @@ _FOLDERS = ("", "data", "plain_text", "default")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TableItems:
+class TableItems(ImageFiles):
     """Encoded images in a column of binary cells.
 
     Attributes:
@@ -40,18 +40,8 @@ class TableItems:
     starts: Int64[np.ndarray, " file"]
     is_large: bool
 
-    @property
-    def channels(self) -> int:
-        return 3
-
     def __len__(self) -> int:
         return len(self.cells)
-
-    def image(self, index: int, size: int) -> np.ndarray:
-        return decode_image(self.content(index), size=size)
-
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
 
     def where(self, index: int) -> str:
         file = int(np.searchsorted(self.starts, index, side="right")) - 1

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,21 +63,39 @@ class ReproduceConfig:
     """Folder of the runs, which exhibits of the same scale share, and of what is written."""
 
 
-def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> list[Path]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exhibited:
+    """An exhibit that was made.
+
+    Attributes:
+        paths: The files written: JSON, CSV, Markdown, and the picture of a figure.
+        outcomes: What became of its runs; a failed one leaves its place in the table empty.
+    """
+
+    paths: list[Path]
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> list[Outcome]:
+        """The runs that failed, or whose process died; not those that another process has."""
+        return [outcome for outcome in self.outcomes if outcome.state in ("failed", "open")]
+
+
+def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> Exhibited:
     """Train and measure what an exhibit needs, and write it with the published numbers beside.
 
     Killed at any time, the same call goes on; run by several processes or machines that share
-    ``out``, each takes other runs.
+    ``out``, each takes other runs. A run that fails stops neither the others nor the table.
 
     Returns:
-        The files written: JSON, CSV, Markdown, and the picture of a figure.
+        The files written, and what became of every run.
 
     Raises:
         RunError: If no data set of the exhibit is given, or a run is there with other settings.
         ValueError: If the exhibit has no such method or network.
     """
     if config.exhibit == "figure4":
-        return [_draw_realisation(config)]
+        return Exhibited(paths=[_draw_realisation(config)])
     exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
     folder = config.out / config.scale
     tasks = plan_tasks(config)
@@ -108,7 +126,7 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
     paths = write_findings(folder, config.exhibit, numbers, about)
     if config.exhibit in FIGURES:
         paths.append(draw(folder / f"{config.exhibit}.svg", config.exhibit, numbers))
-    return paths
+    return Exhibited(paths=paths, outcomes=outcomes)
 
 
 def plan_tasks(config: ReproduceConfig) -> dict[Spot, Task]:

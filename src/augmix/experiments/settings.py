@@ -126,6 +126,9 @@ class TrainConfig(Recipe):
     """Where the model computes."""
     torch_threads: int = 0
     """CPU threads of torch; 0 leaves torch's own choice."""
+    tensorboard: Literal["auto", "yes", "no"] = "auto"
+    """Write the log as TensorBoard event files too, in OUT/tensorboard; auto does so where the
+    package tensorboard is installed."""
 
     def __post_init__(self) -> None:
         if self.crop_padding < -1:
@@ -133,12 +136,11 @@ class TrainConfig(Recipe):
                 f"crop_padding must be at least 0 pixels, or -1 for the source's own, "
                 f"got {self.crop_padding}"
             )
-        if self.flip not in ("auto", "yes", "no"):
-            raise ValueError(f"flip must be 'auto', 'yes' or 'no', got {self.flip!r}")
-        if self.resized_crop not in ("auto", "yes", "no"):
-            raise ValueError(
-                f"resized_crop must be 'auto', 'yes' or 'no', got {self.resized_crop!r}"
-            )
+        for name in ("flip", "resized_crop", "tensorboard"):
+            if getattr(self, name) not in ("auto", "yes", "no"):
+                raise ValueError(
+                    f"{name} must be 'auto', 'yes' or 'no', got {getattr(self, name)!r}"
+                )
         for name in ("size", "max_train_images", "torch_threads", "decode_threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -15,7 +15,7 @@ from torch import nn
 from augmix import records
 from augmix.data.classlists import load_class_list, map_classes, match_classes
 from augmix.data.overlap import check_disjoint
-from augmix.data.sources import Source, open_source
+from augmix.data.sources import Source, name_source, open_source
 from augmix.engine import checkpoint
 from augmix.engine.inference import describe_model
 from augmix.experiments.training import TrainConfig, load_train_config
@@ -24,8 +24,6 @@ from augmix.models.preprocessing import Preprocessing
 from augmix.models.subjects import open_subject
 from augmix.models.wrapped import Restricted
 from augmix.records import RunError
-
-_FILE_KINDS = {".npz": "npz", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +174,7 @@ def _kind(data: str, members: Sequence[Member]) -> str:
             f"{members[0].label} does not know what images to measure it on; name their folder or "
             "file with --data, and with --source what it is"
         )
-    return _FILE_KINDS.get(Path(data).suffix, "folder")
+    return name_source(data)
 
 
 def _agreed(runs: Sequence[TrainConfig], data: str) -> TrainConfig:

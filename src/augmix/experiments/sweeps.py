@@ -31,8 +31,8 @@ from augmix.records import RunError
 TASK_FILE = "task.json"
 _LOCKS = "locks"  # beside the run folders: training and measuring lock those themselves
 _POLL_S = 0.5
-# Where things are; none of it changes a result.
-_FREE = ("out", "data", "run", "models", "num_threads", "download")
+# Where things are and what is written beside; none of it changes a result.
+_FREE = ("out", "data", "run", "models", "num_threads", "download", "tensorboard")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 State = Literal["open", "done", "failed", "held"]

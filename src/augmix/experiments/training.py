@@ -19,6 +19,7 @@ from augmix.engine import checkpoint
 from augmix.engine import train as engine
 from augmix.engine.devices import resolve_device
 from augmix.engine.progress import OnProgress
+from augmix.experiments import boards
 from augmix.experiments.settings import TrainConfig
 from augmix.methods import Method
 from augmix.models.build import build_model
@@ -40,6 +41,7 @@ _FREE = (
     "checkpoint_every",
     "device",
     "torch_threads",
+    "tensorboard",
 )
 _CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
 
@@ -57,7 +59,8 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
     Raises:
         ResumeError: If the folder holds a run of other settings.
         Interrupted: If a signal stopped the run; the same call goes on with it.
-        RunError: If the data or the folder are not usable, or the loss is no longer finite.
+        RunError: If the data or the folder are not usable, the loss is no longer finite, or
+            event files are asked for without the package tensorboard.
     """
     with ranks.joined(backend=backend()):
         emit = on_progress if ranks.rank() == 0 else None
@@ -126,7 +129,8 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
 
 
 def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
-    with prepared(config) as run, _held(config):
+    board = boards.beside(on_progress, config.tensorboard)
+    with board as watch, prepared(config) as run, _held(config):
         engine.train(
             run.model,
             run.method,
@@ -135,7 +139,7 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
             folder=config.out,
             identity=run.identity,
             device=run.device,
-            on_progress=on_progress,
+            on_progress=watch,
         )
     return config.out
 

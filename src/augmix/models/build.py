@@ -18,11 +18,10 @@ from augmix.models import hub
 from augmix.models.config import ModelConfig
 from augmix.models.layers import Classifier
 from augmix.models.networks import NAMES, build_network, find_family, usual_statistics
+from augmix.models.states import check_state
 from augmix.records import RunError
 
 __all__ = ["NAMES", "ModelConfig", "build_model", "load_model", "save_model"]
-
-_SHOWN = 3  # names of weights in an error message
 
 
 def build_model(
@@ -119,7 +118,8 @@ def load_model(where: str | Path, *, revision: str = "") -> Classifier:
             model = build_network(config)
     except ValueError as error:
         raise RunError(f"{folder / records.MODEL_FILE}: {error}") from error
-    _check_weights(weights, model.state_dict(), config, folder / records.WEIGHTS_FILE)
+    what = f"{folder / records.WEIGHTS_FILE} does not fit model {config.name!r}"
+    check_state(weights, model.state_dict(), what=f"{what} with {config.num_classes} classes")
     model.load_state_dict(weights)
     return model.eval()
 
@@ -149,28 +149,3 @@ def _load_weights(path: Path) -> dict[str, Tensor]:
         raise RunError(
             f"{path} is damaged or no safetensors file ({error}); copy or train it again"
         ) from error
-
-
-def _check_weights(
-    found: dict[str, Tensor], expected: dict[str, Tensor], config: ModelConfig, path: Path
-) -> None:
-    """Refuse weights whose names or shapes are not those of the model."""
-    what = f"{path} does not fit model {config.name!r} with {config.num_classes} classes"
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
-    if missing or unknown:
-        raise RunError(
-            f"{what}: the model expects {len(expected)} tensors, the file has {len(found)}; "
-            f"missing: {_shorten(missing)}; unknown: {_shorten(unknown)}"
-        )
-    for name, value in expected.items():
-        if found[name].shape != value.shape:
-            raise RunError(
-                f"{what}: {name} must have shape {tuple(value.shape)}, "
-                f"got {tuple(found[name].shape)}"
-            )
-
-
-def _shorten(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(sorted(names)[:_SHOWN]) or "none") + rest

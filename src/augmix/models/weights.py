@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from augmix.models.build import build_model
 from augmix.models.networks import find_family
 from augmix.models.preprocessing import PRESETS, Preprocessing
+from augmix.models.states import check_state, shorten
 from augmix.models.wrapped import Subject
 from augmix.records import RunError
 
@@ -26,7 +27,6 @@ Build = Callable[[int], nn.Module]  # a network of so many classes
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _PROBE = 7919  # a number of classes that is no other size in a network
-_SHOWN = 3  # names in a message
 
 
 def open_checkpoint(name: str, file: Path, preprocessing: Preprocessing | None) -> Subject:
@@ -102,8 +102,9 @@ def fill_network(
     num_classes = _count_classes(build, state, name=name, file=file)
     with torch.random.fork_rng(devices=[]):
         network = build(num_classes)
-    _check_fit(state, network.state_dict(), what=f"{file} does not fit {name}")
-    network.load_state_dict(state, strict=False)  # what may miss are counters; see _check_fit
+    what = f"{file} does not fit {name}"
+    check_state(state, network.state_dict(), what=what, needs_counters=False)
+    network.load_state_dict(state, strict=False)  # what may miss are counters
     return network.eval(), num_classes
 
 
@@ -147,7 +148,7 @@ def _count_classes(build: Build, state: dict[str, Tensor], *, name: str, file: P
             return state[key].shape[axis]
     raise RunError(
         f"{file} does not fit {name}: expected its last layer as {' or '.join(heads)}, got "
-        f"{_shorten(list(state))}; is it another network?"
+        f"{shorten(state)}; is it another network?"
     )
 
 
@@ -159,27 +160,3 @@ def _count_channels(state: dict[str, Tensor]) -> int:
     )
     has_three = any(value.ndim == 4 and value.shape[1] == 3 for value in state.values())
     return 1 if has_one and not has_three else 3
-
-
-def _check_fit(found: dict[str, Tensor], expected: dict[str, Tensor], *, what: str) -> None:
-    """Refuse other names or shapes; counters of batches seen may be missing."""
-    missing = [
-        key for key in expected if key not in found and not key.endswith("num_batches_tracked")
-    ]
-    unknown = [key for key in found if key not in expected]
-    if missing or unknown:
-        raise RunError(
-            f"{what}: missing: {_shorten(missing)}; unknown: {_shorten(unknown)} "
-            f"(the network has {len(expected)} tensors, the file {len(found)})"
-        )
-    for key, value in found.items():
-        if value.shape != expected[key].shape:
-            raise RunError(
-                f"{what}: {key} must have shape {tuple(expected[key].shape)}, "
-                f"got {tuple(value.shape)}"
-            )
-
-
-def _shorten(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "none") + rest

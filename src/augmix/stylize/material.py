@@ -46,14 +46,7 @@ def open_material(config: FitConfig) -> Material:
         ValueError: If a size does not fit the images.
         RunError: If something is missing, broken or grey.
     """
-    content = open_content(
-        config.src,
-        kind=config.source,
-        split=config.split,
-        size=config.size,
-        max_images=config.max_images,
-        on_error=config.on_error,
-    )
+    content = open_content(config)
     if content.source.channels != 3:
         raise RunError("a fit needs colour images, got grey ones; choose another --src")
     if config.crop > content.side:

@@ -10,9 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
+from augmix.models.states import check_state
 from augmix.records import RunError
-
-_SHOWN = 4  # names of weights in a message
 
 
 def load_weights(path: Path, what: str) -> tuple[dict[str, Tensor], str]:
@@ -58,26 +57,8 @@ def fill(network: nn.Module, weights: dict[str, Tensor], *, path: Path, what: st
     Raises:
         RunError: If a name is missing or unknown, a shape is another, or a number is not finite.
     """
-    expected = network.state_dict()
-    missing = [name for name in expected if name not in weights]
-    unknown = [name for name in weights if name not in expected]
-    if missing or unknown:
-        raise RunError(
-            f"{path} does not hold {what}: expected {len(expected)} tensors, got {len(weights)}; "
-            f"missing: {_shorten(missing)}; unknown: {_shorten(unknown)}"
-        )
-    for name, value in expected.items():
-        found = weights[name]
-        if found.shape != value.shape:
-            raise RunError(
-                f"{path} does not hold {what}: {name} must have shape {tuple(value.shape)}, "
-                f"got {tuple(found.shape)}"
-            )
-        if not bool(torch.isfinite(found).all()):
+    check_state(weights, network.state_dict(), what=f"{path} does not hold {what}")
+    for name, values in weights.items():
+        if not bool(torch.isfinite(values).all()):
             raise RunError(f"{path}: {name} holds numbers that are not finite")
     network.load_state_dict(weights)
-
-
-def _shorten(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "none") + rest

@@ -57,14 +57,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     """
     device = resolve_device(config.device)
     with torch_settings(config.num_threads, config.seed, device):
-        content = open_content(
-            config.src,
-            kind=config.source,
-            split=config.split,
-            size=config.size,
-            max_images=config.max_images,
-            on_error=config.on_error,
-        )
+        content = open_content(config)
         styles = open_styles(config.styles)
         painter, networks = open_painter(
             config.decoder, config.encoder, side=content.side, scale=config.scale

@@ -1,23 +1,37 @@
 """How a transform draws: addressed by its seed, torch's seed of the process, and its calls."""
 
+from typing import Literal, get_args
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
-from augmix.augment.render import Executor, render
+from augmix.augment.render import render
 from augmix.streams import Stream
 from augmix.transforms.images import Batch
 
 Views = Float32[np.ndarray, "view batch channel height width"]
+CpuExecutor = Literal["auto", "pillow", "compiled"]
 
 
 class Drawer:
-    """The policy of a transform and the count of its calls."""
+    """The policy of a transform, what renders its plans, and the count of its calls.
 
-    def __init__(self, policy: Policy, seed: int) -> None:
+    Raises:
+        ValueError: If the executor is not one of those for the CPU.
+    """
+
+    def __init__(self, policy: Policy, seed: int, executor: CpuExecutor = "auto") -> None:
+        if executor not in get_args(CpuExecutor):
+            raise ValueError(
+                "executor of a transform must be 'auto', 'pillow' or 'compiled', "
+                f"got {executor!r}: its images come and go on the CPU; "
+                "augmix.render takes batches to a device"
+            )
         self.policy = policy
+        self.executor: CpuExecutor = executor
         self.stream = Stream(seed=seed)
         self.torch_seed = -1
         self.num_drawn = 0
@@ -27,10 +41,10 @@ class Drawer:
         stream, ids = self._next(count)
         return self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
 
-    def views(self, batch: Batch, num_views: int, *, clean: bool, executor: Executor) -> Views:
+    def views(self, batch: Batch, num_views: int, *, clean: bool) -> Views:
         """Draw and render the views of a batch, behind the images themselves if asked for."""
         plan = self.plan(len(batch), batch.shape[1:3], num_views)
-        return render(batch, plan.with_clean() if clean else plan, executor=executor)
+        return render(batch, plan.with_clean() if clean else plan, executor=self.executor)
 
     def _next(self, count: int) -> tuple[Stream, Int64[np.ndarray, " batch"]]:
         if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed

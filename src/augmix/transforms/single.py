@@ -6,8 +6,7 @@ import torch
 
 from augmix import images as convention
 from augmix.augment import policies
-from augmix.augment.render import Executor
-from augmix.transforms.drawing import Drawer
+from augmix.transforms.drawing import CpuExecutor, Drawer
 from augmix.transforms.images import from_batch, is_batch, to_batch
 
 
@@ -19,7 +18,7 @@ class OneView:
         dtype: ``torch.uint8`` gives the type that came in, rounded to nearest; ``torch.float32``
             gives a tensor in [0, 1], channels first, which keeps mixtures exactly.
         seed: Separates transforms that are used together, 0 .. 2**64 - 1.
-        executor: See `augmix.render`.
+        executor: ``pillow`` or ``compiled``, see `augmix.render`; ``auto`` is ``compiled``.
 
     Raises:
         ValueError: For options out of range, and images of a mode, shape or type not listed in
@@ -38,17 +37,16 @@ class OneView:
         *,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         if dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"dtype must be torch.uint8 or torch.float32, got {dtype}")
         _refuse_pairs(policy)
         self.dtype = dtype
-        self.executor: Executor = executor
-        self.drawer = Drawer(policy, seed)
+        self.drawer = Drawer(policy, seed, executor)
 
     def __call__(self, image: Any) -> Any:
-        views = self.drawer.views(to_batch(image), 1, clean=False, executor=self.executor)[0]
+        views = self.drawer.views(to_batch(image), 1, clean=False)[0]
         if self.dtype == torch.float32:
             return torch.from_numpy(views if is_batch(image) else views[0])
         pixels = convention.to_channels_last(convention.to_uint8(views))
@@ -85,7 +83,7 @@ class AugMix(OneView):
         dtype: ``torch.uint8`` gives the type that came in, rounded to nearest; ``torch.float32``
             gives a tensor in [0, 1], channels first, which keeps the mixture exactly.
         seed: Separates transforms that are used together, 0 .. 2**64 - 1.
-        executor: See `augmix.render`.
+        executor: ``pillow`` or ``compiled``, see `augmix.render`; ``auto`` is ``compiled``.
 
     Raises:
         ValueError: For options out of range, and images of a mode, shape or type not listed in
@@ -110,7 +108,7 @@ class AugMix(OneView):
         flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         policy = policies.AugMix(
             severity=severity,
@@ -144,7 +142,7 @@ class AutoAugment(OneView):
         flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         policy = policies.AutoAugment(table=table, full=full, crop_padding=crop_padding, flip=flip)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
@@ -172,7 +170,7 @@ class RandomAA(OneView):
         flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         policy = policies.RandomAA(
             severity=severity, depth=depth, ops=ops, crop_padding=crop_padding, flip=flip
@@ -200,7 +198,7 @@ class Cutout(OneView):
         flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         base = policies.Standard(crop_padding=crop_padding, flip=flip)
         policy = policies.Cutout(side=side, fill=fill, base=base)
@@ -229,7 +227,7 @@ class PatchUniform(OneView):
         flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         base = policies.Standard(crop_padding=crop_padding, flip=flip)
         policy = policies.PatchUniform(

@@ -5,8 +5,7 @@ from typing import Any, Literal
 import torch
 
 from augmix.augment import policies
-from augmix.augment.render import Executor
-from augmix.transforms.drawing import Drawer
+from augmix.transforms.drawing import CpuExecutor, Drawer
 from augmix.transforms.images import is_batch, to_batch
 
 
@@ -39,7 +38,7 @@ class AugMixViews:
         crop_padding: int = 0,
         flip: bool = False,
         seed: int = 0,
-        executor: Executor = "auto",
+        executor: CpuExecutor = "auto",
     ) -> None:
         if num_views < 1:
             raise ValueError(f"num_views must be at least 1, got {num_views}")
@@ -53,12 +52,10 @@ class AugMixViews:
             flip=flip,
         )
         self.num_views = num_views
-        self.executor: Executor = executor
-        self.drawer = Drawer(policy, seed)
+        self.drawer = Drawer(policy, seed, executor)
 
     def __call__(self, image: Any) -> tuple[torch.Tensor, ...]:
-        batch = to_batch(image)
-        views = self.drawer.views(batch, self.num_views, clean=True, executor=self.executor)
+        views = self.drawer.views(to_batch(image), self.num_views, clean=True)
         tensors = torch.from_numpy(views)
         return tuple(tensors if is_batch(image) else tensors[:, 0])
 

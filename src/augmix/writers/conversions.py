@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data.folders import open_photographs
-from augmix.data.sources import Source, open_source, take
+from augmix.data.sources import Source, name_source, open_source, take
 from augmix.writers.writing import OnProgress, write_corrupted, write_perturbed
-
-_KINDS = {".npz": "npz", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +87,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
     Returns:
         The set's folder.
     """
-    kind = _kind(config.src, config.source)
+    kind = name_source(config.src) if config.source == "auto" else config.source
     return write_corrupted(
         _open(config, kind),
         config.dst,
@@ -114,7 +112,7 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
     Raises:
         ValueError: If a setting does not go with a folder of images of any size.
     """
-    kind = _kind(config.src, config.source)
+    kind = name_source(config.src) if config.source == "auto" else config.source
     layout, preset = _layout(config.layout, kind), config.preset
     if kind == "folder" and not config.size:
         if config.max_images or config.on_error == "skip":
@@ -135,12 +133,6 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
         jpeg_quality=config.jpeg_quality,
         on_progress=on_progress,
     )
-
-
-def _kind(src: str, kind: str) -> str:
-    if kind != "auto":
-        return kind
-    return "digits" if src == "digits" else _KINDS.get(Path(src).suffix.lower(), "folder")
 
 
 def _layout(

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from toy_plans import make_plan
 
-from augmix.augment import pillow
-from augmix.augment.device.steps import FAMILIES, Kind, check_amounts, encode, rotation
+from augmix.augment.device.steps import FAMILIES, Kind, check_amounts, encode
 from augmix.augment.plan import Op, Plan
 
 Chain = list[tuple[Op, float]]
@@ -61,18 +60,6 @@ def test_numbers_and_values_of_every_kind() -> None:
 
 def test_every_kind_is_in_one_family() -> None:
     assert sorted(kind for family in FAMILIES for kind in family) == list(Kind)[1:]
-
-
-@pytest.mark.parametrize("angle", [0.0, 90.0, 180.0, 270.0, -450.0])
-def test_quarter_turns_are_exact(angle: float) -> None:
-    """The matrix sends the centre of every pixel to the centre Pillow copies."""
-    numbers = np.arange(49, dtype=np.uint8).reshape(7, 7)
-    turned = np.asarray(pillow.apply_op(pillow.to_pillow(numbers[..., None]), Op.ROTATE, angle))
-    a, b, c, d, e, f = rotation(angle, 7, 7)
-    y, x = np.mgrid[:7, :7] + 0.5
-    u, v = a * x + b * y + c, d * x + e * y + f
-    np.testing.assert_array_equal(turned, numbers[(v - 0.5).astype(int), (u - 0.5).astype(int)])
-    np.testing.assert_array_equal((u % 1, v % 1), np.full((2, 7, 7), 0.5))
 
 
 def test_impossible_amounts_are_refused() -> None:

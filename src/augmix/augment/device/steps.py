@@ -6,13 +6,13 @@ rest of a chain moves up, so that a chain is a sequence of rounds: tables, then 
 needs the pixels, tables again, and so on.
 """
 
-import math
 from enum import IntEnum, unique
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int32
 
+from augmix.augment.ops import rotation
 from augmix.augment.plan import Op, Plan
 
 
@@ -97,27 +97,6 @@ def check_amounts(plan: Plan) -> None:
     bits = np.trunc(plan.amount[plan.op == Op.POSTERIZE])
     if bits.size and (bits.min() < 1 or bits.max() > 8):
         raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
-
-
-def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
-    """The affine matrix of `Image.rotate` without expansion.
-
-    Pillow turns by whole quarters where it can; these matrices are exact and sample pixel centres.
-    """
-    angle %= 360.0
-    if angle == 0:
-        return (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    if angle == 180:
-        return (-1.0, 0.0, float(width), 0.0, -1.0, float(height))
-    if angle == 90 and height == width:
-        return (0.0, -1.0, float(width), 1.0, 0.0, 0.0)
-    if angle == 270 and height == width:
-        return (0.0, 1.0, 0.0, -1.0, 0.0, float(height))
-    radians = -math.radians(angle)
-    a, b = round(math.cos(radians), 15), round(math.sin(radians), 15)
-    d, e = round(-math.sin(radians), 15), round(math.cos(radians), 15)
-    x, y = width / 2, height / 2
-    return (a, b, a * -x + b * -y + 0.0 + x, d, e, d * -x + e * -y + 0.0 + y)
 
 
 _KINDS = {
