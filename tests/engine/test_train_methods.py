@@ -13,10 +13,9 @@ from augmix.augment.render import render
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import open_source
 from augmix.engine.checkpoint import ResumeError
-from augmix.engine.train import _Tally, make_batches
+from augmix.engine.train import make_batches
 from augmix.experiments.training import load_train_config, train
 from augmix.models.build import load_model
-from augmix.objectives import Loss
 from augmix.streams import Stream
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -130,18 +129,6 @@ def test_batches_of_pairs_have_soft_targets(tmp_path: Path) -> None:
         partner = ids[plan.pairs.partner[row]]
         expected[source.labels[partner]] += 1 - plan.pairs.share[row]
         np.testing.assert_allclose(target, expected, atol=1e-7)
-
-
-def test_errors_of_soft_targets_are_expectations() -> None:
-    tally = _Tally()
-    logits = torch.tensor([[3.0, 0, 0], [0, 2, 0]])
-    loss = Loss(total=torch.tensor(1.0), terms={}, logits=logits)
-    tally.add(loss, torch.tensor([[0.7, 0.3, 0.0], [0.5, 0.0, 0.5]]))
-    tally.settle()
-    assert tally.sums["error"] == pytest.approx(2 * (1 - 0.7 / 2))
-    tally.add(loss, torch.tensor([0, 2]))
-    tally.settle()
-    assert tally.sums["error"] == pytest.approx(2 * (1 - 0.7 / 2) + 1)
 
 
 def test_seeds_are_runs_side_by_side(tmp_path: Path) -> None:

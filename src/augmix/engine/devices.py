@@ -1,12 +1,16 @@
-"""Where a model computes: devices by name, and the memory it takes there."""
+"""Where a model computes: devices by name, torch's settings there, the memory it takes."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from augmix import ranks
 from augmix.records import RunError
 
+_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
 NAMES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -32,6 +36,45 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and ranks.world_size() > 1:
         return torch.device(name, ranks.local_rank() % torch.cuda.device_count())
     return torch.device(name)
+
+
+@contextmanager
+def torch_settings(
+    device: torch.device,
+    *,
+    seed: int,
+    num_threads: int = 0,
+    is_tuned: bool = False,
+    is_deterministic: bool = False,
+) -> Iterator[None]:
+    """torch seeded and set up for a run; all of the caller's settings are put back after.
+
+    Args:
+        device: Where it computes.
+        seed: Of torch's generators.
+        num_threads: CPU threads of torch; 0 leaves torch's own choice.
+        is_tuned: Whether cuDNN tries which of its ways is fastest; they differ in the last bits.
+        is_deterministic: Whether only operations that repeat their bits are taken.
+    """
+    threads, was_tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    was_strict = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cuda" and device.index is not None:  # of several processes
+        torch.cuda.set_device(device)
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        torch.backends.cudnn.benchmark = is_tuned
+        if is_deterministic:
+            os.environ.setdefault(*_CUBLAS)
+            torch.use_deterministic_algorithms(True)
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(was_strict)
+            torch.backends.cudnn.benchmark = was_tuned
 
 
 def peak_memory_mib(device: torch.device) -> float:

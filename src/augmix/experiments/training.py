@@ -4,7 +4,6 @@ A run folder knows all that is needed to go on with it or to measure it.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from augmix import ranks, records
 from augmix.data.sources import Source
 from augmix.engine import checkpoint
 from augmix.engine import train as engine
-from augmix.engine.devices import resolve_device
+from augmix.engine.devices import resolve_device, torch_settings
 from augmix.engine.progress import OnProgress
 from augmix.experiments import boards
 from augmix.experiments.settings import TrainConfig
@@ -43,7 +42,6 @@ _FREE = (
     "torch_threads",
     "tensorboard",
 )
-_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
 
 
 def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -100,7 +98,13 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         raise ValueError(
             "precision 'fp16' is for GPUs; CPUs have no fast convolutions for it: take 'bf16'"
         )
-    with _torch_settings(config, device):
+    with torch_settings(
+        device,
+        seed=config.seed,
+        num_threads=config.torch_threads,
+        is_tuned=not config.deterministic,
+        is_deterministic=config.deterministic,
+    ):
         plain, source = config.open_training()
         padding = source.crop_padding if config.crop_padding < 0 else config.crop_padding
         flip = source.flip if config.flip == "auto" else config.flip == "yes"
@@ -261,27 +265,3 @@ def _write_config(config: TrainConfig) -> None:
             )
     if not path.exists():
         records.write_json(path, ours)
-
-
-@contextmanager
-def _torch_settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """torch seeded and set up for this run; all of the caller's settings are put back after."""
-    threads, is_tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    is_strict = torch.are_deterministic_algorithms_enabled()
-    if device.type == "cuda" and device.index is not None:  # of several processes
-        torch.cuda.set_device(device)
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(config.seed)
-        torch.backends.cudnn.benchmark = not config.deterministic
-        if config.deterministic:
-            os.environ.setdefault(*_CUBLAS)
-            torch.use_deterministic_algorithms(True)
-        if config.torch_threads:
-            torch.set_num_threads(config.torch_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(is_strict)
-            torch.backends.cudnn.benchmark = is_tuned

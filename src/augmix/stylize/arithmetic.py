@@ -1,7 +1,5 @@
 """What torch computes with, and how images get to it and back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,21 +8,6 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from augmix import images
-
-
-@contextmanager
-def torch_settings(num_threads: int, seed: int, device: torch.device) -> Iterator[None]:
-    """torch seeded and with these threads; the caller's state is put back after."""
-    threads = torch.get_num_threads()
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        if num_threads:
-            torch.set_num_threads(num_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def arithmetic(device: torch.device) -> dict[str, Any]:

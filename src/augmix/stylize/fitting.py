@@ -19,11 +19,11 @@ from torch import nn
 from augmix import records
 from augmix.data.batches import prefetch
 from augmix.engine import checkpoint
-from augmix.engine.devices import resolve_device
+from augmix.engine.devices import resolve_device, torch_settings
 from augmix.engine.progress import OnProgress, ignore
 from augmix.engine.recipe import learning_rate
 from augmix.records import RunError
-from augmix.stylize.arithmetic import arithmetic, torch_settings
+from augmix.stylize.arithmetic import arithmetic
 from augmix.stylize.decoders import Fitted, write_decoder
 from augmix.stylize.encoders import Encoder
 from augmix.stylize.layers import VGG_DECODER_ROWS, Row, build_decoder, mirror
@@ -52,7 +52,7 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
             "name an encoder with --encoder: a folder of augmix train, vgg_normalised.pth, or "
             "python:module:function"
         )
-    with torch_settings(config.num_threads, config.seed, device):
+    with torch_settings(device, seed=config.seed, num_threads=config.num_threads):
         material = open_material(config)
         eye = material.encoder
         rows = decoder_rows(eye, depth=config.depth, restyled=material.restyled)

@@ -19,12 +19,12 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from augmix.data.batches import prefetch
-from augmix.engine.devices import resolve_device
+from augmix.engine.devices import resolve_device, torch_settings
 from augmix.engine.progress import OnProgress, ignore
 from augmix.records import RunError
 from augmix.streams import Stream
 from augmix.stylize.adain import Painter, Statistics
-from augmix.stylize.arithmetic import arithmetic, to_floats, to_levels, torch_settings
+from augmix.stylize.arithmetic import arithmetic, to_floats, to_levels
 from augmix.stylize.content import Content, open_content
 from augmix.stylize.decoders import open_painter
 from augmix.stylize.encoders import check_side
@@ -56,7 +56,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
             holds something else.
     """
     device = resolve_device(config.device)
-    with torch_settings(config.num_threads, config.seed, device):
+    with torch_settings(device, seed=config.seed, num_threads=config.num_threads):
         content = open_content(config)
         styles = open_styles(config.styles)
         painter, networks = open_painter(
