@@ -202,6 +202,5 @@ def _check_unseen(member: Member, source: Source) -> None:
     if member.trained is None or source.split == "train":
         return
     if (member.folder / records.STATE_FILE).exists():
-        state = checkpoint.load_state(member.folder)
-        seen = "" if state is None else state.identity.get("source_fingerprint", "")
+        seen = checkpoint.load_identity(member.folder).get("source_fingerprint", "")
         check_disjoint(seen, source, max_train_images=member.trained.max_train_images)
