@@ -51,11 +51,25 @@ class Normalize(nn.Module):
                 f"a model of {len(self.mean)} channel(s) takes images [batch channel height width],"
                 f" got shape {tuple(images.shape)}"
             )
-        return (images - self.mean) / self.std
+        mean, std = self.mean, self.std
+        if images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last):
+            mean, std = (_spread(one, images) for one in (mean, std))
+        return (images - mean) / std
 
     def extra_repr(self) -> str:
         """The numbers, for printing a model."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+
+def _spread(
+    numbers: Float[Tensor, "channel 1 1"], images: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "1 channel height width"]:
+    """A number a channel as a picture in channels-last memory.
+
+    A CPU's loops run along memory, and a pixel's few channels are too short a row for them.
+    """
+    picture = numbers.expand(1, *images.shape[1:])
+    return picture.contiguous(memory_format=torch.channels_last)
 
 
 class BlurPool(nn.Module):
@@ -197,5 +211,9 @@ def initialize(network: nn.Module) -> None:
 def global_average(
     features: Float[Tensor, "batch channel height width"],
 ) -> Float[Tensor, "batch channel"]:
-    """The mean of every channel over all pixels, whatever the image size."""
-    return features.mean(dim=(2, 3))
+    """The mean of every channel over all pixels, whatever the image size.
+
+    A pooling, since the gradient of `Tensor.mean` has no memory format of its own, which makes what
+    follows it slow in channels-last.
+    """
+    return F.avg_pool2d(features, features.shape[2:]).flatten(1)
