@@ -1,11 +1,11 @@
 """Views per second of the executors on this machine, beside the check that they are equal.
 
-python benchmarks/executors.py [--seconds 4] [--sizes 32 224] [--threads 1 2]
+python benchmarks/executors.py [--seconds 4] [--sizes 32 224] [--threads 1 2] [--device auto]
 """
 
 import argparse
 
-from augmix import bench
+from augmix import bench, rates
 
 
 def main() -> None:
@@ -16,12 +16,16 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224], help="sides in pixels")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--device", help="where the batched executor works; none: left out")
     options = parser.parse_args()
-    rows = bench.measure_executors(options.sizes, options.threads, options.seconds)
+    rows = rates.measure_executors(
+        options.sizes, options.threads, options.seconds, device=options.device
+    )
     print("  ".join(rows[0]))
     for row in rows:
         cells = zip(row, row.values(), strict=True)
         print("  ".join(f"{_text(value):>{len(name)}}" for name, value in cells))
+    print("\n".join(rates.advise(rows)))
     for name, value in bench.measure_startup().items():
         print(f"{name:>14} {value:.2f}")
 

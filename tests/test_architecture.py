@@ -109,7 +109,8 @@ TABLE: dict[str, list[str]] = {
     "sheets": ["records"],
     "gallery": [*GROUND, "corrupt", "sheets"],
     "experiments": [*GROUND, *WINGS, *LEARNING, "engine", "report", "preview", "experiments"],
-    "bench": [*GROUND, "augment", "corrupt"],
+    "bench": [*GROUND, "corrupt"],
+    "rates": [*GROUND, "augment", "bench"],
     "pace": ["bench", "engine", "experiments"],
 }
 DOORS = {
@@ -131,6 +132,7 @@ TORCH = {
     "engine",
     "experiments",
     "pace",
+    "rates",
     "stylize",
 }
 NUMBA = {"jit", "augment.compiled", *KERNELS, "corrupt"}

@@ -1,15 +1,12 @@
-"""How fast executors and corruptions are on this machine.
+"""How fast corruptions and first uses are on this machine, and images to measure on.
 
-An executor's number stands beside the check that it agrees with the definition.
-
-All functions return plain records; the command line and ``benchmarks/executors.py`` print them.
-Training is measured by `pace`, which loads torch; nothing here does.
+All functions return plain records, which the command line prints. Executors are measured by
+`rates`, training by `pace`.
 """
 
 import importlib
 import importlib.metadata
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,17 +19,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from augmix.augment import compiled, pillow
-from augmix.augment.plan import Plan
-from augmix.augment.policies import AugMix
 from augmix.corrupt import suite
-from augmix.streams import Stream
 
-SEVERITIES = {32: (3,), 224: (1, 3)}  # side in pixels -> the paper's severities at this size
-_NUM_VIEWS = 2
-_PIXELS = 2**18  # of the images of one batch, which has 24..256 images
-_LEAST_ROUNDS = 5
-_LONGEST_STRETCH_S = 0.5  # of a fast executor in a turn: a second core takes a while to wake up
 _LEAST_TURNS = 3  # of the corruptions
 PAPER_SUM = "sum of paper-15"
 PEERS = ("imagecorruptions-imaug", "imagecorruptions")  # by what pip calls them
@@ -52,38 +40,6 @@ from augmix.augment import compiled
 compiled.render(np.zeros((2, 32, 32, 3), np.uint8), plan)
 print(time.perf_counter() - start)
 """
-
-
-def measure_executors(
-    sizes: Sequence[int] = (32, 224), num_threads: Sequence[int] = (1, 2), seconds: float = 2.0
-) -> list[dict[str, int | float | str | bool]]:
-    """Views per second of every executor, planning included.
-
-    The executors take turns on the same fresh plans, so that a busy neighbour hits all of them; a
-    number is a median over the turns.
-
-    Args:
-        sizes: Sides of the square images in pixels.
-        num_threads: Threads of the compiled executor, one row each; the first is also what the
-            others are compared with.
-        seconds: Time for each size and severity, for all its rows together.
-
-    Returns:
-        One record a row: ``size`` in pixels, ``severity``, ``executor``, ``threads``,
-        ``views_per_second``, ``times_pillow`` (the median ratio of the turns), ``times_first``
-        (rendering alone, against the first number of threads; 1 for pillow), ``planning_share`` of
-        the row's time, and ``equal``: whether every bit was pillow's in every turn.
-
-    Raises:
-        ValueError: If a size or a number of threads is below 1.
-    """
-    _check_counts(sizes, num_threads)
-    return [
-        row
-        for size in sizes
-        for severity in SEVERITIES.get(size, (3,))
-        for row in _measure_case(size, severity, num_threads, seconds)
-    ]
 
 
 def measure_startup() -> dict[str, float]:
@@ -167,7 +123,7 @@ def measure_corruptions(
         ValueError: If a size or a number of threads is below 1, or the severity, the preset or a
             name is unknown.
     """
-    _check_counts(sizes, num_threads)
+    check_counts(sizes, num_threads)
     names = suite.resolve_names(names)
     rows: list[dict[str, int | float | str]] = []
     for size in sizes:
@@ -223,57 +179,6 @@ def smooth_images(count: int, size: int) -> UInt8[np.ndarray, "batch height widt
     return np.clip(levels + rng.normal(0, 6, levels.shape), 0, 255).astype(np.uint8)
 
 
-def _measure_case(
-    size: int, severity: int, num_threads: Sequence[int], seconds: float
-) -> list[dict[str, int | float | str | bool]]:
-    """The rows of one size and severity."""
-    count = min(max(_PIXELS // size**2, 24), 256)
-    images, policy = smooth_images(count, size), AugMix(severity=severity)
-
-    def plan(epoch: int) -> Plan:
-        stream = Stream(seed=0).at(epoch=epoch)
-        return policy.sample(
-            np.arange(count), num_views=_NUM_VIEWS, size=(size, size), stream=stream
-        )
-
-    def executor(threads: int) -> Callable[[Plan], np.ndarray]:
-        return lambda drawn: compiled.render(images, drawn, num_threads=threads)
-
-    renders = [lambda drawn: pillow.render(images, drawn), *map(executor, num_threads)]
-    times: list[list[float]] = [[] for _ in renders]
-    rendering: list[list[float]] = [[] for _ in renders]
-    planning: list[float] = []
-    is_equal = [True] * len(renders)
-    compiled.render(images, plan(0))
-    turn, deadline = 0, time.perf_counter() + seconds
-    while turn < _LEAST_ROUNDS or time.perf_counter() < deadline:
-        drawn, planning_s = _timed(lambda epoch=turn: plan(epoch))
-        planning.append(planning_s)
-        truth = np.empty(0)
-        for index, render in enumerate(renders):
-            stretch_s = min(_LONGEST_STRETCH_S, seconds / 8) if index else 0.0
-            views, render_s = _again(render, drawn, stretch_s)
-            rendering[index].append(render_s)
-            times[index].append(planning_s + render_s)
-            truth = views if index == 0 else truth
-            is_equal[index] &= np.array_equal(views, truth)
-        turn += 1
-    return [
-        {
-            "size": size,
-            "severity": severity,
-            "executor": "compiled" if index else "pillow",
-            "threads": num_threads[index - 1] if index else 1,
-            "views_per_second": count * _NUM_VIEWS / statistics.median(own),
-            "times_pillow": _median_ratio(times[0], own),
-            "times_first": _median_ratio(rendering[1], rendering[index]) if index else 1.0,
-            "planning_share": _median_ratio(planning, own),
-            "equal": is_equal[index],
-        }
-        for index, own in enumerate(times)
-    ]
-
-
 def _time_corruptions(
     work: Callable[[str], object], names: Sequence[str], num_images: int, seconds: float
 ) -> dict[str, float]:
@@ -284,7 +189,7 @@ def _time_corruptions(
     turn, deadline = 0, time.perf_counter() + seconds
     while turn < _LEAST_TURNS or time.perf_counter() < deadline:
         for name in names:
-            _, turn_s = _timed(lambda name=name: work(name))
+            _, turn_s = timed(lambda name=name: work(name))
             best[name] = min(best[name], 1000 * turn_s / num_images)
         turn += 1
     if set(suite.PAPER_15) <= set(names):
@@ -292,34 +197,23 @@ def _time_corruptions(
     return best
 
 
-def _check_counts(sizes: Sequence[int], num_threads: Sequence[int]) -> None:
+def check_counts(sizes: Sequence[int], num_threads: Sequence[int]) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        ValueError: If a size or a number of threads is below 1, or there is none.
+    """
     if not sizes or min(sizes) < 1:
         raise ValueError(f"sizes must be at least 1 pixel, got {tuple(sizes)}")
     if not num_threads or min(num_threads) < 1:
         raise ValueError(f"num_threads must be at least 1, got {tuple(num_threads)}")
 
 
-def _again(
-    render: Callable[[Plan], np.ndarray], drawn: Plan, stretch_s: float
-) -> tuple[np.ndarray, float]:
-    """The views and the seconds of one rendering, a mean over at least a stretch of time."""
-    count, start = 0, time.perf_counter()
-    while True:
-        views = render(drawn)
-        count += 1
-        elapsed_s = time.perf_counter() - start
-        if elapsed_s >= stretch_s:
-            return views, elapsed_s / count
-
-
-def _timed(work: Callable[[], object]) -> tuple:
+def timed(work: Callable[[], object]) -> tuple:
+    """What some work gives, and its seconds."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
-
-
-def _median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
 def _run_python(*arguments: str, cache: str | None = None) -> str:

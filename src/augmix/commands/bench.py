@@ -16,10 +16,10 @@ class BenchConfig:
     what: tyro.conf.Positional[Literal["executors", "corruptions", "startup", "train", "all"]] = (
         "all"
     )
-    """Executors: views per second, equality, planning share. Corruptions: milliseconds an image at
-    severity 3, beside those of imagecorruptions-imaug if that is installed. Startup: imports and
-    first uses. Train: images per second in float32 and bfloat16, and the share of a step spent
-    waiting for views."""
+    """Executors: views per second, equality, planning share, and which to use. Corruptions:
+    milliseconds an image at severity 3, beside those of imagecorruptions-imaug if that is
+    installed. Startup: imports and first uses. Train: images per second in float32 and bfloat16,
+    and the share of a step spent waiting for views."""
     sizes: tuple[int, ...] = (32, 64, 224)
     """Sides in pixels of the square images."""
     num_threads: tuple[int, ...] = (1, 2)
@@ -31,20 +31,25 @@ class BenchConfig:
     batch_size: int = 128
     """Images of a training step."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where they are trained."""
+    """Where networks are trained, and the batched executor works."""
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config = parse(BenchConfig, "bench", words)
-    from augmix import bench
+    from augmix import bench, rates
 
     console = make_console()
     if config.what in ("executors", "all"):
-        rows = bench.measure_executors(
-            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds
+        rows = rates.measure_executors(
+            sizes=config.sizes,
+            num_threads=config.num_threads,
+            seconds=config.seconds,
+            device=config.device,
         )
         print_table(console, rows)
+        for line in rates.advise(rows):
+            console.print(line, highlight=False)
     if config.what in ("corruptions", "all"):
         peer = bench.find_peer()
         rows = bench.measure_corruptions(
