@@ -54,7 +54,7 @@ TABLE: dict[str, list[str]] = {
     "corrupt": [*GROUND, "corrupt"],
     "data": [*GROUND, "data"],
     "models": [*GROUND, "models"],
-    "attacks": GROUND,
+    "attacks": [*GROUND, "augment.device"],
     "objectives": [*GROUND, "attacks", "augment.plan"],
     "methods": [*GROUND, "attacks", "objectives", "augment.policies", "models.layers"],
     "transforms": [*GROUND, "augment", "transforms"],

@@ -49,6 +49,27 @@ def lay_noise(
     return torch.where(_inside(arrays.noise_box, views), (views + noise).clamp(0, 1), views)
 
 
+def uniforms(
+    addresses: Int64[Tensor, "batch 3"], key: Int64[Tensor, " 2"], num_blocks: int
+) -> Float[Tensor, "batch block 4"]:
+    """`Stream.uniforms` on a device, four numbers a block; float64 where the device has it.
+
+    Args:
+        addresses: From `Stream.addresses`, of one view.
+        key: From `key_of`.
+        num_blocks: Blocks for each of the samples.
+    """
+    block = torch.arange(num_blocks, device=addresses.device).expand(len(addresses), -1)
+    words = philox4x32([block, *(word[:, None] for word in addresses.unbind(1))], key)
+    real = torch.float32 if addresses.device.type == "mps" else torch.float64
+    return (torch.stack(words, dim=2).to(real) + 0.5) / 2**32
+
+
+def key_of(seed: int) -> Int64[Tensor, " 2"]:
+    """The words of a stream's key."""
+    return torch.tensor([seed & _WORD, seed >> 32])
+
+
 def philox4x32(counter: list[Tensor], key: Int64[Tensor, " 2"]) -> list[Int64[Tensor, "..."]]:
     """Philox4x32-10 as `streams.philox4x32`, its 32-bit words in 64-bit integers.
 
