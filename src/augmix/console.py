@@ -43,7 +43,8 @@ class Watch:
         self.first = 0
 
     def __enter__(self) -> "Watch":
-        self.progress.start()
+        if self.console.is_terminal:
+            self.progress.start()
         return self
 
     def __exit__(
@@ -53,7 +54,8 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self._finish()
-        self.progress.stop()
+        if self.console.is_terminal:
+            self.progress.stop()  # older releases of rich would print an empty line elsewhere
 
     def __call__(self, event: dict[str, Any]) -> None:
         handler = getattr(self, f"_on_{event['event'].replace('-', '_')}", None)

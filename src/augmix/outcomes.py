@@ -101,7 +101,7 @@ def write_outcome(path: Path, outcome: Images | Outcome | SequenceOutcome) -> No
     """
     arrays: dict[str, Any] = {entry.name: getattr(outcome, entry.name) for entry in fields(outcome)}
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
+    np.savez_compressed(content, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     records.write_bytes(path, content.getvalue())
 

@@ -223,7 +223,7 @@ def _write_examples(path: Path, sets: Sets, spots: Sequence[Spot], ids: Ids) -> 
         rows = [spot for spot in spots if spot[:2] == ("c", name)]
         arrays[name] = np.stack([sets.images(spot, chosen) for spot in rows])
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)
     records.write_bytes(path, buffer.getvalue())
 
 

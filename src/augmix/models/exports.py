@@ -123,16 +123,22 @@ def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
             f"the onnx format needs the package {error.name}; "
             "install it with: pip install 'augmix[onnx]'"
         ) from None
-    with _quiet():
-        program = torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise RunError(
+            f"torch {torch.__version__} cannot write {network.config.name!r} as ONNX: "
+            f"{str(error).strip().splitlines()[0]}; a newer torch may, or take another format"
+        ) from error
     assert program is not None
     content = _pack_onnx(program.model_proto, network)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

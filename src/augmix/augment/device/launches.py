@@ -44,7 +44,13 @@ def is_interpreted() -> bool:
     return not isinstance(kernels.load, triton.JITFunction)
 
 
-@torch.library.custom_op("augmix::render", mutates_args=())
+_SCHEMA = """(
+    Tensor images, Tensor numbers, Tensor kind, Tensor value, Tensor start, Tensor moves,
+    Tensor crop, Tensor share, Tensor clean_share, int[] axes, ScalarType dtype, bool channels_last
+) -> Tensor"""  # written out: not every release of torch reads all annotations
+
+
+@torch.library.custom_op("augmix::render", mutates_args=(), schema=_SCHEMA)
 @no_type_check
 def _render(
     images: Tensor,
