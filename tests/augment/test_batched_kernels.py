@@ -113,26 +113,30 @@ import re
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from augmix.augment.device import kernels
+from augmix.augment.device import kernels, launches
 
 TYPES = {
     **dict.fromkeys(("images", "tables"), "*u8"),
     **dict.fromkeys(("crop", "clean", "pixels", "target", "kind", "value", "start"), "*i32"),
     **{"moves": "*i32", "numbers": "*fp64", "share": "*fp32", "clean_share": "*fp32"},
-    "out": "*bf16",
 }
+COUNTED, BLOCK = launches._COUNTED, launches._BLOCK
 FORMS = [
-    (kernels.load, {"CHANNELS": 3, "BLOCK": 256}),
-    (kernels.make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": 1024}),
-    (kernels.make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": 1024}),
-    (kernels.move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": 256}),
-    (kernels.move, {"IS_FIRST": False, "CHANNELS": 1, "BLOCK": 256}),
-    (kernels.mix, {"CHANNELS": 3, "IS_LAST": True, "BLOCK": 256}),
+    (kernels.load, {"CHANNELS": 3, "BLOCK": BLOCK}),
+    (kernels.make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": COUNTED}),
+    (kernels.make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": COUNTED}),
+    (kernels.move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": BLOCK}),
+    (kernels.move, {"IS_FIRST": False, "CHANNELS": 1, "BLOCK": BLOCK}),
+    (kernels.mix, {"CHANNELS": 3, "IS_LAST": True, "BLOCK": BLOCK, "out": "*bf16"}),
+    (kernels.mix, {"CHANNELS": 3, "IS_LAST": False, "BLOCK": BLOCK, "out": "*fp32"}),
+    (kernels.mix, {"CHANNELS": 1, "IS_LAST": False, "BLOCK": BLOCK, "out": "*fp16"}),
 ]
 TARGETS = [("cuda", 90, 32), ("cuda", 80, 32), ("hip", "gfx942", 64)]
 for target in (GPUTarget(*one) for one in TARGETS):
     for kernel, constants in FORMS:
-        signature = {name: TYPES.get(name, "i32") for name in kernel.arg_names}
+        constants = dict(constants)
+        types = {**TYPES, "out": constants.pop("out", None)}
+        signature = {name: types.get(name, "i32") for name in kernel.arg_names}
         signature |= dict.fromkeys(constants, "constexpr")
         places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
         source = ASTSource(fn=kernel, signature=signature, constexprs=places)
@@ -146,5 +150,5 @@ for target in (GPUTarget(*one) for one in TARGETS):
 def test_kernels_compile_for_gpus_without_fused_products(tmp_path: Path) -> None:
     printed = run_alone(_COMPILE, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
     lines = printed.splitlines()
-    assert len(lines) == 18
+    assert len(lines) == 24
     assert [line for line in lines if not line.endswith(" 0")] == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from augmix import records
 from augmix.models.build import build_model, save_model
 from augmix.models.card import write_card
-from augmix.records import Bins, Cell, Results
+from augmix.records import Bins, Cell, Results, SequenceCell
 
 
 @pytest.fixture
@@ -111,3 +112,28 @@ def test_damaged_results(run: Path):
     (run / "results.json").write_text("{")
     with pytest.raises(records.RunError, match="not valid JSON"):
         write_card(run, "me/digits")
+
+
+def test_attacked_images_and_sequences(run: Path):
+    flips = [("brightness", 3), ("tilt", 9)]
+    results = replace(
+        measured([cell("attack", "linf", 0, num_errors=60, gap=0.25)]),
+        protocol={"attack_norm": "linf", "attack_epsilon": 0.03, "attack_steps": 20},
+        sequences=tuple(
+            SequenceCell(
+                name=name,
+                num_images=2,
+                num_pairs=100,
+                num_flips=count,
+                top5_distance_sum=None,
+                seconds=0.0,
+            )
+            for name, count in flips
+        ),
+    )
+    records.write_results(run / "results.json", results)
+    card = write_card(run, "me/digits")
+    rows = tables(card)
+    assert rows["attacked (linf)"] == ["60.00", "25.00"]
+    assert "Attacked: projected gradient descent (norm linf, epsilon 0.03, steps 20); an" in card
+    assert (rows["brightness"], rows["tilt"], rows["mean"]) == (["3.00"], ["9.00"], ["6.00"])

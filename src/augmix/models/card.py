@@ -69,13 +69,15 @@ def _measurements(results: Results) -> str:
     ]
     clean = results.find("clean", "clean", 0)
     corrupted = _complete(results)
-    cells = [cell for row in corrupted.values() for cell in row]
-    rows = [
-        (title, _error(group), _calibration(group))
-        for title, group in (("clean", [clean] if clean else []), ("corrupted (mean)", cells))
-        if group
-    ]
+    attacked = [cell for cell in results.cells if cell.suite == "attack"]
+    groups = {
+        "clean": [clean] if clean else [],
+        "corrupted (mean)": [cell for row in corrupted.values() for cell in row],
+        **{f"attacked ({cell.name})": [cell] for cell in attacked},
+    }
+    rows = [(title, _error(group), _calibration(group)) for title, group in groups.items() if group]
     lines.append(_table(("images", "error", "RMS calibration error"), rows))
+    lines += _attack(results) if attacked else []
     if corrupted:
         lines.append(
             f"Corrupted: {len(corrupted)} corruptions at severities "
@@ -83,7 +85,26 @@ def _measurements(results: Results) -> str:
         )
         rows = [(name, _error(row), _calibration(row)) for name, row in corrupted.items()]
         lines.append(_table(("corruption", "error", "RMS calibration error"), rows))
+    if results.sequences:
+        flips = [(cell.name, cell.num_flips / cell.num_pairs) for cell in results.sequences]
+        rows = [(name, _percent([share])) for name, share in flips]
+        rows.append(("mean", _percent([share for _, share in flips])))
+        lines.append(_table(("perturbation", "flip probability"), rows))
     return "\n".join(lines)
+
+
+def _attack(results: Results) -> list[str]:
+    """By what images were attacked."""
+    settings = {
+        title: results.protocol[f"attack_{title}"]
+        for title in ("norm", "epsilon", "steps", "step_size", "restarts")
+        if f"attack_{title}" in results.protocol
+    }
+    told = ", ".join(f"{title.replace('_', ' ')} {value}" for title, value in settings.items())
+    return [
+        f"Attacked: projected gradient descent ({_escape(told)}); an image counts as an error if "
+        "the model is wrong about it or any attacked form of it.\n"
+    ]
 
 
 def _complete(results: Results) -> dict[str, list[Cell]]:
