@@ -298,6 +298,27 @@ def test_a_model_without_a_gradient_is_refused_at_once(
     assert measure(model, grey, suite=("clean",)).cells
 
 
+class Steps(Plane):
+    """Logits of images rounded to a few levels, whose gradient is 0."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward((4 * images).round() / 4)
+
+
+class Centred(Plane):
+    """Logits that sum to a constant, which is no reason to refuse."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        return logits - logits.mean(dim=1, keepdim=True)
+
+
+def test_a_model_whose_gradient_is_zero_is_refused(grey: Source, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^Steps gives a gradient of 0 .* would look robust"):
+        measure(Steps(), grey, suite=("attack",), out=tmp_path / "out")
+    assert measure(Centred(), grey, suite=("attack",)).cells
+
+
 def test_a_function_on_arrays_is_refused_by_name(grey: Source, tmp_path: Path) -> None:
     (tmp_path / "arrays.py").write_text(
         "import numpy as np\n"

@@ -143,7 +143,9 @@ def choose_adversary(
 
 
 def check_gradient(subject: Subject, images: Pixels, spot: Spot, ids: Ids) -> None:
-    """Refuse a model whose logits have no gradient by the images; of an ensemble, any member.
+    """Refuse a model whose logits have no gradient by the images, or one of 0 everywhere.
+
+    Of an ensemble, any member is refused.
 
     Args:
         subject: Who shall be attacked, on its device.
@@ -152,14 +154,17 @@ def check_gradient(subject: Subject, images: Pixels, spot: Spot, ids: Ids) -> No
         ids: The images' numbers in the source, for messages.
 
     Raises:
-        RunError: If there is none, or the model does not fit the images at all.
+        RunError: If there is none, it is 0, or the model does not fit the images at all.
     """
     subject.logits(images, spot, ids)
     for part in _parts(subject.model):
         with subject.computing(images.shape), torch.enable_grad():
             pixels = torch.from_numpy(images).to(subject.device).requires_grad_()
             try:
-                torch.autograd.grad(part(pixels).float().sum(), pixels)
+                logits = part(pixels).float()
+                # unequal shares: of logits that sum to a constant the plain sum has no gradient
+                shares = torch.linspace(1, 2, logits.shape[1], device=logits.device)
+                (gradient,) = torch.autograd.grad((logits * shares).sum(), pixels)
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, RunError) as error:
@@ -169,6 +174,13 @@ def check_gradient(subject: Subject, images: Pixels, spot: Spot, ids: Ids) -> No
                     f"attack goes up ({reason}); measure it without suite 'attack', or name the "
                     "torch network behind it (NAME@FILE, timm:, torchvision:, hf:, python:)"
                 ) from error
+        if not gradient.any():  # also where it is NaN it is something
+            raise RunError(
+                f"{name_of(part)} gives a gradient of 0 by every value of the {len(images)} images "
+                "tried, as rounding or thresholds inside a model do: an attack would leave the "
+                "images as they are, and the error would look robust; measure it without suite "
+                "'attack'"
+            )
 
 
 def _parts(model: nn.Module) -> list[nn.Module]:
