@@ -200,6 +200,25 @@ def test_out_of_memory_says_how_much_less(
         batched.render(noise, plan, device="cpu")
 
 
+@pytest.mark.parametrize(("version", "told"), [((), "none"), ((3, 2), "3.2")])
+def test_a_triton_that_is_missing_or_too_old_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], told: str
+) -> None:
+    device = torch.device("cuda")
+    monkeypatch.setattr(batched, "_TRITON", version)
+    assert batched.choose_backend(device) == "torch"
+    with pytest.raises(ValueError, match=f"needs the package triton from 3.3 on, got {told}; inst"):
+        batched.choose_backend(device, "triton")
+    monkeypatch.setattr(batched, "_TRITON", (3, 3))
+    assert [batched.choose_backend(device, name) for name in ("auto", "triton")] == 2 * ["triton"]
+    assert batched.choose_backend(torch.device("cpu")) == "torch"
+
+
+def test_the_version_of_triton_is_read_without_importing_it() -> None:
+    triton = pytest.importorskip("triton")
+    assert ".".join(map(str, batched._TRITON)) == ".".join(triton.__version__.split(".")[:2])
+
+
 def test_errors_name_what_was_expected(noise: np.ndarray) -> None:
     plan = draw(AugMix(), 8, (20, 24))
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, .* got 'cuba'"):

@@ -147,6 +147,7 @@ for target in (GPUTarget(*one) for one in TARGETS):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(VERSION < (3, 3), reason="this Triton is too old for the kernels")
 def test_kernels_compile_for_gpus_without_fused_products(tmp_path: Path) -> None:
     printed = run_alone(_COMPILE, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
     lines = printed.splitlines()

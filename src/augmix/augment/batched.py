@@ -10,6 +10,8 @@ plan, then `execute` it.
 """
 
 import importlib.util
+import re
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +28,7 @@ from augmix.records import RunError
 
 Backend = Literal["auto", "torch", "triton"]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
+_LEAST_TRITON = (3, 3)  # has tl.gather
 _KINDS = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
@@ -144,10 +146,15 @@ def choose_backend(device: torch.device, backend: str = "auto") -> Literal["torc
     """
     if backend not in ("auto", "torch", "triton"):
         raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
-    if backend == "triton" and not _HAS_TRITON:
-        raise ValueError("backend 'triton' needs the package triton; install it, or use 'torch'")
+    is_served = _TRITON >= _LEAST_TRITON
+    if backend == "triton" and not is_served:
+        least, found = (".".join(map(str, each)) for each in (_LEAST_TRITON, _TRITON))
+        raise ValueError(
+            f"backend 'triton' needs the package triton from {least} on, got {found or 'none'}; "
+            "install it (torch 2.7 and later bring it), or use 'torch'"
+        )
     if backend == "auto":
-        backend = "triton" if _HAS_TRITON and device.type == "cuda" else "torch"
+        backend = "triton" if is_served and device.type == "cuda" else "torch"
     return "triton" if backend == "triton" else "torch"
 
 
@@ -189,6 +196,21 @@ def find_device(name: str | torch.device) -> torch.device:
 def real_of(device: torch.device) -> str:
     """The widest float of a device, by name."""
     return "float32" if device.type == "mps" else "float64"
+
+
+def _find_triton() -> tuple[int, ...]:
+    """The first two numbers of Triton's version, empty if it is not there.
+
+    Read without importing it, and from itself: what pip calls the package differs.
+    """
+    spec = importlib.util.find_spec("triton")
+    if spec is None or spec.origin is None:
+        return ()
+    found = re.search(r"__version__ = ['\"](\d+)\.(\d+)", Path(spec.origin).read_text("utf-8"))
+    return tuple(map(int, found.groups())) if found else ()
+
+
+_TRITON = _find_triton()
 
 
 def _check_images(images: Any) -> None:
