@@ -210,10 +210,10 @@ def finish(report: Report, scale: Scale, folder: Path) -> int:
 
 def measure_executor(report: Report, scale: Scale, device: torch.device) -> None:
     """Parts about the executor alone."""
-    best = batched.choose_backend(device)
-    backends = list(dict.fromkeys((best, "torch")))
     if not scale.equality:
         return
+    best = batched.choose_backend(device)
+    backends = list(dict.fromkeys((best, "torch")))
     with report.part("equality") as found:
         found["rows"] = [
             row

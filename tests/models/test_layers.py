@@ -18,9 +18,10 @@ def test_normalize_by_hand():
 
 
 def test_normalize_keeps_the_memory_format():
-    layer = Normalize((0.5,) * 3, (0.5,) * 3)
+    layer = Normalize((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
     images = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
     assert layer(images).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(layer(images), layer(images.contiguous()))
     assert layer(images.contiguous()).is_contiguous()
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from augmix.augment.device import finishing, tensors
 from augmix.augment.device.packing import Layout, Packed, pack, sections
-from augmix.augment.device.tensors import Arrays
+from augmix.augment.device.tensors import Arrays, real_of
 from augmix.augment.plan import Plan, check_plan
 from augmix.images import check_images
 from augmix.records import RunError
@@ -191,11 +191,6 @@ def find_device(name: str | torch.device) -> torch.device:
             f"of kind {device.type!r} on this machine; use device 'auto' or 'cpu'"
         )
     return device
-
-
-def real_of(device: torch.device) -> str:
-    """The widest float of a device, by name."""
-    return "float32" if device.type == "mps" else "float64"
 
 
 def _find_triton() -> tuple[int, ...]:

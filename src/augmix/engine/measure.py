@@ -27,6 +27,8 @@ from augmix.engine.spots import CLEAN, Ids, Spot
 from augmix.engine.stability import FrameScores
 from augmix.images import to_float
 
+_TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by chance
+
 Piece = tuple[
     int, Int64[np.ndarray, "_"]
 ]  # where a batch begins, its ids; batches differ in length
@@ -101,7 +103,7 @@ def check_attack(exam: Exam, spots: Sequence[Spot]) -> None:
     """
     for spot in spots:
         if spot[0] == "attack":
-            ids = exam.ids[:1]
+            ids = exam.ids[: min(exam.batch_size, _TRIED_IMAGES)]
             check_gradient(exam.subject, _show(exam.sets, spot, ids), spot, ids)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from augmix.augment.device.packing import Layout
-from augmix.augment.device.tensors import Arrays
+from augmix.augment.device.tensors import Arrays, real_of
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -43,7 +43,7 @@ def lay_noise(
     words = philox4x32(
         [pixel, *(word[..., None].expand_as(pixel) for word in address)], arrays.noise_key
     )
-    drawn = 2.0 * ((torch.stack(words[:channels], dim=2).to(arrays.numbers.dtype) + 0.5) / 2**32)
+    drawn = 2.0 * _between(torch.stack(words[:channels], dim=2), arrays.numbers.dtype)
     amplitude = arrays.noise_amplitude.to(drawn.dtype).reshape(num_views, batch, 1, 1)
     noise = (amplitude * (drawn - 1.0)).float().unflatten(3, (height, width))
     return torch.where(_inside(arrays.noise_box, views), (views + noise).clamp(0, 1), views)
@@ -61,8 +61,12 @@ def uniforms(
     """
     block = torch.arange(num_blocks, device=addresses.device).expand(len(addresses), -1)
     words = philox4x32([block, *(word[:, None] for word in addresses.unbind(1))], key)
-    real = torch.float32 if addresses.device.type == "mps" else torch.float64
-    return (torch.stack(words, dim=2).to(real) + 0.5) / 2**32
+    return _between(torch.stack(words, dim=2), getattr(torch, real_of(addresses.device)))
+
+
+def _between(words: Int64[Tensor, "..."], real: torch.dtype) -> Float[Tensor, "..."]:
+    """Words as numbers strictly between 0 and 1."""
+    return (words.to(real) + 0.5) / 2**32
 
 
 def key_of(seed: int) -> Int64[Tensor, " 2"]:

@@ -68,6 +68,11 @@ class Arrays(NamedTuple):
     pair_share: Float[Tensor, " paired"]
 
 
+def real_of(device: torch.device) -> str:
+    """The widest float of a device, by name."""
+    return "float32" if device.type == "mps" else "float64"
+
+
 def render(
     images: UInt8[Tensor, "batch height width channel"], arrays: Arrays, layout: Layout
 ) -> Float[Tensor, "view batch channel height width"]:
