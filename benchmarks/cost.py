@@ -21,8 +21,8 @@ import numpy as np
 
 from augmix.augment import compiled
 from augmix.augment.policies import AugMix
-from augmix.bench import smooth_images
-from augmix.streams import Stream
+from augmix.benchmarks import smooth_images
+from augmix.rng import Stream
 
 BASE: Mapping[str, Any] = {
     "model": "wrn-16-2", "batch_size": 128, "precision": "bf16", "channels_last": True,
@@ -78,10 +78,10 @@ def main() -> None:
 
 def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     """The forecast of a run on made-up images."""
-    from augmix.allocation import keep_freed_memory
-    from augmix.engine.forecast import forecast
-    from augmix.experiments.settings import TrainConfig
-    from augmix.experiments.training import prepared
+    from augmix.devices import keep_freed_memory
+    from augmix.training.config import TrainConfig
+    from augmix.training.forecast import forecast
+    from augmix.training.run import prepared
 
     keep_freed_memory()
     side, count = settings.pop("size"), 2 * settings["batch_size"]

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from augmix.data.crops import ResizedCrop
+from augmix.data.decode import ResizedCrop
 from augmix.data.sources import Source, load_at, open_source
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 _TURNS = 3
 

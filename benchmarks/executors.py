@@ -5,7 +5,7 @@ python benchmarks/executors.py [--seconds 4] [--sizes 32 224] [--threads 1 2] [-
 
 import argparse
 
-from augmix import bench, rates
+from augmix import benchmarks
 
 
 def main() -> None:
@@ -18,15 +18,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--device", help="where the batched executor works; none: left out")
     options = parser.parse_args()
-    rows = rates.measure_executors(
+    rows = benchmarks.measure_executors(
         options.sizes, options.threads, options.seconds, device=options.device
     )
     print("  ".join(rows[0]))
     for row in rows:
         cells = zip(row, row.values(), strict=True)
         print("  ".join(f"{_text(value):>{len(name)}}" for name, value in cells))
-    print("\n".join(rates.advise(rows)))
-    for name, value in bench.measure_startup().items():
+    print("\n".join(benchmarks.advise(rows)))
+    for name, value in benchmarks.measure_startup().items():
         print(f"{name:>14} {value:.2f}")
 
 

@@ -20,7 +20,7 @@ import torch
 import tyro
 from torch import nn
 
-from augmix.engine.evaluate import evaluate
+from augmix.evaluation.loop import evaluate
 
 _SIDE = 16
 _KIB = 1 if sys.platform != "darwin" else 1 / 1024  # ru_maxrss is in bytes there

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import augmix
-from augmix import bench
+from augmix import benchmarks
 
 COUNT = 64  # images of a turn; timm and torchvision work on one at a time
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 def find_works(size: int) -> dict[str, Callable[[int], object]]:
     """What makes a view of each of `COUNT` images, by the library's name; called with the turn."""
-    images = bench.smooth_images(COUNT, size)
+    images = benchmarks.smooth_images(COUNT, size)
     pictures = [Image.fromarray(image) for image in images]
     policy, ids = augmix.AugMix(severity=3), np.arange(COUNT)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from augmix import gallery
-from augmix.corrupt import sequences, suite
-from augmix.corrupt.presets import PRESETS
+from augmix import pictures
+from augmix.corruptions import registry
+from augmix.corruptions.registry import PRESETS
 
 HERE = Path(__file__).parent
 
@@ -85,7 +85,7 @@ Images are uint8, RGB or grey, of any height and width from 16 pixels on; smalle
 
 15 corruptions of the published benchmark in the groups noise, blur, weather and digital, and 4
 extra ones that the paper keeps for validation. Wherever names are asked for, the protocols
-`paper-15`, `extra-4` and `all-19` stand for theirs (`augmix.corrupt.suite.resolve_names`). Below, a
+`paper-15`, `extra-4` and `all-19` stand for theirs (`resolve_corruptions`). Below, a
 scene of 224 x 224 pixels at the `imagenet` severities, seed 0. Open the picture for full size.
 
 ![Every corruption, clean and at severities 1 to 5](corruptions.webp)
@@ -98,7 +98,7 @@ RULES = """
 A preset names the published set whose numbers are used: `cifar` was made for 32 x 32 pixels, `tiny`
 for 64 x 64, `imagenet` for 224 x 224, `imagenet-299` for the 299 x 299 of Inception networks.
 `preset="auto"` goes by the shorter side: up to 48 pixels `cifar`, up to 112 `tiny`, else
-`imagenet`; `augmix.corrupt.presets.resolve_preset` says which, and so do `augmix corrupt` and
+`imagenet`; `augmix.corruptions.registry.resolve_preset` says which, and so do `augmix corrupt` and
 `augmix perturb` before they write. `imagenet-299` is never chosen by itself, for most networks of
 other sizes are measured at the numbers of `imagenet`. The numbers are then used as they stand, in
 pixels, whatever the size; images need not be square. What a kernel lays over the image (fog, snow,
@@ -106,7 +106,7 @@ frost) is made as large as the image needs.
 
 The published sets for 299 pixels take the middle 87.5 % of height and width of a photograph and
 squeeze it to a square, whatever its shape. Perturbation sequences are made so
-(`augmix.corrupt.sequences.photograph_frames`, `augmix perturb --preset imagenet-299`). Corruptions
+(`photograph_frames`, `augmix perturb --preset imagenet-299`). Corruptions
 take the images they are given, and `augmix corrupt --preset imagenet-299` on a folder cuts a square
 of 299 pixels out of the middle without squeezing it.
 
@@ -122,7 +122,7 @@ photograph in the same place; they are the same everywhere and always. With the 
 `augmix.corrupt(images, "frost", severity=3, frost_textures="FOLDER")` uses them: the folder holds
 `frost1.png`, `frost2.png`, `frost3.png`, `frost4.jpg` and `frost5.jpg`, and
 `augmix download frost DIR` brings them to `DIR/frost`. Errors measured with either are close and
-not equal: say which was used; `augmix.corrupt.frost.fingerprint` is the checksum of the textures.
+not equal: say which was used; `corruptions.frost.fingerprint` is the checksum of the textures.
 
 ## JPEG files
 
@@ -172,7 +172,7 @@ Rotate, scale, shear and zoom blur turn and stretch about a point half a pixel t
 the middle, as torchvision 0.2 did when the published sets were made. Newer releases of torchvision
 take the very middle, which moves these frames by less than a pixel. No published set has it, so
 `augmix.perturb` does not offer it; the makers do, for comparisons:
-`augmix.corrupt.motions.rotate(..., offset_px=0)`.
+`augmix.corruptions.sequences.rotate(..., offset_px=0)`.
 
 """
 
@@ -186,14 +186,14 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
     """
     image = np.asarray(scene.resize((224, 224), Image.Resampling.LANCZOS))
     paths = [
-        gallery.write_gallery(HERE / "corruptions.webp", image, quality=75),
-        gallery.write_strips(HERE / "perturbations.webp", np.asarray(scene), quality=70),
+        pictures.write_gallery(HERE / "corruptions.webp", image, quality=75),
+        pictures.write_strips(HERE / "perturbations.webp", np.asarray(scene), quality=70),
     ]
     (HERE / "perturbations").mkdir(exist_ok=True)
-    for name in sequences.ALL_14:
+    for name in registry.ALL_14:
         path = HERE / "perturbations" / f"{name}.webp"
         pixels = np.asarray(small)
-        paths.append(gallery.write_animation(path, pixels, name, preset="imagenet", quality=60))
+        paths.append(pictures.write_animation(path, pixels, name, preset="imagenet", quality=60))
     page = HERE / "corruptions.md"
     page.write_text(page_text())
     return [page, *paths]
@@ -212,7 +212,7 @@ def corruption_tables() -> str:
         parts.append(f"`{preset}`\n")
         rows = [
             [f"`{row.name}`", *(" / ".join(map(number, level)) for level in row.parameters[preset])]
-            for row in suite.ROWS.values()
+            for row in registry.CORRUPTIONS.values()
         ]
         parts.append(table(["corruption", "1", "2", "3", "4", "5"], rows))
     return "\n".join(parts)
@@ -220,14 +220,14 @@ def corruption_tables() -> str:
 
 def described() -> list[list[str]]:
     """Name, group, what it does and its parameters."""
-    return [[f"`{name}`", suite.GROUPS[name], *CORRUPTIONS[name]] for name in suite.ALL_19]
+    return [[f"`{name}`", registry.GROUPS[name], *CORRUPTIONS[name]] for name in registry.ALL_19]
 
 
 def animation_table() -> str:
     """The animations, five side by side, each under its name."""
     lines = []
-    for start in range(0, len(sequences.ALL_14), 5):
-        names = sequences.ALL_14[start : start + 5]
+    for start in range(0, len(registry.ALL_14), 5):
+        names = registry.ALL_14[start : start + 5]
         names_padded = [*names, *[""] * (5 - len(names))]
         rows = [f"![{name}](perturbations/{name}.webp)" if name else "" for name in names_padded]
         titles = [f"`{name}`" if name else "" for name in names_padded]
@@ -240,11 +240,11 @@ def frame_table() -> str:
     rows = [
         [
             f"`{name}`",
-            "standard" if name in sequences.STANDARD_10 else "extra",
+            "standard" if name in registry.STANDARD_10 else "extra",
             SEQUENCES[name],
-            *(str(sequences.num_frames(name, preset)) for preset in PRESETS),
+            *(str(registry.num_frames(name, preset)) for preset in PRESETS),
         ]
-        for name in sequences.ALL_14
+        for name in registry.ALL_14
     ]
     heads = ["sequence", "set", "what changes", *(f"frames, `{preset}`" for preset in PRESETS)]
     return table(heads, rows)

@@ -15,7 +15,7 @@ from methods_texts import TEXTS, Text
 from PIL import Image, ImageDraw
 
 from augmix import published
-from augmix.attacks import pgd
+from augmix.arrays import to_uint8
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -29,13 +29,13 @@ from augmix.augment.policies import (
 )
 from augmix.augment.render import render
 from augmix.data.sources import open_source
-from augmix.experiments.settings import TrainConfig
-from augmix.experiments.training import train
-from augmix.images import to_uint8
-from augmix.methods import METHODS, Row
-from augmix.models.build import load_model
+from augmix.methods.attacks import pgd
+from augmix.methods.registry import METHODS, Row
 from augmix.models.layers import BlurPool
-from augmix.streams import Stream
+from augmix.models.weights import load_model
+from augmix.rng import Stream
+from augmix.training.config import TrainConfig
+from augmix.training.run import train
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "methods"

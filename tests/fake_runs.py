@@ -7,17 +7,27 @@ from pathlib import Path
 
 import numpy as np
 
-from augmix import records
-from augmix.outcomes import (
+from augmix import files
+from augmix.results import (
+    CONFIG_FILE,
+    LOG_FILE,
+    RESULTS_FILE,
+    Bins,
+    Cell,
     Images,
     Outcome,
+    Results,
+    Scaled,
+    SequenceCell,
     SequenceOutcome,
     images_path,
+    load_results,
     outcome_path,
+    provenance,
     to_classes,
     write_outcome,
+    write_results,
 )
-from augmix.records import Bins, Cell, Results, Scaled, SequenceCell
 
 NAMES = (
     "gaussian_noise",
@@ -113,7 +123,7 @@ def make_run(
             **attack,
             **protocol,
         },
-        provenance=records.provenance(),
+        provenance=provenance(),
         temperature=None
         if temperature is None
         else {"value": temperature, "num_images": 100, "nll_before": 0.3, "nll_after": 0.2},
@@ -130,7 +140,7 @@ def make_run(
             for name, outcome in frames.items()
         ),
     )
-    records.write_results(folder / records.RESULTS_FILE, results)
+    write_results(folder / RESULTS_FILE, results)
     config = {
         "schema": 1,
         "method": method,
@@ -140,13 +150,13 @@ def make_run(
         "seed": seed,
         "augmix": {"severity": 3, "width": 3, "alpha": 1.0},
     }
-    records.write_json(folder / records.CONFIG_FILE, config)
+    files.write_json(folder / CONFIG_FILE, config)
     if has_outcomes:
         _write_outcomes(folder, test, said, frames)
         wrong = sum(prediction != test.labels for prediction, _ in said.values())
         _write_hardest(folder / "hardest.npz", test, np.asarray(wrong), side)
     if has_log:
-        _write_log(folder / records.LOG_FILE, rng, loss=2.3 if method == "standard" else 3.1)
+        _write_log(folder / LOG_FILE, rng, loss=2.3 if method == "standard" else 3.1)
     if has_examples:
         write_examples(folder / "examples.npz", names, side=side)
     return results
@@ -258,11 +268,9 @@ def _write_hardest(path: Path, test: _Test, wrong: np.ndarray, side: int) -> Non
 
 def keep_cells(folder: Path, keep) -> None:
     """Drop the cells for which ``keep(cell)`` is false, as if the evaluation had been stopped."""
-    path = folder / records.RESULTS_FILE
-    results = records.load_results(path)
-    records.write_results(
-        path, replace(results, cells=tuple(cell for cell in results.cells if keep(cell)))
-    )
+    path = folder / RESULTS_FILE
+    results = load_results(path)
+    write_results(path, replace(results, cells=tuple(cell for cell in results.cells if keep(cell))))
 
 
 def write_examples(

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 
 import augmix
-from augmix import bench, cli, gallery, records
+from augmix import benchmarks, cli, corruptions, files, pictures
+from augmix.results import (
+    CONFIG_FILE,
+    LOG_FILE,
+    MODEL_FILE,
+    RESULTS_FILE,
+    STATE_FILE,
+    WEIGHTS_FILE,
+    load_results,
+)
 
 TOY = ["--source", "digits", "--model", "small", "--epochs", "1", "--max-train-images", "60"]
 
@@ -81,14 +90,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_and_evaluate_fill_the_run_folder(trained: Path):
     names = {path.name for path in trained.iterdir()}
     assert {
-        records.CONFIG_FILE,
-        records.LOG_FILE,
-        records.MODEL_FILE,
-        records.RESULTS_FILE,
-        records.STATE_FILE,
-        records.WEIGHTS_FILE,
+        CONFIG_FILE,
+        LOG_FILE,
+        MODEL_FILE,
+        RESULTS_FILE,
+        STATE_FILE,
+        WEIGHTS_FILE,
     } <= names
-    results = records.load_results(trained / records.RESULTS_FILE)
+    results = load_results(trained / RESULTS_FILE)
     assert [(cell.name, cell.severity) for cell in results.cells] == [
         ("clean", 0),
         ("contrast", 1),
@@ -98,10 +107,10 @@ def test_train_and_evaluate_fill_the_run_folder(trained: Path):
 
 
 def test_started_again_a_finished_run_says_so(trained: Path, capsys: pytest.CaptureFixture[str]):
-    weights = (trained / records.WEIGHTS_FILE).read_bytes()
+    weights = (trained / WEIGHTS_FILE).read_bytes()
     assert cli.main(["train", *TOY, "--out", str(trained)]) == 0
     assert "is trained already" in capsys.readouterr().out
-    assert (trained / records.WEIGHTS_FILE).read_bytes() == weights
+    assert (trained / WEIGHTS_FILE).read_bytes() == weights
 
 
 def test_other_settings_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]):
@@ -117,7 +126,7 @@ def test_attacked_images(trained: Path, tmp_path: Path, capsys: pytest.CaptureFi
     words += ["--out", str(out), "--attack-norm", "l2", "--attack-steps", "2"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
-    results = records.load_results(out / records.RESULTS_FILE)
+    results = load_results(out / RESULTS_FILE)
     clean, attacked = results.cells
     assert (attacked.suite, attacked.name, attacked.num_images) == ("attack", "l2", 12)
     assert clean.num_errors <= attacked.num_errors
@@ -189,8 +198,8 @@ def test_bench_at_toy_size(capsys: pytest.CaptureFixture[str]):
 def test_bench_of_the_corruptions(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bench.suite, "corrupt", lambda images, name, **settings: images)
-    monkeypatch.setattr(bench, "find_peer", lambda: None)
+    monkeypatch.setattr(corruptions.corrupt, "corrupt", lambda images, name, **settings: images)
+    monkeypatch.setattr(benchmarks, "find_peer", lambda: None)
     toy = ["corruptions", "--sizes", "16", "32", "--num-threads", "2", "--seconds", "0"]
     assert cli.main(["bench", *toy]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -211,7 +220,7 @@ def test_preview_of_the_corruptions(
         calls.append((folder, image.shape, preset, seed, sample))
         return [folder / name for name in ("a.png", "b.png", "all/c.webp", "all/d.webp")]
 
-    monkeypatch.setattr(gallery, "write_galleries", write)
+    monkeypatch.setattr(pictures, "write_galleries", write)
     settings = ["--corruptions", "--first", "3", "--seed", "7", "--preset", "tiny", "--size", "20"]
     assert cli.main(["preview", *settings, "--out", str(tmp_path / out)]) == 0
     assert calls == [(tmp_path / "shown", (20, 20, 3), "tiny", 7, 3)]
@@ -280,7 +289,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path):
             stdout=subprocess.PIPE,
             text=True,
         )
-        while len(records.load_lines(folder / records.LOG_FILE)) <= after:
+        while len(files.load_lines(folder / LOG_FILE)) <= after:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -291,9 +300,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path):
         return output
 
     start_and_stop(after=2)
-    done = len(records.load_lines(folder / records.LOG_FILE))
+    done = len(files.load_lines(folder / LOG_FILE))
     assert f"after step {done}" in start_and_stop(after=done)
-    steps = [line["step"] for line in records.load_lines(folder / records.LOG_FILE)]
+    steps = [line["step"] for line in files.load_lines(folder / LOG_FILE)]
     assert steps == list(range(1, len(steps) + 1))
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from augmix.corrupt import noise
+from augmix.corruptions import noise
 from augmix.jit import outer
 
 

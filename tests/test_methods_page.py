@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from augmix.experiments.settings import TrainConfig
-from augmix.methods import METHODS
+from augmix.methods.registry import METHODS
+from augmix.training.config import TrainConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER = DOCS / "methods"

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from toy_runs import toy_config, write_npz
 
 from augmix.commands.terminal import parse
-from augmix.experiments.measuring import EvaluateConfig, evaluate_run
-from augmix.experiments.training import train
-from augmix.models import subjects
-from augmix.models.build import build_model
-from augmix.models.networks import NAMES
+from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.models import open_model
 from augmix.models.preprocessing import PRESETS, choose_preprocessing
+from augmix.models.registry import NAMES
+from augmix.models.weights import build_model
+from augmix.training.run import train
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "models.md").read_text()
@@ -108,13 +108,13 @@ def test_commands_run(bench, monkeypatch, words):
 def test_other_commands_are_well_formed(words):
     config = parse(EvaluateConfig, "evaluate", words)
     kind, _, _ = config.models[0].partition(":")
-    assert kind in subjects.KINDS
-    assert subjects._find_opener(config.models[0])[0] is subjects.KINDS[kind]
+    assert kind in open_model.KINDS
+    assert open_model._find_opener(config.models[0])[0] is open_model.KINDS[kind]
 
 
 def test_the_tables_are_those_of_the_code():
     forms = re.findall(r"^\| `(\w+):", PAGE, re.MULTILINE)
-    assert sorted(forms) == sorted(subjects.KINDS)
+    assert sorted(forms) == sorted(open_model.KINDS)
     named = re.findall(
         r"^\| `([a-z-]+)` \| (?:as stored|(\d+), (\d+)) \| (\w*)", PAGE, re.MULTILINE
     )

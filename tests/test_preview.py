@@ -7,10 +7,11 @@ from PIL import Image, ImageOps
 
 from augmix import preview
 from augmix.augment import pillow
-from augmix.augment.plan import Op, Plan
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform, Standard
-from augmix.records import RunError
-from augmix.streams import Stream
+from augmix.errors import RunError
+from augmix.rng import Stream
 
 SIDE = 28  # is shown five times as large: 140 units
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from augmix.augment.plan import Op, Plan
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 
 OPS = [op for op in Op if op != Op.NONE]
 SHEARS = (0.0, 0.03, -0.09, 0.3, -0.5, 1.0, -1.0, 2.5, -7.0, 1e-12, 1 / 3, 1e9)

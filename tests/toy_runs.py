@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.experiments.training import TrainConfig
+from augmix.training.config import TrainConfig
 
 STEPS_PER_EPOCH = 3
 

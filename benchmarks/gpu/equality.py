@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from augmix import bench
+from augmix import benchmarks
 from augmix.augment import batched, pillow
-from augmix.augment.plan import Op, Plan
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, level_to_amount
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 Row = dict[str, str | int | float]
 STRONGEST = 9.9  # level; at 10 posterize would keep no bit
@@ -89,7 +90,7 @@ def _single(op: Op, count: int, side: int) -> Plan:
 def _mixed_images(count: int, side: int) -> np.ndarray:
     """Smooth pictures, noise, and checks of few levels, in turns."""
     rng = np.random.default_rng(0)
-    images = bench.smooth_images(count, side)
+    images = benchmarks.smooth_images(count, side)
     images[1::3] = rng.integers(0, 256, images[1::3].shape, dtype=np.uint8)
     for row in range(2, count, 3):
         few = rng.integers(0, 4, (8, 8, 3), dtype=np.uint8) * 85

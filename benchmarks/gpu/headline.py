@@ -39,10 +39,11 @@ from tables import to_markdown  # noqa: E402
 from throughput import measure_throughput  # noqa: E402
 from training import Setup, measure_steps, train_headline  # noqa: E402
 
-from augmix import bench, metrics, records  # noqa: E402
+from augmix import benchmarks, metrics  # noqa: E402
 from augmix.augment import batched  # noqa: E402
 from augmix.data.sources import Source, open_source, take  # noqa: E402
-from augmix.engine.evaluate import evaluate  # noqa: E402
+from augmix.evaluation.loop import evaluate  # noqa: E402
+from augmix.results import Cell, Results, provenance  # noqa: E402
 
 DATA = HERE.parents[2] / "shared" / "data" / "cifar10-jpeg"
 _MEASURING_S = 110.0  # kept for the measurements after training
@@ -301,10 +302,10 @@ def measure_model(
         }
 
 
-def summarise_corruptions(results: records.Results) -> dict[str, Any]:
+def summarise_corruptions(results: Results) -> dict[str, Any]:
     """Errors and calibration errors, as fractions."""
 
-    def rms(cell: records.Cell) -> float:
+    def rms(cell: Cell) -> float:
         bins = cell.adaptive
         arrays = (np.array(bins.count), np.array(bins.confidence_sum), np.array(bins.correct_sum))
         return metrics.rms_from_bins(*arrays)
@@ -337,7 +338,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "executor": batched.describe_backend(device),
         "date": time.strftime("%Y-%m-%d"),
-        **records.provenance(),
+        **provenance(),
     }
 
 
@@ -346,7 +347,7 @@ def write_toy_set(path: Path) -> str:
     arrays: dict[str, np.ndarray] = {}
     for split, count in (("train", 32), ("test", 16)):
         labels = np.arange(count) % 10
-        images = bench.smooth_images(count, 16) // 2 + 12 * labels[:, None, None, None]
+        images = benchmarks.smooth_images(count, 16) // 2 + 12 * labels[:, None, None, None]
         arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels}
     np.savez(path, **arrays)
     return str(path)

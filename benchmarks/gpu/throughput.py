@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from augmix import bench
+from augmix import benchmarks
 from augmix.augment import batched
-from augmix.augment.device.packing import Packed, pack
+from augmix.augment.batched import tensors
+from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.policies import AugMix
 from augmix.data.batches import prefetch
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 Row = dict[str, str | int | float]
 NUM_VIEWS = 2
@@ -44,7 +45,7 @@ def measure_throughput(
         ``work``: what is timed; ``images_per_second``, each with two views; ``milliseconds`` of a
         batch, the median.
     """
-    images = torch.from_numpy(bench.smooth_images(min(batch, 64), side)).to(device)
+    images = torch.from_numpy(benchmarks.smooth_images(min(batch, 64), side)).to(device)
     images = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
     policy = AugMix(severity=severity, crop_padding=4, flip=True)
 
@@ -53,7 +54,7 @@ def measure_throughput(
         plan = policy.sample(
             np.arange(batch), num_views=NUM_VIEWS, size=(side, side), stream=stream
         )
-        return pack(plan, 3, real=batched.real_of(device))
+        return pack(plan, 3, real=tensors.real_of(device))
 
     packed = [draw(epoch) for epoch in range(_PLANS)]
     sent = itertools.cycle([batched.upload(one, device) for one in packed])

@@ -14,18 +14,17 @@ from typing import Any
 import torch
 from throughput import synchronize
 
-from augmix import records
+from augmix import files, results
 from augmix.augment.policies import AugMix
-from augmix.data.batches import BatchOrder
+from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
-from augmix.engine.devices import peak_memory_mib
-from augmix.engine.learning import open_learner
-from augmix.engine.progress import run_ahead
-from augmix.engine.recipe import Recipe
-from augmix.engine.train import open_order, open_views, train
-from augmix.methods import Method, build_method
-from augmix.models.build import build_model
+from augmix.devices import peak_memory_mib
+from augmix.methods.registry import Method, build_method
 from augmix.models.layers import Classifier
+from augmix.models.weights import build_model
+from augmix.training.config import Recipe
+from augmix.training.loop import open_order, open_views, train
+from augmix.training.step import open_learner
 
 _PLANNERS = 4  # threads that draw plans ahead
 _WARM_UP_EPOCHS = 1
@@ -134,11 +133,11 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     start = time.perf_counter()
     train(
         model, setup.method, setup.source, recipe=recipe, folder=folder,
-        identity=records.to_plain(recipe), device=setup.device,
+        identity=files.to_plain(recipe), device=setup.device,
     )  # fmt: skip
     synchronize(setup.device)
     seconds = time.perf_counter() - start
-    log = records.load_lines(folder / records.LOG_FILE)
+    log = files.load_lines(folder / results.LOG_FILE)
     waited_s = sum(line["wait_share"] * _duration_s(log, place) for place, line in enumerate(log))
     return model, {
         "epochs": epochs,

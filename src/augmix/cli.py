@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         return _fail(f"unknown command {words[0]!r}{_nearest(words[0])}; see augmix --help")
     try:
-        from augmix.allocation import keep_freed_memory
+        from augmix.devices import keep_freed_memory
 
         keep_freed_memory()
         command = importlib.import_module(f"augmix.commands.{words[0]}")
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception, is_debug: bool) -> int:
     """One message for what a user can mend; anything else is a bug and shows where."""
-    from augmix.records import RunError
+    from augmix.errors import RunError
 
     if is_debug:
         traceback.print_exception(error)

@@ -17,10 +17,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from augmix.arrays import check_images, to_uint8
 from augmix.augment import pillow
-from augmix.augment.plan import Op, Plan, check_plan, describe_step
-from augmix.images import check_images, to_uint8
-from augmix.records import write_bytes
+from augmix.augment.ops import Op, describe_step
+from augmix.augment.plan import Plan, check_plan
+from augmix.files import write_bytes
 
 _PAPER = (255, 255, 255)
 _INK = (28, 29, 31)

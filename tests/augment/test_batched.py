@@ -15,9 +15,10 @@ from toy_plans import AMOUNTS, OPS, make_images, random_plan, single
 
 import augmix
 from augmix.augment import batched, compiled, pillow
-from augmix.augment.device import tensors
-from augmix.augment.device.packing import pack
-from augmix.augment.plan import Op, Plan
+from augmix.augment.batched import tensors
+from augmix.augment.batched.packing import pack
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -29,8 +30,8 @@ from augmix.augment.policies import (
     RandomAA,
     Standard,
 )
-from augmix.records import RunError
-from augmix.streams import Stream
+from augmix.errors import RunError
+from augmix.rng import Stream
 
 SIZES = [(1, 1), (6, 1), (2, 2), (3, 3), (17, 33)]
 POLICIES: dict[str, Policy] = {
@@ -155,9 +156,9 @@ def test_no_value_is_looked_at(name: str) -> None:
 _COMPILE = """
 import numpy as np, torch
 from augmix.augment import batched, pillow
-from augmix.augment.device.packing import pack
+from augmix.augment.batched.packing import pack
 from augmix.augment.policies import AugMix, CutMix, Cutout
-from augmix.streams import Stream
+from augmix.rng import Stream
 torch._dynamo.config.error_on_recompile = True
 images = np.random.default_rng(0).integers(0, 256, (5, 9, 11, 3), dtype=np.uint8)
 chains = AugMix(depth=1, ops="all", crop_padding=2, flip=True)

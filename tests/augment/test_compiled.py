@@ -16,10 +16,12 @@ from toy_plans import AMOUNTS, OPS, draw_images, make_plan, single
 
 import augmix
 from augmix import jit
-from augmix.augment import blends, compiled, lookup, mixing, pillow, tables, warps
-from augmix.augment.plan import Op, Plan
+from augmix.augment import compiled, pillow
+from augmix.augment.compiled import mixing, tables, warps
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 SIZES = [(1, 1), (1, 7), (6, 1), (2, 2), (2, 9), (3, 3), (17, 33), (32, 32), (31, 70)]
 RANGES = {
@@ -164,7 +166,7 @@ import os
 import numpy as np
 from augmix.augment import compiled
 from augmix.augment.policies import AugMix
-from augmix.streams import Stream
+from augmix.rng import Stream
 plan = AugMix().sample(np.arange(9), num_views=2, size=(8, 8), stream=Stream(seed=0))
 images = np.arange(9 * 8 * 8 * 3).reshape(9, 8, 8, 3).astype(np.uint8)
 before = compiled.render(images, plan, num_threads=2)
@@ -195,7 +197,7 @@ def test_both_ways_to_look_up_agree() -> None:
     for size in (0, 1, 63, 64, 65, 1000):
         pixels, table = rng.integers(0, 256, size, dtype=np.uint8), rng.permutation(256)
         results = []
-        for way in (lookup.look_up, lookup._look_up_one_by_one):
+        for way in (tables.look_up, tables._look_up_one_by_one):
             result = np.empty_like(pixels)
             way(pixels, table.astype(np.uint8), result)
             results.append(result)
@@ -229,7 +231,7 @@ _RENDER = """
 import numpy as np
 from augmix.augment import compiled
 from augmix.augment.policies import AugMix
-from augmix.streams import Stream
+from augmix.rng import Stream
 plan = AugMix().sample(np.arange(2), num_views=1, size=(8, 8), stream=Stream(seed=0))
 images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
 total = compiled.render(images, plan).sum()
@@ -259,7 +261,7 @@ def test_kernels_are_kept_on_disk(noise: np.ndarray) -> None:
     cache_path = compiled._render_pairs.stats.cache_path
     if cache_path is None:
         pytest.skip("no folder for kernels can be written here")
-    assert list(Path(cache_path).glob("compiled.*render_pairs*.nbc"))
+    assert list(Path(cache_path).glob("*render_pairs*.nbc"))
     file, used, hits, _ = run_alone(Path(augmix.__file__).parents[1])
     assert (file, used, hits) == (compiled.__file__, cache_path, "1")
 
@@ -267,7 +269,9 @@ def test_kernels_are_kept_on_disk(noise: np.ndarray) -> None:
 def test_where_no_folder_can_be_written_kernels_are_compiled_anew(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(augmix.__file__).parent, tmp_path / "augmix", ignore=ignored)
-    (tmp_path / "augmix" / "augment" / "__pycache__").write_text("a file where a folder belongs")
+    (tmp_path / "augmix" / "augment" / "compiled" / "__pycache__").write_text(
+        "a file where a folder belongs"
+    )
     nowhere = str(tmp_path / "augmix" / "py.typed" / "below a file")
     file, used, hits, total = run_alone(
         tmp_path, HOME=nowhere, XDG_CACHE_HOME=nowhere, NUMBA_CACHE_DIR=nowhere
@@ -287,7 +291,7 @@ def test_a_kernel_knows_the_sources_of_its_parts(tmp_path: Path) -> None:
     part.write_text("a = 2")
     assert jit.source_stamp(module, warps) != stamp
     closure = [cell.cell_contents for cell in compiled._render_pairs.py_func.__closure__]
-    assert closure == [jit.source_stamp(blends, lookup, mixing, tables, warps)]
+    assert closure == [jit.source_stamp(mixing, tables, warps)]
 
 
 def test_a_full_disk_does_not_stop_rendering(

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from augmix.augment import pillow
-from augmix.augment.ops import quarter_turns, rotation
-from augmix.augment.plan import Op
+from augmix.augment.ops import Op, quarter_turns, rotation
 
 
 @pytest.mark.parametrize("angle", [0.0, 90.0, 180.0, 270.0, -450.0])

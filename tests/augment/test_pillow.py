@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from augmix.augment import pillow
-from augmix.augment.plan import Op, Plan
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 
 BILINEAR, AFFINE = Image.Resampling.BILINEAR, Image.Transform.AFFINE
 PAPER = ("autocontrast", "equalize", "posterize", "rotate", "solarize")

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augmix.augment.ops import Op, describe_step
 from augmix.augment.pairing import PairPlan
 from augmix.augment.patches import Hole
-from augmix.augment.plan import Op, Plan, check_plan, concatenate, describe_step
+from augmix.augment.plan import Plan, check_plan, concatenate
 from augmix.augment.policies import AugMix, CutMix, Cutout, Mixup, PatchUniform
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 FIELDS = ("ids", "crop", "flip", "op", "amount", "weight", "mix")
 

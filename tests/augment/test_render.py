@@ -5,8 +5,8 @@ import torch
 from augmix.augment import pillow
 from augmix.augment.policies import AugMix
 from augmix.augment.render import render
-from augmix.records import RunError
-from augmix.streams import Stream
+from augmix.errors import RunError
+from augmix.rng import Stream
 
 PLAN = AugMix().sample(np.arange(8), num_views=2, size=(20, 24), stream=Stream(seed=0))
 

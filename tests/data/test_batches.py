@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augmix.data.batches import BatchOrder, prefetch
-from augmix.streams import Purpose, Stream
+from augmix.rng import Purpose, Stream
 
 
 @given(

@@ -6,7 +6,7 @@ import pytest
 
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.sources import open_source
-from augmix.records import RunError
+from augmix.errors import RunError
 
 
 def write_cifar100(folder, labels=(0, 99)):

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from augmix.data.sources import open_source
-from augmix.records import RunError
+from augmix.errors import RunError
 
 
 def test_splits_and_classes(folder, pixels):

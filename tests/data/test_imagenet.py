@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from augmix.data.annotations import load_annotations
+from augmix.data.imagenet import load_annotations
 from augmix.data.sources import open_source
-from augmix.records import RunError
+from augmix.errors import RunError
 
 SYNSETS = ("n01440764", "n01751748", "n03995372")
 VAL = (1, 0, 2, 1)  # the class of ILSVRC2012_val_0000000{1..4}: images 6..9

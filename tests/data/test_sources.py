@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from augmix.data.sources import NAMES, Source, open_source, subset, take
-from augmix.records import RunError
+from augmix.errors import RunError
 
 FIRST_TEST_LABELS = [1, 5, 7, 6, 3, 5, 6, 1, 7, 7, 8, 0]  # golden: the split must never change
 

@@ -14,11 +14,7 @@ from augmix.metrics import (
     relative_corruption_error,
     relative_mean_corruption_error,
 )
-from augmix.published import (
-    ALEXNET_CLEAN_ERROR,
-    ALEXNET_ERRORS,
-    ALEXNET_EXTRA_ERRORS,
-)
+from augmix.published import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, ALEXNET_EXTRA_ERRORS
 
 ALEXNET = {name: float(np.mean(errors)) for name, errors in ALEXNET_ERRORS.items()}
 EXTRA = ALEXNET_EXTRA_ERRORS

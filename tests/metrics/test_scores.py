@@ -6,12 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from augmix.metrics import (
-    brier_score,
-    error_rate,
-    negative_log_likelihood,
-    soft_f1,
-)
+from augmix.metrics import brier_score, error_rate, negative_log_likelihood, soft_f1
 
 unchecked = inspect.unwrap  # past the checker of shapes, to the messages users see
 

@@ -11,9 +11,7 @@ from augmix.metrics import (
     top5_distance,
     zipf_distance,
 )
-from augmix.published import (
-    ALEXNET_FLIP_PROBABILITIES,
-)
+from augmix.published import ALEXNET_FLIP_PROBABILITIES
 
 ALEXNET_FLIPS = ALEXNET_FLIP_PROBABILITIES
 

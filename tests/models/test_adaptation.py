@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from augmix.errors import RunError
 from augmix.models.adaptation import adapt_batch_norm
-from augmix.models.build import build_model
-from augmix.records import RunError
+from augmix.models.weights import build_model
 
 
 def images(count: int = 5, seed: int = 0) -> torch.Tensor:

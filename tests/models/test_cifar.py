@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from augmix.models.build import build_model
 from augmix.models.cifar import WideResNet
+from augmix.models.weights import build_model
 
 
 def count(module: nn.Module) -> int:

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import augmix
-from augmix import records
+from augmix.errors import RunError
 from augmix.models import hub
-from augmix.models.build import build_model, load_model, save_model
-from augmix.records import RunError
+from augmix.models.weights import build_model, load_model, save_model
+from augmix.results import Results, load_results, write_results
 
 
 class FakeHub:
@@ -101,20 +101,20 @@ def test_what_is_put_there_comes_back(fake: FakeHub, run: Path):
 
 
 def test_nothing_of_this_machine_is_put_there(fake: FakeHub, run: Path):
-    results = records.Results(
+    results = Results(
         model={"name": "small"},
         source={"name": "digits"},
         protocol={},
         provenance={"command": "augmix evaluate /home/me/run", "python": "3.11"},
     )
-    records.write_results(run / "results.json", results)
+    write_results(run / "results.json", results)
     augmix.push_to_hub(run, "me/digits")
     for path in (fake.root / "me/digits").iterdir():
         assert b"/home" not in path.read_bytes(), path.name
     there = fake.root / "me/digits"
     assert json.loads((there / "config.json").read_text())["epochs"] == 7
-    assert records.load_results(there / "results.json").provenance == {"python": "3.11"}
-    assert records.load_results(run / "results.json").provenance["command"].startswith("augmix")
+    assert load_results(there / "results.json").provenance == {"python": "3.11"}
+    assert load_results(run / "results.json").provenance["command"].startswith("augmix")
 
 
 def test_folders_come_first(fake: FakeHub, run: Path, monkeypatch: pytest.MonkeyPatch):

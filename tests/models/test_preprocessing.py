@@ -3,12 +3,7 @@ import inspect
 import pytest
 import torch
 
-from augmix.models.preprocessing import (
-    PRESETS,
-    Photometry,
-    Preprocessing,
-    choose_preprocessing,
-)
+from augmix.models.preprocessing import PRESETS, Photometry, Preprocessing, choose_preprocessing
 
 
 def test_geometry_is_what_sources_take():

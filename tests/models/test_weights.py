@@ -4,10 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from augmix.models.build import build_model
-from augmix.models.subjects import open_subject
-from augmix.models.weights import load_state
-from augmix.records import RunError
+from augmix.errors import RunError
+from augmix.models.open_model import open_subject
+from augmix.models.weights import build_model, load_state
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

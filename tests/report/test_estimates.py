@@ -7,20 +7,21 @@ import pytest
 from fake_runs import NAMES, keep_cells, make_run
 
 from augmix import metrics, published
-from augmix.intervals import proportion_interval
-from augmix.outcomes import load_outcome, outcome_path, write_outcome
-from augmix.records import RunError
+from augmix.bootstrap import proportion_interval
+from augmix.errors import RunError
 from augmix.report.estimates import (
     ATTACKED,
     CLEAN,
     CORRUPTED,
     PERTURBED,
     Estimates,
+    Grid,
     Key,
+    common_grid,
     estimate,
 )
-from augmix.report.grids import Grid, common_grid
-from augmix.report.runs import Run, load_runs
+from augmix.report.load import Run, load_runs
+from augmix.results import load_outcome, outcome_path, write_outcome
 
 PAPER = tuple(published.ALEXNET_ERRORS)
 TEN = tuple(published.ALEXNET_FLIP_PROBABILITIES)

@@ -10,9 +10,9 @@ import pytest
 from fake_runs import NAMES, make_run
 
 from augmix.report import export_path, summarise, write_report
-from augmix.report.cards import to_markdown
 from augmix.report.comparison import Comparison, compare
 from augmix.report.exports import all_tables, escape, to_csv, to_json, to_latex
+from augmix.report.model_card import to_markdown
 
 EVIL = "<b>50_%</b> | x & \\y"
 

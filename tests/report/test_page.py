@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from fake_runs import NAMES, keep_cells, make_run, write_examples
 
-from augmix import records
-from augmix.intervals import proportion_interval
-from augmix.outcomes import Images, images_path, load_images, write_outcome
-from augmix.records import Results, RunError
+from augmix import results
+from augmix.bootstrap import proportion_interval
+from augmix.errors import RunError
 from augmix.report import summarise, write_report
-from augmix.report.pictures import thumb_uris
-from augmix.report.remarks import differences
-from augmix.report.runs import load_runs
+from augmix.report.comparison import differences
+from augmix.report.images import thumb_uris
+from augmix.report.load import load_runs
+from augmix.results import Images, Results, images_path, load_images, write_outcome
 
 
 def text_of(page: Path) -> str:
@@ -27,9 +27,9 @@ def text_of(page: Path) -> str:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages whose words matter are not drawn, which takes most of their time."""
-    from augmix.report import page
+    from augmix.report import page as page_
 
-    monkeypatch.setattr(page, "draw", lambda chart: {"wide": "<svg/>", "narrow": "<svg/>"})
+    monkeypatch.setattr(page_, "draw", lambda chart: {"wide": "<svg/>", "narrow": "<svg/>"})
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_page_holds_the_numbers(two_runs: list[Path], tmp_path: Path):
     page = write_report(two_runs, tmp_path / "deep" / "report.html")
     text = text_of(page)
     for folder in two_runs:
-        found = records.load_results(folder / records.RESULTS_FILE)
+        found = results.load_results(folder / results.RESULTS_FILE)
         summary = summarise(found)
         for key in ("clean_error", "corruption_error", "rms_calibration_error"):
             assert f" {100 * summary[key]:.1f} " in text
@@ -144,7 +144,7 @@ def test_equal_labels_are_told_apart(tmp_path: Path):
 def test_repeated_steps_of_a_log_count_once(tmp_path: Path):
     make_run(tmp_path / "a")
     lines = [{"step": step, "epoch": step, "loss": 1.0} for step in (1, 2, 3, 2, 3, 4)]
-    log = tmp_path / "a" / records.LOG_FILE
+    log = tmp_path / "a" / results.LOG_FILE
     log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 5, "lo')
     assert [record["step"] for record in load_runs([tmp_path / "a"])[0].log] == [1, 2, 3, 4]
 
@@ -169,8 +169,8 @@ def test_refusals_name_the_way_out(two_runs: list[Path], tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match=r"holds no results.json.*augmix evaluate"):
         write_report([tmp_path / "empty"], tmp_path / "x.html")
-    records.write_results(
-        tmp_path / "empty" / records.RESULTS_FILE, Results(model={}, source={}, protocol={})
+    results.write_results(
+        tmp_path / "empty" / results.RESULTS_FILE, Results(model={}, source={}, protocol={})
     )
     with pytest.raises(RunError, match="no measured cell yet"):
         write_report([tmp_path / "empty"], tmp_path / "x.html")

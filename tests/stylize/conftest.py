@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from toy_styles import EYE, write_images, write_styles
 
-from augmix.stylize.fitting import fit
-from augmix.stylize.settings import FitConfig
+from augmix.stylize.config import FitConfig
+from augmix.stylize.training import fit
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmix.records import RunError
-from augmix.streams import Purpose, Stream
+from augmix.errors import RunError
+from augmix.rng import Purpose, Stream
 from augmix.stylize.styles import StyleShelf, cut_square, open_styles, style_side, style_stream
 
 STREAM = style_stream(7, 0)

@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
+from augmix.arrays import check_images
+from augmix.augment.ops import Op
 from augmix.augment.pairing import PairPlan
 from augmix.augment.patches import Noise
-from augmix.augment.plan import Op, Plan, check_plan
-from augmix.images import check_images
-from augmix.streams import philox4x32
+from augmix.augment.plan import Plan, check_plan
+from augmix.rng import philox4x32
 
 _ENHANCERS = {
     Op.COLOR: ImageEnhance.Color,

@@ -1,18 +1,23 @@
 """The plan: every random decision about the pixels of a batch, as plain arrays.
 
+The parts that only some plans have (noise, hole, pairs) stand there by their fields' names behind
+their own, e.g. ``hole.box``.
+
 A policy draws a plan, an executor carries it out, and nothing random is left for the executor to
 decide. A plan can be looked at (`Plan.describe`), sliced, joined, saved and replayed.
 """
 
+import io
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
-from augmix.augment import plan_files
-from augmix.augment.ops import UNITS, Op, describe_step
+from augmix.augment.ops import Op, describe_step
 from augmix.augment.pairing import PairPlan, join_pairs
 from augmix.augment.patches import (
     Hole,
@@ -24,7 +29,63 @@ from augmix.augment.patches import (
     join_noise,
 )
 
-__all__ = ["UNITS", "Op", "Plan", "check_plan", "concatenate", "describe_step"]
+_VERSION = 2  # 1 had no parts
+_PARTS = {"noise": Noise, "hole": Hole, "pairs": PairPlan}
+_FIELDS = {"ids", "size", "crop_padding", "crop", "flip", "op", "amount", "weight", "mix"}
+
+
+def save(path: str | PathLike[str], plan: Any) -> None:
+    """Write the fields of a plan."""
+    arrays: dict[str, Any] = {}
+    for field in fields(plan):
+        value = getattr(plan, field.name)
+        if is_dataclass(value):
+            for part in fields(value):
+                arrays[f"{field.name}.{part.name}"] = _to_array(getattr(value, part.name))
+        elif value is not None:
+            arrays[field.name] = _to_array(value)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, version=np.int64(_VERSION), **arrays)
+    with open(path, "wb") as file:
+        file.write(buffer.getvalue())
+
+
+def load(path: str | PathLike[str]) -> dict[str, Any]:
+    """The fields of a saved plan.
+
+    Raises:
+        ValueError: If the file is no plan, or one of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a saved plan (.npz): {error}") from error
+    version = int(arrays.pop("version", -1))
+    parts = {name: _take_part(arrays, name) for name in _PARTS}
+    is_whole = all(not part or set(part) == _names(_PARTS[name]) for name, part in parts.items())
+    if not 1 <= version <= _VERSION or set(arrays) != _FIELDS or not is_whole:
+        raise ValueError(f"{path} is not a plan of version 1..{_VERSION}, got {version}")
+    height, width = (int(side) for side in arrays.pop("size"))
+    padding = int(arrays.pop("crop_padding"))
+    made = {name: _PARTS[name](**part) for name, part in parts.items() if part}
+    return {"size": (height, width), "crop_padding": padding, **arrays, **made}
+
+
+def _take_part(arrays: dict[str, np.ndarray], name: str) -> dict[str, Any]:
+    """The arrays of one part, taken out of all; numbers and truths as Python has them."""
+    keys = [key for key in arrays if key.startswith(f"{name}.")]
+    taken = {key.removeprefix(f"{name}."): arrays.pop(key) for key in keys}
+    return {key: value if value.ndim else value.item() for key, value in taken.items()}
+
+
+def _names(part: type) -> set[str]:
+    return {field.name for field in fields(part)}
+
+
+def _to_array(value: Any) -> np.ndarray:
+    """An array; a seed of 64 bits stays a whole number."""
+    return np.asarray(value, np.uint64 if type(value) is int else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +211,8 @@ class Plan:
         """The recipe of one view of one image, for reading.
 
         Example:
-            >>> from augmix import AugMix, Stream
+            >>> from augmix import AugMix
+            >>> from augmix import Stream
             >>> ids, stream = np.arange(2), Stream(seed=0)
             >>> plan = AugMix().sample(ids, num_views=1, size=(32, 32), stream=stream)
             >>> print(plan.describe(0).splitlines()[0])
@@ -189,7 +251,7 @@ class Plan:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the plan as an ``.npz`` file that `Plan.load` reads on any platform."""
-        plan_files.save(path, self)
+        save(path, self)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Plan":
@@ -198,7 +260,7 @@ class Plan:
         Raises:
             ValueError: If the file is no plan, or one of another version.
         """
-        return cls(**plan_files.load(path))
+        return cls(**load(path))
 
 
 def concatenate(plans: Sequence[Plan]) -> Plan:

@@ -43,7 +43,8 @@ def render(
         RunError: If there is no such device, or it has too little memory.
 
     Example:
-        >>> from augmix import AugMix, Stream
+        >>> from augmix import AugMix
+        >>> from augmix import Stream
         >>> images = np.zeros((4, 32, 32, 3), np.uint8)
         >>> plan = AugMix().sample(np.arange(4), num_views=2, size=(32, 32), stream=Stream(seed=0))
         >>> render(images, plan).shape

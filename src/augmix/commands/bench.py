@@ -37,33 +37,35 @@ class BenchConfig:
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config = parse(BenchConfig, "bench", words)
-    from augmix import bench, rates
+    from augmix import benchmarks
 
     console = make_console()
     if config.what in ("executors", "all"):
-        rows = rates.measure_executors(
+        rows = benchmarks.measure_executors(
             sizes=config.sizes,
             num_threads=config.num_threads,
             seconds=config.seconds,
             device=config.device,
         )
         print_table(console, rows)
-        for line in rates.advise(rows):
+        for line in benchmarks.advise(rows):
             console.print(line, highlight=False)
     if config.what in ("corruptions", "all"):
-        peer = bench.find_peer()
-        rows = bench.measure_corruptions(
+        peer = benchmarks.find_peer()
+        rows = benchmarks.measure_corruptions(
             sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
         )
-        print_table(console, bench.spread_corruptions(rows))
+        print_table(console, benchmarks.spread_corruptions(rows))
         if peer is None:
-            console.print(f"{bench.PEERS[0]} is not installed: with it, its times stand beside")
+            console.print(
+                f"{benchmarks.PEERS[0]} is not installed: with it, its times stand beside"
+            )
     if config.what in ("startup", "all"):
-        print_table(console, [bench.measure_startup()])
+        print_table(console, [benchmarks.measure_startup()])
     if config.what in ("train", "all"):
-        from augmix import pace  # loads torch
+        from augmix import benchmarks  # loads torch
 
-        rows = pace.measure_training(
+        rows = benchmarks.measure_training(
             config.models,
             batch_size=config.batch_size,
             seconds=10 * config.seconds,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
-from augmix.console import Watch
-from augmix.writers.conversions import CorruptConfig, corrupt_source
+from augmix.progress import Watch
+from augmix.write.benchmarks import CorruptConfig, corrupt_source
 
 
 def run(words: Sequence[str]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse, print_summaries
-from augmix.console import Watch
-from augmix.experiments.demo import DemoConfig, demo
+from augmix.paper.demo import DemoConfig, demo
+from augmix.progress import Watch
 
 
 def run(words: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmix.commands.terminal import make_console, parse
-from augmix.console import Watch
-from augmix.data.releases import fetch_release
+from augmix.data.published_sets import fetch_release
+from augmix.progress import Watch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from augmix import ranks
+from augmix import distributed
 from augmix.commands.terminal import make_console, parse, print_summaries
-from augmix.console import Watch
-from augmix.experiments.measuring import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.progress import Watch
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line; only process 0 speaks."""
     config = parse(EvaluateConfig, "evaluate", words)
-    with ranks.joined():
-        if ranks.rank():
+    with distributed.joined():
+        if distributed.rank():
             evaluate_run(config)
             return
         console = make_console()

@@ -29,8 +29,8 @@ class ExportConfig:
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config = parse(ExportConfig, "export", words)
-    from augmix.models.build import load_model
-    from augmix.models.exports import SUFFIXES, export_model
+    from augmix.models.export import SUFFIXES, export_model
+    from augmix.models.weights import load_model
 
     model = load_model(config.run)
     folder = Path(config.run) if Path(config.run).is_dir() else Path()
@@ -52,14 +52,15 @@ def run(words: Sequence[str]) -> None:
 
 def _known_size(folder: Path) -> tuple[int, int] | None:
     """Height and width a run was measured on, else the side it was trained on, where known."""
-    from augmix import records
+    from augmix import files
+    from augmix.results import CONFIG_FILE, RESULTS_FILE
 
     results: dict[str, Any] = {}
-    for file in (records.CONFIG_FILE, records.RESULTS_FILE):
+    for file in (CONFIG_FILE, RESULTS_FILE):
         if (folder / file).is_file():
-            results[file] = records.load_json(folder / file)
-    measured = results.get(records.RESULTS_FILE, {}).get("source", {}).get("size")
+            results[file] = files.load_json(folder / file)
+    measured = results.get(RESULTS_FILE, {}).get("source", {}).get("size")
     if measured:
         return (measured[0], measured[1])
-    side = results.get(records.CONFIG_FILE, {}).get("size", 0)
+    side = results.get(CONFIG_FILE, {}).get("size", 0)
     return (side, side) if side else None

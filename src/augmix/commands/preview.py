@@ -54,8 +54,8 @@ def run(words: Sequence[str]) -> None:
     from augmix import preview
     from augmix.augment.policies import AugMix
     from augmix.data.sources import open_source
-    from augmix.methods import Options, build_method
-    from augmix.streams import Stream
+    from augmix.methods.registry import Options, build_method
+    from augmix.rng import Stream
 
     source = open_source(config.source, root=config.root or None, split="test", size=config.size)
     if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
@@ -82,10 +82,10 @@ def run(words: Sequence[str]) -> None:
 
 
 def _preview_corruptions(config: PreviewConfig, image: Any) -> None:
-    from augmix import gallery
+    from augmix import pictures
 
     folder = config.out.with_suffix("") if config.out.suffix == ".png" else config.out
-    paths = gallery.write_galleries(
+    paths = pictures.write_galleries(
         folder, image, preset=config.preset, seed=config.seed, sample=config.first
     )
     print(f"pictures: {paths[0]}, {paths[1]} and {len(paths) - 2} animations in {paths[2].parent}")

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
-from augmix.console import Watch
-from augmix.experiments.reproduce import ReproduceConfig, reproduce
+from augmix.paper.reproduce import ReproduceConfig, reproduce
+from augmix.progress import Watch
 
 
 def run(words: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import tyro
 
 from augmix.commands.terminal import make_console, parse
-from augmix.console import Watch
-from augmix.stylize.settings import FitConfig, StylizeConfig
+from augmix.progress import Watch
+from augmix.stylize.config import FitConfig, StylizeConfig
 
 _FIT = "fit"
 
@@ -21,14 +21,14 @@ def run(words: Sequence[str]) -> None:
             description="train a decoder for an encoder, to stylise with",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
         )
-        from augmix.stylize.fitting import fit
+        from augmix.stylize.training import fit
 
         with Watch(make_console()) as watch:
             path = fit(settings, on_progress=watch)
         print(f"decoder: {path}")
         return
     config = parse(StylizeConfig, "stylize", words)
-    from augmix.stylize.writing import stylize
+    from augmix.stylize.write import stylize
 
     with Watch(make_console()) as watch:
         folder = stylize(config, on_progress=watch)

@@ -67,9 +67,10 @@ def make_console() -> Console:
 
 def print_summaries(console: Console, folders: Sequence[Path]) -> None:
     """A table of the runs' main numbers, in percent; those of other suites where any has them."""
-    from augmix import records, report
+    from augmix import report
+    from augmix.results import RESULTS_FILE, load_results
 
-    found = [records.load_results(folder / records.RESULTS_FILE) for folder in folders]
+    found = [load_results(folder / RESULTS_FILE) for folder in folders]
     numbers = [report.summarise(results) for results in found]
     columns = [
         name

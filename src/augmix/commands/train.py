@@ -5,12 +5,12 @@ With `--dry-run` a few steps are timed and nothing is written.
 
 from collections.abc import Sequence
 
-from augmix import ranks
+from augmix import distributed
 from augmix.commands.terminal import make_console, parse
-from augmix.console import Watch
-from augmix.experiments.forecasting import forecast_run
-from augmix.experiments.recipes import RECIPES, build_config
-from augmix.experiments.training import TrainConfig, backend, train
+from augmix.progress import Watch
+from augmix.training.config import RECIPES, TrainConfig, build_config
+from augmix.training.forecast import forecast_run
+from augmix.training.run import backend, train
 
 _FLAG = "--recipe"
 _DRY = "--dry-run"
@@ -27,8 +27,8 @@ def run(words: Sequence[str]) -> None:
         note=f"{_FLAG} NAME starts from published settings: {', '.join(RECIPES)}\n"
         f"{_DRY} takes a few steps, tells what the run will take, and writes nothing",
     )
-    with ranks.joined(backend=backend()):
-        if ranks.rank():  # process 0 speaks for all
+    with distributed.joined(backend=backend()):
+        if distributed.rank():  # process 0 speaks for all
             forecast_run(config) if _DRY in words else train(config)
             return
         console = make_console()

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int64
 
-from augmix.streams import Purpose, Stream
+from augmix.rng import Purpose, Stream
 
 Made = TypeVar("Made")
 
@@ -110,6 +110,13 @@ def prefetch(
     if num_threads == 0:
         return (make(index) for index in indices)
     return _run_ahead(make, iter(indices), num_threads, num_ahead)
+
+
+def run_ahead(
+    make: Callable[[int], Made], indices: Iterable[int], *, num_threads: int
+) -> Generator[Made]:
+    """`prefetch` with one more ahead than there are threads; closing it stops the threads."""
+    yield from prefetch(make, indices, num_threads=num_threads, num_ahead=num_threads + 1)
 
 
 def _run_ahead(

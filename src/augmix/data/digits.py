@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from augmix.data.geometry import Geometry
-from augmix.data.items import ArrayItems
-from augmix.data.labels import check_labels
-from augmix.data.stores import ArraySource, build_source
-from augmix.records import RunError
-from augmix.streams import Purpose, Stream
+from augmix.data.items import ArrayItems, Geometry
+from augmix.data.stores import ArraySource, build_source, check_labels
+from augmix.errors import RunError
+from augmix.rng import Purpose, Stream
 
 _NUM_TRAIN = 1400  # of 1,797
 _PART = 0  # of Purpose.SPLIT; part 1 takes images of any source

@@ -1,34 +1,36 @@
-"""Where images come from: every data set behind one small face.
+"""Data sources by name, subsets and mixtures of them.
 
 `open_source` gives a `Source`: labels and class names at once, images as uint8 batches when asked.
 The readers are `cifar`, `folders`, `tables` and `arrays`; `stores` keeps the images, `items` makes
 them one by one, and `decoding` turns files into pixels.
+
+A folder without splits, a single table or archive serves any split asked for, so training and
+testing on the same images would go unnoticed. Fingerprints tell.
 """
 
 import difflib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
-from augmix.data.arrays import open_npz
 from augmix.data.cifar import open_cifar
-from augmix.data.crops import Draws, ResizedCrop
+from augmix.data.decode import Draws, ResizedCrop
 from augmix.data.digits import open_digits
-from augmix.data.folders import open_folder
-from augmix.data.geometry import Geometry
+from augmix.data.folders import SPLIT_NAMES, open_folder
 from augmix.data.imagenet import SIZE, open_imagenet
-from augmix.data.items import OnError, default_threads
-from augmix.data.labels import check_ids
-from augmix.data.shards import open_shards
-from augmix.data.splits import SPLIT_NAMES
-from augmix.data.tables import open_parquet
-from augmix.records import RunError
-from augmix.streams import Purpose, Stream
+from augmix.data.items import Geometry, OnError, default_threads
+from augmix.data.npz import open_npz
+from augmix.data.parquet import open_parquet
+from augmix.data.stores import check_ids
+from augmix.data.tar import open_shards
+from augmix.errors import RunError
+from augmix.rng import Purpose, Stream
 
 NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar", "imagenet")
 _BY_ENDING = {".npz": "npz", ".parquet": "parquet"}
@@ -362,3 +364,168 @@ def _check_arguments(name: str, split: str, size: int, on_error: str, num_thread
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if num_threads < 0:
         raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mix(Derived):
+    """The images of two sources, those of the first in front; see `mix`.
+
+    Attributes:
+        source: The first: the images themselves; name, split, crop and flip are theirs.
+        second: What is mixed in.
+        labels: The class of every image.
+    """
+
+    second: Source
+    labels: Int64[np.ndarray, " image"]
+
+    @property
+    def num_classes(self) -> int:
+        return self.source.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.source.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of both fingerprints and of how many images each part has."""
+        parts = [f"{part.fingerprint} {len(part)}" for part in (self.source, self.second)]
+        return hashlib.sha256("\n".join(["mix", *parts]).encode()).hexdigest()
+
+    @property
+    def crop(self) -> ResizedCrop | None:
+        return find_crop(self.source)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return (*self.source.skipped, *self.second.skipped)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, each from its own source."""
+        return self._gather(ids, lambda part, here, _: part.load(here))
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images asked for, each cropped as drawn for it if its own source crops."""
+
+        def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            if find_crop(part) is None:
+                return part.load(here)
+            assert isinstance(part, CroppingSource)
+            return part.load_crops(here, draws[rows])
+
+        return self._gather(ids, load)
+
+    def _gather(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        load: Callable[[Source, np.ndarray, np.ndarray], np.ndarray],
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """``load(part, its ids, their rows)`` of both sources, in the order of the ids."""
+        ids = check_ids(ids, len(self))
+        images = np.empty((len(ids), *self.size, self.channels), np.uint8)
+        is_second = ids >= len(self.source)
+        for part, start, rows in (
+            (self.source, 0, np.flatnonzero(~is_second)),
+            (self.second, len(self.source), np.flatnonzero(is_second)),
+        ):
+            if len(rows):
+                images[rows] = load(part, ids[rows] - start, rows)
+        return images
+
+
+def mix(first: Source, second: Source) -> Mix:
+    """The images of both sources as one: 0 .. len(first) - 1, then those of the second.
+
+    An epoch sees each image of both once, so their sizes are their shares.
+
+    Raises:
+        RunError: If classes, image sizes or channels differ.
+    """
+    names = zip(first.class_names, second.class_names, strict=False)
+    other = next((pair for pair in enumerate(names) if pair[1][0] != pair[1][1]), None)
+    for what, ours, theirs in (
+        ("classes", first.num_classes, second.num_classes),
+        *(((f"class {other[0]}", *other[1]),) if other else ()),
+        ("images of height and width", first.size, second.size),
+        ("channels", first.channels, second.channels),
+    ):
+        if ours != theirs:
+            raise RunError(
+                f"sets that are mixed must agree; expected {what} {ours}, got {theirs} in source "
+                f"{second.name!r}; make the second from the first, at the same size (augmix "
+                "stylize)"
+            )
+    return Mix(source=first, second=second, labels=np.concatenate([first.labels, second.labels]))
+
+
+def open_stylised(root: str | PathLike[str], like: Source) -> Source:
+    """The stylised copies of a source, as `augmix stylize` writes them.
+
+    Args:
+        root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
+        like: The source they were made from; they must have its size, channels and classes, but
+            are cropped to that size where it is cropped.
+
+    Raises:
+        RunError: If they are missing or broken.
+    """
+    path = Path(root).expanduser()
+    is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
+    crop = None if is_archive else find_crop(like)
+    return open_source(
+        "npz" if is_archive else "folder",
+        root=path,
+        split=like.split,
+        crop=crop,
+        size=like.size[0] if crop else 0,
+    )
+
+
+def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
+    """Refuse to measure a model on the set it was trained on.
+
+    What is found: the same images, classes and order, whole or as the parts `sources.take` and
+    `sources.subset` give, whatever labels they were mapped to since. What is not found: a set
+    stored in another form, or one that shares some images only.
+
+    Args:
+        train_fingerprint: Of the source that was trained on, as its run recorded it.
+        test: The images to measure on.
+        max_train_images: What the run limited its training images to; 0 for all.
+
+    Raises:
+        RunError: If they are the same.
+    """
+    if overlaps(train_fingerprint, test, max_train_images=max_train_images):
+        raise RunError(
+            f"the {test.split!r} images of source {test.name!r} are those the model was trained "
+            "on: data without splits serves any split. Measure on other images (--data, or "
+            "folders train and test), or take them all the same with --allow-train-data"
+        )
+
+
+def overlaps(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> bool:
+    """Whether a model's training images are (a part of, or contain) these; see `check_disjoint`."""
+    for whole in _layers(test):
+        seen = {whole.fingerprint}
+        if max_train_images:
+            seen.add(take(whole, max_train_images).fingerprint)
+        if train_fingerprint in seen:
+            return True
+    return False
+
+
+def _layers(source: Source) -> list[Source]:
+    """A source, what it is a part or mapping of, and so on."""
+    found: list[Any] = [source]
+    while (inner := getattr(found[-1], "source", None)) is not None:
+        found.append(inner)
+    return found

@@ -1,32 +1,143 @@
-"""How a source keeps its images: decoded in memory where they fit, else decoded when asked for.
+"""Sources of images kept in memory or decoded on demand.
+
+With ``on_error="skip"`` a set that does not fit into memory is inspected when it is opened, so that
+its ids are settled. That takes a pass over all files, which a restarted run is spared.
 
 The readers (`cifar`, `folders`, `tables`, `arrays`) hand over labels and `Items`, which know how to
 make the pixels of one image. `build_source` decodes them all on threads if that takes at most
 `MEMORY_BYTES`, and finds broken images and images of another size on the way.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
-from augmix.data.crops import Draws, ResizedCrop
-from augmix.data.decoding import ImageError, decode_crop
-from augmix.data.geometry import Geometry, fit_items
-from augmix.data.inspections import find_broken
+from augmix import files
+from augmix.data.decode import Draws, ImageError, ResizedCrop, decode_crop
 from augmix.data.items import (
     ArrayItems,
     EncodedItems,
+    Geometry,
     Items,
     OnError,
     broken_image,
     check_headers,
     fill_images,
     find_first,
+    fit_items,
     on_threads,
+    try_all,
 )
-from augmix.data.labels import check_ids, fingerprint
+from augmix.errors import RunError
+from augmix.files import cache_folder
+
+MAX_CLASSES = 1_000_000  # of a set whose classes have no names
+
+
+def check_labels(
+    labels: np.ndarray, num_images: int, *, num_classes: int = 0, where: str, hint: str = ""
+) -> Int64[np.ndarray, " image"]:
+    """The labels as int64, once they are known to be one class of the set for every image.
+
+    Args:
+        labels: Whole numbers `image`.
+        num_images: How many there must be.
+        num_classes: 0 allows any number of classes.
+        where: What they were read from.
+        hint: The way out when a label is beyond the last class.
+
+    Raises:
+        RunError: If type, number or range is wrong.
+    """
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise RunError(
+            f"{where}: expected labels as one whole number per image, "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+    if len(labels) != num_images:
+        raise RunError(f"{where}: expected {num_images} labels, one per image, got {len(labels)}")
+    if not num_images:
+        raise RunError(f"{where}: expected at least one image, got none")
+    top = (num_classes or MAX_CLASSES) - 1
+    wrong = np.flatnonzero((labels < 0) | (labels > top))
+    if len(wrong):
+        raise RunError(
+            f"{where}: expected labels 0..{top}, got {int(labels[wrong[0]])} at index "
+            f"{int(wrong[0])} ({len(wrong)} wrong in all)"
+            + (f"; {hint}" if hint and labels[wrong[0]] > top else "")
+            + ("; leave out unlabelled images" if labels[wrong[0]] < 0 else "")
+        )
+    return labels.astype(np.int64)
+
+
+def check_ids(ids: np.ndarray, num_images: int) -> np.ndarray:
+    """The ids themselves, once they are known to be in range; NumPy would take -1 for the last."""
+    ids = np.asarray(ids)
+    if ids.size and (ids.min() < 0 or ids.max() >= num_images):
+        raise IndexError(
+            f"image ids must be 0..{num_images - 1}, got {int(ids.min())}..{int(ids.max())}"
+        )
+    return ids
+
+
+def fingerprint(digest: str, labels: Int64[np.ndarray, " image"]) -> str:
+    """Sha256 of a digest of the stored images and the labels."""
+    hasher = hashlib.sha256(digest.encode())
+    hasher.update(labels.astype("<i8").tobytes())
+    return hasher.hexdigest()
+
+
+def number_classes(labels: Int64[np.ndarray, " image"], *, where: str) -> tuple[str, ...]:
+    """Names for classes that have none: their numbers, up to the largest label.
+
+    Raises:
+        RunError: If that is beyond `MAX_CLASSES`.
+    """
+    num_classes = int(labels.max()) + 1
+    if num_classes > MAX_CLASSES:
+        raise RunError(
+            f"{where}: expected labels 0..{MAX_CLASSES - 1}, got {num_classes - 1} in one of the "
+            "splits; number the classes from 0"
+        )
+    return tuple(str(number) for number in range(num_classes))
+
+
+def find_broken(
+    items: Items, size: int, *, shape: tuple[int, int], num_threads: int, first: int
+) -> dict[int, str]:
+    """The broken items and the reasons, from an earlier inspection of the same files if any.
+
+    Args:
+        items: The images.
+        size: As `Items.image` takes it.
+        shape: Height and width that all must have.
+        num_threads: Threads that decode.
+        first: An item of that shape.
+
+    Raises:
+        RunError: If an image has another shape.
+    """
+    told = f"{items.digest(np.arange(len(items)))} {items.where(0)} {size}"
+    key = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    path = cache_folder("inspections") / f"{key}.json"
+    if path.exists():
+        try:
+            kept = files.load_json(path)["broken"]
+            return {int(row): str(reason) for row, reason in kept.items()}
+        except (RunError, KeyError, AttributeError, ValueError):
+            path.unlink()  # not whole: inspect anew
+    one = np.empty((1, *shape, items.channels), np.uint8)
+    broken = try_all(one, items, size, num_threads, first)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, {"broken": {str(row): broken[row] for row in sorted(broken)}})
+    except (OSError, RunError):
+        pass  # a cache that cannot be written costs time only
+    return broken
+
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
 _CROPS_AT_ONCE = 8  # photographs a thread takes at a time

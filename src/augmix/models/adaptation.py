@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from augmix.records import RunError
+from augmix.errors import RunError
 
 _NAMES = ("running_mean", "running_var")
 

@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from augmix.models.config import ModelConfig
 from augmix.models.layers import (
     Classifier,
+    ModelConfig,
     average_pool,
     check_size,
     conv,

@@ -8,5 +8,5 @@ drawn.
 """
 
 from augmix.report.summary import summarise as summarise
-from augmix.report.writing import export_path as export_path
-from augmix.report.writing import write_report as write_report
+from augmix.report.write import export_path as export_path
+from augmix.report.write import write_report as write_report

@@ -3,15 +3,13 @@
 import numpy as np
 
 from augmix.metrics import curve_from_bins
-from augmix.records import Bins, Cell, Scaled
 from augmix.report.charts import Curve, Reliability
-from augmix.report.comparison import Comparison
-from augmix.report.estimates import CLEAN, CORRUPTED, Key
-from augmix.report.grids import arrays, pooled, rms_of
-from augmix.report.groups import Group
-from augmix.report.runs import Run
+from augmix.report.comparison import Comparison, Group
+from augmix.report.estimates import CLEAN, CORRUPTED, Key, arrays, pooled, rms_of
+from augmix.report.load import Run
 from augmix.report.summary import number_column
 from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain
+from augmix.results import Bins, Cell, Scaled
 
 MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
 TITLES = {CLEAN: "Clean images", CORRUPTED: "Corrupted images, pooled"}

@@ -1,15 +1,313 @@
-"""Runs made comparable: what all have measured, their numbers, and who is a row of the page."""
+"""Runs made comparable.
 
+Also what is asked of rows: their numbers with intervals, and the difference of two rows.
+"""
+
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from augmix.records import Results
-from augmix.report.estimates import estimate
-from augmix.report.grids import Grid, common_grid, common_sequences
-from augmix.report.groups import Group, gather_runs
-from augmix.report.remarks import differences, remarks
-from augmix.report.runs import Run, load_runs
+import numpy as np
+
+from augmix.bootstrap import Interval, average, difference, seed_difference, spread, widened
+from augmix.report.estimates import (
+    Estimates,
+    Grid,
+    Key,
+    attacked_cell,
+    common_grid,
+    common_sequences,
+    estimate,
+    planned_grid,
+)
+from augmix.report.load import Run, distinct, load_runs
+from augmix.results import Cell, Results, SequenceCell
+
+_HARMLESS = {  # what was measured and by which machine, not how
+    *["suite", "names", "severities", "sequences", "seed", "batch_size", "precision", "device"],
+    *["max_images", "temperature_images", "class_names"],
+}
+_MAX_NAMED = 8  # cells or corruptions named one by one
+
+
+def differences(runs: Sequence[Run]) -> list[str]:
+    """What keeps the runs from being compared: a sentence per setting in which they differ.
+
+    A setting that a run does not have, since it measured less, is no difference.
+    """
+    found = []
+    for part in ("source", "protocol"):
+        plain = [_flat(getattr(run.results, part)) for run in runs]
+        for key in dict.fromkeys(key for each in plain for key in each):
+            having = [
+                (run, each[key]) for run, each in zip(runs, plain, strict=True) if key in each
+            ]
+            if len({json.dumps(value, sort_keys=True) for _, value in having}) > 1:
+                values = [_show(value) for _, value in having]
+                who = _who_has_what([run for run, _ in having], values)
+                found.append(f"{part} {key.replace('_', ' ')}: {who}")
+    counts = [_show({cell.num_images for cell in _measured(run)}) for run in runs]
+    if not found and len(set(counts)) > 1:
+        found.append("images in a measured set: " + _who_has_what(runs, counts))
+    if not found and not _have_same_images(runs):
+        found.append("the images that were measured: other ones of the same source")
+    return found
+
+
+def remarks(runs: Sequence[Run], grid: Grid) -> list[str]:
+    """What a reader must know before believing the averages, in plain sentences."""
+    found = [sentence for run in runs for sentence in _missing(run)]
+    bare = [run.label for run in runs if run.answers is None]
+    if bare:
+        found.append(
+            f"No intervals for {_listed(bare)}: the outcomes of single images were not kept. "
+            "Evaluate into a new folder to have them."
+        )
+    plans = [planned_grid(run.results) for run in runs]
+    names = list(dict.fromkeys(name for plan in plans for name in plan.names))
+    levels = sorted({level for plan in plans for level in plan.severities})
+    left_out = [name for name in names if name not in grid.names]
+    if grid and (left_out or len(levels) > len(grid.severities)):
+        found.append(
+            f"Averages over corruptions use only what every run has measured completely: "
+            f"{_some(grid.names)}, at severities {_some(grid.severities)}."
+            + (f" Left out: {_some(left_out)}." if left_out else "")
+        )
+    if names and not grid:
+        found.append(
+            "The runs have no completely measured corruption in common, so nothing is averaged "
+            "over corruptions; measure the same corruptions with `augmix evaluate`."
+        )
+    seeds = [_show(run.results.protocol.get("seed")) for run in runs]
+    if len(set(seeds)) > 1:
+        found.append(
+            "The random corruptions were drawn from different seeds: "
+            f"{_who_has_what(runs, seeds)}. The sets are equally hard but not the same images."
+        )
+    return found
+
+
+def _missing(run: Run) -> list[str]:
+    """What one run lacks of what it planned."""
+    found = []
+    plan = planned_grid(run.results)
+    missing = [
+        f"{name} {level}"
+        for name in plan.names
+        for level in plan.severities
+        if run.results.find("c", name, level) is None
+    ]
+    total = len(plan.names) * len(plan.severities)
+    if not run.results.find("clean", "clean", 0):
+        found.append(f"{run.label} was not measured on clean images.")
+    if not any(cell.suite == "c" for cell in run.results.cells):
+        found.append(f"{run.label} was not measured on corrupted images.")
+    elif missing:
+        found.append(
+            f"{run.label} is incomplete: {len(missing)} of {total} corrupted sets are not measured "
+            f"({_some(missing)}). Evaluate it again; it goes on where it stopped."
+        )
+    wanted = run.results.protocol.get("sequences") or []
+    lacking = [name for name in wanted if run.results.find_sequence(name) is None]
+    if lacking:
+        found.append(
+            f"{run.label} is incomplete: {len(lacking)} of {len(wanted)} perturbations are not "
+            f"measured ({_some(lacking)}). Evaluate it again; it goes on where it stopped."
+        )
+    if "attack" in run.results.protocol.get("suite", ()) and not attacked_cell(run.results):
+        found.append(
+            f"{run.label} is incomplete: the attack is not measured. Evaluate it again; it goes on "
+            "where it stopped."
+        )
+    return found
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """Settings that count, those of dictionaries one by one; nothing that is not set."""
+    flat = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            flat |= {f"{key} {inner}": entry for inner, entry in value.items()}
+        elif key not in _HARMLESS and value is not None and (key, value) != ("frost_textures", ""):
+            flat[key] = value
+    return flat
+
+
+def _measured(run: Run) -> tuple[Cell | SequenceCell, ...]:
+    return (*run.results.cells, *run.results.sequences)
+
+
+def _have_same_images(runs: Sequence[Run]) -> bool:
+    ids = [run.answers.images.ids for run in runs if run.answers is not None]
+    return all(np.array_equal(each, ids[0]) for each in ids)
+
+
+def _who_has_what(runs: Sequence[Run], values: Sequence[str]) -> str:
+    """``4 for A and B, 8 for C``."""
+    groups: dict[str, list[str]] = {}
+    for run, value in zip(runs, values, strict=True):
+        groups.setdefault(value, []).append(run.label)
+    return "; ".join(f"{value} for {_listed(labels)}" for value, labels in groups.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``A, B and C``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value)
+    if isinstance(value, str):
+        return value if len(value) <= 40 else value[:12] + "…"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _some(entries: Sequence[Any]) -> str:
+    """The first few entries, and how many more there are."""
+    shown = ", ".join(str(entry).replace("_", " ") for entry in entries[:_MAX_NAMED])
+    more = len(entries) - _MAX_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+_OF_A_SEED = {"seed", "out", "label", "device", "num_threads", "num_workers"}  # settings
+_SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """A number of a row.
+
+    Attributes:
+        value: The mean over the row's runs.
+        low: Lower end of the interval over images; None if no outcomes were kept.
+        high: Upper end.
+        deviation: Standard deviation over seeds; None for a single run.
+        num_seeds: Runs behind it.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    deviation: float | None = None
+    num_seeds: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Runs that are one row: one run, or several seeds of the same.
+
+    Attributes:
+        label: What the page calls it; no two groups share one.
+        runs: At least one.
+        estimates: The numbers of each run.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    estimates: tuple[Estimates, ...]
+
+    @property
+    def first(self) -> Run:
+        """The run that stands for what all have in common."""
+        return self.runs[0]
+
+    def number(self, key: Key) -> Number | None:
+        """The mean of a number over the runs; None if one of them lacks it."""
+        found = [each[key] for each in self.estimates if key in each]
+        if len(found) < len(self.runs):
+            return None
+        over_seeds = spread([each.value for each in found])
+        draws = [each.draws for each in found if each.draws is not None]
+        interval = found[0].interval if len(found) == 1 else None
+        if interval is None and len(draws) == len(found):
+            interval = average(draws).interval()
+        return Number(
+            value=over_seeds.mean,
+            low=None if interval is None else interval.low,
+            high=None if interval is None else interval.high,
+            deviation=over_seeds.deviation if len(found) > 1 else None,
+            num_seeds=len(found),
+        )
+
+
+def contrast(first: Group, second: Group, key: Key) -> Interval | None:
+    """First minus second with its interval; None where outcomes are missing.
+
+    Images are paired. Where both have several seeds, the noise of training is in the interval too.
+    """
+    sides = [[each.get(key) for each in group.estimates] for group in (first, second)]
+    draws = [[each.draws for each in side if each and each.draws] for side in sides]
+    if any(len(drawn) < len(side) for drawn, side in zip(draws, sides, strict=True)):
+        return None
+    if len({len(each.resampled) for drawn in draws for each in drawn}) != 1:
+        return None
+    images = difference(average(draws[0]), average(draws[1])).interval()
+    if min(map(len, sides)) < 2:
+        return images
+    values = [[each.value for each in side if each] for side in sides]
+    return widened(images, seed_difference(*values))
+
+
+def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Group]:
+    """Rows in the order of their first run."""
+    by_key: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        by_key.setdefault(_identity(run) or f"run {place}", []).append(place)
+    parts = [_with_seeds_of_their_own(runs, places) for places in by_key.values()]
+    places = [group for part in parts for group in part]
+    labels = distinct([_label([runs[place] for place in group]) for group in places])
+    return [
+        Group(
+            label=label,
+            runs=tuple(runs[place] for place in group),
+            estimates=tuple(estimates[place] for place in group),
+        )
+        for label, group in zip(labels, places, strict=True)
+    ]
+
+
+def identity(run: Run, *, has_adaptation: bool = True) -> tuple[Any, ...]:
+    """What two runs share that differ only in their seed."""
+    settings = {key: value for key, value in run.config.items() if key not in _OF_A_SEED}
+    return (
+        run.method,
+        run.network,
+        run.adaptation if has_adaptation else "",
+        run.results.source.get("fingerprint"),
+        json.dumps(settings, sort_keys=True, default=str),
+    )
+
+
+def _identity(run: Run) -> str:
+    """As text; empty for a run that has no seed, which stands alone."""
+    if run.results.model.get("seed") is None:
+        return ""
+    measured = [sorted({cell.name for cell in run.results.cells}), len(run.results.sequences)]
+    protocol = {k: v for k, v in run.results.protocol.items() if k not in ("device", "batch_size")}
+    return json.dumps([*identity(run), measured, protocol], sort_keys=True, default=str)
+
+
+def _with_seeds_of_their_own(runs: Sequence[Run], places: list[int]) -> list[list[int]]:
+    """Runs of one seed twice are no seeds of a row: they stand apart."""
+    seeds = [runs[place].results.model.get("seed") for place in places]
+    return [places] if len(set(seeds)) == len(seeds) else [[place] for place in places]
+
+
+def _label(runs: Sequence[Run]) -> str:
+    """The run's own, or what the labels of all seeds have in common."""
+    if len(runs) == 1:
+        return runs[0].label
+    adapted = f", adapted ({runs[0].adaptation})" if runs[0].adaptation else ""
+    own = [run.label.removesuffix(adapted) for run in runs]
+    stems = {_SEED.sub("", re.sub(r" \(\d+\)$", "", label)) for label in own}
+    stem = stems.pop() if len(stems) == 1 else ""
+    return (stem or runs[0].method or own[0]) + adapted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

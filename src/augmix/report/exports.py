@@ -6,18 +6,20 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from augmix.intervals import LEVEL
-from augmix.records import to_plain
-from augmix.report.adaptation import adaptation_table
-from augmix.report.attack import attack_table
+from augmix.bootstrap import LEVEL
+from augmix.files import to_plain
 from augmix.report.calibration import calibration_table, temperature_table
-from augmix.report.cards import to_markdown
-from augmix.report.comparison import Comparison
-from augmix.report.corruptions import corruption_table
+from augmix.report.comparison import Comparison, contrast
 from augmix.report.estimates import CLEAN, CORRUPTED, Key
-from augmix.report.groups import contrast
 from augmix.report.literature import literature_tables
-from augmix.report.stability import distance_table, stability_table
+from augmix.report.model_card import to_markdown
+from augmix.report.robustness import (
+    adaptation_table,
+    attack_table,
+    corruption_table,
+    distance_table,
+    stability_table,
+)
 from augmix.report.summary import score_table, summarise, summary_table
 from augmix.report.tables import Entry, Table
 

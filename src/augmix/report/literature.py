@@ -5,10 +5,16 @@ benchmark. Published numbers come from other training runs, on the official file
 """
 
 from augmix import published
-from augmix.report.comparison import Comparison
-from augmix.report.estimates import BENCHMARK, CLEAN, CORRUPTED, PERTURBED, Key, is_complete
-from augmix.report.grids import readable
-from augmix.report.groups import Group
+from augmix.report.comparison import Comparison, Group
+from augmix.report.estimates import (
+    BENCHMARK,
+    CLEAN,
+    CORRUPTED,
+    PERTURBED,
+    Key,
+    is_complete,
+    readable,
+)
 from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain, shown
 
 _NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")

@@ -10,26 +10,32 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from augmix.intervals import LEVEL
-from augmix.records import provenance
-from augmix.report import calibration, corruptions, severities, stability
-from augmix.report.adaptation import adaptation_table
-from augmix.report.attack import attack_table, attack_words
-from augmix.report.charts import Chart
+from augmix.bootstrap import LEVEL
+from augmix.report import calibration, robustness
+from augmix.report.charts import Chart, key
 from augmix.report.comparison import Comparison
-from augmix.report.contrasts import contrast_tables, seeds_counted
-from augmix.report.drilldown import corruption_drills, perturbation_drills
 from augmix.report.estimates import CLEAN, CORRUPTED
-from augmix.report.examples import examples
 from augmix.report.figures import draw
+from augmix.report.images import (
+    collect_thumbs,
+    corruption_drills,
+    examples,
+    perturbation_drills,
+    thumb_uris,
+)
 from augmix.report.literature import literature_tables, unmatched
-from augmix.report.pictures import collect_thumbs, thumb_uris
-from augmix.report.settings import settings
-from augmix.report.styles import key
-from augmix.report.summary import score_table, seed_table, summary_table
+from augmix.report.robustness import adaptation_table, attack_table, attack_words
+from augmix.report.summary import (
+    contrast_tables,
+    lead,
+    score_table,
+    seed_table,
+    seeds_counted,
+    summary_table,
+)
 from augmix.report.tables import Table
-from augmix.report.training import MAX_POINTS, training
-from augmix.report.verdict import lead
+from augmix.report.training import MAX_POINTS, settings, training
+from augmix.results import provenance
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -82,20 +88,20 @@ def render_page(comparison: Comparison) -> str:
             "seeds": seed_table(comparison),
             "adaptation": adaptation_table(comparison),
             "scores": score_table(comparison),
-            "corruptions": corruptions.corruption_table(comparison),
-            "ce": corruptions.corruption_table(comparison, "ce"),
-            "rms": corruptions.corruption_table(comparison, "rms"),
-            "by_severity": corruptions.severity_tables(comparison),
-            "flips": stability.stability_table(comparison),
-            "rates": stability.stability_table(comparison, "fr"),
-            "distances": stability.distance_table(comparison),
+            "corruptions": robustness.corruption_table(comparison),
+            "ce": robustness.corruption_table(comparison, "ce"),
+            "rms": robustness.corruption_table(comparison, "rms"),
+            "by_severity": robustness.severity_tables(comparison),
+            "flips": robustness.stability_table(comparison),
+            "rates": robustness.stability_table(comparison, "fr"),
+            "distances": robustness.distance_table(comparison),
             "attack": attack_table(comparison),
             "temperature": calibration.temperature_table(comparison),
         },
-        bars=_drawn(corruptions.corruption_bars(comparison), "Error per corruption"),
+        bars=_drawn(robustness.corruption_bars(comparison), "Error per corruption"),
         severity=_severity(comparison),
         scatter=_drawn(
-            stability.stability_chart(comparison), "Flip probability against calibration error"
+            robustness.stability_chart(comparison), "Flip probability against calibration error"
         ),
         reliability=_reliability(comparison),
         contrasts=contrasts,
@@ -157,13 +163,13 @@ def _severity(comparison: Comparison) -> list[dict]:
     return [
         {
             "drawing": _drawn(
-                severities.severity_chart(comparison, metric),
+                robustness.severity_chart(comparison, metric),
                 f"{title}, %",
                 "Severity 0 is the clean images.",
             ),
-            "table": severities.severity_table(comparison, metric),
+            "table": robustness.severity_table(comparison, metric),
         }
-        for metric, title in severities.METRICS.items()
+        for metric, title in robustness.METRICS.items()
     ]
 
 

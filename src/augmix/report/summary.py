@@ -1,34 +1,40 @@
-"""The headline: the main numbers of every row, of its single seeds, and the proper scores."""
+"""Summary, lead sentences and differences."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from augmix.records import Results
-from augmix.report.comparison import Comparison
-from augmix.report.estimates import ATTACKED, CLEAN, CORRUPTED, PERTURBED, Key
-from augmix.report.grids import (
+from augmix.report.comparison import Comparison, Group, contrast
+from augmix.report.estimates import (
+    ATTACKED,
+    CLEAN,
+    CORRUPTED,
+    PERTURBED,
     Grid,
+    Key,
     attacked_cell,
     brier_of,
     common_grid,
     error_of,
     mean_over,
     nll_of,
+    readable,
     rms_of,
 )
-from augmix.report.groups import Group
 from augmix.report.tables import (
     Column,
     Entry,
     Row,
     Table,
+    changed,
     group_kind,
     marked,
     plain,
     shown,
+    span,
     text,
 )
+from augmix.results import Results
 
 _COLUMNS = (
     (Key("error", CLEAN), Column(title="Error", unit="%", group="Clean images")),
@@ -182,3 +188,117 @@ def _mean_entry(values: Sequence[float | None]) -> Entry:
         return entry
     deviation = float(np.std(known, ddof=1))
     return Entry(text=entry.text, value=entry.value, detail=f"± {deviation:.3f}")
+
+
+def lead(comparison: Comparison) -> str:
+    """The result in one sentence, or nothing where runs must not be compared."""
+    measured = [
+        group
+        for group in comparison.groups
+        if not group.first.adaptation
+        and group.number(Key("error", CLEAN))
+        and group.number(Key("error", CORRUPTED))
+    ]
+    if not measured or (len(comparison.groups) > 1 and not comparison.is_comparable):
+        return ""
+    ranked = sorted(measured, key=lambda group: _value(group, Key("error", CORRUPTED)))
+    best, worst = ranked[0], ranked[-1]
+    among = f"Of {len(measured)} models, " if len(measured) > 2 else ""
+    sentence = f"{among}{best.label} errs{' least:' if among else ''} on {_errors(best)}"
+    if best is worst:
+        return sentence + "."
+    sentence += f"; {worst.label}{' most:' if among else ''} on {_errors(worst, is_short=True)}."
+    return sentence + _judged(best, ranked[1])
+
+
+def _errors(group: Group, *, is_short: bool = False) -> str:
+    corrupted, clean = (100 * _value(group, Key("error", s)) for s in (CORRUPTED, CLEAN))
+    if is_short:
+        return f"{corrupted:.1f} % and {clean:.1f} %"
+    return f"{corrupted:.1f} % of corrupted images and {clean:.1f} % of clean ones"
+
+
+def _judged(best: Group, second: Group) -> str:
+    """How far the best is ahead of the next, and whether that means anything."""
+    apart = contrast(second, best, Key("error", CORRUPTED))
+    if apart is None:
+        return ""
+    if apart.verdict == "within noise":
+        return f" {best.label} and {second.label} cannot be told apart with these images."
+    between = span(apart.low, apart.high)
+    points = f"{100 * apart.estimate:.1f} points ({between})"
+    return f" {best.label} is ahead of {second.label} by {points}."
+
+
+def _value(group: Group, key: Key) -> float:
+    number = group.number(key)
+    assert number is not None
+    return number.value
+
+
+_HEADLINES = (
+    (Key("error", CLEAN), "error, clean"),
+    (Key("error", CORRUPTED), "error, corrupted"),
+    (Key("ce", CORRUPTED), "mCE"),
+    (Key("rms", CLEAN), "RMS cal., clean"),
+    (Key("rms", CORRUPTED), "RMS cal., corrupted"),
+    (Key("flip", PERTURBED), "flip probability"),
+    (Key("fr", PERTURBED), "mFR"),
+    (Key("error", ATTACKED), "robust error"),
+)
+
+
+def contrast_tables(comparison: Comparison) -> list[Table]:
+    """For each row of the page a table of how all others differ from it."""
+    if not comparison.is_comparable or any(run.answers is None for run in comparison.runs):
+        return []
+    return [
+        _against(comparison, place, reference) for place, reference in enumerate(comparison.groups)
+    ]
+
+
+def _against(comparison: Comparison, place: int, reference: Group) -> Table:
+    others = [group for group in comparison.groups if group is not reference]
+    keys = {label: key for key, label in _HEADLINES if reference.number(key)}
+    keys |= {
+        f"error, {readable(name)}": Key("error", "corruption", name)
+        for name in comparison.grid.names
+    }
+    keys |= {
+        f"flips, {readable(name)}": Key("flip", "perturbation", name)
+        for name in comparison.sequences
+    }
+    rows = [
+        Row(
+            label=label,
+            entries=tuple(
+                changed(contrast(other, reference, key), decimals=2 if key.metric == "flip" else 1)
+                for other in others
+            ),
+        )
+        for label, key in keys.items()
+    ]
+    return Table(
+        name=f"contrast-{place}",
+        title=f"Difference from {reference.label}",
+        unit="percentage points; negative is better",
+        corner="Number",
+        columns=tuple(Column(title=other.label) for other in others),
+        rows=tuple(rows),
+    )
+
+
+def seeds_counted(comparison: Comparison) -> str:
+    """Which noise is in the intervals, as a sentence."""
+    counts = [len(group.runs) for group in comparison.groups]
+    if min(counts) > 1:
+        return "Intervals hold the noise of the images and of training (seeds)."
+    if max(counts) > 1:
+        return (
+            "Between rows of several seeds, intervals hold the noise of the images and of "
+            "training; where a row has one seed, of the images alone."
+        )
+    return (
+        "Intervals hold the noise of the images alone: another training run of the same method, "
+        "with another seed, differs by more. Report several seeds to see by how much."
+    )

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from augmix.intervals import Interval
+from augmix.bootstrap import Interval
+from augmix.report.comparison import Group, Number, contrast
 from augmix.report.estimates import Key
-from augmix.report.groups import Group, Number, contrast
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]

@@ -1,4 +1,4 @@
-"""Adaptive instance normalisation: the content's features take on the style's statistics.
+"""Adaptive instance normalisation.
 
 Huang and Belongie (2017), "Arbitrary style transfer in real-time with adaptive instance
 normalization". A style is nothing but the mean and the deviation of every channel of its features
@@ -6,11 +6,41 @@ normalization". A style is nothing but the mean and the deviation of every chann
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from augmix import arrays
+
+
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """What decides about the last bits: device, torch's version, threads."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability()
+    )
+    facts = {"device": f"{device.type} {name}", "torch": str(torch.__version__)}
+    return {**facts, "threads": torch.get_num_threads() if device.type == "cpu" else 0}
+
+
+def to_floats(
+    batch: UInt8[np.ndarray, "batch height width channel"],
+) -> Float32[Tensor, "batch channel height width"]:
+    """Grey levels as a tensor in [0, 1]."""
+    return torch.from_numpy(arrays.to_float(batch))
+
+
+def to_levels(
+    painted: Float32[Tensor, "batch channel height width"],
+) -> UInt8[np.ndarray, "batch height width channel"]:
+    """Pictures in [0, 1] as grey levels 0..255, rounded to nearest."""
+    return np.ascontiguousarray(arrays.to_channels_last(arrays.to_uint8(painted.cpu().numpy())))
+
 
 VARIANCE_FLOOR = 1e-5  # added to every variance before its root (released code)
 

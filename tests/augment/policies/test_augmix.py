@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from augmix.augment.plan import Op, Plan
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 from augmix.augment.policies import ALL_OPS, PAPER_OPS, AugMix, Standard, level_to_amount
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 NUM = 200_000
 SIZE = (48, 96)  # height and width differ, so that translations show which one they use

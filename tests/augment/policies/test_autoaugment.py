@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from augmix.augment.plan import Op, Plan
+from augmix.augment.ops import Op
+from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, AutoAugment, RandomAA
 from augmix.augment.policies.autoaugment import OVERLAPPING, TABLES, magnitude_to_amount
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 NUM = 60_000
 GOLDEN_OPS = [[[1, 0], [9, 9], [11, 0]], [[0, 0], [10, 0], [2, 0]]]

@@ -8,7 +8,7 @@ from scipy import stats
 
 from augmix.augment.pairing import PairPlan
 from augmix.augment.policies import AugMix, CutMix, Mixup, Policy, Standard
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 SIZE = (24, 40)
 BATCHES = 300

@@ -6,7 +6,7 @@ from scipy import stats
 
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, Cutout, PatchUniform, Policy, RandomStart, Standard
-from augmix.streams import Stream
+from augmix.rng import Stream
 
 NUM = 50_000
 GOLDEN_HOLES = [[[16, 9, 22, 15], [9, 0, 15, 3]]]

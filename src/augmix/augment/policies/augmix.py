@@ -6,12 +6,17 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int8, Integer
 
-from augmix.augment.ops import Op
+from augmix.augment.ops import OP_SETS, Op, level_to_amount
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import check_crop, check_request, one_chain
-from augmix.augment.policies.draws import beta, dirichlet, draw_crop
-from augmix.augment.policies.levels import OP_SETS, level_to_amount
-from augmix.streams import Purpose, Stream
+from augmix.augment.policies.base import (
+    beta,
+    check_crop,
+    check_request,
+    dirichlet,
+    draw_crop,
+    one_chain,
+)
+from augmix.rng import Purpose, Stream
 
 _RANDOM_DEPTH = 3  # a chain of random depth has 1, 2 or 3 operations
 _LOWEST_LEVEL = 0.1

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int8, Integer
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies.base import check_crop, check_request, one_chain
-from augmix.streams import Purpose, Stream
+from augmix.rng import Purpose, Stream
 
 Step = tuple[Op, float, int]  # operation, probability, magnitude
 

@@ -14,9 +14,8 @@ from jaxtyping import Float64, Int64, Integer
 from augmix.augment.pairing import PairPlan
 from augmix.augment.patches import square_boxes
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import Policy, Standard
-from augmix.augment.policies.draws import beta
-from augmix.streams import Purpose, Stream
+from augmix.augment.policies.base import Policy, Standard, beta
+from augmix.rng import Purpose, Stream
 
 _BETA_PART = 1  # of Purpose.PAIRS; part 0 has the other numbers
 

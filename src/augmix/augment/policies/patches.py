@@ -8,7 +8,7 @@ from jaxtyping import Integer
 from augmix.augment.patches import Hole, Noise, square_boxes
 from augmix.augment.plan import Plan
 from augmix.augment.policies.base import Policy, Standard
-from augmix.streams import Purpose, Stream
+from augmix.rng import Purpose, Stream
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

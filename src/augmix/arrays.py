@@ -1,0 +1,84 @@
+"""Array conventions: what an image is here, and the few ways in and out of it.
+
+At rest an image batch is uint8 `batch height width channel`, RGB or grey. From an executor on it is
+float32 `batch channel height width` in [0, 1]. The functions are plain arithmetic and einops
+patterns, so they serve NumPy arrays and torch tensors alike."""
+
+from typing import Any, TypeVar
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float32, UInt8
+
+MAX_PIXELS = 20_000 * 10_000  # an image above this is refused as a decompression bomb
+
+Array = TypeVar("Array")
+
+
+def check_images(
+    images: Any, *, where: str = "images"
+) -> UInt8[np.ndarray, "batch height width channel"]:
+    """The batch itself, once it is known to be uint8 `batch height width channel`, 1 or 3 channels.
+
+    Raises:
+        TypeError: If it is not a uint8 NumPy array.
+        ValueError: If its shape is not four axes with 1 or 3 channels last, or it has no pixel.
+    """
+    if not isinstance(images, np.ndarray):
+        raise TypeError(
+            f"{where} must be a uint8 NumPy array [batch height width channel], "
+            f"got {type(images).__name__}"
+        )
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"{where} must be uint8 in 0..255, got {images.dtype}; "
+            "convert with augmix.arrays.to_uint8 if it is float in [0, 1]"
+        )
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ValueError(
+            f"{where} must be [batch height width channel] with 1 or 3 channels, "
+            f"got shape {tuple(images.shape)}"
+        )
+    if 0 in images.shape[1:]:
+        raise ValueError(f"{where} must have at least one pixel, got shape {tuple(images.shape)}")
+    return images
+
+
+def to_channels_first(images: Array) -> Array:
+    """`batch height width channel` -> `batch channel height width`; NumPy or torch."""
+    return rearrange(images, "batch height width channel -> batch channel height width")
+
+
+def to_channels_last(images: Array) -> Array:
+    """`batch channel height width` -> `batch height width channel`; NumPy or torch."""
+    return rearrange(images, "batch channel height width -> batch height width channel")
+
+
+def to_float(
+    images: UInt8[np.ndarray, "batch height width channel"],
+) -> Float32[np.ndarray, "batch channel height width"]:
+    """Grey levels 0..255 -> float32 in [0, 1], channels first: exactly v / 255."""
+    first = np.ascontiguousarray(to_channels_first(images))
+    return first.astype(np.float32) / np.float32(255)
+
+
+def to_uint8(
+    images: Float32[np.ndarray, "*batch"],
+) -> UInt8[np.ndarray, "*batch"]:
+    """Floats in [0, 1] -> grey levels, rounded to nearest (half to even); outside is clipped."""
+    return np.rint(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def channel_statistics(
+    images: UInt8[np.ndarray, "batch height width channel"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel over the whole batch, in [0, 1] units."""
+    levels = np.arange(256) / 255.0
+    means, stds = [], []
+    for channel in range(images.shape[3]):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        share = counts / counts.sum()
+        mean = float(share @ levels)
+        means.append(mean)
+        stds.append(float(np.sqrt(max(share @ (levels - mean) ** 2, 0.0))))
+    return tuple(means), tuple(stds)

@@ -1,0 +1,238 @@
+"""The device executor: a whole batch of plans at once, on any torch device.
+
+The plan is packed on the host (`device.packing`) and sent in one copy; from there on nothing waits
+for the host. Two ways lead from the buffer to the views: torch operations (`device.tensors`) on any
+device, and Triton kernels (`device.kernels`) on NVIDIA and AMD GPUs where Triton is installed. Both
+do Pillow's arithmetic; `backend` says which one a device gets.
+
+In a loop that must not wait, or inside a CUDA graph or `torch.compile`, use the parts: `upload` a
+plan, then `execute` it.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+from augmix.arrays import check_images
+from augmix.augment.batched import tensors
+from augmix.augment.batched.packing import Layout, Packed, pack, sections
+from augmix.augment.batched.tensors import Arrays, real_of
+from augmix.augment.plan import Plan, check_plan
+from augmix.errors import RunError
+
+Backend = Literal["auto", "torch", "triton"]
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_LEAST_TRITON = (3, 3)  # has tl.gather
+_KINDS = ("auto", "cpu", "cuda", "mps", "xpu")
+
+
+def render(
+    images: UInt8[np.ndarray, "batch height width channel"] | Tensor,
+    plan: Plan,
+    *,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    backend: Backend = "auto",
+) -> Float[Tensor, "view batch channel height width"]:
+    """Carry out a plan on a device.
+
+    Args:
+        images: uint8, 1 or 3 channels, any height and width from 1 pixel; a NumPy array, or a
+            tensor on any device.
+        plan: Drawn for as many images of this size.
+        device: Where to work; ``auto`` is where the images are if they are a tensor, else a GPU if
+            there is one, else the CPU.
+        dtype: Of the views: float32, bfloat16 or float16, rounded to nearest.
+        channels_last: Keep the channels of a pixel together in memory; the axes stay in order.
+        backend: ``torch`` or ``triton``; ``auto`` takes Triton where it can.
+
+    Returns:
+        Views in [0, 1] on the device; computed, like any work on a GPU, while Python goes on.
+
+    Raises:
+        TypeError: If the images are not uint8.
+        ValueError: If shapes do not fit, an amount is impossible, or a name is unknown.
+        RunError: If there is no such device, or it has too little memory for the batch.
+    """
+    place = find_device(images.device if _is_near(images, device) else device)
+    _check_images(images)
+    check_plan(plan, tuple(images.shape))
+    try:
+        arrays, layout = upload(pack(plan, images.shape[3], real=real_of(place)), place)
+        pixels = torch.as_tensor(images).to(place, non_blocking=True)
+        return execute(
+            pixels, arrays, layout, dtype=dtype, channels_last=channels_last, backend=backend
+        )
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"{place} has too little memory to render {len(plan)} images of "
+            f"{plan.size[0]}x{plan.size[1]} pixels with {plan.num_views} views at once; render at "
+            f"most {max(len(plan) // 2, 1)} at a time ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def upload(packed: Packed, device: torch.device) -> tuple[Arrays, Layout]:
+    """Send a packed plan to a device in one copy that the host does not wait for."""
+    words = torch.from_numpy(packed.words)
+    if device.type == "cuda":
+        words = words.pin_memory()
+    return open_words(words.to(device, non_blocking=True), packed.layout), packed.layout
+
+
+def open_words(words: UInt8[Tensor, " byte"], layout: Layout) -> Arrays:
+    """The arrays of a buffer that lies on a device already, without copying.
+
+    A CUDA graph reads its plan from one buffer, which is filled anew before every replay.
+    """
+    real = real_of(words.device)
+    found = {}
+    for part in sections(layout, real):
+        values = words[part.start : part.stop].view(getattr(torch, part.dtype))
+        found[part.name] = values.reshape(part.shape)
+    return Arrays(**found)
+
+
+def execute(
+    images: UInt8[Tensor, "batch height width channel"],
+    arrays: Arrays,
+    layout: Layout,
+    *,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    backend: Backend = "auto",
+) -> Float[Tensor, "view batch channel height width"]:
+    """Carry out an uploaded plan; neither waits for the device nor looks at a value.
+
+    Args:
+        images: On the arrays' device.
+        arrays: From `upload`.
+        layout: From `upload`; what a compiled or captured step is made for.
+        dtype: See `render`.
+        channels_last: See `render`.
+        backend: See `render`.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+    if dtype not in DTYPES:
+        names = ", ".join(str(one).removeprefix("torch.") for one in DTYPES)
+        raise ValueError(f"dtype must be one of {names}, got {str(dtype).removeprefix('torch.')}")
+    if choose_backend(images.device, backend) == "torch":
+        views = tensors.render(images, arrays, layout)
+    else:
+        from augmix.augment.batched import triton  # needs the package triton
+
+        if layout.is_finished:
+            return triton.render(images, arrays, layout, dtype, channels_last)
+        views = triton.render(images, arrays, layout, torch.float32, False)
+    views = tensors.finish(views, arrays, layout).to(dtype)
+    if not channels_last:
+        return views.contiguous()
+    return views.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def choose_backend(device: torch.device, backend: str = "auto") -> Literal["torch", "triton"]:
+    """What carries out a plan on a device.
+
+    Raises:
+        ValueError: If the name is unknown, or Triton cannot serve the device.
+    """
+    if backend not in ("auto", "torch", "triton"):
+        raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
+    is_served = _TRITON >= _LEAST_TRITON
+    if backend == "triton" and not is_served:
+        least, found = (".".join(map(str, each)) for each in (_LEAST_TRITON, _TRITON))
+        raise ValueError(
+            f"backend 'triton' needs the package triton from {least} on, got {found or 'none'}; "
+            "install it (torch 2.7 and later bring it), or use 'torch'"
+        )
+    if backend == "auto":
+        backend = "triton" if is_served and device.type == "cuda" else "torch"
+    return "triton" if backend == "triton" else "torch"
+
+
+def describe_backend(device: torch.device) -> str:
+    """The backend of a device with its version, for records, e.g. ``triton 3.6.0``."""
+    name = choose_backend(device)
+    if name == "torch":
+        return f"torch {torch.__version__}"
+    return f"triton {importlib.import_module('triton').__version__}"
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """A device by name, e.g. ``cuda``, ``cuda:1``, ``cpu``; ``auto`` is a GPU if there is one.
+
+    Raises:
+        ValueError: If the name is no device's.
+        RunError: If this machine or this build of torch has no such device.
+    """
+    if isinstance(name, str) and name.split(":")[0] not in _KINDS:
+        raise ValueError(
+            f"device must be one of {', '.join(_KINDS)}, with a number if there are several "
+            f"('cuda:1'), got {name!r}"
+        )
+    if name == "auto":
+        name = next((kind for kind in ("cuda", "mps", "xpu") if _count(kind)), "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be a name such as 'cuda:1', got {name!r}") from error
+    number = _count(device.type)
+    if (device.index or 0) >= number:
+        raise RunError(
+            f"device {str(device)!r} was asked for, but torch {torch.__version__} finds {number} "
+            f"of kind {device.type!r} on this machine; use device 'auto' or 'cpu'"
+        )
+    return device
+
+
+def _find_triton() -> tuple[int, ...]:
+    """The first two numbers of Triton's version, empty if it is not there.
+
+    Read without importing it, and from itself: what pip calls the package differs.
+    """
+    spec = importlib.util.find_spec("triton")
+    if spec is None or spec.origin is None:
+        return ()
+    found = re.search(r"__version__ = ['\"](\d+)\.(\d+)", Path(spec.origin).read_text("utf-8"))
+    return tuple(map(int, found.groups())) if found else ()
+
+
+_TRITON = _find_triton()
+
+
+def _check_images(images: Any) -> None:
+    """`check_images`, of an array or a tensor.
+
+    Raises:
+        TypeError: If it is neither, or not uint8.
+        ValueError: If its shape is not `batch height width channel`.
+    """
+    if not isinstance(images, Tensor):
+        check_images(images)
+    elif images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
+    else:  # shape alone, whatever the device
+        check_images(np.broadcast_to(np.zeros((), np.uint8), tuple(images.shape)))
+
+
+def _is_near(images: Shaped[np.ndarray, "..."] | Tensor, device: str | torch.device) -> bool:
+    return isinstance(images, Tensor) and device == "auto"
+
+
+def _count(kind: str) -> int:
+    """Devices of a kind on this machine."""
+    if kind == "cuda":
+        return torch.cuda.device_count()
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    if kind == "xpu":
+        return torch.xpu.device_count()
+    return 1

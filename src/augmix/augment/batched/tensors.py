@@ -1,0 +1,436 @@
+"""The steps of a packed plan as torch operations, on any device.
+
+Shapes depend on the layout alone and every value stays on the device, so the whole walk can be
+compiled, captured as a graph, or run ahead of the device. In every step each family of operations
+takes the chains that need it, by rows that the host listed. Images are planar: uint8 `chain channel
+pixel`, rows one after another; tables are uint8 `chain channel level`.
+
+The arithmetic is Pillow's, operation by operation: the same products and sums in float64 (affine)
+and float32 (blends), truncated where Pillow truncates.
+
+Nothing here knows values of the plan on the host either: boxes become masks over whole views.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, Int32, Int64, UInt8
+from torch import Tensor
+
+from augmix.augment.batched.packing import FAMILIES, Kind, Layout
+
+RED, GREEN, BLUE, HALF = 19595, 38470, 7471, 0x8000  # luma in 1 / 65536
+_PIECE = {"cpu": 2**20}  # levels worked on at a time, by kind of device
+_LARGE_PIECE = 2**26
+
+
+class Arrays(NamedTuple):
+    """The sections of a packed plan as tensors of one device; see `packing.sections`.
+
+    Attributes:
+        numbers: Factors and affine matrices, float64 where the device has it.
+        ids: Sample ids.
+        rows: Chains of every family in every step, see `packing.Layout.rooms`.
+        kind: `Kind` of every step.
+        value: Mask or threshold of a step.
+        start: First step of every round of a chain.
+        moves: Rounds of a chain that end in an operation on the pixels.
+        crop: Row and column of the crop against the image, and whether it is mirrored.
+        share: Share of every chain in its view.
+        clean_share: Share of the image itself in its views.
+        noise_key: The two words of the noise's key; the fields from here on are empty where the
+            plan has nothing of the kind.
+        noise_address: Counter words of every view.
+        partner: Row of every image's partner.
+        noise_box, hole_box, pair_box: Top, left, bottom, right.
+        noise_amplitude: Largest noise of every view.
+        fill: Level of the holes in every channel.
+        pair_share: Share of every image against its partner.
+    """
+
+    numbers: Float[Tensor, "num depth 6"]
+    ids: Int64[Tensor, " batch"]
+    rows: Int64[Tensor, " row"]
+    kind: Int32[Tensor, "num depth"]
+    value: Int32[Tensor, "num depth"]
+    start: Int32[Tensor, "num round"]
+    moves: Int32[Tensor, " num"]
+    crop: Int32[Tensor, "batch 3"]
+    share: Float[Tensor, " num"]
+    clean_share: Float[Tensor, " pair"]
+    noise_key: Int64[Tensor, " key"]
+    noise_address: Int64[Tensor, "noisy batch 3"]
+    partner: Int64[Tensor, " paired"]
+    noise_box: Int32[Tensor, "noisy batch 4"]
+    hole_box: Int32[Tensor, "holed batch 4"]
+    pair_box: Int32[Tensor, "paired 4"]
+    noise_amplitude: Float[Tensor, "noisy batch"]
+    fill: Float[Tensor, " level"]
+    pair_share: Float[Tensor, " paired"]
+
+
+def real_of(device: torch.device) -> str:
+    """The widest float of a device, by name."""
+    return "float32" if device.type == "mps" else "float64"
+
+
+def render(
+    images: UInt8[Tensor, "batch height width channel"], arrays: Arrays, layout: Layout
+) -> Float[Tensor, "view batch channel height width"]:
+    """The views of a batch, float32 in [0, 1]."""
+    clean = prepare(images, arrays.crop, layout)
+    pixels = clean[:, None].expand(-1, layout.views * layout.chains, -1, -1).flatten(0, 1)
+    pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])  # the row of no chain
+    start = 0
+    for step, rooms in enumerate(layout.rooms):
+        for family, room in zip(FAMILIES, rooms, strict=True):
+            rows = arrays.rows[start : start + room]
+            start += room
+            for piece in rows.split(_piece(layout, pixels.device)) if room else ():
+                pixels.index_copy_(0, piece, _work(family, pixels, piece, step, arrays, layout))
+    return mix(clean, pixels[:-1], arrays.share, arrays.clean_share, layout)
+
+
+def prepare(
+    images: UInt8[Tensor, "batch height width channel"],
+    crop: Int32[Tensor, "batch 3"],
+    layout: Layout,
+) -> UInt8[Tensor, "batch channel pixel"]:
+    """Images mirrored, padded with black, cropped, and made planar."""
+    is_flipped = (crop[:, 2] != 0).reshape(-1, 1, 1, 1)
+    planes = torch.where(is_flipped, images.flip(2), images).permute(0, 3, 1, 2)
+    if not layout.padding:
+        return planes.flatten(2).contiguous()
+    rows = crop[:, :1] + torch.arange(layout.height, device=crop.device)
+    columns = crop[:, 1:2] + torch.arange(layout.width, device=crop.device)
+    planes = _take(planes, rows, 2, layout.height)
+    return _take(planes, columns, 3, layout.width).flatten(2)
+
+
+def make_tables(
+    family: tuple[Kind, ...],
+    pixels: UInt8[Tensor, "chain channel pixel"],
+    kind: Int32[Tensor, " chain"],
+    value: Int32[Tensor, " chain"],
+    numbers: Float[Tensor, "chain 6"],
+) -> UInt8[Tensor, "chain channel 256"]:
+    """The tables of chains whose step is of a family of tables."""
+    num, channels, _ = pixels.shape
+    level = torch.arange(256, dtype=torch.int32, device=pixels.device).expand(num, channels, 256)
+    factor, bound = numbers[:, 0].float(), value.reshape(-1, 1, 1)
+    if Kind.EQUALIZE in family:
+        counts = count(pixels)
+        table = _where(kind, Kind.EQUALIZE, equalize(counts), stretch(counts, numbers.dtype))
+    elif Kind.FLATTEN in family:
+        mean = mean_luma(pixels).reshape(-1, 1, 1).expand_as(level)
+        table = blend(mean, level, factor)
+    else:
+        inverted = torch.where(level < bound, level, 255 - level)
+        table = _where(kind, Kind.INVERT_FROM, inverted, level & bound)
+        table = _where(kind, Kind.DARKEN, blend(torch.zeros_like(level), level, factor), table)
+    return table.to(torch.uint8)
+
+
+def count(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int32[Tensor, "chain channel 256"]:
+    """Histogram of every channel."""
+    num, channels, _ = pixels.shape
+    row = torch.arange(num * channels, device=pixels.device).reshape(num, channels, 1)
+    places = (pixels.long() + 256 * row).flatten()
+    counts = torch.zeros(num * channels * 256, dtype=torch.int32, device=pixels.device)
+    ones = torch.ones((), dtype=torch.int32, device=pixels.device).expand_as(places)
+    return counts.scatter_add_(0, places, ones).reshape(num, channels, 256)
+
+
+def stretch(
+    counts: Int32[Tensor, "chain channel 256"], real: torch.dtype
+) -> Int32[Tensor, "chain channel 256"]:
+    """`ImageOps.autocontrast` without cutoff."""
+    level = torch.arange(256, dtype=torch.int32, device=counts.device).expand_as(counts)
+    low = torch.where(counts > 0, level, 255).amin(dim=2, keepdim=True)
+    high = torch.where(counts > 0, level, 0).amax(dim=2, keepdim=True)
+    # a number divided by a tensor would be the tensor's reciprocal times the number
+    scale = torch.full_like(low, 255, dtype=real) / (high - low).clamp(min=1)
+    value = (level.to(real) * scale + -low.to(real) * scale).to(torch.int32).clamp(0, 255)
+    return torch.where(high > low, value, level)
+
+
+def equalize(counts: Int32[Tensor, "chain channel 256"]) -> Int32[Tensor, "chain channel 256"]:
+    """`ImageOps.equalize`; Pillow clips what its table holds above 255."""
+    level = torch.arange(256, dtype=torch.int32, device=counts.device).expand_as(counts)
+    highest = torch.where(counts > 0, level, 0).amax(dim=2, keepdim=True)
+    last = torch.where(level == highest, counts, 0).sum(dim=2, keepdim=True, dtype=torch.int32)
+    total = counts.sum(dim=2, keepdim=True, dtype=torch.int32)
+    step = _floor_divide(total - last, 255)
+    below = counts.cumsum(dim=2, dtype=torch.int32) - counts + _floor_divide(step, 2)
+    return torch.where(step > 0, _floor_divide(below, step.clamp(min=1)).clamp(max=255), level)
+
+
+def mean_luma(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int64[Tensor, " chain"]:
+    """The level `ImageEnhance.Contrast` blends with: the rounded mean of the L conversion."""
+    total = _luma(pixels).sum(dim=(1, 2), dtype=torch.int64)
+    size = pixels.shape[2]
+    return _floor_divide(2 * total + size, 2 * size)
+
+
+def blend(
+    first: Int[Tensor, "chain *rest"],
+    second: Int[Tensor, "chain *rest"],
+    factor: Float[Tensor, " chain"],
+) -> Int32[Tensor, "chain *rest"]:
+    """`Image.blend`, which computes in float32 and truncates."""
+    factor = factor.reshape(-1, *[1] * (second.ndim - 1))
+    start = first.float()
+    value = start + factor * (second.float() - start)
+    return value.clamp(0, 255).to(torch.int32)
+
+
+def look_up(
+    pixels: UInt8[Tensor, "chain channel pixel"], table: UInt8[Tensor, "chain channel 256"]
+) -> UInt8[Tensor, "chain channel pixel"]:
+    """Every pixel's new level."""
+    return table.gather(2, pixels.long())
+
+
+def warp(
+    pixels: UInt8[Tensor, "chain channel pixel"],
+    matrix: Float[Tensor, "chain 6"],
+    height: int,
+    width: int,
+) -> UInt8[Tensor, "chain channel pixel"]:
+    """`Image.transform` by an affine matrix, bilinear, black outside.
+
+    For the output pixel (x, y) Pillow computes ``u = a * (x + .5) + b * (y + .5) + c`` (and v from
+    d, e, f), gives black outside [0, width) x [0, height), and otherwise blends the four pixels
+    around (u - .5, v - .5), clamped at the border, along the row first, and truncates.
+    """
+    real = matrix.dtype
+    x = torch.arange(width, dtype=real, device=pixels.device) + 0.5
+    y = (torch.arange(height, dtype=real, device=pixels.device) + 0.5)[:, None]
+    a, b, c, d, e, f = matrix.reshape(-1, 6, 1, 1).unbind(1)
+    u, v = (a * x + b * y) + c, (d * x + e * y) + f  # chain height width
+    inside = ((u >= 0) & (u < width) & (v >= 0) & (v < height)).flatten(1)[:, None]
+    dx, left, right = _neighbours(u, width)
+    dy, upper, lower = _neighbours(v, height)
+
+    def level(row: Tensor, column: Tensor) -> Tensor:
+        places = (row * width + column).flatten(1)[:, None].expand_as(pixels)
+        return pixels.gather(2, places).to(real)
+
+    top, bottom = level(upper, left), level(lower, left)
+    top = top + (level(upper, right) - top) * dx
+    bottom = bottom + (level(lower, right) - bottom) * dx
+    value = top + (bottom - top) * dy
+    return torch.where(inside, value, 0).to(torch.uint8)
+
+
+def color(
+    pixels: UInt8[Tensor, "chain 3 pixel"], factor: Float[Tensor, " chain"]
+) -> UInt8[Tensor, "chain 3 pixel"]:
+    """`ImageEnhance.Color`: a blend with the luma."""
+    luma = _luma(pixels).expand(-1, 3, -1)
+    return blend(luma, pixels.to(torch.int32), factor).to(torch.uint8)
+
+
+def sharpness(
+    pixels: UInt8[Tensor, "chain channel pixel"],
+    factor: Float[Tensor, " chain"],
+    height: int,
+    width: int,
+) -> UInt8[Tensor, "chain channel pixel"]:
+    """`ImageEnhance.Sharpness`: a blend with `ImageFilter.SMOOTH`, borders as they are.
+
+    The filter is (1 1 1; 1 5 1; 1 1 1) / 13, rounded; a sum over 13 is never half way between two
+    levels.
+    """
+    if height < 3 or width < 3:
+        return pixels
+    image = pixels.unflatten(2, (height, width)).to(torch.int32)
+    rows = image[:, :, :-2] + image[:, :, 1:-1] + image[:, :, 2:]
+    inner = image[:, :, 1:-1, 1:-1]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner
+    sharp = blend(_floor_divide(2 * total + 13, 26), inner, factor)
+    return torch.cat(
+        [
+            image[:, :, :1],
+            torch.cat([image[:, :, 1:-1, :1], sharp, image[:, :, 1:-1, -1:]], dim=3),
+            image[:, :, -1:],
+        ],
+        dim=2,
+    ).flatten(2).to(torch.uint8)  # fmt: skip
+
+
+def mix(
+    clean: UInt8[Tensor, "batch channel pixel"],
+    pixels: UInt8[Tensor, "chain channel pixel"],
+    share: Float[Tensor, " chain"],
+    clean_share: Float[Tensor, " pair"],
+    layout: Layout,
+) -> Float[Tensor, "view batch channel height width"]:
+    """(1 - mix) * clean + sum of share * chain, / 255, in float32 and in this order."""
+    shape = (layout.batch, layout.views, layout.chains)
+    shares = share.reshape(*shape, 1, 1)
+    total = clean_share.reshape(*shape[:2], 1, 1) * clean[:, None].float()
+    for chain in range(layout.chains):
+        total = total + shares[:, :, chain] * pixels.unflatten(0, shape)[:, :, chain].float()
+    views = (total / 255).clamp(max=1)  # batch view channel pixel
+    return views.unflatten(3, (layout.height, layout.width)).transpose(0, 1)
+
+
+def _work(
+    family: tuple[Kind, ...],
+    pixels: UInt8[Tensor, "chain channel pixel"],
+    rows: Int64[Tensor, " row"],
+    step: int,
+    arrays: Arrays,
+    layout: Layout,
+) -> UInt8[Tensor, "row channel pixel"]:
+    """One step of the chains that a family takes."""
+    near = rows.clamp(max=layout.num_chains - 1)
+    numbers, chosen = arrays.numbers[near, step], pixels[rows]
+    if Kind.AFFINE in family:
+        return warp(chosen, numbers, layout.height, layout.width)
+    if Kind.COLOR in family:
+        return color(chosen, numbers[:, 0].float())
+    if Kind.SHARPNESS in family:
+        return sharpness(chosen, numbers[:, 0].float(), layout.height, layout.width)
+    kind, value = arrays.kind[near, step], arrays.value[near, step]
+    return look_up(chosen, make_tables(family, chosen, kind, value, numbers))
+
+
+def _piece(layout: Layout, device: torch.device) -> int:
+    """Chains worked on at a time, so that the temporaries stay small."""
+    levels = _PIECE.get(device.type, _LARGE_PIECE)
+    return max(levels // (layout.channels * layout.num_pixels), 1)
+
+
+def _neighbours(
+    place: Float[Tensor, "chain height width"], size: int
+) -> tuple[
+    Float[Tensor, "chain 1 pixel"],
+    Int64[Tensor, "chain height width"],
+    Int64[Tensor, "chain height width"],
+]:
+    """How far a sampling place lies between two pixels, and which."""
+    place = place.clamp(0, size) - 0.5  # what lies outside is black whatever it is
+    first = place.floor()
+    index = first.long()
+    share = (place - first).flatten(1)[:, None]
+    return share, index.clamp(0, size - 1), (index + 1).clamp(0, size - 1)
+
+
+def _luma(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int32[Tensor, "chain 1 pixel"]:
+    """The L conversion of RGB; a grey image is its own."""
+    levels = pixels.to(torch.int32)
+    if pixels.shape[1] == 1:
+        return levels
+    red, green, blue = levels[:, :1], levels[:, 1:2], levels[:, 2:]
+    return (red * RED + green * GREEN + blue * BLUE + HALF) >> 16
+
+
+def _take(planes: Tensor, places: Tensor, axis: int, size: int) -> Tensor:
+    """Rows or columns of every image; black where there is none."""
+    shape = [len(places), 1, 1, 1]
+    shape[axis] = size
+    places = places.long().reshape(shape)
+    is_there = (places >= 0) & (places < size)
+    taken = planes.gather(axis, places.clamp(0, size - 1).expand(planes.shape))
+    return torch.where(is_there, taken, 0)
+
+
+def _where(kind: Tensor, wanted: Kind, chosen: Tensor, other: Tensor) -> Tensor:
+    """``chosen`` in the chains whose step is of the wanted kind."""
+    return torch.where((kind == int(wanted)).reshape(-1, 1, 1), chosen, other)
+
+
+def _floor_divide(numbers: Tensor, by: Tensor | int) -> Tensor:
+    return torch.div(numbers, by, rounding_mode="floor")
+
+
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_WORD = 0xFFFFFFFF
+
+
+def finish(
+    views: Float[Tensor, "view batch channel height width"], arrays: Arrays, layout: Layout
+) -> Float[Tensor, "view batch channel height width"]:
+    """Views with the noise, holes and pairs their plan has; float32 in and out."""
+    if layout.has_noise:
+        views = lay_noise(views, arrays)
+    if layout.has_holes:
+        fill = arrays.fill.reshape(-1, 1, 1)
+        views = torch.where(_inside(arrays.hole_box, views), fill, views)
+    if layout.pairs == "cut":
+        inside = _inside(arrays.pair_box[None], views)
+        views = torch.where(inside, views[:, arrays.partner], views)
+    elif layout.pairs == "blend":
+        share = arrays.pair_share.reshape(-1, 1, 1, 1)
+        views = share * views + (1 - share) * views[:, arrays.partner]
+    return views
+
+
+def lay_noise(
+    views: Float[Tensor, "view batch channel height width"], arrays: Arrays
+) -> Float[Tensor, "view batch channel height width"]:
+    """Add noise inside the boxes; see `patches.Noise` for where it comes from."""
+    num_views, batch, channels, height, width = views.shape
+    pixel = torch.arange(height * width, device=views.device).expand(num_views, batch, -1)
+    address = arrays.noise_address.unbind(-1)  # counter words 1, 2, 3
+    words = philox4x32(
+        [pixel, *(word[..., None].expand_as(pixel) for word in address)], arrays.noise_key
+    )
+    drawn = 2.0 * _between(torch.stack(words[:channels], dim=2), arrays.numbers.dtype)
+    amplitude = arrays.noise_amplitude.to(drawn.dtype).reshape(num_views, batch, 1, 1)
+    noise = (amplitude * (drawn - 1.0)).float().unflatten(3, (height, width))
+    return torch.where(_inside(arrays.noise_box, views), (views + noise).clamp(0, 1), views)
+
+
+def uniforms(
+    addresses: Int64[Tensor, "batch 3"], key: Int64[Tensor, " 2"], num_blocks: int
+) -> Float[Tensor, "batch block 4"]:
+    """`Stream.uniforms` on a device, four numbers a block; float64 where the device has it.
+
+    Args:
+        addresses: From `Stream.addresses`, of one view.
+        key: From `key_of`.
+        num_blocks: Blocks for each of the samples.
+    """
+    block = torch.arange(num_blocks, device=addresses.device).expand(len(addresses), -1)
+    words = philox4x32([block, *(word[:, None] for word in addresses.unbind(1))], key)
+    return _between(torch.stack(words, dim=2), getattr(torch, real_of(addresses.device)))
+
+
+def _between(words: Int64[Tensor, "..."], real: torch.dtype) -> Float[Tensor, "..."]:
+    """Words as numbers strictly between 0 and 1."""
+    return (words.to(real) + 0.5) / 2**32
+
+
+def key_of(seed: int) -> Int64[Tensor, " 2"]:
+    """The words of a stream's key."""
+    return torch.tensor([seed & _WORD, seed >> 32])
+
+
+def philox4x32(counter: list[Tensor], key: Int64[Tensor, " 2"]) -> list[Int64[Tensor, "..."]]:
+    """Philox4x32-10 as `streams.philox4x32`, its 32-bit words in 64-bit integers.
+
+    A product of two words may pass 2**63; its bits are right all the same.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key.unbind()
+    for _ in range(10):
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = ((product1 >> 32) & _WORD) ^ c1 ^ k0
+        c2 = ((product0 >> 32) & _WORD) ^ c3 ^ k1
+        c1, c3 = product1 & _WORD, product0 & _WORD
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return [c0, c1, c2, c3]
+
+
+def _inside(
+    box: Int32[Tensor, "some batch 4"], views: Float[Tensor, "view batch channel height width"]
+) -> Bool[Tensor, "some batch 1 height width"]:
+    """Which pixels of a view lie in its box."""
+    top, left, bottom, right = box[..., None, None, None].unbind(2)
+    rows = torch.arange(views.shape[3], device=views.device)[:, None]
+    columns = torch.arange(views.shape[4], device=views.device)
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

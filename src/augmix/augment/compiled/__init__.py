@@ -1,0 +1,325 @@
+"""The CPU executor: whole batches by numba kernels, equal to `pillow.render` bit for bit.
+
+An image is flipped, cropped and made planar once for all its views. Along a chain, look-up tables
+pile up without touching a pixel (`tables`) until an operation needs the pixels (`warps`,
+`blends`); tables left at the end of a chain are applied while mixing (`mixing`). Threads are
+Python's: the kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
+"""
+
+import functools
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int8, UInt8
+
+from augmix.arrays import check_images
+from augmix.augment.compiled import mixing, tables, warps
+from augmix.augment.compiled.tables import look_up
+from augmix.augment.ops import Op, quarter_turns, rotation
+from augmix.augment.plan import Plan, check_plan
+from augmix.jit import inner, outer, source_stamp
+
+_NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)
+_POSTERIZE, _ROTATE, _SOLARIZE = int(Op.POSTERIZE), int(Op.ROTATE), int(Op.SOLARIZE)
+_SHEAR_X, _SHEAR_Y = int(Op.SHEAR_X), int(Op.SHEAR_Y)
+_TRANSLATE_X, _TRANSLATE_Y = int(Op.TRANSLATE_X), int(Op.TRANSLATE_Y)
+_COLOR, _CONTRAST = int(Op.COLOR), int(Op.CONTRAST)
+_BRIGHTNESS, _SHARPNESS = int(Op.BRIGHTNESS), int(Op.SHARPNESS)
+
+_STRETCHES = 4  # a thread; so that one with harder chains does not keep the others waiting
+
+
+def render(
+    images: UInt8[np.ndarray, "batch height width channel"], plan: Plan, *, num_threads: int = 1
+) -> Float32[np.ndarray, "view batch channel height width"]:
+    """Carry out a plan on CPU threads; the result does not depend on their number.
+
+    Args:
+        images: uint8, 1 or 3 channels, any height and width from 1 pixel, any strides.
+        plan: Drawn for as many images of this size.
+        num_threads: Threads to use, at least 1.
+
+    Returns:
+        Views in [0, 1], float32, the same bits as `pillow.render`.
+
+    Raises:
+        TypeError: If the images are not a uint8 NumPy array.
+        ValueError: If shapes do not fit, an amount is impossible, or there is no thread.
+    """
+    check_images(images)
+    check_plan(plan, images.shape)
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+    op, amount, matrices = _resolve(plan)
+    batch, height, width, channels = images.shape
+    views = np.empty((plan.num_views, batch, channels, height, width), np.float32)
+    pixels = np.ascontiguousarray(images).view()
+    pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
+    arrays = (
+        pixels,
+        plan.crop_padding,
+        np.array(plan.crop, np.int64, order="C"),
+        np.array(plan.flip, np.bool_, order="C"),
+        op,
+        amount,
+        matrices,
+        np.array(plan.mix[..., None] * plan.weight, np.float32, order="C"),
+        np.array(plan.mix, np.float32, order="C"),
+        views,
+    )
+    _share_out(_render_pairs, arrays, batch * plan.num_views, num_threads)
+    return _finish(views, plan, num_threads)
+
+
+def _finish(
+    views: Float32[np.ndarray, "view batch channel height width"], plan: Plan, num_threads: int
+) -> Float32[np.ndarray, "view batch channel height width"]:
+    """Noise, holes and pairs of a plan on its finished views, which are changed."""
+    count = plan.num_views * len(plan)
+    if plan.noise or plan.hole:
+        patches = mixing.patch_arguments(plan.noise, plan.hole, views.shape[2])
+        _share_out(mixing.lay_patches, (views, *patches), count, num_threads)
+    if not plan.pairs:
+        return views
+    result = np.empty_like(views)
+    pairs = mixing.pair_arguments(plan.pairs)
+    _share_out(mixing.mix_pairs, (views, result, *pairs), count, num_threads)
+    return result
+
+
+def _share_out(kernel: Any, arrays: tuple[Any, ...], count: int, num_threads: int) -> None:
+    """``kernel(*arrays, start, stop)`` for stretches of 0 .. count on threads."""
+    if num_threads == 1 or count <= 1:
+        _run(kernel, arrays, 0, count)
+        return
+    edges = np.linspace(0, count, min(count, num_threads * _STRETCHES) + 1).astype(int)
+    pool = _threads(num_threads, os.getpid())
+    stretches = itertools.pairwise(edges)
+    done = [pool.submit(_run, kernel, arrays, int(start), int(stop)) for start, stop in stretches]
+    for future in done:
+        future.result()
+
+
+@functools.lru_cache(maxsize=4)
+def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay for the next batch; a forked process, which has none, starts its own."""
+    return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
+
+
+def _run(kernel: Any, arrays: tuple[Any, ...], start: int, stop: int) -> None:
+    try:
+        kernel(*arrays, start, stop)
+    except OSError:  # the kernel is compiled, but there was no room to keep it on disk
+        kernel(*arrays, start, stop)
+
+
+def _resolve(
+    plan: Plan,
+) -> tuple[
+    Int8[np.ndarray, "view batch chain depth"],
+    Float64[np.ndarray, "view batch chain depth"],
+    Float64[np.ndarray, "angle 7"],
+]:
+    """Operations and amounts for the kernel.
+
+    A rotation's amount is the row of its matrix: the number of exact quarter turns, or -1, and the
+    affine matrix. Invert is solarize from 0 on.
+    """
+    amount = np.array(plan.amount, np.float64, order="C")
+    if not np.isfinite(amount).all():
+        raise ValueError("amounts of a plan must be finite, got nan or infinity")
+    if plan.op.size and (plan.op.min() < Op.NONE or plan.op.max() > max(Op)):
+        raise ValueError(
+            f"operations of a plan must be {int(Op.NONE)}..{int(max(Op))}, "
+            f"got {plan.op.min()}..{plan.op.max()}"
+        )
+    op = np.array(plan.op, np.int8, order="C")
+    amount[op == Op.INVERT] = 0
+    op[op == Op.INVERT] = Op.SOLARIZE
+    bits = np.trunc(amount[plan.op == Op.POSTERIZE])
+    if bits.size and (bits.min() < 1 or bits.max() > 8):
+        raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
+    rotated = plan.op == Op.ROTATE
+    angles, row = np.unique(amount[rotated], return_inverse=True)
+    amount[rotated] = row
+    matrices = np.empty((len(angles), 7))
+    for index, angle in enumerate(angles):
+        turn = (float(angle), *plan.size)
+        matrices[index] = (quarter_turns(*turn), *rotation(*turn))
+    return op, amount, matrices
+
+
+@inner
+@no_type_check
+def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, table, behind):
+    """Follow the tables of a chain by one more operation.
+
+    Args:
+        kind: One of the operations that are tables.
+        amount: Its amount.
+        pixels: uint8 `channel pixel`, before the tables.
+        lut: uint8 `channel 256`, the tables so far; changed.
+        is_plain: Whether they change nothing.
+        counts: int32 `channel 256`, histogram of the pixels; filled if it is needed.
+        is_counted: bool `1`, whether it is filled; set when it is.
+        table: Scratch, uint8 `256`.
+        behind: Scratch, int32 `256`.
+    """
+    needs_counts = kind == _EQUALIZE or (kind == _AUTOCONTRAST and not is_plain)
+    if needs_counts and not is_counted[0]:
+        for channel in range(pixels.shape[0]):
+            tables.count(pixels[channel], counts[channel])
+        is_counted[0] = True
+    mean = tables.mean_luma(pixels, lut) if kind == _CONTRAST else 0
+    for channel in range(pixels.shape[0]):
+        new, before = (lut[channel], counts[channel]) if is_plain else (table, behind)
+        if is_counted[0] and not is_plain and kind in (_AUTOCONTRAST, _EQUALIZE):
+            tables.count_behind(counts[channel], lut[channel], behind)
+        if kind == _AUTOCONTRAST and not is_counted[0]:
+            tables.autocontrast_of(pixels[channel], new)
+        elif kind == _AUTOCONTRAST:
+            tables.autocontrast(before, new)
+        elif kind == _EQUALIZE:
+            tables.equalize(before, new)
+        elif kind == _POSTERIZE:
+            tables.posterize(int(amount), new)
+        elif kind == _SOLARIZE:
+            tables.solarize(np.trunc(amount), new)
+        else:  # contrast, or brightness with a mean of 0
+            tables.enhance(mean, np.float32(amount), new)
+        if not is_plain:
+            look_up(lut[channel], table, lut[channel])
+
+
+@inner
+@no_type_check
+def _move(kind, amount, matrices, source, height, width, scratch, result):
+    """Carry out an operation that is no table."""
+    packed, corners, offsets, fractions = scratch
+    is_whole = amount == np.floor(amount) and abs(amount) <= max(height, width)
+    if kind == _ROTATE:
+        matrix = matrices[int(amount)]
+        if matrix[0] < 0:
+            warps.affine(
+                source, height, width, matrix[1:], packed, corners, offsets, fractions, result
+            )
+        else:
+            warps.turn(source, height, width, int(matrix[0]), result)
+    elif is_whole and kind == _TRANSLATE_X:
+        warps.move_whole(source, height, width, int(amount), 0, result)
+    elif is_whole and kind == _TRANSLATE_Y:
+        warps.move_whole(source, height, width, 0, int(amount), result)
+    elif kind in (_SHEAR_X, _TRANSLATE_X):
+        shear, offset = (amount, 0.0) if kind == _SHEAR_X else (0.0, amount)
+        warps.move_along_rows(source, height, width, shear, offset, fractions[0], result)
+    elif kind in (_SHEAR_Y, _TRANSLATE_Y):
+        shear, offset = (amount, 0.0) if kind == _SHEAR_Y else (0.0, amount)
+        warps.move_along_columns(
+            source, height, width, shear, offset, packed, corners, offsets, fractions, result
+        )
+    elif kind == _COLOR:
+        tables.color(source, np.float32(amount), result)
+    else:
+        for channel in range(source.shape[0]):
+            tables.sharpness(source[channel], height, width, np.float32(amount), result[channel])
+
+
+@inner
+@no_type_check
+def _changes_nothing(kind, amount, matrices, channels):
+    """Whether an operation returns the image as it is, whatever the image."""
+    if kind == _NONE or (kind == _COLOR and channels == 1):
+        return True
+    if _SHEAR_X <= kind <= _TRANSLATE_Y:
+        return amount == 0
+    if kind == _ROTATE:
+        return matrices[int(amount), 0] == 0
+    if kind >= _COLOR:
+        return np.float32(amount) == 1
+    return kind == _POSTERIZE and int(amount) == 8
+
+
+def _build(stamp: int) -> Any:
+    """The kernel that Python calls, for this state of the sources of its parts."""
+
+    @outer
+    @no_type_check
+    def render_pairs(
+        images, padding, crop, flip, op, amount, matrices, shares, mix, out, start, stop
+    ):
+        """Render the pairs (image, view) start..stop, counted view by view within an image."""
+        _, height, width, channels = images.shape
+        views, _, chains, depth = op.shape
+        pixels = height * width
+        stack = np.empty((chains + 2, channels, pixels), np.uint8)
+        slots = np.zeros(chains, np.int64)
+        luts = np.empty((chains, channels, 256), np.uint8)
+        are_plain = np.ones(chains, np.bool_)
+        counts = np.empty((2, channels, 256), np.int32)  # of the clean image, of the chain's pixels
+        is_counted = np.zeros(2, np.bool_)
+        table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
+        packed = np.empty((height + 2) * (width + 2), np.uint32)
+        fractions = np.empty((3, width))
+        corners = np.empty((4, width), np.uint32)
+        scratch = (packed, corners, np.empty(width, np.int32), fractions)
+        last = -1 if stamp >= 0 else -2
+        for pair in range(start, stop):
+            image, view = pair // views, pair % views
+            if image != last:
+                mixing.load(images[image], padding, crop[image], flip[image], stack[0])
+                is_counted[0], last = False, image
+            spare, unused = 1, 2  # slots of the stack that hold nothing
+            for chain in range(chains):
+                slot, plain = 0, True
+                lut = luts[chain]
+                for channel in range(channels):
+                    tables.reset(lut[channel])
+                for step in range(depth):
+                    kind, by = op[view, image, chain, step], amount[view, image, chain, step]
+                    if shares[view, image, chain] == 0:  # 0 times any chain adds nothing
+                        continue
+                    if _changes_nothing(kind, by, matrices, channels):
+                        continue
+                    if _is_table(kind):
+                        which = 0 if slot == 0 else 1
+                        _make_table(
+                            kind, by, stack[slot], lut, plain, counts[which],
+                            is_counted[which : which + 1], table, behind,
+                        )  # fmt: skip
+                        plain = False
+                        continue
+                    if not plain:
+                        target = spare if slot == 0 else slot
+                        for channel in range(channels):
+                            look_up(stack[slot, channel], lut[channel], stack[target, channel])
+                            tables.reset(lut[channel])
+                        if slot == 0:
+                            slot, spare, unused = spare, unused, unused + 1
+                        plain = True
+                    _move(kind, by, matrices, stack[slot], height, width, scratch, stack[spare])
+                    if slot == 0:
+                        slot, spare, unused = spare, unused, unused + 1
+                    else:
+                        slot, spare = spare, slot
+                    is_counted[1] = False
+                slots[chain], are_plain[chain] = slot, plain
+            mixing.mix(
+                stack, slots, luts, are_plain, shares[view, image], mix[view, image],
+                out[view, image].reshape(channels, pixels),
+            )  # fmt: skip
+
+    return render_pairs
+
+
+@inner
+@no_type_check
+def _is_table(kind):
+    if kind in (_AUTOCONTRAST, _EQUALIZE, _CONTRAST):  # short tuples: numba compares one by one
+        return True
+    return kind in (_POSTERIZE, _SOLARIZE, _BRIGHTNESS)
+
+
+_render_pairs = _build(source_stamp(mixing, tables, warps))

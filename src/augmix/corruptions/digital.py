@@ -1,0 +1,251 @@
+"""Digital corruptions: contrast, elastic transform, pixelation, JPEG.
+
+The affine step is the fixed-point arithmetic of OpenCV up to version 4, with which the published
+sets were made: source coordinates are rounded to 1/32 pixel. OpenCV 5 does not round them and gives
+images that differ by up to 6 grey levels, so the step is written out here.
+"""
+
+import io
+import typing
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from PIL import Image as PillowImage
+
+from augmix.corruptions import draws
+from augmix.corruptions.draws import Draws, Real
+from augmix.corruptions.filters import gaussian_filter
+from augmix.jit import outer
+
+Image = UInt8[np.ndarray, "height width channel"]
+
+
+def contrast(image: Image, factor: Real, *, generator: Draws) -> Image:
+    """Pull every channel towards its mean (corruptions.md 4.12).
+
+    Args:
+        image: Grey levels.
+        factor: Share of the distance to the mean that stays.
+        generator: Not used.
+    """
+    return _pull_to_mean(image, factor)
+
+
+def pixelate(image: Image, share: Real, *, generator: Draws) -> Image:
+    """Shrink with a box filter and enlarge again (4.14).
+
+    Args:
+        image: Grey levels.
+        share: Height and width of the small image, as a share; its sides are cut to whole pixels.
+        generator: Not used.
+    """
+    height, width = image.shape[:2]
+    small = (max(int(width * share), 1), max(int(height * share), 1))
+    picture = _to_picture(image).resize(small, PillowImage.Resampling.BOX)
+    return _to_array(picture.resize((width, height), PillowImage.Resampling.BOX))
+
+
+def jpeg_compression(image: Image, quality: int, *, generator: Draws) -> Image:
+    """Encode as JPEG with Pillow's other defaults (4:2:0 chroma) and decode (4.15).
+
+    Args:
+        image: Grey levels.
+        quality: 1..95, as libjpeg scales its tables.
+        generator: Not used.
+    """
+    file = io.BytesIO()
+    _to_picture(image).save(file, "JPEG", quality=quality)
+    return _to_array(PillowImage.open(file, formats=("JPEG",)))
+
+
+def encode_jpeg(image: Image, *, quality: int) -> bytes:
+    """A JPEG file as the published sets hold them: optimised tables, 4:2:0 chroma, by Pillow.
+
+    Args:
+        image: Grey levels.
+        quality: 1..100; the published sets have 85.
+    """
+    file = io.BytesIO()
+    _to_picture(image).save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def recode(image: Image, quality: int) -> Image:
+    """What is left of an image in a file of a published set: `encode_jpeg`, decoded."""
+    file = io.BytesIO(encode_jpeg(image, quality=quality))
+    return _to_array(PillowImage.open(file, formats=("JPEG",)))
+
+
+def _to_picture(image: Image) -> PillowImage.Image:
+    return PillowImage.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
+
+
+def _to_array(picture: PillowImage.Image) -> Image:
+    array = np.asarray(picture)
+    return array if array.ndim == 3 else array[:, :, None]
+
+
+@outer
+@typing.no_type_check
+def _pull_to_mean(image, factor):
+    """The mean is a plain sum in C order, as NumPy adds rows of three: its last bit can show."""
+    height, width, channels = image.shape
+    table = np.empty((channels, 256), np.uint8)
+    for channel in range(channels):
+        mean = 0.0
+        for y in range(height):
+            for x in range(width):
+                mean += image[y, x, channel] / 255.0
+        mean /= height * width
+        for level in range(256):
+            value = (level / 255.0 - mean) * factor + mean
+            table[channel, level] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    result = np.empty_like(image)
+    for y in range(height):
+        for x in range(width):
+            for channel in range(channels):
+                result[y, x, channel] = table[channel, image[y, x, channel]]
+    return result
+
+
+def elastic_transform(
+    image: Image, distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
+) -> Image:
+    """Stretch the image like a sheet of rubber (corruptions.md 4.13).
+
+    Args:
+        image: Grey levels.
+        distance: The smoothed uniform field of displacements is multiplied by it, in pixels.
+        smoothness: Deviation of the Gaussian that smooths the field, in pixels.
+        jolt: Three points of the image move by up to this before, in pixels a direction.
+        generator: Draws the three points, then the displacements to the right, then down.
+    """
+    height, width = image.shape[:2]
+    moved = draws.uniform(generator, -jolt, jolt, (3, 2)).astype(np.float32)
+    right = _displacements(height, width, distance, smoothness, generator)
+    down = _displacements(height, width, distance, smoothness, generator)
+    jolted = _warp((image / 255.0).astype(np.float32), _backward_map(height, width, moved))
+    return _displace(jolted, right, down)
+
+
+def _displacements(
+    height: int, width: int, distance: Real, smoothness: Real, generator: Draws
+) -> Float32[np.ndarray, "height width"]:
+    field = draws.uniform(generator, -1, 1, (height, width))[:, :, None]
+    smooth = gaussian_filter(field, smoothness, truncate=3.0, is_mirrored=True)
+    return (smooth[:, :, 0] * distance).astype(np.float32)
+
+
+def _backward_map(
+    height: int, width: int, moved: Float32[np.ndarray, "point xy"]
+) -> Float64[np.ndarray, "xy 3"]:
+    """The affine map from the picture after the jolt to the picture before.
+
+    The corners (+s, +s), (+s, -s), (-s, -s) around the centre move, s a third of the shorter side.
+    """
+    third = np.float32(max(min(height, width) // 3, 1))
+    centre = np.array([width // 2, height // 2], np.float32)
+    before = centre + third * np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
+    after = (before + moved).astype(np.float64)
+    before = before.astype(np.float64)
+    y_column = (after[0] - after[1]) / (2.0 * third)
+    x_column = (after[1] - after[2]) / (2.0 * third)
+    shift = after[0] - x_column * before[0, 0] - y_column * before[0, 1]
+    (m0, m3), (m1, m4), (m2, m5) = x_column, y_column, shift
+    determinant = m0 * m4 - m1 * m3
+    scale = 1.0 / determinant if determinant != 0 else 0.0
+    inverse = np.array([[m4 * scale, -m1 * scale], [-m3 * scale, m0 * scale]])
+    offset = [-inverse[0, 0] * m2 - inverse[0, 1] * m5, -inverse[1, 0] * m2 - inverse[1, 1] * m5]
+    return np.column_stack([inverse, offset])
+
+
+@outer
+@typing.no_type_check
+def _mirror(place, size):
+    """Mirrored without repeating the edge: -1 is 1."""
+    if 0 <= place < size:
+        return place
+    if size == 1:
+        return 0
+    place = place % (2 * size - 2)
+    return min(place, 2 * size - 2 - place)
+
+
+@outer
+@typing.no_type_check
+def _mirror_edge(place, size):
+    """Mirrored with the edge twice: -1 is 0."""
+    if 0 <= place < size:
+        return place
+    place = place % (2 * size)
+    return min(place, 2 * size - 1 - place)
+
+
+@outer
+@typing.no_type_check
+def _fixed(value):
+    """To 1/1024, within 32 bits."""
+    return np.int64(min(max(np.rint(value * 1024.0), -2147483648.0), 2147483647.0))
+
+
+@outer
+@typing.no_type_check
+def _warp(image, backward):
+    """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
+    height, width, channels = image.shape
+    result = np.empty_like(image)
+    unit = np.float32(1.0 / 32.0)
+    one = np.float32(1.0)
+    step_x = np.empty(width, np.int64)
+    step_y = np.empty(width, np.int64)
+    for x in range(width):
+        step_x[x], step_y[x] = _fixed(backward[0, 0] * x), _fixed(backward[1, 0] * x)
+    for y in range(height):
+        start_x = _fixed(backward[0, 1] * y + backward[0, 2]) + 16
+        start_y = _fixed(backward[1, 1] * y + backward[1, 2]) + 16
+        for x in range(width):
+            at_x = (start_x + step_x[x]) >> 5
+            at_y = (start_y + step_y[x]) >> 5
+            right, down = np.float32(at_x & 31) * unit, np.float32(at_y & 31) * unit
+            left = min(max(at_x >> 5, -32768), 32767)
+            top = min(max(at_y >> 5, -32768), 32767)
+            x0, x1 = np.uintp(_mirror(left, width)), np.uintp(_mirror(left + 1, width))
+            y0, y1 = np.uintp(_mirror(top, height)), np.uintp(_mirror(top + 1, height))
+            weight00, weight01 = (one - down) * (one - right), (one - down) * right
+            weight10, weight11 = down * (one - right), down * right
+            for channel in range(channels):
+                result[y, x, channel] = (
+                    image[y0, x0, channel] * weight00
+                    + image[y0, x1, channel] * weight01
+                    + image[y1, x0, channel] * weight10
+                    + image[y1, x1, channel] * weight11
+                )
+    return result
+
+
+@outer
+@typing.no_type_check
+def _displace(image, right, down):
+    """Bilinear in double precision, rounded to single, the border mirrored with the edge twice."""
+    height, width, channels = image.shape
+    result = np.empty((height, width, channels), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            at_y, at_x = y + np.float64(down[y, x]), x + np.float64(right[y, x])
+            top, left = np.floor(at_y), np.floor(at_x)
+            above, before = 1.0 - (at_y - top), 1.0 - (at_x - left)
+            below, behind = 1.0 - above, 1.0 - before
+            row, column = np.int64(top), np.int64(left)
+            y0, y1 = np.uintp(_mirror_edge(row, height)), np.uintp(_mirror_edge(row + 1, height))
+            x0 = np.uintp(_mirror_edge(column, width))
+            x1 = np.uintp(_mirror_edge(column + 1, width))
+            weight00, weight01 = above * before, above * behind
+            weight10, weight11 = below * before, below * behind
+            for channel in range(channels):
+                value = image[y0, x0, channel] * weight00
+                value += image[y0, x1, channel] * weight01
+                value += image[y1, x0, channel] * weight10
+                value += image[y1, x1, channel] * weight11
+                level = min(max(np.float32(value), np.float32(0)), np.float32(1))
+                result[y, x, channel] = np.uint8(level * np.float32(255))
+    return result

@@ -1,0 +1,317 @@
+"""Frost: textures of ice, drawn here or read from the published photographs, laid over an image.
+
+The published corruption overlays photographs that are not ours to ship. The five textures drawn
+here stand in for them: crystals grown branch by branch over a cloud, with the size and the spread
+of grey levels of the photograph in the same place, so the damage is of the same strength. They are
+drawn at first use and kept in memory. Results with either kind differ; say which was used.
+"""
+
+import hashlib
+import math
+import typing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float64, UInt8
+from PIL import Image as PillowImage
+
+from augmix.corruptions import draws
+from augmix.corruptions.draws import Draws, Real
+from augmix.corruptions.filters import gaussian_filter
+from augmix.corruptions.weather import plasma_fractal
+from augmix.errors import RunError
+from augmix.jit import outer
+
+Image = UInt8[np.ndarray, "height width channel"]
+Texture = UInt8[np.ndarray, "texture_height texture_width 3"]
+
+PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+"""In the published order. A sixth file, frost6.jpg, is never used; 2 and 3 are the same picture."""
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+_QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
+_STEP_PX = 0.7  # of a growing branch
+
+
+def frost(
+    image: Image,
+    image_share: Real,
+    texture_share: Real,
+    scale: Real,
+    *,
+    generator: Draws,
+    textures: Path | None = None,
+) -> Image:
+    """Add a piece of a frost texture (corruptions.md 4.9).
+
+    Args:
+        image: Grey levels; a grey image gets the luma of the texture.
+        image_share: The image is multiplied by it.
+        texture_share: The texture is multiplied by it.
+        scale: The texture is resized by it first, and by more where the image would not fit.
+        generator: Draws which texture, then row and column of the piece.
+        textures: Folder of the published photographs; the textures drawn here if not given.
+
+    Raises:
+        RunError: If a photograph is missing or cannot be read.
+    """
+    height, width, channels = image.shape
+    index = int(draws.integers(generator, 0, len(PHOTOGRAPHS)))
+    texture = _scaled(index, float(scale), height, width, textures)
+    row = int(draws.integers(generator, 0, texture.shape[0] - height))
+    column = int(draws.integers(generator, 0, texture.shape[1] - width))
+    piece = texture[row : row + height, column : column + width]
+    if channels == 1:
+        piece = (piece @ _LUMA)[:, :, None]
+    shares = float(image_share), float(texture_share)
+    return _lay_frost(image.ravel(), piece.ravel(), *shares).reshape(image.shape)
+
+
+def load_texture(index: int, folder: Path | None = None) -> Texture:
+    """A frost texture at full size.
+
+    Args:
+        index: 0..4, in the order of `PHOTOGRAPHS`.
+        folder: Of the published photographs; the texture drawn here if not given.
+
+    Raises:
+        RunError: If the photograph is missing or cannot be read.
+    """
+    return _drawn(index) if folder is None else _photograph(Path(folder) / PHOTOGRAPHS[index])
+
+
+def fingerprint(folder: Path | None = None) -> str:
+    """A checksum of the five textures' pixels, for the record of a measurement (sha256, hex)."""
+    total = hashlib.sha256()
+    for index in range(len(PHOTOGRAPHS)):
+        texture = load_texture(index, folder)
+        total.update(repr(texture.shape).encode() + texture.tobytes())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _scaled(index: int, scale: float, height: int, width: int, folder: Path | None) -> Texture:
+    """The texture so large that a piece of ``height x width`` has at least one place in it."""
+    texture = load_texture(index, folder)
+    rows, columns = texture.shape[:2]
+    if round(rows * scale) <= height or round(columns * scale) <= width:
+        needed = max((height + 1) / rows, (width + 1) / columns)
+        size = (math.ceil(columns * needed), math.ceil(rows * needed))
+        return np.asarray(cv2.resize(texture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    if scale == 1.0:
+        return texture
+    return np.asarray(cv2.resize(texture, None, fx=scale, fy=scale), np.uint8)
+
+
+@lru_cache(maxsize=len(PHOTOGRAPHS) * 2)
+def _photograph(path: Path) -> Texture:
+    try:
+        with PillowImage.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except FileNotFoundError:
+        raise RunError(
+            f"no frost texture at {path}; its folder must hold {', '.join(PHOTOGRAPHS)}, "
+            "or leave the folder out to use the textures that augmix draws"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot read the frost texture {path}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Style:
+    """How a texture is grown, and the grey levels it ends with.
+
+    Attributes:
+        height: In pixels, of the photograph in the same place.
+        width: Likewise.
+        stems: Crystals started.
+        length_px: Of a stem; a stem has 0.4 to 1 of it.
+        rays: Stems that start at one point.
+        spread_deg: Angle between a branch and its twigs.
+        spacing: Steps from one pair of twigs to the next.
+        share: Length of a twig, of what is left of its branch.
+        bend: How much a branch wanders.
+        weights: Of cloud, crystals, light from the upper left, and grain.
+        levels: Red, green and blue at the quantiles 0.01, 0.1, 0.5, 0.9 and 0.99 of the photograph.
+    """
+
+    height: int
+    width: int
+    stems: int
+    length_px: float
+    rays: int
+    spread_deg: float
+    spacing: int
+    share: float
+    bend: float
+    weights: tuple[float, float, float, float]
+    levels: tuple[tuple[int, int, int, int, int], ...]
+
+
+_WRINKLED = _Style(
+    height=600,
+    width=900,
+    stems=1800,
+    length_px=60.0,
+    rays=1,
+    spread_deg=25.0,
+    spacing=14,
+    share=0.5,
+    bend=0.5,
+    weights=(0.9, 0.1, 0.9, 0.4),
+    levels=((31, 46, 74, 115, 150), (116, 128, 148, 171, 190), (134, 146, 166, 186, 202)),
+)
+_NEEDLES = _Style(
+    height=315,
+    width=560,
+    stems=700,
+    length_px=75.0,
+    rays=1,
+    spread_deg=14.0,
+    spacing=9,
+    share=0.6,
+    bend=0.02,
+    weights=(0.5, 0.35, 0.6, 0.2),
+    levels=((138, 173, 204, 225, 241), (140, 176, 209, 230, 245), (146, 184, 218, 240, 250)),
+)
+_GRAINS = _Style(
+    height=350,
+    width=527,
+    stems=2600,
+    length_px=10.0,
+    rays=3,
+    spread_deg=30.0,
+    spacing=5,
+    share=0.4,
+    bend=0.1,
+    weights=(0.4, 0.35, 0.9, 0.5),
+    levels=((69, 102, 138, 171, 218), (84, 118, 153, 186, 234), (92, 129, 165, 201, 249)),
+)
+_FERNS = _Style(
+    height=495,
+    width=660,
+    stems=260,
+    length_px=60.0,
+    rays=3,
+    spread_deg=52.0,
+    spacing=4,
+    share=0.45,
+    bend=0.08,
+    weights=(0.45, 0.8, 0.4, 0.1),
+    levels=((34, 59, 107, 174, 233), (45, 70, 119, 183, 238), (57, 83, 131, 192, 243)),
+)
+_STYLES = (_WRINKLED, _NEEDLES, _NEEDLES, _GRAINS, _FERNS)
+
+
+@lru_cache(maxsize=len(_STYLES))
+def _drawn(index: int) -> Texture:
+    """Crystals over a cloud, its values spread over the grey levels of the photograph."""
+    style = _STYLES[index]
+    generator = np.random.Generator(np.random.Philox(key=index))
+    cloud = _cut_cloud(style, 1.9, generator)
+    grain = _cut_cloud(style, 1.05, generator)
+    crystals = _grow_crystals(style, cloud, generator)
+    soft = gaussian_filter(crystals[:, :, None], 0.6)[:, :, 0]
+    glow = gaussian_filter(crystals[:, :, None], 5)[:, :, 0]
+    light = np.pad(soft, 1, mode="edge")
+    light = light[2:, 2:] - light[:-2, :-2]
+    parts = (cloud, soft + glow, light, grain)
+    mixed = np.zeros(cloud.shape)
+    for weight, part in zip(style.weights, parts, strict=True):
+        mixed += weight * (part - part.mean()) / part.std()
+    return np.stack([_spread(mixed, levels) for levels in style.levels], axis=-1)
+
+
+def _cut_cloud(
+    style: _Style, decay: float, generator: np.random.Generator
+) -> Float64[np.ndarray, "height width"]:
+    side = 1 << (max(style.height, style.width) - 1).bit_length()
+    return plasma_fractal(side, decay, generator=generator)[: style.height, : style.width]
+
+
+def _grow_crystals(
+    style: _Style, cloud: Float64[np.ndarray, "height width"], generator: np.random.Generator
+) -> Float64[np.ndarray, "height width"]:
+    """Stems at random places, a crystal's rays evenly around it, each with twigs on both sides."""
+    places = generator.random((style.stems, 4))
+    field = np.zeros(cloud.shape)
+    uniforms = generator.random(1 << 16)
+    for y, x, turn, size in places:
+        _grow(
+            field,
+            y * style.height,
+            x * style.width,
+            turn * 2 * math.pi,
+            style.length_px * (0.4 + 0.6 * size),
+            style.rays,
+            math.radians(style.spread_deg),
+            style.spacing,
+            style.share,
+            style.bend,
+            uniforms,
+            int(size * len(uniforms)),
+        )
+    return field
+
+
+def _spread(
+    values: Float64[np.ndarray, "height width"], levels: tuple[int, ...]
+) -> UInt8[np.ndarray, "height width"]:
+    """Replace every value by the grey level of its rank."""
+    ranks = np.empty(values.size)
+    ranks[np.argsort(values, axis=None, kind="stable")] = np.arange(values.size)
+    ends = (levels[0] - 8, *levels, min(levels[-1] + 8, 255))
+    grey = np.interp(ranks / (values.size - 1), _QUANTILES, ends)
+    return np.rint(grey).astype(np.uint8).reshape(values.shape)
+
+
+@outer
+@typing.no_type_check
+def _lay_frost(image, piece, image_share, texture_share):
+    result = np.empty(image.size, np.uint8)
+    for place in range(image.size):
+        value = image_share * image[place] + texture_share * piece[place]
+        result[place] = np.uint8(min(max(value, 0.0), 255.0))
+    return result
+
+
+@outer
+@typing.no_type_check
+def _grow(field, y0, x0, turn, length, rays, spread, spacing, share, bend, uniforms, used):
+    """Walk along every branch in small steps; what it leaves is the larger of old and new."""
+    stack = np.empty((4096, 6))
+    top = 0
+    for ray in range(rays):
+        stack[top] = (y0, x0, turn + ray * 2 * np.pi / rays, length, 1.0, 0.0)
+        top += 1
+    while top > 0:
+        top -= 1
+        y, x, angle, reach, width, level = stack[top]
+        steps = int(reach / _STEP_PX)
+        for step in range(steps):
+            used = (used + 1) % uniforms.size
+            angle += bend * (uniforms[used] - 0.5)
+            y += _STEP_PX * np.sin(angle)
+            x += _STEP_PX * np.cos(angle)
+            if not (0 <= y < field.shape[0] - 1 and 0 <= x < field.shape[1] - 1):
+                break
+            left = 1.0 - step / steps
+            thick = width * (0.35 + 0.65 * left)
+            row, column = int(y), int(x)
+            down, right = y - row, x - column
+            for i in range(2):
+                for j in range(2):
+                    near = (down if i else 1.0 - down) * (right if j else 1.0 - right)
+                    near = min(1.0, 2.0 * near) * thick
+                    if near > field[row + i, column + j]:
+                        field[row + i, column + j] = near
+            if level < 2 and step % spacing == spacing - 1 and top + 2 <= stack.shape[0]:
+                for side in (-1.0, 1.0):
+                    used = (used + 1) % uniforms.size
+                    twig = reach * left * share * (0.5 + uniforms[used])
+                    if twig > 2.0:
+                        stack[top] = (y, x, angle + side * spread, twig, width * 0.75, level + 1)
+                        top += 1

@@ -1,0 +1,336 @@
+"""Weather and light: snow, fog, brightness, saturation, spatter.
+
+The colour model is HSV in double precision with the order of operations of scikit-image, because
+the cut of the fraction at the end shows the last bit (corruptions.md 3.6).
+
+The published script is a chain of OpenCV calls on 8 bit images; it is kept call by call.
+"""
+
+import typing
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from augmix.corruptions import draws
+from augmix.corruptions.draws import Draws, Real
+from augmix.corruptions.filters import clipped_zoom, gaussian_filter, motion_trail
+from augmix.jit import outer
+
+Image = UInt8[np.ndarray, "height width channel"]
+
+
+def snow(
+    image: Image,
+    mean: Real,
+    deviation: Real,
+    zoom: Real,
+    threshold: Real,
+    radius: Real,
+    trail_deviation: Real,
+    blend: Real,
+    *,
+    generator: Draws,
+) -> Image:
+    """Whiten the image and lay falling flakes over it (corruptions.md 4.8).
+
+    Args:
+        image: Grey levels.
+        mean: Of the normal field whose peaks are flakes, as a share of white.
+        deviation: Of that field.
+        zoom: The field is enlarged so many times.
+        threshold: What of it lies below is no flake.
+        radius: Half the length of a flake's trail, in pixels.
+        trail_deviation: Of the trail's weights, in pixels.
+        blend: Share of the image that is not whitened.
+        generator: Draws the field, then the direction of the fall.
+    """
+    height, width = image.shape[:2]
+    field = mean + deviation * draws.standard_normal(generator, (height, width))
+    field = clipped_zoom(field[:, :, None], zoom)
+    field[field < threshold] = 0
+    flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
+    angle = float(draws.uniform(generator, -135, -45, ()))
+    flakes = motion_trail(flakes, radius, trail_deviation, angle)[:, :, 0]
+    return _lay_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
+
+
+def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
+    """Lay a plasma cloud over the image and darken it to its old maximum (4.10).
+
+    Args:
+        image: Grey levels.
+        amount: Height of the cloud, as a multiple of white.
+        decay: The larger, the smoother the cloud.
+        generator: Draws the cloud; its side is the power of two from the larger side upwards.
+    """
+    height, width = image.shape[:2]
+    side = max(2, 1 << (max(height, width) - 1).bit_length())
+    cloud = plasma_fractal(side, decay, generator=generator)
+    return _lay_fog(image, cloud, float(amount))
+
+
+def plasma_fractal(side: int, decay: Real, *, generator: Draws) -> Float64[np.ndarray, "side side"]:
+    """A cloud that repeats at its borders, from 0 to 1, by diamonds and squares (3.5).
+
+    Args:
+        side: In pixels, a power of two.
+        decay: The disturbance falls by its square from level to level.
+        generator: Draws ``side * side - 1`` numbers.
+    """
+    return _plasma(side, float(decay), draws.uniform(generator, 0, 1, (side * side - 1,)))
+
+
+def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
+    """Raise the value V of the HSV model (corruptions.md 4.11).
+
+    Args:
+        image: Grey levels; a grey image is its own V.
+        shift: Added to V, as a share of white.
+        generator: Not used.
+    """
+    return _change_hsv(image, 1.0, 0.0, float(shift))
+
+
+def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Image:
+    """Change the saturation S of the HSV model (4.19).
+
+    Args:
+        image: Grey levels; an image of one channel has no saturation and stays as it is.
+        factor: S is multiplied by it.
+        shift: Then added to S, 0..1.
+        generator: Not used.
+    """
+    if image.shape[2] == 1:
+        return image.copy()
+    return _change_hsv(image, float(factor), float(shift), 0.0)
+
+
+@outer
+@typing.no_type_check
+def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
+    """S -> S * factor + shift, V -> V + shift, both clipped to [0, 1]."""
+    height, width, channels = image.shape
+    result = np.empty_like(image)
+    last = channels - 1  # a grey image has one channel for all three
+    for y in range(height):
+        for x in range(width):
+            r = image[y, x, 0] / 255.0
+            g = image[y, x, last // 2] / 255.0
+            b = image[y, x, last] / 255.0
+            v = max(r, g, b)
+            d = v - min(r, g, b)
+            h = 0.0
+            s = 0.0
+            if d > 0.0:
+                s = d / v
+                if b == v:
+                    h = 4.0 + (r - g) / d
+                elif g == v:
+                    h = 2.0 + (b - r) / d
+                else:
+                    h = (g - b) / d
+                h = (h / 6.0) % 1.0
+            s = min(max(s * saturation_factor + saturation_shift, 0.0), 1.0)
+            v = min(max(v + value_shift, 0.0), 1.0)
+            k = np.floor(h * 6.0)
+            f = h * 6.0 - k
+            p = v * (1.0 - s)
+            q = v * (1.0 - f * s)
+            t = v * (1.0 - (1.0 - f) * s)
+            if k == 0:
+                r, g, b = v, t, p
+            elif k == 1:
+                r, g, b = q, v, p
+            elif k == 2:
+                r, g, b = p, v, t
+            elif k == 3:
+                r, g, b = p, q, v
+            elif k == 4:
+                r, g, b = t, p, v
+            else:
+                r, g, b = v, p, q
+            result[y, x, 0] = np.uint8(min(max(r, 0.0), 1.0) * 255)
+            if channels == 3:
+                result[y, x, 1] = np.uint8(min(max(g, 0.0), 1.0) * 255)
+                result[y, x, 2] = np.uint8(min(max(b, 0.0), 1.0) * 255)
+    return result
+
+
+@outer
+@typing.no_type_check
+def _lay_snow(image, flakes, blend, rest):
+    """In single precision up to the flakes, which are added in double precision."""
+    height, width, channels = image.shape
+    length = width * channels
+    result = np.empty((height, length), np.uint8)
+    unit = (np.arange(256) / 255.0).astype(np.float32)
+    values = np.empty(length, np.float32)
+    white = np.empty(length, np.float32)
+    fall = np.empty(length)
+    turned = np.empty(length)
+    for y in range(height):
+        for x in range(width):
+            grey = unit[image[y, x, 0]]
+            if channels == 3:
+                grey *= np.float32(0.299)
+                grey += unit[image[y, x, 1]] * np.float32(0.587)
+                grey += unit[image[y, x, 2]] * np.float32(0.114)
+            for channel in range(channels):
+                at = x * channels + channel
+                values[at] = unit[image[y, x, channel]]
+                white[at] = grey
+                fall[at] = flakes[y, x]
+                turned[at] = flakes[height - 1 - y, width - 1 - x]
+        target = result[y]
+        for x in range(length):
+            bright = max(values[x], white[x] * np.float32(1.5) + np.float32(0.5))
+            value = blend * values[x] + rest * bright + fall[x] / 255.0 + turned[x] / 255.0
+            target[x] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result.reshape(image.shape)
+
+
+@outer
+@typing.no_type_check
+def _lay_fog(image, cloud, amount):
+    height, width, channels = image.shape
+    length = width * channels
+    brightest = image.max() / 255.0
+    values = image.reshape(height, length)
+    result = np.empty((height, length), np.uint8)
+    clouds = np.empty(length)
+    for y in range(height):
+        for x in range(width):
+            for channel in range(channels):
+                clouds[x * channels + channel] = cloud[y, x]
+        row, target = values[y], result[y]
+        for x in range(length):
+            value = (row[x] / 255.0 + amount * clouds[x]) * brightest / (brightest + amount)
+            target[x] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result.reshape(image.shape)
+
+
+@outer
+@typing.no_type_check
+def _plasma(side, decay, uniforms):
+    """Level by level: squares, then the diamonds of the rows, then those of the columns."""
+    cloud = np.zeros((side, side))
+    step, height, used = side, 100.0, 0
+    while step >= 2:
+        half, count = step // 2, side // step
+        cells = count * count
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                below, right = (y + step) % side, (x + step) % side
+                corners = (cloud[y, x] + cloud[below, x]) + (cloud[y, right] + cloud[below, right])
+                shake = -height + (height + height) * uniforms[used + i * count + j]
+                cloud[y + half, x + half] = corners / 4 + height * shake
+        used += cells
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                above, right = (y - half) % side, (x + step) % side
+                middles = cloud[y + half, x + half] + cloud[above, x + half]
+                corners = cloud[y, x] + cloud[y, right]
+                shake = -height + (height + height) * uniforms[used + i * count + j]
+                cloud[y, x + half] = (middles + corners) / 4 + height * shake
+        used += cells
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                below, left = (y + step) % side, (x - half) % side
+                middles = cloud[y + half, x + half] + cloud[y + half, left]
+                corners = cloud[y, x] + cloud[below, x]
+                shake = -height + (height + height) * uniforms[used + i * count + j]
+                cloud[y + half, x] = (middles + corners) / 4 + height * shake
+        used += cells
+        step, height = half, height / decay
+    lowest = cloud.min()
+    highest = (cloud - lowest).max()
+    for i in range(side):
+        for j in range(side):
+            cloud[i, j] = (cloud[i, j] - lowest) / highest
+    return cloud
+
+
+_WATER = np.array([175, 238, 238]) / 255.0
+_MUD = np.array([63, 42, 20]) / 255.0
+_LUMA = np.array([0.299, 0.587, 0.114])
+_EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+
+
+def spatter(
+    image: Image,
+    mean: Real,
+    deviation: Real,
+    blur: Real,
+    threshold: Real,
+    strength: Real,
+    is_mud: int,
+    *,
+    generator: Draws,
+) -> Image:
+    """Splash water or mud over the image (corruptions.md 4.18).
+
+    Args:
+        image: Grey levels; a grey image gets the luma of the colours.
+        mean: Of the normal field whose peaks are drops, as a share of white.
+        deviation: Of that field.
+        blur: The field is smoothed by a Gaussian of this deviation, in pixels.
+        threshold: What of it lies below is no drop.
+        strength: Of water: its share of white where it is thickest. Of mud: the deviation of the
+            Gaussian that softens its edge, in pixels.
+        is_mud: 0 for water, 1 for mud.
+        generator: Draws the field.
+    """
+    field = mean + deviation * draws.standard_normal(generator, image.shape[:2])
+    field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
+    field[field < threshold] = 0
+    values = image.astype(np.float32) / np.float32(255)
+    mixed = _mud(values, field > threshold, strength) if is_mud else water(values, field, strength)
+    return (np.clip(mixed, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def water(
+    values: Float32[np.ndarray, "height width channel"],
+    field: Float64[np.ndarray, "height width"],
+    strength: Real,
+) -> Float32[np.ndarray, "height width channel"]:
+    """Drops shine by their height and the distance to their edge.
+
+    Args:
+        values: The image in [0, 1].
+        field: Height of the drops; 0 where there is none.
+        strength: What the thickest place adds, as a share of the colour of water.
+
+    Returns:
+        New values, which may lie above 1; the old ones if there is no drop.
+    """
+    layer = (field * 255).astype(np.int64).astype(np.uint8)  # above 1 it starts at 0 again
+    distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
+    distance = np.minimum(distance, np.float32(20))
+    distance = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
+    distance = cv2.blur(cv2.filter2D(distance, cv2.CV_8U, _EMBOSS), (3, 3))
+    height = layer * distance.astype(np.float32)
+    if not height.any():  # no drop: the published script divides 0 by 0 here
+        return values
+    height = height / height.max() * np.float32(strength)
+    return values + height[:, :, None] * _colour(_WATER, values.shape[2])
+
+
+def _mud(
+    values: Float32[np.ndarray, "height width channel"],
+    is_drop: np.ndarray,
+    strength: Real,
+) -> Float32[np.ndarray, "height width channel"]:
+    """Mud covers; only its inner part is opaque enough to stay."""
+    cover = gaussian_filter(is_drop[:, :, None].astype(np.float64), strength)
+    cover[cover < 0.8] = 0
+    mud = (cover * _colour(_MUD, values.shape[2])).astype(np.float32)
+    return (values * (1 - cover)).astype(np.float32) + mud
+
+
+def _colour(rgb: Float64[np.ndarray, " three"], channels: int) -> Float32[np.ndarray, " channel"]:
+    """The colour itself, or its luma for a grey image."""
+    return (rgb if channels == 3 else np.array([rgb @ _LUMA])).astype(np.float32)

@@ -1,0 +1,628 @@
+"""Readers of published and written benchmark files: -C and -P.
+
+| kind | files |
+| --- | --- |
+| ``cifar-c`` | ``fog.npy`` [5 n, height, width, channel], ``labels.npy`` [5 n] |
+| ``imagenet-c`` | ``fog/<severity>/<class>/<image>.JPEG`` |
+| ``cifar-p`` | ``tilt.npy`` [n, frame, height, width, channel] |
+| ``imagenet-p`` | ``tilt/<class>/<image>.mp4``, or ``tilt/<class>/<image>/<frame>.JPEG`` |
+
+Between the folder and the names there may be the group folders of the published archives
+(``noise``, ``blur``, ``weather``, ``digital``, ``extra``).
+
+A set of one corruption at one severity is a `sources.Source` like any other. ``.npy`` files are
+mapped into memory, image trees are decoded when loaded, so opening is quick and memory stays free.
+What is read was published by Hendrycks & Dietterich (2019) or written by `augmix.writing`.
+
+A `Sequences` is what a `sources.Source` is for images: sequences by id, whole or frame by frame,
+so that no more than one batch is ever in memory. Videos are decoded by OpenCV's FFmpeg; the lossy
+published H.264 comes out as its decoder makes it, RGB.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+
+from augmix.arrays import MAX_PIXELS
+from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
+from augmix.data.decode import SUFFIXES, ImageError, decode_image
+from augmix.data.folders import FileItems, list_entries
+from augmix.data.items import default_threads
+from augmix.data.stores import LazySource, check_ids, check_labels, fingerprint, number_classes
+from augmix.errors import RunError
+from augmix.files import load_json
+
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.npy"
+SEVERITIES = (1, 2, 3, 4, 5)
+
+Kind = Literal["cifar-c", "imagenet-c", "cifar-p", "imagenet-p"]
+_GROUPS = ("noise", "blur", "weather", "digital", "extra")
+_KNOWN_CLASSES = {
+    **dict.fromkeys(("CIFAR-10-C", "CIFAR-10-P"), CIFAR10_CLASSES),
+    **dict.fromkeys(("CIFAR-100-C", "CIFAR-100-P"), CIFAR100_CLASSES),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A benchmark on disk.
+
+    Attributes:
+        root: The folder that holds it.
+        kind: See the table of this module.
+        places: The file or folder of every corruption or perturbation, by name.
+        class_names: In the order of the labels, where the folder tells; else empty.
+    """
+
+    root: Path
+    kind: Kind
+    places: Mapping[str, Path]
+    class_names: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The corruptions or perturbations, sorted."""
+        return tuple(sorted(self.places))
+
+    def place(self, name: str) -> Path:
+        """The file or folder of a corruption or perturbation.
+
+        Raises:
+            RunError: If it is not there; names the nearest.
+        """
+        if name in self.places:
+            return self.places[name]
+        near = difflib.get_close_matches(name, self.names, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise RunError(f"{self.root} holds no {name!r}; {guess}It holds {', '.join(self.names)}")
+
+
+def find_layout(root: Path) -> Layout:
+    """Find out what a folder holds.
+
+    Args:
+        root: The folder of the set, or the one above it if that holds a single set.
+
+    Raises:
+        RunError: If it holds none of the forms, several, or mixes them.
+    """
+    if not root.is_dir():
+        what = "is no folder" if root.exists() else "does not exist"
+        raise RunError(f"{root} {what}; expected the folder of a -C or -P set")
+    layout = _read(root)
+    if layout is not None:
+        return layout
+    below = [found for path in _folders(root) if (found := _read(path)) is not None]
+    if len(below) > 1:
+        raise RunError(
+            f"{root} holds several sets: {', '.join(found.root.name for found in below)}; name one"
+        )
+    if not below:
+        shown = ", ".join(list_entries(root)[:8]) or "nothing"
+        raise RunError(
+            f"{root}: expected a -C or -P set (fog.npy and labels.npy, or fog/1/<class>/*.JPEG, or "
+            f"tilt.npy, or tilt/<class>/*.mp4), got {shown}"
+        )
+    return below[0]
+
+
+def open_array(path: Path) -> np.ndarray:
+    """An ``.npy`` file, mapped into memory and read only where it is looked at.
+
+    Raises:
+        RunError: If it is missing, cut short, or no plain array.
+    """
+    try:
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist; expected an .npy array") from None
+    except Exception as error:  # NumPy's parser of a broken header may raise anything
+        raise RunError(
+            f"cannot read {path}: {' '.join(str(error).split())}; expected a whole .npy array of "
+            "numbers: fetch or write it again"
+        ) from error
+
+
+def _read(folder: Path) -> Layout | None:
+    """The layout of this very folder, its group folders included; None if it has none."""
+    class_names = _class_names(folder)
+    found = _entries(folder)
+    for group in (folder / name for name in _GROUPS if (folder / name).is_dir()):
+        found = _entries(group) | found
+    if not found:
+        return None
+    kinds: list[Kind] = sorted({kind for kind, _ in found.values()})
+    if len(kinds) > 1:
+        raise RunError(f"{folder} mixes the forms {' and '.join(kinds)}; name a folder of one")
+    places = {name: path for name, (_, path) in found.items()}
+    return Layout(root=folder, kind=kinds[0], places=places, class_names=class_names)
+
+
+def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
+    entries: dict[str, tuple[Kind, Path]] = {}
+    for path in sorted(folder.glob("*.npy")):
+        if path.name != LABELS_FILE and not path.name.startswith("."):
+            is_sequence = open_array(path).ndim == 5
+            entries[path.stem] = ("cifar-p" if is_sequence else "cifar-c", path)
+    for path in _folders(folder):
+        kind = _tree_kind(path)
+        if kind is not None:
+            entries[path.name] = (kind, path)
+    return entries
+
+
+def _tree_kind(folder: Path) -> Kind | None:
+    """Whether a folder is one corruption (severities) or one perturbation (videos) of a tree."""
+    inner = _folders(folder)
+    if any(path.name in map(str, SEVERITIES) for path in inner):
+        return "imagenet-c"
+    for path in inner[:1]:
+        if any(path.glob("*.mp4")) or any(_has_frames(video) for video in _folders(path)[:1]):
+            return "imagenet-p"
+    return None
+
+
+def _has_frames(folder: Path) -> bool:
+    """Whether a folder holds image files named by number."""
+    return any(path.suffix.lower() in SUFFIXES and path.stem.isdigit() for path in folder.iterdir())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    """As the manifest of a set written by this package says, or the name of a published one."""
+    path = folder / MANIFEST_FILE
+    manifest = load_json(path) if path.exists() else {}
+    if manifest.get("form") not in ("corrupted", "perturbed"):
+        return _KNOWN_CLASSES.get(folder.name, ())
+    if manifest.get("complete") is not True:
+        raise RunError(
+            f"{folder} is not complete: {path.name} says that its writing was stopped or goes on; "
+            "write it again with the same settings to go on"
+        )
+    source = manifest.get("source")
+    names = source.get("class_names") if isinstance(source, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RunError(f"{path} names no classes, as that of a written set would; write it again")
+    return tuple(names)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedSource:
+    """One severity of a ``.npy`` file; the fields are those of `sources.Source`."""
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: Int64[np.ndarray, " image"]
+    images: UInt8[np.ndarray, "image height width channel"]
+    split: str = "test"
+    crop_padding: int = 0
+    flip: bool = False
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        hasher = hashlib.sha256(repr(self.images.shape).encode())
+        hasher.update(np.ascontiguousarray(self.images).data)
+        return fingerprint(hasher.hexdigest(), self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """A copy of the images asked for."""
+        return np.array(self.images[check_ids(ids, len(self))])
+
+
+def open_corrupted(
+    root: Path | str | Layout,
+    name: str,
+    severity: int,
+    *,
+    class_names: Sequence[str] = (),
+    num_threads: int = 0,
+) -> MappedSource | LazySource:
+    """One corruption at one severity of a -C set on disk, as a source of its test images.
+
+    Image i is the same image of the clean set for every corruption and severity, since files and
+    classes are in one order.
+
+    Args:
+        root: The set's folder or the one above it, or what `layouts.find_layout` gave for it.
+        name: A corruption the set holds.
+        severity: 1..5.
+        class_names: The classes in the order of the model's outputs; for a tree the names of its
+            class folders. If none: as the set's manifest or the name of its folder tells, else
+            the sorted class folders, or the numbers up to the largest label.
+        num_threads: Threads that decode an image tree; 0 takes every processor of this process.
+
+    Raises:
+        ValueError: If the severity is not 1..5.
+        RunError: If the set, the corruption or the severity is missing, a file is broken or of
+            another form, or the labels do not fit.
+    """
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
+    layout = root if isinstance(root, Layout) else find_layout(Path(root).expanduser())
+    place = layout.place(name)
+    known = tuple(class_names) or layout.class_names
+    title = f"{layout.root.name}/{name}/{severity}"
+    if layout.kind == "cifar-c":
+        return _open_rows(place, severity, known, title)
+    if layout.kind == "imagenet-c":
+        return _open_tree(place, severity, known, title, num_threads or default_threads())
+    raise RunError(
+        f"{layout.root} holds perturbation sequences ({layout.kind}), expected corrupted images; "
+        "open them with open_perturbed"
+    )
+
+
+def _open_rows(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> MappedSource:
+    """Rows n (s - 1) .. n s - 1 of the file, n a fifth of its length."""
+    images = _check_images(open_array(path), path)
+    labels_path = path.parent / LABELS_FILE
+    if not labels_path.exists() and (path.parents[1] / LABELS_FILE).exists():
+        labels_path = path.parents[1] / LABELS_FILE  # of a set with group folders
+    labels = check_labels(
+        np.array(open_array(labels_path)),
+        len(images),
+        num_classes=len(class_names),
+        where=f"{labels_path}, for {path.name}",
+        hint="the set has more classes than the names given",
+    )
+    count = len(images) // len(SEVERITIES)
+    rows = slice(count * (severity - 1), count * severity)
+    return MappedSource(
+        name=title,
+        class_names=class_names or number_classes(labels, where=str(labels_path)),
+        labels=labels[rows],
+        images=images[rows],
+    )
+
+
+def _check_images(images: np.ndarray, path: Path) -> np.ndarray:
+    is_fit = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] in (1, 3)
+    if not is_fit or 0 in images.shape or len(images) % len(SEVERITIES):
+        raise RunError(
+            f"{path}: expected uint8 [5 n, height, width, 1 or 3], five severities of n images, "
+            f"got {images.dtype} {list(images.shape)}"
+        )
+    return images
+
+
+def _open_tree(
+    place: Path, severity: int, class_names: tuple[str, ...], title: str, num_threads: int
+) -> LazySource:
+    folder = place / str(severity)
+    if not folder.is_dir():
+        shown = ", ".join(list_entries(place)[:8]) or "nothing"
+        raise RunError(
+            f"{folder} is missing: expected the severities 1 to 5 in {place}, got {shown}; unpack "
+            "or write the set again"
+        )
+    paths, labels, names = list_classes(folder, class_names, SUFFIXES)
+    items = FileItems(root=folder, paths=paths)
+    try:
+        size = items.image(0, 0).shape[:2]
+    except ImageError as error:
+        raise RunError(f"cannot use image {items.where(0)}: {error}") from error
+    rows = np.arange(len(paths))
+    return LazySource(
+        items=items,
+        rows=rows,
+        size=(size[0], size[1]),
+        resize=0,
+        num_threads=num_threads,
+        name=title,
+        split="test",
+        class_names=names,
+        labels=labels,
+        fingerprint=fingerprint(items.digest(rows), labels),
+        crop_padding=0,
+        flip=False,
+    )
+
+
+def list_classes(
+    folder: Path, class_names: tuple[str, ...], suffixes: frozenset[str]
+) -> tuple[tuple[str, ...], Int64[np.ndarray, " image"], tuple[str, ...]]:
+    """Files of a folder of class folders: sorted paths below it, classes, and all class names.
+
+    Raises:
+        RunError: If there is no file, or a class folder is none of the names.
+    """
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    names = class_names or tuple(found)
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise RunError(
+            f"{folder}: expected the {len(names)} classes {', '.join(names[:4])}, ..., got "
+            f"{', '.join(unknown[:4])} besides ({len(unknown)} in all); name the set's classes"
+        )
+    number = {name: label for label, name in enumerate(names)}
+    paths, labels = [], []
+    for name in found:
+        files = _list_files(folder, name, suffixes)
+        paths += files
+        labels += [number[name]] * len(files)
+    if not paths:
+        raise RunError(f"{folder}: expected files in class folders, got none; write the set again")
+    return tuple(paths), np.array(labels, np.int64), names
+
+
+def _list_files(folder: Path, name: str, suffixes: frozenset[str]) -> list[str]:
+    found = []
+    for place, _, files in os.walk(folder / name):
+        below = Path(place).relative_to(folder)
+        found += [
+            (below / file).as_posix() for file in files if Path(file).suffix.lower() in suffixes
+        ]
+    return sorted(found)
+
+
+Frame = UInt8[np.ndarray, "height width channel"]
+Frames = UInt8[np.ndarray, "batch frame height width channel"]
+
+
+@runtime_checkable
+class Sequences(Protocol):
+    """The sequences of one perturbation; sequence i belongs to test image i of the set.
+
+    Attributes:
+        name: Set and perturbation.
+        num_frames: Frames of every sequence.
+        size: Height and width of the frames.
+        channels: 1 for grey, 3 for RGB.
+        fingerprint: Sha256 of the stored frames; of paths and sizes for trees.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def num_frames(self) -> int: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
+        """Whole sequences, in the order asked for."""
+        ...
+
+    def frames(self, index: int) -> Iterator[Frame]:
+        """One sequence frame by frame."""
+        ...
+
+
+def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
+    """The sequences of one perturbation of a -P set on disk.
+
+    Args:
+        root: The set's folder or the one above it, or what `layouts.find_layout` gave for it.
+        name: A perturbation the set holds.
+
+    Raises:
+        RunError: If the set or the perturbation is missing, or the first sequence is broken.
+    """
+    layout = root if isinstance(root, Layout) else find_layout(Path(root).expanduser())
+    place = layout.place(name)
+    title = f"{layout.root.name}/{name}"
+    if layout.kind == "cifar-p":
+        return _open_array(place, title)
+    if layout.kind == "imagenet-p":
+        return _open_tree_frames(place, layout.class_names, title)
+    raise RunError(
+        f"{layout.root} holds corrupted images ({layout.kind}), expected perturbation sequences; "
+        "open them with open_corrupted"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedSequences:
+    """The sequences of a ``.npy`` file; see `Sequences`."""
+
+    name: str
+    array: Frames
+
+    @property
+    def num_frames(self) -> int:
+        return self.array.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.array.shape[2], self.array.shape[3]
+
+    @property
+    def channels(self) -> int:
+        return self.array.shape[4]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        hasher = hashlib.sha256(repr(self.array.shape).encode())
+        for sequence in self.array:
+            hasher.update(np.ascontiguousarray(sequence).data)
+        return hasher.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
+        """A copy of the sequences asked for."""
+        return np.array(self.array[check_ids(ids, len(self))])
+
+    def frames(self, index: int) -> Iterator[Frame]:
+        """One sequence frame by frame."""
+        check_ids(np.array([index]), len(self))
+        return (np.array(frame) for frame in self.array[index])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileSequences:
+    """A tree of videos, or of folders of frames; see `Sequences`.
+
+    Attributes:
+        root: The perturbation's folder.
+        videos: The video or frame folder of every sequence, below the root.
+    """
+
+    name: str
+    root: Path
+    videos: tuple[str, ...]
+    num_frames: int
+    size: tuple[int, int]
+    channels: int
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
+        """Decode the sequences asked for.
+
+        Raises:
+            RunError: If one is broken, cut short, or of another size.
+        """
+        chosen = check_ids(ids, len(self))
+        loaded = np.empty((len(chosen), self.num_frames, *self.size, self.channels), np.uint8)
+        for place, index in enumerate(chosen):
+            for number, frame in enumerate(self.frames(int(index))):
+                loaded[place, number] = frame
+        return loaded
+
+    def frames(self, index: int) -> Iterator[Frame]:
+        """Decode one sequence frame by frame; see `load`."""
+        check_ids(np.array([index]), len(self))
+        path = self.root / self.videos[index]
+        count = 0
+        for frame in _decode(path):
+            if count == self.num_frames or frame.shape[:2] != self.size:
+                break
+            count += 1
+            yield frame
+        else:
+            if count == self.num_frames:
+                return
+        raise RunError(
+            f"{path}: expected {self.num_frames} frames of {self.size[0]}x{self.size[1]} (height x "
+            f"width) like the first of {self.root}, got another number or size after {count} "
+            "frames; fetch or write it again"
+        )
+
+
+def _open_array(path: Path, title: str) -> MappedSequences:
+    array = open_array(path)
+    is_fit = array.dtype == np.uint8 and array.ndim == 5 and array.shape[-1] in (1, 3)
+    if not is_fit or 0 in array.shape:
+        raise RunError(
+            f"{path}: expected uint8 [n, frame, height, width, 1 or 3], got {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    return MappedSequences(name=title, array=array)
+
+
+def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> FileSequences:
+    is_video = any(folder.glob("*/*.mp4"))
+    suffixes = frozenset((".mp4",)) if is_video else SUFFIXES
+    files, _, _ = list_classes(folder, class_names, suffixes)
+    videos = files if is_video else tuple(sorted({str(Path(file).parent) for file in files}))
+    num_frames, size = 0, (0, 0)
+    for frame in _decode(folder / videos[0]):
+        num_frames, size = num_frames + 1, (frame.shape[0], frame.shape[1])
+    if not num_frames:
+        raise RunError(f"{folder / videos[0]} holds no frame; fetch or write it again")
+    listing = FileItems(root=folder, paths=files)
+    return FileSequences(
+        name=title,
+        root=folder,
+        videos=videos,
+        num_frames=num_frames,
+        size=size,
+        channels=3,
+        fingerprint=listing.digest(np.arange(len(files))),
+    )
+
+
+def _decode(path: Path) -> Iterator[Frame]:
+    """The frames of a video file or of a folder of images, RGB."""
+    return _decode_video(path) if path.suffix == ".mp4" else _decode_images(_frame_files(path))
+
+
+def _decode_images(paths: Sequence[Path]) -> Iterator[Frame]:
+    for path in paths:
+        try:
+            yield decode_image(path.read_bytes())
+        except (ImageError, OSError) as error:
+            raise RunError(f"cannot use frame {path}: {error}") from error
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    """Frames in the order of their numbers."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    wrong = [path.name for path in files if not path.stem.isdigit()]
+    if wrong:
+        raise RunError(f"{folder}: expected frames named by number, e.g. 00.JPEG, got {wrong[0]}")
+    return sorted(files, key=lambda path: int(path.stem))
+
+
+def _decode_video(path: Path) -> Iterator[Frame]:
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[4:8] != b"ftyp":
+        raise RunError(f"{path}: expected an mp4 video, got a file that starts {start[:8]!r}")
+    video = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    try:
+        width, height = (
+            int(video.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        if not video.isOpened() or not 0 < width * height <= MAX_PIXELS:
+            raise RunError(
+                f"cannot read the video {path} ({width}x{height}); it is half-downloaded or of an "
+                "unknown codec, expected H.264 in mp4: fetch it again"
+            )
+        while True:
+            has_frame, frame = video.read()
+            if not has_frame:
+                return
+            yield np.ascontiguousarray(frame[:, :, ::-1], np.uint8)
+    finally:
+        video.release()

@@ -1,0 +1,382 @@
+"""Tar shards, read at the offsets of their members.
+
+The listing is kept in the user's cache folder and made again when the file has changed.
+
+An image's class is the number or name in the file ``KEY.cls`` beside ``KEY.jpg`` (WebDataset), else
+the folder it lies in, else the synset that its own tar is called by; tars within tars (the official
+``ILSVRC2012_img_train.tar``) are looked into.
+"""
+
+import hashlib
+import io
+import re
+import tarfile
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from augmix import files
+from augmix.data.decode import SUFFIXES, ImageError
+from augmix.data.folders import (
+    ALL_NAMES,
+    SPLIT_NAMES,
+    check_named_split,
+    check_shards,
+    list_entries,
+    missing_split,
+    name_words,
+)
+from augmix.data.items import Geometry, ImageFiles, OnError
+from augmix.data.stores import ArraySource, LazySource, build_source, check_labels, number_classes
+from augmix.errors import RunError
+from augmix.files import cache_folder, file_key
+
+SYNSET = re.compile(r"n\d{8}")
+_BLOCK = 512
+_LABEL_BYTES = 200  # a .cls file holds a number or a name
+_FORM = 1  # of a kept listing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shard:
+    """The images of one tar file.
+
+    Attributes:
+        path: The file.
+        names: Of every image, with the folders and tars it lies in.
+        classes: What the shard itself says about the class of each; empty where nothing.
+        offset: Where its bytes begin.
+        num_bytes: How many they are.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    offset: Int64[np.ndarray, " image"]
+    num_bytes: Int64[np.ndarray, " image"]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def load_shard(path: Path) -> Shard:
+    """The images of one tar file: from what was kept, else from its headers.
+
+    Raises:
+        RunError: If the file cannot be read, is no tar, or is broken or truncated.
+    """
+    try:
+        kept = cache_folder("shards") / f"{file_key(path)}.npz"
+        shard = _load_kept(path, kept)
+        if shard is not None:
+            return shard
+        with open(path, "rb") as file:
+            members = list(_list_members(file, str(path), "", 0))
+    except (OSError, tarfile.TarError) as error:
+        raise RunError(
+            f"cannot read the shard {path}: {error}; it may be truncated or compressed: fetch it "
+            "again, or unpack a .tar.gz to a .tar"
+        ) from error
+    shard = _gather(path, members)
+    _keep(shard, kept)
+    return shard
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file within a tar."""
+
+    name: str
+    offset: int
+    num_bytes: int
+    text: str = ""  # of a .cls file
+
+    @property
+    def is_class(self) -> bool:
+        return self.name.lower().endswith(".cls")
+
+
+def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Member]:
+    """Images and class files of a tar, those of the tars within it too.
+
+    Args:
+        file: Its bytes.
+        where: How messages call it.
+        prefix: Put before every name.
+        base: Where the tar begins in its file.
+    """
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        while (info := tar.next()) is not None:
+            # a million of them would take a gigabyte; typeshed does not know the list
+            tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+            if not info.isreg() or info.issparse():
+                continue
+            path = PurePosixPath(info.name)
+            _check_name(info.name, path, where)
+            name, kind = prefix + str(path), path.suffix.lower()
+            offset = base + info.offset_data
+            if path.name.startswith("."):
+                continue
+            if kind in SUFFIXES:
+                yield _Member(name, offset, info.size)
+            elif kind in (".cls", ".tar"):
+                inner = tar.extractfile(info)
+                assert inner is not None
+                if kind == ".cls":
+                    text = inner.read(_LABEL_BYTES).decode("utf-8", "replace").strip()
+                    if not text.isprintable():
+                        raise RunError(f"{where}, member {name}: expected a class, got {text!r}")
+                    yield _Member(name, offset, info.size, text)
+                else:
+                    below = str(PurePosixPath(name).with_suffix("")) + "/"
+                    yield from _list_members(inner, f"{where}, member {name}", below, offset)
+        file.seek(tar.offset)
+        if any(block := file.read(_BLOCK)) or len(block) < _BLOCK:
+            what = "a broken header" if block else "the end of the file"
+            raise tarfile.ReadError(f"expected an end mark at byte {tar.offset}, got {what}")
+
+
+def _check_name(name: str, path: PurePosixPath, where: str) -> None:
+    if not name.isprintable() or path.is_absolute() or ".." in path.parts or not path.name:
+        raise RunError(f"{where}: expected relative printable names, got member {name[:80]!r}")
+
+
+def _gather(path: Path, members: Sequence[_Member]) -> Shard:
+    """Images of a shard with their classes: from a class file of the same key, else the folder."""
+    images = [member for member in members if not member.is_class]
+    told = {_key(member.name): member.text for member in members if member.is_class}
+    own = path.stem if SYNSET.fullmatch(path.stem) else ""
+    return Shard(
+        path=path,
+        names=tuple(image.name for image in images),
+        classes=tuple(told.get(_key(image.name)) or _folder(image.name) or own for image in images),
+        offset=np.array([image.offset for image in images], np.int64),
+        num_bytes=np.array([image.num_bytes for image in images], np.int64),
+    )
+
+
+def _key(name: str) -> str:
+    """A name without all that follows the first dot of its last part, as WebDataset has it."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.split('.')[0]}"
+
+
+def _folder(name: str) -> str:
+    """The folder a member lies in, unless it is a split."""
+    folder = PurePosixPath(name).parent.name
+    return "" if folder.lower() in ALL_NAMES else folder
+
+
+def _load_kept(path: Path, kept: Path) -> Shard | None:
+    """What an earlier process found in a shard; None if it is not there or not whole."""
+    try:
+        with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as file:
+            if int(file["form"]) != _FORM:
+                return None
+            texts = bytes(file["texts"]).decode("utf-8", "surrogateescape")
+            lines = texts.split("\n") if texts else []
+            half = len(lines) // 2
+            shard = Shard(
+                path=path,
+                names=tuple(lines[:half]),
+                classes=tuple(lines[half:]),
+                offset=file["offset"].astype(np.int64),
+                num_bytes=file["num_bytes"].astype(np.int64),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return shard if len(shard.offset) == half == len(shard.classes) else None
+
+
+def _keep(shard: Shard, kept: Path) -> None:
+    """Write what was found, if the cache folder lets us."""
+    texts = "\n".join((*shard.names, *shard.classes)).encode("utf-8", "surrogateescape")
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        form=np.array(_FORM),
+        texts=np.frombuffer(texts, np.uint8),
+        offset=shard.offset,
+        num_bytes=shard.num_bytes,
+    )
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(kept, buffer.getvalue())
+    except (OSError, RunError):
+        return
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardItems(ImageFiles):
+    """The images of several tar files, in their order."""
+
+    shards: tuple[Shard, ...]
+    shard: Int32[np.ndarray, " image"]
+    row: Int64[np.ndarray, " image"]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def where(self, index: int) -> str:
+        shard, row = self._find(index)
+        return f"{shard.path}, member {shard.names[row]}"
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Over the listing of (member, bytes), which no image need be read for."""
+        hasher = hashlib.sha256()
+        for index in rows:
+            shard, row = self._find(int(index))
+            told = f"{shard.names[row]}\0{int(shard.num_bytes[row])}\n"
+            hasher.update(told.encode("utf-8", "surrogateescape"))
+        return hasher.hexdigest()
+
+    def content(self, index: int) -> bytes:
+        shard, row = self._find(index)
+        expected = int(shard.num_bytes[row])
+        try:
+            with open(shard.path, "rb", buffering=0) as file:
+                file.seek(int(shard.offset[row]))
+                content = file.read(expected)
+        except OSError as error:
+            raise ImageError(f"cannot read the shard: {error.strerror or error}") from error
+        if len(content) < expected:
+            raise ImageError(f"expected {expected} bytes in the shard, got {len(content)}")
+        return content
+
+    def _find(self, index: int) -> tuple[Shard, int]:
+        return self.shards[self.shard[index]], int(self.row[index])
+
+
+def open_shards(
+    root: Path,
+    *,
+    split: str,
+    geometry: Geometry,
+    on_error: OnError,
+    num_threads: int,
+    name: str = "tar",
+) -> ArraySource | LazySource:
+    """Open a set of tar shards; see `sources.open_source`."""
+    items, told = load_shards(find_shards(root, split=split))
+    labels, class_names = _number(told, _all_classes(root, split, told), str(root))
+    return build_source(
+        items,
+        labels,
+        name=name,
+        split=split,
+        class_names=class_names,
+        geometry=geometry,
+        on_error=on_error,
+        num_threads=num_threads,
+    )
+
+
+def find_shards(root: Path, *, split: str, is_strict: bool = True) -> tuple[Path, ...]:
+    """The tar files of a split, in order.
+
+    Args:
+        root: A tar file, or a folder with ``train.tar`` or ``train-0001.tar`` (the split among the
+            words of the name), or with a folder ``train`` of tar files.
+        split: ``train``, ``test`` or ``val``.
+        is_strict: Whether to raise if there are none, rather than give none.
+
+    Raises:
+        RunError: If there are none (when strict), or shards of the split are missing.
+    """
+    if root.is_file():
+        check_named_split(root, split)
+        return (root,)
+    here = sorted(root.glob("*.tar"))
+    for name in SPLIT_NAMES[split]:
+        named = [path for path in here if name in name_words(path)]
+        found = tuple(named or sorted((root / name).glob("*.tar")))
+        if found:
+            check_shards(found)
+            return found
+    if not is_strict:
+        return ()
+    expected = f"{split}.tar, {split}-*.tar or a folder {split} of tar files"
+    raise missing_split(root, split, expected, list_entries(root) if root.is_dir() else [])
+
+
+def load_shards(paths: Sequence[Path]) -> tuple[ShardItems, tuple[str, ...]]:
+    """The images of tar files and what the files say about their classes.
+
+    Raises:
+        RunError: If a file is no tar, is broken or truncated, or there is no image.
+    """
+    shards = tuple(load_shard(path) for path in paths)
+    lengths = [len(shard) for shard in shards]
+    if not sum(lengths):
+        shown = ", ".join(str(path) for path in paths[:3])
+        raise RunError(f"expected images ({', '.join(sorted(SUFFIXES))}) in {shown}, got none")
+    items = ShardItems(
+        shards=shards,
+        shard=np.repeat(np.arange(len(shards), dtype=np.int32), lengths),
+        row=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
+    )
+    return items, tuple(told for shard in shards for told in shard.classes)
+
+
+def _number(
+    told: Sequence[str], every: Collection[str], where: str
+) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
+    """Labels, and names of the classes: numbers as they are, names in sorted order."""
+    if "" in told:
+        raise RunError(
+            f"{where}: expected a class for every image, by a file KEY.cls or a folder, got none "
+            f"for {told.count('')} of {len(told)}"
+        )
+    are_numbers = {_is_number(name) for name in every}
+    if len(are_numbers) > 1:
+        number = next(name for name in sorted(every) if _is_number(name))
+        other = next(name for name in sorted(every) if not _is_number(name))
+        raise RunError(
+            f"{where}: expected all classes as numbers or all as names, got {number!r} and "
+            f"{other!r}"
+        )
+    if are_numbers == {True}:
+        largest = np.array([max(int(name) for name in every)], np.int64)
+        names = number_classes(largest, where=where)
+        labels = np.array([int(name) for name in told], np.int64)
+        return check_labels(labels, len(told), where=where), names
+    names = tuple(sorted(every))
+    index = {name: number for number, name in enumerate(names)}
+    return np.array([index[name] for name in told], np.int64), names
+
+
+def _all_classes(root: Path, split: str, told: Sequence[str]) -> set[str]:
+    """The classes of the set, the same for every split.
+
+    Names are those of the training split; of numbers, every split's count.
+    """
+    own = set(told) - {""}
+    if root.is_file() or (split == "train" and not _have_numbers(own)):
+        return own
+    every = {
+        other: set(load_shards(paths)[1]) - {""}
+        for other in SPLIT_NAMES
+        if other != split and (paths := find_shards(root, split=other, is_strict=False))
+    }
+    train = every.get("train", set())
+    if not train or _have_numbers(own | train):
+        return own.union(*every.values())
+    if unknown := sorted(own - train):
+        raise RunError(
+            f"{root}: expected the {len(train)} classes of the training shards, got "
+            f"{', '.join(unknown[:8])} besides ({len(unknown)} in all)"
+        )
+    return train
+
+
+def _have_numbers(classes: Collection[str]) -> bool:
+    return any(_is_number(name) for name in classes)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()

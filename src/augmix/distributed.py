@@ -1,0 +1,196 @@
+"""Which process this is: rank, world size, and what the processes of a run tell each other.
+
+Without an initialised process group every function describes a single process. `torchrun` starts
+the processes; `joined` makes a group of them. CPU tensors always travel by gloo, so several
+processes may share a GPU as long as they exchange nothing on it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from augmix.errors import RunError
+
+Result = TypeVar("Result")
+
+_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+_SOURCE_PLACE = re.compile(r"\[\S+:\d+\] ")  # gloo's, before what it says
+_LOST = ("gloo/transport", "Connection closed", "Connection reset", "Broken pipe")
+
+
+def rank() -> int:
+    """This process's number, 0 .. world_size() - 1."""
+    return dist.get_rank() if _is_distributed() else 0
+
+
+def world_size() -> int:
+    """How many processes work on this run."""
+    return dist.get_world_size() if _is_distributed() else 1
+
+
+def local_rank() -> int:
+    """This process's number on its machine; 0 unless `torchrun` started it."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if _is_distributed() else 0
+
+
+def local_world_size() -> int:
+    """How many processes of this run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _is_distributed() else 1
+
+
+@contextmanager
+def joined(*, backend: str = "gloo") -> Iterator[None]:
+    """Inside, the processes that `torchrun` started are one group; a process alone stays alone.
+
+    A group that is there already is used and left.
+
+    Args:
+        backend: ``"gloo"``, or ``"cpu:gloo,cuda:nccl"`` for gradients on GPUs.
+
+    Raises:
+        RunError: If the processes do not find each other.
+    """
+    if _is_distributed() or not all(name in os.environ for name in _LAUNCHED):
+        yield
+        return
+    try:
+        dist.init_process_group(backend)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others "
+            f"({_first_line(error)}); start all of them by torchrun, with one --master-port"
+        ) from error
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """The elementwise sum over all ranks, on every rank."""
+    if _is_distributed():
+        values = values.clone()
+        together(lambda: dist.all_reduce(values))
+    return values
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on at least one rank; the same answer on every rank.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    if not _is_distributed():
+        return flag
+    flags = torch.tensor([int(flag)])
+    together(lambda: dist.all_reduce(flags))
+    return bool(flags)
+
+
+def agree(value: str, what: str) -> None:
+    """Refuse to work with a process that was started for something else.
+
+    Args:
+        value: What must be the same on every rank; of any length.
+        what: What that is, as messages call it, e.g. ``"model or source"``.
+
+    Raises:
+        RunError: If this rank has another value than rank 0.
+    """
+    own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+    if not np.array_equal(share(own), own):
+        raise RunError(
+            f"process {rank()} of {world_size()} has another {what} than process 0; start all with "
+            "the same command, on the same files"
+        )
+
+
+def share_bytes(content: bytes) -> bytes:
+    """Rank 0's bytes, of any length, on every rank.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    length = int(share(np.array([len(content)]))[0])
+    own = np.frombuffer(content, np.uint8) if rank() == 0 else np.zeros(length, np.uint8)
+    return share(own).tobytes()
+
+
+def share(values: np.ndarray) -> np.ndarray:
+    """Rank 0's array, on every rank; all ranks give one of the same shape and type.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    if not _is_distributed():
+        return values
+    content = torch.from_numpy(_to_bytes(values).copy())
+    together(lambda: dist.broadcast(content, src=0))
+    return content.numpy().view(values.dtype).reshape(values.shape)
+
+
+def gather(values: np.ndarray) -> list[np.ndarray]:
+    """The arrays of all ranks in order, on rank 0; none on the others.
+
+    Args:
+        values: Of one type everywhere and of any length; the axes after the first are the same.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    if not _is_distributed():
+        return [values]
+    content = _to_bytes(values)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
+    together(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
+    longest = max(int(length) for length in lengths)
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: len(content)] = torch.from_numpy(content.copy())
+    found = [torch.zeros_like(padded) for _ in lengths] if rank() == 0 else None
+    together(lambda: dist.gather(padded, found))
+    return [
+        piece.numpy()[: int(length)].view(values.dtype).reshape(-1, *values.shape[1:])
+        for piece, length in zip(found or (), lengths, strict=False)
+    ]
+
+
+def together(call: Callable[[], Result]) -> Result:
+    """A call that all ranks make; fails with a message where one of them is gone."""
+    try:
+        return call()
+    except RuntimeError as error:  # torch names none of its own for a peer that is gone
+        raise lost(error) from error
+
+
+def lost(error: Exception) -> RunError:
+    """What to raise when a call that all ranks make failed."""
+    reason = _SOURCE_PLACE.sub("", _first_line(error)).split(". ")[0]
+    return RunError(
+        f"process {rank()} of {world_size()} has lost the others ({reason}): one of "
+        "them ended, and says why above; what was finished is kept: start again to go on"
+    )
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether an error out of a longer computation is that of a process that is gone."""
+    if not _is_distributed() or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

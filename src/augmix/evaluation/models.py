@@ -1,0 +1,206 @@
+"""What a measurement is about: the models named, what is known of them, and images that suit them.
+
+A run folder knows its own images; for any other model they are named, and the geometry they are
+brought to is what the model states.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from augmix import results
+from augmix.data.classes import load_class_list, map_classes, match_classes
+from augmix.data.sources import Source, check_disjoint, name_source, open_source
+from augmix.errors import RunError
+from augmix.evaluation.predictor import describe_model
+from augmix.models.ensemble import Ensemble
+from augmix.models.open_model import open_subject
+from augmix.models.preprocessing import Preprocessing
+from augmix.models.wrapper import Restricted
+from augmix.training import checkpoint
+from augmix.training.config import TrainConfig
+from augmix.training.run import load_train_config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One model of a measurement.
+
+    Attributes:
+        spec: How it was named; see `models.subjects`.
+        model: From images in [0, 1] to logits.
+        trained: What it was trained with, for a run folder of this package.
+    """
+
+    spec: str
+    model: nn.Module
+    trained: TrainConfig | None
+
+    @property
+    def folder(self) -> Path:
+        """Of a run."""
+        return Path(self.spec).expanduser()
+
+    @property
+    def label(self) -> str:
+        """The run folder's name, or how the model was named."""
+        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the results."""
+        if self.trained is None:
+            return {"method": "", "seed": None, "label": self.label}
+        return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
+
+
+def shorten(spec: str) -> str:
+    """How a model was named, without the folders of its file."""
+    return re.sub(r"[^:@]*[/\\]", "", spec)
+
+
+def open_members(
+    specs: Sequence[str], *, preprocessing: Preprocessing | None = None
+) -> list[Member]:
+    """Open every model that was named.
+
+    Args:
+        specs: Run folders, or texts such as ``timm:resnet50``; see `models.subjects`.
+        preprocessing: Stands above what the models state.
+
+    Raises:
+        ValueError: If none was named, or a text is of no known form.
+        RunError: If a model is missing or broken.
+    """
+    if not specs:
+        raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
+    members = []
+    for spec in specs:
+        is_run = Path(spec).expanduser().is_dir()
+        trained = load_train_config(Path(spec).expanduser()) if is_run else None
+        model = open_subject(spec, preprocessing=preprocessing)
+        members.append(Member(spec=spec, model=model, trained=trained))
+    return members
+
+
+def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
+    """One model of all members, a deep ensemble if they are several, and facts about it.
+
+    Raises:
+        RunError: If their classes or image geometries differ.
+    """
+    if len(members) == 1:
+        return members[0].model, members[0].describe()
+    try:
+        model = Ensemble([member.model for member in members])
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    told = [describe_model(member.model) | member.describe() for member in members]
+    methods = {member["method"] for member in told}
+    method = methods.pop() if len(methods) == 1 else ""
+    label = f"{method or 'mixed'} ensemble of {len(members)}"
+    facts = {"method": method, "seed": None, "label": label, "members": told}
+    return model, facts
+
+
+def open_images(
+    members: Sequence[Member],
+    *,
+    source: str,
+    data: str,
+    split: str,
+    geometry: dict[str, Any],
+    allow_train_data: bool,
+) -> Source:
+    """The images to measure on: as named, else the runs' own.
+
+    Args:
+        members: The models.
+        source: Kind of the images; empty takes the runs' own, or goes by the name of ``data``.
+        data: Their folder or file; empty takes the runs' own.
+        split: Which of them.
+        geometry: ``size``, ``resize``, ``interpolation``, ``squash`` where they differ from what
+            the models state.
+        allow_train_data: Measure on images that a run was trained on.
+
+    Raises:
+        RunError: If nothing says which images, the runs disagree, the data is missing, or a run
+            was trained on it.
+    """
+    runs = [member.trained for member in members if member.trained is not None]
+    settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
+    if not runs or source:
+        settings["name"] = source or _kind(data, members)
+    else:
+        own = _agreed(runs, data)
+        settings |= {"name": own.source, "root": data or own.data or None}
+        settings |= {"on_error": own.on_error, "size": own.size}
+    opened = open_source(split=split, **{**settings, **_stated(members), **geometry})
+    if not allow_train_data:
+        for member in members:
+            _check_unseen(member, opened)
+    return opened
+
+
+def match_labels(
+    model: nn.Module, source: Source, *, class_list: str, restrict: bool
+) -> tuple[nn.Module, Source]:
+    """Model and images with the same classes, by a listing of the model's.
+
+    Args:
+        model: Of more classes than the images have, or of another order.
+        source: The images.
+        class_list: See `data.classlists.load_class_list`; empty changes nothing.
+        restrict: Cut the model down to the classes of the images, instead of numbering the images
+            as the model does, where any of its classes may be predicted.
+
+    Raises:
+        RunError: If the listing cannot be read or lacks a class of the images.
+    """
+    if not class_list:
+        return model, source
+    classes = load_class_list(class_list)
+    if not restrict:
+        return model, map_classes(source, classes)
+    return Restricted(model, match_classes(tuple(source.class_names), classes)), source
+
+
+def _kind(data: str, members: Sequence[Member]) -> str:
+    if not data:
+        raise RunError(
+            f"{members[0].label} does not know what images to measure it on; name their folder or "
+            "file with --data, and with --source what it is"
+        )
+    return name_source(data)
+
+
+def _agreed(runs: Sequence[TrainConfig], data: str) -> TrainConfig:
+    """The first run's settings, once all runs have the same images."""
+    own = {(run.source, "" if data else run.data, run.size) for run in runs}
+    if len(own) > 1:
+        told = ", ".join(sorted(f"{run.source} {run.data} at size {run.size}" for run in runs))
+        raise RunError(
+            f"the runs were trained on different images ({told}); name those to measure on with "
+            "--source and --data"
+        )
+    return runs[0]
+
+
+def _stated(members: Sequence[Member]) -> dict[str, Any]:
+    """The geometry that the models state, if they do."""
+    for member in members:
+        preprocessing: Any = getattr(member.model, "preprocessing", None)
+        if preprocessing is not None and preprocessing.crop:
+            return preprocessing.geometry
+    return {}
+
+
+def _check_unseen(member: Member, source: Source) -> None:
+    if member.trained is None or source.split == "train":
+        return
+    if (member.folder / results.STATE_FILE).exists():
+        seen = checkpoint.load_identity(member.folder).get("source_fingerprint", "")
+        check_disjoint(seen, source, max_train_images=member.trained.max_train_images)

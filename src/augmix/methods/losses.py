@@ -1,0 +1,275 @@
+"""Views and targets -> loss: the room of a training step that calls the model.
+
+An objective is a frozen dataclass called as ``objective(model, views, targets)``. It makes one
+forward pass over all views at once, so that batch statistics see every view, and gives a `Loss`.
+Losses are computed in float32 whatever the precision of the logits (in float64 if they are).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from augmix.methods.attacks import Attack, pgd
+
+LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above this (released code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What an objective gives for a batch.
+
+    Attributes:
+        total: What is minimised; carries the gradient.
+        terms: Its parts by name, detached; how they add up is told by the objective.
+        logits: Logits of the first view's images, detached.
+    """
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Tensor]
+    logits: Float[Tensor, "batch label"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropy:
+    """Mean cross-entropy of a single view; term ``cross_entropy``.
+
+    Attributes:
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_options(weight=0.0, label_smoothing=self.label_smoothing)
+
+    def __call__(
+        self,
+        model: nn.Module,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    ) -> Loss:
+        """The loss of a batch; see `Consistency.__call__`.
+
+        Raises:
+            ValueError: If there is more than one view, or the targets do not fit.
+        """
+        _check_views(views)
+        if len(views) != 1:
+            raise ValueError(f"cross-entropy takes exactly 1 view, got {len(views)}")
+        logits = model(views[0])
+        _check_targets(logits, targets)
+        total = _cross_entropy(_log_probabilities(logits), targets, self.label_smoothing)
+        return Loss(total=total, terms={"cross_entropy": total.detach()}, logits=logits.detach())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consistency:
+    """Cross-entropy of the clean view and the Jensen-Shannon divergence of all views.
+
+    The total is ``cross_entropy + weight * consistency``, the names of its two terms
+    (Hendrycks et al. 2020, section 3). The first view is the clean one.
+
+    Attributes:
+        weight: Factor of the divergence, at least 0 (the paper's lambda, 12).
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+    """
+
+    weight: float = 12.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_options(weight=self.weight, label_smoothing=self.label_smoothing)
+
+    def __call__(
+        self,
+        model: nn.Module,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    ) -> Loss:
+        """The loss of a batch, by one forward pass over all its views.
+
+        Args:
+            model: Gives logits for images in [0, 1].
+            views: Clean images first, then at least one augmented view of each.
+            targets: Class ids, or rows of class probabilities.
+
+        Raises:
+            ValueError: If there are fewer than 2 views, or the targets do not fit.
+        """
+        _check_views(views)
+        num_views = len(views)
+        if num_views < 2:
+            raise ValueError(f"consistency needs at least 2 views, clean first, got {num_views}")
+        logits = model(views.flatten(0, 1))  # (view batch) label
+        logits = logits.unflatten(0, (num_views, -1))  # view batch label
+        _check_targets(logits[0], targets)
+        log_p = _log_probabilities(logits)
+        cross_entropy = _cross_entropy(log_p[0], targets, self.label_smoothing)
+        divergence = _divergence(log_p)
+        return Loss(
+            total=cross_entropy + self.weight * divergence,
+            terms={"cross_entropy": cross_entropy.detach(), "consistency": divergence.detach()},
+            logits=logits[0].detach(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adversarial:
+    """Cross-entropy of attacked images alone; term ``cross_entropy`` (Madry et al. 2018).
+
+    The first view is the image, the second where its attack starts (`policies.RandomStart`). The
+    attack takes the model as it is, in training mode, so the running statistics of batch
+    normalisation see its steps too, as in the code of the comparison's authors. The logits given
+    back, and with them the training error, are those of the attacked images.
+
+    Attributes:
+        attack: Norm, radius and steps.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+    """
+
+    attack: Attack = field(default_factory=Attack)
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_options(weight=0.0, label_smoothing=self.label_smoothing)
+
+    def __call__(
+        self,
+        model: nn.Module,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    ) -> Loss:
+        """The loss of a batch; see `Consistency.__call__`.
+
+        Raises:
+            ValueError: If there are not 2 views, or the targets do not fit.
+        """
+        _check_views(views)
+        if len(views) != 2:
+            raise ValueError(f"an attack takes 2 views, image and start, got {len(views)}")
+        images = pgd(
+            model,
+            views[0],
+            targets,
+            norm=self.attack.norm,
+            epsilon=self.attack.radius,
+            num_steps=self.attack.num_steps,
+            step_size=self.attack.step,
+            start=views[1],
+        )
+        return CrossEntropy(label_smoothing=self.label_smoothing)(model, images[None], targets)
+
+
+Objective = CrossEntropy | Consistency | Adversarial
+
+
+def jsd_loss(
+    logits: Float[Tensor, "view batch label"],
+    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    weight: float = 12.0,
+    *,
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """The loss of AugMix: clean cross-entropy plus the weighted Jensen-Shannon divergence.
+
+    Numerically that of the released code, for any number of views: with p_j the softmax of view j
+    and M their mean, clamped to [1e-7, 1], the divergence is the mean over views and images of
+    KL(p_j || M). Gradients flow through every view and M. Cross-entropy sees the first view alone.
+    Both are computed in float32 (float64 for float64 logits) and stay finite for logits of +-1e4.
+
+    Args:
+        logits: The first view is the clean one; at least 2 views.
+        targets: Class ids, or rows of class probabilities.
+        weight: Factor of the divergence, at least 0.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+
+    Raises:
+        ValueError: If a shape does not fit, an option is out of range, or a class id is. Ids are
+            checked on the CPU only: elsewhere the check would wait for the device.
+
+    Example:
+        >>> logits = torch.zeros(3, 2, 10)  # three equal views: no divergence
+        >>> round(float(jsd_loss(logits, torch.tensor([4, 7]))), 4)  # log 10
+        2.3026
+    """
+    _check_options(weight=weight, label_smoothing=label_smoothing)
+    if logits.ndim != 3 or len(logits) < 2:
+        raise ValueError(
+            "logits must be [view batch label] with at least 2 views, clean first, "
+            f"got shape {tuple(logits.shape)}"
+        )
+    _check_targets(logits[0], targets)
+    log_p = _log_probabilities(logits)
+    return _cross_entropy(log_p[0], targets, label_smoothing) + weight * _divergence(log_p)
+
+
+def _log_probabilities(logits: Float[Tensor, "*batch label"]) -> Float[Tensor, "*batch label"]:
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return F.log_softmax(logits, dim=-1, dtype=dtype)
+
+
+def _cross_entropy(
+    log_p: Float[Tensor, "batch label"],
+    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    label_smoothing: float,
+) -> Float[Tensor, ""]:
+    """Mean over the batch of -sum over classes of target * log p."""
+    if targets.is_floating_point():
+        hard = -(targets.to(log_p.dtype) * log_p).sum(dim=1).mean()
+    else:
+        hard = -log_p.gather(1, targets.long()[:, None]).mean()  # no id is ignored, not even -100
+    if not label_smoothing:
+        return hard
+    return (1 - label_smoothing) * hard - label_smoothing * log_p.mean()
+
+
+def _divergence(log_p: Float[Tensor, "view batch label"]) -> Float[Tensor, ""]:
+    """Mean over views and images of KL(p_view || M).
+
+    log p is finite where p is 0, so that 0 log 0 is 0 and its gradient too.
+    """
+    p = log_p.exp()
+    mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch label
+    return (p * (log_p - mixture.log())).sum(dim=2).mean()
+
+
+def _check_options(*, weight: float, label_smoothing: float) -> None:
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"weight must be a finite number of at least 0, got {weight}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+
+
+def _check_views(views: Tensor) -> None:
+    if views.ndim != 5:
+        raise ValueError(
+            f"views must be [view batch channel height width], got shape {tuple(views.shape)}"
+        )
+
+
+def _check_targets(logits: Tensor, targets: Tensor) -> None:
+    """Targets fit logits ``batch label``; ids are looked at only where that costs no waiting."""
+    if not logits.is_floating_point() or logits.ndim != 2 or not len(logits):
+        raise ValueError(
+            "logits must be floating-point [batch label] with at least 1 image, "
+            f"got {logits.dtype} of shape {tuple(logits.shape)}"
+        )
+    batch, num_classes = logits.shape
+    is_soft = targets.is_floating_point()
+    expected = (batch, num_classes) if is_soft else (batch,)
+    if targets.shape != expected or targets.dtype == torch.bool:
+        raise ValueError(
+            f"targets must be {batch} class ids, or probabilities of shape {(batch, num_classes)}, "
+            f"got {targets.dtype} of shape {tuple(targets.shape)}"
+        )
+    if not is_soft and targets.device.type == "cpu":
+        wrong = targets[(targets < 0) | (targets >= num_classes)]
+        if len(wrong):
+            raise ValueError(
+                f"class ids must be 0..{num_classes - 1} for {num_classes} logits, "
+                f"got {int(wrong[0])}"
+            )

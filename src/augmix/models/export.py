@@ -1,0 +1,212 @@
+"""A model as one file for other programs, written only after it was read back and compared.
+
+| format | file | read by |
+| --- | --- | --- |
+| ``onnx`` | .onnx | onnxruntime and others; extra ``onnx`` |
+| ``torch-export`` | .pt2 | `torch.export.load`, without this package |
+| ``safetensors`` | .safetensors | any safetensors reader; the header describes the network |
+
+The first two take float32 images in [0, 1] called ``images``, ``batch channel height width``, any
+number of them, and give ``logits``; normalisation is inside.
+"""
+
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load as parse_weights
+from safetensors.torch import save as pack_weights
+from torch import Tensor
+
+from augmix import files
+from augmix.errors import RunError
+from augmix.models.layers import Classifier
+from augmix.models.registry import build_network, find_family
+
+Format = Literal["onnx", "torch-export", "safetensors"]
+SUFFIXES: dict[Format, str] = {
+    "onnx": ".onnx",
+    "torch-export": ".pt2",
+    "safetensors": ".safetensors",
+}
+TOLERANCE = 1e-4  # of the largest logit: what other programs' arithmetic may differ by
+_BATCHES = (3, 1)  # images the file is compared on, in one call each
+_GOLDEN = 0.6180339887  # multiples of it, their whole part dropped, cover [0, 1) evenly
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A file that was written, and how well it agrees.
+
+    Attributes:
+        path: The file.
+        num_bytes: Its size.
+        size: Height and width in pixels of the images it takes.
+        max_difference: Largest difference between its logits and the model's.
+        largest_logit: Largest of the model's logits in size, which the difference is held against.
+    """
+
+    path: Path
+    num_bytes: int
+    size: tuple[int, int]
+    max_difference: float
+    largest_logit: float
+
+
+def export_model(
+    model: Classifier,
+    path: str | Path,
+    *,
+    format: Format = "onnx",
+    size: tuple[int, int] | None = None,
+) -> Exported:
+    """Write a model as one file; it is left as it was.
+
+    Args:
+        model: A model of `build_model` or `load_model`.
+        path: The file; its folder must exist.
+        format: ``onnx``, ``torch-export`` or ``safetensors``.
+        size: Height and width in pixels of the images the file shall take; by default what the
+            network was made for. A safetensors file takes any.
+
+    Raises:
+        ValueError: If the format is unknown, or the images are too small for the network.
+        RunError: If a package is missing, or the file does not compute what the model does.
+    """
+    if format not in get_args(Format):
+        raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
+    network = copy.deepcopy(model).float().cpu().eval()
+    if size is None:
+        side = find_family(network.config.name).size
+        size = (side, side)
+    images = _spread_images(max(_BATCHES), network.config.channels, size)
+    with torch.no_grad():
+        expected = network(images)
+        content, run = _WRITERS[format](network, images[:2])
+        differences = [
+            (run(images[:count]) - network(images[:count])).abs().max().item() for count in _BATCHES
+        ]
+    exported = Exported(
+        path=Path(path),
+        num_bytes=len(content),
+        size=size,
+        max_difference=max(differences),
+        largest_logit=expected.abs().max().item(),
+    )
+    if not exported.max_difference <= TOLERANCE * max(1.0, exported.largest_logit):  # NaN too
+        raise RunError(
+            f"the {format} form of {network.config.name!r} gives other logits than the model: they "
+            f"differ by up to {exported.max_difference:.2g} where {TOLERANCE:g} of "
+            f"{exported.largest_logit:.2g} is allowed; nothing was written"
+        )
+    files.write_bytes(exported.path, content)
+    return exported
+
+
+def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch writes ONNX by it
+    except ImportError as error:
+        raise RunError(
+            f"the onnx format needs the package {error.name}; "
+            "install it with: pip install 'augmix[onnx]'"
+        ) from None
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise RunError(
+            f"torch {torch.__version__} cannot write {network.config.name!r} as ONNX: "
+            f"{str(error).strip().splitlines()[0]}; a newer torch may, or take another format"
+        ) from error
+    assert program is not None
+    content = _pack_onnx(program.model_proto, network)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, lambda batch: torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
+
+
+def _pack_onnx(model: Any, network: Classifier) -> bytes:
+    """The file's bytes: what describes the network in, names of this machine's files out."""
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+    model.metadata_props.add(key="augmix", value=_describe(network))
+    return model.SerializeToString()
+
+
+def _write_torch_export(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
+    with _quiet():
+        program = torch.export.export(
+            network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        )
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # names of this machine's files
+        file = io.BytesIO()
+        torch.export.save(program, file)
+        found = torch.export.load(io.BytesIO(file.getvalue())).module()
+    return file.getvalue(), found
+
+
+def _write_safetensors(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    content = pack_weights(weights, metadata={"augmix": _describe(network)})
+    with torch.random.fork_rng(devices=[]):
+        found = build_network(network.config).eval()
+    found.load_state_dict(parse_weights(content))
+    return content, found
+
+
+_WRITERS: dict[Format, Callable[[Classifier, Tensor], tuple[bytes, Run]]] = {
+    "onnx": _write_onnx,
+    "torch-export": _write_torch_export,
+    "safetensors": _write_safetensors,
+}
+
+
+def _describe(network: Classifier) -> str:
+    """The configuration as JSON, as in `model.json`."""
+    return json.dumps(asdict(network.config))
+
+
+def _spread_images(
+    count: int, channels: int, size: tuple[int, int]
+) -> Float[Tensor, "batch channel height width"]:
+    """Images whose values cover [0, 1) evenly; the same ones every time."""
+    shape = (count, channels, *size)
+    places = torch.arange(count * channels * size[0] * size[1], dtype=torch.float64)
+    return (places * _GOLDEN % 1).float().reshape(shape)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's notes to its own developers and about packages that are not there."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,175 @@
+"""Residual networks of post-activation blocks: ResNet at both scales, ResNeXt-29.
+
+Layers have torchvision's names, so the state dict of a ResNet is that of torchvision's of the same
+depth; blur pools have no weights and change none of it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from augmix.models.layers import (
+    Classifier,
+    ModelConfig,
+    conv,
+    global_average,
+    halving,
+    initialize,
+    max_pool,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The size of a residual network.
+
+    Attributes:
+        blocks: Blocks of each stage, 3 or 4 stages; every stage but the first halves the map.
+        block: ``basic``, two 3x3 convolutions; ``bottleneck``, a 3x3 one between two 1x1 ones,
+            the last of which has four times the stage's width.
+        stem: ``imagenet``, a 7x7 convolution of stride 2 and max pooling, which leave a fourth of
+            height and width; ``cifar``, a 3x3 convolution.
+        groups: Groups of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
+        base_width: Channels of a group in the first stage, 64 for ResNet.
+        planes: Channels of the stem and of the first stage, doubled with every stage.
+    """
+
+    blocks: tuple[int, ...]
+    block: Literal["basic", "bottleneck"]
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    groups: int = 1
+    base_width: int = 64
+    planes: int = 64
+
+
+class ResidualNet(Classifier):
+    """ResNet (He et al. 2016) and ResNeXt (Xie et al. 2017).
+
+    A bottleneck has its stride in the 3x3 convolution, as torchvision's. In the blur-pooled form
+    the convolution of the stem keeps its stride, the max pooling and the first block of each later
+    stage, on both of its paths, get blur pools: seven for four stages (Zhang 2019).
+
+    Args:
+        config: What the network is built for; ``dropout`` acts before the linear layer.
+        shape: How many blocks of which kind.
+    """
+
+    def __init__(self, config: ModelConfig, shape: Shape) -> None:
+        super().__init__(config)
+        if shape.stem == "imagenet":
+            self.conv1 = nn.Conv2d(
+                config.channels, shape.planes, 7, stride=2, padding=3, bias=False
+            )
+            self.maxpool = max_pool(config, 3, padding=1)
+        else:
+            self.conv1 = conv(config.channels, shape.planes)
+            self.maxpool = nn.Identity()
+        self.bn1 = nn.BatchNorm2d(shape.planes)
+        self.relu = nn.ReLU(inplace=True)
+        stages: list[nn.Module] = []
+        width = shape.planes
+        for number, num_blocks in enumerate(shape.blocks):
+            planes = shape.planes * 2**number
+            stage, width = _build_stage(config, shape, width, planes, num_blocks)
+            stages.append(stage)
+        stages += [nn.Identity()] * (4 - len(stages))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc = nn.Linear(width, config.num_classes)
+        self._initialize(shape)
+
+    def forward(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch label"]:
+        """Logits of images in [0, 1]."""
+        features = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
+        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        return self.fc(self.dropout(global_average(features)))
+
+    def _initialize(self, shape: Shape) -> None:
+        """Start weights: of ResNeXt as the released code of AugMix, of ResNet as torchvision."""
+        initialize(self)
+        if shape.groups > 1:
+            nn.init.kaiming_normal_(self.fc.weight)  # N(0, 2 / inputs)
+        else:
+            bound = self.fc.in_features**-0.5
+            nn.init.uniform_(self.fc.bias, -bound, bound)
+
+
+class _BasicBlock(nn.Module):
+    """conv-norm-ReLU-conv-norm, added to the shortcut, ReLU."""
+
+    expansion = 1
+
+    def __init__(
+        self, config: ModelConfig, shape: Shape, inputs: int, planes: int, stride: int
+    ) -> None:
+        super().__init__()
+        own_stride, self.blur = halving(config, stride)
+        self.conv1 = conv(inputs, planes, stride=own_stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = conv(planes, planes)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = _shortcut(inputs, planes, stride, own_stride)
+
+    def forward(
+        self, features: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs less_height less_width"]:
+        residual = self.blur(self.relu(self.bn1(self.conv1(features))))
+        residual = self.bn2(self.conv2(residual))
+        if self.downsample is not None:
+            features = self.downsample(self.blur(features))
+        return self.relu(residual + features)
+
+
+class _Bottleneck(nn.Module):
+    """1x1 conv-norm-ReLU-3x3 conv-norm-ReLU-1x1 conv-norm, added to the shortcut, ReLU."""
+
+    expansion = 4
+
+    def __init__(
+        self, config: ModelConfig, shape: Shape, inputs: int, planes: int, stride: int
+    ) -> None:
+        super().__init__()
+        width = planes * shape.base_width // shape.planes * shape.groups
+        own_stride, self.blur = halving(config, stride)
+        self.conv1 = conv(inputs, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = conv(width, width, stride=own_stride, groups=shape.groups)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = conv(width, planes * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, planes * self.expansion, stride, own_stride)
+
+    def forward(
+        self, features: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs less_height less_width"]:
+        residual = self.relu(self.bn1(self.conv1(features)))
+        residual = self.blur(self.relu(self.bn2(self.conv2(residual))))
+        residual = self.bn3(self.conv3(residual))
+        if self.downsample is not None:
+            features = self.downsample(self.blur(features))
+        return self.relu(residual + features)
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, own_stride: int) -> nn.Sequential | None:
+    """A 1x1 convolution where size or channels change; the blur, if any, stands before it."""
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(conv(inputs, outputs, 1, stride=own_stride), nn.BatchNorm2d(outputs))
+
+
+def _build_stage(
+    config: ModelConfig, shape: Shape, inputs: int, planes: int, num_blocks: int
+) -> tuple[nn.Sequential, int]:
+    """A stage and the channels it gives; only its first block changes channels and size."""
+    block = _BasicBlock if shape.block == "basic" else _Bottleneck
+    stride = 1 if planes == shape.planes else 2
+    outputs = planes * block.expansion
+    first = block(config, shape, inputs, planes, stride)
+    others = (block(config, shape, outputs, planes, 1) for _ in range(num_blocks - 1))
+    return nn.Sequential(first, *others), outputs

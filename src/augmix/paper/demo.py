@@ -1,0 +1,84 @@
+"""The demo: two training runs, their measurements, and the page that compares them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from augmix import files, results
+from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.progress import OnProgress, ignore
+from augmix.report import summarise, write_report
+from augmix.training.config import TrainConfig
+from augmix.training.run import train
+
+SUMMARY_FILE = "summary.json"
+_SUMMARY = ("clean_error", "corruption_error", "rms_calibration_error")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig:
+    """The demo: Standard and AugMix trained on handwritten digits, measured under corruption."""
+
+    out: Path = Path("runs/demo")
+    """Folder of both runs, the report and the summary."""
+    epochs: int = 20
+    """Passes over the 1,400 training images."""
+    seed: int = 0
+    """Seed of both runs."""
+    max_images: int = 0
+    """Measure a fixed random part of the 397 test images; 0 takes all."""
+    max_train_images: int = 0
+    """Train on a fixed random part of the images; 0 takes all."""
+
+
+def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
+    """Train Standard and AugMix on the embedded digits, measure both, write the report.
+
+    Digits are measured at the ``imagenet`` severities; those of ``cifar`` hardly hurt them. Started
+    again, the demo goes on where it was stopped.
+
+    Returns:
+        The report, one HTML page.
+    """
+    emit = on_progress or ignore
+    runs, summary = [], {}
+    for method in ("standard", "augmix"):
+        run = config.out / method
+        emit({"event": "phase", "title": f"{method}: training"})
+        train(demo_run(config, method), on_progress=on_progress)
+        emit({"event": "phase", "title": f"{method}: measuring"})
+        measurement = EvaluateConfig(
+            models=(str(run),), preset="imagenet", max_images=config.max_images, device="cpu"
+        )
+        numbers = summarise(evaluate_run(measurement, on_progress=on_progress))
+        summary[method] = {name: numbers[name] for name in _SUMMARY}
+        runs.append(run)
+    emit({"event": "phase", "title": "report"})
+    seconds = sum(_seconds(run) for run in runs)
+    files.write_json(config.out / SUMMARY_FILE, {"seconds": seconds, **summary})
+    return write_report(runs, config.out / results.REPORT_FILE)
+
+
+def demo_run(config: DemoConfig, method: str) -> TrainConfig:
+    """One training run of the demo."""
+    return TrainConfig(
+        method=method,
+        model="small",
+        source="digits",
+        out=config.out / method,
+        epochs=config.epochs,
+        batch_size=100,
+        learning_rate=0.1,
+        schedule="one-cycle",
+        seed=config.seed,
+        max_train_images=config.max_train_images,
+        crop_padding=2,  # half a pixel of the original 8x8
+        channels_last=True,  # a quarter faster on a CPU too
+        device="cpu",
+    )
+
+
+def _seconds(run: Path) -> float:
+    """Time of training and measuring a run, all its sittings together."""
+    lines = files.load_lines(run / results.LOG_FILE)
+    cells = results.load_results(run / results.RESULTS_FILE).cells
+    return lines[-1]["seconds"] + sum(cell.seconds for cell in cells)

@@ -1,0 +1,280 @@
+"""Many runs as one piece of work: each trained and measured once, whoever does it.
+
+A task is one run folder. What is finished is marked in `task.json`; a task in work is locked, so
+any number of processes, started together or by hand on machines that share the folder, take
+different tasks. A task that fails is written down with its reason and does not stop the others;
+killed at any time, the sweep goes on where it was, in the middle of a training run too. Sweeps may
+share run folders: what one has trained or measured, the other takes over.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty
+from typing import Any, Literal
+
+from augmix import files
+from augmix.devices import keep_freed_memory
+from augmix.errors import Interrupted, RunError
+from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.progress import OnProgress, ignore
+from augmix.training.checkpoint import lock
+from augmix.training.config import TrainConfig
+from augmix.training.run import train
+
+TASK_FILE = "task.json"
+_LOCKS = "locks"  # beside the run folders: training and measuring lock those themselves
+_POLL_S = 0.5
+# Where things are and what is written beside; none of it changes a result.
+_FREE = ("out", "data", "run", "models", "num_threads", "download", "tensorboard")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+State = Literal["open", "done", "failed", "held"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One run of a sweep: trained, then measured.
+
+    Attributes:
+        training: What is trained; its ``out`` is the run folder.
+        measurements: What is measured of it, in order.
+    """
+
+    training: TrainConfig
+    measurements: tuple[EvaluateConfig, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The run folder's name."""
+        return self.training.out.name
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the training's settings but where things are."""
+        return _fingerprint(self.training)
+
+    @property
+    def parts(self) -> list[str]:
+        """sha256 of the settings of each measurement but where things are."""
+        return [_fingerprint(measurement) for measurement in self.measurements]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        task: The task.
+        state: ``done``, ``failed``, ``held`` (another process has it) or ``open`` (not begun).
+        reason: Why it failed; empty otherwise.
+    """
+
+    task: Task
+    state: State
+    reason: str = ""
+
+
+def run_sweep(
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    num_processes: int = 1,
+    num_devices: int = 0,
+    on_progress: OnProgress | None = None,
+) -> list[Outcome]:
+    """Train and measure every task that is not done yet.
+
+    Args:
+        tasks: The runs, each with a folder of its own.
+        folder: Where the locks of the sweep are.
+        num_processes: Tasks worked on at once.
+        num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
+        on_progress: Called with ``task`` events, and with one process with those of the runs too.
+
+    Returns:
+        An outcome for every task, in order.
+
+    Raises:
+        ValueError: If two tasks share a folder or ``num_processes`` is below 1.
+        Interrupted: If the work was stopped; the same call goes on with it.
+    """
+    if num_processes < 1:
+        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"every task needs a folder of its own, got {sorted(names)}")
+    emit = on_progress or ignore
+    try:
+        (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+    for task in tasks:  # what failed is tried again: its reason may be gone
+        mark = _load_mark(task)
+        if mark.get("reason"):
+            _mark(task, mark["measured"])
+    if num_processes == 1:
+        _work(tasks, folder, emit)
+    else:
+        _work_together(tasks, folder, num_processes, num_devices, emit)
+    return [_outcome(task, folder) for task in tasks]
+
+
+def _work(tasks: Sequence[Task], folder: Path, emit: OnProgress) -> None:
+    """Take one task after another that nobody else has."""
+    for index, task in enumerate(tasks):
+        with ExitStack() as held:
+            if _state(task) != "open" or not _is_free(task, folder, held):
+                continue
+            if _state(task) == "open":  # another process may just have finished it
+                emit({**_event(task, "started"), "number": index + 1, "total": len(tasks)})
+                _run(task, emit)
+
+
+def _run(task: Task, emit: OnProgress) -> None:
+    """Train and measure a task, and write down what became of it."""
+    measured = list(_load_mark(task).get("measured", []))
+    try:
+        train(task.training, on_progress=emit)
+        for measurement, part in zip(task.measurements, task.parts, strict=True):
+            if part not in measured:
+                evaluate_run(measurement, on_progress=emit)
+                measured.append(part)
+    except Interrupted:
+        raise
+    except Exception as error:  # one broken cell must not take the others with it
+        reason = f"{type(error).__name__}: {error}"
+        _mark(task, measured, reason=reason, trace=traceback.format_exc())
+        emit({**_event(task, "failed"), "reason": reason})
+        return
+    _mark(task, measured)
+    emit(_event(task, "done"))
+
+
+def _work_together(
+    tasks: Sequence[Task], folder: Path, num_processes: int, num_devices: int, emit: OnProgress
+) -> None:
+    """The same by several processes; their `task` events come back through a queue."""
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    workers = []
+    for index in range(num_processes):
+        with _one_device(index, num_devices):
+            worker = context.Process(
+                target=_worker, args=(list(tasks), folder, events), name=f"sweep-{index}"
+            )
+            worker.start()
+            workers.append(worker)
+    try:
+        while any(worker.is_alive() for worker in workers) or not events.empty():
+            try:
+                emit(events.get(timeout=_POLL_S))
+            except Empty:
+                continue
+    except BaseException:
+        for worker in workers:
+            worker.terminate()  # SIGTERM: a training run writes a checkpoint before it ends
+        raise
+    finally:
+        for worker in workers:
+            worker.join()
+
+
+def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
+    """One process of the sweep; it stops when the one that started it is gone."""
+    keep_freed_memory()
+    parent = multiprocessing.parent_process()
+
+    def emit(event: dict[str, Any]) -> None:
+        if parent is not None and not parent.is_alive():
+            raise Interrupted("the process that started this sweep has ended")
+        if event["event"] == "task":
+            events.put(event)
+
+    try:
+        _work(tasks, folder, emit)
+    except (Interrupted, KeyboardInterrupt):
+        sys.exit(130)
+
+
+@contextmanager
+def _one_device(index: int, num_devices: int) -> Iterator[None]:
+    """Processes started inside see one GPU only."""
+    before = os.environ.get(_VISIBLE)
+    if num_devices:
+        listed = before.split(",") if before else [str(number) for number in range(num_devices)]
+        os.environ[_VISIBLE] = listed[index % len(listed)]
+    try:
+        yield
+    finally:
+        if num_devices and before is None:
+            del os.environ[_VISIBLE]
+        elif num_devices and before is not None:
+            os.environ[_VISIBLE] = before
+
+
+def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
+    """Whether nobody else had the task; it is ours then until the stack is closed."""
+    try:
+        held.enter_context(lock(folder / _LOCKS / task.name))
+    except RunError:
+        return False
+    return True
+
+
+def _mark(task: Task, measured: list[str], *, reason: str = "", trace: str = "") -> None:
+    """Write down that a task is trained, what of it is measured, and why it failed if it did."""
+    task.training.out.mkdir(parents=True, exist_ok=True)
+    mark = {"trained": task.fingerprint, "measured": measured, "reason": reason, "trace": trace}
+    files.write_json(task.training.out / TASK_FILE, mark)
+
+
+def _load_mark(task: Task) -> dict[str, Any]:
+    """What is written down of a task; nothing for one that was never begun.
+
+    Raises:
+        RunError: If the folder holds a task of other settings.
+    """
+    path = task.training.out / TASK_FILE
+    if not path.exists():
+        return {}
+    mark = files.load_json(path)
+    if mark.get("trained") != task.fingerprint:
+        raise RunError(
+            f"{task.training.out} was made with other settings than this sweep's {task.name}; "
+            "choose another --out, or delete the folder"
+        )
+    return mark
+
+
+def _state(task: Task) -> State:
+    mark = _load_mark(task)
+    if mark.get("reason"):
+        return "failed"
+    is_done = bool(mark) and set(task.parts) <= set(mark["measured"])
+    return "done" if is_done else "open"
+
+
+def _outcome(task: Task, folder: Path) -> Outcome:
+    state = _state(task)
+    with ExitStack() as held:
+        if state == "open" and not _is_free(task, folder, held):
+            state = "held"
+    return Outcome(task=task, state=state, reason=_load_mark(task).get("reason", ""))
+
+
+def _fingerprint(config: TrainConfig | EvaluateConfig) -> str:
+    plain = files.to_plain(config)
+    kept = {name: value for name, value in plain.items() if name not in _FREE}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _event(task: Task, state: str) -> dict[str, Any]:
+    return {"event": "task", "name": task.name, "state": state}

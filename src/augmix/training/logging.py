@@ -1,0 +1,220 @@
+"""Running averages and logs of a run: JSON lines and TensorBoard.
+
+The event files are made from `log.jsonl`: a run that starts writes the lines the log holds anew,
+and then adds each line as it comes. So they show what the log shows, wherever a run was stopped
+and whatever of them was lost then.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from augmix import distributed, files, results
+from augmix.devices import peak_memory_mib
+from augmix.errors import RunError
+from augmix.methods.losses import Loss
+from augmix.progress import OnProgress, ignore
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Steps done and the sums since the last log line.
+
+    Losses stay on the device until they are settled, so that a step need not wait for the device.
+    The times are this process's own and do not count as state, but for `seconds`.
+    """
+
+    step: int = 0
+    images: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    pending: list[tuple[int, int, int, tuple[str, ...], torch.Tensor]] = field(default_factory=list)
+    elapsed: float = 0.0
+    waited: float = 0.0
+    seen: int = 0
+
+    def add(self, loss: Loss, targets: torch.Tensor, num_images: int) -> None:
+        """Count one more step of ``num_images`` over all processes.
+
+        Where targets are probabilities, a prediction is right by the probability of its class.
+        """
+        self.step += 1
+        with torch.no_grad():
+            predicted = loss.logits.argmax(dim=1)
+            if targets.is_floating_point():
+                errors = 1 - targets.gather(1, predicted[:, None]).mean()
+            else:
+                errors = (predicted != targets).float().mean()
+            names = ("loss", "error", *loss.terms)
+            values = [loss.total.detach(), errors, *(term.detach() for term in loss.terms.values())]
+            stacked = torch.stack([value.float().reshape(()) for value in values])
+        self.pending.append((self.step, len(targets), num_images, names, stacked))
+
+    def settle(self) -> None:
+        """Fetch the pending losses from the device, in the order of the steps.
+
+        Raises:
+            RunError: If one is no longer finite, on every process alike.
+        """
+        if not self.pending:
+            return
+        shares = torch.tensor([own / all_ for _, own, all_, _, _ in self.pending]).double()
+        own = torch.stack([values for *_, values in self.pending]).cpu().double()  # step name
+        rows = distributed.sum_over_ranks(own * shares[:, None]).tolist()
+        for (step, _, num_images, names, _), values in zip(self.pending, rows, strict=True):
+            if not all(map(math.isfinite, values)):
+                shown = ", ".join(f"{n} {v:g}" for n, v in zip(names, values, strict=True))
+                raise RunError(
+                    f"the loss is no longer finite at step {step} ({shown}); the last checkpoint "
+                    "is from before it: start anew with a smaller --learning-rate in another --out"
+                )
+            self.images += num_images
+            for name, value in zip(names, values, strict=True):
+                self.sums[name] = self.sums.get(name, 0.0) + value * num_images
+        self.pending.clear()
+
+    def clock(self, elapsed: float, waited: float, images: int) -> None:
+        """Count the time of a step, in seconds."""
+        self.seconds += elapsed
+        self.elapsed += elapsed
+        self.waited += waited
+        self.seen += images
+
+    def line(self, *, epoch: float, rate: float, device: torch.device) -> dict[str, Any]:
+        """The log line of the steps since the last one; starts the sums anew."""
+        means = {name: total / self.images for name, total in self.sums.items()}
+        loss, error = means.pop("loss"), means.pop("error")
+        record = {
+            "step": self.step,
+            "epoch": epoch,
+            "loss": loss,
+            "terms": means,
+            "learning_rate": rate,
+            "train_error": error,
+            "images_per_second": self.seen / self.elapsed,
+            "wait_share": self.waited / self.elapsed,
+            "peak_memory_mib": peak_memory_mib(device),
+            "seconds": self.seconds,
+        }
+        self.images, self.sums = 0, {}
+        self.elapsed = self.waited = 0.0
+        self.seen = 0
+        return record
+
+    def to_plain(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"images": self.images, "sums": dict(self.sums), "seconds": self.seconds}
+
+
+FOLDER = "tensorboard"
+Choice = Literal["auto", "yes", "no"]
+
+_EVENT_FILES = "events.out.tfevents.*"
+_PLACES = ("event", "step", "num_steps")  # numbers of a line that are no curve
+
+
+@contextmanager
+def beside(on_progress: OnProgress | None, choice: Choice) -> Iterator[OnProgress | None]:
+    """The watcher of a run, which inside writes event files too; they are closed in every case.
+
+    Only process 0 of several writes.
+
+    Args:
+        on_progress: Who else watches.
+        choice: ``auto`` writes where the package tensorboard is installed.
+
+    Raises:
+        RunError: If the choice is ``yes`` without the package.
+    """
+    open_writer = _find_writer() if choice != "no" else None
+    if choice == "yes" and open_writer is None:
+        raise RunError(
+            "tensorboard 'yes' needs the package tensorboard, which is not installed: "
+            "pip install 'augmix[tensorboard]'"
+        )
+    if open_writer is None or distributed.rank():
+        yield on_progress
+        return
+    board = _Board(open_writer)
+    emit = on_progress or ignore
+
+    def watch(event: dict[str, Any]) -> None:
+        board.show(event)
+        emit(event)
+
+    try:
+        yield watch
+    finally:
+        board.close()
+
+
+class _Board:
+    """Takes the progress events of a run; its event files are open from the first to `close`."""
+
+    def __init__(self, open_writer: Any) -> None:
+        self.open_writer = open_writer
+        self.writer: Any = None
+        self.began = 0.0
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "start":
+            folder = Path(event["folder"])
+            self.open(folder / FOLDER, files.load_lines(folder / results.LOG_FILE))
+        elif event["event"] == "log":
+            self.add([event])
+
+    def open(self, folder: Path, lines: list[dict[str, Any]]) -> None:
+        """Begin the event files anew with the lines that are there.
+
+        Times are those of a run that was never stopped: how long it trained, up to now.
+        """
+        self.began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
+        try:
+            for path in folder.glob(_EVENT_FILES):
+                path.unlink()
+            # step 0: a TensorBoard that is looking on forgets what it has read of this run
+            self.writer = self.open_writer(str(folder), purge_step=0)
+        except OSError as error:
+            raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+        self.add(lines)
+
+    def add(self, lines: list[Any]) -> None:
+        """Write lines, to the disk at once: what comes after a crash builds on them."""
+        try:
+            for line in lines:
+                for tag, value in _curves(line):
+                    moment = self.began + line["seconds"]
+                    self.writer.add_scalar(tag, value, line["step"], walltime=moment)
+            self.writer.flush()
+        except OSError as error:
+            folder = self.writer.log_dir
+            raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        if self.writer is not None:
+            with suppress(OSError):  # every line was flushed, or its failure was told
+                self.writer.close()
+
+
+def _curves(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number of a log line with its tag; the loss's terms are `terms/NAME`."""
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{below}", number) for below, number in _curves(value))
+        elif isinstance(value, (int, float)) and name not in _PLACES:
+            yield name, value
+
+
+def _find_writer() -> Any:
+    """torch's writer of event files; None without the package tensorboard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter

@@ -1,0 +1,351 @@
+"""One training step: forward, backward, update, weight averaging.
+
+With it, N processes that share a batch learn what one process learns from the whole of it. On a
+GPU it is torch's own layer; that one refuses CPUs, for which the same arithmetic stands here.
+
+Between the two, nothing that lasts has changed but the running statistics of batch norm, so a state
+from before the step can still be written.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from augmix import distributed
+from augmix.methods.losses import Loss, Objective
+from augmix.methods.registry import Method
+from augmix.models.layers import Classifier
+from augmix.training import checkpoint
+from augmix.training.config import Recipe
+
+
+def open_average(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of a model's weights, to be updated after every step.
+
+    The decay of step t is the smaller of ``decay`` and (1 + t) / (10 + t), so that the start
+    weights are soon forgotten.
+
+    Args:
+        model: Where it is to compute; copied.
+        decay: Share of the average that stays at a step, in (0, 1).
+    """
+
+    def mix(averages: Any, weights: Any, count: Any) -> None:
+        share = 1 - decay_of(int(average.n_averaged), decay)  # its own count, not the device's copy
+        torch._foreach_lerp_(averages, weights, share)  # pyright: ignore[reportPrivateImportUsage]
+
+    average = AveragedModel(model, multi_avg_fn=mix)
+    return average
+
+
+def decay_of(step: int, decay: float) -> float:
+    """The share of the average that stays at a step, counted from 0.
+
+    Example:
+        >>> [round(decay_of(step, 0.999), 3) for step in (0, 90, 10**6)]
+        [0.1, 0.91, 0.999]
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of batch norm to the means over some batches.
+
+    Averaged weights have activations that no step has seen; the statistics of the last step's
+    weights are not theirs.
+
+    Args:
+        model: Changed in place; its mode stays.
+        batches: Images ``batch channel height width`` in [0, 1], as in training.
+    """
+    update_bn(batches, model)
+
+
+def synchronize(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with every batch-norm layer over all processes; names and numbers stay.
+
+    Layers are replaced in place.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.BatchNorm2d:
+                setattr(parent, name, _replace(layer))
+    return model
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose batch, in training, is that of all processes."""
+
+    def forward(
+        self, input: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Normalise by mean and variance of all processes' images, in float32."""
+        if not self.training:
+            return super().forward(input)
+        features = input.float()
+        axes = (0, 2, 3)
+        num_channels = features.shape[1]
+        count = features.new_tensor([features.numel() / num_channels])
+        mean = features.mean(axes)
+        spread = (features - mean[:, None, None]).square().sum(axes)
+        # one exchange: means and spreads of all processes, put together by Chan et al. (1979)
+        rows = _FromProcesses.apply(torch.cat([mean, spread, count]))  # process number
+        means, spreads, counts = rows.split([num_channels, num_channels, 1], dim=1)
+        total = counts.sum()
+        mean = (counts * means).sum(0) / total
+        variance = (spreads + counts * (means - mean).square()).sum(0) / total
+        self._follow(mean.detach(), variance.detach(), total.detach())
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        result = (features - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return result.to(input.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        """Move the running statistics as `nn.BatchNorm2d` does: unbiased, by the momentum."""
+        assert self.num_batches_tracked is not None  # all networks here track them
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.num_batches_tracked += 1
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * total / (total - 1).clamp(min=1), share)
+
+
+class _FromProcesses(torch.autograd.Function):
+    """The numbers of every process, one row each, on each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+        dist.all_gather(rows, values.contiguous())
+        return torch.stack(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Tensor:
+        """Every process used these numbers: the sum of what it asks of them."""
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank()]
+
+
+def _replace(layer: nn.BatchNorm2d) -> SyncedBatchNorm:
+    synced = SyncedBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+    synced.load_state_dict(layer.state_dict())
+    return synced.to(layer.weight.device).train(layer.training)
+
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learner:
+    """What takes a step.
+
+    Attributes:
+        model: The network itself, on its device.
+        objective: Calls the network and gives the loss.
+        recipe: How it is optimised.
+        device: Where it computes.
+        optimizer: Of the model's weights.
+        scaler: Of the gradient, for float16; does nothing otherwise.
+        average: The moving average of the weights, if the recipe asks for one.
+        network: What is called in its place: the model, or the model among processes.
+        compiled: The network compiled, for whole batches; the network itself if it is not.
+    """
+
+    model: Classifier
+    objective: Objective
+    recipe: Recipe
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: AveragedModel | None
+    network: nn.Module
+    compiled: nn.Module
+
+    def backward(
+        self,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Tensor,
+        num_images: int,
+    ) -> Loss:
+        """Forward and backward of a step, in as many parts as the recipe says.
+
+        Gradients of the parts, and over processes, add up to that of the mean loss over all
+        images of the step, however many each has.
+
+        Args:
+            views: Of this process's images.
+            targets: Of these images.
+            num_images: Images of the step over all processes.
+
+        Returns:
+            Their mean loss; total and terms detached, logits of the first view.
+        """
+        is_whole = num_images == self.recipe.batch_size
+        network = self.compiled if is_whole else self.network  # not worth compiling a second time
+        num_parts = min(self.recipe.accumulate, num_images // distributed.world_size())
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, shares = [], []
+        for number, (some, some_targets) in enumerate(_split(views, targets, num_parts)):
+            with self._precision(), self._exchange(number == num_parts - 1):
+                loss = self.objective(network, some, some_targets)
+                share = len(some_targets) * distributed.world_size() / num_images
+                self.scaler.scale(loss.total * share).backward()
+            losses.append(loss)
+            shares.append(len(some_targets) / len(targets))
+        return _mean(losses, shares)
+
+    def update(self, rate: float) -> None:
+        """Move the weights by the gradient of the last `backward`.
+
+        Args:
+            rate: Learning rate.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.recipe.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def learn(
+        self,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Tensor,
+        num_images: int,
+        rate: float,
+    ) -> Loss:
+        """A whole step; see `backward` and `update`."""
+        loss = self.backward(views, targets, num_images)
+        self.update(rate)
+        return loss
+
+    def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> Classifier:
+        """The model that the run leaves: the weights, or their average with its own statistics.
+
+        Args:
+            batches: Views as in training, on which batch norm is measured; drawn only for an
+                average.
+        """
+        if self.average is None:
+            return self.model
+        model = cast(Classifier, self.average.module)
+        with self._precision():
+            measure_statistics(model, batches)
+        return model
+
+    def capture(self, step: int, identity: Any, tally: Any) -> checkpoint.State:
+        """The state of the run after ``step`` steps; shares its tensors with the learner."""
+        state = checkpoint.capture(step, self.model, self.optimizer, identity=identity, tally=tally)
+        average = {} if self.average is None else self.average.state_dict()
+        return replace(state, scaler=self.scaler.state_dict(), average=average)
+
+    def restore(self, state: checkpoint.State) -> None:
+        """Go on from a state of the same run.
+
+        Raises:
+            ResumeError: If the weights are those of another architecture.
+        """
+        checkpoint.restore(state, self.model, self.optimizer)
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        if self.average is not None:
+            self.average.load_state_dict(state.average)
+
+    def _precision(self) -> torch.autocast:
+        dtype = PRECISIONS.get(self.recipe.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def _exchange(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Gradients travel between processes with the last part of a step."""
+        if is_last or not isinstance(self.network, DistributedDataParallel):
+            return nullcontext()
+        return self.network.no_sync()
+
+
+def open_learner(
+    model: Classifier, method: Method, *, recipe: Recipe, device: torch.device
+) -> Learner:
+    """Make a model ready to learn by a recipe; it is moved to the device and changed in place.
+
+    Args:
+        model: Takes `batch channel height width` in [0, 1] and gives logits.
+        method: Its objective is minimised.
+        recipe: How it is optimised.
+        device: Where it computes.
+    """
+    model.to(device).train()
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    is_shared = distributed.world_size() > 1
+    if is_shared and recipe.sync_batch_norm:
+        synchronize(model, device)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.peak,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+    average = open_average(model, recipe.ema_decay) if recipe.ema_decay else None
+    network = _among_processes(model, recipe, device) if is_shared else model
+    return Learner(
+        model=model,
+        objective=method.objective,
+        recipe=recipe,
+        device=device,
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
+        average=average,
+        network=network,
+        compiled=cast(nn.Module, torch.compile(network)) if recipe.compile else network,
+    )
+
+
+def _among_processes(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
+    """The model whose gradients are means over processes; process 0's weights are everybody's."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: not recipe.sync_batch_norm}  # else they are equal everywhere
+    if device.type == "cuda":
+        options["device_ids"] = [device]
+    return DistributedDataParallel(model, **options)
+
+
+def _split(views: Tensor, targets: Tensor, num_parts: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Parts of a batch whose lengths differ by at most one."""
+    count = len(targets)
+    for number in range(num_parts):
+        first, last = (count * place // num_parts for place in (number, number + 1))
+        yield views[:, first:last], targets[first:last]
+
+
+def _mean(losses: list[Loss], shares: list[float]) -> Loss:
+    """The loss of all parts together."""
+    if len(losses) == 1:
+        (loss,) = losses
+        return Loss(total=loss.total.detach(), terms=loss.terms, logits=loss.logits)
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.stack([s * v for s, v in zip(shares, values, strict=True)]).sum()
+
+    return Loss(
+        total=mean([loss.total.detach() for loss in losses]),
+        terms={name: mean([loss.terms[name] for loss in losses]) for name in losses[0].terms},
+        logits=torch.cat([loss.logits for loss in losses]),
+    )

@@ -1,0 +1,51 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from augmix.augment.batched.packing import Layout, pack, sections
+from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform
+from augmix.rng import Stream
+
+
+def draw(batch: int, seed: int = 0):
+    policy = CutMix(base=Cutout(base=PatchUniform(base=AugMix())), probability=1.0)
+    stream = Stream(seed=seed)
+    return policy.sample(np.arange(batch), num_views=2, size=(9, 8), stream=stream)
+
+
+@pytest.mark.parametrize("real", ["float64", "float32"])
+@pytest.mark.parametrize("batch", [0, 1, 5])
+def test_sections_are_aligned_and_do_not_overlap(real: str, batch: int) -> None:
+    packed = pack(draw(batch), 3, real=real)
+    parts = sections(packed.layout, real)
+    assert all(part.start % 64 == 0 for part in parts)
+    pairs = itertools.pairwise(parts)
+    assert all(first.stop <= second.start for first, second in pairs)
+    assert len(packed.words) >= parts[-1].stop
+
+
+def test_arrays_lie_where_the_sections_say() -> None:
+    plan = draw(5)
+    packed = pack(plan, 3)
+    found = {
+        part.name: packed.words[part.start : part.stop].view(part.dtype).reshape(part.shape)
+        for part in sections(packed.layout)
+    }
+    np.testing.assert_array_equal(found["ids"], plan.ids)
+    share = (plan.mix[..., None] * plan.weight).swapaxes(0, 1).reshape(-1)
+    np.testing.assert_array_equal(found["share"], share)
+    np.testing.assert_array_equal(found["noise_address"], plan.noise.address)
+    np.testing.assert_array_equal(found["partner"], plan.pairs.partner)
+    assert found["rows"].shape == (sum(map(sum, packed.layout.rooms)),)
+
+
+def test_a_roomy_layout_serves_other_plans_and_a_tight_one_says_what_is_missing() -> None:
+    tight, other = pack(draw(5), 3).layout, draw(5, seed=1)
+    assert pack(other, 3, layout=tight.roomy()).layout == tight.roomy()
+    assert isinstance(tight, Layout)
+    assert tight.rooms != pack(other, 3).layout.rooms
+    with pytest.raises(ValueError, match=r"too little room.* take its roomy\(\) form"):
+        pack(other, 3, layout=tight)
+    with pytest.raises(ValueError, match="the layout is for Layout"):
+        pack(draw(4), 3, layout=tight.roomy())

@@ -1,0 +1,150 @@
+"""Official files: the sets this package writes are read as those it makes on the fly."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy_runs import write_npz
+
+from augmix.data.sources import Source, open_source, subset
+from augmix.errors import ResumeError, RunError
+from augmix.evaluation.images import find_official
+from augmix.evaluation.loop import evaluate
+from augmix.results import Results, load_images, load_results
+from augmix.write.benchmarks import write_corrupted, write_perturbed
+
+NAMES = ("gaussian_noise", "contrast")
+SEQUENCES = ("translate", "gaussian_noise")
+
+
+@pytest.fixture
+def corrupted(source: Source, tmp_path: Path) -> Path:
+    return write_corrupted(source, tmp_path / "Toy-C", names=NAMES, num_processes=1)
+
+
+@pytest.fixture
+def perturbed(source: Source, tmp_path: Path) -> Path:
+    return write_perturbed(source, tmp_path / "Toy-P", names=SEQUENCES, num_processes=1)
+
+
+def measure(model: torch.nn.Module, source: Source, **changes: Any) -> Results:
+    settings = {"names": NAMES, "sequences": SEQUENCES, "bin_size": 5, "suite": ("c", "p")}
+    return evaluate(model, source, **{**settings, **changes})
+
+
+def cells(results: Results) -> list[Any]:
+    return [replace(cell, seconds=0.0) for cell in (*results.cells, *results.sequences)]
+
+
+def test_written_sets_measure_like_those_made_on_the_fly(
+    model: torch.nn.Module, source: Source, corrupted: Path, perturbed: Path, tmp_path: Path
+) -> None:
+    fresh = measure(model, source, out=tmp_path / "fresh")
+    read = measure(model, source, out=tmp_path / "read", official=(corrupted, perturbed))
+    assert len(read.cells) == 10
+    assert len(read.sequences) == 2
+    assert cells(read) == cells(fresh)
+    for file in sorted((tmp_path / "fresh" / "outcomes").iterdir()):
+        assert file.read_bytes() == (tmp_path / "read" / "outcomes" / file.name).read_bytes()
+    assert (fresh.protocol["official_c"], fresh.protocol["official_p"]) == ("", "")
+    assert read.protocol["official_c"] == "Toy-C (cifar-c)"
+    assert read.protocol["official_p"] == "Toy-P (cifar-p)"
+    prints = read.protocol["fingerprints"]
+    assert set(prints) == {
+        *(f"c {name} {severity}" for name in NAMES for severity in range(1, 6)),
+        *(f"p {name} 0" for name in SEQUENCES),
+    }
+    assert len(set(prints.values())) == 12
+    assert load_results(tmp_path / "read" / "results.json") == read
+
+
+def test_a_set_of_image_files_is_read_too(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    ordered = subset(source, np.argsort(source.labels, kind="stable"))  # class after class
+    folder = write_corrupted(
+        ordered, tmp_path / "Tree-C", names=NAMES[1:], layout="imagenet", num_processes=1
+    )
+    results = measure(model, ordered, suite=("c",), names=NAMES[1:], official=(folder,))
+    assert [cell.num_images for cell in results.cells] == [20] * 5
+    assert results.protocol["official_c"] == "Tree-C (imagenet-c)"
+
+
+def test_noise_of_another_difficulty_lies_under_its_own_name(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    folder = write_perturbed(
+        source, tmp_path / "Hard-P", names=SEQUENCES, difficulty=3, num_processes=1
+    )
+    settings: dict[str, Any] = {"suite": ("p",), "difficulty": 3}
+    read = measure(model, source, official=(folder,), **settings)
+    assert cells(read) == cells(measure(model, source, **settings))
+    assert [cell.num_pairs for cell in read.sequences] == [20 * (16 - 3), 20 * 30]
+    with pytest.raises(RunError, match=r"holds no 'gaussian_noise_2'; did you mean"):
+        measure(model, source, official=(folder,), suite=("p",), difficulty=2)
+
+
+def test_other_files_are_not_gone_on_with(
+    model: torch.nn.Module, source: Source, corrupted: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"suite": ("c",), "official": (corrupted,), "out": tmp_path / "out"}
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "cell" and event["done"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunError, match="stopped after 3 of 10"):
+        measure(model, source, **settings, on_progress=stop)
+    for name in NAMES:
+        path = corrupted / f"{name}.npy"
+        array = np.load(path)
+        array[0, 0, 0] ^= 1
+        np.save(path, array)
+    with pytest.raises(ResumeError, match="results of gaussian_noise from files with fingerprint"):
+        measure(model, source, **settings)
+    with pytest.raises(ResumeError, match=r"official_c = 'Toy-C \(cifar-c\)', this .* has ''"):
+        measure(model, source, **{**settings, "official": ()})
+
+
+def test_sets_of_other_images_are_refused(
+    model: torch.nn.Module, source: Source, corrupted: Path, perturbed: Path, tmp_path: Path
+) -> None:
+    other = open_source("npz", root=write_npz(tmp_path / "o.npz", num_classes=5), split="test")
+    with pytest.raises(RunError, match=r"but the label of image 3 is 0 there and 3 here"):
+        find_official((corrupted,), other)["c"].images("contrast", 2)
+    few = subset(source, np.arange(7))
+    message = "contrast 2: expected 7 images of 16x16 .* got 20 of 16x16"
+    with pytest.raises(RunError, match=message):
+        find_official((corrupted,), few)["c"].images("contrast", 2)
+    with pytest.raises(RunError, match="translate: expected 7 images"):
+        find_official((perturbed,), few)["p"].sequences("translate")
+    large = open_source("npz", root=tmp_path / "toy.npz", split="test", size=24)
+    with pytest.raises(RunError, match="expected 20 images of 24x24 .* got 20 of 16x16"):
+        measure(model, large, official=(corrupted,), suite=("c",))
+
+
+def test_folders_that_cannot_be_used_are_refused(
+    model: torch.nn.Module, source: Source, corrupted: Path, perturbed: Path
+) -> None:
+    with pytest.raises(ValueError, match="suite 'p', which is not measured; .*: c"):
+        measure(model, source, official=(perturbed,), suite=("c",))
+    with pytest.raises(RunError, match="both hold sets of suite c"):
+        measure(model, source, official=(corrupted, corrupted))
+    with pytest.raises(RunError, match="holds no 'fog'.*It holds contrast, gaussian_noise"):
+        measure(model, source, official=(corrupted,), suite=("c",), names=("fog",))
+    with pytest.raises(RunError, match="does not exist; expected the folder of a -C or -P set"):
+        measure(model, source, official=(corrupted.parent / "none",))
+
+
+def test_measured_images_are_those_of_their_ids(
+    model: torch.nn.Module, source: Source, corrupted: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"suite": ("c",), "max_images": 6}
+    read = measure(model, source, official=(corrupted,), out=tmp_path / "out", **settings)
+    assert cells(read) == cells(measure(model, source, **settings))
+    images = load_images(tmp_path / "out")
+    assert len(images.ids) == 6
+    assert images.labels.tolist() == source.labels[images.ids].tolist()

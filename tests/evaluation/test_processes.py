@@ -1,0 +1,171 @@
+"""Several processes measure what one does: the same bits, and an end of all if one ends."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_runs import write_npz
+
+from augmix import results
+from augmix.results import Results
+
+# Processes are forked from one that has loaded torch already: loading it takes seconds.
+WORK = """
+import os, shutil, socket, sys, warnings
+from pathlib import Path
+import torch
+from augmix import distributed as ranks
+from augmix.data.sources import open_source
+from augmix.evaluation.loop import evaluate
+from augmix.models.weights import build_model
+from augmix.errors import RunError
+
+warnings.simplefilter("ignore")  # fork beside threads
+torch.set_num_threads(1)
+
+def work(folder, dies_at, seed):
+    torch.manual_seed(seed)
+    model = build_model("small", num_classes=6)
+    calls = []
+
+    def die(*_):
+        calls.append(1)
+        if ranks.rank() == 1 and len(calls) == dies_at:
+            os._exit(9)
+
+    model.register_forward_pre_hook(die)
+    with ranks.joined():
+        evaluate(
+            model,
+            open_source("npz", root=folder.parent / "toy.npz", split="test"),
+            suite=("clean", "c", "p"),
+            names=("shot_noise", "contrast"),
+            severities=(1, 5),
+            sequences=("translate", "gaussian_noise"),
+            batch_size=7,
+            bin_size=5,
+            adapt_batch_norm=True,
+            temperature_images=6,
+            out=folder,
+        )
+        evaluate(
+            model,
+            open_source("npz", root=folder.parent / "toy.npz", split="test"),
+            suite=("clean", "attack"),
+            attack_epsilon=0.005,
+            attack_steps=3,
+            attack_restarts=2,
+            batch_size=3,
+            bin_size=5,
+            out=folder.with_name(folder.name + "-attacked"),
+        )
+
+def run_all(folder, world_size, dies_at=0, seeds=(0, 0)):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(world_size):
+        child = os.fork()
+        if not child:
+            launched = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size}
+            launched |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            os.environ.update({name: str(value) for name, value in launched.items()})
+            code = 0
+            try:
+                work(folder, dies_at, seeds[rank])
+            except RunError as error:
+                code = 1
+                print(f"{folder.name} {rank} refused: {error}", file=sys.stderr, flush=True)
+            os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(folder.name, *codes, flush=True)
+
+place = Path(sys.argv[1])
+run_all(place / "alone", 1)
+run_all(place / "two", 2)
+run_all(place / "dies", 2, dies_at=4)
+shutil.copy(place / "dies" / "results.json", place / "dies.json")
+run_all(place / "dies", 1)
+run_all(place / "differ", 2, seeds=(0, 1))
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The folder of all measurements, their exit codes, their messages."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    place = tmp_path_factory.mktemp("processes")
+    write_npz(place / "toy.npz", num_classes=6)
+    told = subprocess.run(
+        [sys.executable, "-c", WORK, str(place)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert told.returncode == 0, told.stderr
+    return place, told.stdout, told.stderr
+
+
+def load_timeless(folder: Path) -> Results:
+    """All but what tells of the machine and the time."""
+    found = results.load_results(folder / "results.json")
+    return replace(
+        found,
+        provenance={},
+        cells=tuple(replace(cell, seconds=0.0) for cell in found.cells),
+        sequences=tuple(replace(cell, seconds=0.0) for cell in found.sequences),
+    )
+
+
+def assert_same_files(first: Path, second: Path, num_files: int = 8) -> None:
+    assert load_timeless(first) == load_timeless(second)
+    files = sorted((first / "outcomes").iterdir())
+    assert len(files) == num_files
+    for file in files:
+        assert file.read_bytes() == (second / "outcomes" / file.name).read_bytes()
+
+
+def test_two_processes_give_the_bits_of_one(done: tuple[Path, str, str]) -> None:
+    place, codes, _ = done
+    assert codes.splitlines()[:2] == ["alone 0", "two 0 0"]
+    one = load_timeless(place / "alone")
+    assert (len(one.cells), len(one.sequences)) == (5, 2)
+    assert one.temperature is not None
+    assert one.cells[0].num_images == 14
+    assert one.cells[0].scaled is not None
+    assert_same_files(place / "alone", place / "two")
+
+
+def test_two_processes_attack_as_one(done: tuple[Path, str, str]) -> None:
+    place, _, _ = done
+    clean, attacked = load_timeless(place / "alone-attacked").cells
+    assert (attacked.suite, attacked.num_images) == ("attack", 20)
+    assert clean.nll_sum < attacked.nll_sum
+    assert_same_files(place / "alone-attacked", place / "two-attacked", num_files=3)
+
+
+def test_when_one_ends_the_others_say_so_and_can_go_on(done: tuple[Path, str, str]) -> None:
+    place, codes, messages = done
+    assert codes.splitlines()[2:4] == ["dies 1 9", "dies 0"]
+    assert "dies 0 refused: process 0 of 2 has lost the others" in messages
+    assert "start again to go on" in messages
+    kept = json.loads((place / "dies.json").read_text())
+    assert 0 < len(kept["cells"]) < 5
+    assert_same_files(place / "alone", place / "dies")
+
+
+def test_processes_of_different_models_do_not_work_together(
+    done: tuple[Path, str, str],
+) -> None:
+    place, codes, messages = done
+    assert codes.splitlines()[4] == "differ 1 1"
+    assert "differ 1 refused: process 1 of 2 has another model, source or protocol" in messages
+    assert not (place / "differ" / "results.json").exists()

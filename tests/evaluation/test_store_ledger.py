@@ -1,0 +1,200 @@
+"""What lies in the folder of an evaluation, and how it is gone on with."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from augmix import errors
+from augmix.data.sources import Source
+from augmix.errors import ResumeError
+from augmix.evaluation.loop import evaluate
+from augmix.results import (
+    Results,
+    images_path,
+    load_images,
+    load_results,
+    outcome_path,
+    write_results,
+)
+
+
+def measure(model: torch.nn.Module, source: Source, out: Path, **changes: Any) -> Results:
+    settings = {
+        "names": ("shot_noise", "contrast"),
+        "severities": (2, 5),
+        "sequences": ("translate", "brightness"),
+        "bin_size": 5,
+    }
+    return evaluate(model, source, out=out, **{**settings, **changes})
+
+
+def timeless(results: Results) -> Results:
+    return replace(
+        results,
+        provenance={},
+        cells=tuple(replace(cell, seconds=0.0) for cell in results.cells),
+        sequences=tuple(replace(cell, seconds=0.0) for cell in results.sequences),
+    )
+
+
+def done(events: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(e["name"], e["severity"]) for e in events if e["event"] == "cell"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "measured"),
+    [
+        (("c", "shot_noise", 5), ("shot_noise", 5)),
+        (("p", "translate", 0), ("translate", 0)),
+        (("clean", "clean", 0), ("clean", 0)),
+    ],
+)
+def test_a_cell_without_its_outcome_is_measured_again(
+    model: torch.nn.Module, source: Source, tmp_path: Path, lost: Any, measured: Any
+) -> None:
+    whole = measure(model, source, tmp_path, suite=("clean", "c", "p"))
+    outcome_path(tmp_path, *lost).unlink()
+    events: list[dict[str, Any]] = []
+    again = measure(model, source, tmp_path, suite=("clean", "c", "p"), on_progress=events.append)
+    assert done(events) == [measured]
+    assert timeless(again) == timeless(whole)
+    assert [cell.name for cell in again.cells] == [cell.name for cell in whole.cells]
+    assert outcome_path(tmp_path, *lost).exists()
+
+
+def test_the_list_of_images_is_written_again(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, max_images=9)
+    ids = load_images(tmp_path).ids.tolist()
+    images_path(tmp_path).unlink()
+    measure(model, source, tmp_path, max_images=9)
+    assert load_images(tmp_path).ids.tolist() == ids
+
+
+@pytest.mark.parametrize("order", [("c", "p"), ("p", "c")])
+def test_a_suite_may_be_added_later(
+    model: torch.nn.Module, source: Source, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    measure(model, source, tmp_path / "later", suite=("clean", order[0]))
+    events: list[dict[str, Any]] = []
+    added = measure(
+        model, source, tmp_path / "later", suite=("clean", order[1]), on_progress=events.append
+    )
+    assert "clean" not in [name for name, _ in done(events)]
+    at_once = measure(model, source, tmp_path / "once", suite=("clean", "c", "p"))
+    assert timeless(added) == timeless(at_once)
+    files = sorted((tmp_path / "once" / "outcomes").iterdir())
+    assert len(files) == 8
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "later" / "outcomes" / file.name).read_bytes()
+    first, second = (tmp_path / name / "examples.npz" for name in ("later", "once"))
+    assert first.read_bytes() == second.read_bytes()
+    # asked for again, nothing of the other suite gets lost
+    assert measure(model, source, tmp_path / "later", suite=("c",)) == added
+
+
+def test_what_a_suite_was_measured_with_stays_fixed(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, suite=("p",))
+    with pytest.raises(ResumeError, match="difficulty = 1, this evaluation has 2"):
+        measure(model, source, tmp_path, suite=("p",), difficulty=2)
+    with pytest.raises(ResumeError, match="sequences = .*, this evaluation has"):
+        measure(model, source, tmp_path, suite=("c", "p"), sequences=("translate",))
+    with pytest.raises(ResumeError, match="temperature_images = 0, this evaluation has 4"):
+        measure(model, source, tmp_path, suite=("c",), temperature_images=4)
+    with pytest.raises(ResumeError, match="adaptation = '', this .* has 'batch norm, prior 16'"):
+        measure(model, source, tmp_path, suite=("p",), adapt_batch_norm=True)
+
+
+def test_a_temperature_once_fitted_is_kept(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "cell" and event["done"] == 2:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"temperature_images": 6}
+    with pytest.raises(errors.RunError, match="stopped after 2 of 5"):
+        measure(model, source, tmp_path, **settings, on_progress=stop)
+    path = tmp_path / "results.json"
+    found = load_results(path)
+    assert found.temperature is not None
+    write_results(path, replace(found, temperature={**found.temperature, "value": 2.5}))
+    results = measure(model, source, tmp_path, **settings)
+    assert results.temperature is not None
+    assert results.temperature["value"] == 2.5
+    last = results.cells[-1]
+    assert last.scaled is not None
+    # at 2.5 nobody is as sure as before
+    assert sum(last.scaled.adaptive.confidence_sum) < sum(last.adaptive.confidence_sum)
+
+
+def test_results_of_the_schema_before_are_refused_in_words(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    (tmp_path / "results.json").write_text('{"schema": 1, "cells": []}')
+    with pytest.raises(errors.RunError, match="schema 2, got 1; .*evaluate again"):
+        measure(model, source, tmp_path)
+
+
+def test_examples_without_corruptions_hold_clean_images(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, suite=("clean",))
+    with np.load(tmp_path / "examples.npz") as file:
+        assert set(file.files) == {"clean", "labels", "ids"}
+
+
+def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "batch" and event["suite"] == "attack":
+            raise KeyboardInterrupt
+
+    own: dict[str, Any] = {"attack_steps": 3, "batch_size": 7}
+    once, later = tmp_path / "once", tmp_path / "later"
+    whole = measure(model, source, once, suite=("clean", "c", "attack"), **own)
+    with pytest.raises(errors.RunError, match="stopped after 1 of 2"):
+        measure(model, source, later, suite=("clean", "attack"), **own, on_progress=stop)
+    events: list[dict[str, Any]] = []
+    measure(model, source, later, suite=("attack",), **own, on_progress=events.append)
+    assert done(events) == [("linf", 0)]
+    found = measure(model, source, later, suite=("clean", "c"), batch_size=7)  # and no word of it
+    assert timeless(found) == timeless(whole)
+    assert [cell.suite for cell in found.cells] == ["clean", *4 * ["c"], "attack"]
+    for file in (once / "outcomes").iterdir():
+        assert file.read_bytes() == (later / "outcomes" / file.name).read_bytes()
+    assert load_results(later / "results.json") == found
+
+
+def test_what_was_attacked_otherwise_is_refused(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"suite": ("attack",), "attack_steps": 2}
+    measure(model, source, tmp_path, **settings)
+    for changes, message in (
+        ({"attack_norm": "l2"}, "attack_norm = 'linf', this evaluation has 'l2'"),
+        ({"attack_steps": 3}, "attack_steps = 2, this evaluation has 3"),
+        ({"attack_restarts": 2}, "attack_restarts = 1, this evaluation has 2"),
+        ({"seed": 1}, "seed = 0, this evaluation has 1"),
+    ):
+        with pytest.raises(ResumeError, match=message):
+            measure(model, source, tmp_path, **{**settings, **changes})
+
+
+def test_results_without_an_attack_are_written_as_before(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    measure(model, source, tmp_path, suite=("clean",))
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["schema"] == 2
+    del content["provenance"]  # the command that ran the tests
+    assert "attack" not in json.dumps(content)

@@ -1,0 +1,141 @@
+import hashlib
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from augmix.errors import RunError
+from augmix.evaluation.predictor import Subject, check_gradient
+from augmix.models.open_model import open_subject
+from augmix.models.preprocessing import PRESETS
+
+IMAGES = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+WEIGHT = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]], np.float32)  # channel label
+
+
+def write(path, *, shape=("n", 3, "h", "w"), kind="FLOAT", outputs=("logits",)):
+    """A file that averages every channel and multiplies by `WEIGHT`."""
+    onnx = pytest.importorskip("onnx", reason="writes the files of these tests")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    element = getattr(kinds, kind)
+    is_last = shape[3] == 3
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["turned" if is_last else "images"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+    ]
+    if is_last:
+        nodes.insert(0, helper.make_node("Transpose", ["images"], ["turned"], perm=[0, 3, 1, 2]))
+    shapes = {"logits": [shape[0], 2], "means": [shape[0], 3, 1, 1], "flat": [shape[0], 3]}
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("images", element, list(shape))],
+        [helper.make_tensor_value_info(name, element, shapes[name]) for name in outputs],
+        [helper.make_tensor("weight", element, WEIGHT.shape, WEIGHT.flatten().tolist())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def runtime():
+    pytest.importorskip("onnxruntime", reason="extra onnx is not installed")
+
+
+def expected(images: torch.Tensor) -> np.ndarray:
+    return images.double().numpy().mean(axis=(2, 3)) @ WEIGHT.astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shape": (2, 3, 4, 6)},
+        {"shape": (8, 3, "h", "w")},
+        {"shape": (1, 3, 4, 6)},
+        {"shape": ("n", "h", "w", 3)},
+        {"shape": (2, 4, 6, 3)},
+        {"kind": "FLOAT16"},
+        {"outputs": ("means", "logits")},
+    ],
+    ids=["open", "batch-2", "batch-8", "batch-1", "last", "last-2", "half", "two-outputs"],
+)
+def test_logits_are_those_of_the_file(tmp_path, options):
+    path = write(tmp_path / "toy.onnx", **options)
+    subject = open_subject(f"onnx:{path}")
+    atol = 1e-2 if options.get("kind") == "FLOAT16" else 1e-5
+    for images in (IMAGES, IMAGES[:1]):
+        np.testing.assert_allclose(subject(images).numpy(), expected(images), atol=atol)
+    assert subject(IMAGES).dtype == torch.float32
+    assert (subject.name, subject.num_classes) == ("onnx:toy.onnx", 2)
+    assert subject.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_photometry_comes_first(tmp_path):
+    path = write(tmp_path / "toy.onnx")
+    subject = open_subject(f"onnx:{path}", preprocessing=PRESETS["efficientnet-lite"])
+    wanted = expected((255 * IMAGES.double() - 127) / 128)
+    np.testing.assert_allclose(subject(IMAGES).numpy(), wanted, atol=1e-4)
+
+
+def test_weights_beside_the_file_are_part_of_it(tmp_path):
+    path = write(tmp_path / "toy.onnx")
+    before = open_subject(f"onnx:{path}").fingerprint
+    (tmp_path / "toy.onnx.data").write_bytes(b"weights")
+    assert open_subject(f"onnx:{path}").fingerprint != before
+
+
+def test_images_of_another_size_are_refused(tmp_path):
+    subject = open_subject(f"onnx:{write(tmp_path / 'toy.onnx', shape=(2, 3, 8, 8))}")
+    message = r"takes images of 3 x 8 x 8 .channels, height, width., got 3 x 4 x 6; .*--crop"
+    with pytest.raises(RunError, match=message):
+        subject(IMAGES)
+    grey = open_subject(f"onnx:{write(tmp_path / 'open.onnx')}")
+    with pytest.raises(RunError, match="takes images of 3 x any x any .* got 1 x 4 x 6"):
+        grey(IMAGES[:, :1])
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(b"no protobuf")
+    with pytest.raises(RunError, match="onnxruntime cannot use .*toy.onnx"):
+        open_subject(f"onnx:{path}")
+    with pytest.raises(RunError, match="expected one output of logits .* got means"):
+        open_subject(f"onnx:{write(path, outputs=('means',))}")
+    with pytest.raises(RunError, match="expected one output of logits .* got flat .* logits"):
+        open_subject(f"onnx:{write(path, outputs=('flat', 'logits'))}")
+    with pytest.raises(RunError, match="nowhere.onnx does not exist"):
+        open_subject("onnx:nowhere.onnx")
+
+
+def test_other_inputs_are_refused(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="writes the files of these tests")
+    helper, element = onnx.helper, onnx.TensorProto.INT64
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["tokens"], ["logits"])],
+        "toy",
+        [helper.make_tensor_value_info("tokens", element, ["n", 5])],
+        [helper.make_tensor_value_info("logits", element, ["n", 5])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "toy.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(RunError, match=r"one input of float images .* got tokens tensor.int64."):
+        open_subject(f"onnx:{tmp_path}/toy.onnx")
+
+
+def test_without_the_package_the_command_is_told(tmp_path, monkeypatch):
+    path = write(tmp_path / "toy.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RunError, match=r"needs onnxruntime, .* pip install 'augmix\[onnx\]'"):
+        open_subject(f"onnx:{path}")
+
+
+def test_a_file_gives_an_attack_no_gradient(tmp_path):
+    model = open_subject(f"onnx:{write(tmp_path / 'toy.onnx')}")
+    subject = Subject(model=model, device=torch.device("cpu"), precision="fp32", num_classes=2)
+    with pytest.raises(RunError, match=r"^onnx:toy\.onnx gives no gradient .*\(NAME@FILE"):
+        check_gradient(subject, IMAGES[:1].numpy(), ("attack", "linf", 0), np.arange(1))

@@ -1,0 +1,202 @@
+"""Findings against numbers worked by hand; exhibits against the published tables."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from augmix import published
+from augmix.methods.registry import METHODS
+from augmix.paper.compare import (
+    ENSEMBLE,
+    Finding,
+    Spot,
+    agreement,
+    find,
+    list_findings,
+    mean_error,
+    write_findings,
+)
+from augmix.paper.figures import FIGURES, draw
+from augmix.paper.tables import EXHIBITS, SCALES
+from augmix.results import Bins, Cell, Results, SequenceCell
+
+
+def make_bins(gap: float, num: int) -> Bins:
+    """One bin whose accuracy is .5 and whose confidence is .5 + gap."""
+    return Bins(count=[num], confidence_sum=[(0.5 + gap) * num], correct_sum=[num // 2])
+
+
+def make_cell(suite: str, name: str, severity: int, error: float, gap: float = 0.1) -> Cell:
+    bins = make_bins(gap, 1000)
+    return Cell(
+        suite=suite,
+        name=name,
+        severity=severity,
+        num_images=1000,
+        num_errors=round(1000 * error),
+        nll_sum=1.0,
+        brier_sum=1.0,
+        adaptive=bins,
+        equal_width=bins,
+        scaled=None,
+        seconds=0.0,
+    )
+
+
+def make_results(error: float, *, gap: float = 0.1, flips: float = 0.05) -> Results:
+    """Clean error a tenth of `error`; severity s errs by `error` * s / 3."""
+    cells = [make_cell("clean", "clean", 0, error / 10, gap)]
+    for name in published.ALEXNET_ERRORS:
+        cells += [make_cell("c", name, s, error * s / 3, gap * s) for s in range(1, 6)]
+    sequences = tuple(
+        SequenceCell(
+            name=name,
+            num_images=100,
+            num_pairs=3000,
+            num_flips=round(3000 * flips),
+            top5_distance_sum=None,
+            seconds=0.0,
+        )
+        for name in published.ALEXNET_FLIP_PROBABILITIES
+    )
+    return Results(model={}, source={}, protocol={}, cells=tuple(cells), sequences=sequences)
+
+
+def spot(family: str, method: str, seed: int = 0, data_set: str = "cifar10") -> Spot:
+    return Spot(data_set=data_set, family=family, method=method, seed=seed)
+
+
+def test_mean_error_is_the_mean_of_75_cells():
+    assert mean_error(make_results(0.3)) == pytest.approx(30.0)
+
+
+def test_mean_and_spread_over_seeds():
+    finding = find("Standard", "x", [30.0, 32.0, 34.0], published=31.0, tolerance=1.5)
+    assert finding.measured == pytest.approx(32.0)
+    assert finding.spread == pytest.approx(2.0)
+    assert finding.difference == pytest.approx(1.0)
+    assert finding.verdict == "pass"
+    assert find("Standard", "x", [35.0], published=31.0, tolerance=1.5).verdict == "fail"
+    assert find("Standard", "x", [31.0], published=31.0).verdict == ""
+    assert find("Standard", "x", [], published=31.0, tolerance=1.5).verdict == ""
+
+
+def test_table1_puts_each_run_where_the_paper_has_it():
+    measured = {spot("wrn", "augmix"): make_results(0.12), spot("wrn", "mixup"): make_results(0.24)}
+    entries = {(e.row, e.column): e for e in list_findings("table1", measured, tolerance=1.0)}
+    assert set(entries) == {
+        ("AugMix", "cifar10 WideResNet"),
+        ("Mixup", "cifar10 WideResNet"),
+    }
+    augmix = entries["AugMix", "cifar10 WideResNet"]
+    assert (augmix.published, augmix.measured) == (11.2, pytest.approx(12.0))
+    assert augmix.verdict == "pass"
+    assert entries["Mixup", "cifar10 WideResNet"].verdict == "fail"
+
+
+def test_table4_reads_the_ablation():
+    measured = {spot("wrn", "random-aa-jsd"): make_results(0.2)}
+    (entry,) = list_findings("table4", measured)
+    assert (entry.row, entry.published) == ("Random AA* + JSD", 14.7)
+
+
+def test_table2_divides_by_alexnet():
+    """All errors .6 give mCE 77.607 (metrics.md 1.2)."""
+    cells = [make_cell("clean", "clean", 0, 0.24)]
+    cells += [make_cell("c", n, s, 0.6) for n in published.ALEXNET_ERRORS for s in range(1, 6)]
+    results = Results(model={}, source={}, protocol={}, cells=tuple(cells))
+    measured = {spot("resnet", "augmix", data_set="imagenet"): results}
+    entries = {entry.column: entry for entry in list_findings("table2", measured)}
+    assert entries["mCE"].measured == pytest.approx(77.607088)
+    assert entries["mCE"].published == 68.4
+    assert entries["clean error"].measured == pytest.approx(24.0)
+    assert entries["fog"].measured == pytest.approx(100 * 0.6 / 0.819324)
+
+
+def test_table3_divides_by_alexnet():
+    """All flip probabilities .05 give mFR 49.564 (metrics.md 4)."""
+    measured = {spot("resnet", "augmix", data_set="imagenet"): make_results(0.3)}
+    entries = {entry.column: entry for entry in list_findings("table3", measured)}
+    assert entries["mFR"].measured == pytest.approx(49.563986)
+    assert entries["mFR"].published == 37.4
+
+
+def test_figures_list_what_they_draw():
+    resnext = {spot("resnext", "augmix"): make_results(0.12)}
+    (bar,) = list_findings("figure5", resnext)
+    assert (bar.column, bar.published) == ("error on CIFAR-10-C", 10.9)
+    six = {entry.column: entry.measured for entry in list_findings("figure6", resnext)}
+    assert six["mean flip probability"] == pytest.approx(5.0)
+    assert six["RMS calibration error, clean"] == pytest.approx(10.0)
+    assert six["RMS calibration error, corrupted"] == pytest.approx(30.0)
+    seven = list_findings(
+        "figure7",
+        {
+            spot("resnet", "augmix", 0, "imagenet"): make_results(0.3),
+            spot("resnet", "augmix", 1, "imagenet"): make_results(0.3, gap=0.12),
+            spot("resnet", "augmix", ENSEMBLE, "imagenet"): make_results(0.3, gap=0.05),
+        },
+    )
+    assert [entry.row for entry in seven[::6]] == ["AugMix", "AugMix ensemble"]
+    assert seven[2].measured == pytest.approx(22.0)
+    assert seven[6].num_seeds == 1
+
+
+def test_pairs_in_the_published_order():
+    def entry(row: str, printed: float, value: float) -> Finding:
+        return find(row, "x", [value], published=printed)
+
+    three = [entry("a", 30.0, 25.0), entry("b", 20.0, 22.0), entry("c", 10.0, 23.0)]
+    assert agreement(three) == {"x": (2, 3)}  # b and c have changed places
+    assert agreement([entry("a", 30.0, 25.0), entry("b", 30.0, 22.0)]) == {}
+
+
+def test_files(tmp_path: Path):
+    numbers = [
+        find("Standard", "x", [25.0, 27.0], published=26.9, tolerance=1.5),
+        find("AugMix", "x", [], published=11.2, tolerance=1.5),
+    ]
+    about = {
+        "title": "t",
+        "scale": "paper",
+        "summary": "s",
+        "runs": {"r": "done"},
+        "remarks": ["one remark"],
+    }
+    paths = write_findings(tmp_path, "table1", numbers, about)
+    assert [path.name for path in paths] == ["table1.json", "table1.csv", "table1.md"]
+    plain = json.loads(paths[0].read_text())
+    assert plain["findings"][0]["measured"] == 26.0
+    assert plain["findings"][0]["verdict"] == "pass"
+    assert plain["findings"][1]["measured"] is None
+    rows = list(csv.DictReader(paths[1].read_text().splitlines()))
+    assert math.isclose(float(rows[0]["difference"]), -0.9)
+    page = paths[2].read_text()
+    assert "| Standard | 26.0 ± 1.4 (26.9) pass |" in page
+    assert "| AugMix | - (11.2) |" in page
+    assert "one remark" in page
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_drawn(name: str, tmp_path: Path):
+    family = "resnet" if name == "figure7" else "resnext"
+    measured = {
+        spot(family, "augmix"): make_results(0.12),
+        spot(family, "standard"): make_results(0.3),
+    }
+    page = draw(tmp_path / "f.svg", name, list_findings(name, measured)).read_text()
+    assert page.count("<path") > 10
+    with pytest.raises(ValueError, match="got 'table1'"):
+        draw(tmp_path / "f.svg", "table1", [])
+
+
+def test_every_exhibit_can_be_made_at_every_scale():
+    for exhibit in EXHIBITS.values():
+        assert set(exhibit.methods) <= set(METHODS)
+        assert set(exhibit.methods) <= set(published.LABELS)
+        for scale in SCALES.values():
+            assert set(exhibit.families) <= set(scale.networks)
+            assert set(scale.by_method) <= set(METHODS)

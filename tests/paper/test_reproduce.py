@@ -1,0 +1,123 @@
+"""The exhibits end to end at the smallest scale."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augmix import results
+from augmix.errors import Interrupted, RunError
+from augmix.paper.reproduce import ReproduceConfig, plan_tasks, reproduce
+
+
+def smoke(folder: Path, exhibit: Any = "table4", **changes: Any) -> ReproduceConfig:
+    return ReproduceConfig(
+        exhibit=exhibit, scale="smoke", data="digits", num_processes=1, out=folder, **changes
+    )
+
+
+def test_table4_at_the_smallest_scale(tmp_path: Path):
+    config = smoke(tmp_path, methods=("standard", "augmix"))
+    paths = reproduce(config).paths
+    assert [path.name for path in paths] == ["table4.json", "table4.csv", "table4.md"]
+    plain = json.loads(paths[0].read_text())
+    assert set(plain["runs"].values()) == {"done"}
+    by_row = {entry["row"]: entry for entry in plain["findings"]}
+    assert set(by_row) == {"Standard", "AugMix"}
+    assert by_row["AugMix"]["published"] == 11.2
+    assert 0 < by_row["AugMix"]["measured"] <= 100
+    assert any("cifar100 was not measured" in line for line in plain["remarks"])
+    run = tmp_path / "smoke" / "runs" / "cifar10-wrn-augmix-seed0"
+    assert len(results.load_results(run / results.RESULTS_FILE).cells) == 76
+
+
+def test_exhibits_share_runs(tmp_path: Path):
+    config = smoke(tmp_path, methods=("standard",))
+    reproduce(config)
+    events: list[dict[str, Any]] = []
+    other = replace(config, exhibit="table1", families=("wrn",))
+    reproduce(other, on_progress=events.append)
+    assert not [event for event in events if event["event"] in ("step", "cell")]
+
+
+def test_figure6_measures_sequences(tmp_path: Path):
+    config = smoke(tmp_path, "figure6", methods=("augmix",))
+    paths = reproduce(config).paths
+    assert paths[-1].suffix == ".svg"
+    numbers = {e["column"]: e["measured"] for e in json.loads(paths[0].read_text())["findings"]}
+    assert 0 <= numbers["mean flip probability"] <= 100
+
+
+def test_table2_reads_folders_of_photographs(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("n01440764", "n01443537"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(12):
+                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.JPEG")
+    config = replace(
+        smoke(tmp_path, "table2", methods=("standard",)), data=str(tmp_path / "images")
+    )
+    entries = {
+        e["column"]: e for e in json.loads(reproduce(config).paths[0].read_text())["findings"]
+    }
+    assert entries["mCE"]["published"] == 80.6
+    assert 0 < entries["mCE"]["measured"] < 150
+    assert entries["fog"]["published"] == 75
+
+
+def test_stopped_and_started_again(tmp_path: Path):
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "cell" and event["done"] == 3:
+            raise Interrupted("stopped")
+
+    config = smoke(tmp_path, methods=("standard",))
+    with pytest.raises(Interrupted):
+        reproduce(config, on_progress=stop)
+    assert reproduce(config).paths[0].exists()
+
+
+def test_figure4_is_a_picture(tmp_path: Path):
+    (path,) = reproduce(smoke(tmp_path, "figure4")).paths
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(RunError, match="figure4 needs images"):
+        reproduce(replace(smoke(tmp_path, "figure4"), data=""))
+
+
+def test_what_cannot_be_made_is_said(tmp_path: Path):
+    with pytest.raises(RunError, match="table4 needs the images of cifar10 or cifar100"):
+        reproduce(replace(smoke(tmp_path), data=""))
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        reproduce(replace(smoke(tmp_path), data=str(tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match="method must be one of .* got 'cutout'"):
+        reproduce(smoke(tmp_path, methods=("cutout",)))
+    with pytest.raises(ValueError, match="network must be one of .* got 'vit'"):
+        reproduce(smoke(tmp_path, families=("vit",)))
+
+
+def test_settings_of_the_paper():
+    tasks = plan_tasks(
+        ReproduceConfig(exhibit="table1", scale="paper", data="c10", data_cifar100="c100")
+    )
+    assert len(tasks) == 2 * 4 * 7
+    by_name = {task.name: task.training for task in tasks.values()}
+    dense = by_name["cifar100-densenet-augmix-seed0"]
+    assert (dense.model, dense.epochs, dense.weight_decay) == ("densenet-bc-100-12", 200, 1e-4)
+    assert (dense.source, dense.data) == ("cifar100", "c100")
+    mixup = by_name["cifar10-wrn-mixup-seed0"]
+    assert (mixup.model, mixup.epochs, mixup.weight_decay) == ("wrn-40-2", 100, 1e-4)
+    plain = by_name["cifar10-wrn-standard-seed0"]
+    assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (128, 0.1, 5e-4)
+    assert plain.schedule == "cosine"
+    assert by_name["cifar10-resnext-augmix-seed0"].epochs == 200
+    large = plan_tasks(ReproduceConfig(exhibit="table2", scale="paper", data="in"))
+    resnet = {task.name: task.training for task in large.values()}["imagenet-resnet-augmix-seed0"]
+    assert (resnet.model, resnet.source, resnet.epochs) == ("resnet50", "imagenet", 180)
+    assert (resnet.batch_size, resnet.weight_decay, resnet.severity) == (256, 1e-4, 1)
+    assert "imagenet-resnet-sin-seed0" not in {task.name for task in large.values()}

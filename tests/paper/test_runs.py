@@ -1,0 +1,188 @@
+"""Sweeps: every task once, failures written down, killed and continued, two processes apart."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_runs import read_weights, toy_config, write_npz
+
+from augmix import files, results
+from augmix.errors import Interrupted, RunError
+from augmix.evaluation.config import EvaluateConfig
+from augmix.paper.runs import TASK_FILE, Task, run_sweep
+from augmix.training.checkpoint import lock
+
+
+def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
+    folder.mkdir(exist_ok=True)
+    tasks = []
+    for seed in seeds:
+        training = replace(toy_config(folder / f"seed{seed}"), seed=seed)
+        clean = EvaluateConfig(models=(str(training.out),), suite=("clean",), max_images=10)
+        tasks.append(Task(training=training, measurements=(clean,)))
+    return tasks
+
+
+def states(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(event["name"], event["state"]) for event in events if event["event"] == "task"]
+
+
+def test_every_task_is_done_once(tmp_path: Path):
+    tasks = make_tasks(tmp_path)
+    events: list[dict[str, Any]] = []
+    outcomes = run_sweep(tasks, tmp_path, on_progress=events.append)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert states(events) == [
+        ("seed0", "started"),
+        ("seed0", "done"),
+        ("seed1", "started"),
+        ("seed1", "done"),
+    ]
+    assert (tmp_path / "seed1" / results.RESULTS_FILE).exists()
+    again: list[dict[str, Any]] = []
+    assert [o.state for o in run_sweep(tasks, tmp_path, on_progress=again.append)] == ["done"] * 2
+    assert again == []
+
+
+def test_a_failing_task_does_not_stop_the_rest(tmp_path: Path):
+    broken, fine = make_tasks(tmp_path)
+    gone = replace(broken.training, source="npz", data=str(tmp_path / "nowhere"))
+    events: list[dict[str, Any]] = []
+    outcomes = run_sweep(
+        [replace(broken, training=gone), fine], tmp_path, on_progress=events.append
+    )
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert "nowhere" in outcomes[0].reason
+    assert "nowhere" in events[1]["reason"]
+    mark = files.load_json(tmp_path / "seed0" / TASK_FILE)
+    assert "Traceback" in mark["trace"]
+
+
+def test_what_failed_is_tried_again(tmp_path: Path):
+    (task,) = make_tasks(tmp_path, seeds=(0,))
+    data = tmp_path / "set.npz"
+    training = replace(task.training, source="npz", data=str(data))
+    task = replace(task, training=training)
+    assert run_sweep([task], tmp_path)[0].state == "failed"
+    write_npz(data)
+    assert run_sweep([task], tmp_path)[0].state == "done"
+
+
+def test_a_stopped_sweep_goes_on_to_the_same_bits(tmp_path: Path):
+    whole, cut = make_tasks(tmp_path / "whole"), make_tasks(tmp_path / "cut")
+    run_sweep(whole, tmp_path / "whole")
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 2:
+            raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        run_sweep(cut, tmp_path / "cut", on_progress=stop)
+    assert not (cut[0].training.out / TASK_FILE).exists()
+    assert [outcome.state for outcome in run_sweep(cut, tmp_path / "cut")] == ["done", "done"]
+    for one, other in zip(whole, cut, strict=True):
+        assert read_weights(one.training.out) == read_weights(other.training.out)
+
+
+def test_other_settings_are_refused(tmp_path: Path):
+    (task,) = make_tasks(tmp_path, seeds=(0,))
+    run_sweep([task], tmp_path)
+    other = replace(task, training=replace(task.training, learning_rate=0.01))
+    with pytest.raises(RunError, match="other settings than this sweep's seed0"):
+        run_sweep([other], tmp_path)
+
+
+def test_another_measurement_keeps_the_training(tmp_path: Path):
+    (task,) = make_tasks(tmp_path, seeds=(0,))
+    run_sweep([task], tmp_path)
+    more = replace(task.measurements[0], out=str(tmp_path / "more"), max_images=5)
+    events: list[dict[str, Any]] = []
+    wider = replace(task, measurements=(*task.measurements, more))
+    assert run_sweep([wider], tmp_path, on_progress=events.append)[0].state == "done"
+    assert not [event for event in events if event["event"] == "step"]
+    assert (tmp_path / "more" / results.RESULTS_FILE).exists()
+
+
+def _hold(folder: Path, ready: Any, done: Any) -> None:
+    with lock(folder):
+        ready.set()
+        done.wait(60)
+
+
+def test_a_task_in_work_elsewhere_is_left_alone(tmp_path: Path):
+    held, free = make_tasks(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path / "locks" / "seed0", ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        outcomes = run_sweep([held, free], tmp_path)
+    finally:
+        done.set()
+        other.join()
+    assert [outcome.state for outcome in outcomes] == ["held", "done"]
+    assert not held.training.out.exists()
+
+
+def test_two_processes_share_the_tasks(tmp_path: Path):
+    tasks = make_tasks(tmp_path, seeds=(0, 1, 2))
+    events: list[dict[str, Any]] = []
+    outcomes = run_sweep(tasks, tmp_path, num_processes=2, on_progress=events.append)
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    assert sorted(states(events)) == sorted(
+        (task.name, state) for task in tasks for state in ("started", "done")
+    )
+
+
+VICTIM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from dataclasses import replace
+from toy_runs import toy_config
+from augmix.paper.runs import Task, run_sweep
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    training = replace(toy_config(folder / "endless"), epochs=1_000_000)
+    other = replace(training, seed=1, out=folder / "endless1")
+    run_sweep([Task(training=training), Task(training=other)], folder, num_processes=2)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
+    script = tmp_path / "victim.py"
+    script.write_text(VICTIM)
+    tests = Path(__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path), str(tests)])
+    logs = [tmp_path / name / results.LOG_FILE for name in ("endless", "endless1")]
+    give_up = time.monotonic() + 120
+    while not all(map(Path.exists, logs)):
+        assert parent.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    for log in logs:
+        while True:  # the run's lock is free once its process has ended
+            assert time.monotonic() < give_up
+            try:
+                with lock(log.parent):
+                    break
+            except RunError:
+                time.sleep(0.1)
+
+
+def test_bad_arguments(tmp_path: Path):
+    (task,) = make_tasks(tmp_path, seeds=(0,))
+    with pytest.raises(ValueError, match="num_processes must be at least 1, got 0"):
+        run_sweep([task], tmp_path, num_processes=0)
+    with pytest.raises(ValueError, match="a folder of its own"):
+        run_sweep([task, task], tmp_path)

@@ -1,0 +1,63 @@
+"""`augmix export`: what it writes, says, and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from augmix import cli
+from augmix.models.weights import build_model, save_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_model(tmp_path, build_model("small", num_classes=4))
+    return tmp_path
+
+
+def test_writes_beside_the_model_and_says_what_it_takes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["export", str(folder), "--format", "safetensors"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"safetensors: {folder / 'model.safetensors'}, 1.1 MB" in text
+    assert "input: images [batch, 3, 32, 32], float32 in [0, 1]; output: logits [batch, 4]" in text
+    assert "read back and compared: logits differ by at most 0.0e+00" in text
+    assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("trained", "measured", "words", "expected"),
+    [
+        (0, None, [], "32, 32"),
+        (48, None, [], "48, 48"),
+        (48, [40, 44], [], "40, 44"),
+        (48, [40, 44], ["--size", "16"], "16, 16"),
+    ],
+    ids=["unknown", "trained", "measured", "asked"],
+)
+def test_size_is_asked_or_measured_or_trained(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    trained: int,
+    measured: list[int] | None,
+    words: list[str],
+    expected: str,
+):
+    (folder / "config.json").write_text(json.dumps({"schema": 1, "size": trained}))
+    if measured:
+        (folder / "results.json").write_text(json.dumps({"source": {"size": measured}}))
+    out = folder / "there.safetensors"
+    words = ["--format", "safetensors", "--out", str(out), *words]
+    assert cli.main(["export", str(folder), *words]) == 0
+    assert f"[batch, 3, {expected}]" in capsys.readouterr().out
+    assert out.is_file()
+
+
+def test_mistakes_are_one_message(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["export", str(folder / "nowhere"), "--format", "safetensors"]) == 2
+    assert "nowhere/model.json does not exist" in capsys.readouterr().err
+    assert cli.main(["export", str(folder), "--size", "-1"]) == 2
+    assert "size must be at least 0" in capsys.readouterr().err

@@ -1,0 +1,214 @@
+"""The pictures show the very bytes of the benchmark, and say no before they draw."""
+
+import inspect
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import augmix
+from augmix import pictures
+from augmix.corruptions import registry
+from augmix.errors import RunError
+
+SIDE = 32
+TIMES = 4  # a pixel of 32 is shown as a square of 4
+NAMES = ("gaussian_noise", "impulse_noise", "contrast")
+GAP = 6
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    coarse = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE)))
+
+
+@pytest.fixture
+def tops(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Gets the grid of every sheet that is drawn."""
+    grids = []
+    original = pictures._arrange
+
+    def record(rows):
+        grids.append(original(rows))
+        return grids[-1]
+
+    monkeypatch.setattr(pictures, "_arrange", record)
+    return grids
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    texts: list[str] = []
+    original = pictures._Pen.text
+
+    def record(self, x, y, text, **options):
+        texts.append(text)
+        original(self, x, y, text, **options)
+
+    monkeypatch.setattr(pictures._Pen, "text", record)
+    return texts
+
+
+def tile(picture: Image.Image, x: int, y: int, times: int = TIMES, side: int = SIDE) -> np.ndarray:
+    """The image at a place of a sheet, back at its own size; its pixels must be whole squares."""
+    box = np.asarray(picture)[y : y + times * side, x : x + times * side]
+    small = box[::times, ::times]
+    np.testing.assert_array_equal(box, small.repeat(times, axis=0).repeat(times, axis=1))
+    return small
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_tile_is_what_corrupt_gives(image: np.ndarray, tops: list, channels: int):
+    image = image[:, :, :channels]
+    sheet = pictures.render_gallery(image, names=NAMES, preset="tiny", seed=5, sample=9)
+    grid = tops[0]
+    for name, top in zip(NAMES, grid.tops, strict=True):
+        shown = [tile(sheet, grid.left + column * (128 + GAP), top) for column in range(6)]
+        levels = [
+            augmix.corrupt(
+                image[None], name, severity=level, preset="tiny", seed=5, ids=np.array([9])
+            )[0]
+            for level in registry.SEVERITIES
+        ]
+        for pixels, level in zip(shown, [image, *levels], strict=True):
+            np.testing.assert_array_equal(pixels, np.broadcast_to(level, (SIDE, SIDE, 3)))
+        assert any((a != b).any() for a, b in pairwise(shown))
+
+
+def test_names_groups_and_severities_are_written(image: np.ndarray, written: list[str]):
+    pictures.render_gallery(image, names=(*NAMES, "jpeg_compression", "saturate"))
+    heads = ["clean", *(f"severity {level}" for level in range(1, 6))]
+    texts = [text for text in written if text]
+    assert texts == [
+        *["noise", *heads, "Gaussian noise", "impulse noise"],
+        *["digital", *heads, "contrast", "JPEG compression"],
+        *["extra", *heads, "saturate"],
+    ]
+
+
+def test_a_line_stands_between_two_groups_and_nothing_overlaps(image: np.ndarray, tops: list):
+    sheet = pictures.render_gallery(image, names=NAMES)
+    grid, pixels = tops[0], np.asarray(sheet)
+    assert grid.tops[1] - grid.tops[0] == 128 + GAP
+    between = pixels[grid.tops[1] + 129 : grid.tops[2] - 1]
+    lines = (between == pictures._LINE).all(axis=(2,))[:, grid.margin : sheet.width - grid.margin]
+    assert lines.all(axis=1).sum() == 1
+    assert (pixels[:, -grid.margin + 1 :] == 255).all()
+    assert (pixels[-grid.margin + 1 :] == 255).all()
+    assert (pixels[:, : grid.margin - 1] == 255).all()
+
+
+def test_a_strip_shows_the_frames_it_names(image: np.ndarray, tops: list, written: list[str]):
+    strip = pictures.render_strip(image, "translate", num_tiles=4, preset="cifar")
+    frames = augmix.perturb(image[None], "translate", preset="cifar")[0]
+    assert len(frames) == 16
+    assert [text for text in written if text] == [
+        *["standard", "translate", "16 frames", "0", "5", "10", "15"]
+    ]
+    grid = tops[0]
+    for column, frame in enumerate((0, 5, 10, 15)):
+        shown = tile(strip, grid.left + column * (128 + GAP), grid.tops[0])
+        np.testing.assert_array_equal(shown, frames[frame])
+
+
+def test_a_strip_of_more_tiles_than_frames_has_all_of_them(image: np.ndarray, written: list[str]):
+    pictures.render_strip(image, "translate", num_tiles=40)
+    numbers = [text for text in written if text.isdigit()]
+    assert numbers == [str(frame) for frame in range(16)]
+
+
+@pytest.mark.parametrize(("name", "channels"), [("gaussian_noise", 3), ("motion_blur", 1)])
+def test_an_animation_has_every_frame(image: np.ndarray, tmp_path: Path, name: str, channels: int):
+    image = image[:, :, :channels]
+    path = pictures.write_animation(tmp_path / "a.webp", image, name, preset="cifar", seed=2)
+    frames = augmix.perturb(image[None], name, preset="cifar", seed=2)[0]
+    with Image.open(path) as animation:
+        assert (animation.format, animation.info["loop"]) == ("WEBP", 0)
+        assert animation.n_frames == registry.num_frames(name, "cifar") == len(frames)
+        for index, frame in enumerate(frames):
+            animation.seek(index)
+            shown = tile(animation.convert("RGB"), 0, 0)
+            assert animation.info["duration"] == 100
+            np.testing.assert_array_equal(shown, np.broadcast_to(frame, shown.shape))
+
+
+def test_frames_at_their_own_size_are_close_after_compression(tmp_path: Path):
+    image = np.full((160, 160, 3), (200, 120, 40), np.uint8)
+    path = pictures.write_animation(
+        tmp_path / "a.webp", image, "brightness", preset="imagenet", frames_per_second=20
+    )
+    frames = augmix.perturb(image[None], "brightness", preset="imagenet")[0]
+    assert frames.shape[1:3] == (140, 140)
+    with Image.open(path) as animation:
+        assert animation.size == (140, 140)
+        assert animation.n_frames == len(frames) == 31, "no frames are joined"
+        animation.seek(15)
+        shown = np.asarray(animation.convert("RGB"), float)
+        assert animation.info["duration"] == 50
+    assert np.abs(shown - frames[15]).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [
+        ((8, 8), (128, 128)),
+        ((48, 20), (96, 40)),
+        ((100, 130), (100, 130)),
+        ((512, 256), (256, 128)),
+        ((1, 300), (1, 256)),
+    ],
+)
+def test_how_large_an_image_is_shown(shape: tuple[int, int], shown: tuple[int, int]):
+    picture = pictures.show(np.full((*shape, 3), 77, np.uint8))
+    assert (picture.height, picture.width) == shown
+    assert np.unique(np.asarray(picture)).tolist() == [77]
+
+
+@pytest.mark.parametrize("ending", ["png", "WEBP", "jpg"])
+def test_the_ending_is_the_format(image: np.ndarray, tmp_path: Path, ending: str):
+    path = pictures.write_gallery(tmp_path / f"sheet.{ending}", image, names=("contrast",))
+    truth = np.asarray(pictures.render_gallery(image, names=("contrast",)), float)
+    with Image.open(path) as picture:
+        assert picture.format == {"png": "PNG", "WEBP": "WEBP", "jpg": "JPEG"}[ending]
+        error = np.abs(np.asarray(picture.convert("RGB")) - truth).mean()
+    assert error == 0 if ending == "png" else error < 4
+
+
+def test_everything_of_one_image_lies_in_a_folder(image: np.ndarray, tmp_path: Path):
+    paths = pictures.write_galleries(tmp_path / "new" / "folder", image)
+    names = [str(path.relative_to(tmp_path / "new" / "folder")) for path in paths]
+    assert names == [
+        *["corruptions.png", "perturbations.png"],
+        *[f"perturbations/{name}.webp" for name in registry.ALL_14],
+    ]
+    assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_mistakes_are_said_before_anything_is_written(image: np.ndarray, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"did you mean 'fog'"):
+        pictures.render_gallery(image, names=("fogg",))
+    with pytest.raises(ValueError, match="names must be at least one perturbation or list of them"):
+        pictures.render_strips(image, names=())
+    with pytest.raises(TypeError, match="image must be uint8 in 0..255, got float64"):
+        inspect.unwrap(pictures.render_gallery)(image / 255)
+    with pytest.raises(ValueError, match="1 or 3 channels, got shape"):
+        pictures.render_gallery(np.zeros((8, 8, 4), np.uint8))
+    with pytest.raises(ValueError, match="num_tiles must be at least 2, got 1"):
+        pictures.render_strip(image, "tilt", num_tiles=1)
+    with pytest.raises(ValueError, match=r"must end in .png or .webp or .jpg or .jpeg, got .*gif"):
+        pictures.write_gallery(tmp_path / "a.gif", image)
+    with pytest.raises(ValueError, match=r"must end in .webp, got .*a.gif"):
+        pictures.write_animation(tmp_path / "a.gif", image, "tilt")
+    with pytest.raises(ValueError, match="quality must be 0..100, got 101"):
+        pictures.write_strips(tmp_path / "a.png", image, quality=101)
+    with pytest.raises(ValueError, match="frames_per_second must be above 0"):
+        pictures.write_animation(tmp_path / "a.webp", image, "tilt", frames_per_second=0)
+    with pytest.raises(ValueError, match="at least 16 x 16 pixels, got 12 x 12"):
+        pictures.write_galleries(tmp_path / "new", image[:12, :12])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot make the folder"):
+        pictures.write_galleries(tmp_path / "file", image)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,158 @@
+"""Records: atomic writes that lose nothing, JSON that comes back the same."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmix import files
+from augmix.errors import RunError
+from augmix.results import (
+    Bins,
+    Cell,
+    Results,
+    Scaled,
+    SequenceCell,
+    load_results,
+    provenance,
+    write_results,
+)
+
+
+def make_results() -> Results:
+    bins = Bins(count=[3, 4], confidence_sum=[1.5, 0.1 + 0.2], correct_sum=[1, 4])
+    cell = Cell(
+        suite="c",
+        name="fog",
+        severity=3,
+        num_images=7,
+        num_errors=2,
+        nll_sum=1 / 3,
+        brier_sum=0.7,
+        adaptive=bins,
+        equal_width=bins,
+        seconds=0.25,
+    )
+    scaled = Scaled(nll_sum=0.25, brier_sum=0.5, adaptive=bins, equal_width=bins)
+    tilt = SequenceCell(
+        name="tilt",
+        num_images=7,
+        num_pairs=210,
+        num_flips=11,
+        top5_distance_sum=0.1 + 0.2,
+        seconds=1.5,
+    )
+    return Results(
+        model={"name": "small"},
+        source={"name": "digits"},
+        protocol={"seed": 0},
+        temperature={"value": 1.5, "num_images": 5, "nll_before": 0.5, "nll_after": 0.25},
+        cells=(cell, replace(cell, severity=4, scaled=scaled)),
+        sequences=(tilt, replace(tilt, name="scale", top5_distance_sum=None)),
+    )
+
+
+def test_results_come_back_the_same(tmp_path: Path):
+    results = make_results()
+    write_results(tmp_path / "results.json", results)
+    again = load_results(tmp_path / "results.json")
+    assert again == results
+    assert again.find("c", "fog", 3) == results.cells[0]
+    assert again.find("c", "fog", 4) == results.cells[1]
+    assert again.find("c", "fog", 5) is None
+    assert again.find_sequence("scale") == results.sequences[1]
+    assert again.find_sequence("shear") is None
+
+
+def test_schema_is_checked(tmp_path: Path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"schema": 99}))
+    with pytest.raises(RunError, match="a results file of schema 2, got 99"):
+        load_results(path)
+    path.write_text(json.dumps({"schema": 1, "cells": []}))
+    with pytest.raises(RunError, match="of schema 2, got 1; .*delete it and evaluate again"):
+        load_results(path)
+    path.write_text(json.dumps({"schema": 2, "cells": [{}]}))
+    with pytest.raises(RunError, match="does not hold the fields"):
+        load_results(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not valid JSON"), ("[1]", "JSON object, got list")]
+)
+def test_broken_json(tmp_path: Path, text: str, message: str):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(RunError, match=message):
+        files.load_json(tmp_path / "a.json")
+
+
+def test_missing_json(tmp_path: Path):
+    with pytest.raises(RunError, match="does not exist"):
+        files.load_json(tmp_path / "a.json")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "config.json"
+    files.write_json(path, {"value": 1})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"cannot write .*config.json: No space left on device"):
+        files.write_json(path, {"value": 2})
+    monkeypatch.undo()
+    assert files.load_json(path) == {"value": 1}
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+def test_an_error_inside_the_block_keeps_the_old_file(tmp_path: Path):
+    path = tmp_path / "state"
+    files.write_bytes(path, b"old")
+
+    def stop_halfway() -> None:
+        with files.open_atomic(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_halfway()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(RunError, match="cannot write"):
+        files.write_bytes(tmp_path / "no" / "file", b"")
+    with pytest.raises(RunError, match="cannot write"):
+        files.append_line(tmp_path / "no" / "log", {})
+
+
+def test_nan_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_line_cut_short_is_left_out(tmp_path: Path):
+    log = tmp_path / "log.jsonl"
+    files.append_line(log, {"step": 1})
+    files.append_line(log, {"step": 2})
+    log.write_text(log.read_text()[:-4])
+    assert files.load_lines(log) == [{"step": 1}]
+    assert files.load_lines(tmp_path / "none") == []
+
+
+def test_to_plain():
+    value = {"a": (np.float32(0.5), np.int64(3)), "path": Path("x")}
+    assert files.to_plain(value) == {"a": [0.5, 3], "path": "x"}
+
+
+def test_provenance_names_the_versions():
+    found = provenance()
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["python"].startswith("3.")

@@ -1,0 +1,94 @@
+"""A forecast takes real steps, writes nothing, and its numbers follow from them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_runs import toy_config
+
+from augmix import cli
+from augmix.errors import ResumeError
+from augmix.training import forecast
+from augmix.training import forecast as module
+from augmix.training.forecast import Pace, forecast_run
+from augmix.training.run import train
+
+
+def fixed_pace(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every step takes half a second, a tenth of it waiting; gives the steps that were taken."""
+    take, taken = module.take_steps, []
+
+    def timed(learner: Any, views: Any, order: Any, steps: Any) -> Any:
+        steps = list(steps)
+        taken.extend(steps)
+        for pace in take(learner, views, order, steps):
+            assert pace.elapsed_s > pace.waited_s >= 0
+            yield Pace(elapsed_s=0.5, waited_s=0.05, num_images=pace.num_images)
+
+    monkeypatch.setattr(module, "take_steps", timed)
+    return taken
+
+
+def test_a_run_is_described_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = fixed_pace(monkeypatch)
+    before = set(tmp_path.iterdir())
+    text = "\n".join(forecast_run(toy_config(tmp_path / "run", epochs=100)))
+    assert taken == list(range(13))
+    assert "small of 278,563 parameters" in text
+    assert "20 images, 3 steps an epoch of 8 images with 3 view(s) each, 300 steps" in text
+    assert "10 steps measured: 500 ms each, 13 images/s, 10.0 % of the time waiting" in text
+    assert "about 2.5 min of training left" in text  # 300 steps of half a second
+    assert "a checkpoint takes 2.1 MiB" in text  # weights and momentum, float32
+    assert {path.name for path in set(tmp_path.iterdir()) - before} == {"toy.npz"}
+
+
+def test_what_is_done_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config(tmp_path / "run")
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "checkpoint":
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(config, on_progress=stop)
+    state = (config.out / "state.pt").read_bytes()
+    taken = fixed_pace(monkeypatch)
+    text = "\n".join(forecast_run(config))
+    assert taken == [*range(4, 9), *range(4, 9), *range(4, 7)]
+    assert "4 steps are done already" in text
+    assert "about 2.5 s of training left" in text
+    assert (config.out / "state.pt").read_bytes() == state
+    with pytest.raises(ResumeError, match="epochs = 3, this one has 4"):
+        forecast_run(toy_config(tmp_path / "run", epochs=4))
+    train(config)
+    with pytest.raises(ValueError, match="the run is complete: all 9 steps are done"):
+        forecast_run(config)
+
+
+def test_several_seeds_take_several_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed_pace(monkeypatch)
+    text = "\n".join(forecast_run(toy_config(tmp_path / "run", seeds=4)))
+    assert "4 runs, one after another" in text
+    assert "about 18 s of training left" in text
+
+
+def test_the_flag_stands_among_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed_pace(monkeypatch)
+    toy_config(tmp_path / "run")  # makes the data
+    words = f"train --dry-run --source npz --data {tmp_path / 'toy.npz'} --model small"
+    toy = ["--epochs", "1", "--device", "cpu", "--batch-size", "8", "--out", str(tmp_path / "run")]
+    assert cli.main([*words.split(), *toy]) == 0
+    assert "10 steps measured" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0123, "12.3 ms"), (5.0, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")],
+)
+def test_times_are_in_the_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert forecast._time(float(seconds)) == text

@@ -1,0 +1,99 @@
+"""What torch says when a step goes wrong comes out as a message with a way out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_runs import read_weights, toy_config
+
+from augmix.errors import RunError
+from augmix.training import checkpoint
+from augmix.training.config import Recipe
+from augmix.training.loop import explained
+from augmix.training.run import train
+from augmix.training.step import Learner
+
+CPU = torch.device("cpu")
+
+
+class BackendFailed(RuntimeError):
+    """Stands for what the compiler raises."""
+
+
+BackendFailed.__module__ = "torch._dynamo.exc"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_says_what_needs_less(error: Exception) -> None:
+    recipe = Recipe(batch_size=128, accumulate=2)
+    message = (
+        "cpu has too little memory for a step of 128 images in 2 part.s.: take --accumulate 4, the "
+        "same step in half the memory .*, or a --batch-size of 64; the last checkpoint is kept"
+    )
+    with pytest.raises(RunError, match=message), explained(recipe, CPU):
+        raise error
+
+
+def test_a_batch_of_one_has_no_smaller_one() -> None:
+    with pytest.raises(RunError) as caught, explained(Recipe(batch_size=1), CPU):
+        raise MemoryError
+    assert "--batch-size" not in str(caught.value)
+
+
+def test_the_allocators_own_words_are_known() -> None:
+    """An allocation that no machine can make, by torch itself."""
+    with pytest.raises(RunError, match="too little memory for a step"), explained(Recipe(), CPU):
+        torch.empty(2**62, dtype=torch.uint8)
+
+
+def test_what_cannot_be_deterministic_or_compiled_is_named() -> None:
+    text = "reflection_pad2d does not have a deterministic implementation, but you set"
+    with (
+        pytest.raises(RunError, match=r"no deterministic form .* leave out --deterministic"),
+        explained(Recipe(deterministic=True), CPU),
+    ):
+        raise RuntimeError(text)
+    with (
+        pytest.raises(RunError, match=r"cannot build this step here .no compiler.*--compile"),
+        explained(Recipe(compile=True), CPU),
+    ):
+        raise BackendFailed("no compiler")
+    with pytest.raises(BackendFailed), explained(Recipe(), CPU):
+        raise BackendFailed("no compiler")
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes do not fit"), explained(Recipe(), CPU):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_a_run_that_meets_it_keeps_its_checkpoint_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(toy_config(tmp_path / "whole"))
+    config = toy_config(tmp_path / "run")
+    backward, calls = Learner.backward, []
+
+    def full(learner: Learner, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 6:
+            raise torch.OutOfMemoryError("out of memory")
+        return backward(learner, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "backward", full)
+        with pytest.raises(RunError, match="too little memory for a step of 8 images"):
+            train(config)
+    state = checkpoint.load_state(config.out)
+    assert state is not None
+    assert state.step == 4
+    train(config)
+    assert read_weights(config.out) == read_weights(whole)

@@ -1,0 +1,61 @@
+"""Training on a GPU: the engine's paths that no CPU takes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_runs import read_log, read_weights, toy_config
+
+from augmix.models.weights import load_model
+from augmix.training.run import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU for torch"),
+]
+GPU: dict[str, Any] = {"device": "cuda", "executor": "auto", "channels_last": True}
+
+
+def stop_after(step: int) -> Any:
+    def watch(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == step:
+            raise ZeroDivisionError
+
+    return watch
+
+
+def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    calm = train(toy_config(tmp_path / "calm", deterministic=True, **GPU))
+    config = toy_config(tmp_path / "run", deterministic=True, **GPU)
+    with pytest.raises(ZeroDivisionError):
+        train(config, on_progress=stop_after(6))
+    train(config)
+    assert read_weights(config.out) == read_weights(calm)
+    assert read_log(config.out) == read_log(calm)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "fp16", "ema_decay": 0.9, "clip_norm": 1.0},
+        {"precision": "bf16", "compile": True, "accumulate": 2},
+        {"method": "adversarial", "adversarial_steps": 2, "precision": "bf16"},
+    ],
+    ids=["fp16", "compiled", "attacked"],
+)
+def test_a_run_learns_what_the_cpu_learns(tmp_path: Path, changes: dict[str, Any]) -> None:
+    plain = {"dropout": 0.0, "learning_rate": 0.01, "log_every": 1, "batch_size": 10}
+    made = train(toy_config(tmp_path / "made", **{**GPU, **plain, **changes}))
+    expected = {k: v for k, v in changes.items() if k not in ("precision", "compile")}
+    truth = train(toy_config(tmp_path / "truth", **{**plain, **expected}))
+    for first, second in zip(read_log(made), read_log(truth), strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=0.05)
+    assert all(torch.isfinite(v).all() for v in load_model(made).state_dict().values())
+    assert read_log(made)[0]["step"] == 1
+
+
+def test_memory_of_the_gpu_is_in_the_log(tmp_path: Path) -> None:
+    made = train(toy_config(tmp_path / "run", epochs=1, **GPU))
+    text = (made / "log.jsonl").read_text()
+    assert '"peak_memory_mib": 0.0' not in text

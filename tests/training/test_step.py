@@ -1,0 +1,202 @@
+"""A step in parts, cut, scaled and averaged is what the arithmetic says."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from augmix.augment.policies import AugMix
+from augmix.methods.registry import build_method
+from augmix.models.layers import Classifier, ModelConfig
+from augmix.models.weights import build_model
+from augmix.training.config import Recipe
+from augmix.training.step import Learner, decay_of, open_learner
+
+CPU = torch.device("cpu")
+PLAIN: dict[str, Any] = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "batch_size": 7}
+
+
+class Linear(Classifier):
+    """One layer, without batch norm: parts of a batch do not see each other."""
+
+    def __init__(self) -> None:
+        config = ModelConfig(
+            name="small", num_classes=4, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3
+        )
+        super().__init__(config)
+        self.layer = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(self.normalize(images).flatten(1))
+
+
+def make_learner(model: Classifier | None = None, **changes: Any) -> Learner:
+    torch.manual_seed(0)
+    recipe = Recipe(**{**PLAIN, **changes})
+    method = build_method("augmix", policy_options=AugMix())
+    return open_learner(model or Linear(), method, recipe=recipe, device=CPU)
+
+
+def make_views(count: int = 7) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(3, count, 3, 8, 8, generator=generator), torch.arange(count) % 4
+
+
+def gradient(learner: Learner) -> Tensor:
+    return torch.cat(
+        [
+            weights.grad.flatten()
+            for weights in learner.model.parameters()
+            if weights.grad is not None
+        ]
+    )
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_parts_of_a_batch_add_up_to_the_whole(parts: int) -> None:
+    views, targets = make_views()
+    whole, split = make_learner(), make_learner(accumulate=parts)
+    expected, found = (one.backward(views, targets, 7) for one in (whole, split))
+    torch.testing.assert_close(gradient(split), gradient(whole))
+    torch.testing.assert_close(found.total, expected.total)
+    torch.testing.assert_close(found.logits, expected.logits)
+    for name, value in expected.terms.items():
+        torch.testing.assert_close(found.terms[name], value)
+
+
+def test_a_last_batch_smaller_than_its_parts_is_learned_one_by_one() -> None:
+    views, targets = make_views(2)
+    found = make_learner(accumulate=5).backward(views, targets, 2)
+    torch.testing.assert_close(found.total, make_learner().backward(views, targets, 2).total)
+
+
+def test_a_long_gradient_is_cut_to_the_norm_and_a_short_one_left() -> None:
+    views, targets = make_views()
+    for clip, expected in ((0.01, 0.01), (1e6, None)):
+        learner = make_learner(clip_norm=clip)
+        before = copy.deepcopy(learner.model.state_dict())
+        learner.backward(views, targets, 7)
+        length = float(gradient(learner).norm())
+        assert length > 0.02
+        learner.update(rate=0.5)
+        moved = torch.cat(
+            [(before[name] - now).flatten() for name, now in learner.model.state_dict().items()]
+        )
+        assert float(moved.norm()) == pytest.approx(0.5 * (expected or length), rel=1e-4)
+
+
+def test_float16_scales_the_gradient_and_steps_as_float32_does() -> None:
+    views, targets = make_views()
+    learners = [make_learner(precision=precision) for precision in ("fp16", "fp32")]
+    for learner in learners:
+        learner.learn(views, targets, 7, rate=0.1)
+    half, full = (one.model.state_dict()["layer.weight"] for one in learners)
+    torch.testing.assert_close(half, full, rtol=0, atol=2e-4)
+    assert not torch.equal(half, full)
+    assert learners[0].scaler.get_scale() == 2**16
+
+
+def test_a_float16_step_whose_gradient_overflows_is_left_out() -> None:
+    views, targets = make_views()
+    learner = make_learner(precision="fp16")
+    before = copy.deepcopy(learner.model.state_dict())
+    learner.backward(views, targets, 7)
+    next(learner.model.parameters()).grad[0, 0] = torch.inf  # type: ignore[index]
+    learner.update(rate=0.1)
+    assert all(torch.equal(before[name], now) for name, now in learner.model.state_dict().items())
+    assert learner.scaler.get_scale() == 2**15
+
+
+def test_scale_and_average_come_back_with_the_state() -> None:
+    views, targets = make_views()
+    changes: dict[str, Any] = {"precision": "fp16", "ema_decay": 0.6, "momentum": 0.9}
+    learner, other = make_learner(**changes), make_learner(**changes)
+    for _ in range(3):
+        learner.learn(views, targets, 7, rate=0.1)
+    learner.backward(views, targets, 7)
+    next(learner.model.parameters()).grad[0, 0] = torch.inf  # type: ignore[index]
+    learner.update(rate=0.1)  # left out; the scale goes down
+    other.restore(copy.deepcopy(learner.capture(4, {}, {})))
+    for one in (learner, other):
+        one.learn(views, targets, 7, rate=0.1)
+    assert other.scaler.get_scale() == 2**15
+    assert learner.average is not None
+    assert other.average is not None
+    assert int(other.average.n_averaged) == 5
+    for first, second in ((learner.model, other.model), (learner.average, other.average)):
+        mine, theirs = first.state_dict(), second.state_dict()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_the_average_follows_the_weights_by_its_decay() -> None:
+    views, targets = make_views()
+    learner = make_learner(ema_decay=0.6)
+    assert learner.average is not None
+    expected = None
+    for step in range(8):
+        learner.learn(views, targets, 7, rate=0.1)
+        weights = learner.model.layer.weight.detach().clone()
+        if expected is None:
+            expected = weights
+        else:
+            decay = min(0.6, (1 + step) / (10 + step))
+            expected = decay * expected + (1 - decay) * weights
+    torch.testing.assert_close(learner.average.module.layer.weight, expected)
+    assert decay_of(3, 0.6) == pytest.approx(4 / 13)
+    assert decay_of(50, 0.6) == 0.6
+
+
+def test_an_averages_batch_norm_is_measured_on_the_batches_it_is_given() -> None:
+    torch.manual_seed(0)
+    learner = make_learner(build_model("small", num_classes=4), ema_decay=0.5)
+    views = torch.rand(3, 7, 3, 16, 16)
+    for _ in range(3):
+        learner.learn(views, torch.arange(7) % 4, 7, rate=0.1)
+    batches = [torch.rand(5, 3, 16, 16), torch.rand(6, 3, 16, 16)]
+    model = learner.finish(iter(batches))
+    assert model is not learner.model
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d))
+    assert first.running_mean is not None
+    measured, inputs = first.running_mean.clone(), []
+    first.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    means = torch.stack([each.mean((0, 2, 3)) for each in inputs])
+    torch.testing.assert_close(measured, means.mean(0))
+    assert first.momentum == 0.1
+    assert model.training
+
+
+def test_without_an_average_no_batch_is_drawn() -> None:
+    learner = make_learner()
+
+    def none() -> Any:
+        pytest.fail("a batch was drawn")
+        yield
+
+    assert learner.finish(none()) is learner.model
+
+
+def test_only_whole_batches_go_through_the_compiled_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+
+    class Compiled(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Tensor) -> Tensor:
+            calls.append(len(images))
+            return self.network(images)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    learner = make_learner(compile=True)
+    for count in (7, 3, 7):
+        learner.learn(*make_views(count), count, rate=0.1)
+    assert calls == [21, 21]
+    assert set(learner.capture(0, {}, {}).model) == set(Linear().state_dict())
