@@ -79,7 +79,7 @@ def main() -> None:
 def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     """The forecast of a run on made-up images."""
     from augmix.devices import keep_freed_memory
-    from augmix.training.config import TrainConfig
+    from augmix.training.config import build_config
     from augmix.training.forecast import forecast
     from augmix.training.run import prepared
 
@@ -88,10 +88,10 @@ def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "images.npz"
         np.savez(data, images=smooth_images(count, side), labels=np.arange(count) % 10)
-        config = TrainConfig(source="npz", data=str(data), out=Path(folder) / "run", **settings)
+        config = build_config(source="npz", data=str(data), out=Path(folder) / "run", **settings)
         with prepared(config) as run:
             found = forecast(
-                run.model, run.method, run.source, recipe=config, device=run.device
+                run.model, run.method, run.source, config=config, device=run.device
             )  # fmt: skip
     return asdict(found)
 

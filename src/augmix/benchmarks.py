@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -37,7 +37,7 @@ from augmix.augment.policies import AugMix
 from augmix.corruptions import registry
 from augmix.corruptions.corrupt import corrupt
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig
+from augmix.training.config import TrainConfig, build_config, update_config
 from augmix.training.forecast import Pace, take_steps
 from augmix.training.loop import open_order, open_views
 from augmix.training.run import prepared
@@ -495,7 +495,7 @@ def measure_training(
         return [
             row
             for model in models
-            for row in _measure_model(TrainConfig(model=model, **base), arithmetics, seconds)
+            for row in _measure_model(build_config(model=model, **base), arithmetics, seconds)
         ]
 
 
@@ -506,7 +506,7 @@ def _measure_model(
     turns: list[list[list[Pace]]] = [[] for _ in arithmetics]
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(closing(_steps(replace(config, **_settings(name)))))
+            stack.enter_context(closing(_steps(update_config(config, **_settings(name)))))
             for name in arithmetics
         ]
         for run in runs:
@@ -519,10 +519,10 @@ def _measure_model(
     medians = [[_median_s(turn) for turn in own] for own in turns]
     return [
         {
-            "model": config.model,
+            "model": config.network.model,
             "arithmetic": name,
-            "batch_size": config.batch_size,
-            "images_per_second": config.batch_size / statistics.median(own),
+            "batch_size": config.optimisation.batch_size,
+            "images_per_second": config.optimisation.batch_size / statistics.median(own),
             "times_first": statistics.median(
                 first / this for first, this in zip(medians[0], own, strict=True)
             ),
@@ -546,9 +546,11 @@ def _steps(config: TrainConfig) -> Generator[Pace]:
     """Steps of a run without end."""
     with prepared(config) as run:
         order = open_order(run.source, config)
-        learner = open_learner(run.model, run.method, recipe=config, device=run.device)
+        learner = open_learner(
+            run.model, run.method, optimisation=config.optimisation, device=run.device
+        )
         views = open_views(run.source, run.method, order, config, run.device)
-        yield from take_steps(learner, views, order, itertools.count())
+        yield from take_steps(learner, views, order, itertools.count(), config.run)
 
 
 def _turn(run: Iterator[Pace]) -> list[Pace]:

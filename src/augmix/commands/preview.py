@@ -12,10 +12,10 @@ from augmix.commands.terminal import parse
 class PreviewConfig:
     """What the picture shows."""
 
-    source: str = "digits"
-    """Where the images come from: digits, cifar10, cifar100, folder, parquet or npz."""
-    root: str = ""
-    """Folder or file of the source; digits needs none."""
+    data: str = "digits"
+    """Folder or file of the images, or digits."""
+    source: str = ""
+    """Form of the data, where it cannot be seen from it: cifar10, cifar100, tar, imagenet, ..."""
     size: int = 0
     """Side in pixels the images are brought to; 0 keeps them as stored."""
     num_images: int = 3
@@ -53,11 +53,16 @@ def run(words: Sequence[str]) -> None:
 
     from augmix import preview
     from augmix.augment.policies import AugMix
-    from augmix.data.sources import open_source
+    from augmix.data.sources import name_source, open_source
     from augmix.methods.registry import Options, build_method
     from augmix.rng import Stream
 
-    source = open_source(config.source, root=config.root or None, split="test", size=config.size)
+    source = open_source(
+        config.source or name_source(config.data),
+        root=None if config.data == "digits" else config.data,
+        split="test",
+        size=config.size,
+    )
     if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
         raise ValueError(
             f"first and num_images must name images 0..{len(source) - 1}, "

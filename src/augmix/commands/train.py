@@ -3,36 +3,43 @@
 With `--dry-run` a few steps are timed and nothing is written.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import field, make_dataclass
+from typing import Annotated, Any
 
-from augmix import distributed
-from augmix.commands.terminal import make_console, parse
-from augmix.progress import Watch
-from augmix.training.config import RECIPES, TrainConfig, build_config
-from augmix.training.forecast import forecast_run
-from augmix.training.run import backend, train
+import tyro
 
-_FLAG = "--recipe"
-_DRY = "--dry-run"
+from augmix.cli import COMMANDS
+from augmix.commands.terminal import make_console
+from augmix.methods import METHODS, build_method
+from augmix.training.config import (
+    RECIPES,
+    TrainConfig,
+    build_config,
+    check_setting,
+    find_recipe,
+    general_settings,
+    method_settings,
+)
+
+_CHOICES = {"yes": True, "no": False, "auto": None}
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
-    recipe, flags = split_recipe([word for word in words if word != _DRY])
-    config = parse(
-        TrainConfig,
-        "train",
-        flags,
-        default=build_config(recipe) if recipe else None,
-        note=f"{_FLAG} NAME starts from published settings: {', '.join(RECIPES)}\n"
-        f"{_DRY} takes a few steps, tells what the run will take, and writes nothing",
-    )
+    config, is_dry = parse_run(words)
+    from augmix import distributed
+    from augmix.progress import Watch
+    from augmix.training.forecast import forecast_run
+    from augmix.training.run import backend, train
+
     with distributed.joined(backend=backend()):
-        if distributed.rank():  # process 0 speaks for all
-            forecast_run(config) if _DRY in words else train(config)
+        if distributed.rank():  # process 0 prints for all
+            forecast_run(config) if is_dry else train(config)
             return
         console = make_console()
-        if _DRY in words:
+        if is_dry:
             console.print("\n".join(forecast_run(config)), highlight=False, markup=False)
             return
         with Watch(console) as watch:
@@ -40,21 +47,93 @@ def run(words: Sequence[str]) -> None:
         console.print(f"run: {folder}", highlight=False, markup=False)
 
 
-def split_recipe(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The recipe named among the words, empty if none, and the other words.
+def parse_run(words: Sequence[str]) -> tuple[TrainConfig, bool]:
+    """The run that flags describe, and whether it is only to be forecast.
+
+    Flags are those of the method that is named, and those that every run has.
 
     Raises:
-        ValueError: If the flag stands there without a name, or twice.
+        ValueError: If a flag belongs to another method, or a value is wrong.
     """
-    flags, names, rest = list(words), [], []
-    while flags:
-        word = flags.pop(0)
-        if word == _FLAG:
-            names.append(flags.pop(0) if flags else "")
-        elif word.startswith(f"{_FLAG}="):
-            names.append(word.partition("=")[2])
-        else:
-            rest.append(word)
-    if len(names) > 1 or "" in names:
-        raise ValueError(f"expected one name after {_FLAG}: {', '.join(RECIPES)}")
-    return (names[0] if names else ""), rest
+    method, recipe = _peek(words, "--method", "augmix"), _peek(words, "--recipe", "")
+    presets = find_recipe(recipe)
+    own, general = method_settings(build_method(method)), general_settings()
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and name not in ("method", "recipe", "dry_run", "help"):
+            check_setting(name.removeprefix("no_"), method, [*own, *general])
+    groups: dict[str, list[Any]] = {}
+    for name, setting in {**own, **general}.items():
+        group = setting.path[0] if name in general else re.sub(r"\W", "_", method)
+        flag = _flag(name, setting.hint, presets.get(name, setting.value), setting.help)
+        groups.setdefault(group, []).append(flag)
+    top = [
+        _flag(name, *rest)
+        for name, *rest in (
+            (
+                "method",
+                str,
+                method,
+                f"{', '.join(METHODS)}; NAME+NAME lays the second over the first.",
+            ),
+            ("recipe", str, recipe, f"Published settings to start from: {', '.join(RECIPES)}."),
+            (
+                "dry_run",
+                bool,
+                False,
+                "Take a few steps, report what the run will take; write nothing.",
+            ),
+        )
+    ]
+    parts = [(name, _dataclass(name, flags)) for name, flags in groups.items()]
+    flags: Any = tyro.cli(
+        _dataclass("flags", [*top, *((n, kind, field(default_factory=kind)) for n, kind in parts)]),
+        prog="augmix train",
+        args=list(words),
+        description=COMMANDS["train"],
+        config=(tyro.conf.OmitArgPrefixes,),
+        registry=_registry(),
+    )
+    given = {key: value for name in groups for key, value in vars(getattr(flags, name)).items()}
+    return build_config(method=method, **given), flags.dry_run
+
+
+def _flag(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]:
+    return name, Annotated[hint, tyro.conf.arg(help=text)], field(default=default)
+
+
+def _dataclass(name: str, flags: list[Any]) -> Any:
+    return make_dataclass(name, flags, kw_only=True, namespace={"__doc__": " "})
+
+
+def _peek(words: Sequence[str], flag: str, default: str) -> str:
+    """The value of a flag that decides about the others.
+
+    Raises:
+        ValueError: If it stands there without a value, or twice.
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    values += [(*words, "")[at + 1] for at, word in enumerate(words) if word == flag]
+    if len(values) > 1 or "" in values:
+        raise ValueError(f"expected one name after {flag}")
+    return values[0] if values else default
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """Values of flags that tyro has no good form for: auto, yes or no."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def read_choice(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
+        if kind.type != bool | None:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="{auto,yes,no}",
+            choices=tuple(_CHOICES),
+            instance_from_str=lambda words: _CHOICES[words[0]],
+            is_instance=lambda value: value is None or isinstance(value, bool),
+            str_from_instance=lambda value: [k for k, v in _CHOICES.items() if v is value],
+        )
+
+    return registry

@@ -22,7 +22,7 @@ from augmix.models.open_model import open_subject
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import Restricted
 from augmix.training import checkpoint
-from augmix.training.config import TrainConfig
+from augmix.training.config import DataConfig, TrainConfig
 from augmix.training.run import load_train_config
 
 
@@ -54,7 +54,11 @@ class Member:
         """Facts for the results."""
         if self.trained is None:
             return {"method": "", "seed": None, "label": self.label}
-        return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
+        return {
+            "method": str(self.trained.method),
+            "seed": self.trained.run.seed,
+            "label": self.label,
+        }
 
 
 def shorten(spec: str) -> str:
@@ -136,8 +140,8 @@ def open_images(
         settings["name"] = source or _kind(data, members)
     else:
         own = _agreed(runs, data)
-        settings |= {"name": own.source, "root": data or own.data or None}
-        settings |= {"on_error": own.on_error, "size": own.size}
+        settings |= {"name": own.kind, "root": data or own.root}
+        settings |= {"on_error": own.on_error, "size": own.size or 0}
     opened = open_source(split=split, **{**settings, **_stated(members), **geometry})
     if not allow_train_data:
         for member in members:
@@ -177,16 +181,21 @@ def _kind(data: str, members: Sequence[Member]) -> str:
     return name_source(data)
 
 
-def _agreed(runs: Sequence[TrainConfig], data: str) -> TrainConfig:
-    """The first run's settings, once all runs have the same images."""
-    own = {(run.source, "" if data else run.data, run.size) for run in runs}
+def _agreed(runs: Sequence[TrainConfig], data: str) -> DataConfig:
+    """The data of the first run, once all runs have the same images."""
+    own = {(run.data.kind, None if data else run.data.root, run.data.size) for run in runs}
     if len(own) > 1:
-        told = ", ".join(sorted(f"{run.source} {run.data} at size {run.size}" for run in runs))
+        told = ", ".join(
+            sorted(
+                f"{run.data.kind} {run.data.root or ''} at size {run.data.size or 'stored'}"
+                for run in runs
+            )
+        )
         raise RunError(
             f"the runs were trained on different images ({told}); name those to measure on with "
             "--source and --data"
         )
-    return runs[0]
+    return runs[0].data
 
 
 def _stated(members: Sequence[Member]) -> dict[str, Any]:
@@ -203,4 +212,4 @@ def _check_unseen(member: Member, source: Source) -> None:
         return
     if (member.folder / results.STATE_FILE).exists():
         seen = checkpoint.load_identity(member.folder).get("source_fingerprint", "")
-        check_disjoint(seen, source, max_train_images=member.trained.max_train_images)
+        check_disjoint(seen, source, max_train_images=member.trained.data.max_train_images or 0)

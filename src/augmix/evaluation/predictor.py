@@ -253,7 +253,9 @@ def choose_adversary(
         "attack_step_size": (step_size, 0.0),
         "attack_restarts": (num_restarts, 1),
     }
-    attack = Attack(norm=norm, epsilon=epsilon, num_steps=num_steps, step_size=step_size)
+    attack = Attack(
+        norm=norm, epsilon=epsilon or None, num_steps=num_steps, step_size=step_size or None
+    )
     if not 1 <= num_restarts <= _MOST_RESTARTS:
         raise ValueError(f"attack_restarts must be 1..{_MOST_RESTARTS}, got {num_restarts}")
     if "attack" not in suite:

@@ -7,7 +7,7 @@ from augmix import files, results
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
 from augmix.progress import OnProgress, ignore
 from augmix.report import summarise, write_report
-from augmix.training.config import TrainConfig
+from augmix.training.config import TrainConfig, build_config
 from augmix.training.run import train
 
 SUMMARY_FILE = "summary.json"
@@ -60,10 +60,10 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
 
 def demo_run(config: DemoConfig, method: str) -> TrainConfig:
     """One training run of the demo."""
-    return TrainConfig(
+    return build_config(
         method=method,
         model="small",
-        source="digits",
+        data="digits",
         out=config.out / method,
         epochs=config.epochs,
         batch_size=100,

@@ -21,7 +21,7 @@ from augmix.preview import write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig
+from augmix.training.config import build_config
 
 RUNS = "runs"
 DRIFT = "drift"  # in a run folder: its -P results
@@ -160,25 +160,23 @@ def _task(config: ReproduceConfig, spot: Spot) -> Task:
     exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
     run = config.out / config.scale / RUNS / spot.name
     root = _root(config, spot.data_set)
-    settings: dict[str, Any] = {
-        **scale.recipe,
-        **scale.by_family.get(spot.family, {}),
-        **scale.by_method.get(spot.method, {}),
-    }
+    settings = {**scale.recipe, **scale.by_family.get(spot.family, {})}
+    own = dict(scale.by_method.get(spot.method, {}))
     if spot.method in STYLISED:
-        settings["stylised"] = config.stylised
-    training = TrainConfig(
+        own["stylised"] = config.stylised
+    training = build_config(
+        settings,
         method=spot.method,
         model=scale.networks[spot.family],
         source=_source(spot.data_set, root),
-        data="" if root == "digits" else root,
+        data=root or None,
         download=config.download,
         seed=spot.seed,
         out=run,
-        **settings,
+        **own,
     )
     common: dict[str, Any] = {"models": (str(run),), **scale.measuring}
-    common["device"] = settings.get("device", "auto")
+    common["device"] = training.run.device
     measurements = [EvaluateConfig(suite=("clean", "c"), out=str(run), **common)]
     if "p" in exhibit.suites:
         measurements.append(EvaluateConfig(suite=("p",), out=str(run / DRIFT), **common))
@@ -221,8 +219,8 @@ def _source(data_set: str, root: str) -> str:
 
 def _load(task: Task) -> Results:
     """The results of a run, its clean and corrupted cells and its sequences in one."""
-    results = load_results(task.training.out / RESULTS_FILE)
-    drift = task.training.out / DRIFT / RESULTS_FILE
+    results = load_results(task.training.run.out / RESULTS_FILE)
+    drift = task.training.run.out / DRIFT / RESULTS_FILE
     if not drift.exists():
         return results
     return replace(results, sequences=load_results(drift).sequences)
@@ -237,7 +235,7 @@ def _measure_ensembles(
         tasks = [task for spot, task in finished.items() if spot.method == method]
         spot = replace(next(spot for spot in finished if spot.method == method), seed=ENSEMBLE)
         if len(tasks) > 1:
-            members = tuple(str(task.training.out) for task in tasks)
+            members = tuple(str(task.training.run.out) for task in tasks)
             out = str(folder / RUNS / spot.name)
             one = replace(tasks[0].measurements[0], models=members, out=out)
             ensembles[spot] = evaluate_run(one, on_progress=on_progress)
