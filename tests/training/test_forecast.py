@@ -8,6 +8,7 @@ from toy_runs import toy_config
 
 from augmix import cli
 from augmix.errors import ResumeError
+from augmix.progress import CheckpointWritten, Event
 from augmix.training import forecast
 from augmix.training import forecast as module
 from augmix.training.forecast import Pace, forecast_run
@@ -47,19 +48,19 @@ def test_a_run_is_described_and_nothing_is_written(
 def test_what_is_done_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = toy_config(tmp_path / "run")
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "checkpoint":
+    def stop(event: Event) -> None:
+        if isinstance(event, CheckpointWritten):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         train(config, on_progress=stop)
-    state = (config.out / "state.pt").read_bytes()
+    state = (config.run.out / "state.pt").read_bytes()
     taken = fixed_pace(monkeypatch)
     text = "\n".join(forecast_run(config))
     assert taken == [*range(4, 9), *range(4, 9), *range(4, 7)]
     assert "4 steps are done already" in text
     assert "about 2.5 s of training left" in text
-    assert (config.out / "state.pt").read_bytes() == state
+    assert (config.run.out / "state.pt").read_bytes() == state
     with pytest.raises(ResumeError, match="epochs = 3, this one has 4"):
         forecast_run(toy_config(tmp_path / "run", epochs=4))
     train(config)

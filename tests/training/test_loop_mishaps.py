@@ -92,8 +92,8 @@ def test_a_run_that_meets_it_keeps_its_checkpoint_and_goes_on(
         patch.setattr(Learner, "backward", full)
         with pytest.raises(RunError, match="too little memory for a step of 8 images"):
             train(config)
-    state = checkpoint.load_state(config.out)
+    state = checkpoint.load_state(config.run.out)
     assert state is not None
     assert state.step == 4
     train(config)
-    assert read_weights(config.out) == read_weights(whole)
+    assert read_weights(config.run.out) == read_weights(whole)

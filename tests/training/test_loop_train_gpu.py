@@ -8,6 +8,7 @@ import torch
 from toy_runs import read_log, read_weights, toy_config
 
 from augmix.models.weights import load_model
+from augmix.progress import Event, StepFinished
 from augmix.training.run import train
 
 pytestmark = [
@@ -18,8 +19,8 @@ GPU: dict[str, Any] = {"device": "cuda", "executor": "auto", "channels_last": Tr
 
 
 def stop_after(step: int) -> Any:
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == step:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == step:
             raise ZeroDivisionError
 
     return watch
@@ -31,8 +32,8 @@ def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         train(config, on_progress=stop_after(6))
     train(config)
-    assert read_weights(config.out) == read_weights(calm)
-    assert read_log(config.out) == read_log(calm)
+    assert read_weights(config.run.out) == read_weights(calm)
+    assert read_log(config.run.out) == read_log(calm)
 
 
 @pytest.mark.parametrize(
