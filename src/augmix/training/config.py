@@ -248,8 +248,8 @@ class TrainConfig(Recipe):
     """Largest level of an AugMix operation, 1..10."""
     width: int = 3
     """AugMix chains that are mixed."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3 for each."""
+    depth: int | None = None
+    """Operations in a chain; None draws 1, 2 or 3 for each."""
     alpha: float = 1.0
     """Concentration of the mixing weights and the share, above 0."""
     ops: Literal["paper", "all"] = "paper"
@@ -468,7 +468,7 @@ _IMAGENET: dict[str, Any] = {
     "weight_decay": 1e-4,
     "severity": 1,
     "width": 3,
-    "depth": -1,
+    "depth": None,
     "alpha": 1.0,
     "jsd_weight": 12.0,
 }
