@@ -49,12 +49,12 @@ _BASE = Standard(crop_padding=16, flip=True)
 _CROPS = {"crop_padding": 16, "flip": True}
 POLICIES: dict[str, Policy] = {
     "standard": _BASE,
-    "cutout": Cutout(side=SIDE // 2, base=_BASE),
+    "cutout": Cutout(size_px=SIDE // 2, base=_BASE),
     "mixup": Mixup(base=_BASE),
     "cutmix": CutMix(probability=1.0, base=_BASE),
     "autoaugment": AutoAugment(**_CROPS),
     "random-aa": RandomAA(**_CROPS),
-    "patch-uniform": PatchUniform(side=SIDE * 25 // 32, amplitude=0.6, base=_BASE),
+    "patch-uniform": PatchUniform(size_px=SIDE * 25 // 32, amplitude=0.6, base=_BASE),
     "augmix": AugMix(**_CROPS),
 }
 
@@ -64,7 +64,7 @@ def write_pages(scene: Image.Image) -> list[Path]:
     FOLDER.mkdir(exist_ok=True)
     paths = [FOLDER / "README.md"]
     paths[0].write_text(index_page())
-    for name in METHODS:
+    for name in sorted(METHODS):
         paths.append(FOLDER / f"{name}.md")
         paths[-1].write_text(page(name))
     scenes = np.stack([np.asarray(scene), np.asarray(boat())])
@@ -90,7 +90,7 @@ def index_page() -> str:
         "| method | in the paper | what it does | source |",
         "| --- | --- | --- | --- |",
     ]
-    for name, row in METHODS.items():
+    for name, row in sorted(METHODS.items()):
         lines.append(f"| [{name}]({name}.md) | {row.title} | {row.summary()} | {row.source} |")
     lines += [
         "",

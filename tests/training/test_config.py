@@ -235,7 +235,10 @@ def test_flat_and_nested_settings_are_the_same() -> None:
     [
         ({"method": "augmxi"}, "did you mean 'augmix'"),
         ({"method": "cutmx"}, "did you mean 'cutmix'"),
-        ({"method": "augmix+sin"}, "sin cannot be laid over augmix; these can: cutout"),
+        (
+            {"method": "augmix+sin"},
+            "sin cannot be laid over augmix; these can: cutmix, cutout, mi",
+        ),
         ({"severity": 0}, "severity must be 1..10, got 0"),
         ({"width": 0}, "width must be at least 1 chain, got 0"),
         ({"alpha": 0.0}, "alpha must be a finite number above 0, got 0"),
@@ -377,10 +380,10 @@ def test_stylised_copies_are_trained_on_beside_the_images(tmp_path: Path) -> Non
     part = toy_config(
         tmp_path / "run", method="sin", stylised=str(tmp_path / "styled"), max_train_images=6
     )
-    plain, both = part.open_training()
+    plain, both = open_training(part)
     assert (len(plain), len(both)) == (6, 12)
     np.testing.assert_array_equal(both.labels[:6], both.labels[6:])
-    assert len(toy_config(tmp_path / "run").open_training()[1]) == 20
+    assert len(open_training(toy_config(tmp_path / "run"))[1]) == 20
 
 
 def test_a_missing_stylised_set_is_named(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ class PreviewConfig:
     """Largest level of an operation, 1..10."""
     width: int = 3
     """Chains that are mixed."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3."""
+    depth: int | None = None
+    """Operations in a chain; None draws 1, 2 or 3."""
     alpha: float = 1.0
     """Concentration of the mixing weights."""
     ops: Literal["paper", "all"] = "paper"
@@ -52,10 +52,10 @@ def run(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import preview
-    from augmix.augment.policies import AugMix
     from augmix.data.sources import name_source, open_source
-    from augmix.methods.registry import Options, build_method
+    from augmix.methods import TrainingImages
     from augmix.rng import Stream
+    from augmix.training.config import build_config
 
     source = open_source(
         config.source or name_source(config.data),
@@ -72,15 +72,10 @@ def run(words: Sequence[str]) -> None:
     if config.corruptions:
         _preview_corruptions(config, source.load(ids[:1])[0])
         return
-    chains = AugMix(
-        severity=config.severity,
-        width=config.width,
-        depth=config.depth,
-        alpha=config.alpha,
-        ops=config.ops,
-    )
-    options = Options(size=source.size, num_classes=source.num_classes)
-    policy = build_method(config.method, policy_options=chains, options=options).policy
+    chains = {n: getattr(config, n) for n in ("severity", "width", "depth", "alpha", "ops")}
+    training = build_config(chains, method=config.method, stylised="-")
+    images = TrainingImages(size=source.size, num_classes=source.num_classes)
+    policy = training.method.fit(images).policy
     images = source.load(ids)
     plan = policy.sample(ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=config.seed))
     print(f"picture: {preview.write_preview(config.out, images, plan)}")

@@ -61,29 +61,21 @@ def parse_run(words: Sequence[str]) -> tuple[TrainConfig, bool]:
     for word in words:
         name = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if word.startswith("--") and name not in ("method", "recipe", "dry_run", "help"):
-            check_setting(name.removeprefix("no_"), method, [*own, *general])
+            check_setting(
+                name if name in own or name in general else name.removeprefix("no_"),
+                method,
+                [*own, *general],
+            )
     groups: dict[str, list[Any]] = {}
     for name, setting in {**own, **general}.items():
         group = setting.path[0] if name in general else re.sub(r"\W", "_", method)
         flag = _flag(name, setting.hint, presets.get(name, setting.value), setting.help)
         groups.setdefault(group, []).append(flag)
+    over = "NAME+NAME lays the second over the first"
     top = [
-        _flag(name, *rest)
-        for name, *rest in (
-            (
-                "method",
-                str,
-                method,
-                f"{', '.join(METHODS)}; NAME+NAME lays the second over the first.",
-            ),
-            ("recipe", str, recipe, f"Published settings to start from: {', '.join(RECIPES)}."),
-            (
-                "dry_run",
-                bool,
-                False,
-                "Take a few steps, report what the run will take; write nothing.",
-            ),
-        )
+        _flag("method", str, method, f"{', '.join(sorted(METHODS))}; {over}."),
+        _flag("recipe", str, recipe, f"Published settings to start from: {', '.join(RECIPES)}."),
+        _flag("dry_run", bool, False, "Take a few steps, say what the run takes, write nothing."),
     ]
     parts = [(name, _dataclass(name, flags)) for name, flags in groups.items()]
     flags: Any = tyro.cli(

@@ -258,5 +258,5 @@ def _find_photographs(
     if source.size != (side, side):
         return None
     trained = members[0].trained
-    root = config.data or (trained.data if trained else "")
+    root = config.data or (trained and trained.data.path) or ""
     return open_photographs(Path(root).expanduser(), split=config.split)

@@ -11,6 +11,7 @@ from augmix.methods.patches import Cutout, PatchUniform
 from augmix.methods.registry import (
     METHODS,
     Method,
+    Objective,
     TrainingImages,
     build_method,
     find_method,
@@ -31,6 +32,7 @@ __all__ = [
     "MaxBlur",
     "Method",
     "Mixup",
+    "Objective",
     "PatchUniform",
     "RandomAA",
     "RandomAAJSD",

@@ -2,13 +2,10 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from augmix.augment.policies import RandomStart
-from augmix.methods.registry import Method, TrainingImages, fit_policy, register_method
-
-if TYPE_CHECKING:
-    from augmix.methods.losses import Objective
+from augmix.methods.registry import Method, Objective, TrainingImages, fit_policy, register_method
 
 Norm = Literal["linf", "l2"]
 _RADII: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}  # usual on CIFAR
@@ -63,13 +60,13 @@ class Adversarial(Method):
     has_clean: ClassVar[bool] = True
 
     @property
-    def objective(self) -> "Objective":
+    def objective(self) -> Objective:
         """Cross-entropy of the attacked images; the drawn view is where the attack starts."""
         from augmix.methods.losses import Adversarial
 
         return Adversarial(attack=self.attack, label_smoothing=self.label_smoothing)
 
-    def fit(self, images: TrainingImages) -> Self:
+    def fit(self, images: TrainingImages) -> Method:
         """Lay the noise that the attack starts from over the policy."""
         base = fit_policy(self.policy, images)
         return replace(self, policy=RandomStart(epsilon=self.attack.radius, base=base))

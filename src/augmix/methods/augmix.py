@@ -1,14 +1,11 @@
 """AugMix, its ablations, and the same chains of random operations without mixing."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from augmix.augment import policies
 from augmix.augment.policies import Policy
-from augmix.methods.registry import Method, check_loss_options, register_method
-
-if TYPE_CHECKING:
-    from augmix.methods.losses import Objective
+from augmix.methods.registry import Method, Objective, check_loss_options, register_method
 
 _ABLATION = "an ablation of Hendrycks et al. (2020)"
 
@@ -34,7 +31,7 @@ class AugMix(Method):
             raise ValueError(f"num_views must be at least 1, got {self.num_views}")
 
     @property
-    def objective(self) -> "Objective":
+    def objective(self) -> Objective:
         """Cross-entropy of the clean image, and the consistency of all views."""
         from augmix.methods.losses import Consistency
 

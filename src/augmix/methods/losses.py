@@ -6,7 +6,6 @@ every view. Losses are computed in float32 whatever the precision of the logits 
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from jaxtyping import Float, Integer
@@ -164,14 +163,6 @@ class Adversarial:
             start=views[1],
         )
         return CrossEntropy(label_smoothing=self.label_smoothing)(model, images[None], targets)
-
-
-class Objective(Protocol):
-    """Anything called with a model, the views of a batch and its targets that returns a loss."""
-
-    def __call__(self, model: nn.Module, views: Tensor, targets: Tensor, /) -> Loss:
-        """Compute the loss of a batch."""
-        ...
 
 
 def jsd_loss(

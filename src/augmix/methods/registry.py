@@ -7,13 +7,10 @@ fields are the flags of ``augmix train --method NAME``, and the string under a f
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from augmix.augment.policies import Cutout, Policy, Standard
 from augmix.errors import did_you_mean
-
-if TYPE_CHECKING:
-    from augmix.methods.losses import Objective
 
 _MANY_CLASSES = 10  # above, the holes of Cutout are those published for CIFAR-100
 
@@ -21,6 +18,15 @@ METHODS: "dict[str, type[Method]]" = {}
 """Every method by its name; `register_method` adds to it."""
 
 MethodClass = TypeVar("MethodClass", bound="type[Method]")
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Anything called with a model, the views of a batch and its targets that returns a loss."""
+
+    def __call__(self, model: Any, views: Any, targets: Any, /) -> Any:
+        """Compute the `losses.Loss` of views ``view batch channel height width`` in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +88,8 @@ class Method:
         return 1
 
     @property
-    def objective(self) -> "Objective":
-        """Maps (model, views, targets) to a `losses.Loss`."""
+    def objective(self) -> Objective:
+        """What is minimised."""
         from augmix.methods.losses import CrossEntropy
 
         return CrossEntropy(label_smoothing=self.label_smoothing)
@@ -92,7 +98,7 @@ class Method:
         """The network that is trained where the one called ``name`` is asked for."""
         return name
 
-    def fit(self, images: TrainingImages) -> Self:
+    def fit(self, images: TrainingImages) -> "Method":
         """Return the method with everything filled in that depends on the images."""
         return replace(self, policy=fit_policy(self.policy, images))
 
@@ -151,7 +157,8 @@ def find_method(name: str) -> type[Method]:
     """
     if name not in METHODS:
         raise ValueError(
-            f"method must be one of {', '.join(METHODS)}, got {name!r}{did_you_mean(name, METHODS)}"
+            f"method must be one of {', '.join(sorted(METHODS))}, got {name!r}"
+            f"{did_you_mean(name, METHODS)}"
         )
     return METHODS[name]
 
@@ -174,7 +181,7 @@ def build_method(name: str) -> Method:
     for other in others:
         top = find_method(other)
         if not _is_layer(top):
-            over = ", ".join(name for name in METHODS if _is_layer(METHODS[name]))
+            over = ", ".join(sorted(name for name in METHODS if _is_layer(METHODS[name])))
             raise ValueError(f"{other} cannot be laid over {first}; these can: {over}")
         layer: Any = top().policy
         method = replace(method, policy=replace(layer, base=method.policy))

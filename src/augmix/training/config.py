@@ -64,8 +64,8 @@ class DataConfig:
     path: str | None = field(default=None, metadata={"flag": "data"})
     """Folder or file of the training images, or digits."""
     source: str | None = None
-    """Form of the data: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; None goes by
-    the data."""
+    """Form of the data: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; None goes
+    by the data."""
     stylised: str | None = None
     """Stylised copies of the training images, trained on beside them (augmix stylize)."""
     download: bool = False
@@ -73,8 +73,8 @@ class DataConfig:
     size: int | None = None
     """Size of the images in pixels; None keeps the stored size, for imagenet takes 224."""
     resized_crop: bool | None = None
-    """Decode another random part of every image in each epoch, of 8 to 100 % of its area, resized to
-    SIZE; None does so for imagenet."""
+    """Decode another random part of every image in each epoch, of 8 to 100 % of its area, resized
+    to SIZE; None does so for imagenet."""
     reduced_decoding: bool = True
     """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop has 3 times SIZE or more."""
     crop_padding: int | None = None
@@ -158,8 +158,8 @@ class OptimisationConfig:
     clip_norm: float | None = None
     """Largest length of the gradient of all weights together; None does not clip."""
     ema_decay: float | None = None
-    """Decay of a moving average of the weights, e.g. 0.999; the run then ends with that average, its
-    batch norm recomputed. None takes no average."""
+    """Decay of a moving average of the weights, e.g. 0.999; the run then ends with that average,
+    its batch norm recomputed. None takes no average."""
     accumulate: int = 1
     """Parts that a batch is split into before the weights are updated: less memory for the same
     recipe, but batch norm normalises over a part at a time."""

@@ -213,7 +213,8 @@ def describe(found: Forecast, config: TrainConfig, device: str) -> list[str]:
         f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
         f"parameters, {where}; views by {found.executor}",
         f"{found.num_images:,} images, {found.steps_per_epoch:,} steps an epoch of "
-        f"{config.optimisation.batch_size} images with {found.num_views} view(s) each, {found.num_steps:,} "
+        f"{config.optimisation.batch_size} images with {found.num_views} view(s) each, "
+        f"{found.num_steps:,} "
         f"steps in {config.optimisation.epochs} epoch(s)",
         f"{found.measured_steps} steps measured: {_time(found.step_s)} each, "
         f"{found.images_per_second:,.0f} images/s, {100 * found.wait_share:.1f} % of the time "

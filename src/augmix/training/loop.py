@@ -413,7 +413,7 @@ def make_batches(
     config: TrainConfig,
 ) -> Callable[[int], Batch]:
     """Rooms 1 to 4 of the walk as a function of the step; any thread may run any step."""
-    plans = make_plans(source, method, order, config.seed)
+    plans = make_plans(source, method, order, config.run.seed)
     load = make_images(source, order, config.run.seed)
 
     def make(step: int) -> Batch:

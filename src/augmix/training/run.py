@@ -171,8 +171,8 @@ def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
     """The runs of an ensemble, one after another; what is finished is passed over."""
     if (config.run.out / results.CONFIG_FILE).exists():
         raise ResumeError(
-            f"{config.run.out} holds a single run, where the runs of {config.run.seeds} seeds were to go; "
-            "choose another --out"
+            f"{config.run.out} holds a single run, where the runs of {config.run.seeds} seeds "
+            "were to go; choose another --out"
         )
     for number in range(config.run.seeds):
         member = config.member(number)
@@ -313,8 +313,8 @@ def _write_config(config: TrainConfig) -> None:
         is_other = any(found.get(name) != ours[name] for name in ours if name not in _FREE)
         if is_other or (config.run.out / results.WEIGHTS_FILE).exists():
             raise ResumeError(
-                f"{config.run.out} holds {results.CONFIG_FILE} but no {results.STATE_FILE} to continue "
-                "from; choose another --out, or delete the folder"
+                f"{config.run.out} holds {results.CONFIG_FILE} but no {results.STATE_FILE} to "
+                "continue from; choose another --out, or delete the folder"
             )
     if not path.exists():
         files.write_json(path, ours)

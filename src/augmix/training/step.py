@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from augmix import distributed
-from augmix.methods import Method
-from augmix.methods.losses import Loss, Objective
+from augmix.methods import Method, Objective
+from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
