@@ -51,7 +51,7 @@ from augmix.metrics import image_scores
 from augmix.metrics.stability import TOP, num_pairs
 from augmix.models import adaptation
 from augmix.models.calibration import measure_temperature
-from augmix.progress import OnProgress, ignore
+from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, OnProgress, ignore
 from augmix.results import Cell, CellKey, MeasuredImages, Results, provenance
 from augmix.training import checkpoint
 
@@ -276,15 +276,9 @@ def _positions(pieces: Sequence[Piece]) -> Ids:
     return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
-def _batch_event(key: CellKey, num_images: int) -> dict[str, object]:
+def _batch_event(key: CellKey, num_images: int) -> BatchFinished:
     suite, name, severity = key
-    return {
-        "event": "batch",
-        "suite": suite,
-        "name": name,
-        "severity": severity,
-        "images": num_images,
-    }
+    return BatchFinished(suite=suite, name=name, severity=severity, num_images=num_images)
 
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
@@ -371,8 +365,7 @@ def evaluate(
             are not measured again. None keeps nothing.
         max_images: Measure a fixed random part of the images; 0 takes all.
         about: More facts about the model for the results, e.g. method, seed and label of its run.
-        on_progress: Called with a dict at the start (``total``), after every ``batch`` and
-            ``cell``.
+        on_progress: Called with `EvaluationStarted`, then with `BatchFinished` and `CellFinished`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -479,12 +472,9 @@ def _examine(
         if len(held) and missing:
             exam, results = _at_temperature(exam, held, results)
         exam.emit(
-            {
-                "event": "total",
-                "done": done,
-                "num_cells": len(keys),
-                "num_images": exam.count_images(missing),
-            }
+            EvaluationStarted(
+                done=done, num_cells=len(keys), num_images=exam.count_images(missing)
+            )
         )
         with closing(measure(exam, missing)) as cells:
             for measured in cells:
@@ -575,20 +565,16 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def _cell_event(measured: Measured, done: int, num_cells: int) -> dict[str, Any]:
+def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     suite, name, severity = measured.key
     cell = measured.cell
-    if isinstance(cell, Cell):
-        facts = {"error": cell.error}
-    else:
-        facts = {"flip_probability": cell.flip_probability}
-    return {
-        "event": "cell",
-        "suite": suite,
-        "name": name,
-        "severity": severity,
-        **facts,
-        "wait_share": measured.wait_s / cell.seconds,
-        "done": done,
-        "num_cells": num_cells,
-    }
+    return CellFinished(
+        suite=suite,
+        name=name,
+        severity=severity,
+        metric="error" if isinstance(cell, Cell) else "flip probability",
+        value=cell.error if isinstance(cell, Cell) else cell.flip_probability,
+        wait_fraction=measured.wait_s / cell.seconds,
+        done=done,
+        num_cells=num_cells,
+    )
