@@ -7,12 +7,12 @@ import torch
 from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.evaluation.loop import evaluate
-from augmix.results import CellKey
 from augmix.evaluation.predictor import Subject, describe_model, fingerprint, ready
 from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
 from augmix.models.wrapper import Subject as Wrapped
 from augmix.models.wrapper import hash_weights
+from augmix.results import CellKey
 
 CPU = torch.device("cpu")
 

@@ -472,9 +472,7 @@ def _examine(
         if len(held) and missing:
             exam, results = _at_temperature(exam, held, results)
         exam.emit(
-            EvaluationStarted(
-                done=done, num_cells=len(keys), num_images=exam.count_images(missing)
-            )
+            EvaluationStarted(done=done, num_cells=len(keys), num_images=exam.count_images(missing))
         )
         with closing(measure(exam, missing)) as cells:
             for measured in cells:
