@@ -100,8 +100,8 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
         raise RunError(
             f"{classes.path} lists {sum(map(bool, classes.names))} classes, but not "
             f"{', '.join(map(repr, unknown[:_SHOWN]))}{rest} of the source's {len(class_names)}"
-            f"{did_you_mean(unknown[0], known) or ';'} its lines must name the classes as the source "
-            "does"
+            f"{did_you_mean(unknown[0], known) or ';'} its lines must name the "
+            "classes as the source does"
         )
     indices = np.array([known[name] for name in class_names], np.int64)
     owner: dict[int, str] = {}
