@@ -175,7 +175,7 @@ def test_options_out_of_range(changes, message: str):
     ids=["augmx", "Standard", "cut-out", "pgd"],
 )
 def test_unknown_names_suggest_the_nearest(name: str, nearest: str):
-    hint = f"; did you mean '{nearest}'" if nearest else "$"
+    hint = f", did you mean '{nearest}'" if nearest else "$"
     with pytest.raises(ValueError, match=rf"augmix-sin, got '{name}'{hint}"):
         build_method(name, policy_options=CHAINS)
 

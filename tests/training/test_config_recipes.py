@@ -51,5 +51,5 @@ def test_flags_stand_above_the_recipe(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_unknown_recipe_suggests_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"got 'imagnet'; did you mean 'imagenet'\?"):
+    with pytest.raises(ValueError, match=r"got 'imagnet', did you mean 'imagenet'\?"):
         build_config("imagnet")

@@ -7,7 +7,6 @@ can be laid over every method that they go together with.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from augmix.augment.policies import (
     RandomStart,
     Standard,
 )
+from augmix.errors import did_you_mean
 from augmix.methods.attacks import Attack
 from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Objective
 
@@ -313,8 +313,7 @@ def find_row(name: str) -> Row:
         ValueError: If no method has that name; the message suggests the nearest.
     """
     if name not in METHODS:
-        nearest = get_close_matches(name, METHODS, n=1, cutoff=0.3)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(name, METHODS)
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}{hint}")
     return METHODS[name]
 
