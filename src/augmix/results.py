@@ -15,12 +15,11 @@ predictions of every image: arrays in the order of `images.npz`.
 | ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
 """
 
-import io
 import os
 import platform
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +29,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8, UInt16
 
 from augmix.errors import RunError
-from augmix.files import load_json, to_plain, write_bytes, write_json
+from augmix.files import load_json, to_plain, write_json, write_npz
 
 CONFIG_FILE = "config.json"
 EXAMPLES_FILE = "examples.npz"
@@ -378,7 +377,7 @@ def write_predictions(
         RunError: If it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_arrays(path, {entry.name: getattr(record, entry.name) for entry in fields(record)})
+    write_npz(path, {entry.name: getattr(record, entry.name) for entry in fields(record)})
 
 
 def load_images(folder: Path) -> MeasuredImages:
@@ -420,18 +419,6 @@ def _load(path: Path, record: type[Record]) -> Record:
         raise RunError(
             f"{path} is damaged ({error}); delete it and evaluate the run again"
         ) from error
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an npz file atomically; the same arrays give the same bytes.
-
-    Raises:
-        RunError: If it cannot be written.
-    """
-    content = io.BytesIO()
-    arguments: Any = arrays  # its stubs take keywords of NumPy for arrays
-    np.savez_compressed(content, **arguments)
-    write_bytes(path, content.getvalue())
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
