@@ -48,8 +48,8 @@ def test_written_sets_measure_like_those_made_on_the_fly(
     assert len(read.cells) == 10
     assert len(read.sequences) == 2
     assert cells(read) == cells(fresh)
-    for file in sorted((tmp_path / "fresh" / "outcomes").iterdir()):
-        assert file.read_bytes() == (tmp_path / "read" / "outcomes" / file.name).read_bytes()
+    for file in sorted((tmp_path / "fresh" / "predictions").iterdir()):
+        assert file.read_bytes() == (tmp_path / "read" / "predictions" / file.name).read_bytes()
     assert (fresh.protocol["official_c"], fresh.protocol["official_p"]) == ("", "")
     assert read.protocol["official_c"] == "Toy-C (cifar-c)"
     assert read.protocol["official_p"] == "Toy-P (cifar-p)"
@@ -84,7 +84,7 @@ def test_noise_of_another_difficulty_lies_under_its_own_name(
     read = measure(model, source, official=(folder,), **settings)
     assert cells(read) == cells(measure(model, source, **settings))
     assert [cell.num_pairs for cell in read.sequences] == [20 * (16 - 3), 20 * 30]
-    with pytest.raises(RunError, match=r"holds no 'gaussian_noise_2'; did you mean"):
+    with pytest.raises(RunError, match=r"holds no 'gaussian_noise_2', did you mean"):
         measure(model, source, official=(folder,), suite=("p",), difficulty=2)
 
 

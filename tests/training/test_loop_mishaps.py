@@ -50,7 +50,10 @@ def test_a_batch_of_one_has_no_smaller_one() -> None:
 
 def test_the_allocators_own_words_are_known() -> None:
     """An allocation that no machine can make, by torch itself."""
-    with pytest.raises(RunError, match="too little memory for a step"), explained(OptimisationConfig(), CPU):
+    with (
+        pytest.raises(RunError, match="too little memory for a step"),
+        explained(OptimisationConfig(), CPU),
+    ):
         torch.empty(2**62, dtype=torch.uint8)
 
 
@@ -71,7 +74,10 @@ def test_what_cannot_be_deterministic_or_compiled_is_named() -> None:
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shapes do not fit"), explained(OptimisationConfig(), CPU):
+    with (
+        pytest.raises(RuntimeError, match="shapes do not fit"),
+        explained(OptimisationConfig(), CPU),
+    ):
         raise RuntimeError("shapes do not fit")
 
 

@@ -30,7 +30,7 @@ def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config, is_dry = parse_run(words)
     from augmix import distributed
-    from augmix.progress import Watch
+    from augmix.progress import ProgressDisplay
     from augmix.training.forecast import forecast_run
     from augmix.training.run import backend, train
 
@@ -42,8 +42,8 @@ def run(words: Sequence[str]) -> None:
         if is_dry:
             console.print("\n".join(forecast_run(config)), highlight=False, markup=False)
             return
-        with Watch(console) as watch:
-            folder = train(config, on_progress=watch)
+        with ProgressDisplay(console) as progress:
+            folder = train(config, on_progress=progress)
         console.print(f"run: {folder}", highlight=False, markup=False)
 
 

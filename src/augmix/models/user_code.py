@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import Subject, hash_weights
 
@@ -120,8 +119,7 @@ def _find(module: ModuleType, function: str, name: str) -> Any:
     if hasattr(module, function):
         return getattr(module, function)
     public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-    near = get_close_matches(function, public, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = did_you_mean(function, public)
     raise RunError(f"{name}: {module.__name__} has no {function!r}{guess}")
 
 
