@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from augmix.models.registry import NAMES
 from PIL import Image
 from safetensors.torch import save_file
 from toy_runs import toy_config, write_npz
@@ -15,7 +16,6 @@ from augmix.commands.terminal import parse
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
 from augmix.models import open_model
 from augmix.models.preprocessing import PRESETS, choose_preprocessing
-from augmix.models.registry import NAMES
 from augmix.models.weights import build_model
 from augmix.training.run import train
 
