@@ -14,7 +14,6 @@ and Perturbations", scripts `make_cifar_p.py`, `make_tinyimagenet_p.py`, `make_i
 `make_imagenet_p_inception.py` of `hendrycks/robustness`.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from jaxtyping import UInt8
 from augmix.corruptions import blur, digital, frost, noise, sequences, weather
 from augmix.corruptions.draws import Draws, Real
 from augmix.corruptions.geometry import Frames, Scene
+from augmix.errors import did_you_mean
 
 PRESETS = ("cifar", "tiny", "imagenet", "imagenet-299")
 SMALLEST_SIDE = 16  # pixels
@@ -94,9 +94,8 @@ def spell_out(
     choices = (*known, *protocols)
     for name in given:
         if name not in choices:
-            near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.0)
             raise ValueError(
-                f"unknown {what} {name!r}, did you mean {near[0]!r}? There are "
+                f"unknown {what} {name!r}{did_you_mean(str(name), choices, cutoff=0.0)} There are "
                 f"{', '.join(known)}; and the lists {', '.join(protocols)}"
             )
     if not given:
@@ -159,9 +158,9 @@ def find_corruption(name: str) -> Corruption:
     """
     if name in CORRUPTIONS:
         return CORRUPTIONS[name]
-    near = difflib.get_close_matches(name, CORRUPTIONS, n=1, cutoff=0.0)
     raise ValueError(
-        f"unknown corruption {name!r}, did you mean {near[0]!r}? There are {', '.join(CORRUPTIONS)}"
+        f"unknown corruption {name!r}{did_you_mean(name, CORRUPTIONS, cutoff=0.0)} There are "
+        f"{', '.join(CORRUPTIONS)}"
     )
 
 
@@ -501,9 +500,9 @@ def find_sequence(name: str) -> Perturbation:
     """
     if name in SEQUENCES:
         return SEQUENCES[name]
-    near = difflib.get_close_matches(name, SEQUENCES, n=1, cutoff=0.0)
     raise ValueError(
-        f"unknown perturbation {name!r}, did you mean {near[0]!r}? There are {', '.join(SEQUENCES)}"
+        f"unknown perturbation {name!r}{did_you_mean(name, SEQUENCES, cutoff=0.0)} There are "
+        f"{', '.join(SEQUENCES)}"
     )
 
 

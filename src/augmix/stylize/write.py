@@ -31,8 +31,8 @@ from torch import Tensor
 from augmix.data.batches import prefetch
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
-from augmix.files import load_json, open_atomic, write_bytes, write_json
-from augmix.progress import OnProgress, ignore
+from augmix.files import load_json, write_bytes, write_json, write_npz
+from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.rng import Stream
 from augmix.stylize.adain import Painter, Statistics, arithmetic, to_floats, to_levels
 from augmix.stylize.config import StylizeConfig
@@ -175,10 +175,9 @@ class PictureArray:
         _write_styles(self.folder, numbers, styles)
         if not self.final.exists():
             images = np.lib.format.open_memmap(self.growing, "r")
-            with open_atomic(self.final) as file:
-                np.savez(
-                    file, images=images, labels=self.labels, class_names=np.array(self.class_names)
-                )
+            names = np.array(self.class_names)
+            arrays = {"images": images, "labels": self.labels, "class_names": names}
+            write_npz(self.final, arrays, is_compressed=False)
         return styles
 
     def sums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
@@ -247,7 +246,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
 
     Args:
         config: What is painted how.
-        on_progress: Called with ``{"event": "piece", "done", "total", ...}`` as images get ready.
+        on_progress: Called with `PieceWritten` after every batch.
 
     Returns:
         The set's folder.
@@ -401,8 +400,11 @@ def _paint_all(
             shelf.put(piece, painted, [studio.shelf.styles.files[index] for index in drawn])
             done += len(batch)
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
-            place = {"name": "stylised", "severity": 0, "images_per_second": rate}
-            emit({"event": "piece", "done": done, "total": total, **place})
+            emit(
+                PieceWritten(
+                    name="stylised", severity=0, done=done, total=total, images_per_second=rate
+                )
+            )
 
 
 def _cut(config: StylizeConfig, content: Content) -> list[Piece]:

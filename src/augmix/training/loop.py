@@ -31,11 +31,19 @@ from augmix import distributed, files, results
 from augmix.augment.render import render
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
-from augmix.errors import Interrupted, RunError
+from augmix.errors import Interrupted, RunError, first_line
 from augmix.methods.registry import Method
 from augmix.models.layers import Classifier
 from augmix.models.weights import save_model
-from augmix.progress import OnProgress, ignore
+from augmix.progress import (
+    CheckpointWritten,
+    OnProgress,
+    StepFinished,
+    StepsLogged,
+    TrainingFinished,
+    TrainingStarted,
+    ignore,
+)
 from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
 from augmix.training.config import Recipe
@@ -144,11 +152,11 @@ def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
         if isinstance(error, RuntimeError) and _NOT_DETERMINISTIC in text:
             raise RunError(
                 f"no deterministic form of this network's step on {device.type} "
-                f"({_first_line(error)}); leave out --deterministic"
+                f"({first_line(error)}); leave out --deterministic"
             ) from error
         if recipe.compile and type(error).__module__.startswith(_COMPILERS):
             raise RunError(
-                f"torch.compile cannot build this step here ({_first_line(error)}); leave out "
+                f"torch.compile cannot build this step here ({first_line(error)}); leave out "
                 "--compile"
             ) from error
         raise
@@ -160,12 +168,8 @@ def _no_memory(recipe: Recipe, device: torch.device, error: BaseException) -> st
     return (
         f"{device} has too little memory for a step of {batch} images in {parts} part(s): take "
         f"--accumulate {2 * parts}, the same step in half the memory (batch norm then sees a part "
-        f"at a time){least}; the last checkpoint is kept ({_first_line(error)})"
+        f"at a time){least}; the last checkpoint is kept ({first_line(error)})"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @dataclass(kw_only=True)
@@ -298,7 +302,7 @@ def train(
         folder: The run folder; gets `state.pt`, `log.jsonl` and at the end the weights.
         identity: What makes the run this run; continued only where it is equal.
         device: Where the model computes.
-        on_progress: Called with a dict after every step, log line and checkpoint.
+        on_progress: Called with an event after every step, log line and checkpoint.
 
     Raises:
         ResumeError: If the folder holds another run.
@@ -312,17 +316,13 @@ def train(
     num_steps = recipe.epochs * order.steps_per_epoch
     tally = _start(folder, learner, identity)
     if tally.step == num_steps and distributed.any_rank(_has_weights(folder)):
-        emit({"event": "finished", "folder": str(folder), "step": num_steps, "already": True})
+        emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
         return
     views = open_views(source, method, order, recipe, device)
     emit(
-        {
-            "event": "start",
-            "step": tally.step,
-            "num_steps": num_steps,
-            "folder": str(folder),
-            "executor": views.executor,
-        }
+        TrainingStarted(
+            folder=folder, step=tally.step, num_steps=num_steps, executor=views.executor
+        )
     )
     keeper = Keeper(folder=folder, learner=learner, identity=identity, tally=tally)
     is_slow = device.type == "cpu"  # only there a step takes seconds
@@ -354,12 +354,12 @@ def train(
                         epoch=done / order.steps_per_epoch, rate=rate, device=device
                     )
                     keeper.log(record)
-                    emit({"event": "log", "num_steps": num_steps, **record})
-                emit({"event": "step", "step": done, "num_steps": num_steps})
+                    emit(StepsLogged(num_steps=num_steps, record=record))
+                emit(StepFinished(step=done, num_steps=num_steps))
                 is_stopped = distributed.any_rank(bool(caught)) and done < num_steps
                 if is_due or is_stopped:
                     keeper.save()
-                    emit({"event": "checkpoint", "step": done, "num_steps": num_steps})
+                    emit(CheckpointWritten(step=done, num_steps=num_steps))
                 if is_slow:
                     keeper.mark()
             if is_stopped:
@@ -371,7 +371,7 @@ def train(
         finished = learner.finish(_views_after(views, order, num_steps))
     if distributed.rank() == 0:
         save_model(folder, finished)
-    emit({"event": "finished", "folder": str(folder), "step": num_steps, "already": False})
+    emit(TrainingFinished(folder=folder, num_steps=num_steps))
 
 
 def open_order(source: Source, recipe: Recipe) -> BatchOrder:
