@@ -83,11 +83,11 @@ def test_it_says_what_it_is_made_of():
         _ = Ensemble([Fixed(0.0)]).fingerprint
 
 
-def test_members_see_the_same_images():
+def test_members_get_the_same_images():
     def member(preset: str) -> OpenedModel:
         return OpenedModel(Fixed(0.0, 1.0), name=preset, preprocessing=PRESETS[preset])
 
     model = Ensemble([member("imagenet-bicubic"), member("efficientnet-lite")])
     assert model.preprocessing.geometry["resize"] == 256  # normalization may differ
-    with pytest.raises(ValueError, match="state different geometry"):
+    with pytest.raises(ValueError, match="ask for different geometries"):
         Ensemble([member("imagenet"), member("imagenet-bicubic")])

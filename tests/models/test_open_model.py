@@ -45,13 +45,13 @@ def test_a_run_folder(run):
         open_model(folder, num_classes=10)
 
 
-def test_a_run_normalises_by_itself(run):
+def test_a_run_normalises_its_images_itself(run):
     folder, network = run
     geometry = choose_preprocessing("none", crop=16)
     model = open_model(folder, preprocessing=geometry)
     assert model.preprocessing is geometry
     assert torch.equal(model(IMAGES), network(IMAGES))
-    with pytest.raises(RunError, match="small normalises its images by itself; state geometry"):
+    with pytest.raises(RunError, match="small normalises its images itself; name a geometry"):
         open_model(folder, preprocessing=PRESETS["half"])
 
 
@@ -284,7 +284,7 @@ def released_resnext(blocks: int) -> Iterator[str]:
 RELEASED = {
     "allconv-8": list(released_allconv()),
     "wrn-16-2": list(released_wide(2, "conv_shortcut")),
-    "wrn-16-1": list(released_wide(2, "convShortcut")),  # the original repository of WideResNet
+    "wrn-16-3": list(released_wide(2, "convShortcut")),  # the original repository of WideResNet
     "densenet-10-4": list(released_dense(2, (1,))),
     "densenet-bc-16-4": list(released_dense(2, (1, 2))),
     "resnext-20-4x4d": list(released_resnext(2)),

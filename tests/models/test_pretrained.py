@@ -82,7 +82,7 @@ def test_torchvision_preprocessing():
     )
     wanted = Preprocessing(crop=224, resize=232, **USUAL)
     assert from_torchvision(transform, where="resnet50") == wanted
-    with pytest.raises(RunError, match="resnet50 asks for .*which this package does not do"):
+    with pytest.raises(RunError, match="resnet50 asks for .*which this package cannot do"):
         from_torchvision(SimpleNamespace(crop_size=[224, 192]), where="resnet50")
 
 
@@ -116,16 +116,16 @@ def test_transformers_range():
         ({**VIT, "do_resize": False}, "images that are not resized"),
         ({**VIT, "size": {"height": 224, "width": 192}}, "224 x 192"),
         ({**VIT, "size": {"longest_edge": 224}}, "the size {'longest_edge': 224}"),
-        ({**VIT, "size": {"shortest_edge": 224}}, "pictures of any shape"),
+        ({**VIT, "size": {"shortest_edge": 224}}, "images of any shape"),
         (
             {**DEIT, "size": {"height": 256, "width": 256}},
-            "pictures squashed to 256 and cropped to 224",
+            "images squashed to 256 and cropped to 224",
         ),
         ({**VIT, "resample": 9}, "interpolation 'unknown'"),
     ],
     ids=["unresized", "wide", "longest", "uncropped", "both", "filter"],
 )
-def test_what_cannot_be_said_of_transformers(config, message):
+def test_preprocessing_that_cannot_be_expressed(config, message):
     with pytest.raises(RunError, match=f"hf:x asks for .*{message}"):
         from_transformers(config, where="hf:x")
 
@@ -390,7 +390,9 @@ def test_repositories_that_cannot_be_used(hub):
 )
 def test_a_missing_package_is_named_with_its_command(spec, module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(RunError, match=f"{spec} needs {package}, .*pip install '{package}'"):
+    with pytest.raises(
+        RunError, match=f"{spec} needs {module.partition('.')[0]}, .*pip install '{package}'"
+    ):
         open_model(spec)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,7 +93,7 @@ def test_paths_and_commands_stay_private(fake: FakeHub, run: Path):
     write_results(run / "results.json", results)
     augmix.push_to_hub(run, "me/digits")
     there = fake.root / "me/digits"
-    for path in there.iterdir():
+    for path in (*there.glob("*.json"), there / "README.md"):
         assert not re.search(rb"/home|mine/|C:", path.read_bytes()), path.name
     config = {"method": "augmix", "epochs": 7, "stylised": "sin", "nested": {"depth": 3}}
     assert json.loads((there / "config.json").read_text()) == config
@@ -135,15 +136,18 @@ def test_card_of_an_unmeasured_run(run: Path):
 
 def test_card_of_a_measured_run(run: Path):
     """Its numbers are those of the report; see `test_exports.py`."""
-    make_run(run, names=NAMES[:2], sequences=("tilt",), num_images=100, robust_error=0.5)
-    card = write_card(run, "me/digits")
+    folder = run.parent / "measured"
+    make_run(folder, names=NAMES[:2], sequences=("tilt",), num_images=100, robust_error=0.5)
+    for file in ("model.json", "config.json"):
+        shutil.copy(run / file, folder)
+    card = write_card(folder, "me/digits")
     assert re.findall(r"(?m)^#+ .*", card)[:4] == [
         "# me/digits",
         "## Training",
-        f"## Robustness of {load_results(run / 'results.json').model['label']}",
+        f"## Robustness of {load_results(folder / 'results.json').model['label']}",
         "### Models",
     ]
-    for title in ("Attacked images", "Tilt", "## Limits"):
+    for title in ("attack", "tilt", "### Limits"):
         assert title.lower() in card.lower()
     assert "Nothing was measured" not in card
 

@@ -89,7 +89,8 @@ def export_model(
         raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
     network = copy.deepcopy(model).float().cpu().eval()
     if size is None:
-        size = (find_family(network.config.name).size,) * 2
+        usual = find_family(network.config.name).size
+        size = (usual, usual)
     images = _make_images(max(_BATCHES), network.config.channels, size)
     with torch.no_grad():
         expected = network(images)

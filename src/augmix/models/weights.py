@@ -226,8 +226,7 @@ def import_library(module: str, needed_by: str, install: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise RunError(
-            f"{needed_by} needs {error.name or library}, which is not installed: "
-            f"pip install {install!r}"
+            f"{needed_by} needs {library}, which is not installed: pip install {install!r}"
         ) from error
     except Exception as error:  # a build for another version of torch may raise anything
         raise RunError(

@@ -185,7 +185,7 @@ class Restricted(nn.Module):
     def __init__(self, model: nn.Module, columns: Int64[np.ndarray, " class"]) -> None:
         super().__init__()
         whole: Any = model
-        names = getattr(model, "class_names", None)
+        names: Any = getattr(model, "class_names", None)
         self.model = model
         self.name = f"{whole.name}, {len(columns)} classes"
         self.num_classes = len(columns)
