@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from augmix.augment.policies import Cutout, Policy, Standard
-from augmix.errors import did_you_mean
+from augmix.errors import RunError, did_you_mean
+from augmix.user_code import PREFIX, import_object
 
 _MANY_CLASSES = 10  # above, the holes of Cutout are those published for CIFAR-100
 
@@ -168,16 +169,18 @@ def build_method(name: str) -> Method:
 
     Args:
         name: A key of `METHODS`; ``augmix+cutout`` lays the policy of the second over the first.
+            Or ``python:MODULE:CLASS``, a method of your own.
 
     Raises:
         ValueError: If no method has that name, or a policy cannot be laid over another.
+        RunError: If there is no such module, or no method in it.
 
     Example:
         >>> build_method("augmix").num_views
         2
     """
-    first, *others = name.split("+")
-    method = find_method(first)()
+    first, *others = [name] if name.startswith(PREFIX) else name.split("+")
+    method = _import_method(name)() if name.startswith(PREFIX) else find_method(first)()
     for other in others:
         top = find_method(other)
         if not _is_layer(top):
@@ -186,6 +189,14 @@ def build_method(name: str) -> Method:
         layer: Any = top().policy
         method = replace(method, policy=replace(layer, base=method.policy))
     return method
+
+
+def _import_method(name: str) -> type[Method]:
+    """A method of the user's own code; it is registered by its class's name if it has none."""
+    _, found = import_object(name)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise RunError(f"{name} must be a class derived from augmix.methods.Method, got {found!r}")
+    return found if found.name else register_method(found.__name__)(found)
 
 
 def layers_of(policy: Policy) -> Iterator[Policy]:

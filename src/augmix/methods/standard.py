@@ -25,7 +25,7 @@ class MaxBlur(Method):
 
     def network_name(self, name: str) -> str:
         """The blur-pooled form of the network."""
-        from augmix.models.registry import maxblur_name
+        from augmix.models import maxblur_name
 
         return maxblur_name(name)
 

@@ -324,12 +324,12 @@ class TrainConfig:
             raise ValueError(f"method {name!r}: {error}") from error
 
     def _published_weight_decay(self) -> float:
-        from augmix.models.registry import find_family
+        from augmix.models import find_family
 
         if self.method.weight_decay is not None:
             return self.method.weight_decay
         family = find_family(self.network.model)
-        is_small = family.has_imagenet_statistics or family.form.startswith("densenet")
+        is_small = family.size == 224 or family.form.startswith("densenet")
         return _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
 
 

@@ -34,7 +34,6 @@ from augmix.training.config import (
 
 # Where things are and how fast they go; none of it changes a bit of the result. The device and
 # torch's threads do: what they resolve to is compared instead of what was asked.
-CONFIG_SCHEMA = 2  # 1 was flat too, with other names and the settings of all methods
 _FREE = (
     "out",
     "data",
@@ -119,7 +118,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             config.network_name,
             num_classes=source.num_classes,
             channels=source.channels,
-            dropout=-1.0 if config.network.dropout is None else config.network.dropout,
+            dropout=config.network.dropout,
             blur_size=config.network.blur_size or 5,
         )
         method = config.method.fit(
@@ -192,9 +191,9 @@ def load_train_config(run: Path) -> TrainConfig:
     path = run / results.CONFIG_FILE
     plain = files.load_json(path)
     schema = plain.pop("schema", None)
-    if schema != CONFIG_SCHEMA:
+    if schema != results.CONFIG_SCHEMA:
         raise RunError(
-            f"{path} is not the configuration of a run of schema {CONFIG_SCHEMA} (it has "
+            f"{path} is not the configuration of a run of schema {results.CONFIG_SCHEMA} (it has "
             f"{schema!r}): use the version of the package that began the run, or train it again"
         )
     try:
@@ -307,7 +306,11 @@ def _device_name(device: torch.device) -> str:
 def _write_config(config: TrainConfig) -> None:
     """Write `config.json` into a new run folder, and refuse a folder of something else."""
     path = config.run.out / results.CONFIG_FILE
-    ours = {"schema": CONFIG_SCHEMA, **files.to_plain(flatten(config))}
+    ours = {
+        "schema": results.CONFIG_SCHEMA,
+        **files.to_plain(flatten(config)),
+        "source": config.data.kind,
+    }
     if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)
         is_other = any(found.get(name) != ours[name] for name in ours if name not in _FREE)
