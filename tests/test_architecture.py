@@ -13,7 +13,7 @@ FLOORS = [
     "training evaluation write stylize pictures preview",
     "report",
     "paper",
-    "benchmarks commands cli __main__ __init__",
+    "benchmarks cli __main__ __init__",
 ]
 FLOOR = {package: floor for floor, names in enumerate(FLOORS) for package in names.split()}
 WITHOUT_TORCH = {"report", "metrics", "results", "bootstrap", "published", "corruptions"}

@@ -19,7 +19,7 @@ def test_fit_then_stylize(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main([*fit, "--steps", "3", "--depth", "1"]) == 0
     printed = capsys.readouterr().out
     assert f"decoder: {decoder}" in printed
-    assert "fit: 3/3, loss" in printed
+    assert "decoder: 3/3, loss" in printed
     paint = ["stylize", shared[0], str(out), *shared[1:], "--decoder", str(decoder)]
     assert cli.main(paint) == 0
     printed = capsys.readouterr().out

@@ -19,10 +19,10 @@ def fixed_pace(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every step takes half a second, a tenth of it waiting; gives the steps that were taken."""
     take, taken = module.take_steps, []
 
-    def timed(learner: Any, views: Any, order: Any, steps: Any) -> Any:
+    def timed(learner: Any, views: Any, order: Any, steps: Any, run: Any) -> Any:
         steps = list(steps)
         taken.extend(steps)
-        for pace in take(learner, views, order, steps):
+        for pace in take(learner, views, order, steps, run):
             assert pace.elapsed_s > pace.waited_s >= 0
             yield Pace(elapsed_s=0.5, waited_s=0.05, num_images=pace.num_images)
 

@@ -101,7 +101,7 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
 
 def test_every_number_is_a_curve(tmp_path: Path) -> None:
     line = {"step": 3, "seconds": 1.5, "gpus": 2, "note": "text", "terms": {}}
-    with logging.beside(None, "yes") as watch:
+    with logging.beside(None, True) as watch:
         assert watch is not None
         watch(TrainingStarted(folder=tmp_path, step=0, num_steps=9, executor="pillow"))
         watch(StepsLogged(num_steps=9, record=line))
@@ -138,7 +138,7 @@ def test_the_choice_changes_no_bit_and_may_be_changed(tmp_path: Path) -> None:
     train(update_config(config, tensorboard=True))
     assert read_board(config.run.out) == read_log(config.run.out)
     assert read_weights(config.run.out) == read_weights(calm)
-    tasks = [Task(training=update_config(config, tensorboard=choice)) for choice in ("no", "yes")]
+    tasks = [Task(training=update_config(config, tensorboard=choice)) for choice in (False, True)]
     assert tasks[0].fingerprint == tasks[1].fingerprint
 
 
@@ -154,16 +154,16 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    with logging.beside(None, "yes") as watch:
+    with logging.beside(None, True) as watch:
         assert watch is None
     monkeypatch.setattr(distributed, "rank", lambda: 0)
-    with logging.beside(None, "yes") as watch:
+    with logging.beside(None, True) as watch:
         assert watch is not None
 
 
 def test_the_files_are_closed_in_every_case(tmp_path: Path) -> None:
     def begin_and_crash() -> None:
-        with logging.beside(None, "yes") as watch:
+        with logging.beside(None, True) as watch:
             assert watch is not None
             watch(TrainingStarted(folder=tmp_path, step=0, num_steps=1, executor="pillow"))
             assert threading.active_count() == before + 1

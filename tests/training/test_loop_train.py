@@ -289,7 +289,9 @@ def test_a_loss_that_is_not_finite_names_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy_config(tmp_path / "run")
-    monkeypatch.setattr(Recipe, "rate", lambda self, step, *_: 0.1 if step < 6 else 1e30)
+    monkeypatch.setattr(
+        OptimisationConfig, "rate", lambda self, step, *_: 0.1 if step < 6 else 1e30
+    )
     with pytest.raises(RunError, match=r"no longer finite at step 8 \(loss .*last checkpoint"):
         train(config)
     state = checkpoint.load_state(config.run.out)

@@ -69,7 +69,7 @@ def test_the_recipe_says_where_views_are_made(tmp_path: Path) -> None:
 def test_images_live_on_the_device_if_they_are_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = toy_config(tmp_path / "run").open_source("train")
+    source = open_split(toy_config(tmp_path / "run"), "train")
     num_bytes = len(source) * 16 * 16 * 3
     monkeypatch.setattr(pipeline, "_RESIDENT_BYTES", num_bytes)
     assert pipeline.is_resident(source, CPU)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"config\.json does not exist"):
         evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 2, "method": "augmix", "wings": 2}')
-    with pytest.raises(RunError, match=r"config\.json is not the configuration of a run: .*wings"):
+    with pytest.raises(RunError, match=r"config\.json is not the configuration of a run: .*seed"):
         evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 7}')
     with pytest.raises(RunError, match="schema 2 .it has 7.: use the version"):
@@ -94,7 +95,7 @@ def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) 
     assert (results.source["split"], results.source["num_images"]) == ("test", 20)
     assert load_results(tmp_path / "m" / "results.json") == results
     model = load_model(trained)
-    source = load_train_config(trained).open_source("test")
+    source = open_split(load_train_config(trained), "test")
     images = torch.from_numpy(source.load(np.arange(20)).transpose(0, 3, 1, 2) / np.float32(255))
     with torch.inference_mode():
         wrong = model(images).argmax(dim=1).numpy() != source.labels
@@ -107,7 +108,7 @@ def test_data_that_moved_is_found_by_name(tmp_path: Path) -> None:
     config = EvaluateConfig(models=(str(run),), suite=("clean",), device="cpu")
     with pytest.raises(RunError, match="toy"):
         evaluate_run(config)
-    assert evaluate_run(update_config(config, data=str(moved))).cells
+    assert evaluate_run(replace(config, data=str(moved))).cells
     assert (run / "results.json").exists()
 
 
@@ -139,17 +140,17 @@ def test_the_demo_writes_runs_summary_and_report(tmp_path: Path) -> None:
     config = DemoConfig(out=tmp_path / "demo", **TOY_DEMO)
     with pytest.raises(Interrupted):
         demo(config, on_progress=at_phase("augmix: measuring"))
-    weights = read_weights(config.run.out / "augmix")
+    weights = read_weights(config.out / "augmix")
     report = demo(config)
-    assert read_weights(config.run.out / "augmix") == weights
-    assert report == config.run.out / "report.html"
+    assert read_weights(config.out / "augmix") == weights
+    assert report == config.out / "report.html"
     assert report.stat().st_size > 10_000
-    summary = json.loads((config.run.out / "summary.json").read_text())
+    summary = json.loads((config.out / "summary.json").read_text())
     assert set(summary) == {"seconds", "standard", "augmix"}
     assert summary["seconds"] > 0
     for method in ("standard", "augmix"):
         assert set(summary[method]) == {"clean_error", "corruption_error", "rms_calibration_error"}
-        results = load_results(config.run.out / method / "results.json")
+        results = load_results(config.out / method / "results.json")
         assert results.protocol["preset"] == "imagenet"
         errors = [c.num_errors / c.num_images for c in results.cells if c.suite == "c"]
         assert summary[method]["corruption_error"] == pytest.approx(np.mean(errors))
