@@ -193,8 +193,8 @@ def _method_group(
     for word in words:
         name = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if word.startswith("--"):
-            is_off = name not in known and name.startswith("no_")
-            check_setting(name.removeprefix("no_") if is_off else name, method, known)
+            positive = name.removeprefix("no_")
+            check_setting(positive if positive in known else name, method, known)
     flags = [_flag(n, s.hint, presets.get(n, s.value), s.help) for n, s in own.items()]
     return _group(re.sub(r"\W", "_", method), flags)
 

@@ -529,7 +529,7 @@ def check_setting(name: str, method: str, known: Iterator[str] | Sequence[str]) 
     flag = f"--{name.replace('_', '-')}"
     owners = find_owners(name)
     if not owners:
-        raise ValueError(f"there is no setting {name!r} ({flag}){did_you_mean(name, names)}")
+        raise ValueError(f"there is no setting {flag}{did_you_mean(name, names)}")
     over = [owner for owner in owners if METHODS[owner].flag_prefix]
     hint = f"; --method {method}+{over[0]} lays it over" if over else ""
     raise ValueError(f"{flag} belongs to {', '.join(owners)}; --method is {method}{hint}")
