@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from augmix import benchmarks
-from augmix.augment import batched, pillow
+from augmix.augment import batched, render
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, level_to_amount
+from augmix.augment.policies.augmix import one_chain
 from augmix.rng import Stream
 
 Row = dict[str, str | int | float]
@@ -29,7 +30,7 @@ def measure_equality(
         count: Images an operation is tried on, at amounts of all levels up to the strongest.
 
     Returns:
-        ``equal``: share of levels with the very bits of `pillow.render`; ``within_1``: share at
+        ``equal``: fraction of levels with the bits of the definition; ``within_1``: fraction at
         most 1 grey level off; ``largest``: the largest distance, in grey levels.
     """
     images = _mixed_images(count, side)
@@ -51,7 +52,7 @@ def is_equal_enough(rows: Sequence[Row]) -> bool:
 def _compare(
     name: str, images: np.ndarray, plan: Plan, device: torch.device, backends: Sequence[str]
 ) -> list[Row]:
-    expected = pillow.render(images, plan)
+    expected = render(images, plan, executor="pillow")
     rows: list[Row] = []
     for backend in backends:
         views = batched.render(images, plan, device=device, backend=backend).cpu().numpy()
@@ -73,18 +74,9 @@ def _single(op: Op, count: int, side: int) -> Plan:
     """A chain of one operation for every image, at levels from 0.1 to the strongest."""
     kinds = np.full(count, int(op), np.int8)
     level, sign = np.linspace(0.1, STRONGEST, count), np.where(np.arange(count) % 2, -1.0, 1.0)
-    ones = np.ones((1, count), np.float32)
-    return Plan(
-        ids=np.arange(count),
-        size=(side, side),
-        crop_padding=0,
-        crop=np.zeros((count, 2), np.int32),
-        flip=np.zeros(count, bool),
-        op=kinds.reshape(1, count, 1, 1),
-        amount=level_to_amount(kinds, level, sign, (side, side)).reshape(1, count, 1, 1),
-        weight=ones[..., None],
-        mix=ones,
-    )
+    amount = level_to_amount(kinds, level, sign, (side, side))
+    chains = one_chain(kinds.reshape(1, count, 1, 1), amount.reshape(1, count, 1, 1))
+    return Plan(ids=np.arange(count), size=(side, side), stages=(chains,))
 
 
 def _mixed_images(count: int, side: int) -> np.ndarray:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from augmix import metrics as metrics
     from augmix import published as published
     from augmix import transforms as transforms
+    from augmix.augment import render as render
     from augmix.augment.ops import Op as Op
     from augmix.augment.plan import Plan as Plan
     from augmix.augment.policies import AugMix as AugMix
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from augmix.augment.policies import PatchUniform as PatchUniform
     from augmix.augment.policies import RandomAA as RandomAA
     from augmix.augment.policies import Standard as Standard
-    from augmix.augment.render import render as render
     from augmix.corruptions.corrupt import corrupt as corrupt
     from augmix.corruptions.perturb import perturb as perturb
     from augmix.data.sources import open_source as open_source
@@ -69,7 +69,7 @@ _HOME = {
     "perturb": "corruptions.perturb",
     "published": "",
     "push_to_hub": "models.hub",
-    "render": "augment.render",
+    "render": "augment",
     "train": "training.run",
     "transforms": "",
     "write_report": "report",

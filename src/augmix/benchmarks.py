@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from augmix.augment import compiled, pillow
+from augmix.augment import compiled, render
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix
 from augmix.corruptions import registry
@@ -354,7 +354,7 @@ def _measure_case(
             executor="pillow",
             device="cpu",
             threads=1,
-            render=lambda drawn: pillow.render(images, drawn),
+            render=lambda drawn: render(images, drawn, executor="pillow"),
         ),
         *(_compiled(images, threads) for threads in num_threads),
         *([] if device is None else [_batched(images, device)]),
