@@ -1,8 +1,10 @@
-"""x."""
+"""Errors that users can cause, and the wording their messages share."""
+
+from collections.abc import Iterable
 
 
 class RunError(Exception):
-    """What a user can mend: the message says what was expected, what came, and the way out."""
+    """An error the user can fix: the message says what was expected, what came, and the way out."""
 
 
 class ResumeError(RunError):
@@ -11,3 +13,34 @@ class ResumeError(RunError):
 
 class Interrupted(RunError):
     """Work that was stopped from outside and can be continued; the message says how."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its type if it has none.
+
+    Example:
+        >>> first_line(ValueError("no such device.\\nStack: ...")), first_line(KeyError())
+        ('no such device', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """Return ``", did you mean 'fog'?"`` for the name nearest to a misspelt one.
+
+    Args:
+        word: What the user wrote.
+        names: What would have been valid.
+        cutoff: Least similarity of a suggestion, 0 to 1; with 0 there is always one.
+
+    Returns:
+        The end of a sentence; empty if no name is similar, or if the word is one of them.
+
+    Example:
+        >>> did_you_mean("fogg", ["snow", "fog"]), did_you_mean("xyz", ["snow", "fog"])
+        (", did you mean 'fog'?", '')
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, (names := list(names)), n=1, cutoff=cutoff)
+    return f", did you mean {near[0]!r}?" if near and word not in names else ""

@@ -91,7 +91,7 @@ class Cell:
     an attacked form of it (`attacks.worst_logits`).
 
     Attributes:
-        suite: ``clean``, ``c`` or ``attack``.
+        suite: ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``.
         name: Corruption, ``clean``, or the norm of the attack.
         severity: 1..5; 0 for clean and attacked images.
         num_images: Images measured.
@@ -153,7 +153,8 @@ class Results:
             empty.
         source: On what: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
             ``fingerprint``, ``size``.
-        protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``sequences``
+        protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``own`` (the
+            user's corruptions, each with the sha256 of its code), ``own_severities``, ``sequences``
             (perturbations), ``difficulty``, ``preset``, ``seed``, ``bin_size``,
             ``suite_version``, ``sequence_version``, ``frost_textures``, ``jpeg_quality``,
             ``frames_of``; ``official_c`` and ``official_p`` (sets read from files, else empty)
@@ -162,7 +163,7 @@ class Results:
         provenance: With what; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.
-        cells: Of ``clean``, ``c`` and ``attack``, in that order.
+        cells: Of ``clean``, ``c``, ``own`` and ``attack``, in that order.
         sequences: Of ``p``, in the order measured.
     """
 

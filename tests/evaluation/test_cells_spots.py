@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from augmix.corruptions.registry import CIFAR_SCRIPT_10, PAPER_15, STANDARD_10
+from augmix.corruptions import CIFAR_SCRIPT_10, PAPER_15, STANDARD_10
 from augmix.errors import RunError
 from augmix.evaluation.cells import choose_images, list_spots
 

@@ -116,7 +116,7 @@ def test_a_file_by_path(code, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("f_models:netwrok", "f_models has no 'netwrok'; did you mean 'network'"),
+        ("f_models:netwrok", "f_models has no 'netwrok', did you mean 'network'"),
         ("f_models:number", "must be a function, got int"),
         ("f_models:needing", "called without arguments .* asks for path; write a function around"),
         ("f_models:failing", r"failed: ZeroDivisionError: .*f_models.py, line \d+"),

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64
 
-from augmix.corruptions import draws
-from augmix.corruptions.draws import Draws, Real
 from augmix.corruptions.filters import gaussian_filter, motion_trail, sum_of_zooms
+from augmix.corruptions.noise import integers
+from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
-
-Image = UInt8[np.ndarray, "height width channel"]
 
 _SMALL = 2  # kernels reaching at most this far are summed tap by tap
 _ROUNDING = 1e-6  # above the float32 rounding of a kernel, far below any real tap
@@ -65,7 +63,7 @@ def glass_blur(
     height, width = image.shape[:2]
     smooth = _cut(gaussian_filter(image / 255.0, deviation))
     shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
-    offsets = draws.integers(generator, -reach, reach, shape)
+    offsets = integers(generator, -reach, reach, shape)
     _copy_neighbours(smooth, offsets, reach)
     return _cut(gaussian_filter(smooth / 255.0, deviation))
 
@@ -79,7 +77,7 @@ def motion_blur(image: Image, radius: Real, deviation: Real, *, generator: Draws
         deviation: Of its weights, in pixels.
         generator: Draws the direction.
     """
-    angle = float(draws.uniform(generator, -45, 45, ()))
+    angle = float(generator.uniform(-45, 45, ()))
     return motion_trail(image, radius, deviation, angle)
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8, UInt32
 
-from augmix.corruptions.draws import Real
+from augmix.corruptions.registry import Real
 from augmix.jit import outer
 
 _NEGLIGIBLE = 1e-15  # a Gaussian of smaller deviation is left out

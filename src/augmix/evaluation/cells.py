@@ -17,7 +17,7 @@ from augmix.errors import RunError
 from augmix.results import Bins, Cell, Outcome, Scaled, SequenceCell, SequenceOutcome, to_classes
 from augmix.rng import Purpose, Stream
 
-SUITES = ("clean", "c", "p", "attack")
+SUITES = ("clean", "c", "own", "p", "attack")
 CLEAN = ("clean", "clean", 0)
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 
@@ -36,7 +36,8 @@ def list_spots(
 
     Args:
         suite: Of `SUITES`.
-        names: Corruptions of ``c``, or lists of them such as ``paper-15``.
+        names: Corruptions of ``c``, lists of them such as ``paper-15``, or the user's own as
+            ``python:FILE:FUNCTION``, which are cells of the suite ``own``.
         severities: Of the corruptions, 1..5.
         sequences: Perturbations of ``p``, or lists of them such as ``standard-10``.
         attack_norm: Of ``attack``; the attack's name.
@@ -52,10 +53,11 @@ def list_spots(
         for severity in severities:
             if severity not in registry.SEVERITIES:
                 raise ValueError(f"severity must be 1..5, got {severity}")
-        named = registry.resolve_corruptions(names)
-        spots += [("c", name, severity) for name in named for severity in severities]
+        for name in registry.CORRUPTIONS.resolve(names):
+            of_suite = registry.CORRUPTIONS[name].suite  # "own" for the user's
+            spots += [(of_suite, name, severity) for severity in severities]
     if "p" in suite:
-        spots += [("p", name, 0) for name in registry.resolve_sequences(sequences)]
+        spots += [("p", name, 0) for name in registry.SEQUENCES.resolve(sequences)]
     if "attack" in suite:
         spots.append(("attack", attack_norm, 0))
     if not spots:

@@ -112,7 +112,7 @@ def _open_images(files: OfficialFiles, name: str, severity: int) -> Source:
 
 @lru_cache(maxsize=_NUM_OPEN)
 def _open_sequences(files: OfficialFiles, name: str) -> Sequences:
-    is_noise = registry.find_sequence(name).kind == "noise"
+    is_noise = registry.SEQUENCES.find(name).is_noise
     stored = f"{name}_{files.difficulty}" if is_noise and files.difficulty > 1 else name
     sequences = open_perturbed(files.layout, stored)
     _check_fit(files, stored, len(sequences), sequences.size)
@@ -172,7 +172,7 @@ class Sets:
         suite, name, severity = spot
         if suite in ("clean", "attack"):
             return self.source.load(ids)
-        if "c" in self.official:
+        if suite == "c" and "c" in self.official:
             return self.official["c"].images(name, severity).load(ids)
         return corruptions.corrupt(
             self.source.load(ids),
@@ -222,6 +222,13 @@ class Sets:
                 "frost_textures": self._describe_frost() if has_frost else "",
                 "jpeg_quality": self.jpeg_quality,
                 "official_c": self._title("c"),
+            }
+        if "own" in suites:
+            own = list(dict.fromkeys(spot[1] for spot in spots if spot[0] == "own"))
+            facts |= {
+                "own": registry.CORRUPTIONS.hash_own(own),
+                "own_severities": list(dict.fromkeys(s[2] for s in spots if s[0] == "own")),
+                "own_jpeg_quality": self.jpeg_quality,
             }
         if "p" in suites:
             facts |= {

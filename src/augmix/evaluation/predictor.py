@@ -144,7 +144,8 @@ def _check_finite(
 ) -> None:
     bad = ~np.isfinite(logits).all(axis=1)
     if bad.any():
-        place = f"{spot[1]} at severity {spot[2]}" if spot[0] == "c" else f"{spot[1]} ({spot[0]})"
+        has_severity = spot[0] in ("c", "own")
+        place = f"{spot[1]} at severity {spot[2]}" if has_severity else f"{spot[1]} ({spot[0]})"
         raise RunError(
             f"the model's logits are not finite for {place}, first for image "
             f"{int(ids[bad.argmax()])}; check its weights, or measure with --precision fp32"
