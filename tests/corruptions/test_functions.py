@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
-from augmix.corruptions import blur, digital, filters, frost, noise, registry, weather
+from augmix.corruptions import blur, digital, frost, noise, registry, weather
 from augmix.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
@@ -256,12 +256,12 @@ def test_gaussian_filter(deviation: float):
     for image in random_images():
         values = image / 255.0
         np.testing.assert_allclose(
-            filters.gaussian_filter(values, deviation),
+            blur.gaussian_filter(values, deviation),
             smooth(values, deviation),
             rtol=0,
             atol=1e-13,
         )
-        mirrored = filters.gaussian_filter(values, deviation, truncate=3.0, is_mirrored=True)
+        mirrored = blur.gaussian_filter(values, deviation, truncate=3.0, is_mirrored=True)
         expected = smooth(values, deviation, truncate=3.0, mode="reflect")
         np.testing.assert_allclose(mirrored, expected, rtol=0, atol=1e-13)
 
@@ -269,13 +269,13 @@ def test_gaussian_filter(deviation: float):
 def test_gaussian_filter_wider_than_the_picture():
     values = np.random.default_rng(0).random((20, 33, 3))
     np.testing.assert_allclose(
-        filters.gaussian_filter(values, 30.0, truncate=3.0, is_mirrored=True),
+        blur.gaussian_filter(values, 30.0, truncate=3.0, is_mirrored=True),
         smooth(values, 30.0, truncate=3.0, mode="reflect"),
         rtol=0,
         atol=1e-13,
     )
     np.testing.assert_allclose(
-        filters.gaussian_filter(values, 11.0), smooth(values, 11.0), rtol=0, atol=1e-13
+        blur.gaussian_filter(values, 11.0), smooth(values, 11.0), rtol=0, atol=1e-13
     )
 
 
@@ -312,7 +312,7 @@ def test_motion_trail(angle_deg: float):
     for image in random_images():
         for radius, deviation in ((6, 1.5), (15, 8)):
             np.testing.assert_array_equal(
-                filters.motion_trail(image, radius, deviation, angle_deg),
+                blur.motion_trail(image, radius, deviation, angle_deg),
                 smeared(image, radius, deviation, angle_deg),
             )
 
@@ -338,7 +338,7 @@ def zoomed(values: np.ndarray, factor: float) -> np.ndarray:
 
 def test_clipped_zoom():
     ramp = (32.0 * np.arange(32)[:, None] + np.arange(32))[:, :, None]
-    result = filters.clipped_zoom(ramp, 1.25)[:, :, 0]
+    result = blur.clipped_zoom(ramp, 1.25)[:, :, 0]
     np.testing.assert_allclose(result[0, :3], [99, 99.806452, 100.612903], atol=1e-6)
     np.testing.assert_allclose(result[-1, -3:], [922.387097, 923.193548, 924], atol=1e-6)
     rng = np.random.default_rng(0)
@@ -346,7 +346,7 @@ def test_clipped_zoom():
         for factor in (1.0, 1.02, 1.25, 1.75, 2.25, 2.5, 4.5):
             values = rng.random(shape)
             np.testing.assert_allclose(
-                filters.clipped_zoom(values, factor), zoomed(values, factor), rtol=0, atol=1e-12
+                blur.clipped_zoom(values, factor), zoomed(values, factor), rtol=0, atol=1e-12
             )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from PIL import Image as PillowImage
 
-from augmix.corruptions.filters import gaussian_filter
+from augmix.corruptions.blur import gaussian_filter
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image as PillowImage
 
-from augmix.corruptions.filters import gaussian_filter
+from augmix.corruptions.blur import gaussian_filter
 from augmix.corruptions.noise import integers
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.corruptions.weather import plasma_fractal

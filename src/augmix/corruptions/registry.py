@@ -235,7 +235,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
             return self._load(name)
         if name not in self:
             raise ValueError(
-                f"unknown {self.what} {name!r}{did_you_mean(name, self, cutoff=0)} "
+                f"unknown {self.what} {name!r}{did_you_mean(name, self, cutoff=0.0)} "
                 f"There are {', '.join(self)}; {PREFIX}FILE:FUNCTION names your own"
             )
         return self[name]
@@ -264,7 +264,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
             elif name in self or name.startswith(PREFIX):
                 found[self.find(name).name] = None
             else:
-                guess = did_you_mean(name, [*self, *self.protocols], cutoff=0)
+                guess = did_you_mean(name, [*self, *self.protocols], cutoff=0.0)
                 raise ValueError(
                     f"unknown {self.what} {name!r}{guess} There are {', '.join(self)}; the lists "
                     f"{', '.join(self.protocols)}; and {PREFIX}FILE:FUNCTION for your own"

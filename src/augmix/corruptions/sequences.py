@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from augmix.corruptions import noise, weather
-from augmix.corruptions.filters import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
 from augmix.corruptions.geometry import (
     PUBLISHED_OFFSET_PX,
     Scene,

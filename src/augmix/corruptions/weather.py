@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from augmix.corruptions.filters import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
