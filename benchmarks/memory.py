@@ -13,7 +13,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ import tyro
 from torch import nn
 
 from augmix.evaluation.loop import evaluate
+from augmix.progress import CellFinished, Event
 
 _SIDE = 16
 _KIB = 1 if sys.platform != "darwin" else 1 / 1024  # ru_maxrss is in bytes there
@@ -78,11 +78,11 @@ def main(settings: Settings) -> None:
     """Measure and print."""
     peaks: list[float] = []
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "cell":
+    def watch(event: Event) -> None:
+        if isinstance(event, CellFinished):
             kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
             peaks.append(kib / 1024)
-            print(f"{event['done']}/{event['num_cells']} {peaks[-1]:.1f} MiB", file=sys.stderr)
+            print(f"{event.done}/{event.num_cells} {peaks[-1]:.1f} MiB", file=sys.stderr)
 
     began = perf_counter()
     with tempfile.TemporaryDirectory() as out:

@@ -1,91 +1,138 @@
-"""What is shown of long work, as plain lines: there is no terminal in tests."""
+"""The lines that `Watch` prints without a terminal."""
 
 import io
-from typing import Any
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from augmix import progress as module
-from augmix.progress import Watch
+from augmix.progress import (
+    BatchFinished,
+    CellFinished,
+    CheckpointWritten,
+    ChecksumStarted,
+    DecoderStepsLogged,
+    DownloadDelayed,
+    DownloadProgress,
+    EvaluationStarted,
+    Event,
+    Note,
+    PhaseStarted,
+    PieceWritten,
+    StepFinished,
+    StepsLogged,
+    TaskFinished,
+    TaskStarted,
+    TrainingFinished,
+    TrainingStarted,
+    UnpackingStarted,
+    Watch,
+)
+
+
+class Clock:
+    """Seconds that pass only when a test says so, and the lines printed meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.text = io.StringIO()
+        self.watch = Watch(Console(file=self.text, width=120))
+
+    def show(self, *events: Event) -> None:
+        for event in events:
+            self.watch(event)
+
+    def lines(self) -> list[str]:
+        return self.text.getvalue().splitlines()
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that pass only when a test says so."""
-    now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    return now
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
+    return clock
 
 
-def batch(num_images: int) -> dict[str, Any]:
-    return {"event": "batch", "suite": "c", "name": "fog", "severity": 1, "images": num_images}
+def batch(num_images: int) -> BatchFinished:
+    return BatchFinished(suite="c", name="fog", severity=1, num_images=num_images)
 
 
-def cell(done: int, name: str = "fog", severity: int = 1, **facts: float) -> dict[str, Any]:
-    facts = facts or {"error": 0.25}
-    return {
-        "event": "cell",
-        "suite": "c",
-        "name": name,
-        "severity": severity,
-        "wait_share": 0.05,
-        "done": done,
-        "num_cells": 4,
-        **facts,
-    }
+def cell(done: int, name: str, *, value: float = 0.25, wait: float = 0.05) -> CellFinished:
+    return CellFinished(
+        suite="c" if name == "clean" else "p",
+        name=name,
+        severity=0,
+        metric="error" if name == "clean" else "flip probability",
+        value=value,
+        wait_fraction=wait,
+        done=done,
+        num_cells=4,
+    )
 
 
-def test_a_measurement_tells_what_is_done_and_how_long_it_takes(clock: list[float]) -> None:
-    text = io.StringIO()
-    with Watch(Console(file=text, width=120)) as watch:
-        watch({"event": "total", "done": 1, "num_cells": 4, "num_images": 3000})
-        watch(batch(500))
-        watch(cell(2))  # too early for a line
-        clock[0] += 20
-        watch(batch(500))
-        watch(cell(3, name="clean", severity=0))
-        clock[0] += 20
-        watch(batch(2000))
-        watch(cell(4, name="tilt", severity=0, flip_probability=0.0321, wait_share=0.4))
-    assert text.getvalue().splitlines() == [
-        "goes on after 1 of 4 measurements",
+def test_evaluation_prints_cells_done_and_time_left(clock: Clock) -> None:
+    clock.show(EvaluationStarted(done=1, num_cells=4, num_images=3000), batch(500))
+    clock.show(cell(2, "clean"))  # too early for a line
+    clock.now += 20
+    clock.show(batch(500), cell(3, "clean"))
+    clock.now += 20
+    clock.show(batch(2000), cell(4, "tilt", value=0.0321, wait=0.4))
+    assert clock.lines() == [
+        "continues after 1 of 4 measurements",
         "measured: 3/4, clean: error 25.0 %, about 40 s left",
         "measured: 4/4, tilt: flip probability 3.2 %, 40 % of the time waiting for images",
     ]
 
 
-def test_what_is_measured_already_is_said(clock: list[float]) -> None:
-    text = io.StringIO()
-    with Watch(Console(file=text, width=120)) as watch:
-        watch({"event": "total", "done": 4, "num_cells": 4, "num_images": 0})
-    assert text.getvalue() == "all 4 measurements are there already\n"
+def test_a_complete_evaluation_prints_that_nothing_is_left(clock: Clock) -> None:
+    clock.show(EvaluationStarted(done=4, num_cells=4, num_images=0))
+    assert clock.lines() == ["all 4 measurements are there already"]
+
+
+def test_training_prints_where_it_continues_and_log_records(clock: Clock) -> None:
+    record = {"step": 9, "epoch": 3.0, "loss": 1.5, "train_error": 0.5, "images_per_second": 80.4}
+    clock.show(
+        PhaseStarted(title="seed0: run 1 of 2"),
+        TrainingStarted(folder=Path("run"), step=8, num_steps=9, executor="compiled"),
+        StepFinished(step=9, num_steps=9),
+        StepsLogged(num_steps=9, record=record),
+        CheckpointWritten(step=9, num_steps=9),
+        TrainingFinished(folder=Path("run"), num_steps=9),
+        TrainingFinished(folder=Path("run"), num_steps=9, was_finished=True),
+    )
+    assert clock.lines() == [
+        "seed0: run 1 of 2",
+        "continues run after step 8",
+        "epoch 3.0: 9/9, loss 1.500, train error 50.0 %, 80 images/s",
+        "run is trained already (9 steps)",
+    ]
+
+
+def test_a_decoder_prints_the_terms_of_its_loss(clock: Clock) -> None:
+    record = {"step": 5, "loss": 2.0, "content": 1.0, "style": 0.5, "identity": 0.25}
+    clock.show(DecoderStepsLogged(num_steps=5, record=record))
+    assert clock.lines() == ["fit: 5/5, loss 2.000, content 1.000, style 0.500, identity 0.250"]
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(4.4, "4 s"), (89.0, "89 s"), (200.0, "3 min"), (10800.0, "3.0 h")]
 )
-def test_a_stretch_of_time_is_told_coarsely(seconds: float, words: str) -> None:
+def test_durations_are_rounded(seconds: float, words: str) -> None:
     assert module._in_words(seconds) == words
 
 
-def test_a_download_tells_how_much_is_there_why_it_waits_and_what_follows(
-    clock: list[float],
-) -> None:
-    def grown(num_bytes: int) -> dict[str, Any]:
-        return {"event": "download", "file": "a.tar", "bytes": num_bytes, "total": 9_000_000}
+def test_a_download_prints_its_size_its_delays_and_what_follows(clock: Clock) -> None:
+    def grown(num_bytes: int) -> DownloadProgress:
+        return DownloadProgress(file="a.tar", num_bytes=num_bytes, total_bytes=9_000_000)
 
-    text = io.StringIO()
-    with Watch(Console(file=text, width=120)) as watch:
-        watch(grown(1_000_000))  # an earlier try left this
-        clock[0] += 20
-        watch(grown(3_000_000))
-        watch({"event": "waiting", "file": "a.tar", "seconds": 8.0, "reason": "busy (429)"})
-        clock[0] += 40
-        watch(grown(9_000_000))
-        watch({"event": "checking", "file": "a.tar"})
-        watch({"event": "unpacking", "file": "a.tar"})
-    assert text.getvalue().splitlines() == [
+    clock.show(grown(1_000_000))  # an earlier try left this
+    clock.now += 20
+    clock.show(grown(3_000_000))
+    clock.show(DownloadDelayed(file="a.tar", wait_s=8.0, reason="busy (429)"))
+    clock.now += 40
+    clock.show(grown(9_000_000), ChecksumStarted(file="a.tar"), UnpackingStarted(file="a.tar"))
+    assert clock.lines() == [
         "a.tar: 3 of 9 MB, about 60 s left",
         "a.tar: busy (429); trying again in 8 s",
         "a.tar: 9 of 9 MB",
@@ -94,34 +141,25 @@ def test_a_download_tells_how_much_is_there_why_it_waits_and_what_follows(
     ]
 
 
-def test_writing_says_the_preset_chosen_and_its_pace(clock: list[float]) -> None:
-    text = io.StringIO()
-    piece = {
-        "event": "piece",
-        "name": "fog",
-        "severity": 2,
-        "total": 40,
-        "images_per_second": 123.4,
-    }
-    with Watch(Console(file=text, width=120)) as watch:
-        watch({"event": "preset", "preset": "tiny", "asked": "auto", "size": (64, 80)})
-        watch({"event": "preset", "preset": "cifar", "asked": "cifar", "size": (64, 80)})
-        watch({**piece, "done": 20})
-        watch({**piece, "done": 40})
-    assert text.getvalue().splitlines() == [
+def test_writing_prints_notes_and_images_a_second(clock: Clock) -> None:
+    def piece(done: int) -> PieceWritten:
+        return PieceWritten(name="fog", severity=2, done=done, total=40, images_per_second=123.4)
+
+    clock.show(Note(text="preset tiny, by the size of 64 x 80 pixels"), piece(20), piece(40))
+    assert clock.lines() == [
         "preset tiny, by the size of 64 x 80 pixels",
         "written: 40/40, fog 2, 123 images/s",
     ]
 
 
-def test_the_runs_of_a_sweep_are_told(clock: list[float]) -> None:
-    text = io.StringIO()
-    with Watch(Console(file=text, width=120)) as watch:
-        watch({"event": "task", "name": "a", "state": "started", "number": 1, "total": 2})
-        watch({"event": "task", "name": "a", "state": "done"})
-        watch({"event": "task", "name": "b", "state": "started", "number": 2, "total": 2})
-        watch({"event": "task", "name": "b", "state": "failed", "reason": "RunError: no [file]"})
-    assert text.getvalue().splitlines() == [
+def test_several_runs_are_numbered_and_failures_named(clock: Clock) -> None:
+    clock.show(
+        TaskStarted(name="a", number=1, total=2),
+        TaskFinished(name="a"),
+        TaskStarted(name="b", number=2, total=2),
+        TaskFinished(name="b", error="RunError: no [file]"),
+    )
+    assert clock.lines() == [
         "run 1 of 2: a",
         "a: done",
         "run 2 of 2: b",

@@ -1,9 +1,19 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""Typed events of long work, shown as a progress bar on a terminal and as plain lines elsewhere.
+
+Training, evaluation, writing and downloads take ``on_progress``, a function that is called with
+every event. The command line passes a `Watch`; a program may pass any function of its own:
+
+    >>> def show(event: Event) -> None:
+    ...     if isinstance(event, CellFinished):
+    ...         print(event.name, event.severity, event.value)
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -16,20 +26,193 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-OnProgress = Callable[[dict[str, Any]], None]
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
 
 
-def ignore(event: dict[str, Any]) -> None:
-    """Take progress events while nobody watches."""
+OnProgress = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Do nothing with an event: the default ``on_progress``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(Event):
+    """A titled part of a longer piece of work starts, e.g. one run of the demo."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Event):
+    """A line for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted(Event):
+    """One of several runs of `augmix reproduce` starts; ``number`` counts from 1."""
+
+    name: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFinished(Event):
+    """One of several runs has ended; ``error`` is the reason if it failed, else empty."""
+
+    name: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStarted(Event):
+    """Training starts after ``step`` of ``num_steps`` steps; ``executor`` renders the views."""
+
+    folder: Path
+    step: int
+    num_steps: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished(Event):
+    """One optimizer step is done; ``step`` counts from 1."""
+
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsLogged(Event):
+    """A record was added to the ``log.jsonl`` of a training run."""
+
+    num_steps: int
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointWritten(Event):
+    """The state of training after ``step`` is on disk."""
+
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFinished(Event):
+    """All steps are done; ``was_finished`` if there was nothing left to do."""
+
+    folder: Path
+    num_steps: int
+    was_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderStepsLogged(Event):
+    """A record was added to the ``log.jsonl`` of a decoder's training."""
+
+    num_steps: int
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationStarted(Event):
+    """An evaluation starts: ``done`` of ``num_cells`` cells are there from an earlier call.
+
+    ``num_images`` are the images and frames that this process still shows to the model.
+    """
+
+    done: int
+    num_cells: int
+    num_images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFinished(Event):
+    """A batch of a cell was shown to the model; severity 0 if the suite has none."""
+
+    suite: str
+    name: str
+    severity: int
+    num_images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellFinished(Event):
+    """A cell is measured; ``value`` is a fraction, ``done`` counts this cell.
+
+    ``wait_fraction`` is the fraction of the time spent waiting for images.
+    """
+
+    suite: str
+    name: str
+    severity: int
+    metric: Literal["error", "flip probability"]
+    value: float
+    wait_fraction: float
+    done: int
+    num_cells: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceWritten(Event):
+    """Some images of a data set are on disk; ``done`` and ``total`` are images of the whole set.
+
+    Severity is 0 if the set has none.
+    """
+
+    name: str
+    severity: int
+    done: int
+    total: int
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadProgress(Event):
+    """A file has grown to ``num_bytes``; ``total_bytes`` as far as the server said."""
+
+    file: str
+    num_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadDelayed(Event):
+    """A download has failed and is tried again in ``wait_s`` seconds."""
+
+    file: str
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksumStarted(Event):
+    """The checksum of a file is being computed."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpackingStarted(Event):
+    """An archive is being unpacked."""
+
+    file: str
 
 
 _LINE_EVERY_S = 10.0  # without a terminal
-_LONG_WAIT = 0.3  # share of a measurement's time that is worth a word
+_LONG_WAIT = 0.3  # fraction of an evaluation's time spent waiting that is worth a remark
 _MEGABYTE = 10**6
 
 
 class Watch:
-    """Takes the events of training and evaluation and shows them; use it as a context manager."""
+    """Show events on a console; use it as a context manager and as ``on_progress``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -45,7 +228,7 @@ class Watch:
             disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
-        self.title = ""
+        self.file = ""  # the file of a download's bar
         self.last_line = 0.0
         self.began = 0.0
         self.first = 0
@@ -65,121 +248,108 @@ class Watch:
         if self.console.is_terminal:
             self.progress.stop()  # older releases of rich would print an empty line elsewhere
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        handler = getattr(self, f"_on_{event['event'].replace('-', '_')}", None)
-        if handler is not None:
-            handler(event)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Note():
+                self._say(event.text)
+            case PhaseStarted():
+                self._finish()
+                self.console.print(f"[bold]{event.title}[/bold]", highlight=False)
+            case TaskStarted():
+                self._finish()
+                self._say(f"run {event.number} of {event.total}: {event.name}")
+            case TaskFinished():
+                self._finish()
+                failed = f" failed: {event.error}" if event.error else ": done"
+                self._say(f"{event.name}{failed}")
+            case TrainingStarted():
+                self._begin("training", event.num_steps, event.step)
+                if event.step:
+                    self._say(f"continues {event.folder} after step {event.step}")
+            case StepFinished():
+                self._advance_to(event.step)
+            case StepsLogged():
+                self._show_training(event.record, event.num_steps)
+            case TrainingFinished():
+                self._finish()
+                if event.was_finished:
+                    self._say(f"{event.folder} is trained already ({event.num_steps} steps)")
+            case DecoderStepsLogged():
+                self._show_decoder(event.record, event.num_steps)
+            case EvaluationStarted():
+                self._begin("measuring", event.num_images, 0)
+                if event.done == event.num_cells:
+                    self._say(f"all {event.num_cells} measurements are there already")
+                elif event.done:
+                    self._say(f"continues after {event.done} of {event.num_cells} measurements")
+            case BatchFinished():
+                if self.task is not None:
+                    self.progress.update(self.task, advance=event.num_images)
+            case CellFinished():
+                self._show_cell(event)
+            case PieceWritten():
+                if self.task is None:
+                    self._begin("writing", event.total, event.done - 1)
+                cell = f"{event.name} {event.severity or ''}".rstrip()
+                note = f"{cell}, {event.images_per_second:.0f} images/s"
+                self._update(event.done, event.total, note, "written")
+            case DownloadProgress():
+                self._show_download(event)
+            case DownloadDelayed():
+                self._say(f"{event.file}: {event.reason}; trying again in {event.wait_s:.0f} s")
+            case ChecksumStarted():
+                self._finish()
+                self._say(f"{event.file}: taking its checksum")
+            case UnpackingStarted():
+                self._finish()
+                self._say(f"{event.file}: unpacking")
+            case _:  # nothing to show
+                pass
 
-    def _on_phase(self, event: dict[str, Any]) -> None:
-        """A part of a longer piece of work begins, e.g. one run of the demo."""
-        self._finish()
-        self.title = event["title"]
-        self.console.print(f"[bold]{event['title']}[/bold]", highlight=False)
-
-    def _on_task(self, event: dict[str, Any]) -> None:
-        """A run of a sweep begins, is done or has failed."""
-        self._finish()
-        if event["state"] == "started":
-            self._say(f"run {event['number']} of {event['total']}: {event['name']}")
-        elif event["state"] == "failed":
-            self._say(f"{event['name']} failed: {event['reason']}")
-        else:
-            self._say(f"{event['name']}: {event['state']}")
-
-    def _on_start(self, event: dict[str, Any]) -> None:
-        self._begin("training", event["num_steps"], event["step"])
-        if event["step"]:
-            self._say(f"continues {event['folder']} after step {event['step']}")
-
-    def _on_log(self, event: dict[str, Any]) -> None:
+    def _show_training(self, record: Mapping[str, Any], num_steps: int) -> None:
         note = (
-            f"loss {event['loss']:.3f}, train error {100 * event['train_error']:.1f} %, "
-            f"{event['images_per_second']:.0f} images/s"
+            f"loss {record['loss']:.3f}, train error {100 * record['train_error']:.1f} %, "
+            f"{record['images_per_second']:.0f} images/s"
         )
-        self._update(event["step"], event["num_steps"], note, f"epoch {event['epoch']:.1f}")
+        self._update(record["step"], num_steps, note, f"epoch {record['epoch']:.1f}")
 
-    def _on_step(self, event: dict[str, Any]) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, completed=event["step"])
+    def _show_decoder(self, record: Mapping[str, Any], num_steps: int) -> None:
+        if self.task is None:
+            self._begin("fitting", num_steps, record["step"] - 1)
+        terms = ", ".join(f"{name} {record[name]:.3f}" for name in ("content", "style", "identity"))
+        self._update(record["step"], num_steps, f"loss {record['loss']:.3f}, {terms}", "fit")
 
-    def _on_total(self, event: dict[str, Any]) -> None:
-        """A measurement begins: how much there is, in images shown to the model."""
-        self._begin("measuring", event["num_images"], 0)
-        done, num_cells = event["done"], event["num_cells"]
-        if done == num_cells:
-            self._say(f"all {num_cells} measurements are there already")
-        elif done:
-            self._say(f"goes on after {done} of {num_cells} measurements")
-
-    def _on_batch(self, event: dict[str, Any]) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, advance=event["images"])
-
-    def _on_cell(self, event: dict[str, Any]) -> None:
+    def _show_cell(self, event: CellFinished) -> None:
         if self.task is None:
             return
-        place = f"{event['name']} {event['severity'] or ''}".rstrip()
-        name = "error" if "error" in event else "flip_probability"
-        done = f"{event['done']}/{event['num_cells']}"
-        note = f"{place}: {name.replace('_', ' ')} {100 * event[name]:.1f} %"
-        if event["wait_share"] > _LONG_WAIT:
-            note += f", {100 * event['wait_share']:.0f} % of the time waiting for images"
+        cell = f"{event.name} {event.severity or ''}".rstrip()
+        done = f"{event.done}/{event.num_cells}"
+        note = f"{cell}: {event.metric} {100 * event.value:.1f} %"
+        if event.wait_fraction > _LONG_WAIT:
+            note += f", {100 * event.wait_fraction:.0f} % of the time waiting for images"
         self.progress.update(self.task, note=f"{done} {note}")
-        if self._is_due(event["done"] == event["num_cells"]):
+        if self._is_due(event.done == event.num_cells):
             self._say(f"measured: {done}, {note}{self._left()}")
 
-    def _on_download(self, event: dict[str, Any]) -> None:
-        done, total = (round(event[name] / _MEGABYTE) for name in ("bytes", "total"))
-        if self.task is None or self.title != event["file"]:
-            self._begin(f"{event['file']}, MB", total, done)
-            self.title = event["file"]
+    def _show_download(self, event: DownloadProgress) -> None:
+        done, total = round(event.num_bytes / _MEGABYTE), round(event.total_bytes / _MEGABYTE)
+        if self.task is None or self.file != event.file:
+            self._begin(f"{event.file}, MB", total, done)
+            self.file = event.file
         if self.task is not None:
             self.progress.update(self.task, completed=done, total=total, note="")
-        if self._is_due(event["bytes"] == event["total"]):
-            self._say(f"{event['file']}: {done:,} of {total:,} MB{self._left()}")
-
-    def _on_waiting(self, event: dict[str, Any]) -> None:
-        self._say(f"{event['file']}: {event['reason']}; trying again in {event['seconds']:.0f} s")
-
-    def _on_checking(self, event: dict[str, Any]) -> None:
-        self._finish()
-        self._say(f"{event['file']}: taking its checksum")
-
-    def _on_unpacking(self, event: dict[str, Any]) -> None:
-        self._finish()
-        self._say(f"{event['file']}: unpacking")
-
-    def _on_preset(self, event: dict[str, Any]) -> None:
-        if event["asked"] == "auto":
-            height, width = event["size"]
-            self._say(f"preset {event['preset']}, by the size of {height} x {width} pixels")
-
-    def _on_piece(self, event: dict[str, Any]) -> None:
-        if self.task is None:
-            self._begin("writing", event["total"], event["done"] - 1)
-        place = f"{event['name']} {event['severity'] or ''}".rstrip()
-        note = f"{place}, {event['images_per_second']:.0f} images/s"
-        self._update(event["done"], event["total"], note, "written")
-
-    def _on_fit(self, event: dict[str, Any]) -> None:
-        if self.task is None:
-            self._begin("fitting", event["num_steps"], event["step"] - 1)
-        terms = ", ".join(f"{name} {event[name]:.3f}" for name in ("content", "style", "identity"))
-        self._update(event["step"], event["num_steps"], f"loss {event['loss']:.3f}, {terms}", "fit")
-
-    def _on_note(self, event: dict[str, Any]) -> None:
-        self._say(event["text"])
-
-    def _on_finished(self, event: dict[str, Any]) -> None:
-        self._finish()
-        if event["already"]:
-            self._say(f"{event['folder']} is trained already ({event['step']} steps)")
+        if self._is_due(event.num_bytes == event.total_bytes):
+            self._say(f"{event.file}: {done:,} of {total:,} MB{self._left()}")
 
     def _begin(self, description: str, total: int, done: int) -> None:
         self._finish()
         self.last_line = self.began = time.monotonic()
         self.first = done
         self.task = self.progress.add_task(description, total=total, completed=done, note="")
+
+    def _advance_to(self, step: int) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=step)
 
     def _update(self, done: int, total: int, note: str, what: str) -> None:
         if self.task is not None:
@@ -188,7 +358,7 @@ class Watch:
             self._say(f"{what}: {done}/{total}, {note}")
 
     def _is_due(self, is_last: bool) -> bool:
-        """Whether a plain line should be printed now: seldom, and never on a terminal."""
+        """Whether to print a plain line now: seldom, and never on a terminal."""
         is_due = time.monotonic() - self.last_line > _LINE_EVERY_S or is_last
         if self.console.is_terminal or not is_due:
             return False
@@ -196,7 +366,7 @@ class Watch:
         return True
 
     def _left(self) -> str:
-        """How long the rest of the task takes at the pace so far; empty at its end."""
+        """Time left at the speed so far, as the end of a line; empty if nothing is left."""
         task = next(each for each in self.progress.tasks if each.id == self.task)
         passed = time.monotonic() - self.began
         gained = task.completed - self.first
@@ -214,7 +384,7 @@ class Watch:
 
 
 def _in_words(seconds: float) -> str:
-    """A stretch of time as coarse as a guess is."""
+    """Round a duration to what an estimate is worth."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -16,6 +16,7 @@ from augmix.data.benchmarks import open_corrupted, open_perturbed
 from augmix.data.download import check_file, fetch_file
 from augmix.data.published_sets import RELEASES, fetch_release, find_release
 from augmix.errors import RunError
+from augmix.progress import ChecksumStarted, DownloadDelayed, DownloadProgress, UnpackingStarted
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -52,13 +53,10 @@ def test_fetched_once(tmp_path, server):
     assert server.requests == [None]
     assert clock.waits == []
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
-    assert [event["event"] for event in clock.events[-2:]] == ["checking"] * 2
-    assert clock.events[-3] == {
-        "event": "download",
-        "file": "a.tar",
-        "bytes": len(CONTENT),
-        "total": len(CONTENT),
-    }
+    assert clock.events[-2:] == [ChecksumStarted(file="a.tar")] * 2
+    assert clock.events[-3] == DownloadProgress(
+        file="a.tar", num_bytes=len(CONTENT), total_bytes=len(CONTENT)
+    )
 
 
 def test_a_busy_server_is_waited_for(tmp_path, server):
@@ -66,8 +64,8 @@ def test_a_busy_server_is_waited_for(tmp_path, server):
     clock = Clock()
     assert clock.fetch(server, tmp_path / "a.tar").read_bytes() == CONTENT
     assert clock.waits == [2, 4, 8]
-    assert [event["event"] for event in clock.events[:3]] == ["waiting"] * 3
-    assert "429" in clock.events[0]["reason"]
+    assert [type(event) for event in clock.events[:3]] == [DownloadDelayed] * 3
+    assert "429" in clock.events[0].reason
 
 
 def test_the_server_says_how_long(tmp_path, server):
@@ -314,9 +312,9 @@ def test_archives_may_go_once_they_are_unpacked(tmp_path, server, small):
     assert (folder / "spatter/1/n1/a.JPEG").read_bytes() == b"4"
     fetch_release("imagenet-c", tmp_path, url=server.url)
     assert len(server.requests) == 3
-    kinds = [event["event"] for event in events if event["file"] == "extra.tar"]
-    assert kinds[0] == "download"
-    assert kinds[-2:] == ["checking", "unpacking"]
+    kinds = [type(event) for event in events if event.file == "extra.tar"]
+    assert kinds[0] is DownloadProgress
+    assert kinds[-2:] == [ChecksumStarted, UnpackingStarted]
 
 
 def test_from_a_local_folder(tmp_path, server, small):

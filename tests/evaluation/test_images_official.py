@@ -13,6 +13,7 @@ from augmix.data.sources import Source, open_source, subset
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate
+from augmix.progress import CellFinished, Event
 from augmix.results import Results, load_images, load_results
 from augmix.write.benchmarks import write_corrupted, write_perturbed
 
@@ -92,8 +93,8 @@ def test_other_files_are_not_gone_on_with(
 ) -> None:
     settings: dict[str, Any] = {"suite": ("c",), "official": (corrupted,), "out": tmp_path / "out"}
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "cell" and event["done"] == 3:
+    def stop(event: Event) -> None:
+        if isinstance(event, CellFinished) and event.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(RunError, match="stopped after 3 of 10"):

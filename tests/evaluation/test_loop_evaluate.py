@@ -22,6 +22,7 @@ from augmix.evaluation.cells import list_spots
 from augmix.evaluation.loop import evaluate
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
+from augmix.progress import CellFinished, Event, OnProgress
 from augmix.results import Results
 
 NAMES = ("gaussian_noise", "contrast")
@@ -51,9 +52,9 @@ def timeless(results: Results) -> list[Any]:
     return [replace(cell, seconds=0.0) for cell in (*results.cells, *results.sequences)]
 
 
-def at_cell(number: int, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "cell" and event["done"] == number:
+def at_cell(number: int, act: Callable[[], None]) -> OnProgress:
+    def watch(event: Event) -> None:
+        if isinstance(event, CellFinished) and event.done == number:
             act()
 
     return watch
@@ -145,8 +146,8 @@ def test_an_interrupted_evaluation_goes_on_with_what_is_missing(
         assert f"stopped after {number} of 7 measurements; start the same" in str(caught.value)
     done: list[int] = []
 
-    def watch(event: dict[str, Any]) -> None:
-        done.extend([event["done"]] if event["event"] == "cell" else [])
+    def watch(event: Event) -> None:
+        done.extend([event.done] if isinstance(event, CellFinished) else [])
 
     results = measure(model, source, out=out, on_progress=watch)
     assert done == list(range(number + 1, 8))

@@ -21,6 +21,7 @@ from augmix.models.adaptation import adapt_batch_norm
 from augmix.models.calibration import fit_temperature, mean_nll
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
+from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, Event
 from augmix.results import Results, load_images, load_outcome, load_sequence_outcome
 
 SEQUENCES = ("translate", "gaussian_noise", "brightness")
@@ -192,7 +193,7 @@ def test_a_model_without_batch_norm_cannot_adapt(six: Source) -> None:
 
 
 def test_events_add_up_to_the_total(model: torch.nn.Module, source: Source) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     measure(
         model,
         source,
@@ -200,13 +201,13 @@ def test_events_add_up_to_the_total(model: torch.nn.Module, source: Source) -> N
         sequences=("translate",),
         on_progress=events.append,
     )
-    assert events[0] == {"event": "total", "done": 0, "num_cells": 3, "num_images": 20 * 18}
-    assert sum(event["images"] for event in events if event["event"] == "batch") == 20 * 18
-    cells = [event for event in events if event["event"] == "cell"]
-    assert [(c["suite"], c["done"], c["num_cells"]) for c in cells] == [
+    assert events[0] == EvaluationStarted(done=0, num_cells=3, num_images=20 * 18)
+    assert sum(event.num_images for event in events if isinstance(event, BatchFinished)) == 20 * 18
+    cells = [event for event in events if isinstance(event, CellFinished)]
+    assert [(c.suite, c.done, c.num_cells) for c in cells] == [
         ("clean", 1, 3),
         ("c", 2, 3),
         ("p", 3, 3),
     ]
-    assert set(cells[0]) ^ set(cells[2]) == {"error", "flip_probability"}
-    assert all(0 <= cell["wait_share"] < 1 for cell in cells)
+    assert [c.metric for c in cells] == ["error", "error", "flip probability"]
+    assert all(0 <= cell.wait_fraction < 1 for cell in cells)

@@ -18,6 +18,7 @@ from augmix.models.ensemble import Ensemble
 from augmix.models.user_code import open_python
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
+from augmix.progress import BatchFinished, EvaluationStarted, Event
 from augmix.results import Cell, Results, load_outcome
 from augmix.rng import Stream
 
@@ -187,12 +188,15 @@ def test_images_are_shown_as_often_as_the_events_say(plane: Plane, grey: Source)
     plane.register_forward_pre_hook(lambda _, inputs: shown.append(len(inputs[0])))
     labels = (scores(plane, grey.load(IDS)) < 0).astype(np.int64)
     right = replace(grey, labels=labels)
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     settings: dict[str, Any] = {"attack_epsilon": 1e-6, "attack_steps": 3, "attack_restarts": 2}
     measure(plane, right, **settings, on_progress=events.append)
-    assert events[0]["num_images"] == NUM_IMAGES * (1 + 2 * (3 + 1))
-    assert sum(event["images"] for event in events if event["event"] == "batch") == sum(shown[2:])
-    assert events[0]["num_images"] == sum(shown[2:])  # before, some, to see if they can be
+    first = events[0]
+    assert isinstance(first, EvaluationStarted)
+    assert first.num_images == NUM_IMAGES * (1 + 2 * (3 + 1))
+    batches = [event.num_images for event in events if isinstance(event, BatchFinished)]
+    assert sum(batches) == sum(shown[2:])
+    assert first.num_images == sum(shown[2:])  # before, some, to see if they can be
     assert shown[:2] == [7, 7]
 
 

@@ -13,6 +13,7 @@ from augmix import errors
 from augmix.data.sources import Source
 from augmix.errors import ResumeError
 from augmix.evaluation.loop import evaluate
+from augmix.progress import BatchFinished, CellFinished, Event
 from augmix.results import (
     Results,
     images_path,
@@ -42,8 +43,8 @@ def timeless(results: Results) -> Results:
     )
 
 
-def done(events: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    return [(e["name"], e["severity"]) for e in events if e["event"] == "cell"]
+def done(events: list[Event]) -> list[tuple[str, int]]:
+    return [(e.name, e.severity) for e in events if isinstance(e, CellFinished)]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_cell_without_its_outcome_is_measured_again(
 ) -> None:
     whole = measure(model, source, tmp_path, suite=("clean", "c", "p"))
     outcome_path(tmp_path, *lost).unlink()
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     again = measure(model, source, tmp_path, suite=("clean", "c", "p"), on_progress=events.append)
     assert done(events) == [measured]
     assert timeless(again) == timeless(whole)
@@ -82,7 +83,7 @@ def test_a_suite_may_be_added_later(
     model: torch.nn.Module, source: Source, tmp_path: Path, order: tuple[str, str]
 ) -> None:
     measure(model, source, tmp_path / "later", suite=("clean", order[0]))
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     added = measure(
         model, source, tmp_path / "later", suite=("clean", order[1]), on_progress=events.append
     )
@@ -116,8 +117,8 @@ def test_what_a_suite_was_measured_with_stays_fixed(
 def test_a_temperature_once_fitted_is_kept(
     model: torch.nn.Module, source: Source, tmp_path: Path
 ) -> None:
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "cell" and event["done"] == 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, CellFinished) and event.done == 2:
             raise KeyboardInterrupt
 
     settings: dict[str, Any] = {"temperature_images": 6}
@@ -155,8 +156,8 @@ def test_examples_without_corruptions_hold_clean_images(
 def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
     model: torch.nn.Module, source: Source, tmp_path: Path
 ) -> None:
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "batch" and event["suite"] == "attack":
+    def stop(event: Event) -> None:
+        if isinstance(event, BatchFinished) and event.suite == "attack":
             raise KeyboardInterrupt
 
     own: dict[str, Any] = {"attack_steps": 3, "batch_size": 7}
@@ -164,7 +165,7 @@ def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
     whole = measure(model, source, once, suite=("clean", "c", "attack"), **own)
     with pytest.raises(errors.RunError, match="stopped after 1 of 2"):
         measure(model, source, later, suite=("clean", "attack"), **own, on_progress=stop)
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     measure(model, source, later, suite=("attack",), **own, on_progress=events.append)
     assert done(events) == [("linf", 0)]
     found = measure(model, source, later, suite=("clean", "c"), batch_size=7)  # and no word of it

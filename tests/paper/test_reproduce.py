@@ -12,6 +12,7 @@ from PIL import Image
 from augmix import results
 from augmix.errors import Interrupted, RunError
 from augmix.paper.reproduce import ReproduceConfig, plan_tasks, reproduce
+from augmix.progress import CellFinished, Event, StepFinished
 
 
 def smoke(folder: Path, exhibit: Any = "table4", **changes: Any) -> ReproduceConfig:
@@ -38,10 +39,10 @@ def test_table4_at_the_smallest_scale(tmp_path: Path):
 def test_exhibits_share_runs(tmp_path: Path):
     config = smoke(tmp_path, methods=("standard",))
     reproduce(config)
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     other = replace(config, exhibit="table1", families=("wrn",))
     reproduce(other, on_progress=events.append)
-    assert not [event for event in events if event["event"] in ("step", "cell")]
+    assert not [event for event in events if isinstance(event, (StepFinished, CellFinished))]
 
 
 def test_figure6_measures_sequences(tmp_path: Path):
@@ -73,8 +74,8 @@ def test_table2_reads_folders_of_photographs(tmp_path: Path):
 
 
 def test_stopped_and_started_again(tmp_path: Path):
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "cell" and event["done"] == 3:
+    def stop(event: Event) -> None:
+        if isinstance(event, CellFinished) and event.done == 3:
             raise Interrupted("stopped")
 
     config = smoke(tmp_path, methods=("standard",))

@@ -16,6 +16,7 @@ from augmix import files, results
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.paper.runs import TASK_FILE, Task, run_sweep
+from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
 from augmix.training.checkpoint import lock
 
 
@@ -29,13 +30,20 @@ def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
     return tasks
 
 
-def states(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(event["name"], event["state"]) for event in events if event["event"] == "task"]
+def states(events: list[Event]) -> list[tuple[str, str]]:
+    """Name and state of every task event."""
+    found = []
+    for event in events:
+        if isinstance(event, TaskStarted):
+            found.append((event.name, "started"))
+        elif isinstance(event, TaskFinished):
+            found.append((event.name, "failed" if event.error else "done"))
+    return found
 
 
 def test_every_task_is_done_once(tmp_path: Path):
     tasks = make_tasks(tmp_path)
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     outcomes = run_sweep(tasks, tmp_path, on_progress=events.append)
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     assert states(events) == [
@@ -45,7 +53,7 @@ def test_every_task_is_done_once(tmp_path: Path):
         ("seed1", "done"),
     ]
     assert (tmp_path / "seed1" / results.RESULTS_FILE).exists()
-    again: list[dict[str, Any]] = []
+    again: list[Event] = []
     assert [o.state for o in run_sweep(tasks, tmp_path, on_progress=again.append)] == ["done"] * 2
     assert again == []
 
@@ -53,7 +61,7 @@ def test_every_task_is_done_once(tmp_path: Path):
 def test_a_failing_task_does_not_stop_the_rest(tmp_path: Path):
     broken, fine = make_tasks(tmp_path)
     gone = replace(broken.training, source="npz", data=str(tmp_path / "nowhere"))
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     outcomes = run_sweep(
         [replace(broken, training=gone), fine], tmp_path, on_progress=events.append
     )
@@ -78,8 +86,8 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(tmp_path: Path):
     whole, cut = make_tasks(tmp_path / "whole"), make_tasks(tmp_path / "cut")
     run_sweep(whole, tmp_path / "whole")
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == 2:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == 2:
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
@@ -102,10 +110,10 @@ def test_another_measurement_keeps_the_training(tmp_path: Path):
     (task,) = make_tasks(tmp_path, seeds=(0,))
     run_sweep([task], tmp_path)
     more = replace(task.measurements[0], out=str(tmp_path / "more"), max_images=5)
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     wider = replace(task, measurements=(*task.measurements, more))
     assert run_sweep([wider], tmp_path, on_progress=events.append)[0].state == "done"
-    assert not [event for event in events if event["event"] == "step"]
+    assert not [event for event in events if isinstance(event, StepFinished)]
     assert (tmp_path / "more" / results.RESULTS_FILE).exists()
 
 
@@ -133,7 +141,7 @@ def test_a_task_in_work_elsewhere_is_left_alone(tmp_path: Path):
 
 def test_two_processes_share_the_tasks(tmp_path: Path):
     tasks = make_tasks(tmp_path, seeds=(0, 1, 2))
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     outcomes = run_sweep(tasks, tmp_path, num_processes=2, on_progress=events.append)
     assert [outcome.state for outcome in outcomes] == ["done"] * 3
     assert sorted(states(events)) == sorted(

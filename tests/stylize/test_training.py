@@ -13,6 +13,7 @@ from toy_styles import EYE, write_images
 
 from augmix import files
 from augmix.errors import ResumeError, RunError
+from augmix.progress import Note
 from augmix.stylize import training
 from augmix.stylize.adain import channel_statistics
 from augmix.stylize.config import FitConfig
@@ -99,7 +100,7 @@ def test_a_finished_fit_is_not_begun_again(config):
     events = []
     fit(config, on_progress=events.append)
     assert digest(config.out) == before
-    assert [event["event"] for event in events] == ["note"]
+    assert [type(event) for event in events] == [Note]
 
 
 def test_another_fit_is_not_continued(config):

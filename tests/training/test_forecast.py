@@ -8,6 +8,7 @@ from toy_runs import toy_config
 
 from augmix import cli
 from augmix.errors import ResumeError
+from augmix.progress import CheckpointWritten, Event
 from augmix.training import forecast
 from augmix.training import forecast as module
 from augmix.training.forecast import Pace, forecast_run
@@ -47,8 +48,8 @@ def test_a_run_is_described_and_nothing_is_written(
 def test_what_is_done_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = toy_config(tmp_path / "run")
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "checkpoint":
+    def stop(event: Event) -> None:
+        if isinstance(event, CheckpointWritten):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

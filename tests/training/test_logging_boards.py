@@ -4,10 +4,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from toy_runs import read_weights, toy_config
 from augmix import distributed
 from augmix.errors import RunError
 from augmix.paper.runs import Task
+from augmix.progress import Event, OnProgress, StepFinished, StepsLogged, TrainingStarted
 from augmix.training import logging
 from augmix.training.run import train
 
@@ -28,9 +27,9 @@ class Crash(Exception):
     """Stands for anything that ends the process."""
 
 
-def crash_at(step: int) -> Callable[[dict[str, Any]], None]:
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == step:
+def crash_at(step: int) -> OnProgress:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == step:
             raise Crash
 
     return watch
@@ -91,9 +90,9 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
 
     monkeypatch.setattr(RecordWriter, "write", write_late)
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "log":
-            seen.append(event["step"])
+    def watch(event: Event) -> None:
+        if isinstance(event, StepsLogged):
+            seen.append(event.record["step"])
             assert read_board(config.out) == read_log(config.out)
 
     train(config, on_progress=watch)
@@ -101,11 +100,11 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
 
 
 def test_every_number_is_a_curve(tmp_path: Path) -> None:
-    line = {"step": 3, "num_steps": 9, "seconds": 1.5, "gpus": 2, "note": "text", "terms": {}}
+    line = {"step": 3, "seconds": 1.5, "gpus": 2, "note": "text", "terms": {}}
     with logging.beside(None, "yes") as watch:
         assert watch is not None
-        watch({"event": "start", "step": 0, "num_steps": 9, "folder": str(tmp_path)})
-        watch({"event": "log", **line})
+        watch(TrainingStarted(folder=tmp_path, step=0, num_steps=9, executor="pillow"))
+        watch(StepsLogged(num_steps=9, record=line))
     assert read_board(tmp_path) == {"seconds": [(3, 1.5)], "gpus": [(3, 2.0)]}
 
 
@@ -166,7 +165,7 @@ def test_the_files_are_closed_in_every_case(tmp_path: Path) -> None:
     def begin_and_crash() -> None:
         with logging.beside(None, "yes") as watch:
             assert watch is not None
-            watch({"event": "start", "step": 0, "num_steps": 1, "folder": str(tmp_path)})
+            watch(TrainingStarted(folder=tmp_path, step=0, num_steps=1, executor="pillow"))
             assert threading.active_count() == before + 1
             raise Crash
 

@@ -16,6 +16,7 @@ from augmix import results
 from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.models import cifar
 from augmix.models.weights import load_model
+from augmix.progress import Event, OnProgress, StepFinished, TrainingFinished
 from augmix.training import checkpoint
 from augmix.training import loop as engine
 from augmix.training.config import Recipe
@@ -29,11 +30,11 @@ class Crash(Exception):
     """Stands for anything that ends the process."""
 
 
-def at_step(step: int, act: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
+def at_step(step: int, act: Callable[[], None]) -> OnProgress:
     """A watcher that acts once after a step."""
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == step:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == step:
             act()
 
     return watch
@@ -145,9 +146,9 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
     train(config)
     before = {path.name: path.stat().st_mtime_ns for path in config.out.iterdir()}
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     train(config, on_progress=events.append)
-    assert [(event["event"], event["already"]) for event in events] == [("finished", True)]
+    assert events == [TrainingFinished(folder=config.out, num_steps=3, was_finished=True)]
     after = {path.name: path.stat().st_mtime_ns for path in config.out.iterdir()}
     assert {name for name in after if after[name] != before[name]} <= {"lock", "log.jsonl"}
 
@@ -346,7 +347,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     (tmp_path / "data").mkdir()
     config = toy_config(tmp_path / "data" / "run")
     config = replace(config, out=tmp_path / "file" / "run")

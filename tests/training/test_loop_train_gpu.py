@@ -8,6 +8,7 @@ import torch
 from toy_runs import read_log, read_weights, toy_config
 
 from augmix.models.weights import load_model
+from augmix.progress import Event, StepFinished
 from augmix.training.run import train
 
 pytestmark = [
@@ -18,8 +19,8 @@ GPU: dict[str, Any] = {"device": "cuda", "executor": "auto", "channels_last": Tr
 
 
 def stop_after(step: int) -> Any:
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == step:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == step:
             raise ZeroDivisionError
 
     return watch

@@ -14,6 +14,7 @@ from augmix.data.batches import BatchOrder
 from augmix.data.sources import open_source
 from augmix.errors import ResumeError
 from augmix.models.weights import load_model
+from augmix.progress import Event, PhaseStarted, StepFinished
 from augmix.rng import Stream
 from augmix.training.loop import make_batches
 from augmix.training.run import load_train_config, train
@@ -61,8 +62,8 @@ def test_a_crash_changes_no_bit(tmp_path: Path, name: str) -> None:
     calm = train(config_of(tmp_path / "calm", name))
     config = config_of(tmp_path / "run", name, executor="compiled")
 
-    def crash(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == 5:  # the checkpoint is from step 4
+    def crash(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == 5:  # the checkpoint is from step 4
             raise Crash
 
     with pytest.raises(Crash):
@@ -132,10 +133,10 @@ def test_batches_of_pairs_have_soft_targets(tmp_path: Path) -> None:
 
 
 def test_seeds_are_runs_side_by_side(tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     config = toy_config(tmp_path / "both", epochs=1, seeds=2, seed=3)
     assert train(config, on_progress=events.append) == config.out
-    titles = [event["title"] for event in events if event["event"] == "phase"]
+    titles = [event.title for event in events if isinstance(event, PhaseStarted)]
     assert titles == ["seed-3: run 1 of 2", "seed-4: run 2 of 2"]
     for seed in (3, 4):
         alone = train(toy_config(tmp_path / f"alone{seed}", epochs=1, seed=seed))

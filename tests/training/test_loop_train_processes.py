@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
 from toy_runs import toy_config, write_npz
+from augmix.progress import StepFinished
 from augmix.training.run import train
 from augmix.errors import RunError
 
@@ -30,11 +31,11 @@ PLAIN = {"dropout": 0.0, "log_every": 1, "learning_rate": 0.01}  # larger ones a
 
 def work(folder, rank, changes, dies_at, stops_at):
     def watch(event):  # process 0 alone is told; it speaks for process 1 too
-        if event["event"] != "step":
+        if not isinstance(event, StepFinished):
             return
-        if event["step"] == dies_at:
+        if event.step == dies_at:
             os.kill(peers[1], signal.SIGKILL)
-        if event["step"] == stops_at:
+        if event.step == stops_at:
             os.kill(peers[1], signal.SIGTERM)
     train(toy_config(folder, **changes), on_progress=watch)
 

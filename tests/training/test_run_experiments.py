@@ -1,6 +1,6 @@
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
 from augmix.models.weights import load_model
 from augmix.paper.demo import DemoConfig, demo, demo_run
+from augmix.progress import Event, OnProgress, PhaseStarted, TrainingStarted
 from augmix.results import load_results
 from augmix.training.config import Recipe, TrainConfig
 from augmix.training.run import load_train_config, train
@@ -104,8 +105,8 @@ def test_a_mistake_in_the_data_leaves_no_folder(tmp_path: Path) -> None:
 def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
     """The first checkpoint holds the network as torch.manual_seed(seed) makes it."""
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "start":
+    def stop(event: Event) -> None:
+        if isinstance(event, TrainingStarted):
             raise Interrupted("stop")
 
     states = []
@@ -171,9 +172,9 @@ def test_part_of_the_training_images_is_the_same_part_for_every_seed(tmp_path: P
     assert len(config.open_source("test")) == 20
 
 
-def at_phase(title: str) -> Callable[[dict[str, Any]], None]:
-    def watch(event: dict[str, Any]) -> None:
-        if event == {"event": "phase", "title": title}:
+def at_phase(title: str) -> OnProgress:
+    def watch(event: Event) -> None:
+        if event == PhaseStarted(title=title):
             raise Interrupted("stop")
 
     return watch

@@ -1,7 +1,6 @@
 """Training on photographs that are cropped as they are decoded, from folders and from shards."""
 
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from augmix.data.batches import BatchOrder
 from augmix.data.decode import ResizedCrop
 from augmix.data.sources import find_crop
 from augmix.errors import RunError
+from augmix.progress import Event, OnProgress, StepFinished
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config
 from augmix.training.loop import make_batches
@@ -59,11 +59,11 @@ def toy(data: Path, out: Path, **changes: Any) -> TrainConfig:
     return build_config("imagenet", **{**settings, **changes})
 
 
-def stop_after(step: int) -> Callable[[dict[str, Any]], None]:
+def stop_after(step: int) -> OnProgress:
     """A watcher that fails after a step, in the middle of whatever is under way."""
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == step:
+    def watch(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == step:
             raise ZeroDivisionError
 
     return watch

@@ -22,6 +22,7 @@ from augmix.data.folders import open_photographs
 from augmix.data.sources import open_source, subset
 from augmix.errors import RunError
 from augmix.files import load_json
+from augmix.progress import Note, PieceWritten
 from augmix.write import benchmarks, manifests
 from augmix.write.benchmarks import write_corrupted, write_perturbed
 
@@ -171,9 +172,9 @@ def test_the_manifest_and_the_sums(tmp_path, source):
     assert sums == found
     assert manifest["files"]["count"] == 3
     first, *events = events
-    assert first == {"event": "preset", "preset": "cifar", "asked": "auto", "size": (16, 20)}
-    assert [event["done"] for event in events] == [7 * count for count in range(1, 11)]
-    assert events[-1] == {**events[-1], "event": "piece", "total": 70, "severity": 5}
+    assert first == Note(text="preset cifar, by the size of 16 x 20 pixels")
+    assert [event.done for event in events] == [7 * count for count in range(1, 11)]
+    assert (events[-1].total, events[-1].severity) == (70, 5)
 
 
 def test_any_number_of_processes_gives_the_same_files(tmp_path, source, small_pieces):
@@ -199,9 +200,9 @@ def test_stopped_after_every_piece_and_gone_on_with(tmp_path, source, small_piec
         )
 
     def stop(event):
-        if event["event"] != "piece":
+        if not isinstance(event, PieceWritten):
             return
-        seen.append(event["done"])
+        seen.append(event.done)
         raise Stop
 
     write("whole")
@@ -225,7 +226,7 @@ def test_stopped_after_every_piece_and_gone_on_with(tmp_path, source, small_piec
 
 def test_lost_files_are_made_again(tmp_path, source, small_pieces):
     def stop(event):
-        if event.get("done", 0) > 20:
+        if isinstance(event, PieceWritten) and event.done > 20:
             raise Stop
 
     arguments = {"names": ("contrast",), "layout": "imagenet", "num_processes": 1}
@@ -249,7 +250,7 @@ if __name__ == "__main__":
     source = open_source("npz", root=sys.argv[1], split="test")
     writing.write_corrupted(
         source, sys.argv[2], names=("contrast", "gaussian_noise"), layout=sys.argv[3],
-        num_processes=2, on_progress=lambda event: print(event.get("done", 0), flush=True),
+        num_processes=2, on_progress=lambda event: print(getattr(event, "done", 0), flush=True),
     )
 """
 
@@ -299,7 +300,7 @@ def test_a_set_in_work_elsewhere_is_left_alone(tmp_path, source):
     destination = tmp_path / "c"
 
     def again(event):
-        if event["event"] != "piece":
+        if not isinstance(event, PieceWritten):
             return
         with pytest.raises(RunError, match=f"set {destination} is in use by process {os.getpid()}"):
             write_corrupted(source, destination, names=NAMES, num_processes=1)

@@ -16,6 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from augmix.errors import RunError
+from augmix.progress import (
+    ChecksumStarted,
+    DownloadDelayed,
+    DownloadProgress,
+    OnProgress,
+    ignore,
+)
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/"
 _MAX_BYTES = 2**30  # unpacked; the official archives hold 186 MB
@@ -171,8 +178,6 @@ def write_members(
             shutil.copyfileobj(content, file)
 
 
-OnProgress = Callable[[dict[str, Any]], None]
-
 _MAX_TRIES = 6  # without a new byte
 _LONGEST_WAIT_S = 300.0
 _TIMEOUT_S = 60
@@ -194,9 +199,8 @@ def fetch_file(
         url: Its address.
         path: Where it goes; if it is there, only its checksum is looked at.
         checksum: MD5 or sha256 of the whole file, hexadecimal; its length tells which.
-        on_progress: Called with ``{"event": "download", "file", "bytes", "total"}`` as it grows,
-            ``{"event": "waiting", "file", "seconds", "reason"}`` before a new try, and
-            ``{"event": "checking", "file"}`` before its checksum is taken.
+        on_progress: Called with `DownloadProgress` as the file grows, `DownloadDelayed` before a
+            new try, and `ChecksumStarted`.
         sleep: Waits; for tests.
 
     Returns:
@@ -206,8 +210,8 @@ def fetch_file(
         RunError: If the server says no, stays silent through all tries, or sends another file.
             What arrived stays, unless it is wrong.
     """
-    emit = on_progress or _ignore
-    checking = {"event": "checking", "file": path.name}
+    emit = on_progress or ignore
+    checking = ChecksumStarted(file=path.name)
     if path.exists():
         emit(checking)
         return check_file(path, checksum=checksum)
@@ -242,7 +246,7 @@ def fetch_file(
                 "local one"
             )
         wait_s = min(max(asked_s, 2.0**tries), _LONGEST_WAIT_S)
-        emit({"event": "waiting", "file": path.name, "seconds": wait_s, "reason": problem})
+        emit(DownloadDelayed(file=path.name, wait_s=wait_s, reason=problem))
         sleep(wait_s)
 
 
@@ -335,8 +339,8 @@ class _Growth:
 
     def _tell(self) -> None:
         self.told = self.num_bytes
-        event = {"event": "download", "file": self.file, "bytes": self.num_bytes}
-        self.emit({**event, "total": max(self.start + self.total, self.num_bytes)})
+        total = max(self.start + self.total, self.num_bytes)
+        self.emit(DownloadProgress(file=self.file, num_bytes=self.num_bytes, total_bytes=total))
 
 
 def _retry_after(response: Any) -> float:
@@ -354,7 +358,3 @@ def _digest(path: Path, checksum: str) -> str:
     import pooch
 
     return pooch.file_hash(str(path), alg=_kind(checksum))
-
-
-def _ignore(event: dict[str, Any]) -> None:
-    pass

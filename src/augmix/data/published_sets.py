@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from augmix.data.download import OnProgress, check_file, fetch_file, unpack_archive, write_members
+from augmix.data.download import check_file, fetch_file, unpack_archive, write_members
 from augmix.errors import RunError
+from augmix.progress import ChecksumStarted, OnProgress, UnpackingStarted, ignore
 
 ZENODO = "https://zenodo.org/records/{record}/files/"
 GROUPS = {
@@ -198,8 +199,7 @@ def fetch_release(
             set, that is used where it lies, once its files' checksums hold.
         url: The address below which the archives lie; the official one if empty.
         keep_archives: Whether downloaded archives stay once they are unpacked.
-        on_progress: Called with a dict while a download runs or waits, as `fetch_file` says, and
-            with ``{"event": "unpacking", "file"}``.
+        on_progress: Called with the events of `fetch_file` and with `UnpackingStarted`.
 
     Returns:
         The unpacked folder.
@@ -210,7 +210,7 @@ def fetch_release(
     """
     release = find_release(name)
     wanted = _choose(release, archives)
-    emit = on_progress or _ignore
+    emit = on_progress or ignore
     if from_local is not None and (from_local / release.folder).is_dir():
         verify_files(release, from_local / release.folder, on_progress=emit)
         return from_local / release.folder
@@ -221,7 +221,7 @@ def fetch_release(
     for file in missing:
         checksum = release.archives[file]
         if from_local is not None:
-            emit({"event": "checking", "file": file})
+            emit(ChecksumStarted(file=file))
             path = check_file(from_local / file, checksum=checksum)
         else:
             address = (url or release.url) + file
@@ -256,7 +256,7 @@ def verify_files(release: Release, folder: Path, *, on_progress: OnProgress | No
     files = release.archives if release.form == "plain" else release.files
     for file, checksum in files.items():
         if on_progress is not None:
-            on_progress({"event": "checking", "file": file})
+            on_progress(ChecksumStarted(file=file))
         check_file(folder / file, checksum=checksum)
 
 
@@ -295,7 +295,7 @@ def _put(release: Release, file: str, path: Path, folder: Path, emit: OnProgress
             _make_folder(folder)
             shutil.copyfile(path, folder / file)
         return
-    emit({"event": "unpacking", "file": file})
+    emit(UnpackingStarted(file=file))
     if release.form == "arrays":
         unpack_archive(path, folder, max_bytes=path.stat().st_size)
     else:
@@ -332,7 +332,3 @@ def _place(parts: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
         if part in names:
             return parts[place:]
     return ()
-
-
-def _ignore(event: dict[str, object]) -> None:
-    pass

@@ -52,7 +52,7 @@ from augmix.files import to_plain
 from augmix.methods.attacks import Norm
 from augmix.models import adaptation
 from augmix.models.calibration import measure_temperature
-from augmix.progress import OnProgress, ignore
+from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, OnProgress, ignore
 from augmix.results import Cell, Images, Results, provenance
 from augmix.training import checkpoint
 
@@ -292,15 +292,9 @@ def _no_frames(num_frames: int, num_classes: int) -> FrameScores:
     return cells.score_frames(top, is_noise=True)
 
 
-def _batch_event(spot: Spot, num_images: int) -> dict[str, object]:
+def _batch_event(spot: Spot, num_images: int) -> BatchFinished:
     suite, name, severity = spot
-    return {
-        "event": "batch",
-        "suite": suite,
-        "name": name,
-        "severity": severity,
-        "images": num_images,
-    }
+    return BatchFinished(suite=suite, name=name, severity=severity, num_images=num_images)
 
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
@@ -387,8 +381,7 @@ def evaluate(
             measured again. None keeps nothing.
         max_images: Measure a fixed random part of the images; 0 takes all.
         about: More facts about the model for the results, e.g. method, seed and label of its run.
-        on_progress: Called with a dict at the start (``total``), after every ``batch`` and
-            ``cell``.
+        on_progress: Called with `EvaluationStarted`, then with `BatchFinished` and `CellFinished`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -495,12 +488,9 @@ def _examine(
         if len(held) and missing:
             exam, results = _at_temperature(exam, held, results)
         exam.emit(
-            {
-                "event": "total",
-                "done": done,
-                "num_cells": len(spots),
-                "num_images": exam.count_images(missing),
-            }
+            EvaluationStarted(
+                done=done, num_cells=len(spots), num_images=exam.count_images(missing)
+            )
         )
         with closing(measure(exam, missing)) as cells:
             for measured in cells:
@@ -591,20 +581,17 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def _cell_event(measured: Measured, done: int, num_cells: int) -> dict[str, Any]:
+def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     suite, name, severity = measured.spot
     cell = measured.cell
-    if isinstance(cell, Cell):
-        facts = {"error": cell.num_errors / cell.num_images}
-    else:
-        facts = {"flip_probability": cell.num_flips / cell.num_pairs}
-    return {
-        "event": "cell",
-        "suite": suite,
-        "name": name,
-        "severity": severity,
-        **facts,
-        "wait_share": measured.wait_s / cell.seconds,
-        "done": done,
-        "num_cells": num_cells,
-    }
+    is_error = isinstance(cell, Cell)
+    return CellFinished(
+        suite=suite,
+        name=name,
+        severity=severity,
+        metric="error" if is_error else "flip probability",
+        value=cell.num_errors / cell.num_images if is_error else cell.num_flips / cell.num_pairs,
+        wait_fraction=measured.wait_s / cell.seconds,
+        done=done,
+        num_cells=num_cells,
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from augmix import files, results
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
-from augmix.progress import OnProgress, ignore
+from augmix.progress import OnProgress, PhaseStarted, ignore
 from augmix.report import summarise, write_report
 from augmix.training.config import TrainConfig
 from augmix.training.run import train
@@ -43,16 +43,16 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
     runs, summary = [], {}
     for method in ("standard", "augmix"):
         run = config.out / method
-        emit({"event": "phase", "title": f"{method}: training"})
+        emit(PhaseStarted(title=f"{method}: training"))
         train(demo_run(config, method), on_progress=on_progress)
-        emit({"event": "phase", "title": f"{method}: measuring"})
+        emit(PhaseStarted(title=f"{method}: measuring"))
         measurement = EvaluateConfig(
             models=(str(run),), preset="imagenet", max_images=config.max_images, device="cpu"
         )
         numbers = summarise(evaluate_run(measurement, on_progress=on_progress))
         summary[method] = {name: numbers[name] for name in _SUMMARY}
         runs.append(run)
-    emit({"event": "phase", "title": "report"})
+    emit(PhaseStarted(title="report"))
     seconds = sum(_seconds(run) for run in runs)
     files.write_json(config.out / SUMMARY_FILE, {"seconds": seconds, **summary})
     return write_report(runs, config.out / results.REPORT_FILE)

@@ -24,7 +24,7 @@ from augmix import files
 from augmix.devices import keep_freed_memory
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
-from augmix.progress import OnProgress, ignore
+from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
 from augmix.training.checkpoint import lock
 from augmix.training.config import TrainConfig
 from augmix.training.run import train
@@ -97,7 +97,8 @@ def run_sweep(
         folder: Where the locks of the sweep are.
         num_processes: Tasks worked on at once.
         num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
-        on_progress: Called with ``task`` events, and with one process with those of the runs too.
+        on_progress: Called with `TaskStarted` and `TaskFinished`, and with one process also with
+            the events of the runs.
 
     Returns:
         An outcome for every task, in order.
@@ -134,7 +135,7 @@ def _work(tasks: Sequence[Task], folder: Path, emit: OnProgress) -> None:
             if _state(task) != "open" or not _is_free(task, folder, held):
                 continue
             if _state(task) == "open":  # another process may just have finished it
-                emit({**_event(task, "started"), "number": index + 1, "total": len(tasks)})
+                emit(TaskStarted(name=task.name, number=index + 1, total=len(tasks)))
                 _run(task, emit)
 
 
@@ -152,16 +153,16 @@ def _run(task: Task, emit: OnProgress) -> None:
     except Exception as error:  # one broken cell must not take the others with it
         reason = f"{type(error).__name__}: {error}"
         _mark(task, measured, reason=reason, trace=traceback.format_exc())
-        emit({**_event(task, "failed"), "reason": reason})
+        emit(TaskFinished(name=task.name, error=reason))
         return
     _mark(task, measured)
-    emit(_event(task, "done"))
+    emit(TaskFinished(name=task.name))
 
 
 def _work_together(
     tasks: Sequence[Task], folder: Path, num_processes: int, num_devices: int, emit: OnProgress
 ) -> None:
-    """The same by several processes; their `task` events come back through a queue."""
+    """The same by several processes; the events of tasks come back through a queue."""
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
     workers = []
@@ -192,10 +193,10 @@ def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
     keep_freed_memory()
     parent = multiprocessing.parent_process()
 
-    def emit(event: dict[str, Any]) -> None:
+    def emit(event: Event) -> None:
         if parent is not None and not parent.is_alive():
             raise Interrupted("the process that started this sweep has ended")
-        if event["event"] == "task":
+        if isinstance(event, (TaskStarted, TaskFinished)):
             events.put(event)
 
     try:
@@ -274,7 +275,3 @@ def _fingerprint(config: TrainConfig | EvaluateConfig) -> str:
     plain = files.to_plain(config)
     kept = {name: value for name, value in plain.items() if name not in _FREE}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def _event(task: Task, state: str) -> dict[str, Any]:
-    return {"event": "task", "name": task.name, "state": state}

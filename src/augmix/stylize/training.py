@@ -24,7 +24,7 @@ from augmix import files, results
 from augmix.data.batches import BatchOrder, prefetch
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
-from augmix.progress import OnProgress, ignore
+from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
 from augmix.stylize.adain import (
     adapt,
     arithmetic,
@@ -211,7 +211,7 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
 
     Args:
         config: What is fitted to what.
-        on_progress: Called with a dict after every step, log line and checkpoint.
+        on_progress: Called with an event after every log line.
 
     Returns:
         The decoder's file.
@@ -302,7 +302,7 @@ def _learn(
     identity = {**_identity(config, material), **arithmetic(device)}
     progress = _resume(folder, decoder, optimizer, identity)
     if progress.step:
-        emit({"event": "note", "text": f"continues {folder} after step {progress.step}"})
+        emit(Note(text=f"continues {folder} after step {progress.step}"))
     weights = {
         "content": config.content_weight,
         "style": config.style_weight,
@@ -330,7 +330,7 @@ def _learn(
             if is_end or progress.step % config.log_every == 0:
                 line = progress.line()
                 files.append_line(folder / results.LOG_FILE, line)
-                emit({"event": "fit", "num_steps": config.steps, **line})
+                emit(DecoderStepsLogged(num_steps=config.steps, record=line))
             if is_end or progress.step % config.checkpoint_every == 0:
                 _save(folder, progress, decoder, optimizer, identity)
 

@@ -32,7 +32,7 @@ from augmix.data.batches import prefetch
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.files import load_json, open_atomic, write_bytes, write_json
-from augmix.progress import OnProgress, ignore
+from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.rng import Stream
 from augmix.stylize.adain import Painter, Statistics, arithmetic, to_floats, to_levels
 from augmix.stylize.config import StylizeConfig
@@ -247,7 +247,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
 
     Args:
         config: What is painted how.
-        on_progress: Called with ``{"event": "piece", "done", "total", ...}`` as images get ready.
+        on_progress: Called with `PieceWritten` after every batch.
 
     Returns:
         The set's folder.
@@ -401,8 +401,11 @@ def _paint_all(
             shelf.put(piece, painted, [studio.shelf.styles.files[index] for index in drawn])
             done += len(batch)
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
-            place = {"name": "stylised", "severity": 0, "images_per_second": rate}
-            emit({"event": "piece", "done": done, "total": total, **place})
+            emit(
+                PieceWritten(
+                    name="stylised", severity=0, done=done, total=total, images_per_second=rate
+                )
+            )
 
 
 def _cut(config: StylizeConfig, content: Content) -> list[Piece]:

@@ -19,7 +19,7 @@ from augmix import distributed, files, results
 from augmix.devices import peak_memory_mib
 from augmix.errors import RunError
 from augmix.methods.losses import Loss
-from augmix.progress import OnProgress, ignore
+from augmix.progress import Event, OnProgress, StepsLogged, TrainingStarted, ignore
 
 
 @dataclass(kw_only=True)
@@ -116,7 +116,6 @@ FOLDER = "tensorboard"
 Choice = Literal["auto", "yes", "no"]
 
 _EVENT_FILES = "events.out.tfevents.*"
-_PLACES = ("event", "step", "num_steps")  # numbers of a line that are no curve
 
 
 @contextmanager
@@ -144,7 +143,7 @@ def beside(on_progress: OnProgress | None, choice: Choice) -> Iterator[OnProgres
     board = _Board(open_writer)
     emit = on_progress or ignore
 
-    def watch(event: dict[str, Any]) -> None:
+    def watch(event: Event) -> None:
         board.show(event)
         emit(event)
 
@@ -162,12 +161,11 @@ class _Board:
         self.writer: Any = None
         self.began = 0.0
 
-    def show(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "start":
-            folder = Path(event["folder"])
-            self.open(folder / FOLDER, files.load_lines(folder / results.LOG_FILE))
-        elif event["event"] == "log":
-            self.add([event])
+    def show(self, event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            self.open(event.folder / FOLDER, files.load_lines(event.folder / results.LOG_FILE))
+        elif isinstance(event, StepsLogged):
+            self.add([event.record])
 
     def open(self, folder: Path, lines: list[dict[str, Any]]) -> None:
         """Begin the event files anew with the lines that are there.
@@ -207,7 +205,7 @@ def _curves(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in line.items():
         if isinstance(value, Mapping):
             yield from ((f"{name}/{below}", number) for below, number in _curves(value))
-        elif isinstance(value, (int, float)) and name not in _PLACES:
+        elif isinstance(value, (int, float)) and name != "step":
             yield name, value
 
 

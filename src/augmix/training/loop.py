@@ -35,7 +35,15 @@ from augmix.errors import Interrupted, RunError
 from augmix.methods.registry import Method
 from augmix.models.layers import Classifier
 from augmix.models.weights import save_model
-from augmix.progress import OnProgress, ignore
+from augmix.progress import (
+    CheckpointWritten,
+    OnProgress,
+    StepFinished,
+    StepsLogged,
+    TrainingFinished,
+    TrainingStarted,
+    ignore,
+)
 from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
 from augmix.training.config import Recipe
@@ -298,7 +306,7 @@ def train(
         folder: The run folder; gets `state.pt`, `log.jsonl` and at the end the weights.
         identity: What makes the run this run; continued only where it is equal.
         device: Where the model computes.
-        on_progress: Called with a dict after every step, log line and checkpoint.
+        on_progress: Called with an event after every step, log line and checkpoint.
 
     Raises:
         ResumeError: If the folder holds another run.
@@ -312,17 +320,13 @@ def train(
     num_steps = recipe.epochs * order.steps_per_epoch
     tally = _start(folder, learner, identity)
     if tally.step == num_steps and distributed.any_rank(_has_weights(folder)):
-        emit({"event": "finished", "folder": str(folder), "step": num_steps, "already": True})
+        emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
         return
     views = open_views(source, method, order, recipe, device)
     emit(
-        {
-            "event": "start",
-            "step": tally.step,
-            "num_steps": num_steps,
-            "folder": str(folder),
-            "executor": views.executor,
-        }
+        TrainingStarted(
+            folder=folder, step=tally.step, num_steps=num_steps, executor=views.executor
+        )
     )
     keeper = Keeper(folder=folder, learner=learner, identity=identity, tally=tally)
     is_slow = device.type == "cpu"  # only there a step takes seconds
@@ -354,12 +358,12 @@ def train(
                         epoch=done / order.steps_per_epoch, rate=rate, device=device
                     )
                     keeper.log(record)
-                    emit({"event": "log", "num_steps": num_steps, **record})
-                emit({"event": "step", "step": done, "num_steps": num_steps})
+                    emit(StepsLogged(num_steps=num_steps, record=record))
+                emit(StepFinished(step=done, num_steps=num_steps))
                 is_stopped = distributed.any_rank(bool(caught)) and done < num_steps
                 if is_due or is_stopped:
                     keeper.save()
-                    emit({"event": "checkpoint", "step": done, "num_steps": num_steps})
+                    emit(CheckpointWritten(step=done, num_steps=num_steps))
                 if is_slow:
                     keeper.mark()
             if is_stopped:
@@ -371,7 +375,7 @@ def train(
         finished = learner.finish(_views_after(views, order, num_steps))
     if distributed.rank() == 0:
         save_model(folder, finished)
-    emit({"event": "finished", "folder": str(folder), "step": num_steps, "already": False})
+    emit(TrainingFinished(folder=folder, num_steps=num_steps))
 
 
 def open_order(source: Source, recipe: Recipe) -> BatchOrder:

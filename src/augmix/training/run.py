@@ -19,7 +19,7 @@ from augmix.errors import ResumeError, RunError
 from augmix.methods.registry import Method
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
-from augmix.progress import OnProgress
+from augmix.progress import OnProgress, PhaseStarted
 from augmix.training import checkpoint, logging
 from augmix.training import loop as engine
 from augmix.training.config import TrainConfig
@@ -46,7 +46,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
 
     Args:
         config: What is trained.
-        on_progress: Called with a dict after every step, log line and checkpoint.
+        on_progress: Called with an event after every step, log line and checkpoint.
 
     Returns:
         The run folder, which now holds the model, or below it a run folder for each seed.
@@ -167,7 +167,7 @@ def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
         member = config.member(number)
         if on_progress:
             title = f"{member.out.name}: run {number + 1} of {config.seeds}"
-            on_progress({"event": "phase", "title": title})
+            on_progress(PhaseStarted(title=title))
         train(member, on_progress=on_progress)
     return config.out
 

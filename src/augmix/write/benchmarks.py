@@ -18,7 +18,7 @@ package, and what encoders write changes with their version, so frames are files
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from augmix.data.folders import Photographs, open_photographs
 from augmix.data.items import default_threads
 from augmix.data.sources import Source, Subset, name_source, open_source, take
 from augmix.files import open_atomic
+from augmix.progress import Note, OnProgress, PieceWritten
 from augmix.write.manifests import complete, hold_destination, versions
 from augmix.write.pieces import Corruption, Making, Perturbation, Shelf, run_pieces
 from augmix.write.sinks import ArrayShelf, Piece, TreeShelf, name_files
@@ -42,7 +43,6 @@ _MOST_IMAGES = 1024  # in a piece
 _FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
 
 Layout = Literal["cifar", "imagenet"]
-OnProgress = Callable[[dict[str, Any]], None]
 
 
 def write_corrupted(
@@ -77,9 +77,7 @@ def write_corrupted(
         num_processes: Processes; 0 takes every processor this process may use.
         jpeg_quality: 1..100; the published sets have 85.
         frost_textures: As for `augmix.corrupt`.
-        on_progress: Called with ``{"event": "preset", "preset", "asked", "size"}`` at the start and
-            ``{"event": "piece", "done", "total", "name", "severity", "images_per_second"}`` as
-            images get ready.
+        on_progress: Called with a `Note` of the preset if it was chosen, and with `PieceWritten`.
 
     Returns:
         The destination.
@@ -268,15 +266,23 @@ def _work_off(
         done += piece.stop - piece.start
         if on_progress is not None:
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
-            place = {"name": piece.name, "severity": piece.severity, "images_per_second": rate}
-            on_progress({"event": "piece", "done": done, "total": total, **place})
+            on_progress(
+                PieceWritten(
+                    name=piece.name,
+                    severity=piece.severity,
+                    done=done,
+                    total=total,
+                    images_per_second=rate,
+                )
+            )
 
 
 def _tell_preset(
     on_progress: OnProgress | None, asked: str, preset: str, size: tuple[int, int]
 ) -> None:
-    if on_progress is not None:
-        on_progress({"event": "preset", "preset": preset, "asked": asked, "size": size})
+    if on_progress is not None and asked == "auto":
+        height, width = size
+        on_progress(Note(text=f"preset {preset}, by the size of {height} x {width} pixels"))
 
 
 def _build_shelf(
