@@ -1,4 +1,4 @@
-"""A corruption of the user's own file, evaluated, reported, written and drawn like the published."""
+"""A corruption of the user's own is evaluated, reported, written and drawn like a published one."""
 
 import hashlib
 import json
@@ -17,7 +17,6 @@ from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
 from augmix.report.estimates import CORRUPTED, Key
-from augmix.report.load import load_runs
 from augmix.report.summary import summarise
 from augmix.write.benchmarks import write_corrupted
 
@@ -81,8 +80,8 @@ def test_it_is_measured_and_reported_outside_the_means(source, own, tmp_path):
         **{("own", "black", level): 2 for level in (1, 5)},
     }
     assert summarise(results)["corruption_error"] == 0
-    comparison = compare(load_runs([run]))
-    numbers = comparison.estimates[0]
+    comparison = compare([run])
+    numbers = comparison.groups[0].estimates[0]
     assert numbers[Key("error", CORRUPTED)].value == 0
     assert numbers[Key("error", "corruption", "white")].value == 0.75
     assert numbers[Key("error", "corruption", "black")].draws is not None
