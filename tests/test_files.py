@@ -1,4 +1,4 @@
-"""A folder is held by one process, which the others are told, and by nobody once that has ended."""
+"""Files written atomically, and folders held by one process at a time."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from augmix import files
@@ -39,7 +40,8 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path):
         holder.send_signal(signal.SIGKILL)
     for _ in range(2):
         with hold(folder):
-            assert (folder / LOCK_FILE).read_text() == str(os.getpid())
+            assert (folder / "lock.holder").read_text().split()[0] == str(os.getpid())
+    assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
 
 
 def test_it_is_given_up_after_an_error(tmp_path: Path):
@@ -58,12 +60,49 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
         pass
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="locks by flock")
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*arguments: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if os.access("/", os.W_OK):  # permissions do not bind the superuser
+        monkeypatch.setattr(Path, "write_text", refuse(errno.EACCES))
+    else:
+        tmp_path.chmod(0o500)
+    with pytest.raises(RunError, match="cannot write into the set .*Permission denied; take"):
+        hold(tmp_path).__enter__()
 
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files.FileLock, "acquire", refuse(errno.ENOLCK))
     message = "cannot lock files .No locks available.; take a local disk, or take another folder"
     with pytest.raises(RunError, match=message), hold(tmp_path):
         pass
+
+
+def test_the_holder_on_another_machine_is_named(tmp_path: Path):
+    with hold(tmp_path):
+        (tmp_path / "lock.holder").write_text("17 elsewhere")
+        with pytest.raises(RunError, match="in use by process 17 on elsewhere; wait"):
+            hold(tmp_path).__enter__()
+
+
+def refuse(code: int):
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_npz_files_are_equal_for_equal_arrays(tmp_path: Path):
+    arrays = {"images": np.arange(6, dtype=np.uint8), "names": np.array(["a", "b"])}
+    for is_compressed in (True, False):
+        paths = [tmp_path / f"{name}-{is_compressed}" for name in "ab"]
+        for path in paths:
+            files.write_npz(path, arrays, is_compressed=is_compressed)
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+        with np.load(paths[0], allow_pickle=False) as found:
+            assert found["images"].tolist() == list(range(6))
+            assert found["names"].tolist() == ["a", "b"]
+
+
+def test_objects_are_no_arrays(tmp_path: Path):
+    with pytest.raises(TypeError, match="names holds objects, expected numbers or text"):
+        files.write_npz(tmp_path / "a.npz", {"names": np.array([{}], object)})
+    assert not list(tmp_path.iterdir())

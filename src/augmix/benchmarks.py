@@ -36,6 +36,7 @@ from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix
 from augmix.corruptions import registry
 from augmix.corruptions.corrupt import corrupt
+from augmix.files import write_npz
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig
 from augmix.training.forecast import Pace, take_steps
@@ -484,7 +485,8 @@ def measure_training(
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "images.npz"
         count = _BATCHES * batch_size
-        np.savez(data, images=smooth_images(count, _SIDE), labels=np.arange(count) % 10)
+        arrays = {"images": smooth_images(count, _SIDE), "labels": np.arange(count) % 10}
+        write_npz(data, arrays, is_compressed=False)
         base: dict[str, Any] = {
             "source": "npz",
             "data": str(data),

@@ -12,6 +12,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from augmix.errors import RunError, did_you_mean
+
 # The line of each command in the help; its module in `commands` has the same name.
 COMMANDS = {
     "demo": "train Standard and AugMix on the embedded digits, measure both, write a report",
@@ -46,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(augmix.__version__)
         return 0
     if words[0] not in COMMANDS:
-        return _fail(f"unknown command {words[0]!r}{_nearest(words[0])}; see augmix --help")
+        guess = did_you_mean(words[0], COMMANDS)
+        return _fail(f"unknown command {words[0]!r}{guess}; see augmix --help")
     try:
         from augmix.devices import keep_freed_memory
 
@@ -64,8 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception, is_debug: bool) -> int:
     """One message for what a user can mend; anything else is a bug and shows where."""
-    from augmix.errors import RunError
-
     if is_debug:
         traceback.print_exception(error)
         return 2
@@ -80,13 +81,6 @@ def _explain(error: Exception, is_debug: bool) -> int:
 def _fail(message: str, code: int = 2) -> int:
     print(f"augmix: {message}", file=sys.stderr)
     return code
-
-
-def _nearest(word: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _help() -> str:

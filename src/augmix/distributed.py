@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from augmix.errors import RunError
+from augmix.errors import RunError, first_line
 
 Result = TypeVar("Result")
 
@@ -64,7 +64,7 @@ def joined(*, backend: str = "gloo") -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         raise RunError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others "
-            f"({_first_line(error)}); start all of them by torchrun, with one --master-port"
+            f"({first_line(error)}); start all of them by torchrun, with one --master-port"
         ) from error
     try:
         yield
@@ -170,7 +170,7 @@ def together(call: Callable[[], Result]) -> Result:
 
 def lost(error: Exception) -> RunError:
     """What to raise when a call that all ranks make failed."""
-    reason = _SOURCE_PLACE.sub("", _first_line(error)).split(". ")[0]
+    reason = _SOURCE_PLACE.sub("", first_line(error)).split(". ")[0]
     return RunError(
         f"process {rank()} of {world_size()} has lost the others ({reason}): one of "
         "them ended, and says why above; what was finished is kept: start again to go on"
@@ -186,10 +186,6 @@ def is_lost(error: Exception) -> bool:
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 def _is_distributed() -> bool:

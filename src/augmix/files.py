@@ -1,27 +1,26 @@
-"""Atomic writes, JSON files, the folder lock and the cache folder.
+"""Files: atomic writes, JSON, JSON lines and npz, the lock of a folder, the cache folder."""
 
-The operating system gives a lock up when its process ends, however it ends, so nothing has to be
-cleaned up after a crash. The locked file holds the process's number, for the message.
-
-Nothing there is needed: a folder that cannot be written, or a file that is broken, costs time only.
-"""
-
+import errno
 import hashlib
 import json
 import os
+import platform
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock, Timeout
 
 from augmix.errors import RunError
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, paths, tuples and NumPy scalars as what JSON knows."""
+    """Convert dataclasses, paths, tuples and NumPy scalars to what JSON knows."""
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, dict):
@@ -35,7 +34,7 @@ def to_plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinity are refused, since JSON has none."""
+    """Write JSON atomically; refuse NaN and infinity, which JSON does not have."""
     text = json.dumps(to_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -65,7 +64,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of ``path`` once the block ends without an error.
+    """Open a binary file that replaces ``path`` once the block ends without an error.
 
     Raises:
         RunError: If the folder is missing, read-only, or the disk is full; the old file stays.
@@ -92,8 +91,22 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
 
 
+def write_npz(path: Path, arrays: Mapping[str, Any], *, is_compressed: bool = True) -> None:
+    """Write arrays as one ``.npz`` file, atomically; the same arrays give the same bytes.
+
+    Raises:
+        RunError: If the file cannot be written.
+        TypeError: If an array holds Python objects, which could be read back by pickle only.
+    """
+    for name, value in arrays.items():
+        if np.asanyarray(value).dtype.hasobject:
+            raise TypeError(f"{name} holds objects, expected numbers or text")
+    with open_atomic(path) as file:
+        (np.savez_compressed if is_compressed else np.savez)(file, **arrays)
+
+
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Add one JSON line to a log."""
+    """Append one line to a file of JSON lines."""
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(to_plain(record), allow_nan=False) + "\n")
@@ -102,7 +115,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def load_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a log of JSON lines; a last line cut short by a killed process is left out."""
+    """Read a file of JSON lines, up to the first line that a killed process cut short."""
     if not Path(path).exists():
         return []
     records = []
@@ -121,80 +134,63 @@ def _umask() -> int:
 
 
 LOCK_FILE = "lock"
-_LOCK_BYTE = 1 << 30  # Windows locks a byte far behind the process number, which stays readable
+_HOLDER_FILE = "lock.holder"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def hold_folder(folder: Path, *, what: str, way_out: str) -> Iterator[None]:
-    """Hold a folder, made if missing, for this process alone, by locking a file in it.
+    """Hold a folder, made if missing, for this process alone.
+
+    The operating system releases the lock when the process ends, however it ends.
 
     Args:
         folder: The folder that gets the file `LOCK_FILE`.
-        what: What is held, as messages call it, e.g. ``"run folder runs/a"``.
-        way_out: What else can be done, as messages say it, e.g. ``"choose another --out"``.
+        what: What is held, for messages, e.g. ``"run folder runs/a"``.
+        way_out: What else the user can do, for messages, e.g. ``"choose another --out"``.
 
     Raises:
         RunError: If another process holds it, it cannot be written, or its file system has no
             locks.
     """
-    path = folder / LOCK_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")  # noqa: SIM115 - closed below
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(f"cannot write into the {what}: {reason}; {way_out}") from error
-    with file:
-        if not _try_lock(file, way_out):
-            file.seek(0)
-            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+    holder = folder / _HOLDER_FILE
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / LOCK_FILE, timeout=0, thread_local=False))
+            holder.write_text(f"{os.getpid()} {platform.node()}")
+        except Timeout:
             raise RunError(
-                f"{what} is in use by process {holder}; wait until it has ended, or {way_out}"
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
+                f"{what} is in use by process {_read_holder(holder)}; wait until it has ended, or "
+                f"{way_out}"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            if getattr(error, "errno", errno.ENOSYS) in _NO_LOCKS:
+                raise RunError(
+                    f"the file system of {folder} cannot lock files ({reason}); take a local "
+                    f"disk, or {way_out}"
+                ) from error
+            raise RunError(f"cannot write into the {what}: {reason}; {way_out}") from error
+        stack.callback(holder.unlink, missing_ok=True)
         yield
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: BinaryIO, way_out: str) -> bool:
-        """Lock one byte of the file, unless another process has it."""
-        file.seek(_LOCK_BYTE)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: BinaryIO, way_out: str) -> bool:
-        """Lock the file, unless another process has it."""
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise RunError(
-                f"the file system of {file.name} cannot lock files ({error.strerror or error}); "
-                f"take a local disk, or {way_out}"
-            ) from error
-        return True
-
-
-VARIABLE = "AUGMIX_CACHE"
+def _read_holder(path: Path) -> str:
+    """The number of the process that holds a folder, and its machine if that is another one."""
+    try:
+        process, _, host = path.read_text().partition(" ")
+    except OSError:  # it has just ended
+        return "unknown"
+    return process if host == platform.node() else f"{process} on {host}"
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder of one kind of files: below ``$AUGMIX_CACHE``, else where the system keeps caches.
+    """Return the folder for one kind of cached files; it need not exist yet.
 
-    It need not exist yet.
+    It lies below ``$AUGMIX_CACHE`` if that is set, else where the system keeps caches.
     """
-    if named := os.environ.get(VARIABLE):
+    if named := os.environ.get("AUGMIX_CACHE"):
         return Path(named).expanduser() / kind
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
@@ -206,11 +202,11 @@ def cache_folder(kind: str) -> Path:
 
 
 def file_key(path: Path) -> str:
-    """A name for what was made from a file: another one once the file is moved or written.
+    """Return a key for caching what was made from a file; it changes when the file does.
 
     Raises:
         OSError: If the file is not there.
     """
     path, state = path.resolve(), path.stat()
-    told = f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
-    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    state_text = f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
+    return hashlib.sha256(state_text.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -15,7 +15,6 @@ image. The rows of all files are the images of `images.npz`, in its order.
 | ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
 """
 
-import io
 import os
 import platform
 import sys
@@ -336,10 +335,8 @@ def write_outcome(path: Path, outcome: Images | Outcome | SequenceOutcome) -> No
         RunError: If it cannot be written.
     """
     arrays: dict[str, Any] = {entry.name: getattr(outcome, entry.name) for entry in fields(outcome)}
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content.getvalue())
+    files.write_npz(path, arrays)
 
 
 def load_images(folder: Path) -> Images:

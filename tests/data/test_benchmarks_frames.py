@@ -44,7 +44,7 @@ def test_arrays(tmp_path):
     assert open_perturbed(layout, "spatter").fingerprint != sequences.fingerprint
     with pytest.raises(IndexError):
         sequences.frames(4)
-    with pytest.raises(RunError, match="holds no 'tilted'; did you mean 'tilt'"):
+    with pytest.raises(RunError, match="holds no 'tilted', did you mean 'tilt'"):
         open_perturbed(layout, "tilted")
 
 

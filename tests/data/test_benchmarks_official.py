@@ -126,7 +126,7 @@ def test_classes_of_a_tree_by_the_models_order(imagenet_c):
 
 def test_unknown_names_and_severities(cifar10_c, imagenet_c):
     for root in (cifar10_c, imagenet_c):
-        with pytest.raises(RunError, match="holds no 'fogg'; did you mean 'fog'. It holds fog, s"):
+        with pytest.raises(RunError, match="holds no 'fogg', did you mean 'fog'. It holds fog, s"):
             open_corrupted(root, "fogg", 1)
         for severity in (0, 6):
             with pytest.raises(ValueError, match=f"severity must be 1..5, got {severity} for"):

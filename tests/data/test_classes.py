@@ -51,7 +51,7 @@ def test_a_name_of_two_classes_cannot_be_used():
 
 def test_unknown_names_are_told(listing):
     with pytest.raises(
-        RunError, match="lists 3 classes, but not 'n31' of the source's 2; is 'n30'"
+        RunError, match="lists 3 classes, but not 'n31' of the source's 2, did you mean 'n30'"
     ):
         match_classes(("n10", "n31"), load_class_list(listing))
     with pytest.raises(RunError, match="'a', 'b', 'c', 'd', 'e' and 1 more of the source's 6"):

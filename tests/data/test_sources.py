@@ -117,7 +117,7 @@ def test_a_random_subset_grows_with_its_count(digits):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("cifar-10", {}, "source must be one of digits, .*got 'cifar-10'; did you mean 'cifar10'"),
+        ("cifar-10", {}, "source must be one of digits, .*got 'cifar-10', did you mean 'cifar10'"),
         ("digits", {"split": "dev"}, "split must be one of train, test, val, got 'dev'"),
         ("digits", {"size": -1}, r"size must be 0 .as stored. or 1..4096 pixels, got -1"),
         ("digits", {"size": 5000}, r"or 1..4096 pixels, got 5000"),

@@ -84,7 +84,7 @@ def test_noise_of_another_difficulty_lies_under_its_own_name(
     read = measure(model, source, official=(folder,), **settings)
     assert cells(read) == cells(measure(model, source, **settings))
     assert [cell.num_pairs for cell in read.sequences] == [20 * (16 - 3), 20 * 30]
-    with pytest.raises(RunError, match=r"holds no 'gaussian_noise_2'; did you mean"):
+    with pytest.raises(RunError, match=r"holds no 'gaussian_noise_2', did you mean"):
         measure(model, source, official=(folder,), suite=("p",), difficulty=2)
 
 

@@ -57,7 +57,7 @@ def test_a_network_by_name_with_weights(run, tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("tim:resnet50", "got 'tim:resnet50'; did you mean 'timm'"),
+        ("tim:resnet50", "got 'tim:resnet50', did you mean 'timm'"),
         ("onnx:", "expected onnx:FILE, got 'onnx:'"),
         ("smal@weights.pt", "the weights file weights.pt does not exist"),
         ("runs/nowhere", "runs/nowhere does not exist; a model is a run folder or one of hub:"),

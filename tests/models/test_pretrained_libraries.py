@@ -127,9 +127,9 @@ def test_torchvision(torchvision):
     first = open_subject("torchvision:resnet50:IMAGENET1K_V1")
     assert first.preprocessing == PRESETS["imagenet"]
     assert first.fingerprint != subject.fingerprint
-    with pytest.raises(RunError, match="has the weights IMAGENET1K_V1, .* got 'IMAGENET_V1'; did"):
+    with pytest.raises(RunError, match="has the weights IMAGENET1K_V1, .* got 'IMAGENET_V1', did"):
         open_subject("torchvision:resnet50:IMAGENET_V1")
-    with pytest.raises(RunError, match="Unknown model resnet5; did you mean 'resnet50'"):
+    with pytest.raises(RunError, match="Unknown model resnet5, did you mean 'resnet50'"):
         open_subject("torchvision:resnet5")
 
 

@@ -103,7 +103,7 @@ def test_another_network_is_refused(model, tmp_path):
     torch.save({key: value for key, value in state.items() if "head" not in key}, path)
     with pytest.raises(RunError, match="expected its last layer as .*head"):
         open_subject(f"wrn-10-1@{path}")
-    with pytest.raises(ValueError, match="got 'wr-10-1'; did you mean 'wrn-"):
+    with pytest.raises(ValueError, match="got 'wr-10-1', did you mean 'wrn-"):
         open_subject(f"wr-10-1@{path}")
 
 

@@ -70,7 +70,7 @@ def test_what_is_given_stays():
     ],
 )
 def test_unknown_names_suggest_the_nearest(name: str, nearest: str):
-    with pytest.raises(ValueError, match=rf"got '{name}'; did you mean '{nearest}'\?"):
+    with pytest.raises(ValueError, match=rf"got '{name}', did you mean '{nearest}'\?"):
         build_model(name, num_classes=10)
 
 

@@ -161,7 +161,7 @@ def test_pictures_too_small_for_the_last_stage_are_refused():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        (("secnd",), "no usable stage 'secnd'; did you mean 'second'"),
+        (("secnd",), "no usable stage 'secnd', did you mean 'second'"),
         (("second", "first"), "from shallow to deep"),
         (("head",), "no usable stage 'head'"),
     ],

@@ -7,11 +7,11 @@ A policy draws a plan, an executor carries it out, and nothing random is left fo
 decide. A plan can be looked at (`Plan.describe`), sliced, joined, saved and replayed.
 """
 
-import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from augmix.augment.patches import (
     join_holes,
     join_noise,
 )
+from augmix.files import write_npz
 
 _VERSION = 2  # 1 had no parts
 _PARTS = {"noise": Noise, "hole": Hole, "pairs": PairPlan}
@@ -44,10 +45,7 @@ def save(path: str | PathLike[str], plan: Any) -> None:
                 arrays[f"{field.name}.{part.name}"] = _to_array(getattr(value, part.name))
         elif value is not None:
             arrays[field.name] = _to_array(value)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, version=np.int64(_VERSION), **arrays)
-    with open(path, "wb") as file:
-        file.write(buffer.getvalue())
+    write_npz(Path(path), {"version": np.int64(_VERSION), **arrays})
 
 
 def load(path: str | PathLike[str]) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
 from augmix.paper.reproduce import ReproduceConfig, reproduce
-from augmix.progress import Watch
+from augmix.progress import ProgressDisplay
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line; ends with code 1 if a run failed."""
     config = parse(ReproduceConfig, "reproduce", words)
     console = make_console()
-    with Watch(console) as watch:
-        made = reproduce(config, on_progress=watch)
+    with ProgressDisplay(console) as progress:
+        made = reproduce(config, on_progress=progress)
     for path in made.paths:
         if path.suffix == ".md":
             console.print(path.read_text(), highlight=False, markup=False)

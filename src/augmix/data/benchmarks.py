@@ -19,7 +19,6 @@ so that no more than one batch is ever in memory. Videos are decoded by OpenCV's
 published H.264 comes out as its decoder makes it, RGB.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +37,7 @@ from augmix.data.decode import SUFFIXES, ImageError, decode_image
 from augmix.data.folders import FileItems, list_entries
 from augmix.data.items import default_threads
 from augmix.data.stores import LazySource, check_ids, check_labels, fingerprint, number_classes
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 from augmix.files import load_json
 
 MANIFEST_FILE = "manifest.json"
@@ -82,9 +81,8 @@ class Layout:
         """
         if name in self.places:
             return self.places[name]
-        near = difflib.get_close_matches(name, self.names, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise RunError(f"{self.root} holds no {name!r}; {guess}It holds {', '.join(self.names)}")
+        guess = did_you_mean(name, self.names, cutoff=0.0)
+        raise RunError(f"{self.root} holds no {name!r}{guess} It holds {', '.join(self.names)}")
 
 
 def find_layout(root: Path) -> Layout:

@@ -5,7 +5,6 @@ model's classes are called; every class of the source is looked up in it. Then e
 takes over the model's numbers (`map_classes`: a prediction may be any class of the model), or the
 model is cut down to the classes of the source (`match_classes` gives the columns to keep)."""
 
-import difflib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
 from augmix.data.sources import Derived, Source
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 
 _SHOWN = 5  # names in a message
 _MAX_CLASSES = 1_000_000
@@ -97,13 +96,12 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
     known = _index_names(classes)
     unknown = [name for name in class_names if name not in known]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.6)
-        guess = f"; is {near[0]!r} meant by {unknown[0]!r}?" if near else ""
         rest = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise RunError(
             f"{classes.path} lists {sum(map(bool, classes.names))} classes, but not "
             f"{', '.join(map(repr, unknown[:_SHOWN]))}{rest} of the source's {len(class_names)}"
-            f"{guess}; its lines must call the classes what the source calls them"
+            f"{did_you_mean(unknown[0], known) or ';'} its lines must name the "
+            "classes as the source does"
         )
     indices = np.array([known[name] for name in class_names], np.int64)
     owner: dict[int, str] = {}

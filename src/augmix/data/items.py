@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -30,7 +29,7 @@ from augmix.data.decode import (
     stored_size,
     to_pixels,
 )
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 
 _CHUNK = 64  # images a thread takes at a time
 
@@ -278,8 +277,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
-            near = get_close_matches(self.interpolation, INTERPOLATIONS, n=1, cutoff=0.3)
-            guess = f"; did you mean {near[0]!r}?" if near else ""
+            guess = did_you_mean(self.interpolation, INTERPOLATIONS)
             raise ValueError(
                 f"interpolation must be one of {', '.join(INTERPOLATIONS)}, "
                 f"got {self.interpolation!r}{guess}"

@@ -8,7 +8,6 @@ The sets are those of Hendrycks & Dietterich (2019). Checksums of the -C sets as
 the former on all -C archives that both have. The photographs of frost are held against the sha256
 of the files in `hendrycks/robustness`."""
 
-import difflib
 import shutil
 import tarfile
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data.download import check_file, fetch_file, unpack_archive, write_members
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 from augmix.progress import ChecksumStarted, OnProgress, UnpackingStarted, ignore
 
 ZENODO = "https://zenodo.org/records/{record}/files/"
@@ -240,9 +239,8 @@ def find_release(name: str) -> Release:
     """
     if name in RELEASES:
         return RELEASES[name]
-    near = difflib.get_close_matches(name, RELEASES, n=1, cutoff=0.0)
     raise ValueError(
-        f"unknown published set {name!r}, did you mean {near[0]!r}? There are "
+        f"unknown published set {name!r}{did_you_mean(name, RELEASES, cutoff=0.0)} There are "
         f"{', '.join(RELEASES)}; no other has a published checksum"
     )
 

@@ -8,7 +8,6 @@ A folder without splits, a single table or archive serves any split asked for, s
 testing on the same images would go unnoticed. Fingerprints tell.
 """
 
-import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from augmix.data.npz import open_npz
 from augmix.data.parquet import open_parquet
 from augmix.data.stores import check_ids
 from augmix.data.tar import open_shards
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
 NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar", "imagenet")
@@ -353,8 +352,7 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
 
 def _check_arguments(name: str, split: str, size: int, on_error: str, num_threads: int) -> None:
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
+        guess = did_you_mean(name, NAMES)
         raise ValueError(f"source must be one of {', '.join(NAMES)}, got {name!r}{guess}")
     if split not in SPLIT_NAMES:
         raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")

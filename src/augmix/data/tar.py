@@ -196,17 +196,15 @@ def _load_kept(path: Path, kept: Path) -> Shard | None:
 def _keep(shard: Shard, kept: Path) -> None:
     """Write what was found, if the cache folder lets us."""
     texts = "\n".join((*shard.names, *shard.classes)).encode("utf-8", "surrogateescape")
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        form=np.array(_FORM),
-        texts=np.frombuffer(texts, np.uint8),
-        offset=shard.offset,
-        num_bytes=shard.num_bytes,
-    )
+    arrays = {
+        "form": np.array(_FORM),
+        "texts": np.frombuffer(texts, np.uint8),
+        "offset": shard.offset,
+        "num_bytes": shard.num_bytes,
+    }
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(kept, buffer.getvalue())
+        files.write_npz(kept, arrays, is_compressed=False)
     except (OSError, RunError):
         return
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import nn
 
-from augmix.errors import RunError
+from augmix.errors import RunError, first_line
 from augmix.evaluation.cells import Spot
 from augmix.methods.attacks import Attack, Norm, worst_logits
 from augmix.models.ensemble import Ensemble, name_of, num_classes_of
@@ -102,7 +102,7 @@ class Subject:
                 raise
             raise RunError(
                 f"the model was put on {self.device}, but a part of it computes elsewhere "
-                f"({str(error).splitlines()[0]}); keep its tensors as parameters or buffers, or "
+                f"({first_line(error)}); keep its tensors as parameters or buffers, or "
                 "measure on the device it needs with --device"
             ) from error
 

@@ -6,7 +6,6 @@ end up as if it had never been stopped. Another suite may be added to a folder l
 differs is refused.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from augmix.data.sources import Source
 from augmix.errors import ResumeError
 from augmix.evaluation.cells import CLEAN, SUITES, Ids, Spot
 from augmix.evaluation.images import Sets
-from augmix.files import to_plain, write_bytes
+from augmix.files import to_plain, write_npz
 from augmix.results import (
     RESULTS_FILE,
     Cell,
@@ -253,9 +252,7 @@ def _write_examples(path: Path, sets: Sets, spots: Sequence[Spot], ids: Ids) -> 
     for name in names:
         rows = [spot for spot in corruptions if spot[1] == name]
         arrays[name] = np.stack([sets.images(spot, chosen) for spot in rows])
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_bytes(path, buffer.getvalue())
+    write_npz(path, arrays)
 
 
 def _lacks_corruptions(path: Path) -> bool:
@@ -300,16 +297,13 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
     if not len(chosen):
         return
     errors = np.sum(list(wrong.values()), axis=0) if wrong else np.zeros(len(measured.ids))
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        allow_pickle=False,
-        ids=measured.ids[chosen],
-        labels=measured.labels[chosen],
-        images=source.load(measured.ids[chosen]),
-        errors=errors[chosen].astype(np.int64),
-    )
-    write_bytes(folder / HARDEST_FILE, content.getvalue())
+    arrays = {
+        "ids": measured.ids[chosen],
+        "labels": measured.labels[chosen],
+        "images": source.load(measured.ids[chosen]),
+        "errors": errors[chosen].astype(np.int64),
+    }
+    write_npz(folder / HARDEST_FILE, arrays)
 
 
 def _count_errors(

@@ -7,7 +7,6 @@ can be laid over every method that they go together with.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from augmix.augment.policies import (
     RandomStart,
     Standard,
 )
+from augmix.errors import did_you_mean
 from augmix.methods.attacks import Attack
 from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Objective
 
@@ -176,8 +176,8 @@ def _patch_uniform(chains: AugMix, options: Options) -> PatchUniform:
         share = 250 / 224 if options.is_large else 25 / 32
         side, is_random = max(round(share * min(options.size)), 1), is_random or options.is_large
     return PatchUniform(
-        side=side,
-        random_side=is_random,
+        size_px=side,
+        random_size=is_random,
         amplitude=options.patch_amplitude,
         base=_standard(chains, options),
     )
@@ -313,8 +313,7 @@ def find_row(name: str) -> Row:
         ValueError: If no method has that name; the message suggests the nearest.
     """
     if name not in METHODS:
-        nearest = get_close_matches(name, METHODS, n=1, cutoff=0.3)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(name, METHODS)
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}{hint}")
     return METHODS[name]
 
@@ -372,7 +371,7 @@ def _lay(name: str, row: Row, policy: Policy, options: Options) -> Policy:
             f"{probability:g} do not go together; set one of them to 0"
         )
     if side:
-        policy = Cutout(side=int(side), fill=options.cutout_fill, base=policy)
+        policy = Cutout(size_px=int(side), fill=options.cutout_fill, base=policy)
     if alpha:
         policy = Mixup(alpha=alpha, per_image=options.pairs_per_image, base=policy)
     if probability:

@@ -28,7 +28,7 @@ from safetensors.torch import save as pack_weights
 from torch import Tensor
 
 from augmix import files
-from augmix.errors import RunError
+from augmix.errors import RunError, first_line
 from augmix.models.layers import Classifier
 from augmix.models.registry import build_network, find_family
 
@@ -137,7 +137,7 @@ def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
     except torch.onnx.OnnxExporterError as error:
         raise RunError(
             f"torch {torch.__version__} cannot write {network.config.name!r} as ONNX: "
-            f"{str(error).strip().splitlines()[0]}; a newer torch may, or take another format"
+            f"{first_line(error)}; a newer torch may, or take another format"
         ) from error
     assert program is not None
     content = _pack_onnx(program.model_proto, network)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from augmix import files, results
-from augmix.errors import RunError
+from augmix.errors import RunError, first_line
 from augmix.files import load_json
 from augmix.metrics import rms_from_bins
 from augmix.results import CONFIG_FILE, MODEL_FILE, RESULTS_FILE, Bins, Cell, Results, load_results
@@ -202,7 +202,7 @@ def fetch(name: str, *, revision: str = "") -> Path:
         folder = hub.snapshot_download(repo, revision=revision or None, allow_patterns=list(_FILES))
     except Exception as error:  # the package's own, the transport's, the disk's
         raise RunError(
-            f"{hint}{repo!r} cannot be fetched from the Hugging Face Hub: {_first_line(error)}; "
+            f"{hint}{repo!r} cannot be fetched from the Hugging Face Hub: {first_line(error)}; "
             "look at the name and the network"
         ) from error
     missing = [file for file in _FILES if not (Path(folder) / file).is_file()]
@@ -263,7 +263,7 @@ def push_to_hub(
         )
     except Exception as error:
         raise RunError(
-            f"the Hugging Face Hub did not take {repo_id!r}: {_first_line(error)}; "
+            f"the Hugging Face Hub did not take {repo_id!r}: {first_line(error)}; "
             "log in with `hf auth login`, or give a token that may write"
         ) from error
     return f"https://huggingface.co/{repo_id}"
@@ -289,7 +289,3 @@ def _import_hub(what: str) -> Any:
         raise RunError(
             f"{what} needs the package huggingface_hub; install it with: pip install 'augmix[hub]'"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -19,10 +19,9 @@ Files are safetensors or torch files that hold tensors only: no code in them is 
 """
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 from augmix.models import onnx, pretrained, user_code, weights
 from augmix.models.layers import Classifier
 from augmix.models.preprocessing import PRESETS, Preprocessing
@@ -74,8 +73,7 @@ def _find_opener(spec: str | Path) -> tuple[Opener, str]:
             raise ValueError(f"expected {_FORMS[kind]}, got {text!r}")
         return KINDS[kind], rest
     if colon and kind.isidentifier() and len(kind) > 1:  # a single letter is a drive of Windows
-        near = get_close_matches(kind, KINDS, n=1, cutoff=0.3)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
+        guess = did_you_mean(kind, KINDS)
         raise ValueError(
             f"a model is a run folder or one of {', '.join(_FORMS.values())}, got {text!r}{guess}"
         )

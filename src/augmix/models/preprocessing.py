@@ -6,13 +6,14 @@ layer in front of the network, so everything between works on images in [0, 1].
 """
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from augmix.errors import did_you_mean
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -72,7 +73,7 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation must be one of {', '.join(INTERPOLATIONS)}, "
-                f"got {self.interpolation!r}{_nearest(self.interpolation, INTERPOLATIONS)}"
+                f"got {self.interpolation!r}{did_you_mean(self.interpolation, INTERPOLATIONS)}"
             )
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ValueError(
@@ -139,7 +140,7 @@ def choose_preprocessing(preset: str, **changes: Any) -> Preprocessing:
     if preset not in PRESETS:
         raise ValueError(
             f"preprocessing must be one of {', '.join(PRESETS)}, "
-            f"got {preset!r}{_nearest(preset, tuple(PRESETS))}"
+            f"got {preset!r}{did_you_mean(preset, PRESETS)}"
         )
     wanted = {name: value for name, value in changes.items() if value is not None}
     if wanted.get("crop") and "resize" not in wanted:
@@ -187,8 +188,3 @@ class Photometry(nn.Module):
     def extra_repr(self) -> str:
         """The numbers in [0, 1] units, for printing a model."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
-
-
-def _nearest(name: str, names: tuple[str, ...]) -> str:
-    near = get_close_matches(name, names, n=1, cutoff=0.3)
-    return f"; did you mean {near[0]!r}?" if near else ""

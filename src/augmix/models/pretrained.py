@@ -10,13 +10,12 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean, first_line
 from augmix.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
 from augmix.models.weights import fill_network, load_state
 from augmix.models.wrapper import Subject
@@ -283,7 +282,7 @@ def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any]
         if type(error).__name__ in _NO_SUCH_FILE:
             return None
         raise RunError(
-            f"hf:{repo} cannot be fetched: {type(error).__name__}: {_first_line(error)}; "
+            f"hf:{repo} cannot be fetched: {type(error).__name__}: {first_line(error)}; "
             "is its name OWNER/NAME right, and is the hub reached from here?"
         ) from error
     return json.loads(path.read_text(encoding="utf-8"))
@@ -305,7 +304,7 @@ def _choose_weights(kinds: Any, chosen: str, name: str) -> Any:
     if chosen not in names:
         raise RunError(
             f"torchvision:{name} has the weights {', '.join(names)}, got {chosen!r}"
-            f"{_guess(chosen, names)}"
+            f"{did_you_mean(chosen, names)}"
         )
     return kinds[chosen]
 
@@ -315,9 +314,9 @@ def _create(make: Callable[[], Any], what: str, names: Callable[[], Sequence[str
     try:
         return make()
     except Exception as error:
-        guess = _guess(what.partition(":")[2], names())
+        guess = did_you_mean(what.partition(":")[2], names())
         raise RunError(
-            f"{what} cannot be opened: {type(error).__name__}: {_first_line(error)}{guess}"
+            f"{what} cannot be opened: {type(error).__name__}: {first_line(error)}{guess}"
         ) from error
 
 
@@ -332,14 +331,5 @@ def _need(module: str, what: str, package: str) -> Any:
     except Exception as error:  # a build for another version of torch may raise anything
         raise RunError(
             f"{what} needs {package}, but it cannot be imported ({type(error).__name__}: "
-            f"{_first_line(error)}); is it made for this version of torch?"
+            f"{first_line(error)}); is it made for this version of torch?"
         ) from error
-
-
-def _guess(name: str, names: Sequence[str]) -> str:
-    near = [] if name in names else get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

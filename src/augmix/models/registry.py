@@ -7,8 +7,8 @@ A name holds the numbers that make a network, e.g. ``wrn-40-2`` for depth 40 and
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
+from augmix.errors import did_you_mean
 from augmix.models.cifar import AllConvNet, SmallNet, WideResNet
 from augmix.models.densenet import DenseNet
 from augmix.models.layers import BLURRED, Classifier, ModelConfig
@@ -158,8 +158,7 @@ def find_family(name: str) -> Family:
     for family in FAMILIES:
         if re.fullmatch(family.pattern, name.removesuffix(BLURRED)):
             return family
-    nearest = get_close_matches(name, NAMES, n=1, cutoff=0.3)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    hint = did_you_mean(name, NAMES)
     forms = ", ".join(family.form for family in FAMILIES)
     raise ValueError(
         f"model must be one of {forms}, each also with {BLURRED} at the end "

@@ -18,7 +18,6 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -30,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean, first_line
 from augmix.models.weights import check_state, load_model
 from augmix.models.wrapper import hash_weights
 
@@ -136,7 +135,7 @@ def load_weights(path: Path, what: str) -> tuple[dict[str, Tensor], str]:
     except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read as {what}: expected a state dict saved by torch.save, without "
-            f"other objects ({str(error).splitlines()[0]})"
+            f"other objects ({first_line(error)})"
         ) from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
@@ -350,10 +349,9 @@ def _choose(offered: Sequence[Stage], names: Sequence[str], where: str) -> tuple
     order = [stage.name for stage in offered]
     for name in names:
         if order.count(name) != 1:
-            near = get_close_matches(name, order, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             raise RunError(
-                f"{where} has no usable stage {name!r}; {hint}--stages takes: {_list(offered)}"
+                f"--stages takes: {_list(offered)}; {where} has no usable stage {name!r}"
+                f"{did_you_mean(name, order)}"
             )
     places = [order.index(name) for name in names]
     if places != sorted(set(places)):

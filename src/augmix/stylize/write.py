@@ -31,7 +31,7 @@ from torch import Tensor
 from augmix.data.batches import prefetch
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
-from augmix.files import load_json, open_atomic, write_bytes, write_json
+from augmix.files import load_json, write_bytes, write_json, write_npz
 from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.rng import Stream
 from augmix.stylize.adain import Painter, Statistics, arithmetic, to_floats, to_levels
@@ -175,10 +175,9 @@ class PictureArray:
         _write_styles(self.folder, numbers, styles)
         if not self.final.exists():
             images = np.lib.format.open_memmap(self.growing, "r")
-            with open_atomic(self.final) as file:
-                np.savez(
-                    file, images=images, labels=self.labels, class_names=np.array(self.class_names)
-                )
+            names = np.array(self.class_names)
+            arrays = {"images": images, "labels": self.labels, "class_names": names}
+            write_npz(self.final, arrays, is_compressed=False)
         return styles
 
     def sums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:

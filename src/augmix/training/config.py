@@ -8,7 +8,6 @@ where each comes from.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -19,6 +18,7 @@ from augmix.augment.render import Executor
 from augmix.data.decode import ResizedCrop
 from augmix.data.items import default_threads
 from augmix.data.sources import Source, mix, open_source, open_stylised, take
+from augmix.errors import did_you_mean
 from augmix.methods.attacks import Attack
 from augmix.methods.registry import Method, Options, build_method, find_row
 from augmix.models.layers import BLURRED
@@ -248,8 +248,8 @@ class TrainConfig(Recipe):
     """Largest level of an AugMix operation, 1..10."""
     width: int = 3
     """AugMix chains that are mixed."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3 for each."""
+    depth: int | None = None
+    """Operations in a chain; None draws 1, 2 or 3 for each."""
     alpha: float = 1.0
     """Concentration of the mixing weights and the share, above 0."""
     ops: Literal["paper", "all"] = "paper"
@@ -468,7 +468,7 @@ _IMAGENET: dict[str, Any] = {
     "weight_decay": 1e-4,
     "severity": 1,
     "width": 3,
-    "depth": -1,
+    "depth": None,
     "alpha": 1.0,
     "jsd_weight": 12.0,
 }
@@ -512,7 +512,6 @@ def build_config(recipe: str, **changes: Any) -> TrainConfig:
         1
     """
     if recipe not in RECIPES:
-        near = get_close_matches(recipe, RECIPES, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(recipe, RECIPES)
         raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}{hint}")
     return TrainConfig(**{**RECIPES[recipe], **changes})

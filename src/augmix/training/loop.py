@@ -31,7 +31,7 @@ from augmix import distributed, files, results
 from augmix.augment.render import render
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
-from augmix.errors import Interrupted, RunError
+from augmix.errors import Interrupted, RunError, first_line
 from augmix.methods.registry import Method
 from augmix.models.layers import Classifier
 from augmix.models.weights import save_model
@@ -152,11 +152,11 @@ def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
         if isinstance(error, RuntimeError) and _NOT_DETERMINISTIC in text:
             raise RunError(
                 f"no deterministic form of this network's step on {device.type} "
-                f"({_first_line(error)}); leave out --deterministic"
+                f"({first_line(error)}); leave out --deterministic"
             ) from error
         if recipe.compile and type(error).__module__.startswith(_COMPILERS):
             raise RunError(
-                f"torch.compile cannot build this step here ({_first_line(error)}); leave out "
+                f"torch.compile cannot build this step here ({first_line(error)}); leave out "
                 "--compile"
             ) from error
         raise
@@ -168,12 +168,8 @@ def _no_memory(recipe: Recipe, device: torch.device, error: BaseException) -> st
     return (
         f"{device} has too little memory for a step of {batch} images in {parts} part(s): take "
         f"--accumulate {2 * parts}, the same step in half the memory (batch norm then sees a part "
-        f"at a time){least}; the last checkpoint is kept ({_first_line(error)})"
+        f"at a time){least}; the last checkpoint is kept ({first_line(error)})"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @dataclass(kw_only=True)

@@ -24,7 +24,7 @@ from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Layout, Packed, pack, sections
 from augmix.augment.batched.tensors import Arrays, real_of
 from augmix.augment.plan import Plan, check_plan
-from augmix.errors import RunError
+from augmix.errors import RunError, first_line
 
 Backend = Literal["auto", "torch", "triton"]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -74,7 +74,7 @@ def render(
         raise RunError(
             f"{place} has too little memory to render {len(plan)} images of "
             f"{plan.size[0]}x{plan.size[1]} pixels with {plan.num_views} views at once; render at "
-            f"most {max(len(plan) // 2, 1)} at a time ({str(error).splitlines()[0]})"
+            f"most {max(len(plan) // 2, 1)} at a time ({first_line(error)})"
         ) from error
 
 
