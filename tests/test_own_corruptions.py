@@ -11,12 +11,12 @@ from PIL import Image
 
 import augmix
 from augmix import pictures
-from augmix.corruptions.registry import CORRUPTIONS
+from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES
 from augmix.data.benchmarks import open_corrupted
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
-from augmix.report.estimates import CORRUPTED, Key
+from augmix.report.estimates import CORRUPTED, PERTURBED, Key
 from augmix.report.summary import summarise
 from augmix.write.benchmarks import write_corrupted
 
@@ -26,6 +26,10 @@ def black(image, severity, *, generator):
 
 def white(image, severity, *, generator):
     return image * 0 + 255
+
+def blink(scene, *, num_frames, generator):
+    for frame in range(num_frames):
+        yield scene.crop() * 0 + 255 * (frame % 2)
 """
 
 
@@ -43,11 +47,12 @@ class IsBright(torch.nn.Module):
 
 @pytest.fixture
 def own(tmp_path: Path):
-    """``python:FILE:`` of two corruptions, forgotten afterwards."""
+    """``python:FILE:`` of two corruptions and a sequence, forgotten afterwards."""
     (tmp_path / "o_own.py").write_text(CODE)
     yield f"python:{tmp_path / 'o_own.py'}:"
     for name in ("black", "white"):
         CORRUPTIONS.pop(name, None)
+    SEQUENCES.pop("blink", None)
 
 
 @pytest.fixture
@@ -96,6 +101,18 @@ def test_alone_there_is_no_mean(source, own, tmp_path):
     assert [cell.suite for cell in results.cells] == ["own", "own"]
     assert summarise(results)["corruption_error"] is None
     augmix.write_report([tmp_path / "run"], tmp_path / "report.html")
+
+
+def test_a_sequence_is_outside_the_mean_too(source, own, tmp_path):
+    sequences = ("brightness", f"{own}blink")
+    results = evaluate(source, tmp_path / "run", suite=("p",), sequences=sequences)
+    assert list(results.protocol["own_sequences"]) == ["blink"]
+    flips = {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
+    assert flips["blink"] == 1
+    assert summarise(results)["flip_probability"] == flips["brightness"] < 1
+    numbers = compare([tmp_path / "run"]).groups[0].estimates[0]
+    assert numbers[Key("flip", PERTURBED)].value == flips["brightness"]
+    assert numbers[Key("flip", "perturbation", "blink")].value == 1
 
 
 def test_changed_code_is_not_the_same_measurement(source, own, tmp_path):

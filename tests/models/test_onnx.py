@@ -9,6 +9,7 @@ from augmix.errors import RunError
 from augmix.evaluation.predictor import Subject, check_gradient
 from augmix.models.open_model import open_subject
 from augmix.models.preprocessing import PRESETS
+from augmix.results import CellKey
 
 IMAGES = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
 WEIGHT = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]], np.float32)  # channel label
@@ -138,4 +139,4 @@ def test_a_file_gives_an_attack_no_gradient(tmp_path):
     model = open_subject(f"onnx:{write(tmp_path / 'toy.onnx')}")
     subject = Subject(model=model, device=torch.device("cpu"), precision="fp32", num_classes=2)
     with pytest.raises(RunError, match=r"^onnx:toy\.onnx gives no gradient .*\(NAME@FILE"):
-        check_gradient(subject, IMAGES[:1].numpy(), ("attack", "linf", 0), np.arange(1))
+        check_gradient(subject, IMAGES[:1].numpy(), CellKey("attack", "linf", 0), np.arange(1))

@@ -313,12 +313,15 @@ def _flips(run: Run, sequences: Sequence[str], *, is_alexnet: bool) -> list[Line
     if not cells:
         return []
     values = {cell.name: cell.num_flips / cell.num_pairs for cell in cells}
+    own = run.results.protocol.get("own_sequences", {})
     shares: dict[str, np.ndarray | None] = dict.fromkeys(values)
     if run.answers is not None:
         found = {name: run.answers.sequences[name] for name in values}
         shares = {name: each.flips / each.pairs for name, each in found.items()}
     parts = [(Key("flip", "perturbation", name), shares[name], values[name]) for name in values]
-    parts.append(_mean_of(Key("flip", PERTURBED), shares, values, dict.fromkeys(values, 1.0)))
+    equal = {name: 1.0 for name in values if name not in own}
+    if equal:
+        parts.append(_mean_of(Key("flip", PERTURBED), shares, values, equal))
     if is_alexnet and is_complete_p(sequences):
         baseline = published.ALEXNET_FLIP_PROBABILITIES
         for name, divisor in baseline.items():
