@@ -139,7 +139,7 @@ def test_a_python_function_is_measured_on_images_that_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_npz(tmp_path / "toy.npz", num_classes=4)
-    with pytest.raises(RunError, match="does not know what images .*--data"):
+    with pytest.raises(RunError, match="does not say what images .*--data"):
         measure(module)
     results = measure(module, data="toy.npz", preprocessing="none", input_range=(0.0, 255.0))
     assert results.source["name"] == "npz"
