@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from augmix.data.sources import open_source, take
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.write import write_corrupted, write_perturbed
 
 
 def main() -> None:
