@@ -1,4 +1,4 @@
-"""Run folders as read from disk: results, log, pictures, and what was said about every image."""
+"""Read run folders: results, log, example images, and the predictions of single images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,11 +30,11 @@ HARDEST_FILE = "hardest.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What a run said about every image, cell by cell.
+class Predictions:
+    """The predictions of a run for single images, cell by cell.
 
     Attributes:
-        images: Which images, and their classes.
+        images: The ids and classes of the images.
         cells: By suite, name and severity.
         sequences: By perturbation.
     """
@@ -44,11 +44,11 @@ class Answers:
     sequences: dict[str, SequenceOutcome]
 
     def of(self, cell: Cell) -> Outcome:
-        """What was said in a cell."""
+        """The predictions in a cell."""
         return self.cells[cell.suite, cell.name, cell.severity]
 
     def wrong(self, cell: Cell) -> np.ndarray:
-        """Which images were taken for another class in a cell, as booleans."""
+        """Which images were misclassified in a cell."""
         return self.of(cell).prediction != self.images.labels
 
 
@@ -57,15 +57,15 @@ class Run:
     """One run folder.
 
     Attributes:
-        folder: Where it lies.
-        label: What the page calls it; no two runs share one.
+        folder: Its path.
+        label: Its name in the report; no two runs share one.
         config: `config.json`, or empty.
         results: `results.json`.
-        log: `log.jsonl`, one record a step, repeated steps (after a restart) once.
+        log: `log.jsonl`, one record a step; steps repeated after a restart are there once.
         examples: Example images: ``clean`` is `image height width channel`, a corruption is
             `severity image height width channel`; ``labels`` and ``ids`` one number an image.
         hardest: Images most often wrong: ``ids``, ``labels``, ``images``, ``errors``; or empty.
-        answers: What was said about every image; None if the folder does not hold it.
+        predictions: Of single images; None if the folder does not have them.
     """
 
     folder: Path
@@ -75,16 +75,16 @@ class Run:
     log: list[dict[str, Any]]
     examples: dict[str, np.ndarray]
     hardest: dict[str, np.ndarray]
-    answers: Answers | None
+    predictions: Predictions | None
 
     @property
     def method(self) -> str:
-        """How it was trained; empty for a model from elsewhere."""
+        """The training method; empty for a model trained by another program."""
         return str(self.results.model.get("method") or "")
 
     @property
     def network(self) -> str:
-        """What was measured: the network's name, or how many of it an ensemble has."""
+        """The network's name; of an ensemble also its size."""
         name = str(self.results.model.get("name") or "")
         members = self.results.model.get("members") or []
         if not members:
@@ -116,7 +116,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def distinct(labels: Sequence[str]) -> list[str]:
-    """The labels, numbered where several share one."""
+    """Number the labels that are not unique."""
     seen: dict[str, int] = {}
     result = []
     for label in labels:
@@ -131,13 +131,13 @@ def _load_run(folder: Path) -> Run:
     adaptation = results.model.get("adaptation") or ""
     return Run(
         folder=folder,
-        label=_named(str(label), adaptation),
+        label=_label_of(str(label), adaptation),
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
         log=_load_log(folder / LOG_FILE),
         examples=_load_pictures(folder / EXAMPLES_FILE),
         hardest=_load_pictures(folder / HARDEST_FILE),
-        answers=_load_answers(folder, results),
+        predictions=_load_predictions(folder, results),
     )
 
 
@@ -158,11 +158,11 @@ def _load_results(folder: Path) -> Results:
     return results
 
 
-def _load_answers(folder: Path, results: Results) -> Answers | None:
+def _load_predictions(folder: Path, results: Results) -> Predictions | None:
     if not images_path(folder).exists():
         return None
     images = load_images(folder)
-    answers = Answers(
+    predictions = Predictions(
         images=images,
         cells={
             (cell.suite, cell.name, cell.severity): load_outcome(
@@ -174,18 +174,25 @@ def _load_answers(folder: Path, results: Results) -> Answers | None:
             cell.name: load_sequence_outcome(folder, cell.name) for cell in results.sequences
         },
     )
-    lengths = {len(cell.prediction) for cell in (*answers.cells.values(),)}
-    lengths |= {len(cell.flips) for cell in answers.sequences.values()} | {len(images.labels)}
+    lengths = {len(cell.prediction) for cell in (*predictions.cells.values(),)}
+    lengths |= {len(cell.flips) for cell in predictions.sequences.values()} | {len(images.labels)}
     if lengths != {len(images.ids)}:
         raise RunError(
-            f"the outcomes in {images_path(folder).parent} must be of the {len(images.ids)} images "
-            f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
+            f"the predictions in {images_path(folder).parent} must be of the {len(images.ids)} "
+            f"images of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
-    return answers
+    for cell in results.cells:
+        num_errors = int(predictions.wrong(cell).sum())
+        if num_errors != cell.num_errors:
+            raise RunError(
+                f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
+                f"{cell.severity}, its predictions {num_errors}; evaluate the run again"
+            )
+    return predictions
 
 
 def _load_log(path: Path) -> list[dict[str, Any]]:
-    """Log records by step; where a restart repeated steps, the later record counts."""
+    """Read the records of a log; of a step repeated after a restart, the later one."""
     by_step = {record["step"]: record for record in load_lines(path) if "step" in record}
     return [by_step[step] for step in sorted(by_step)]
 
@@ -202,6 +209,6 @@ def _load_pictures(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _named(label: str, adaptation: str) -> str:
-    """A run's label with how its model was adapted; results of adapted models say that they are."""
+def _label_of(label: str, adaptation: str) -> str:
+    """Add to a run's label how its model was adapted."""
     return f"{label.removesuffix(', adapted')}, adapted ({adaptation})" if adaptation else label
