@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from augmix.metrics import curve_from_bins
+from augmix import metrics
 from augmix.report.comparison import Comparison, Group, Number
-from augmix.report.estimates import CLEAN, CORRUPTED, METRICS, Key, pooled, rms_of
+from augmix.report.estimates import CLEAN, CORRUPTED, METRICS, Key
 from augmix.report.load import Run
 from augmix.report.tables import (
     Column,
@@ -31,8 +31,8 @@ def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
     for style, group in enumerate(comparison.groups):
         cells = [cell for run in group.runs for cell in _cells(run, comparison, scope)]
         if cells:
-            bins = pooled([cell.equal_width for cell in cells])
-            confidence, accuracy, fraction = curve_from_bins(*bins)
+            bins = metrics.pool_bins(cell.equal_width for cell in cells)
+            confidence, accuracy, fraction = metrics.curve_from_bins(*bins)
             used = bins[0] >= _MIN_IN_BIN
             curves.append(
                 Curve(
@@ -138,11 +138,12 @@ def _before_and_after(group: Group, comparison: Comparison) -> list[Entry]:
 
 
 def _rms_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    return rms_of(cell), rms_of(scaled)
+    before, after = (metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled))
+    return before, after
 
 
 def _nll_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    return cell.nll_sum / cell.num_images, scaled.nll_sum / cell.num_images
+    return cell.nll, scaled.nll_sum / cell.num_images
 
 
 def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:

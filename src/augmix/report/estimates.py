@@ -27,8 +27,8 @@ from augmix.bootstrap import (
     resample_means,
     resample_rms,
 )
-from augmix.report.load import Run
-from augmix.results import Bins, Cell, Results, Scaled, SequenceCell
+from augmix.report.load import Run, own_corruptions
+from augmix.results import Cell, Results, SequenceCell
 
 # Where a number was taken: scopes without a name, and scopes with one.
 CLEAN, CORRUPTED, PERTURBED, ATTACKED = "clean", "corrupted", "perturbed", "attacked"
@@ -112,13 +112,15 @@ def common_grid(results: Sequence[Results]) -> Grid:
 
 
 def planned_grid(results: Results) -> Grid:
-    """Find the corruptions and severities that an evaluation set out to measure."""
+    """Find the corruptions of the protocol and severities that an evaluation set out to measure."""
     cells = [cell for cell in results.cells if cell.suite == "c"]
     suites = results.protocol.get("suite", ["c"] if cells else [])
     names = results.protocol.get("names", []) if "c" in suites else []
     severities = results.protocol.get("severities", []) if "c" in suites else []
+    own = results.protocol.get("user_corruptions") or ()
+    names = dict.fromkeys([*names, *(cell.name for cell in cells)])
     return Grid(
-        names=tuple(dict.fromkeys([*names, *(cell.name for cell in cells)])),
+        names=tuple(name for name in names if name not in own),
         severities=tuple(sorted({*severities, *(cell.severity for cell in cells)})),
     )
 
@@ -135,40 +137,6 @@ def common_sequences(results: Sequence[Results]) -> tuple[str, ...]:
 def attacked_cell(results: Results) -> Cell | None:
     """Find the cell of the suite ``attack``; a folder has at most one."""
     return next((cell for cell in results.cells if cell.suite == "attack"), None)
-
-
-# -- From the sums of a cell to its numbers -------------------------------------------------------
-
-
-def error_of(cell: Cell) -> float:
-    """Divide the errors of a cell by its images."""
-    return cell.num_errors / cell.num_images
-
-
-def rms_of(cell: Cell | Scaled) -> float:
-    """RMS calibration error of a cell, from bins of equally many predictions."""
-    return metrics.rms_from_bins(*arrays(cell.adaptive))
-
-
-def counted(cell: Cell) -> Interval:
-    """Wilson's interval of the error of a single set."""
-    return proportion_interval(cell.num_errors, cell.num_images)
-
-
-def arrays(bins: Bins) -> metrics.Bins:
-    """Counts, sums of confidence and numbers of right predictions as `metrics` takes them."""
-    return (
-        np.array(bins.count, np.int64),
-        np.array(bins.confidence_sum, np.float64),
-        np.array(bins.correct_sum, np.int64),
-    )
-
-
-def pooled(bins: Sequence[Bins]) -> metrics.Bins:
-    """Add up the bins of several cells."""
-    columns = zip(*(arrays(each) for each in bins), strict=True)
-    count, confidence, correct = (np.sum(column, axis=0) for column in columns)
-    return count, confidence, correct
 
 
 def readable(name: str) -> str:
@@ -232,7 +200,6 @@ class Metric:
         interval: Its interval from the counts of a single set.
         resample: Draws of all sets at once, or of the pooled sets, faster than one by one.
         baseline: Divisors by corruption or perturbation; computed only for the whole benchmark.
-        note: Below its own tables.
     """
 
     title: str
@@ -252,7 +219,6 @@ class Metric:
     interval: Callable[[Cell], Interval] | None = None
     resample: Callable[[Sequence[CellArrays]], Sequence[Draws]] | None = None
     baseline: Mapping[str, float] | None = None
-    note: str = ""
 
     @property
     def heading(self) -> str:
@@ -292,71 +258,57 @@ def register_metric(key: str, metric: Metric) -> None:
     METRICS[key] = metric
 
 
-def _wrong(cell: CellArrays) -> Bool[np.ndarray, " image"]:
-    return ~cell.correct
-
-
 def _rms(cell: CellArrays) -> float:
     return metrics.rms_calibration_error(cell.confidence, cell.correct, bin_size=cell.bin_size)
 
 
 def _resample_rms(cells: Sequence[CellArrays]) -> Sequence[Draws]:
-    confidence, correct = _stacked(cells)
-    bin_size = cells[0].bin_size
-    return resample_rms(confidence, correct, bin_size=bin_size, num_resamples=_NUM_RESAMPLES)
+    size = cells[0].bin_size
+    return resample_rms(*_stacked(cells), bin_size=size, num_resamples=_NUM_RESAMPLES)
 
 
 def _resample_ece(cells: Sequence[CellArrays]) -> Sequence[Draws]:
     return [resample_ece(*_stacked(cells))]
 
 
-def _flips(cell: SequenceCell) -> float:
-    return cell.num_flips / cell.num_pairs
+def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences and correct predictions, `cell image`."""
+    return np.stack([cell.confidence for cell in cells]), np.stack([cell.correct for cell in cells])
 
-
-def _top5_distance(cell: SequenceCell) -> float | None:
-    total = cell.top5_distance_sum
-    return None if total is None else total / cell.num_pairs
-
-
-_ALEXNET_ERRORS = {name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()}
-_ALEXNET_FLIPS = published.ALEXNET_FLIP_PROBABILITIES
-_EVERYWHERE = (CLEAN, CORRUPTED, OWN, CORRUPTION, SEVERITY)
 
 METRICS: dict[str, Metric] = {
     "error": Metric(
         title="Error",
         scopes=(CLEAN, ATTACKED, CORRUPTED, BENCHMARK, OWN, CORRUPTION, SEVERITY),
-        per_image=_wrong,
-        from_cell=error_of,
-        interval=counted,
+        per_image=lambda cell: ~cell.correct,
+        from_cell=lambda cell: cell.error,
+        interval=lambda cell: proportion_interval(cell.num_errors, cell.num_images),
     ),
     "ce": Metric(
         title="Corruption error (CE): error divided by AlexNet's",
         column="mCE",
         label="mCE",
         scopes=(CORRUPTED, CORRUPTION),
-        per_image=_wrong,
-        from_cell=error_of,
-        baseline=_ALEXNET_ERRORS,
+        per_image=lambda cell: ~cell.correct,
+        from_cell=lambda cell: cell.error,
+        baseline={name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()},
     ),
     "accuracy": Metric(
         title="Accuracy",
         lower_is_better=None,
         tables=("calibration",),
         per_image=lambda cell: cell.correct,
-        from_bins=lambda count, confidence, correct: correct.sum() / count.sum(),
+        from_bins=metrics.accuracy_from_bins,
     ),
     "confidence": Metric(
         title="Confidence",
         lower_is_better=None,
         tables=("calibration",),
         per_image=lambda cell: cell.confidence,
-        from_bins=lambda count, confidence, correct: confidence.sum() / count.sum(),
+        from_bins=metrics.confidence_from_bins,
     ),
     "ece": Metric(
-        title="Expected calibration error",
-        column="ECE",
+        title="ECE",
         tables=("calibration",),
         per_set=lambda cell: metrics.expected_calibration_error(cell.confidence, cell.correct),
         from_bins=metrics.ece_from_bins,
@@ -366,10 +318,10 @@ METRICS: dict[str, Metric] = {
         title="RMS calibration error",
         column="RMS cal.",
         label="RMS cal.",
-        scopes=_EVERYWHERE,
+        scopes=(CLEAN, CORRUPTED, OWN, CORRUPTION, SEVERITY),
         tables=("summary", "calibration"),
         per_set=_rms,
-        from_cell=rms_of,
+        from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
         resample=_resample_rms,
     ),
     "nll": Metric(
@@ -378,7 +330,7 @@ METRICS: dict[str, Metric] = {
         scale=1.0,
         decimals=3,
         tables=("scores",),
-        from_cell=lambda cell: cell.nll_sum / cell.num_images,
+        from_cell=lambda cell: cell.nll,
     ),
     "brier": Metric(
         title="Brier score",
@@ -386,7 +338,7 @@ METRICS: dict[str, Metric] = {
         scale=1.0,
         decimals=3,
         tables=("scores",),
-        from_cell=lambda cell: cell.brier_sum / cell.num_images,
+        from_cell=lambda cell: cell.brier,
     ),
     "flip": Metric(
         title="Flip probability",
@@ -394,7 +346,7 @@ METRICS: dict[str, Metric] = {
         decimals=2,  # most are rare
         scopes=(PERTURBED, PERTURBATION),
         per_pair=True,
-        from_cell=_flips,
+        from_cell=lambda cell: cell.flip_probability,
     ),
     "fr": Metric(
         title="Flip rate (FR): divided by AlexNet's",
@@ -402,8 +354,8 @@ METRICS: dict[str, Metric] = {
         label="mFR",
         scopes=(PERTURBED, PERTURBATION),
         per_pair=True,
-        from_cell=_flips,
-        baseline=_ALEXNET_FLIPS,
+        from_cell=lambda cell: cell.flip_probability,
+        baseline=published.ALEXNET_FLIP_PROBABILITIES,
     ),
     "top5": Metric(
         title="Top-5 distance",
@@ -412,7 +364,7 @@ METRICS: dict[str, Metric] = {
         decimals=2,
         scopes=(PERTURBATION,),
         tables=(),
-        from_cell=_top5_distance,
+        from_cell=lambda cell: cell.top5_distance,
     ),
 }
 
@@ -469,51 +421,42 @@ def estimate(
 def _groups(
     name: str, metric: Metric, results: Results, grid: Grid, sequences: Sequence[str]
 ) -> Iterator[_Group]:
-    """Every number of a metric with the cells that it is made of."""
+    """List every number of a metric with its cells."""
     clean, attacked = results.find("clean", "clean", 0), attacked_cell(results)
-    corrupted = grid.cells(results)
+    corrupted, own = grid.cells(results), own_corruptions(results)
     perturbed = [cell for cell in results.sequences if cell.name in sequences]
-    own = [cell for cell in results.cells if cell.suite == OWN]
-    everything: dict[Key, Sequence[Any]] = {
+    paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
+    everything: dict[Key, list[Any]] = {
         Key(name, CLEAN): [clean] if clean else [],
         Key(name, ATTACKED): [attacked] if attacked else [],
         Key(name, CORRUPTED): corrupted,
+        Key(name, BENCHMARK): paper if grid.is_complete else [],
+        Key(name, PERTURBED): perturbed,
     }
-    if grid.is_complete:
-        paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
-        everything[Key(name, BENCHMARK)] = paper
-    for corruption in grid.names:
-        cells = [cell for cell in corrupted if cell.name == corruption]
-        everything[Key(name, CORRUPTION, corruption)] = cells
-    for level in grid.severities:
-        cells = [cell for cell in corrupted if cell.severity == level]
-        everything[Key(name, SEVERITY, str(level))] = cells
-    for corruption in dict.fromkeys(cell.name for cell in own):
-        cells = [cell for cell in own if cell.name == corruption]
-        everything[Key(name, OWN, corruption)] = cells
-    everything[Key(name, PERTURBED)] = perturbed
-    for cell in perturbed:
-        everything[Key(name, PERTURBATION, cell.name)] = [cell]
+    for cell in corrupted:
+        everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
+        everything.setdefault(Key(name, SEVERITY, str(cell.severity)), []).append(cell)
+    for cell in results.cells:
+        if cell.suite == "c" and cell.name in own:
+            everything.setdefault(Key(name, OWN, cell.name), []).append(cell)
+    everything |= {Key(name, PERTURBATION, cell.name): [cell] for cell in perturbed}
+    baseline = metric.baseline or {}
+    measured = {cell.name for cell in perturbed}
+    measured |= {cell.name for cell in corrupted} if grid.is_complete else set()
+    if not set(baseline) <= measured:
+        return
     for key, cells in everything.items():
-        if key.scope not in metric.scopes:
-            continue
-        divisors = [1.0] * len(cells)
-        if metric.baseline:
-            cells = [cell for cell in cells if cell.name in metric.baseline]
-            divisors = [metric.baseline[cell.name] for cell in cells]
-            measured = {
-                cell.name for cell in (*perturbed, *(corrupted if grid.is_complete else []))
-            }
-            if not set(metric.baseline) <= measured:
-                continue
-        if cells:
-            yield _Group(key=key, cells=cells, divisors=divisors)
+        used = [cell for cell in cells if not baseline or cell.name in baseline]
+        if key.scope in metric.scopes and used:
+            divisors = [baseline.get(cell.name, 1.0) for cell in used]
+            yield _Group(key=key, cells=used, divisors=divisors)
 
 
 def _from_sums(group: _Group) -> float | None:
     """The value of a number from the sums of its cells; None if they do not have it."""
     if group.metric.from_bins:
-        return float(group.metric.from_bins(*pooled([cell.equal_width for cell in group.cells])))
+        bins = metrics.pool_bins(cell.equal_width for cell in group.cells)
+        return group.metric.from_bins(*bins)
     if not group.metric.from_cell:
         return None
     values = [group.metric.from_cell(cell) for cell in group.cells]
@@ -527,50 +470,47 @@ def _from_sums(group: _Group) -> float | None:
 
 def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
     """Draws of all numbers that are computed from single images, resampled together."""
-    of_images = [group for group in groups if group.metric.per_image or group.metric.per_pair]
-    of_sets = [group for group in groups if group.metric.per_set]
+    parts: dict[tuple[str, Any], np.ndarray] = {}
+    means: dict[Key, Any] = {}
+    for group in groups:
+        if group.metric.per_image or group.metric.per_pair:
+            names = [(group.key.metric, cell.key) for cell in group.cells]
+            for name, cell in zip(names, group.cells, strict=True):
+                if name not in parts:
+                    parts[name] = _image_values(group.metric, run, cell)
+            weighted = zip(group.weights, names, strict=True)
+            means[group.key] = sum(weight * parts[name] for weight, name in weighted)
     found: dict[Key, Draws] = {}
-    if of_images:
-        parts: dict[tuple[str, int], np.ndarray] = {}
-        for group in of_images:
-            for cell in group.cells:
-                if (group.key.metric, id(cell)) not in parts:
-                    parts[group.key.metric, id(cell)] = _image_values(group.metric, run, cell)
-        means = [
-            sum(
-                weight * parts[group.key.metric, id(cell)]
-                for weight, cell in zip(group.weights, group.cells, strict=True)
-            )
-            for group in of_images
-        ]
-        keys = [group.key for group in of_images]
-        found |= zip(keys, resample_means(np.stack(means)), strict=True)
-    for name in dict.fromkeys(group.key.metric for group in of_sets):
-        of_metric = [group for group in of_sets if group.key.metric == name]
-        found |= _set_draws(METRICS[name], run, of_metric)
+    if means:
+        drawn = resample_means(np.stack(list(means.values())))
+        found |= zip(means, drawn, strict=True)
+    for name, metric in METRICS.items():
+        of_metric = [group for group in groups if group.key.metric == name]
+        if metric.per_set and of_metric:
+            found |= _set_draws(metric, run, of_metric)
     return found
 
 
 def _image_values(metric: Metric, run: Run, cell: Cell | SequenceCell) -> np.ndarray:
     """What each image contributes to the metric of a cell."""
-    assert run.predictions is not None
     if isinstance(cell, SequenceCell):
-        frames = run.predictions.sequences[cell.name]
-        return frames.flips / frames.pairs
+        assert run.predictions is not None
+        found = run.predictions.sequences[cell.name]
+        return found.flips / found.pairs
     assert metric.per_image is not None
     return np.asarray(metric.per_image(_arrays_of(run, cell)), np.float64)
 
 
 def _set_draws(metric: Metric, run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
-    """Draws of a metric of whole sets: each set resampled once, pooled sets as one."""
+    """Draws of a metric of whole sets: each set resampled once, or pooled sets as one."""
     resample = metric.resample or _resampler(metric)
     if metric.from_bins:
-        pairs = [(group.key, [_arrays_of(run, cell) for cell in group.cells]) for group in groups]
-        return {key: resample(cells)[0] for key, cells in pairs}
-    cells = {id(cell): cell for group in groups for cell in group.cells}
+        sets = {group.key: [_arrays_of(run, cell) for cell in group.cells] for group in groups}
+        return {key: resample(cells)[0] for key, cells in sets.items()}
+    cells = {cell.key: cell for group in groups for cell in group.cells}
     drawn = resample([_arrays_of(run, cell) for cell in cells.values()])
     by_cell = dict(zip(cells, drawn, strict=True))
-    return {group.key: average([by_cell[id(cell)] for cell in group.cells]) for group in groups}
+    return {group.key: average([by_cell[cell.key] for cell in group.cells]) for group in groups}
 
 
 def _resampler(metric: Metric) -> Callable[[Sequence[CellArrays]], Sequence[Draws]]:
@@ -583,16 +523,14 @@ def _resampler(metric: Metric) -> Callable[[Sequence[CellArrays]], Sequence[Draw
             for count in counts:
                 images = np.repeat(np.arange(num_images), count)
                 values.append([metric.per_set(cell.take(images)) for cell in cells])
-        return [
-            _with_bias(float(metric.per_set(cell)), np.array(column))
-            for cell, column in zip(cells, zip(*values, strict=True), strict=True)
-        ]
+        draws = []
+        for cell, resampled in zip(cells, np.transpose(values), strict=True):
+            value = float(metric.per_set(cell))
+            bias = float(resampled.mean()) - value
+            draws.append(Draws(estimate=value, resampled=resampled, bias=bias))
+        return draws
 
     return resample
-
-
-def _with_bias(value: float, resampled: Float[np.ndarray, " resample"]) -> Draws:
-    return Draws(estimate=value, resampled=resampled, bias=float(resampled.mean()) - value)
 
 
 def _interval(group: _Group) -> Interval | None:
@@ -603,18 +541,13 @@ def _interval(group: _Group) -> Interval | None:
 
 def _arrays_of(run: Run, cell: Cell) -> CellArrays:
     assert run.predictions is not None
-    found = run.predictions.of(cell)
+    found = run.predictions.cells[cell.key]
     return CellArrays(
         prediction=found.prediction,
         confidence=found.confidence,
         labels=run.predictions.images.labels,
         bin_size=min(cell.adaptive.count),
     )
-
-
-def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences and right predictions, `cell image`."""
-    return np.stack([cell.confidence for cell in cells]), np.stack([cell.correct for cell in cells])
 
 
 def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | None]:

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from augmix.bootstrap import proportion_interval
 from augmix.report.comparison import Comparison, Group, Number
-from augmix.report.estimates import counted, error_of, readable
-from augmix.report.load import Predictions, Run
+from augmix.report.estimates import readable
+from augmix.report.load import Run, RunPredictions
 from augmix.report.tables import Column, Entry, Row, Table, plain, shown, text
 
 _THUMB_PX = 96
@@ -225,13 +226,13 @@ def _headline(group: Group, comparison: Comparison, name: str) -> str:
         for run in group.runs
         for severity in comparison.grid.severities
     ]
-    errors = [error_of(cell) for cell in cells if cell is not None]
+    errors = [cell.error for cell in cells if cell is not None]
     return plain(float(np.mean(errors)) if errors else None).text
 
 
 def _flip_probability(group: Group, name: str) -> str:
     cells = [run.results.find_sequence(name) for run in group.runs]
-    found = [cell.num_flips / cell.num_pairs for cell in cells if cell is not None]
+    found = [cell.flip_probability for cell in cells if cell is not None]
     return plain(float(np.mean(found)) if found else None, decimals=2).text
 
 
@@ -260,9 +261,9 @@ def _error(group: Group, name: str, severity: int) -> Entry:
     if not known or len(known) < len(cells):
         return text("")
     if len(known) == 1:
-        found = counted(known[0])
+        found = proportion_interval(known[0].num_errors, known[0].num_images)
         return shown(Number(value=found.estimate, low=found.low, high=found.high))
-    errors = [error_of(cell) for cell in known]
+    errors = [cell.error for cell in known]
     std = float(np.std(errors, ddof=1))
     return shown(Number(value=float(np.mean(errors)), std=std, num_seeds=len(errors)))
 
@@ -272,7 +273,9 @@ def _predicted(comparison: Comparison, run: Run, name: str) -> np.ndarray | None
     cells = [run.results.find("c", name, level) for level in comparison.grid.severities]
     if run.predictions is None or not all(cells):
         return None
-    return np.stack([run.predictions.of(cell).prediction for cell in cells if cell is not None])
+    return np.stack(
+        [run.predictions.cells[cell.key].prediction for cell in cells if cell is not None]
+    )
 
 
 def _mistakes(group: Group, comparison: Comparison, name: str) -> str:
@@ -356,13 +359,13 @@ def _most_flipped(comparison: Comparison, name: str, thumbs: set[int]) -> tuple[
     )
 
 
-def _same_images(comparison: Comparison) -> Predictions | None:
+def _same_images(comparison: Comparison) -> RunPredictions | None:
     """The images, if all runs that kept predictions were measured on the same ones."""
     kept = [run.predictions for run in comparison.runs if run.predictions is not None]
     return kept[0] if kept and not comparison.unlike else None
 
 
-def _worst(score: np.ndarray, predictions: Predictions, thumbs: set[int]) -> list[int]:
+def _worst(score: np.ndarray, predictions: RunPredictions, thumbs: set[int]) -> list[int]:
     """Indices of the highest scores above 0; of equal ones, those with a thumbnail first."""
     has_thumb = np.isin(predictions.images.ids, list(thumbs))
     order = np.lexsort((np.arange(len(score)), ~has_thumb, -np.round(score, 9)))

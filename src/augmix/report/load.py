@@ -11,45 +11,36 @@ from augmix.errors import RunError
 from augmix.files import load_json, load_lines
 from augmix.results import (
     CONFIG_FILE,
+    EXAMPLES_FILE,
+    HARDEST_FILE,
     LOG_FILE,
     RESULTS_FILE,
     Cell,
-    Images,
-    Outcome,
+    CellKey,
+    MeasuredImages,
+    Predictions,
     Results,
-    SequenceOutcome,
+    SequencePredictions,
     images_path,
+    load_arrays,
     load_images,
-    load_outcome,
+    load_predictions,
     load_results,
-    load_sequence_outcome,
+    load_sequence_predictions,
 )
-
-EXAMPLES_FILE = "examples.npz"
-HARDEST_FILE = "hardest.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """The predictions of a run for single images, cell by cell.
+class RunPredictions:
+    """The predictions of a run for single images: of every cell, and of perturbations by name."""
 
-    Attributes:
-        images: The ids and classes of the images.
-        cells: By suite, name and severity.
-        sequences: By perturbation.
-    """
-
-    images: Images
-    cells: dict[tuple[str, str, int], Outcome]
-    sequences: dict[str, SequenceOutcome]
-
-    def of(self, cell: Cell) -> Outcome:
-        """The predictions in a cell."""
-        return self.cells[cell.suite, cell.name, cell.severity]
+    images: MeasuredImages
+    cells: dict[CellKey, Predictions]
+    sequences: dict[str, SequencePredictions]
 
     def wrong(self, cell: Cell) -> np.ndarray:
         """Which images were misclassified in a cell."""
-        return self.of(cell).prediction != self.images.labels
+        return self.cells[cell.key].prediction != self.images.labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +66,7 @@ class Run:
     log: list[dict[str, Any]]
     examples: dict[str, np.ndarray]
     hardest: dict[str, np.ndarray]
-    predictions: Predictions | None
+    predictions: RunPredictions | None
 
     @property
     def method(self) -> str:
@@ -96,6 +87,13 @@ class Run:
     def adaptation(self) -> str:
         """How the model was adapted to the measured images; empty if it was not."""
         return str(self.results.model.get("adaptation") or "")
+
+
+def own_corruptions(results: Results) -> list[str]:
+    """List the user's own corruptions among those measured; no mean of the protocol has them."""
+    own = results.protocol.get("user_corruptions") or ()
+    names = dict.fromkeys(cell.name for cell in results.cells if cell.suite == "c")
+    return [name for name in names if name in own]
 
 
 def load_runs(folders: Sequence[Path]) -> list[Run]:
@@ -127,16 +125,20 @@ def distinct(labels: Sequence[str]) -> list[str]:
 
 def _load_run(folder: Path) -> Run:
     results = _load_results(folder)
-    label = results.model.get("label") or results.model.get("method") or folder.name
-    adaptation = results.model.get("adaptation") or ""
+    label = str(results.model.get("label") or results.model.get("method") or folder.name)
+    adaptation = results.model.get("adaptation")
+    if adaptation:
+        label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
+    lines = [record for record in load_lines(folder / LOG_FILE) if "step" in record]
+    by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
     return Run(
         folder=folder,
-        label=_label_of(str(label), adaptation),
+        label=label,
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
-        log=_load_log(folder / LOG_FILE),
-        examples=_load_pictures(folder / EXAMPLES_FILE),
-        hardest=_load_pictures(folder / HARDEST_FILE),
+        log=[by_step[step] for step in sorted(by_step)],
+        examples=load_arrays(folder / EXAMPLES_FILE),
+        hardest=load_arrays(folder / HARDEST_FILE),
         predictions=_load_predictions(folder, results),
     )
 
@@ -158,57 +160,29 @@ def _load_results(folder: Path) -> Results:
     return results
 
 
-def _load_predictions(folder: Path, results: Results) -> Predictions | None:
+def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
     if not images_path(folder).exists():
         return None
-    images = load_images(folder)
-    predictions = Predictions(
-        images=images,
-        cells={
-            (cell.suite, cell.name, cell.severity): load_outcome(
-                folder, cell.suite, cell.name, cell.severity
-            )
-            for cell in results.cells
-        },
+    found = RunPredictions(
+        images=load_images(folder),
+        cells={cell.key: load_predictions(folder, *cell.key) for cell in results.cells},
         sequences={
-            cell.name: load_sequence_outcome(folder, cell.name) for cell in results.sequences
+            cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
     )
-    lengths = {len(cell.prediction) for cell in (*predictions.cells.values(),)}
-    lengths |= {len(cell.flips) for cell in predictions.sequences.values()} | {len(images.labels)}
-    if lengths != {len(images.ids)}:
+    num_images, lengths = len(found.images.ids), {len(found.images.labels)}
+    lengths |= {len(each.prediction) for each in found.cells.values()}
+    lengths |= {len(each.flips) for each in found.sequences.values()}
+    if lengths != {num_images}:
         raise RunError(
-            f"the predictions in {images_path(folder).parent} must be of the {len(images.ids)} "
-            f"images of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
+            f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
+            f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
     for cell in results.cells:
-        num_errors = int(predictions.wrong(cell).sum())
+        num_errors = int(found.wrong(cell).sum())
         if num_errors != cell.num_errors:
             raise RunError(
                 f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
                 f"{cell.severity}, its predictions {num_errors}; evaluate the run again"
             )
-    return predictions
-
-
-def _load_log(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a log; of a step repeated after a restart, the later one."""
-    by_step = {record["step"]: record for record in load_lines(path) if "step" in record}
-    return [by_step[step] for step in sorted(by_step)]
-
-
-def _load_pictures(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, EOFError, OSError) as error:
-        raise RunError(
-            f"{path} is not a file of example images ({error}); delete it and evaluate again"
-        ) from error
-
-
-def _label_of(label: str, adaptation: str) -> str:
-    """Add to a run's label how its model was adapted."""
-    return f"{label.removesuffix(', adapted')}, adapted ({adaptation})" if adaptation else label
+    return found

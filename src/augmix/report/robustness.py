@@ -17,10 +17,9 @@ from augmix.report.estimates import (
     SEVERITY,
     Key,
     attacked_cell,
-    error_of,
     readable,
 )
-from augmix.report.load import Run
+from augmix.report.load import Run, own_corruptions
 from augmix.report.tables import (
     Bars,
     Column,
@@ -64,9 +63,8 @@ def corruption_table(comparison: Comparison, metric: str = "error") -> Table | N
 
 def own_corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
     """Show a metric for the user's own corruptions, which are in no mean of the protocol."""
-    names = dict.fromkeys(
-        key.name for group in comparison.groups for key in group.estimates[0] if key.scope == OWN
-    )
+    runs = [run.results for run in comparison.runs]
+    names = dict.fromkeys(name for results in runs for name in own_corruptions(results))
     return table_by_name(comparison, metric, OWN, list(names), total="")
 
 
@@ -79,13 +77,13 @@ def stability_table(comparison: Comparison, metric: str = "flip") -> Table | Non
 def severity_tables(comparison: Comparison) -> list[Table]:
     """Show each row's error by corruption and severity, with heat relative to the largest error."""
     cells = [cell for group in comparison.groups for cell in _corrupted_cells(group)]
-    top = max([error_of(cell) for cell in cells], default=0) or 1.0
+    top = max([cell.error for cell in cells], default=0) or 1.0
     tables = [_severity_table(index, group, top) for index, group in enumerate(comparison.groups)]
     return [table for table in tables if table.rows]
 
 
 def _corrupted_cells(group: Group) -> list[Cell]:
-    return [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", OWN)]
+    return [cell for run in group.runs for cell in run.results.cells if cell.suite == "c"]
 
 
 def _severity_table(index: int, group: Group, top: float) -> Table:
@@ -113,7 +111,7 @@ def _severity_table(index: int, group: Group, top: float) -> Table:
 
 def _mean_error(group: Group, cells: list[Cell], name: str, severity: int) -> float | None:
     """Mean over seeds; None if one of them lacks the cell."""
-    found = [error_of(cell) for cell in cells if (cell.name, cell.severity) == (name, severity)]
+    found = [cell.error for cell in cells if (cell.name, cell.severity) == (name, severity)]
     return float(np.mean(found)) if len(found) == len(group.runs) else None
 
 
