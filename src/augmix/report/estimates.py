@@ -585,9 +585,9 @@ _HEADLINES = {
 
 def _headline(results: Results, grid: Grid, metric: str, scope: str) -> float | None:
     sequences = [cell.name for cell in results.sequences]
+    groups = _groups(metric, METRICS[metric], results, grid, sequences)
+    group = next((group for group in groups if group.key.scope == scope), None)
     from_cell = METRICS[metric].from_cell
-    assert from_cell is not None
-    for group in _groups(metric, METRICS[metric], results, grid, sequences):
-        if group.key.scope == scope:
-            return float(np.mean([from_cell(cell) for cell in group.cells]))
-    return None
+    if group is None or from_cell is None:
+        return None
+    return float(np.mean([value for cell in group.cells if (value := from_cell(cell)) is not None]))

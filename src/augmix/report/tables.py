@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from augmix.bootstrap import Interval
 from augmix.report.comparison import Comparison, Group, Number, contrast
-from augmix.report.estimates import METRICS, PERTURBATION, Key, readable
+from augmix.report.estimates import CORRUPTION, METRICS, PERTURBATION, Key, readable
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
@@ -236,8 +236,9 @@ def table_by_name(
         mean = number_entries(comparison, Key(metric, total))
         rows.append(Row(label="mean", kind="total", entries=tuple(mean)))
     is_perturbation = scope == PERTURBATION
+    prefix = {CORRUPTION: "corruptions", PERTURBATION: "stability"}.get(scope, scope)
     return Table(
-        name=f"{'stability' if is_perturbation else 'corruptions'}-{metric}",
+        name=f"{prefix}-{metric}",
         title=about.title + ("" if is_perturbation or about.baseline else " per corruption"),
         unit=about.unit + ("" if is_perturbation else ", mean over severities"),
         corner="Perturbation" if is_perturbation else "Corruption",
