@@ -292,7 +292,7 @@ def measure_corruptions(
     severity: int = 3,
     seconds: float = 2.0,
     *,
-    names: Sequence[str] = registry.ALL_19,
+    names: Sequence[str] = ("paper-15", "extra-4"),
     preset: str = "auto",
     peer: Peer | None = None,
 ) -> list[Record]:
@@ -322,7 +322,7 @@ def measure_corruptions(
             name is unknown.
     """
     _check_counts(sizes, num_threads)
-    names = registry.resolve_corruptions(names)
+    names = registry.CORRUPTIONS.resolve(names)
     records: list[Record] = []
     for size in sizes:
         images = smooth_images(min(max(2**16 // size**2, 4), 64), size)
@@ -366,8 +366,9 @@ def _time_corruptions(
         for name in names:
             _, turn_s = timed(partial(work, name))
             best_ms[name] = min(best_ms[name], 1000 * turn_s / num_images)
-    if set(registry.PAPER_15) <= set(names):
-        best_ms[PAPER_SUM] = sum(best_ms[name] for name in registry.PAPER_15)
+    paper = registry.CORRUPTIONS.protocols["paper-15"]
+    if set(paper) <= set(names):
+        best_ms[PAPER_SUM] = sum(best_ms[name] for name in paper)
     return best_ms
 
 

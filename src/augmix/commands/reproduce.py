@@ -20,9 +20,9 @@ def run(words: Sequence[str]) -> None:
         print(f"written: {path}")
     if not made.unfinished:
         return
-    count = f"{len(made.unfinished)} of {len(made.outcomes)} runs"
+    count = f"{len(made.unfinished)} of {len(made.runs)} runs"
     print(f"augmix: {count} failed; the same command tries them again:", file=sys.stderr)
-    for outcome in made.unfinished:
-        reason = outcome.reason or "its process ended before it was done"
-        print(f"  {outcome.task.name}: {reason}", file=sys.stderr)
+    for failed in made.unfinished:
+        reason = failed.reason or "its process ended before it was done"
+        print(f"  {failed.task.name}: {reason}", file=sys.stderr)
     sys.exit(1)
