@@ -13,10 +13,10 @@ from fake_runs import NAMES, make_run
 from augmix import report
 from augmix.bootstrap import resample_means
 from augmix.report.comparison import Comparison, compare
-from augmix.report.estimates import CORRUPTED, METRICS, OWN, SEVERITY, Key, summarise
+from augmix.report.estimates import CORRUPTED, METRICS, SEVERITY, Key, summarise
 from augmix.report.sections import SECTIONS, all_tables
 from augmix.report.tables import Column, Row, Table, plain
-from augmix.results import RESULTS_FILE, load_results, write_results
+from augmix.results import RESULTS_FILE, load_results, predictions_path, write_results
 
 FEW = {"names": NAMES[:2], "num_images": 120, "has_log": False, "has_examples": False}
 
@@ -129,22 +129,30 @@ def test_a_section_is_on_the_page_and_in_latex(folders: list[Path], tmp_path: Pa
         report.register_section("other", "Other", build, before="nowhere")
 
 
-def test_an_own_corruption_is_in_no_mean(folders: list[Path], tmp_path: Path):
+def test_an_own_corruption_is_in_no_mean(tmp_path: Path):
     make_run(tmp_path / "c", **{**FEW, "names": (*NAMES[:2], "scratches")})
     results = load_results(tmp_path / "c" / RESULTS_FILE)
-    own = {**results.protocol, "user_corruptions": {"scratches": "0f"}}
-    write_results(tmp_path / "c" / RESULTS_FILE, replace(results, protocol=own))
+    cells = [
+        replace(cell, suite="own") if cell.name == "scratches" else cell for cell in results.cells
+    ]
+    protocol = {**results.protocol, "names": list(NAMES[:2])}
+    results = replace(results, protocol=protocol, cells=tuple(cells))
+    write_results(tmp_path / "c" / RESULTS_FILE, results)
+    for severity in range(1, 6):
+        old = predictions_path(tmp_path / "c", "c", "scratches", severity)
+        old.rename(predictions_path(tmp_path / "c", "own", "scratches", severity))
     comparison = compare([tmp_path / "c"])
     assert comparison.grid.names == NAMES[:2]
-    others = [cell.error for cell in results.cells if cell.name in NAMES[:2]]
-    assert summarise(comparison.runs[0].results)["corruption_error"] == pytest.approx(
-        np.mean(others)
-    )
-    number = comparison.groups[0].number(Key("error", OWN, "scratches"))
+    mean = np.mean([cell.error for cell in cells if cell.suite == "c"])
+    assert summarise(comparison.runs[0].results)["corruption_error"] == pytest.approx(mean)
+    own = np.mean([cell.error for cell in cells if cell.suite == "own"])
+    number = comparison.groups[0].number(Key("error", "corruption", "scratches"))
     assert number is not None
-    mean = np.mean([cell.error for cell in results.cells if cell.name == "scratches"])
-    assert number.value == pytest.approx(mean)
-    html = report.write_report([tmp_path / "c"], tmp_path / "x.html").read_text(encoding="utf-8")
-    table = html.split('id="table-own-error"')[1].split("</table>")[0]
-    assert f">{100 * mean:.1f}<" in table
-    assert "Corruptions of your own" in html
+    assert number.value == pytest.approx(own)
+    assert number.low is not None
+    table = all_tables(comparison)[1]
+    rows = [(row.label, row.entries[0].text) for row in table.rows[2:]]
+    assert rows == [
+        ("mean", f"{100 * mean:.1f}"),
+        ("scratches (own, not in the mean)", f"{100 * own:.1f}"),
+    ]

@@ -27,13 +27,12 @@ from augmix.bootstrap import (
     resample_means,
     resample_rms,
 )
-from augmix.report.load import Run, own_corruptions
+from augmix.report.load import Run
 from augmix.results import Cell, Results, SequenceCell
 
 # Where a number was taken: scopes without a name, and scopes with one.
 CLEAN, CORRUPTED, PERTURBED, ATTACKED = "clean", "corrupted", "perturbed", "attacked"
 BENCHMARK = "benchmark"  # the paper's 15 corruptions at 5 severities, where all were measured
-OWN = "own"  # the user's own corruptions, which are in no mean of the protocol
 CORRUPTION, SEVERITY, PERTURBATION = "corruption", "severity", "perturbation"
 _NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
@@ -69,10 +68,17 @@ Estimates = dict[Key, Estimate]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Corruptions and severities that are averaged over; every cell of it was measured."""
+    """Corruptions and severities that are averaged over; every cell of it was measured.
+
+    Attributes:
+        names: Corruptions of the protocol.
+        severities: Of each.
+        own: The user's own corruptions, which are shown but not averaged over.
+    """
 
     names: tuple[str, ...]
     severities: tuple[int, ...]
+    own: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.names and self.severities)
@@ -98,7 +104,7 @@ def common_grid(results: Sequence[Results]) -> Grid:
     """
     measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
     if not measured:
-        return Grid(names=(), severities=())
+        return Grid(names=(), severities=(), own=_common_own(results))
     plans = [planned_grid(each) for each in measured]
     severities = tuple(
         level for level in plans[0].severities if all(level in plan.severities for plan in plans)
@@ -108,19 +114,39 @@ def common_grid(results: Sequence[Results]) -> Grid:
         for name in plans[0].names
         if all(each.find("c", name, level) for each in measured for level in severities)
     )
-    return Grid(names=names if severities else (), severities=severities if names else ())
+    return Grid(
+        names=names if severities else (),
+        severities=severities if names else (),
+        own=_common_own(results),
+    )
+
+
+def _common_own(results: Sequence[Results]) -> tuple[str, ...]:
+    """The user's own corruptions that all runs with any have measured at the same severities."""
+    measured = []
+    for each in results:
+        levels: dict[str, list[int]] = {}
+        for cell in each.cells:
+            if cell.suite == "own":
+                levels.setdefault(cell.name, []).append(cell.severity)
+        measured += [levels] if levels else []
+    names = measured[0] if measured else {}
+    return tuple(n for n in names if all(each.get(n) == names[n] for each in measured))
+
+
+def own_sequences(results: Results) -> Sequence[str]:
+    """The user's own perturbations, which are in no mean."""
+    return results.protocol.get("own_sequences") or ()
 
 
 def planned_grid(results: Results) -> Grid:
-    """Find the corruptions of the protocol and severities that an evaluation set out to measure."""
+    """Find the corruptions and severities that an evaluation set out to measure."""
     cells = [cell for cell in results.cells if cell.suite == "c"]
     suites = results.protocol.get("suite", ["c"] if cells else [])
     names = results.protocol.get("names", []) if "c" in suites else []
     severities = results.protocol.get("severities", []) if "c" in suites else []
-    own = results.protocol.get("user_corruptions") or ()
-    names = dict.fromkeys([*names, *(cell.name for cell in cells)])
     return Grid(
-        names=tuple(name for name in names if name not in own),
+        names=tuple(dict.fromkeys([*names, *(cell.name for cell in cells)])),
         severities=tuple(sorted({*severities, *(cell.severity for cell in cells)})),
     )
 
@@ -279,7 +305,7 @@ def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
 METRICS: dict[str, Metric] = {
     "error": Metric(
         title="Error",
-        scopes=(CLEAN, ATTACKED, CORRUPTED, BENCHMARK, OWN, CORRUPTION, SEVERITY),
+        scopes=(CLEAN, ATTACKED, CORRUPTED, BENCHMARK, CORRUPTION, SEVERITY),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
         interval=lambda cell: proportion_interval(cell.num_errors, cell.num_images),
@@ -318,7 +344,7 @@ METRICS: dict[str, Metric] = {
         title="RMS calibration error",
         column="RMS cal.",
         label="RMS cal.",
-        scopes=(CLEAN, CORRUPTED, OWN, CORRUPTION, SEVERITY),
+        scopes=(CLEAN, CORRUPTED, CORRUPTION, SEVERITY),
         tables=("summary", "calibration"),
         per_set=_rms,
         from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
@@ -423,7 +449,7 @@ def _groups(
 ) -> Iterator[_Group]:
     """List every number of a metric with its cells."""
     clean, attacked = results.find("clean", "clean", 0), attacked_cell(results)
-    corrupted, own = grid.cells(results), own_corruptions(results)
+    corrupted, own = grid.cells(results), own_sequences(results)
     perturbed = [cell for cell in results.sequences if cell.name in sequences]
     paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
     everything: dict[Key, list[Any]] = {
@@ -431,14 +457,14 @@ def _groups(
         Key(name, ATTACKED): [attacked] if attacked else [],
         Key(name, CORRUPTED): corrupted,
         Key(name, BENCHMARK): paper if grid.is_complete else [],
-        Key(name, PERTURBED): perturbed,
+        Key(name, PERTURBED): [cell for cell in perturbed if cell.name not in own],
     }
     for cell in corrupted:
         everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
         everything.setdefault(Key(name, SEVERITY, str(cell.severity)), []).append(cell)
     for cell in results.cells:
-        if cell.suite == "c" and cell.name in own:
-            everything.setdefault(Key(name, OWN, cell.name), []).append(cell)
+        if cell.suite == "own" and cell.name in grid.own:
+            everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
     everything |= {Key(name, PERTURBATION, cell.name): [cell] for cell in perturbed}
     baseline = metric.baseline or {}
     measured = {cell.name for cell in perturbed}

@@ -89,13 +89,6 @@ class Run:
         return str(self.results.model.get("adaptation") or "")
 
 
-def own_corruptions(results: Results) -> list[str]:
-    """List the user's own corruptions among those measured; no mean of the protocol has them."""
-    own = results.protocol.get("user_corruptions") or ()
-    names = dict.fromkeys(cell.name for cell in results.cells if cell.suite == "c")
-    return [name for name in names if name in own]
-
-
 def load_runs(folders: Sequence[Path]) -> list[Run]:
     """Read run folders, in the order given; a folder named twice is read once.
 

@@ -11,15 +11,15 @@ from augmix.report.estimates import (
     CORRUPTED,
     CORRUPTION,
     METRICS,
-    OWN,
     PERTURBATION,
     PERTURBED,
     SEVERITY,
     Key,
     attacked_cell,
+    own_sequences,
     readable,
 )
-from augmix.report.load import Run, own_corruptions
+from augmix.report.load import Run
 from augmix.report.tables import (
     Bars,
     Column,
@@ -58,20 +58,21 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
 
 def corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
     """Show a metric for every corruption, a column for each row of the report."""
-    return table_by_name(comparison, metric, CORRUPTION, comparison.grid.names, total=CORRUPTED)
-
-
-def own_corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
-    """Show a metric for the user's own corruptions, which are in no mean of the protocol."""
-    runs = [run.results for run in comparison.runs]
-    names = dict.fromkeys(name for results in runs for name in own_corruptions(results))
-    return table_by_name(comparison, metric, OWN, list(names), total="")
+    grid = comparison.grid
+    return table_by_name(comparison, metric, CORRUPTION, grid.names, total=CORRUPTED, own=grid.own)
 
 
 def stability_table(comparison: Comparison, metric: str = "flip") -> Table | None:
     """Show a metric for every perturbation, a column for each row of the report."""
-    total = PERTURBED if PERTURBED in METRICS[metric].scopes else ""
-    return table_by_name(comparison, metric, PERTURBATION, comparison.sequences, total=total)
+    own = {name for run in comparison.runs for name in own_sequences(run.results)}
+    return table_by_name(
+        comparison,
+        metric,
+        PERTURBATION,
+        [name for name in comparison.sequences if name not in own],
+        total=PERTURBED if PERTURBED in METRICS[metric].scopes else "",
+        own=[name for name in comparison.sequences if name in own],
+    )
 
 
 def severity_tables(comparison: Comparison) -> list[Table]:
@@ -83,7 +84,7 @@ def severity_tables(comparison: Comparison) -> list[Table]:
 
 
 def _corrupted_cells(group: Group) -> list[Cell]:
-    return [cell for run in group.runs for cell in run.results.cells if cell.suite == "c"]
+    return [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
 
 
 def _severity_table(index: int, group: Group, top: float) -> Table:

@@ -18,7 +18,6 @@ from augmix.report.estimates import (
     CORRUPTED,
     CORRUPTION,
     METRICS,
-    OWN,
     PERTURBATION,
     PERTURBED,
     Key,
@@ -161,7 +160,6 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
         "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
         "has_ce": _has(comparison, Key("ce", CORRUPTED)),
         "has_flip_rates": _has(comparison, Key("fr", PERTURBED)),
-        "has_own": bool(_own_tables(comparison)),
     }
 
 
@@ -176,18 +174,11 @@ def _corruption_tables(comparison: Comparison) -> list[Table | None]:
     return [robustness.corruption_table(comparison, metric) for metric in ("error", "ce")]
 
 
-def _own_tables(comparison: Comparison) -> list[Table]:
-    names = [name for name, metric in METRICS.items() if OWN in metric.scopes]
-    tables = [robustness.own_corruption_table(comparison, name) for name in names]
-    return [table for table in tables if table]
-
-
 def _corruptions(comparison: Comparison) -> dict[str, Any]:
     thumbs = set(images.collect_thumbs(comparison.runs))
     return {
         "bars": robustness.corruption_bars(comparison),
-        "tables": [*_corruption_tables(comparison)],
-        "own": _own_tables(comparison),
+        "tables": _corruption_tables(comparison),
         "by_severity": robustness.severity_tables(comparison),
         "drills": images.corruption_drills(comparison, thumbs),
     }
@@ -548,7 +539,7 @@ SECTIONS: dict[str, Section] = {
         title="Corruptions",
         heading="Error per corruption",
         content=_corruptions,
-        tables=lambda c: [*_corruption_tables(c), *_own_tables(c)],
+        tables=_corruption_tables,
     ),
     "severity": Section(title="Severity", content=_severity, tables=_severity_tables),
     "stability": Section(

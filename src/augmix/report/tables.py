@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from augmix.bootstrap import Interval
 from augmix.report.comparison import Comparison, Group, Number, contrast
-from augmix.report.estimates import CORRUPTION, METRICS, PERTURBATION, Key, readable
+from augmix.report.estimates import METRICS, PERTURBATION, Key, readable
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
@@ -212,7 +212,13 @@ def table_by_row(
 
 
 def table_by_name(
-    comparison: Comparison, metric: str, scope: str, names: Sequence[str], *, total: str
+    comparison: Comparison,
+    metric: str,
+    scope: str,
+    names: Sequence[str],
+    *,
+    total: str,
+    own: Sequence[str] = (),
 ) -> Table | None:
     """Make a table of a metric with a row for each corruption or perturbation and their mean.
 
@@ -221,24 +227,30 @@ def table_by_name(
         metric: A key of `METRICS`.
         scope: Of the named numbers.
         names: Corruptions or perturbations.
-        total: Scope of the mean in the last row; empty for none.
+        total: Scope of the mean in the row below them; empty for none.
+        own: The user's own, in rows below the mean.
     """
-    keys = [Key(metric, scope, name) for name in names]
-    keys = [key for key in keys if any(group.number(key) for group in comparison.groups)]
-    if not keys:
-        return None
     about = METRICS[metric]
-    rows = [
-        Row(label=readable(key.name), entries=tuple(number_entries(comparison, key)))
-        for key in keys
-    ]
-    if total:
+    keys = {name: Key(metric, scope, name) for name in (*names, *own)}
+    entries = {
+        name: tuple(number_entries(comparison, key))
+        for name, key in keys.items()
+        if any(group.number(key) for group in comparison.groups)
+    }
+    if not entries:
+        return None
+    rows = [Row(label=readable(name), entries=entries[name]) for name in names if name in entries]
+    if total and rows:
         mean = number_entries(comparison, Key(metric, total))
         rows.append(Row(label="mean", kind="total", entries=tuple(mean)))
+    rows += [
+        Row(label=f"{readable(name)} (own, not in the mean)", entries=entries[name])
+        for name in own
+        if name in entries
+    ]
     is_perturbation = scope == PERTURBATION
-    prefix = {CORRUPTION: "corruptions", PERTURBATION: "stability"}.get(scope, scope)
     return Table(
-        name=f"{prefix}-{metric}",
+        name=f"{'stability' if is_perturbation else 'corruptions'}-{metric}",
         title=about.title + ("" if is_perturbation or about.baseline else " per corruption"),
         unit=about.unit + ("" if is_perturbation else ", mean over severities"),
         corner="Perturbation" if is_perturbation else "Corruption",
