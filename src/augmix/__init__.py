@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from augmix.augment.render import render as render
     from augmix.corruptions.corrupt import corrupt as corrupt
     from augmix.corruptions.perturb import perturb as perturb
+    from augmix.corruptions.registry import register_corruption as register_corruption
+    from augmix.corruptions.registry import register_sequence as register_sequence
     from augmix.data.sources import open_source as open_source
     from augmix.evaluation.config import EvaluateConfig as EvaluateConfig
     from augmix.evaluation.loop import evaluate as evaluate
@@ -70,7 +72,9 @@ _HOME = {
     "perturb": "corruptions.perturb",
     "published": "",
     "push_to_hub": "report.hub",
+    "register_corruption": "corruptions.registry",
     "register_network": "models",
+    "register_sequence": "corruptions.registry",
     "render": "augment.render",
     "train": "training.run",
     "transforms": "",
