@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from augmix.augment.policies import PatchUniform as PatchUniform
     from augmix.augment.policies import RandomAA as RandomAA
     from augmix.augment.policies import Standard as Standard
+    from augmix.augment.stages import Stage as Stage
+    from augmix.augment.stages import register_stage as register_stage
     from augmix.corruptions.corrupt import corrupt as corrupt
     from augmix.corruptions.perturb import perturb as perturb
     from augmix.corruptions.registry import register_corruption as register_corruption
@@ -56,6 +58,7 @@ _HOME = {
     "Plan": "augment.plan",
     "Preprocessing": "models.preprocessing",
     "RandomAA": "augment.policies",
+    "Stage": "augment.stages",
     "Standard": "augment.policies",
     "Stream": "rng",
     "TrainConfig": "training.config",
