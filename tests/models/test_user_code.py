@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from augmix.data.classes import load_class_list, map_classes
+from augmix.data.derived import load_class_list, map_classes
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.models.open_model import open_subject

@@ -10,8 +10,9 @@ from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
 from augmix.data.decode import FORMATS, SUFFIXES, ImageError, decode_image
-from augmix.data.items import OnError
-from augmix.data.sources import Source, Subset, name_source, open_source, take
+from augmix.data.derived import Subset, take
+from augmix.data.sources import Source, name_source, open_source
+from augmix.data.stores import OnError
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
 from augmix.stylize.config import FitConfig, StylizeConfig

@@ -28,9 +28,10 @@ import numpy as np
 from augmix.corruptions import corrupt, frost, perturb, registry
 from augmix.corruptions.registry import check_sides, resolve_preset
 from augmix.data.benchmarks import LABELS_FILE
+from augmix.data.derived import Subset, take
 from augmix.data.folders import Photographs, open_photographs
-from augmix.data.items import default_threads
-from augmix.data.sources import Source, Subset, name_source, open_source, take
+from augmix.data.sources import Source, name_source, open_source
+from augmix.data.stores import default_threads
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, PieceWritten
 from augmix.write.manifests import complete, hold_destination, versions
