@@ -72,7 +72,7 @@ def main() -> None:
     print("\n| side, severity | width | depth | microseconds a view |\n| --- | --- | --- | --- |")
     for side, severity, width, depth in list_views(quick=options.quick):
         time_us = measure_views(side, severity, width, depth)
-        shown = "1-3" if depth == -1 else depth
+        shown = "1-3" if depth is None else depth
         print(f"| {side}, {severity} | {width} | {shown} | {time_us:,.0f} |", flush=True)
 
 
@@ -96,14 +96,15 @@ def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     return asdict(found)
 
 
-def list_views(*, quick: bool) -> list[tuple[int, int, int, int]]:
+def list_views(*, quick: bool) -> list[tuple[int, int, int, int | None]]:
     """Side, severity, width and depth of the rows of views."""
-    rows = [(32, 3, width, -1) for width in (1, 2, 3, 5, 8)] + [(32, 3, 3, d) for d in (1, 3)]
-    rows += [(64, 3, 3, -1), (224, 1, 3, -1), (224, 3, 3, -1)]
+    rows: list[tuple[int, int, int, int | None]]
+    rows = [(32, 3, width, None) for width in (1, 2, 3, 5, 8)] + [(32, 3, 3, d) for d in (1, 3)]
+    rows += [(64, 3, 3, None), (224, 1, 3, None), (224, 3, 3, None)]
     return rows[:2] if quick else rows
 
 
-def measure_views(side: int, severity: int, width: int, depth: int) -> float:
+def measure_views(side: int, severity: int, width: int, depth: int | None) -> float:
     """Microseconds of planning and rendering a view on one thread, the fastest of some turns."""
     count = max(2**17 // side**2, 8)
     images = smooth_images(count, side)

@@ -49,12 +49,12 @@ _BASE = Standard(crop_padding=16, flip=True)
 _CROPS = {"crop_padding": 16, "flip": True}
 POLICIES: dict[str, Policy] = {
     "standard": _BASE,
-    "cutout": Cutout(side=SIDE // 2, base=_BASE),
+    "cutout": Cutout(size_px=SIDE // 2, base=_BASE),
     "mixup": Mixup(base=_BASE),
     "cutmix": CutMix(probability=1.0, base=_BASE),
     "autoaugment": AutoAugment(**_CROPS),
     "random-aa": RandomAA(**_CROPS),
-    "patch-uniform": PatchUniform(side=SIDE * 25 // 32, amplitude=0.6, base=_BASE),
+    "patch-uniform": PatchUniform(size_px=SIDE * 25 // 32, amplitude=0.6, base=_BASE),
     "augmix": AugMix(**_CROPS),
 }
 

@@ -33,7 +33,7 @@ _JSD = (
 )
 _CHAINS = (
     ("--severity", "3", "largest level of an operation; 1 on ImageNet (released code)"),
-    ("--depth", "-1: 1, 2 or 3 at random", "operations in a chain (paper)"),
+    ("--depth", "None: 1, 2 or 3 at random", "operations in a chain (paper)"),
     ("--ops", "paper: 9 operations", "`all` adds 4 that overlap with the corruptions"),
 )
 _COMMON = (

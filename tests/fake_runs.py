@@ -14,18 +14,18 @@ from augmix.results import (
     RESULTS_FILE,
     Bins,
     Cell,
-    Images,
-    Outcome,
+    MeasuredImages,
+    Predictions,
     Results,
     Scaled,
     SequenceCell,
-    SequenceOutcome,
+    SequencePredictions,
     images_path,
     load_results,
-    outcome_path,
+    predictions_path,
     provenance,
     to_classes,
-    write_outcome,
+    write_predictions,
     write_results,
 )
 
@@ -62,7 +62,7 @@ def make_run(
     robust_error: float | None = None,
     has_log: bool = True,
     has_examples: bool = True,
-    has_outcomes: bool = True,
+    has_predictions: bool = True,
     side: int = 32,
     **protocol: object,
 ) -> Results:
@@ -151,8 +151,8 @@ def make_run(
         "augmix": {"severity": 3, "width": 3, "alpha": 1.0},
     }
     files.write_json(folder / CONFIG_FILE, config)
-    if has_outcomes:
-        _write_outcomes(folder, test, said, frames)
+    if has_predictions:
+        _write_predictions(folder, test, said, frames)
         wrong = sum(prediction != test.labels for prediction, _ in said.values())
         _write_hardest(folder / "hardest.npz", test, np.asarray(wrong), side)
     if has_log:
@@ -225,7 +225,7 @@ def _parts(confidence: np.ndarray, correct: np.ndarray) -> dict:
     }
 
 
-def _flip(test: _Test, rng: np.random.Generator, rate: float) -> SequenceOutcome:
+def _flip(test: _Test, rng: np.random.Generator, rate: float) -> SequencePredictions:
     """31 frames of every image, each given another class now and then."""
     chance = 0.1 * rate * test.hardness[:, None]
     other = rng.random((len(test.labels), 31)) < chance
@@ -233,25 +233,25 @@ def _flip(test: _Test, rng: np.random.Generator, rate: float) -> SequenceOutcome
         other, (test.labels[:, None] + 1) % test.num_classes, test.labels[:, None]
     )
     flips = (prediction[:, 1:] != prediction[:, :-1]).sum(axis=1)
-    return SequenceOutcome(
+    return SequencePredictions(
         prediction=prediction.astype(np.uint8),
         flips=flips.astype(np.uint16),
         pairs=np.full(len(flips), 30, np.uint16),
     )
 
 
-def _write_outcomes(folder: Path, test: _Test, said: dict, frames: dict) -> None:
-    (folder / "outcomes").mkdir()
-    images = Images(ids=test.ids.astype(np.int64), labels=test.labels.astype(np.int64))
-    write_outcome(images_path(folder), images)
+def _write_predictions(folder: Path, test: _Test, said: dict, frames: dict) -> None:
+    (folder / "predictions").mkdir()
+    images = MeasuredImages(ids=test.ids.astype(np.int64), labels=test.labels.astype(np.int64))
+    write_predictions(images_path(folder), images)
     for spot, (prediction, confidence) in said.items():
-        outcome = Outcome(
+        outcome = Predictions(
             prediction=to_classes(prediction, test.num_classes),
             confidence=confidence.astype(np.float32),
         )
-        write_outcome(outcome_path(folder, *spot), outcome)
+        write_predictions(predictions_path(folder, *spot), outcome)
     for name, outcome in frames.items():
-        write_outcome(outcome_path(folder, "p", name), outcome)
+        write_predictions(predictions_path(folder, "p", name), outcome)
 
 
 def _write_hardest(path: Path, test: _Test, wrong: np.ndarray, side: int) -> None:

@@ -109,7 +109,7 @@ def test_train_and_evaluate_fill_the_run_folder(trained: Path):
 def test_started_again_a_finished_run_says_so(trained: Path, capsys: pytest.CaptureFixture[str]):
     weights = (trained / WEIGHTS_FILE).read_bytes()
     assert cli.main(["train", *TOY, "--out", str(trained)]) == 0
-    assert "is trained already" in capsys.readouterr().out
+    assert "is already trained" in capsys.readouterr().out
     assert (trained / WEIGHTS_FILE).read_bytes() == weights
 
 

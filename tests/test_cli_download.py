@@ -48,8 +48,8 @@ def test_a_busy_server_is_waited_for_and_the_set_is_read(
     assert cli.main(words) == 0
     text = capsys.readouterr().out
     assert "CIFAR-10-C.tar: 429 Client Error: Too Many Requests" in text
-    assert "trying again in 2 s" in text
-    assert "CIFAR-10-C.tar: taking its checksum" in text
+    assert "retrying in 2 s" in text
+    assert "CIFAR-10-C.tar: computing the checksum" in text
     assert "CIFAR-10-C.tar: unpacking" in text
     assert f"set: {tmp_path / 'CIFAR-10-C'}" in text
     loaded = open_corrupted(tmp_path / "CIFAR-10-C", "fog", 3).load(np.arange(2))

@@ -9,8 +9,8 @@ import pytest
 from augmix import cli
 from augmix.errors import RunError
 from augmix.paper import runs
-from augmix.paper.reproduce import Exhibited, ReproduceConfig, plan_tasks
-from augmix.paper.runs import Outcome
+from augmix.paper.reproduce import ReproduceConfig, Reproduction, plan_tasks
+from augmix.paper.runs import TaskResult
 from augmix.training import run
 from augmix.training.config import TrainConfig
 
@@ -44,7 +44,7 @@ def test_a_failed_run_is_listed_behind_the_table(
 
 
 def test_a_run_that_another_process_has_is_no_failure() -> None:
-    config = ReproduceConfig(exhibit="table1", scale="smoke", data="digits")
+    config = ReproduceConfig(table="table1", scale="smoke", data="digits")
     task = next(iter(plan_tasks(config).values()))
-    outcomes = [Outcome(task=task, state=state) for state in ("done", "held", "open", "failed")]
-    assert Exhibited(paths=[], outcomes=outcomes).unfinished == outcomes[2:]
+    outcomes = [TaskResult(task=task, state=state) for state in ("done", "held", "open", "failed")]
+    assert Reproduction(paths=[], runs=outcomes).unfinished == outcomes[2:]

@@ -131,7 +131,7 @@ def test_noise_holes_and_partners_are_shown_and_named(
         original(self, x, y, text, **options)
 
     monkeypatch.setattr(preview._Board, "text", record)
-    policy = CutMix(probability=1.0, base=Cutout(side=9, base=PatchUniform(side=11)))
+    policy = CutMix(probability=1.0, base=Cutout(size_px=9, base=PatchUniform(size_px=11)))
     plan = next(
         drawn
         for seed in range(50)

@@ -1,4 +1,4 @@
-"""The lines that `Watch` prints without a terminal."""
+"""The lines that `ProgressDisplay` prints without a terminal, and its bar on one."""
 
 import io
 from pathlib import Path
@@ -20,6 +20,7 @@ from augmix.progress import (
     Note,
     PhaseStarted,
     PieceWritten,
+    ProgressDisplay,
     StepFinished,
     StepsLogged,
     TaskFinished,
@@ -27,21 +28,20 @@ from augmix.progress import (
     TrainingFinished,
     TrainingStarted,
     UnpackingStarted,
-    Watch,
 )
 
 
 class Clock:
-    """Seconds that pass only when a test says so, and the lines printed meanwhile."""
+    """A clock that a test sets, and the lines printed meanwhile."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.text = io.StringIO()
-        self.watch = Watch(Console(file=self.text, width=120))
+        self.display = ProgressDisplay(Console(file=self.text, width=120))
 
     def show(self, *events: Event) -> None:
         for event in events:
-            self.watch(event)
+            self.display(event)
 
     def lines(self) -> list[str]:
         return self.text.getvalue().splitlines()
@@ -79,15 +79,15 @@ def test_evaluation_prints_cells_done_and_time_left(clock: Clock) -> None:
     clock.now += 20
     clock.show(batch(2000), cell(4, "tilt", value=0.0321, wait=0.4))
     assert clock.lines() == [
-        "continues after 1 of 4 measurements",
-        "measured: 3/4, clean: error 25.0 %, about 40 s left",
-        "measured: 4/4, tilt: flip probability 3.2 %, 40 % of the time waiting for images",
+        "continuing after 1 of 4 cells",
+        "evaluated: 3/4, clean: error 25.0 %, about 40 s left",
+        "evaluated: 4/4, tilt: flip probability 3.2 %, 40 % of the time waiting for images",
     ]
 
 
 def test_a_complete_evaluation_prints_that_nothing_is_left(clock: Clock) -> None:
     clock.show(EvaluationStarted(done=4, num_cells=4, num_images=0))
-    assert clock.lines() == ["all 4 measurements are there already"]
+    assert clock.lines() == ["all 4 cells are already evaluated"]
 
 
 def test_training_prints_where_it_continues_and_log_records(clock: Clock) -> None:
@@ -103,23 +103,23 @@ def test_training_prints_where_it_continues_and_log_records(clock: Clock) -> Non
     )
     assert clock.lines() == [
         "seed0: run 1 of 2",
-        "continues run after step 8",
+        "continuing run after step 8",
         "epoch 3.0: 9/9, loss 1.500, train error 50.0 %, 80 images/s",
-        "run is trained already (9 steps)",
+        "run is already trained (9 steps)",
     ]
 
 
 def test_a_decoder_prints_the_terms_of_its_loss(clock: Clock) -> None:
     record = {"step": 5, "loss": 2.0, "content": 1.0, "style": 0.5, "identity": 0.25}
     clock.show(DecoderStepsLogged(num_steps=5, record=record))
-    assert clock.lines() == ["fit: 5/5, loss 2.000, content 1.000, style 0.500, identity 0.250"]
+    assert clock.lines() == ["decoder: 5/5, loss 2.000, content 1.000, style 0.500, identity 0.250"]
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(4.4, "4 s"), (89.0, "89 s"), (200.0, "3 min"), (10800.0, "3.0 h")]
 )
 def test_durations_are_rounded(seconds: float, words: str) -> None:
-    assert module._in_words(seconds) == words
+    assert module._format_duration(seconds) == words
 
 
 def test_a_download_prints_its_size_its_delays_and_what_follows(clock: Clock) -> None:
@@ -134,9 +134,9 @@ def test_a_download_prints_its_size_its_delays_and_what_follows(clock: Clock) ->
     clock.show(grown(9_000_000), ChecksumStarted(file="a.tar"), UnpackingStarted(file="a.tar"))
     assert clock.lines() == [
         "a.tar: 3 of 9 MB, about 60 s left",
-        "a.tar: busy (429); trying again in 8 s",
+        "a.tar: busy (429); retrying in 8 s",
         "a.tar: 9 of 9 MB",
-        "a.tar: taking its checksum",
+        "a.tar: computing the checksum",
         "a.tar: unpacking",
     ]
 
@@ -165,3 +165,15 @@ def test_several_runs_are_numbered_and_failures_named(clock: Clock) -> None:
         "run 2 of 2: b",
         "b failed: RunError: no [file]",
     ]
+
+
+def test_a_terminal_gets_a_bar_and_no_plain_lines() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=120, force_terminal=True, color_system=None)
+    with ProgressDisplay(console) as display:
+        display(EvaluationStarted(done=0, num_cells=4, num_images=40))
+        display(batch(40))
+        display(cell(4, "clean"))
+    assert "evaluating" in text.getvalue()
+    assert "4/4 clean: error 25.0 %" in text.getvalue()
+    assert "evaluated:" not in text.getvalue()

@@ -7,49 +7,49 @@ import pytest
 
 from augmix.errors import RunError
 from augmix.results import (
-    Images,
-    Outcome,
-    SequenceOutcome,
+    MeasuredImages,
+    Predictions,
+    SequencePredictions,
     images_path,
     load_images,
-    load_outcome,
-    load_sequence_outcome,
-    outcome_path,
+    load_predictions,
+    load_sequence_predictions,
+    predictions_path,
     to_classes,
-    write_outcome,
+    write_predictions,
 )
 
 
 def test_files_are_named_by_suite_name_and_severity(tmp_path: Path):
     found = [
         images_path(tmp_path),
-        outcome_path(tmp_path, "clean", "clean", 0),
-        outcome_path(tmp_path, "c", "fog", 3),
-        outcome_path(tmp_path, "p", "tilt"),
+        predictions_path(tmp_path, "clean", "clean", 0),
+        predictions_path(tmp_path, "c", "fog", 3),
+        predictions_path(tmp_path, "p", "tilt"),
     ]
     names = ["images.npz", "clean-clean-0.npz", "c-fog-3.npz", "p-tilt.npz"]
-    assert found == [tmp_path / "outcomes" / name for name in names]
+    assert found == [tmp_path / "predictions" / name for name in names]
 
 
 def test_outcomes_come_back_the_same(tmp_path: Path):
-    images = Images(ids=np.array([4, 7]), labels=np.array([1, 0]))
-    cell = Outcome(
+    images = MeasuredImages(ids=np.array([4, 7]), labels=np.array([1, 0]))
+    cell = Predictions(
         prediction=np.array([1, 999], np.uint16), confidence=np.array([0.5, 0.1], np.float32)
     )
-    sequence = SequenceOutcome(
+    sequence = SequencePredictions(
         prediction=np.array([[0, 1, 1], [2, 2, 2]], np.uint8),
         flips=np.array([1, 0], np.uint16),
         pairs=np.array([2, 2], np.uint16),
     )
-    write_outcome(images_path(tmp_path), images)
-    write_outcome(outcome_path(tmp_path, "c", "fog", 3), cell)
-    write_outcome(outcome_path(tmp_path, "p", "tilt"), sequence)
+    write_predictions(images_path(tmp_path), images)
+    write_predictions(predictions_path(tmp_path, "c", "fog", 3), cell)
+    write_predictions(predictions_path(tmp_path, "p", "tilt"), sequence)
     assert load_images(tmp_path).ids.tolist() == [4, 7]
-    again = load_outcome(tmp_path, "c", "fog", 3)
+    again = load_predictions(tmp_path, "c", "fog", 3)
     assert again.prediction.dtype == np.uint16
     assert again.prediction.tolist() == [1, 999]
     assert again.confidence.tobytes() == cell.confidence.tobytes()
-    frames = load_sequence_outcome(tmp_path, "tilt")
+    frames = load_sequence_predictions(tmp_path, "tilt")
     assert frames.prediction.tolist() == sequence.prediction.tolist()
     assert (frames.flips.tolist(), frames.pairs.tolist()) == ([1, 0], [2, 2])
 
@@ -65,13 +65,13 @@ def test_classes_take_the_smallest_type_that_holds_them(num_classes: int, kind: 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path):
     with pytest.raises(RunError, match=r"c-fog-3\.npz does not exist; evaluate the run again"):
-        load_outcome(tmp_path, "c", "fog", 3)
-    path = outcome_path(tmp_path, "c", "fog", 3)
-    cell = Outcome(prediction=np.zeros(9, np.uint8), confidence=np.ones(9, np.float32))
-    write_outcome(path, cell)
+        load_predictions(tmp_path, "c", "fog", 3)
+    path = predictions_path(tmp_path, "c", "fog", 3)
+    cell = Predictions(prediction=np.zeros(9, np.uint8), confidence=np.ones(9, np.float32))
+    write_predictions(path, cell)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(RunError, match=r"c-fog-3\.npz is damaged .*delete it and evaluate"):
-        load_outcome(tmp_path, "c", "fog", 3)
-    write_outcome(path, Images(ids=np.arange(2), labels=np.arange(2)))
+        load_predictions(tmp_path, "c", "fog", 3)
+    write_predictions(path, MeasuredImages(ids=np.arange(2), labels=np.arange(2)))
     with pytest.raises(RunError, match="damaged"):
-        load_outcome(tmp_path, "c", "fog", 3)
+        load_predictions(tmp_path, "c", "fog", 3)

@@ -71,12 +71,12 @@ def test_results_come_back_the_same(tmp_path: Path):
 def test_schema_is_checked(tmp_path: Path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"schema": 99}))
-    with pytest.raises(RunError, match="a results file of schema 2, got 99"):
+    with pytest.raises(RunError, match="a results file of schema 3, got 99"):
         load_results(path)
-    path.write_text(json.dumps({"schema": 1, "cells": []}))
-    with pytest.raises(RunError, match="of schema 2, got 1; .*delete it and evaluate again"):
+    path.write_text(json.dumps({"schema": 2, "cells": []}))
+    with pytest.raises(RunError, match="of schema 3, got 2; .*delete it and evaluate again"):
         load_results(path)
-    path.write_text(json.dumps({"schema": 2, "cells": [{}]}))
+    path.write_text(json.dumps({"schema": 3, "cells": [{}]}))
     with pytest.raises(RunError, match="does not hold the fields"):
         load_results(path)
 

@@ -83,16 +83,16 @@ OTHERS = [
         policies.RandomAA(severity=5, depth=2, ops="all", crop_padding=2, flip=True),
     ),
     (
-        Cutout(side=7, fill=(0.1, 0.2, 0.3), dtype=torch.float32, **BASE),
-        policies.Cutout(side=7, fill=(0.1, 0.2, 0.3), base=STANDARD),
+        Cutout(size_px=7, fill=(0.1, 0.2, 0.3), dtype=torch.float32, **BASE),
+        policies.Cutout(size_px=7, fill=(0.1, 0.2, 0.3), base=STANDARD),
     ),
     (
-        PatchUniform(side=9, amplitude=0.3, random_side=True, dtype=torch.float32, **BASE),
-        policies.PatchUniform(side=9, amplitude=0.3, random_side=True, base=STANDARD),
+        PatchUniform(size_px=9, amplitude=0.3, random_size=True, dtype=torch.float32, **BASE),
+        policies.PatchUniform(size_px=9, amplitude=0.3, random_size=True, base=STANDARD),
     ),
     (
-        OneView(policies.Cutout(side=5, base=Policy()), dtype=torch.float32),
-        policies.Cutout(side=5, base=Policy()),
+        OneView(policies.Cutout(size_px=5, base=Policy()), dtype=torch.float32),
+        policies.Cutout(size_px=5, base=Policy()),
     ),
 ]
 

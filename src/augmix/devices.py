@@ -1,8 +1,4 @@
-"""Devices, torch settings, memory and errors of the machine a model runs on.
-
-glibc gives large blocks back to the system as soon as they are freed and asks for them again at the
-next step, page by page; on a CPU, networks then spend up to half of their time in the kernel.
-"""
+"""Devices by name, torch's settings for a run, and memory."""
 
 import ctypes
 import os
@@ -15,38 +11,16 @@ import torch
 from augmix import distributed
 from augmix.errors import RunError
 
+NAMES = ("auto", "cpu", "cuda", "mps")
+_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
 _NEVER = 2**31 - 1
 
 
-def keep_freed_memory() -> bool:
-    """Let freed memory be used again by this process instead of being given back to the system.
-
-    Peak memory grows by about half at most, and nothing else changes. For programs, which own their
-    process; a library has no business here.
-
-    Returns:
-        Whether this C library could be told; only glibc can.
-    """
-    if not has_glibc():
-        return False
-    library = ctypes.CDLL(None)
-    return bool(library.mallopt(_TRIM_THRESHOLD, _NEVER) and library.mallopt(_MMAP_MAX, 0))
-
-
-def has_glibc() -> bool:
-    """Whether this process runs on the GNU C library."""
-    return sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
-
-
-_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
-NAMES = ("auto", "cpu", "cuda", "mps")
-
-
 def resolve_device(name: str) -> torch.device:
-    """A device by name; ``auto`` is CUDA, else Apple's GPU, else the CPU.
+    """Return the device of this name; ``auto`` is CUDA, else Apple's GPU, else the CPU.
 
-    Of several processes on a machine each takes the next GPU; they share them if there are fewer.
+    Of several processes on a machine each takes the next GPU; they share GPUs if there are fewer.
 
     Raises:
         ValueError: If the name is unknown.
@@ -76,17 +50,17 @@ def torch_settings(
     is_tuned: bool = False,
     is_deterministic: bool = False,
 ) -> Iterator[None]:
-    """torch seeded and set up for a run; all of the caller's settings are put back after.
+    """Seed torch and apply settings; restore generators and settings at the end.
 
     Args:
-        device: Where it computes.
-        seed: Of torch's generators.
-        num_threads: CPU threads of torch; 0 leaves torch's own choice.
-        is_tuned: Whether cuDNN tries which of its ways is fastest; they differ in the last bits.
-        is_deterministic: Whether only operations that repeat their bits are taken.
+        device: The device of the run; torch's current one, if it is a GPU with an index.
+        seed: Seed of torch's generators.
+        num_threads: CPU threads of torch; 0 leaves the number unchanged.
+        is_tuned: Let cuDNN time its algorithms and take the fastest; they differ in the last bits.
+        is_deterministic: Allow deterministic operations only.
     """
     threads, was_tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    was_strict = torch.are_deterministic_algorithms_enabled()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
     if device.type == "cuda" and device.index is not None:  # of several processes
         torch.cuda.set_device(device)
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
@@ -102,14 +76,14 @@ def torch_settings(
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(was_strict)
+            torch.use_deterministic_algorithms(was_deterministic)
             torch.backends.cudnn.benchmark = was_tuned
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The most memory that tensors took on a GPU, or this process on the CPU, so far; in MiB.
+    """Return the peak memory so far in MiB: of tensors on a GPU, of this process on the CPU.
 
-    0 where the system does not tell (Windows).
+    0 where the system does not report it (Windows).
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -121,3 +95,25 @@ def peak_memory_mib(device: torch.device) -> float:
 
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Make malloc reuse freed memory instead of returning it to the system.
+
+    By default glibc returns large blocks as soon as they are freed and requests them again, page
+    by page, at the next step; networks on a CPU then spend up to half of their time in the kernel.
+    Peak memory grows by about half at most. The setting is global, so it is meant for programs
+    that own their process, not for libraries.
+
+    Returns:
+        Whether the setting was applied; it exists in glibc only.
+    """
+    if not has_glibc():
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(_TRIM_THRESHOLD, _NEVER) and library.mallopt(_MMAP_MAX, 0))
+
+
+def has_glibc() -> bool:
+    """Check whether this process runs on the GNU C library."""
+    return sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")

@@ -1,7 +1,7 @@
-"""Typed events of long work, shown as a progress bar on a terminal and as plain lines elsewhere.
+"""Typed progress events, shown as a progress bar on a terminal and as plain lines elsewhere.
 
 Training, evaluation, writing and downloads take ``on_progress``, a function that is called with
-every event. The command line passes a `Watch`; a program may pass any function of its own:
+each event. The command line passes a `ProgressDisplay`; programs can pass any function:
 
     >>> def show(event: Event) -> None:
     ...     if isinstance(event, CellFinished):
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from rich.console import Console
@@ -29,26 +28,26 @@ from rich.progress import (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events."""
+    """Base class of all events."""
 
 
 OnProgress = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Do nothing with an event: the default ``on_progress``."""
+    """Ignore an event: the default ``on_progress``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted(Event):
-    """A titled part of a longer piece of work starts, e.g. one run of the demo."""
+    """A phase of longer work starts, e.g. one run of the demo."""
 
     title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note(Event):
-    """A line for the user."""
+    """A message to print."""
 
     text: str
 
@@ -64,7 +63,7 @@ class TaskStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFinished(Event):
-    """One of several runs has ended; ``error`` is the reason if it failed, else empty."""
+    """One of several runs has ended; ``error`` is empty if it succeeded."""
 
     name: str
     error: str = ""
@@ -82,7 +81,7 @@ class TrainingStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished(Event):
-    """One optimizer step is done; ``step`` counts from 1."""
+    """An optimizer step is done; ``step`` counts from 1."""
 
     step: int
     num_steps: int
@@ -98,7 +97,7 @@ class StepsLogged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten(Event):
-    """The state of training after ``step`` is on disk."""
+    """The training state after ``step`` was written to disk."""
 
     step: int
     num_steps: int
@@ -106,7 +105,7 @@ class CheckpointWritten(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFinished(Event):
-    """All steps are done; ``was_finished`` if there was nothing left to do."""
+    """All steps are done; ``was_finished`` if they were done before this call."""
 
     folder: Path
     num_steps: int
@@ -123,9 +122,9 @@ class DecoderStepsLogged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationStarted(Event):
-    """An evaluation starts: ``done`` of ``num_cells`` cells are there from an earlier call.
+    """An evaluation starts: ``done`` of ``num_cells`` cells were evaluated by an earlier call.
 
-    ``num_images`` are the images and frames that this process still shows to the model.
+    ``num_images`` counts the images and frames that this process will pass through the model.
     """
 
     done: int
@@ -135,7 +134,7 @@ class EvaluationStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFinished(Event):
-    """A batch of a cell was shown to the model; severity 0 if the suite has none."""
+    """A batch of a cell passed through the model; severity 0 if the suite has none."""
 
     suite: str
     name: str
@@ -145,7 +144,7 @@ class BatchFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFinished(Event):
-    """A cell is measured; ``value`` is a fraction, ``done`` counts this cell.
+    """A cell was evaluated; ``value`` is a fraction, ``done`` includes this cell.
 
     ``wait_fraction`` is the fraction of the time spent waiting for images.
     """
@@ -162,9 +161,9 @@ class CellFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceWritten(Event):
-    """Some images of a data set are on disk; ``done`` and ``total`` are images of the whole set.
+    """Images of a data set were written; ``done`` and ``total`` count images of the whole set.
 
-    Severity is 0 if the set has none.
+    ``severity`` is 0 if the set has none.
     """
 
     name: str
@@ -176,7 +175,7 @@ class PieceWritten(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadProgress(Event):
-    """A file has grown to ``num_bytes``; ``total_bytes`` as far as the server said."""
+    """A file has grown to ``num_bytes``; the two are equal if the size is unknown."""
 
     file: str
     num_bytes: int
@@ -185,7 +184,7 @@ class DownloadProgress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadDelayed(Event):
-    """A download has failed and is tried again in ``wait_s`` seconds."""
+    """A download failed and will be retried in ``wait_s`` seconds."""
 
     file: str
     wait_s: float
@@ -206,13 +205,13 @@ class UnpackingStarted(Event):
     file: str
 
 
-_LINE_EVERY_S = 10.0  # without a terminal
-_LONG_WAIT = 0.3  # fraction of an evaluation's time spent waiting that is worth a remark
+_LINE_EVERY_S = 10.0  # between plain lines
+_LONG_WAIT = 0.3  # fraction of the time spent waiting for images that is worth a remark
 _MEGABYTE = 10**6
 
 
-class Watch:
-    """Show events on a console; use it as a context manager and as ``on_progress``."""
+class ProgressDisplay:
+    """Show events on a console; use it as a context manager and pass it as ``on_progress``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -227,82 +226,76 @@ class Watch:
             console=console,
             disable=not console.is_terminal,
         )
-        self.task: TaskID | None = None
-        self.file = ""  # the file of a download's bar
-        self.last_line = 0.0
-        self.began = 0.0
-        self.first = 0
+        self.task: TaskID | None = None  # the current bar
+        self.file = ""  # that the bar of a download is about
+        self.start_s = 0.0  # of the current bar
+        self.first = 0  # what was done when the bar started
+        self.last_line_s = 0.0
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "ProgressDisplay":
         if self.console.is_terminal:
             self.progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._finish()
         if self.console.is_terminal:
-            self.progress.stop()  # older releases of rich would print an empty line elsewhere
+            self.progress.stop()  # elsewhere, rich before 14.3 prints an empty line
 
     def __call__(self, event: Event) -> None:
         match event:
             case Note():
-                self._say(event.text)
+                self._print(event.text)
             case PhaseStarted():
                 self._finish()
                 self.console.print(f"[bold]{event.title}[/bold]", highlight=False)
             case TaskStarted():
                 self._finish()
-                self._say(f"run {event.number} of {event.total}: {event.name}")
+                self._print(f"run {event.number} of {event.total}: {event.name}")
             case TaskFinished():
                 self._finish()
                 failed = f" failed: {event.error}" if event.error else ": done"
-                self._say(f"{event.name}{failed}")
+                self._print(f"{event.name}{failed}")
             case TrainingStarted():
-                self._begin("training", event.num_steps, event.step)
+                self._start("training", event.num_steps, event.step)
                 if event.step:
-                    self._say(f"continues {event.folder} after step {event.step}")
+                    self._print(f"continuing {event.folder} after step {event.step}")
             case StepFinished():
-                self._advance_to(event.step)
+                self._update(completed=event.step)
             case StepsLogged():
                 self._show_training(event.record, event.num_steps)
             case TrainingFinished():
                 self._finish()
                 if event.was_finished:
-                    self._say(f"{event.folder} is trained already ({event.num_steps} steps)")
+                    self._print(f"{event.folder} is already trained ({event.num_steps} steps)")
             case DecoderStepsLogged():
                 self._show_decoder(event.record, event.num_steps)
             case EvaluationStarted():
-                self._begin("measuring", event.num_images, 0)
+                self._start("evaluating", event.num_images, 0)
                 if event.done == event.num_cells:
-                    self._say(f"all {event.num_cells} measurements are there already")
+                    self._print(f"all {event.num_cells} cells are already evaluated")
                 elif event.done:
-                    self._say(f"continues after {event.done} of {event.num_cells} measurements")
+                    self._print(f"continuing after {event.done} of {event.num_cells} cells")
             case BatchFinished():
-                if self.task is not None:
-                    self.progress.update(self.task, advance=event.num_images)
+                self._update(advance=event.num_images)
             case CellFinished():
                 self._show_cell(event)
             case PieceWritten():
                 if self.task is None:
-                    self._begin("writing", event.total, event.done - 1)
+                    self._start("writing", event.total, event.done - 1)
                 cell = f"{event.name} {event.severity or ''}".rstrip()
                 note = f"{cell}, {event.images_per_second:.0f} images/s"
-                self._update(event.done, event.total, note, "written")
+                self._show_count("written", event.done, event.total, note)
             case DownloadProgress():
                 self._show_download(event)
             case DownloadDelayed():
-                self._say(f"{event.file}: {event.reason}; trying again in {event.wait_s:.0f} s")
+                self._print(f"{event.file}: {event.reason}; retrying in {event.wait_s:.0f} s")
             case ChecksumStarted():
                 self._finish()
-                self._say(f"{event.file}: taking its checksum")
+                self._print(f"{event.file}: computing the checksum")
             case UnpackingStarted():
                 self._finish()
-                self._say(f"{event.file}: unpacking")
+                self._print(f"{event.file}: unpacking")
             case _:  # nothing to show
                 pass
 
@@ -311,13 +304,14 @@ class Watch:
             f"loss {record['loss']:.3f}, train error {100 * record['train_error']:.1f} %, "
             f"{record['images_per_second']:.0f} images/s"
         )
-        self._update(record["step"], num_steps, note, f"epoch {record['epoch']:.1f}")
+        self._show_count(f"epoch {record['epoch']:.1f}", record["step"], num_steps, note)
 
     def _show_decoder(self, record: Mapping[str, Any], num_steps: int) -> None:
         if self.task is None:
-            self._begin("fitting", num_steps, record["step"] - 1)
+            self._start("training the decoder", num_steps, record["step"] - 1)
         terms = ", ".join(f"{name} {record[name]:.3f}" for name in ("content", "style", "identity"))
-        self._update(record["step"], num_steps, f"loss {record['loss']:.3f}, {terms}", "fit")
+        note = f"loss {record['loss']:.3f}, {terms}"
+        self._show_count("decoder", record["step"], num_steps, note)
 
     def _show_cell(self, event: CellFinished) -> None:
         if self.task is None:
@@ -327,64 +321,63 @@ class Watch:
         note = f"{cell}: {event.metric} {100 * event.value:.1f} %"
         if event.wait_fraction > _LONG_WAIT:
             note += f", {100 * event.wait_fraction:.0f} % of the time waiting for images"
-        self.progress.update(self.task, note=f"{done} {note}")
+        self._update(note=f"{done} {note}")
         if self._is_due(event.done == event.num_cells):
-            self._say(f"measured: {done}, {note}{self._left()}")
+            self._print(f"evaluated: {done}, {note}{self._time_left()}")
 
     def _show_download(self, event: DownloadProgress) -> None:
         done, total = round(event.num_bytes / _MEGABYTE), round(event.total_bytes / _MEGABYTE)
         if self.task is None or self.file != event.file:
-            self._begin(f"{event.file}, MB", total, done)
+            self._start(f"{event.file}, MB", total, done)
             self.file = event.file
-        if self.task is not None:
-            self.progress.update(self.task, completed=done, total=total, note="")
+        self._update(completed=done, total=total, note="")
         if self._is_due(event.num_bytes == event.total_bytes):
-            self._say(f"{event.file}: {done:,} of {total:,} MB{self._left()}")
+            self._print(f"{event.file}: {done:,} of {total:,} MB{self._time_left()}")
 
-    def _begin(self, description: str, total: int, done: int) -> None:
+    def _show_count(self, label: str, done: int, total: int, note: str) -> None:
+        self._update(completed=done, note=note)
+        if self._is_due(done == total):
+            self._print(f"{label}: {done}/{total}, {note}")
+
+    def _start(self, description: str, total: int, done: int) -> None:
+        """Replace the current bar by a new one."""
         self._finish()
-        self.last_line = self.began = time.monotonic()
+        self.last_line_s = self.start_s = time.monotonic()
         self.first = done
         self.task = self.progress.add_task(description, total=total, completed=done, note="")
 
-    def _advance_to(self, step: int) -> None:
+    def _update(self, **changes: Any) -> None:
         if self.task is not None:
-            self.progress.update(self.task, completed=step)
-
-    def _update(self, done: int, total: int, note: str, what: str) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, completed=done, note=note)
-        if self._is_due(done == total):
-            self._say(f"{what}: {done}/{total}, {note}")
-
-    def _is_due(self, is_last: bool) -> bool:
-        """Whether to print a plain line now: seldom, and never on a terminal."""
-        is_due = time.monotonic() - self.last_line > _LINE_EVERY_S or is_last
-        if self.console.is_terminal or not is_due:
-            return False
-        self.last_line = time.monotonic()
-        return True
-
-    def _left(self) -> str:
-        """Time left at the speed so far, as the end of a line; empty if nothing is left."""
-        task = next(each for each in self.progress.tasks if each.id == self.task)
-        passed = time.monotonic() - self.began
-        gained = task.completed - self.first
-        if gained <= 0 or not task.remaining:
-            return ""
-        return f", about {_in_words(passed * task.remaining / gained)} left"
+            self.progress.update(self.task, **changes)
 
     def _finish(self) -> None:
         if self.task is not None:
             self.progress.stop_task(self.task)
             self.task = None
 
-    def _say(self, text: str) -> None:
+    def _is_due(self, is_last: bool) -> bool:
+        """Whether to print a plain line now: every 10 seconds, and never on a terminal."""
+        is_due = time.monotonic() - self.last_line_s > _LINE_EVERY_S or is_last
+        if self.console.is_terminal or not is_due:
+            return False
+        self.last_line_s = time.monotonic()
+        return True
+
+    def _time_left(self) -> str:
+        """The estimated time left, as the end of a line; empty if nothing is left."""
+        task = next(each for each in self.progress.tasks if each.id == self.task)
+        gained = task.completed - self.first
+        if gained <= 0 or not task.remaining:
+            return ""
+        elapsed_s = time.monotonic() - self.start_s
+        return f", about {_format_duration(elapsed_s * task.remaining / gained)} left"
+
+    def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
 
 
-def _in_words(seconds: float) -> str:
-    """Round a duration to what an estimate is worth."""
+def _format_duration(seconds: float) -> str:
+    """Round a duration to the precision of an estimate."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

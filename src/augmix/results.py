@@ -1,14 +1,14 @@
-"""Records of a run: cells, results, per-image predictions and provenance.
+"""Records of a run: cells, results, per-image predictions and provenance; one reader for each file.
 
 A run folder holds `config.json`, `model.json` and `weights.safetensors`, `state.pt`, `log.jsonl`,
-`tensorboard/` where that package is installed, `results.json`, `outcomes/` (see `outcomes`) and
-`report.html`. Every file but the logs is written under a temporary name, flushed to the disk and
-then renamed, so a killed process leaves either the old file or the new one.
+`tensorboard/` where that package is installed, `results.json`, `predictions/`, `examples.npz`,
+`hardest.npz` and `report.html`. Every file but the logs is written under a temporary name, flushed
+to the disk and then renamed, so a killed process leaves either the old file or the new one.
 
-`results.json` holds sums; intervals over images and the images most often flipped need every
-image. The rows of all files are the images of `images.npz`, in its order.
+`results.json` holds sums. Intervals over images, and the images most often misclassified, need the
+predictions of every image: arrays in the order of `images.npz`.
 
-| file | arrays |
+| file in `predictions/` | arrays |
 | --- | --- |
 | ``images.npz`` | ``ids``, ``labels`` |
 | ``clean-clean-0.npz``, ``c-fog-3.npz``, ``attack-linf-0.npz`` | ``prediction``, ``confidence`` |
@@ -19,55 +19,74 @@ import os
 import platform
 import sys
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8, UInt16
 
-from augmix import files
 from augmix.errors import RunError
-from augmix.files import (
-    load_json,
-    to_plain,
-    write_json,
-)
+from augmix.files import load_json, to_plain, write_json, write_npz
 
 CONFIG_FILE = "config.json"
+EXAMPLES_FILE = "examples.npz"
+HARDEST_FILE = "hardest.npz"
+IMAGES_FILE = "images.npz"
 LOG_FILE = "log.jsonl"
+MODEL_FILE = "model.json"
+PREDICTIONS_FOLDER = "predictions"
+REPORT_FILE = "report.html"
 RESULTS_FILE = "results.json"
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
-MODEL_FILE = "model.json"
-REPORT_FILE = "report.html"
-OUTCOMES_FOLDER = "outcomes"
 SCHEMA = 1  # of config.json and model.json
-RESULTS_SCHEMA = 2
+RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
+
+
+class CellKey(NamedTuple):
+    """Identity of a cell: a suite, what is measured in it, and at which severity (0: none)."""
+
+    suite: str
+    name: str
+    severity: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bins:
-    """Predictions gathered in bins of confidence: enough for every calibration error.
+    """Predictions binned by confidence: enough for every calibration error.
 
-    The bins of `adaptive` hold equally many predictions, sorted by confidence (metrics.md 2.1);
-    those of `equal_width` split [0, 1] into equal intervals.
+    The `adaptive` bins of a cell hold equally many predictions, sorted by confidence; those of
+    `equal_width` split [0, 1] into equal intervals. Iterating gives the three columns in the order
+    in which `metrics` takes them: ``metrics.rms_from_bins(*cell.adaptive)``.
 
     Attributes:
         count: Predictions in each bin.
         confidence_sum: Sum of the largest softmax probability over each bin.
-        correct_sum: Right predictions in each bin.
+        correct_sum: Correct predictions in each bin.
     """
 
     count: list[int]
     confidence_sum: list[float]
     correct_sum: list[int]
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield np.array(self.count, np.int64)
+        yield np.array(self.confidence_sum, np.float64)
+        yield np.array(self.correct_sum, np.int64)
+
+    @classmethod
+    def of(cls, columns: Iterable[np.ndarray]) -> "Bins":
+        """Make the record of binned predictions from the arrays that `metrics` returns."""
+        count, confidence_sum, correct_sum = (column.tolist() for column in columns)
+        return cls(count=count, confidence_sum=confidence_sum, correct_sum=correct_sum)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """What a cell's probabilities are worth after temperature scaling; errors stay the same.
+    """Scores of a cell after temperature scaling, which changes no prediction.
 
     Attributes:
         nll_sum: As in `Cell`, of the softmax of logits divided by the temperature.
@@ -84,13 +103,13 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One measured set: a corruption at a severity, or the clean or attacked images (severity 0).
+    """A measured set of images: a corruption at a severity, or the clean or attacked images.
 
-    Of an attacked image everything is that of the model's worst answer, to the image itself or to
-    an attacked form of it (`attacks.worst_logits`).
+    An attacked image counts by the model's worst answer, to the image itself or to an attacked form
+    of it (`attacks.worst_logits`).
 
     Attributes:
-        suite: ``clean``, ``c`` or ``attack``.
+        suite: ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``.
         name: Corruption, ``clean``, or the norm of the attack.
         severity: 1..5; 0 for clean and attacked images.
         num_images: Images measured.
@@ -115,19 +134,36 @@ class Cell:
     seconds: float
     scaled: Scaled | None = None
 
+    @property
+    def key(self) -> CellKey:
+        """Identity of the cell."""
+        return CellKey(self.suite, self.name, self.severity)
+
+    @property
+    def error(self) -> float:
+        """Fraction of the images that are misclassified."""
+        return self.num_errors / self.num_images
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood, natural logarithm."""
+        return self.nll_sum / self.num_images
+
+    @property
+    def brier(self) -> float:
+        """Mean Brier score, 0..2."""
+        return self.brier_sum / self.num_images
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceCell:
-    """One measured perturbation: the sequences of all images (suite ``p``).
-
-    The flip probability is ``num_flips / num_pairs``, the top-5 distance
-    ``top5_distance_sum / num_pairs`` (perturbations.md 5).
+    """A measured perturbation: the sequences of all images (suite ``p``).
 
     Attributes:
         name: Perturbation.
         num_images: Images measured, a sequence each.
         num_pairs: Pairs of frames compared, over all images.
-        num_flips: Pairs whose frames were given different classes.
+        num_flips: Pairs whose frames were predicted as different classes.
         top5_distance_sum: Sum over the pairs of the distance of their top five, 0..15 each; None
             for a model of fewer than five classes.
         seconds: Time the cell took.
@@ -140,29 +176,45 @@ class SequenceCell:
     top5_distance_sum: float | None
     seconds: float
 
+    @property
+    def key(self) -> CellKey:
+        """Identity of the cell."""
+        return CellKey("p", self.name, 0)
+
+    @property
+    def flip_probability(self) -> float:
+        """Fraction of the compared pairs of frames whose predictions differ."""
+        return self.num_flips / self.num_pairs
+
+    @property
+    def top5_distance(self) -> float | None:
+        """Mean distance of the top five of the compared pairs; None below five classes."""
+        return None if self.top5_distance_sum is None else self.top5_distance_sum / self.num_pairs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What `results.json` holds: the cells measured so far and how they were measured.
+    """Content of `results.json`: the cells measured so far and how they were measured.
 
     Attributes:
-        model: What was measured: ``name``, ``num_classes``, ``num_parameters``,
-            ``weights_sha256``; for a run its ``method``, ``seed`` and ``label``; ``members`` of an
-            ensemble (a list of such facts); ``adaptation``, e.g. ``"batch norm, prior 16"``, or
-            empty.
-        source: On what: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
+        model: The model: ``name``, ``num_classes``, ``num_parameters``, ``weights_sha256``; for a
+            run its ``method``, ``seed`` and ``label``; ``members`` of an ensemble (a list of such
+            facts); ``adaptation``, e.g. ``"batch norm, prior 16"``, or empty.
+        source: The images: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
             ``fingerprint``, ``size``.
-        protocol: How: ``suite`` (list), ``names`` (corruptions), ``severities``, ``sequences``
-            (perturbations), ``difficulty``, ``preset``, ``seed``, ``bin_size``,
-            ``suite_version``, ``sequence_version``, ``frost_textures``, ``jpeg_quality``,
-            ``frames_of``; ``official_c`` and ``official_p`` (sets read from files, else empty)
+        protocol: The settings that decide the numbers: ``suite`` (list), ``names`` (corruptions),
+            ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
+            ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
+            ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
+            of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
+            ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``.
-        provenance: With what; see `provenance`.
+        provenance: Versions and machine; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.
-        cells: Of ``clean``, ``c`` and ``attack``, in that order.
-        sequences: Of ``p``, in the order measured.
+        cells: Cells of images, suite by suite.
+        sequences: Cells of sequences, in the order measured.
     """
 
     model: dict[str, Any]
@@ -174,14 +226,12 @@ class Results:
     sequences: tuple[SequenceCell, ...] = ()
 
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
-        """The measured cell, or None if it was not measured yet."""
-        for cell in self.cells:
-            if (cell.suite, cell.name, cell.severity) == (suite, name, severity):
-                return cell
-        return None
+        """Return the cell, or None if it was not measured yet."""
+        key = (suite, name, severity)
+        return next((cell for cell in self.cells if cell.key == key), None)
 
     def find_sequence(self, name: str) -> SequenceCell | None:
-        """The measured perturbation, or None if it was not measured yet."""
+        """Return the perturbation's cell, or None if it was not measured yet."""
         return next((cell for cell in self.sequences if cell.name == name), None)
 
 
@@ -191,7 +241,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def load_results(path: Path) -> Results:
-    """Read `results.json`.
+    """Load `results.json`.
 
     Raises:
         RunError: If the file is missing, is not JSON, or has another schema.
@@ -213,13 +263,9 @@ def load_results(path: Path) -> Results:
 
 def _read_cell(plain: dict[str, Any]) -> Cell:
     scaled = plain["scaled"]
-    return Cell(
-        **{
-            **plain,
-            **_read_bins(plain),
-            "scaled": Scaled(**{**scaled, **_read_bins(scaled)}) if scaled else None,
-        }
-    )
+    if scaled:
+        scaled = Scaled(**{**scaled, **_read_bins(scaled)})
+    return Cell(**{**plain, **_read_bins(plain), "scaled": scaled})
 
 
 def _read_bins(plain: dict[str, Any]) -> dict[str, Bins]:
@@ -227,7 +273,7 @@ def _read_bins(plain: dict[str, Any]) -> dict[str, Bins]:
 
 
 def provenance() -> dict[str, Any]:
-    """With what a result was made: versions of the packages, the interpreter and the machine."""
+    """Return the versions of the packages and of the interpreter, the machine and the command."""
     packages = ("augmix", "torch", "numpy", "numba", "pillow", "opencv-python-headless")
     versions = {}
     for package in packages:
@@ -246,7 +292,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The CPU's name where the system tells it."""
+    """The CPU's name, as far as the system gives one."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -256,23 +302,21 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-IMAGES_FILE = "images.npz"
-
 Classes = UInt8[np.ndarray, " image"] | UInt16[np.ndarray, " image"] | Int32[np.ndarray, " image"]
 FrameClasses = (
     UInt8[np.ndarray, "image frame"]
     | UInt16[np.ndarray, "image frame"]
     | Int32[np.ndarray, "image frame"]
 )
-Record = TypeVar("Record", "Images", "Outcome", "SequenceOutcome")
+Record = TypeVar("Record", "MeasuredImages", "Predictions", "SequencePredictions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Which images were measured.
+class MeasuredImages:
+    """The images that were measured.
 
     Attributes:
-        ids: Their numbers in the source.
+        ids: Their indices in the source.
         labels: Their classes.
     """
 
@@ -281,10 +325,8 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A cell of images: of ``clean``, ``c`` or ``attack``; right is whose prediction is its label.
-
-    Of an attacked image it is the model's worst answer, to the image or to an attacked form of it.
+class Predictions:
+    """Predictions of every image of a `Cell`.
 
     Attributes:
         prediction: Class of the largest logit, the first of equals.
@@ -296,8 +338,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SequenceOutcome:
-    """A cell of ``p``.
+class SequencePredictions:
+    """Predictions of every frame of a `SequenceCell`.
 
     Attributes:
         prediction: Class of the largest logit of every frame.
@@ -310,69 +352,87 @@ class SequenceOutcome:
     pairs: UInt16[np.ndarray, " image"]
 
 
-def outcome_path(folder: Path, suite: str, name: str, severity: int = 0) -> Path:
-    """The file of a cell in a run folder; a perturbation (suite ``p``) has no severity."""
+def predictions_path(folder: Path, suite: str, name: str, severity: int = 0) -> Path:
+    """Return the file of a cell's predictions in a run folder; those of ``p`` have no severity."""
     tail = "" if suite == "p" else f"-{severity}"
-    return folder / OUTCOMES_FOLDER / f"{suite}-{name}{tail}.npz"
+    return folder / PREDICTIONS_FOLDER / f"{suite}-{name}{tail}.npz"
 
 
 def images_path(folder: Path) -> Path:
-    """The file of the measured images in a run folder."""
-    return folder / OUTCOMES_FOLDER / IMAGES_FILE
+    """Return the file of the measured images in a run folder."""
+    return folder / PREDICTIONS_FOLDER / IMAGES_FILE
 
 
 def to_classes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Class numbers in the smallest type that `Outcome` has for so many classes."""
+    """Convert class indices to the smallest type that `Predictions` has for so many classes."""
     kind = np.uint8 if num_classes <= 2**8 else np.uint16 if num_classes <= 2**16 else np.int32
     return predictions.astype(kind)
 
 
-def write_outcome(path: Path, outcome: Images | Outcome | SequenceOutcome) -> None:
-    """Write one file atomically; the same arrays give the same bytes.
+def write_predictions(
+    path: Path, record: MeasuredImages | Predictions | SequencePredictions
+) -> None:
+    """Write one file of `predictions/` atomically; the same arrays give the same bytes.
 
     Raises:
         RunError: If it cannot be written.
     """
-    arrays: dict[str, Any] = {entry.name: getattr(outcome, entry.name) for entry in fields(outcome)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_npz(path, arrays)
+    write_npz(path, {entry.name: getattr(record, entry.name) for entry in fields(record)})
 
 
-def load_images(folder: Path) -> Images:
-    """The measured images of a run folder.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
-    return _load(images_path(folder), Images)
-
-
-def load_outcome(folder: Path, suite: str, name: str, severity: int) -> Outcome:
-    """What the model said about every image of a cell that is no perturbation.
+def load_images(folder: Path) -> MeasuredImages:
+    """Load the ids and labels of the measured images of a run folder.
 
     Raises:
         RunError: If the file is missing or damaged.
     """
-    return _load(outcome_path(folder, suite, name, severity), Outcome)
+    return _load(images_path(folder), MeasuredImages)
 
 
-def load_sequence_outcome(folder: Path, name: str) -> SequenceOutcome:
-    """What the model said about every frame of a perturbation.
+def load_predictions(folder: Path, suite: str, name: str, severity: int) -> Predictions:
+    """Load the predictions of every image of a cell.
 
     Raises:
         RunError: If the file is missing or damaged.
     """
-    return _load(outcome_path(folder, "p", name), SequenceOutcome)
+    return _load(predictions_path(folder, suite, name, severity), Predictions)
+
+
+def load_sequence_predictions(folder: Path, name: str) -> SequencePredictions:
+    """Load the predictions of every frame of a perturbation.
+
+    Raises:
+        RunError: If the file is missing or damaged.
+    """
+    return _load(predictions_path(folder, "p", name), SequencePredictions)
 
 
 def _load(path: Path, record: type[Record]) -> Record:
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return record(**{entry.name: file[entry.name] for entry in fields(record)})
-    except FileNotFoundError:
+    arrays = load_arrays(path)
+    if not arrays:
         raise RunError(
             f"{path} does not exist; evaluate the run again, which measures what is missing"
-        ) from None
+        )
+    try:
+        return record(**{entry.name: arrays[entry.name] for entry in fields(record)})
+    except KeyError as error:
+        raise RunError(
+            f"{path} is damaged ({error}); delete it and evaluate the run again"
+        ) from error
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Load an npz file of a run folder; a missing file gives no arrays.
+
+    Raises:
+        RunError: If the file is damaged.
+    """
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(
             f"{path} is damaged ({error}); delete it and evaluate the run again"

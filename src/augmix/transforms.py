@@ -145,7 +145,7 @@ class OneView:
         >>> from PIL import Image
         >>> from augmix import AugMix
         >>> from augmix import Cutout
-        >>> OneView(Cutout(side=8, base=AugMix()))(Image.new("RGB", (32, 32), "teal")).size
+        >>> OneView(Cutout(size_px=8, base=AugMix()))(Image.new("RGB", (32, 32), "teal")).size
         (32, 32)
     """
 
@@ -193,7 +193,7 @@ class AugMix(OneView):
     Args:
         severity: Largest level of an operation, 1..10 (3 on CIFAR, 1 on ImageNet).
         width: Chains that are mixed.
-        depth: Operations in a chain; -1 draws 1, 2 or 3.
+        depth: Operations in a chain; None draws 1, 2 or 3.
         alpha: Concentration of the mixing weights, above 0.
         ops: ``paper`` (9 operations) or ``all`` (13).
         crop_padding: Random crop from the image padded by this many pixels; 0 is none.
@@ -219,7 +219,7 @@ class AugMix(OneView):
         *,
         severity: int = 3,
         width: int = 3,
-        depth: int = -1,
+        depth: int | None = None,
         alpha: float = 1.0,
         ops: Literal["paper", "all"] = "paper",
         crop_padding: int = 0,
@@ -244,7 +244,7 @@ class AutoAugment(OneView):
     """A sub-policy of AutoAugment, by default AutoAugment*; see `augmix.AutoAugment`.
 
     Args:
-        table: ``cifar10`` or ``imagenet``.
+        table: ``cifar10`` or ``imagenet``; None goes by the size of the image.
         full: Keep the operations that overlap with the test corruptions.
         crop_padding: Random crop from the image padded by this many pixels; 0 is none.
         flip: Mirror half of the images.
@@ -254,7 +254,7 @@ class AutoAugment(OneView):
     def __init__(
         self,
         *,
-        table: Literal["cifar10", "imagenet"] = "cifar10",
+        table: Literal["cifar10", "imagenet"] | None = "cifar10",
         full: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
@@ -271,7 +271,7 @@ class RandomAA(OneView):
 
     Args:
         severity: Largest level of an operation, 1..10.
-        depth: Operations in the chain; -1 draws 1, 2 or 3.
+        depth: Operations in the chain; None draws 1, 2 or 3.
         ops: ``paper`` (9 operations) or ``all`` (13).
         crop_padding: Random crop from the image padded by this many pixels; 0 is none.
         flip: Mirror half of the images.
@@ -282,7 +282,7 @@ class RandomAA(OneView):
         self,
         *,
         severity: int = 3,
-        depth: int = -1,
+        depth: int | None = None,
         ops: Literal["paper", "all"] = "paper",
         crop_padding: int = 0,
         flip: bool = False,
@@ -300,7 +300,7 @@ class Cutout(OneView):
     """A square of the image covered with one level; see `augmix.Cutout`.
 
     Args:
-        side: Side of the square in pixels.
+        size_px: Size of the square in pixels; None goes by the image, see the policy.
         fill: Level shown, 0..1, one for all channels or one for each.
         crop_padding: Random crop from the image padded by this many pixels; 0 is none.
         flip: Mirror half of the images.
@@ -310,7 +310,7 @@ class Cutout(OneView):
     def __init__(
         self,
         *,
-        side: int = 16,
+        size_px: int | None = 16,
         fill: tuple[float, ...] = (0.5,),
         crop_padding: int = 0,
         flip: bool = False,
@@ -319,7 +319,7 @@ class Cutout(OneView):
         executor: CpuExecutor = "auto",
     ) -> None:
         base = policies.Standard(crop_padding=crop_padding, flip=flip)
-        policy = policies.Cutout(side=side, fill=fill, base=base)
+        policy = policies.Cutout(size_px=size_px, fill=fill, base=base)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
@@ -327,9 +327,9 @@ class PatchUniform(OneView):
     """Uniform noise in a square of the image; see `augmix.PatchUniform`.
 
     Args:
-        side: Side of the square in pixels.
+        size_px: Size of the square in pixels; None goes by the image, see the policy.
         amplitude: Largest noise that is drawn, above 0, in [0, 1] units.
-        random_side: Draw the side from 0 .. side.
+        random_size: Draw the size from 0 .. size_px.
         crop_padding: Random crop from the image padded by this many pixels; 0 is none.
         flip: Mirror half of the images.
         dtype: See `OneView`, as ``seed`` and ``executor``.
@@ -338,9 +338,9 @@ class PatchUniform(OneView):
     def __init__(
         self,
         *,
-        side: int = 25,
+        size_px: int | None = 25,
         amplitude: float = 1.0,
-        random_side: bool = False,
+        random_size: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
         dtype: torch.dtype = torch.uint8,
@@ -349,7 +349,7 @@ class PatchUniform(OneView):
     ) -> None:
         base = policies.Standard(crop_padding=crop_padding, flip=flip)
         policy = policies.PatchUniform(
-            side=side, amplitude=amplitude, random_side=random_side, base=base
+            size_px=size_px, amplitude=amplitude, random_size=random_size, base=base
         )
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
@@ -377,7 +377,7 @@ class AugMixViews:
         num_views: int = 2,
         severity: int = 3,
         width: int = 3,
-        depth: int = -1,
+        depth: int | None = None,
         alpha: float = 1.0,
         ops: Literal["paper", "all"] = "paper",
         crop_padding: int = 0,

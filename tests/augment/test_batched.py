@@ -39,11 +39,11 @@ POLICIES: dict[str, Policy] = {
     "augmix": AugMix(crop_padding=2, flip=True),
     "autoaugment": AutoAugment(crop_padding=2, flip=True, full=True),
     "random-aa": RandomAA(ops="all", severity=8),
-    "cutout": Cutout(side=4, fill=(0.3,), base=AugMix()),
-    "cutout in colour": Cutout(side=5, fill=(0.1, 0.2, 0.9)),
-    "patch-uniform": PatchUniform(side=9, random_side=True),
+    "cutout": Cutout(size_px=4, fill=(0.3,), base=AugMix()),
+    "cutout in colour": Cutout(size_px=5, fill=(0.1, 0.2, 0.9)),
+    "patch-uniform": PatchUniform(size_px=9, random_size=True),
     "mixup": Mixup(base=AugMix(), per_image=True),
-    "cutmix": CutMix(base=PatchUniform(side=6), probability=0.8, per_image=True),
+    "cutmix": CutMix(base=PatchUniform(size_px=6), probability=0.8, per_image=True),
 }
 
 
@@ -136,7 +136,7 @@ def test_images_as_tensors_of_any_strides(noise: np.ndarray) -> None:
 
 
 def test_a_plan_is_sent_in_one_copy(noise: np.ndarray) -> None:
-    plan = draw(CutMix(base=Cutout(base=PatchUniform(side=4)), probability=1.0), 8, (20, 24))
+    plan = draw(CutMix(base=Cutout(base=PatchUniform(size_px=4)), probability=1.0), 8, (20, 24))
     arrays, _ = batched.upload(pack(plan, 3), torch.device("cpu"))
     assert len({values.untyped_storage().data_ptr() for values in arrays}) == 1
 
@@ -162,7 +162,7 @@ from augmix.rng import Stream
 torch._dynamo.config.error_on_recompile = True
 images = np.random.default_rng(0).integers(0, 256, (5, 9, 11, 3), dtype=np.uint8)
 chains = AugMix(depth=1, ops="all", crop_padding=2, flip=True)
-policy = CutMix(base=Cutout(side=3, base=chains), probability=1.0)
+policy = CutMix(base=Cutout(size_px=3, base=chains), probability=1.0)
 draw = lambda seed: policy.sample(
     np.arange(5), num_views=2, size=(9, 11), stream=Stream(seed=seed)
 )

@@ -23,7 +23,9 @@ def draw(ids, **options) -> Plan:
 
 def draw_all(ids, pairs=CutMix) -> Plan:
     """A plan with every part there is."""
-    policy = pairs(per_image=True, base=Cutout(side=6, base=PatchUniform(side=9, base=AugMix())))
+    policy = pairs(
+        per_image=True, base=Cutout(size_px=6, base=PatchUniform(size_px=9, base=AugMix()))
+    )
     return policy.sample(np.asarray(ids), num_views=2, size=(20, 24), stream=Stream(seed=2**64 - 1))
 
 

@@ -17,7 +17,13 @@ from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
 from augmix.evaluation.loop import evaluate
 from augmix.models.weights import build_model, load_model, save_model
-from augmix.results import Results, load_images, load_outcome, load_results, load_sequence_outcome
+from augmix.results import (
+    Results,
+    load_images,
+    load_predictions,
+    load_results,
+    load_sequence_predictions,
+)
 
 MODULE = """
 import torch
@@ -85,7 +91,7 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(tmp_path: Path) ->
     images = torch.from_numpy(to_float(source.load(np.arange(20))))
     with torch.inference_mode():
         odds = torch.stack([load_model(run)(images).softmax(dim=1) for run in runs]).mean(dim=0)
-    kept = load_outcome(tmp_path / "all", "clean", "clean", 0)
+    kept = load_predictions(tmp_path / "all", "clean", "clean", 0)
     assert kept.prediction.tolist() == odds.argmax(dim=1).tolist()
     np.testing.assert_allclose(kept.confidence, odds.max(dim=1).values, rtol=1e-5)
     told = results.model
@@ -133,7 +139,7 @@ def test_a_python_function_is_measured_on_images_that_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_npz(tmp_path / "toy.npz", num_classes=4)
-    with pytest.raises(RunError, match="does not know what images .*--data"):
+    with pytest.raises(RunError, match="does not say what images .*--data"):
         measure(module)
     results = measure(module, data="toy.npz", preprocessing="none", input_range=(0.0, 255.0))
     assert results.source["name"] == "npz"
@@ -144,7 +150,7 @@ def test_a_python_function_is_measured_on_images_that_are_named(
     assert load_results(folder / "results.json") == results
     with np.load("toy.npz") as file:
         levels = file["x_test"].mean(axis=(1, 2, 3))
-    kept = load_outcome(folder, "clean", "clean", 0)
+    kept = load_predictions(folder, "clean", "clean", 0)
     assert kept.prediction.tolist() == nearest(levels)
 
 
@@ -163,13 +169,13 @@ def test_classes_are_matched_by_a_list(module: str, photographs: Path, tmp_path:
     assert (whole.source["num_classes"], whole.source["size"]) == (4, [32, 32])
     assert load_images(tmp_path / "whole").labels.tolist() == [2, 2, 2, 1, 1, 1]
     levels = np.array([60, 140, 220, 20, 100, 180])  # n1 has the images 1, 3, 5
-    kept = load_outcome(tmp_path / "whole", "clean", "clean", 0)
+    kept = load_predictions(tmp_path / "whole", "clean", "clean", 0)
     assert kept.prediction.tolist() == nearest(levels)
     some = measure(module, **settings, restrict=True, out=str(tmp_path / "some"))
     assert some.source["class_names"] == ["n1", "n2"]
     assert some.model["name"].endswith("2 classes")
     assert load_images(tmp_path / "some").labels.tolist() == [0, 0, 0, 1, 1, 1]
-    kept = load_outcome(tmp_path / "some", "clean", "clean", 0)
+    kept = load_predictions(tmp_path / "some", "clean", "clean", 0)
     assert kept.prediction.tolist() == [int(abs(level - 60) < abs(level - 120)) for level in levels]
 
 
@@ -191,7 +197,7 @@ def test_sequences_of_a_folder_start_from_its_photographs(
     photograph = np.asarray(Image.open(photographs / "test" / "n1" / "3.png"))
     frames = photograph_frames(photograph, "brightness", preset="tiny", sample=1)
     levels = np.array([frame.mean() for frame in frames])
-    kept = load_sequence_outcome(tmp_path / "p", "brightness")
+    kept = load_sequence_predictions(tmp_path / "p", "brightness")
     assert kept.prediction[1].tolist() == nearest(levels)
     other = measure(module, **settings, crop=60, out=str(tmp_path / "q"))
     assert other.protocol["frames_of"] == "images as measured"

@@ -49,8 +49,8 @@ def test_written_sets_measure_like_those_made_on_the_fly(
     assert len(read.cells) == 10
     assert len(read.sequences) == 2
     assert cells(read) == cells(fresh)
-    for file in sorted((tmp_path / "fresh" / "outcomes").iterdir()):
-        assert file.read_bytes() == (tmp_path / "read" / "outcomes" / file.name).read_bytes()
+    for file in sorted((tmp_path / "fresh" / "predictions").iterdir()):
+        assert file.read_bytes() == (tmp_path / "read" / "predictions" / file.name).read_bytes()
     assert (fresh.protocol["official_c"], fresh.protocol["official_p"]) == ("", "")
     assert read.protocol["official_c"] == "Toy-C (cifar-c)"
     assert read.protocol["official_p"] == "Toy-P (cifar-p)"

@@ -15,6 +15,7 @@ from augmix.data.folders import open_photographs
 from augmix.data.sources import Source, open_source
 from augmix.evaluation.images import Sets
 from augmix.evaluation.loop import evaluate
+from augmix.results import CellKey
 
 IDS = np.array([7, 2])
 
@@ -43,9 +44,9 @@ def write_textures(folder: Path, seed: int) -> Path:
 def test_clean_and_corrupted_images_are_those_of_their_ids(source: Source) -> None:
     sets = Sets(source=source, preset="tiny", seed=3)
     clean = source.load(IDS)
-    assert np.array_equal(sets.images(("clean", "clean", 0), IDS), clean)
+    assert np.array_equal(sets.images(CellKey("clean", "clean", 0), IDS), clean)
     damaged = corrupt(clean, "fog", severity=4, preset="tiny", seed=3, ids=IDS)
-    assert np.array_equal(sets.images(("c", "fog", 4), IDS), damaged)
+    assert np.array_equal(sets.images(CellKey("c", "fog", 4), IDS), damaged)
 
 
 def test_frames_are_as_large_as_the_images(source: Source) -> None:
@@ -61,7 +62,7 @@ def test_photographs_make_the_published_frames(photographs: Path) -> None:
     frames = sets.frames("rotate", np.array([4]))
     expected = photograph_frames(found.load_one(4), "rotate", preset="tiny", seed=3, sample=4)
     assert np.array_equal(frames[0], np.stack(list(expected)))
-    assert sets.describe([("p", "rotate", 0)])["frames_of"] == "photographs at their size"
+    assert sets.describe([CellKey("p", "rotate", 0)])["frames_of"] == "photographs at their size"
 
 
 def test_the_textures_of_frost_are_used_and_recorded(
@@ -77,7 +78,7 @@ def test_the_textures_of_frost_are_used_and_recorded(
     assert first.protocol["frost_textures"] == told
     sums = {results.cells[0].nll_sum for results in (drawn, first, second)}
     assert len(sums) == 3
-    spots = (("c", "fog", 1),)
+    spots = (CellKey("c", "fog", 1),)
     assert Sets(source=source, preset="tiny", seed=0).describe(spots)["frost_textures"] == ""
 
 
@@ -85,10 +86,10 @@ def test_corrupted_images_may_be_coded_once_more(model: torch.nn.Module, source:
     sets = Sets(source=source, preset="tiny", seed=3, jpeg_quality=85)
     clean = source.load(IDS)
     damaged = corrupt(clean, "fog", severity=4, preset="tiny", seed=3, ids=IDS, jpeg_quality=85)
-    assert np.array_equal(sets.images(("c", "fog", 4), IDS), damaged)
+    assert np.array_equal(sets.images(CellKey("c", "fog", 4), IDS), damaged)
     assert not np.array_equal(damaged, corrupt(clean, "fog", severity=4, preset="tiny", seed=3))
-    assert np.array_equal(sets.images(("clean", "clean", 0), IDS), clean)
-    assert sets.describe((("c", "fog", 4),))["jpeg_quality"] == 85
+    assert np.array_equal(sets.images(CellKey("clean", "clean", 0), IDS), clean)
+    assert sets.describe((CellKey("c", "fog", 4),))["jpeg_quality"] == 85
     with pytest.raises(ValueError, match=r"jpeg_quality must be 1\.\.100, got 101"):
         evaluate(model, source, jpeg_quality=101)
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from toy_runs import write_npz
 
+from augmix.corruptions import PAPER_15
 from augmix.corruptions.corrupt import corrupt
-from augmix.corruptions.registry import PAPER_15, available_corruptions
+from augmix.corruptions.registry import CORRUPTIONS
 from augmix.data.sources import Source, open_source
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted, ResumeError, RunError
-from augmix.evaluation.cells import list_spots
+from augmix.evaluation.cells import list_keys
 from augmix.evaluation.loop import evaluate
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
@@ -77,7 +78,7 @@ def test_cells_count_the_errors_of_a_model_worked_by_hand(source: Source) -> Non
     assert clean.nll_sum == pytest.approx(20 * np.log(total) - 7 * 1 + 6 * 1)
     np.testing.assert_allclose(sum(clean.adaptive.confidence_sum), 20 * np.e / total)
     assert [(c.suite, c.name, c.severity) for c in results.cells] == list(
-        list_spots(("clean", "c"), NAMES, (1, 3, 5))
+        list_keys(("clean", "c"), NAMES, (1, 3, 5))
     )
 
 
@@ -221,7 +222,7 @@ def test_kill_9_at_random_moments_changes_no_bit(source: Source, tmp_path: Path)
     killed = measure(model, source, **settings, out=out)
     assert timeless(killed) == timeless(calm)
     assert killed.temperature == calm.temperature
-    files = [file.relative_to(out) for file in [*out.glob("*.npz"), *out.glob("outcomes/*")]]
+    files = [file.relative_to(out) for file in [*out.glob("*.npz"), *out.glob("predictions/*")]]
     assert len(files) == 2 + 1 + 8  # examples and hardest, the images, the cells
     for file in files:
         assert (out / file).read_bytes() == (tmp_path / "calm" / file).read_bytes()
@@ -283,9 +284,7 @@ def test_examples_hold_every_corruption(
 
 def test_the_default_is_the_papers_corruptions(source: Source) -> None:
     results = evaluate(Constant(0.0, 0.0, 0.0), source, severities=(1,))
-    assert results.protocol["names"] == [
-        name for name in PAPER_15 if name in available_corruptions()
-    ]
+    assert results.protocol["names"] == [name for name in PAPER_15 if name in CORRUPTIONS]
     assert results.protocol["preset"] == "cifar"
 
 

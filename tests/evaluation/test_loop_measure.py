@@ -10,9 +10,9 @@ from toy_runs import write_npz
 
 from augmix import metrics
 from augmix.arrays import to_float
+from augmix.corruptions import STANDARD_10
 from augmix.corruptions.corrupt import corrupt
 from augmix.corruptions.perturb import perturb
-from augmix.corruptions.registry import STANDARD_10
 from augmix.data.sources import Source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.cells import choose_images
@@ -22,7 +22,7 @@ from augmix.models.calibration import fit_temperature, mean_nll
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
 from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, Event
-from augmix.results import Results, load_images, load_outcome, load_sequence_outcome
+from augmix.results import Results, load_images, load_predictions, load_sequence_predictions
 
 SEQUENCES = ("translate", "gaussian_noise", "brightness")
 
@@ -92,7 +92,7 @@ def test_flips_and_distances_are_those_of_the_frames(
         if stride == 1:
             distance = metrics.top5_distance(logits, is_noise=is_noise)
             assert cell.top5_distance_sum / cell.num_pairs == pytest.approx(distance)
-        kept = load_sequence_outcome(tmp_path / "out", cell.name)
+        kept = load_sequence_predictions(tmp_path / "out", cell.name)
         assert kept.prediction.tolist() == predictions.tolist()
         assert kept.flips.sum() == cell.num_flips
         assert set(kept.pairs) == {frames.shape[1] - stride}
@@ -129,7 +129,7 @@ def test_outcomes_are_what_was_said_of_every_image(
     for cell, pixels in zip(results.cells, (six.load(images.ids), damaged), strict=True):
         logits = run(network, pixels)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        kept = load_outcome(tmp_path, cell.suite, cell.name, cell.severity)
+        kept = load_predictions(tmp_path, cell.suite, cell.name, cell.severity)
         assert kept.prediction.dtype == np.uint8
         assert kept.prediction.tolist() == logits.argmax(axis=1).tolist()
         np.testing.assert_allclose(kept.confidence, 1 / odds.sum(axis=1), rtol=1e-5)

@@ -15,11 +15,11 @@ from augmix.errors import RunError
 from augmix.evaluation.loop import evaluate
 from augmix.methods.attacks import random_start
 from augmix.models.ensemble import Ensemble
-from augmix.models.user_code import open_python
+from augmix.models.open_model import open_model
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
 from augmix.progress import BatchFinished, EvaluationStarted, Event
-from augmix.results import Cell, Results, load_outcome
+from augmix.results import Cell, Results, load_predictions
 from augmix.rng import Stream
 
 NUM_IMAGES = 24
@@ -105,7 +105,7 @@ def test_the_robust_error_of_a_plane_is_that_of_the_formula(
     assert 6 + 5 < is_wrong.sum() < NUM_IMAGES - 5  # six without any attack
     assert (cell.suite, cell.name, cell.severity) == ("attack", norm, 0)
     assert (cell.num_images, cell.num_errors) == (NUM_IMAGES, is_wrong.sum())
-    kept = load_outcome(tmp_path / "out", "attack", norm, 0)
+    kept = load_predictions(tmp_path / "out", "attack", norm, 0)
     assert (kept.prediction != grey.labels).tolist() == is_wrong.tolist()
     told = {name: value for name, value in results.protocol.items() if "attack" in name}
     assert told == {
@@ -131,7 +131,7 @@ def test_an_answer_kept_is_the_first_wrong_one_else_the_worst(
     reach = np.abs(weight).sum() if norm == "linf" else np.sqrt((weight**2).sum())
     score = reach * np.where(distance < 0, distance, distance - epsilon)
     odds = 1 / (1 + np.exp(-2 * score))  # of the label
-    kept = load_outcome(tmp_path / "out", "attack", norm, 0)
+    kept = load_predictions(tmp_path / "out", "attack", norm, 0)
     np.testing.assert_allclose(kept.confidence, np.maximum(odds, 1 - odds), rtol=2e-3)
     assert cell.nll_sum == pytest.approx(-np.log(odds).sum(), rel=1e-3)
     assert sum(cell.adaptive.correct_sum) == (distance > epsilon).sum()
@@ -332,7 +332,7 @@ def test_a_function_on_arrays_is_refused_by_name(grey: Source, tmp_path: Path) -
         "def make():\n"
         "    return lambda images: np.stack(2 * [images.numpy().mean(axis=(1, 2, 3))], axis=1)\n"
     )
-    model = open_python(f"{tmp_path / 'arrays.py'}:make", None)
+    model = open_model(f"python:{tmp_path / 'arrays.py'}:make")
     with pytest.raises(RunError, match=r"^python:.*arrays\.py:make gives no gradient"):
         measure(model, grey)
 

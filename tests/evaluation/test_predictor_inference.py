@@ -10,8 +10,9 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import Subject, describe_model, fingerprint, ready
 from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
-from augmix.models.wrapper import Subject as Wrapped
+from augmix.models.wrapper import OpenedModel as Wrapped
 from augmix.models.wrapper import hash_weights
+from augmix.results import CellKey
 
 CPU = torch.device("cpu")
 
@@ -31,7 +32,7 @@ class Acting(torch.nn.Module):
 def run(model: torch.nn.Module, num_images: int = 8) -> np.ndarray:
     subject = Subject(model=model, device=CPU, precision="fp32", num_classes=3)
     images = np.zeros((num_images, 3, 16, 16), np.float32)
-    return subject.logits(images, ("c", "fog", 2), np.arange(num_images))
+    return subject.logits(images, CellKey("c", "fog", 2), np.arange(num_images))
 
 
 def test_a_model_that_keeps_a_tensor_elsewhere_is_told() -> None:

@@ -127,10 +127,10 @@ def load_timeless(folder: Path) -> Results:
 
 def assert_same_files(first: Path, second: Path, num_files: int = 8) -> None:
     assert load_timeless(first) == load_timeless(second)
-    files = sorted((first / "outcomes").iterdir())
+    files = sorted((first / "predictions").iterdir())
     assert len(files) == num_files
     for file in files:
-        assert file.read_bytes() == (second / "outcomes" / file.name).read_bytes()
+        assert file.read_bytes() == (second / "predictions" / file.name).read_bytes()
 
 
 def test_two_processes_give_the_bits_of_one(done: tuple[Path, str, str]) -> None:

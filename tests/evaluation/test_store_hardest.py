@@ -10,7 +10,7 @@ from toy_runs import write_npz
 from augmix.data.sources import open_source
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.store import HARDEST_FILE
-from augmix.results import load_images, load_outcome, load_sequence_outcome
+from augmix.results import load_images, load_predictions, load_sequence_predictions
 
 
 class Guess(torch.nn.Module):
@@ -43,11 +43,12 @@ def test_most_often_wrong_and_flipped(measured: Path):
     images = load_images(measured)
     wrong = {
         name: sum(
-            load_outcome(measured, "c", name, s).prediction != images.labels for s in range(1, 6)
+            load_predictions(measured, "c", name, s).prediction != images.labels
+            for s in range(1, 6)
         )
         for name in ("brightness", "contrast")
     }
-    flips = load_sequence_outcome(measured, "brightness").flips
+    flips = load_sequence_predictions(measured, "brightness").flips
     total = wrong["brightness"] + wrong["contrast"]
     assert total.max() > 0
     place = {int(number): row for row, number in enumerate(images.ids)}

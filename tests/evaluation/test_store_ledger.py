@@ -19,7 +19,7 @@ from augmix.results import (
     images_path,
     load_images,
     load_results,
-    outcome_path,
+    predictions_path,
     write_results,
 )
 
@@ -59,13 +59,13 @@ def test_a_cell_without_its_outcome_is_measured_again(
     model: torch.nn.Module, source: Source, tmp_path: Path, lost: Any, measured: Any
 ) -> None:
     whole = measure(model, source, tmp_path, suite=("clean", "c", "p"))
-    outcome_path(tmp_path, *lost).unlink()
+    predictions_path(tmp_path, *lost).unlink()
     events: list[Event] = []
     again = measure(model, source, tmp_path, suite=("clean", "c", "p"), on_progress=events.append)
     assert done(events) == [measured]
     assert timeless(again) == timeless(whole)
     assert [cell.name for cell in again.cells] == [cell.name for cell in whole.cells]
-    assert outcome_path(tmp_path, *lost).exists()
+    assert predictions_path(tmp_path, *lost).exists()
 
 
 def test_the_list_of_images_is_written_again(
@@ -90,10 +90,10 @@ def test_a_suite_may_be_added_later(
     assert "clean" not in [name for name, _ in done(events)]
     at_once = measure(model, source, tmp_path / "once", suite=("clean", "c", "p"))
     assert timeless(added) == timeless(at_once)
-    files = sorted((tmp_path / "once" / "outcomes").iterdir())
+    files = sorted((tmp_path / "once" / "predictions").iterdir())
     assert len(files) == 8
     for file in files:
-        assert file.read_bytes() == (tmp_path / "later" / "outcomes" / file.name).read_bytes()
+        assert file.read_bytes() == (tmp_path / "later" / "predictions" / file.name).read_bytes()
     first, second = (tmp_path / name / "examples.npz" for name in ("later", "once"))
     assert first.read_bytes() == second.read_bytes()
     # asked for again, nothing of the other suite gets lost
@@ -140,8 +140,8 @@ def test_a_temperature_once_fitted_is_kept(
 def test_results_of_the_schema_before_are_refused_in_words(
     model: torch.nn.Module, source: Source, tmp_path: Path
 ) -> None:
-    (tmp_path / "results.json").write_text('{"schema": 1, "cells": []}')
-    with pytest.raises(errors.RunError, match="schema 2, got 1; .*evaluate again"):
+    (tmp_path / "results.json").write_text('{"schema": 2, "cells": []}')
+    with pytest.raises(errors.RunError, match="schema 3, got 2; .*evaluate again"):
         measure(model, source, tmp_path)
 
 
@@ -171,8 +171,8 @@ def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
     found = measure(model, source, later, suite=("clean", "c"), batch_size=7)  # and no word of it
     assert timeless(found) == timeless(whole)
     assert [cell.suite for cell in found.cells] == ["clean", *4 * ["c"], "attack"]
-    for file in (once / "outcomes").iterdir():
-        assert file.read_bytes() == (later / "outcomes" / file.name).read_bytes()
+    for file in (once / "predictions").iterdir():
+        assert file.read_bytes() == (later / "predictions" / file.name).read_bytes()
     assert load_results(later / "results.json") == found
 
 
@@ -196,6 +196,6 @@ def test_results_without_an_attack_are_written_as_before(
 ) -> None:
     measure(model, source, tmp_path, suite=("clean",))
     content = json.loads((tmp_path / "results.json").read_text())
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     del content["provenance"]  # the command that ran the tests
     assert "attack" not in json.dumps(content)

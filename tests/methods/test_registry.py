@@ -32,13 +32,13 @@ CHAIN = RandomAA(severity=2, crop_padding=3, flip=True)
 # method -> title, policy, objective, views drawn, whether clean images go in front
 EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "standard": ("Standard", BASE, PLAIN, 1, False),
-    "cutout": ("Cutout", Cutout(side=16, base=BASE), PLAIN, 1, False),
+    "cutout": ("Cutout", Cutout(size_px=16, base=BASE), PLAIN, 1, False),
     "mixup": ("Mixup", Mixup(alpha=1.0, base=BASE), PLAIN, 1, False),
     "cutmix": ("CutMix", CutMix(probability=0.5, base=BASE), PLAIN, 1, False),
     "autoaugment": ("AutoAugment*", AutoAugment(crop_padding=3, flip=True), PLAIN, 1, False),
     "random-aa": ("Random AutoAugment*", CHAIN, PLAIN, 1, False),
     "random-aa-jsd": ("Random AutoAugment* + JSD", CHAIN, JSD, 2, True),
-    "patch-uniform": ("Patch Uniform", PatchUniform(side=25, base=BASE), PLAIN, 1, False),
+    "patch-uniform": ("Patch Uniform", PatchUniform(size_px=25, base=BASE), PLAIN, 1, False),
     "adversarial": ("Adv Training", RandomStart(base=BASE), Adversarial(label_smoothing=0.1), 1, 1),
     "maxblur": ("MaxBlur pool", BASE, PLAIN, 1, False),
     "sin": ("SIN", BASE, PLAIN, 1, False),
@@ -77,19 +77,19 @@ def test_the_papers_weight_is_the_default():
 @pytest.mark.parametrize(
     ("name", "options", "policy"),
     [
-        ("cutout", Options(num_classes=100), Cutout(side=8, base=BASE)),
-        ("cutout", Options(size=(20, 24)), Cutout(side=10, base=BASE)),
+        ("cutout", Options(num_classes=100), Cutout(size_px=8, base=BASE)),
+        ("cutout", Options(size=(20, 24)), Cutout(size_px=10, base=BASE)),
         (
             "cutout",
             Options(cutout_side=5, cutout_fill=(0.1, 0.2, 0.3)),
-            Cutout(side=5, fill=(0.1, 0.2, 0.3), base=BASE),
+            Cutout(size_px=5, fill=(0.1, 0.2, 0.3), base=BASE),
         ),
-        ("augmix", Options(cutout_side=7), Cutout(side=7, base=CHAINS)),
+        ("augmix", Options(cutout_side=7), Cutout(size_px=7, base=CHAINS)),
         ("augmix", Options(mixup_alpha=0.4), Mixup(alpha=0.4, base=CHAINS)),
         (
             "augmix",
             Options(mixup_alpha=0.4, cutout_side=3, pairs_per_image=True),
-            Mixup(alpha=0.4, per_image=True, base=Cutout(side=3, base=CHAINS)),
+            Mixup(alpha=0.4, per_image=True, base=Cutout(size_px=3, base=CHAINS)),
         ),
         ("cutmix", Options(size=(224, 224)), CutMix(probability=1.0, base=BASE)),
         (
@@ -97,12 +97,12 @@ def test_the_papers_weight_is_the_default():
             Options(cutmix_alpha=0.3, cutmix_probability=0.2, pairs_per_image=True),
             CutMix(alpha=0.3, probability=0.2, per_image=True, base=BASE),
         ),
-        ("mixup", Options(cutout_side=4), Mixup(base=Cutout(side=4, base=BASE))),
+        ("mixup", Options(cutout_side=4), Mixup(base=Cutout(size_px=4, base=BASE))),
         (
             "autoaugment",
             Options(size=(224, 224), autoaugment_full=True, cutout_side=16),
             Cutout(
-                side=16,
+                size_px=16,
                 base=AutoAugment(table="imagenet", full=True, crop_padding=3, flip=True),
             ),
         ),
@@ -114,13 +114,13 @@ def test_the_papers_weight_is_the_default():
         (
             "patch-uniform",
             Options(size=(224, 224)),
-            PatchUniform(side=250, random_side=True, base=BASE),
+            PatchUniform(size_px=250, random_size=True, base=BASE),
         ),
-        ("patch-uniform", Options(size=(8, 8)), PatchUniform(side=6, base=BASE)),
+        ("patch-uniform", Options(size=(8, 8)), PatchUniform(size_px=6, base=BASE)),
         (
             "patch-uniform",
             Options(size=(224, 224), patch_side=9, patch_amplitude=0.2),
-            PatchUniform(side=9, amplitude=0.2, base=BASE),
+            PatchUniform(size_px=9, amplitude=0.2, base=BASE),
         ),
         ("adversarial", Options(attack=Attack(norm="l2")), RandomStart(epsilon=0.5, base=BASE)),
         (

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from augmix import metrics
 from augmix.metrics import (
+    accuracy_from_bins,
     adaptive_bins,
     aurra,
+    confidence_from_bins,
     ece_from_bins,
     equal_width_bins,
     expected_calibration_error,
@@ -20,6 +22,7 @@ from augmix.metrics import (
     maximum_calibration_error,
     mce_from_bins,
     mean_absolute_deviation,
+    pool_bins,
     reliability_curve,
     rms_calibration_error,
     rms_from_bins,
@@ -148,6 +151,15 @@ def test_bins_of_a_record():
     assert sum(bins[0]) == 1050
     assert sum(bins[1]) == pytest.approx(B_CONFIDENCE.sum())
     assert sum(bins[2]) == B_CORRECT.sum()
+
+
+def test_pooled_bins_are_those_of_all_predictions():
+    half = slice(500), slice(500, None)
+    pooled = pool_bins([equal_width_bins(B_CONFIDENCE[part], B_CORRECT[part]) for part in half])
+    for ours, all_of_them in zip(pooled, equal_width_bins(B_CONFIDENCE, B_CORRECT), strict=True):
+        np.testing.assert_allclose(ours, all_of_them)
+    assert accuracy_from_bins(*pooled) == pytest.approx(0.6)
+    assert confidence_from_bins(*pooled) == pytest.approx(0.5495714286, abs=5e-11)
 
 
 def test_single_precision_is_enough():

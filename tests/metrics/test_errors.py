@@ -9,6 +9,7 @@ from augmix.metrics import (
     corruption_error,
     error_by_severity,
     error_rate,
+    image_corruption_error,
     mean_corruption_error,
     mean_error,
     relative_corruption_error,
@@ -66,6 +67,13 @@ def test_severities_are_averaged_before_the_division():
     assert corruption_error(errors, GAUSSIAN) != pytest.approx(
         np.mean(np.array(errors) / GAUSSIAN), abs=1e-3
     )
+
+
+def test_the_corruption_error_is_a_mean_over_images():
+    wrong = np.random.default_rng(0).random((5, 40)) < 0.4
+    images = image_corruption_error(wrong, GAUSSIAN)
+    assert images.shape == (40,)
+    assert images.mean() == pytest.approx(corruption_error(wrong.mean(axis=1), GAUSSIAN))
 
 
 def test_corruptions_weigh_the_same():

@@ -1,4 +1,4 @@
-"""Proper scores against the worked example of the specification."""
+"""Scores of probabilities against a worked example."""
 
 import inspect
 import math
@@ -6,7 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from augmix.metrics import brier_score, error_rate, negative_log_likelihood, soft_f1
+from augmix.metrics import (
+    brier_score,
+    error_rate,
+    image_scores,
+    negative_log_likelihood,
+    soft_f1,
+)
 
 unchecked = inspect.unwrap  # past the checker of shapes, to the messages users see
 
@@ -33,7 +39,33 @@ def test_terms():
 def test_input_is_left_alone():
     before = PROBABILITIES.copy()
     brier_score(PROBABILITIES, LABELS)
+    image_scores(PROBABILITIES, LABELS)
     assert np.array_equal(before, PROBABILITIES)
+
+
+def test_scores_of_logits():
+    scores = image_scores(np.log(PROBABILITIES) + 3.0, LABELS)
+    np.testing.assert_allclose(scores.confidence, [0.7, 0.8, 0.4, 0.5])
+    assert scores.correct.tolist() == [True, True, False, False]
+    np.testing.assert_allclose(scores.brier, [0.14, 0.06, 0.74, 0.875])
+    np.testing.assert_allclose(scores.nll, [0.35667494, 0.22314355, 1.2039728, 1.38629436])
+    assert image_scores(np.empty((0, 3)), LABELS[:0]).nll.shape == (0,)
+
+
+def test_a_temperature_divides_the_logits():
+    warm = image_scores(np.log(PROBABILITIES), LABELS, temperature=2.0)
+    roots = np.sqrt(PROBABILITIES)
+    expected = roots / roots.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(warm.confidence, expected.max(axis=1))
+    assert warm.nll.mean() == pytest.approx(negative_log_likelihood(expected, LABELS))
+    assert warm.prediction.tolist() == PROBABILITIES.argmax(axis=1).tolist()
+
+
+def test_huge_logits_stay_finite_and_ties_go_to_the_first():
+    scores = image_scores(np.array([[1e4, -1e4], [5.0, 5.0]]), np.array([1, 0]))
+    np.testing.assert_allclose(scores.nll, [2e4, math.log(2)])
+    np.testing.assert_allclose(scores.confidence, [1, 0.5])
+    assert scores.correct.tolist() == [False, True]
 
 
 def test_bounds():

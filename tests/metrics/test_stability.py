@@ -6,9 +6,13 @@ import pytest
 from augmix.metrics import (
     flip_probability,
     flip_rate,
+    image_flips,
+    image_top5_distance,
     mean_flip_rate,
     mean_top5_distance,
+    num_pairs,
     top5_distance,
+    top_classes,
     zipf_distance,
 )
 from augmix.published import ALEXNET_FLIP_PROBABILITIES
@@ -21,6 +25,11 @@ def test_flip_probability():
     assert flip_probability(predictions) == 0.25
     assert flip_probability(predictions, is_noise=True) == 0.375
     assert flip_probability(predictions, difficulty=2) == pytest.approx(1 / 3)
+    assert image_flips(predictions).tolist() == [2, 0]
+    # the difficulty of noise is in its frames, not in which frames are compared
+    assert image_flips(predictions, is_noise=True, difficulty=3).tolist() == [3, 0]
+    assert num_pairs(5, is_noise=True, difficulty=3) == 4
+    assert num_pairs(5, is_noise=False, difficulty=3) == 2
 
 
 @pytest.mark.parametrize("difficulty", [1, 2, 3, 7])
@@ -71,6 +80,24 @@ def test_top5_distance_of_rankings(classes: list[int], expected: int):
     second = np.empty(10)
     second[classes] = -np.arange(10.0)
     assert top5_distance(np.stack([first, second])[None]) == expected
+
+
+@pytest.mark.parametrize("is_noise", [False, True])
+@pytest.mark.parametrize("num_classes", [5, 6, 40])
+def test_five_classes_a_frame_give_the_distance_of_all_logits(is_noise: bool, num_classes: int):
+    rng = np.random.default_rng(num_classes)
+    logits = rng.integers(0, 9, (6, 7, num_classes)).astype(float)  # ties in plenty
+    top = top_classes(logits.reshape(-1, num_classes)).reshape(6, 7, 5)
+    assert top[..., 0].tolist() == logits.argmax(axis=2).tolist()
+    distance = image_top5_distance(top, is_noise=is_noise)
+    assert distance.sum() / 36 == pytest.approx(top5_distance(logits, is_noise=is_noise))
+
+
+def test_the_top_is_ordered_by_logit_then_class_and_holds_all_of_few():
+    assert top_classes(np.array([[1.0, 3.0, 3.0, 2.0]]), 3).tolist() == [[1, 2, 3]]
+    logits = np.array([[1.0, 2.0]])
+    assert top_classes(logits).tolist() == [[1, 0]]
+    assert logits.tolist() == [[1.0, 2.0]]
 
 
 def test_top5_distance_of_logits():

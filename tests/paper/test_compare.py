@@ -1,4 +1,4 @@
-"""Findings against numbers worked by hand; exhibits against the published tables."""
+"""Findings against numbers worked by hand, and tables against the published ones."""
 
 import csv
 import json
@@ -11,16 +11,17 @@ from augmix import published
 from augmix.methods.registry import METHODS
 from augmix.paper.compare import (
     ENSEMBLE,
+    FIGURES,
     Finding,
-    Spot,
+    RunKey,
     agreement,
+    draw,
     find,
     list_findings,
     mean_error,
     write_findings,
 )
-from augmix.paper.figures import FIGURES, draw
-from augmix.paper.tables import EXHIBITS, SCALES
+from augmix.paper.tables import PAPER_TABLES, SCALES
 from augmix.results import Bins, Cell, Results, SequenceCell
 
 
@@ -65,8 +66,8 @@ def make_results(error: float, *, gap: float = 0.1, flips: float = 0.05) -> Resu
     return Results(model={}, source={}, protocol={}, cells=tuple(cells), sequences=sequences)
 
 
-def spot(family: str, method: str, seed: int = 0, data_set: str = "cifar10") -> Spot:
-    return Spot(data_set=data_set, family=family, method=method, seed=seed)
+def key(family: str, method: str, seed: int = 0, data_set: str = "cifar10") -> RunKey:
+    return RunKey(data_set=data_set, family=family, method=method, seed=seed)
 
 
 def test_mean_error_is_the_mean_of_75_cells():
@@ -84,8 +85,8 @@ def test_mean_and_spread_over_seeds():
     assert find("Standard", "x", [], published=31.0, tolerance=1.5).verdict == ""
 
 
-def test_table1_puts_each_run_where_the_paper_has_it():
-    measured = {spot("wrn", "augmix"): make_results(0.12), spot("wrn", "mixup"): make_results(0.24)}
+def test_table1_puts_each_run_in_the_cell_of_the_paper():
+    measured = {key("wrn", "augmix"): make_results(0.12), key("wrn", "mixup"): make_results(0.24)}
     entries = {(e.row, e.column): e for e in list_findings("table1", measured, tolerance=1.0)}
     assert set(entries) == {
         ("AugMix", "cifar10 WideResNet"),
@@ -98,17 +99,17 @@ def test_table1_puts_each_run_where_the_paper_has_it():
 
 
 def test_table4_reads_the_ablation():
-    measured = {spot("wrn", "random-aa-jsd"): make_results(0.2)}
+    measured = {key("wrn", "random-aa-jsd"): make_results(0.2)}
     (entry,) = list_findings("table4", measured)
     assert (entry.row, entry.published) == ("Random AA* + JSD", 14.7)
 
 
 def test_table2_divides_by_alexnet():
-    """All errors .6 give mCE 77.607 (metrics.md 1.2)."""
+    """All errors .6 give mCE 77.607."""
     cells = [make_cell("clean", "clean", 0, 0.24)]
     cells += [make_cell("c", n, s, 0.6) for n in published.ALEXNET_ERRORS for s in range(1, 6)]
     results = Results(model={}, source={}, protocol={}, cells=tuple(cells))
-    measured = {spot("resnet", "augmix", data_set="imagenet"): results}
+    measured = {key("resnet", "augmix", data_set="imagenet"): results}
     entries = {entry.column: entry for entry in list_findings("table2", measured)}
     assert entries["mCE"].measured == pytest.approx(77.607088)
     assert entries["mCE"].published == 68.4
@@ -117,15 +118,15 @@ def test_table2_divides_by_alexnet():
 
 
 def test_table3_divides_by_alexnet():
-    """All flip probabilities .05 give mFR 49.564 (metrics.md 4)."""
-    measured = {spot("resnet", "augmix", data_set="imagenet"): make_results(0.3)}
+    """All flip probabilities .05 give mFR 49.564."""
+    measured = {key("resnet", "augmix", data_set="imagenet"): make_results(0.3)}
     entries = {entry.column: entry for entry in list_findings("table3", measured)}
     assert entries["mFR"].measured == pytest.approx(49.563986)
     assert entries["mFR"].published == 37.4
 
 
 def test_figures_list_what_they_draw():
-    resnext = {spot("resnext", "augmix"): make_results(0.12)}
+    resnext = {key("resnext", "augmix"): make_results(0.12)}
     (bar,) = list_findings("figure5", resnext)
     assert (bar.column, bar.published) == ("error on CIFAR-10-C", 10.9)
     six = {entry.column: entry.measured for entry in list_findings("figure6", resnext)}
@@ -135,9 +136,9 @@ def test_figures_list_what_they_draw():
     seven = list_findings(
         "figure7",
         {
-            spot("resnet", "augmix", 0, "imagenet"): make_results(0.3),
-            spot("resnet", "augmix", 1, "imagenet"): make_results(0.3, gap=0.12),
-            spot("resnet", "augmix", ENSEMBLE, "imagenet"): make_results(0.3, gap=0.05),
+            key("resnet", "augmix", 0, "imagenet"): make_results(0.3),
+            key("resnet", "augmix", 1, "imagenet"): make_results(0.3, gap=0.12),
+            key("resnet", "augmix", ENSEMBLE, "imagenet"): make_results(0.3, gap=0.05),
         },
     )
     assert [entry.row for entry in seven[::6]] == ["AugMix", "AugMix ensemble"]
@@ -184,8 +185,8 @@ def test_files(tmp_path: Path):
 def test_figures_are_drawn(name: str, tmp_path: Path):
     family = "resnet" if name == "figure7" else "resnext"
     measured = {
-        spot(family, "augmix"): make_results(0.12),
-        spot(family, "standard"): make_results(0.3),
+        key(family, "augmix"): make_results(0.12),
+        key(family, "standard"): make_results(0.3),
     }
     page = draw(tmp_path / "f.svg", name, list_findings(name, measured)).read_text()
     assert page.count("<path") > 10
@@ -193,10 +194,10 @@ def test_figures_are_drawn(name: str, tmp_path: Path):
         draw(tmp_path / "f.svg", "table1", [])
 
 
-def test_every_exhibit_can_be_made_at_every_scale():
-    for exhibit in EXHIBITS.values():
-        assert set(exhibit.methods) <= set(METHODS)
-        assert set(exhibit.methods) <= set(published.LABELS)
+def test_every_table_can_be_made_at_every_scale():
+    for table in PAPER_TABLES.values():
+        assert set(table.methods) <= set(METHODS)
+        assert set(table.methods) <= set(published.LABELS)
         for scale in SCALES.values():
-            assert set(exhibit.families) <= set(scale.networks)
+            assert set(table.families) <= set(scale.networks)
             assert set(scale.by_method) <= set(METHODS)

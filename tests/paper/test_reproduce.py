@@ -1,4 +1,4 @@
-"""The exhibits end to end at the smallest scale."""
+"""The tables and figures end to end at the smallest scale."""
 
 import json
 from dataclasses import replace
@@ -15,9 +15,9 @@ from augmix.paper.reproduce import ReproduceConfig, plan_tasks, reproduce
 from augmix.progress import CellFinished, Event, StepFinished
 
 
-def smoke(folder: Path, exhibit: Any = "table4", **changes: Any) -> ReproduceConfig:
+def smoke(folder: Path, table: Any = "table4", **changes: Any) -> ReproduceConfig:
     return ReproduceConfig(
-        exhibit=exhibit, scale="smoke", data="digits", num_processes=1, out=folder, **changes
+        table=table, scale="smoke", data="digits", num_processes=1, out=folder, **changes
     )
 
 
@@ -36,11 +36,11 @@ def test_table4_at_the_smallest_scale(tmp_path: Path):
     assert len(results.load_results(run / results.RESULTS_FILE).cells) == 76
 
 
-def test_exhibits_share_runs(tmp_path: Path):
+def test_tables_share_runs(tmp_path: Path):
     config = smoke(tmp_path, methods=("standard",))
     reproduce(config)
     events: list[Event] = []
-    other = replace(config, exhibit="table1", families=("wrn",))
+    other = replace(config, table="table1", families=("wrn",))
     reproduce(other, on_progress=events.append)
     assert not [event for event in events if isinstance(event, (StepFinished, CellFinished))]
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_made_is_said(tmp_path: Path):
 
 def test_settings_of_the_paper():
     tasks = plan_tasks(
-        ReproduceConfig(exhibit="table1", scale="paper", data="c10", data_cifar100="c100")
+        ReproduceConfig(table="table1", scale="paper", data="c10", data_cifar100="c100")
     )
     assert len(tasks) == 2 * 4 * 7
     by_name = {task.name: task.training for task in tasks.values()}
@@ -117,7 +117,7 @@ def test_settings_of_the_paper():
     assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (128, 0.1, 5e-4)
     assert plain.schedule == "cosine"
     assert by_name["cifar10-resnext-augmix-seed0"].epochs == 200
-    large = plan_tasks(ReproduceConfig(exhibit="table2", scale="paper", data="in"))
+    large = plan_tasks(ReproduceConfig(table="table2", scale="paper", data="in"))
     resnet = {task.name: task.training for task in large.values()}["imagenet-resnet-augmix-seed0"]
     assert (resnet.model, resnet.source, resnet.epochs) == ("resnet50", "imagenet", 180)
     assert (resnet.batch_size, resnet.weight_decay, resnet.severity) == (256, 1e-4, 1)

@@ -1,4 +1,4 @@
-"""Sweeps: every task once, failures written down, killed and continued, two processes apart."""
+"""Many runs: every task once, failures recorded, killed and continued, two processes apart."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from toy_runs import read_weights, toy_config, write_npz
 from augmix import files, results
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig
-from augmix.paper.runs import TASK_FILE, Task, run_sweep
+from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
 from augmix.training.checkpoint import lock
 
@@ -44,7 +44,7 @@ def states(events: list[Event]) -> list[tuple[str, str]]:
 def test_every_task_is_done_once(tmp_path: Path):
     tasks = make_tasks(tmp_path)
     events: list[Event] = []
-    outcomes = run_sweep(tasks, tmp_path, on_progress=events.append)
+    outcomes = run_tasks(tasks, tmp_path, on_progress=events.append)
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     assert states(events) == [
         ("seed0", "started"),
@@ -54,7 +54,7 @@ def test_every_task_is_done_once(tmp_path: Path):
     ]
     assert (tmp_path / "seed1" / results.RESULTS_FILE).exists()
     again: list[Event] = []
-    assert [o.state for o in run_sweep(tasks, tmp_path, on_progress=again.append)] == ["done"] * 2
+    assert [o.state for o in run_tasks(tasks, tmp_path, on_progress=again.append)] == ["done"] * 2
     assert again == []
 
 
@@ -62,12 +62,12 @@ def test_a_failing_task_does_not_stop_the_rest(tmp_path: Path):
     broken, fine = make_tasks(tmp_path)
     gone = replace(broken.training, source="npz", data=str(tmp_path / "nowhere"))
     events: list[Event] = []
-    outcomes = run_sweep(
+    outcomes = run_tasks(
         [replace(broken, training=gone), fine], tmp_path, on_progress=events.append
     )
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
     assert "nowhere" in outcomes[0].reason
-    assert "nowhere" in events[1]["reason"]
+    assert "nowhere" in getattr(events[1], "error", "")
     mark = files.load_json(tmp_path / "seed0" / TASK_FILE)
     assert "Traceback" in mark["trace"]
 
@@ -77,42 +77,42 @@ def test_what_failed_is_tried_again(tmp_path: Path):
     data = tmp_path / "set.npz"
     training = replace(task.training, source="npz", data=str(data))
     task = replace(task, training=training)
-    assert run_sweep([task], tmp_path)[0].state == "failed"
+    assert run_tasks([task], tmp_path)[0].state == "failed"
     write_npz(data)
-    assert run_sweep([task], tmp_path)[0].state == "done"
+    assert run_tasks([task], tmp_path)[0].state == "done"
 
 
-def test_a_stopped_sweep_goes_on_to_the_same_bits(tmp_path: Path):
+def test_stopped_tasks_continue_to_the_same_bits(tmp_path: Path):
     whole, cut = make_tasks(tmp_path / "whole"), make_tasks(tmp_path / "cut")
-    run_sweep(whole, tmp_path / "whole")
+    run_tasks(whole, tmp_path / "whole")
 
     def stop(event: Event) -> None:
         if isinstance(event, StepFinished) and event.step == 2:
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
-        run_sweep(cut, tmp_path / "cut", on_progress=stop)
+        run_tasks(cut, tmp_path / "cut", on_progress=stop)
     assert not (cut[0].training.out / TASK_FILE).exists()
-    assert [outcome.state for outcome in run_sweep(cut, tmp_path / "cut")] == ["done", "done"]
+    assert [outcome.state for outcome in run_tasks(cut, tmp_path / "cut")] == ["done", "done"]
     for one, other in zip(whole, cut, strict=True):
         assert read_weights(one.training.out) == read_weights(other.training.out)
 
 
 def test_other_settings_are_refused(tmp_path: Path):
     (task,) = make_tasks(tmp_path, seeds=(0,))
-    run_sweep([task], tmp_path)
+    run_tasks([task], tmp_path)
     other = replace(task, training=replace(task.training, learning_rate=0.01))
-    with pytest.raises(RunError, match="other settings than this sweep's seed0"):
-        run_sweep([other], tmp_path)
+    with pytest.raises(RunError, match="other settings than seed0 has now"):
+        run_tasks([other], tmp_path)
 
 
 def test_another_measurement_keeps_the_training(tmp_path: Path):
     (task,) = make_tasks(tmp_path, seeds=(0,))
-    run_sweep([task], tmp_path)
+    run_tasks([task], tmp_path)
     more = replace(task.measurements[0], out=str(tmp_path / "more"), max_images=5)
     events: list[Event] = []
     wider = replace(task, measurements=(*task.measurements, more))
-    assert run_sweep([wider], tmp_path, on_progress=events.append)[0].state == "done"
+    assert run_tasks([wider], tmp_path, on_progress=events.append)[0].state == "done"
     assert not [event for event in events if isinstance(event, StepFinished)]
     assert (tmp_path / "more" / results.RESULTS_FILE).exists()
 
@@ -123,7 +123,7 @@ def _hold(folder: Path, ready: Any, done: Any) -> None:
         done.wait(60)
 
 
-def test_a_task_in_work_elsewhere_is_left_alone(tmp_path: Path):
+def test_a_task_of_another_process_is_left_alone(tmp_path: Path):
     held, free = make_tasks(tmp_path)
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
@@ -131,7 +131,7 @@ def test_a_task_in_work_elsewhere_is_left_alone(tmp_path: Path):
     other.start()
     try:
         assert ready.wait(60)
-        outcomes = run_sweep([held, free], tmp_path)
+        outcomes = run_tasks([held, free], tmp_path)
     finally:
         done.set()
         other.join()
@@ -142,7 +142,7 @@ def test_a_task_in_work_elsewhere_is_left_alone(tmp_path: Path):
 def test_two_processes_share_the_tasks(tmp_path: Path):
     tasks = make_tasks(tmp_path, seeds=(0, 1, 2))
     events: list[Event] = []
-    outcomes = run_sweep(tasks, tmp_path, num_processes=2, on_progress=events.append)
+    outcomes = run_tasks(tasks, tmp_path, num_processes=2, on_progress=events.append)
     assert [outcome.state for outcome in outcomes] == ["done"] * 3
     assert sorted(states(events)) == sorted(
         (task.name, state) for task in tasks for state in ("started", "done")
@@ -155,12 +155,12 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
 from toy_runs import toy_config
-from augmix.paper.runs import Task, run_sweep
+from augmix.paper.runs import Task, run_tasks
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     training = replace(toy_config(folder / "endless"), epochs=1_000_000)
     other = replace(training, seed=1, out=folder / "endless1")
-    run_sweep([Task(training=training), Task(training=other)], folder, num_processes=2)
+    run_tasks([Task(training=training), Task(training=other)], folder, num_processes=2)
 """
 
 
@@ -191,6 +191,6 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
 def test_bad_arguments(tmp_path: Path):
     (task,) = make_tasks(tmp_path, seeds=(0,))
     with pytest.raises(ValueError, match="num_processes must be at least 1, got 0"):
-        run_sweep([task], tmp_path, num_processes=0)
+        run_tasks([task], tmp_path, num_processes=0)
     with pytest.raises(ValueError, match="a folder of its own"):
-        run_sweep([task, task], tmp_path)
+        run_tasks([task, task], tmp_path)

@@ -21,7 +21,7 @@ from augmix.report.estimates import (
     estimate,
 )
 from augmix.report.load import Run, load_runs
-from augmix.results import load_outcome, outcome_path, write_outcome
+from augmix.results import load_predictions, predictions_path, write_predictions
 
 PAPER = tuple(published.ALEXNET_ERRORS)
 TEN = tuple(published.ALEXNET_FLIP_PROBABILITIES)
@@ -145,7 +145,7 @@ def test_without_errors_the_range_is_still_open(tmp_path: Path):
 
 
 def test_no_outcomes_no_intervals(tmp_path: Path):
-    make_run(tmp_path / "a", names=NAMES[:2], has_outcomes=False)
+    make_run(tmp_path / "a", names=NAMES[:2], has_predictions=False)
     run = load_runs([tmp_path / "a"])[0]
     found = estimate(run, common_grid([run.results]), (), is_alexnet=False)
     assert run.answers is None
@@ -164,15 +164,15 @@ def test_alexnet_needs_the_complete_benchmark(tmp_path: Path):
 
 def test_outcomes_that_do_not_fit_are_refused(tmp_path: Path):
     make_run(tmp_path / "a", names=NAMES[:1], num_images=100)
-    path = outcome_path(tmp_path / "a", "c", NAMES[0], 3)
-    cell = load_outcome(tmp_path / "a", "c", NAMES[0], 3)
+    path = predictions_path(tmp_path / "a", "c", NAMES[0], 3)
+    cell = load_predictions(tmp_path / "a", "c", NAMES[0], 3)
     cell.prediction[:50] = 0
-    write_outcome(path, cell)
+    write_predictions(path, cell)
     run = load_runs([tmp_path / "a"])[0]
     with pytest.raises(RunError, match=r"results.json counts \d+ errors for gaussian_noise 3, its"):
         estimate(run, common_grid([run.results]), (), is_alexnet=False)
-    other = load_outcome(tmp_path / "a", "c", NAMES[0], 2)
-    write_outcome(
+    other = load_predictions(tmp_path / "a", "c", NAMES[0], 2)
+    write_predictions(
         path, type(other)(prediction=other.prediction[:9], confidence=other.confidence[:9])
     )
     with pytest.raises(RunError, match=r"must be of the 100 images .* got \[9, 100\]"):

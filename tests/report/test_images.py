@@ -10,11 +10,11 @@ from augmix.report.comparison import Comparison, compare
 from augmix.report.images import corruption_drills, perturbation_drills
 from augmix.results import (
     RESULTS_FILE,
-    SequenceOutcome,
-    load_outcome,
+    SequencePredictions,
+    load_predictions,
     load_results,
-    outcome_path,
-    write_outcome,
+    predictions_path,
+    write_predictions,
 )
 
 
@@ -25,39 +25,39 @@ def rewrite(folder: Path, predictions: dict[int, list[int]]) -> None:
     for cell in results["cells"]:
         if cell["suite"] == "c":
             said = np.array(predictions[cell["severity"]], np.uint8)
-            path = outcome_path(folder, "c", cell["name"], cell["severity"])
-            confidence = load_outcome(folder, "c", cell["name"], cell["severity"]).confidence
-            write_outcome(
+            path = predictions_path(folder, "c", cell["name"], cell["severity"])
+            confidence = load_predictions(folder, "c", cell["name"], cell["severity"]).confidence
+            write_predictions(
                 path,
-                type(load_outcome(folder, "c", cell["name"], 1))(
+                type(load_predictions(folder, "c", cell["name"], 1))(
                     prediction=said, confidence=confidence
                 ),
             )
             cell["num_errors"] = int((said != labels).sum())
-    write_json(folder / RESULTS_FILE, {"schema": 2, **results})
+    write_json(folder / RESULTS_FILE, {"schema": 3, **results})
 
 
 def four_images(tmp_path: Path) -> Comparison:
     """Labels 0 to 3: image 9 is always wrong, 3 in two severities, 0 and 6 never."""
     folder = tmp_path / "run"
     make_run(folder, names=NAMES[:1], num_images=4, has_log=False, sequences=("tilt",))
-    images = np.load(folder / "outcomes" / "images.npz")
-    np.savez(folder / "outcomes" / "images.npz", ids=images["ids"], labels=np.arange(4))
+    images = np.load(folder / "predictions" / "images.npz")
+    np.savez(folder / "predictions" / "images.npz", ids=images["ids"], labels=np.arange(4))
     always, sometimes = [0, 1, 2, 7], [0, 5, 2, 7]
     rewrite(folder, {1: always, 2: always, 3: sometimes, 4: sometimes, 5: [0, 1, 2, 8]})
-    clean = load_outcome(folder, "clean", "clean", 0)
+    clean = load_predictions(folder, "clean", "clean", 0)
     right = type(clean)(prediction=np.arange(4, dtype=np.uint8), confidence=clean.confidence)
-    write_outcome(outcome_path(folder, "clean", "clean", 0), right)
+    write_predictions(predictions_path(folder, "clean", "clean", 0), right)
     results = to_plain(load_results(folder / RESULTS_FILE))
     results["cells"][0]["num_errors"] = 0
-    frames = SequenceOutcome(
+    frames = SequencePredictions(
         prediction=np.zeros((4, 5), np.uint8),
         flips=np.array([0, 3, 1, 0], np.uint16),
         pairs=np.full(4, 4, np.uint16),
     )
-    write_outcome(outcome_path(folder, "p", "tilt"), frames)
+    write_predictions(predictions_path(folder, "p", "tilt"), frames)
     results["sequences"][0] |= {"num_flips": 4, "num_pairs": 16}
-    write_json(folder / RESULTS_FILE, {"schema": 2, **results})
+    write_json(folder / RESULTS_FILE, {"schema": 3, **results})
     return compare([folder])
 
 

@@ -15,7 +15,7 @@ from augmix.report import summarise, write_report
 from augmix.report.comparison import differences
 from augmix.report.images import thumb_uris
 from augmix.report.load import load_runs
-from augmix.results import Images, Results, images_path, load_images, write_outcome
+from augmix.results import MeasuredImages, Results, images_path, load_images, write_predictions
 
 
 def text_of(page: Path) -> str:
@@ -268,7 +268,7 @@ def test_other_attacks_forbid_comparison(tmp_path: Path):
 @pytest.mark.usefixtures("undrawn")
 def test_missing_outcomes_are_said(tmp_path: Path):
     few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
-    make_run(tmp_path / "a", label="Old", has_outcomes=False, **few)
+    make_run(tmp_path / "a", label="Old", has_predictions=False, **few)
     make_run(tmp_path / "b", label="AugMix", weakness=0.4, seed=1, **few)
     text = text_of(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "x.html"))
     assert "No intervals for Old: the outcomes of single images were not kept." in text
@@ -281,8 +281,8 @@ def test_other_images_of_the_source_forbid_comparison(tmp_path: Path):
     make_run(tmp_path / "a", label="A", **few)
     make_run(tmp_path / "b", label="B", seed=1, **few)
     images = load_images(tmp_path / "b")
-    other = Images(ids=images.ids + 1, labels=images.labels)
-    write_outcome(images_path(tmp_path / "b"), other)
+    other = MeasuredImages(ids=images.ids + 1, labels=images.labels)
+    write_predictions(images_path(tmp_path / "b"), other)
     found = differences(load_runs([tmp_path / "a", tmp_path / "b"]))
     assert found == ["the images that were measured: other ones of the same source"]
 

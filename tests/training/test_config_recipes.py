@@ -16,7 +16,7 @@ def test_every_recipe_is_a_run(name: str) -> None:
 def test_imagenet_is_the_released_codes() -> None:
     config = build_config("imagenet", data="somewhere")
     assert (config.model, config.source, config.data) == ("resnet50", "imagenet", "somewhere")
-    assert (config.severity, config.width, config.depth, config.jsd_weight) == (1, 3, -1, 12.0)
+    assert (config.severity, config.width, config.depth, config.jsd_weight) == (1, 3, None, 12.0)
     assert (config.momentum, config.nesterov, config.weight_decay) == (0.9, False, 1e-4)
     assert (config.epochs, config.batch_size, config.is_cropped) == (90, 256, True)
     rates = [config.rate(epoch * STEPS, STEPS) for epoch in (0, 29, 30, 59, 60, 89)]

@@ -54,9 +54,9 @@ def test_flags_reach_the_method() -> None:
         )
 
     base = Standard(crop_padding=4, flip=True)
-    hole = Cutout(side=8, fill=(0.4, 0.5, 0.6), base=base)
+    hole = Cutout(size_px=8, fill=(0.4, 0.5, 0.6), base=base)
     assert build(method="cutout").policy == hole
-    assert build(method="cutout", cutout_side=3).policy.side == 3
+    assert build(method="cutout", cutout_side=3).policy.size_px == 3
     assert build(method="mixup", mixup_alpha=0.2, pairs_per_image=True).policy == Mixup(
         alpha=0.2, per_image=True, base=base
     )
@@ -65,7 +65,7 @@ def test_flags_reach_the_method() -> None:
     )
     assert build(
         method="patch-uniform", patch_side=5, patch_random_side=True, patch_amplitude=0.5
-    ).policy == PatchUniform(side=5, random_side=True, amplitude=0.5, base=base)
+    ).policy == PatchUniform(size_px=5, random_size=True, amplitude=0.5, base=base)
     assert build(method="autoaugment", autoaugment_full=True).policy.full
     assert build(method="autoaugment", autoaugment_table="imagenet").policy.table == "imagenet"
     attack = {"norm": "l2", "epsilon": 0.7, "steps": 3, "step_size": 0.1}

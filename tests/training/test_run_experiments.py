@@ -44,7 +44,7 @@ def test_the_defaults_are_the_papers_recipe() -> None:
     assert (config.schedule, config.label_smoothing, config.precision) == ("cosine", 0.0, "fp32")
     policy = config.build_method(crop_padding=4, flip=True).policy
     assert policy == AugMix(
-        severity=3, width=3, depth=-1, alpha=1.0, ops="paper", crop_padding=4, flip=True
+        severity=3, width=3, depth=None, alpha=1.0, ops="paper", crop_padding=4, flip=True
     )
 
 

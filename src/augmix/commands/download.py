@@ -6,7 +6,7 @@ from pathlib import Path
 
 from augmix.commands.terminal import make_console, parse
 from augmix.data.published_sets import fetch_published
-from augmix.progress import Watch
+from augmix.progress import ProgressDisplay
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class DownloadConfig:
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config = parse(DownloadConfig, "download", words)
-    with Watch(make_console()) as watch:
+    with ProgressDisplay(make_console()) as progress:
         folder = fetch_published(
             config.name,
             config.dst,
@@ -40,6 +40,6 @@ def run(words: Sequence[str]) -> None:
             from_local=Path(config.from_local).expanduser() if config.from_local else None,
             url=config.url and config.url.rstrip("/") + "/",
             keep_archives=config.keep_archives,
-            on_progress=watch,
+            on_progress=progress,
         )
     print(f"set: {folder}")

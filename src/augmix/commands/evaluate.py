@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from augmix import distributed
 from augmix.commands.terminal import make_console, parse, print_summaries
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
-from augmix.progress import Watch
+from augmix.progress import ProgressDisplay
 
 
 def run(words: Sequence[str]) -> None:
@@ -16,6 +16,6 @@ def run(words: Sequence[str]) -> None:
             evaluate_run(config)
             return
         console = make_console()
-        with Watch(console) as watch:
-            evaluate_run(config, on_progress=watch)
+        with ProgressDisplay(console) as progress:
+            evaluate_run(config, on_progress=progress)
         print_summaries(console, [config.folder])

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
-from augmix.progress import Watch
+from augmix.progress import ProgressDisplay
 from augmix.write.benchmarks import PerturbConfig, perturb_source
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config = parse(PerturbConfig, "perturb", words)
-    with Watch(make_console()) as watch:
-        folder = perturb_source(config, on_progress=watch)
+    with ProgressDisplay(make_console()) as progress:
+        folder = perturb_source(config, on_progress=progress)
     print(f"set: {folder}")

@@ -30,8 +30,8 @@ class PreviewConfig:
     """Largest level of an operation, 1..10."""
     width: int = 3
     """Chains that are mixed."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3."""
+    depth: int | None = None
+    """Operations in a chain; None draws 1, 2 or 3."""
     alpha: float = 1.0
     """Concentration of the mixing weights."""
     ops: Literal["paper", "all"] = "paper"

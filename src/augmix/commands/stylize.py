@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tyro
 
 from augmix.commands.terminal import make_console, parse
-from augmix.progress import Watch
+from augmix.progress import ProgressDisplay
 from augmix.stylize.config import FitConfig, StylizeConfig
 
 _FIT = "fit"
@@ -23,13 +23,13 @@ def run(words: Sequence[str]) -> None:
         )
         from augmix.stylize.training import fit
 
-        with Watch(make_console()) as watch:
-            path = fit(settings, on_progress=watch)
+        with ProgressDisplay(make_console()) as progress:
+            path = fit(settings, on_progress=progress)
         print(f"decoder: {path}")
         return
     config = parse(StylizeConfig, "stylize", words)
     from augmix.stylize.write import stylize
 
-    with Watch(make_console()) as watch:
-        folder = stylize(config, on_progress=watch)
+    with ProgressDisplay(make_console()) as progress:
+        folder = stylize(config, on_progress=progress)
     print(f"set: {folder}")

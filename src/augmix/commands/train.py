@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from augmix import distributed
 from augmix.commands.terminal import make_console, parse
-from augmix.progress import Watch
+from augmix.progress import ProgressDisplay
 from augmix.training.config import RECIPES, TrainConfig, build_config
 from augmix.training.forecast import forecast_run
 from augmix.training.run import backend, train
@@ -35,8 +35,8 @@ def run(words: Sequence[str]) -> None:
         if _DRY in words:
             console.print("\n".join(forecast_run(config)), highlight=False, markup=False)
             return
-        with Watch(console) as watch:
-            folder = train(config, on_progress=watch)
+        with ProgressDisplay(console) as progress:
+            folder = train(config, on_progress=progress)
         console.print(f"run: {folder}", highlight=False, markup=False)
 
 

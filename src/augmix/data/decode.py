@@ -178,7 +178,7 @@ class Geometry:
 
     def apply_to_array(
         self, pixels: UInt8[np.ndarray, "height width channel"]
-    ) -> UInt8[np.ndarray, "size size channel"]:
+    ) -> UInt8[np.ndarray, "new_height new_width channel"]:
         """Return the square of ``size`` pixels of an image in memory, grey or RGB."""
         if not self.size:
             return pixels

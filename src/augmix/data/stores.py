@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -139,7 +140,7 @@ class DatasetItems:
     name: str
     _lock: Lock = field(default_factory=Lock)  # data sets are read by processes, not by threads
 
-    @property
+    @cached_property
     def channels(self) -> int:
         return self.image(0).shape[2]
 

@@ -1,42 +1,49 @@
-"""Cells of an evaluation and the metrics gathered in each.
-
-Only the five classes on top of every frame are kept, so a sequence of any number of classes takes
-a few bytes a frame. The definitions are those of `metrics.stability` (perturbations.md 5).
-"""
+"""Cells of an evaluation: which images are measured, and their scores gathered and summed up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Int64
 
 from augmix import distributed, metrics
 from augmix.corruptions import registry
 from augmix.errors import RunError
-from augmix.results import Bins, Cell, Outcome, Scaled, SequenceCell, SequenceOutcome, to_classes
+from augmix.metrics import ImageScores
+from augmix.metrics.stability import TOP
+from augmix.results import (
+    Bins,
+    Cell,
+    CellKey,
+    Predictions,
+    Scaled,
+    SequenceCell,
+    SequencePredictions,
+    to_classes,
+)
 from augmix.rng import Purpose, Stream
 
-SUITES = ("clean", "c", "p", "attack")
-CLEAN = ("clean", "clean", 0)
+SUITES = ("clean", "c", "own", "p", "attack")
+CLEAN = CellKey("clean", "clean", 0)
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 
-Spot = tuple[str, str, int]  # suite, name, severity; 0 but for corruptions
 Ids = Int64[np.ndarray, " image"]
 
 
-def list_spots(
+def list_keys(
     suite: Sequence[str],
     names: Sequence[str],
     severities: Sequence[int],
     sequences: Sequence[str] = (),
     attack_norm: str = "linf",
-) -> tuple[Spot, ...]:
+) -> tuple[CellKey, ...]:
     """What is measured, in order: (suite, name, severity).
 
     Args:
         suite: Of `SUITES`.
-        names: Corruptions of ``c``, or lists of them such as ``paper-15``.
+        names: Corruptions of ``c``, lists of them such as ``paper-15``, or the user's own as
+            ``python:FILE:FUNCTION``, which are cells of the suite ``own``.
         severities: Of the corruptions, 1..5.
         sequences: Perturbations of ``p``, or lists of them such as ``standard-10``.
         attack_norm: Of ``attack``; the attack's name.
@@ -47,20 +54,21 @@ def list_spots(
     for part in suite:
         if part not in SUITES:
             raise ValueError(f"suite must be of {SUITES}, got {part!r}")
-    spots: list[Spot] = [CLEAN] if "clean" in suite else []
+    keys: list[CellKey] = [CLEAN] if "clean" in suite else []
     if "c" in suite:
         for severity in severities:
             if severity not in registry.SEVERITIES:
                 raise ValueError(f"severity must be 1..5, got {severity}")
-        named = registry.resolve_corruptions(names)
-        spots += [("c", name, severity) for name in named for severity in severities]
+        for name in registry.CORRUPTIONS.resolve(names):
+            of_suite = registry.CORRUPTIONS[name].suite  # "own" for the user's
+            keys += [CellKey(of_suite, name, severity) for severity in severities]
     if "p" in suite:
-        spots += [("p", name, 0) for name in registry.resolve_sequences(sequences)]
+        keys += [CellKey("p", name, 0) for name in registry.SEQUENCES.resolve(sequences)]
     if "attack" in suite:
-        spots.append(("attack", attack_norm, 0))
-    if not spots:
+        keys.append(CellKey("attack", attack_norm, 0))
+    if not keys:
         raise ValueError("nothing to measure: name a suite, and for 'c' at least one severity")
-    return tuple(dict.fromkeys(spots))
+    return tuple(dict.fromkeys(keys))
 
 
 def choose_images(
@@ -98,33 +106,26 @@ def choose_images(
     return np.sort(order[:num_measured]), np.sort(order[num_rest:])
 
 
-Rows = TypeVar("Rows")
+Scores = TypeVar("Scores")
 
 
-def join(batches: Sequence[Rows]) -> Rows:
-    """One record of several of the same dataclass, row after row."""
-    record: Any = batches[0]
-    columns = {
-        entry.name: np.concatenate([getattr(batch, entry.name) for batch in batches])
-        for entry in fields(record)
-    }
-    return type(record)(**columns)
-
-
-def collect(rows: Rows, places: Int64[np.ndarray, " image"]) -> Rows | None:
-    """The rows of all ranks by their places, on rank 0; None on the others.
+def gather(batches: Sequence[Scores], positions: Int64[np.ndarray, " image"]) -> Scores | None:
+    """Gather the scores of all ranks in the order of the images, on rank 0; None on the others.
 
     Args:
-        rows: This rank's.
-        places: Where each of them belongs, 0 .. all ranks' rows - 1.
+        batches: This rank's, dataclasses of one array per image; at least one, which may be empty.
+        positions: Position of each of their images among all that are measured.
 
     Raises:
         RunError: If another process has ended.
     """
-    record: Any = rows
-    found = distributed.gather(places)
+    record: Any = batches[0]
+    found = distributed.gather(positions)
     columns = {
-        entry.name: distributed.gather(getattr(record, entry.name)) for entry in fields(record)
+        entry.name: distributed.gather(
+            np.concatenate([getattr(batch, entry.name) for batch in batches])
+        )
+        for entry in fields(record)
     }
     if not found:
         return None
@@ -136,127 +137,8 @@ _NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """What is kept of every image of a cell.
-
-    Attributes:
-        prediction: Class of the largest logit, the first of equals.
-        confidence: Largest softmax probability.
-        correct: Whether the prediction is the label.
-        nll: Negative log-likelihood, natural logarithm.
-        brier: Squared distance of the probabilities to the one-hot label, 0..2.
-    """
-
-    prediction: Int64[np.ndarray, " image"]
-    confidence: Float64[np.ndarray, " image"]
-    correct: Bool[np.ndarray, " image"]
-    nll: Float64[np.ndarray, " image"]
-    brier: Float64[np.ndarray, " image"]
-
-
-def score(
-    logits: Float64[np.ndarray, "batch label"],
-    labels: Int64[np.ndarray, " batch"],
-    *,
-    temperature: float = 1.0,
-) -> Scores:
-    """Per-image scores of a batch of logits, in float64; the batch may be empty.
-
-    Args:
-        logits: Of any finite size.
-        labels: Classes.
-        temperature: What logits are divided by first; it changes no prediction.
-    """
-    rows = np.arange(len(labels))
-    prediction = logits.argmax(axis=1)
-    scaled = logits / temperature
-    shifted = scaled - scaled.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    probabilities = np.exp(log_probabilities)
-    confidence = probabilities.max(axis=1)
-    probabilities[rows, labels] -= 1
-    return Scores(
-        prediction=prediction,
-        confidence=confidence,
-        correct=prediction == labels,
-        nll=-log_probabilities[rows, labels],
-        brier=(probabilities**2).sum(axis=1),
-    )
-
-
-def gather(
-    spot: tuple[str, str, int],
-    batches: Sequence[Scores],
-    *,
-    bin_size: int,
-    seconds: float,
-    scaled: Sequence[Scores] = (),
-) -> Cell:
-    """The cell of all scored batches of a spot.
-
-    Args:
-        spot: Suite, name, severity.
-        batches: In the order of the images.
-        bin_size: Predictions in an adaptive bin.
-        seconds: Time the cell took.
-        scaled: The same batches at a temperature; none if there is none.
-    """
-    scores = join(batches)
-    return Cell(
-        suite=spot[0],
-        name=spot[1],
-        severity=spot[2],
-        num_images=len(scores.correct),
-        num_errors=int((~scores.correct).sum()),
-        nll_sum=float(scores.nll.sum()),
-        brier_sum=float(scores.brier.sum()),
-        adaptive=_adaptive(scores, bin_size),
-        equal_width=_equal_width(scores),
-        seconds=seconds,
-        scaled=_gather_scaled(join(scaled), bin_size) if scaled else None,
-    )
-
-
-def to_outcome(scores: Scores, num_classes: int) -> Outcome:
-    """What the file of a cell keeps of every image."""
-    return Outcome(
-        prediction=to_classes(scores.prediction, num_classes),
-        confidence=scores.confidence.astype(np.float32),
-    )
-
-
-def _gather_scaled(scores: Scores, bin_size: int) -> Scaled:
-    return Scaled(
-        nll_sum=float(scores.nll.sum()),
-        brier_sum=float(scores.brier.sum()),
-        adaptive=_adaptive(scores, bin_size),
-        equal_width=_equal_width(scores),
-    )
-
-
-def _adaptive(scores: Scores, bin_size: int) -> Bins:
-    return _to_bins(metrics.adaptive_bins(scores.confidence, scores.correct, bin_size=bin_size))
-
-
-def _equal_width(scores: Scores) -> Bins:
-    return _to_bins(metrics.equal_width_bins(scores.confidence, scores.correct, num_bins=_NUM_BINS))
-
-
-def _to_bins(bins: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Bins:
-    count, confidence_sum, correct_sum = bins
-    return Bins(
-        count=[int(value) for value in count],
-        confidence_sum=[float(value) for value in confidence_sum],
-        correct_sum=[int(value) for value in correct_sum],
-    )
-
-
-TOP = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameScores:
-    """What is kept of every image of a perturbation.
+class SequenceScores:
+    """Scores of every image of a perturbation.
 
     Attributes:
         prediction: Class of the largest logit of every frame.
@@ -269,58 +151,69 @@ class FrameScores:
     distance: Int64[np.ndarray, " image"]
 
 
-def top_classes(
-    logits: Float64[np.ndarray, "image label"], count: int = TOP
-) -> Int64[np.ndarray, "image rank"]:
-    """The classes of the largest logits, largest first, equal ones by class; at most all."""
-    left = logits.copy()
-    rows = np.arange(len(left))
-    found = np.empty((len(left), min(count, left.shape[1])), np.int64)
-    for rank in range(found.shape[1]):
-        found[:, rank] = left.argmax(axis=1)
-        left[rows, found[:, rank]] = -np.inf
-    return found
-
-
-def score_frames(
-    top: Int64[np.ndarray, "image frame rank"], *, is_noise: bool, difficulty: int = 1
-) -> FrameScores:
+def score_sequences(
+    top: Int64[np.ndarray, "image frame rank"], *, is_noise: bool, difficulty: int
+) -> SequenceScores:
     """Compare the frames of sequences.
 
     Args:
-        top: `top_classes` of every frame.
+        top: `metrics.top_classes` of every frame, which is all that is kept of its logits.
         is_noise: Compare with the first frame; else with the one ``difficulty`` before.
-        difficulty: 1, 2 or 3. How strong noise is was decided when the frames were made.
+        difficulty: 1, 2 or 3.
     """
-    stride = 1 if is_noise else difficulty
-    later = top[:, stride:]
-    reference = np.broadcast_to(top[:, :1], later.shape) if is_noise else top[:, :-stride]
-    flips = (later[..., 0] != reference[..., 0]).sum(axis=1)
-    distance = top5_distances(reference, later).sum(axis=1) if top.shape[2] == TOP else 0 * flips
-    return FrameScores(prediction=top[..., 0], flips=flips, distance=distance)
+    how = {"is_noise": is_noise, "difficulty": difficulty}
+    flips = metrics.image_flips(top[..., 0], **how)
+    has_distance = top.shape[2] == TOP
+    return SequenceScores(
+        prediction=top[..., 0],
+        flips=flips,
+        distance=metrics.image_top5_distance(top, **how) if has_distance else 0 * flips,
+    )
 
 
-def top5_distances(
-    reference: Int64[np.ndarray, "image pair rank"], other: Int64[np.ndarray, "image pair rank"]
-) -> Int64[np.ndarray, "image pair"]:
-    """How far the top five classes of one frame have moved in another, 0..15.
+def make_cell(
+    key: CellKey,
+    scores: ImageScores,
+    *,
+    bin_size: int,
+    seconds: float,
+    scaled: ImageScores | None = None,
+) -> Cell:
+    """Sum up the scores of all images of a cell.
 
-    A class that is no longer among the five counts as the sixth.
+    Args:
+        key: The cell.
+        scores: In the order of the images.
+        bin_size: Predictions in an adaptive bin.
+        seconds: Time the cell took.
+        scaled: Scores of the same images at the temperature, if one was fitted.
     """
-    is_same = reference[..., :, None] == other[..., None, :]  # image pair rank rank
-    moved = np.where(is_same.any(axis=-1), is_same.argmax(axis=-1), TOP)
-    return np.abs(moved - np.arange(TOP)).sum(axis=-1)
+    return Cell(
+        suite=key.suite,
+        name=key.name,
+        severity=key.severity,
+        num_images=len(scores.correct),
+        num_errors=int((~scores.correct).sum()),
+        **_sums(scores, bin_size),
+        seconds=seconds,
+        scaled=None if scaled is None else Scaled(**_sums(scaled, bin_size)),
+    )
 
 
-def count_pairs(num_frames: int, *, is_noise: bool, difficulty: int = 1) -> int:
-    """Pairs of frames compared in a sequence."""
-    return num_frames - (1 if is_noise else difficulty)
+def _sums(scores: ImageScores, bin_size: int) -> dict[str, Any]:
+    answers = scores.confidence, scores.correct
+    return {
+        "nll_sum": float(scores.nll.sum()),
+        "brier_sum": float(scores.brier.sum()),
+        "adaptive": Bins.of(metrics.adaptive_bins(*answers, bin_size=bin_size)),
+        "equal_width": Bins.of(metrics.equal_width_bins(*answers, num_bins=_NUM_BINS)),
+    }
 
 
-def gather_sequence(
-    name: str, scores: FrameScores, *, num_pairs: int, num_classes: int, seconds: float
+def make_sequence_cell(
+    name: str, scores: SequenceScores, *, num_pairs: int, num_classes: int, seconds: float
 ) -> SequenceCell:
-    """The cell of a perturbation.
+    """Sum up the scores of all sequences of a perturbation.
 
     Args:
         name: Perturbation.
@@ -329,22 +222,29 @@ def gather_sequence(
         num_classes: Of the model; below five there is no top-5 distance.
         seconds: Time the cell took.
     """
-    has_distance = num_classes >= TOP
     return SequenceCell(
         name=name,
         num_images=len(scores.flips),
         num_pairs=num_pairs * len(scores.flips),
         num_flips=int(scores.flips.sum()),
-        top5_distance_sum=float(scores.distance.sum()) if has_distance else None,
+        top5_distance_sum=float(scores.distance.sum()) if num_classes >= TOP else None,
         seconds=seconds,
     )
 
 
-def to_outcome_stability(
-    scores: FrameScores, *, num_pairs: int, num_classes: int
-) -> SequenceOutcome:
-    """What the file of a perturbation keeps of every image."""
-    return SequenceOutcome(
+def keep_predictions(scores: ImageScores, num_classes: int) -> Predictions:
+    """Reduce the scores to what the file of a cell keeps of every image."""
+    return Predictions(
+        prediction=to_classes(scores.prediction, num_classes),
+        confidence=scores.confidence.astype(np.float32),
+    )
+
+
+def keep_sequence_predictions(
+    scores: SequenceScores, *, num_pairs: int, num_classes: int
+) -> SequencePredictions:
+    """Reduce the scores to what the file of a perturbation keeps of every image."""
+    return SequencePredictions(
         prediction=to_classes(scores.prediction, num_classes),
         flips=scores.flips.astype(np.uint16),
         pairs=np.full(len(scores.flips), num_pairs, np.uint16),

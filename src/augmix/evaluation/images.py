@@ -21,7 +21,7 @@ from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupte
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.errors import RunError
-from augmix.evaluation.cells import Spot
+from augmix.results import CellKey
 
 _NUM_OPEN = 4  # sets that are kept open: the cell measured, the next one, the examples'
 
@@ -112,7 +112,7 @@ def _open_images(files: OfficialFiles, name: str, severity: int) -> Source:
 
 @lru_cache(maxsize=_NUM_OPEN)
 def _open_sequences(files: OfficialFiles, name: str) -> Sequences:
-    is_noise = registry.find_sequence(name).kind == "noise"
+    is_noise = registry.SEQUENCES.find(name).is_noise
     stored = f"{name}_{files.difficulty}" if is_noise and files.difficulty > 1 else name
     sequences = open_perturbed(files.layout, stored)
     _check_fit(files, stored, len(sequences), sequences.size)
@@ -139,7 +139,7 @@ Frames = UInt8[np.ndarray, "batch frame height width channel"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sets:
-    """Where the images of the spots come from.
+    """Where the images of the keys come from.
 
     Attributes:
         source: The clean images.
@@ -163,16 +163,16 @@ class Sets:
     official: Mapping[str, OfficialFiles] = field(default_factory=dict)
     photographs: Photographs | None = None
 
-    def images(self, spot: Spot, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images of a spot of ``clean`` or ``c``; of ``attack`` those that are attacked.
+    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
+        """The images of a key of ``clean`` or ``c``; of ``attack`` those that are attacked.
 
         Raises:
             RunError: If a file is missing, broken, or not of this source.
         """
-        suite, name, severity = spot
+        suite, name, severity = key
         if suite in ("clean", "attack"):
             return self.source.load(ids)
-        if "c" in self.official:
+        if suite == "c" and "c" in self.official:
             return self.official["c"].images(name, severity).load(ids)
         return corruptions.corrupt(
             self.source.load(ids),
@@ -211,17 +211,25 @@ class Sets:
             return self.official["p"].sequences(name).num_frames
         return registry.num_frames(name, self.preset)
 
-    def describe(self, spots: Sequence[Spot]) -> dict[str, Any]:
-        """What of the protocol decides about the images of these spots."""
-        suites = {spot[0] for spot in spots}
+    def describe(self, keys: Sequence[CellKey]) -> dict[str, Any]:
+        """What of the protocol decides about the images of these keys."""
+        suites = {key[0] for key in keys}
         facts: dict[str, Any] = {"preset": self.preset, "seed": self.seed}
         if "c" in suites:
-            has_frost = "c" not in self.official and any(spot[1] == "frost" for spot in spots)
+            has_frost = "c" not in self.official and any(key[1] == "frost" for key in keys)
             facts |= {
                 "suite_version": corruptions.SUITE_VERSION,
                 "frost_textures": self._describe_frost() if has_frost else "",
                 "jpeg_quality": self.jpeg_quality,
                 "official_c": self._title("c"),
+            }
+        if "own" in suites:
+            own = [key for key in keys if key.suite == "own"]
+            names = list(dict.fromkeys(key.name for key in own))
+            facts |= {
+                "own": registry.CORRUPTIONS.hash_own(names),
+                "own_severities": list(dict.fromkeys(key.severity for key in own)),
+                "own_jpeg_quality": self.jpeg_quality,
             }
         if "p" in suites:
             facts |= {
@@ -230,6 +238,8 @@ class Sets:
                 "official_p": self._title("p"),
                 "frames_of": self._describe_frames(),
             }
+            if own := registry.SEQUENCES.hash_own([key.name for key in keys if key.suite == "p"]):
+                facts["own_sequences"] = own
         return facts
 
     def _describe_frost(self) -> str:

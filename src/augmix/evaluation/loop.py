@@ -22,10 +22,10 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import nn
 
-from augmix import distributed
+from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.corruptions import registry
-from augmix.corruptions.registry import check_sides
+from augmix.corruptions.registry import check_size
 from augmix.data.batches import run_ahead
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
@@ -35,25 +35,24 @@ from augmix.errors import Interrupted
 from augmix.evaluation import cells, predictor, store
 from augmix.evaluation.cells import (
     CLEAN,
-    FrameScores,
     Ids,
-    Scores,
-    Spot,
     choose_images,
-    collect,
-    join,
-    list_spots,
-    score,
+    gather,
+    list_keys,
+    make_cell,
+    make_sequence_cell,
 )
 from augmix.evaluation.images import Sets, find_official
 from augmix.evaluation.predictor import Adversary, Subject, check_gradient
 from augmix.evaluation.store import HARDEST_FILE, Measured, write_hardest
 from augmix.files import to_plain
 from augmix.methods.attacks import Norm
+from augmix.metrics import image_scores
+from augmix.metrics.stability import TOP, num_pairs
 from augmix.models import adaptation
 from augmix.models.calibration import measure_temperature
 from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, OnProgress, ignore
-from augmix.results import Cell, Images, Results, provenance
+from augmix.results import Cell, CellKey, MeasuredImages, Results, provenance
 from augmix.training import checkpoint
 
 _TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by chance
@@ -69,7 +68,7 @@ class Exam:
 
     Attributes:
         subject: The model.
-        sets: The images of every spot.
+        sets: The images of every key.
         ids: Which of them are measured.
         adversary: Who attacks images of the suite ``attack``; None where it is not measured.
         batch_size: Images, or frames of whole sequences, in a forward pass.
@@ -89,84 +88,86 @@ class Exam:
     temperature: float | None
     emit: OnProgress
 
-    def pieces(self, spot: Spot) -> list[Piece]:
-        """This rank's batches of a spot: where each begins among the measured images, its ids."""
+    def pieces(self, key: CellKey) -> list[Piece]:
+        """This rank's batches of a key: where each begins among the measured images, its ids."""
         step = self.batch_size
-        if spot[0] == "p":
-            step = max(1, step // self.sets.num_frames(spot[1]))
+        if key[0] == "p":
+            step = max(1, step // self.sets.num_frames(key[1]))
         starts = range(step * distributed.rank(), len(self.ids), step * distributed.world_size())
         return [(start, self.ids[start : start + step]) for start in starts]
 
-    def count_images(self, spots: Sequence[Spot]) -> int:
-        """Images and frames that this rank shows to the model for these spots."""
+    def count_images(self, keys: Sequence[CellKey]) -> int:
+        """Images and frames that this rank shows to the model for these keys."""
         return sum(
-            self.num_passes(spot) * sum(len(ids) for _, ids in self.pieces(spot)) for spot in spots
+            self.num_passes(key) * sum(len(ids) for _, ids in self.pieces(key)) for key in keys
         )
 
-    def num_passes(self, spot: Spot) -> int:
-        """How many images or frames the model is shown for each image of a spot, at most."""
-        if spot[0] == "p":
-            return self.sets.num_frames(spot[1])
-        return self.adversary.num_passes if spot[0] == "attack" and self.adversary else 1
+    def num_passes(self, key: CellKey) -> int:
+        """How many images or frames the model is shown for each image of a key, at most."""
+        if key[0] == "p":
+            return self.sets.num_frames(key[1])
+        return self.adversary.num_passes if key[0] == "attack" and self.adversary else 1
 
     def answers(
-        self, spot: Spot, ids: Ids, images: Float32[np.ndarray, "batch channel height width"]
-    ) -> Float64[np.ndarray, "batch label"]:
-        """The logits of some images of a spot of ``clean``, ``c`` or ``attack``.
+        self, key: CellKey, ids: Ids, images: Float32[np.ndarray, "batch channel height width"]
+    ) -> Float64[np.ndarray, "batch class"]:
+        """The logits of some images of a key of ``clean``, ``c`` or ``attack``.
 
         Raises:
             RunError: If the model's logits are none, or the device cannot do it.
         """
-        if spot[0] != "attack":
-            return self.subject.logits(images, spot, ids)
+        if key[0] != "attack":
+            return self.subject.logits(images, key, ids)
         assert self.adversary is not None
         labels = self.sets.source.labels[ids]
-        return self.adversary.worst_logits(self.subject, images, labels, spot, ids)
+        return self.adversary.worst_logits(self.subject, images, labels, key, ids)
 
 
-def check_attack(exam: Exam, spots: Sequence[Spot]) -> None:
+def check_attack(exam: Exam, keys: Sequence[CellKey]) -> None:
     """Refuse a model that cannot be attacked before anything is measured.
 
     Raises:
         RunError: As `adversary.check_gradient`.
     """
-    for spot in spots:
-        if spot[0] == "attack":
+    for key in keys:
+        if key[0] == "attack":
             ids = exam.ids[: min(exam.batch_size, _TRIED_IMAGES)]
-            check_gradient(exam.subject, _show(exam.sets, spot, ids), spot, ids)
+            check_gradient(exam.subject, _show(exam.sets, key, ids), key, ids)
 
 
-def measure(exam: Exam, spots: Sequence[Spot]) -> Generator[Measured | None]:
+def measure(exam: Exam, keys: Sequence[CellKey]) -> Generator[Measured | None]:
     """The cells one after another on rank 0; None for each on the others.
 
     Raises:
         RunError: If an image cannot be made, the model's logits are none, or a process has ended.
     """
-    tasks = [(spot, ids) for spot in spots for _, ids in exam.pieces(spot)]
+    tasks = [(key, ids) for key in keys for _, ids in exam.pieces(key)]
 
     def make(index: int) -> Float32[np.ndarray, "batch channel height width"]:
         return _show(exam.sets, *tasks[index])
 
     with closing(run_ahead(make, range(len(tasks)), num_threads=exam.num_threads)) as ahead:
-        for spot in spots:
+        for key in keys:
             batches = _Batches(ahead)
-            pieces = exam.pieces(spot)
-            if spot[0] == "p":
-                yield _measure_sequences(exam, spot, pieces, batches)
+            pieces = exam.pieces(key)
+            if key[0] == "p":
+                yield _measure_sequences(exam, key, pieces, batches)
             else:
-                yield _measure_images(exam, spot, pieces, batches)
+                yield _measure_images(exam, key, pieces, batches)
 
 
-def measure_logits(exam: Exam) -> Float64[np.ndarray, "image label"] | None:
+def measure_logits(exam: Exam) -> Float64[np.ndarray, "image class"] | None:
     """The logits of the exam's clean images, on rank 0; None on the others.
 
     Raises:
         RunError: As `measure`.
     """
     pieces = exam.pieces(CLEAN)
-    own = [np.empty((0, exam.subject.num_classes))]
-    own += [exam.subject.logits(_show(exam.sets, CLEAN, ids), CLEAN, ids) for _, ids in pieces]
-    found = collect(_Logits(logits=np.concatenate(own)), _places(pieces))
+    own = [_Logits(logits=np.empty((0, exam.subject.num_classes)))]
+    for _, ids in pieces:
+        images = _show(exam.sets, CLEAN, ids)
+        own.append(_Logits(logits=exam.subject.logits(images, CLEAN, ids)))
+    found = gather(own, _positions(pieces))
     return None if found is None else found.logits
 
 
@@ -188,112 +189,95 @@ class _Batches:
 class _Logits:
     """Of every image."""
 
-    logits: Float64[np.ndarray, "image label"]
+    logits: Float64[np.ndarray, "image class"]
 
 
-def _show(sets: Sets, spot: Spot, ids: Ids) -> Float32[np.ndarray, "batch channel height width"]:
-    """What the model sees of some images at a spot; the frames of a sequence one after another."""
-    if spot[0] != "p":
-        return to_float(sets.images(spot, ids))
-    frames = sets.frames(spot[1], ids)
+def _show(sets: Sets, key: CellKey, ids: Ids) -> Float32[np.ndarray, "batch channel height width"]:
+    """What the model sees of some images at a key; the frames of a sequence one after another."""
+    if key[0] != "p":
+        return to_float(sets.images(key, ids))
+    frames = sets.frames(key[1], ids)
     return to_float(frames.reshape(-1, *frames.shape[2:]))
 
 
 def _measure_images(
     exam: Exam,
-    spot: Spot,
+    key: CellKey,
     pieces: Sequence[Piece],
     batches: _Batches,
 ) -> Measured | None:
     began = perf_counter()
     labels = exam.sets.source.labels
     num_classes = exam.subject.num_classes
-    plain, scaled = [_no_scores(num_classes)], [_no_scores(num_classes)]
+    empty = image_scores(np.empty((0, num_classes)), np.empty(0, np.int64))
+    plain, scaled = [empty], [empty]
     for _, ids in pieces:
-        logits = exam.answers(spot, ids, batches.next())
-        plain.append(score(logits, labels[ids]))
+        logits = exam.answers(key, ids, batches.next())
+        plain.append(image_scores(logits, labels[ids]))
         if exam.temperature is not None:
-            scaled.append(score(logits, labels[ids], temperature=exam.temperature))
-        exam.emit(_batch_event(spot, len(ids) * exam.num_passes(spot)))
-    places = _places(pieces)
-    found = collect(join(plain), places)
-    rescaled = None if exam.temperature is None else collect(join(scaled), places)
+            scaled.append(image_scores(logits, labels[ids], temperature=exam.temperature))
+        exam.emit(_batch_event(key, len(ids) * exam.num_passes(key)))
+    positions = _positions(pieces)
+    found = gather(plain, positions)
+    rescaled = None if exam.temperature is None else gather(scaled, positions)
     if found is None:
         return None
-    cell = cells.gather(
-        spot,
-        [found],
-        bin_size=exam.bin_size,
-        seconds=perf_counter() - began,
-        scaled=[] if rescaled is None else [rescaled],
-    )
-    outcome = cells.to_outcome(found, num_classes)
-    return Measured(cell=cell, outcome=outcome, wait_s=batches.wait_s)
+    seconds = perf_counter() - began
+    cell = make_cell(key, found, bin_size=exam.bin_size, seconds=seconds, scaled=rescaled)
+    kept = cells.keep_predictions(found, num_classes)
+    return Measured(cell=cell, predictions=kept, wait_s=batches.wait_s)
 
 
 def _measure_sequences(
     exam: Exam,
-    spot: Spot,
+    key: CellKey,
     pieces: Sequence[Piece],
     batches: _Batches,
 ) -> Measured | None:
     began = perf_counter()
-    name, num_classes = spot[1], exam.subject.num_classes
+    name, num_classes = key.name, exam.subject.num_classes
     num_frames = exam.sets.num_frames(name)
-    is_noise = registry.find_sequence(name).kind == "noise"
+    is_noise = registry.SEQUENCES.find(name).is_noise
     how = {"is_noise": is_noise, "difficulty": exam.sets.difficulty}
-    parts = [_no_frames(num_frames, num_classes)]
+    no_frames = np.empty((0, num_frames, min(TOP, num_classes)), np.int64)
+    scores = [cells.score_sequences(no_frames, **how)]
     for _, ids in pieces:
-        top = _top_of_frames(exam, spot, ids, batches.next())
-        parts.append(cells.score_frames(top, **how))
-        exam.emit(_batch_event(spot, len(ids) * num_frames))
-    found = collect(join(parts), _places(pieces))
+        scores.append(cells.score_sequences(_top_of_frames(exam, key, ids, batches.next()), **how))
+        exam.emit(_batch_event(key, len(ids) * num_frames))
+    found = gather(scores, _positions(pieces))
     if found is None:
         return None
-    num_pairs = cells.count_pairs(num_frames, **how)
+    pairs = num_pairs(num_frames, **how)
+    seconds = perf_counter() - began
+    sizes = {"num_pairs": pairs, "num_classes": num_classes}
     return Measured(
-        cell=cells.gather_sequence(
-            name,
-            found,
-            num_pairs=num_pairs,
-            num_classes=num_classes,
-            seconds=perf_counter() - began,
-        ),
-        outcome=cells.to_outcome_stability(found, num_pairs=num_pairs, num_classes=num_classes),
+        cell=make_sequence_cell(name, found, **sizes, seconds=seconds),
+        predictions=cells.keep_sequence_predictions(found, **sizes),
         wait_s=batches.wait_s,
     )
 
 
 def _top_of_frames(
-    exam: Exam, spot: Spot, ids: Ids, frames: Float32[np.ndarray, "batch channel height width"]
+    exam: Exam, key: CellKey, ids: Ids, frames: Float32[np.ndarray, "batch channel height width"]
 ) -> Int64[np.ndarray, "image frame rank"]:
     """The classes on top of every frame."""
     owners = np.repeat(ids, len(frames) // len(ids))
     parts = []
     for start in range(0, len(frames), exam.batch_size):
         part = slice(start, start + exam.batch_size)
-        logits = exam.subject.logits(frames[part], spot, owners[part])
-        parts.append(cells.top_classes(logits))
+        logits = exam.subject.logits(frames[part], key, owners[part])
+        parts.append(metrics.top_classes(logits))
     return np.concatenate(parts).reshape(len(ids), -1, parts[0].shape[1])
 
 
-def _places(pieces: Sequence[Piece]) -> Ids:
-    """Where every image of some batches belongs among the measured ones."""
+def _positions(pieces: Sequence[Piece]) -> Ids:
+    """Position of every image of some batches among the measured ones."""
     ranges = [np.arange(start, start + len(ids)) for start, ids in pieces]
     return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
-def _no_scores(num_classes: int) -> Scores:
-    return score(np.empty((0, num_classes)), np.empty(0, np.int64))
-
-
-def _no_frames(num_frames: int, num_classes: int) -> FrameScores:
-    top = np.empty((0, num_frames, min(cells.TOP, num_classes)), np.int64)
-    return cells.score_frames(top, is_noise=True)
-
-
-def _batch_event(spot: Spot, num_images: int) -> BatchFinished:
-    suite, name, severity = spot
+def _batch_event(key: CellKey, num_images: int) -> BatchFinished:
+    suite, name, severity = key
     return BatchFinished(suite=suite, name=name, severity=severity, num_images=num_images)
 
 
@@ -344,11 +328,11 @@ def evaluate(
         suite: ``clean``, ``c`` (the corruptions), ``p`` (the perturbation sequences) and/or
             ``attack`` (projected gradient descent; an image is an error if the model is wrong
             about it or about an attacked form of it).
-        names: Corruptions, or lists of them: ``paper-15``, ``extra-4``, ``all-19``; none means the
-            paper's.
+        names: Corruptions, lists of them (``paper-15``, ``extra-4``), or your own as
+            ``python:FILE:FUNCTION``; none means the paper's.
         severities: 1..5.
-        sequences: Perturbations, or lists of them: ``standard-10``, ``cifar-script-10``,
-            ``extra-4``, ``all-14``; none means the standard ten.
+        sequences: Perturbations, lists of them (``standard-10``, ``cifar-script-10``,
+            ``extra-4``), or your own; none means the standard ten.
         difficulty: 1..3: how strong noise sequences are, how far apart the compared frames of the
             others lie.
         preset: Strength table: ``cifar``, ``tiny`` or ``imagenet``; ``auto`` goes by image size.
@@ -377,8 +361,8 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32``, or ``bf16`` by autocast; logits are scored in float64.
         bin_size: Predictions in an adaptive bin of the RMS calibration error.
-        out: Folder for `results.json`, `examples.npz` and `outcomes/`; cells already there are not
-            measured again. None keeps nothing.
+        out: Folder for `results.json`, `examples.npz` and `predictions/`; cells that are there
+            are not measured again. None keeps nothing.
         max_images: Measure a fixed random part of the images; 0 takes all.
         about: More facts about the model for the results, e.g. method, seed and label of its run.
         on_progress: Called with `EvaluationStarted`, then with `BatchFinished` and `CellFinished`.
@@ -390,11 +374,11 @@ def evaluate(
             official file does not fit, or a file cannot be written.
         Interrupted: If the work was stopped; with ``out`` it goes on when started again.
     """
-    spots = list_spots(
+    keys = list_keys(
         suite,
-        names or registry.PAPER_15,
+        names or ("paper-15",),
         severities,
-        sequences or registry.STANDARD_10,
+        sequences or ("standard-10",),
         attack_norm,
     )
     attacker = predictor.choose_adversary(
@@ -428,7 +412,7 @@ def evaluate(
         official=find_official(official, source, difficulty=difficulty),
         photographs=photographs,
     )
-    _check_sets(sets, spots)
+    _check_sets(sets, keys)
     fresh = Results(
         model={
             **predictor.describe_model(model),
@@ -437,8 +421,8 @@ def evaluate(
         },
         source=_describe_source(source, len(ids)),
         protocol={
-            **_describe_spots(spots),
-            **sets.describe(spots),
+            **_describe_keys(keys),
+            **sets.describe(keys),
             **(attacker.describe() if attacker else {}),
             "bin_size": bin_size,
             "max_images": max_images,
@@ -469,28 +453,26 @@ def evaluate(
         results = fresh
         if folder:
             stack.enter_context(checkpoint.lock(folder))
-            images = Images(ids=ids, labels=source.labels[ids])
-            results = store.resume(folder, fresh, spots, sets, images)
+            images = MeasuredImages(ids=ids, labels=source.labels[ids])
+            results = store.resume(folder, fresh, keys, sets, images)
         stack.enter_context(predictor.ready(model, target))
         if adapt_batch_norm:
             stack.enter_context(adaptation.adapt_batch_norm(model, adapt_prior))
-        return _examine(exam, spots, held, results, folder)
+        return _examine(exam, keys, held, results, folder)
 
 
 def _examine(
-    exam: Exam, spots: Sequence[Spot], held: Ids, results: Results, folder: Path | None
+    exam: Exam, keys: Sequence[CellKey], held: Ids, results: Results, folder: Path | None
 ) -> Results:
-    """Measure the spots that are missing, each written down as soon as it is whole."""
-    missing = _agree_on_missing(results, spots)
-    done = len(spots) - len(missing)
+    """Measure the keys that are missing, each written down as soon as it is whole."""
+    missing = _agree_on_missing(results, keys)
+    done = len(keys) - len(missing)
     check_attack(exam, missing)
     try:
         if len(held) and missing:
             exam, results = _at_temperature(exam, held, results)
         exam.emit(
-            EvaluationStarted(
-                done=done, num_cells=len(spots), num_images=exam.count_images(missing)
-            )
+            EvaluationStarted(done=done, num_cells=len(keys), num_images=exam.count_images(missing))
         )
         with closing(measure(exam, missing)) as cells:
             for measured in cells:
@@ -501,19 +483,19 @@ def _examine(
                 else:
                     results = store.add(results, measured, exam.sets)
                 done += 1
-                exam.emit(_cell_event(measured, done, len(spots)))
+                exam.emit(_cell_event(measured, done, len(keys)))
     except KeyboardInterrupt:
         kept = f"; start the same command again to go on in {folder}" if folder else ""
-        raise Interrupted(f"stopped after {done} of {len(spots)} measurements{kept}") from None
+        raise Interrupted(f"stopped after {done} of {len(keys)} measurements{kept}") from None
     if folder and (missing or not (folder / HARDEST_FILE).exists()):
         write_hardest(folder, results, exam.sets.source)
     return results
 
 
-def _agree_on_missing(results: Results, spots: Sequence[Spot]) -> list[Spot]:
+def _agree_on_missing(results: Results, keys: Sequence[CellKey]) -> list[CellKey]:
     """What rank 0 lacks."""
-    is_missing = distributed.share(np.array([not store.is_done(results, spot) for spot in spots]))
-    return [spot for spot, missing in zip(spots, is_missing, strict=True) if missing]
+    is_missing = distributed.share(np.array([not store.is_done(results, key) for key in keys]))
+    return [key for key, missing in zip(keys, is_missing, strict=True) if missing]
 
 
 def _at_temperature(exam: Exam, held: Ids, results: Results) -> tuple[Exam, Results]:
@@ -527,17 +509,17 @@ def _at_temperature(exam: Exam, held: Ids, results: Results) -> tuple[Exam, Resu
     return replace(exam, temperature=float(value[0])), replace(results, temperature=found)
 
 
-def _check_sets(sets: Sets, spots: Sequence[Spot]) -> None:
+def _check_sets(sets: Sets, keys: Sequence[CellKey]) -> None:
     """Refuse at once what would only be found when its turn comes."""
-    suites = {spot[0] for spot in spots}
+    suites = {key[0] for key in keys}
     for suite, files in sets.official.items():
         if suite not in suites:
             raise ValueError(
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(suites))}"
             )
-    for suite in suites & {"c", "p"} - set(sets.official):
-        check_sides(sets.source.size, {"c": "corrupt", "p": "perturb"}[suite])
+    for suite in suites & {"c", "own", "p"} - set(sets.official):
+        check_size(sets.source.size, "perturb" if suite == "p" else "corrupt")
     if sets.photographs is not None and len(sets.photographs) != len(sets.source):
         raise ValueError(
             f"photographs must be the {len(sets.source)} images of the source, "
@@ -557,14 +539,14 @@ def _describe_source(source: Source, num_images: int) -> dict[str, Any]:
     }
 
 
-def _describe_spots(spots: Sequence[Spot]) -> dict[str, Any]:
+def _describe_keys(keys: Sequence[CellKey]) -> dict[str, Any]:
     """What is measured, each name once, of the suites that are."""
-    facts: dict[str, Any] = {"suite": list(dict.fromkeys(spot[0] for spot in spots))}
+    facts: dict[str, Any] = {"suite": list(dict.fromkeys(key[0] for key in keys))}
     if "c" in facts["suite"]:
-        facts["names"] = list(dict.fromkeys(spot[1] for spot in spots if spot[0] == "c"))
-        facts["severities"] = list(dict.fromkeys(spot[2] for spot in spots if spot[0] == "c"))
+        facts["names"] = list(dict.fromkeys(key[1] for key in keys if key[0] == "c"))
+        facts["severities"] = list(dict.fromkeys(key[2] for key in keys if key[0] == "c"))
     if "p" in facts["suite"]:
-        facts["sequences"] = [spot[1] for spot in spots if spot[0] == "p"]
+        facts["sequences"] = [key[1] for key in keys if key[0] == "p"]
     return facts
 
 
@@ -582,15 +564,14 @@ def _check_counts(**counts: int) -> None:
 
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
-    suite, name, severity = measured.spot
+    suite, name, severity = measured.key
     cell = measured.cell
-    is_error = isinstance(cell, Cell)
     return CellFinished(
         suite=suite,
         name=name,
         severity=severity,
-        metric="error" if is_error else "flip probability",
-        value=cell.num_errors / cell.num_images if is_error else cell.num_flips / cell.num_pairs,
+        metric="error" if isinstance(cell, Cell) else "flip probability",
+        value=cell.error if isinstance(cell, Cell) else cell.flip_probability,
         wait_fraction=measured.wait_s / cell.seconds,
         done=done,
         num_cells=num_cells,

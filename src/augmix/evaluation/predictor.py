@@ -18,10 +18,10 @@ from jaxtyping import Float32, Float64, Int64
 from torch import nn
 
 from augmix.errors import RunError, first_line
-from augmix.evaluation.cells import Spot
 from augmix.methods.attacks import Attack, Norm, worst_logits
 from augmix.models.ensemble import Ensemble, name_of, num_classes_of
 from augmix.models.wrapper import hash_weights
+from augmix.results import CellKey
 from augmix.rng import Stream
 
 # What torch says of tensors on two devices.
@@ -47,14 +47,14 @@ class Subject:
     def logits(
         self,
         images: Float32[np.ndarray, "batch channel height width"],
-        spot: Spot,
+        key: CellKey,
         ids: Int64[np.ndarray, " batch"],
-    ) -> Float64[np.ndarray, "batch label"]:
+    ) -> Float64[np.ndarray, "batch class"]:
         """The logits of a batch, back on the CPU.
 
         Args:
             images: In [0, 1].
-            spot: What is measured, for messages.
+            key: What is measured, for messages.
             ids: The images' numbers in the source, for messages.
 
         Raises:
@@ -62,11 +62,11 @@ class Subject:
         """
         with self.computing(images.shape), torch.inference_mode():
             logits = self.model(torch.from_numpy(images).to(self.device))
-        return self.checked(logits, spot, ids)
+        return self.checked(logits, key, ids)
 
     def checked(
-        self, logits: Any, spot: Spot, ids: Int64[np.ndarray, " batch"]
-    ) -> Float64[np.ndarray, "batch label"]:
+        self, logits: Any, key: CellKey, ids: Int64[np.ndarray, " batch"]
+    ) -> Float64[np.ndarray, "batch class"]:
         """What the model gave for some images, back on the CPU; see `logits`."""
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if shape != (len(ids), self.num_classes):
@@ -76,7 +76,7 @@ class Subject:
                 "another data set? For a model of more classes name their list with --class-list"
             )
         wide = logits.detach().to("cpu").double().numpy()
-        _check_finite(wide, spot, ids)
+        _check_finite(wide, key, ids)
         return wide
 
     @contextmanager
@@ -140,11 +140,12 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _check_finite(
-    logits: Float64[np.ndarray, "batch label"], spot: Spot, ids: Int64[np.ndarray, " batch"]
+    logits: Float64[np.ndarray, "batch class"], key: CellKey, ids: Int64[np.ndarray, " batch"]
 ) -> None:
     bad = ~np.isfinite(logits).all(axis=1)
     if bad.any():
-        place = f"{spot[1]} at severity {spot[2]}" if spot[0] == "c" else f"{spot[1]} ({spot[0]})"
+        has_severity = key[0] in ("c", "own")
+        place = f"{key[1]} at severity {key[2]}" if has_severity else f"{key[1]} ({key[0]})"
         raise RunError(
             f"the model's logits are not finite for {place}, first for image "
             f"{int(ids[bad.argmax()])}; check its weights, or measure with --precision fp32"
@@ -192,16 +193,16 @@ class Adversary:
         subject: Subject,
         images: Pixels,
         labels: Int64[np.ndarray, " batch"],
-        spot: Spot,
+        key: CellKey,
         ids: Ids,
-    ) -> Float64[np.ndarray, "batch label"]:
+    ) -> Float64[np.ndarray, "batch class"]:
         """The subject's worst answers to a batch; see `attacks.worst_logits`.
 
         Args:
             subject: Who is attacked; `check_gradient` has passed it.
             images: In [0, 1].
             labels: Their classes.
-            spot: What is measured, for messages.
+            key: What is measured, for messages.
             ids: The images' numbers in the source.
 
         Raises:
@@ -217,7 +218,7 @@ class Adversary:
                 stream=Stream(seed=self.seed),
                 num_restarts=self.num_restarts,
             )
-        return subject.checked(logits, spot, ids)
+        return subject.checked(logits, key, ids)
 
 
 def choose_adversary(
@@ -272,7 +273,7 @@ def choose_adversary(
     return Adversary(attack=attack, num_restarts=num_restarts, seed=seed)
 
 
-def check_gradient(subject: Subject, images: Pixels, spot: Spot, ids: Ids) -> None:
+def check_gradient(subject: Subject, images: Pixels, key: CellKey, ids: Ids) -> None:
     """Refuse a model whose logits have no gradient by the images, or one of 0 everywhere.
 
     Of an ensemble, any member is refused.
@@ -280,13 +281,13 @@ def check_gradient(subject: Subject, images: Pixels, spot: Spot, ids: Ids) -> No
     Args:
         subject: Who shall be attacked, on its device.
         images: A few, in [0, 1].
-        spot: What is measured, for messages.
+        key: What is measured, for messages.
         ids: The images' numbers in the source, for messages.
 
     Raises:
         RunError: If there is none, it is 0, or the model does not fit the images at all.
     """
-    subject.logits(images, spot, ids)
+    subject.logits(images, key, ids)
     for part in _parts(subject.model):
         with subject.computing(images.shape), torch.enable_grad():
             pixels = torch.from_numpy(images).to(subject.device).requires_grad_()

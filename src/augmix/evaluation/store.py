@@ -16,24 +16,25 @@ from jaxtyping import Float64
 
 from augmix.data.sources import Source
 from augmix.errors import ResumeError
-from augmix.evaluation.cells import CLEAN, SUITES, Ids, Spot
+from augmix.evaluation.cells import CLEAN, SUITES, Ids
 from augmix.evaluation.images import Sets
 from augmix.files import to_plain, write_npz
 from augmix.results import (
     RESULTS_FILE,
     Cell,
-    Images,
-    Outcome,
+    CellKey,
+    MeasuredImages,
+    Predictions,
     Results,
     SequenceCell,
-    SequenceOutcome,
+    SequencePredictions,
     images_path,
     load_images,
-    load_outcome,
+    load_predictions,
     load_results,
-    load_sequence_outcome,
-    outcome_path,
-    write_outcome,
+    load_sequence_predictions,
+    predictions_path,
+    write_predictions,
     write_results,
 )
 from augmix.rng import Purpose, Stream
@@ -46,13 +47,21 @@ _OF_SUITE = {
         *("names", "severities", "suite_version"),
         *("frost_textures", "jpeg_quality", "official_c"),
     ),
-    "p": ("sequences", "sequence_version", "difficulty", "official_p", "frames_of"),
+    "own": ("own_severities", "own_jpeg_quality"),
+    "p": (
+        "sequences",
+        "own_sequences",
+        "sequence_version",
+        "difficulty",
+        "official_p",
+        "frames_of",
+    ),
     "attack": (
         *("attack_norm", "attack_epsilon", "attack_steps"),
         *("attack_step_size", "attack_restarts"),
     ),
 }
-_GROWING = ("suite", "fingerprints")
+_GROWING = ("suite", "fingerprints", "own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,31 +70,29 @@ class Measured:
 
     Attributes:
         cell: For the results.
-        outcome: For its own file.
+        predictions: For its own file.
         wait_s: How long the model of rank 0 waited for images.
     """
 
     cell: Cell | SequenceCell
-    outcome: Outcome | SequenceOutcome
+    predictions: Predictions | SequencePredictions
     wait_s: float
 
     @property
-    def spot(self) -> Spot:
+    def key(self) -> CellKey:
         """What was measured."""
-        if isinstance(self.cell, Cell):
-            return self.cell.suite, self.cell.name, self.cell.severity
-        return "p", self.cell.name, 0
+        return self.cell.key
 
 
 def resume(
-    folder: Path, fresh: Results, spots: Sequence[Spot], sets: Sets, images: Images
+    folder: Path, fresh: Results, keys: Sequence[CellKey], sets: Sets, images: MeasuredImages
 ) -> Results:
     """What a folder already holds of this measurement; with it, the files that come first.
 
     Args:
         folder: Of the results; it is there.
         fresh: This measurement, no cell measured.
-        spots: What it measures.
+        keys: What it measures.
         sets: Their images.
         images: Which are measured.
 
@@ -102,15 +109,15 @@ def resume(
         found = load_results(path)
         found = replace(
             found,
-            cells=tuple(cell for cell in found.cells if _has_outcome(folder, cell)),
-            sequences=tuple(cell for cell in found.sequences if _has_outcome(folder, cell)),
+            cells=tuple(cell for cell in found.cells if _has_predictions(folder, cell)),
+            sequences=tuple(cell for cell in found.sequences if _has_predictions(folder, cell)),
         )
-        _check_same(path, found, fresh, all(is_done(found, spot) for spot in spots))
+        _check_same(path, found, fresh, all(is_done(found, key) for key in keys))
         _check_files(path, found, sets)
         results = replace(found, protocol=_merge(found.protocol, fresh.protocol))
     if not images_path(folder).exists():
-        write_outcome(images_path(folder), images)
-    _write_examples(folder / EXAMPLES_FILE, sets, spots, images.ids)
+        write_predictions(images_path(folder), images)
+    _write_examples(folder / EXAMPLES_FILE, sets, keys, images.ids)
     return results
 
 
@@ -120,7 +127,7 @@ def record(folder: Path, results: Results, measured: Measured, sets: Sets) -> Re
     Raises:
         RunError: If a file cannot be written.
     """
-    write_outcome(outcome_path(folder, *measured.spot), measured.outcome)
+    write_predictions(predictions_path(folder, *measured.key), measured.predictions)
     results = add(results, measured, sets)
     write_results(folder / RESULTS_FILE, results)
     return results
@@ -128,10 +135,10 @@ def record(folder: Path, results: Results, measured: Measured, sets: Sets) -> Re
 
 def add(results: Results, measured: Measured, sets: Sets) -> Results:
     """The results with one more cell, in the order of the protocol."""
-    suite, name, severity = measured.spot
+    suite, name, severity = measured.key
     if suite in sets.official:
         known = results.protocol.get("fingerprints", {})
-        own = {_key(measured.spot): sets.official[suite].fingerprint(name, severity)}
+        own = {_key(measured.key): sets.official[suite].fingerprint(name, severity)}
         results = replace(results, protocol={**results.protocol, "fingerprints": known | own})
     if isinstance(measured.cell, Cell):
         return replace(results, cells=_sorted((*results.cells, measured.cell), results.protocol))
@@ -142,29 +149,32 @@ def add(results: Results, measured: Measured, sets: Sets) -> Results:
     )
 
 
-def is_done(results: Results, spot: Spot) -> bool:
-    """Whether a spot was measured."""
-    found = results.find_sequence(spot[1]) if spot[0] == "p" else results.find(*spot)
+def is_done(results: Results, key: CellKey) -> bool:
+    """Whether a key was measured."""
+    found = results.find_sequence(key[1]) if key[0] == "p" else results.find(*key)
     return found is not None
 
 
 def _sorted(cells: Iterable[Cell], protocol: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Clean first, then corruptions and severities as they were asked for, then the attack."""
-    names, severities = (list(protocol.get(key, ())) for key in ("names", "severities"))
+    """Clean first, then corruptions and severities as asked for, the user's own, the attack."""
+    asked = {
+        "c": (list(protocol.get("names", ())), list(protocol.get("severities", ()))),
+        "own": (list(protocol.get("own", ())), list(protocol.get("own_severities", ()))),
+    }
 
-    def place(cell: Cell) -> tuple[int, int]:
-        if cell.suite == "c":
-            return names.index(cell.name), severities.index(cell.severity)
-        return (-1, 0) if cell.suite == "clean" else (len(names), 0)
+    def place(cell: Cell) -> tuple[int, int, int]:
+        names, severities = asked.get(cell.suite, ([cell.name], [cell.severity]))
+        return (
+            SUITES.index(cell.suite),
+            names.index(cell.name),
+            severities.index(cell.severity),
+        )
 
     return tuple(sorted(cells, key=place))
 
 
-def _has_outcome(folder: Path, cell: Cell | SequenceCell) -> bool:
-    spot = ("p", cell.name, 0)
-    if isinstance(cell, Cell):
-        spot = (cell.suite, cell.name, cell.severity)
-    return outcome_path(folder, *spot).exists()
+def _has_predictions(folder: Path, cell: Cell | SequenceCell) -> bool:
+    return predictions_path(folder, *cell.key).exists()
 
 
 def _check_same(path: Path, found: Results, fresh: Results, is_complete: bool) -> None:
@@ -181,6 +191,9 @@ def _check_same(path: Path, found: Results, fresh: Results, is_complete: bool) -
         "split": (found.source.get("split"), fresh.source["split"]),
         **_pairs(found.protocol, to_plain(fresh.protocol)),
     }
+    known, ours = (each.protocol.get("own", {}) for each in (found, fresh))
+    for name in known.keys() & ours.keys():
+        wanted[f"code of {name}"] = (known[name], ours[name])
     if not is_complete:  # what is missing must be measured with the same packages
         ours, theirs = (each.provenance.get("versions", {}) for each in (fresh, found))
         wanted |= {f"{name} version": pair for name, pair in _pairs(theirs, ours).items()}
@@ -212,20 +225,24 @@ def _check_files(path: Path, found: Results, sets: Sets) -> None:
 def _merge(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
     """Both protocols as one, with the suites of both."""
     suites = [suite for suite in SUITES if suite in {*found.get("suite", ()), *fresh["suite"]}]
-    return {**found, **to_plain(dict(fresh)), "suite": suites}
+    merged = {**found, **to_plain(dict(fresh)), "suite": suites}
+    if "own" in suites:
+        merged["own"] = {**found.get("own", {}), **fresh.get("own", {})}
+    return merged
 
 
 def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {name: (old.get(name), new.get(name)) for name in {**old, **new}}
 
 
-def _key(spot: Spot) -> str:
-    return " ".join(map(str, spot))
+def _key(key: CellKey) -> str:
+    return " ".join(map(str, key))
 
 
-def _write_examples(path: Path, sets: Sets, spots: Sequence[Spot], ids: Ids) -> None:
+def _write_examples(path: Path, sets: Sets, keys: Sequence[CellKey], ids: Ids) -> None:
     """A handful of images, clean and under every corruption, for the report; written once."""
-    names = dict.fromkeys(name for suite, name, _ in spots if suite == "c")
+    corruptions = [key for key in keys if key.suite in ("c", "own")]
+    names = dict.fromkeys(key.name for key in corruptions)
     if path.exists() and not (names and _lacks_corruptions(path)):
         return
     chosen = ids[Stream(seed=sets.seed, purpose=Purpose.EXAMPLES).permutation(len(ids))]
@@ -236,8 +253,8 @@ def _write_examples(path: Path, sets: Sets, spots: Sequence[Spot], ids: Ids) -> 
         "ids": chosen,
     }
     for name in names:
-        rows = [spot for spot in spots if spot[:2] == ("c", name)]
-        arrays[name] = np.stack([sets.images(spot, chosen) for spot in rows])
+        rows = [key for key in corruptions if key.name == name]
+        arrays[name] = np.stack([sets.images(key, chosen) for key in rows])
     write_npz(path, arrays)
 
 
@@ -270,7 +287,7 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
     measured = load_images(folder)
     wrong = _count_errors(folder, results, measured.labels)
     flips = {
-        cell.name: load_sequence_outcome(folder, cell.name).flips.astype(float)
+        cell.name: load_sequence_predictions(folder, cell.name).flips.astype(float)
         for cell in results.sequences
     }
     places: dict[int, None] = {}
@@ -299,7 +316,7 @@ def _count_errors(
     counts: dict[str, Float64[np.ndarray, " image"]] = {}
     for cell in results.cells:
         if cell.suite == "c":
-            said = load_outcome(folder, "c", cell.name, cell.severity).prediction
+            said = load_predictions(folder, "c", cell.name, cell.severity).prediction
             wrong = (said != labels).astype(float)
             counts[cell.name] = counts.get(cell.name, 0.0) + wrong
     return counts

@@ -176,8 +176,8 @@ def _patch_uniform(chains: AugMix, options: Options) -> PatchUniform:
         share = 250 / 224 if options.is_large else 25 / 32
         side, is_random = max(round(share * min(options.size)), 1), is_random or options.is_large
     return PatchUniform(
-        side=side,
-        random_side=is_random,
+        size_px=side,
+        random_size=is_random,
         amplitude=options.patch_amplitude,
         base=_standard(chains, options),
     )
@@ -371,7 +371,7 @@ def _lay(name: str, row: Row, policy: Policy, options: Options) -> Policy:
             f"{probability:g} do not go together; set one of them to 0"
         )
     if side:
-        policy = Cutout(side=int(side), fill=options.cutout_fill, base=policy)
+        policy = Cutout(size_px=int(side), fill=options.cutout_fill, base=policy)
     if alpha:
         policy = Mixup(alpha=alpha, per_image=options.pairs_per_image, base=policy)
     if probability:

@@ -1,14 +1,17 @@
-"""From predictions to the numbers of the benchmarks: pure functions of NumPy arrays.
+"""Metrics of the benchmarks: pure functions of NumPy arrays, and the only place they are computed.
 
-Errors, probabilities and rates are fractions, logarithms natural. Tables are mappings from the name
-of a corruption or perturbation, so no order has to be agreed on. The baselines of the literature
-are in `augmix.published`, intervals of all this in `augmix.intervals`.
+Functions named ``image_*`` give one number for each image or sequence, ``*_from_bins`` take binned
+predictions, the others a whole set. Errors, probabilities and rates are fractions, logarithms
+natural. Tables are mappings from the name of a corruption or perturbation. The baselines of the
+literature are in `augmix.published`, confidence intervals in `augmix.bootstrap`.
 """
 
 from augmix.metrics.calibration import Bins as Bins
 from augmix.metrics.calibration import Counts as Counts
 from augmix.metrics.calibration import Sums as Sums
+from augmix.metrics.calibration import accuracy_from_bins as accuracy_from_bins
 from augmix.metrics.calibration import adaptive_bins as adaptive_bins
+from augmix.metrics.calibration import confidence_from_bins as confidence_from_bins
 from augmix.metrics.calibration import curve_from_bins as curve_from_bins
 from augmix.metrics.calibration import ece_from_bins as ece_from_bins
 from augmix.metrics.calibration import equal_width_bins as equal_width_bins
@@ -17,26 +20,37 @@ from augmix.metrics.calibration import maximum_absolute_deviation as maximum_abs
 from augmix.metrics.calibration import maximum_calibration_error as maximum_calibration_error
 from augmix.metrics.calibration import mce_from_bins as mce_from_bins
 from augmix.metrics.calibration import mean_absolute_deviation as mean_absolute_deviation
+from augmix.metrics.calibration import pool_bins as pool_bins
 from augmix.metrics.calibration import reliability_curve as reliability_curve
 from augmix.metrics.calibration import rms_calibration_error as rms_calibration_error
 from augmix.metrics.calibration import rms_from_bins as rms_from_bins
-from augmix.metrics.checks import Confidence as Confidence
-from augmix.metrics.checks import Correct as Correct
 from augmix.metrics.errors import Severities as Severities
 from augmix.metrics.errors import corruption_error as corruption_error
 from augmix.metrics.errors import error_by_severity as error_by_severity
 from augmix.metrics.errors import error_rate as error_rate
+from augmix.metrics.errors import image_corruption_error as image_corruption_error
 from augmix.metrics.errors import mean_corruption_error as mean_corruption_error
 from augmix.metrics.errors import mean_error as mean_error
 from augmix.metrics.errors import relative_corruption_error as relative_corruption_error
 from augmix.metrics.errors import relative_mean_corruption_error as relative_mean_corruption_error
+from augmix.metrics.scores import Confidence as Confidence
+from augmix.metrics.scores import Correct as Correct
+from augmix.metrics.scores import ImageScores as ImageScores
 from augmix.metrics.scores import aurra as aurra
 from augmix.metrics.scores import brier_score as brier_score
+from augmix.metrics.scores import image_brier as image_brier
+from augmix.metrics.scores import image_nll as image_nll
+from augmix.metrics.scores import image_scores as image_scores
+from augmix.metrics.scores import log_softmax as log_softmax
 from augmix.metrics.scores import negative_log_likelihood as negative_log_likelihood
 from augmix.metrics.scores import soft_f1 as soft_f1
 from augmix.metrics.stability import flip_probability as flip_probability
 from augmix.metrics.stability import flip_rate as flip_rate
+from augmix.metrics.stability import image_flips as image_flips
+from augmix.metrics.stability import image_top5_distance as image_top5_distance
 from augmix.metrics.stability import mean_flip_rate as mean_flip_rate
 from augmix.metrics.stability import mean_top5_distance as mean_top5_distance
+from augmix.metrics.stability import num_pairs as num_pairs
 from augmix.metrics.stability import top5_distance as top5_distance
+from augmix.metrics.stability import top_classes as top_classes
 from augmix.metrics.stability import zipf_distance as zipf_distance

@@ -1,15 +1,15 @@
-"""Calibration of the largest softmax probability, all of it from bins.
+"""Calibration of the largest softmax probability, computed from bins.
 
-Bins are all that `records.Cell` keeps: the functions named ``*_from_bins`` give the same numbers
-from a record as the others from every prediction.
+`results.Cell` keeps bins only: the functions named ``*_from_bins`` give the same numbers from a
+cell as the others do from every prediction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
 
-from augmix.metrics.checks import Confidence, Correct, check_predictions
+from augmix.metrics.scores import Confidence, Correct, check_predictions
 
 Counts = Sequence[int] | Integer[np.ndarray, " bin"]
 Sums = Sequence[float] | Float[np.ndarray, " bin"]
@@ -17,17 +17,17 @@ Bins = tuple[Int64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Int64[np.nd
 
 
 def adaptive_bins(confidence: Confidence, correct: Correct, *, bin_size: int = 100) -> Bins:
-    """Predictions sorted by confidence, ``bin_size`` to a bin; the last bin takes the rest too.
+    """Sort predictions by confidence into bins of equal size; the last bin takes the rest too.
 
     Equal confidences keep the order of the images. Fewer than ``2 * bin_size`` are one bin.
 
     Args:
         confidence: Largest softmax probability of every image, in [0, 1].
-        correct: Whether the prediction is right, as booleans or 0 and 1.
+        correct: Whether the prediction is correct, as booleans or 0 and 1.
         bin_size: Predictions in a bin, at least 1.
 
     Returns:
-        Count, sum of confidences and number of right predictions of every bin, least confident
+        Count, sum of confidences and number of correct predictions of every bin, least confident
         first.
 
     Raises:
@@ -47,7 +47,7 @@ def adaptive_bins(confidence: Confidence, correct: Correct, *, bin_size: int = 1
 
 
 def equal_width_bins(confidence: Confidence, correct: Correct, *, num_bins: int = 15) -> Bins:
-    """Predictions by intervals (low, high] of equal width; a confidence of exactly 0 is in none.
+    """Bin predictions by intervals (low, high] of equal width; a confidence of 0 is in none.
 
     Args, Returns, Raises: As `adaptive_bins`; ``num_bins`` is at least 1.
     """
@@ -55,46 +55,64 @@ def equal_width_bins(confidence: Confidence, correct: Correct, *, num_bins: int 
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     edges = np.linspace(0, 1, num_bins + 1)
-    place = np.searchsorted(edges, np.minimum(confidence, 1.0), side="left") - 1
-    confidence, correct, place = (values[place >= 0] for values in (confidence, correct, place))
+    index = np.searchsorted(edges, np.minimum(confidence, 1.0), side="left") - 1
+    confidence, correct, index = (values[index >= 0] for values in (confidence, correct, index))
     return (
-        np.bincount(place, minlength=num_bins).astype(np.int64),
-        np.bincount(place, weights=confidence, minlength=num_bins).astype(np.float64),
-        np.bincount(place, weights=correct, minlength=num_bins).astype(np.int64),
+        np.bincount(index, minlength=num_bins).astype(np.int64),
+        np.bincount(index, weights=confidence, minlength=num_bins).astype(np.float64),
+        np.bincount(index, weights=correct, minlength=num_bins).astype(np.int64),
     )
+
+
+def pool_bins(bins: Iterable[Iterable[Counts | Sums]]) -> Bins:
+    """Add up the bins of several cells, bin by bin."""
+    count, confidence_sum, correct_sum = (
+        np.sum(column, axis=0) for column in zip(*bins, strict=True)
+    )
+    return count, confidence_sum, correct_sum
+
+
+def accuracy_from_bins(count: Counts, confidence_sum: Sums, correct_sum: Counts) -> float:
+    """Compute the fraction of correct predictions over all bins."""
+    return float(np.sum(correct_sum) / np.sum(count))
+
+
+def confidence_from_bins(count: Counts, confidence_sum: Sums, correct_sum: Counts) -> float:
+    """Compute the mean confidence over all bins."""
+    return float(np.sum(confidence_sum) / np.sum(count))
 
 
 def rms_from_bins(
     count: Counts, confidence_sum: Sums, correct_sum: Counts, *, legacy: bool = False
 ) -> float:
-    """Root of the mean over predictions of (accuracy - mean confidence of their bin) squared.
+    """Compute the root mean square over predictions of their bin's accuracy - mean confidence.
 
     Args:
         count: Predictions in each bin.
         confidence_sum: Sum of confidences over each bin.
-        correct_sum: Right predictions in each bin.
+        correct_sum: Correct predictions in each bin.
         legacy: Leave the last bin out of the sum, as the published code does; it still counts
             in the number of predictions, so a single bin gives 0.
 
     Raises:
         ValueError: If the bins differ in number or hold no prediction.
     """
-    share, gap = _gaps(count, confidence_sum, correct_sum, legacy=legacy)
-    return float(np.sqrt(share @ gap**2))
+    fraction, gap = _gaps(count, confidence_sum, correct_sum, legacy=legacy)
+    return float(np.sqrt(fraction @ gap**2))
 
 
 def ece_from_bins(
     count: Counts, confidence_sum: Sums, correct_sum: Counts, *, legacy: bool = False
 ) -> float:
-    """Mean over predictions of |accuracy - mean confidence| of their bin; see `rms_from_bins`."""
-    share, gap = _gaps(count, confidence_sum, correct_sum, legacy=legacy)
-    return float(share @ np.abs(gap))
+    """Average |accuracy - mean confidence| of its bin over predictions; see `rms_from_bins`."""
+    fraction, gap = _gaps(count, confidence_sum, correct_sum, legacy=legacy)
+    return float(fraction @ np.abs(gap))
 
 
 def mce_from_bins(
     count: Counts, confidence_sum: Sums, correct_sum: Counts, *, legacy: bool = False
 ) -> float:
-    """Largest |accuracy - mean confidence| of any bin; see `rms_from_bins`."""
+    """Find the largest |accuracy - mean confidence| of any bin; see `rms_from_bins`."""
     gap = _gaps(count, confidence_sum, correct_sum, legacy=legacy)[1]
     return float(np.abs(gap).max(initial=0.0))
 
@@ -102,9 +120,9 @@ def mce_from_bins(
 def curve_from_bins(
     count: Counts, confidence_sum: Sums, correct_sum: Counts
 ) -> tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]:
-    """Reliability curve: mean confidence, accuracy and share of the predictions of every bin.
+    """Compute mean confidence, accuracy and fraction of the predictions of every bin.
 
-    Empty bins have share 0 and NaN for the others; see `rms_from_bins`.
+    Empty bins have fraction 0 and NaN for the others; see `rms_from_bins`.
     """
     _gaps(count, confidence_sum, correct_sum, legacy=False)
     counts = np.asarray(count, np.float64)
@@ -117,13 +135,13 @@ def curve_from_bins(
 def rms_calibration_error(
     confidence: Confidence, correct: Correct, *, bin_size: int = 100, legacy: bool = False
 ) -> float:
-    """RMS calibration error with bins of equal size: the calibration metric of AugMix.
+    """Compute the RMS calibration error with bins of equal size, the metric of the AugMix paper.
 
     Hendrycks, Mazeika and Dietterich (2019), "Deep anomaly detection with outlier exposure".
 
     Args:
         confidence: Largest softmax probability of every image, in [0, 1].
-        correct: Whether the prediction is right, as booleans or 0 and 1.
+        correct: Whether the prediction is correct, as booleans or 0 and 1.
         bin_size: Predictions in a bin, at least 1.
         legacy: Leave out the most confident bin, as the published code does.
 
@@ -131,8 +149,9 @@ def rms_calibration_error(
         ValueError: As `adaptive_bins`.
 
     Example:
-        >>> sure, right = np.array([0.6, 0.6, 0.9, 0.9]), np.array([True, False, True, True])
-        >>> round(rms_calibration_error(sure, right, bin_size=2), 4)
+        >>> confidence = np.array([0.6, 0.6, 0.9, 0.9])
+        >>> correct = np.array([True, False, True, True])
+        >>> round(rms_calibration_error(confidence, correct, bin_size=2), 4)
         0.1
     """
     return rms_from_bins(*adaptive_bins(confidence, correct, bin_size=bin_size), legacy=legacy)
@@ -141,21 +160,21 @@ def rms_calibration_error(
 def mean_absolute_deviation(
     confidence: Confidence, correct: Correct, *, bin_size: int = 100, legacy: bool = False
 ) -> float:
-    """MAD calibration error, the p = 1 form of `rms_calibration_error`."""
+    """Compute the MAD calibration error, the p = 1 form of `rms_calibration_error`."""
     return ece_from_bins(*adaptive_bins(confidence, correct, bin_size=bin_size), legacy=legacy)
 
 
 def maximum_absolute_deviation(
     confidence: Confidence, correct: Correct, *, bin_size: int = 100, legacy: bool = False
 ) -> float:
-    """Largest gap of any bin of equal size, the p = infinity form of `rms_calibration_error`."""
+    """Compute the p = infinity form of `rms_calibration_error`: the largest gap of any bin."""
     return mce_from_bins(*adaptive_bins(confidence, correct, bin_size=bin_size), legacy=legacy)
 
 
 def expected_calibration_error(
     confidence: Confidence, correct: Correct, *, num_bins: int = 15
 ) -> float:
-    """ECE with bins of equal width. Not in the paper's tables; for comparison with other work."""
+    """Compute the ECE with bins of equal width, for comparison with other work."""
     bins = equal_width_bins(confidence, correct, num_bins=num_bins)
     inside = int(bins[0].sum())
     return ece_from_bins(*bins) * inside / len(confidence) if inside else 0.0
@@ -164,7 +183,7 @@ def expected_calibration_error(
 def maximum_calibration_error(
     confidence: Confidence, correct: Correct, *, num_bins: int = 15
 ) -> float:
-    """MCE with bins of equal width: the largest gap of any bin."""
+    """Compute the MCE: the largest gap of any bin of equal width."""
     bins = equal_width_bins(confidence, correct, num_bins=num_bins)
     return mce_from_bins(*bins) if bins[0].any() else 0.0
 
@@ -172,7 +191,7 @@ def maximum_calibration_error(
 def reliability_curve(
     confidence: Confidence, correct: Correct, *, num_bins: int = 15
 ) -> tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]:
-    """Mean confidence, accuracy and share of the predictions in bins of equal width.
+    """Compute mean confidence, accuracy and fraction of the predictions in bins of equal width.
 
     Raises:
         ValueError: As `equal_width_bins`, or if every confidence is 0.
@@ -187,14 +206,15 @@ def _gaps(
     *,
     legacy: bool,
 ) -> tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]:
-    """Share of all predictions in each bin, and its accuracy minus mean confidence; empty: 0."""
-    counts = np.asarray(count, np.float64)
-    confidences, rights = np.asarray(confidence_sum, np.float64), np.asarray(correct_sum)
-    if not counts.shape == confidences.shape == rights.shape or not counts.sum() > 0:
+    """Fraction of the predictions in each bin, and accuracy minus mean confidence (empty: 0)."""
+    counts, confidences = np.asarray(count, np.float64), np.asarray(confidence_sum, np.float64)
+    num_correct = np.asarray(correct_sum)
+    if not counts.shape == confidences.shape == num_correct.shape or not counts.sum() > 0:
         raise ValueError(
             "bins must agree in number and hold a prediction, got "
-            f"{counts.shape}, {confidences.shape}, {rights.shape} with {counts.sum():.0f} in all"
+            f"{counts.shape}, {confidences.shape}, {num_correct.shape} with {counts.sum():.0f} in "
+            "all"
         )
-    gap = (rights - confidences) / np.maximum(counts, 1)
-    share = counts / counts.sum()
-    return (share[:-1], gap[:-1]) if legacy else (share, gap)
+    gap = (num_correct - confidences) / np.maximum(counts, 1)
+    fraction = counts / counts.sum()
+    return (fraction[:-1], gap[:-1]) if legacy else (fraction, gap)

@@ -1,11 +1,15 @@
-"""Errors and what they are worth beside a baseline: CE, mCE and their relative forms."""
+"""Classification errors and their ratios to a baseline: CE, mCE and their relative forms.
+
+Hendrycks and Dietterich (2019), "Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations", section 4. The baseline of the literature is AlexNet.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Integer
 
-from augmix.metrics.checks import check_complete, check_lengths, check_table
+from augmix.metrics.scores import check_lengths
 
 Severities = Sequence[float] | Float[np.ndarray, " severity"]
 
@@ -13,7 +17,7 @@ Severities = Sequence[float] | Float[np.ndarray, " severity"]
 def error_rate(
     predictions: Integer[np.ndarray, " image"], labels: Integer[np.ndarray, " image"]
 ) -> float:
-    """Share of wrong predictions.
+    """Compute the fraction of wrong predictions.
 
     Raises:
         ValueError: If the two differ in length or are empty.
@@ -23,21 +27,19 @@ def error_rate(
 
 
 def mean_error(errors: Mapping[str, Severities]) -> float:
-    """Mean over corruptions of the error averaged over severities: the CIFAR-C score.
+    """Average errors over severities and corruptions, without a baseline: the CIFAR-C score.
 
-    Nothing is normalised. The paper's number is over the 15 corruptions of the benchmark.
+    The paper's number is over the 15 corruptions of the benchmark.
 
     Args:
         errors: For each corruption, its errors at the severities measured.
     """
-    check_table(errors)
+    _check_table(errors)
     return float(np.mean([np.mean(values) for values in errors.values()]))
 
 
 def corruption_error(errors: Severities, baseline: float | Severities) -> float:
-    """CE of one corruption: the error summed over severities, divided by the baseline's.
-
-    Hendrycks and Dietterich (2019), section 4; the baseline of the literature is AlexNet.
+    """Divide the error of one corruption, averaged over severities, by the baseline's: CE.
 
     Args:
         errors: Errors at the severities measured.
@@ -46,10 +48,22 @@ def corruption_error(errors: Severities, baseline: float | Severities) -> float:
     Raises:
         ValueError: If the baseline's mean error is not above 0.
     """
-    denominator = float(np.mean(baseline))
-    if not denominator > 0:
-        raise ValueError(f"the baseline's error must be above 0, got {denominator}")
-    return float(np.mean(errors)) / denominator
+    return float(np.mean(errors)) / _mean_above_0(baseline)
+
+
+def image_corruption_error(
+    wrong: Bool[np.ndarray, "severity image"], baseline: float | Severities
+) -> Float64[np.ndarray, " image"]:
+    """Compute the contribution of each image to CE: `corruption_error` is its mean over images.
+
+    Args:
+        wrong: Which images are misclassified at the severities measured.
+        baseline: As in `corruption_error`.
+
+    Raises:
+        ValueError: If the baseline's mean error is not above 0.
+    """
+    return wrong.mean(axis=0) / _mean_above_0(baseline)
 
 
 def relative_corruption_error(
@@ -58,7 +72,7 @@ def relative_corruption_error(
     baseline: float | Severities,
     baseline_clean_error: float,
 ) -> float:
-    """Relative CE of one corruption: what it adds to the clean error, divided by the baseline's.
+    """Divide what one corruption adds to the clean error by what it adds to the baseline's.
 
     Args:
         errors: Errors at the severities measured.
@@ -67,7 +81,7 @@ def relative_corruption_error(
         baseline_clean_error: The baseline's error on clean images.
 
     Raises:
-        ValueError: If the baseline does not suffer from the corruption.
+        ValueError: If the corruption does not raise the baseline's error.
     """
     denominator = float(np.mean(baseline)) - baseline_clean_error
     if not denominator > 0:
@@ -81,7 +95,7 @@ def relative_corruption_error(
 def mean_corruption_error(
     errors: Mapping[str, Severities], baseline: Mapping[str, float | Severities]
 ) -> float:
-    """mCE: the mean of `corruption_error` over the baseline's corruptions; 1 is the baseline.
+    """Average `corruption_error` over the baseline's corruptions: mCE; the baseline itself has 1.
 
     Severities are averaged before the division, corruptions after it. A mean over fewer corruptions
     or severities is another number under the same name, so an incomplete set is refused.
@@ -105,7 +119,7 @@ def relative_mean_corruption_error(
     baseline: Mapping[str, float | Severities],
     baseline_clean_error: float,
 ) -> float:
-    """Relative mCE: the mean of `relative_corruption_error` over the baseline's corruptions.
+    """Average `relative_corruption_error` over the baseline's corruptions: relative mCE.
 
     Args:
         errors: For each corruption of the baseline, the errors at all severities.
@@ -114,7 +128,7 @@ def relative_mean_corruption_error(
         baseline_clean_error: The baseline's error on clean images.
 
     Raises:
-        ValueError: As `mean_corruption_error`; also if a corruption does not hurt the baseline.
+        ValueError: As `mean_corruption_error`; also as `relative_corruption_error`.
     """
     check_complete(errors, baseline)
     return float(
@@ -130,7 +144,7 @@ def relative_mean_corruption_error(
 
 
 def error_by_severity(errors: Mapping[str, Severities]) -> Float64[np.ndarray, " severity"]:
-    """Mean over corruptions of the error at each severity.
+    """Average the error at each severity over corruptions.
 
     Args:
         errors: For each corruption, its errors at the same severities.
@@ -140,3 +154,36 @@ def error_by_severity(errors: Mapping[str, Severities]) -> Float64[np.ndarray, "
     """
     check_complete(errors, dict.fromkeys(errors))
     return np.mean([np.asarray(values, np.float64) for values in errors.values()], axis=0)
+
+
+def check_complete(errors: Mapping, baseline: Mapping) -> None:
+    """Refuse anything but what the baseline has, at equally many severities throughout."""
+    _check_table(errors)
+    unknown = [name for name in errors if name not in baseline]
+    if unknown:
+        raise ValueError(f"the baseline lacks {unknown}; it has {list(baseline)}")
+    missing = [name for name in baseline if name not in errors]
+    if missing:
+        raise ValueError(
+            f"the set is incomplete: {missing} of the baseline's {len(baseline)} are not measured; "
+            "measure them, or compare with a baseline of fewer"
+        )
+    counts = {name: int(np.size(values)) for name, values in errors.items()}
+    counts |= {f"{name} of the baseline": np.size(v) for name, v in baseline.items() if np.ndim(v)}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"the same severities must be measured of everything, got {counts}")
+
+
+def _check_table(errors: Mapping) -> None:
+    if not errors:
+        raise ValueError("at least 1 corruption must be measured, got none")
+    empty = [name for name, values in errors.items() if not np.size(values)]
+    if empty:
+        raise ValueError(f"at least 1 severity must be measured, got none for {empty}")
+
+
+def _mean_above_0(baseline: float | Severities) -> float:
+    mean = float(np.mean(baseline))
+    if not mean > 0:
+        raise ValueError(f"the baseline's error must be above 0, got {mean}")
+    return mean

@@ -1,42 +1,115 @@
-"""Proper scores of probabilities, and how well confidence finds errors."""
+"""Scores of predicted probabilities: of each image, and of a set."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Float64, Int64, Integer
 
-from augmix.metrics.checks import Confidence, Correct, check_predictions, check_probabilities
+_ROUNDING = 1e-5  # a float32 softmax may exceed 1 by this much
+
+Confidence = Float[np.ndarray, " image"]
+Correct = Bool[np.ndarray, " image"] | Integer[np.ndarray, " image"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScores:
+    """Scores of every image of a batch.
+
+    Attributes:
+        prediction: Class of the largest logit, the first of equals.
+        confidence: Largest softmax probability.
+        correct: Whether the prediction is the label.
+        nll: Negative log-likelihood, natural logarithm.
+        brier: Squared distance of the probabilities to the one-hot label, 0..2.
+    """
+
+    prediction: Int64[np.ndarray, " image"]
+    confidence: Float64[np.ndarray, " image"]
+    correct: Bool[np.ndarray, " image"]
+    nll: Float64[np.ndarray, " image"]
+    brier: Float64[np.ndarray, " image"]
+
+
+def image_scores(
+    logits: Float64[np.ndarray, "image class"],
+    labels: Int64[np.ndarray, " image"],
+    *,
+    temperature: float = 1.0,
+) -> ImageScores:
+    """Compute all per-image scores of a batch, which may be empty.
+
+    Args:
+        logits: Of any finite size.
+        labels: Classes.
+        temperature: Divides the logits; it changes no prediction.
+    """
+    log_probabilities = log_softmax(logits, temperature=temperature)
+    probabilities = np.exp(log_probabilities)
+    prediction = logits.argmax(axis=1)
+    return ImageScores(
+        prediction=prediction,
+        confidence=probabilities.max(axis=1),
+        correct=prediction == labels,
+        nll=image_nll(log_probabilities, labels),
+        brier=image_brier(probabilities, labels),
+    )
+
+
+def log_softmax(
+    logits: Float64[np.ndarray, "image class"], *, temperature: float = 1.0
+) -> Float64[np.ndarray, "image class"]:
+    """Compute log-probabilities of logits divided by the temperature; they stay finite."""
+    scaled = logits / temperature
+    shifted = scaled - scaled.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def image_nll(
+    log_probabilities: Float64[np.ndarray, "image class"], labels: Integer[np.ndarray, " image"]
+) -> Float64[np.ndarray, " image"]:
+    """Compute the negative log-probability of every image's label."""
+    return -log_probabilities[np.arange(len(labels)), labels]
+
+
+def image_brier(
+    probabilities: Float64[np.ndarray, "image class"], labels: Integer[np.ndarray, " image"]
+) -> Float64[np.ndarray, " image"]:
+    """Compute every image's squared distance to its one-hot label, summed over classes: 0..2."""
+    distance = probabilities.copy()
+    distance[np.arange(len(labels)), labels] -= 1
+    return (distance**2).sum(axis=1)
 
 
 def negative_log_likelihood(
-    probabilities: Float[np.ndarray, "image label"], labels: Integer[np.ndarray, " image"]
+    probabilities: Float[np.ndarray, "image class"], labels: Integer[np.ndarray, " image"]
 ) -> float:
-    """Mean of -log of the label's probability; infinite where that is 0.
+    """Compute the mean of -log of the label's probability; infinite where that is 0.
 
     Raises:
         ValueError: If shapes do not fit or a label is out of range.
     """
-    probabilities, labels = check_probabilities(probabilities, labels)
+    probabilities, labels = _check_probabilities(probabilities, labels)
     with np.errstate(divide="ignore"):
-        return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
+        return float(image_nll(np.log(probabilities), labels).mean())
 
 
 def brier_score(
-    probabilities: Float[np.ndarray, "image label"], labels: Integer[np.ndarray, " image"]
+    probabilities: Float[np.ndarray, "image class"], labels: Integer[np.ndarray, " image"]
 ) -> float:
-    """Mean squared distance to the one-hot label, summed over classes: 0..2.
+    """Compute the mean of `image_brier`: 0..2.
 
     Some libraries divide by the number of classes; this one does not.
 
     Raises:
         ValueError: If shapes do not fit or a label is out of range.
     """
-    probabilities, labels = check_probabilities(probabilities, labels)
-    distance = probabilities.copy()
-    distance[np.arange(len(labels)), labels] -= 1
-    return float((distance**2).sum(axis=1).mean())
+    return float(image_brier(*_check_probabilities(probabilities, labels)).mean())
 
 
 def aurra(confidence: Confidence, correct: Correct) -> float:
-    """Area under the response-rate accuracy curve: mean accuracy of the k most confident, all k.
+    """Compute the area under the response-rate accuracy curve.
+
+    It is the accuracy of the k most confident predictions, averaged over all k.
 
     Raises:
         ValueError: As `adaptive_bins`.
@@ -47,7 +120,9 @@ def aurra(confidence: Confidence, correct: Correct) -> float:
 
 
 def soft_f1(confidence: Confidence, correct: Correct) -> float:
-    """Soft F1 of finding errors by 1 - confidence; NaN if nothing is wrong and nothing doubted.
+    """Compute the soft F1 of finding errors by 1 - confidence.
+
+    It is NaN if every prediction is right and has confidence 1.
 
     Raises:
         ValueError: As `adaptive_bins`.
@@ -56,3 +131,43 @@ def soft_f1(confidence: Confidence, correct: Correct) -> float:
     doubt, wrong = 1 - confidence, 1 - correct
     total = float((doubt + wrong).sum())
     return float(2 * (doubt @ wrong) / total) if total else float("nan")
+
+
+def check_lengths(**arrays: np.ndarray) -> None:
+    """Refuse arrays that are not one axis of equal, non-zero length."""
+    shapes = {name: np.shape(values) for name, values in arrays.items()}
+    if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) != 1:
+        raise ValueError(f"{' and '.join(shapes)} must have one axis of equal length, got {shapes}")
+    if 0 in next(iter(shapes.values())):
+        raise ValueError(f"{' and '.join(shapes)} must hold at least 1 image, got none")
+
+
+def check_predictions(
+    confidence: np.ndarray, correct: np.ndarray
+) -> tuple[Float64[np.ndarray, " image"], Int64[np.ndarray, " image"]]:
+    """Check the ranges of confidences and of 0 and 1; return both in the types of sums."""
+    check_lengths(confidence=confidence, correct=correct)
+    confidence = np.asarray(confidence, np.float64)
+    wrong = confidence[~((confidence >= 0) & (confidence <= 1 + _ROUNDING))]
+    if len(wrong):
+        raise ValueError(f"confidence must be in [0, 1], got {wrong[0]}")
+    correct = np.asarray(correct)
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError(f"correct must be booleans or 0 and 1, got values up to {correct.max()}")
+    return confidence, correct.astype(np.int64)
+
+
+def _check_probabilities(
+    probabilities: np.ndarray, labels: np.ndarray
+) -> tuple[Float64[np.ndarray, "image class"], Integer[np.ndarray, " image"]]:
+    """Check that there is a row of probabilities for every label, and a column for its class."""
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    if probabilities.ndim != 2 or probabilities.shape[:1] != labels.shape or not len(labels):
+        raise ValueError(
+            "probabilities must be [image class] and labels [image] of the same, non-zero length, "
+            f"got shapes {probabilities.shape} and {labels.shape}"
+        )
+    wrong = labels[(labels < 0) | (labels >= probabilities.shape[1])]
+    if len(wrong):
+        raise ValueError(f"labels must be 0..{probabilities.shape[1] - 1}, got {wrong[0]}")
+    return probabilities, labels

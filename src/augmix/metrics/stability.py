@@ -1,13 +1,40 @@
-"""Stability along perturbation sequences: flip probability, flip rate, top-5 distance."""
+"""Stability along perturbation sequences: flip probability, flip rate, top-5 distance.
+
+Hendrycks and Dietterich (2019), "Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations", section 4. Each frame is compared with the one before it; the frames of a noise
+sequence have no order in time, so each is compared with the first.
+"""
 
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int64, Integer
+from jaxtyping import Float, Float64, Int64, Integer
 
-from augmix.metrics.checks import check_complete
+from augmix.metrics.errors import check_complete
 
-_TOP = 5
+TOP = 5
+
+
+def num_pairs(num_frames: int, *, is_noise: bool, difficulty: int = 1) -> int:
+    """Count the pairs of frames that are compared in a sequence; see `image_flips`."""
+    return num_frames - (1 if is_noise else difficulty)
+
+
+def image_flips(
+    predictions: Integer[np.ndarray, "sequence frame"],
+    *,
+    is_noise: bool = False,
+    difficulty: int = 1,
+) -> Int64[np.ndarray, " sequence"]:
+    """Count the pairs of compared frames of each sequence whose predictions differ.
+
+    Args:
+        predictions: Predicted class of every frame.
+        is_noise: Compare with the first frame instead of an earlier one.
+        difficulty: Frames between the two that are compared, at least 1; 1 for noise.
+    """
+    reference, later = _compared(predictions, is_noise=is_noise, difficulty=difficulty)
+    return (later != reference).sum(axis=1)
 
 
 def flip_probability(
@@ -16,12 +43,12 @@ def flip_probability(
     is_noise: bool = False,
     difficulty: int = 1,
 ) -> float:
-    """How often the prediction changes from one frame to the next.
+    """Compute how often the prediction changes from one frame to the next.
 
     Args:
         predictions: Predicted class of every frame.
-        is_noise: Compare with the first frame instead: noise sequences have no order in time.
-        difficulty: Frames between the two that are compared, at least 1 (temporal only).
+        is_noise: Compare with the first frame instead.
+        difficulty: Frames between the two that are compared, at least 1; 1 for noise.
 
     Raises:
         ValueError: If no two frames can be compared, or difficulty does not fit.
@@ -34,14 +61,15 @@ def flip_probability(
             f"predictions must be [sequence frame] with more than {difficulty} frame(s), "
             f"got shape {predictions.shape}"
         )
-    reference = predictions[:, :1] if is_noise else predictions[:, :-difficulty]
-    return float(np.mean(predictions[:, difficulty:] != reference))
+    flips = image_flips(predictions, is_noise=is_noise, difficulty=difficulty)
+    pairs = num_pairs(predictions.shape[1], is_noise=is_noise, difficulty=difficulty)
+    return float(flips.sum() / (pairs * len(flips)))
 
 
 def flip_rate(flip_probability: float, baseline: float) -> float:
-    """FR of one perturbation: the flip probability divided by the baseline's.
+    """Divide the flip probability of one perturbation by the baseline's: FR.
 
-    Hendrycks and Dietterich (2019), section 4; the baseline of the literature is AlexNet.
+    The baseline of the literature is AlexNet.
 
     Raises:
         ValueError: If the baseline's is not above 0.
@@ -52,7 +80,7 @@ def flip_rate(flip_probability: float, baseline: float) -> float:
 
 
 def mean_flip_rate(flip_probabilities: Mapping[str, float], baseline: Mapping[str, float]) -> float:
-    """mFR: the mean of `flip_rate` over the baseline's perturbations; 1 is the baseline.
+    """Average `flip_rate` over the baseline's perturbations: mFR; the baseline itself has 1.
 
     Args:
         flip_probabilities: One for each perturbation of the baseline.
@@ -68,10 +96,62 @@ def mean_flip_rate(flip_probabilities: Mapping[str, float], baseline: Mapping[st
     )
 
 
-def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, float]) -> float:
-    """mT5D: the mean over the baseline's perturbations of `top5_distance` divided by its own.
+def top_classes(
+    logits: Float64[np.ndarray, "image class"], count: int = TOP
+) -> Int64[np.ndarray, "image rank"]:
+    """Find the classes of the largest finite logits, largest first, equal ones by class.
 
-    No source gives AlexNet's distances; take those of a model that was measured the same way.
+    It returns all classes where there are fewer than ``count``.
+    """
+    rest = logits.copy()
+    rows = np.arange(len(rest))
+    found = np.empty((len(rest), min(count, rest.shape[1])), np.int64)
+    for rank in range(found.shape[1]):
+        found[:, rank] = rest.argmax(axis=1)
+        rest[rows, found[:, rank]] = -np.inf
+    return found
+
+
+def image_top5_distance(
+    top: Int64[np.ndarray, "sequence frame rank"], *, is_noise: bool = False, difficulty: int = 1
+) -> Int64[np.ndarray, " sequence"]:
+    """Sum `top5_distance` over the compared pairs of frames of each sequence.
+
+    Args:
+        top: The five `top_classes` of every frame.
+        is_noise: As in `image_flips`.
+        difficulty: As in `image_flips`.
+    """
+    reference, later = _compared(top, is_noise=is_noise, difficulty=difficulty)
+    is_same = reference[..., :, None] == later[..., None, :]  # sequence pair rank rank
+    moved = np.where(is_same.any(axis=-1), is_same.argmax(axis=-1), TOP)
+    return np.abs(moved - np.arange(TOP)).sum(axis=(1, 2))
+
+
+def top5_distance(
+    logits: Float[np.ndarray, "sequence frame class"], *, is_noise: bool = False
+) -> float:
+    """Compute how far classes move inside or across the top five from one frame to the next: uT5D.
+
+    The distance of two frames is the sum over the first frame's top five classes of
+    |min(rank, 6) - min(rank in the second, 6)|, from 0 (none moves) to 15 (all leave). Equal logits
+    are ranked by class.
+
+    Args:
+        logits: Of every frame, or anything of the same order.
+        is_noise: Compare with the first frame instead.
+
+    Raises:
+        ValueError: If there are fewer than 2 frames or 5 classes.
+    """
+    distance = image_top5_distance(_rank(logits)[1][:, :, :TOP], is_noise=is_noise)
+    return float(distance.sum() / (num_pairs(logits.shape[1], is_noise=is_noise) * len(distance)))
+
+
+def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, float]) -> float:
+    """Average over perturbations `top5_distance` divided by the baseline's: mT5D.
+
+    No source gives AlexNet's distances; use those of a model that was measured the same way.
 
     Args:
         distances: One for each perturbation of the baseline.
@@ -90,53 +170,40 @@ def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, fl
     return float(np.mean([distances[name] / baseline[name] for name in baseline]))
 
 
-def top5_distance(
-    logits: Float[np.ndarray, "sequence frame label"], *, is_noise: bool = False
-) -> float:
-    """uT5D: how far classes move inside or across the top five from one frame to the next.
-
-    The distance of two frames is the sum over the five classes on top of the first of
-    |min(rank, 6) - min(rank in the second, 6)|, 0 (none moves) to 15 (all leave). Equal logits are
-    ranked by class. Hendrycks and Dietterich (2019), section 4.
-
-    Args:
-        logits: Or anything of the same order, of every frame.
-        is_noise: Compare with the first frame instead.
-
-    Raises:
-        ValueError: If there are fewer than 2 frames or 5 classes.
-    """
-    rank, order = _rank(logits)
-    top = order[:, :1] if is_noise else order[:, :-1]
-    top = np.broadcast_to(top[:, :, :_TOP], (*rank[:, 1:].shape[:2], _TOP))
-    moved = np.minimum(np.take_along_axis(rank[:, 1:], top, axis=2), _TOP)
-    return float(np.abs(moved - np.arange(_TOP)).sum(axis=2).mean())
-
-
 def zipf_distance(
-    logits: Float[np.ndarray, "sequence frame label"], *, is_noise: bool = False
+    logits: Float[np.ndarray, "sequence frame class"], *, is_noise: bool = False
 ) -> float:
-    """As `top5_distance` with all ranks, weighed by Zipf's law: sum of |1/i - 1/sigma(i)| / i.
+    """Compute `top5_distance` over all ranks, weighted by Zipf's law.
 
-    Sigma(i) is the rank in the second frame of the class at rank i of the first. In the published
-    scripts, not in the paper's tables.
+    It is the sum of |1/i - 1/sigma(i)| / i. Sigma(i) is the rank in
+    the second frame of the class at rank i of the first. It is in the published scripts, but in
+    none of the paper's tables.
     """
     rank, order = _rank(logits)
-    reference = order[:, :1] if is_noise else order[:, :-1]
-    reference = np.broadcast_to(reference, rank[:, 1:].shape)
+    reference, _ = _compared(order, is_noise=is_noise)
     moved = np.take_along_axis(rank[:, 1:], reference, axis=2) + 1
     first = np.arange(1, rank.shape[2] + 1)
     return float((np.abs(1 / first - 1 / moved) / first).sum(axis=2).mean())
 
 
+def _compared(
+    frames: Integer[np.ndarray, "sequence frame *rest"], *, is_noise: bool, difficulty: int = 1
+) -> tuple[Integer[np.ndarray, "sequence pair *rest"], Integer[np.ndarray, "sequence pair *rest"]]:
+    """The earlier and the later frames of all pairs; how strong noise is does not change them."""
+    if is_noise:
+        later = frames[:, 1:]
+        return np.broadcast_to(frames[:, :1], later.shape), later
+    return frames[:, :-difficulty], frames[:, difficulty:]
+
+
 def _rank(
-    logits: Float[np.ndarray, "sequence frame label"],
-) -> tuple[Int64[np.ndarray, "sequence frame label"], Int64[np.ndarray, "sequence frame label"]]:
+    logits: Float[np.ndarray, "sequence frame class"],
+) -> tuple[Int64[np.ndarray, "sequence frame class"], Int64[np.ndarray, "sequence frame class"]]:
     """Rank of every class, from 0, and the class at every rank; equal logits by class."""
     logits = np.asarray(logits)
-    if logits.ndim != 3 or not len(logits) or logits.shape[1] < 2 or logits.shape[2] < _TOP:
+    if logits.ndim != 3 or not len(logits) or logits.shape[1] < 2 or logits.shape[2] < TOP:
         raise ValueError(
-            f"logits must be [sequence frame label] with at least 2 frames and {_TOP} classes, "
+            f"logits must be [sequence frame class] with at least 2 frames and {TOP} classes, "
             f"got shape {logits.shape}"
         )
     order = np.argsort(-logits, axis=2, kind="stable")

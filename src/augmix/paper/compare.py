@@ -1,6 +1,5 @@
-"""Measured beside published numbers."""
+"""Measured numbers beside the published ones: as JSON, CSV, Markdown, and drawn as SVG."""
 
-import csv
 import io
 import math
 import statistics
@@ -10,11 +9,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from augmix import files, metrics, published
-from augmix.published import ALEXNET_ERRORS
-from augmix.results import Cell, Results
+from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
+from augmix.report.estimates import error_of, rms_of
+from augmix.report.exports import records_to_csv
+from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
+from augmix.results import Results
 
 # Family of networks -> the name in the paper's tables.
 NETWORKS = {
@@ -24,11 +29,21 @@ NETWORKS = {
     "resnext": "ResNeXt",
     "resnet": "ResNet-50",
 }
+ENSEMBLE = -1  # the seed of an ensemble of all seeds
+FIGURES = ("figure5", "figure6", "figure7")
+_INK, _ACCENT, _GREY = "#1b2a41", "#d1495b", "#8d99ae"
+_CYCLE = (_GREY, "#5c6f8a", _ACCENT, "#8c1c2f")
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "svg.hashsalt": "augmix",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One number of an exhibit, in percent.
+    """One number of a table or figure, in per cent.
 
     Attributes:
         row: Method, and in figures the kind of model.
@@ -50,7 +65,7 @@ class Finding:
 
     @property
     def difference(self) -> float | None:
-        """Measured minus published, in points of percent."""
+        """Measured minus published, in percentage points."""
         if self.published is None or self.measured is None:
             return None
         return self.measured - self.published
@@ -63,183 +78,13 @@ class Finding:
         return "pass" if abs(self.difference) <= self.tolerance else "fail"
 
 
-def find(
-    row: str,
-    column: str,
-    values: Sequence[float],
-    *,
-    published: float | None = None,
-    tolerance: float = 0.0,
-) -> Finding:
-    """A finding from the values of its seeds, in percent."""
-    return Finding(
-        row=row,
-        column=column,
-        published=published,
-        measured=statistics.fmean(values) if values else None,
-        spread=statistics.stdev(values) if len(values) > 1 else None,
-        num_seeds=len(values),
-        tolerance=tolerance,
-    )
-
-
-def errors_of(results: Results) -> dict[str, dict[int, float]]:
-    """Error of every measured corruption by severity, as fractions."""
-    errors: dict[str, dict[int, float]] = {}
-    for cell in results.cells:
-        if cell.suite == "c":
-            errors.setdefault(cell.name, {})[cell.severity] = cell.num_errors / cell.num_images
-    return errors
-
-
-def clean_error(results: Results) -> float:
-    """Clean error, in percent."""
-    cell = results.find("clean", "clean", 0)
-    return math.nan if cell is None else 100 * cell.num_errors / cell.num_images
-
-
-def mean_error(results: Results) -> float:
-    """Mean over corruptions of the mean over severities, in percent; CIFAR's measure."""
-    return 100 * statistics.fmean(
-        statistics.fmean(by_severity.values()) for by_severity in errors_of(results).values()
-    )
-
-
-def corruption_errors(results: Results) -> dict[str, float]:
-    """CE of every corruption against AlexNet's, in percent."""
-    return {
-        name: 100
-        * metrics.corruption_error(list(errors_of(results)[name].values()), ALEXNET_ERRORS[name])
-        for name in ALEXNET_ERRORS
-    }
-
-
-def flip_probabilities(results: Results) -> dict[str, float]:
-    """Flip probability of every measured perturbation, as fractions."""
-    return {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
-
-
-def rms(cells: Iterable[Cell]) -> float:
-    """Mean of the RMS calibration errors of cells, in percent."""
-    return 100 * statistics.fmean(
-        metrics.rms_from_bins(
-            np.array(cell.adaptive.count),
-            np.array(cell.adaptive.confidence_sum),
-            np.array(cell.adaptive.correct_sum),
-        )
-        for cell in cells
-    )
-
-
-def agreement(findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
-    """By column: pairs of rows that published and measured numbers put in the same order, of all.
-
-    A pair whose published or measured numbers are equal is not counted.
-    """
-    columns: dict[str, list[Finding]] = {}
-    for finding in findings:
-        if finding.difference is not None:
-            columns.setdefault(finding.column, []).append(finding)
-    counted = {}
-    for column, entries in columns.items():
-        signs = [
-            (_sign(one.published, other.published), _sign(one.measured, other.measured))
-            for one, other in combinations(entries, 2)
-        ]
-        clear = [pair for pair in signs if all(pair)]
-        if clear:
-            counted[column] = (sum(ours == theirs for ours, theirs in clear), len(clear))
-    return counted
-
-
-def write_findings(
-    folder: Path, name: str, findings: Sequence[Finding], about: Mapping[str, Any]
-) -> list[Path]:
-    """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` into a folder.
-
-    Args:
-        folder: Where to.
-        name: Of the exhibit.
-        findings: Its numbers.
-        about: ``title``, ``scale``, ``summary``, ``runs`` (folder -> state), ``remarks`` (lines).
-    """
-    plain = [_plain(finding) for finding in findings]
-    paths = [folder / f"{name}.{ending}" for ending in ("json", "csv", "md")]
-    order = {column: list(pair) for column, pair in agreement(findings).items()}
-    files.write_json(paths[0], {**about, "findings": plain, "pairs_in_published_order": order})
-    files.write_bytes(paths[1], _csv(plain).encode())
-    files.write_bytes(paths[2], markdown(findings, about).encode())
-    return paths
-
-
-def markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
-    """The page of an exhibit: measured numbers with the published ones in parentheses."""
-    rows = list(dict.fromkeys(finding.row for finding in findings))
-    columns = list(dict.fromkeys(finding.column for finding in findings))
-    place = {(finding.row, finding.column): finding for finding in findings}
-    lines = [
-        f"# {about['title']}",
-        "",
-        f"Scale `{about['scale']}`: {about['summary']}. In percent: measured (published).",
-        "",
-        "| | " + " | ".join(columns) + " |",
-        "|---|" + "---|" * len(columns),
-        *(
-            f"| {row} | " + " | ".join(_show(place.get((row, column))) for column in columns) + " |"
-            for row in rows
-        ),
-        "",
-        *(f"- {remark}" for remark in about["remarks"]),
-    ]
-    for column, (same, pairs) in agreement(findings).items():
-        lines.append(f"- {column}: {same} of {pairs} pairs of methods in the published order")
-    return "\n".join(lines) + "\n"
-
-
-def _show(finding: Finding | None) -> str:
-    if finding is None or (finding.measured is None and finding.published is None):
-        return ""
-    measured = "-" if finding.measured is None else f"{finding.measured:.1f}"
-    if finding.spread is not None:
-        measured += f" ± {finding.spread:.1f}"
-    if finding.published is not None:
-        measured += f" ({finding.published:g})"
-    return f"{measured} {finding.verdict}".strip()
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {
-        **files.to_plain(finding),
-        "difference": finding.difference,
-        "verdict": finding.verdict,
-    }
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    names = list(rows[0]) if rows else ["row", "column", "published", "measured"]
-    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def _sign(one: float | None, other: float | None) -> int:
-    if one is None or other is None:
-        return 0
-    return (one > other) - (one < other)
-
-
-ENSEMBLE = -1  # the seed of an ensemble of all seeds
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spot:
-    """One run of an exhibit.
+class RunKey:
+    """Which run of a table or figure a result belongs to.
 
     Attributes:
         data_set: ``cifar10``, ``cifar100`` or ``imagenet``.
-        family: Of the network, a key of `findings.NETWORKS`.
+        family: Of the network, a key of `NETWORKS`.
         method: A key of `methods.METHODS`.
         seed: Of the run; `ENSEMBLE` for all seeds together.
     """
@@ -256,94 +101,192 @@ class Spot:
         return f"{self.data_set}-{self.family}-{self.method}-{last}"
 
 
-Measured = Mapping[Spot, Results]
-Maker = Callable[[Measured, float], list[Finding]]
+Measured = Mapping[RunKey, Results]
 
 
 def list_findings(name: str, measured: Measured, *, tolerance: float = 0.0) -> list[Finding]:
-    """The numbers of an exhibit.
+    """List the numbers of a table or figure.
 
     Args:
-        name: A key of `exhibits.EXHIBITS`.
+        name: A key of `tables.PAPER_TABLES`.
         measured: The results of its runs so far.
-        tolerance: Points of percent a mean may differ from the published one.
+        tolerance: Percentage points a mean may differ from the published one.
     """
-    return _MAKERS[name](measured, tolerance)
+    return _LISTED[name](measured, tolerance)
 
 
-def _cifar_table(number: int) -> Maker:
-    def make(measured: Measured, tolerance: float) -> list[Finding]:
-        """A row for each method, a column for each data set and network."""
-        rows = published.TABLES[number].rows
-        entries = [
+def find(
+    row: str,
+    column: str,
+    values: Sequence[float],
+    *,
+    published: float | None = None,
+    tolerance: float = 0.0,
+) -> Finding:
+    """Make a finding from the values of its seeds, in per cent."""
+    return Finding(
+        row=row,
+        column=column,
+        published=published,
+        measured=statistics.fmean(values) if values else None,
+        spread=statistics.stdev(values) if len(values) > 1 else None,
+        num_seeds=len(values),
+        tolerance=tolerance,
+    )
+
+
+def agreement(findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
+    """Count, by column, the pairs of rows in the same order as published, and all pairs.
+
+    A pair whose published or measured numbers are equal is not counted.
+    """
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for finding in findings:
+        if finding.published is not None and finding.measured is not None:
+            pair = (finding.published, finding.measured)
+            columns.setdefault(finding.column, []).append(pair)
+    counted = {}
+    for column, pairs in columns.items():
+        signs = [np.sign(np.subtract(one, other)) for one, other in combinations(pairs, 2)]
+        clear = [sign for sign in signs if sign.all()]
+        if clear:
+            counted[column] = (sum(bool(sign[0] == sign[1]) for sign in clear), len(clear))
+    return counted
+
+
+# -- The numbers of one run -----------------------------------------------------------------------
+
+
+def mean_error(results: Results) -> float:
+    """Average the error over corruptions and severities, in per cent: CIFAR-C's score."""
+    return 100 * metrics.mean_error(_errors(results))
+
+
+def _errors(results: Results) -> dict[str, list[float]]:
+    """Errors of every measured corruption at its severities."""
+    errors: dict[str, list[float]] = {}
+    for cell in results.cells:
+        if cell.suite == "c":
+            errors.setdefault(cell.name, []).append(error_of(cell))
+    return errors
+
+
+def _clean_error(results: Results) -> float:
+    cell = results.find("clean", "clean", 0)
+    return math.nan if cell is None else 100 * error_of(cell)
+
+
+def _corruption_errors(results: Results) -> dict[str, float]:
+    """CE of every corruption of the benchmark, in per cent."""
+    errors = _errors(results)
+    return {
+        name: 100 * metrics.corruption_error(errors[name], baseline)
+        for name, baseline in ALEXNET_ERRORS.items()
+    }
+
+
+def _flip_probabilities(results: Results) -> dict[str, float]:
+    return {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
+
+
+def _flip_rates(results: Results) -> dict[str, float]:
+    """FR of every perturbation of the benchmark, in per cent."""
+    measured = _flip_probabilities(results)
+    return {
+        name: 100 * metrics.flip_rate(measured[name], baseline)
+        for name, baseline in ALEXNET_FLIP_PROBABILITIES.items()
+    }
+
+
+def _rms(results: Iterable[Results], severities: Iterable[int]) -> list[float]:
+    """Mean RMS calibration error of the cells at some severities, in per cent, of each run."""
+    wanted = set(severities)
+    return [
+        100 * statistics.fmean(rms_of(cell) for cell in one.cells if cell.severity in wanted)
+        for one in results
+    ]
+
+
+# -- The tables and figures -----------------------------------------------------------------------
+
+
+def _cifar_table(number: int) -> Callable[[Measured, float], list[Finding]]:
+    """A row for each method, a column for each data set and network."""
+
+    def list_table(measured: Measured, tolerance: float) -> list[Finding]:
+        return _filled(
             find(
-                _label(row.method),
+                published.LABELS[row.method],
                 f"{row.data} {row.network}",
-                _values(measured, row.data, row.network, row.method, mean_error),
+                list(map(mean_error, _of_row(measured, row))),
                 published=row.mean,
                 tolerance=tolerance,
             )
-            for row in rows
+            for row in published.TABLES[number].rows
             if row.network in NETWORKS.values()
-        ]
-        return _filled(entries)
+        )
 
-    return make
+    return list_table
 
 
 def _imagenet_table(
     number: int, cells_of: Callable[[Results], Mapping[str, float]], mean_name: str
-) -> Maker:
-    def make(measured: Measured, tolerance: float) -> list[Finding]:
-        """A row for each method, a column for each corruption or perturbation."""
-        entries = []
+) -> Callable[[Measured, float], list[Finding]]:
+    """A row for each method, a column for each corruption or perturbation."""
+
+    def list_table(measured: Measured, tolerance: float) -> list[Finding]:
+        findings = []
         for row in published.TABLES[number].rows:
-            results = _results(measured, row.data, row.network, row.method)
-            label, tables = _label(row.method), [cells_of(one) for one in results]
-            entries.append(
-                find(label, "clean error", list(map(clean_error, results)), published=row.clean)
-            )
-            for name, cell in (row.cells or {}).items():
-                entries.append(find(label, name, [table[name] for table in tables], published=cell))
-            means = [statistics.fmean(table[name] for name in row.cells or {}) for table in tables]
-            entries.append(find(label, mean_name, means, published=row.mean, tolerance=tolerance))
-        return _filled(entries)
+            results, printed = _of_row(measured, row), row.cells or {}
+            label, cells = published.LABELS[row.method], [cells_of(one) for one in results]
+            clean, means = map(_clean_error, results), [_mean(one, printed) for one in cells]
+            findings += [
+                find(label, "clean error", list(clean), published=row.clean),
+                *(
+                    find(label, name, [one[name] for one in cells], published=value)
+                    for name, value in printed.items()
+                ),
+                find(label, mean_name, means, published=row.mean, tolerance=tolerance),
+            ]
+        return _filled(findings)
 
-    return make
+    return list_table
 
 
-def _flip_rates(results: Results) -> dict[str, float]:
-    """FR of every standard perturbation against AlexNet's, in percent."""
-    measured, baseline = flip_probabilities(results), published.ALEXNET_FLIP_PROBABILITIES
-    return {name: 100 * metrics.flip_rate(measured[name], baseline[name]) for name in baseline}
+def _mean(cells: Mapping[str, float], names: Iterable[str]) -> float:
+    return statistics.fmean(cells[name] for name in names)
 
 
 def _errors_of_resnext(measured: Measured, tolerance: float) -> list[Finding]:
-    """Figure 5: Table 1's row of the ResNeXt on CIFAR-10-C."""
+    """Figure 5: the ResNeXt on CIFAR-10-C, as in Table 1."""
     column = f"cifar10 {NETWORKS['resnext']}"
-    found = [entry for entry in _MAKERS["table1"](measured, tolerance) if entry.column == column]
-    return [replace(entry, column="error on CIFAR-10-C") for entry in found]
+    return [
+        replace(finding, column="error on CIFAR-10-C")
+        for finding in list_findings("table1", measured, tolerance=tolerance)
+        if finding.column == column
+    ]
 
 
 def _stability_and_calibration(measured: Measured, tolerance: float) -> list[Finding]:
-    """Figure 6: no numbers are printed beside it."""
-    entries = []
-    for method in dict.fromkeys(spot.method for spot in measured):
-        results = [one for spot, one in measured.items() if spot.method == method]
-        flips = [100 * statistics.fmean(flip_probabilities(one).values()) for one in results]
-        entries += [
-            find(_label(method), "mean flip probability", flips),
-            find(_label(method), "RMS calibration error, clean", _rms(results, (0,))),
-            find(_label(method), "RMS calibration error, corrupted", _rms(results, range(1, 6))),
+    """Figure 6, beside which the paper prints no numbers."""
+    findings = []
+    for method in dict.fromkeys(key.method for key in measured):
+        results = [one for key, one in measured.items() if key.method == method]
+        flips = [100 * statistics.fmean(_flip_probabilities(one).values()) for one in results]
+        label = published.LABELS[method]
+        findings += [
+            find(label, "mean flip probability", flips),
+            find(label, "RMS calibration error, clean", _rms(results, (0,))),
+            find(label, "RMS calibration error, corrupted", _rms(results, range(1, 6))),
         ]
-    return entries
+    return findings
 
 
 def _calibration_by_severity(measured: Measured, tolerance: float) -> list[Finding]:
     """Figure 7: single networks (mean over seeds) and their ensembles; severity 0 is clean."""
     groups: dict[str, list[Results]] = {}
-    for spot, one in measured.items():
-        name = _label(spot.method) + (" ensemble" if spot.seed == ENSEMBLE else "")
+    for key, one in measured.items():
+        name = published.LABELS[key.method] + (" ensemble" if key.seed == ENSEMBLE else "")
         groups.setdefault(name, []).append(one)
     return [
         find(name, f"severity {severity}", _rms(results, (severity,)))
@@ -352,46 +295,195 @@ def _calibration_by_severity(measured: Measured, tolerance: float) -> list[Findi
     ]
 
 
-def _rms(results: Iterable[Results], severities: Iterable[int]) -> list[float]:
-    wanted = set(severities)
-    return [rms(cell for cell in one.cells if cell.severity in wanted) for one in results]
-
-
-def _values(
-    measured: Measured,
-    data: str,
-    network: str,
-    method: str,
-    number: Callable[[Results], float],
-) -> list[float]:
-    return [number(one) for one in _results(measured, data, network, method)]
-
-
-def _results(measured: Measured, data: str, network: str, method: str) -> list[Results]:
+def _of_row(measured: Measured, row: published.Row) -> list[Results]:
+    """The runs of a printed row."""
     return [
         one
-        for spot, one in measured.items()
-        if (spot.data_set, NETWORKS[spot.family], spot.method) == (data, network, method)
+        for key, one in measured.items()
+        if (key.data_set, NETWORKS[key.family], key.method) == (row.data, row.network, row.method)
     ]
 
 
-def _filled(entries: list[Finding]) -> list[Finding]:
-    """Without the columns and rows that nothing was measured of."""
-    columns = {entry.column for entry in entries if entry.measured is not None}
-    rows = {entry.row for entry in entries if entry.measured is not None}
-    return [entry for entry in entries if entry.column in columns and entry.row in rows]
+def _filled(findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out columns and rows of which nothing was measured."""
+    everything = list(findings)
+    columns = {finding.column for finding in everything if finding.measured is not None}
+    rows = {finding.row for finding in everything if finding.measured is not None}
+    return [each for each in everything if each.column in columns and each.row in rows]
 
 
-def _label(method: str) -> str:
-    return published.LABELS[method]
-
-
-_MAKERS: Mapping[str, Maker] = {
+_LISTED: Mapping[str, Callable[[Measured, float], list[Finding]]] = {
     "table1": _cifar_table(1),
-    "table2": _imagenet_table(2, corruption_errors, "mCE"),
+    "table2": _imagenet_table(2, _corruption_errors, "mCE"),
     "table3": _imagenet_table(3, _flip_rates, "mFR"),
     "table4": _cifar_table(4),
     "figure5": _errors_of_resnext,
     "figure6": _stability_and_calibration,
     "figure7": _calibration_by_severity,
 }
+
+
+# -- Files ----------------------------------------------------------------------------------------
+
+
+def write_findings(
+    folder: Path, name: str, findings: Sequence[Finding], about: Mapping[str, Any]
+) -> list[Path]:
+    """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` into a folder.
+
+    Args:
+        folder: Destination.
+        name: Of the table or figure.
+        findings: Its numbers.
+        about: ``title``, ``scale``, ``summary``, ``runs`` (folder -> state), ``remarks`` (lines).
+    """
+    records = [
+        {
+            **files.to_plain(finding),
+            "difference": finding.difference,
+            "verdict": finding.verdict,
+        }
+        for finding in findings
+    ]
+    paths = [folder / f"{name}.{suffix}" for suffix in ("json", "csv", "md")]
+    order = {column: list(pair) for column, pair in agreement(findings).items()}
+    files.write_json(paths[0], {**about, "findings": records, "pairs_in_published_order": order})
+    files.write_bytes(paths[1], records_to_csv(records, _FIELDS).encode())
+    files.write_bytes(paths[2], _to_markdown(findings, about).encode())
+    return paths
+
+
+_FIELDS = (
+    *("row", "column", "published", "measured", "spread", "num_seeds", "tolerance"),
+    *("difference", "verdict"),
+)
+
+
+def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
+    """A page with the measured numbers, and the published ones in parentheses."""
+    lines = [
+        f"# {about['title']}",
+        "",
+        f"Scale `{about['scale']}`: {about['summary']}. In per cent: measured (published).",
+        "",
+        to_markdown_table(_to_table(findings)),
+        "",
+        *(f"- {remark}" for remark in about["remarks"]),
+        *(
+            f"- {column}: {same} of {pairs} pairs of methods in the published order"
+            for column, (same, pairs) in agreement(findings).items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _to_table(findings: Sequence[Finding]) -> Table:
+    columns = list(dict.fromkeys(finding.column for finding in findings))
+    by_row: dict[str, dict[str, Finding]] = {}
+    for finding in findings:
+        by_row.setdefault(finding.row, {})[finding.column] = finding
+    return Table(
+        name="findings",
+        title="",
+        corner="",
+        columns=tuple(Column(title=column) for column in columns),
+        rows=tuple(
+            Row(label=label, entries=tuple(_entry(found.get(column)) for column in columns))
+            for label, found in by_row.items()
+        ),
+    )
+
+
+def _entry(finding: Finding | None) -> Entry:
+    if finding is None or (finding.measured is None and finding.published is None):
+        return Entry(text="")
+    parts = ["-" if finding.measured is None else f"{finding.measured:.1f}"]
+    parts += [f"± {finding.spread:.1f}"] if finding.spread is not None else []
+    parts += [f"({finding.published:g})"] if finding.published is not None else []
+    return Entry(text=" ".join([*parts, finding.verdict]).strip(), value=finding.measured)
+
+
+# -- Figures --------------------------------------------------------------------------------------
+
+
+def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
+    """Draw a figure into an SVG file.
+
+    Args:
+        path: The file.
+        name: One of `FIGURES`.
+        findings: The numbers of `list_findings`.
+
+    Raises:
+        ValueError: If it is none of the figures.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"name must be one of {', '.join(FIGURES)}; got {name!r}")
+    columns = list(dict.fromkeys(finding.column for finding in findings))
+    with matplotlib.rc_context(_STYLE):
+        if name == "figure7":
+            figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+            _draw_lines(figure.subplots(), findings, columns)
+        else:
+            panels = max(1, len(columns))
+            width = 3.6 * panels if panels > 1 else 5.2
+            figure = Figure(figsize=(width, 3.2), layout="constrained")
+            grid = figure.subplots(1, panels, squeeze=False)[0]
+            for axes, column in zip(grid, columns, strict=False):
+                _draw_bars(axes, [each for each in findings if each.column == column], column)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    files.write_bytes(path, buffer.getvalue())
+    return path
+
+
+def _draw_bars(axes: Axes, findings: Sequence[Finding], title: str) -> None:
+    """A bar for each method; a ring where the paper prints a number."""
+    shown = [finding for finding in findings if finding.measured is not None]
+    heights = [finding.measured or 0.0 for finding in shown]
+    colours = [_ACCENT if finding.row.startswith("AugMix") else _GREY for finding in shown]
+    axes.bar(range(len(shown)), heights, color=colours, width=0.7)
+    for x, (finding, height) in enumerate(zip(shown, heights, strict=True)):
+        if finding.spread is not None:
+            axes.errorbar(x, height, yerr=finding.spread, color=_INK, capsize=3, linewidth=1)
+        axes.annotate(
+            f"{height:.1f}",
+            (x, height),
+            xytext=(0, 2 if finding.spread is None else 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    printed = [(x, finding.published) for x, finding in enumerate(shown) if finding.published]
+    if printed:
+        axes.scatter(*zip(*printed, strict=True), s=26, facecolor="white", edgecolor=_INK, zorder=3)
+        axes.scatter([], [], s=26, facecolor="white", edgecolor=_INK, label="published")
+        axes.legend(frameon=False, loc="lower left", fontsize=8)
+    labels = [finding.row for finding in shown]
+    axes.set_xticks(range(len(shown)), labels, rotation=35, ha="right")
+    axes.set_title(f"{title}, %", loc="left", fontsize=9)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.12)
+
+
+def _draw_lines(axes: Axes, findings: Sequence[Finding], columns: Sequence[str]) -> None:
+    """A line for each kind of model over the severities."""
+    rows = list(dict.fromkeys(finding.row for finding in findings))
+    for style, row in enumerate(rows):
+        values = {each.column: each.measured for each in findings if each.row == row}
+        measured = [values.get(column) for column in columns]
+        axes.plot(
+            range(len(columns)),
+            [math.nan if value is None else value for value in measured],
+            marker="o",
+            markersize=4,
+            color=_CYCLE[style % len(_CYCLE)],
+            linestyle="--" if row.endswith("ensemble") else "-",
+            label=row,
+        )
+    axes.set_xticks(range(len(columns)), [column.removeprefix("severity ") for column in columns])
+    axes.set_xlabel("severity (0: clean)")
+    axes.set_title("RMS calibration error, %", loc="left", fontsize=9)
+    axes.set_ylim(bottom=0)
+    if rows:
+        axes.legend(frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-"""The demo: two training runs, their measurements, and the page that compares them."""
+"""The demo: train Standard and AugMix on digits, measure both, and write the report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,8 @@ class DemoConfig:
 def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Train Standard and AugMix on the embedded digits, measure both, write the report.
 
-    Digits are measured at the ``imagenet`` severities; those of ``cifar`` hardly hurt them. Started
-    again, the demo goes on where it was stopped.
+    Digits are measured at the ``imagenet`` severities, since those of ``cifar`` hardly raise their
+    error. Started again, the demo continues from where it was stopped.
 
     Returns:
         The report, one HTML page.
@@ -59,7 +59,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
 
 
 def demo_run(config: DemoConfig, method: str) -> TrainConfig:
-    """One training run of the demo."""
+    """Configure one training run of the demo."""
     return TrainConfig(
         method=method,
         model="small",
@@ -78,7 +78,7 @@ def demo_run(config: DemoConfig, method: str) -> TrainConfig:
 
 
 def _seconds(run: Path) -> float:
-    """Time of training and measuring a run, all its sittings together."""
+    """Total time of training and measuring a run, over all restarts."""
     lines = files.load_lines(run / results.LOG_FILE)
     cells = results.load_results(run / results.RESULTS_FILE).cells
     return lines[-1]["seconds"] + sum(cell.seconds for cell in cells)

@@ -1,4 +1,4 @@
-"""The paper's tables and figures made again: runs by exhibit and scale, measured and published."""
+"""Reproduce the paper's tables and figures: train and measure their runs, then compare."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,36 +13,43 @@ from augmix.augment.policies import AugMix
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, evaluate_run
-from augmix.paper.compare import ENSEMBLE, NETWORKS, Spot, list_findings, write_findings
-from augmix.paper.figures import FIGURES, draw
-from augmix.paper.runs import Outcome, Task, run_sweep
-from augmix.paper.tables import EXHIBITS, SCALES, STYLISED, Exhibit
+from augmix.paper.compare import (
+    ENSEMBLE,
+    FIGURES,
+    NETWORKS,
+    RunKey,
+    draw,
+    list_findings,
+    write_findings,
+)
+from augmix.paper.runs import Task, TaskResult, run_tasks
+from augmix.paper.tables import PAPER_TABLES, SCALES, STYLISED, PaperTable
 from augmix.preview import write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig
 
-RUNS = "runs"
-DRIFT = "drift"  # in a run folder: its -P results
+RUNS_FOLDER = "runs"
+SEQUENCES_FOLDER = "drift"  # of a run folder: its -P results
 
-ExhibitName = Literal[
+TableName = Literal[
     "table1", "table2", "table3", "table4", "figure4", "figure5", "figure6", "figure7"
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReproduceConfig:
-    """Which exhibit of the paper, how large, from which data."""
+    """Which table or figure of the paper, how large, from which data."""
 
-    exhibit: ExhibitName
+    table: TableName
     """The table or figure."""
     scale: Literal["paper", "gpu-hour", "cpu-hour", "smoke"] = "cpu-hour"
-    """What is trained for how long: the published settings; the published networks for about an
-    hour on a GPU; narrow networks for about an hour on two CPU cores; a few steps."""
+    """How long the runs train: the published settings; the published networks for about an hour on
+    a GPU; narrow networks for about an hour on two CPU cores; a few steps."""
     data: str = ""
     """Folder of CIFAR-10 (official files, or train.parquet and test.parquet), or of ImageNet (train
-    and val folders) for the exhibits on ImageNet."""
+    and val folders) for the tables on ImageNet."""
     data_cifar100: str = ""
     """Folder of CIFAR-100; without it its columns stay empty."""
     stylised: str = ""
@@ -51,142 +58,142 @@ class ReproduceConfig:
     download: bool = False
     """Fetch CIFAR-10 and CIFAR-100 if they are not there."""
     methods: tuple[str, ...] = ()
-    """Only these methods; none means all of the exhibit's."""
+    """Only these methods; none means all of the table's."""
     families: tuple[str, ...] = ()
-    """Only these networks: allconv, densenet, wrn, resnext; none means all of the exhibit's."""
+    """Only these networks: allconv, densenet, wrn, resnext; none means all of the table's."""
     seeds: int = 0
     """Runs of each cell; 0 takes what the scale says."""
     num_processes: int = 0
     """Runs worked on at once; 0 takes one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
-    """Folder of the runs, which exhibits of the same scale share, and of what is written."""
+    """Folder of the runs, which all tables of a scale share, and of the files written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exhibited:
-    """An exhibit that was made.
+class Reproduction:
+    """A reproduced table or figure.
 
     Attributes:
         paths: The files written: JSON, CSV, Markdown, and the picture of a figure.
-        outcomes: What became of its runs; a failed one leaves its place in the table empty.
+        runs: The state of every run; the cell of a failed one stays empty.
     """
 
     paths: list[Path]
-    outcomes: list[Outcome] = field(default_factory=list)
+    runs: list[TaskResult] = field(default_factory=list)
 
     @property
-    def unfinished(self) -> list[Outcome]:
+    def unfinished(self) -> list[TaskResult]:
         """The runs that failed, or whose process died; not those that another process has."""
-        return [outcome for outcome in self.outcomes if outcome.state in ("failed", "open")]
+        return [run for run in self.runs if run.state in ("failed", "open")]
 
 
-def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> Exhibited:
-    """Train and measure what an exhibit needs, and write it with the published numbers beside.
+def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> Reproduction:
+    """Train and measure the runs of a table, and write it with the published numbers.
 
-    Killed at any time, the same call goes on; run by several processes or machines that share
-    ``out``, each takes other runs. A run that fails stops neither the others nor the table.
+    Killed at any time, the same call continues. Several processes or machines that share ``out``
+    take different runs. A failed run stops neither the others nor the table.
 
     Returns:
-        The files written, and what became of every run.
+        The files written, and the state of every run.
 
     Raises:
-        RunError: If no data set of the exhibit is given, or a run is there with other settings.
-        ValueError: If the exhibit has no such method or network.
+        RunError: If no data set of the table is given, or a run exists with other settings.
+        ValueError: If the table has no such method or network.
     """
-    if config.exhibit == "figure4":
-        return Exhibited(paths=[_draw_realisation(config)])
-    exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
+    if config.table == "figure4":
+        return Reproduction(paths=[_draw_realisation(config)])
+    table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
     folder = config.out / config.scale
     tasks = plan_tasks(config)
     for root in (config.data, config.data_cifar100, config.stylised):
         if root not in ("", "digits") and not config.download and not Path(root).exists():
             raise RunError(f"{root} does not exist; name the folder of the images")
     num_devices = torch.cuda.device_count()
-    outcomes = run_sweep(
+    runs = run_tasks(
         list(tasks.values()),
         folder,
         num_processes=config.num_processes or num_devices or os.cpu_count() or 1,
         num_devices=num_devices,
         on_progress=on_progress,
     )
-    done = {outcome.task.name for outcome in outcomes if outcome.state == "done"}
-    finished = {spot: task for spot, task in tasks.items() if task.name in done}
-    measured = {spot: _load(task) for spot, task in finished.items()}
-    if config.exhibit == "figure7":
+    done = {run.task.name for run in runs if run.state == "done"}
+    finished = {key: task for key, task in tasks.items() if task.name in done}
+    measured = {key: _load(task) for key, task in finished.items()}
+    if config.table == "figure7":
         measured |= _measure_ensembles(finished, folder, on_progress)
-    numbers = list_findings(config.exhibit, measured, tolerance=scale.tolerance)
+    numbers = list_findings(config.table, measured, tolerance=scale.tolerance)
     about = {
-        "title": f"{config.exhibit}: {exhibit.title}",
+        "title": f"{config.table}: {table.title}",
         "scale": config.scale,
         "summary": scale.summary,
-        "runs": {outcome.task.name: outcome.state for outcome in outcomes},
-        "remarks": list(_remarks(config, exhibit, outcomes)),
+        "runs": {run.task.name: run.state for run in runs},
+        "remarks": list(_remarks(config, table, runs)),
     }
-    paths = write_findings(folder, config.exhibit, numbers, about)
-    if config.exhibit in FIGURES:
-        paths.append(draw(folder / f"{config.exhibit}.svg", config.exhibit, numbers))
-    return Exhibited(paths=paths, outcomes=outcomes)
+    paths = write_findings(folder, config.table, numbers, about)
+    if config.table in FIGURES:
+        paths.append(draw(folder / f"{config.table}.svg", config.table, numbers))
+    return Reproduction(paths=paths, runs=runs)
 
 
-def plan_tasks(config: ReproduceConfig) -> dict[Spot, Task]:
-    """The runs of an exhibit for which there is data, in the order they are made.
+def plan_tasks(config: ReproduceConfig) -> dict[RunKey, Task]:
+    """List the runs of a table for which there is data, in the order they are made.
 
     Raises:
-        RunError: If no data set of the exhibit is given.
-        ValueError: If the exhibit has no such method or network.
+        RunError: If no data set of the table is given.
+        ValueError: If the table has no such method or network.
     """
-    exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
-    methods = _chosen("method", config.methods, exhibit.methods)
-    families = _chosen("network", config.families, exhibit.families)
-    data_sets = [name for name in exhibit.data_sets if _root(config, name) or config.download]
+    table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
+    methods = _chosen("method", config.methods, table.methods)
+    families = _chosen("network", config.families, table.families)
+    data_sets = [name for name in table.data_sets if _root(config, name) or config.download]
     if not data_sets:
         raise RunError(
-            f"{config.exhibit} needs the images of {' or '.join(exhibit.data_sets)}: name their "
+            f"{config.table} needs the images of {' or '.join(table.data_sets)}: name their "
             "folder by --data (CIFAR-100's by --data-cifar100)"
         )
-    num_seeds = config.seeds or max(scale.num_seeds, exhibit.num_seeds)
-    spots = [
-        Spot(data_set=data_set, family=family, method=method, seed=seed)
+    num_seeds = config.seeds or max(scale.num_seeds, table.num_seeds)
+    keys = [
+        RunKey(data_set=data_set, family=family, method=method, seed=seed)
         for seed in range(num_seeds)
         for data_set in data_sets
         for family in families
         for method in methods
         if config.stylised or method not in STYLISED
     ]
-    return {spot: _task(config, spot) for spot in spots}
+    return {key: _task(config, key) for key in keys}
 
 
-def _task(config: ReproduceConfig, spot: Spot) -> Task:
-    exhibit, scale = EXHIBITS[config.exhibit], SCALES[config.scale]
-    run = config.out / config.scale / RUNS / spot.name
-    root = _root(config, spot.data_set)
+def _task(config: ReproduceConfig, key: RunKey) -> Task:
+    table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
+    run = config.out / config.scale / RUNS_FOLDER / key.name
+    root = _root(config, key.data_set)
     settings: dict[str, Any] = {
         **scale.recipe,
-        **scale.by_family.get(spot.family, {}),
-        **scale.by_method.get(spot.method, {}),
+        **scale.by_family.get(key.family, {}),
+        **scale.by_method.get(key.method, {}),
     }
-    if spot.method in STYLISED:
+    if key.method in STYLISED:
         settings["stylised"] = config.stylised
     training = TrainConfig(
-        method=spot.method,
-        model=scale.networks[spot.family],
-        source=_source(spot.data_set, root),
+        method=key.method,
+        model=scale.networks[key.family],
+        source=_source(key.data_set, root),
         data="" if root == "digits" else root,
         download=config.download,
-        seed=spot.seed,
+        seed=key.seed,
         out=run,
         **settings,
     )
     common: dict[str, Any] = {"models": (str(run),), **scale.measuring}
     common["device"] = settings.get("device", "auto")
     measurements = [EvaluateConfig(suite=("clean", "c"), out=str(run), **common)]
-    if "p" in exhibit.suites:
-        measurements.append(EvaluateConfig(suite=("p",), out=str(run / DRIFT), **common))
+    if "p" in table.suites:
+        measurements.append(EvaluateConfig(suite=("p",), out=str(run / SEQUENCES_FOLDER), **common))
     return Task(training=training, measurements=tuple(measurements))
 
 
 def _draw_realisation(config: ReproduceConfig) -> Path:
-    """Figure 4: two images and what AugMix makes of them, step by step."""
+    """Figure 4: two images and their augmentation by AugMix, step by step."""
     if not config.data:
         raise RunError("figure4 needs images: name their folder by --data, or --data digits")
     data_set = "imagenet" if (Path(config.data) / "val").is_dir() else "cifar10"
@@ -211,7 +218,7 @@ def _root(config: ReproduceConfig, data_set: str) -> str:
 
 
 def _source(data_set: str, root: str) -> str:
-    """The source that reads a folder: parquet files where it holds them."""
+    """Choose the source that reads a folder: parquet files where it has them."""
     if root == "digits":
         return "digits"
     if data_set == "imagenet":
@@ -222,42 +229,42 @@ def _source(data_set: str, root: str) -> str:
 def _load(task: Task) -> Results:
     """The results of a run, its clean and corrupted cells and its sequences in one."""
     results = load_results(task.training.out / RESULTS_FILE)
-    drift = task.training.out / DRIFT / RESULTS_FILE
+    drift = task.training.out / SEQUENCES_FOLDER / RESULTS_FILE
     if not drift.exists():
         return results
     return replace(results, sequences=load_results(drift).sequences)
 
 
 def _measure_ensembles(
-    finished: Mapping[Spot, Task], folder: Path, on_progress: OnProgress | None
-) -> dict[Spot, Results]:
-    """The seeds of a method together, measured as its runs were."""
+    finished: Mapping[RunKey, Task], folder: Path, on_progress: OnProgress | None
+) -> dict[RunKey, Results]:
+    """Measure the seeds of a method as one ensemble, as its runs were measured."""
     ensembles = {}
-    for method in dict.fromkeys(spot.method for spot in finished):
-        tasks = [task for spot, task in finished.items() if spot.method == method]
-        spot = replace(next(spot for spot in finished if spot.method == method), seed=ENSEMBLE)
+    for method in dict.fromkeys(key.method for key in finished):
+        tasks = [task for key, task in finished.items() if key.method == method]
+        key = replace(next(key for key in finished if key.method == method), seed=ENSEMBLE)
         if len(tasks) > 1:
             members = tuple(str(task.training.out) for task in tasks)
-            out = str(folder / RUNS / spot.name)
+            out = str(folder / RUNS_FOLDER / key.name)
             one = replace(tasks[0].measurements[0], models=members, out=out)
-            ensembles[spot] = evaluate_run(one, on_progress=on_progress)
+            ensembles[key] = evaluate_run(one, on_progress=on_progress)
     return ensembles
 
 
 def _remarks(
-    config: ReproduceConfig, exhibit: Exhibit, outcomes: Sequence[Outcome]
+    config: ReproduceConfig, table: PaperTable, runs: Sequence[TaskResult]
 ) -> Iterator[str]:
-    """What a reader must know about the numbers."""
+    """Sentences that a reader must know about the numbers."""
     scale = SCALES[config.scale]
     if not scale.tolerance:
-        yield "the runs are smaller than the paper's: the published numbers are not to be met"
-    stand_ins = {family: scale.networks[family] for family in exhibit.families}
+        yield "the runs are smaller than the paper's: do not expect the published numbers"
+    stand_ins = {family: scale.networks[family] for family in table.families}
     yield "networks: " + ", ".join(f"{NETWORKS[f]} is `{name}`" for f, name in stand_ins.items())
-    for data_set in exhibit.data_sets:
+    for data_set in table.data_sets:
         if not _root(config, data_set) and not config.download:
             yield f"{data_set} was not measured: no folder of it was given"
-    if not config.stylised and any(method in STYLISED for method in exhibit.methods):
+    if not config.stylised and any(method in STYLISED for method in table.methods):
         yield "methods on stylised images were not run: --stylised was not given"
-    for outcome in outcomes:
-        if outcome.state != "done":
-            yield f"{outcome.task.name}: {outcome.state} {outcome.reason}".rstrip()
+    for run in runs:
+        if run.state != "done":
+            yield f"{run.task.name}: {run.state} {run.reason}".rstrip()

@@ -1,10 +1,10 @@
-"""Many runs as one piece of work: each trained and measured once, whoever does it.
+"""Train and measure many runs, by one or several processes, each run once.
 
-A task is one run folder. What is finished is marked in `task.json`; a task in work is locked, so
-any number of processes, started together or by hand on machines that share the folder, take
-different tasks. A task that fails is written down with its reason and does not stop the others;
-killed at any time, the sweep goes on where it was, in the middle of a training run too. Sweeps may
-share run folders: what one has trained or measured, the other takes over.
+A task is one run folder. Its state is kept in `task.json`, and it is locked while a process works
+on it, so any number of processes, on one machine or on several that share the folder, take
+different tasks. A failed task is recorded with its reason and does not stop the others. Killed at
+any time, the same call continues, even in the middle of a training run. Tables may share run
+folders: what was trained or measured for one is not repeated for another.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from augmix.training.run import train
 TASK_FILE = "task.json"
 _LOCKS = "locks"  # beside the run folders: training and measuring lock those themselves
 _POLL_S = 0.5
-# Where things are and what is written beside; none of it changes a result.
+# Paths and settings of the machine: they do not change a result.
 _FREE = ("out", "data", "run", "models", "num_threads", "download", "tensorboard")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -41,11 +41,11 @@ State = Literal["open", "done", "failed", "held"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One run of a sweep: trained, then measured.
+    """One run: a training, then its measurements.
 
     Attributes:
-        training: What is trained; its ``out`` is the run folder.
-        measurements: What is measured of it, in order.
+        training: Its ``out`` is the run folder.
+        measurements: Evaluations of the run, in order.
     """
 
     training: TrainConfig
@@ -58,22 +58,22 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the training's settings but where things are."""
+        """sha256 of the training's settings without paths."""
         return _fingerprint(self.training)
 
     @property
     def parts(self) -> list[str]:
-        """sha256 of the settings of each measurement but where things are."""
+        """sha256 of each measurement's settings without paths."""
         return [_fingerprint(measurement) for measurement in self.measurements]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What became of a task.
+class TaskResult:
+    """The state of a task after `run_tasks`.
 
     Attributes:
         task: The task.
-        state: ``done``, ``failed``, ``held`` (another process has it) or ``open`` (not begun).
+        state: ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
         reason: Why it failed; empty otherwise.
     """
 
@@ -82,30 +82,30 @@ class Outcome:
     reason: str = ""
 
 
-def run_sweep(
+def run_tasks(
     tasks: Sequence[Task],
     folder: Path,
     *,
     num_processes: int = 1,
     num_devices: int = 0,
     on_progress: OnProgress | None = None,
-) -> list[Outcome]:
+) -> list[TaskResult]:
     """Train and measure every task that is not done yet.
 
     Args:
         tasks: The runs, each with a folder of its own.
-        folder: Where the locks of the sweep are.
-        num_processes: Tasks worked on at once.
+        folder: Holds the locks of the tasks.
+        num_processes: Tasks run at the same time.
         num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
         on_progress: Called with `TaskStarted` and `TaskFinished`, and with one process also with
             the events of the runs.
 
     Returns:
-        An outcome for every task, in order.
+        The state of every task, in order.
 
     Raises:
         ValueError: If two tasks share a folder or ``num_processes`` is below 1.
-        Interrupted: If the work was stopped; the same call goes on with it.
+        Interrupted: If the work was stopped; the same call continues it.
     """
     if num_processes < 1:
         raise ValueError(f"num_processes must be at least 1, got {num_processes}")
@@ -117,7 +117,7 @@ def run_sweep(
         (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-    for task in tasks:  # what failed is tried again: its reason may be gone
+    for task in tasks:  # failed tasks are tried again: the reason may be gone
         mark = _load_mark(task)
         if mark.get("reason"):
             _mark(task, mark["measured"])
@@ -125,11 +125,11 @@ def run_sweep(
         _work(tasks, folder, emit)
     else:
         _work_together(tasks, folder, num_processes, num_devices, emit)
-    return [_outcome(task, folder) for task in tasks]
+    return [_result(task, folder) for task in tasks]
 
 
 def _work(tasks: Sequence[Task], folder: Path, emit: OnProgress) -> None:
-    """Take one task after another that nobody else has."""
+    """Run one free task after another."""
     for index, task in enumerate(tasks):
         with ExitStack() as held:
             if _state(task) != "open" or not _is_free(task, folder, held):
@@ -140,7 +140,7 @@ def _work(tasks: Sequence[Task], folder: Path, emit: OnProgress) -> None:
 
 
 def _run(task: Task, emit: OnProgress) -> None:
-    """Train and measure a task, and write down what became of it."""
+    """Train and measure a task, and record its state."""
     measured = list(_load_mark(task).get("measured", []))
     try:
         train(task.training, on_progress=emit)
@@ -150,7 +150,7 @@ def _run(task: Task, emit: OnProgress) -> None:
                 measured.append(part)
     except Interrupted:
         raise
-    except Exception as error:  # one broken cell must not take the others with it
+    except Exception as error:  # one failed task must not stop the others
         reason = f"{type(error).__name__}: {error}"
         _mark(task, measured, reason=reason, trace=traceback.format_exc())
         emit(TaskFinished(name=task.name, error=reason))
@@ -169,7 +169,7 @@ def _work_together(
     for index in range(num_processes):
         with _one_device(index, num_devices):
             worker = context.Process(
-                target=_worker, args=(list(tasks), folder, events), name=f"sweep-{index}"
+                target=_worker, args=(list(tasks), folder, events), name=f"runs-{index}"
             )
             worker.start()
             workers.append(worker)
@@ -189,13 +189,13 @@ def _work_together(
 
 
 def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
-    """One process of the sweep; it stops when the one that started it is gone."""
+    """Run tasks in a process that stops when the one that started it has ended."""
     keep_freed_memory()
     parent = multiprocessing.parent_process()
 
     def emit(event: Event) -> None:
         if parent is not None and not parent.is_alive():
-            raise Interrupted("the process that started this sweep has ended")
+            raise Interrupted("the process that started this one has ended")
         if isinstance(event, (TaskStarted, TaskFinished)):
             events.put(event)
 
@@ -207,7 +207,7 @@ def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
 
 @contextmanager
 def _one_device(index: int, num_devices: int) -> Iterator[None]:
-    """Processes started inside see one GPU only."""
+    """Make one GPU visible to the processes started inside."""
     before = os.environ.get(_VISIBLE)
     if num_devices:
         listed = before.split(",") if before else [str(number) for number in range(num_devices)]
@@ -222,7 +222,7 @@ def _one_device(index: int, num_devices: int) -> Iterator[None]:
 
 
 def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
-    """Whether nobody else had the task; it is ours then until the stack is closed."""
+    """Try to lock a task until the stack is closed."""
     try:
         held.enter_context(lock(folder / _LOCKS / task.name))
     except RunError:
@@ -231,14 +231,14 @@ def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
 
 
 def _mark(task: Task, measured: list[str], *, reason: str = "", trace: str = "") -> None:
-    """Write down that a task is trained, what of it is measured, and why it failed if it did."""
+    """Record that a task is trained, what of it is measured, and why it failed if it did."""
     task.training.out.mkdir(parents=True, exist_ok=True)
     mark = {"trained": task.fingerprint, "measured": measured, "reason": reason, "trace": trace}
     files.write_json(task.training.out / TASK_FILE, mark)
 
 
 def _load_mark(task: Task) -> dict[str, Any]:
-    """What is written down of a task; nothing for one that was never begun.
+    """Read the record of a task; empty if it was never started.
 
     Raises:
         RunError: If the folder holds a task of other settings.
@@ -249,7 +249,7 @@ def _load_mark(task: Task) -> dict[str, Any]:
     mark = files.load_json(path)
     if mark.get("trained") != task.fingerprint:
         raise RunError(
-            f"{task.training.out} was made with other settings than this sweep's {task.name}; "
+            f"{task.training.out} was made with other settings than {task.name} has now; "
             "choose another --out, or delete the folder"
         )
     return mark
@@ -263,12 +263,12 @@ def _state(task: Task) -> State:
     return "done" if is_done else "open"
 
 
-def _outcome(task: Task, folder: Path) -> Outcome:
+def _result(task: Task, folder: Path) -> TaskResult:
     state = _state(task)
     with ExitStack() as held:
         if state == "open" and not _is_free(task, folder, held):
             state = "held"
-    return Outcome(task=task, state=state, reason=_load_mark(task).get("reason", ""))
+    return TaskResult(task=task, state=state, reason=_load_mark(task).get("reason", ""))
 
 
 def _fingerprint(config: TrainConfig | EvaluateConfig) -> str:

@@ -1,8 +1,9 @@
-"""The paper's tables and figures as data: which runs each needs, and how large at each scale.
+"""The paper's tables and figures as data: which runs each needs, and how long they train.
 
-An exhibit names data sets, networks and methods; a scale says what stands for each network and how
-long it trains. Together they are a list of runs. Settings are those of Hendrycks et al. (2020),
-section 4, as far as they are published, and the released code's otherwise."""
+A table names data sets, networks and methods; a scale names a network for each family and the
+settings of its training. Together they are a list of runs. Settings are those of Hendrycks et al.
+(2020), section 4, as far as they are published, and the released code's otherwise.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ FAMILIES = ("allconv", "densenet", "wrn", "resnext")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exhibit:
-    """One table or figure of the paper.
+class PaperTable:
+    """A table or figure of the paper.
 
     Attributes:
         title: What it shows.
@@ -52,7 +53,7 @@ class Exhibit:
         families: Networks by family; a scale names the member.
         methods: Rows of `methods.METHODS`.
         suites: What is measured: ``c``, ``p``; clean images always are.
-        num_seeds: Runs of each cell the exhibit itself asks for (deep ensembles).
+            num_seeds: Runs of each cell that the table itself asks for (deep ensembles).
     """
 
     title: str
@@ -63,47 +64,47 @@ class Exhibit:
     num_seeds: int = 1
 
 
-EXHIBITS: Mapping[str, Exhibit] = MappingProxyType(
+PAPER_TABLES: Mapping[str, PaperTable] = MappingProxyType(
     {
-        "table1": Exhibit(
+        "table1": PaperTable(
             title="Average error on CIFAR-10-C and CIFAR-100-C",
             data_sets=("cifar10", "cifar100"),
             families=FAMILIES,
             methods=CIFAR_METHODS,
         ),
-        "table2": Exhibit(
+        "table2": PaperTable(
             title="Clean error, corruption errors and mCE on ImageNet-C",
             data_sets=("imagenet",),
             families=("resnet",),
             methods=IMAGENET_METHODS,
         ),
-        "table3": Exhibit(
+        "table3": PaperTable(
             title="Flip rates and mFR on ImageNet-P",
             data_sets=("imagenet",),
             families=("resnet",),
             methods=IMAGENET_METHODS,
             suites=("c", "p"),
         ),
-        "table4": Exhibit(
-            title="What each part of AugMix brings on CIFAR-10-C and CIFAR-100-C",
+        "table4": PaperTable(
+            title="Ablation of AugMix on CIFAR-10-C and CIFAR-100-C",
             data_sets=("cifar10", "cifar100"),
             families=("wrn",),
             methods=ABLATION,
         ),
-        "figure5": Exhibit(
+        "figure5": PaperTable(
             title="Error on CIFAR-10-C with a ResNeXt",
             data_sets=("cifar10",),
             families=("resnext",),
             methods=CIFAR_METHODS,
         ),
-        "figure6": Exhibit(
+        "figure6": PaperTable(
             title="Flip probability on CIFAR-10-P and calibration on CIFAR-10(-C), ResNeXt",
             data_sets=("cifar10",),
             families=("resnext",),
             methods=CIFAR_METHODS,
             suites=("c", "p"),
         ),
-        "figure7": Exhibit(
+        "figure7": PaperTable(
             title="Calibration by severity on ImageNet-C, single networks and ensembles",
             data_sets=("imagenet",),
             families=("resnet",),
@@ -116,7 +117,7 @@ EXHIBITS: Mapping[str, Exhibit] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """How large an exhibit is made.
+    """How long the runs of a table train.
 
     Attributes:
         summary: What is trained, in words.
@@ -126,9 +127,8 @@ class Scale:
         by_method: Settings on top, by method.
         measuring: Settings of every measurement.
         num_seeds: Runs of each cell.
-        hours: How long each exhibit takes, in words; measured where it says so.
-        tolerance: Points of percent that a measured mean may differ from the published one; 0 where
-            the runs are too small to be held against it.
+        tolerance: Percentage points that a measured mean may differ from the published one; 0 where
+            the runs are too small to be compared with it.
     """
 
     summary: str
@@ -138,7 +138,6 @@ class Scale:
     by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measuring: Mapping[str, Any] = field(default_factory=dict)
     num_seeds: int = 1
-    hours: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = 0.0
 
 
@@ -156,7 +155,7 @@ _SMALL = {
     "resnext": "resnext-11-4x4d-8",
     "resnet": "resnet18-cifar",
 }
-_IMAGENET_180 = {  # what the network and the images are is the exhibit's
+_IMAGENET_180 = {  # but the network and the images, which the table names
     name: value
     for name, value in RECIPES["imagenet-180"].items()
     if name not in ("source", "model", "width", "depth", "alpha", "jsd_weight")
@@ -175,11 +174,10 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
                 "resnet": _IMAGENET_180,
             },
             num_seeds=1,
-            hours={},
             tolerance=1.5,
         ),
         "gpu-hour": Scale(
-            summary="the published networks on one GPU, epochs cut to about an hour an exhibit",
+            summary="the published networks on one GPU, epochs cut to about an hour a table",
             networks={**_PUBLISHED, "resnet": "resnet18"},
             recipe={
                 "epochs": 10,
@@ -207,7 +205,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             measuring={"max_images": 1_000, "precision": "bf16"},
         ),
         "smoke": Scale(
-            summary="a few steps of the smallest network: shows that everything runs, no more",
+            summary="a few steps of the smallest network, to show that everything runs",
             networks=dict.fromkeys(_PUBLISHED, "small"),
             recipe={**_FAST_CPU, "epochs": 1, "batch_size": 32, "max_train_images": 64},
             by_family={"resnet": {"size": 32}},

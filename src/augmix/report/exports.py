@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from augmix.bootstrap import LEVEL
@@ -42,11 +42,15 @@ _LATEX = {
 
 def to_csv(comparison: Comparison) -> str:
     """Every number, one a line: fractions, nats and Brier units."""
+    return records_to_csv(_lines(comparison), (*_FIELDS, *_NUMBER))
+
+
+def records_to_csv(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
+    """Write records as CSV with a line of field names."""
     text = io.StringIO()
-    fields: list[str] = [*_FIELDS, *_NUMBER]
     writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_lines(comparison))
+    writer.writerows(records)
     return text.getvalue()
 
 

@@ -14,15 +14,15 @@ from augmix.results import (
     LOG_FILE,
     RESULTS_FILE,
     Cell,
-    Images,
-    Outcome,
+    MeasuredImages,
+    Predictions,
     Results,
-    SequenceOutcome,
+    SequencePredictions,
     images_path,
     load_images,
-    load_outcome,
+    load_predictions,
     load_results,
-    load_sequence_outcome,
+    load_sequence_predictions,
 )
 
 EXAMPLES_FILE = "examples.npz"
@@ -39,11 +39,11 @@ class Answers:
         sequences: By perturbation.
     """
 
-    images: Images
-    cells: dict[tuple[str, str, int], Outcome]
-    sequences: dict[str, SequenceOutcome]
+    images: MeasuredImages
+    cells: dict[tuple[str, str, int], Predictions]
+    sequences: dict[str, SequencePredictions]
 
-    def of(self, cell: Cell) -> Outcome:
+    def of(self, cell: Cell) -> Predictions:
         """What was said in a cell."""
         return self.cells[cell.suite, cell.name, cell.severity]
 
@@ -165,13 +165,13 @@ def _load_answers(folder: Path, results: Results) -> Answers | None:
     answers = Answers(
         images=images,
         cells={
-            (cell.suite, cell.name, cell.severity): load_outcome(
+            (cell.suite, cell.name, cell.severity): load_predictions(
                 folder, cell.suite, cell.name, cell.severity
             )
             for cell in results.cells
         },
         sequences={
-            cell.name: load_sequence_outcome(folder, cell.name) for cell in results.sequences
+            cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
     )
     lengths = {len(cell.prediction) for cell in (*answers.cells.values(),)}

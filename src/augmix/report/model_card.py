@@ -1,6 +1,5 @@
 """A model card in Markdown: what was measured, how well it does, and what to keep in mind."""
 
-import html
 from collections.abc import Sequence
 
 from augmix.bootstrap import LEVEL
@@ -10,10 +9,10 @@ from augmix.report.estimates import CLEAN, CORRUPTED, readable
 from augmix.report.load import Run
 from augmix.report.robustness import attack_table, attack_words, corruption_table, stability_table
 from augmix.report.summary import lead, score_table, summary_table
-from augmix.report.tables import Entry, Table
+from augmix.report.tables import escape_markdown as escape
+from augmix.report.tables import to_markdown_table
 
 _FACTS = ("num_parameters", "num_classes", "seed", "weights_sha256")
-_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|#"})
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -40,7 +39,7 @@ def to_markdown(comparison: Comparison) -> str:
         score_table(comparison),
         temperature_table(comparison),
     ]
-    parts += [_table(table) for table in tables if table is not None]
+    parts += [to_markdown_table(table) for table in tables if table is not None]
     parts += ["## Limits", *_limits(comparison)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -92,35 +91,3 @@ def _limits(comparison: Comparison) -> Sequence[str]:
     if all(len(group.runs) == 1 for group in comparison.groups):
         lines.append("One training run each: the noise of training is not in the intervals.")
     return ["\n".join(f"- {escape(line)}" for line in lines)]
-
-
-def _table(table: Table) -> str:
-    titles = [
-        " ".join(part for part in (column.group, column.title, column.unit) if part)
-        for column in table.columns
-    ]
-    rules = ["---", *("---:" if column.is_number else "---" for column in table.columns)]
-    lines = [[table.corner, *titles], rules]
-    lines += [[row.label, *map(_entry, row.entries)] for row in table.rows]
-    written = [lines[0], rules, *lines[2:]]
-    rows = [
-        "| " + " | ".join(part if row is rules else escape(part) for part in row) + " |"
-        for row in written
-    ]
-    title = f"### {escape(table.title)}" + (f" ({escape(table.unit)})" if table.unit else "")
-    return "\n".join([title, "", *rows])
-
-
-def _entry(entry: Entry) -> str:
-    if not entry.detail:
-        return entry.text
-    return (
-        f"{entry.text} {entry.detail}"
-        if entry.detail[0] == "±"
-        else f"{entry.text} ({entry.detail})"
-    )
-
-
-def escape(text: str) -> str:
-    """Text as Markdown shows it: neither markup nor HTML."""
-    return html.escape(text, quote=False).translate(_SIGNS)

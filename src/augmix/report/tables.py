@@ -3,6 +3,7 @@
 Percentages begin here: records and estimates hold fractions, entries show per cent.
 """
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from augmix.report.estimates import Key
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|#"})
 Kind = Literal["measured", "adapted", "published", "total"]
 
 
@@ -161,3 +163,32 @@ def marked(groups: Sequence[Group], key: Key, entries: Sequence[Entry]) -> list[
 def group_kind(group: Group) -> Kind:
     """Adapted models are told apart from models as they were trained."""
     return "adapted" if group.first.adaptation else "measured"
+
+
+def to_markdown_table(table: Table) -> str:
+    """Write a table as Markdown, under a heading if it has a title."""
+    titles = [
+        " ".join(part for part in (column.group, column.title, column.unit) if part)
+        for column in table.columns
+    ]
+    rules = ["---", *("---:" if column.is_number else "---" for column in table.columns)]
+    rows = [[row.label, *map(_markdown_entry, row.entries)] for row in table.rows]
+    lines = [
+        "| " + " | ".join(map(escape_markdown, [table.corner, *titles])) + " |",
+        "| " + " | ".join(rules) + " |",
+        *("| " + " | ".join(map(escape_markdown, row)) + " |" for row in rows),
+    ]
+    title = f"### {escape_markdown(table.title)}"
+    title += f" ({escape_markdown(table.unit)})" if table.unit else ""
+    return "\n".join([title, "", *lines] if table.title else lines)
+
+
+def escape_markdown(text: str) -> str:
+    """Escape what Markdown would read as markup or HTML."""
+    return html.escape(text, quote=False).translate(_MARKDOWN)
+
+
+def _markdown_entry(entry: Entry) -> str:
+    if not entry.detail or entry.detail[0] == "±":
+        return f"{entry.text} {entry.detail}".strip()
+    return f"{entry.text} ({entry.detail})"

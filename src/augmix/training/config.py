@@ -22,8 +22,7 @@ from augmix.data.stores import default_threads
 from augmix.errors import did_you_mean
 from augmix.methods.attacks import Attack
 from augmix.methods.registry import Method, Options, build_method, find_row
-from augmix.models.layers import BLURRED
-from augmix.models.registry import find_family, maxblur_name
+from augmix.models import BLURRED, find_family, maxblur_name
 
 LAST_LEARNING_RATE = 1e-6  # where the schedules end (released code)
 _WARM_UP = 0.3  # share of a one-cycle schedule
@@ -249,8 +248,8 @@ class TrainConfig(Recipe):
     """Largest level of an AugMix operation, 1..10."""
     width: int = 3
     """AugMix chains that are mixed."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3 for each."""
+    depth: int | None = None
+    """Operations in a chain; None draws 1, 2 or 3 for each."""
     alpha: float = 1.0
     """Concentration of the mixing weights and the share, above 0."""
     ops: Literal["paper", "all"] = "paper"
@@ -449,7 +448,7 @@ class TrainConfig(Recipe):
     def _usual_weight_decay(self) -> float:
         """The published weight decay of the method, else of the network."""
         family = find_family(self.model)
-        is_small = family.has_imagenet_statistics or family.form.startswith("densenet")
+        is_small = family.size == 224 or family.form.startswith("densenet")
         of_network = _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
         return find_row(self.method).recipe.get("weight_decay", of_network)
 
@@ -469,7 +468,7 @@ _IMAGENET: dict[str, Any] = {
     "weight_decay": 1e-4,
     "severity": 1,
     "width": 3,
-    "depth": -1,
+    "depth": None,
     "alpha": 1.0,
     "jsd_weight": 12.0,
 }

@@ -73,7 +73,7 @@ assert torch.equal(half, torch.from_numpy(views).half())
 assert half.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 kernels._SCRATCH_BYTES = 2 * (2 * 4 * 3 * 3 * 20 * 19)  # two images at a time
 assert np.array_equal(check("chains in parts", images, plan), views)
-plan = draw(CutMix(base=Cutout(side=4, base=AugMix()), probability=1.0), 3, (12, 12))
+plan = draw(CutMix(base=Cutout(size_px=4, base=AugMix()), probability=1.0), 3, (12, 12))
 check("holes and pairs", make_images(rng, (3, 12, 12, 3)), plan)
 step = torch.compile(batched.execute, fullgraph=True, backend="aot_eager")
 plan = draw(AugMix(), 2, (6, 5))

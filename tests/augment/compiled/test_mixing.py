@@ -27,21 +27,21 @@ from augmix.augment.policies import (
 from augmix.rng import Purpose, Stream, philox4x32
 
 POLICIES: dict[str, Policy] = {
-    "cutout": Cutout(side=5, base=Standard(crop_padding=2, flip=True)),
-    "cutout+augmix": Cutout(side=4, fill=(0.3,), base=AugMix(crop_padding=2, flip=True)),
+    "cutout": Cutout(size_px=5, base=Standard(crop_padding=2, flip=True)),
+    "cutout+augmix": Cutout(size_px=4, fill=(0.3,), base=AugMix(crop_padding=2, flip=True)),
     "autoaugment": AutoAugment(crop_padding=2, flip=True),
     "autoaugment full": AutoAugment(full=True),
     "autoaugment imagenet": AutoAugment(table="imagenet", full=True),
     "random-aa": RandomAA(ops="all", severity=8),
-    "patch-uniform": PatchUniform(side=7, base=Standard(flip=True)),
-    "patch+cutout": Cutout(side=3, base=PatchUniform(side=9, random_side=True)),
+    "patch-uniform": PatchUniform(size_px=7, base=Standard(flip=True)),
+    "patch+cutout": Cutout(size_px=3, base=PatchUniform(size_px=9, random_size=True)),
     "start": RandomStart(),
     "mixup": Mixup(base=Standard(crop_padding=1)),
     "mixup per image": Mixup(alpha=0.4, per_image=True),
     "mixup+augmix": Mixup(base=AugMix()),
     "cutmix": CutMix(probability=1.0),
     "cutmix per image": CutMix(per_image=True, probability=0.8),
-    "cutmix+cutout+augmix": CutMix(base=Cutout(side=4, base=AugMix()), probability=1.0),
+    "cutmix+cutout+augmix": CutMix(base=Cutout(size_px=4, base=AugMix()), probability=1.0),
 }
 
 
@@ -174,13 +174,13 @@ def test_every_pixel_of_a_pair(is_cut: bool) -> None:
 
 
 def test_order_noise_then_hole_then_pairs() -> None:
-    plan = draw(CutMix(base=Cutout(side=40, fill=(0.25,), base=PatchUniform())), 4, (8, 8), 0)
+    plan = draw(CutMix(base=Cutout(size_px=40, fill=(0.25,), base=PatchUniform())), 4, (8, 8), 0)
     views = pillow.render(images_of(plan, 3), plan)
     np.testing.assert_array_equal(views, np.float32(0.25))  # the hole covers noise, pairs its views
 
 
 def test_the_clean_view_is_paired_like_the_others() -> None:
-    plan = draw(Mixup(base=Cutout(side=30)), 6, (8, 8), 0).with_clean()
+    plan = draw(Mixup(base=Cutout(size_px=30)), 6, (8, 8), 0).with_clean()
     assert plan.pairs is not None
     images = images_of(plan, 3)
     clean = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)

@@ -286,7 +286,7 @@ def test_standard_has_the_crops_of_augmix():
         ({"severity": 0}, "severity must be 1..10, got 0"),
         ({"severity": 11}, "severity must be 1..10, got 11"),
         ({"width": 0}, "width must be at least 1 chain, got 0"),
-        ({"depth": 0}, "depth must be at least 1, or -1 for random, got 0"),
+        ({"depth": 0}, "depth must be at least 1, or None for random, got 0"),
         ({"alpha": 0.0}, "alpha must be a finite number above 0, got 0"),
         ({"alpha": float("nan")}, "alpha must be a finite number above 0, got nan"),
         ({"crop_padding": -1}, "crop_padding must be at least 0 pixels, got -1"),

@@ -187,7 +187,7 @@ def test_random_aa_draws_depths_and_operations_evenly():
     [
         (lambda: AutoAugment(crop_padding=-1), "crop_padding must be at least 0 pixels, got -1"),
         (lambda: RandomAA(severity=0), "severity must be 1..10, got 0"),
-        (lambda: RandomAA(depth=0), "depth must be at least 1, or -1 for random, got 0"),
+        (lambda: RandomAA(depth=0), "depth must be at least 1, or None for random, got 0"),
         (lambda: RandomAA(crop_padding=-1), "crop_padding must be at least 0 pixels, got -1"),
     ],
     ids=["padding", "severity", "depth", "random padding"],
@@ -195,3 +195,14 @@ def test_random_aa_draws_depths_and_operations_evenly():
 def test_bad_options(make, message: str):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+@pytest.mark.parametrize(("size", "table"), [((64, 99), "cifar10"), ((65, 65), "imagenet")])
+def test_a_table_left_to_the_policy_goes_by_size(size, table) -> None:
+    ids, stream = np.arange(30), Stream(seed=0)
+    chosen, stated = (
+        AutoAugment(table=each).sample(ids, num_views=1, size=size, stream=stream)
+        for each in (None, table)
+    )
+    np.testing.assert_array_equal(chosen.op, stated.op)
+    np.testing.assert_array_equal(chosen.amount, stated.amount)

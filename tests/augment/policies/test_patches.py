@@ -40,7 +40,7 @@ def centres(box: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("side", [1, 7, 8])
 def test_holes_are_squares_around_any_pixel(side: int):
-    plan = draw(Cutout(side=side))
+    plan = draw(Cutout(size_px=side))
     assert plan.hole is not None
     box = plan.hole.box
     row, column = centres(box[0], side)
@@ -88,7 +88,7 @@ def test_clean_views_have_neither_hole_nor_noise():
 
 
 def test_patches_have_the_stated_sides_and_amplitudes():
-    plan = draw(PatchUniform(side=9, amplitude=0.4))
+    plan = draw(PatchUniform(size_px=9, amplitude=0.4))
     assert plan.noise is not None
     row, column = centres(plan.noise.box[0], 9)
     assert_uniform(row * SIZE[1] + column, SIZE[0] * SIZE[1])
@@ -99,7 +99,7 @@ def test_patches_have_the_stated_sides_and_amplitudes():
 
 def test_random_sides():
     """On an image so large that few squares are clipped, none of them small for that."""
-    plan = PatchUniform(side=6, random_side=True).sample(
+    plan = PatchUniform(size_px=6, random_size=True).sample(
         IDS[:20_000], num_views=1, size=(4000, 4000), stream=Stream(seed=0)
     )
     assert plan.noise is not None
@@ -146,8 +146,8 @@ def fingerprint(plan: Plan) -> np.ndarray:
 def test_golden_patches():
     """Kept as drawn: a change here changes everybody's runs."""
     ids = np.array([3, 70000])
-    hole = draw(Cutout(side=6), ids).hole
-    noise = draw(PatchUniform(side=6), ids).noise
+    hole = draw(Cutout(size_px=6), ids).hole
+    noise = draw(PatchUniform(size_px=6), ids).noise
     assert hole is not None
     assert noise is not None
     assert hole.box.tolist() == GOLDEN_HOLES
@@ -159,10 +159,10 @@ def test_golden_patches():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Cutout(side=0), "side of a hole must be at least 1 pixel, got 0"),
+        (lambda: Cutout(size_px=0), "size_px of a hole must be at least 1 pixel, got 0"),
         (lambda: Cutout(fill=(1.5,)), r"fill must be 1 or 3 levels in \[0, 1\], got \(1.5,\)"),
         (lambda: Cutout(fill=(0.5, 0.5)), "fill must be 1 or 3 levels"),
-        (lambda: PatchUniform(side=0), "side of a patch must be at least 1 pixel, got 0"),
+        (lambda: PatchUniform(size_px=0), "size_px of a patch must be at least 1 pixel, got 0"),
         (lambda: PatchUniform(amplitude=0.0), "amplitude must be a finite number above 0, got 0"),
         (lambda: RandomStart(epsilon=-1.0), "epsilon must be a finite number above 0, got -1"),
     ],
@@ -192,3 +192,22 @@ def test_standard_is_the_default_base():
     plan = draw(Cutout(base=Standard(crop_padding=4, flip=True)), IDS[:100])
     assert plan.crop.any()
     assert not draw(Cutout(), IDS[:100]).crop.any()
+
+
+def test_sizes_left_to_the_policy_are_the_published_ones() -> None:
+    """Cutout: half the image; Patch Gaussian: 25 of 32 px, and up to 250 of 224 on ImageNet."""
+    small, large = (32, 40), (224, 224)
+    stream = Stream(seed=0)
+    for policy, size, same in (
+        (Cutout(size_px=None), small, Cutout(size_px=16)),
+        (Cutout(size_px=None), large, Cutout(size_px=112)),
+        (PatchUniform(size_px=None), small, PatchUniform(size_px=25)),
+        (PatchUniform(size_px=None), large, PatchUniform(size_px=250, random_size=True)),
+    ):
+        first, second = (
+            each.sample(IDS[:20], num_views=1, size=size, stream=stream) for each in (policy, same)
+        )
+        left, right = (first.hole, second.hole) if first.hole else (first.noise, second.noise)
+        assert left is not None
+        assert right is not None
+        np.testing.assert_array_equal(left.box, right.box)

@@ -34,8 +34,8 @@ class AugMix:
     """Largest level of an operation, 1..10 (3 on CIFAR, 1 on ImageNet)."""
     width: int = 3
     """Chains that are mixed, at least 1."""
-    depth: int = -1
-    """Operations in a chain; -1 draws 1, 2 or 3 for each chain."""
+    depth: int | None = None
+    """Operations in a chain; None draws 1, 2 or 3 for each chain."""
     alpha: float = 1.0
     """Concentration of the Dirichlet weights and the Beta share, above 0."""
     ops: Literal["paper", "all"] = "paper"
@@ -115,8 +115,8 @@ class RandomAA:
 
     severity: int = 3
     """Largest level of an operation, 1..10."""
-    depth: int = -1
-    """Operations in the chain; -1 draws 1, 2 or 3."""
+    depth: int | None = None
+    """Operations in the chain; None draws 1, 2 or 3."""
     ops: Literal["paper", "all"] = "paper"
     """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
     crop_padding: int = 0
@@ -153,11 +153,11 @@ class RandomAA:
         )
 
 
-def _check_chains(severity: int, depth: int, ops: str) -> None:
+def _check_chains(severity: int, depth: int | None, ops: str) -> None:
     if not 1 <= severity <= 10:
         raise ValueError(f"severity must be 1..10, got {severity}")
-    if depth < 1 and depth != -1:
-        raise ValueError(f"depth must be at least 1, or -1 for random, got {depth}")
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth must be at least 1, or None for random, got {depth}")
     if ops not in OP_SETS:
         raise ValueError(f"ops must be 'paper' or 'all', got {ops!r}")
 
@@ -166,7 +166,7 @@ def _draw_chains(
     ids: Integer[np.ndarray, " batch"],
     num_views: int,
     width: int,
-    depth: int,
+    depth: int | None,
     ops: tuple[Op, ...],
     severity: int,
     stream: Stream,
@@ -176,13 +176,13 @@ def _draw_chains(
     Float64[np.ndarray, "view batch chain depth"],
 ]:
     """Operations, levels and signs of every chain; one address a view and image."""
-    longest = _RANDOM_DEPTH if depth == -1 else depth
+    longest = _RANDOM_DEPTH if depth is None else depth
     per_chain = 1 + 3 * longest  # the depth, then operation, level and sign of every step
     uniforms = stream.at(Purpose.CHAINS).uniforms(ids, num_views=num_views, count=width * per_chain)
     uniforms = uniforms.reshape(num_views, len(ids), width, per_chain)
     steps = uniforms[..., 1:].reshape(num_views, len(ids), width, longest, 3)
     op = np.array(ops, np.int8)[(steps[..., 0] * len(ops)).astype(np.int8)]
-    if depth == -1:
+    if depth is None:
         length = 1 + (uniforms[..., 0] * _RANDOM_DEPTH).astype(np.int8)
         op = np.where(np.arange(longest) < length[..., None], op, np.int8(Op.NONE))
     level = _LOWEST_LEVEL + steps[..., 1] * (severity - _LOWEST_LEVEL)

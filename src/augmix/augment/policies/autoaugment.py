@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int8, Integer
 
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import check_crop, check_request, one_chain
+from augmix.augment.policies.base import LARGE_PX, check_crop, check_request, one_chain
 from augmix.rng import Purpose, Stream
 
 Step = tuple[Op, float, int]  # operation, probability, magnitude
@@ -89,8 +89,9 @@ class AutoAugment:
     bilinearly, black outside, as in every chain of this package.
     """
 
-    table: Literal["cifar10", "imagenet"] = "cifar10"
-    """The published policy; the one of CIFAR-10 serves CIFAR-100 too."""
+    table: Literal["cifar10", "imagenet"] | None = "cifar10"
+    """The published policy; the one of CIFAR-10 serves CIFAR-100 too. None goes by the size of the
+    images: imagenet above 64 pixels."""
     full: bool = False
     """Keep the operations that overlap with the test corruptions: the policy as published."""
     crop_padding: int = 0
@@ -99,7 +100,7 @@ class AutoAugment:
     """Mirror half of the images left to right."""
 
     def __post_init__(self) -> None:
-        if self.table not in TABLES:
+        if self.table is not None and self.table not in TABLES:
             raise ValueError(f"table must be one of {', '.join(TABLES)}, got {self.table!r}")
         check_crop(self.crop_padding)
 
@@ -114,7 +115,8 @@ class AutoAugment:
         """Draw a sub-policy for every view: one chain, fully blended; see `AugMix.sample`."""
         check_request(num_views, size)
         ids = np.asarray(ids, dtype=np.int64)
-        op, probability, magnitude = _as_arrays(TABLES[self.table], self.full)
+        table = self.table or ("imagenet" if min(size) > LARGE_PX else "cifar10")
+        op, probability, magnitude = _as_arrays(TABLES[table], self.full)
         uniforms = stream.at(Purpose.POLICY).uniforms(ids, num_views=num_views, count=5)
         chosen = (uniforms[..., 0] * len(op)).astype(np.int64)  # view batch
         applied = uniforms[..., 1:3] < probability[chosen]

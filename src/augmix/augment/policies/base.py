@@ -9,6 +9,10 @@ from jaxtyping import Bool, Float64, Int8, Int32, Int64, Integer
 from augmix.augment.plan import Plan
 from augmix.rng import Purpose, Stream
 
+LARGE_PX = 64
+"""Images whose shorter side is above this take the settings published for ImageNet, the others
+those for CIFAR, where a policy is left to choose."""
+
 
 def draw_crop(
     ids: Integer[np.ndarray, " batch"], padding: int, flip: bool, stream: Stream

@@ -7,7 +7,7 @@ from jaxtyping import Integer
 
 from augmix.augment.patches import Hole, Noise, square_boxes
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import Policy, Standard
+from augmix.augment.policies.base import LARGE_PX, Policy, Standard
 from augmix.rng import Purpose, Stream
 
 
@@ -20,8 +20,9 @@ class Cutout:
     `Plan.with_clean` has none.
     """
 
-    side: int = 16
-    """Side of the square in pixels, at least 1 (CIFAR-10 16, CIFAR-100 8)."""
+    size_px: int | None = 16
+    """Size of the square in pixels, at least 1 (CIFAR-10 16, CIFAR-100 8); None takes half the
+    images' shorter side."""
     fill: tuple[float, ...] = (0.5,)
     """Level shown in the hole, 0..1, one for all channels or one for each: what the model's
     normalisation makes 0."""
@@ -29,8 +30,8 @@ class Cutout:
     """What is drawn below the holes."""
 
     def __post_init__(self) -> None:
-        if self.side < 1:
-            raise ValueError(f"the side of a hole must be at least 1 pixel, got {self.side}")
+        if self.size_px is not None and self.size_px < 1:
+            raise ValueError(f"size_px of a hole must be at least 1 pixel, got {self.size_px}")
         if len(self.fill) not in (1, 3) or not all(0 <= level <= 1 for level in self.fill):
             raise ValueError(f"fill must be 1 or 3 levels in [0, 1], got {self.fill}")
 
@@ -52,7 +53,8 @@ class Cutout:
             raise ValueError("the base of Cutout cuts holes already; a view has one at most")
         uniforms = stream.at(Purpose.HOLE).uniforms(plan.ids, num_views=num_views, count=2)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
-        box = square_boxes(row, column, self.side, self.side, size)
+        side = max(min(size) // 2, 1) if self.size_px is None else self.size_px
+        box = square_boxes(row, column, side, side, size)
         return replace(plan, hole=Hole(box=box, fill=np.array(self.fill, np.float32)))
 
 
@@ -64,18 +66,19 @@ class PatchUniform:
     (Hendrycks et al. 2020, section 4.2). The noise of a view is U(-a, a) with a ~ U(0, amplitude).
     """
 
-    side: int = 25
-    """Side of the square in pixels, at least 1 (25 on CIFAR, up to 250 on ImageNet)."""
+    size_px: int | None = 25
+    """Size of the square in pixels, at least 1; None takes what is published for Patch Gaussian: 25
+    of 32 pixels, above 64 pixels any size up to 250 of 224."""
     amplitude: float = 1.0
     """Largest noise that is drawn, above 0, in [0, 1] units."""
-    random_side: bool = False
-    """Draw the side of every view from 0 .. side, as on ImageNet."""
+    random_size: bool = False
+    """Draw the size for every view from 0 .. size_px, as on ImageNet."""
     base: Policy = field(default_factory=Standard)
     """What is drawn below the noise."""
 
     def __post_init__(self) -> None:
-        if self.side < 1:
-            raise ValueError(f"the side of a patch must be at least 1 pixel, got {self.side}")
+        if self.size_px is not None and self.size_px < 1:
+            raise ValueError(f"size_px of a patch must be at least 1 pixel, got {self.size_px}")
         if not 0 < self.amplitude < np.inf:
             raise ValueError(f"amplitude must be a finite number above 0, got {self.amplitude}")
 
@@ -97,9 +100,10 @@ class PatchUniform:
             raise ValueError("the base of PatchUniform lays noise already; a view has it once")
         uniforms = stream.at(Purpose.PATCH).uniforms(plan.ids, num_views=num_views, count=4)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
-        side = np.full(row.shape, self.side)
-        if self.random_side:
-            side = _whole(uniforms[..., 2], self.side + 1)
+        largest, is_random = self._settle(size)
+        side = np.full(row.shape, largest)
+        if is_random:
+            side = _whole(uniforms[..., 2], largest + 1)
         noise = Noise(
             box=square_boxes(row, column, side, side, size),
             amplitude=(self.amplitude * uniforms[..., 3]).astype(np.float32),
@@ -107,6 +111,14 @@ class PatchUniform:
             seed=stream.seed,
         )
         return replace(plan, noise=noise)
+
+    def _settle(self, size: tuple[int, int]) -> tuple[int, bool]:
+        """The size of the square for images of a size, and whether smaller ones are drawn too."""
+        if self.size_px is not None:
+            return self.size_px, self.random_size
+        is_large = min(size) > LARGE_PX
+        fraction = 250 / 224 if is_large else 25 / 32
+        return max(round(fraction * min(size)), 1), self.random_size or is_large
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
