@@ -359,10 +359,8 @@ def as_source(
     checked = check_labels(
         np.asarray(labels), len(data), num_classes=len(names or ()), where=f"source {name}"
     )
-    items = DatasetItems(data=data, name=name)
-    items.image(0)  # images of another form are refused before anything is asked of them
     return build_source(
-        items,
+        DatasetItems(data=data, name=name),
         checked,
         name=name,
         split=split,

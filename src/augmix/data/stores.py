@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Lock
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -140,9 +139,10 @@ class DatasetItems:
     name: str
     _lock: Lock = field(default_factory=Lock)  # data sets are read by processes, not by threads
 
-    @cached_property
-    def channels(self) -> int:
-        return self.image(0).shape[2]
+    channels: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", self.image(0).shape[2])
 
     def __len__(self) -> int:
         return len(self.data)
