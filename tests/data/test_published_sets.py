@@ -16,7 +16,6 @@ from augmix.corruptions.registry import SEQUENCES
 from augmix.data import cifar, published_sets
 from augmix.data.benchmarks import open_corrupted, open_perturbed
 from augmix.data.cifar import EDITIONS, open_cifar
-from augmix.data.decode import Geometry
 from augmix.data.published_sets import (
     PUBLISHED_SETS,
     check_file,
@@ -25,6 +24,7 @@ from augmix.data.published_sets import (
     find_published,
     unpack_archive,
 )
+from augmix.data.stores import OpenOptions
 from augmix.errors import RunError
 from augmix.progress import ChecksumStarted, DownloadDelayed, DownloadProgress, UnpackingStarted
 
@@ -458,12 +458,12 @@ def test_cifar_is_downloaded_once(tmp_path, server, cifar10, monkeypatch):
     server.files = {"/cifar-10-python.tar.gz": buffer.getvalue()}
     sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
     monkeypatch.setitem(cifar.EDITIONS, "cifar10", replace(EDITIONS["cifar10"], sha256=sha256))
-    options = {"name": "cifar10", "geometry": Geometry(), "on_error": "raise", "num_threads": 1}
     root = tmp_path / "new" / "root"
     for split, count in [("train", 10), ("test", 2)]:
-        source = open_cifar(root, split=split, download=True, url=server.url, **options)
+        options = OpenOptions(name="cifar10", split=split, download=True)
+        source = open_cifar(root, options, url=server.url)
         assert len(source) == count
-    assert len(open_cifar(root, split="test", **options)) == 2
+    assert len(open_cifar(root, OpenOptions(name="cifar10", split="test"))) == 2
     assert len(server.requests) == 1
     assert sorted(path.name for path in root.iterdir()) == [
         "cifar-10-batches-py",
@@ -472,11 +472,11 @@ def test_cifar_is_downloaded_once(tmp_path, server, cifar10, monkeypatch):
 
 
 def test_cifar_by_hand_where_the_server_is_away(tmp_path, server):
-    options = {"name": "cifar10", "geometry": Geometry(), "on_error": "raise", "num_threads": 1}
+    options = OpenOptions(name="cifar10", split="test", download=True)
     server.answers = [403]
     server.files = {"/cifar-10-python.tar.gz": b""}
     with pytest.raises(RunError, match=r"cannot download .*cifar-10-python.tar.gz: 403.*by hand"):
-        open_cifar(tmp_path, split="test", download=True, url=server.url, **options)
+        open_cifar(tmp_path, options, url=server.url)
 
 
 def test_the_official_archives_of_cifar():

@@ -222,7 +222,7 @@ def test_torch_data_sets_of_every_kind_of_image(pixels):
 def test_torch_data_sets_are_resized_and_read_on_threads(pixels, memory, monkeypatch):
     monkeypatch.setattr("augmix.data.stores.MEMORY_BYTES", memory)
     data = Pairs([image[..., 0] for image in pixels], [0] * 12)
-    source = as_source(data, geometry=Geometry(size=4), num_threads=2)
+    source = as_source(data, geometry=Geometry(size=4))
     assert source.load(np.arange(12)).shape == (12, 4, 4, 1)
 
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from augmix.data.decode import Geometry
 from augmix.data.parquet import find_tables, load_table
 from augmix.data.published_sets import fetch_file, make_folder, unpack_archive
 from augmix.data.stores import (
@@ -27,7 +26,7 @@ from augmix.data.stores import (
     ArraySource,
     Items,
     LazySource,
-    OnError,
+    OpenOptions,
     build_source,
     check_labels,
 )
@@ -233,36 +232,25 @@ EDITIONS = {
 
 
 def open_cifar(
-    root: Path | None,
-    *,
-    name: str,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    download: bool = False,
-    url: str = OFFICIAL_URL,
+    root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL
 ) -> ArraySource | LazySource:
     """Open a CIFAR set; see `sources.open_source`.
 
     Args:
         root: The official folder or its parent, or a folder of parquet files; None looks where
             downloads are kept.
-        name: A key of `EDITIONS`.
-        split: ``train`` or ``test``.
-        geometry: What is done to every image.
-        on_error: What to do about a broken image of a parquet file.
-        num_threads: Threads that decode parquet files.
-        download: Whether to fetch the official archive if the set is not there.
+        options: What is asked for; its name is a key of `EDITIONS`.
         url: The address below which the archive lies.
     """
-    edition = EDITIONS[name]
+    edition, split = EDITIONS[options.name], options.split
     if split not in edition.files:
-        raise RunError(f"{name} has the splits train and test, got {split!r}")
+        raise RunError(f"{edition.name} has the splits train and test, got {split!r}")
     folder = _cache() if root is None else root
     official = _find_official(edition, folder)
-    tables = () if official else find_tables(folder, split=split, extra=(name,), is_strict=False)
-    if not official and not tables and download:
+    tables = (
+        () if official else find_tables(folder, split=split, extra=(edition.name,), is_strict=False)
+    )
+    if not official and not tables and options.download:
         official = _fetch(edition, folder, url)
     if official:
         items, labels = _load_official(edition, official, split)
@@ -271,16 +259,7 @@ def open_cifar(
         labels = _check(labels, len(items), edition, where=str(tables[0]))
     else:
         raise _missing(edition, folder, split, given=root is not None)
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=edition.class_names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    return build_source(items, labels, edition.class_names, options)
 
 
 def _fetch(edition: Edition, root: Path, url: str) -> Path:

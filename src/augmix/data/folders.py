@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from augmix.data.decode import FORMATS, SUFFIXES, Geometry, ImageError
+from augmix.data.decode import FORMATS, SUFFIXES, ImageError
 from augmix.data.stores import (
     ArraySource,
     ImageFiles,
     LazySource,
-    OnError,
+    OpenOptions,
     build_source,
     fingerprint,
 )
@@ -183,28 +183,10 @@ class FileItems(ImageFiles):
             raise ImageError(f"cannot read the file: {error.strerror or error}") from error
 
 
-def open_folder(
-    root: Path,
-    *,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    name: str = "folder",
-) -> ArraySource | LazySource:
+def open_folder(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open an image folder; see `sources.open_source`."""
-    items, labels, class_names = _list_split(root, split)
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=class_names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-        files=items.paths,
-    )
+    items, labels, class_names = _list_split(root, options.split)
+    return build_source(items, labels, class_names, options, files=items.paths)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from augmix.data.decode import Geometry
 from augmix.data.folders import (
     FileItems,
     find_split,
@@ -33,7 +32,7 @@ from augmix.data.folders import (
     open_folder,
 )
 from augmix.data.parquet import find_tables, open_parquet
-from augmix.data.stores import ArraySource, Items, LazySource, OnError, build_source
+from augmix.data.stores import ArraySource, Items, LazySource, OpenOptions, build_source
 from augmix.data.tar import SYNSET, find_shards, load_shards, open_shards
 from augmix.errors import RunError
 
@@ -170,9 +169,7 @@ def _load_meta(path: Path) -> dict[str, str]:
         ) from error
 
 
-def open_imagenet(
-    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
-) -> ArraySource | LazySource:
+def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a split of ImageNet in whatever form it is found; see `sources.open_source`.
 
     Taken in this order: ``SPLIT/synset/image``; ``SPLIT/image`` with a file of labels; parquet
@@ -182,40 +179,35 @@ def open_imagenet(
     Raises:
         RunError: If the split is in none of these forms; the message names them.
     """
-    options: dict[str, Any] = {
-        "split": split,
-        "geometry": geometry,
-        "on_error": on_error,
-        "num_threads": num_threads,
-    }
+    split = options.split
     if not root.exists():
         raise RunError(f"{root} does not exist; name the folder of ImageNet with --data")
     if root.is_file():
         reader = open_parquet if root.suffix == ".parquet" else open_shards
-        return reader(root, **options, name="imagenet")
+        return reader(root, options)
     for base in (root / below for below in _BELOW):
         folder = find_split(base, split) if base.is_dir() else None
         if folder is not None and list_folders(folder):
-            return open_folder(base, **options, name="imagenet")
+            return open_folder(base, options)
         if folder is not None and (paths := _flat_files(folder)):
             items = FileItems(root=folder, paths=paths)
             return _open_flat(items, paths, (root, base, folder), options)
     if find_tables(root, split=split, is_strict=False):
-        return open_parquet(root, **options, name="imagenet")
+        return open_parquet(root, options)
     if shards := find_shards(root, split=split, is_strict=False):
         items, classes = load_shards(shards)
         if any(classes):
-            return open_shards(root, **options, name="imagenet")
+            return open_shards(root, options)
         names = [items.shards[s].names[row] for s, row in zip(items.shard, items.row, strict=True)]
         return _open_flat(items, names, (root,), options)
     if any(SYNSET.fullmatch(name) for name in list_folders(root)):
-        return open_folder(root, **options, name="imagenet")
+        return open_folder(root, options)
     forms = f"{split}/n01440764/..., {split}/ILSVRC2012_val_..., {split}-*.parquet or {split}*.tar"
     raise missing_split(root, split, forms, list_entries(root))
 
 
 def _open_flat(
-    items: Items, names: Sequence[str], folders: tuple[Path, ...], options: dict[str, Any]
+    items: Items, names: Sequence[str], folders: tuple[Path, ...], options: OpenOptions
 ) -> ArraySource | LazySource:
     """Open the images of one split without class folders, their classes from a file of labels."""
     path = find_labels(folders)
@@ -230,9 +222,7 @@ def _open_flat(
     labels = np.empty_like(found)
     labels[order] = found
     files = names if isinstance(items, FileItems) else ()
-    return build_source(
-        items, labels, name="imagenet", class_names=class_names, files=files, **options
-    )
+    return build_source(items, labels, class_names, options, files=files)
 
 
 def _training_classes(folders: tuple[Path, ...]) -> tuple[str, ...]:

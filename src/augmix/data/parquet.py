@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from augmix.data.decode import Geometry, ImageError
+from augmix.data.decode import ImageError
 from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, missing_split
 from augmix.data.stores import (
     ArraySource,
     ImageFiles,
     LazySource,
-    OnError,
+    OpenOptions,
     build_source,
     check_labels,
     number_classes,
@@ -169,21 +169,13 @@ class TableItems(ImageFiles):
         return content
 
 
-def open_parquet(
-    root: Path,
-    *,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    name: str = "parquet",
-) -> ArraySource | LazySource:
+def open_parquet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a parquet set; see `sources.open_source`.
 
     The encoded images of all files stay in memory, up to `MEMORY_BYTES` of them; larger sets are
     mapped from the disk.
     """
-    paths = find_tables(root, split=split)
+    paths = find_tables(root, split=options.split)
     items, labels, names = load_table(paths, label_columns=LABEL_COLUMNS)
     where = str(paths[0] if len(paths) == 1 else paths[0].parent)
     labels = check_labels(
@@ -195,16 +187,7 @@ def open_parquet(
     )
     if names is None:
         names = number_classes(_all_labels(root, paths, labels), where=where)
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    return build_source(items, labels, names, options)
 
 
 def find_tables(

@@ -20,6 +20,7 @@ from augmix.data.folders import SPLIT_NAMES
 from augmix.data.stores import (
     DatasetItems,
     OnError,
+    OpenOptions,
     build_source,
     check_labels,
     default_threads,
@@ -129,9 +130,8 @@ class SourceKind:
 
     Attributes:
         opener: ``"module:function"`` below `augmix.data`, imported at first use: called with the
-            path (or None), ``split``, ``geometry``, ``on_error`` and ``num_threads``, it returns a
-            `Source`. A callable is the user's: called with the path and ``split``, it returns what
-            `as_source` takes.
+            path (or None) and `OpenOptions`, it returns a `Source`. A callable is the user's:
+            called with the path and ``split``, it returns what `as_source` takes.
         reads: What it reads, for help.
         needs_data: Whether it must be given a path.
         endings: File endings by which `name_source` knows it.
@@ -294,37 +294,29 @@ def open_source(
         crop=crop,
         is_reduced=is_reduced,
     )
-    is_cifar = name in ("cifar10", "cifar100")
-    if download and not is_cifar:
+    if download and name not in ("cifar10", "cifar100"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
     if crop and not kind.has_files:
         raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
     if root is None and kind.needs_data:
         raise RunError(f"source {name} needs to know where its data lies; name it with --data")
     path = None if root is None else Path(root).expanduser()
-    options: dict[str, Any] = {
-        "geometry": geometry,
-        "on_error": on_error,
-        "num_threads": num_threads or default_threads(),
-    }
-    if callable(kind.opener):
-        return as_source(kind.opener(path, split=split), name=name, split=split, **options)
-    if is_cifar:
-        options |= {"name": name, "download": download}
-    module, _, function = kind.opener.partition(":")
-    return getattr(importlib.import_module(f"augmix.data.{module}"), function)(
-        path, split=split, **options
+    options = OpenOptions(
+        name=name,
+        split=split,
+        geometry=geometry,
+        on_error=on_error,
+        num_threads=num_threads or default_threads(),
+        download=download,
     )
+    if callable(kind.opener):
+        return _adapt(kind.opener(path, split=split), options)
+    module, _, function = kind.opener.partition(":")
+    return getattr(importlib.import_module(f"augmix.data.{module}"), function)(path, options)
 
 
 def as_source(
-    data: Any,
-    *,
-    name: str = "dataset",
-    split: str = "test",
-    geometry: Geometry = AS_STORED,
-    on_error: OnError = "raise",
-    num_threads: int = 1,
+    data: Any, *, name: str = "dataset", split: str = "test", geometry: Geometry = AS_STORED
 ) -> Source:
     """Turn data of any kind into a source.
 
@@ -338,13 +330,16 @@ def as_source(
         name: Of the source.
         split: ``train``, ``test`` or ``val``.
         geometry: What is done to every image; as stored, all must have one size.
-        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
-        num_threads: Threads that resize images; the data itself is read by one at a time.
 
     Raises:
         TypeError: If the data has none of these forms.
         RunError: If labels or images are not usable.
     """
+    return _adapt(data, OpenOptions(name=name, split=split, geometry=geometry))
+
+
+def _adapt(data: Any, options: OpenOptions) -> Source:
+    """`as_source`, with all options."""
     if hasattr(data, "load") and hasattr(data, "crop_padding"):
         return data
     if not (hasattr(data, "__len__") and (hasattr(data, "images") or hasattr(data, "__getitem__"))):
@@ -352,23 +347,14 @@ def as_source(
             "data must be a Source, a torch Dataset of (image, label), or an object with __len__, "
             f"labels and images(ids), got {type(data).__name__}"
         )
+    where = f"source {options.name}"
     labels = getattr(data, "targets", getattr(data, "labels", None))
     if labels is None:
         labels = [data[index][1] for index in range(len(data))]
     names = getattr(data, "class_names", getattr(data, "classes", None))
-    checked = check_labels(
-        np.asarray(labels), len(data), num_classes=len(names or ()), where=f"source {name}"
-    )
-    return build_source(
-        DatasetItems(data=data, name=name),
-        checked,
-        name=name,
-        split=split,
-        class_names=names or number_classes(checked, where=f"source {name}"),
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    checked = check_labels(np.asarray(labels), len(data), num_classes=len(names or ()), where=where)
+    items = DatasetItems(data=data, name=options.name)
+    return build_source(items, checked, names or number_classes(checked, where=where), options)
 
 
 def _check_arguments(split: str, size: int, on_error: str, num_threads: int) -> None:

@@ -10,7 +10,7 @@ its ids are settled. That takes a pass over all files; its result is cached for 
 
 import hashlib
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -46,6 +46,27 @@ OnError = Literal["raise", "skip"]
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOptions:
+    """What `sources.open_source` asks of the reader of a kind of data.
+
+    Attributes:
+        name: Of the source.
+        split: ``train``, ``test`` or ``val``.
+        geometry: What is done to every image; as stored, all must have one size.
+        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
+        num_threads: Threads that decode.
+        download: Whether to fetch a set that is not there.
+    """
+
+    name: str
+    split: str
+    geometry: Geometry = AS_STORED
+    on_error: OnError = "raise"
+    num_threads: int = 1
+    download: bool = False
+
+
 @runtime_checkable
 class Items(Protocol):
     """Images by index, each made on demand by any thread."""
@@ -72,17 +93,8 @@ class Items(Protocol):
         ...
 
 
-@runtime_checkable
-class EncodedItems(Items, Protocol):
-    """Images that are whole image files, wherever these lie."""
-
-    def content(self, index: int) -> bytes:
-        """Return the file; raise `ImageError` if it cannot be read."""
-        ...
-
-
-class ImageFiles(ABC):
-    """What all `EncodedItems` share: their images are decoded from `content`, to RGB."""
+class ImageFiles(Items):
+    """Base of `Items` that are whole image files, wherever these lie; they are decoded to RGB."""
 
     @property
     def channels(self) -> int:
@@ -373,11 +385,11 @@ class CroppedSource(LazySource):
     """A source of image files that decodes a random crop of each for training.
 
     Attributes:
-        items: Whole image files.
+        items: Image files.
         crop: The distribution of crops; `load` returns the centre of every image instead.
     """
 
-    items: EncodedItems
+    items: ImageFiles
     crop: ResizedCrop
 
     def load_crops(
@@ -413,13 +425,9 @@ class CroppedSource(LazySource):
 def build_source(
     items: Items,
     labels: Int64[np.ndarray, " image"],
-    *,
-    name: str,
-    split: str,
     class_names: Sequence[str],
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
+    options: OpenOptions,
+    *,
     crop_padding: int | None = None,
     flip: bool = True,
     files: Sequence[str] = (),
@@ -432,12 +440,8 @@ def build_source(
     Args:
         items: The images.
         labels: Their classes, already checked.
-        name: Of the source.
-        split: ``train``, ``test`` or ``val``.
         class_names: One for each class.
-        geometry: What is done to every image; as stored, all must have one size.
-        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
-        num_threads: Threads to decode on.
+        options: What was asked of the reader.
         crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion, and
             none besides random resized crops.
         flip: Whether training images are mirrored.
@@ -446,16 +450,18 @@ def build_source(
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
     """
-    crop = geometry.crop
-    if crop and not isinstance(items, EncodedItems):
-        raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
-    images, size, broken = _hold(items, geometry, on_error, num_threads)
+    crop = options.geometry.crop
+    if crop and not isinstance(items, ImageFiles):
+        raise ValueError(
+            f"random resized crops need image files, got the arrays of {options.name!r}"
+        )
+    images, size, broken = _hold(items, options)
     if crop_padding is None:
         crop_padding = 0 if crop else round(min(size) / 8)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described = {
-        "name": name,
-        "split": split,
+        "name": options.name,
+        "split": options.split,
         "class_names": tuple(class_names),
         "labels": labels[kept],
         "fingerprint": fingerprint(items.digest(kept), labels[kept]),
@@ -466,43 +472,45 @@ def build_source(
     }
     if images is not None:
         return ArraySource(images=images[kept] if broken else images, **described)
-    described |= {"rows": kept, "size": size, "geometry": geometry, "num_threads": num_threads}
-    if crop:
-        assert isinstance(items, EncodedItems)
-        return CroppedSource(items=items, crop=crop, **described)
-    return LazySource(items=items, **described)
+    described |= {
+        "items": items,
+        "rows": kept,
+        "size": size,
+        "geometry": options.geometry,
+        "num_threads": options.num_threads,
+    }
+    return CroppedSource(crop=crop, **described) if crop else LazySource(**described)
 
 
 def _hold(
-    items: Items, geometry: Geometry, on_error: OnError, num_threads: int
+    items: Items, options: OpenOptions
 ) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
     """The images if they fit into memory, else None; their height and width; what is broken."""
+    geometry = options.geometry
     if isinstance(items, ArrayItems) and not geometry.size:
         return items.images, items.stored_size(0), {}
-    first, size, broken = _find_first(items, geometry, on_error)
+    first, size, broken = _find_first(items, options)
     shape = (*size, items.channels)
     if not geometry.crop and len(items) * int(np.prod(shape)) <= MEMORY_BYTES:
         images = np.empty((len(items), *shape), np.uint8)
         rows = np.arange(len(items))
-        broken |= _fill(images, items, rows, geometry, on_error, num_threads, first)
+        broken |= _fill(images, items, rows, geometry, options.on_error, options.num_threads, first)
         return images, size, broken
-    if on_error == "skip":
-        broken |= find_broken(items, geometry, shape=shape, num_threads=num_threads, first=first)
+    if options.on_error == "skip":
+        broken |= _find_broken(items, options, shape, first)
     elif not geometry.size:
-        _check_headers(items, size, num_threads, first)
+        _check_headers(items, size, options.num_threads, first)
     return None, size, broken
 
 
-def _find_first(
-    items: Items, geometry: Geometry, on_error: OnError
-) -> tuple[int, tuple[int, int], dict[int, str]]:
+def _find_first(items: Items, options: OpenOptions) -> tuple[int, tuple[int, int], dict[int, str]]:
     """The first item that can be decoded, its height and width, and the broken ones before it."""
     broken: dict[int, str] = {}
     for row in range(len(items)):
         try:
-            pixels = items.image(row, geometry)
+            pixels = items.image(row, options.geometry)
         except ImageError as error:
-            if on_error == "raise":
+            if options.on_error == "raise":
                 raise _broken_image(items, row, error) from error
             broken[row] = str(error)
         else:
@@ -542,22 +550,11 @@ def _fill(
     return _merge(on_threads(fill, len(rows), num_threads))
 
 
-def find_broken(
-    items: Items, geometry: Geometry, *, shape: tuple[int, int, int], num_threads: int, first: int
+def _find_broken(
+    items: Items, options: OpenOptions, shape: tuple[int, int, int], first: int
 ) -> dict[int, str]:
-    """Find the broken items and the reasons, from an earlier inspection of the same files if any.
-
-    Args:
-        items: The images.
-        geometry: How they are brought to their size.
-        shape: Height, width and channels that all must have.
-        num_threads: Threads that decode.
-        first: An item of that shape.
-
-    Raises:
-        RunError: If an image has another shape.
-    """
-    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {geometry.size}"
+    """The broken items and the reasons, from an earlier inspection of the same files if any."""
+    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {options.geometry.size}"
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     path = cache_folder("inspections") / f"{key}.json"
     if path.exists():
@@ -570,9 +567,11 @@ def find_broken(
     def check(chunk: range) -> dict[int, str]:
         pixels = np.empty((1, *shape), np.uint8)
         rows = (np.array([row]) for row in chunk)
-        return _merge([_fill(pixels, items, row, geometry, "skip", 1, first) for row in rows])
+        return _merge(
+            [_fill(pixels, items, row, options.geometry, "skip", 1, first) for row in rows]
+        )
 
-    broken = _merge(on_threads(check, len(items), num_threads))
+    broken = _merge(on_threads(check, len(items), options.num_threads))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"broken": {str(row): broken[row] for row in sorted(broken)}})

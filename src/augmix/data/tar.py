@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from augmix.data.decode import SUFFIXES, Geometry, ImageError
+from augmix.data.decode import SUFFIXES, ImageError
 from augmix.data.folders import (
     ALL_NAMES,
     SPLIT_NAMES,
@@ -36,7 +36,7 @@ from augmix.data.stores import (
     ArraySource,
     ImageFiles,
     LazySource,
-    OnError,
+    OpenOptions,
     build_source,
     check_labels,
     number_classes,
@@ -258,28 +258,12 @@ class ShardItems(ImageFiles):
         return self.shards[self.shard[index]], int(self.row[index])
 
 
-def open_shards(
-    root: Path,
-    *,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    name: str = "tar",
-) -> ArraySource | LazySource:
+def open_shards(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a set of tar shards; see `sources.open_source`."""
-    items, classes = load_shards(find_shards(root, split=split))
-    labels, class_names = _number(classes, _all_classes(root, split, classes), str(root))
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=class_names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    items, classes = load_shards(find_shards(root, split=options.split))
+    every = _all_classes(root, options.split, classes)
+    labels, class_names = _number(classes, every, str(root))
+    return build_source(items, labels, class_names, options)
 
 
 def find_shards(root: Path, *, split: str, is_strict: bool = True) -> tuple[Path, ...]:
