@@ -1,8 +1,10 @@
-"""The table and the way to run it: addresses, presets, messages."""
+"""Corrupting batches: addresses, threads, inputs, messages."""
 
 import hashlib
 import io
 import re
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ import pytest
 from PIL import Image
 
 import augmix
-from augmix.corruptions import EXTRA_4, PAPER_15, registry
-from augmix.corruptions.corrupt import SUITE_VERSION, corrupt
-from augmix.corruptions.registry import resolve_preset
+from augmix.corruptions.corrupt import SUITE_VERSION, corrupt, for_each, useful_threads
+from augmix.corruptions.perturb import perturb
+from augmix.corruptions.registry import CORRUPTIONS
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
+
+MODULE = sys.modules[corrupt.__module__]
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (6, 20, 24, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", list(registry.CORRUPTIONS))
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
 def test_same_address_same_bytes(name: str, images: np.ndarray):
     ids = np.array([3, 900, 0, 77, 5, 2**31])
     whole = corrupt(images, name, severity=3, preset="imagenet", seed=9, ids=ids)
@@ -55,7 +59,7 @@ def test_another_address_other_draws(name: str):
 
 
 def test_the_address_of_a_draw(images: np.ndarray):
-    row = registry.CORRUPTIONS.find("impulse_noise")
+    row = CORRUPTIONS.find("impulse_noise")
     generator = Stream(seed=4).at(Purpose.CORRUPTION, part=2 * 8 + 5).generator(11)
     expected = row.function(images[0], 0.27, generator=generator)
     result = corrupt(
@@ -65,7 +69,7 @@ def test_the_address_of_a_draw(images: np.ndarray):
 
 
 def test_inputs_of_every_kind(images: np.ndarray):
-    for name in list(registry.CORRUPTIONS):
+    for name in list(CORRUPTIONS):
         whole = corrupt(images, name, severity=2)
         np.testing.assert_array_equal(
             corrupt(images[:, ::-1][:, ::-1], name, severity=2), whole, err_msg=name
@@ -76,31 +80,6 @@ def test_inputs_of_every_kind(images: np.ndarray):
         read_only = images.copy()
         read_only.flags.writeable = False
         np.testing.assert_array_equal(corrupt(read_only, name, severity=2), whole)
-
-
-def test_table():
-    assert len(PAPER_15) == 15
-    assert (*PAPER_15, *EXTRA_4) == tuple(registry.CORRUPTIONS)
-    groups = [corruption.group for corruption in registry.CORRUPTIONS.values()]
-    assert groups == sorted(groups, key=["noise", "blur", "weather", "digital", "extra"].index)
-    for number, (name, corruption) in enumerate(registry.CORRUPTIONS.items()):
-        assert corruption.name == name == corruption.function.__name__
-        assert (corruption.number, corruption.suite) == (number, "c")
-        assert set(corruption.parameters) == set(registry.PRESETS)
-        assert all(len(severities) == 5 for severities in corruption.parameters.values())
-
-
-def test_resolve_preset():
-    assert resolve_preset("auto", (32, 32)) == "cifar"
-    assert resolve_preset("auto", (48, 500)) == "cifar"
-    assert resolve_preset("auto", (64, 64)) == "tiny"
-    assert resolve_preset("auto", (200, 112)) == "tiny"
-    assert resolve_preset("auto", (224, 224)) == "imagenet"
-    assert resolve_preset("imagenet", (32, 32)) == "imagenet"
-    with pytest.raises(
-        ValueError, match="preset must be one of auto, cifar, tiny, imagenet, imagenet-299"
-    ):
-        resolve_preset("cifar10", (32, 32))
 
 
 @pytest.mark.parametrize(
@@ -156,50 +135,6 @@ def test_images_that_are_none(images: np.ndarray):
             check(wrong, "fog", severity=3)
 
 
-def test_names_and_protocols():
-    resolve = registry.CORRUPTIONS.resolve
-    assert resolve("paper-15") == PAPER_15
-    assert resolve(["snow"]) == ("snow",)
-    mixed = resolve(("fog", "extra-4", "spatter", "paper-15"))
-    assert mixed[:5] == ("fog", *EXTRA_4)
-    assert sorted(mixed) == sorted(registry.CORRUPTIONS)
-    with pytest.raises(ValueError, match="unknown corruption 'paper15', did you mean 'paper-15'"):
-        resolve(["fog", "paper15"])
-    with pytest.raises(ValueError, match="did you mean 'frost'.*the lists paper-15, extra-4"):
-        resolve("frosty")
-    with pytest.raises(ValueError, match="names must be at least one corruption"):
-        resolve(())
-
-
-INCEPTION = {  # corruptions.md 5.2, as written there
-    "gaussian_noise": ".09 .13 .19 .27 .40",
-    "shot_noise": "50 20 10 5 3",
-    "impulse_noise": ".04 .07 .10 .18 .28",
-    "speckle_noise": ".16 .21 .36 .46 .61",
-    "gaussian_blur": "1.5 2.5 3.5 4.5 6.5",
-    "glass_blur": "(.8,1,3) (1,3,1) (1.1,2,4) (1.2,4,2) (1.6,5,2)",
-    "defocus_blur": "(4,.1) (5,.5) (7,.5) (10,.5) (12,.5)",
-    "motion_blur": "(12,4) (17,6) (17,9) (17,13) (22,16)",
-    "fog": "(1.5,2) (2,2) (2.5,1.8) (2.5,1.6) (3,1.5)",
-    "spatter": ".65,.3,4,.69,.9,0 .65,.3,3.5,.68,.9,0 .65,.3,3,.68,.8,0 "
-    ".65,.3,1.2,.65,1.8,1 .67,.4,1.2,.65,1.8,1",
-    "jpeg_compression": "23 16 13 8 5",
-    "pixelate": ".5 .4 .3 .25 .2",
-}
-
-
-def test_the_numbers_for_299_pixels():
-    for name, row in registry.CORRUPTIONS.items():
-        ours, of_224 = row.parameters["imagenet-299"], row.parameters["imagenet"]
-        if name in INCEPTION:
-            cells = [cell.strip("()").split(",") for cell in INCEPTION[name].split()]
-            assert ours == tuple(tuple(float(part) for part in cell) for cell in cells), name
-        elif name == "elastic_transform":
-            np.testing.assert_allclose(np.array(ours) / 360, np.array(of_224) / 244)
-        else:
-            assert ours == of_224, name
-
-
 def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_path: Path):
     drawn = corrupt(images, "frost", severity=3)
     for folder in (real_data / "frost", str(real_data / "frost")):
@@ -213,7 +148,7 @@ def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_pat
         corrupt(images, "frost", severity=3, frost_textures=tmp_path)
 
 
-@pytest.mark.parametrize("name", list(registry.CORRUPTIONS))
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
 def test_odd_sizes(name: str):
     """Tall, wide, larger than every texture of the preset, and as small as can be."""
     for size in ((16, 16), (97, 20), (20, 97), (130, 131)):
@@ -258,8 +193,55 @@ def test_golden_bytes():
     image = np.stack([8 * x, 8 * y, 4 * (x + y)], axis=-1).astype(np.uint8)[None]
     digest = {
         name: hashlib.sha256(corrupt(image, name, severity=3, preset="imagenet")).hexdigest()[:12]
-        for name in list(registry.CORRUPTIONS)
+        for name in list(CORRUPTIONS)
         if name != "jpeg_compression"  # the codec belongs to Pillow
     }
     assert digest == GOLDEN
     assert SUITE_VERSION == "1"
+
+
+def test_small_images_have_one_thread():
+    assert useful_threads(4, (32, 32)) == 1
+    assert useful_threads(4, (127, 129)) == 1
+    assert useful_threads(4, (128, 128)) == 4
+    assert useful_threads(1, (224, 224)) == 1
+    assert useful_threads(4, (224, 224), keeps_gil=True) == 1
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"num_threads must be at least 1, got {wrong}"):
+            useful_threads(wrong, (32, 32))
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 25])
+def test_every_place_once(num_threads: int, count: int):
+    done: list[int] = []
+    for_each(done.append, count, num_threads=num_threads)
+    assert sorted(done) == list(range(count))
+
+
+def test_threads_work_at_the_same_time():
+    barrier = threading.Barrier(2, timeout=10)
+    for_each(lambda place: barrier.wait() and None, 2, num_threads=2)
+
+
+def test_an_error_comes_out():
+    def work(place: int) -> None:
+        if place == 5:
+            raise RuntimeError("place 5")
+
+    for num_threads in (1, 2):
+        with pytest.raises(RuntimeError, match="place 5"):
+            for_each(work, 9, num_threads=num_threads)
+
+
+def test_any_number_of_threads_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch):
+    """Threads forced upon small images, which is where they would meet most often."""
+    images = np.random.default_rng(5).integers(0, 256, (9, 20, 24, 3), dtype=np.uint8)
+    corrupted = [corrupt(images, name, severity=3) for name in list(CORRUPTIONS)]
+    drifting = perturb(images, "snow")
+    monkeypatch.setattr(MODULE, "_MIN_PIXELS", 0)
+    monkeypatch.setattr(MODULE, "_KEEP_GIL", ())
+    for name, expected in zip(list(CORRUPTIONS), corrupted, strict=True):
+        result = corrupt(images, name, severity=3, num_threads=3)
+        np.testing.assert_array_equal(result, expected, err_msg=name)
+    np.testing.assert_array_equal(perturb(images, "snow", num_threads=3), drifting)
