@@ -8,7 +8,7 @@ from pathlib import Path
 
 from augmix.data.derived import take
 from augmix.data.sources import open_source
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.write import write_corrupted, write_perturbed
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate
 from augmix.progress import CellFinished, Event
 from augmix.results import Results, load_images, load_results
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.write import write_corrupted, write_perturbed
 
 NAMES = ("gaussian_noise", "contrast")
 SEQUENCES = ("translate", "gaussian_noise")
