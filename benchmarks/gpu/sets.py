@@ -6,7 +6,8 @@ python benchmarks/gpu/sets.py NAME DATA FOLDER --sequence-images 1000 --processe
 import argparse
 from pathlib import Path
 
-from augmix.data.sources import open_source, take
+from augmix.data.derived import take
+from augmix.data.sources import open_source
 from augmix.write import write_corrupted, write_perturbed
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from toy_runs import write_npz
 
-from augmix.data.sources import Source, open_source, subset
+from augmix.data.derived import subset
+from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate

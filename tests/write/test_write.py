@@ -20,8 +20,9 @@ from augmix import write
 from augmix.corruptions import frost, perturb
 from augmix.corruptions.corrupt import corrupt
 from augmix.data.benchmarks import find_layout, open_corrupted, open_perturbed
+from augmix.data.derived import subset
 from augmix.data.folders import open_photographs
-from augmix.data.sources import open_source, subset
+from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import load_json
 from augmix.progress import Note, PieceWritten

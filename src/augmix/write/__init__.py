@@ -35,9 +35,10 @@ from augmix.corruptions.registry import (
     resolve_preset,
 )
 from augmix.data.benchmarks import LABELS_FILE
+from augmix.data.derived import Subset, take
 from augmix.data.folders import Photographs, open_photographs
-from augmix.data.items import default_threads
-from augmix.data.sources import Source, Subset, name_source, open_source, take
+from augmix.data.sources import Source, name_source, open_source
+from augmix.data.stores import default_threads
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, PieceWritten, ignore
 from augmix.write.manifest import complete, hold_destination, versions
