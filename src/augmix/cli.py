@@ -377,19 +377,19 @@ def _known_size(folder: Path) -> tuple[int, int] | None:
 
 
 def _corrupt(words: Sequence[str]) -> None:
-    from augmix.write.benchmarks import CorruptConfig, corrupt_source
+    from augmix.write import CorruptConfig, corrupt_source
 
     _write(parse(CorruptConfig, "corrupt", words), corrupt_source)
 
 
 def _perturb(words: Sequence[str]) -> None:
-    from augmix.write.benchmarks import PerturbConfig, perturb_source
+    from augmix.write import PerturbConfig, perturb_source
 
     _write(parse(PerturbConfig, "perturb", words), perturb_source)
 
 
 def _stylize(words: Sequence[str]) -> None:
-    from augmix.stylize.config import FitConfig, StylizeConfig
+    from augmix.stylize import FitConfig, StylizeConfig
 
     if words[:1] == ["fit"]:
         settings = parse(FitConfig, "stylize fit", words[1:])
@@ -403,7 +403,7 @@ def _stylize(words: Sequence[str]) -> None:
     _write(config, stylize)
 
 
-def _write(config: Config, write: Callable[..., Path], what: str = "set") -> None:
+def _write(config: Any, write: Callable[..., Path], what: str = "set") -> None:
     """Call what writes a data set or a file, show its progress, and print where it is."""
     _keep_memory()
     from augmix.progress import ProgressDisplay
@@ -435,11 +435,11 @@ class DownloadConfig:
 
 def _download(words: Sequence[str]) -> None:
     config = parse(DownloadConfig, "download", words)
-    from augmix.data.published_sets import fetch_release
+    from augmix.data.published_sets import fetch_published
     from augmix.progress import ProgressDisplay
 
     with ProgressDisplay(_console()) as progress:
-        folder = fetch_release(
+        folder = fetch_published(
             config.name,
             config.dst,
             archives=config.archives,
@@ -548,7 +548,7 @@ def _reproduce(words: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchConfig:
-    """How it is measured."""
+    """How to measure."""
 
     sizes: tuple[int, ...] = (32, 64, 224)
     """Sizes in pixels of the square images."""
@@ -557,16 +557,16 @@ class BenchConfig:
     seconds: float = 2.0
     """Time for each measurement."""
     models: tuple[str, ...] = ("small", "wrn-16-2")
-    """Networks that are trained."""
+    """Networks to train."""
     batch_size: int = 128
     """Images of a training step."""
     device: Device = "auto"
-    """Device of the networks and of the batched executor."""
+    """Device of training and of the batched executor."""
 
 
 _WHAT = (
-    "Executors: views per second, equality, planning time, and which to use. Corruptions: "
-    "milliseconds an image at severity 3, beside those of imagecorruptions-imaug if that is "
+    "Executors: views per second, equality, fraction of planning, and which to use. Corruptions: "
+    "milliseconds per image at severity 3, beside those of imagecorruptions-imaug if it is "
     "installed. Startup: imports and first uses. Train: images per second in float32 and bfloat16, "
     "and the fraction of a step spent waiting for views."
 )
@@ -591,15 +591,15 @@ def _bench(words: Sequence[str]) -> None:
             device=config.device,
         )
         _print_table(console, rows)
-        _say(console, "\n".join(benchmarks.advise(rows)))
+        _say(console, "\n".join(benchmarks.recommend_executors(rows)))
     if flags.what in ("corruptions", "all"):
         peer = benchmarks.find_peer()
         rows = benchmarks.measure_corruptions(
             sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
         )
-        _print_table(console, benchmarks.spread_corruptions(rows))
+        _print_table(console, benchmarks.tabulate_corruptions(rows))
         if peer is None:
-            _say(console, f"{benchmarks.PEERS[0]} is not installed: with it, its times are shown")
+            _say(console, f"install {benchmarks.PEERS[0]} to compare with its times")
     if flags.what in ("startup", "all"):
         _print_table(console, [benchmarks.measure_startup()])
     if flags.what in ("train", "all"):
@@ -637,7 +637,7 @@ _HEADINGS = {
     "ms_per_image": "ms an image",
     "times_pillow": "x pillow",
     "times_first": "x first",
-    "planning_share": "planning",
+    "planning_fraction": "planning",
 }
 _SUMMARY = {
     "clean_error": "clean error %",
@@ -704,6 +704,6 @@ def _cell(name: str, value: Any) -> str:
         return "yes" if value else "NO"
     if not isinstance(value, float):
         return str(value)
-    if name.endswith("_share"):
+    if name.endswith("_fraction"):
         return f"{100 * value:.1f} %"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from augmix.augment import policies
+from augmix.augment import policies, render
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -20,7 +20,6 @@ from augmix.augment.policies import (
     RandomStart,
     Standard,
 )
-from augmix.augment.render import render
 from augmix.methods import (
     METHODS,
     Attack,

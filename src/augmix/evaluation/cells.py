@@ -24,7 +24,7 @@ from augmix.results import (
 )
 from augmix.rng import Purpose, Stream
 
-SUITES = ("clean", "c", "p", "attack")
+SUITES = ("clean", "c", "own", "p", "attack")
 CLEAN = CellKey("clean", "clean", 0)
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 
@@ -42,7 +42,8 @@ def list_keys(
 
     Args:
         suite: Of `SUITES`.
-        names: Corruptions of ``c``, or lists of them such as ``paper-15``.
+        names: Corruptions of ``c``, lists of them such as ``paper-15``, or the user's own as
+            ``python:FILE:FUNCTION``, which are cells of the suite ``own``.
         severities: Of the corruptions, 1..5.
         sequences: Perturbations of ``p``, or lists of them such as ``standard-10``.
         attack_norm: Of ``attack``; the attack's name.
@@ -58,10 +59,11 @@ def list_keys(
         for severity in severities:
             if severity not in registry.SEVERITIES:
                 raise ValueError(f"severity must be 1..5, got {severity}")
-        named = registry.resolve_corruptions(names)
-        keys += [CellKey("c", name, severity) for name in named for severity in severities]
+        for name in registry.CORRUPTIONS.resolve(names):
+            of_suite = registry.CORRUPTIONS[name].suite  # "own" for the user's
+            keys += [CellKey(of_suite, name, severity) for severity in severities]
     if "p" in suite:
-        keys += [CellKey("p", name, 0) for name in registry.resolve_sequences(sequences)]
+        keys += [CellKey("p", name, 0) for name in registry.SEQUENCES.resolve(sequences)]
     if "attack" in suite:
         keys.append(CellKey("attack", attack_norm, 0))
     if not keys:

@@ -39,11 +39,13 @@ class EvaluateConfig:
     suite: tuple[Literal["clean", "c", "p", "attack"], ...] = ("clean", "c")
     """What is measured: clean images, corrupted images, perturbation sequences, attacked images."""
     names: tuple[str, ...] = ()
-    """Corruptions, or paper-15, extra-4, all-19; none means the paper's."""
+    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION; none means the
+    paper's."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Severities of the corruptions, 1..5."""
     sequences: tuple[str, ...] = ()
-    """Perturbations, or standard-10, cifar-script-10, extra-4, all-14; none means the standard."""
+    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION;
+    none means the standard."""
     difficulty: Literal[1, 2, 3] = 1
     """Of the perturbations: how strong noise is, how far apart other compared frames are."""
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
@@ -258,5 +260,5 @@ def _find_photographs(
     if source.size != (side, side):
         return None
     trained = members[0].trained
-    root = config.data or (trained and trained.data.path) or ""
+    root = config.data or (trained and trained.data) or ""
     return open_photographs(Path(root).expanduser(), split=config.split)

@@ -112,7 +112,7 @@ def _open_images(files: OfficialFiles, name: str, severity: int) -> Source:
 
 @lru_cache(maxsize=_NUM_OPEN)
 def _open_sequences(files: OfficialFiles, name: str) -> Sequences:
-    is_noise = registry.find_sequence(name).kind == "noise"
+    is_noise = registry.SEQUENCES.find(name).is_noise
     stored = f"{name}_{files.difficulty}" if is_noise and files.difficulty > 1 else name
     sequences = open_perturbed(files.layout, stored)
     _check_fit(files, stored, len(sequences), sequences.size)
@@ -172,7 +172,7 @@ class Sets:
         suite, name, severity = key
         if suite in ("clean", "attack"):
             return self.source.load(ids)
-        if "c" in self.official:
+        if suite == "c" and "c" in self.official:
             return self.official["c"].images(name, severity).load(ids)
         return corruptions.corrupt(
             self.source.load(ids),
@@ -223,6 +223,14 @@ class Sets:
                 "jpeg_quality": self.jpeg_quality,
                 "official_c": self._title("c"),
             }
+        if "own" in suites:
+            own = [key for key in keys if key.suite == "own"]
+            names = list(dict.fromkeys(key.name for key in own))
+            facts |= {
+                "own": registry.CORRUPTIONS.hash_own(names),
+                "own_severities": list(dict.fromkeys(key.severity for key in own)),
+                "own_jpeg_quality": self.jpeg_quality,
+            }
         if "p" in suites:
             facts |= {
                 "sequence_version": perturbations.SEQUENCE_VERSION,
@@ -230,6 +238,8 @@ class Sets:
                 "official_p": self._title("p"),
                 "frames_of": self._describe_frames(),
             }
+            if own := registry.SEQUENCES.hash_own([key.name for key in keys if key.suite == "p"]):
+                facts["own_sequences"] = own
         return facts
 
     def _describe_frost(self) -> str:

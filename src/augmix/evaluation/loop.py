@@ -25,11 +25,11 @@ from torch import nn
 from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.corruptions import registry
-from augmix.corruptions.registry import check_sides
+from augmix.corruptions.registry import check_size
 from augmix.data.batches import run_ahead
 from augmix.data.folders import Photographs
-from augmix.data.items import default_threads
 from augmix.data.sources import Source
+from augmix.data.stores import default_threads
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted
 from augmix.evaluation import cells, predictor, store
@@ -237,7 +237,7 @@ def _measure_sequences(
     began = perf_counter()
     name, num_classes = key.name, exam.subject.num_classes
     num_frames = exam.sets.num_frames(name)
-    is_noise = registry.find_sequence(name).kind == "noise"
+    is_noise = registry.SEQUENCES.find(name).is_noise
     how = {"is_noise": is_noise, "difficulty": exam.sets.difficulty}
     no_frames = np.empty((0, num_frames, min(TOP, num_classes)), np.int64)
     scores = [cells.score_sequences(no_frames, **how)]
@@ -328,11 +328,11 @@ def evaluate(
         suite: ``clean``, ``c`` (the corruptions), ``p`` (the perturbation sequences) and/or
             ``attack`` (projected gradient descent; an image is an error if the model is wrong
             about it or about an attacked form of it).
-        names: Corruptions, or lists of them: ``paper-15``, ``extra-4``, ``all-19``; none means the
-            paper's.
+        names: Corruptions, lists of them (``paper-15``, ``extra-4``), or your own as
+            ``python:FILE:FUNCTION``; none means the paper's.
         severities: 1..5.
-        sequences: Perturbations, or lists of them: ``standard-10``, ``cifar-script-10``,
-            ``extra-4``, ``all-14``; none means the standard ten.
+        sequences: Perturbations, lists of them (``standard-10``, ``cifar-script-10``,
+            ``extra-4``), or your own; none means the standard ten.
         difficulty: 1..3: how strong noise sequences are, how far apart the compared frames of the
             others lie.
         preset: Strength table: ``cifar``, ``tiny`` or ``imagenet``; ``auto`` goes by image size.
@@ -376,9 +376,9 @@ def evaluate(
     """
     keys = list_keys(
         suite,
-        names or registry.PAPER_15,
+        names or ("paper-15",),
         severities,
-        sequences or registry.STANDARD_10,
+        sequences or ("standard-10",),
         attack_norm,
     )
     attacker = predictor.choose_adversary(
@@ -518,8 +518,8 @@ def _check_sets(sets: Sets, keys: Sequence[CellKey]) -> None:
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(suites))}"
             )
-    for suite in suites & {"c", "p"} - set(sets.official):
-        check_sides(sets.source.size, {"c": "corrupt", "p": "perturb"}[suite])
+    for suite in suites & {"c", "own", "p"} - set(sets.official):
+        check_size(sets.source.size, "perturb" if suite == "p" else "corrupt")
     if sets.photographs is not None and len(sets.photographs) != len(sets.source):
         raise ValueError(
             f"photographs must be the {len(sets.source)} images of the source, "

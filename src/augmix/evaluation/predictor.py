@@ -144,7 +144,8 @@ def _check_finite(
 ) -> None:
     bad = ~np.isfinite(logits).all(axis=1)
     if bad.any():
-        place = f"{key[1]} at severity {key[2]}" if key[0] == "c" else f"{key[1]} ({key[0]})"
+        has_severity = key[0] in ("c", "own")
+        place = f"{key[1]} at severity {key[2]}" if has_severity else f"{key[1]} ({key[0]})"
         raise RunError(
             f"the model's logits are not finite for {place}, first for image "
             f"{int(ids[bad.argmax()])}; check its weights, or measure with --precision fp32"

@@ -47,13 +47,21 @@ _OF_SUITE = {
         *("names", "severities", "suite_version"),
         *("frost_textures", "jpeg_quality", "official_c"),
     ),
-    "p": ("sequences", "sequence_version", "difficulty", "official_p", "frames_of"),
+    "own": ("own_severities", "own_jpeg_quality"),
+    "p": (
+        "sequences",
+        "own_sequences",
+        "sequence_version",
+        "difficulty",
+        "official_p",
+        "frames_of",
+    ),
     "attack": (
         *("attack_norm", "attack_epsilon", "attack_steps"),
         *("attack_step_size", "attack_restarts"),
     ),
 }
-_GROWING = ("suite", "fingerprints")
+_GROWING = ("suite", "fingerprints", "own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +156,19 @@ def is_done(results: Results, key: CellKey) -> bool:
 
 
 def _sorted(cells: Iterable[Cell], protocol: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Clean first, then corruptions and severities as they were asked for, then the attack."""
-    names, severities = (list(protocol.get(key, ())) for key in ("names", "severities"))
+    """Clean first, then corruptions and severities as asked for, the user's own, the attack."""
+    asked = {
+        "c": (list(protocol.get("names", ())), list(protocol.get("severities", ()))),
+        "own": (list(protocol.get("own", ())), list(protocol.get("own_severities", ()))),
+    }
 
-    def place(cell: Cell) -> tuple[int, int]:
-        if cell.suite == "c":
-            return names.index(cell.name), severities.index(cell.severity)
-        return (-1, 0) if cell.suite == "clean" else (len(names), 0)
+    def place(cell: Cell) -> tuple[int, int, int]:
+        names, severities = asked.get(cell.suite, ([cell.name], [cell.severity]))
+        return (
+            SUITES.index(cell.suite),
+            names.index(cell.name),
+            severities.index(cell.severity),
+        )
 
     return tuple(sorted(cells, key=place))
 
@@ -177,6 +191,9 @@ def _check_same(path: Path, found: Results, fresh: Results, is_complete: bool) -
         "split": (found.source.get("split"), fresh.source["split"]),
         **_pairs(found.protocol, to_plain(fresh.protocol)),
     }
+    known, ours = (each.protocol.get("own", {}) for each in (found, fresh))
+    for name in known.keys() & ours.keys():
+        wanted[f"code of {name}"] = (known[name], ours[name])
     if not is_complete:  # what is missing must be measured with the same packages
         ours, theirs = (each.provenance.get("versions", {}) for each in (fresh, found))
         wanted |= {f"{name} version": pair for name, pair in _pairs(theirs, ours).items()}
@@ -208,7 +225,10 @@ def _check_files(path: Path, found: Results, sets: Sets) -> None:
 def _merge(found: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
     """Both protocols as one, with the suites of both."""
     suites = [suite for suite in SUITES if suite in {*found.get("suite", ()), *fresh["suite"]}]
-    return {**found, **to_plain(dict(fresh)), "suite": suites}
+    merged = {**found, **to_plain(dict(fresh)), "suite": suites}
+    if "own" in suites:
+        merged["own"] = {**found.get("own", {}), **fresh.get("own", {})}
+    return merged
 
 
 def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -221,7 +241,8 @@ def _key(key: CellKey) -> str:
 
 def _write_examples(path: Path, sets: Sets, keys: Sequence[CellKey], ids: Ids) -> None:
     """A handful of images, clean and under every corruption, for the report; written once."""
-    names = dict.fromkeys(name for suite, name, _ in keys if suite == "c")
+    corruptions = [key for key in keys if key.suite in ("c", "own")]
+    names = dict.fromkeys(key.name for key in corruptions)
     if path.exists() and not (names and _lacks_corruptions(path)):
         return
     chosen = ids[Stream(seed=sets.seed, purpose=Purpose.EXAMPLES).permutation(len(ids))]
@@ -232,7 +253,7 @@ def _write_examples(path: Path, sets: Sets, keys: Sequence[CellKey], ids: Ids) -
         "ids": chosen,
     }
     for name in names:
-        rows = [key for key in keys if key[:2] == ("c", name)]
+        rows = [key for key in corruptions if key.name == name]
         arrays[name] = np.stack([sets.images(key, chosen) for key in rows])
     write_npz(path, arrays)
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from augmix.augment import Executor
 from augmix.augment.policies import Policy
 from augmix.errors import RunError, did_you_mean
 from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
@@ -35,7 +36,6 @@ _SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of Ima
 _BLURRED = "-maxblur"  # end of the name of a blur-pooled network
 _MEMBER = "seed-{}"  # folder of a member of an ensemble
 
-Executor = Literal["auto", "pillow", "compiled", "batched"]
 Schedule = Literal["cosine", "one-cycle", "step"]
 Precision = Literal["fp32", "bf16", "fp16"]
 

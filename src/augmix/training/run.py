@@ -14,8 +14,9 @@ import torch
 
 from augmix import distributed, files, results
 from augmix.data.decode import ResizedCrop
-from augmix.data.items import default_threads
-from augmix.data.sources import Source, mix, open_source, open_stylised, take
+from augmix.data.derived import mix, open_stylised, take
+from augmix.data.sources import Source, open_source
+from augmix.data.stores import default_threads
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import METHODS, Method, TrainingImages
