@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from augmix import distributed
+from augmix.augment import Executor
 from augmix.augment.policies import AugMix, CutMix, Mixup
-from augmix.augment.render import Executor
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import mix, open_stylised, take
 from augmix.data.sources import Source, open_source
