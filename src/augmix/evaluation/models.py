@@ -4,23 +4,29 @@ A run folder knows its own images; for any other model they are named, and the g
 brought to is what the model states.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from augmix import results
+from augmix import distributed, results
+from augmix.corruptions.registry import resolve_preset
 from augmix.data.classes import load_class_list, map_classes, match_classes
+from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, check_disjoint, name_source, open_source
 from augmix.errors import RunError
+from augmix.evaluation.config import Measurement, shorten
+from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import describe_model
+from augmix.evaluation.suites import list_cells
 from augmix.models.ensemble import Ensemble
 from augmix.models.open_model import open_subject
-from augmix.models.preprocessing import Preprocessing
+from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.wrapper import Restricted
+from augmix.progress import OnProgress
+from augmix.results import Results
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig
 from augmix.training.run import load_train_config
@@ -55,11 +61,6 @@ class Member:
         if self.trained is None:
             return {"method": "", "seed": None, "label": self.label}
         return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
-
-
-def shorten(spec: str) -> str:
-    """How a model was named, without the folders of its file."""
-    return re.sub(r"[^:@]*[/\\]", "", spec)
 
 
 def open_members(
@@ -204,3 +205,100 @@ def _check_unseen(member: Member, source: Source) -> None:
     if (member.folder / results.STATE_FILE).exists():
         seen = checkpoint.load_identity(member.folder).get("source_fingerprint", "")
         check_disjoint(seen, source, max_train_images=member.trained.max_train_images)
+
+
+_PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
+
+
+def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None = None) -> Results:
+    """Open the models and images of a measurement and evaluate; see `evaluate`.
+
+    In several processes started by `torchrun`, they share the work and process 0 returns the
+    results.
+
+    Raises:
+        ValueError: If a setting is out of range.
+        RunError: If a model or its data is missing, or they do not go together.
+    """
+    with distributed.joined():
+        return _run(measurement, on_progress if distributed.rank() == 0 else None)
+
+
+def _run(measurement: Measurement, on_progress: OnProgress | None) -> Results:
+    config = replace(measurement.how, out=measurement.folder)
+    list_cells(config)  # a misspelt name is found before a model is opened
+    members = open_members(measurement.models, preprocessing=find_preprocessing(measurement))
+    model, facts = combine(members)
+    source = open_images(
+        members,
+        source=measurement.source or "",
+        data=measurement.data or "",
+        split=measurement.split,
+        geometry=_find_geometry(measurement),
+        allow_train_data=measurement.allow_train_data,
+    )
+    model, source = match_labels(
+        model, source, class_list=measurement.class_list or "", restrict=measurement.restrict
+    )
+    if config.adapt_batch_norm:
+        facts["label"] = f"{facts['label']}, adapted"
+    return evaluate(
+        model,
+        source,
+        config,
+        photographs=_find_photographs(measurement, members, source),
+        about=facts,
+        on_progress=on_progress,
+    )
+
+
+def find_preprocessing(measurement: Measurement) -> Preprocessing | None:
+    """Return the preprocessing that replaces the models' own, if one is named.
+
+    Raises:
+        ValueError: If it is unknown, or its parts do not go together.
+    """
+    if not measurement.preprocessing:
+        return None
+    changes = {name: getattr(measurement, name) for name in ("mean", "std", "input_range")}
+    return choose_preprocessing(
+        measurement.preprocessing, **changes, **_sizes(measurement, crop="crop")
+    )
+
+
+def _find_geometry(measurement: Measurement) -> dict[str, Any]:
+    """The geometry that replaces the models' own, as `open_source` takes it.
+
+    A crop without a resize is resized in proportion. A named preprocessing has a geometry itself.
+    """
+    if measurement.preprocessing:
+        return {}
+    given = _sizes(measurement, crop="size")
+    return {"resize": 0, **given} if "size" in given else given
+
+
+def _sizes(measurement: Measurement, *, crop: str) -> dict[str, Any]:
+    given = {
+        crop: measurement.crop,
+        "resize": measurement.resize,
+        "interpolation": measurement.interpolation,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _find_photographs(
+    measurement: Measurement, members: Sequence[Member], source: Source
+) -> Photographs | None:
+    """The images of a folder at their own size, if published sequences would start from them.
+
+    They do if frames prepared as the published scripts do have the size of the images.
+    """
+    config = measurement.how
+    if "p" not in config.suite or source.name != "folder" or source.skipped:
+        return None
+    size = _PHOTOGRAPH_SIZES.get(resolve_preset(config.preset, source.size))
+    if source.size != (size, size):
+        return None
+    trained = members[0].trained
+    root = measurement.data or (trained.data if trained else "")
+    return open_photographs(Path(root).expanduser(), split=measurement.split)
