@@ -10,13 +10,12 @@ beside if it is installed. `augmix bench corruptions` prints the same for severi
 import argparse
 
 from augmix.benchmarks import find_peer, measure_corruptions, spread_corruptions
-from augmix.corruptions import registry
 
 
 def main() -> None:
     """Measure what the command line names, everything by default, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=list(registry.available_corruptions()))
+    parser.add_argument("names", nargs="*", default=["paper-15", "extra-4"])
     parser.add_argument("--severity", type=int, default=3)
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 224])

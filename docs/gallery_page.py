@@ -85,7 +85,7 @@ Images are uint8, RGB or grey, of any height and width from 16 pixels on; smalle
 
 15 corruptions of the published benchmark in the groups noise, blur, weather and digital, and 4
 extra ones that the paper keeps for validation. Wherever names are asked for, the protocols
-`paper-15`, `extra-4` and `all-19` stand for theirs (`resolve_corruptions`). Below, a
+`paper-15` and `extra-4` stand for theirs. Below, a
 scene of 224 x 224 pixels at the `imagenet` severities, seed 0. Open the picture for full size.
 
 ![Every corruption, clean and at severities 1 to 5](corruptions.webp)
@@ -163,7 +163,7 @@ is asked how often its answer flips. Frames of noise are compared with the first
 others with the frame before. With the presets `tiny` and `imagenet` the frame is cut from the
 middle of a larger image, so that the black border comes into sight only where the motion is larger
 than the margin; with `cifar` and `imagenet-299` it is the whole image. The lists `standard-10`,
-`cifar-script-10`, `extra-4` and `all-14` stand for their sequences. The scene again, 256 x 256
+`cifar-script-10` and `extra-4` stand for their sequences. The scene again, 256 x 256
 pixels for frames of 224 x 224, preset `imagenet`; the number of the frame stands under it.
 
 ![Every perturbation sequence, eight frames of each](perturbations.webp)
@@ -190,7 +190,7 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
         pictures.write_strips(HERE / "perturbations.webp", np.asarray(scene), quality=70),
     ]
     (HERE / "perturbations").mkdir(exist_ok=True)
-    for name in registry.ALL_14:
+    for name in registry.SEQUENCES:
         path = HERE / "perturbations" / f"{name}.webp"
         pixels = np.asarray(small)
         paths.append(pictures.write_animation(path, pixels, name, preset="imagenet", quality=60))
@@ -220,14 +220,17 @@ def corruption_tables() -> str:
 
 def described() -> list[list[str]]:
     """Name, group, what it does and its parameters."""
-    return [[f"`{name}`", registry.GROUPS[name], *CORRUPTIONS[name]] for name in registry.ALL_19]
+    return [
+        [f"`{name}`", row.group, *CORRUPTIONS[name]] for name, row in registry.CORRUPTIONS.items()
+    ]
 
 
 def animation_table() -> str:
     """The animations, five side by side, each under its name."""
     lines = []
-    for start in range(0, len(registry.ALL_14), 5):
-        names = registry.ALL_14[start : start + 5]
+    everything = list(registry.SEQUENCES)
+    for start in range(0, len(everything), 5):
+        names = everything[start : start + 5]
         names_padded = [*names, *[""] * (5 - len(names))]
         rows = [f"![{name}](perturbations/{name}.webp)" if name else "" for name in names_padded]
         titles = [f"`{name}`" if name else "" for name in names_padded]
@@ -240,11 +243,11 @@ def frame_table() -> str:
     rows = [
         [
             f"`{name}`",
-            "standard" if name in registry.STANDARD_10 else "extra",
+            row.group,
             SEQUENCES[name],
             *(str(registry.num_frames(name, preset)) for preset in PRESETS),
         ]
-        for name in registry.ALL_14
+        for name, row in registry.SEQUENCES.items()
     ]
     heads = ["sequence", "set", "what changes", *(f"frames, `{preset}`" for preset in PRESETS)]
     return table(heads, rows)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "augmix"
 FLOORS = [
-    "errors rng jit files arrays distributed devices results bootstrap metrics published progress",
+    "errors rng jit files user_code arrays distributed devices results bootstrap metrics "
+    "published progress",
     "augment corruptions data models transforms",
     "methods",
     "training evaluation write stylize pictures preview",

@@ -24,18 +24,21 @@ if TYPE_CHECKING:
     from augmix.augment.render import render as render
     from augmix.corruptions.corrupt import corrupt as corrupt
     from augmix.corruptions.perturb import perturb as perturb
+    from augmix.corruptions.registry import register_corruption as register_corruption
+    from augmix.corruptions.registry import register_sequence as register_sequence
     from augmix.data.sources import open_source as open_source
     from augmix.evaluation.config import EvaluateConfig as EvaluateConfig
     from augmix.evaluation.loop import evaluate as evaluate
     from augmix.methods import attacks as attacks
     from augmix.methods.losses import jsd_loss as jsd_loss
+    from augmix.models import register_network as register_network
     from augmix.models.ensemble import Ensemble as Ensemble
-    from augmix.models.hub import push_to_hub as push_to_hub
-    from augmix.models.open_model import open_subject as open_subject
+    from augmix.models.open_model import open_model as open_model
     from augmix.models.preprocessing import Preprocessing as Preprocessing
     from augmix.models.weights import build_model as build_model
     from augmix.models.weights import load_model as load_model
     from augmix.report import write_report as write_report
+    from augmix.report.hub import push_to_hub as push_to_hub
     from augmix.rng import Stream as Stream
     from augmix.training.config import TrainConfig as TrainConfig
     from augmix.training.run import train as train
@@ -64,11 +67,14 @@ _HOME = {
     "jsd_loss": "methods.losses",
     "load_model": "models.weights",
     "metrics": "",
+    "open_model": "models.open_model",
     "open_source": "data.sources",
-    "open_subject": "models.open_model",
     "perturb": "corruptions.perturb",
     "published": "",
-    "push_to_hub": "models.hub",
+    "push_to_hub": "report.hub",
+    "register_corruption": "corruptions.registry",
+    "register_network": "models",
+    "register_sequence": "corruptions.registry",
     "render": "augment.render",
     "train": "training.run",
     "transforms": "",

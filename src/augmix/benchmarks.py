@@ -117,7 +117,7 @@ def measure_corruptions(
     severity: int = 3,
     seconds: float = 2.0,
     *,
-    names: Sequence[str] = registry.ALL_19,
+    names: Sequence[str] = ("paper-15", "extra-4"),
     preset: str = "auto",
     peer: Peer | None = None,
 ) -> list[dict[str, int | float | str]]:
@@ -147,7 +147,7 @@ def measure_corruptions(
             name is unknown.
     """
     check_counts(sizes, num_threads)
-    names = registry.resolve_corruptions(names)
+    names = registry.CORRUPTIONS.resolve(names)
     rows: list[dict[str, int | float | str]] = []
     for size in sizes:
         images = smooth_images(min(max(2**16 // size**2, 4), 64), size)
@@ -215,8 +215,9 @@ def _time_corruptions(
             _, turn_s = timed(lambda name=name: work(name))
             best[name] = min(best[name], 1000 * turn_s / num_images)
         turn += 1
-    if set(registry.PAPER_15) <= set(names):
-        best[PAPER_SUM] = sum(best[name] for name in registry.PAPER_15)
+    paper = registry.CORRUPTIONS.protocols["paper-15"]
+    if set(paper) <= set(names):
+        best[PAPER_SUM] = sum(best[name] for name in paper)
     return best
 
 

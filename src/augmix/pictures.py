@@ -269,7 +269,7 @@ Pixels = UInt8[np.ndarray, "height width channel"]
 def render_gallery(
     image: Pixels,
     *,
-    names: Sequence[str] = registry.ALL_19,
+    names: Sequence[str] = ("paper-15", "extra-4"),
     preset: str = "auto",
     seed: int = 0,
     sample: int = 0,
@@ -297,7 +297,7 @@ def render_gallery(
     """
     _check_image(image)
     rows = []
-    for name in registry.resolve_corruptions(names):
+    for name in registry.CORRUPTIONS.resolve(names):
         levels = [
             corrupt.corrupt(
                 image[None],
@@ -311,7 +311,7 @@ def render_gallery(
             for severity in registry.SEVERITIES
         ]
         tiles = [show(level) for level in (image, *levels)]
-        rows.append(Row(tiles, _words(name), group=registry.GROUPS[name]))
+        rows.append(Row(tiles, _words(name), group=registry.CORRUPTIONS[name].group))
     heads = ["clean", *(f"severity {severity}" for severity in registry.SEVERITIES)]
     return draw_sheet(rows, heads)
 
@@ -320,7 +320,7 @@ def write_gallery(
     path: str | PathLike[str],
     image: Pixels,
     *,
-    names: Sequence[str] = registry.ALL_19,
+    names: Sequence[str] = ("paper-15", "extra-4"),
     preset: str = "auto",
     seed: int = 0,
     sample: int = 0,
@@ -385,7 +385,7 @@ def render_strip(
 def render_strips(
     image: Pixels,
     *,
-    names: Sequence[str] = registry.ALL_14,
+    names: Sequence[str] = ("standard-10", "extra-4"),
     num_tiles: int = 8,
     preset: str = "auto",
     seed: int = 0,
@@ -394,7 +394,7 @@ def render_strips(
 ) -> Image.Image:
     """A sheet with a strip for each perturbation sequence; everything else as `render_strip`."""
     _check_image(image)
-    names = registry.resolve_sequences(names)
+    names = registry.SEQUENCES.resolve(names)
     if num_tiles < 2:
         raise ValueError(f"num_tiles must be at least 2, got {num_tiles}")
     rows = []
@@ -405,7 +405,7 @@ def render_strips(
             tiles=[show(frames[place]) for place in places],
             label=_words(name),
             detail=f"{len(frames)} frames",
-            group="standard" if name in registry.STANDARD_10 else "extra",
+            group=registry.SEQUENCES[name].group,
             captions=[str(place) for place in places],
         )
         rows.append(row)
@@ -416,7 +416,7 @@ def write_strips(
     path: str | PathLike[str],
     image: Pixels,
     *,
-    names: Sequence[str] = registry.ALL_14,
+    names: Sequence[str] = ("standard-10", "extra-4"),
     num_tiles: int = 8,
     preset: str = "auto",
     seed: int = 0,
@@ -531,7 +531,7 @@ def write_galleries(
     }
     _make_folder(animations)
     paths = [save_picture(folder / name, sheet) for name, sheet in sheets.items()]
-    for name in registry.ALL_14:
+    for name in registry.SEQUENCES.resolve(("standard-10", "extra-4")):
         path = animations / f"{name}.webp"
         paths.append(write_animation(path, image, name, preset=preset, seed=seed, sample=sample))
     return paths

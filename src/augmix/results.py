@@ -109,7 +109,7 @@ class Cell:
     of it (`attacks.worst_logits`).
 
     Attributes:
-        suite: ``clean``, ``c`` or ``attack``.
+        suite: ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``.
         name: Corruption, ``clean``, or the norm of the attack.
         severity: 1..5; 0 for clean and attacked images.
         num_images: Images measured.
@@ -205,8 +205,9 @@ class Results:
         protocol: The settings that decide the numbers: ``suite`` (list), ``names`` (corruptions),
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
-            ``jpeg_quality``, ``frames_of``; ``user_corruptions`` (sha256 by name of those that the
-            user registered); ``official_c`` and ``official_p`` (sets read from files, else empty)
+            ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
+            of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
+            ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``.
         provenance: Versions and machine; see `provenance`.

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import augmix
-from augmix.corruptions import registry
+from augmix.corruptions import EXTRA_4, PAPER_15, registry
 from augmix.corruptions.corrupt import SUITE_VERSION, corrupt
 from augmix.corruptions.registry import resolve_preset
 from augmix.errors import RunError
@@ -22,7 +22,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (6, 20, 24, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", registry.available_corruptions())
+@pytest.mark.parametrize("name", list(registry.CORRUPTIONS))
 def test_same_address_same_bytes(name: str, images: np.ndarray):
     ids = np.array([3, 900, 0, 77, 5, 2**31])
     whole = corrupt(images, name, severity=3, preset="imagenet", seed=9, ids=ids)
@@ -55,9 +55,9 @@ def test_another_address_other_draws(name: str):
 
 
 def test_the_address_of_a_draw(images: np.ndarray):
-    row = registry.find_corruption("impulse_noise")
+    row = registry.CORRUPTIONS.find("impulse_noise")
     generator = Stream(seed=4).at(Purpose.CORRUPTION, part=2 * 8 + 5).generator(11)
-    expected = row.kernel(images[0], 0.27, generator=generator)
+    expected = row.function(images[0], 0.27, generator=generator)
     result = corrupt(
         images[:1], "impulse_noise", severity=5, preset="imagenet", seed=4, ids=np.array([11])
     )
@@ -65,7 +65,7 @@ def test_the_address_of_a_draw(images: np.ndarray):
 
 
 def test_inputs_of_every_kind(images: np.ndarray):
-    for name in registry.available_corruptions():
+    for name in list(registry.CORRUPTIONS):
         whole = corrupt(images, name, severity=2)
         np.testing.assert_array_equal(
             corrupt(images[:, ::-1][:, ::-1], name, severity=2), whole, err_msg=name
@@ -79,21 +79,15 @@ def test_inputs_of_every_kind(images: np.ndarray):
 
 
 def test_table():
-    assert registry.available_corruptions() == tuple(
-        name for name in registry.ALL_19 if name in registry.CORRUPTIONS
-    )
-    assert len(registry.PAPER_15) == 15
-    assert len(registry.ALL_19) == 19
-    assert (
-        registry.CORRUPTION_PROTOCOLS["paper-15"] + registry.CORRUPTION_PROTOCOLS["extra-4"]
-        == registry.CORRUPTION_PROTOCOLS["all-19"]
-    )
-    for name, row in registry.CORRUPTIONS.items():
-        assert row.name == name == row.kernel.__name__
-        assert registry.ALL_19[row.number] == name
-        assert row.group == registry.GROUPS[name]
-        assert set(row.parameters) == set(registry.PRESETS)
-        assert all(len(severities) == 5 for severities in row.parameters.values())
+    assert len(PAPER_15) == 15
+    assert (*PAPER_15, *EXTRA_4) == tuple(registry.CORRUPTIONS)
+    groups = [corruption.group for corruption in registry.CORRUPTIONS.values()]
+    assert groups == sorted(groups, key=["noise", "blur", "weather", "digital", "extra"].index)
+    for number, (name, corruption) in enumerate(registry.CORRUPTIONS.items()):
+        assert corruption.name == name == corruption.function.__name__
+        assert (corruption.number, corruption.suite) == (number, "c")
+        assert set(corruption.parameters) == set(registry.PRESETS)
+        assert all(len(severities) == 5 for severities in corruption.parameters.values())
 
 
 def test_resolve_preset():
@@ -163,17 +157,18 @@ def test_images_that_are_none(images: np.ndarray):
 
 
 def test_names_and_protocols():
-    assert registry.resolve_corruptions("paper-15") == registry.PAPER_15
-    assert registry.resolve_corruptions(["snow"]) == ("snow",)
-    mixed = registry.resolve_corruptions(("fog", "extra-4", "spatter", "all-19"))
-    assert mixed[:5] == ("fog", *registry.EXTRA_CORRUPTIONS)
-    assert sorted(mixed) == sorted(registry.ALL_19)
+    resolve = registry.CORRUPTIONS.resolve
+    assert resolve("paper-15") == PAPER_15
+    assert resolve(["snow"]) == ("snow",)
+    mixed = resolve(("fog", "extra-4", "spatter", "paper-15"))
+    assert mixed[:5] == ("fog", *EXTRA_4)
+    assert sorted(mixed) == sorted(registry.CORRUPTIONS)
     with pytest.raises(ValueError, match="unknown corruption 'paper15', did you mean 'paper-15'"):
-        registry.resolve_corruptions(["fog", "paper15"])
+        resolve(["fog", "paper15"])
     with pytest.raises(ValueError, match="did you mean 'frost'.*the lists paper-15, extra-4"):
-        registry.resolve_corruptions("frosty")
+        resolve("frosty")
     with pytest.raises(ValueError, match="names must be at least one corruption"):
-        registry.resolve_corruptions(())
+        resolve(())
 
 
 INCEPTION = {  # corruptions.md 5.2, as written there
@@ -218,7 +213,7 @@ def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_pat
         corrupt(images, "frost", severity=3, frost_textures=tmp_path)
 
 
-@pytest.mark.parametrize("name", registry.available_corruptions())
+@pytest.mark.parametrize("name", list(registry.CORRUPTIONS))
 def test_odd_sizes(name: str):
     """Tall, wide, larger than every texture of the preset, and as small as can be."""
     for size in ((16, 16), (97, 20), (20, 97), (130, 131)):
@@ -263,7 +258,7 @@ def test_golden_bytes():
     image = np.stack([8 * x, 8 * y, 4 * (x + y)], axis=-1).astype(np.uint8)[None]
     digest = {
         name: hashlib.sha256(corrupt(image, name, severity=3, preset="imagenet")).hexdigest()[:12]
-        for name in registry.available_corruptions()
+        for name in list(registry.CORRUPTIONS)
         if name != "jpeg_compression"  # the codec belongs to Pillow
     }
     assert digest == GOLDEN

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
-from augmix.corruptions import blur, digital, draws, filters, frost, registry, weather
+from augmix.corruptions import blur, digital, frost, noise, registry, weather
 from augmix.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
@@ -31,8 +31,8 @@ def checkered(side: int) -> np.ndarray:
 
 
 def run(image: np.ndarray, name: str, preset: str, severity: int, generator) -> np.ndarray:
-    row = registry.find_corruption(name)
-    return row.kernel(image, *row.parameters[preset][severity - 1], generator=generator)
+    row = registry.CORRUPTIONS.find(name)
+    return row.function(image, *row.parameters[preset][severity - 1], generator=generator)
 
 
 def legacy(seed: int = 0) -> np.random.RandomState:
@@ -59,12 +59,10 @@ def rough_images() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("preset", SIDES)
-@pytest.mark.parametrize(
-    "name", [name for name in registry.available_corruptions() if name != "frost"]
-)
+@pytest.mark.parametrize("name", [name for name in list(registry.CORRUPTIONS) if name != "frost"])
 def test_published_vectors(name: str, preset: str):
-    row = registry.find_corruption(name)
-    check_vectors(row.kernel, name, preset)
+    row = registry.CORRUPTIONS.find(name)
+    check_vectors(row.function, name, preset)
 
 
 @pytest.mark.parametrize("preset", SIDES)
@@ -74,7 +72,7 @@ def test_published_vectors_of_the_photographs(preset: str, real_data: Path):
 
 def check_vectors(kernel, name: str, preset: str) -> None:
     for severity in registry.SEVERITIES:
-        parameters = registry.find_corruption(name).parameters[preset][severity - 1]
+        parameters = registry.CORRUPTIONS.find(name).parameters[preset][severity - 1]
         result = kernel(checkered(SIDES[preset]), *parameters, generator=legacy())
         mean, *pixel = VECTORS[preset][name][severity - 1]
         if name in WITHIN_ONE_LEVEL:
@@ -85,7 +83,7 @@ def check_vectors(kernel, name: str, preset: str) -> None:
             assert result[5, 7].tolist() == pixel, severity
 
 
-@pytest.mark.parametrize("name", registry.available_corruptions())
+@pytest.mark.parametrize("name", list(registry.CORRUPTIONS))
 def test_every_shape_is_kept(name: str):
     for image in random_images():
         before = image.copy()
@@ -146,7 +144,7 @@ def test_disk_kernels_may_brighten():
 
 @pytest.mark.parametrize("preset", registry.PRESETS)
 def test_defocus_blur(preset: str):
-    for radius, alias in registry.find_corruption("defocus_blur").parameters[preset]:
+    for radius, alias in registry.CORRUPTIONS.find("defocus_blur").parameters[preset]:
         kernel = blur.disk_kernel(radius, alias).astype(np.float64)
         for image in random_images():
             expected = ndimage.correlate(image / 255.0, kernel[:, :, None], mode="mirror")
@@ -258,12 +256,12 @@ def test_gaussian_filter(deviation: float):
     for image in random_images():
         values = image / 255.0
         np.testing.assert_allclose(
-            filters.gaussian_filter(values, deviation),
+            blur.gaussian_filter(values, deviation),
             smooth(values, deviation),
             rtol=0,
             atol=1e-13,
         )
-        mirrored = filters.gaussian_filter(values, deviation, truncate=3.0, is_mirrored=True)
+        mirrored = blur.gaussian_filter(values, deviation, truncate=3.0, is_mirrored=True)
         expected = smooth(values, deviation, truncate=3.0, mode="reflect")
         np.testing.assert_allclose(mirrored, expected, rtol=0, atol=1e-13)
 
@@ -271,13 +269,13 @@ def test_gaussian_filter(deviation: float):
 def test_gaussian_filter_wider_than_the_picture():
     values = np.random.default_rng(0).random((20, 33, 3))
     np.testing.assert_allclose(
-        filters.gaussian_filter(values, 30.0, truncate=3.0, is_mirrored=True),
+        blur.gaussian_filter(values, 30.0, truncate=3.0, is_mirrored=True),
         smooth(values, 30.0, truncate=3.0, mode="reflect"),
         rtol=0,
         atol=1e-13,
     )
     np.testing.assert_allclose(
-        filters.gaussian_filter(values, 11.0), smooth(values, 11.0), rtol=0, atol=1e-13
+        blur.gaussian_filter(values, 11.0), smooth(values, 11.0), rtol=0, atol=1e-13
     )
 
 
@@ -314,7 +312,7 @@ def test_motion_trail(angle_deg: float):
     for image in random_images():
         for radius, deviation in ((6, 1.5), (15, 8)):
             np.testing.assert_array_equal(
-                filters.motion_trail(image, radius, deviation, angle_deg),
+                blur.motion_trail(image, radius, deviation, angle_deg),
                 smeared(image, radius, deviation, angle_deg),
             )
 
@@ -340,7 +338,7 @@ def zoomed(values: np.ndarray, factor: float) -> np.ndarray:
 
 def test_clipped_zoom():
     ramp = (32.0 * np.arange(32)[:, None] + np.arange(32))[:, :, None]
-    result = filters.clipped_zoom(ramp, 1.25)[:, :, 0]
+    result = blur.clipped_zoom(ramp, 1.25)[:, :, 0]
     np.testing.assert_allclose(result[0, :3], [99, 99.806452, 100.612903], atol=1e-6)
     np.testing.assert_allclose(result[-1, -3:], [922.387097, 923.193548, 924], atol=1e-6)
     rng = np.random.default_rng(0)
@@ -348,7 +346,7 @@ def test_clipped_zoom():
         for factor in (1.0, 1.02, 1.25, 1.75, 2.25, 2.5, 4.5):
             values = rng.random(shape)
             np.testing.assert_allclose(
-                filters.clipped_zoom(values, factor), zoomed(values, factor), rtol=0, atol=1e-12
+                blur.clipped_zoom(values, factor), zoomed(values, factor), rtol=0, atol=1e-12
             )
 
 
@@ -357,7 +355,7 @@ def test_factors_of_the_zoom_blur():
     lasts = {"cifar": [1.06, 1.11, 1.15, 1.2, 1.25], "imagenet": [1.11, 1.15, 1.2, 1.24, 1.3]}
     for preset, expected in counts.items():
         factors = [
-            np.arange(1, *row) for row in registry.find_corruption("zoom_blur").parameters[preset]
+            np.arange(1, *row) for row in registry.CORRUPTIONS.find("zoom_blur").parameters[preset]
         ]
         assert [len(row) for row in factors] == expected
         np.testing.assert_allclose([row[-1] for row in factors], lasts[preset], rtol=1e-12)
@@ -604,7 +602,7 @@ def test_saturate():
 def test_addressed_photon_counts_follow_poisson(photons: float):
     levels = np.array([0, 1, 20, 100, 255], np.uint8)
     image = np.repeat(levels, 40_000).reshape(5, 40_000, 1)
-    counts = draws.poisson_levels(np.random.default_rng(1), image, photons)[..., 0]
+    counts = noise.poisson_counts(np.random.default_rng(1), image, photons)[..., 0]
     assert not counts[0].any()
     for level, row in zip(levels[1:], counts[1:], strict=True):
         top = int(photons)
@@ -653,6 +651,6 @@ def test_addressed_draws_have_the_statistics_of_the_legacy_ones(name: str):
 
 def test_chances_of_certain_things():
     generator = np.random.default_rng(0)
-    assert not draws.chances(generator, 0.0, (1000,)).any()
-    assert draws.chances(generator, 1.0, (1000,)).all()
-    assert draws.chances(generator, 0.27, (100_000,)).mean() == pytest.approx(0.27, abs=0.006)
+    assert not noise.bernoulli(generator, 0.0, (1000,)).any()
+    assert noise.bernoulli(generator, 1.0, (1000,)).all()
+    assert noise.bernoulli(generator, 0.27, (100_000,)).mean() == pytest.approx(0.27, abs=0.006)

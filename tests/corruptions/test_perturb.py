@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from augmix.corruptions import registry
+from augmix.corruptions import CIFAR_SCRIPT_10, STANDARD_10, registry
 from augmix.corruptions.perturb import (
     SEQUENCE_VERSION,
     _check,
@@ -22,7 +22,7 @@ from augmix.corruptions.perturb import (
     perturb,
     photograph_frames,
 )
-from augmix.corruptions.registry import ALL_14, find_sequence, num_frames
+from augmix.corruptions.registry import SEQUENCES, num_frames
 from augmix.rng import Purpose, Stream
 
 NOISE = {"gaussian_noise", "shot_noise", "speckle_noise"}
@@ -34,19 +34,16 @@ def images() -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (4, 20, 24, 3), dtype=np.uint8)
 
 
-def test_lists():
-    assert len(registry.STANDARD_10) == 10
-    assert (
-        registry.available_sequences() == ALL_14 == registry.STANDARD_10 + registry.EXTRA_SEQUENCES
-    )
-    assert set(registry.STANDARD_10) ^ set(registry.CIFAR_SCRIPT_10) == {"snow", "spatter"}
-    assert registry.SEQUENCE_PROTOCOLS["cifar-script-10"] == registry.CIFAR_SCRIPT_10
-    assert {name for names in registry.SEQUENCE_PROTOCOLS.values() for name in names} == set(ALL_14)
-    for number, name in enumerate(ALL_14):
-        row = find_sequence(name)
-        assert (row.name, row.number, row.maker.__name__) == (name, number, name)
-        assert row.kind == ("noise" if name in NOISE else "temporal")
-        assert set(row.num_frames) == set(row.parameters) == set(registry.PRESETS)
+def test_table():
+    assert len(STANDARD_10) == 10
+    assert set(STANDARD_10) ^ set(CIFAR_SCRIPT_10) == {"snow", "spatter"}
+    assert SEQUENCES.resolve(("standard-10", "extra-4")) == tuple(SEQUENCES)
+    assert SEQUENCES.protocols["cifar-script-10"] == CIFAR_SCRIPT_10
+    for number, (name, sequence) in enumerate(SEQUENCES.items()):
+        assert (sequence.name, sequence.number) == (name, number)
+        assert sequence.function.__name__ == name
+        assert sequence.is_noise == (name in NOISE)
+        assert set(sequence.num_frames) == set(sequence.parameters) == set(registry.PRESETS)
 
 
 def test_number_of_frames():
@@ -56,7 +53,7 @@ def test_number_of_frames():
         ("translate", "imagenet"): 41,
         ("translate", "imagenet-299"): 41,
     }
-    for name in ALL_14:
+    for name in SEQUENCES:
         for preset in registry.PRESETS:
             assert num_frames(name, preset) == unusual.get((name, preset), 31)
     image = np.zeros((1, 16, 16, 1), np.uint8)
@@ -64,7 +61,7 @@ def test_number_of_frames():
         assert perturb(image, name, preset=preset).shape[1] == number
 
 
-@pytest.mark.parametrize("name", ALL_14)
+@pytest.mark.parametrize("name", tuple(SEQUENCES))
 def test_same_address_same_bytes(name: str, images: np.ndarray):
     ids = np.array([3, 900, 0, 2**31])
     given = {"preset": "cifar", "seed": 9}
@@ -87,7 +84,7 @@ def test_same_address_same_bytes(name: str, images: np.ndarray):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(ALL_14),
+    name=st.sampled_from(tuple(SEQUENCES)),
     preset=st.sampled_from(registry.PRESETS),
     seed=st.integers(0, 2**64 - 1),
     sample=st.integers(0, 2**32 - 1),
@@ -120,7 +117,7 @@ def test_another_address_other_draws():
         assert (other != first).any()
         swapped = perturb(images, name, ids=np.array([1, 0]))[1, 1:3].ravel()
         np.testing.assert_array_equal(swapped, first)
-    for name in set(ALL_14) - RANDOM:
+    for name in set(SEQUENCES) - RANDOM:
         first, second = perturb(images, name)
         np.testing.assert_array_equal(first, second)
         np.testing.assert_array_equal(perturb(images, name, seed=1)[0], first)
@@ -142,7 +139,7 @@ def test_no_address_is_that_of_a_corruption():
     corruptions = {
         row.number * 8 + s for row in registry.CORRUPTIONS.values() for s in registry.SEVERITIES
     }
-    assert not corruptions & {512 + find_sequence(name).number for name in ALL_14}
+    assert not corruptions & {512 + SEQUENCES.find(name).number for name in SEQUENCES}
 
 
 @pytest.mark.parametrize(
@@ -180,13 +177,13 @@ def test_difficulty_is_the_strength_of_noise(name: str, preset: str, strengths: 
 
 
 def test_difficulty_leaves_the_other_sequences(images: np.ndarray):
-    for name in set(ALL_14) - NOISE:
+    for name in set(SEQUENCES) - NOISE:
         np.testing.assert_array_equal(
             perturb(images[:1], name, difficulty=3), perturb(images[:1], name)
         )
 
 
-@pytest.mark.parametrize("name", ALL_14)
+@pytest.mark.parametrize("name", tuple(SEQUENCES))
 def test_first_and_clean_frames(name: str, images: np.ndarray):
     clean = {
         **dict.fromkeys([*NOISE, "zoom_blur"], 0),
@@ -203,7 +200,7 @@ def test_steps_are_small():
     y, x = np.mgrid[:32, :32]
     wave = 128 + 60 * np.sin(x / 4) + 60 * np.cos(y / 5)
     image = np.repeat(wave[None, :, :, None], 3, axis=3).astype(np.uint8)
-    for name in ALL_14:
+    for name in SEQUENCES:
         frames = perturb(image, name, preset="cifar")[0].astype(float)
         near = np.mean([np.abs(a - b).mean() for a, b in pairwise(frames[1:])])
         far = np.mean([np.abs(a - b).mean() for a, b in zip(frames[1:], frames[9:], strict=False)])
@@ -324,10 +321,10 @@ def test_photographs_for_299_pixels_are_prepared_as_published():
 
 
 def test_names_and_lists_of_names():
-    assert registry.resolve_sequences("standard-10") == registry.STANDARD_10
-    assert registry.resolve_sequences(["tilt", "cifar-script-10"])[:2] == ("tilt", "gaussian_noise")
+    assert registry.SEQUENCES.resolve("standard-10") == STANDARD_10
+    assert registry.SEQUENCES.resolve(["tilt", "cifar-script-10"])[:2] == ("tilt", "gaussian_noise")
     with pytest.raises(ValueError, match="unknown perturbation 'standrd-10', did you mean 'stand"):
-        registry.resolve_sequences(["standrd-10"])
+        registry.SEQUENCES.resolve(["standrd-10"])
 
 
 def test_streaming_holds_no_set():
@@ -350,7 +347,7 @@ def test_a_stream_may_be_left(images: np.ndarray):
 
 
 def test_inputs_of_every_kind(images: np.ndarray):
-    for name in ALL_14:
+    for name in SEQUENCES:
         whole = perturb(images[:1], name)
         turned = images[:1, ::-1, ::-1].copy()[:, ::-1, ::-1]
         np.testing.assert_array_equal(perturb(turned, name), whole, err_msg=name)
@@ -426,7 +423,7 @@ def test_golden_bytes(preset: str):
     image = np.stack([8 * x, 8 * y, 3 * (x + y)], axis=-1).astype(np.uint8)[None]
     digest = {
         name: hashlib.sha256(perturb(image, name, preset=preset)).hexdigest()[:12]
-        for name in ALL_14
+        for name in SEQUENCES
     }
     assert digest == GOLDEN[preset]
     assert SEQUENCE_VERSION == "1"

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from augmix.corruptions import sequences
 from augmix.corruptions.geometry import Scene, Window, centre_window
-from augmix.corruptions.registry import ALL_14, PRESETS, find_sequence
+from augmix.corruptions.registry import PRESETS, SEQUENCES
 
 # name -> frame -> mean of the frame, then R, G, B at row 5, column 7 (perturbations.md 6)
 VECTORS = json.loads((Path(__file__).parent / "published_sequences.json").read_text())
@@ -37,7 +37,7 @@ def show(image: np.ndarray, margin: int = 0) -> Scene:
 
 
 def make(image: np.ndarray, name: str, preset: str, *, margin: int = 0, seed: int = 0) -> list:
-    return list(find_sequence(name).make(show(image, margin), preset, 1, legacy(seed)))
+    return list(SEQUENCES.find(name).apply(show(image, margin), preset, 1, legacy(seed)))
 
 
 def pictures() -> list[np.ndarray]:
@@ -89,12 +89,12 @@ def test_the_true_centre_is_half_a_pixel_off():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("name", ALL_14)
+@pytest.mark.parametrize("name", tuple(SEQUENCES))
 def test_every_shape_is_made(name: str, preset: str):
     for image in pictures():
         before = image.copy()
         result = make(image, name, preset, margin=4)
-        assert len(result) == find_sequence(name).num_frames[preset]
+        assert len(result) == SEQUENCES.find(name).num_frames[preset]
         for frame in result:
             assert frame.shape == (image.shape[0] - 4, image.shape[1] - 4, image.shape[2])
             assert frame.dtype == np.uint8
@@ -104,8 +104,8 @@ def test_every_shape_is_made(name: str, preset: str):
 
 def test_frames_are_made_one_by_one():
     """Nothing of a frame is kept, and none is made before it is asked for."""
-    for name in ALL_14:
-        stream = find_sequence(name).make(show(checkered()), "cifar", 1, legacy())
+    for name in SEQUENCES:
+        stream = SEQUENCES.find(name).apply(show(checkered()), "cifar", 1, legacy())
         first = next(stream)
         first[:] = 77
         second = next(stream)
@@ -394,12 +394,12 @@ def test_weather_and_noise_see_only_the_frame():
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
     window = Window(4, 4, 32, 40)
     still = {"zoom_blur", "translate", "rotate", "tilt", "scale", "shear"}
-    for name in set(ALL_14) - still:
+    for name in set(SEQUENCES) - still:
         alone = Scene(window.cut(image), Window(0, 0, 32, 40))
-        expected = list(find_sequence(name).make(alone, "imagenet", 1, legacy()))
-        result = list(find_sequence(name).make(Scene(image, window), "imagenet", 1, legacy()))
+        expected = list(SEQUENCES.find(name).apply(alone, "imagenet", 1, legacy()))
+        result = list(SEQUENCES.find(name).apply(Scene(image, window), "imagenet", 1, legacy()))
         np.testing.assert_array_equal(result, expected, err_msg=name)
     for name in still:
-        whole = find_sequence(name).make(show(image), "imagenet", 1, legacy())
-        result = list(find_sequence(name).make(Scene(image, window), "imagenet", 1, legacy()))
+        whole = SEQUENCES.find(name).apply(show(image), "imagenet", 1, legacy())
+        result = list(SEQUENCES.find(name).apply(Scene(image, window), "imagenet", 1, legacy()))
         np.testing.assert_array_equal(result, [window.cut(frame) for frame in whole])

@@ -43,8 +43,8 @@ def imagenet_c(tmp_path, png, pixels):
 
 def test_the_names_are_those_of_the_suite():
     listed = {name: group for group, names in published_sets.GROUPS.items() for name in names}
-    assert listed == registry.GROUPS
-    assert tuple(listed) == registry.ALL_19
+    assert listed == {name: row.group for name, row in registry.CORRUPTIONS.items()}
+    assert list(listed) == list(registry.CORRUPTIONS)
     assert benchmarks.SEVERITIES == registry.SEVERITIES
 
 

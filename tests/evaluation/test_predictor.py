@@ -10,7 +10,7 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import Predictor, describe_model, fingerprint, ready
 from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
-from augmix.models.wrapper import Subject as Wrapped
+from augmix.models.wrapper import OpenedModel as Wrapped
 from augmix.models.wrapper import hash_weights
 from augmix.results import CellKey
 

@@ -172,9 +172,7 @@ def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
     events: list[Event] = []
     measure(model, source, later, suite=("attack",), **own, on_progress=events.append)
     assert done(events) == [("linf", 0)]
-    found = measure(
-        model, source, later, suite=("clean", "c"), batch_size=7
-    )  # without its settings
+    found = measure(model, source, later, suite=("clean", "c"), batch_size=7)
     assert timeless(found) == timeless(whole)
     assert [cell.suite for cell in found.cells] == ["clean", *4 * ["c"], "attack"]
     for file in (once / "predictions").iterdir():
@@ -250,9 +248,9 @@ def test_most_often_wrong_and_flipped(measured: Path):
     for score, num in ((total, 12), (flips, 12), (wrong["brightness"], 4), (wrong["contrast"], 4)):
         order = [row for row in np.argsort(-score.astype(float), kind="stable") if score[row] > 0]
         assert {int(images.ids[row]) for row in order[:num]} <= set(kept["ids"].tolist())
-    for number, label, errors in zip(kept["ids"], kept["labels"], kept["errors"], strict=True):
+    for number, label, count in zip(kept["ids"], kept["labels"], kept["errors"], strict=True):
         assert label == images.labels[positions[int(number)]]
-        assert errors == total[positions[int(number)]]
+        assert count == total[positions[int(number)]]
     assert kept["images"].dtype == np.uint8
     assert kept["images"].shape == (len(kept["ids"]), 16, 16, 3)
 

@@ -16,7 +16,7 @@ from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.methods.attacks import random_start
 from augmix.models.ensemble import Ensemble
-from augmix.models.user_code import open_python
+from augmix.models.open_model import open_model
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
 from augmix.progress import BatchFinished, EvaluationStarted, Event
@@ -333,7 +333,7 @@ def test_a_function_on_arrays_is_refused_by_name(grey: Source, tmp_path: Path) -
         "def make():\n"
         "    return lambda images: np.stack(2 * [images.numpy().mean(axis=(1, 2, 3))], axis=1)\n"
     )
-    model = open_python(f"{tmp_path / 'arrays.py'}:make", None)
+    model = open_model(f"python:{tmp_path / 'arrays.py'}:make")
     with pytest.raises(RunError, match=r"^python:.*arrays\.py:make gives no gradient"):
         measure(model, grey)
 

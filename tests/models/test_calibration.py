@@ -72,7 +72,7 @@ def test_float32_and_huge_logits():
     ("logits", "labels", "message"),
     [
         (np.zeros((2, 3)), np.array([0]), r"got shapes \(2, 3\) and \(1,\)"),
-        (np.zeros((0, 3)), np.zeros(0, int), "one label an image"),
+        (np.zeros((0, 3)), np.zeros(0, int), "one label per image"),
         (np.zeros((1, 3)), np.array([3]), r"labels must be 0..2, got 3..3"),
         (np.full((1, 3), np.nan), np.array([0]), "logits must be finite"),
     ],

@@ -8,7 +8,7 @@ from torch import nn
 from augmix.models.ensemble import Ensemble, average
 from augmix.models.preprocessing import PRESETS
 from augmix.models.weights import build_model
-from augmix.models.wrapper import Subject
+from augmix.models.wrapper import OpenedModel
 
 
 class Fixed(nn.Module):
@@ -72,10 +72,10 @@ def test_members_must_have_the_same_classes():
 
 
 def test_it_says_what_it_is_made_of():
-    members = [Subject(Fixed(0.0, 1.0), name=name, num_classes=2) for name in "ab"]
+    members = [OpenedModel(Fixed(0.0, 1.0), name=name, num_classes=2) for name in "ab"]
     model = Ensemble(members)
     assert (model.name, model.num_classes) == ("ensemble of 2: a, b", 2)
-    other = Ensemble([members[0], Subject(Fixed(0.0, 2.0), name="b")])
+    other = Ensemble([members[0], OpenedModel(Fixed(0.0, 2.0), name="b")])
     assert model.fingerprint != other.fingerprint
     assert len(model.fingerprint) == 64
     assert sum(each.numel() for each in model.parameters()) == 4
@@ -83,11 +83,11 @@ def test_it_says_what_it_is_made_of():
         _ = Ensemble([Fixed(0.0)]).fingerprint
 
 
-def test_members_see_the_same_images():
-    def member(preset: str) -> Subject:
-        return Subject(Fixed(0.0, 1.0), name=preset, preprocessing=PRESETS[preset])
+def test_members_get_the_same_images():
+    def member(preset: str) -> OpenedModel:
+        return OpenedModel(Fixed(0.0, 1.0), name=preset, preprocessing=PRESETS[preset])
 
     model = Ensemble([member("imagenet-bicubic"), member("efficientnet-lite")])
-    assert model.preprocessing.geometry["resize"] == 256  # photometry may differ
-    with pytest.raises(ValueError, match="state different geometry"):
+    assert model.preprocessing.geometry["resize"] == 256  # normalization may differ
+    with pytest.raises(ValueError, match="ask for different geometries"):
         Ensemble([member("imagenet"), member("imagenet-bicubic")])

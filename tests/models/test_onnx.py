@@ -8,12 +8,12 @@ import torch
 from augmix.errors import RunError
 from augmix.evaluation.predictor import Predictor
 from augmix.evaluation.suites import check_gradient
-from augmix.models.open_model import open_subject
+from augmix.models.open_model import open_model
 from augmix.models.preprocessing import PRESETS
 from augmix.results import CellKey
 
 IMAGES = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-WEIGHT = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]], np.float32)  # channel label
+WEIGHT = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]], np.float32)  # channel class
 
 
 def write(path, *, shape=("n", 3, "h", "w"), kind="FLOAT", outputs=("logits",)):
@@ -68,35 +68,35 @@ def expected(images: torch.Tensor) -> np.ndarray:
 )
 def test_logits_are_those_of_the_file(tmp_path, options):
     path = write(tmp_path / "toy.onnx", **options)
-    subject = open_subject(f"onnx:{path}")
+    model = open_model(f"onnx:{path}")
     atol = 1e-2 if options.get("kind") == "FLOAT16" else 1e-5
     for images in (IMAGES, IMAGES[:1]):
-        np.testing.assert_allclose(subject(images).numpy(), expected(images), atol=atol)
-    assert subject(IMAGES).dtype == torch.float32
-    assert (subject.name, subject.num_classes) == ("onnx:toy.onnx", 2)
-    assert subject.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
+        np.testing.assert_allclose(model(images).numpy(), expected(images), atol=atol)
+    assert model(IMAGES).dtype == torch.float32
+    assert (model.name, model.num_classes) == ("onnx:toy.onnx", 2)
+    assert model.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_photometry_comes_first(tmp_path):
+def test_normalization_comes_first(tmp_path):
     path = write(tmp_path / "toy.onnx")
-    subject = open_subject(f"onnx:{path}", preprocessing=PRESETS["efficientnet-lite"])
+    model = open_model(f"onnx:{path}", preprocessing=PRESETS["efficientnet-lite"])
     wanted = expected((255 * IMAGES.double() - 127) / 128)
-    np.testing.assert_allclose(subject(IMAGES).numpy(), wanted, atol=1e-4)
+    np.testing.assert_allclose(model(IMAGES).numpy(), wanted, atol=1e-4)
 
 
 def test_weights_beside_the_file_are_part_of_it(tmp_path):
     path = write(tmp_path / "toy.onnx")
-    before = open_subject(f"onnx:{path}").fingerprint
+    before = open_model(f"onnx:{path}").fingerprint
     (tmp_path / "toy.onnx.data").write_bytes(b"weights")
-    assert open_subject(f"onnx:{path}").fingerprint != before
+    assert open_model(f"onnx:{path}").fingerprint != before
 
 
 def test_images_of_another_size_are_refused(tmp_path):
-    subject = open_subject(f"onnx:{write(tmp_path / 'toy.onnx', shape=(2, 3, 8, 8))}")
+    model = open_model(f"onnx:{write(tmp_path / 'toy.onnx', shape=(2, 3, 8, 8))}")
     message = r"takes images of 3 x 8 x 8 .channels, height, width., got 3 x 4 x 6; .*--crop"
     with pytest.raises(RunError, match=message):
-        subject(IMAGES)
-    grey = open_subject(f"onnx:{write(tmp_path / 'open.onnx')}")
+        model(IMAGES)
+    grey = open_model(f"onnx:{write(tmp_path / 'open.onnx')}")
     with pytest.raises(RunError, match="takes images of 3 x any x any .* got 1 x 4 x 6"):
         grey(IMAGES[:, :1])
 
@@ -105,13 +105,13 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "toy.onnx"
     path.write_bytes(b"no protobuf")
     with pytest.raises(RunError, match="onnxruntime cannot use .*toy.onnx"):
-        open_subject(f"onnx:{path}")
+        open_model(f"onnx:{path}")
     with pytest.raises(RunError, match="expected one output of logits .* got means"):
-        open_subject(f"onnx:{write(path, outputs=('means',))}")
+        open_model(f"onnx:{write(path, outputs=('means',))}")
     with pytest.raises(RunError, match="expected one output of logits .* got flat .* logits"):
-        open_subject(f"onnx:{write(path, outputs=('flat', 'logits'))}")
+        open_model(f"onnx:{write(path, outputs=('flat', 'logits'))}")
     with pytest.raises(RunError, match="nowhere.onnx does not exist"):
-        open_subject("onnx:nowhere.onnx")
+        open_model("onnx:nowhere.onnx")
 
 
 def test_other_inputs_are_refused(tmp_path):
@@ -126,18 +126,18 @@ def test_other_inputs_are_refused(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     (tmp_path / "toy.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(RunError, match=r"one input of float images .* got tokens tensor.int64."):
-        open_subject(f"onnx:{tmp_path}/toy.onnx")
+        open_model(f"onnx:{tmp_path}/toy.onnx")
 
 
-def test_without_the_package_the_command_is_told(tmp_path, monkeypatch):
+def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch):
     path = write(tmp_path / "toy.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RunError, match=r"needs onnxruntime, .* pip install 'augmix\[onnx\]'"):
-        open_subject(f"onnx:{path}")
+        open_model(f"onnx:{path}")
 
 
 def test_a_file_gives_an_attack_no_gradient(tmp_path):
-    model = open_subject(f"onnx:{write(tmp_path / 'toy.onnx')}")
+    model = open_model(f"onnx:{write(tmp_path / 'toy.onnx')}")
     predictor = Predictor(model=model, device=torch.device("cpu"), precision="fp32", num_classes=2)
     with pytest.raises(RunError, match=r"^onnx:toy\.onnx gives no gradient .*\(NAME@FILE"):
         check_gradient(predictor, IMAGES[:1].numpy(), CellKey("attack", "linf", 0), np.arange(1))

@@ -1,11 +1,13 @@
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from augmix.errors import RunError
-from augmix.models.preprocessing import PRESETS
-from augmix.models.wrapper import Restricted, Subject, hash_weights
+from augmix.models.preprocessing import PRESETS, Preprocessing
+from augmix.models.wrapper import InputNormalization, OpenedModel, Restricted, hash_weights
 
 IMAGES = torch.rand(2, 3, 4, 4)
 
@@ -19,26 +21,58 @@ class Giving(nn.Module):
         return self.make(images)
 
 
-def wrap(make, **options) -> Subject:
-    return Subject(Giving(make), name="mine", **options)
+def wrap(make, **options) -> OpenedModel:
+    return OpenedModel(Giving(make), name="mine", **options)
 
 
-def test_photometry_comes_first():
-    subject = wrap(lambda images: images.mean((2, 3)), preprocessing=PRESETS["imagenet"])
+def test_normalization_by_hand():
+    """Efficientnet-lite: (pixel - 127) / 128; ImageNet's mean and std channel by channel."""
+    pixels = torch.tensor([0.0, 127.0, 255.0])
+    images = (pixels / 255).reshape(3, 1, 1, 1).expand(3, 3, 1, 1)
+    lite = InputNormalization(PRESETS["efficientnet-lite"])(images)
+    assert torch.allclose(lite[:, 0, 0, 0], torch.tensor([-127 / 128, 0.0, 1.0]), atol=1e-6)
+    usual = InputNormalization(PRESETS["imagenet"])(images)
+    assert usual[2].flatten().tolist() == pytest.approx(
+        [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    )
+    assert torch.equal(InputNormalization(PRESETS["none"])(images), images)
+    signed = InputNormalization(Preprocessing(input_range=(-1.0, 1.0)))(images)
+    assert signed[:, 1, 0, 0].tolist() == pytest.approx([-1, -1 + 2 * 127 / 255, 1])
+    assert InputNormalization(PRESETS["half"]).state_dict() == {}
+
+
+def test_one_number_serves_any_channels():
+    layer = InputNormalization(Preprocessing(mean=(0.5,), std=(0.25,)))
+    assert layer(torch.ones(1, 1, 2, 2)).unique().tolist() == [2.0]
+    assert layer(torch.ones(1, 3, 2, 2)).unique().tolist() == [2.0]
+    three = inspect.unwrap(InputNormalization.forward)
+    with pytest.raises(ValueError, match=r"images of 3 channels .* got shape \(1, 1, 2, 2\)"):
+        three(InputNormalization(PRESETS["half"]), torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_bring_grey_near_zero(name):
+    """Every preset centres images, except `none`, which leaves them in [0, 1]."""
+    grey = InputNormalization(PRESETS[name])(torch.full((1, 3, 1, 1), 0.45))
+    assert float(grey.abs().max()) < 0.5
+
+
+def test_normalization_comes_first():
+    model = wrap(lambda images: images.mean((2, 3)), preprocessing=PRESETS["imagenet"])
     grey = torch.full((1, 3, 2, 2), 0.5)
     wanted = [(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225]
-    assert subject(grey)[0].tolist() == pytest.approx(wanted, rel=1e-4)
+    assert model(grey)[0].tolist() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_classes_are_counted_at_the_first_batch():
     counts = iter((5, 5, 6))
-    subject = wrap(lambda images: torch.zeros(len(images), next(counts)))
-    assert subject.num_classes is None
-    subject(IMAGES)
-    assert subject.num_classes == 5
-    subject(IMAGES)
-    with pytest.raises(RunError, match="mine must give 5 logits an image, got 6"):
-        subject(IMAGES)
+    model = wrap(lambda images: torch.zeros(len(images), next(counts)))
+    assert model.num_classes is None
+    model(IMAGES)
+    assert model.num_classes == 5
+    model(IMAGES)
+    with pytest.raises(RunError, match="mine must give 5 logits per image, got 6"):
+        model(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +91,7 @@ def test_wrong_outputs(make, message):
         wrap(make)(IMAGES)
 
 
-def test_failures_are_told_with_the_shape():
+def test_failures_name_the_shape_of_the_images():
     def fail(images):
         raise AssertionError("Input height (4) doesn't match model (224).")
 
@@ -66,7 +100,7 @@ def test_failures_are_told_with_the_shape():
         wrap(fail)(IMAGES)
 
 
-def test_running_out_of_memory_stays_what_it_is():
+def test_running_out_of_memory_is_not_hidden():
     def fail(images):
         raise torch.OutOfMemoryError
 
@@ -74,14 +108,14 @@ def test_running_out_of_memory_stays_what_it_is():
         wrap(fail)(IMAGES)
 
 
-def test_weights_are_told_apart():
+def test_hashes_differ_with_the_weights():
     first, second = nn.Linear(2, 3), nn.Linear(2, 3)
     assert hash_weights(first) == hash_weights(first)
     assert hash_weights(first) != hash_weights(second)
     second.load_state_dict(first.state_dict())
     assert hash_weights(first) == hash_weights(second)
     assert hash_weights(first) != hash_weights(second.double())
-    assert Subject(first, name="a").fingerprint == hash_weights(first)
+    assert OpenedModel(first, name="a").fingerprint == hash_weights(first)
 
 
 def test_a_model_cut_down_to_some_classes():

@@ -1,37 +1,37 @@
-"""Blur: of the lens, of frosted glass, of motion, of zooming.
+"""Blur of the lens, of frosted glass, of motion and of zooming; and the filters it is made of.
 
-The published scripts correlate in double precision and cut the fraction off at the end. The kernels
-here do the same sums in an order of their own, so single values may differ by one grey level.
+Each filter follows the library that the published scripts called (SciPy, ImageMagick, OpenCV) down
+to the order of its additions, since the fraction dropped at the end can show the last bit. Where a
+function adds in an order of its own, single values differ by at most one grey level.
 """
 
+import math
 import typing
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt32
 
-from augmix.corruptions import draws
-from augmix.corruptions.draws import Draws, Real
-from augmix.corruptions.filters import gaussian_filter, motion_trail, sum_of_zooms
+from augmix.corruptions.noise import integers
+from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
-Image = UInt8[np.ndarray, "height width channel"]
-
-_SMALL = 2  # kernels reaching at most this far are summed tap by tap
+_SMALL = 2  # pixels; kernels that reach no further are summed tap by tap
 _ROUNDING = 1e-6  # above the float32 rounding of a kernel, far below any real tap
+_NEGLIGIBLE = 1e-15  # a Gaussian of smaller std is left out
 
 
-def defocus_blur(image: Image, radius: Real, alias: Real, *, generator: Draws) -> Image:
-    """Correlate with a disk whose edge is softened; the border mirrors (corruptions.md 4.4).
+def defocus_blur(image: Image, radius: Real, alias_std: Real, *, generator: Draws) -> Image:
+    """Correlate with a disk whose edge is softened; the border mirrors.
 
     Args:
         image: Grey levels.
         radius: Of the disk, in pixels; below 1 only the softening is left.
-        alias: Standard deviation of the softening, in pixels.
+        alias_std: Standard deviation of the softening, in pixels.
         generator: Not used.
     """
-    plan = _plan_disk(radius, alias)
+    plan = _plan_disk(radius, alias_std)
     height, width = image.shape[:2]
     padded = image[_mirror(height, plan.margin)[:, None], _mirror(width, plan.margin)]
     if not plan.half_widths.size:
@@ -47,44 +47,41 @@ def defocus_blur(image: Image, radius: Real, alias: Real, *, generator: Draws) -
     )
 
 
-def glass_blur(
-    image: Image, deviation: Real, reach: int, num_rounds: int, *, generator: Draws
-) -> Image:
-    """Smooth, copy pixels from their neighbourhood, smooth again (4.5).
+def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generator: Draws) -> Image:
+    """Smooth, copy pixels from their neighbourhood, smooth again.
 
-    The published script is written as a swap, but its two right hand sides are views of the array,
+    The published script is written as a swap, but its two right-hand sides are views of the array,
     so it copies one way.
 
     Args:
         image: Grey levels.
-        deviation: Of both Gaussian filters, in pixels.
+        std: Of both Gaussian filters, in pixels.
         reach: A pixel is copied from ``-reach .. reach - 1`` rows and columns away.
         num_rounds: How often every pixel is replaced.
         generator: Draws column and row offset, pixel by pixel, from the last to the first.
     """
     height, width = image.shape[:2]
-    smooth = _cut(gaussian_filter(image / 255.0, deviation))
+    smooth = _to_levels(gaussian_filter(image / 255.0, std))
     shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
-    offsets = draws.integers(generator, -reach, reach, shape)
+    offsets = integers(generator, -reach, reach, shape)
     _copy_neighbours(smooth, offsets, reach)
-    return _cut(gaussian_filter(smooth / 255.0, deviation))
+    return _to_levels(gaussian_filter(smooth / 255.0, std))
 
 
-def motion_blur(image: Image, radius: Real, deviation: Real, *, generator: Draws) -> Image:
-    """Smear to one side, in a direction within 45 degrees of the horizontal (4.6).
+def motion_blur(image: Image, radius: Real, std: Real, *, generator: Draws) -> Image:
+    """Smear in one direction within 45 degrees of the horizontal.
 
     Args:
         image: Grey levels.
         radius: Half the length of the trail, in pixels.
-        deviation: Of its weights, in pixels.
+        std: Of its weights, in pixels.
         generator: Draws the direction.
     """
-    angle = float(draws.uniform(generator, -45, 45, ()))
-    return motion_trail(image, radius, deviation, angle)
+    return motion_trail(image, radius, std, float(generator.uniform(-45, 45, ())))
 
 
 def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Image:
-    """The mean of the image and its enlargements (4.7).
+    """Average the image and its enlargements.
 
     Args:
         image: Grey levels.
@@ -98,40 +95,114 @@ def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Imag
     return (np.clip(mean, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
-def gaussian_blur(image: Image, deviation: Real, *, generator: Draws) -> Image:
-    """Smooth with a Gaussian; the edge goes on for ever (4.17).
+def gaussian_blur(image: Image, std: Real, *, generator: Draws) -> Image:
+    """Smooth with a Gaussian; the border repeats the edge value.
 
     Args:
         image: Grey levels.
-        deviation: Standard deviation, in pixels.
+        std: Standard deviation, in pixels.
         generator: Not used.
     """
-    return _cut(gaussian_filter(image / 255.0, deviation))
+    return _to_levels(gaussian_filter(image / 255.0, std))
 
 
-def disk_kernel(radius: Real, alias: Real) -> Float32[np.ndarray, "row column"]:
-    """The disk of 3.2: float32, softened by 3 x 3 or 5 x 5 weights, not normalised again.
+def gaussian_filter(
+    values: Float64[np.ndarray, "height width channel"],
+    std: Real,
+    *,
+    truncate: float = 4.0,
+    is_mirrored: bool = False,
+) -> Float64[np.ndarray, "height width channel"]:
+    """Smooth rows, then columns, to the same bits as `scipy.ndimage.gaussian_filter`.
 
-    At radius 8 and 10 the disk touches the edge of its grid, where the softening reflects, so the
-    kernel sums to 1.0129755 and 1.0107858.
+    Args:
+        values: The channel axis is not filtered.
+        std: Standard deviation, in pixels.
+        truncate: Reach of the filter, in standard deviations.
+        is_mirrored: The border mirrors, repeating the edge (d c b a | a b c d); otherwise it
+            repeats the edge value.
+    """
+    height, width, channels = values.shape
+    reach = int(truncate * std + 0.5)
+    if std <= _NEGLIGIBLE or reach == 0:
+        return values
+    weights = _gaussian_weights(float(std), reach)
+    if reach > max(height, width):
+        return _filter_folded(values, weights, is_mirrored)
+    rows = _padded_indices(height, reach, is_mirrored)
+    columns = _padded_indices(width, reach, is_mirrored)
+    flat = np.ascontiguousarray(values).reshape(height, width * channels)
+    return _filter(flat, weights, rows, columns, channels).reshape(values.shape)
+
+
+def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Image:
+    """Smear every pixel in one direction, as ImageMagick 6.9 with 16 bits does.
+
+    Args:
+        image: Grey levels.
+        radius: The trail is ``2 * ceil(radius) + 1`` pixels long.
+        std: Of the half Gaussian that weighs the trail, in pixels.
+        angle_deg: Where the trail comes from: 0 is the right, 90 is below.
+    """
+    steps = np.arange(2 * math.ceil(radius) + 1)
+    weights = np.exp(-(steps**2) / (2.0 * std**2))
+    weights /= weights.sum()
+    # ImageMagick's order of operations: at multiples of 30 degrees half pixels round either way.
+    angle = math.pi * angle_deg / 180
+    sine, cosine = len(steps) * math.sin(angle), len(steps) * math.cos(angle)
+    length = math.hypot(sine, cosine)
+    down = np.ceil(steps * sine / length - 0.5).astype(np.int64)
+    right = np.ceil(steps * cosine / length - 0.5).astype(np.int64)
+    return _smear(image, weights, down, right)
+
+
+def clipped_zoom(
+    values: Float[np.ndarray, "height width channel"], factor: Real
+) -> Float[np.ndarray, "height width channel"]:
+    """Enlarge the middle, linearly between pixel centres, and keep the size.
+
+    Args:
+        values: Height and width are cropped separately, so the image need not be square.
+        factor: At least 1.
+    """
+    return sum_of_zooms(values, (float(factor),))
+
+
+def sum_of_zooms(
+    values: Float[np.ndarray, "height width channel"], factors: tuple[float, ...]
+) -> Float[np.ndarray, "height width channel"]:
+    """Sum `clipped_zoom` over the factors, in the precision of the values."""
+    height, width, channels = values.shape
+    flat = np.ascontiguousarray(values).reshape(height, width * channels)
+    result = np.zeros(flat.shape, flat.dtype)
+    table = _zoom_table(height, width, channels, factors)
+    _add_zooms(flat, result, table.row, table.row_weight, table.left, table.right, table.weight)
+    return result.reshape(values.shape)
+
+
+def disk_kernel(radius: Real, alias_std: Real) -> Float32[np.ndarray, "row column"]:
+    """Return the published float32 disk, softened by 3 x 3 or 5 x 5 weights.
+
+    It is not normalised again: at radius 8 and 10 the disk touches the edge of its grid, where the
+    softening reflects, so that it sums to 1.0129755 and 1.0107858.
     """
     reach = 8 if radius <= 8 else int(np.ceil(radius))
     disk = _disk(radius, reach).astype(np.float32)
     disk /= disk.sum()
-    softening = _softening(radius, alias)
+    softening = _softening(radius, alias_std)
     return _soften(np.pad(disk, len(softening) // 2, mode="reflect"), softening)
 
 
 @dataclass(frozen=True, slots=True)
 class _DiskPlan:
-    """A disk kernel as single taps, or as whole rows of a disk, softened, and a few taps more.
+    """A disk kernel as single taps, or as whole rows of a disk, softened, plus a few taps.
 
     Attributes:
         margin: Pixels needed around the image.
         taps: Row and column from the centre.
         weights: Of the taps.
-        half_widths: Of the disk's rows; empty where the taps are everything.
-        softening: Weights of one direction.
+        half_widths: Of the disk's rows; empty if the taps are the whole kernel.
+        softening: Weights along one direction.
         scale: Weight of one pixel of the disk.
     """
 
@@ -144,15 +215,15 @@ class _DiskPlan:
 
 
 @lru_cache(maxsize=32)
-def _plan_disk(radius: Real, alias: Real) -> _DiskPlan:
-    kernel = disk_kernel(radius, alias).astype(np.float64)
-    softening = _softening(radius, alias).astype(np.float64)
+def _plan_disk(radius: Real, alias_std: Real) -> _DiskPlan:
+    kernel = disk_kernel(radius, alias_std).astype(np.float64)
+    softening = _softening(radius, alias_std).astype(np.float64)
     none = np.zeros(0, np.int64)
     taps = np.argwhere(kernel) - len(kernel) // 2
     if np.abs(taps).max() <= _SMALL:
         return _DiskPlan(_SMALL, taps, kernel[kernel != 0], none, softening, 0.0)
-    # The soft disk on a grid wide enough is a disk, then the softening. What the reflection at the
-    # edge of the narrow grid adds and takes is left as single taps at the four poles.
+    # On a grid that is wide enough the soft disk is a disk, then the softening. What the reflection
+    # at the edge of the narrow grid adds and removes remains as single taps at the four poles.
     reach, margin = len(kernel) // 2, len(softening) // 2
     disk = _disk(radius, reach)
     soft = _soften(np.pad(disk, 2 * margin), softening) / disk.sum()
@@ -175,34 +246,34 @@ def _disk(radius: Real, reach: int) -> Float64[np.ndarray, "row column"]:
     return (line[:, None] ** 2 + line[None, :] ** 2 <= radius**2).astype(np.float64)
 
 
-def _softening(radius: Real, alias: Real) -> Float32[np.ndarray, " weight"]:
+def _softening(radius: Real, alias_std: Real) -> Float32[np.ndarray, " weight"]:
     """Gaussian weights, rounded to float32 before and after they are normalised."""
     reach = 1 if radius <= 8 else 2
     offsets = np.arange(-reach, reach + 1)
-    weights = np.exp(-(offsets**2) / (2 * alias**2)).astype(np.float32)
+    weights = np.exp(-(offsets**2) / (2 * alias_std**2)).astype(np.float32)
     return (weights * (1 / weights.astype(np.float64).sum())).astype(np.float32)
 
 
 def _soften(
     padded: Float[np.ndarray, "row column"], softening: Float[np.ndarray, " weight"]
 ) -> Float[np.ndarray, "soft_row soft_column"]:
-    """Filter both directions; as many pixels as the weights reach are lost on every side.
+    """Filter both directions; the margin that the weights reach into is lost.
 
-    Order and precision are those of the published kernels: whether one sums to a little more or
-    less than 1 decides on a whole grey level where the image is flat.
+    Order and precision are those of the published kernels: whether a kernel sums to slightly more
+    or less than 1 decides about a whole grey level where the image is flat.
     """
-    middle, side = len(softening) // 2, len(padded) - len(softening) + 1
+    middle, size = len(softening) // 2, len(padded) - len(softening) + 1
     for _ in range(2):
-        rows = softening[middle] * padded[middle : middle + side]
+        rows = softening[middle] * padded[middle : middle + size]
         for k in range(1, middle + 1):
-            near, far = padded[middle - k :][:side], padded[middle + k :][:side]
+            near, far = padded[middle - k :][:size], padded[middle + k :][:size]
             rows = rows + softening[middle + k] * (near + far)
         padded = rows.T
     return padded
 
 
 def _mirror(size: int, margin: int) -> Int64[np.ndarray, " padded"]:
-    """Indices of a line with a mirrored margin that does not repeat the edge, however wide."""
+    """Indices of a line with a mirrored margin of any width that does not repeat the edge."""
     if size == 1:
         return np.zeros(1 + 2 * margin, np.int64)
     indices = np.arange(-margin, size + margin) % (2 * size - 2)
@@ -211,12 +282,12 @@ def _mirror(size: int, margin: int) -> Int64[np.ndarray, " padded"]:
 
 @outer
 @typing.no_type_check
-def _cut(values):
-    """To [0, 1], to 0..255, and the fraction off."""
+def _to_levels(values):
+    """Clip to [0, 1], scale to 0..255, drop the fraction."""
     result = np.empty(values.shape, np.uint8)
     flat, levels = values.reshape(-1), result.reshape(-1)
-    for place in range(flat.size):
-        levels[place] = np.uint8(min(max(flat[place], 0.0), 1.0) * 255)
+    for i in range(flat.size):
+        levels[i] = np.uint8(min(max(flat[i], 0.0), 1.0) * 255)
     return result
 
 
@@ -238,7 +309,7 @@ def _copy_neighbours(image, offsets, reach):
 @outer
 @typing.no_type_check
 def _correlate(padded, margin, taps, weights):
-    """Tap by tap in the order and precision of the published scripts."""
+    """Sum tap by tap in the order and precision of the published scripts."""
     height, width, channels = (
         padded.shape[0] - 2 * margin,
         padded.shape[1] - 2 * margin,
@@ -264,7 +335,7 @@ def _correlate(padded, margin, taps, weights):
 @outer
 @typing.no_type_check
 def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale):
-    """Rows of the disk as differences of running sums (whole numbers), then the softening."""
+    """Sum rows of the disk as differences of running sums (integers), then soften."""
     rows, columns, channels = padded.shape
     height, width = rows - 2 * margin, columns - 2 * margin
     length = width * channels
@@ -313,3 +384,210 @@ def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale
         for x in range(length):
             levels[x] = np.uint8(min(max(values[x], 0.0), 255.0))
     return result.reshape(height, width, channels)
+
+
+def _gaussian_weights(std: float, reach: int) -> Float64[np.ndarray, " weight"]:
+    """Weights from the middle outwards."""
+    factor = -0.5 / (std * std)
+    weights = np.array([math.exp(factor * k * k) for k in range(-reach, reach + 1)])
+    return np.ascontiguousarray((weights / weights.sum())[reach:])
+
+
+def _padded_indices(size: int, reach: int, is_mirrored: bool) -> Int64[np.ndarray, " padded"]:
+    """Indices of a line with a margin."""
+    indices = np.arange(-reach, size + reach)
+    if is_mirrored:
+        indices = indices % (2 * size)
+        return np.minimum(indices, 2 * size - 1 - indices)
+    return np.clip(indices, 0, size - 1)
+
+
+def _filter_folded(
+    values: Float64[np.ndarray, "height width channel"],
+    weights: Float64[np.ndarray, " weight"],
+    is_mirrored: bool,
+) -> Float64[np.ndarray, "height width channel"]:
+    """A filter wider than the image: weights outside are added to the pixel they fall on."""
+    height, width, channels = values.shape
+    down = _fold(height, weights, is_mirrored)
+    right = np.kron(_fold(width, weights, is_mirrored), np.eye(channels))
+    flat = np.ascontiguousarray(values).reshape(height, width * channels)
+    result = _multiply(_multiply(down, flat), np.ascontiguousarray(right.T))
+    return result.reshape(values.shape)
+
+
+def _fold(
+    size: int, weights: Float64[np.ndarray, " weight"], is_mirrored: bool
+) -> Float64[np.ndarray, "size size"]:
+    reach = len(weights) - 1
+    both = np.concatenate([weights[:0:-1], weights])
+    matrix = np.zeros((size, size))
+    indices = _padded_indices(size, reach, is_mirrored)
+    for row in range(size):
+        np.add.at(matrix[row], indices[row : row + len(both)], both)
+    return matrix
+
+
+@dataclass(frozen=True, slots=True)
+class _ZoomTable:
+    """Between which two values every output lies, and how far along; a row for each factor.
+
+    Attributes:
+        row: The upper row; the lower one is the next.
+        row_weight: Of the lower row.
+        left: Index of the left value in its row, for every column and channel.
+        right: Index of the right value.
+        weight: Of the right value.
+    """
+
+    row: Int64[np.ndarray, "factor height"]
+    row_weight: Float64[np.ndarray, "factor height"]
+    left: UInt32[np.ndarray, "factor value"]
+    right: UInt32[np.ndarray, "factor value"]
+    weight: Float64[np.ndarray, "factor value"]
+
+
+@lru_cache(maxsize=64)
+def _zoom_table(height: int, width: int, channels: int, factors: tuple[float, ...]) -> _ZoomTable:
+    rows = [_zoom_line(height, factor) for factor in factors]
+    columns = [_zoom_line(width, factor) for factor in factors]
+    left = np.stack([first for first, _ in columns])[:, :, None]
+    right = np.minimum(left + 1, width - 1)
+    channel = np.arange(channels)
+    return _ZoomTable(
+        row=np.stack([first for first, _ in rows]),
+        row_weight=np.stack([weight for _, weight in rows]),
+        left=(left * channels + channel).reshape(len(factors), -1).astype(np.uint32),
+        right=(right * channels + channel).reshape(len(factors), -1).astype(np.uint32),
+        weight=np.repeat(np.stack([weight for _, weight in columns]), channels, axis=1),
+    )
+
+
+def _zoom_line(
+    size: int, factor: float
+) -> tuple[Int64[np.ndarray, " size"], Float64[np.ndarray, " size"]]:
+    crop = math.ceil(size / factor)
+    top = (size - crop) // 2
+    enlarged = round(crop * factor)  # half to even
+    trim = (enlarged - size) // 2
+    step = (crop - 1) / (enlarged - 1) if enlarged > 1 else 0.0
+    positions = np.minimum(np.arange(trim, trim + size) * step, crop - 1)
+    first = np.floor(positions)
+    return first.astype(np.int64) + top, positions - first
+
+
+@outer
+@typing.no_type_check
+def _filter(values, weights, rows, columns, channels):
+    """Filter both directions, adding as SciPy does: the middle, then from outside inwards."""
+    height, length = values.shape
+    reach = len(weights) - 1
+    start = reach * channels
+    line = np.empty(length)  # a separate array, so that the loops over it are vectorised
+    padded = np.empty(len(columns) * channels)
+    result = np.empty((height, length))
+    for y in range(height):
+        middle = values[rows[y + reach]]
+        for x in range(length):
+            line[x] = middle[x] * weights[0]
+        for k in range(reach, 0, -1):
+            above, below = values[rows[y + reach - k]], values[rows[y + reach + k]]
+            weight = weights[k]
+            for x in range(length):
+                line[x] += (above[x] + below[x]) * weight
+        padded[start : start + length] = line
+        for k in range(reach):
+            for channel in range(channels):
+                left, right = columns[k] * channels, columns[k - reach] * channels
+                padded[k * channels + channel] = line[left + channel]
+                padded[start + length + k * channels + channel] = line[right + channel]
+        target = result[y]
+        for x in range(length):
+            target[x] = line[x] * weights[0]
+        for k in range(reach, 0, -1):
+            before = padded[start - k * channels :][:length]
+            behind = padded[start + k * channels :][:length]
+            weight = weights[k]
+            for x in range(length):
+                target[x] += (before[x] + behind[x]) * weight
+    return result
+
+
+@outer
+@typing.no_type_check
+def _multiply(left, right):
+    """Matrix product whose additions are always in the same order."""
+    result = np.zeros((left.shape[0], right.shape[1]))
+    for row in range(left.shape[0]):
+        target = result[row]
+        for k in range(left.shape[1]):
+            factor = left[row, k]
+            source = right[k]
+            for column in range(right.shape[1]):
+                target[column] += factor * source[column]
+    return result
+
+
+@outer
+@typing.no_type_check
+def _smear(image, weights, down, right):
+    height, width, channels = image.shape
+    left_margin = max(0, -right.min())
+    right_margin = max(0, right.max())
+    wide = (left_margin + width + right_margin) * channels
+    padded = np.empty((height, wide), np.uint8)
+    for y in range(height):
+        for x in range(left_margin + width + right_margin):
+            source = min(max(x - left_margin, 0), width - 1)
+            for channel in range(channels):
+                padded[y, x * channels + channel] = image[y, source, channel]
+    length = width * channels
+    result = np.empty((height, length), np.uint8)
+    sums = np.empty(length)
+    for y in range(height):
+        sums[:] = 0.0
+        for step in range(len(weights)):
+            row = padded[min(max(y + down[step], 0), height - 1)]
+            row = row[(left_margin + right[step]) * channels :][:length]
+            weight = weights[step]
+            for x in range(length):
+                sums[x] += weight * row[x]
+        target = result[y]
+        for x in range(length):  # rounded to 16 bits, then cut to 8
+            target[x] = np.uint8(np.int32(257.0 * sums[x] + 0.5) // 257)
+    return result.reshape(height, width, channels)
+
+
+@outer
+@typing.no_type_check
+def _stretch(row, left, right, weight, target):
+    for i in range(len(target)):
+        before = 1.0 - weight[i]
+        target[i] = row[left[i]] * before + row[right[i]] * (1.0 - before)
+
+
+@outer
+@typing.no_type_check
+def _add_zooms(values, result, rows, row_weights, left, right, weights):
+    """Interpolate in double precision along rows, then along columns, round once, and add."""
+    height, length = values.shape
+    kind = result.dtype.type
+    near = np.empty(length)
+    far = np.empty(length)
+    for factor in range(rows.shape[0]):
+        held = -2  # row in `near`; `far` has the next
+        for y in range(height):
+            row = rows[factor, y]
+            if row != held:
+                if row == held + 1:
+                    near, far = far, near
+                else:
+                    _stretch(values[row], left[factor], right[factor], weights[factor], near)
+                below = values[min(row + 1, height - 1)]
+                _stretch(below, left[factor], right[factor], weights[factor], far)
+                held = row
+            above = 1.0 - row_weights[factor, y]
+            under = 1.0 - above
+            target = result[y]
+            for x in range(length):
+                target[x] += kind(near[x] * above + far[x] * under)

@@ -9,15 +9,12 @@ import io
 import typing
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64
 from PIL import Image as PillowImage
 
-from augmix.corruptions import draws
-from augmix.corruptions.draws import Draws, Real
-from augmix.corruptions.filters import gaussian_filter
+from augmix.corruptions.blur import gaussian_filter
+from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
-
-Image = UInt8[np.ndarray, "height width channel"]
 
 
 def contrast(image: Image, factor: Real, *, generator: Draws) -> Image:
@@ -121,7 +118,7 @@ def elastic_transform(
         generator: Draws the three points, then the displacements to the right, then down.
     """
     height, width = image.shape[:2]
-    moved = draws.uniform(generator, -jolt, jolt, (3, 2)).astype(np.float32)
+    moved = generator.uniform(-jolt, jolt, (3, 2)).astype(np.float32)
     right = _displacements(height, width, distance, smoothness, generator)
     down = _displacements(height, width, distance, smoothness, generator)
     jolted = _warp((image / 255.0).astype(np.float32), _backward_map(height, width, moved))
@@ -131,7 +128,7 @@ def elastic_transform(
 def _displacements(
     height: int, width: int, distance: Real, smoothness: Real, generator: Draws
 ) -> Float32[np.ndarray, "height width"]:
-    field = draws.uniform(generator, -1, 1, (height, width))[:, :, None]
+    field = generator.uniform(-1, 1, (height, width))[:, :, None]
     smooth = gaussian_filter(field, smoothness, truncate=3.0, is_mirrored=True)
     return (smooth[:, :, 0] * distance).astype(np.float32)
 

@@ -18,14 +18,13 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image as PillowImage
 
-from augmix.corruptions import draws
-from augmix.corruptions.draws import Draws, Real
-from augmix.corruptions.filters import gaussian_filter
+from augmix.corruptions.blur import gaussian_filter
+from augmix.corruptions.noise import integers
+from augmix.corruptions.registry import Draws, Image, Real
 from augmix.corruptions.weather import plasma_fractal
 from augmix.errors import RunError
 from augmix.jit import outer
 
-Image = UInt8[np.ndarray, "height width channel"]
 Texture = UInt8[np.ndarray, "texture_height texture_width 3"]
 
 PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
@@ -59,10 +58,10 @@ def frost(
         RunError: If a photograph is missing or cannot be read.
     """
     height, width, channels = image.shape
-    index = int(draws.integers(generator, 0, len(PHOTOGRAPHS)))
+    index = int(integers(generator, 0, len(PHOTOGRAPHS)))
     texture = _scaled(index, float(scale), height, width, textures)
-    row = int(draws.integers(generator, 0, texture.shape[0] - height))
-    column = int(draws.integers(generator, 0, texture.shape[1] - width))
+    row = int(integers(generator, 0, texture.shape[0] - height))
+    column = int(integers(generator, 0, texture.shape[1] - width))
     piece = texture[row : row + height, column : column + width]
     if channels == 1:
         piece = (piece @ _LUMA)[:, :, None]

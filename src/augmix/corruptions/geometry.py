@@ -7,17 +7,14 @@ is black."""
 
 import math
 import typing
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.corruptions.draws import Real
+from augmix.corruptions.registry import Image, Real
 from augmix.jit import outer
 
-Image = UInt8[np.ndarray, "height width channel"]
-Frames = Iterator[Image]
 Matrix = tuple[tuple[Real, ...], ...]
 
 PUBLISHED_OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2

@@ -1,80 +1,171 @@
-"""Noise of a sensor: Gaussian, shot, impulse and speckle.
+"""Sensor noise: Gaussian, shot, impulse and speckle; and the draws behind them.
 
-All values are in [0, 1] in between; the last step multiplies by 255 and cuts the fraction off, as
-the published scripts do, so every noisy image is half a grey level too dark on average.
+A function takes either kind of NumPy generator. From a `np.random.RandomState`, which the published
+scripts used, it draws exactly what they drew, in their order, and so reproduces their arrays. From
+the `np.random.Generator` of an addressed stream it draws from the same distributions.
+
+Values are in [0, 1] in between; the last step multiplies by 255 and drops the fraction, as the
+published scripts do, so that every noisy image is half a grey level too dark on average.
 """
 
+import math
 import typing
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, Int, UInt8, UInt16, UInt32
 
-from augmix.corruptions import draws
-from augmix.corruptions.draws import Draws, Real
+from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
-Image = UInt8[np.ndarray, "height width channel"]
+_GUIDES = 256  # starting points of the search in a table of cumulative probabilities
 
 
-def gaussian_noise(image: Image, deviation: Real, *, generator: Draws) -> Image:
-    """Add normal noise to every value (corruptions.md 4.1).
+def gaussian_noise(image: Image, std: Real, *, generator: Draws) -> Image:
+    """Add normal noise to every value.
 
     Args:
         image: Grey levels.
-        deviation: Standard deviation, as a share of white.
+        std: Standard deviation, as a fraction of white.
         generator: Draws one number a value.
     """
-    noise = draws.standard_normal(generator, image.shape)
-    return _add_noise(image.ravel(), noise.ravel(), float(deviation)).reshape(image.shape)
+    noise = generator.standard_normal(image.shape)
+    return _add_noise(image.ravel(), noise.ravel(), float(std)).reshape(image.shape)
 
 
 def shot_noise(image: Image, photons: Real, *, generator: Draws) -> Image:
-    """Replace every value by a count of photons (4.2).
+    """Replace every value by a Poisson count of photons.
 
     Args:
         image: Grey levels.
         photons: Mean count at white; fewer are noisier.
         generator: Draws one count a value.
     """
-    counts = draws.poisson_levels(generator, image, photons)
+    counts = poisson_counts(generator, image, photons)
     levels = np.arange(int(np.floor(photons)) + 2) / photons
     table = (np.clip(levels, 0, 1) * 255).astype(np.uint8)
     return table[np.minimum(counts, len(table) - 1).astype(np.intp)]
 
 
 def impulse_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
-    """Turn values black or white, each with probability ``amount / 2`` (4.3).
+    """Turn values black or white, each with probability ``amount / 2``.
 
     Args:
         image: Grey levels.
-        amount: Share of the values that change.
+        amount: Fraction of the values that change.
         generator: Draws which values change, then which of all values would be white.
     """
-    flipped = draws.chances(generator, amount, image.shape)
-    salted = draws.chances(generator, 0.5, image.shape)
+    flipped = bernoulli(generator, amount, image.shape)
+    salted = bernoulli(generator, 0.5, image.shape)
     return _salt(image.ravel(), flipped.ravel(), salted.ravel()).reshape(image.shape)
 
 
-def speckle_noise(image: Image, deviation: Real, *, generator: Draws) -> Image:
-    """Add normal noise in proportion to every value (4.16).
+def speckle_noise(image: Image, std: Real, *, generator: Draws) -> Image:
+    """Add normal noise in proportion to every value.
 
     Args:
         image: Grey levels.
-        deviation: Standard deviation, as a share of the value.
+        std: Standard deviation, as a fraction of the value.
         generator: Draws one number a value.
     """
-    noise = draws.standard_normal(generator, image.shape)
-    return _scale_noise(image.ravel(), noise.ravel(), float(deviation)).reshape(image.shape)
+    noise = generator.standard_normal(image.shape)
+    return _scale_noise(image.ravel(), noise.ravel(), float(std)).reshape(image.shape)
+
+
+def integers(
+    generator: Draws, low: int, high: int, shape: tuple[int, ...] = ()
+) -> Int[np.ndarray, "*shape"]:
+    """Draw whole numbers from low to high - 1, in C order."""
+    if isinstance(generator, np.random.RandomState):
+        return np.asarray(generator.randint(low, high, shape or None))
+    return generator.integers(
+        low, high, shape, dtype=np.int8 if low >= -128 and high <= 128 else np.int64
+    )
+
+
+def bernoulli(
+    generator: Draws, probability: Real, shape: tuple[int, ...]
+) -> Bool[np.ndarray, "*shape"]:
+    """Draw True with the given probability, independently for every element.
+
+    On a ``RandomState`` these are the draws of ``choice([True, False], p=[p, 1 - p])``.
+    """
+    if isinstance(generator, np.random.RandomState):
+        return generator.random_sample(shape) < probability
+    words = _words(generator, math.prod(shape)).reshape(shape)
+    return words < np.uint32(min(round(probability * 2**32), 2**32 - 1))
+
+
+def poisson_counts(
+    generator: Draws, image: UInt8[np.ndarray, "*shape"], photons: Real
+) -> Float[np.ndarray, "*shape"] | UInt16[np.ndarray, "*shape"]:
+    """Draw Poisson counts of mean ``image / 255 * photons``.
+
+    A ``Generator`` gives counts above ``photons`` as the next whole number above it: both are
+    white. There are 256 means only, so each count is looked up in a table of cumulative
+    probabilities, which is faster than the general algorithm.
+    """
+    if isinstance(generator, np.random.RandomState):
+        return generator.poisson(image / 255.0 * photons).astype(np.float64)
+    words = _words(generator, image.size)
+    cumulative, guide = _poisson_tables(photons)
+    return _search(image.ravel(), words, cumulative, guide).reshape(image.shape)
+
+
+def _words(generator: np.random.Generator, count: int) -> UInt32[np.ndarray, " count"]:
+    """Random 32-bit words: the halves of 64-bit ones, the lower half first."""
+    whole = generator.bit_generator.random_raw((count + 1) // 2)
+    return whole.astype("<u8", copy=False).view("<u4")[:count].astype(np.uint32, copy=False)
+
+
+@lru_cache(maxsize=32)
+def _poisson_tables(
+    photons: Real,
+) -> tuple[UInt32[np.ndarray, "level count"], UInt16[np.ndarray, "level guide"]]:
+    """P(count <= k) in units of 2**-32 for every grey level, and where to search from."""
+    means = np.arange(256)[:, None] / 255.0 * photons
+    counts = np.arange(1, int(np.floor(photons)) + 1)[None, :]
+    probability = np.cumprod(np.concatenate([np.exp(-means), means / counts], axis=1), axis=1)
+    cumulative = np.minimum(np.cumsum(probability, axis=1), 1.0)
+    bounds = np.rint(cumulative * 2.0**32)
+    starts = np.arange(_GUIDES) * 2.0**32 / _GUIDES
+    guide = (bounds[:, None, :] <= starts[None, :, None]).sum(axis=2).astype(np.uint16)
+    return np.minimum(bounds, 2.0**32 - 1).astype(np.uint32), guide
 
 
 @outer
 @typing.no_type_check
-def _scale_noise(values, noise, deviation):
+def _search(levels, words, cumulative, guide):
+    """The first count whose cumulative probability lies above the word."""
+    counts = np.empty(levels.size, np.uint16)
+    num_counts = cumulative.shape[1]
+    for i in range(levels.size):
+        level, word = levels[i], words[i]
+        count = guide[level, word >> 24]
+        while count < num_counts and cumulative[level, count] <= word:
+            count += 1
+        counts[i] = count
+    return counts
+
+
+@outer
+@typing.no_type_check
+def _add_noise(values, noise, std):
     result = np.empty(values.size, np.uint8)
-    for place in range(values.size):
-        value = values[place] / 255.0
-        value += value * (deviation * noise[place])
-        result[place] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    for i in range(values.size):
+        value = values[i] / 255.0 + std * noise[i]
+        result[i] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result
+
+
+@outer
+@typing.no_type_check
+def _scale_noise(values, noise, std):
+    result = np.empty(values.size, np.uint8)
+    for i in range(values.size):
+        value = values[i] / 255.0
+        value += value * (std * noise[i])
+        result[i] = np.uint8(min(max(value, 0.0), 1.0) * 255)
     return result
 
 
@@ -82,17 +173,7 @@ def _scale_noise(values, noise, deviation):
 @typing.no_type_check
 def _salt(values, flipped, salted):
     result = np.empty(values.size, np.uint8)
-    for place in range(values.size):
-        extreme = np.uint8(255) if salted[place] else np.uint8(0)
-        result[place] = extreme if flipped[place] else values[place]
-    return result
-
-
-@outer
-@typing.no_type_check
-def _add_noise(values, noise, deviation):
-    result = np.empty(values.size, np.uint8)
-    for place in range(values.size):
-        value = values[place] / 255.0 + deviation * noise[place]
-        result[place] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    for i in range(values.size):
+        extreme = np.uint8(255) if salted[i] else np.uint8(0)
+        result[i] = extreme if flipped[i] else values[i]
     return result

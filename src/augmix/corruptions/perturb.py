@@ -23,20 +23,20 @@ from jaxtyping import Integer, UInt8
 from PIL import Image as PillowImage
 
 from augmix.arrays import check_images
-from augmix.corruptions.corrupt import useful_threads, work_off
-from augmix.corruptions.geometry import Frames, Scene, centre_window
+from augmix.corruptions.corrupt import for_each, useful_threads
+from augmix.corruptions.geometry import Scene, centre_window
 from augmix.corruptions.registry import (
     DIFFICULTIES,
     PRESETS,
+    SEQUENCES,
+    Frames,
     Perturbation,
-    check_sides,
-    find_sequence,
+    check_size,
     resolve_preset,
 )
-from augmix.rng import Purpose, Stream
+from augmix.rng import Stream
 
 SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
-_FIRST_PART = 512  # of the addresses; the corruptions have those below
 _BASE_SIDES = {"tiny": 64, "imagenet": 256}  # shorter side of the large image, in pixels
 _INCEPTION_SIDE, _INCEPTION_SHARE = 299, 0.875
 _MOVED_BEFORE_CROP = ("translate", "rotate", "tilt", "shear")  # of imagenet-299
@@ -92,7 +92,7 @@ def perturb(
         for frame, image in enumerate(batch.frames(place)):
             result[place, frame] = image
 
-    work_off(fill, len(images), num_threads=useful_threads(num_threads, images.shape[1:3]))
+    for_each(fill, len(images), num_threads=useful_threads(num_threads, images.shape[1:3]))
     return result
 
 
@@ -216,7 +216,7 @@ class _Batch:
         image = np.ascontiguousarray(self.images[place])
         scene = Scene(image, centre_window((image.shape[0], image.shape[1]), self.frame_size))
         generator = self.stream.generator(int(self.ids[place]))
-        return self.row.make(scene, self.preset, self.difficulty, generator)
+        return self.row.apply(scene, self.preset, self.difficulty, generator)
 
 
 def _check(
@@ -230,8 +230,8 @@ def _check(
 ) -> _Batch:
     check_images(images)
     height, width = images.shape[1:3]
-    check_sides((height, width), "perturb")
-    row = find_sequence(name)
+    check_size((height, width), "perturb")
+    row = SEQUENCES.find(name)
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty} for {name!r}")
     ids = np.arange(len(images)) if ids is None else np.asarray(ids)
@@ -244,8 +244,7 @@ def _check(
             f"size must lie within the images of {height} x {width} pixels, "
             f"got {inner[0]} x {inner[1]}"
         )
-    stream = Stream(seed=seed).at(Purpose.CORRUPTION, part=_FIRST_PART + row.number)
-    return _Batch(images, row, preset, difficulty, inner, stream, ids)
+    return _Batch(images, row, preset, difficulty, inner, row.stream(seed), ids)
 
 
 def _march(

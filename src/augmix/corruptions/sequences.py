@@ -17,13 +17,10 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64
 
-from augmix.corruptions import draws, noise, weather
-from augmix.corruptions.draws import Draws, Real
-from augmix.corruptions.filters import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions import noise, weather
+from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
 from augmix.corruptions.geometry import (
     PUBLISHED_OFFSET_PX,
-    Frames,
-    Image,
     Scene,
     affine_map,
     shift_columns,
@@ -31,6 +28,7 @@ from augmix.corruptions.geometry import (
     warp_affine,
     warp_perspective,
 )
+from augmix.corruptions.registry import Draws, Frames, Image, Real
 from augmix.corruptions.weather import water
 from augmix.jit import outer
 
@@ -123,7 +121,7 @@ def snow(
         generator: Draws the field.
     """
     image = scene.crop()
-    field = mean + deviation * draws.standard_normal(generator, image.shape[:2])
+    field = mean + deviation * generator.standard_normal(image.shape[:2])
     field = clipped_zoom(field[:, :, None], zoom)
     field[field < threshold] = 0
     flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
@@ -200,7 +198,7 @@ def spatter(
         generator: Draws the field.
     """
     image = scene.crop()
-    field = mean + deviation * draws.standard_normal(generator, image.shape[:2])
+    field = mean + deviation * generator.standard_normal(image.shape[:2])
     field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
     field[field < threshold] = 0
     values = image.astype(np.float32) / np.float32(255)

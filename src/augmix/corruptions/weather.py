@@ -10,14 +10,11 @@ import typing
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64
 
-from augmix.corruptions import draws
-from augmix.corruptions.draws import Draws, Real
-from augmix.corruptions.filters import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
-
-Image = UInt8[np.ndarray, "height width channel"]
 
 
 def snow(
@@ -46,11 +43,11 @@ def snow(
         generator: Draws the field, then the direction of the fall.
     """
     height, width = image.shape[:2]
-    field = mean + deviation * draws.standard_normal(generator, (height, width))
+    field = mean + deviation * generator.standard_normal((height, width))
     field = clipped_zoom(field[:, :, None], zoom)
     field[field < threshold] = 0
     flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
-    angle = float(draws.uniform(generator, -135, -45, ()))
+    angle = float(generator.uniform(-135, -45, ()))
     flakes = motion_trail(flakes, radius, trail_deviation, angle)[:, :, 0]
     return _lay_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
 
@@ -78,7 +75,7 @@ def plasma_fractal(side: int, decay: Real, *, generator: Draws) -> Float64[np.nd
         decay: The disturbance falls by its square from level to level.
         generator: Draws ``side * side - 1`` numbers.
     """
-    return _plasma(side, float(decay), draws.uniform(generator, 0, 1, (side * side - 1,)))
+    return _plasma(side, float(decay), generator.uniform(0, 1, (side * side - 1,)))
 
 
 def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
@@ -284,7 +281,7 @@ def spatter(
         is_mud: 0 for water, 1 for mud.
         generator: Draws the field.
     """
-    field = mean + deviation * draws.standard_normal(generator, image.shape[:2])
+    field = mean + deviation * generator.standard_normal(image.shape[:2])
     field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
     field[field < threshold] = 0
     values = image.astype(np.float32) / np.float32(255)

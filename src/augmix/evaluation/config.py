@@ -20,11 +20,13 @@ class EvaluateConfig:
     """What is measured: clean (clean images), c (corrupted images), p (perturbation sequences),
     attack (attacked images)."""
     names: tuple[str, ...] = ("paper-15",)
-    """Corruptions of suite c, or lists of them: paper-15, extra-4, all-19."""
+    """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
+    python:FILE:FUNCTION."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Severities of the corruptions, 1..5."""
     sequences: tuple[str, ...] = ("standard-10",)
-    """Perturbations of suite p, or lists of them: standard-10, cifar-script-10, extra-4, all-14."""
+    """Perturbations of suite p, lists of them (standard-10, cifar-script-10, extra-4), or your own
+    as python:FILE:FUNCTION."""
     difficulty: Literal[1, 2, 3] = 1
     """Difficulty of the perturbations: how strong noise is, how far apart the compared frames of
     the other sequences are."""

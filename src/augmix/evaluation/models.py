@@ -1,17 +1,17 @@
-"""What a measurement is about: the models named, what is known of them, and images that suit them.
+"""Open the models to evaluate, and the images that suit them.
 
-A run folder knows its own images; for any other model they are named, and the geometry they are
-brought to is what the model states.
+A run folder names its own images; for any other model the user names them, and the model says how
+they are resized and cropped.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from augmix import distributed, results
+from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
 from augmix.data.classes import load_class_list, map_classes, match_classes
 from augmix.data.folders import Photographs, open_photographs
@@ -22,42 +22,79 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import describe_model
 from augmix.evaluation.suites import list_cells
 from augmix.models.ensemble import Ensemble
-from augmix.models.open_model import open_subject
+from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
-from augmix.models.wrapper import Restricted
+from augmix.models.weights import load_tensors
+from augmix.models.wrapper import OpenedModel, Restricted
 from augmix.progress import OnProgress
 from augmix.results import Results
-from augmix.training import checkpoint
-from augmix.training.config import TrainConfig
-from augmix.training.run import load_train_config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedRun:
+    """The settings of a training run that matter for its evaluation, from its `config.json`.
+
+    Attributes:
+        method: Training method.
+        seed: Seed of the run.
+        source: Kind of its images.
+        data: Their folder or file; empty for a source that needs none.
+        size: Their height and width in pixels; 0 as stored.
+        on_error: What a broken image does: ``raise`` or ``skip``.
+        max_train_images: Size of the random subset it was trained on; 0 for all images.
+    """
+
+    method: str
+    seed: int
+    source: str
+    data: str
+    size: int
+    on_error: Any
+    max_train_images: int
+
+
+def load_run(folder: Path) -> TrainedRun:
+    """Load the settings a run folder was trained with.
+
+    Raises:
+        RunError: If the folder holds no settings of this package.
+    """
+    path = folder / results.CONFIG_FILE
+    plain = files.load_json(path)
+    if plain.get("schema") != results.SCHEMA:
+        raise RunError(f"{path} is not the configuration of a run of schema {results.SCHEMA}")
+    try:
+        return TrainedRun(**{entry.name: plain[entry.name] for entry in fields(TrainedRun)})
+    except KeyError as error:
+        raise RunError(f"{path} is not the configuration of a run: {error} is missing") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One model of a measurement.
+    """One model to evaluate.
 
     Attributes:
-        spec: How it was named; see `models.subjects`.
-        model: From images in [0, 1] to logits.
-        trained: What it was trained with, for a run folder of this package.
+        spec: The text it was named by; see `open_model`.
+        model: Maps images in [0, 1] to logits.
+        trained: Its training settings, for a run folder of this package.
     """
 
     spec: str
-    model: nn.Module
-    trained: TrainConfig | None
+    model: OpenedModel
+    trained: TrainedRun | None
 
     @property
     def folder(self) -> Path:
-        """Of a run."""
+        """The run folder."""
         return Path(self.spec).expanduser()
 
     @property
     def label(self) -> str:
-        """The run folder's name, or how the model was named."""
+        """The run folder's name, or the text the model was named by."""
         return shorten(self.spec) if self.trained is None else self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
-        """Facts for the results."""
+        """Return facts for the results."""
         if self.trained is None:
             return {"method": "", "seed": None, "label": self.label}
         return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
@@ -66,29 +103,32 @@ class Member:
 def open_members(
     specs: Sequence[str], *, preprocessing: Preprocessing | None = None
 ) -> list[Member]:
-    """Open every model that was named.
+    """Open the models to evaluate.
 
     Args:
-        specs: Run folders, or texts such as ``timm:resnet50``; see `models.subjects`.
-        preprocessing: Stands above what the models state.
+        specs: Run folders, or texts such as ``timm:resnet50``; see `open_model`.
+        preprocessing: Replaces what the models themselves say.
 
     Raises:
-        ValueError: If none was named, or a text is of no known form.
+        ValueError: If there is none, or a text has no known form.
         RunError: If a model is missing or broken.
     """
     if not specs:
         raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
     members = []
     for spec in specs:
-        is_run = Path(spec).expanduser().is_dir()
-        trained = load_train_config(Path(spec).expanduser()) if is_run else None
-        model = open_subject(spec, preprocessing=preprocessing)
+        folder = Path(spec).expanduser()
+        trained = load_run(folder) if folder.is_dir() else None
+        model = open_model(spec, preprocessing=preprocessing)
         members.append(Member(spec=spec, model=model, trained=trained))
     return members
 
 
 def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
-    """One model of all members, a deep ensemble if they are several, and facts about it.
+    """Combine the members into one model, a deep ensemble of several, and describe it.
+
+    Returns:
+        The model, and facts about it for the results.
 
     Raises:
         RunError: If their classes or image geometries differ.
@@ -99,11 +139,11 @@ def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
         model = Ensemble([member.model for member in members])
     except ValueError as error:
         raise RunError(str(error)) from error
-    told = [describe_model(member.model) | member.describe() for member in members]
-    methods = {member["method"] for member in told}
+    described = [describe_model(member.model) | member.describe() for member in members]
+    methods = {member["method"] for member in described}
     method = methods.pop() if len(methods) == 1 else ""
     label = f"{method or 'mixed'} ensemble of {len(members)}"
-    facts = {"method": method, "seed": None, "label": label, "members": told}
+    facts = {"method": method, "seed": None, "label": label, "members": described}
     return model, facts
 
 
@@ -116,20 +156,20 @@ def open_images(
     geometry: dict[str, Any],
     allow_train_data: bool,
 ) -> Source:
-    """The images to measure on: as named, else the runs' own.
+    """Open the images to evaluate on: those that are named, else the runs' own.
 
     Args:
         members: The models.
-        source: Kind of the images; empty takes the runs' own, or goes by the name of ``data``.
+        source: Kind of the images; empty takes the runs' own, or the kind that ``data`` looks like.
         data: Their folder or file; empty takes the runs' own.
-        split: Which of them.
-        geometry: ``size``, ``resize``, ``interpolation``, ``squash`` where they differ from what
-            the models state.
-        allow_train_data: Measure on images that a run was trained on.
+        split: The split to evaluate on.
+        geometry: ``size``, ``resize``, ``interpolation``, ``squash`` that replace those the models
+            ask for.
+        allow_train_data: Allow images that a run was trained on.
 
     Raises:
-        RunError: If nothing says which images, the runs disagree, the data is missing, or a run
-            was trained on it.
+        RunError: If the images are not known, the runs have different ones, they are missing, or a
+            run was trained on them.
     """
     runs = [member.trained for member in members if member.trained is not None]
     settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
@@ -139,7 +179,7 @@ def open_images(
         own = _agreed(runs, data)
         settings |= {"name": own.source, "root": data or own.data or None}
         settings |= {"on_error": own.on_error, "size": own.size}
-    opened = open_source(split=split, **{**settings, **_stated(members), **geometry})
+    opened = open_source(split=split, **{**settings, **_model_geometry(members), **geometry})
     if not allow_train_data:
         for member in members:
             _check_unseen(member, opened)
@@ -149,17 +189,17 @@ def open_images(
 def match_labels(
     model: nn.Module, source: Source, *, class_list: str, restrict: bool
 ) -> tuple[nn.Module, Source]:
-    """Model and images with the same classes, by a listing of the model's.
+    """Give model and images the same classes, by a list of the model's.
 
     Args:
-        model: Of more classes than the images have, or of another order.
+        model: A model with more classes than the images, or in another order.
         source: The images.
-        class_list: See `data.classlists.load_class_list`; empty changes nothing.
-        restrict: Cut the model down to the classes of the images, instead of numbering the images
-            as the model does, where any of its classes may be predicted.
+        class_list: The file; see `data.classes.load_class_list`. Empty changes nothing.
+        restrict: Restrict the model to the classes of the images. Otherwise the labels of the
+            images become the model's, and any of its classes may be predicted.
 
     Raises:
-        RunError: If the listing cannot be read or lacks a class of the images.
+        RunError: If the list cannot be read or lacks a class of the images.
     """
     if not class_list:
         return model, source
@@ -172,28 +212,28 @@ def match_labels(
 def _kind(data: str, members: Sequence[Member]) -> str:
     if not data:
         raise RunError(
-            f"{members[0].label} does not know what images to measure it on; name their folder or "
-            "file with --data, and with --source what it is"
+            f"{members[0].label} does not say what images to measure it on; name their folder or "
+            "file with --data, and its kind with --source"
         )
     return name_source(data)
 
 
-def _agreed(runs: Sequence[TrainConfig], data: str) -> TrainConfig:
-    """The first run's settings, once all runs have the same images."""
+def _agreed(runs: Sequence[TrainedRun], data: str) -> TrainedRun:
+    """Return the first run's settings, after checking that all runs have the same images."""
     own = {(run.source, "" if data else run.data, run.size) for run in runs}
     if len(own) > 1:
-        told = ", ".join(sorted(f"{run.source} {run.data} at size {run.size}" for run in runs))
+        shown = ", ".join(sorted(f"{run.source} {run.data} at size {run.size}" for run in runs))
         raise RunError(
-            f"the runs were trained on different images ({told}); name those to measure on with "
+            f"the runs were trained on different images ({shown}); name those to measure on with "
             "--source and --data"
         )
     return runs[0]
 
 
-def _stated(members: Sequence[Member]) -> dict[str, Any]:
-    """The geometry that the models state, if they do."""
+def _model_geometry(members: Sequence[Member]) -> dict[str, Any]:
+    """Return the geometry that the first model to name one asks for."""
     for member in members:
-        preprocessing: Any = getattr(member.model, "preprocessing", None)
+        preprocessing = member.model.preprocessing
         if preprocessing is not None and preprocessing.crop:
             return preprocessing.geometry
     return {}
@@ -202,9 +242,14 @@ def _stated(members: Sequence[Member]) -> dict[str, Any]:
 def _check_unseen(member: Member, source: Source) -> None:
     if member.trained is None or source.split == "train":
         return
-    if (member.folder / results.STATE_FILE).exists():
-        seen = checkpoint.load_identity(member.folder).get("source_fingerprint", "")
-        check_disjoint(seen, source, max_train_images=member.trained.max_train_images)
+    path = member.folder / results.STATE_FILE
+    if path.exists():
+        state = load_tensors(path)
+        identity = state.get("identity") if isinstance(state, dict) else None
+        if not isinstance(identity, dict):
+            raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
+        fingerprint = identity.get("source_fingerprint", "")
+        check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
 
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences

@@ -1,0 +1,221 @@
+"""Networks by name: the registry, and the configuration a network is built from.
+
+This module needs no torch, so that the command line can name networks without loading it.
+"""
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, TypeVar
+
+from augmix.errors import did_you_mean
+
+BLUR_SIZES = (2, 3, 4, 5)  # filter sizes in pixels that Zhang (2019) measured
+BLURRED = "-maxblur"  # ends the name of a network that is pooled without aliasing
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, in [0, 1] units
+IMAGENET_STD = (0.229, 0.224, 0.225)
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+_OWN_MODULES = ("augmix.models.cifar", "augmix.models.resnet")  # register this package's networks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Everything needed to build a network of this package again.
+
+    Attributes:
+        name: Architecture, e.g. ``small`` or ``wrn-40-2``.
+        num_classes: Logits per image.
+        channels: Channels of an input image, 1 or 3.
+        mean: Subtracted from every channel, in [0, 1] units; one number per channel.
+        std: Every channel is then divided by it; above 0.
+        dropout: Fraction of activations dropped in training, in [0, 1).
+        blur_size: Filter size in pixels, 2..5, of a network whose name ends in ``-maxblur``; of no
+            effect in others.
+
+    Raises:
+        ValueError: If a number is out of range, or ``mean`` and ``std`` do not fit ``channels``.
+    """
+
+    name: str
+    num_classes: int
+    channels: int = 3
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    dropout: float = 0.0
+    blur_size: int = 5
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(
+                    f"{name} must have one number for each of {self.channels} channel(s), "
+                    f"got {tuple(values)}"
+                )
+            if not all(isfinite(value) for value in values):
+                raise ValueError(f"{name} must be finite, got {tuple(values)}")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std must be above 0 in every channel, got {tuple(self.std)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.blur_size not in BLUR_SIZES:
+            raise ValueError(f"blur_size must be 2..5 pixels, got {self.blur_size}")
+
+    @property
+    def is_blurred(self) -> bool:
+        """Whether the network halves its maps by blur pools."""
+        return self.name.endswith(BLURRED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Networks that differ in the numbers of their names.
+
+    Attributes:
+        form: The name, with fields in place of its numbers, e.g. ``wrn-{depth}-{width}``.
+        build: Takes a `ModelConfig`, and the numbers of its name as keyword arguments.
+        examples: Names of usual or published networks.
+        size: Height and width in pixels of the images it was made for.
+        dropout: Dropout of the published network.
+        mean: Usual mean of its three input channels.
+        std: Usual standard deviation of its three input channels.
+        has_maxblur: Whether it has a blur-pooled form.
+    """
+
+    form: str
+    build: Callable[..., Any]
+    examples: tuple[str, ...]
+    size: int
+    dropout: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    has_maxblur: bool
+
+    def numbers(self, name: str) -> dict[str, int] | None:
+        """Return the numbers of a network's name, or None if it is of another family."""
+        if self.has_maxblur:
+            name = name.removesuffix(BLURRED)
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(self.form))
+        match = re.fullmatch(pattern, name)
+        return match and {field: int(number) for field, number in match.groupdict().items()}
+
+    def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the usual mean and std of its input; one channel gets the mean over the three."""
+        if channels == 3:
+            return self.mean, self.std
+        mean, std = (round(sum(values) / len(values), 6) for values in (self.mean, self.std))
+        return (mean,) * channels, (std,) * channels
+
+
+_FAMILIES: dict[str, Family] = {}  # by form
+
+
+def register_network(
+    form: str,
+    *,
+    examples: tuple[str, ...] = (),
+    size: int = 32,
+    dropout: float = 0.0,
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    has_maxblur: bool = False,
+) -> Callable[[Builder], Builder]:
+    """Register a function or class that builds a network, so that it can be opened by name.
+
+    It takes a `ModelConfig`, and the numbers in the name as keyword arguments. It returns an
+    `nn.Module` that gives logits `batch class` for images normalised by the mean and std of the
+    configuration (a `Classifier` normalises its images itself).
+
+    Args:
+        form: The name; numbers in it are written as fields, e.g. ``wrn-{depth}-{width}``.
+        examples: Names of usual networks, for messages; by default the form if it has no fields.
+        size: Height and width in pixels of the images it is made for.
+        dropout: Used unless another dropout is asked for.
+        mean: Of its input channels, in [0, 1] units; used unless another mean is asked for.
+        std: Likewise.
+        has_maxblur: Whether it heeds `ModelConfig.is_blurred`.
+
+    Raises:
+        ValueError: If another module has registered that name.
+
+    Example:
+        >>> from torch import nn
+        >>> @register_network("linear-{size}")
+        ... def build_linear(config, size):
+        ...     pool = nn.AdaptiveAvgPool2d(size)
+        ...     head = nn.Linear(config.channels * size * size, config.num_classes)
+        ...     return nn.Sequential(pool, nn.Flatten(), head)
+        >>> find_family("linear-4").form
+        'linear-{size}'
+    """
+
+    def register(build: Builder) -> Builder:
+        if build.__module__ not in _OWN_MODULES:
+            _register_own()
+        known = _FAMILIES.get(form)
+        if known is not None and known.build.__module__ != build.__module__:
+            raise ValueError(f"network {form!r} is registered already; choose another name")
+        _FAMILIES[form] = Family(
+            form=form,
+            build=build,
+            examples=examples or (() if "{" in form else (form,)),
+            size=size,
+            dropout=dropout,
+            mean=mean,
+            std=std,
+            has_maxblur=has_maxblur,
+        )
+        return build
+
+    return register
+
+
+def list_networks() -> tuple[str, ...]:
+    """Return the names of usual networks; other numbers in a name make other networks."""
+    _register_own()
+    names = [name for family in _FAMILIES.values() for name in family.examples]
+    families = [family for family in _FAMILIES.values() if family.has_maxblur]
+    return (*names, *(name + BLURRED for family in families for name in family.examples))
+
+
+def find_family(name: str) -> Family:
+    """Return the family a network's name belongs to.
+
+    Raises:
+        ValueError: If no network has that name; the message suggests the nearest.
+    """
+    _register_own()
+    for family in _FAMILIES.values():
+        if family.numbers(name) is not None:
+            return family
+    names = list_networks()
+    shown = ", ".join(dict.fromkeys(name.removesuffix(BLURRED) for name in names))
+    raise ValueError(
+        f"model must be one of {', '.join(_FAMILIES)}, most of them also with {BLURRED} at the "
+        f"end (such as {shown}), got {name!r}{did_you_mean(name, names, cutoff=0.3)}"
+    )
+
+
+def maxblur_name(name: str) -> str:
+    """Return the name of a network's blur-pooled form, which has the same weights.
+
+    Raises:
+        ValueError: If no network has that name, or it has no blur-pooled form.
+
+    Example:
+        >>> maxblur_name("wrn-40-2")
+        'wrn-40-2-maxblur'
+    """
+    if not find_family(name).has_maxblur:
+        raise ValueError(f"model {name!r} has no blur-pooled form")
+    return name if name.endswith(BLURRED) else name + BLURRED
+
+
+def _register_own() -> None:
+    for module in _OWN_MODULES:
+        importlib.import_module(module)

@@ -1,9 +1,9 @@
-"""Batch normalisation at test time: statistics of the damaged batch mixed with the stored ones.
+"""Adapt batch normalisation at test time: mix the stored statistics with those of the test batch.
 
 Schneider et al. (2020), "Improving robustness against common corruptions by covariate shift
 adaptation": with a prior worth N images and a batch of n, the statistics are
 ``N / (N + n) * stored + n / (N + n) * batch``. Predictions then depend on the other images of the
-batch, so such numbers stand in a column of their own.
+batch, so such results are reported separately.
 """
 
 from collections.abc import Iterator
@@ -20,21 +20,21 @@ _NAMES = ("running_mean", "running_var")
 
 @contextmanager
 def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
-    """Within the block, every batch-norm layer adapts to each batch the model is given.
+    """Let every batch-norm layer adapt to each batch the model gets within the block.
 
-    Nothing is carried from one batch to the next, and the stored statistics are never changed.
-    The deviation of a batch is the unbiased one, as the stored ones are.
+    Nothing is carried from one batch to the next, and the stored statistics do not change. The
+    variance of a batch is the unbiased one, like the stored one.
 
     Args:
         model: In evaluation mode, with batch-norm layers that keep statistics.
-        prior: How many images the stored statistics are worth; 0 uses the batch alone.
+        prior: Weight of the stored statistics, in images; 0 uses the batch alone.
 
     Yields:
         The model itself.
 
     Raises:
         ValueError: If the prior is negative.
-        RunError: If no layer of the model can be adapted.
+        RunError: If the model has no layer to adapt.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
 
 
 def adaptable_layers(model: nn.Module) -> list[nn.Module]:
-    """The batch-norm layers that keep statistics, in order.
+    """Return the batch-norm layers that keep statistics, in order.
 
     Raises:
         RunError: If there is none.
@@ -87,20 +87,20 @@ def adaptable_layers(model: nn.Module) -> list[nn.Module]:
 def mix_statistics(
     features: Tensor, mean: Tensor, variance: Tensor, prior: int
 ) -> tuple[Tensor, Tensor]:
-    """Stored statistics of a layer mixed with those of a batch.
+    """Mix the stored statistics of a layer with those of a batch.
 
     Args:
-        features: `batch channel ...`, whatever follows.
+        features: `batch channel ...`.
         mean: Stored mean `channel`.
         variance: Stored variance `channel`.
-        prior: What the stored ones weigh, in images.
+        prior: Weight of the stored statistics, in images.
     """
     values = features.detach().float().transpose(0, 1).flatten(1)  # channel value
-    share = prior / (prior + len(features))
+    weight = prior / (prior + len(features))
     batch_variance = values.var(dim=1, correction=min(1, values.shape[1] - 1))
     return (
-        share * mean + (1 - share) * values.mean(dim=1).to(mean.dtype),
-        share * variance + (1 - share) * batch_variance.to(variance.dtype),
+        weight * mean + (1 - weight) * values.mean(dim=1).to(mean.dtype),
+        weight * variance + (1 - weight) * batch_variance.to(variance.dtype),
     )
 
 

@@ -1,7 +1,8 @@
-"""One number that makes confidence honest: logits divided by a temperature.
+"""Temperature scaling: logits divided by one number, fitted on clean held-out images.
 
-Fitted on clean held-out images and then used unchanged on everything; it changes no prediction.
-Guo et al. (2017); the search is that of the calibration tools the paper's authors published."""
+It changes confidence and no prediction. Guo et al. (2017); the search follows the calibration tools
+that the authors of AugMix published.
+"""
 
 from dataclasses import dataclass
 
@@ -10,21 +11,21 @@ from jaxtyping import Float, Integer
 
 _LOWEST, _HIGHEST = 0.2, 5.0
 _PRECISION = 1e-4
-_CHUNK = 4096  # images worked on at a time, so that 50,000 x 1,000 logits are never copied
+_CHUNK = 4096  # images at a time, so that 50,000 x 1,000 logits are never copied
 
-Logits = Float[np.ndarray, "image label"]
+Logits = Float[np.ndarray, "image class"]
 Labels = Integer[np.ndarray, " image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Temperature:
-    """A fitted temperature and what it did on the images it was fitted on.
+    """A fitted temperature and its effect on the images it was fitted on.
 
     Attributes:
-        value: What logits are divided by, 0.2..5.
+        value: Divisor of the logits, 0.2..5.
         num_images: Images it was fitted on.
-        nll_before: Mean negative log-likelihood of the logits as they were.
-        nll_after: The same after division; never larger.
+        nll_before: Mean negative log-likelihood before scaling.
+        nll_after: The same after scaling; never larger.
     """
 
     value: float
@@ -34,10 +35,10 @@ class Temperature:
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """The temperature that gives the smallest negative log-likelihood, in 0.2..5.
+    """Find the temperature in 0.2..5 that minimises the negative log-likelihood.
 
-    Bisection on the sign of the likelihood's derivative until the interval is below 1e-4, then
-    the best of its two ends and its middle; float64 throughout.
+    Bisection on the sign of the derivative until the interval is below 1e-4, then the best of its
+    two ends and its middle; float64 throughout.
 
     Raises:
         ValueError: If there is no image, shapes or labels do not fit, or a logit is not finite.
@@ -59,9 +60,9 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def measure_temperature(logits: Logits, labels: Labels) -> Temperature:
-    """Fit a temperature and tell what it does to the likelihood.
+    """Fit a temperature and measure its effect on the likelihood.
 
-    If even the best temperature of the range is worse than none, the value is 1.
+    If even the best temperature in the range is worse than none, the value is 1.
 
     Raises:
         ValueError: As `fit_temperature`.
@@ -75,22 +76,22 @@ def measure_temperature(logits: Logits, labels: Labels) -> Temperature:
 
 
 def mean_nll(logits: Logits, labels: Labels, temperature: float) -> float:
-    """Mean negative log-likelihood, natural logarithm, of logits divided by a temperature."""
+    """Compute the mean negative log-likelihood (in nats) of logits divided by a temperature."""
     total = 0.0
-    for scaled, of_label in _scaled_chunks(logits, labels, temperature):
+    for scaled, target in _scaled_chunks(logits, labels, temperature):
         peak = scaled.max(axis=1)
         sums = np.exp(scaled - peak[:, None]).sum(axis=1)
-        total += float((peak + np.log(sums) - of_label).sum())
+        total += float((peak + np.log(sums) - target).sum())
     return total / len(labels)
 
 
 def _slope(logits: Logits, labels: Labels, temperature: float) -> float:
-    """Of the likelihood with the temperature, times a positive factor: label less expectation."""
+    """Compute the derivative by the temperature, times a positive factor: target - expectation."""
     total = 0.0
-    for scaled, of_label in _scaled_chunks(logits, labels, temperature):
+    for scaled, target in _scaled_chunks(logits, labels, temperature):
         weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         expected = (weights * scaled).sum(axis=1) / weights.sum(axis=1)
-        total += float((of_label - expected).sum())
+        total += float((target - expected).sum())
     return total
 
 
@@ -104,7 +105,7 @@ def _scaled_chunks(logits: Logits, labels: Labels, temperature: float):
 def _check(logits: np.ndarray, labels: np.ndarray) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(
-            "a temperature is fitted on logits [image label] with one label an image, "
+            "a temperature is fitted on logits [image class] with one label per image, "
             f"got shapes {logits.shape} and {labels.shape}"
         )
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
@@ -112,4 +113,4 @@ def _check(logits: np.ndarray, labels: np.ndarray) -> None:
             f"labels must be 0..{logits.shape[1] - 1}, got {labels.min()}..{labels.max()}"
         )
     if not np.isfinite(logits).all():
-        raise ValueError("logits must be finite to fit a temperature on them")
+        raise ValueError("logits must be finite to fit a temperature")

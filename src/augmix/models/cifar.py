@@ -1,14 +1,16 @@
-"""Networks for small images: 32x32 is the usual size, other heights and widths work too."""
+"""Networks for small images: usually 32x32, but other heights and widths work too."""
 
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from augmix.models import ModelConfig, register_network
 from augmix.models.layers import (
     Classifier,
-    ModelConfig,
+    average_pool,
     check_size,
     conv,
     global_average,
@@ -18,19 +20,21 @@ from augmix.models.layers import (
 )
 
 _SMALL_STAGES = ((32, 2), (64, 1), (64, 2), (128, 1), (128, 2))  # (channels, stride)
-_ALLCONV_STAGES = (  # (width factor, size, padding) of the convolutions between the poolings
+_ALLCONV_STAGES = (  # (width factor, kernel size, padding) of the convolutions of each stage
     ((1, 3, 1),) * 3,
     ((2, 3, 1),) * 3,
     ((2, 3, 0), (2, 1, 1), (2, 1, 1)),
 )
-_ALLCONV_LEAST = 12  # pixels: the third stage takes maps of 3x3 and larger
+_ALLCONV_LEAST = 12  # pixels, so that the third stage gets maps of 3x3
+_DENSENET_LEAST = 4  # pixels, for two poolings
 
 
+@register_network("small", has_maxblur=True)
 class SmallNet(Classifier):
-    """Five convolutions and a linear layer: fast enough to train on a CPU in minutes.
+    """Five convolutions and a linear layer, which train on a CPU in minutes.
 
-    Every 3x3 convolution is followed by batch normalisation and ReLU; 14 million
-    multiply-additions for an image of 32x32. Dropout acts before the linear layer.
+    Every 3x3 convolution is followed by batch normalisation and ReLU; an image of 32x32 takes 14
+    million multiply-adds. Dropout acts before the linear layer.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -50,24 +54,26 @@ class SmallNet(Classifier):
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of images in [0, 1]."""
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of images in [0, 1]."""
         features = self.features(self.normalize(images))
         return self.head(self.dropout(global_average(features)))
 
 
+@register_network("allconv", dropout=0.5, has_maxblur=True)
+@register_network("allconv-{width}", dropout=0.5, has_maxblur=True)
 class AllConvNet(Classifier):
     """Nine convolutions, two max poolings, a linear layer (AllConvNet of AugMix's released code).
 
     Every convolution has a bias and is followed by batch normalisation and ``x sigmoid(1.702 x)``.
-    The last three shrink a map by two pixels, then pad it by one twice, so a map of 8x8 ends as
-    one of 10x10, of which the released code averages the first 8 rows and columns; here the last
-    two rows and columns are left out at any size.
+    The last three shrink a map by two pixels, then pad it by one twice, so a map of 8x8 becomes
+    10x10, of which the released code averages the first 8 rows and columns. Here the last two rows
+    and columns are left out at any size.
 
     Args:
-        config: What the network is built for; ``dropout`` acts after each max pooling, 0.5 in the
-            released code.
-        width: Channels of the first stage, twice as many in the others; 96 in the released code.
+        config: Its configuration; ``dropout`` acts after each max pooling, 0.5 in the released
+            code.
+        width: Channels of the first stage; the others have twice as many. 96 in the released code.
 
     Raises:
         ValueError: If ``width`` is below 1.
@@ -79,8 +85,8 @@ class AllConvNet(Classifier):
             raise ValueError(f"width must be at least 1, got {width} in {config.name!r}")
         widths = (config.channels, width, 2 * width, 2 * width)
         self.stages = nn.ModuleList(
-            _build_plain(inputs, width, rows)
-            for inputs, rows in zip(widths, _ALLCONV_STAGES, strict=False)
+            _build_plain_stage(inputs, width, layers)
+            for inputs, layers in zip(widths, _ALLCONV_STAGES, strict=False)
         )
         self.pools = nn.ModuleList(
             nn.Sequential(max_pool(config, 2), nn.Dropout(config.dropout)) for _ in range(2)
@@ -90,14 +96,37 @@ class AllConvNet(Classifier):
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of images in [0, 1], at least 12x12 pixels."""
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of images in [0, 1], at least 12x12 pixels."""
         check_size(images, _ALLCONV_LEAST, self.config)
         features = self.pools[0](self.stages[0](self.normalize(images)))
         features = self.stages[2](self.pools[1](self.stages[1](features)))
         return self.head(global_average(features[:, :, :-2, :-2]))
 
 
+class _QuickGELU(nn.Module):
+    """``x sigmoid(1.702 x)``, which the released code calls GELU."""
+
+    def forward(self, features: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return features * (1.702 * features).sigmoid()
+
+
+def _build_plain_stage(
+    inputs: int, width: int, layers: tuple[tuple[int, int, int], ...]
+) -> nn.Sequential:
+    """Build convolutions with bias, each with batch normalisation and activation."""
+    modules: list[nn.Module] = []
+    for factor, size, padding in layers:
+        outputs = factor * width
+        modules += [nn.Conv2d(inputs, outputs, size, padding=padding)]
+        modules += [nn.BatchNorm2d(outputs), _QuickGELU()]
+        inputs = outputs
+    return nn.Sequential(*modules)
+
+
+@register_network(
+    "wrn-{depth}-{width}", examples=("wrn-40-2", "wrn-28-10", "wrn-16-2"), has_maxblur=True
+)
 class WideResNet(Classifier):
     """Wide residual network of pre-activation blocks (Zagoruyko and Komodakis 2016).
 
@@ -105,8 +134,8 @@ class WideResNet(Classifier):
     64 times ``width`` channels, the second and third group halving the image.
 
     Args:
-        config: What the network is built for; ``dropout`` acts inside every block.
-        depth: Convolutions of the longest path, 10, 16, 22, 28, 34, 40, ...
+        config: Its configuration; ``dropout`` acts inside every block.
+        depth: Convolutions on the longest path, 10, 16, 22, 28, 34, 40, ...
         width: Channels as a multiple of the plain network's, at least 1.
 
     Raises:
@@ -137,17 +166,10 @@ class WideResNet(Classifier):
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of images in [0, 1]."""
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of images in [0, 1]."""
         features = self.groups(self.stem(self.normalize(images)))
         return self.head(global_average(F.relu(self.norm(features), inplace=True)))
-
-
-class _QuickGELU(nn.Module):
-    """``x sigmoid(1.702 x)``, which the released code calls GELU."""
-
-    def forward(self, features: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return features * (1.702 * features).sigmoid()
 
 
 class _WideBlock(nn.Module):
@@ -182,18 +204,126 @@ class _WideBlock(nn.Module):
 def _build_group(
     config: ModelConfig, num_blocks: int, inputs: int, outputs: int, stride: int
 ) -> nn.Sequential:
-    """Blocks of equal width; only the first changes channels and size."""
+    """Build blocks of equal width, of which only the first changes channels and size."""
     first = _WideBlock(config, inputs, outputs, stride)
     others = (_WideBlock(config, outputs, outputs, 1) for _ in range(num_blocks - 1))
     return nn.Sequential(first, *others)
 
 
-def _build_plain(inputs: int, width: int, rows: tuple[tuple[int, int, int], ...]) -> nn.Sequential:
-    """Convolutions with bias, each with batch normalisation and activation."""
-    layers: list[nn.Module] = []
-    for factor, size, padding in rows:
-        outputs = factor * width
-        layers += [nn.Conv2d(inputs, outputs, size, padding=padding)]
-        layers += [nn.BatchNorm2d(outputs), _QuickGELU()]
-        inputs = outputs
-    return nn.Sequential(*layers)
+@register_network("densenet-{depth}-{growth}", examples=("densenet-40-12",), has_maxblur=True)
+class DenseNet(Classifier):
+    """Three dense blocks with transitions between them (Huang et al. 2017).
+
+    A convolution to ``2 growth`` channels; in a block every layer appends ``growth`` channels to
+    its input; a transition (norm-ReLU-1x1 convolution-pooling) halves height and width. The form
+    with bottlenecks (DenseNet-BC) puts a 1x1 convolution to ``4 growth`` channels before each 3x3
+    convolution, and its transitions halve the channels too.
+
+    Args:
+        config: Its configuration; ``dropout`` acts after every convolution of blocks and
+            transitions.
+        depth: Convolutions on the longest path and the linear layer: 3 n + 4 plain (40), 6 n + 4
+            with bottlenecks (100).
+        growth: Channels that a layer appends, at least 1.
+        has_bottlenecks: Whether it is a DenseNet-BC.
+
+    Raises:
+        ValueError: If depth or growth is none of these.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, depth: int, growth: int, has_bottlenecks: bool = False
+    ) -> None:
+        super().__init__(config)
+        step = 6 if has_bottlenecks else 3
+        num_layers, rest = divmod(depth - 4, step)
+        if rest or num_layers < 1:
+            raise ValueError(
+                f"depth must be {step} n + 4 ({step + 4}, {2 * step + 4}, ...), "
+                f"got {depth} in {config.name!r}"
+            )
+        if growth < 1:
+            raise ValueError(f"growth must be at least 1, got {growth} in {config.name!r}")
+        layer = _BottleneckLayer if has_bottlenecks else _PlainLayer
+        width = 2 * growth
+        self.stem = conv(config.channels, width)
+        stages: list[nn.Module] = []
+        for block in range(3):
+            layers = [layer(width + n * growth, growth, config.dropout) for n in range(num_layers)]
+            width += num_layers * growth
+            stages.append(nn.Sequential(*layers))
+            if block < 2:
+                outputs = width // 2 if has_bottlenecks else width
+                stages.append(_Transition(width, outputs, config))
+                width = outputs
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(width)
+        self.head = nn.Linear(width, config.num_classes)
+        initialize(self)
+
+    def forward(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of images in [0, 1], at least 4x4 pixels."""
+        check_size(images, _DENSENET_LEAST, self.config)
+        features = self.stages(self.stem(self.normalize(images)))
+        return self.head(global_average(F.relu(self.norm(features), inplace=True)))
+
+
+class _PlainLayer(nn.Module):
+    """norm-ReLU-conv, its channels appended to the input's."""
+
+    def __init__(self, inputs: int, growth: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = conv(inputs, growth)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, features: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs height width"]:
+        new = self.dropout(self.conv(F.relu(self.norm(features), inplace=True)))
+        return torch.cat([features, new], dim=1)
+
+
+class _BottleneckLayer(nn.Module):
+    """norm-ReLU-1x1 conv-norm-ReLU-conv, its channels appended to the input's."""
+
+    def __init__(self, inputs: int, growth: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv(inputs, 4 * growth, 1)
+        self.norm2 = nn.BatchNorm2d(4 * growth)
+        self.conv2 = conv(4 * growth, growth)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, features: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs height width"]:
+        new = self.dropout(self.conv1(F.relu(self.norm1(features), inplace=True)))
+        new = self.dropout(self.conv2(F.relu(self.norm2(new), inplace=True)))
+        return torch.cat([features, new], dim=1)
+
+
+class _Transition(nn.Module):
+    """norm-ReLU-1x1 conv, then half the height and width."""
+
+    def __init__(self, inputs: int, outputs: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = conv(inputs, outputs, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.pool = average_pool(config)
+
+    def forward(
+        self, features: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs half_height half_width"]:
+        activated = F.relu(self.norm(features), inplace=True)
+        return self.pool(self.dropout(self.conv(activated)))
+
+
+@register_network(
+    "densenet-bc-{depth}-{growth}", examples=("densenet-bc-100-12",), has_maxblur=True
+)
+def _build_densenet_bc(config: ModelConfig, depth: int, growth: int) -> Classifier:
+    return DenseNet(config, depth=depth, growth=growth, has_bottlenecks=True)

@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their probabilities."""
+"""Combine several models into one: the mean of their probabilities."""
 
 import hashlib
 import math
@@ -12,19 +12,19 @@ from torch.nn import functional as F
 
 
 class Ensemble(nn.Module):
-    """Averages the softmax probabilities of its members (a deep ensemble, if seeds differ).
+    """Average the softmax probabilities of several models (a deep ensemble, if seeds differ).
 
-    What it gives are the logarithms of the mean probabilities, which stand in for logits
-    everywhere: their softmax is the mean itself.
+    Its logits are the logarithms of the mean probabilities, whose softmax is the mean itself.
 
     Attributes:
         members: The models, in order.
         name: ``ensemble of 3``, followed by the members' names.
-        num_classes: Of every member; None while none of them knows.
-        preprocessing: The members' geometry if they state one, else None.
+        num_classes: That of every member; None until a member knows it.
+        class_names: The names that a member knows, or None.
+        preprocessing: That of the first member that has one, or None.
 
     Args:
-        members: At least one model from images in [0, 1] to logits.
+        members: At least one model that maps images in [0, 1] to logits.
 
     Raises:
         ValueError: If there is no member, or they differ in classes or in image geometry.
@@ -38,6 +38,8 @@ class Ensemble(nn.Module):
         self.num_classes: int | None = _agree(
             members, {name_of(each): num_classes_of(each) for each in members}
         )
+        known = (getattr(each, "class_names", None) for each in members)
+        self.class_names = next((names for names in known if names), None)
         self.preprocessing = _shared_preprocessing(members)
         self.name = f"ensemble of {len(members)}: {', '.join(map(name_of, members))}"
 
@@ -46,20 +48,22 @@ class Ensemble(nn.Module):
         """Sha256 of the members' fingerprints, in order.
 
         Raises:
-            ValueError: If a member has none (models of `open_subject` do).
+            ValueError: If a member has none (models of `open_model` have one).
         """
         hasher = hashlib.sha256()
         for member in self.members:
             own: Any = getattr(member, "fingerprint", None)
             if own is None:
-                raise ValueError(f"member {name_of(member)} has no fingerprint; open it by spec")
+                raise ValueError(
+                    f"member {name_of(member)} has no fingerprint; open it with open_model"
+                )
             hasher.update(f"{own}\n".encode())
         return hasher.hexdigest()
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logarithms of the mean probabilities, float32; finite wherever the logits are.
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logarithms of the mean probabilities as float32, finite like the logits.
 
         Raises:
             ValueError: If members give different numbers of classes.
@@ -67,11 +71,11 @@ class Ensemble(nn.Module):
         return average([member(images) for member in self.members])
 
 
-def average(logits: Sequence[Float[Tensor, "batch label"]]) -> Float[Tensor, "batch label"]:
-    """The logarithm of the mean of the softmax probabilities of several models.
+def average(logits: Sequence[Float[Tensor, "batch class"]]) -> Float[Tensor, "batch class"]:
+    """Compute the logarithm of the mean of the softmax probabilities of several models.
 
     Args:
-        logits: One tensor a member.
+        logits: One tensor per member.
 
     Raises:
         ValueError: If their shapes differ.
@@ -88,19 +92,19 @@ def average(logits: Sequence[Float[Tensor, "batch label"]]) -> Float[Tensor, "ba
         )
     wide = torch.float32 if logits[0].device.type == "mps" else torch.float64
     stacked = torch.stack([F.log_softmax(each.to(wide), dim=1) for each in logits])  # member
-    mean = torch.logsumexp(stacked, dim=0) - math.log(len(logits))  # batch label
+    mean = torch.logsumexp(stacked, dim=0) - math.log(len(logits))  # batch class
     return mean.clamp(min=torch.finfo(torch.float32).min).float()
 
 
 def name_of(model: nn.Module) -> str:
-    """What a model is called: its own name, its configuration's, or its class."""
+    """Return a model's name: its own, its configuration's, or that of its class."""
     config = getattr(model, "config", None)
     own: Any = getattr(model, "name", None) or getattr(config, "name", None)
     return own if isinstance(own, str) else type(model).__name__
 
 
 def num_classes_of(model: nn.Module) -> int | None:
-    """Logits a model gives, if it says so."""
+    """Return the number of logits a model gives, if it says so."""
     config = getattr(model, "config", None)
     own: Any = getattr(model, "num_classes", None) or getattr(config, "num_classes", None)
     return own if isinstance(own, int) else None
@@ -109,18 +113,18 @@ def num_classes_of(model: nn.Module) -> int | None:
 def _agree(members: Sequence[nn.Module], counts: dict[str, int | None]) -> int | None:
     known = {num_classes_of(each) for each in members} - {None}
     if len(known) > 1:
-        told = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-        raise ValueError(f"the members of an ensemble must have the same classes, got {told}")
+        shown = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+        raise ValueError(f"the members of an ensemble must have the same classes, got {shown}")
     return known.pop() if known else None
 
 
 def _shared_preprocessing(members: Sequence[nn.Module]) -> Any:
-    """The first member's preprocessing, once all geometries are known to be equal."""
-    stated = [getattr(each, "preprocessing", None) for each in members]
-    geometries = [each.geometry for each in stated if each is not None]
+    """Return the first member's preprocessing, after checking that all geometries are equal."""
+    known = [each for each in (getattr(each, "preprocessing", None) for each in members) if each]
+    geometries = [each.geometry for each in known]
     if any(geometry != geometries[0] for geometry in geometries):
         raise ValueError(
-            "the members of an ensemble see the same images, but state different geometry: "
+            "the members of an ensemble get the same images, but ask for different geometries: "
             f"{geometries}; open them with one preprocessing"
         )
-    return next((each for each in stated if each is not None), None)
+    return known[0] if known else None

@@ -1,4 +1,4 @@
-"""A model as one file for other programs, written only after it was read back and compared.
+"""Export a model as one file for other programs, after reading it back and comparing logits.
 
 | format | file | read by |
 | --- | --- | --- |
@@ -6,8 +6,8 @@
 | ``torch-export`` | .pt2 | `torch.export.load`, without this package |
 | ``safetensors`` | .safetensors | any safetensors reader; the header describes the network |
 
-The first two take float32 images in [0, 1] called ``images``, ``batch channel height width``, any
-number of them, and give ``logits``; normalisation is inside.
+The first two take any number of float32 images in [0, 1] as ``images``, ``batch channel height
+width``, and give ``logits``; normalisation is included.
 """
 
 import copy
@@ -29,8 +29,9 @@ from torch import Tensor
 
 from augmix import files
 from augmix.errors import RunError, first_line
+from augmix.models import find_family
 from augmix.models.layers import Classifier
-from augmix.models.registry import build_network, find_family
+from augmix.models.weights import build_network, import_library
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 SUFFIXES: dict[Format, str] = {
@@ -38,23 +39,23 @@ SUFFIXES: dict[Format, str] = {
     "torch-export": ".pt2",
     "safetensors": ".safetensors",
 }
-TOLERANCE = 1e-4  # of the largest logit: what other programs' arithmetic may differ by
-_BATCHES = (3, 1)  # images the file is compared on, in one call each
-_GOLDEN = 0.6180339887  # multiples of it, their whole part dropped, cover [0, 1) evenly
+TOLERANCE = 1e-4  # of the largest logit, for differences in other programs' arithmetic
+_BATCHES = (3, 1)  # batch sizes of the comparison
+_GOLDEN = 0.6180339887  # the fractional parts of its multiples cover [0, 1) evenly
 
 Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A file that was written, and how well it agrees.
+    """An exported file, and how well it agrees with the model.
 
     Attributes:
         path: The file.
         num_bytes: Its size.
         size: Height and width in pixels of the images it takes.
         max_difference: Largest difference between its logits and the model's.
-        largest_logit: Largest of the model's logits in size, which the difference is held against.
+        largest_logit: Largest absolute logit of the model, for comparison.
     """
 
     path: Path
@@ -71,14 +72,14 @@ def export_model(
     format: Format = "onnx",
     size: tuple[int, int] | None = None,
 ) -> Exported:
-    """Write a model as one file; it is left as it was.
+    """Write a model as one file; the model does not change.
 
     Args:
         model: A model of `build_model` or `load_model`.
         path: The file; its folder must exist.
         format: ``onnx``, ``torch-export`` or ``safetensors``.
-        size: Height and width in pixels of the images the file shall take; by default what the
-            network was made for. A safetensors file takes any.
+        size: Height and width in pixels of the images the file takes; by default those the network
+            was made for. A safetensors file takes any.
 
     Raises:
         ValueError: If the format is unknown, or the images are too small for the network.
@@ -88,9 +89,9 @@ def export_model(
         raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
     network = copy.deepcopy(model).float().cpu().eval()
     if size is None:
-        side = find_family(network.config.name).size
-        size = (side, side)
-    images = _spread_images(max(_BATCHES), network.config.channels, size)
+        usual = find_family(network.config.name).size
+        size = (usual, usual)
+    images = _make_images(max(_BATCHES), network.config.channels, size)
     with torch.no_grad():
         expected = network(images)
         content, run = _WRITERS[format](network, images[:2])
@@ -115,14 +116,8 @@ def export_model(
 
 
 def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  torch writes ONNX by it
-    except ImportError as error:
-        raise RunError(
-            f"the onnx format needs the package {error.name}; "
-            "install it with: pip install 'augmix[onnx]'"
-        ) from None
+    onnxruntime = import_library("onnxruntime", "the onnx format", "augmix[onnx]")
+    import_library("onnxscript", "the onnx format", "augmix[onnx]")  # used by torch.onnx
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -146,7 +141,7 @@ def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
 
 
 def _pack_onnx(model: Any, network: Classifier) -> bytes:
-    """The file's bytes: what describes the network in, names of this machine's files out."""
+    """Return the file's content, with the network's configuration and without local file names."""
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
@@ -160,7 +155,7 @@ def _write_torch_export(network: Classifier, images: Tensor) -> tuple[bytes, Run
             network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
         )
         for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # names of this machine's files
+            node.meta.pop("stack_trace", None)  # names of local files
         file = io.BytesIO()
         torch.export.save(program, file)
         found = torch.export.load(io.BytesIO(file.getvalue())).module()
@@ -184,22 +179,22 @@ _WRITERS: dict[Format, Callable[[Classifier, Tensor], tuple[bytes, Run]]] = {
 
 
 def _describe(network: Classifier) -> str:
-    """The configuration as JSON, as in `model.json`."""
+    """Return the configuration as JSON, as in `model.json`."""
     return json.dumps(asdict(network.config))
 
 
-def _spread_images(
+def _make_images(
     count: int, channels: int, size: tuple[int, int]
 ) -> Float[Tensor, "batch channel height width"]:
-    """Images whose values cover [0, 1) evenly; the same ones every time."""
+    """Make fixed images whose values cover [0, 1) evenly."""
     shape = (count, channels, *size)
-    places = torch.arange(count * channels * size[0] * size[1], dtype=torch.float64)
-    return (places * _GOLDEN % 1).float().reshape(shape)
+    indices = torch.arange(count * channels * size[0] * size[1], dtype=torch.float64)
+    return (indices * _GOLDEN % 1).float().reshape(shape)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's notes to its own developers and about packages that are not there."""
+    """Silence the warnings of torch's exporter that are meant for its own developers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,6 @@
 """ONNX files as models, run by onnxruntime (extra ``onnx``) on CUDA if it can, else on the CPU."""
 
 import hashlib
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from augmix.errors import RunError
-from augmix.models.preprocessing import Preprocessing
-from augmix.models.wrapper import Subject
+from augmix.models.weights import import_library
+from augmix.models.wrapper import OpenedModel, OpenOptions
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _EXTERNAL = (".data", "_data")  # weights beside a file, as the usual exporters name them
 
 
-def open_onnx(text: str, preprocessing: Preprocessing | None) -> Subject:
-    """``FILE``; see `subjects`.
+def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
+    """Open an ONNX file.
 
-    The file has one input of floats, `batch channel height width` or, where its shape says so,
-    `batch height width channel`, and one output of two axes. A fixed batch size is kept to: larger
-    batches go in pieces, the last one is filled up and cut.
+    It has one input of floats, `batch channel height width` or, if its shape says so, `batch height
+    width channel`, and one output of two axes. If its batch size is fixed, larger batches are
+    split, and the last part is padded.
 
     Raises:
         RunError: If onnxruntime or the file is missing, or it has other inputs or outputs.
@@ -31,20 +30,19 @@ def open_onnx(text: str, preprocessing: Preprocessing | None) -> Subject:
     path = Path(text).expanduser()
     if not path.is_file():
         raise RunError(f"the ONNX file {path} does not exist")
-    session = _start(path)
-    network = _Session(session, path)
-    return Subject(
+    network = _OnnxNetwork(_start(path), path)
+    return OpenedModel(
         network,
         name=f"onnx:{path.name}",
         fingerprint=_hash_files(path),
         num_classes=network.num_classes,
-        preprocessing=preprocessing,
+        preprocessing=options.preprocessing,
         hint="the file's inputs must fit the images (--preprocessing, --crop)",
     )
 
 
-class _Session(nn.Module):
-    """An onnxruntime session as a module without weights.
+class _OnnxNetwork(nn.Module):
+    """Run an onnxruntime session as a module without weights.
 
     Args:
         session: An `InferenceSession`.
@@ -66,13 +64,13 @@ class _Session(nn.Module):
             shape = [shape[0], shape[3], shape[1], shape[2]]
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
         self._expected = [
-            side if isinstance(side, int) and side > 0 else None for side in shape[1:]
+            size if isinstance(size, int) and size > 0 else None for size in shape[1:]
         ]
         count = self._output.shape[1] if self._output.shape else None
         self.num_classes: int | None = count if isinstance(count, int) and count > 0 else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits on the device of the images."""
+        """Compute logits on the device of the images."""
         self._check(tuple(images.shape))
         pixels = images.detach().cpu().numpy().astype(_TYPES[self._input.type])
         if self._is_last:
@@ -89,55 +87,50 @@ class _Session(nn.Module):
         return logits[: len(pixels)]
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        wanted = self._expected
-        if any(side not in (None, got) for side, got in zip(wanted, shape[1:], strict=True)):
-            told = " x ".join("any" if side is None else str(side) for side in wanted)
+        expected = self._expected
+        if any(size not in (None, got) for size, got in zip(expected, shape[1:], strict=True)):
+            shown = " x ".join("any" if size is None else str(size) for size in expected)
             raise RunError(
-                f"{self._path} takes images of {told} (channels, height, width), got "
-                f"{' x '.join(map(str, shape[1:]))}; bring them to that size with --crop"
+                f"{self._path} takes images of {shown} (channels, height, width), got "
+                f"{' x '.join(map(str, shape[1:]))}; crop them to that size with --crop"
             )
 
 
 def _start(path: Path) -> Any:
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise RunError(
-            "onnx:FILE needs onnxruntime, which is not installed: pip install 'augmix[onnx]'"
-        ) from error
+    runtime = import_library("onnxruntime", "onnx:FILE", "augmix[onnx]")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = torch.get_num_threads()
-    there = [name for name in _PROVIDERS if name in runtime.get_available_providers()]
+    providers = [name for name in _PROVIDERS if name in runtime.get_available_providers()]
     try:
-        return runtime.InferenceSession(str(path), sess_options=options, providers=there)
-    except Exception as error:  # the runtime has a class of its own for each way to fail
+        return runtime.InferenceSession(str(path), sess_options=options, providers=providers)
+    except Exception as error:  # the runtime has an error class for each way to fail
         raise RunError(f"onnxruntime cannot use {path}: {error}") from error
 
 
 def _find_input(session: Any, path: Path) -> Any:
     found = session.get_inputs()
-    told = ", ".join(f"{each.name} {each.type} {each.shape}" for each in found)
+    shown = ", ".join(f"{each.name} {each.type} {each.shape}" for each in found)
     if len(found) != 1 or len(found[0].shape) != 4 or found[0].type not in _TYPES:
         raise RunError(
             f"{path}: expected one input of float images [batch, channel, height, width], "
-            f"got {told or 'none'}"
+            f"got {shown or 'none'}"
         )
     return found[0]
 
 
 def _find_output(session: Any, path: Path) -> Any:
-    """The only output of two axes; exporters leave the shape of an output open at times."""
+    """Return the only output of two axes; some exporters leave the shape of an output open."""
     found = session.get_outputs()
     fitting = [each for each in found if len(each.shape or (0, 0)) == 2]
     if len(fitting) != 1:
-        told = ", ".join(f"{each.name} {each.shape}" for each in found)
-        raise RunError(f"{path}: expected one output of logits [batch, label], got {told}")
+        shown = ", ".join(f"{each.name} {each.shape}" for each in found)
+        raise RunError(f"{path}: expected one output of logits [batch, class], got {shown}")
     return fitting[0]
 
 
 def _hash_files(path: Path) -> str:
-    """Sha256 of the file, and of the weights beside it if it keeps them apart."""
+    """Compute the sha256 of a file, and of the weights beside it if it keeps them apart."""
     beside = [path.with_name(path.name + suffix) for suffix in _EXTERNAL]
     hasher = hashlib.sha256()
     for file in (path, *(each for each in beside if each.is_file())):

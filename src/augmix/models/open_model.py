@@ -1,10 +1,11 @@
-"""Any model to be measured, opened by one line of text.
+"""Open any model by one line of text.
 
 | text | model |
 | --- | --- |
-| a run folder | what `augmix train` left there |
+| ``NAME`` | a network of this package or of `register_network`, with start weights |
+| ``NAME@FILE`` | the same with the weights of a file |
+| a run folder | the model that `augmix train` left there |
 | ``hub:OWNER/NAME`` | a model of this package on the Hugging Face Hub |
-| ``NAME@FILE`` | a network of this package by name, weights from a file |
 | ``timm:NAME`` | a timm model with its pretrained weights |
 | ``timm:NAME@FILE`` | the same with the weights of a file |
 | ``torchvision:NAME`` | a torchvision classifier with its latest weights |
@@ -15,120 +16,292 @@
 | ``onnx:FILE`` | an ONNX file, run by onnxruntime |
 | ``python:MODULE:FUNCTION`` | what a function of yours returns; MODULE may be a ``.py`` file |
 
-Files are safetensors or torch files that hold tensors only: no code in them is run.
+Files of weights are safetensors or torch files that hold tensors only: no code in them is run.
 """
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from augmix.errors import RunError, did_you_mean
-from augmix.models import onnx, pretrained, user_code, weights
+from augmix.models import find_family, list_networks, weights
 from augmix.models.layers import Classifier
+from augmix.models.onnx import open_onnx
 from augmix.models.preprocessing import PRESETS, Preprocessing
-from augmix.models.weights import load_model
-from augmix.models.wrapper import Subject
+from augmix.models.pretrained import open_hf, open_timm, open_torchvision
+from augmix.models.weights import build_model, load_model
+from augmix.models.wrapper import OpenedModel, OpenOptions, hash_weights
+from augmix.user_code import describe_error, hash_module, import_object, search_path
 
-Opener = Callable[[str, Preprocessing | None], Subject]
+_IMAGENET_SIZE = 224
 
 
-def open_subject(
-    spec: str | Path, *, preprocessing: Preprocessing | None = None, num_classes: int | None = None
-) -> Subject:
-    """Open a model that takes float images in [0, 1], NCHW, and gives logits `batch label`.
+def open_model(
+    text: str | Path,
+    num_classes: int | None = None,
+    pretrained: bool = True,
+    *,
+    preprocessing: Preprocessing | None = None,
+) -> OpenedModel:
+    """Open a model that takes float images in [0, 1], NCHW, and gives logits `batch class`.
 
-    It comes on the CPU and in evaluation mode. Its ``preprocessing`` says what geometry the source
-    should give it (``open_source(..., **subject.preprocessing.geometry)``); the photometric part
-    is its first layer.
+    It is on the CPU and in evaluation mode. Its ``preprocessing`` says how the source should
+    resize and crop (``open_source(..., **model.preprocessing.geometry)``); range, mean and std are
+    applied by its first layer.
 
     Args:
-        spec: See the table of this module.
-        preprocessing: Stands above what the model itself states. A run folder's network
-            normalises by itself, so there it may state geometry only.
-        num_classes: What the model must give, if that matters.
+        text: See the table of this module.
+        num_classes: Number of classes it must have. A network without weights is built with as
+            many; any other model must have them already.
+        pretrained: Load the weights that the library publishes. False starts timm's, torchvision's
+            and transformers' models from random weights; networks of this package named without a
+            file always do.
+        preprocessing: Replaces what the model itself says. Networks of this package normalise
+            their images themselves, so for a run folder it may name a geometry only.
 
     Raises:
-        ValueError: If the text is of no known form.
-        RunError: If the model, its package or a file of it is missing, broken, or of another kind.
+        ValueError: If the text has no known form, or the model has no form without weights.
+        RunError: If the model, its package or a file of it is missing, broken, or of another kind,
+            or it has another number of classes.
+
+    Example:
+        >>> model = open_model("wrn-16-2", num_classes=10)
+        >>> model(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
-    opener, rest = _find_opener(spec)
-    subject = opener(rest, preprocessing).eval()
+    kind, rest = _parse(text)
+    options = OpenOptions(
+        preprocessing=preprocessing, num_classes=num_classes, pretrained=pretrained
+    )
+    if not KINDS[kind].has_start_weights:
+        options.require_pretrained(str(text))
+    model = KINDS[kind].open(rest, options)
     if num_classes is not None:
-        if subject.num_classes not in (None, num_classes):
+        if model.num_classes not in (None, num_classes):
             raise RunError(
-                f"{subject.name} gives {subject.num_classes} classes, expected {num_classes}; "
+                f"{model.name} gives {model.num_classes} classes, expected {num_classes}; "
                 "for a model of more classes name their list with --class-list"
             )
-        subject.num_classes = num_classes
-    return subject
+        model.num_classes = num_classes
+    return model.eval()
 
 
-def _find_opener(spec: str | Path) -> tuple[Opener, str]:
-    """Which kind of model a text names, and the rest of it."""
-    text = str(spec)
-    if isinstance(spec, Path) or Path(text).expanduser().is_dir():
-        return _open_run, text
-    kind, colon, rest = text.partition(":")
-    if colon and kind in KINDS:
+def _parse(text: str | Path) -> tuple[str, str]:
+    """Split a model's text into its kind and the rest."""
+    words = str(text)
+    if isinstance(text, Path) or Path(words).expanduser().is_dir():
+        return "run", words
+    prefix, colon, rest = words.partition(":")
+    if colon and prefix in PREFIXES:
         if not rest:
-            raise ValueError(f"expected {_FORMS[kind]}, got {text!r}")
-        return KINDS[kind], rest
-    if colon and kind.isidentifier() and len(kind) > 1:  # a single letter is a drive of Windows
-        guess = did_you_mean(kind, KINDS)
+            raise ValueError(f"expected {KINDS[prefix].form}, got {words!r}")
+        return prefix, rest
+    if colon and prefix.isidentifier() and len(prefix) > 1:  # one letter is a drive of Windows
         raise ValueError(
-            f"a model is a run folder or one of {', '.join(_FORMS.values())}, got {text!r}{guess}"
+            f"a model is {_list_forms()}, got {words!r}{did_you_mean(prefix, PREFIXES)}"
         )
-    return (_open_file if "@" in text else _open_run), text
+    if "@" in words:
+        return "file", words
+    return ("run" if set(words) & set("/\\") else "name"), words
 
 
-def _open_run(folder: str, preprocessing: Preprocessing | None) -> Subject:
+def _list_forms() -> str:
+    return f"a run folder or one of {', '.join(kind.form for kind in KINDS.values() if kind.form)}"
+
+
+def _open_name(name: str, options: OpenOptions) -> OpenedModel:
+    try:
+        find_family(name)
+    except ValueError:
+        guess = did_you_mean(name, list_networks(), cutoff=0.7)
+        raise RunError(f"{name} does not exist; a model is {_list_forms()}{guess}") from None
+    if options.num_classes is None:
+        raise RunError(
+            f"{name} is a network without weights; name a file of them as {name}@FILE, or give "
+            "the number of classes to start from random weights"
+        )
+    network = build_model(name, num_classes=options.num_classes, **_statistics(options))
+    return OpenedModel(
+        network,
+        name=name,
+        num_classes=options.num_classes,
+        preprocessing=options.preprocessing or _usual_geometry(name),
+    )
+
+
+def _open_file(text: str, options: OpenOptions) -> OpenedModel:
+    """Open ``NAME@FILE``.
+
+    Without a preprocessing the network normalises as usual for it, and an ImageNet network asks for
+    ImageNet's geometry; otherwise that of the preprocessing replaces its own normalisation.
+    """
+    name, _, file_name = text.partition("@")
+    find_family(name)
+    file = Path(file_name).expanduser()
+    if file.is_dir():
+        raise RunError(f"the weights file {file} is a folder; name a file as NAME@FILE")
+    state = weights.load_state(file)
+    blur_size = weights.find_blur_size(name, state, file)
+    state = weights.rename_released(name, state)
+    channels = weights.count_channels(state)
+    changes = _statistics(options, channels)
+    if blur_size is not None:
+        changes["blur_size"] = blur_size
+
+    def build(num_classes: int) -> nn.Module:
+        return build_model(name, num_classes=num_classes, channels=channels, **changes)
+
+    network, num_classes = weights.load_into(build, state, name=name, file=file)
+    return OpenedModel(
+        network,
+        name=f"{name}@{file.name}",
+        num_classes=num_classes,
+        preprocessing=options.preprocessing or _usual_geometry(name),
+    )
+
+
+def _statistics(options: OpenOptions, channels: int = 3) -> dict[str, Any]:
+    """Turn off a network's own normalisation if a preprocessing takes its place."""
+    if options.preprocessing is None:
+        return {}
+    return {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+
+
+def _usual_geometry(name: str) -> Preprocessing | None:
+    """Return the geometry of an ImageNet network of this package, None for the others."""
+    return PRESETS["imagenet-none"] if find_family(name).size == _IMAGENET_SIZE else None
+
+
+def _open_run(folder: str, options: OpenOptions) -> OpenedModel:
     path = Path(folder).expanduser()
     if not path.exists():
-        raise RunError(
-            f"{path} does not exist; a model is a run folder or one of {', '.join(_FORMS.values())}"
-        )
-    return _wrap_own(load_model(path), preprocessing)
+        raise RunError(f"{path} does not exist; a model is {_list_forms()}")
+    return _wrap_own(load_model(path), options.preprocessing)
 
 
-def _open_hub(name: str, preprocessing: Preprocessing | None) -> Subject:
+def _open_hub(name: str, options: OpenOptions) -> OpenedModel:
     network = load_model(f"hub:{name}")
-    return _wrap_own(network, preprocessing or weights.usual_geometry(network.config.name))
+    return _wrap_own(network, options.preprocessing or _usual_geometry(network.config.name))
 
 
-def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> Subject:
+def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> OpenedModel:
     plain = PRESETS["none"]
     if preprocessing is not None and (
         (preprocessing.mean, preprocessing.std, preprocessing.input_range)
         != (plain.mean, plain.std, plain.input_range)
     ):
         raise RunError(
-            f"{network.config.name} normalises its images by itself; state geometry only "
+            f"{network.config.name} normalises its images itself; name a geometry only "
             "(--preprocessing none with --resize, --crop, --interpolation)"
         )
     config = network.config
-    subject = Subject(network, name=config.name, num_classes=config.num_classes)
-    subject.preprocessing = preprocessing
-    return subject
+    model = OpenedModel(network, name=config.name, num_classes=config.num_classes)
+    model.preprocessing = preprocessing
+    return model
 
 
-def _open_file(text: str, preprocessing: Preprocessing | None) -> Subject:
-    name, _, file = text.partition("@")
-    return weights.open_checkpoint(name, Path(file).expanduser(), preprocessing)
+def _open_python(text: str, options: OpenOptions) -> OpenedModel:
+    """Open ``MODULE:FUNCTION``: what a function of the user's code returns.
+
+    The function is called without arguments and returns an `nn.Module`, or anything that can be
+    called with a float batch `batch channel height width` and gives logits `batch class` (a tensor
+    or an array). Attributes ``preprocessing``, ``num_classes`` and ``class_names`` of what it
+    returns are used if they are there.
+    """
+    name = f"python:{text}"
+    module, function = import_object(name)
+    location = text.rpartition(":")[0]
+    with search_path(Path(location).parent if location.endswith(".py") else Path()):
+        made = _call(function, name)
+    if not callable(made):
+        raise RunError(
+            f"{name} must return an nn.Module or a function of a batch, got {type(made).__name__}"
+        )
+    network = made if isinstance(made, nn.Module) else _FunctionModel(made)
+    own, count = getattr(made, "preprocessing", None), getattr(made, "num_classes", None)
+    class_names = getattr(made, "class_names", None)
+    return OpenedModel(
+        network,
+        name=name,
+        fingerprint=hash_weights(network) if network.state_dict() else hash_module(module),
+        num_classes=count if isinstance(count, int) else None,
+        class_names=class_names if isinstance(class_names, (list, tuple)) else None,
+        preprocessing=options.preprocessing or (own if isinstance(own, Preprocessing) else None),
+        hint="the error is in your model's code; --debug shows where",
+    )
 
 
-KINDS: dict[str, Opener] = {
-    "hub": _open_hub,
-    "timm": pretrained.open_timm,
-    "torchvision": pretrained.open_torchvision,
-    "hf": pretrained.open_hf,
-    "onnx": onnx.open_onnx,
-    "python": user_code.open_python,
+def _call(function: Any, name: str) -> Any:
+    """Return what the function returns; an `nn.Module` of that name is returned itself."""
+    if isinstance(function, nn.Module):
+        return function
+    if not callable(function):
+        raise RunError(f"{name} must be a function, got {type(function).__name__}")
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        parameters = []
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if needed:
+        raise RunError(
+            f"{name} is called without arguments and returns the model, but it asks for "
+            f"{', '.join(needed)}; write a function around it that takes none"
+        )
+    try:
+        return function()
+    except Exception as error:
+        raise RunError(f"{name} failed: {describe_error(error)}") from error
+
+
+class _FunctionModel(nn.Module):
+    """Wrap a function that gives logits as a tensor or an array."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: Tensor) -> Any:
+        logits = self._function(images)
+        if isinstance(logits, np.ndarray):
+            return torch.from_numpy(np.ascontiguousarray(logits)).to(images.device)
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of model text.
+
+    Attributes:
+        form: The text, for messages; empty for run folders.
+        open: Opens the rest of the text.
+        has_start_weights: Whether it can be opened without weights.
+    """
+
+    form: str
+    open: Callable[[str, OpenOptions], OpenedModel]
+    has_start_weights: bool = False
+
+
+KINDS = {
+    "run": Kind("", _open_run),
+    "name": Kind("NAME", _open_name, has_start_weights=True),
+    "file": Kind("NAME@FILE", _open_file),
+    "hub": Kind("hub:OWNER/NAME", _open_hub),
+    "timm": Kind("timm:NAME", open_timm, has_start_weights=True),
+    "torchvision": Kind("torchvision:NAME", open_torchvision, has_start_weights=True),
+    "hf": Kind("hf:REPO", open_hf, has_start_weights=True),
+    "onnx": Kind("onnx:FILE", open_onnx),
+    "python": Kind("python:MODULE:FUNCTION", _open_python),
 }
-_FORMS = {
-    "hub": "hub:OWNER/NAME",
-    "timm": "timm:NAME",
-    "torchvision": "torchvision:NAME",
-    "hf": "hf:REPO",
-    "onnx": "onnx:FILE",
-    "python": "python:MODULE:FUNCTION",
-    "": "NAME@FILE",
-}
+PREFIXES = tuple(name for name, kind in KINDS.items() if ":" in kind.form)

@@ -1,42 +1,37 @@
-"""What a model wants done to a photograph before it looks at it: stated once, used in two places.
+"""How a model's images are prepared.
 
-The geometry (resize, crop, interpolation) is applied by the source when it decodes; corruptions
-then damage the cropped uint8 image. The photometric part (range, mean, deviation) is the first
-layer in front of the network, so everything between works on images in [0, 1].
+Preprocessing acts in two places. A source resizes and crops when it decodes an image; corruptions
+then change the cropped uint8 image. Range, mean and standard deviation are applied by the first
+layer of the model, so that everything in between works on images in [0, 1].
 """
 
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
 from augmix.errors import did_you_mean
+from augmix.models import IMAGENET_MEAN, IMAGENET_STD
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """From a photograph of any size to what a network takes.
+    """How an image of any size becomes the input of a network.
 
-    The shorter side is resized to `resize` (with `squash`, both sides), the centre of
-    ``crop x crop`` pixels is cut out; its values, brought to `input_range`, are then normalised:
+    The shorter edge is resized to `resize` (with `squash`, both edges) and the centre of
+    ``crop x crop`` pixels is cut out. Its values are scaled to `input_range` and normalised:
     ``(value - mean) / std``.
 
     Attributes:
-        resize: Shorter side after resizing, in pixels; at least `crop`; 0 only if crop is 0.
-        crop: Side of the centre square in pixels; 0 takes images as they are stored.
-        interpolation: Pillow's filter for resizing, of `INTERPOLATIONS`; all but ``nearest``
-            average over the pixels that fall together.
+        resize: Shorter edge after resizing, in pixels; at least `crop`; 0 only if crop is 0.
+        crop: Height and width of the centre crop in pixels; 0 takes images as they are stored.
+        interpolation: Pillow's resizing filter, one of `INTERPOLATIONS`; all but ``nearest``
+            antialias.
         mean: Subtracted from every channel, in the units of `input_range`.
         std: Every channel is then divided by it; above 0.
-        input_range: What black (0) and white (255) become before normalisation.
-        squash: Both sides are resized to `resize`, whatever the picture's shape.
+        input_range: Values of black (0) and white (255) before normalisation.
+        squash: Whether both edges are resized to `resize`, whatever the image's shape.
 
     Raises:
         ValueError: If a value is out of range.
@@ -67,7 +62,7 @@ class Preprocessing:
             )
         if self.squash and self.resize != self.crop:
             raise ValueError(
-                f"squash resizes both sides to the crop, so resize must be {self.crop}, "
+                f"squash resizes both edges to the crop, so resize must be {self.crop}, "
                 f"got {self.resize}"
             )
         if self.interpolation not in INTERPOLATIONS:
@@ -77,7 +72,7 @@ class Preprocessing:
             )
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ValueError(
-                "mean and std must have one number a channel, 1 or 3, "
+                "mean and std must have one number per channel, 1 or 3, "
                 f"got {self.mean} and {self.std}"
             )
         low, high = self.input_range
@@ -90,7 +85,7 @@ class Preprocessing:
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """The part a source carries out, as arguments of `data.sources.open_source`."""
+        """Return the part that a source applies, as arguments of `open_source`."""
         return {
             "size": self.crop,
             "resize": self.resize,
@@ -123,15 +118,15 @@ PRESETS = {
 
 
 def choose_preprocessing(preset: str, **changes: Any) -> Preprocessing:
-    """A preset by name, some of its fields replaced.
+    """Return a preset, with some of its fields replaced.
 
     Args:
         preset: A key of `PRESETS`.
-        changes: Fields of `Preprocessing` that differ; None leaves a field as it is. A ``crop``
-            without a ``resize`` resizes in proportion, 256 for 224.
+        changes: Fields of `Preprocessing` to replace; None keeps a field. A ``crop`` without a
+            ``resize`` resizes in proportion, 256 for 224.
 
     Raises:
-        ValueError: If there is no such preset, or the fields do not go together.
+        ValueError: If there is no such preset, or the fields do not fit each other.
 
     Example:
         >>> choose_preprocessing("imagenet", crop=112).resize
@@ -148,43 +143,3 @@ def choose_preprocessing(preset: str, **changes: Any) -> Preprocessing:
         squash = wanted.get("squash", PRESETS[preset].squash)
         wanted["resize"] = crop if squash else round(crop * 256 / 224)
     return replace(PRESETS[preset], **wanted)
-
-
-class Photometry(nn.Module):
-    """The photometric part of a `Preprocessing` as a layer without weights.
-
-    Its numbers are no entry of the state dict. A mean and deviation of one channel serve images of
-    any number of channels.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        low, high = preprocessing.input_range
-        scale = high - low
-        mean = [(value - low) / scale for value in preprocessing.mean]
-        std = [value / scale for value in preprocessing.std]
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Images in [0, 1] -> what the network takes.
-
-        Raises:
-            ValueError: If the images have another number of channels.
-        """
-        channels = len(self.mean)
-        if channels > 1 and images.shape[1] != channels:
-            raise ValueError(
-                f"this model takes images of {channels} channels "
-                f"[batch channel height width], got shape {tuple(images.shape)}"
-            )
-        return (images - self.mean) / self.std
-
-    def extra_repr(self) -> str:
-        """The numbers in [0, 1] units, for printing a model."""
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"

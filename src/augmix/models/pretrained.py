@@ -1,12 +1,10 @@
 """Models of timm, torchvision and transformers, with their own preprocessing.
 
-What cannot be said in those words (pictures that are not square, borders) is refused: the user
-then states the preprocessing that comes nearest.
-
-None of the three is needed by this package: each is imported when one of its models is asked for.
+A preprocessing that `Preprocessing` cannot express (images that are not square, padding) is
+refused; the user then names the nearest one. Each library is imported when one of its models is
+opened.
 """
 
-import importlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,25 +15,29 @@ from torch import Tensor, nn
 
 from augmix.errors import RunError, did_you_mean, first_line
 from augmix.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
-from augmix.models.weights import fill_network, load_state
-from augmix.models.wrapper import Subject
+from augmix.models.weights import import_library, load_into, load_state
+from augmix.models.wrapper import OpenedModel, OpenOptions
 
 # Pillow's numbers of its filters, as transformers writes them
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-_SMALL = 384  # ConvNeXT resizes in proportion and crops below this side, and squashes from it on
+_SQUASHED_FROM = 384  # ConvNeXT resizes in proportion and crops below this size, else it squashes
 
 
 def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Of ``timm.data.resolve_model_data_config``: the side divided by ``crop_pct`` is resized to.
+    """Translate a data config of timm, which resizes to the crop's size divided by ``crop_pct``.
+
+    Args:
+        config: What ``timm.data.resolve_model_data_config`` returns.
+        where: The model, for messages.
 
     Raises:
-        RunError: If it says what `Preprocessing` cannot.
+        RunError: If `Preprocessing` cannot express it.
     """
     _, height, width = config["input_size"]
     crop = _square(height, width, where)
     mode = config.get("crop_mode", "center")
     if mode not in ("center", "squash"):
-        raise _unsaid(f"a crop of mode {mode!r}", where)
+        raise _refuse(f"a crop of mode {mode!r}", where)
     is_squashed = mode == "squash"
     return Preprocessing(
         crop=crop,
@@ -48,17 +50,21 @@ def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
 
 
 def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
-    """Of a set of weights' ``transforms()``.
+    """Translate the ``transforms()`` of torchvision's weights.
+
+    Args:
+        transform: A preset of torchvision.
+        where: The model, for messages.
 
     Raises:
-        RunError: If it says what `Preprocessing` cannot.
+        RunError: If `Preprocessing` cannot express it.
     """
     try:
         (crop,), (resize,) = transform.crop_size, transform.resize_size
         interpolation = transform.interpolation.value
         mean, std = tuple(transform.mean), tuple(transform.std)
     except (AttributeError, TypeError, ValueError) as error:
-        raise _unsaid(f"{transform!r}", where) from error
+        raise _refuse(f"{transform!r}", where) from error
     return Preprocessing(
         crop=crop,
         resize=resize,
@@ -69,12 +75,16 @@ def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
 
 
 def from_transformers(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Of a ``preprocessor_config.json``.
+    """Translate a ``preprocessor_config.json`` of transformers.
+
+    Args:
+        config: Its content.
+        where: The model, for messages.
 
     Raises:
-        RunError: If it says what `Preprocessing` cannot.
+        RunError: If `Preprocessing` cannot express it.
     """
-    resize, crop, is_squashed = _transformers_sides(config, where)
+    resize, crop, is_squashed = _read_geometry(config, where)
     is_normalised = config.get("do_normalize", True)
     factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
     return Preprocessing(
@@ -88,160 +98,192 @@ def from_transformers(config: Mapping[str, Any], *, where: str) -> Preprocessing
     )
 
 
-def _transformers_sides(config: Mapping[str, Any], where: str) -> tuple[int, int, bool]:
-    """What the shorter side is resized to, the crop, and whether both sides are."""
+def _read_geometry(config: Mapping[str, Any], where: str) -> tuple[int, int, bool]:
+    """Return the shorter edge after resizing, the crop, and whether both edges are resized."""
     if not config.get("do_resize", True):
-        raise _unsaid("images that are not resized", where)
+        raise _refuse("images that are not resized", where)
     size, cut = config.get("size"), config.get("crop_size")
     is_cropped = bool(config.get("do_center_crop", cut is not None))
-    resize, is_squashed = _side(size, where)
+    resize, is_squashed = _read_size(size, where)
     if "crop_pct" in config and not is_squashed:  # ConvNeXT: size is what is left after the crop
-        if resize >= _SMALL:
+        if resize >= _SQUASHED_FROM:
             return resize, resize, True
         return int(resize / config["crop_pct"]), resize, False
     if not is_cropped:
         if not is_squashed:
-            raise _unsaid("pictures of any shape, uncropped", where)
+            raise _refuse("images of any shape, uncropped", where)
         return resize, resize, True
-    crop, _ = _side(cut, where)
+    crop, _ = _read_size(cut, where)
     if is_squashed and crop != resize:
-        raise _unsaid(f"pictures squashed to {resize} and cropped to {crop}", where)
+        raise _refuse(f"images squashed to {resize} and cropped to {crop}", where)
     return resize, crop, is_squashed
 
 
-def _side(size: Any, where: str) -> tuple[int, bool]:
-    """Pixels, and whether they are those of both sides."""
+def _read_size(size: Any, where: str) -> tuple[int, bool]:
+    """Return a size in pixels, and whether it is that of both edges."""
     if isinstance(size, int):
         return size, False
     if isinstance(size, Mapping) and "shortest_edge" in size:
         return int(size["shortest_edge"]), False
     if isinstance(size, Mapping) and {"height", "width"} <= set(size):
         return _square(size["height"], size["width"], where), True
-    raise _unsaid(f"the size {size!r}", where)
+    raise _refuse(f"the size {size!r}", where)
 
 
 def _square(height: int, width: int, where: str) -> int:
     if height != width:
-        raise _unsaid(f"pictures of {height} x {width}, which are not square", where)
+        raise _refuse(f"images of {height} x {width}, which are not square", where)
     return int(height)
 
 
 def _interpolation(name: str, where: str) -> str:
     if name not in INTERPOLATIONS:
-        raise _unsaid(f"interpolation {name!r}", where)
+        raise _refuse(f"interpolation {name!r}", where)
     return name
 
 
-def _unsaid(what: str, where: str) -> RunError:
+def _refuse(what: str, where: str) -> RunError:
     return RunError(
-        f"{where} asks for {what}, which this package does not do; state the preprocessing that "
-        "comes nearest with --preprocessing"
+        f"{where} asks for {what}, which this package cannot do; name the nearest preprocessing "
+        "with --preprocessing"
     )
 
 
-_NO_SUCH_FILE = (
-    "EntryNotFoundError",
-    "RemoteEntryNotFoundError",
-)  # of huggingface_hub, old and new
+_NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # huggingface_hub, old and new
 
 
-def open_timm(text: str, preprocessing: Preprocessing | None) -> Subject:
-    """``NAME`` or ``NAME@FILE``; see `subjects`. Preprocessing is that of the model's data config.
+def open_timm(text: str, options: OpenOptions) -> OpenedModel:
+    """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared.
 
     Raises:
         RunError: If timm is missing, has no such model, or cannot fetch its weights.
     """
-    timm = _need("timm", f"timm:{text}", "timm")
+    timm = import_library("timm", f"timm:{text}", "timm")
     name, _, file = text.partition("@")
+
+    def build(num_classes: int | None) -> nn.Module:
+        count = {} if num_classes is None else {"num_classes": num_classes}
+        return timm.create_model(name, **count)
+
     if file:
-        network, num_classes = _fill(
-            lambda count: timm.create_model(name, num_classes=count), f"timm:{name}", file
-        )
+        options.require_pretrained(f"timm:{text}")
+        network, num_classes = _load_file(build, f"timm:{name}", file)
     else:
-        network = _create(
-            lambda: timm.create_model(name, pretrained=True),
+        network = _call_library(
+            lambda: (
+                timm.create_model(name, pretrained=True)
+                if options.pretrained
+                else build(options.num_classes)
+            ),
             f"timm:{name}",
-            lambda: timm.list_models(pretrained=True),
+            lambda: timm.list_models(pretrained=options.pretrained),
         )
         num_classes = int(network.num_classes)
-    return Subject(
+    return OpenedModel(
         network,
         name=f"timm:{text}",
         num_classes=num_classes,
-        preprocessing=preprocessing or _timm_preprocessing(timm, network, text),
+        preprocessing=options.preprocessing or _read_timm(timm, network, text),
     )
 
 
-def open_torchvision(text: str, preprocessing: Preprocessing | None) -> Subject:
-    """``NAME``, ``NAME:WEIGHTS`` or ``NAME@FILE``; see `subjects`.
+def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
+    """Open ``NAME``, ``NAME:WEIGHTS`` or ``NAME@FILE`` of torchvision.
 
-    Without WEIGHTS they are the library's latest; the literature's are mostly ``IMAGENET1K_V1``.
-    Preprocessing is that of the weights, for a file that of the network's first weights.
+    Without WEIGHTS the library's latest are taken; the literature mostly uses ``IMAGENET1K_V1``.
+    Images are prepared as for the weights, for a file as for the network's first weights.
 
     Raises:
         RunError: If torchvision is missing, has no such classifier or weights, or cannot fetch
             them.
     """
-    models = _need("torchvision.models", f"torchvision:{text}", "torchvision")
+    models = import_library("torchvision.models", f"torchvision:{text}", "torchvision")
     rest, _, file = text.partition("@")
     name, _, chosen = rest.partition(":")
-    kinds = _create(
+    if file or chosen:
+        options.require_pretrained(f"torchvision:{text}")
+    known = _call_library(
         lambda: models.get_model_weights(name),
         f"torchvision:{name}",
         lambda: models.list_models(module=models),
     )
-    weights = _choose_weights(kinds, chosen or ("" if not file else next(iter(kinds)).name), name)
+    weights = _choose_weights(known, chosen or ("" if not file else next(iter(known)).name), name)
+    label = f"torchvision:{name}:{weights.name}"
+    categories = tuple(weights.meta["categories"])
+
+    def build(num_classes: int) -> nn.Module:
+        return models.get_model(name, weights=None, num_classes=num_classes)
+
     if file:
-        network, num_classes = _fill(
-            lambda count: models.get_model(name, weights=None, num_classes=count),
-            f"torchvision:{name}",
-            file,
-        )
+        label = f"torchvision:{text}"
+        network, num_classes = _load_file(build, f"torchvision:{name}", file)
+    elif options.pretrained:
+        network = _call_library(lambda: models.get_model(name, weights=weights), label)
+        num_classes = len(categories)
     else:
-        network = _create(
-            lambda: models.get_model(name, weights=weights), f"torchvision:{name}", list
-        )
-        num_classes = len(weights.meta["categories"])
-    transform = weights.transforms()
-    return Subject(
+        label, num_classes = f"torchvision:{name}", options.num_classes or len(categories)
+        network = _call_library(lambda: build(num_classes), label)
+    return OpenedModel(
         network,
-        name=f"torchvision:{name}:{weights.name}" if not file else f"torchvision:{text}",
+        name=label,
         num_classes=num_classes,
-        preprocessing=preprocessing or from_torchvision(transform, where=name),
+        class_names=categories if options.pretrained and not file else None,
+        preprocessing=options.preprocessing or from_torchvision(weights.transforms(), where=name),
     )
 
 
-def open_hf(text: str, preprocessing: Preprocessing | None) -> Subject:
-    """``REPO`` or ``REPO@REVISION``, or a folder in that form; see `subjects`.
+def open_hf(text: str, options: OpenOptions) -> OpenedModel:
+    """Open ``REPO`` or ``REPO@REVISION`` of the Hugging Face Hub, or a folder in that form.
 
     A repository of timm is opened by timm, any other by transformers' classifiers. No code of the
     repository is run.
 
     Raises:
-        RunError: If a package is missing, or the repository cannot be fetched or is none of
-            an image classifier.
+        RunError: If a package is missing, or the repository cannot be fetched or holds no image
+            classifier.
     """
     repo, _, revision = text.partition("@")
-    hub = _need("huggingface_hub", f"hf:{text}", "huggingface-hub")
+    hub = import_library("huggingface_hub", f"hf:{text}", "huggingface-hub")
     config = _fetch_json(hub, repo, revision, "config.json")
     if config is None:
         raise RunError(f"hf:{text}: there is no config.json; is {repo} a model?")
     if "architecture" in config and "architectures" not in config:  # timm's form
-        is_here = Path(repo).is_dir()
-        at = f"local-dir:{repo}" if is_here else f"hf-hub:{repo}{'@' if revision else ''}{revision}"
-        timm = _need("timm", f"hf:{text}", "timm")
-        network = _create(lambda: timm.create_model(at, pretrained=True), f"hf:{text}", list)
-        own = preprocessing or _timm_preprocessing(timm, network, text)
-        num_classes = int(network.num_classes)
-    else:
-        network = _Logits(_open_transformer(repo, revision, f"hf:{text}"))
-        own = preprocessing or _transformer_preprocessing(hub, repo, revision)
-        num_classes = int(network.model.config.num_labels)
-    return Subject(network, name=f"hf:{text}", num_classes=num_classes, preprocessing=own)
+        return _open_hf_timm(text, options)
+    network = _open_transformer(repo, revision, f"hf:{text}", options)
+    labels: dict[int, Any] = getattr(network.config, "id2label", {})
+    class_names = [str(labels[index]) for index in sorted(labels)]
+    has_names = options.pretrained and not all(name.startswith("LABEL_") for name in class_names)
+    return OpenedModel(
+        _LogitsOnly(network),
+        name=f"hf:{text}",
+        num_classes=int(network.config.num_labels),
+        class_names=class_names if has_names else None,
+        preprocessing=options.preprocessing or _read_transformer(hub, repo, revision),
+    )
 
 
-class _Logits(nn.Module):
-    """A transformers model without the record it puts its logits into."""
+def _open_hf_timm(text: str, options: OpenOptions) -> OpenedModel:
+    timm = import_library("timm", f"hf:{text}", "timm")
+    repo = text.partition("@")[0]
+    location = f"local-dir:{repo}" if Path(repo).is_dir() else f"hf-hub:{text}"
+    count = (
+        {}
+        if options.pretrained or not options.num_classes
+        else {"num_classes": options.num_classes}
+    )
+    network = _call_library(
+        lambda: timm.create_model(location, pretrained=options.pretrained, **count), f"hf:{text}"
+    )
+    return OpenedModel(
+        network,
+        name=f"hf:{text}",
+        num_classes=int(network.num_classes),
+        preprocessing=options.preprocessing or _read_timm(timm, network, text),
+    )
+
+
+class _LogitsOnly(nn.Module):
+    """Return the logits of a transformers model instead of its output record."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -251,28 +293,35 @@ class _Logits(nn.Module):
         return self.model(pixel_values=images).logits
 
 
-def _open_transformer(repo: str, revision: str, what: str) -> Any:
-    transformers = _need("transformers", what, "transformers")
-    load = transformers.AutoModelForImageClassification.from_pretrained
-    return _create(lambda: load(repo, revision=revision or "main"), what, list)
+def _open_transformer(repo: str, revision: str, what: str, options: OpenOptions) -> Any:
+    transformers = import_library("transformers", what, "transformers")
+    models = transformers.AutoModelForImageClassification
+    revision = revision or "main"
+    if options.pretrained:
+        return _call_library(lambda: models.from_pretrained(repo, revision=revision), what)
+    count = {} if options.num_classes is None else {"num_labels": options.num_classes}
+    configs = transformers.AutoConfig
+    return _call_library(
+        lambda: models.from_config(configs.from_pretrained(repo, revision=revision, **count)), what
+    )
 
 
-def _transformer_preprocessing(hub: Any, repo: str, revision: str) -> Preprocessing:
+def _read_transformer(hub: Any, repo: str, revision: str) -> Preprocessing:
     config = _fetch_json(hub, repo, revision, "preprocessor_config.json")
     if config is None:
         raise RunError(
-            f"hf:{repo} does not state how its images are prepared (preprocessor_config.json); "
-            "state it with --preprocessing"
+            f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
+            "name it with --preprocessing"
         )
     return from_transformers(config, where=f"hf:{repo}")
 
 
-def _timm_preprocessing(timm: Any, network: nn.Module, text: str) -> Preprocessing:
+def _read_timm(timm: Any, network: nn.Module, text: str) -> Preprocessing:
     return from_timm(timm.data.resolve_model_data_config(network), where=f"timm:{text}")
 
 
 def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any] | None:
-    """A JSON file of a repository or folder; None if it has no such file."""
+    """Load a JSON file of a repository or folder; None if it has no such file."""
     if Path(repo).is_dir():
         path = Path(repo) / file
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -288,48 +337,37 @@ def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any]
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _fill(build: Callable[[int], nn.Module], what: str, file: str) -> tuple[nn.Module, int]:
+def _load_file(build: Callable[[int], nn.Module], what: str, file: str) -> tuple[nn.Module, int]:
     path = Path(file).expanduser()
-    state = load_state(path)
-    return fill_network(
-        lambda count: _create(lambda: build(count), what, list), state, name=what, file=path
+    return load_into(
+        lambda count: _call_library(lambda: build(count), what),
+        load_state(path),
+        name=what,
+        file=path,
     )
 
 
-def _choose_weights(kinds: Any, chosen: str, name: str) -> Any:
-    """A member of the library's enumeration of weights; its default without a choice."""
+def _choose_weights(known: Any, chosen: str, name: str) -> Any:
+    """Return a member of the library's enumeration of weights; its default without a choice."""
     if not chosen:
-        return kinds.DEFAULT
-    names = [each.name for each in kinds]
+        return known.DEFAULT
+    names = [each.name for each in known]
     if chosen not in names:
         raise RunError(
             f"torchvision:{name} has the weights {', '.join(names)}, got {chosen!r}"
             f"{did_you_mean(chosen, names)}"
         )
-    return kinds[chosen]
+    return known[chosen]
 
 
-def _create(make: Callable[[], Any], what: str, names: Callable[[], Sequence[str]]) -> Any:
-    """Call a library; what it raises becomes one message, with the nearest name it knows."""
+def _call_library(
+    make: Callable[[], Any], what: str, names: Callable[[], Sequence[str]] = tuple
+) -> Any:
+    """Call a library; an error of it becomes one message, with the nearest of ``names``."""
     try:
         return make()
     except Exception as error:
-        guess = did_you_mean(what.partition(":")[2], names())
+        guess = did_you_mean(what.partition(":")[2], names(), cutoff=0.6)
         raise RunError(
             f"{what} cannot be opened: {type(error).__name__}: {first_line(error)}{guess}"
-        ) from error
-
-
-def _need(module: str, what: str, package: str) -> Any:
-    """A module of an optional package."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f"{what} needs {package}, which is not installed: pip install {package}"
-        ) from error
-    except Exception as error:  # a build for another version of torch may raise anything
-        raise RunError(
-            f"{what} needs {package}, but it cannot be imported ({type(error).__name__}: "
-            f"{first_line(error)}); is it made for this version of torch?"
         ) from error

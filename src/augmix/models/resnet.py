@@ -1,18 +1,18 @@
-"""Residual networks of post-activation blocks: ResNet at both scales, ResNeXt-29.
+"""Residual networks of post-activation blocks: ResNet for ImageNet and for CIFAR, ResNeXt-29.
 
 Layers have torchvision's names, so the state dict of a ResNet is that of torchvision's of the same
-depth; blur pools have no weights and change none of it.
+depth. Blur pools have no weights and do not change it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from augmix.models import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, register_network
 from augmix.models.layers import (
     Classifier,
-    ModelConfig,
     conv,
     global_average,
     halving,
@@ -29,7 +29,7 @@ class Shape:
         blocks: Blocks of each stage, 3 or 4 stages; every stage but the first halves the map.
         block: ``basic``, two 3x3 convolutions; ``bottleneck``, a 3x3 one between two 1x1 ones,
             the last of which has four times the stage's width.
-        stem: ``imagenet``, a 7x7 convolution of stride 2 and max pooling, which leave a fourth of
+        stem: ``imagenet``, a 7x7 convolution of stride 2 and max pooling, which leave a quarter of
             height and width; ``cifar``, a 3x3 convolution.
         groups: Groups of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
         base_width: Channels of a group in the first stage, 64 for ResNet.
@@ -52,7 +52,7 @@ class ResidualNet(Classifier):
     stage, on both of its paths, get blur pools: seven for four stages (Zhang 2019).
 
     Args:
-        config: What the network is built for; ``dropout`` acts before the linear layer.
+        config: Its configuration; ``dropout`` acts before the linear layer.
         shape: How many blocks of which kind.
     """
 
@@ -82,14 +82,14 @@ class ResidualNet(Classifier):
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of images in [0, 1]."""
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of images in [0, 1]."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return self.fc(self.dropout(global_average(features)))
 
     def _initialize(self, shape: Shape) -> None:
-        """Start weights: of ResNeXt as the released code of AugMix, of ResNet as torchvision."""
+        """Draw start weights: of ResNeXt as AugMix's released code, of ResNet as torchvision."""
         initialize(self)
         if shape.groups > 1:
             nn.init.kaiming_normal_(self.fc.weight)  # N(0, 2 / inputs)
@@ -157,7 +157,7 @@ class _Bottleneck(nn.Module):
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, own_stride: int) -> nn.Sequential | None:
-    """A 1x1 convolution where size or channels change; the blur, if any, stands before it."""
+    """Build a 1x1 convolution if size or channels change; a blur pool comes before it."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(conv(inputs, outputs, 1, stride=own_stride), nn.BatchNorm2d(outputs))
@@ -166,10 +166,72 @@ def _shortcut(inputs: int, outputs: int, stride: int, own_stride: int) -> nn.Seq
 def _build_stage(
     config: ModelConfig, shape: Shape, inputs: int, planes: int, num_blocks: int
 ) -> tuple[nn.Sequential, int]:
-    """A stage and the channels it gives; only its first block changes channels and size."""
+    """Build a stage, whose first block changes channels and size; return it and its channels."""
     block = _BasicBlock if shape.block == "basic" else _Bottleneck
     stride = 1 if planes == shape.planes else 2
     outputs = planes * block.expansion
     first = block(config, shape, inputs, planes, stride)
     others = (block(config, shape, outputs, planes, 1) for _ in range(num_blocks - 1))
     return nn.Sequential(first, *others), outputs
+
+
+_RESNETS = {  # He et al. (2016), Table 1
+    18: Shape(block="basic", blocks=(2, 2, 2, 2)),
+    34: Shape(block="basic", blocks=(3, 4, 6, 3)),
+    50: Shape(block="bottleneck", blocks=(3, 4, 6, 3)),
+    101: Shape(block="bottleneck", blocks=(3, 4, 23, 3)),
+    152: Shape(block="bottleneck", blocks=(3, 8, 36, 3)),
+}
+
+
+@register_network(
+    "resnext-{depth}-{groups}x{base_width}d",
+    examples=("resnext-29-4x32d", "resnext-29-32x4d"),
+    has_maxblur=True,
+)
+@register_network("resnext-{depth}-{groups}x{base_width}d-{planes}", has_maxblur=True)
+def _build_resnext(
+    config: ModelConfig, depth: int, groups: int, base_width: int, planes: int = 64
+) -> Classifier:
+    num_blocks, rest = divmod(depth - 2, 9)
+    if rest or num_blocks < 1:
+        raise ValueError(f"depth must be 9 n + 2 (11, 20, 29, ...), got {depth} in {config.name!r}")
+    if groups < 2 or base_width < 1 or planes < 1:
+        raise ValueError(
+            "a resnext must have at least 2 groups of at least 1 channel and at least 1 plane, "
+            f"got {config.name!r}"
+        )
+    shape = Shape(
+        blocks=(num_blocks,) * 3,
+        block="bottleneck",
+        stem="cifar",
+        groups=groups,
+        base_width=base_width,
+        planes=planes,
+    )
+    return ResidualNet(config, shape)
+
+
+@register_network("resnet{depth}-cifar", examples=("resnet18-cifar",), has_maxblur=True)
+def _build_cifar_resnet(config: ModelConfig, depth: int) -> Classifier:
+    return ResidualNet(config, replace(_find_resnet(config, depth), stem="cifar"))
+
+
+@register_network(
+    "resnet{depth}",
+    examples=("resnet18", "resnet50"),
+    size=224,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    has_maxblur=True,
+)
+def _build_resnet(config: ModelConfig, depth: int) -> Classifier:
+    return ResidualNet(config, _find_resnet(config, depth))
+
+
+def _find_resnet(config: ModelConfig, depth: int) -> Shape:
+    if depth not in _RESNETS:
+        raise ValueError(
+            f"depth must be one of {', '.join(map(str, _RESNETS))}, got {depth} in {config.name!r}"
+        )
+    return _RESNETS[depth]

@@ -1,16 +1,13 @@
-"""Weights: files read and checked, released checkpoints renamed, models saved and loaded.
+"""Build, save and load the networks of this package, and read weights of other programs.
 
-Known are the networks of AugMix's released code for CIFAR and the blur-pooled ResNets of Zhang
-(2019). ResNets without blur pools have torchvision's names, which are ours.
-
-A folder holds `model.json` (the `ModelConfig`) and `weights.safetensors` (plain names, float32 as
-trained), so anybody can load a model without running code from the file.
-
-Files are safetensors, or what `torch.save` wrote with nothing but tensors, numbers and text in it
-(``weights_only=True``). Wrappings of training scripts are undone: the state may lie under
-``state_dict``, ``model`` or the like, its names may start with ``module.`` or ``_orig_mod.``.
+A model folder holds `model.json` (the `ModelConfig`) and `weights.safetensors`. Weights in files
+may be safetensors, or what `torch.save` wrote with nothing but tensors, numbers and text in it: no
+code of a file is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's
+released CIFAR networks and of Zhang's blur-pooled ResNets (2019) are translated.
 """
 
+import importlib
+import io
 import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,169 +17,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as parse_weights
+from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as pack_weights
 from torch import Tensor, nn
 
 from augmix import files, results
-from augmix.errors import RunError
-from augmix.models import hub
-from augmix.models.layers import Classifier, ModelConfig
-from augmix.models.preprocessing import PRESETS, Preprocessing
-from augmix.models.registry import build_network, find_family, usual_statistics
-from augmix.models.wrapper import Subject
+from augmix.errors import RunError, first_line
+from augmix.models import BLURRED, ModelConfig, find_family
+from augmix.models.layers import Classifier, RegisteredNetwork
 
 _SHOWN = 3  # names in a message
-_COUNTER = "num_batches_tracked"  # of batch norm; older files have none, and nothing depends on it
-
-
-def check_state(
-    found: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    *,
-    what: str,
-    needs_counters: bool = True,
-) -> None:
-    """Refuse tensors whose names or shapes are not those of the network.
-
-    Args:
-        found: In the file.
-        expected: The network's state.
-        what: The beginning of the message: which file does not fit what.
-        needs_counters: Whether the counters of batches seen must be there.
-
-    Raises:
-        RunError: If a name is missing or unknown, or a shape is another.
-    """
-    missing = [
-        name
-        for name in expected
-        if name not in found and (needs_counters or not name.endswith(_COUNTER))
-    ]
-    unknown = [name for name in found if name not in expected]
-    if missing or unknown:
-        raise RunError(
-            f"{what}: expected {len(expected)} tensors, got {len(found)}; "
-            f"missing: {shorten(missing)}; unknown: {shorten(unknown)}"
-        )
-    for name, value in expected.items():
-        if name in found and found[name].shape != value.shape:
-            raise RunError(
-                f"{what}: {name} must have shape {tuple(value.shape)}, "
-                f"got {tuple(found[name].shape)}"
-            )
-
-
-def shorten(names: Iterable[str]) -> str:
-    """The first names in order, and how many more there are."""
-    listed = sorted(names)
-    rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return (", ".join(listed[:_SHOWN]) or "none") + rest
-
-
-_DENSE = [
-    (r"conv1\.(.+)", r"stem.\1"),
-    (r"bn1\.(.+)", r"norm.\1"),
-    (r"fc\.(.+)", r"head.\1"),
-]
-_TRANSITIONS = [
-    (r"trans1\.bn1\.(.+)", r"stages.1.norm.\1"),
-    (r"trans1\.conv1\.(.+)", r"stages.1.conv.\1"),
-    (r"trans2\.bn1\.(.+)", r"stages.3.norm.\1"),
-    (r"trans2\.conv1\.(.+)", r"stages.3.conv.\1"),
-]
-# Family (its `form`) -> names of the released code as patterns, and ours.
-_RULES: dict[str, list[tuple[str, str]]] = {
-    "allconv": [(r"classifier\.(.+)", r"head.\1")],
-    "wrn-D-W": [
-        (r"conv1\.(.+)", r"stem.\1"),
-        *(
-            (rf"block{group + 1}\.layer\.(\d+)\.{theirs}\.(.+)", rf"groups.{group}.\1.{ours}.\2")
-            for group in range(3)
-            for theirs, ours in (
-                ("bn1", "norm1"),
-                ("bn2", "norm2"),
-                ("conv1", "conv1"),
-                ("conv2", "conv2"),
-                ("convShortcut", "shortcut"),
-            )
-        ),
-        (r"bn1\.(.+)", r"norm.\1"),
-        (r"fc\.(.+)", r"head.\1"),
-    ],
-    "resnext-D-CxWd": [
-        (r"conv_1_3x3\.(.+)", r"conv1.\1"),
-        (r"bn_1\.(.+)", r"bn1.\1"),
-        *(
-            (rf"stage_(\d)\.(\d+)\.{theirs}\.(.+)", rf"layer\1.\2.{ours}.\3")
-            for theirs, ours in (
-                ("conv_reduce", "conv1"),
-                ("bn_reduce", "bn1"),
-                ("conv_conv", "conv2"),
-                ("bn", "bn2"),
-                ("conv_expand", "conv3"),
-                ("bn_expand", "bn3"),
-                ("downsample", "downsample"),
-            )
-        ),
-        (r"classifier\.(.+)", r"fc.\1"),
-    ],
-}
-_ALLCONV = re.compile(r"features\.(\d+)\.(.+)")
-_ALLCONV_STAGE = 11  # layers: three times convolution, norm, activation; then pooling, dropout
-_DENSE_LAYER = re.compile(r"dense(\d)\.(\d+)\.(bn|conv)(\d)\.(.+)")
-
-
-def rename_released(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of the published programs as one of ours; any other one comes back unchanged.
-
-    Args:
-        name: The network's name here, e.g. ``wrn-40-2`` or ``resnet50-maxblur``.
-        state: Tensors by name, without the ``module.`` of data-parallel training.
-
-    Returns:
-        The same tensors; filters of blur pools, which are no weights here, are left out.
-
-    Raises:
-        ValueError: If no network has that name.
-    """
-    form = find_family(name).form.split(",")[0]  # without its narrow forms
-    if form.startswith("resnet"):
-        return _rename_blurred(state)
-    renamed = {key: _rename(key, form, name) for key in state}
-    if any(new is None for new in renamed.values()):
-        return state
-    return {str(renamed[key]): value for key, value in state.items()}
-
-
-def _rename(key: str, form: str, name: str) -> str | None:
-    """Our name of a tensor of the released CIFAR code; None if it has no such name."""
-    if form == "allconv" and (match := _ALLCONV.fullmatch(key)):
-        stage, layer = divmod(int(match[1]), _ALLCONV_STAGE)
-        return f"stages.{stage}.{layer}.{match[2]}"
-    rules = [*_DENSE, *_TRANSITIONS] if form == "densenet-D-K" else _RULES.get(form, [])
-    if form == "densenet-D-K" and (match := _DENSE_LAYER.fullmatch(key)):
-        block, layer, kind, place, rest = match.groups()
-        ours = {"bn": "norm", "conv": "conv"}[kind] + (place if "-bc-" in name else "")
-        return f"stages.{2 * int(block) - 2}.{layer}.{ours}.{rest}"
-    for pattern, ours in rules:
-        if re.fullmatch(pattern, key):
-            return re.sub(pattern, ours, key)
-    return None
-
-
-def _rename_blurred(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A blur pool stands there as layer 0 in front of a convolution, and moves it to place 1."""
-    renamed = {}
-    for key, value in state.items():
-        if key.endswith(".filt"):
-            continue
-        match = re.fullmatch(r"(.+\.(?:conv2|conv3|downsample))\.(\d)\.(.+)", key)
-        if match and f"{match[1]}.0.filt" in state:
-            at, place, rest = match[1], int(match[2]) - 1, match[3]
-            key = f"{at}.{place}.{rest}" if at.endswith("downsample") else f"{at}.{rest}"
-        renamed[key] = value
-    return renamed
+_COUNTER = "num_batches_tracked"  # of batch norm; older files lack it, and nothing depends on it
+_HUB_PREFIX = "hub:"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_MODEL_FILES = (results.MODEL_FILE, results.WEIGHTS_FILE)
 
 
 def build_model(
@@ -190,49 +38,63 @@ def build_model(
     *,
     num_classes: int,
     channels: int = 3,
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
-    dropout: float = -1.0,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    dropout: float | None = None,
     blur_size: int = 5,
 ) -> Classifier:
-    """Build a model by name, its start weights drawn from torch's generator.
+    """Build a network by name; its start weights are drawn from torch's generator.
 
-    It takes float images in [0, 1], ``batch channel height width``, and gives logits. Use
-    `torch.manual_seed` before the call for the same start weights. `docs/networks.md` lists the
+    It takes float images in [0, 1], ``batch channel height width``, and gives logits. Call
+    `torch.manual_seed` first to get the same start weights again. `docs/networks.md` lists the
     networks with their sizes and sources.
 
     Args:
         name: ``small``, ``allconv``, ``wrn-D-W``, ``densenet-D-K``, ``densenet-bc-D-K``,
-            ``resnext-D-CxWd``, ``resnetD`` (ImageNet) or ``resnetD-cifar``; each of them also
-            with ``-maxblur`` at the end, pooled without aliasing.
-        num_classes: Logits given for an image.
+            ``resnext-D-CxWd``, ``resnetD`` (ImageNet), ``resnetD-cifar``, each also with
+            ``-maxblur`` at the end (blur-pooled), or a name of `register_network`.
+        num_classes: Logits per image.
         channels: Channels of an image, 1 or 3.
-        mean: Subtracted from every channel, in [0, 1] units; as many numbers as channels. None
-            given means the usual ones: 0.5, or those of ImageNet for its networks.
-        std: Every channel is then divided by it; none given means the usual ones.
-        dropout: Share of activations dropped in training, in [0, 1); -1 takes that of the
+        mean: Subtracted from every channel, in [0, 1] units; one number per channel. By default
+            the network's usual one: 0.5, or that of ImageNet for its networks.
+        std: Every channel is then divided by it; by default the network's usual one.
+        dropout: Fraction of activations dropped in training, in [0, 1); by default that of the
             published network, 0.5 for ``allconv`` and 0 for all others.
-        blur_size: Side of the blur filter of a ``-maxblur`` network, 2..5 pixels.
+        blur_size: Filter size of a ``-maxblur`` network, 2..5 pixels.
 
     Raises:
-        ValueError: If no model has that name, or a number is out of range.
+        ValueError: If no network has that name, or a number is out of range.
 
     Example:
         >>> build_model("wrn-16-2", num_classes=10).config.num_classes
         10
     """
-    usual_mean, usual_std = usual_statistics(name, channels)
+    family = find_family(name)
+    usual_mean, usual_std = family.statistics(channels)
     return build_network(
         ModelConfig(
             name=name,
             num_classes=num_classes,
             channels=channels,
-            mean=tuple(mean) or usual_mean,
-            std=tuple(std) or usual_std,
-            dropout=find_family(name).dropout if dropout == -1 else dropout,
+            mean=usual_mean if mean is None else tuple(mean),
+            std=usual_std if std is None else tuple(std),
+            dropout=family.dropout if dropout is None else dropout,
             blur_size=blur_size,
         )
     )
+
+
+def build_network(config: ModelConfig) -> Classifier:
+    """Build the network of a configuration; its start weights are drawn from torch's generator.
+
+    Raises:
+        ValueError: If no network has that name, or a number in it does not fit.
+    """
+    family = find_family(config.name)
+    network = family.build(config, **(family.numbers(config.name) or {}))
+    if isinstance(network, Classifier):
+        return network
+    return RegisteredNetwork(config, network)
 
 
 def save_model(folder: Path, model: nn.Module) -> None:
@@ -257,30 +119,31 @@ def save_model(folder: Path, model: nn.Module) -> None:
     )
 
 
-def load_model(where: str | Path, *, revision: str = "") -> Classifier:
-    """Read a model written by `save_model`, on the CPU and in evaluation mode.
+def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
+    """Load a model written by `save_model`, on the CPU and in evaluation mode.
 
-    Torch's generator is left as it was.
+    The state of torch's generator does not change.
 
     Args:
-        where: A folder, or the name ``owner/name`` of a model on the Hugging Face Hub; with
-            ``hub:`` in front the hub is asked even if there is a folder of that name.
+        where: A folder, or the name ``owner/name`` of a model on the Hugging Face Hub; with the
+            prefix ``hub:`` the hub is asked even if there is a folder of that name.
         revision: Branch, tag or commit on the hub; the main branch by default.
 
     Raises:
         RunError: If a file is missing or damaged, the weights are those of another model, or the
             hub has no such model or cannot be reached.
     """
-    folder = hub.fetch(str(where), revision=revision) if hub.is_hub_id(where) else Path(where)
+    folder = fetch_from_hub(str(where), revision=revision) if is_hub_name(where) else Path(where)
     config = _load_config(folder / results.MODEL_FILE)
-    weights = _load_weights(folder / results.WEIGHTS_FILE)
+    path = folder / results.WEIGHTS_FILE
+    weights = load_tensors(path)
     try:
         with torch.random.fork_rng(devices=[]):
             model = build_network(config)
     except ValueError as error:
         raise RunError(f"{folder / results.MODEL_FILE}: {error}") from error
-    what = f"{folder / results.WEIGHTS_FILE} does not fit model {config.name!r}"
-    check_state(weights, model.state_dict(), what=f"{what} with {config.num_classes} classes")
+    what = f"{path} does not fit model {config.name!r} with {config.num_classes} classes"
+    check_state(weights, model.state_dict(), what=what)
     model.load_state_dict(weights)
     return model.eval()
 
@@ -297,124 +160,132 @@ def _load_config(path: Path) -> ModelConfig:
         raise RunError(f"{path} does not describe a model: {error}") from error
 
 
-def _load_weights(path: Path) -> dict[str, Tensor]:
+def is_hub_name(where: str | Path) -> bool:
+    """Check whether text names a model on the Hugging Face Hub.
+
+    That is ``hub:owner/name``, or ``owner/name`` if there is no folder of that name.
+    """
+    if not isinstance(where, str):
+        return False
+    if where.startswith(_HUB_PREFIX):
+        return True
+    return bool(_HUB_NAME.fullmatch(where)) and not Path(where).exists()
+
+
+def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
+    """Download a model of this package from the Hugging Face Hub into its local cache.
+
+    Only `model.json` and `weights.safetensors` are fetched, and neither can run code.
+
+    Args:
+        name: ``owner/name``, with or without ``hub:`` in front.
+        revision: Branch, tag or commit; the main branch by default.
+
+    Returns:
+        The folder that holds the two files.
+
+    Raises:
+        RunError: If huggingface_hub is not installed, the hub cannot be reached, or it has no such
+            model of this package.
+    """
+    repo = name.removeprefix(_HUB_PREFIX)
+    hint = "" if name.startswith(_HUB_PREFIX) else f"there is no folder {name!r}, and "
+    if not _HUB_NAME.fullmatch(repo):
+        raise RunError(f"a model on the hub is named owner/name, got {repo!r}")
+    hub = import_library(
+        "huggingface_hub", f"{hint}a model on the Hugging Face Hub ({repo!r})", "augmix[hub]"
+    )
     try:
-        return parse_weights(path.read_bytes())
-    except FileNotFoundError:
+        folder = hub.snapshot_download(repo, revision=revision, allow_patterns=list(_MODEL_FILES))
+    except Exception as error:  # the package's own errors, the network's, the disk's
         raise RunError(
-            f"{path} does not exist; is {path.parent} the folder of a trained model?"
-        ) from None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
+            f"{hint}{repo!r} cannot be fetched from the Hugging Face Hub: {first_line(error)}; "
+            "check the name and the network"
+        ) from error
+    missing = [file for file in _MODEL_FILES if not (Path(folder) / file).is_file()]
+    if missing:
         raise RunError(
-            f"{path} is damaged or no safetensors file ({error}); copy or train it again"
+            f"{repo!r} on the Hugging Face Hub has no {missing[0]}: it is no model of this package"
+        )
+    return Path(folder)
+
+
+def import_library(module: str, needed_by: str, install: str) -> Any:
+    """Import a module of an optional library.
+
+    Args:
+        module: Its name.
+        needed_by: The beginning of the message if it is missing, e.g. ``timm:resnet50``.
+        install: What `pip install` is given.
+
+    Raises:
+        RunError: If it is not installed, or cannot be imported.
+    """
+    library = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"{needed_by} needs {library}, which is not installed: pip install {install!r}"
+        ) from error
+    except Exception as error:  # a build for another version of torch may raise anything
+        raise RunError(
+            f"{needed_by} needs {library}, but it cannot be imported ({type(error).__name__}: "
+            f"{first_line(error)}); is it made for this version of torch?"
         ) from error
 
 
-Build = Callable[[int], nn.Module]  # a network of so many classes
+def load_tensors(path: Path) -> Any:
+    """Load what a safetensors or torch file holds, on the CPU, without running code of it.
+
+    Raises:
+        RunError: If the file is missing, damaged, or holds objects that only code could read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist; expected a file of weights") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    if path.suffix == ".safetensors":
+        try:
+            return parse_safetensors(content)
+        except SafetensorError as error:
+            raise RunError(f"{path} is damaged or no safetensors file: {error}") from error
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{path} holds more than tensors, and reading it would run code from it; save the "
+            "weights alone if you trust the file: "
+            "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
+        ) from error
+    except Exception as error:
+        raise RunError(
+            f"{path} is damaged or no file of torch.save: {first_line(error)}"
+        ) from error
+
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-_PROBE = 7919  # a number of classes that is no other size in a network
 
 
-def open_checkpoint(name: str, file: Path, preprocessing: Preprocessing | None) -> Subject:
-    """A network of this package by name, with the weights of a file; see `subjects`.
-
-    Without ``preprocessing`` the network normalises its images as is usual for it, and an ImageNet
-    network states ImageNet's geometry; with it, the stated mean and deviation take their place.
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Load the tensors of a file by name, without what training scripts wrap around them.
 
     Raises:
-        ValueError: If no network has that name.
-        RunError: If the file cannot be read or does not fit.
+        RunError: If the file cannot be read, or holds no tensors by name.
     """
-    state = load_state(file)
-    channels = _count_channels(state)
-    plain: dict[str, Any] = {}
-    if preprocessing is not None:  # which normalises in front of the network
-        plain = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-
-    def build(num_classes: int) -> nn.Module:
-        return build_model(name, num_classes=num_classes, channels=channels, **plain)
-
-    network, num_classes = fill_network(build, state, name=name, file=file)
-    return Subject(
-        network,
-        name=f"{name}@{file.name}",
-        num_classes=num_classes,
-        preprocessing=preprocessing or usual_geometry(name),
-    )
-
-
-def usual_geometry(name: str) -> Preprocessing | None:
-    """Of the photographs an ImageNet network of this package takes; None for the others."""
-    return PRESETS["imagenet-none"] if find_family(name).size == 224 else None
-
-
-def load_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the CPU, without the wrappings of training scripts.
-
-    Raises:
-        RunError: If it is missing, broken, or holds objects that only running code could read.
-    """
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise RunError(f"the weights file {file} {what}; name it as NAME@FILE")
-    try:
-        is_safe = file.suffix == ".safetensors"
-        found: Any = parse_weights(file.read_bytes()) if is_safe else _load_torch(file)
-    except OSError as error:
-        raise RunError(f"cannot read {file}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise RunError(f"{file} is damaged or no safetensors file: {error}") from error
+    found = load_tensors(path)
     state = _unwrap(found)
     if not state:
         kind = ", ".join(map(str, list(found)[:8])) if isinstance(found, Mapping) else type(found)
-        raise RunError(f"{file}: expected tensors by name, or such under state_dict, got {kind}")
+        raise RunError(f"{path}: expected tensors by name, or such under state_dict, got {kind}")
     return state
 
 
-def fill_network(
-    build: Build, state: dict[str, Tensor], *, name: str, file: Path
-) -> tuple[nn.Module, int]:
-    """Build the network with as many classes as the weights have, and load them.
-
-    Args:
-        build: The network for a number of classes; torch's generator is left as it was.
-        state: Tensors by name.
-        name: Of the network, for messages.
-        file: Of the weights, for messages.
-
-    Raises:
-        RunError: If names or shapes are not those of the network.
-    """
-    num_classes = _count_classes(build, state, name=name, file=file)
-    with torch.random.fork_rng(devices=[]):
-        network = build(num_classes)
-    what = f"{file} does not fit {name}"
-    check_state(state, network.state_dict(), what=what, needs_counters=False)
-    network.load_state_dict(state, strict=False)  # what may miss are counters
-    return network.eval(), num_classes
-
-
-def _load_torch(file: Path) -> Any:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RunError(
-            f"{file} holds more than tensors, and reading it would run code from it; save the "
-            "weights alone where you trust the file: "
-            "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
-        ) from error
-    except OSError:
-        raise
-    except Exception as error:
-        raise RunError(f"{file} is damaged or no file of torch.save: {error}") from error
-
-
 def _unwrap(found: Any) -> dict[str, Tensor]:
-    """The state inside what a training script saved; empty if there is none."""
+    """Return the state dict inside what a training script saved; empty if there is none."""
     if not isinstance(found, Mapping):
         return {}
     for key in _STATE_KEYS:
@@ -427,26 +298,188 @@ def _unwrap(found: Any) -> dict[str, Tensor]:
     return state
 
 
-def _count_classes(build: Build, state: dict[str, Tensor], *, name: str, file: Path) -> int:
-    """Found where a network of `_PROBE` classes has that size."""
+def check_state(
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    what: str,
+    needs_counters: bool = True,
+) -> None:
+    """Check that tensors have the names and shapes of a network's state.
+
+    Args:
+        found: Tensors of a file.
+        expected: The network's state.
+        what: The beginning of the message: which file does not fit what.
+        needs_counters: Whether batch norm's counters of batches are required.
+
+    Raises:
+        RunError: If a name is missing or unknown, or a shape is different.
+    """
+    missing = [
+        name
+        for name in expected
+        if name not in found and (needs_counters or not name.endswith(_COUNTER))
+    ]
+    unknown = [name for name in found if name not in expected]
+    if missing or unknown:
+        raise RunError(
+            f"{what}: expected {len(expected)} tensors, got {len(found)}; "
+            f"missing: {_list_names(missing)}; unknown: {_list_names(unknown)}"
+        )
+    for name, value in expected.items():
+        if name in found and found[name].shape != value.shape:
+            raise RunError(
+                f"{what}: {name} must have shape {tuple(value.shape)}, "
+                f"got {tuple(found[name].shape)}"
+            )
+
+
+def _list_names(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return (", ".join(listed[:_SHOWN]) or "none") + rest
+
+
+Build = Callable[[int], nn.Module]  # number of classes -> network
+_PROBE_CLASSES = 7919  # equals no other size in a network
+
+
+def load_into(
+    build: Build, state: dict[str, Tensor], *, name: str, file: Path
+) -> tuple[nn.Module, int]:
+    """Build a network with as many classes as the weights have, and load them.
+
+    Args:
+        build: Builds the network for a number of classes; torch's generator keeps its state.
+        state: Tensors by name.
+        name: Name of the network, for messages.
+        file: File of the weights, for messages.
+
+    Returns:
+        The network in evaluation mode, and its number of classes.
+
+    Raises:
+        RunError: If names or shapes are not those of the network.
+    """
+    num_classes = _count_classes(build, state, name=name, file=file)
     with torch.random.fork_rng(devices=[]):
-        probe = build(_PROBE).state_dict()
-    heads = [key for key, value in probe.items() if _PROBE in value.shape]
+        network = build(num_classes)
+    what = f"{file} does not fit {name}"
+    check_state(state, network.state_dict(), what=what, needs_counters=False)
+    network.load_state_dict(state, strict=False)  # only counters may be missing
+    return network.eval(), num_classes
+
+
+def _count_classes(build: Build, state: dict[str, Tensor], *, name: str, file: Path) -> int:
+    """Count the classes of weights where a network of `_PROBE_CLASSES` classes has that size."""
+    with torch.random.fork_rng(devices=[]):
+        probe = build(_PROBE_CLASSES).state_dict()
+    heads = [key for key, value in probe.items() if _PROBE_CLASSES in value.shape]
     for key in heads:
-        axis = list(probe[key].shape).index(_PROBE)
+        axis = list(probe[key].shape).index(_PROBE_CLASSES)
         if key in state and state[key].ndim == probe[key].ndim:
             return state[key].shape[axis]
     raise RunError(
         f"{file} does not fit {name}: expected its last layer as {' or '.join(heads)}, got "
-        f"{shorten(state)}; is it another network?"
+        f"{_list_names(state)}; is it another network?"
     )
 
 
-def _count_channels(state: dict[str, Tensor]) -> int:
-    """Of the images: the inputs of the first convolution, 1 or 3."""
-    first = next((value for value in state.values() if value.ndim == 4), None)
-    has_one = first is not None and any(
-        value.ndim == 4 and value.shape[1] == 1 and value.shape[2] > 1 for value in state.values()
-    )
-    has_three = any(value.ndim == 4 and value.shape[1] == 3 for value in state.values())
-    return 1 if has_one and not has_three else 3
+def count_channels(state: Mapping[str, Tensor]) -> int:
+    """Count the image channels of a network, 1 or 3, by the inputs of its convolutions."""
+    filters = [value.shape for value in state.values() if value.ndim == 4]
+    is_grey = any(shape[1] == 1 and shape[2] > 1 for shape in filters)
+    return 1 if is_grey and not any(shape[1] == 3 for shape in filters) else 3
+
+
+# Names of layers in AugMix's released CIFAR code (`third_party/`) -> our names. WideResNet's
+# projection is `convShortcut` in the original repository and `conv_shortcut` in AugMix's.
+_WIDE_LAYERS = {"bn1": "norm1", "bn2": "norm2", "conv1": "conv1", "conv2": "conv2"}
+_WIDE_LAYERS |= dict.fromkeys(("convShortcut", "conv_shortcut"), "shortcut")
+_RESNEXT_LAYERS = {"conv_reduce": "conv1", "conv_conv": "conv2", "conv_expand": "conv3"}
+_RESNEXT_LAYERS |= {"bn_reduce": "bn1", "bn": "bn2", "bn_expand": "bn3", "downsample": "downsample"}
+_ALLCONV_STAGE = 11  # layers: three times convolution, norm, activation; then pooling, dropout
+_STEM_AND_HEAD = {  # by the beginning of a network's name
+    "allconv": {"classifier": "head"},
+    "densenet": {"conv1": "stem", "bn1": "norm", "fc": "head"},
+    "wrn": {"conv1": "stem", "bn1": "norm", "fc": "head"},
+    "resnext": {"conv_1_3x3": "conv1", "bn_1": "bn1", "classifier": "fc"},
+}
+
+
+def rename_released(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of AugMix's or Zhang's released networks the names they have here.
+
+    Args:
+        name: The network's name here, e.g. ``wrn-40-2`` or ``resnet50-maxblur``.
+        state: Tensors by name, without the ``module.`` of data-parallel training.
+
+    Returns:
+        The same tensors by our names, without the filters of blur pools, which are no weights
+        here. Tensors of any other names come back unchanged.
+    """
+    kind = re.split(r"[\d-]", name)[0]
+    if kind == "resnet":
+        return _rename_blurred(state)
+    renamed = {key: _rename(key, kind, name) for key in state}
+    if kind not in _STEM_AND_HEAD or None in renamed.values():
+        return state
+    return {str(renamed[key]): value for key, value in state.items()}
+
+
+def _rename(key: str, kind: str, name: str) -> str | None:
+    """Return our name of a tensor of the released CIFAR code; None if it has no such name."""
+    layer, _, rest = key.partition(".")
+    if layer in _STEM_AND_HEAD.get(kind, {}):
+        return f"{_STEM_AND_HEAD[kind][layer]}.{rest}"
+    if kind == "allconv" and (found := re.fullmatch(r"features\.(\d+)\.(\w+)", key)):
+        stage, index = divmod(int(found[1]), _ALLCONV_STAGE)
+        return f"stages.{stage}.{index}.{found[2]}"
+    if kind == "wrn" and (found := re.fullmatch(r"block(\d)\.layer\.(\d+)\.(\w+)\.(\w+)", key)):
+        ours = _WIDE_LAYERS.get(found[3])
+        return ours and f"groups.{int(found[1]) - 1}.{found[2]}.{ours}.{found[4]}"
+    if kind == "resnext" and (found := re.fullmatch(r"stage_(\d)\.(\d+)\.(\w+)\.(.+)", key)):
+        ours = _RESNEXT_LAYERS.get(found[3])
+        return ours and f"layer{found[1]}.{found[2]}.{ours}.{found[4]}"
+    if kind == "densenet" and (
+        found := re.fullmatch(r"(dense|trans)(\d)\.(?:(\d+)\.)?(bn|conv)(\d)\.(\w+)", key)
+    ):
+        stage = 2 * int(found[2]) - (2 if found[1] == "dense" else 1)
+        ours = {"bn": "norm", "conv": "conv"}[found[4]]
+        if found[1] == "trans":
+            return f"stages.{stage}.{ours}.{found[6]}"
+        return f"stages.{stage}.{found[3]}.{ours}{found[5] if '-bc-' in name else ''}.{found[6]}"
+    return None
+
+
+def _rename_blurred(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop Zhang's blur pools, which shift the layers behind them from index 0 to 1."""
+    renamed = {}
+    for key, value in state.items():
+        if key.endswith(".filt"):
+            continue
+        match = re.fullmatch(r"(.+\.(?:conv2|conv3|downsample))\.(\d)\.(.+)", key)
+        if match and f"{match[1]}.0.filt" in state:
+            block, index, rest = match[1], int(match[2]) - 1, match[3]
+            key = f"{block}.{index}.{rest}" if block.endswith("downsample") else f"{block}.{rest}"
+        renamed[key] = value
+    return renamed
+
+
+def find_blur_size(name: str, state: Mapping[str, Tensor], file: Path) -> int | None:
+    """Return the filter size of the blur pools in a state dict; None if it has none.
+
+    Raises:
+        RunError: If the network of that name is not blur-pooled, or pooled at other layers.
+    """
+    filters = [key for key in state if key.endswith(".filt")]
+    if not filters:
+        return None
+    if not name.endswith(BLURRED):
+        raise RunError(f"{file} holds a blur-pooled network; open it as {name}{BLURRED}@{file}")
+    if "maxpool.0.filt" in filters:
+        raise RunError(
+            f"{file} blurs before the max pooling too (pool_only=False), which {name} does not"
+        )
+    return state[filters[0]].shape[-1]

@@ -1,6 +1,8 @@
-"""Any network behind one face: float images in [0, 1] go in, checked logits come out."""
+"""Wrap any network as a model: float images in [0, 1] in, checked logits out."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,27 +11,90 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from augmix.errors import RunError
-from augmix.models.preprocessing import Photometry, Preprocessing
+from augmix.models.preprocessing import Preprocessing
 
 
-class Subject(nn.Module):
-    """A model that is measured.
+class InputNormalization(nn.Module):
+    """Apply range, mean and std of a `Preprocessing` to images in [0, 1].
+
+    Its numbers have no entry in the state dict. A mean and std of one channel serve images of any
+    number of channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        low, high = preprocessing.input_range
+        scale = high - low
+        mean = [(value - low) / scale for value in preprocessing.mean]
+        std = [value / scale for value in preprocessing.std]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Normalise a batch.
+
+        Raises:
+            ValueError: If the images have another number of channels.
+        """
+        channels = len(self.mean)
+        if channels > 1 and images.shape[1] != channels:
+            raise ValueError(
+                f"this model takes images of {channels} channels "
+                f"[batch channel height width], got shape {tuple(images.shape)}"
+            )
+        return (images - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        """Return the numbers in [0, 1] units, for printing a model."""
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOptions:
+    """What the caller of `open_model` asks for; see there."""
+
+    preprocessing: Preprocessing | None = None
+    num_classes: int | None = None
+    pretrained: bool = True
+
+    def require_pretrained(self, text: str) -> None:
+        """Refuse to open a model without its weights.
+
+        Raises:
+            ValueError: If that is what the caller asks for.
+        """
+        if not self.pretrained:
+            raise ValueError(
+                f"{text} names its weights, so it cannot be opened with pretrained=False; name the "
+                "network alone"
+            )
+
+
+class OpenedModel(nn.Module):
+    """A model as `open_model` returns it.
 
     Attributes:
-        name: What it is called in results, e.g. ``timm:resnet50.a1_in1k``.
-        num_classes: Logits it gives; None until the first batch for models that do not say.
-        preprocessing: What it wants done to a photograph, or None where nothing is stated: the
-            network takes images as the source stores them, in [0, 1].
-        fingerprint: Sha256 of the weights, of the file, or of the code where there are none.
-        network: What is wrapped.
+        name: Its name in results, e.g. ``timm:resnet50.a1_in1k``.
+        num_classes: Logits per image; None until the first batch for models that do not say.
+        class_names: Names of the classes, or None if they are unknown.
+        preprocessing: How its images are prepared, or None if it does not say: the network then
+            takes images as the source stores them, in [0, 1].
+        fingerprint: Sha256 of the weights, of the file, or of the code if there are no weights.
+        network: The network that is wrapped.
 
     Args:
-        network: Takes normalised images `batch channel height width`, gives logits `batch label`.
+        network: Takes normalised images `batch channel height width`, gives logits `batch class`.
         name: See above.
-        fingerprint: See above; empty for the hash of the network's weights.
+        fingerprint: See above; by default the hash of the network's weights.
         num_classes: See above.
-        preprocessing: See above; its photometric part becomes the first layer.
-        hint: A way out, added to the message when the network fails.
+        class_names: See above.
+        preprocessing: See above; its range, mean and std become the first layer.
+        hint: What the user can do when the network fails, for the message.
     """
 
     def __init__(
@@ -37,30 +102,33 @@ class Subject(nn.Module):
         network: nn.Module,
         *,
         name: str,
-        fingerprint: str = "",
+        fingerprint: str | None = None,
         num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         hint: str = "its preprocessing must fit the images (--preprocessing, --crop)",
     ) -> None:
         super().__init__()
         self.name = name
         self.num_classes = num_classes
+        self.class_names = None if class_names is None else tuple(class_names)
         self.preprocessing = preprocessing
         self.fingerprint = fingerprint or hash_weights(network)
-        self.photometry = nn.Identity() if preprocessing is None else Photometry(preprocessing)
+        self.normalization = (
+            nn.Identity() if preprocessing is None else InputNormalization(preprocessing)
+        )
         self.network = network
         self._hint = hint
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of images in [0, 1].
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of images in [0, 1].
 
         Raises:
-            RunError: If the network fails on them, or gives anything but one row of logits an
-                image, as many as before.
+            RunError: If the network fails, or does not give as many logits per image as before.
         """
-        normalised = self.photometry(images)
+        normalised = self.normalization(images)
         try:
             logits: Any = self.network(normalised)
         except (RunError, MemoryError, torch.OutOfMemoryError):
@@ -73,53 +141,57 @@ class Subject(nn.Module):
         return self._check(logits, len(images))
 
     def _check(self, logits: Any, num_images: int) -> Tensor:
-        is_rows = isinstance(logits, Tensor) and logits.ndim == 2
-        if not is_rows or len(logits) != num_images or not logits.is_floating_point():
+        is_matrix = isinstance(logits, Tensor) and logits.ndim == 2
+        if not is_matrix or len(logits) != num_images or not logits.is_floating_point():
             got = (
                 f"{logits.dtype} of shape {tuple(logits.shape)}"
                 if isinstance(logits, Tensor)
                 else type(logits).__name__
             )
             raise RunError(
-                f"{self.name} must give float logits [batch, label] with {num_images} rows "
+                f"{self.name} must give float logits [batch class] with {num_images} rows "
                 f"for {num_images} images, got {got}"
             )
         if self.num_classes is None:
             self.num_classes = logits.shape[1]
         if logits.shape[1] != self.num_classes:
             raise RunError(
-                f"{self.name} must give {self.num_classes} logits an image, got {logits.shape[1]}"
+                f"{self.name} must give {self.num_classes} logits per image, got {logits.shape[1]}"
             )
         return logits
 
 
 class Restricted(nn.Module):
-    """A model cut down to some of its classes: for images that are of a subset of them.
+    """Restrict a model to some of its classes, for images of a subset of them.
 
-    A prediction is then the best of those classes, and probabilities are shared among them alone:
-    higher accuracies than over all classes, and not to be compared with them.
+    A prediction is the best of those classes, and probabilities sum to 1 over them alone. Such
+    accuracies are higher than those over all classes and must not be compared with them.
 
     Attributes:
-        name: Of the model, and how many of its classes are left.
-        num_classes: As many as columns.
-        preprocessing: Of the model.
+        name: The model's name and the number of classes kept.
+        num_classes: Number of columns.
+        class_names: Names of the classes kept, or None if they are unknown.
+        preprocessing: The model's.
         fingerprint: Sha256 of the model's fingerprint and the columns.
-        columns: What is kept, `label`.
+        columns: Indices of the logits kept, `class`.
 
     Args:
-        model: With a fingerprint, as `subjects.open_subject` or `ensembles.Ensemble` gives.
-        columns: Indices of its logits in the order wanted, as `data.classlists.match_classes`
-            gives them.
+        model: A model of `open_model`, or an `Ensemble` of them.
+        columns: Indices of its logits in the order wanted, e.g. from `data.classes.match_classes`.
     """
 
     columns: Tensor
 
-    def __init__(self, model: nn.Module, columns: Int64[np.ndarray, " label"]) -> None:
+    def __init__(self, model: nn.Module, columns: Int64[np.ndarray, " class"]) -> None:
         super().__init__()
         whole: Any = model
+        names: Any = getattr(model, "class_names", None)
         self.model = model
         self.name = f"{whole.name}, {len(columns)} classes"
         self.num_classes = len(columns)
+        self.class_names: tuple[str, ...] | None = None
+        if names is not None and int(columns.max()) < len(names):
+            self.class_names = tuple(names[column] for column in columns)
         self.preprocessing = whole.preprocessing
         digest = hashlib.sha256(whole.fingerprint.encode())
         digest.update(columns.astype("<i8").tobytes())
@@ -128,11 +200,11 @@ class Restricted(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch label"]:
-        """Logits of the classes kept.
+    ) -> Float[Tensor, "batch class"]:
+        """Compute the logits of the classes kept.
 
         Raises:
-            RunError: If the model has fewer classes than the listing says.
+            RunError: If the model has fewer classes than the class list says.
         """
         logits = self.model(images)
         last = int(self.columns.max())
@@ -145,7 +217,7 @@ class Restricted(nn.Module):
 
 
 def hash_weights(model: nn.Module) -> str:
-    """Sha256 of the names, types, shapes and values of a model's state."""
+    """Compute the sha256 of the names, types, shapes and values of a model's state."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         array = value.detach().cpu().contiguous()

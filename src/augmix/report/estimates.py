@@ -33,10 +33,15 @@ from augmix.results import Bins, Cell, Results, Scaled
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Corruptions and severities that are averaged over; every cell of it was measured."""
+    """Corruptions and severities that are averaged over; every cell of it was measured.
+
+    Attributes:
+        own: Corruptions of the user's own, which are shown but not averaged over.
+    """
 
     names: tuple[str, ...]
     severities: tuple[int, ...]
+    own: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.names and self.severities)
@@ -56,7 +61,7 @@ def common_grid(results: Sequence[Results]) -> Grid:
     """
     measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
     if not measured:
-        return Grid(names=(), severities=())
+        return Grid(names=(), severities=(), own=common_own(results))
     plans = [planned_grid(each) for each in measured]
     severities = tuple(
         level for level in plans[0].severities if all(level in plan.severities for plan in plans)
@@ -66,7 +71,37 @@ def common_grid(results: Sequence[Results]) -> Grid:
         for name in plans[0].names
         if all(each.find("c", name, level) for each in measured for level in severities)
     )
-    return Grid(names=names if severities else (), severities=severities if names else ())
+    return Grid(
+        names=names if severities else (),
+        severities=severities if names else (),
+        own=common_own(results),
+    )
+
+
+def common_own(results: Sequence[Results]) -> tuple[str, ...]:
+    """The user's own corruptions that all runs with any have measured at the same severities."""
+    measured = [found for each in results if (found := own_severities(each))]
+    if not measured:
+        return ()
+    return tuple(
+        name
+        for name, levels in measured[0].items()
+        if all(each.get(name) == levels for each in measured)
+    )
+
+
+def own_severities(results: Results) -> dict[str, list[int]]:
+    """The severities at which each corruption of the user's own was measured."""
+    found: dict[str, list[int]] = {}
+    for cell in results.cells:
+        if cell.suite == "own":
+            found.setdefault(cell.name, []).append(cell.severity)
+    return found
+
+
+def find_corrupted(results: Results, name: str, severity: int) -> Cell | None:
+    """The cell of a corruption, published or the user's own; None if it was not measured."""
+    return results.find("c", name, severity) or results.find("own", name, severity)
 
 
 def common_sequences(results: Sequence[Results]) -> tuple[str, ...]:
@@ -200,8 +235,13 @@ def estimate(run: Run, grid: Grid, sequences: Sequence[str], *, is_alexnet: bool
     cells = grid.cells(run.results)
     found |= _calibration(run.answers, [clean] if clean else [], CLEAN)
     found |= _calibration(run.answers, cells, CORRUPTED)
-    found |= _rms(run.answers, clean, grid, cells)
+    found |= _rms(run, clean, grid, cells)
     return found
+
+
+def own_cells(results: Results, name: str) -> list[Cell]:
+    """The cells of one corruption of the user's own."""
+    return [cell for cell in results.cells if (cell.suite, cell.name) == ("own", name)]
 
 
 def is_complete(grid: Grid) -> bool:
@@ -225,6 +265,8 @@ def _errors(run: Run, clean: Cell | None, grid: Grid) -> list[Linear]:
         groups[Key("error", BENCHMARK)] = paper
     for name in grid.names:
         groups[Key("error", "corruption", name)] = [cell for cell in cells if cell.name == name]
+    for name in grid.own:
+        groups[Key("error", "corruption", name)] = own_cells(run.results, name)
     for level in grid.severities:
         at_level = [cell for cell in cells if cell.severity == level]
         groups[Key("error", "severity", str(level))] = at_level
@@ -271,12 +313,15 @@ def _flips(run: Run, sequences: Sequence[str], *, is_alexnet: bool) -> list[Line
     if not cells:
         return []
     values = {cell.name: cell.num_flips / cell.num_pairs for cell in cells}
+    own = run.results.protocol.get("own_sequences", {})
     shares: dict[str, np.ndarray | None] = dict.fromkeys(values)
     if run.answers is not None:
         found = {name: run.answers.sequences[name] for name in values}
         shares = {name: each.flips / each.pairs for name, each in found.items()}
     parts = [(Key("flip", "perturbation", name), shares[name], values[name]) for name in values]
-    parts.append(_mean_of(Key("flip", PERTURBED), shares, values, dict.fromkeys(values, 1.0)))
+    equal = {name: 1.0 for name in values if name not in own}
+    if equal:
+        parts.append(_mean_of(Key("flip", PERTURBED), shares, values, equal))
     if is_alexnet and is_complete_p(sequences):
         baseline = published.ALEXNET_FLIP_PROBABILITIES
         for name, divisor in baseline.items():
@@ -335,11 +380,11 @@ def _calibration(answers: Answers | None, cells: Sequence[Cell], scope: str) -> 
     }
 
 
-def _rms(
-    answers: Answers | None, clean: Cell | None, grid: Grid, cells: Sequence[Cell]
-) -> Estimates:
+def _rms(run: Run, clean: Cell | None, grid: Grid, cells: Sequence[Cell]) -> Estimates:
     """RMS calibration error of each set; means over corruptions, by severity and of all."""
-    everything = [*([clean] if clean else []), *cells]
+    answers = run.answers
+    own = [cell for name in grid.own for cell in own_cells(run.results, name)]
+    everything = [*([clean] if clean else []), *cells, *own]
     if not everything:
         return {}
     found = [Estimate(value=rms_of(cell)) for cell in everything]
@@ -357,8 +402,10 @@ def _rms(
     for level in grid.severities:
         at_level = [each for cell, each in corrupted if cell.severity == level]
         groups[Key("rms", "severity", str(level))] = at_level
-    for name in grid.names:
-        groups[Key("rms", "corruption", name)] = [e for cell, e in corrupted if cell.name == name]
+    for name in (*grid.names, *grid.own):
+        groups[Key("rms", "corruption", name)] = [
+            each for cell, each in pairs if cell.name == name and cell.suite in ("c", "own")
+        ]
     return {key: mean_estimate(group) for key, group in groups.items() if group}
 
 

@@ -14,6 +14,7 @@ from augmix.report.estimates import (
     Key,
     attacked_cell,
     error_of,
+    find_corrupted,
     readable,
 )
 from augmix.report.load import Run
@@ -45,15 +46,20 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
 
 def corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
     """Error (or CE, or RMS calibration error) of every corruption, a column per row of the page."""
+    grid = comparison.grid
     names = [
         name
-        for name in comparison.grid.names
+        for name in (*grid.names, *grid.own)
         if any(group.number(Key(metric, "corruption", name)) for group in comparison.groups)
     ]
     if not names:
         return None
-    keys = {readable(name): Key(metric, "corruption", name) for name in names}
-    keys["mean"] = Key(metric, CORRUPTED)
+    shown_keys = {name: Key(metric, "corruption", name) for name in names}
+    keys = {readable(name): key for name, key in shown_keys.items() if name in grid.names}
+    if keys:
+        keys["mean"] = Key(metric, CORRUPTED)
+    own = {name: key for name, key in shown_keys.items() if name in grid.own}
+    keys |= {f"{readable(name)} (own, not in the mean)": key for name, key in own.items()}
     rows = [
         Row(
             label=label,
@@ -79,14 +85,16 @@ def corruption_table(comparison: Comparison, metric: str = "error") -> Table | N
 
 def severity_tables(comparison: Comparison) -> list[Table]:
     """Each row's error by corruption and severity; heat is the share of the largest error."""
-    cells = [cell for run in comparison.runs for cell in run.results.cells if cell.suite == "c"]
+    cells = [
+        cell for run in comparison.runs for cell in run.results.cells if cell.suite in ("c", "own")
+    ]
     top = max([error_of(cell) for cell in cells], default=0) or 1.0
     tables = [_severity_table(place, group, top) for place, group in enumerate(comparison.groups)]
     return [table for table in tables if table.rows]
 
 
 def _severity_table(place: int, group: Group, top: float) -> Table:
-    cells = [cell for run in group.runs for cell in run.results.cells if cell.suite == "c"]
+    cells = [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
     severities = sorted({cell.severity for cell in cells})
     rows = []
     for name in dict.fromkeys(cell.name for cell in cells):
@@ -107,7 +115,7 @@ def _severity_table(place: int, group: Group, top: float) -> Table:
 
 def _mean_error(group: Group, name: str, severity: int) -> float | None:
     """Mean over seeds; None if one of them lacks the cell."""
-    cells = [run.results.find("c", name, severity) for run in group.runs]
+    cells = [find_corrupted(run.results, name, severity) for run in group.runs]
     errors = [error_of(cell) for cell in cells if cell is not None]
     return float(np.mean(errors)) if len(errors) == len(cells) else None
 

@@ -67,7 +67,8 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
     grid = common_grid([results]) if grid is None else grid
     clean, attacked = results.find("clean", "clean", 0), attacked_cell(results)
     groups = {"_clean": [clean] if clean else [], "": grid.cells(results)}
-    flips = [cell.num_flips / cell.num_pairs for cell in results.sequences]
+    own = results.protocol.get("own_sequences", {})
+    flips = [cell.num_flips / cell.num_pairs for cell in results.sequences if cell.name not in own]
     values: dict[str, float | None] = {
         "clean_error": mean_over(groups["_clean"], error_of),
         "corruption_error": mean_over(groups[""], error_of),

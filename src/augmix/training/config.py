@@ -21,8 +21,7 @@ from augmix.data.sources import Source, mix, open_source, open_stylised, take
 from augmix.errors import did_you_mean
 from augmix.methods.attacks import Attack
 from augmix.methods.registry import Method, Options, build_method, find_row
-from augmix.models.layers import BLURRED
-from augmix.models.registry import find_family, maxblur_name
+from augmix.models import BLURRED, find_family, maxblur_name
 
 LAST_LEARNING_RATE = 1e-6  # where the schedules end (released code)
 _WARM_UP = 0.3  # share of a one-cycle schedule
@@ -448,7 +447,7 @@ class TrainConfig(Recipe):
     def _usual_weight_decay(self) -> float:
         """The published weight decay of the method, else of the network."""
         family = find_family(self.model)
-        is_small = family.has_imagenet_statistics or family.form.startswith("densenet")
+        is_small = family.size == 224 or family.form.startswith("densenet")
         of_network = _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
         return find_row(self.method).recipe.get("weight_decay", of_network)
 

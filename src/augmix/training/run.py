@@ -109,7 +109,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             config.network,
             num_classes=source.num_classes,
             channels=source.channels,
-            dropout=config.dropout,
+            dropout=None if config.dropout == -1 else config.dropout,
             blur_size=config.blur_size,
         )
         method = config.build_method(

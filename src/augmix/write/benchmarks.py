@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from augmix.corruptions import corrupt, frost, perturb, registry
-from augmix.corruptions.registry import check_sides, resolve_preset
+from augmix.corruptions.registry import check_size, resolve_preset
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.items import default_threads
@@ -49,7 +49,7 @@ def write_corrupted(
     source: Source,
     destination: Path | str,
     *,
-    names: Sequence[str] = registry.ALL_19,
+    names: Sequence[str] = ("paper-15", "extra-4"),
     severities: Sequence[int] = registry.SEVERITIES,
     preset: str = "auto",
     seed: int = 0,
@@ -87,7 +87,7 @@ def write_corrupted(
         RunError: If the destination holds something else or cannot be written, or an image is
             broken.
     """
-    names = registry.resolve_corruptions(names)
+    names = registry.CORRUPTIONS.resolve(names)
     wrong = [severity for severity in severities if severity not in registry.SEVERITIES]
     if wrong or len(set(severities)) < len(severities) or not severities:
         raise ValueError(f"severities must be some of 1..5, each once, got {list(severities)}")
@@ -97,7 +97,7 @@ def write_corrupted(
             "all five, or layout 'imagenet'"
         )
     num_processes = _check_common(layout, num_processes, jpeg_quality)
-    check_sides(source.size, "corrupt")
+    check_size(source.size, "corrupt")
     textures = None if frost_textures is None else Path(frost_textures)
     asked, preset = preset, resolve_preset(preset, source.size)
     _tell_preset(on_progress, asked, preset, source.size)
@@ -110,6 +110,7 @@ def write_corrupted(
         "seed": seed,
         "suite_version": corrupt.SUITE_VERSION,
         "frost_sha256": frost.fingerprint(textures) if "frost" in names else None,
+        **_describe_own(registry.CORRUPTIONS, names),
         **_describe(source, layout, jpeg_quality),
     }
     count = len(source)
@@ -133,7 +134,7 @@ def write_corrupted(
                 )
             corruption = Corruption(
                 clean=_lay_down(source, work),
-                names=names,
+                names=names if num_processes == 1 else registry.CORRUPTIONS.references(names),
                 preset=preset,
                 seed=seed,
                 frost_textures=textures,
@@ -147,7 +148,7 @@ def write_perturbed(
     source: Source | Photographs,
     destination: Path | str,
     *,
-    names: Sequence[str] = registry.STANDARD_10,
+    names: Sequence[str] = ("standard-10",),
     preset: str = "auto",
     seed: int = 0,
     difficulty: int = 1,
@@ -181,7 +182,7 @@ def write_perturbed(
         ValueError: If an argument is out of range.
         RunError: As for `write_corrupted`.
     """
-    names = registry.resolve_sequences(names)
+    names = registry.SEQUENCES.resolve(names)
     num_processes = _check_common(layout, num_processes, jpeg_quality)
     if difficulty not in registry.DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty}")
@@ -193,7 +194,7 @@ def write_perturbed(
             )
         size = ()
     else:
-        check_sides(source.size, "perturb")
+        check_size(source.size, "perturb")
         asked, preset = preset, resolve_preset(preset, source.size)
         _tell_preset(on_progress, asked, preset, source.size)
         size = perturb.frame_size(source.size, preset)
@@ -206,6 +207,7 @@ def write_perturbed(
         "preset": preset,
         "seed": seed,
         "suite_version": perturb.SEQUENCE_VERSION,
+        **_describe_own(registry.SEQUENCES, names),
         **_describe(source, layout, jpeg_quality),
     }
     counts = {title: registry.num_frames(name, preset) for title, name in titles.items()}
@@ -225,6 +227,7 @@ def write_perturbed(
             shelf = _build_shelf(source, layout, folder, work, shapes, jpeg_quality)
             perturbation = Perturbation(
                 clean=source if isinstance(source, Photographs) else _lay_down(source, work),
+                names=names if num_processes == 1 else registry.SEQUENCES.references(names),
                 titles=titles,
                 preset=preset,
                 seed=seed,
@@ -332,7 +335,7 @@ def _write_labels(path: Path, labels: np.ndarray) -> None:
 
 
 def _title(name: str, difficulty: int) -> str:
-    is_noise = registry.find_sequence(name).kind == "noise"
+    is_noise = registry.SEQUENCES[name].is_noise
     return f"{name}_{difficulty}" if is_noise and difficulty > 1 else name
 
 
@@ -352,6 +355,12 @@ def _describe(source: Source | Photographs, layout: Layout, jpeg_quality: int) -
         },
         "versions": versions(),
     }
+
+
+def _describe_own(known: registry.Registry, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The sha256 of the code behind each of the user's own, if there are any."""
+    own = known.hash_own(names)
+    return {"own": own} if own else {}
 
 
 def _check_common(layout: str, num_processes: int, jpeg_quality: int) -> int:
@@ -384,8 +393,8 @@ class CorruptConfig:
     """Write a fixed random part of the images; 0 takes all."""
     on_error: Literal["raise", "skip"] = "raise"
     """What a broken image does: stop the writing, or be left out."""
-    names: tuple[str, ...] = ("all-19",)
-    """Corruptions, or paper-15, extra-4, all-19."""
+    names: tuple[str, ...] = ("paper-15", "extra-4")
+    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Severities, 1..5; the layout cifar needs all."""
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
@@ -422,7 +431,7 @@ class PerturbConfig:
     on_error: Literal["raise", "skip"] = "raise"
     """What a broken image does: stop the writing, or be left out. Not for a folder of size 0."""
     names: tuple[str, ...] = ("standard-10",)
-    """Perturbations, or the lists standard-10, cifar-script-10, extra-4, all-14."""
+    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION."""
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Table of the parameters; auto goes by image size (a folder of size 0: imagenet)."""
     seed: int = 0

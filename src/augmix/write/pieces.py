@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmix.corruptions import corrupt, perturb
+from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES
 from augmix.data.folders import Photographs
 from augmix.errors import RunError
 from augmix.write.sinks import ArrayShelf, Frame, Piece, TreeShelf
@@ -103,6 +104,7 @@ class Corruption:
     frost_textures: Path | None
 
     def __call__(self, piece: Piece) -> np.ndarray:
+        CORRUPTIONS.resolve(self.names)  # loads the user's own code in a worker
         images = np.load(self.clean, mmap_mode="r")[piece.start : piece.stop]
         return corrupt.corrupt(
             np.array(images),
@@ -125,12 +127,14 @@ class Perturbation:
     """
 
     clean: Path | Photographs
+    names: tuple[str, ...]
     titles: dict[str, str]
     preset: str
     seed: int
     difficulty: int
 
     def __call__(self, piece: Piece) -> np.ndarray | Iterable[Iterable[Frame]]:
+        SEQUENCES.resolve(self.names)
         ids = np.arange(piece.start, piece.stop)
         if isinstance(self.clean, Photographs):
             return (self._of_photograph(piece, index) for index in range(piece.start, piece.stop))

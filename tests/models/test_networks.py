@@ -1,18 +1,26 @@
-"""Every network against the published numbers, and what all of them promise."""
+"""Every network against published numbers and `docs/networks.md`, and what all networks promise."""
 
 import inspect
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from augmix.models import find_family, maxblur_name
 from augmix.models.layers import BlurPool, Classifier
-from augmix.models.registry import FAMILIES, NAMES, find_family, maxblur_name, usual_statistics
 from augmix.models.weights import build_model
 
-# recipes: parameters for 10 and 100 classes, multiply-adds at 32x32, batch norms, convolutions
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
+ROWS = re.findall(
+    r"^\| `(\S+)` \| ([\d,]+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| (\d+) \|",
+    PAGE.read_text(),
+    re.M,
+)
+# parameters for 10 and 100 classes, multiply-adds at 32x32, batch norms, convolutions
 PUBLISHED = {
     "allconv": (1_409_674, 1_427_044, 402_851_712, 9, 9),
     "densenet-40-12": (1_059_298, 1_100_428, 282_917_328, 39, 39),
@@ -21,7 +29,7 @@ PUBLISHED = {
     "resnext-29-4x32d": (6_807_882, 6_900_132, 1_071_327_232, 31, 31),
     "resnext-29-32x4d": (4_775_754, 4_868_004, 774_055_936, 31, 31),
 }
-# Small members of every family and their blur-pooled forms, with the least side they take.
+# Small members of every family and their blur-pooled forms, with the least size they take.
 TINY = {
     "small": 1,
     "small-maxblur": 9,
@@ -48,20 +56,20 @@ def multiplications(network: Classifier, size: int) -> int:
     """Multiply-adds of convolutions and linear layers for one image."""
     found = []
 
-    def tally(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def record(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
         assert isinstance(layer.weight, Tensor)
         found.append(layer.weight[0].numel() * output.numel())
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(tally)
+            layer.register_forward_hook(record)
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
     return sum(found)
 
 
-def side_for(name: str) -> int:
-    """A side in pixels that tests are quick at."""
+def size_for(name: str) -> int:
+    """A small image size in pixels, for quick tests."""
     return max(TINY[name], 9 if name.startswith("resnet18-cifar") else 16)
 
 
@@ -126,16 +134,6 @@ def test_narrow_forms():
     assert count(named["resnext-11-4x4d-16"]) == kernels + norms + 256 * 10 + 10
 
 
-def test_every_name_is_built():
-    assert len(set(NAMES)) == len(NAMES)
-    for name in NAMES:
-        with torch.device("meta"):
-            assert build_model(name, num_classes=2).config.name == name
-    for family in FAMILIES:
-        for name in family.examples:
-            assert find_family(name) is family
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -152,18 +150,6 @@ def test_every_name_is_built():
 def test_numbers_that_make_no_network(name: str, message: str):
     with pytest.raises(ValueError, match=message):
         build_model(name, num_classes=2)
-
-
-def test_names_of_blur_pooled_forms():
-    assert maxblur_name("resnet50") == "resnet50-maxblur"
-    assert maxblur_name("resnet50-maxblur") == "resnet50-maxblur"
-    with pytest.raises(ValueError, match="did you mean 'resnet50'"):
-        maxblur_name("resnet-50")
-
-
-def test_usual_statistics_of_unknown_names():
-    with pytest.raises(ValueError, match="model must be one of"):
-        usual_statistics("nothing", 3)
 
 
 @pytest.mark.parametrize("name", LEAST)
@@ -184,7 +170,7 @@ class TestAll:
     def test_refuses_other_channels_and_integers(self, name: str):
         network = build(name).eval()
         size = TINY[name] + 1
-        unchecked = inspect.unwrap(type(network.normalize).forward)  # past the checker of shapes
+        unchecked = inspect.unwrap(type(network.normalize).forward)  # without the shape checker
         for images in (torch.rand(1, 1, size, size), torch.rand(1, 4, size, size)):
             with pytest.raises(ValueError, match=r"a model of 3 channel\(s\) takes images"):
                 network(images)
@@ -193,21 +179,21 @@ class TestAll:
 
     def test_gradients_reach_every_weight(self, name: str):
         network = build(name, dropout=0.0)
-        side = side_for(name)
-        images = torch.rand(4, 3, side, side, requires_grad=True)
+        size = size_for(name)
+        images = torch.rand(4, 3, size, size, requires_grad=True)
         F.cross_entropy(network(images), torch.arange(4)).backward()
         for key, parameter in network.named_parameters():
             assert parameter.grad is not None, key
             assert torch.isfinite(parameter.grad).all(), key
-            if "bias" not in key:  # a convolution's bias is undone by the normalisation behind it
+            if "bias" not in key:  # normalisation undoes a convolution's bias
                 assert parameter.grad.abs().max() > 0, key
         assert images.grad is not None
         assert images.grad.abs().max() > 0
 
-    def test_evaluation_repeats_itself_and_ignores_the_company(self, name: str):
+    def test_evaluation_is_repeatable_and_independent_of_the_batch(self, name: str):
         network = build(name, dropout=0.5)
-        side = side_for(name)
-        images = torch.rand(3, 3, side, side)
+        size = size_for(name)
+        images = torch.rand(3, 3, size, size)
         with torch.no_grad():
             network(images)  # batch statistics move away from their start
             network.eval()
@@ -217,16 +203,16 @@ class TestAll:
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
     def test_dropout_acts_only_in_training(self, name: str):
-        side = side_for(name)
-        images = torch.rand(4, 3, side, side)
+        size = size_for(name)
+        images = torch.rand(4, 3, size, size)
         dropping, plain = build(name, dropout=0.5), build(name, dropout=0.0)
         assert not torch.equal(dropping(images), dropping(images))
         assert torch.equal(plain(images), plain(images))
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
     def test_memory_formats_and_precisions_agree(self, name: str, dtype: torch.dtype):
-        side = side_for(name)
-        network, images = build(name), torch.rand(2, 3, side, side)
+        size = size_for(name)
+        network, images = build(name), torch.rand(2, 3, size, size)
         with torch.no_grad():
             network(images)  # batch statistics move away from their start
             expected = network.eval()(images)
@@ -249,8 +235,8 @@ class TestAll:
 @pytest.mark.parametrize("name", TINY)
 def test_learns_a_batch(name: str):
     network = build(name, dropout=0.0)
-    side = side_for(name)
-    images, labels = torch.rand(8, 3, side, side), torch.arange(8) % 4
+    size = size_for(name)
+    images, labels = torch.rand(8, 3, size, size), torch.arange(8) % 4
     optimiser = torch.optim.Adam(network.parameters(), lr=0.003)
     losses = []
     for _ in range(50 if name.startswith("densenet") else 4):
@@ -278,3 +264,29 @@ def test_start_weights_of_convolutions():
             if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 5000:
                 expected = math.sqrt(2 / (math.prod(layer.kernel_size) * layer.out_channels))
                 assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=0.05), key
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_sizes_on_the_page(row: tuple[str, ...]):
+    name, params, params_100, plain, blurred, size = row
+    assert find_family(name).size == int(size)
+    num_classes = 10 if params_100 else 1000
+    with torch.device("meta"):  # shapes without numbers
+        network = build_model(name, num_classes=num_classes)
+        assert f"{count(network):,}" == params
+        assert f"{multiplications(network, int(size)):,}" == plain
+        pooled = build_model(f"{name}-maxblur", num_classes=num_classes)
+        assert f"{multiplications(pooled, int(size)):,}" == blurred
+        if params_100:
+            assert f"{count(build_model(name, num_classes=100)):,}" == params_100
+
+
+def test_every_row_of_the_page_was_read():
+    assert len(ROWS) == 16
+
+
+def test_example_of_the_page_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    names: dict = {}
+    exec(code, names)
+    assert names["logits"].shape == (2, 10)

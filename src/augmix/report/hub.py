@@ -1,0 +1,166 @@
+"""Publish the model of a run folder on the Hugging Face Hub, with its model card.
+
+The package huggingface_hub (extra ``hub``) is imported when a model is published.
+"""
+
+import importlib
+import json
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from augmix.errors import RunError, first_line
+from augmix.files import load_json
+from augmix.report.comparison import compare
+from augmix.report.model_card import escape, to_markdown
+from augmix.results import CONFIG_FILE, MODEL_FILE, RESULTS_FILE, WEIGHTS_FILE, load_results
+
+_FRONT_MATTER = """---
+library_name: augmix
+pipeline_tag: image-classification
+tags:
+- robustness
+- augmix
+---
+"""
+_PRIVATE = ("data", "root", "out", "schema", "command")  # of use on the machine that trained only
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def push_to_hub(
+    run: str | Path,
+    repo_id: str,
+    *,
+    is_private: bool = False,
+    message: str = "Upload model",
+    token: str | None = None,
+) -> str:
+    """Upload the model of a run folder to the Hugging Face Hub, with a model card.
+
+    The card shows how the model was trained and what `augmix evaluate` measured. `config.json` and
+    `results.json` are uploaded too, without the paths and the command line of this machine.
+
+    Args:
+        run: Folder with `model.json` and `weights.safetensors`.
+        repo_id: ``owner/name``; created if it does not exist.
+        is_private: Whether a newly created repository is visible to its owner only.
+        message: Message of the commit.
+        token: Token of the hub; by default the one that `hf auth login` stored.
+
+    Returns:
+        The address of the model.
+
+    Raises:
+        RunError: If huggingface_hub or a file of the model is missing, or the hub refuses.
+    """
+    folder = Path(run)
+    if not _NAME.fullmatch(repo_id):
+        raise RunError(f"a model on the hub is named owner/name, got {repo_id!r}")
+    for file in (MODEL_FILE, WEIGHTS_FILE):
+        if not (folder / file).is_file():
+            raise RunError(f"{folder / file} does not exist; is {folder} a finished run?")
+    files: dict[str, bytes | str] = {"README.md": write_card(folder, repo_id).encode()}
+    files |= {file: str(folder / file) for file in (MODEL_FILE, WEIGHTS_FILE)}
+    for file, load in ((CONFIG_FILE, _load_settings), (RESULTS_FILE, _load_results)):
+        if (folder / file).is_file():
+            public = load(folder / file)
+            files[file] = json.dumps(public, indent=1, ensure_ascii=False).encode()
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError:
+        raise RunError(
+            "putting a model on the Hugging Face Hub needs huggingface_hub, which is not "
+            "installed: pip install 'augmix[hub]'"
+        ) from None
+    try:
+        api = hub.HfApi(token=token)
+        api.create_repo(repo_id, private=is_private, exist_ok=True)
+        api.create_commit(
+            repo_id,
+            operations=[
+                hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+                for name, content in files.items()
+            ],
+            commit_message=message,
+        )
+    except Exception as error:  # the package's own errors, the network's
+        raise RunError(
+            f"the Hugging Face Hub did not take {repo_id!r}: {first_line(error)}; "
+            "log in with `hf auth login`, or pass a token that may write"
+        ) from error
+    return f"https://huggingface.co/{repo_id}"
+
+
+def write_card(run: Path, name: str) -> str:
+    """Write the model card of a run folder as Markdown.
+
+    Args:
+        run: Folder with `model.json`; `config.json` and `results.json` are used if they exist.
+        name: The model's name, ``owner/name``.
+
+    Raises:
+        RunError: If one of the files is damaged.
+    """
+    model = load_json(run / MODEL_FILE)
+    parts = [
+        _FRONT_MATTER,
+        f"# {escape(name)}\n",
+        f"A `{escape(str(model['name']))}` for {model['num_classes']} classes, trained with "
+        f"[augmix](https://pypi.org/project/augmix/). It takes images in [0, 1] of "
+        f"{model['channels']} channel(s), and normalises them itself.\n",
+        "```python\nimport augmix\n\n"
+        f"model = augmix.load_model({name!r})  # logits = model(images)\n```\n",
+    ]
+    if (run / CONFIG_FILE).is_file():
+        rows = _flatten(_load_settings(run / CONFIG_FILE))
+        lines = [f"| {escape(key)} | {escape(str(value))} |" for key, value in rows.items()]
+        parts.append("\n".join(["## Training\n", "| setting | value |", "| --- | --- |", *lines]))
+    if _is_measured(run / RESULTS_FILE):
+        parts.append("\n" + re.sub(r"(?m)^#", "##", to_markdown(compare([run]))))
+    else:
+        parts.append("\n## Robustness\n\nNothing was measured.\n")
+    return "\n".join(parts)
+
+
+def _is_measured(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    results = load_results(path)
+    return any(cell.num_images > 0 for cell in (*results.cells, *results.sequences))
+
+
+def _publish(value: Any) -> Any:
+    """Replace absolute paths by their last part, recursively."""
+    if isinstance(value, dict):
+        return {key: _publish(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_publish(entry) for entry in value]
+    for kind in (PurePosixPath, PureWindowsPath):
+        if isinstance(value, str) and kind(value).is_absolute():
+            return kind(value).name
+    return value
+
+
+def _load_settings(path: Path) -> dict[str, Any]:
+    """Load `config.json` without the entries that are of use on this machine only."""
+
+    def drop(settings: dict[str, Any]) -> dict[str, Any]:
+        kept = {k: v for k, v in settings.items() if isinstance(v, dict) or k not in _PRIVATE}
+        return {k: drop(v) if isinstance(v, dict) else v for k, v in kept.items()}
+
+    return _publish(drop(load_json(path)))
+
+
+def _load_results(path: Path) -> dict[str, Any]:
+    plain = load_json(path)
+    plain.get("provenance", {}).pop("command", None)
+    return _publish(plain)
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name the entries of nested dictionaries ``outer.inner``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, dict)
+        flat |= _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
