@@ -331,7 +331,7 @@ def _measure_missing(
     folder: Path | None,
 ) -> Results:
     """Measure the cells that are missing, each written as soon as it is complete."""
-    is_missing = distributed.share(np.array([not store.is_done(results, key) for key in keys]))
+    is_missing = distributed.broadcast(np.array([not store.is_done(results, key) for key in keys]))
     missing = [key for key, is_it in zip(keys, is_missing, strict=True) if is_it]
     done = len(keys) - len(missing)
     for suite in evaluator.suites.values():
@@ -362,11 +362,11 @@ def _measure_missing(
 def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
     """Set the temperature of the results, fitted on held-out clean images if there is none yet."""
     found = results.temperature
-    if not distributed.share(np.array([found is not None]))[0]:
+    if not distributed.broadcast(np.array([found is not None]))[0]:
         logits = replace(evaluator, ids=held).clean_logits()
         if logits is not None:  # rank 0
             found = asdict(measure_temperature(logits, evaluator.source.labels[held]))
-    value = distributed.share(np.array([found["value"] if found else 0.0]))
+    value = distributed.broadcast(np.array([found["value"] if found else 0.0]))
     return replace(evaluator, temperature=float(value[0])), replace(results, temperature=found)
 
 
