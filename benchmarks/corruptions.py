@@ -1,19 +1,19 @@
-"""Time of every corruption on this machine: milliseconds an image.
+"""Measure milliseconds per image of every corruption on this machine.
 
     python benchmarks/corruptions.py [--severity 3] [--preset imagenet] [--threads 1 2] [NAME ...]
 
-Each number is the fastest of several turns over a batch of smooth random images; the first call, in
-which kernels are compiled or loaded, is left out. The package imagecorruptions-imaug is measured
-beside if it is installed. `augmix bench corruptions` prints the same for severity 3.
+Each number is the fastest of several turns over a batch of smooth random images; the first call,
+which compiles or loads kernels, is left out. If the package imagecorruptions-imaug is installed, it
+is measured too. `augmix bench corruptions` prints the same table for severity 3.
 """
 
 import argparse
 
-from augmix.benchmarks import find_peer, measure_corruptions, spread_corruptions
+from augmix.benchmarks import find_peer, measure_corruptions, tabulate_corruptions
 
 
 def main() -> None:
-    """Measure what the command line names, everything by default, and print one table."""
+    """Measure the named corruptions, all by default, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=["paper-15", "extra-4"])
     parser.add_argument("--severity", type=int, default=3)
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=4.0, help="for each size and threads")
     options = parser.parse_args()
-    rows = measure_corruptions(
+    records = measure_corruptions(
         options.sizes,
         options.threads,
         options.severity,
@@ -31,12 +31,12 @@ def main() -> None:
         preset=options.preset,
         peer=find_peer(),
     )
-    table = spread_corruptions(rows)
+    table = tabulate_corruptions(records)
     width = max(20, *(len(heading) + 2 for heading in table[0]))
     print("".join(f"{heading:>{width}s}" for heading in table[0]))
     for row in table:
-        name, *times = row.values()
-        print(f"{name:>{width}s}" + "".join(f"{time_ms:{width}.3f}" for time_ms in times))
+        name, *times_ms = row.values()
+        print(f"{name:>{width}s}" + "".join(f"{time_ms:{width}.3f}" for time_ms in times_ms))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,22 @@
-"""What a training step takes in time and memory, and how that grows: the tables of `docs/cost.md`.
+"""Measure time and memory of training steps, and how they grow: the tables of `docs/cost.md`.
 
 python benchmarks/cost.py [--device cpu] [--quick]
 
-Every row is a process of its own, so that its peak memory is its own too: ten measured steps of
-`augmix train --dry-run` on made-up images. The last table is the views alone, on one thread.
+Each row runs in its own process, so that its peak memory is its own: ten steps of
+`augmix train --dry-run` on random images. The last table is views alone, on one thread.
 """
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from augmix.augment import compiled
 from augmix.augment.policies import AugMix
-from augmix.benchmarks import smooth_images
-from augmix.rng import Stream
+from augmix.benchmarks import draw_plan, run_python, smooth_images, timed, write_smooth_images
 
 BASE: Mapping[str, Any] = {
     "model": "wrn-16-2", "batch_size": 128, "precision": "bf16", "channels_last": True,
@@ -42,7 +36,7 @@ ROWS: Sequence[Mapping[str, Any]] = (
     {"model": "small"},
     {"model": "wrn-40-2", "batch_size": 64},
 )
-_STREAM = Stream(seed=0)
+_NUM_TURNS = 15
 
 
 def main() -> None:
@@ -62,76 +56,57 @@ def main() -> None:
         settings = {**BASE, **changes, "device": options.device}
         if options.quick:
             settings |= {"model": "small", "batch_size": 8}
-        found = _run_row(settings)
+        found = json.loads(run_python(__file__, "--row", json.dumps(settings)))
         name = ", ".join(f"{key} {value}" for key, value in changes.items()) or "the base"
         print(
             f"| {name} | {1000 * found['step_s']:,.0f} | {found['images_per_second']:,.0f} | "
             f"{found['peak_memory_mib']:,.0f} | {found['checkpoint_mib']:.1f} |",
             flush=True,
         )
-    print("\n| side, severity | width | depth | microseconds a view |\n| --- | --- | --- | --- |")
-    for side, severity, width, depth in list_views(quick=options.quick):
-        time_us = measure_views(side, severity, width, depth)
+    print("\n| size, severity | width | depth | microseconds a view |\n| --- | --- | --- | --- |")
+    for size, severity, width, depth in list_views(quick=options.quick):
+        time_us = measure_views(size, severity, width, depth)
         shown = "1-3" if depth is None else depth
-        print(f"| {side}, {severity} | {width} | {shown} | {time_us:,.0f} |", flush=True)
+        print(f"| {size}, {severity} | {width} | {shown} | {time_us:,.0f} |", flush=True)
 
 
 def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
-    """The forecast of a run on made-up images."""
+    """Return the forecast of a run on random images."""
     from augmix.devices import keep_freed_memory
     from augmix.training.config import TrainConfig
     from augmix.training.forecast import forecast
     from augmix.training.run import prepared
 
     keep_freed_memory()
-    side, count = settings.pop("size"), 2 * settings["batch_size"]
+    size = settings.pop("size")
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "images.npz"
-        np.savez(data, images=smooth_images(count, side), labels=np.arange(count) % 10)
-        config = TrainConfig(source="npz", data=str(data), out=Path(folder) / "run", **settings)
+        data = write_smooth_images(Path(folder) / "images.npz", 2 * settings["batch_size"], size)
+        config = TrainConfig(source="npz", data=data, out=Path(folder) / "run", **settings)
         with prepared(config) as run:
-            found = forecast(
-                run.model, run.method, run.source, recipe=config, device=run.device
-            )  # fmt: skip
+            found = forecast(run.model, run.method, run.source, recipe=config, device=run.device)
     return asdict(found)
 
 
 def list_views(*, quick: bool) -> list[tuple[int, int, int, int | None]]:
-    """Side, severity, width and depth of the rows of views."""
+    """Return size, severity, width and depth of the rows of views."""
     rows: list[tuple[int, int, int, int | None]]
     rows = [(32, 3, width, None) for width in (1, 2, 3, 5, 8)] + [(32, 3, 3, d) for d in (1, 3)]
     rows += [(64, 3, 3, None), (224, 1, 3, None), (224, 3, 3, None)]
     return rows[:2] if quick else rows
 
 
-def measure_views(side: int, severity: int, width: int, depth: int | None) -> float:
-    """Microseconds of planning and rendering a view on one thread, the fastest of some turns."""
-    count = max(2**17 // side**2, 8)
-    images = smooth_images(count, side)
+def measure_views(size: int, severity: int, width: int, depth: int | None) -> float:
+    """Return microseconds per view of planning and rendering on one thread, the fastest turn."""
+    count = max(2**17 // size**2, 8)
+    images = smooth_images(count, size)
     policy = AugMix(severity=severity, width=width, depth=depth, crop_padding=4, flip=True)
 
     def work(epoch: int) -> None:
-        plan = policy.sample(
-            np.arange(count), num_views=2, size=(side, side), stream=_STREAM.at(epoch=epoch)
-        )
-        compiled.render(images, plan, num_threads=1)
+        compiled.render(images, draw_plan(policy, count, size, epoch), num_threads=1)
 
     work(0)
-    return 1e6 * min(_time(work, epoch) for epoch in range(1, 16)) / (2 * count)
-
-
-def _run_row(settings: dict[str, Any]) -> dict[str, Any]:
-    words = [sys.executable, __file__, "--row", json.dumps(settings)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout)
-
-
-def _time(work: Callable[[int], None], epoch: int) -> float:
-    start = time.perf_counter()
-    work(epoch)
-    return time.perf_counter() - start
+    best_s = min(timed(lambda epoch=turn: work(epoch))[1] for turn in range(1, _NUM_TURNS + 1))
+    return 1e6 * best_s / (2 * count)
 
 
 if __name__ == "__main__":

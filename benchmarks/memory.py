@@ -1,14 +1,13 @@
-"""Does the memory of an evaluation stay flat? Peak resident memory after 10 and after all cells.
+"""Measure the peak memory of an evaluation after 10 cells and after all: it should stay flat.
 
     python benchmarks/memory.py                           # 50,000 images, 75 cells, 1,000 classes
     python benchmarks/memory.py --num-images 2000 --names contrast pixelate brightness
 
-The images are drawn, small and cheap, the network is one matrix: what is measured is what the
-evaluation keeps of 50,000 x 1,000 logits a cell. Prints one line of JSON.
+The images are small and random and the network is one matrix, so the memory is what the evaluation
+keeps of 50,000 x 1,000 logits per cell. Prints one line of JSON.
 """
 
 import json
-import resource
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -19,34 +18,34 @@ import torch
 import tyro
 from torch import nn
 
+from augmix.devices import peak_memory_mib
 from augmix.evaluation.loop import evaluate
 from augmix.progress import CellFinished, Event
 
-_SIDE = 16
-_KIB = 1 if sys.platform != "darwin" else 1 / 1024  # ru_maxrss is in bytes there
+_SIZE = 16  # pixels
 
 
 class Matrix(nn.Module):
-    """A thousand logits for the price of one matrix."""
+    """A linear classifier."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.head = nn.Linear(3 * _SIDE * _SIDE, num_classes)
+        self.head = nn.Linear(3 * _SIZE * _SIZE, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return 4 * self.head(images.flatten(1))
 
 
 class DrawnImages:
-    """As many images as asked for, of which only a few patterns are in memory."""
+    """A source of any number of images, of which only a few patterns are in memory."""
 
     name, split, channels, crop_padding, flip = "drawn", "test", 3, 0, False
-    size, fingerprint, skipped = (_SIDE, _SIDE), "drawn", ()
+    size, fingerprint, skipped = (_SIZE, _SIZE), "drawn", ()
 
     def __init__(self, num_images: int, num_classes: int) -> None:
         rng = np.random.default_rng(0)
-        self.patterns = rng.integers(0, 256, (251, _SIDE, _SIDE, 3), dtype=np.uint8)
+        self.patterns = rng.integers(0, 256, (251, _SIZE, _SIZE, 3), dtype=np.uint8)
         self.labels = np.arange(num_images) % num_classes
         self.num_classes = num_classes
         self.class_names = tuple(map(str, range(num_classes)))
@@ -55,7 +54,7 @@ class DrawnImages:
         return len(self.labels)
 
     def load(self, ids: np.ndarray) -> np.ndarray:
-        """Pattern and brightness by id."""
+        """Make images whose pattern and brightness depend on the id."""
         shift = (ids // len(self.patterns)).astype(np.uint8)
         return self.patterns[ids % len(self.patterns)] // 2 + shift[:, None, None, None] // 2
 
@@ -65,26 +64,25 @@ class Settings:
     """Peak memory of an evaluation."""
 
     num_images: int = 50_000
-    """Images a cell."""
+    """Images per cell."""
     num_classes: int = 1000
-    """Logits an image."""
+    """Logits per image."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions, each at five severities."""
     early: int = 10
-    """Cells after which the peak is looked at first."""
+    """Cells after which the first peak is read."""
 
 
 def main(settings: Settings) -> None:
     """Measure and print."""
     peaks: list[float] = []
 
-    def watch(event: Event) -> None:
+    def record_peak(event: Event) -> None:
         if isinstance(event, CellFinished):
-            kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
-            peaks.append(kib / 1024)
+            peaks.append(peak_memory_mib(torch.device("cpu")))
             print(f"{event.done}/{event.num_cells} {peaks[-1]:.1f} MiB", file=sys.stderr)
 
-    began = perf_counter()
+    start = perf_counter()
     with tempfile.TemporaryDirectory() as out:
         evaluate(
             Matrix(settings.num_classes),
@@ -93,7 +91,7 @@ def main(settings: Settings) -> None:
             names=settings.names,
             temperature_images=min(settings.num_images // 2, 5000),
             out=out,
-            on_progress=watch,
+            on_progress=record_peak,
         )
     found = {
         "num_images": settings.num_images,
@@ -101,7 +99,7 @@ def main(settings: Settings) -> None:
         "num_cells": len(peaks),
         "early_mib": round(peaks[min(settings.early, len(peaks)) - 1], 1),
         "peak_mib": round(peaks[-1], 1),
-        "seconds": round(perf_counter() - began, 1),
+        "seconds": round(perf_counter() - start, 1),
     }
     print(json.dumps(found))
 

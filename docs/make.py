@@ -1,6 +1,6 @@
-"""Writes the pages that are made from the program: `docs/cli.md` from what `--help` prints,
+"""Write the generated parts of the documentation: `docs/cli.md` from what `--help` prints,
 `docs/corruptions.md` from the tables and the gallery of the corruptions, `docs/methods/` from the
-table of the methods.
+table of the methods, `docs/architecture.svg` from the imports.
 
 python docs/make.py
 """
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import architecture_figure
 import gallery_page
 import methods_page
 import numpy as np
@@ -23,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def cli_page() -> str:
-    """The page of all commands."""
+    """Return the page of all commands."""
     parts = [
         "# Commands\n",
         "Made by `make docs` from the program's own help.\n",
@@ -38,7 +39,7 @@ def cli_page() -> str:
 
 
 def block(arguments: list[str]) -> str:
-    """What `augmix ... --help` prints, as a block of text."""
+    """Return what `augmix ... --help` prints, as a block of text."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     output = subprocess.run(
         [sys.executable, "-m", "augmix", *arguments, "--help"],
@@ -52,7 +53,7 @@ def block(arguments: list[str]) -> str:
 
 
 def scene(side: int = 128) -> Image.Image:
-    """A house on a hill, drawn four times too large and made smaller."""
+    """Draw a cottage on a hill, four times too large, and shrink it."""
     big = 4 * side
     rows = np.linspace(0, 1, big)[:, None, None]
     sky = (1 - rows) * np.array([86, 150, 214]) + rows * np.array([250, 222, 184])
@@ -76,7 +77,7 @@ def scene(side: int = 128) -> Image.Image:
 
 
 def preview() -> Path:
-    """The README's picture: realisations that show well, chosen by their share of the mixture."""
+    """Draw the README's picture: realisations that show well, chosen by their mixing weights."""
     image = np.asarray(scene())
     policy = AugMix(severity=5)
     ids = np.arange(40)
@@ -88,6 +89,7 @@ def preview() -> Path:
 if __name__ == "__main__":
     (HERE / "cli.md").write_text(cli_page())
     print(HERE / "cli.md")
+    print(architecture_figure.write_figure())
     print(preview())
     for path in gallery_page.write_page(scene(256), scene(147)):
         print(path)

@@ -1,11 +1,14 @@
-"""Imports between packages point down, and never in a circle."""
+"""Imports between packages point down without circles, and the figure shows all packages."""
 
 import ast
+import importlib.util
+import xml.etree.ElementTree as ET
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src" / "augmix"
-FLOORS = [
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "augmix"
+LAYERS = [  # of packages and top-level modules, the lowest first
     "errors rng jit files user_code arrays distributed devices results bootstrap metrics "
     "published progress",
     "augment corruptions data models transforms",
@@ -15,12 +18,12 @@ FLOORS = [
     "paper",
     "benchmarks commands cli __main__ __init__",
 ]
-FLOOR = {package: floor for floor, names in enumerate(FLOORS) for package in names.split()}
+LAYER = {package: index for index, names in enumerate(LAYERS) for package in names.split()}
 WITHOUT_TORCH = {"report", "metrics", "results", "bootstrap", "published", "corruptions"}
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names that a file imports, anywhere in it."""
+    """Return the dotted names that a file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -31,26 +34,29 @@ def imports(path: Path) -> set[str]:
     return names
 
 
+def packages() -> set[str]:
+    """Return the names of the packages and top-level modules on disk."""
+    return {path.relative_to(SOURCE).with_suffix("").parts[0] for path in SOURCE.rglob("*.py")}
+
+
 def graph() -> dict[str, set[str]]:
-    """Each package or top-level module with those it imports, and the libraries it takes."""
-    found: dict[str, set[str]] = {}
+    """Return each package or top-level module with those and the libraries it imports."""
+    found: dict[str, set[str]] = {name: set() for name in packages()}
     for path in SOURCE.rglob("*.py"):
         package = path.relative_to(SOURCE).with_suffix("").parts[0]
         for name in imports(path):
             top, _, rest = name.partition(".")
-            found.setdefault(package, set()).add(
-                rest.partition(".")[0] if top == "augmix" else f"library {top}"
-            )
+            found[package].add(rest.partition(".")[0] if top == "augmix" else f"library {top}")
     return found
 
 
-def violations(packages: dict[str, set[str]]) -> list[str]:
-    """Imports that point up, and libraries where they do not belong."""
+def violations(imported: dict[str, set[str]]) -> list[str]:
+    """Return the imports that point up, and libraries where they do not belong."""
     return [
         f"{package} imports {name}"
-        for package, names in packages.items()
+        for package, names in imported.items()
         for name in names
-        if FLOOR.get(name, 0) > FLOOR[package]
+        if LAYER.get(name, 0) > LAYER[package]
         or name == "library torchvision"
         or (name == "library torch" and package in WITHOUT_TORCH)
     ]
@@ -61,7 +67,7 @@ def test_imports_point_down():
 
 
 def test_packages_import_each_other_in_no_circle():
-    below = {package: names & set(FLOOR) - {package} for package, names in graph().items()}
+    below = {package: names & set(LAYER) - {package} for package, names in graph().items()}
     below.pop("__init__")
     assert list(TopologicalSorter(below).static_order())
 
@@ -70,3 +76,23 @@ def test_a_wrong_import_is_seen():
     assert violations({"metrics": {"training"}})
     assert violations({"report": {"library torch"}})
     assert not violations({"report": {"metrics", "library jinja2"}})
+
+
+def test_every_package_has_a_layer():
+    assert packages() == set(LAYER)
+
+
+def test_the_figure_has_a_box_for_every_package_and_no_arrow_up():
+    path = ROOT / "docs" / "architecture_figure.py"
+    spec = importlib.util.spec_from_file_location("architecture_figure", path)
+    assert spec is not None
+    assert spec.loader is not None
+    figure = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figure)
+    picture = figure.draw()
+    assert picture == figure.draw()
+    boxes = ET.fromstring(picture).findall(".//*[@data-name]")
+    assert sorted(box.get("data-name", "") for box in boxes) == sorted(packages())
+    top = {box.get("data-name"): float(box[0].get("y", "")) for box in boxes}
+    for package, names in figure.local_imports().items():
+        assert all(top[package] < top[name] for name in names if LAYER[name] > 0), package

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from toy_styles import EYE, write_images, write_styles
+from toy_styles import ENCODER, write_images, write_styles
 
 from augmix import cli
 from augmix.data.sources import open_source
@@ -15,11 +15,11 @@ def test_fit_then_stylize(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     images, styles = write_images(tmp_path / "x.npz"), write_styles(tmp_path / "styles")
     decoder, out = tmp_path / "decoder.safetensors", tmp_path / "out"
     shared = [str(images), "--styles", str(styles), *TOY]
-    fit = ["stylize", "fit", *shared, "--encoder", EYE, "--out", str(decoder)]
+    fit = ["stylize", "fit", *shared, "--encoder", ENCODER, "--out", str(decoder)]
     assert cli.main([*fit, "--steps", "3", "--depth", "1"]) == 0
     printed = capsys.readouterr().out
     assert f"decoder: {decoder}" in printed
-    assert "fit: 3/3, loss" in printed
+    assert "decoder: 3/3, loss" in printed
     paint = ["stylize", shared[0], str(out), *shared[1:], "--decoder", str(decoder)]
     assert cli.main(paint) == 0
     printed = capsys.readouterr().out
@@ -33,7 +33,7 @@ def test_fit_then_stylize(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["digits", "out"], "name a folder of style pictures with --styles"),
+        (["digits", "out"], "name a folder of style images with --styles"),
         (["fit", "digits"], "name an encoder with --encoder"),
         (["fit", "digits", "--out", "x.pth"], "out must be a file NAME.safetensors"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from augmix.report.summary import summarise
 from PIL import Image
 
 import augmix
@@ -17,8 +18,7 @@ from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
 from augmix.report.estimates import CORRUPTED, PERTURBED, Key
-from augmix.report.summary import summarise
-from augmix.write.benchmarks import write_corrupted
+from augmix.write import write_corrupted
 
 CODE = """
 def black(image, severity, *, generator):

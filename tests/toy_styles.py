@@ -1,4 +1,4 @@
-"""A tiny encoder and tiny pictures for stylising in milliseconds."""
+"""A tiny encoder and tiny images, to stylise in milliseconds."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-EYE = "python:toy_styles:build_eye"
+ENCODER = "python:toy_styles:build_toy"
 
 
-class Eye(nn.Module):
-    """Features at strides 1, 2 and 4, and a head nobody looks at."""
+class ToyEncoder(nn.Module):
+    """Features at strides 1, 2 and 4, and a head that is not used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,15 +24,15 @@ class Eye(nn.Module):
         return self.head(self.third(self.second(self.first(images))).mean((2, 3)))
 
 
-def build_eye() -> Eye:
-    """The same weights at every call."""
+def build_toy() -> ToyEncoder:
+    """Build it with the same weights at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        return Eye()
+        return ToyEncoder()
 
 
 def write_styles(folder: Path) -> Path:
-    """Four pictures of different sizes and colours, one in a folder; two files that are none."""
+    """Write four style images of different sizes and colours, and two files that are no images."""
     generator = np.random.default_rng(3)
     sizes = {"a.png": (30, 44), "b.jpg": (40, 40), "deep/c.webp": (52, 33), "d.bmp": (24, 24)}
     for number, (file, size) in enumerate(sizes.items()):
@@ -40,14 +40,14 @@ def write_styles(folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         levels = generator.integers(0, 60 + 60 * number, (6, 5, 3), dtype=np.uint8)
         Image.fromarray(levels).resize(size, Image.Resampling.NEAREST).save(path)
-    (folder / ".hidden.png").write_bytes(b"no picture")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
-def write_images(path: Path, *, count: int = 7, side: int = 16, channels: int = 3) -> Path:
-    """An ``.npz`` set of three classes, the second without an image."""
-    shape = (count, side // 4, side // 4, channels)
+def write_images(path: Path, *, count: int = 7, size: int = 16, channels: int = 3) -> Path:
+    """Write an ``.npz`` set of three classes, the second without images."""
+    shape = (count, size // 4, size // 4, channels)
     small = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     images = small.repeat(4, axis=1).repeat(4, axis=2)
     labels = np.arange(count) % 2 * 2
@@ -56,7 +56,7 @@ def write_images(path: Path, *, count: int = 7, side: int = 16, channels: int = 
 
 
 def write_photographs(folder: Path) -> Path:
-    """An image folder of two classes with photographs of different sizes, and an empty class."""
+    """Write an image folder with photographs of several sizes in two of three classes."""
     generator = np.random.default_rng(1)
     sizes = {"n1/a.JPEG": (40, 60), "n1/b.png": (50, 44), "n1/deep/c.jpg": (40, 40)}
     for file, size in {**sizes, "n3/a.JPEG": (70, 41)}.items():

@@ -1,13 +1,13 @@
-"""The headline numbers of one GPU in under 9 minutes; `README.md` beside this says how to run it.
+"""Measure the headline numbers of one GPU in under 9 minutes; see `README.md` in this folder.
 
 python benchmarks/gpu/headline.py [--data DIR] [--out DIR] [--seconds 500] [--part all]
-python benchmarks/gpu/headline.py --toy        # the same walk on a CPU in seconds
+python benchmarks/gpu/headline.py --toy        # all parts on a CPU in seconds
 
-In this order: views of the device against the definition, images per second of the executor, what
-views cost a training step and where its time goes, the headline run (CIFAR-10, WRN-40-2, AugMix
-with consistency; as many of the paper's epochs as the time allows), and its -C, -P and calibration
-results, whose images other processes make while the GPU trains. `headline.json` and `headline.md`
-are written anew after every part, so what was measured is kept whatever happens next.
+In this order: views of the device compared with the definition, images per second of the executor,
+the cost of views in a training step and its slowest kernels, the headline run (CIFAR-10, WRN-40-2,
+AugMix with the consistency loss; as many of the paper's epochs as the time allows), and its -C, -P
+and calibration results, whose images other processes make while the GPU trains. `headline.json` and
+`headline.md` are rewritten after every part, so that measurements survive a later failure.
 """
 
 import argparse
@@ -41,31 +41,32 @@ from training import Setup, measure_steps, train_headline  # noqa: E402
 
 from augmix import benchmarks, metrics  # noqa: E402
 from augmix.augment import batched  # noqa: E402
-from augmix.data.sources import Source, open_source, take  # noqa: E402
+from augmix.data.derived import take  # noqa: E402
+from augmix.data.sources import Source, open_source  # noqa: E402
 from augmix.evaluation.loop import evaluate  # noqa: E402
 from augmix.results import Cell, Results, provenance  # noqa: E402
 
 DATA = HERE.parents[2] / "shared" / "data" / "cifar10-jpeg"
-_MEASURING_S = 110.0  # kept for the measurements after training
+_EVALUATION_S = 110.0  # reserved for the evaluation after training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How much is done; the toy form takes every path with as little work as possible."""
+    """How much to measure; the toy scale runs all parts with as little work as possible."""
 
     model: str = "wrn-40-2"
     batch_size: int = 128
-    equality: tuple[tuple[int, int], ...] = ((32, 240), (224, 48))  # side, images an operation
+    equality: tuple[tuple[int, int], ...] = ((32, 240), (224, 48))  # size, images per operation
     throughput: tuple[tuple[int, int, int], ...] = ((32, 4096, 3), (224, 256, 1))  # + severity
-    row_s: float = 1.0  # of a row of the throughput
+    row_s: float = 1.0  # per row of the throughput
     rounds: int = 5
     length: int = 20  # steps of a round
     is_compiled: bool = True
-    most_epochs: int = 100  # the paper's
+    max_epochs: int = 100  # as in the paper
     sequence_images: int = 1000
     corruptions: tuple[str, ...] = ("paper-15",)
     sequences: tuple[str, ...] = ("standard-10",)
-    measured_at_once: int = 1000
+    evaluation_batch_size: int = 1000
 
 
 FULL = Scale()
@@ -78,17 +79,17 @@ TOY = Scale(
     rounds=1,
     length=1,
     is_compiled=False,
-    most_epochs=2,
+    max_epochs=2,
     sequence_images=4,
     corruptions=("gaussian_noise", "contrast"),
     sequences=("brightness",),
-    measured_at_once=16,
+    evaluation_batch_size=16,
 )
 
 
 @dataclass
 class Report:
-    """What was measured so far, kept in a folder."""
+    """The measurements so far, kept in a folder."""
 
     folder: Path
     facts: dict[str, Any] = field(default_factory=dict)
@@ -100,15 +101,15 @@ class Report:
 
     @contextmanager
     def part(self, name: str) -> Iterator[dict[str, Any]]:
-        """A part of the walk; an error in it is kept in the report, and the walk goes on."""
-        began, found = time.monotonic(), {}
+        """Run a part; an error is recorded in the report and does not stop the next parts."""
+        start, found = time.monotonic(), {}
         print(f"[{self.elapsed_s:5.0f} s] {name}", flush=True)
         try:
             yield found
         except Exception as error:
             found["error"] = f"{type(error).__name__}: {error}"
             traceback.print_exc()
-        found["seconds"] = time.monotonic() - began
+        found["seconds"] = time.monotonic() - start
         self.facts[name] = found
         self.write()
 
@@ -121,9 +122,9 @@ class Report:
 
 
 def main() -> int:
-    """Measure; 0 if every part went through and the views are equal enough."""
+    """Measure; return 0 if every part succeeded and the views are equal enough."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--toy", action="store_true", help="least work, on the CPU")
+    parser.add_argument("--toy", action="store_true", help="as little work as possible, on the CPU")
     parser.add_argument("--data", default=str(DATA), help="folder of CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path("runs/headline"))
     parser.add_argument("--seconds", type=float, default=500.0, help="time for everything")
@@ -132,8 +133,8 @@ def main() -> int:
         "--part",
         choices=("all", "executor", "training"),
         default="all",
-        help="executor: equality, throughput, the step; training: the headline run, which then has "
-        "all the time",
+        help="executor: equality, throughput and step; training: the headline run, with nearly all "
+        "of the time",
     )
     options = parser.parse_args()
     if not options.toy and not torch.cuda.is_available():
@@ -149,10 +150,10 @@ def main() -> int:
         scale = TOY if options.toy else FULL
         if options.part == "training":
             scale = replace(scale, equality=(), throughput=(), rounds=1)
-        return walk(report, scale, device, name, data, Path(work), options)
+        return run_parts(report, scale, device, name, data, Path(work), options)
 
 
-def walk(
+def run_parts(
     report: Report,
     scale: Scale,
     device: torch.device,
@@ -161,7 +162,7 @@ def walk(
     work: Path,
     options: argparse.Namespace,
 ) -> int:
-    """All parts, one after another."""
+    """Run the parts one after another."""
     torch.backends.cudnn.benchmark = True
     is_trained = options.part != "executor"
     writer = start_writer(scale, name, data, work) if is_trained else None
@@ -184,7 +185,7 @@ def walk(
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier call
         with report.part("training") as found:
             most = affordable_epochs(report, setup, options.seconds)
-            epochs = options.epochs or min(most, scale.most_epochs)
+            epochs = options.epochs or min(most, scale.max_epochs)
             found |= {"model": scale.model, "batch_size": scale.batch_size}
             model, trained = train_headline(setup, folder, epochs=epochs)
             found |= trained
@@ -201,7 +202,7 @@ def walk(
 
 
 def finish(report: Report, scale: Scale, folder: Path) -> int:
-    """Print the report; 0 if every part went through and the views are equal enough."""
+    """Print the report; return 0 if every part succeeded and the views are equal enough."""
     failed = [part for part, found in report.facts.items() if "error" in found]
     print((folder / "headline.md").read_text())
     is_equal = not scale.equality or is_equal_enough(report.facts["equality"].get("rows", []))
@@ -210,7 +211,7 @@ def finish(report: Report, scale: Scale, folder: Path) -> int:
 
 
 def measure_executor(report: Report, scale: Scale, device: torch.device) -> None:
-    """Parts about the executor alone."""
+    """Run the parts about the executor."""
     if not scale.equality:
         return
     best = batched.choose_backend(device)
@@ -218,24 +219,24 @@ def measure_executor(report: Report, scale: Scale, device: torch.device) -> None
     with report.part("equality") as found:
         found["rows"] = [
             row
-            for side, count in scale.equality
-            for row in measure_equality(device, backends, side=side, count=count)
+            for size, count in scale.equality
+            for row in measure_equality(device, backends, size=size, count=count)
         ]
     with report.part("throughput") as found:
         found["rows"] = [
             row
-            for side, batch, severity in scale.throughput
+            for size, batch, severity in scale.throughput
             for row in measure_throughput(
-                device, backends, side=side, batch=batch, severity=severity, seconds=scale.row_s
+                device, backends, size=size, batch=batch, severity=severity, seconds=scale.row_s
             )
         ]
 
 
 def measure_step(report: Report, setup: Setup, scale: Scale) -> Setup:
-    """The part about a training step; without compiling where compiling does not work.
+    """Run the part about a training step, without `torch.compile` if that fails.
 
     Returns:
-        What is to be trained.
+        The setup that works.
     """
     with report.part("step") as found:
         found |= measure_steps(setup, rounds=scale.rounds, length=scale.length)
@@ -246,14 +247,14 @@ def measure_step(report: Report, setup: Setup, scale: Scale) -> Setup:
 
 
 def affordable_epochs(report: Report, setup: Setup, seconds: float) -> int:
-    """Epochs that fit into the time left, at least 1."""
+    """Return the number of epochs that fit into the time left, at least 1."""
     step_s = report.facts["step"].get("step_ms", math.inf) / 1000
-    left_s = seconds - report.elapsed_s - _MEASURING_S
+    left_s = seconds - report.elapsed_s - _EVALUATION_S
     return max(int(left_s / (step_s * setup.order.steps_per_epoch)), 1)
 
 
 def start_writer(scale: Scale, name: str, data: str, work: Path) -> subprocess.Popen:
-    """The process that makes the -C and -P form of the test set meanwhile."""
+    """Start the process that writes the -C and -P form of the test set."""
     processes = max((os.cpu_count() or 1) - 3, 1)
     return subprocess.Popen(
         [
@@ -275,7 +276,7 @@ def measure_model(
     device: torch.device,
     work: Path,
 ) -> None:
-    """Parts about the trained model."""
+    """Run the parts about the trained model."""
     common: dict[str, Any] = {
         "preset": "cifar",
         "device": device.type,
@@ -285,14 +286,14 @@ def measure_model(
     with report.part("corruptions") as found:
         results = evaluate(
             model, test_set, names=scale.corruptions, official=[work / "c"],
-            batch_size=scale.measured_at_once, **common,
+            batch_size=scale.evaluation_batch_size, **common,
         )  # fmt: skip
         found |= summarise_corruptions(results)
     with report.part("perturbations") as found:
         few = take(test_set, scale.sequence_images)
         results = evaluate(
             model, few, suite=("p",), sequences=scale.sequences, official=[work / "p"],
-            batch_size=2 * scale.measured_at_once, **common,
+            batch_size=2 * scale.evaluation_batch_size, **common,
         )  # fmt: skip
         flips = {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
         found |= {
@@ -303,7 +304,7 @@ def measure_model(
 
 
 def summarise_corruptions(results: Results) -> dict[str, Any]:
-    """Errors and calibration errors, as fractions."""
+    """Return errors and calibration errors as fractions."""
 
     def rms(cell: Cell) -> float:
         bins = cell.adaptive
@@ -328,7 +329,7 @@ def summarise_corruptions(results: Results) -> dict[str, Any]:
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Where this was measured."""
+    """Describe device, processors and versions."""
     named: Callable[[], str] = {
         "cuda": lambda: torch.cuda.get_device_name(device),
         "cpu": platform.machine,
@@ -343,7 +344,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def write_toy_set(path: Path) -> str:
-    """A few images whose brightness tells the class."""
+    """Write a few images whose brightness depends on the class."""
     arrays: dict[str, np.ndarray] = {}
     for split, count in (("train", 32), ("test", 16)):
         labels = np.arange(count) % 10

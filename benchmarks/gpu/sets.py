@@ -1,4 +1,4 @@
-"""Writes the -C and -P form of a test set while the GPU trains: a process of its own, no torch.
+"""Write the -C and -P form of a test set while the GPU trains, in a process without torch.
 
 python benchmarks/gpu/sets.py NAME DATA FOLDER --sequence-images 1000 --processes 14
 """
@@ -6,16 +6,17 @@ python benchmarks/gpu/sets.py NAME DATA FOLDER --sequence-images 1000 --processe
 import argparse
 from pathlib import Path
 
-from augmix.data.sources import open_source, take
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.data.derived import take
+from augmix.data.sources import open_source
+from augmix.write import write_corrupted, write_perturbed
 
 
 def main() -> None:
     """Write both sets."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="of the source, as augmix.open_source takes it")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", help="name of the source for augmix.open_source")
     parser.add_argument("data", help="folder or file of the source")
-    parser.add_argument("folder", type=Path, help="gets the folders c and p")
+    parser.add_argument("folder", type=Path, help="where to write the folders c and p")
     parser.add_argument("--corruptions", nargs="+", default=["paper-15"])
     parser.add_argument("--sequences", nargs="+", default=["standard-10"])
     parser.add_argument("--sequence-images", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""The report of the headline script as Markdown, ready for `docs/results.md`."""
+"""Write the report of the headline script as Markdown for `docs/results.md`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ Facts = Mapping[str, Any]
 
 
 def to_markdown(facts: Facts) -> str:
-    """All parts that were measured, in the order of the walk."""
+    """Return all parts that were measured, in their order."""
     machine = facts["machine"]
     versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
     parts = [
@@ -35,26 +35,26 @@ def to_markdown(facts: Facts) -> str:
 def _equality(found: Facts) -> list[str]:
     rows = [
         [
-            *(row["operation"], row["side"], row["backend"]),
+            *(row["operation"], row["size"], row["backend"]),
             *(f"{100 * row[name]:.4f} %" for name in ("equal", "within_1")),
             f"{row['largest']:.2f}",
         ]
         for row in found["rows"]
     ]
-    head = ("operation", "side", "backend", "equal bits", "within 1 level", "largest distance")
-    return ["### Views against the definition", _table(head, rows)]
+    head = ("operation", "size", "backend", "equal bits", "within 1 level", "largest distance")
+    return ["### Views compared with the definition", _table(head, rows)]
 
 
 def _throughput(found: Facts) -> list[str]:
     rows = [
         [
-            *(row["side"], row["batch"], row["work"]),
+            *(row["size"], row["batch"], row["work"]),
             *(f"{row['milliseconds']:.2f}", f"{row['images_per_second']:,.0f}"),
             f"{2 * row['images_per_second']:,.0f}",
         ]
         for row in found["rows"]
     ]
-    head = ("side", "batch", "work", "ms a batch", "images/s (two views each)", "views/s")
+    head = ("size", "batch", "work", "ms a batch", "images/s (two views each)", "views/s")
     return ["### Executor", _table(head, rows)]
 
 
@@ -62,14 +62,14 @@ def _step(found: Facts) -> list[str]:
     text = (
         f"{found['model']}, AugMix + JSD, batch {found['batch_size']} (three views), bfloat16, "
         f"channels last, {'compiled' if found['is_compiled'] else 'eager'}; {found['executor']}. "
-        f"A step with its views: {found['step_ms']:.2f} ms; on views made before: "
+        f"A step that makes its views: {found['step_ms']:.2f} ms; on ready views: "
         f"{found['step_on_ready_views_ms']:.2f} ms; ratio {found['ratio']:.3f}."
     )
     rows = [
-        [f"`{row['kernel']}`", row["calls"], f"{100 * row['share']:.1f} %"]
+        [f"`{row['kernel']}`", row["calls"], f"{100 * row['fraction']:.1f} %"]
         for row in found["profile"]
     ]
-    return ["### A training step", text, _table(("kernel", "calls", "share of the time"), rows)]
+    return ["### A training step", text, _table(("kernel", "calls", "fraction of the time"), rows)]
 
 
 def _training(found: Facts) -> list[str]:
@@ -77,7 +77,7 @@ def _training(found: Facts) -> list[str]:
         "### The headline run",
         f"{found['model']}, {found['epochs']} epochs in {found['seconds']:.0f} s "
         f"({found['images_per_second']:,.0f} images/s, three views each), seed {found['seed']}, "
-        f"batch {found['batch_size']}; {100 * found['waiting_share']:.2f} % of the time spent "
+        f"batch {found['batch_size']}; {100 * found['wait_fraction']:.2f} % of the time spent "
         f"waiting for plans; loss of the last step {found['losses'][-1]:.3f}.",
     ]
 
@@ -94,7 +94,7 @@ def _corruptions(found: Facts) -> list[str]:
 
 
 def _perturbations(found: Facts) -> list[str]:
-    rows = [[name, _percent(share)] for name, share in found["flip_probabilities"].items()]
+    rows = [[name, _percent(fraction)] for name, fraction in found["flip_probabilities"].items()]
     mean = ["mean", _percent(found["mean_flip_probability"])]
     return [
         f"Perturbations of {found['images']} test images:",
@@ -102,8 +102,8 @@ def _perturbations(found: Facts) -> list[str]:
     ]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -1,11 +1,10 @@
-"""Images per second of the batched executor, from the kernels alone to planning included."""
+"""Measure images per second of the batched executor, from kernels alone to planning included."""
 
 import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
 from augmix import benchmarks
@@ -14,49 +13,45 @@ from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.policies import AugMix
 from augmix.data.batches import prefetch
-from augmix.rng import Stream
 
 Row = dict[str, str | int | float]
-NUM_VIEWS = 2
-_PLANS = 4  # taken in turns, so that no result is the last one's
-_PLANNERS = 4  # threads that draw plans ahead
+_NUM_VIEWS = 2
+_NUM_PLANS = 4  # rendered in turns, so that no call repeats the last one
+PLANNING_THREADS = 4  # draw plans ahead
 
 
 def measure_throughput(
     device: torch.device,
     backends: Sequence[str],
     *,
-    side: int,
+    size: int,
     batch: int,
     severity: int,
     seconds: float,
 ) -> list[Row]:
-    """Rows of one image size: AugMix with the paper's operations, two views an image.
+    """Measure one image size: AugMix with the paper's operations, two views per image.
 
     Args:
-        device: Where views are made.
-        backends: Of `batched.execute`.
-        side: Of the images, in pixels.
+        device: Device of the views.
+        backends: Backends of `batched.execute`.
+        size: Size of the images in pixels.
         batch: Images of a batch.
-        severity: Of the chains.
+        severity: Severity of the chains.
         seconds: Time for each row.
 
     Returns:
-        ``work``: what is timed; ``images_per_second``, each with two views; ``milliseconds`` of a
-        batch, the median.
+        One row per kind of work: ``work``: what is timed; ``images_per_second``, each with two
+        views; ``milliseconds`` of a batch, the median.
     """
-    images = torch.from_numpy(benchmarks.smooth_images(min(batch, 64), side)).to(device)
+    images = torch.from_numpy(benchmarks.smooth_images(min(batch, 64), size)).to(device)
     images = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
     policy = AugMix(severity=severity, crop_padding=4, flip=True)
 
-    def draw(epoch: int) -> Packed:
-        stream = Stream(seed=0).at(epoch=epoch)
-        plan = policy.sample(
-            np.arange(batch), num_views=NUM_VIEWS, size=(side, side), stream=stream
-        )
+    def draw_packed(epoch: int) -> Packed:
+        plan = benchmarks.draw_plan(policy, batch, size, epoch, num_views=_NUM_VIEWS)
         return pack(plan, 3, real=tensors.real_of(device))
 
-    packed = [draw(epoch) for epoch in range(_PLANS)]
+    packed = [draw_packed(epoch) for epoch in range(_NUM_PLANS)]
     sent = itertools.cycle([batched.upload(one, device) for one in packed])
     works: dict[str, Callable[[], object]] = {}
     for backend in backends:
@@ -69,20 +64,22 @@ def measure_throughput(
     )
     if device.type == "cuda":
         works["render, replayed graph"] = _graph(images, packed[0], device)
-    rows = [_row(side, batch, name, _time(work, device, seconds)) for name, work in works.items()]
-    ahead = prefetch(draw, itertools.count(), num_threads=_PLANNERS, num_ahead=2 * _PLANNERS)
+    rows = [_row(size, batch, name, _time(work, device, seconds)) for name, work in works.items()]
+    ahead = prefetch(
+        draw_packed, itertools.count(), num_threads=PLANNING_THREADS, num_ahead=2 * PLANNING_THREADS
+    )
     try:
         planned = _time(
             lambda: batched.execute(images, *batched.upload(next(ahead), device)), device, seconds
         )
     finally:
         ahead.close()
-    name = f"plan on {_PLANNERS} threads, send and render"
-    return [*rows, _row(side, batch, name, planned)]
+    name = f"plan on {PLANNING_THREADS} threads, send and render"
+    return [*rows, _row(size, batch, name, planned)]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it."""
+    """Wait for all work of the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -92,11 +89,10 @@ def _renderer(images, sent, backend: str, dtype: torch.dtype) -> Callable[[], ob
 
 
 def _graph(images: torch.Tensor, packed: Packed, device: torch.device) -> Callable[[], object]:
-    """Rendering as one CUDA graph, whose plan is read from a buffer of its own."""
+    """Render by replaying one CUDA graph that reads the plan from a fixed buffer."""
     words = torch.from_numpy(packed.words).to(device)
     arrays = batched.open_words(words, packed.layout)
-    side = torch.cuda.Stream(device)
-    with torch.cuda.stream(side):  # what is compiled or allocated at first is so outside the graph
+    with torch.cuda.stream(torch.cuda.Stream(device)):  # compile and allocate outside the graph
         batched.execute(images, arrays, packed.layout)
     synchronize(device)
     graph = torch.cuda.CUDAGraph()
@@ -105,33 +101,32 @@ def _graph(images: torch.Tensor, packed: Packed, device: torch.device) -> Callab
 
     def replay() -> tuple[torch.Tensor, ...]:
         graph.replay()
-        return views, words, images  # what the graph reads and writes must stay
+        return views, words, images  # keeps alive what the graph reads and writes
 
     return replay
 
 
-def _time(work: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
-    """Seconds of one batch, over stretches long enough for the clock."""
-    work()
+def time_calls(work: Callable[[], object], count: int, device: torch.device) -> float:
+    """Return the mean seconds of some calls, to the end of the device's work."""
     synchronize(device)
     start = time.perf_counter()
-    work()
+    for _ in range(count):
+        work()
     synchronize(device)
-    repeats = max(1, min(50, int(0.05 / max(time.perf_counter() - start, 1e-6))))
-    found, deadline = [], time.perf_counter() + seconds
-    while not found or time.perf_counter() < deadline:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            work()
-        synchronize(device)
-        found.append((time.perf_counter() - start) / repeats)
-    return found
+    return (time.perf_counter() - start) / count
 
 
-def _row(side: int, batch: int, name: str, times: list[float]) -> Row:
+def _time(work: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
+    """Seconds of one batch, over stretches long enough for the clock."""
+    time_calls(work, 1, device)
+    repeats = max(1, min(50, int(0.05 / max(time_calls(work, 1, device), 1e-6))))
+    return [time_calls(work, repeats, device) for _ in benchmarks.turns(seconds, at_least=1)]
+
+
+def _row(size: int, batch: int, name: str, times: list[float]) -> Row:
     median = statistics.median(times)
     return {
-        "side": side,
+        "size": size,
         "batch": batch,
         "work": name,
         "milliseconds": 1000 * median,

@@ -1,6 +1,6 @@
-"""A training step on a device: what views cost it, where its time goes, and the headline run.
+"""Measure a training step on a device, with and without its views, and train the headline run.
 
-All of it is the package's own engine, as `augmix train` runs it.
+The steps are those of `augmix train`.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from throughput import synchronize
+from throughput import PLANNING_THREADS, synchronize, time_calls
 
 from augmix import files, results
 from augmix.augment.policies import AugMix
@@ -26,7 +26,6 @@ from augmix.training.config import Recipe
 from augmix.training.loop import open_order, open_views, train
 from augmix.training.step import open_learner
 
-_PLANNERS = 4  # threads that draw plans ahead
 _WARM_UP_EPOCHS = 1
 _SHOWN_KERNELS = 15
 _WARM_UP_STEPS = 3
@@ -34,7 +33,7 @@ _WARM_UP_STEPS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What is trained, on what, and how; the paper's CIFAR recipe but for its length."""
+    """A training run: the paper's CIFAR recipe except for its length."""
 
     source: Source
     device: torch.device
@@ -51,7 +50,7 @@ class Setup:
     def recipe(self) -> Recipe:
         return Recipe(
             batch_size=self.batch_size, seed=self.seed, executor="batched", precision="bf16",
-            channels_last=True, compile=self.is_compiled, num_threads=_PLANNERS,
+            channels_last=True, compile=self.is_compiled, num_threads=PLANNING_THREADS,
         )  # fmt: skip
 
     @property
@@ -61,7 +60,7 @@ class Setup:
         return build_method("augmix", policy_options=options)
 
     def build_model(self) -> Classifier:
-        """The network with its start weights."""
+        """Build the network with its initial weights."""
         torch.manual_seed(self.seed)
         source = self.source
         return build_model(
@@ -71,19 +70,19 @@ class Setup:
 
 
 def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
-    """A step with its views made on the way against the same step on views made before.
+    """Compare a step that makes its views with the same step on ready views.
 
     Both take turns in rounds of some steps, timed to the end of the device's work.
 
     Returns:
-        Median milliseconds of both, and the median of the rounds' ratios.
+        Median milliseconds of both, the median ratio of the rounds, and the slowest kernels.
     """
     recipe, device, count = setup.recipe, setup.device, setup.batch_size
     parts = (setup.source, setup.method, setup.order, recipe, device)
     views = open_views(*parts)
     learner = open_learner(setup.build_model(), setup.method, recipe=recipe, device=device)
     whole_batches = itertools.cycle(range(max(setup.order.steps_per_epoch - 1, 1)))
-    with closing(run_ahead(views.make, whole_batches, num_threads=_PLANNERS)) as drawn:
+    with closing(run_ahead(views.make, whole_batches, num_threads=PLANNING_THREADS)) as drawn:
         ready = views.finish(next(drawn))
 
         def with_views() -> None:
@@ -96,8 +95,8 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
             with_views()
         times: dict[str, list[float]] = {"with": [], "without": []}
         for _ in range(rounds):
-            times["without"].append(_time(without_views, length, device))
-            times["with"].append(_time(with_views, length, device))
+            times["without"].append(time_calls(without_views, length, device))
+            times["with"].append(time_calls(with_views, length, device))
         profile = _profile(with_views, device)
     ratios = [a / b for a, b in zip(times["with"], times["without"], strict=True)]
     return {
@@ -113,19 +112,19 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
 
 
 def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifier, dict[str, Any]]:
-    """Train into a new run folder that `evaluate` can measure.
+    """Train into a new run folder.
 
-    The rate climbs for an epoch and then falls by the paper's cosine.
+    The learning rate rises for an epoch and then follows the paper's cosine.
 
     Returns:
-        The trained model, and what the run's own log says of it.
+        The trained model, and a summary of its log.
     """
     steps_per_epoch = setup.order.steps_per_epoch
     recipe = replace(
         setup.recipe,
         epochs=epochs,
         warm_up_epochs=min(_WARM_UP_EPOCHS, epochs / 10),
-        log_every=steps_per_epoch,  # the only wait for the device, once an epoch
+        log_every=steps_per_epoch,  # logging waits for the device
         checkpoint_every=epochs * steps_per_epoch,
     )
     model = setup.build_model()
@@ -138,36 +137,26 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     synchronize(setup.device)
     seconds = time.perf_counter() - start
     log = files.load_lines(folder / results.LOG_FILE)
-    waited_s = sum(line["wait_share"] * _duration_s(log, place) for place, line in enumerate(log))
+    waited_s = sum(line["wait_share"] * _duration_s(log, index) for index, line in enumerate(log))
     return model, {
         "epochs": epochs,
         "steps": log[-1]["step"],
         "seconds": seconds,
         "images_per_second": epochs * len(setup.source) / seconds,
-        "waiting_share": waited_s / log[-1]["seconds"],
+        "wait_fraction": waited_s / log[-1]["seconds"],
         "losses": [line["loss"] for line in log],
         "seed": setup.seed,
         "peak_memory_gib": peak_memory_mib(setup.device) / 1024,
     }
 
 
-def _duration_s(log: list[dict[str, Any]], place: int) -> float:
-    """How long the steps of a log line took."""
-    return log[place]["seconds"] - (log[place - 1]["seconds"] if place else 0.0)
-
-
-def _time(work: Any, length: int, device: torch.device) -> float:
-    """Seconds of one of some calls."""
-    synchronize(device)
-    start = time.perf_counter()
-    for _ in range(length):
-        work()
-    synchronize(device)
-    return (time.perf_counter() - start) / length
+def _duration_s(log: list[dict[str, Any]], index: int) -> float:
+    """Seconds of the steps of a log line."""
+    return log[index]["seconds"] - (log[index - 1]["seconds"] if index else 0.0)
 
 
 def _profile(work: Any, device: torch.device) -> list[dict[str, Any]]:
-    """Where the device's time of a few steps goes, the largest parts first."""
+    """The kernels that take most of the device's time in a few steps."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -179,6 +168,6 @@ def _profile(work: Any, device: torch.device) -> list[dict[str, Any]]:
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, name))
     total = sum(getattr(event, name) for event in events) or 1
     return [
-        {"kernel": event.key[:80], "calls": event.count, "share": getattr(event, name) / total}
+        {"kernel": event.key[:80], "calls": event.count, "fraction": getattr(event, name) / total}
         for event in events[:_SHOWN_KERNELS]
     ]

@@ -1,4 +1,4 @@
-"""Corruptions and sequences of the user's own: registered in Python, or from a file."""
+"""The table of corruptions, and those of the user's own: registered in Python, or from a file."""
 
 import hashlib
 import re
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import augmix
-from augmix.corruptions import registry
-from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES
+from augmix.corruptions import EXTRA_4, PAPER_15, registry
+from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, resolve_preset
 from augmix.errors import RunError
 
 CODE = """
@@ -69,6 +69,75 @@ def code(tmp_path: Path) -> Path:
     (tmp_path / "c_helper.py").write_text("")
     (tmp_path / "c_own.py").write_text(CODE)
     return tmp_path / "c_own.py"
+
+
+def test_table():
+    assert len(PAPER_15) == 15
+    assert (*PAPER_15, *EXTRA_4) == tuple(CORRUPTIONS)
+    groups = [corruption.group for corruption in CORRUPTIONS.values()]
+    assert groups == sorted(groups, key=["noise", "blur", "weather", "digital", "extra"].index)
+    for number, (name, corruption) in enumerate(CORRUPTIONS.items()):
+        assert corruption.name == name == corruption.function.__name__
+        assert (corruption.number, corruption.suite) == (number, "c")
+        assert set(corruption.parameters) == set(registry.PRESETS)
+        assert all(len(severities) == 5 for severities in corruption.parameters.values())
+
+
+def test_names_and_protocols():
+    resolve = CORRUPTIONS.resolve
+    assert resolve("paper-15") == PAPER_15
+    assert resolve(["snow"]) == ("snow",)
+    mixed = resolve(("fog", "extra-4", "spatter", "paper-15"))
+    assert mixed[:5] == ("fog", *EXTRA_4)
+    assert sorted(mixed) == sorted(CORRUPTIONS)
+    with pytest.raises(ValueError, match="unknown corruption 'paper15', did you mean 'paper-15'"):
+        resolve(["fog", "paper15"])
+    with pytest.raises(ValueError, match="did you mean 'frost'.*the lists paper-15, extra-4"):
+        resolve("frosty")
+    with pytest.raises(ValueError, match="names must be at least one corruption"):
+        resolve(())
+
+
+INCEPTION = {  # as written in make_imagenet_c_inception.py
+    "gaussian_noise": ".09 .13 .19 .27 .40",
+    "shot_noise": "50 20 10 5 3",
+    "impulse_noise": ".04 .07 .10 .18 .28",
+    "speckle_noise": ".16 .21 .36 .46 .61",
+    "gaussian_blur": "1.5 2.5 3.5 4.5 6.5",
+    "glass_blur": "(.8,1,3) (1,3,1) (1.1,2,4) (1.2,4,2) (1.6,5,2)",
+    "defocus_blur": "(4,.1) (5,.5) (7,.5) (10,.5) (12,.5)",
+    "motion_blur": "(12,4) (17,6) (17,9) (17,13) (22,16)",
+    "fog": "(1.5,2) (2,2) (2.5,1.8) (2.5,1.6) (3,1.5)",
+    "spatter": ".65,.3,4,.69,.9,0 .65,.3,3.5,.68,.9,0 .65,.3,3,.68,.8,0 "
+    ".65,.3,1.2,.65,1.8,1 .67,.4,1.2,.65,1.8,1",
+    "jpeg_compression": "23 16 13 8 5",
+    "pixelate": ".5 .4 .3 .25 .2",
+}
+
+
+def test_the_numbers_for_299_pixels():
+    for name, row in CORRUPTIONS.items():
+        ours, of_224 = row.parameters["imagenet-299"], row.parameters["imagenet"]
+        if name in INCEPTION:
+            cells = [cell.strip("()").split(",") for cell in INCEPTION[name].split()]
+            assert ours == tuple(tuple(float(part) for part in cell) for cell in cells), name
+        elif name == "elastic_transform":
+            np.testing.assert_allclose(np.array(ours) / 360, np.array(of_224) / 244)
+        else:
+            assert ours == of_224, name
+
+
+def test_resolve_preset():
+    assert resolve_preset("auto", (32, 32)) == "cifar"
+    assert resolve_preset("auto", (48, 500)) == "cifar"
+    assert resolve_preset("auto", (64, 64)) == "tiny"
+    assert resolve_preset("auto", (200, 112)) == "tiny"
+    assert resolve_preset("auto", (224, 224)) == "imagenet"
+    assert resolve_preset("imagenet", (32, 32)) == "imagenet"
+    with pytest.raises(
+        ValueError, match="preset must be one of auto, cifar, tiny, imagenet, imagenet-299"
+    ):
+        resolve_preset("cifar10", (32, 32))
 
 
 def test_a_function_registered_in_python(images: np.ndarray):

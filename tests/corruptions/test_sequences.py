@@ -1,4 +1,4 @@
-"""The makers of sequences against the published numbers, and against formulations written here."""
+"""Sequences against published numbers, Pillow, OpenCV and slow formulas."""
 
 import colorsys
 import json
@@ -9,26 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from toy_images import checkered, cut, legacy, smeared
 
 from augmix.corruptions import sequences
-from augmix.corruptions.geometry import Scene, Window, centre_window
 from augmix.corruptions.registry import PRESETS, SEQUENCES
+from augmix.corruptions.sequences import Scene, Window, affine_map, centre_window, tilt_map
 
-# name -> frame -> mean of the frame, then R, G, B at row 5, column 7 (perturbations.md 6)
+# name -> frame -> mean of the frame, then R, G, B at row 5, column 7
 VECTORS = json.loads((Path(__file__).parent / "published_sequences.json").read_text())
-
-
-def checkered() -> np.ndarray:
-    """T(32) of corruptions.md 8: ramps with every other 4 x 4 cell inverted."""
-    y, x = np.mgrid[:32, :32]
-    image = np.stack([8 * x, 8 * y, 4 * (x + y)], axis=-1)
-    odd = (x // 4 + y // 4) % 2 == 1
-    image[odd] = 255 - image[odd]
-    return image.astype(np.uint8)
-
-
-def legacy(seed: int = 0) -> np.random.RandomState:
-    return np.random.RandomState(seed)
 
 
 def show(image: np.ndarray, margin: int = 0) -> Scene:
@@ -47,14 +35,9 @@ def pictures() -> list[np.ndarray]:
     return [rng.integers(0, 256, (20, 28, 3), dtype=np.uint8), smooth, smooth[:, :, :1].copy()]
 
 
-def cut(values: np.ndarray) -> np.ndarray:
-    """To [0, 1], to 0..255, and the fraction off."""
-    return (np.clip(values, 0, 1) * 255).astype(np.uint8)
-
-
 @pytest.mark.parametrize("name", VECTORS)
 def test_published_vectors(name: str):
-    result = make(checkered(), name, "cifar")
+    result = make(checkered(32), name, "cifar")
     for frame, (mean, *pixel) in VECTORS[name].items():
         assert abs(result[int(frame)].mean() - mean) < 6e-5, frame
         assert result[int(frame)][5, 7].tolist() == pixel, frame
@@ -64,8 +47,8 @@ def test_published_vectors(name: str):
     ("frame", "mean", "pixel"), [(0, 114.1032, (95, 55, 75)), (30, 114.1032, (138, 131, 134))]
 )
 def test_published_vectors_about_the_true_centre(frame: int, mean: float, pixel: tuple):
-    """The lines "centre 16" of perturbations.md 6: a newer torchvision's rotation."""
-    makes = sequences.rotate(show(checkered()), 1, num_frames=31, generator=legacy(), offset_px=0)
+    """The numbers of a newer torchvision's rotation, about (16, 16)."""
+    makes = sequences.rotate(show(checkered(32)), 1, num_frames=31, generator=legacy(), offset_px=0)
     result = list(makes)[frame]
     assert abs(result.mean() - mean) < 6e-5
     assert tuple(result[5, 7].tolist()) == pixel
@@ -105,11 +88,11 @@ def test_every_shape_is_made(name: str, preset: str):
 def test_frames_are_made_one_by_one():
     """Nothing of a frame is kept, and none is made before it is asked for."""
     for name in SEQUENCES:
-        stream = SEQUENCES.find(name).apply(show(checkered()), "cifar", 1, legacy())
+        stream = SEQUENCES.find(name).apply(show(checkered(32)), "cifar", 1, legacy())
         first = next(stream)
         first[:] = 77
         second = next(stream)
-        np.testing.assert_array_equal(second, make(checkered(), name, "cifar")[1], err_msg=name)
+        np.testing.assert_array_equal(second, make(checkered(32), name, "cifar")[1], err_msg=name)
 
 
 def test_noise_restarts_from_the_clean_image():
@@ -133,25 +116,6 @@ def test_noise_restarts_from_the_clean_image():
         for frame in noisy:
             expected = cut(x + x * generator.normal(0, 0.1, image.shape))
             np.testing.assert_array_equal(frame, expected)
-
-
-def smeared(image: np.ndarray, radius: float, deviation: float, angle_deg: float) -> np.ndarray:
-    """ImageMagick's motion blur as its source writes it, half pixels and all."""
-    width = 2 * int(np.ceil(radius)) + 1
-    steps = np.arange(width)
-    weights = np.exp(-(steps**2) / (2 * deviation**2))
-    weights /= weights.sum()
-    across = width * np.sin(np.pi * angle_deg / 180)
-    along = width * np.cos(np.pi * angle_deg / 180)
-    ox = np.ceil(steps * along / np.hypot(across, along) - 0.5).astype(int)
-    oy = np.ceil(steps * across / np.hypot(across, along) - 0.5).astype(int)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    total = np.zeros(image.shape)
-    for k in range(width):
-        rows = np.clip(y + oy[k], 0, image.shape[0] - 1)
-        columns = np.clip(x + ox[k], 0, image.shape[1] - 1)
-        total += weights[k] * image[rows, columns]
-    return (np.floor(257 * total + 0.5).astype(int) // 257).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +346,7 @@ def test_spatter(
 
 
 def test_spatter_without_a_drop_is_the_clean_image():
-    image = checkered()
+    image = checkered(32)
     stream = sequences.spatter(
         show(image), 0, 0.01, 1, 0.7, 0.6, (0.2, 0.8), num_frames=3, generator=legacy()
     )
@@ -395,11 +359,163 @@ def test_weather_and_noise_see_only_the_frame():
     window = Window(4, 4, 32, 40)
     still = {"zoom_blur", "translate", "rotate", "tilt", "scale", "shear"}
     for name in set(SEQUENCES) - still:
-        alone = Scene(window.cut(image), Window(0, 0, 32, 40))
+        alone = Scene(window.crop(image), Window(0, 0, 32, 40))
         expected = list(SEQUENCES.find(name).apply(alone, "imagenet", 1, legacy()))
         result = list(SEQUENCES.find(name).apply(Scene(image, window), "imagenet", 1, legacy()))
         np.testing.assert_array_equal(result, expected, err_msg=name)
     for name in still:
         whole = SEQUENCES.find(name).apply(show(image), "imagenet", 1, legacy())
         result = list(SEQUENCES.find(name).apply(Scene(image, window), "imagenet", 1, legacy()))
-        np.testing.assert_array_equal(result, [window.cut(frame) for frame in whole])
+        np.testing.assert_array_equal(result, [window.crop(frame) for frame in whole])
+
+
+SETTINGS = [
+    {"angle_deg": -15},
+    {"angle_deg": 7, "scale": 0.9},
+    {"scale": 0.4},
+    {"scale": 1.124},
+    {"shear_deg": 13, "scale": 1.3},
+    {},
+]
+
+
+def small_pictures() -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    sizes = [(32, 32, 3), (64, 85, 3), (33, 16, 1), (1, 7, 3)]
+    return [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
+
+
+def whole(image: np.ndarray) -> Window:
+    return Window(0, 0, image.shape[0], image.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shift_px", "expected"),
+    [  #
+        ({"angle_deg": 15}, 0, (0.965926, 0.258819, -3.708290, -0.258819, 0.965926, 4.832738)),
+        ({"scale": 0.7}, 0, (1.428571, 0, -7.071429, 0, 1.428571, -7.071429)),
+        ({"scale": 1.3}, 0, (0.769231, 0, 3.807692, 0, 0.769231, 3.807692)),
+        ({"shear_deg": 15}, 0, (1, 0.267949, -4.421162, 0, 1.035276, -0.582057)),
+    ],
+)
+def test_affine_map(settings: dict, shift_px: int, expected: tuple):
+    np.testing.assert_allclose(affine_map((32, 32), **settings), expected, rtol=0, atol=6e-7)
+
+
+def test_affine_map_inverts_the_motion():
+    """Turn, shear and enlarge about the centre as a product of matrices, then invert."""
+    t, s, k = np.radians(12), np.radians(-6), 1.1
+    x, y = 40 / 2 + 0.5, 30 / 2 + 0.5
+    motion = k * np.array([[np.cos(t), -np.sin(t + s)], [np.sin(t), np.cos(t + s)]])
+    there = np.block([[motion, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]])
+    there[:2, 2] = np.array([x, y]) - motion @ [x, y]
+    expected = np.linalg.inv(there)[:2].ravel()
+    result = affine_map((30, 40), angle_deg=12, scale=1.1, shear_deg=-6)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_warp_affine_is_that_of_pillow(settings: dict):
+    for image in small_pictures():
+        height, width, channels = image.shape
+        mapping = affine_map((height, width), **settings)
+        picture = Image.fromarray(image if channels == 3 else image[:, :, 0])
+        moved = picture.transform(
+            (width, height), Image.Transform.AFFINE, mapping, Image.Resampling.BILINEAR
+        )
+        expected = np.asarray(moved).reshape(image.shape)
+        np.testing.assert_array_equal(sequences.warp_affine(image, mapping, whole(image)), expected)
+        window = centre_window((height, width), (height, (width + 1) // 2))
+        result = sequences.warp_affine(image, mapping, window)
+        np.testing.assert_array_equal(result, window.crop(expected))
+
+
+def test_shift_columns():
+    for image in small_pictures():
+        width = image.shape[1]
+        for shift in (-width - 2, -7, -1, 0, 1, 3, width, width + 5):
+            result = sequences.shift_columns(image, shift, whole(image))
+            for x in range(width):
+                inside = 0 <= x - shift < width
+                expected = image[:, x - shift] if inside else 0 * image[:, 0]
+                np.testing.assert_array_equal(result[:, x], expected)
+
+
+def in_space(point: np.ndarray, angle: float, size: tuple[int, int]) -> np.ndarray:
+    """Where a point (x, y) of the picture is seen: turned about y, then about x, projected."""
+    height, width = size
+    focus = np.hypot(height, width)
+    x, y, z = point[0] - width / 2, point[1] - height / 2, 1.0
+    x, z = np.cos(angle) * x - np.sin(angle) * z, np.sin(angle) * x + np.cos(angle) * z
+    y, z = np.cos(angle) * y - np.sin(angle) * z, np.sin(angle) * y + np.cos(angle) * z
+    z += focus
+    return np.array([focus * x / z + width / 2, focus * y / z + height / 2])
+
+
+@pytest.mark.parametrize("angle_deg", [-15.0, -0.75, 0.0, 11.25])
+def test_tilt_map_projects_the_turned_picture(angle_deg: float):
+    for size in ((32, 32), (256, 341)):
+        matrix = np.array(tilt_map(size, angle_deg))
+        for point in ((0, 0), (size[1], 3), (10, size[0]), (size[1] / 2, size[0] / 2)):
+            x, y, w = matrix @ [*point, 1]
+            expected = in_space(np.array(point, float), np.radians(angle_deg), size)
+            np.testing.assert_allclose([x / w, y / w], expected, rtol=0, atol=1e-9)
+
+
+def test_the_tilt_of_nothing_shrinks():
+    matrix = np.array(tilt_map((32, 32), 0))
+    focus = 32 * np.sqrt(2)
+    np.testing.assert_allclose(
+        (matrix / matrix[2, 2])[:2, :2], np.eye(2) * focus / (1 + focus), atol=1e-12
+    )
+    assert focus / (1 + focus) == pytest.approx(0.9784, abs=5e-5)
+
+
+def seen(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Bilinear, black outside, the place to 1/32 of a pixel, rounded; in plain numbers."""
+    height, width, _ = image.shape
+    back = np.linalg.inv(matrix)
+    padded = np.pad(image.astype(float), ((1, 1), (1, 1), (0, 0)))
+    result = np.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            u, v, w = back @ [x, y, 1]
+            u, v = np.round(32 * u / w) / 32, np.round(32 * v / w) / 32
+            if -1 <= u < width and -1 <= v < height:
+                i, j = int(np.floor(v)) + 1, int(np.floor(u)) + 1
+                q, p = v + 1 - i, u + 1 - j
+                above = padded[i, j] * (1 - p) + padded[i, j + 1] * p
+                below = padded[i + 1, j] * (1 - p) + padded[i + 1, j + 1] * p
+                result[y, x] = np.floor(above * (1 - q) + below * q + 0.5)
+    return result
+
+
+@pytest.mark.parametrize("angle_deg", [-11.25, 0.0, 15.0])
+def test_warp_perspective(angle_deg: float):
+    for image in small_pictures():
+        matrix = tilt_map((image.shape[0], image.shape[1]), angle_deg)
+        expected = seen(image, np.array(matrix))
+        result = sequences.warp_perspective(image, matrix, whole(image))
+        assert (result != expected).mean() < 0.002  # a place may round to the next 1/32
+        window = centre_window((image.shape[0], image.shape[1]), (1, 4))
+        np.testing.assert_array_equal(
+            sequences.warp_perspective(image, matrix, window), window.crop(result)
+        )
+
+
+def test_warp_perspective_is_close_to_any_opencv():
+    ramp = np.add.outer(np.arange(100), np.arange(120))[:, :, None].astype(np.uint8)
+    matrix = tilt_map((100, 120), 9)
+    result = sequences.warp_perspective(ramp, matrix, whole(ramp))[:, :, 0].astype(int)
+    other = cv2.warpPerspective(ramp, np.array(matrix), (120, 100)).astype(int)
+    assert np.abs(result - other).mean() < 0.3
+    assert (np.abs(result - other) > 2).mean() < 0.01  # on the border
+
+
+def test_centre_window():
+    assert centre_window((256, 341), (224, 224)) == Window(16, 58, 224, 224)  # 58.5 to even
+    assert centre_window((64, 67), (64, 64)) == Window(0, 2, 64, 64)  # 1.5 to even
+    image = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    part = Window(1, 2, 3, 4).crop(image)
+    np.testing.assert_array_equal(part, image[1:4, 2:6])
+    assert part.base is None

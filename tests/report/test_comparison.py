@@ -8,7 +8,7 @@ from fake_runs import NAMES, make_run
 
 from augmix.bootstrap import average, difference, seed_difference
 from augmix.report.comparison import Comparison, compare, contrast, is_imagenet_like
-from augmix.report.estimates import CLEAN, CORRUPTED, Key, error_of
+from augmix.report.estimates import CLEAN, CORRUPTED, Key
 
 FEW = {"names": NAMES[:2], "num_images": 300, "has_log": False, "has_examples": False}
 
@@ -44,20 +44,20 @@ def test_seeds_are_one_row(comparison: Comparison):
 def test_mean_and_spread(comparison: Comparison):
     group = comparison.groups[1]
     errors = [
-        np.mean([error_of(cell) for cell in run.results.cells if cell.suite == "c"])
+        np.mean([cell.error for cell in run.results.cells if cell.suite == "c"])
         for run in group.runs
     ]
     number = group.number(Key("error", CORRUPTED))
     assert number is not None
     assert number.value == pytest.approx(np.mean(errors))
-    assert number.deviation == pytest.approx(np.std(errors, ddof=1))
+    assert number.std == pytest.approx(np.std(errors, ddof=1))
     assert number.num_seeds == 3
     assert number.low is not None
     assert number.high is not None
     assert number.low < number.value < number.high
     single = comparison.groups[2].number(Key("error", CORRUPTED))
     assert single is not None
-    assert single.deviation is None
+    assert single.std is None
     assert group.number(Key("flip", "perturbed")) is None
 
 
@@ -83,10 +83,10 @@ def test_noise_of_training_widens_the_range(comparison: Comparison):
     """Both rows have seeds: the squares of both noises add up."""
     standard, augmix = comparison.groups[:2]
     key = Key("error", CORRUPTED)
-    sides = [[each[key] for each in group.estimates] for group in (augmix, standard)]
-    draws = [[each.draws for each in side if each.draws] for side in sides]
+    pairs = [[each[key] for each in group.estimates] for group in (augmix, standard)]
+    draws = [[each.draws for each in found if each.draws] for found in pairs]
     images = difference(average(draws[0]), average(draws[1])).interval()
-    seeds = seed_difference(*([each.value for each in side] for side in sides))
+    seeds = seed_difference(*([each.value for each in found] for found in pairs))
     found = contrast(augmix, standard, key)
     assert found is not None
     below = np.hypot(images.estimate - images.low, (seeds.high - seeds.low) / 2)

@@ -11,8 +11,9 @@ from fake_runs import NAMES, make_run
 
 from augmix.report import export_path, summarise, write_report
 from augmix.report.comparison import Comparison, compare
-from augmix.report.exports import all_tables, escape, to_csv, to_json, to_latex
+from augmix.report.exports import escape, to_csv, to_json, to_latex
 from augmix.report.model_card import to_markdown
+from augmix.report.sections import all_tables
 
 EVIL = "<b>50_%</b> | x & \\y"
 
@@ -48,7 +49,7 @@ def test_csv_has_every_number(comparison: Comparison):
             assert float(found[run.label, metric, scope]["value"]) == pytest.approx(summary[key])
     line = found[EVIL, "error", "corrupted"]
     assert float(line["low"]) < float(line["value"]) < float(line["high"])
-    assert line["deviation"] == ""
+    assert line["std"] == ""
     severities = [line for line in lines if line["scope"] == "severity"]
     assert {line["name"] for line in severities} == {"1", "2", "3", "4", "5"}
 
@@ -98,27 +99,27 @@ def test_the_attack_is_in_every_export(tmp_path: Path):
     few = {"names": NAMES[:1], "num_images": 80, "has_log": False}
     found = make_run(tmp_path / "a", robust_error=0.5, **few)
     (cell,) = [each for each in found.cells if each.suite == "attack"]
-    share = cell.num_errors / 80
+    fraction = cell.num_errors / 80
     comparison = compare([tmp_path / "a"])
     lines = list(csv.DictReader(to_csv(comparison).splitlines()))
     (line,) = [each for each in lines if each["scope"] == "attacked"]
-    assert (line["metric"], float(line["value"])) == ("error", share)
-    assert float(line["low"]) < share < float(line["high"])
+    assert (line["metric"], float(line["value"])) == ("error", fraction)
+    assert float(line["low"]) < fraction < float(line["high"])
     content = json.loads(to_json(comparison))
     assert content["protocol"]["attack_epsilon"] == 8 / 255
     (number,) = [each for each in content["numbers"] if each["scope"] == "attacked"]
-    assert number["value"] == share
+    assert number["value"] == fraction
     for text, sign in ((to_latex(comparison), "&"), (to_markdown(comparison), "|")):
         table = text.split("Error under attack")[1]
         (shown,) = [line for line in table.splitlines() if "8/255" in line and sign in line][:1]
         words = [word.strip() for word in shown.strip(" |\\").split(sign)]
         assert words[:6] == ["Standard", "linf", "8/255", "20", "2/255", "1"]
-        assert words[7].startswith(f"{100 * share:.1f} ")
+        assert words[7].startswith(f"{100 * fraction:.1f} ")
     card = to_markdown(comparison)
     assert "attacked (linf within 8/255, 20 steps of 2/255 from 1 random start)" in card
 
 
-def test_files_lie_beside_the_page(folders: list[Path], tmp_path: Path):
+def test_files_are_beside_the_page(folders: list[Path], tmp_path: Path):
     names = ("csv", "json", "latex", "markdown")
     page = write_report(folders[:1], tmp_path / "x.html", names)
     found = sorted(path.name for path in tmp_path.iterdir())

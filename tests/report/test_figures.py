@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from augmix.report.charts import Bars, Curve, Lines
-from augmix.report.figures import draw
+from augmix.report.page import draw
+from augmix.report.tables import Bars, Curve, Lines
 
 
 def test_figures_take_the_colours_of_the_page():
     curve = Curve(style=7, x=[0, 1], y=[1, 2.5], low=[0.5, 2], high=[1.5, 3])
-    lines = Lines(name="a", curves=(curve,), x_label="severity & more", x_ticks=(0, 1))
+    lines = Lines(name="a", title="A", curves=(curve,), x_label="severity & more", x_ticks=(0, 1))
     svg = draw(lines)["wide"]
     assert svg.startswith("<svg")
     assert "var(--series-2)" in svg  # the eighth run has the second colour again, dashed
@@ -22,7 +22,9 @@ def test_figures_take_the_colours_of_the_page():
 
 def bars(values: list, low: list, high: list) -> Bars:
     ends = [np.array(each, float) for each in (values, low, high)]
-    return Bars(name="b", categories=("x", "y"), values=ends[0], low=ends[1], high=ends[2])
+    return Bars(
+        name="b", title="B", categories=("x", "y"), values=ends[0], low=ends[1], high=ends[2]
+    )
 
 
 def test_bars_are_as_long_as_their_values():

@@ -19,7 +19,7 @@ from augmix.results import (
 
 
 def rewrite(folder: Path, predictions: dict[int, list[int]]) -> None:
-    """Give the first corruption these predictions by severity, and count its errors anew."""
+    """Give the first corruption these predictions by severity, and count its errors again."""
     labels = [0, 1, 2, 3]
     results = to_plain(load_results(folder / RESULTS_FILE))
     for cell in results["cells"]:
@@ -66,8 +66,8 @@ def test_hardest_images(tmp_path: Path):
     (drill,) = corruption_drills(comparison, {3})
     assert drill.title == "gaussian noise"
     assert [image.number for image in drill.hard] == [9, 3]
-    assert drill.hard[0].answers == ("5 of 5 wrong: 7",)
-    assert drill.hard[1].answers == ("2 of 5 wrong: 5",)
+    assert drill.hard[0].notes == ("5 of 5 wrong: 7",)
+    assert drill.hard[1].notes == ("2 of 5 wrong: 5",)
     assert drill.hard[1].label == "1"
     assert drill.mistakes == ("3 → 7 (4), 1 → 5 (2), 3 → 8 (1)",)
     assert drill.headline == ("35.0",)  # 7 of 20
@@ -84,7 +84,7 @@ def test_hardest_images(tmp_path: Path):
 def test_most_flipped_images(tmp_path: Path):
     (drill,) = perturbation_drills(four_images(tmp_path), set())
     assert [image.number for image in drill.hard] == [3, 6]
-    assert drill.hard[0].answers == ("flips in 75 % of pairs",)
+    assert drill.hard[0].notes == ("flips in 75 % of pairs",)
     assert drill.headline == ("25.00",)
 
 
@@ -92,8 +92,8 @@ def test_equally_hard_images_with_a_picture_come_first(tmp_path: Path):
     make_run(tmp_path / "a", names=NAMES[:1], num_images=100, has_log=False)
     comparison = compare([tmp_path / "a"])
     (without,) = corruption_drills(comparison, set())
-    worst = without.hard[0].answers
-    equal = [image.number for image in without.hard if image.answers[0][:6] == worst[0][:6]]
+    worst = without.hard[0].notes
+    equal = [image.number for image in without.hard if image.notes[0][:6] == worst[0][:6]]
     assert len(equal) > 2
     (with_one,) = corruption_drills(comparison, {equal[-1]})
     assert with_one.hard[0].number == equal[-1]

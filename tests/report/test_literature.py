@@ -1,4 +1,4 @@
-"""Published rows stand beside measured ones only where both are of the same benchmark."""
+"""Published rows are shown beside measured ones only where both are of the same benchmark."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from fake_runs import make_run
 
 from augmix import published
 from augmix.report.comparison import compare
+from augmix.report.estimates import summarise
 from augmix.report.literature import literature_tables, unmatched
-from augmix.report.summary import summarise
 from augmix.report.tables import Table
 
 PAPER = tuple(published.ALEXNET_ERRORS)

@@ -134,7 +134,7 @@ def test_names_are_text(tmp_path: Path):
     assert "$x" in html
 
 
-def test_equal_labels_are_told_apart(tmp_path: Path):
+def test_equal_labels_are_distinguished(tmp_path: Path):
     for name in ("a", "b"):
         make_run(tmp_path / name, label="AugMix")
     runs = load_runs([tmp_path / "a", tmp_path / "b", tmp_path / "a"])
@@ -150,14 +150,14 @@ def test_repeated_steps_of_a_log_count_once(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(("side", "channels"), [(32, 1), (224, 3)])
-def test_examples_fit_into_the_page(tmp_path: Path, side: int, channels: int):
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (224, 3)])
+def test_examples_fit_into_the_page(tmp_path: Path, size: int, channels: int):
     names = tuple(f"corruption_{index}" for index in range(19))
     make_run(tmp_path / "a", names=names, has_examples=False)
-    write_examples(tmp_path / "a" / "examples.npz", names, side=side, channels=channels)
+    write_examples(tmp_path / "a" / "examples.npz", names, side=size, channels=channels)
     page = write_report([tmp_path / "a"], tmp_path)
     assert page.stat().st_size < 5_000_000
-    assert ("reduced from 224 to" in text_of(page)) == (side == 224)
+    assert ("reduced from 224 to" in text_of(page)) == (size == 224)
     assert page.read_text(encoding="utf-8").count("<img ") >= 19 * 6
 
 
@@ -176,7 +176,7 @@ def test_refusals_name_the_way_out(two_runs: list[Path], tmp_path: Path):
         write_report([tmp_path / "empty"], tmp_path / "x.html")
     make_run(tmp_path / "torn", has_examples=False)
     (tmp_path / "torn" / "examples.npz").write_bytes(b"no zip")
-    with pytest.raises(RunError, match=r"examples.npz is not a file of example images"):
+    with pytest.raises(RunError, match=r"examples.npz is damaged"):
         write_report([tmp_path / "torn"], tmp_path / "x.html")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot make the folder"):
@@ -185,7 +185,7 @@ def test_refusals_name_the_way_out(two_runs: list[Path], tmp_path: Path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_adapted_models_and_temperature_are_told_apart(tmp_path: Path):
+def test_adapted_models_and_temperature_are_distinguished(tmp_path: Path):
     few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
     plain = make_run(tmp_path / "a", label="Cutout", method="cutout", **few)
     make_run(
@@ -266,12 +266,12 @@ def test_other_attacks_forbid_comparison(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_missing_outcomes_are_said(tmp_path: Path):
+def test_missing_predictions_are_said(tmp_path: Path):
     few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
     make_run(tmp_path / "a", label="Old", has_predictions=False, **few)
     make_run(tmp_path / "b", label="AugMix", weakness=0.4, seed=1, **few)
     text = text_of(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "x.html"))
-    assert "No intervals for Old: the outcomes of single images were not kept." in text
+    assert "No intervals for Old: the predictions of single images were not kept." in text
     assert "Difference from" not in text
     assert "AugMix errs on" in text
 

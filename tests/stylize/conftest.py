@@ -1,11 +1,11 @@
-"""Tiny content and pictures, and a decoder fitted to a tiny encoder."""
+"""Tiny content and images, and a decoder fitted to a tiny encoder."""
 
 from pathlib import Path
 
 import pytest
-from toy_styles import EYE, write_images, write_styles
+from toy_styles import ENCODER, write_images, write_styles
 
-from augmix.stylize.config import FitConfig
+from augmix.stylize import FitConfig
 from augmix.stylize.training import fit
 
 
@@ -21,13 +21,13 @@ def image_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def decoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A decoder after two steps: it paints, though nobody would hang it."""
+    """A decoder after two steps: it decodes, though nobody would hang it."""
     folder = tmp_path_factory.mktemp("decoder")
     return fit(
         FitConfig(
             src=str(write_images(folder / "images.npz")),
             styles=str(write_styles(folder / "styles")),
-            encoder=EYE,
+            encoder=ENCODER,
             out=folder / "decoder.safetensors",
             steps=2,
             batch_size=3,

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from augmix.stylize.adain import (
-    Painter,
-    Statistics,
+    ChannelStatistics,
+    Stylizer,
     adapt,
     channel_statistics,
     enlarge,
@@ -78,7 +78,7 @@ def test_alpha_blends_the_features(content, style):
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.5])
-def test_alpha_outside_is_refused(content, style, alpha):
+def test_alpha_outsize_is_refused(content, style, alpha):
     with pytest.raises(ValueError, match=f"alpha must be 0..1, got {alpha}"):
         adapt(content, channel_statistics(style), alpha=alpha)
 
@@ -105,25 +105,29 @@ def images() -> torch.Tensor:
     return torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
 
 
-def test_alpha_0_gives_the_decoder_s_picture_of_the_content(images):
-    painter = Painter(Double(), Halve(), stride=1, scale=1)
-    style = painter.read_style(torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)))
-    torch.testing.assert_close(painter(images, style, alpha=0.0), images)
-    painted = painter(images, style, alpha=1.0)
-    torch.testing.assert_close(painted, (adapt(2 * images, style) / 2).clamp(0, 1))
-    assert not torch.allclose(painted, images, atol=0.05)
+def test_alpha_0_gives_the_decoder_s_image_of_the_content(images):
+    stylizer = Stylizer(Double(), Halve(), stride=1, scale=1)
+    style = stylizer.encode_style(
+        torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    )
+    torch.testing.assert_close(stylizer(images, style, alpha=0.0), images)
+    stylised = stylizer(images, style, alpha=1.0)
+    torch.testing.assert_close(stylised, (adapt(2 * images, style) / 2).clamp(0, 1))
+    assert not torch.allclose(stylised, images, atol=0.05)
 
 
-def test_pictures_are_clipped(images):
-    painter = Painter(Double(), Halve(), stride=1, scale=1)
-    bright = Statistics(mean=torch.full((2, 3), 9.0), std=torch.ones(2, 3))
-    assert painter(images, bright, alpha=1.0).unique().tolist() == [1.0]
+def test_images_are_clipped(images):
+    stylizer = Stylizer(Double(), Halve(), stride=1, scale=1)
+    bright = ChannelStatistics(mean=torch.full((2, 3), 9.0), std=torch.ones(2, 3))
+    assert stylizer(images, bright, alpha=1.0).unique().tolist() == [1.0]
 
 
 def test_enlarged_images_come_back_at_their_size(images):
-    painter = Painter(Double(), Halve(), stride=4, scale=3)
-    style = painter.read_style(torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)))
-    found = painter(images, style, alpha=0.0)
+    stylizer = Stylizer(Double(), Halve(), stride=4, scale=3)
+    style = stylizer.encode_style(
+        torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    )
+    found = stylizer(images, style, alpha=0.0)
     expected = enlarge(images, 3).unflatten(2, (5, 3)).unflatten(4, (6, 3)).mean((3, 5))
     torch.testing.assert_close(found, expected)
     assert (found - images).abs().mean() < 0.1

@@ -1,4 +1,4 @@
-"""Style pictures are found, cut and drawn; broken ones are named or passed over."""
+"""Style images are found, cut and drawn; broken ones are named or passed over."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,18 @@ from PIL import Image
 
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
-from augmix.stylize.styles import StyleShelf, cut_square, open_styles, style_side, style_stream
+from augmix.stylize.styles import (
+    StyleCache,
+    choose_style_size,
+    crop_square,
+    open_styles,
+    style_stream,
+)
 
 STREAM = style_stream(7, 0)
 
 
-def test_pictures_are_found_at_any_depth_in_order(style_folder):
+def test_images_are_found_at_any_depth_in_order(style_folder):
     styles = open_styles(style_folder)
     assert styles.files == ("a.png", "b.jpg", "d.bmp", "deep/c.webp")
     assert len(styles) == 4
@@ -28,18 +34,18 @@ def test_the_centre_square_is_resized_by_lanczos():
     pixels = np.random.default_rng(0).integers(0, 256, (21, 40, 3), dtype=np.uint8)
     square = Image.fromarray(pixels[:, 9:30])  # 40 - 21 = 19 columns are cut, 9 of them left
     expected = np.asarray(square.resize((16, 16), Image.Resampling.LANCZOS))
-    assert np.array_equal(cut_square(pixels, side=16), expected)
-    tall = cut_square(pixels.transpose(1, 0, 2), side=16)
+    assert np.array_equal(crop_square(pixels, size=16), expected)
+    tall = crop_square(pixels.transpose(1, 0, 2), size=16)
     turned = Image.fromarray(pixels.transpose(1, 0, 2)[9:30])
     assert np.array_equal(tall, np.asarray(turned.resize((16, 16), Image.Resampling.LANCZOS)))
 
 
-def test_style_pictures_are_as_large_as_the_images_but_not_tiny():
-    assert [style_side(0, side) for side in (32, 96, 224)] == [96, 96, 224]
-    assert style_side(40, 224) == 40
+def test_style_images_are_as_large_as_the_images_but_not_tiny():
+    assert [choose_style_size(None, size) for size in (32, 96, 224)] == [96, 96, 224]
+    assert choose_style_size(40, 224) == 40
 
 
-def test_every_picture_is_drawn_about_equally_often(style_folder):
+def test_every_image_is_drawn_about_equally_often(style_folder):
     drawn = open_styles(style_folder).draw(np.arange(4000), STREAM)
     counts = np.bincount(drawn, minlength=4)
     assert (abs(counts - 1000) < 5 * np.sqrt(4000 * 0.25 * 0.75)).all()
@@ -55,45 +61,45 @@ def test_the_draw_is_the_uniform_at_the_image_s_address(style_folder):
     assert styles.draw(ids[::-1].copy(), STREAM).tolist() == drawn[::-1].tolist()
 
 
-def test_a_broken_picture_stops_or_another_is_drawn(style_folder):
+def test_a_broken_image_stops_or_another_is_drawn(style_folder):
     (style_folder / "b.jpg").write_bytes(b"broken")
     styles = open_styles(style_folder)
     ids = np.arange(50)
-    with pytest.raises(RunError, match=r"cannot use style picture .*b\.jpg.*--on-error skip"):
-        StyleShelf(styles, side=8, on_error="raise").draw(ids, STREAM)
+    with pytest.raises(RunError, match=r"cannot use style image .*b\.jpg.*--on-error skip"):
+        StyleCache(styles, size=8, on_error="raise").draw(ids, STREAM)
     first = styles.draw(ids, STREAM)
-    shelf = StyleShelf(styles, side=8, on_error="skip")
-    drawn = shelf.draw(ids, STREAM)
+    cache = StyleCache(styles, size=8, on_error="skip")
+    drawn = cache.draw(ids, STREAM)
     assert (first == 1).any()
     assert not (drawn == 1).any()
     assert np.array_equal(drawn[first != 1], first[first != 1])
-    assert list(shelf.broken) == [1]
+    assert list(cache.broken) == [1]
     alone = [
-        StyleShelf(styles, side=8, on_error="skip").draw(ids[i : i + 1], STREAM)[0] for i in ids
+        StyleCache(styles, size=8, on_error="skip").draw(ids[i : i + 1], STREAM)[0] for i in ids
     ]
     assert drawn.tolist() == alone  # whatever else is drawn with it
 
 
-def test_a_truncated_picture_is_broken(style_folder):
+def test_a_truncated_image_is_broken(style_folder):
     content = (style_folder / "a.png").read_bytes()
     (style_folder / "a.png").write_bytes(content[: len(content) // 2])
-    with pytest.raises(RunError, match=r"cannot use style picture .*a\.png"):
-        StyleShelf(open_styles(style_folder), side=8, on_error="raise").draw(np.arange(50), STREAM)
+    with pytest.raises(RunError, match=r"cannot use style image .*a\.png"):
+        StyleCache(open_styles(style_folder), size=8, on_error="raise").draw(np.arange(50), STREAM)
 
 
-def test_a_folder_of_broken_pictures_only_is_refused(style_folder):
+def test_a_folder_of_broken_images_only_is_refused(style_folder):
     for path in style_folder.rglob("*.*"):
         path.write_bytes(b"broken")
-    shelf = StyleShelf(open_styles(style_folder), side=8, on_error="skip")
-    with pytest.raises(RunError, match="100 pictures in a row could not be read"):
-        shelf.draw(np.arange(3), STREAM)
+    cache = StyleCache(open_styles(style_folder), size=8, on_error="skip")
+    with pytest.raises(RunError, match="100 images in a row could not be read"):
+        cache.draw(np.arange(3), STREAM)
 
 
-def test_pictures_are_kept_while_memory_allows(style_folder, monkeypatch):
-    monkeypatch.setattr(StyleShelf, "MEMORY_BYTES", 2 * 8 * 8 * 3)
-    shelf = StyleShelf(open_styles(style_folder), side=8, on_error="raise")
-    images = [shelf.image(index) for index in range(4)]
-    assert [shelf.image(index) is image for index, image in enumerate(images)] == [
+def test_images_are_kept_while_memory_allows(style_folder, monkeypatch):
+    monkeypatch.setattr(StyleCache, "MEMORY_BYTES", 2 * 8 * 8 * 3)
+    cache = StyleCache(open_styles(style_folder), size=8, on_error="raise")
+    images = [cache.image(index) for index in range(4)]
+    assert [cache.image(index) is image for index, image in enumerate(images)] == [
         True,
         True,
         False,
@@ -104,14 +110,14 @@ def test_pictures_are_kept_while_memory_allows(style_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: "", "name a folder of style pictures"),
+        (lambda path: "", "name a folder of style images"),
         (lambda path: path / "missing", "missing does not exist"),
         (lambda path: path / "notes.txt", "is no folder"),
-        (lambda path: path / "empty", "holds no style picture"),
+        (lambda path: path / "empty", "holds no style image"),
     ],
     ids=["unnamed", "missing", "file", "empty"],
 )
-def test_folders_without_pictures_are_refused(style_folder, make, message):
+def test_folders_without_images_are_refused(style_folder, make, message):
     (style_folder / "empty").mkdir()
     with pytest.raises(RunError, match=message):
         open_styles(make(style_folder))

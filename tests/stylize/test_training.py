@@ -9,24 +9,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_styles import EYE, write_images
+from toy_styles import ENCODER, write_images
 
 from augmix import files
 from augmix.errors import ResumeError, RunError
 from augmix.progress import Note
-from augmix.stylize import training
+from augmix.stylize import FitConfig, training
 from augmix.stylize.adain import channel_statistics
-from augmix.stylize.config import FitConfig
-from augmix.stylize.decoder import load_fitted, open_painter
-from augmix.stylize.encoder import build_decoder, open_encoder
+from augmix.stylize.networks import build_decoder, load_fitted, open_encoder, open_stylizer
 from augmix.stylize.training import (
-    decoder_rows,
+    decoder_layers,
     find_restyled,
     fit,
     fit_loss,
     make_batches,
     measure_gains,
-    open_material,
+    open_inputs,
 )
 
 
@@ -35,7 +33,7 @@ def config(tmp_path, image_file, style_folder) -> FitConfig:
     return FitConfig(
         src=str(image_file),
         styles=str(style_folder),
-        encoder=EYE,
+        encoder=ENCODER,
         out=tmp_path / "decoder.safetensors",
         stages=("first", "second"),
         steps=6,
@@ -132,10 +130,10 @@ def test_torch_s_own_state_is_left_alone(config):
 
 def test_the_terms_are_the_paper_s(config):
     """Equations 12 and 13 written out for an encoder of two stages."""
-    encoder = open_encoder(EYE, stages=("first", "second"), side=16)
+    encoder = open_encoder(ENCODER, stages=("first", "second"), size=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        decoder = build_decoder(decoder_rows(encoder, depth=1, restyled=1))
+        decoder = build_decoder(decoder_layers(encoder, depth=1, restyled=1))
     generator = torch.Generator().manual_seed(0)
     content, style = (torch.rand(2, 3, 16, 16, generator=generator) for _ in range(2))
     with torch.no_grad():
@@ -158,7 +156,7 @@ def test_the_terms_are_the_paper_s(config):
 
 
 def test_the_stage_that_is_restyled():
-    encoder = open_encoder(EYE, side=16)
+    encoder = open_encoder(ENCODER, size=16)
     assert [stage.stride for stage in encoder.stages] == [1, 2, 4]
     assert find_restyled(encoder, "") == 1
     assert find_restyled(encoder, "third") == 2
@@ -170,32 +168,32 @@ def test_the_stage_that_is_restyled():
         find_restyled(encoder, "first")
 
 
-def test_a_deeper_stage_is_compared_but_not_painted_from(config):
+def test_a_deeper_stage_is_compared_but_not_stylised_from(config):
     fit(replace(config, stages=("first", "second", "third")))
     fitted = load_fitted(config.out.with_suffix(".json"))
     assert fitted.identity["stages"] == ["first", "second"]
     assert len(fitted.gains) == 2
-    painter, _ = open_painter(str(config.out), "", side=16, scale=0)
-    assert painter.stride == 2
+    stylizer, _ = open_stylizer(str(config.out), None, size=16, scale=None)
+    assert stylizer.stride == 2
     other = replace(config, out=config.out.with_name("other.safetensors"))
     fit(other)
     assert digest(other.out) != digest(config.out)
 
 
 def test_gains_bring_every_stage_to_a_mean_square_of_1():
-    encoder = open_encoder(EYE, side=16)
+    encoder = open_encoder(ENCODER, size=16)
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     encoder.gains = measure_gains(encoder, images)
     for found in encoder(images):
         assert float(found.square().mean()) == pytest.approx(1, rel=1e-5)
 
 
-def test_crops_are_cut_from_the_images_and_pictures(config):
-    material = open_material(config)
-    content, style = make_batches(config, material)(0)
+def test_crops_are_cut_from_the_images_and_images(config):
+    inputs = open_inputs(config)
+    content, style = make_batches(config, inputs)(0)
     assert content.shape == (3, 3, 12, 12)
     assert style.shape == (3, 3, 12, 12)
-    whole = material.content.source.load(np.arange(7))
+    whole = inputs.content.source.load(np.arange(7))
     windows = np.lib.stride_tricks.sliding_window_view(whole, (12, 12), axis=(1, 2))
     levels = (content * 255).round().to(torch.uint8).numpy()
     for square in levels:
@@ -205,30 +203,30 @@ def test_crops_are_cut_from_the_images_and_pictures(config):
 def test_the_description_names_the_encoder(config):
     fit(config)
     fitted = load_fitted(config.out.with_suffix(".json"))
-    encoder = open_encoder(EYE, stages=("first", "second"), side=16)
-    assert fitted.encoder == EYE
+    encoder = open_encoder(ENCODER, stages=("first", "second"), size=16)
+    assert fitted.encoder == ENCODER
     assert fitted.identity == encoder.identity
-    assert fitted.least_side == 12
-    painter, about = open_painter(str(config.out), "", side=16, scale=0)
+    assert fitted.min_size == 12
+    stylizer, about = open_stylizer(str(config.out), None, size=16, scale=None)
     assert about["scale"] == 1
     assert about["decoder"]["sha256"] == digest(config.out)
     weights = load_file(config.out)
-    assert set(weights) == set(painter.decoder.state_dict())
+    assert set(weights) == set(stylizer.decoder.state_dict())
     images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    style = channel_statistics(painter.encoder(images)[-1])
-    torch.testing.assert_close(painter.encoder.gains, fitted.gains)
-    assert painter(images, style, alpha=1.0).shape == images.shape
+    style = channel_statistics(stylizer.encoder(images)[-1])
+    torch.testing.assert_close(stylizer.encoder.gains, fitted.gains)
+    assert stylizer(images, style, alpha=1.0).shape == images.shape
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"encoder": ""}, RunError, "name an encoder with --encoder"),
-        ({"styles": ""}, RunError, "name a folder of style pictures"),
-        ({"crop": 17}, ValueError, "crop must be at most the images' shorter side 16, got 17"),
+        ({"styles": ""}, RunError, "name a folder of style images"),
+        ({"crop": 17}, ValueError, "crop must be at most the images' shorter edge 16, got 17"),
         ({"stages": ("third", "first")}, RunError, "from shallow to deep"),
-        ({"crop": 3}, ValueError, "images, as cut and enlarged, must have sides of at least 4"),
-        ({"style_size": 9}, ValueError, "style_size must be at least 12 to cut squares of 12"),
+        ({"crop": 3}, ValueError, "images, as cropped and enlarged, must be at least 4 pixels"),
+        ({"style_size": 9}, ValueError, "style_size must be at least 12 to crop squares of 12"),
     ],
     ids=["encoder", "styles", "crop", "stages", "too small", "style size"],
 )
@@ -269,9 +267,19 @@ def test_the_description_is_checked(config):
     path = config.out.with_suffix(".json")
     plain = json.loads(path.read_text())
     path.write_text(json.dumps({**plain, "schema": 9}))
-    with pytest.raises(RunError, match="does not describe a decoder of schema 1"):
+    with pytest.raises(RunError, match="does not describe a decoder of schema 2"):
         load_fitted(path)
     del plain["gains"]
     path.write_text(json.dumps(plain))
     with pytest.raises(RunError, match="does not describe a decoder: 'gains'"):
         load_fitted(path)
+
+
+def test_descriptions_of_schema_1_are_read(config):
+    fit(config)
+    path = config.out.with_suffix(".json")
+    expected = load_fitted(path)
+    plain = json.loads(path.read_text())
+    old = {"rows": plain.pop("layers"), "least_side": plain.pop("min_size")}
+    path.write_text(json.dumps({**plain, **old, "schema": 1}))
+    assert load_fitted(path) == expected

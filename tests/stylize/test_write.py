@@ -11,19 +11,23 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from toy_styles import EYE, write_images, write_photographs
+from toy_styles import ENCODER, write_images, write_photographs
 
-from augmix import arrays as conventions
-from augmix.data.sources import mix, open_source, open_stylised
+from augmix.data.derived import mix, open_stylised
+from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import load_json
-from augmix.stylize import write
-from augmix.stylize.adain import channel_statistics
-from augmix.stylize.config import StylizeConfig
-from augmix.stylize.decoder import open_painter
-from augmix.stylize.encoder import VGG_DECODER_ROWS, VGG_ROWS, build_decoder, build_encoder
+from augmix.stylize import StylizeConfig, write
+from augmix.stylize.adain import channel_statistics, to_floats
+from augmix.stylize.networks import (
+    VGG_DECODER_LAYERS,
+    VGG_LAYERS,
+    build_decoder,
+    build_encoder,
+    open_stylizer,
+)
 from augmix.stylize.styles import open_styles, style_stream
-from augmix.stylize.write import name_pictures, stylize
+from augmix.stylize.write import name_files, stylize
 
 
 @pytest.fixture
@@ -63,25 +67,25 @@ def styles_of(folder: Path) -> list[tuple[str, str]]:
     return [(image, style) for image, style in rows[1:]]
 
 
-def paint_by_hand(config: StylizeConfig, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def stylise_by_hand(config: StylizeConfig, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """One image at a time: encode, restyle by the formula, decode, round."""
     styles = open_styles(config.styles)
-    painter, _ = open_painter(config.decoder, config.encoder, side=16, scale=1)
+    stylizer, _ = open_stylizer(config.decoder, config.encoder, size=16, scale=1)
     drawn = styles.draw(ids, style_stream(config.seed, 0))
-    painted = []
+    stylised = []
     for image, index in zip(images, drawn, strict=True):
-        picture = torch.from_numpy(conventions.to_float(styles.load(int(index), side=16)[None]))
+        style_image = styles.load(int(index), size=16)
         with torch.no_grad():
-            style = channel_statistics(painter.encoder(picture)[-1])
-            features = painter.encoder(torch.from_numpy(conventions.to_float(image[None])))[-1]
+            style = channel_statistics(stylizer.encoder(to_floats(style_image[None]))[-1])
+            features = stylizer.encoder(to_floats(image[None]))[-1]
             own = channel_statistics(features)
             mean, std = (value[:, :, None, None] for value in (own.mean, own.std))
             target = (features - mean) / std * style.std[:, :, None, None]
             target = target + style.mean[:, :, None, None]
             target = config.alpha * target + (1 - config.alpha) * features
-            floats = painter.decoder(target)[0].clamp(0, 1)
-        painted.append(np.rint(floats.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
-    return np.stack(painted)
+            floats = stylizer.decoder(target)[0].clamp(0, 1)
+        stylised.append(np.rint(floats.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
+    return np.stack(stylised)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
@@ -94,7 +98,7 @@ def test_an_array_set_is_read_back_with_its_numbers_and_classes(config, alpha):
     assert read.labels.tolist() == source.labels.tolist()
     assert read.class_names == source.class_names
     assert read.size == source.size
-    expected = paint_by_hand(config, source.load(np.arange(7)), np.arange(7))
+    expected = stylise_by_hand(config, source.load(np.arange(7)), np.arange(7))
     found = read.load(np.arange(7)).astype(int)
     assert abs(found - expected).max() <= 1  # batches of convolutions differ in the last bit
     assert (found != expected).mean() < 0.01
@@ -109,7 +113,7 @@ def test_a_folder_set_is_read_back_with_its_numbers_and_classes(photographs):
     read = open_source("folder", root=out, split="val")
     assert read.class_names == source.class_names == ("n1", "n2", "n3")
     assert read.labels.tolist() == source.labels.tolist()
-    expected = paint_by_hand(photographs, source.load(np.arange(4)), np.arange(4))
+    expected = stylise_by_hand(photographs, source.load(np.arange(4)), np.arange(4))
     assert abs(read.load(np.arange(4)).astype(int) - expected).max() <= 1
     assert [name for name in content(out) if name.endswith(".png")] == [
         "n1/a.png",
@@ -156,7 +160,7 @@ def test_stopped_anywhere_and_started_again_the_tree_is_the_same(
 ):
     config = config if layout == "npz" else photographs
     whole = content(stylize(config))
-    kind = write.PictureArray if layout == "npz" else write.PictureTree
+    kind = write.NpzSink if layout == "npz" else write.FolderSink
     steps = [(kind, "put", turn) for turn in range(len(range(0, 7 if layout == "npz" else 4, 2)))]
     steps += [(kind, "finish", 0), (write, "complete", 0)]
     for number, (place, name, turn) in enumerate(steps):
@@ -227,8 +231,8 @@ def test_grey_images_stay_grey(config, image_file):
     read = open_source("npz", root=stylize(config), split="train")
     source = open_source("npz", root=image_file, split="train")
     colour = np.repeat(source.load(np.arange(7)), 3, axis=3)
-    painted = paint_by_hand(config, colour, np.arange(7)).astype(float)
-    luma = painted @ [0.299, 0.587, 0.114]
+    stylised = stylise_by_hand(config, colour, np.arange(7)).astype(float)
+    luma = stylised @ [0.299, 0.587, 0.114]
     assert read.channels == 1
     assert abs(read.load(np.arange(7))[..., 0] - luma).max() <= 2
 
@@ -248,16 +252,16 @@ def test_another_set_in_the_folder_is_left_alone(config):
         stylize(replace(config, batch_size=3))
 
 
-def test_other_style_pictures_do_not_go_on_with_a_set(config, style_folder):
+def test_other_style_images_do_not_go_on_with_a_set(config, style_folder):
     stylize(config)
     (style_folder / "a.png").unlink()
     with pytest.raises(RunError, match=r"styles.num_pictures = 4, asked for 3"):
         stylize(config)
 
 
-def test_a_broken_style_picture_stops_or_is_passed_over(config, style_folder):
+def test_a_broken_style_image_stops_or_is_passed_over(config, style_folder):
     (style_folder / "b.jpg").write_bytes(b"broken")
-    with pytest.raises(RunError, match=r"cannot use style picture .*b\.jpg"):
+    with pytest.raises(RunError, match=r"cannot use style image .*b\.jpg"):
         stylize(config)
     out = stylize(replace(config, on_error="skip", dst=config.dst.with_name("other")))
     used = [style for _, style in styles_of(out)]
@@ -282,18 +286,18 @@ def published(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        torch.save(build_encoder(VGG_ROWS).state_dict(), folder / "vgg_normalised.pth")
-        torch.save(build_decoder(VGG_DECODER_ROWS).state_dict(), folder / "decoder.pth")
+        torch.save(build_encoder(VGG_LAYERS).state_dict(), folder / "vgg_normalised.pth")
+        torch.save(build_decoder(VGG_DECODER_LAYERS).state_dict(), folder / "decoder.pth")
     return folder
 
 
 def test_the_published_weights_paint(config, published):
-    """Images of 16 pixels are enlarged 8 times, to VGG's least side of 128."""
+    """Images of 16 pixels are enlarged 8 times, to VGG's least size of 128."""
     config = replace(
         config,
         encoder=str(published / "vgg_normalised.pth"),
         decoder=str(published / "decoder.pth"),
-        style_size=0,
+        style_size=None,
         max_images=1,
     )
     out = stylize(config)
@@ -309,8 +313,8 @@ def test_networks_that_do_not_fit_are_refused(config, published, decoder_file, t
     vgg, decoder = str(published / "vgg_normalised.pth"), str(published / "decoder.pth")
     with pytest.raises(RunError, match="has no decoder.json beside it that names its encoder"):
         stylize(replace(config, decoder=decoder))
-    with pytest.raises(RunError, match="the published decoder paints from VGG-19"):
-        stylize(replace(config, decoder=decoder, encoder=EYE))
+    with pytest.raises(RunError, match="the published decoder needs the features of VGG-19"):
+        stylize(replace(config, decoder=decoder, encoder=ENCODER))
     with pytest.raises(RunError, match="name a decoder with --decoder"):
         stylize(replace(config, decoder=""))
     with pytest.raises(RunError, match="expected 18 tensors, got 20"):
@@ -342,7 +346,7 @@ def test_a_fitted_decoder_wants_its_own_encoder(config, decoder_file, tmp_path):
     [
         ({"alpha": 1.1}, "alpha must be 0..1, got 1.1"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"scale": -1}, "scale must be at least 0, got -1"),
+        ({"scale": -1}, "scale must be at least 1, got -1"),
     ],
     ids=["alpha", "batch", "scale"],
 )
@@ -351,22 +355,22 @@ def test_settings_out_of_range_are_refused(config, changes, message):
         replace(config, **changes)
 
 
-def test_style_pictures_too_small_to_be_seen_are_refused(config):
-    with pytest.raises(ValueError, match="style pictures must have sides of at least 4 pixels"):
+def test_style_images_too_small_to_be_seen_are_refused(config):
+    with pytest.raises(ValueError, match="style images must be at least 4 pixels wide and high"):
         stylize(replace(config, style_size=3))
 
 
 def test_names_keep_the_order_or_are_numbers():
-    names = name_pictures(["a/1.jpg", "a/2.png", "b/1.jpg"], np.array([0, 0, 1]), ["a", "b"])
+    names = name_files(["a/1.jpg", "a/2.png", "b/1.jpg"], np.array([0, 0, 1]), ["a", "b"])
     assert names == ("a/1.png", "a/2.png", "b/1.png")
-    twice = name_pictures(["a/1.jpg", "a/1.png", "b/1.jpg"], np.array([0, 0, 1]), ["a", "b"])
+    twice = name_files(["a/1.jpg", "a/1.png", "b/1.jpg"], np.array([0, 0, 1]), ["a", "b"])
     assert twice == ("a/00000000.png", "a/00000001.png", "b/00000002.png")
-    turned = name_pictures(["a/x.jpg", "a/x.k.jpg"], np.array([0, 0]), ["a"])
+    turned = name_files(["a/x.jpg", "a/x.k.jpg"], np.array([0, 0]), ["a"])
     assert turned == ("a/00000000.png", "a/00000001.png")  # x.k.png sorts before x.png
-    assert name_pictures([], np.array([1, 0]), ["a", "b"]) == ("b/00000000.png", "a/00000001.png")
+    assert name_files([], np.array([1, 0]), ["a", "b"]) == ("b/00000000.png", "a/00000001.png")
 
 
-def test_pictures_are_stored_bit_by_bit(tmp_path):
+def test_images_are_stored_bit_by_bit(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     (tmp_path / "a.png").write_bytes(write.encode_png(image))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)

@@ -1,4 +1,4 @@
-"""`augmix bench`: what this machine can do."""
+"""`augmix bench`: speed on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from augmix.commands.terminal import make_console, parse, print_table
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchConfig:
-    """What is measured."""
+    """What to measure."""
 
     what: tyro.conf.Positional[Literal["executors", "corruptions", "startup", "train", "all"]] = (
         "all"
     )
-    """Executors: views per second, equality, planning share, and which to use. Corruptions:
-    milliseconds an image at severity 3, beside those of imagecorruptions-imaug if that is
+    """Executors: views per second, equality, fraction of planning, and which to use. Corruptions:
+    milliseconds per image at severity 3, beside those of imagecorruptions-imaug if it is
     installed. Startup: imports and first uses. Train: images per second in float32 and bfloat16,
-    and the share of a step spent waiting for views."""
+    and the fraction of a step spent waiting for views."""
     sizes: tuple[int, ...] = (32, 64, 224)
-    """Sides in pixels of the square images."""
+    """Sizes of the square images in pixels."""
     num_threads: tuple[int, ...] = (1, 2)
     """Threads of the compiled executor and of the corruptions."""
     seconds: float = 2.0
     """Time for each measurement."""
     models: tuple[str, ...] = ("small", "wrn-16-2")
-    """Networks that are trained."""
+    """Networks to train."""
     batch_size: int = 128
     """Images of a training step."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where networks are trained, and the batched executor works."""
+    """Device of training and of the batched executor."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -48,23 +48,19 @@ def run(words: Sequence[str]) -> None:
             device=config.device,
         )
         print_table(console, rows)
-        for line in benchmarks.advise(rows):
+        for line in benchmarks.recommend_executors(rows):
             console.print(line, highlight=False)
     if config.what in ("corruptions", "all"):
         peer = benchmarks.find_peer()
         rows = benchmarks.measure_corruptions(
             sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
         )
-        print_table(console, benchmarks.spread_corruptions(rows))
+        print_table(console, benchmarks.tabulate_corruptions(rows))
         if peer is None:
-            console.print(
-                f"{benchmarks.PEERS[0]} is not installed: with it, its times stand beside"
-            )
+            console.print(f"install {benchmarks.PEERS[0]} to compare with its times")
     if config.what in ("startup", "all"):
         print_table(console, [benchmarks.measure_startup()])
     if config.what in ("train", "all"):
-        from augmix import benchmarks  # loads torch
-
         rows = benchmarks.measure_training(
             config.models,
             batch_size=config.batch_size,

@@ -6,7 +6,7 @@ import tyro
 
 from augmix.commands.terminal import make_console, parse
 from augmix.progress import ProgressDisplay
-from augmix.stylize.config import FitConfig, StylizeConfig
+from augmix.stylize import FitConfig, StylizeConfig
 
 _FIT = "fit"
 

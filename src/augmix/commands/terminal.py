@@ -19,7 +19,7 @@ _HEADINGS = {
     "ms_per_image": "ms an image",
     "times_pillow": "x pillow",
     "times_first": "x first",
-    "planning_share": "planning",
+    "planning_fraction": "planning",
 }
 
 _SUMMARY = {
@@ -86,7 +86,7 @@ def print_summaries(console: Console, folders: Sequence[Path]) -> None:
 
 
 def print_table(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """Records as a table; shares in percent, large numbers without decimals."""
+    """Records as a table; fractions in per cent, large numbers without decimals."""
     table = Table(*(_HEADINGS.get(name, name.replace("_", " ")) for name in rows[0]))
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
@@ -98,6 +98,6 @@ def _cell(name: str, value: Any) -> str:
         return "yes" if value else "NO"
     if not isinstance(value, float):
         return str(value)
-    if name.endswith("_share"):
+    if name.endswith("_fraction"):
         return f"{100 * value:.1f} %"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

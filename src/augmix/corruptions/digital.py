@@ -1,8 +1,8 @@
 """Digital corruptions: contrast, elastic transform, pixelation, JPEG.
 
-The affine step is the fixed-point arithmetic of OpenCV up to version 4, with which the published
-sets were made: source coordinates are rounded to 1/32 pixel. OpenCV 5 does not round them and gives
-images that differ by up to 6 grey levels, so the step is written out here.
+The affine step of the elastic transform is the fixed-point arithmetic of OpenCV up to version 4,
+with which the published sets were made: source coordinates are rounded to 1/32 pixel. OpenCV 5 does
+not round them and gives images that differ by up to 6 grey levels, so the step is written out here.
 """
 
 import io
@@ -18,32 +18,32 @@ from augmix.jit import outer
 
 
 def contrast(image: Image, factor: Real, *, generator: Draws) -> Image:
-    """Pull every channel towards its mean (corruptions.md 4.12).
+    """Pull every channel towards its mean.
 
     Args:
         image: Grey levels.
-        factor: Share of the distance to the mean that stays.
+        factor: Fraction of the distance to the mean that is kept.
         generator: Not used.
     """
     return _pull_to_mean(image, factor)
 
 
-def pixelate(image: Image, share: Real, *, generator: Draws) -> Image:
-    """Shrink with a box filter and enlarge again (4.14).
+def pixelate(image: Image, fraction: Real, *, generator: Draws) -> Image:
+    """Shrink with a box filter and enlarge again.
 
     Args:
         image: Grey levels.
-        share: Height and width of the small image, as a share; its sides are cut to whole pixels.
+        fraction: Height and width of the small image relative to the image, rounded down to pixels.
         generator: Not used.
     """
     height, width = image.shape[:2]
-    small = (max(int(width * share), 1), max(int(height * share), 1))
+    small = (max(int(width * fraction), 1), max(int(height * fraction), 1))
     picture = _to_picture(image).resize(small, PillowImage.Resampling.BOX)
     return _to_array(picture.resize((width, height), PillowImage.Resampling.BOX))
 
 
 def jpeg_compression(image: Image, quality: int, *, generator: Draws) -> Image:
-    """Encode as JPEG with Pillow's other defaults (4:2:0 chroma) and decode (4.15).
+    """Encode as JPEG with Pillow's other defaults (4:2:0 chroma) and decode.
 
     Args:
         image: Grey levels.
@@ -56,7 +56,7 @@ def jpeg_compression(image: Image, quality: int, *, generator: Draws) -> Image:
 
 
 def encode_jpeg(image: Image, *, quality: int) -> bytes:
-    """A JPEG file as the published sets hold them: optimised tables, 4:2:0 chroma, by Pillow.
+    """Encode a JPEG file as those of the published sets: optimised tables, 4:2:0 chroma, by Pillow.
 
     Args:
         image: Grey levels.
@@ -68,7 +68,7 @@ def encode_jpeg(image: Image, *, quality: int) -> bytes:
 
 
 def recode(image: Image, quality: int) -> Image:
-    """What is left of an image in a file of a published set: `encode_jpeg`, decoded."""
+    """Encode with `encode_jpeg` and decode: what reading a published set gives."""
     file = io.BytesIO(encode_jpeg(image, quality=quality))
     return _to_array(PillowImage.open(file, formats=("JPEG",)))
 
@@ -85,7 +85,7 @@ def _to_array(picture: PillowImage.Image) -> Image:
 @outer
 @typing.no_type_check
 def _pull_to_mean(image, factor):
-    """The mean is a plain sum in C order, as NumPy adds rows of three: its last bit can show."""
+    """Sum the mean in C order, as NumPy adds rows of three, since its last bit can show."""
     height, width, channels = image.shape
     table = np.empty((channels, 256), np.uint8)
     for channel in range(channels):
@@ -108,13 +108,13 @@ def _pull_to_mean(image, factor):
 def elastic_transform(
     image: Image, distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
 ) -> Image:
-    """Stretch the image like a sheet of rubber (corruptions.md 4.13).
+    """Move three points of the image, then every pixel by a smooth random field.
 
     Args:
         image: Grey levels.
-        distance: The smoothed uniform field of displacements is multiplied by it, in pixels.
-        smoothness: Deviation of the Gaussian that smooths the field, in pixels.
-        jolt: Three points of the image move by up to this before, in pixels a direction.
+        distance: Factor of the smoothed uniform field of displacements, in pixels.
+        smoothness: Standard deviation of the Gaussian that smooths the field, in pixels.
+        jolt: Largest shift of the three points in each direction, in pixels.
         generator: Draws the three points, then the displacements to the right, then down.
     """
     height, width = image.shape[:2]
@@ -136,9 +136,10 @@ def _displacements(
 def _backward_map(
     height: int, width: int, moved: Float32[np.ndarray, "point xy"]
 ) -> Float64[np.ndarray, "xy 3"]:
-    """The affine map from the picture after the jolt to the picture before.
+    """The affine map from the image after the jolt to the image before.
 
-    The corners (+s, +s), (+s, -s), (-s, -s) around the centre move, s a third of the shorter side.
+    The corners (+s, +s), (+s, -s), (-s, -s) around the centre move, where s is a third of the
+    shorter of height and width.
     """
     third = np.float32(max(min(height, width) // 3, 1))
     centre = np.array([width // 2, height // 2], np.float32)
@@ -158,30 +159,30 @@ def _backward_map(
 
 @outer
 @typing.no_type_check
-def _mirror(place, size):
-    """Mirrored without repeating the edge: -1 is 1."""
-    if 0 <= place < size:
-        return place
+def _mirror(index, size):
+    """Mirror without repeating the edge: -1 is 1."""
+    if 0 <= index < size:
+        return index
     if size == 1:
         return 0
-    place = place % (2 * size - 2)
-    return min(place, 2 * size - 2 - place)
+    index = index % (2 * size - 2)
+    return min(index, 2 * size - 2 - index)
 
 
 @outer
 @typing.no_type_check
-def _mirror_edge(place, size):
-    """Mirrored with the edge twice: -1 is 0."""
-    if 0 <= place < size:
-        return place
-    place = place % (2 * size)
-    return min(place, 2 * size - 1 - place)
+def _mirror_edge(index, size):
+    """Mirror with the edge twice: -1 is 0."""
+    if 0 <= index < size:
+        return index
+    index = index % (2 * size)
+    return min(index, 2 * size - 1 - index)
 
 
 @outer
 @typing.no_type_check
 def _fixed(value):
-    """To 1/1024, within 32 bits."""
+    """Round to 1/1024, within 32 bits."""
     return np.int64(min(max(np.rint(value * 1024.0), -2147483648.0), 2147483647.0))
 
 

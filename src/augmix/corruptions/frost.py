@@ -1,9 +1,10 @@
-"""Frost: textures of ice, drawn here or read from the published photographs, laid over an image.
+"""Frost: textures of ice, drawn here or read from the published photographs, added to an image.
 
-The published corruption overlays photographs that are not ours to ship. The five textures drawn
-here stand in for them: crystals grown branch by branch over a cloud, with the size and the spread
-of grey levels of the photograph in the same place, so the damage is of the same strength. They are
-drawn at first use and kept in memory. Results with either kind differ; say which was used.
+The published corruption overlays photographs that this package may not distribute. The five
+textures drawn here replace them: crystals grown branch by branch over a cloud, with the size and
+the distribution of grey levels of the photograph that each replaces, so that the corruption is as
+strong. They are drawn at first use and kept in memory. Results with either kind differ; results and
+reports say which was used.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from augmix.jit import outer
 Texture = UInt8[np.ndarray, "texture_height texture_width 3"]
 
 PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-"""In the published order. A sixth file, frost6.jpg, is never used; 2 and 3 are the same picture."""
+"""In the published order. A sixth file, frost6.jpg, is never used; 2 and 3 are the same image."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
@@ -37,20 +38,20 @@ _STEP_PX = 0.7  # of a growing branch
 
 def frost(
     image: Image,
-    image_share: Real,
-    texture_share: Real,
+    image_weight: Real,
+    texture_weight: Real,
     scale: Real,
     *,
     generator: Draws,
     textures: Path | None = None,
 ) -> Image:
-    """Add a piece of a frost texture (corruptions.md 4.9).
+    """Add a piece of a frost texture.
 
     Args:
         image: Grey levels; a grey image gets the luma of the texture.
-        image_share: The image is multiplied by it.
-        texture_share: The texture is multiplied by it.
-        scale: The texture is resized by it first, and by more where the image would not fit.
+        image_weight: Factor of the image.
+        texture_weight: Factor of the texture.
+        scale: Factor by which the texture is resized first; more where the image would not fit.
         generator: Draws which texture, then row and column of the piece.
         textures: Folder of the published photographs; the textures drawn here if not given.
 
@@ -65,12 +66,12 @@ def frost(
     piece = texture[row : row + height, column : column + width]
     if channels == 1:
         piece = (piece @ _LUMA)[:, :, None]
-    shares = float(image_share), float(texture_share)
-    return _lay_frost(image.ravel(), piece.ravel(), *shares).reshape(image.shape)
+    weights = float(image_weight), float(texture_weight)
+    return _blend(image.ravel(), piece.ravel(), *weights).reshape(image.shape)
 
 
 def load_texture(index: int, folder: Path | None = None) -> Texture:
-    """A frost texture at full size.
+    """Return a frost texture at full size.
 
     Args:
         index: 0..4, in the order of `PHOTOGRAPHS`.
@@ -83,7 +84,7 @@ def load_texture(index: int, folder: Path | None = None) -> Texture:
 
 
 def fingerprint(folder: Path | None = None) -> str:
-    """A checksum of the five textures' pixels, for the record of a measurement (sha256, hex)."""
+    """Return the sha256 of the five textures' pixels, for the record of a measurement."""
     total = hashlib.sha256()
     for index in range(len(PHOTOGRAPHS)):
         texture = load_texture(index, folder)
@@ -93,7 +94,7 @@ def fingerprint(folder: Path | None = None) -> str:
 
 @lru_cache(maxsize=64)
 def _scaled(index: int, scale: float, height: int, width: int, folder: Path | None) -> Texture:
-    """The texture so large that a piece of ``height x width`` has at least one place in it."""
+    """The texture, resized so that a piece of ``height x width`` fits at least once."""
     texture = load_texture(index, folder)
     rows, columns = texture.shape[:2]
     if round(rows * scale) <= height or round(columns * scale) <= width:
@@ -121,18 +122,18 @@ def _photograph(path: Path) -> Texture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Style:
-    """How a texture is grown, and the grey levels it ends with.
+    """How a texture is grown, and its grey levels.
 
     Attributes:
-        height: In pixels, of the photograph in the same place.
+        height: Of the photograph that it replaces, in pixels.
         width: Likewise.
-        stems: Crystals started.
-        length_px: Of a stem; a stem has 0.4 to 1 of it.
+        stems: Number of crystals.
+        length_px: Greatest length of a stem; a stem has 0.4 to 1 of it.
         rays: Stems that start at one point.
         spread_deg: Angle between a branch and its twigs.
         spacing: Steps from one pair of twigs to the next.
-        share: Length of a twig, of what is left of its branch.
-        bend: How much a branch wanders.
+        twig: Length of a twig, as a fraction of the rest of its branch.
+        bend: How much a branch bends at random.
         weights: Of cloud, crystals, light from the upper left, and grain.
         levels: Red, green and blue at the quantiles 0.01, 0.1, 0.5, 0.9 and 0.99 of the photograph.
     """
@@ -144,7 +145,7 @@ class _Style:
     rays: int
     spread_deg: float
     spacing: int
-    share: float
+    twig: float
     bend: float
     weights: tuple[float, float, float, float]
     levels: tuple[tuple[int, int, int, int, int], ...]
@@ -158,7 +159,7 @@ _WRINKLED = _Style(
     rays=1,
     spread_deg=25.0,
     spacing=14,
-    share=0.5,
+    twig=0.5,
     bend=0.5,
     weights=(0.9, 0.1, 0.9, 0.4),
     levels=((31, 46, 74, 115, 150), (116, 128, 148, 171, 190), (134, 146, 166, 186, 202)),
@@ -171,7 +172,7 @@ _NEEDLES = _Style(
     rays=1,
     spread_deg=14.0,
     spacing=9,
-    share=0.6,
+    twig=0.6,
     bend=0.02,
     weights=(0.5, 0.35, 0.6, 0.2),
     levels=((138, 173, 204, 225, 241), (140, 176, 209, 230, 245), (146, 184, 218, 240, 250)),
@@ -184,7 +185,7 @@ _GRAINS = _Style(
     rays=3,
     spread_deg=30.0,
     spacing=5,
-    share=0.4,
+    twig=0.4,
     bend=0.1,
     weights=(0.4, 0.35, 0.9, 0.5),
     levels=((69, 102, 138, 171, 218), (84, 118, 153, 186, 234), (92, 129, 165, 201, 249)),
@@ -197,7 +198,7 @@ _FERNS = _Style(
     rays=3,
     spread_deg=52.0,
     spacing=4,
-    share=0.45,
+    twig=0.45,
     bend=0.08,
     weights=(0.45, 0.8, 0.4, 0.1),
     levels=((34, 59, 107, 174, 233), (45, 70, 119, 183, 238), (57, 83, 131, 192, 243)),
@@ -207,7 +208,7 @@ _STYLES = (_WRINKLED, _NEEDLES, _NEEDLES, _GRAINS, _FERNS)
 
 @lru_cache(maxsize=len(_STYLES))
 def _drawn(index: int) -> Texture:
-    """Crystals over a cloud, its values spread over the grey levels of the photograph."""
+    """Crystals over a cloud, with the grey levels of the photograph."""
     style = _STYLES[index]
     generator = np.random.Generator(np.random.Philox(key=index))
     cloud = _cut_cloud(style, 1.9, generator)
@@ -227,18 +228,18 @@ def _drawn(index: int) -> Texture:
 def _cut_cloud(
     style: _Style, decay: float, generator: np.random.Generator
 ) -> Float64[np.ndarray, "height width"]:
-    side = 1 << (max(style.height, style.width) - 1).bit_length()
-    return plasma_fractal(side, decay, generator=generator)[: style.height, : style.width]
+    size = 1 << (max(style.height, style.width) - 1).bit_length()
+    return plasma_fractal(size, decay, generator=generator)[: style.height, : style.width]
 
 
 def _grow_crystals(
     style: _Style, cloud: Float64[np.ndarray, "height width"], generator: np.random.Generator
 ) -> Float64[np.ndarray, "height width"]:
-    """Stems at random places, a crystal's rays evenly around it, each with twigs on both sides."""
-    places = generator.random((style.stems, 4))
+    """Stems at random points, the rays of a crystal evenly around it, twigs left and right."""
+    stems = generator.random((style.stems, 4))
     field = np.zeros(cloud.shape)
     uniforms = generator.random(1 << 16)
-    for y, x, turn, size in places:
+    for y, x, turn, size in stems:
         _grow(
             field,
             y * style.height,
@@ -248,7 +249,7 @@ def _grow_crystals(
             style.rays,
             math.radians(style.spread_deg),
             style.spacing,
-            style.share,
+            style.twig,
             style.bend,
             uniforms,
             int(size * len(uniforms)),
@@ -269,18 +270,18 @@ def _spread(
 
 @outer
 @typing.no_type_check
-def _lay_frost(image, piece, image_share, texture_share):
+def _blend(image, piece, image_weight, texture_weight):
     result = np.empty(image.size, np.uint8)
-    for place in range(image.size):
-        value = image_share * image[place] + texture_share * piece[place]
-        result[place] = np.uint8(min(max(value, 0.0), 255.0))
+    for i in range(image.size):
+        value = image_weight * image[i] + texture_weight * piece[i]
+        result[i] = np.uint8(min(max(value, 0.0), 255.0))
     return result
 
 
 @outer
 @typing.no_type_check
-def _grow(field, y0, x0, turn, length, rays, spread, spacing, share, bend, uniforms, used):
-    """Walk along every branch in small steps; what it leaves is the larger of old and new."""
+def _grow(field, y0, x0, turn, length, rays, spread, spacing, twig_part, bend, uniforms, used):
+    """Draw every branch in small steps; a pixel keeps the larger of its old and new value."""
     stack = np.empty((4096, 6))
     top = 0
     for ray in range(rays):
@@ -308,9 +309,9 @@ def _grow(field, y0, x0, turn, length, rays, spread, spacing, share, bend, unifo
                     if near > field[row + i, column + j]:
                         field[row + i, column + j] = near
             if level < 2 and step % spacing == spacing - 1 and top + 2 <= stack.shape[0]:
-                for side in (-1.0, 1.0):
+                for sign in (-1.0, 1.0):
                     used = (used + 1) % uniforms.size
-                    twig = reach * left * share * (0.5 + uniforms[used])
+                    twig = reach * left * twig_part * (0.5 + uniforms[used])
                     if twig > 2.0:
-                        stack[top] = (y, x, angle + side * spread, twig, width * 0.75, level + 1)
+                        stack[top] = (y, x, angle + sign * spread, twig, width * 0.75, level + 1)
                         top += 1

@@ -1,9 +1,8 @@
 """Weather and light: snow, fog, brightness, saturation, spatter.
 
-The colour model is HSV in double precision with the order of operations of scikit-image, because
-the cut of the fraction at the end shows the last bit (corruptions.md 3.6).
-
-The published script is a chain of OpenCV calls on 8 bit images; it is kept call by call.
+HSV is computed in double precision with the order of operations of scikit-image, since the fraction
+dropped at the end can show the last bit. The water of spatter is the published chain of OpenCV
+calls on 8-bit images.
 """
 
 import typing
@@ -20,80 +19,81 @@ from augmix.jit import outer
 def snow(
     image: Image,
     mean: Real,
-    deviation: Real,
+    std: Real,
     zoom: Real,
     threshold: Real,
     radius: Real,
-    trail_deviation: Real,
+    trail_std: Real,
     blend: Real,
     *,
     generator: Draws,
 ) -> Image:
-    """Whiten the image and lay falling flakes over it (corruptions.md 4.8).
+    """Whiten the image and add falling flakes.
 
     Args:
         image: Grey levels.
-        mean: Of the normal field whose peaks are flakes, as a share of white.
-        deviation: Of that field.
-        zoom: The field is enlarged so many times.
-        threshold: What of it lies below is no flake.
+        mean: Of the normal field whose peaks are flakes, as a fraction of white.
+        std: Of that field.
+        zoom: Factor by which the field is enlarged.
+        threshold: Values of the field below it are no flakes.
         radius: Half the length of a flake's trail, in pixels.
-        trail_deviation: Of the trail's weights, in pixels.
-        blend: Share of the image that is not whitened.
+        trail_std: Of the trail's weights, in pixels.
+        blend: Weight of the image that is not whitened.
         generator: Draws the field, then the direction of the fall.
     """
     height, width = image.shape[:2]
-    field = mean + deviation * generator.standard_normal((height, width))
+    field = mean + std * generator.standard_normal((height, width))
     field = clipped_zoom(field[:, :, None], zoom)
     field[field < threshold] = 0
     flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
     angle = float(generator.uniform(-135, -45, ()))
-    flakes = motion_trail(flakes, radius, trail_deviation, angle)[:, :, 0]
-    return _lay_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
+    flakes = motion_trail(flakes, radius, trail_std, angle)[:, :, 0]
+    return _add_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
 
 
 def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
-    """Lay a plasma cloud over the image and darken it to its old maximum (4.10).
+    """Add a plasma cloud and scale the image back to its old maximum.
 
     Args:
         image: Grey levels.
         amount: Height of the cloud, as a multiple of white.
         decay: The larger, the smoother the cloud.
-        generator: Draws the cloud; its side is the power of two from the larger side upwards.
+        generator: Draws the cloud; its size is the next power of two not below the larger of
+            height and width.
     """
     height, width = image.shape[:2]
-    side = max(2, 1 << (max(height, width) - 1).bit_length())
-    cloud = plasma_fractal(side, decay, generator=generator)
-    return _lay_fog(image, cloud, float(amount))
+    size = max(2, 1 << (max(height, width) - 1).bit_length())
+    cloud = plasma_fractal(size, decay, generator=generator)
+    return _add_fog(image, cloud, float(amount))
 
 
-def plasma_fractal(side: int, decay: Real, *, generator: Draws) -> Float64[np.ndarray, "side side"]:
-    """A cloud that repeats at its borders, from 0 to 1, by diamonds and squares (3.5).
+def plasma_fractal(size: int, decay: Real, *, generator: Draws) -> Float64[np.ndarray, "size size"]:
+    """Make a cloud from 0 to 1 that repeats at its borders, by the diamond-square algorithm.
 
     Args:
-        side: In pixels, a power of two.
+        size: In pixels, a power of two.
         decay: The disturbance falls by its square from level to level.
-        generator: Draws ``side * side - 1`` numbers.
+        generator: Draws ``size * size - 1`` numbers.
     """
-    return _plasma(side, float(decay), generator.uniform(0, 1, (side * side - 1,)))
+    return _plasma(size, float(decay), generator.uniform(0, 1, (size * size - 1,)))
 
 
 def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
-    """Raise the value V of the HSV model (corruptions.md 4.11).
+    """Raise the value V of the HSV model.
 
     Args:
         image: Grey levels; a grey image is its own V.
-        shift: Added to V, as a share of white.
+        shift: Added to V, as a fraction of white.
         generator: Not used.
     """
     return _change_hsv(image, 1.0, 0.0, float(shift))
 
 
 def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Image:
-    """Change the saturation S of the HSV model (4.19).
+    """Change the saturation S of the HSV model.
 
     Args:
-        image: Grey levels; an image of one channel has no saturation and stays as it is.
+        image: Grey levels; an image of one channel has no saturation and is copied.
         factor: S is multiplied by it.
         shift: Then added to S, 0..1.
         generator: Not used.
@@ -106,10 +106,10 @@ def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Im
 @outer
 @typing.no_type_check
 def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
-    """S -> S * factor + shift, V -> V + shift, both clipped to [0, 1]."""
+    """Set S to S * factor + shift and V to V + shift, both clipped to [0, 1]."""
     height, width, channels = image.shape
     result = np.empty_like(image)
-    last = channels - 1  # a grey image has one channel for all three
+    last = channels - 1  # a grey image uses its channel for all three
     for y in range(height):
         for x in range(width):
             r = image[y, x, 0] / 255.0
@@ -156,8 +156,8 @@ def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
 
 @outer
 @typing.no_type_check
-def _lay_snow(image, flakes, blend, rest):
-    """In single precision up to the flakes, which are added in double precision."""
+def _add_snow(image, flakes, blend, rest):
+    """Single precision up to the flakes, which are added in double precision."""
     height, width, channels = image.shape
     length = width * channels
     result = np.empty((height, length), np.uint8)
@@ -189,7 +189,7 @@ def _lay_snow(image, flakes, blend, rest):
 
 @outer
 @typing.no_type_check
-def _lay_fog(image, cloud, amount):
+def _add_fog(image, cloud, amount):
     height, width, channels = image.shape
     length = width * channels
     brightest = image.max() / 255.0
@@ -209,17 +209,17 @@ def _lay_fog(image, cloud, amount):
 
 @outer
 @typing.no_type_check
-def _plasma(side, decay, uniforms):
+def _plasma(size, decay, uniforms):
     """Level by level: squares, then the diamonds of the rows, then those of the columns."""
-    cloud = np.zeros((side, side))
-    step, height, used = side, 100.0, 0
+    cloud = np.zeros((size, size))
+    step, height, used = size, 100.0, 0
     while step >= 2:
-        half, count = step // 2, side // step
+        half, count = step // 2, size // step
         cells = count * count
         for i in range(count):
             for j in range(count):
                 y, x = i * step, j * step
-                below, right = (y + step) % side, (x + step) % side
+                below, right = (y + step) % size, (x + step) % size
                 corners = (cloud[y, x] + cloud[below, x]) + (cloud[y, right] + cloud[below, right])
                 shake = -height + (height + height) * uniforms[used + i * count + j]
                 cloud[y + half, x + half] = corners / 4 + height * shake
@@ -227,7 +227,7 @@ def _plasma(side, decay, uniforms):
         for i in range(count):
             for j in range(count):
                 y, x = i * step, j * step
-                above, right = (y - half) % side, (x + step) % side
+                above, right = (y - half) % size, (x + step) % size
                 middles = cloud[y + half, x + half] + cloud[above, x + half]
                 corners = cloud[y, x] + cloud[y, right]
                 shake = -height + (height + height) * uniforms[used + i * count + j]
@@ -236,7 +236,7 @@ def _plasma(side, decay, uniforms):
         for i in range(count):
             for j in range(count):
                 y, x = i * step, j * step
-                below, left = (y + step) % side, (x - half) % side
+                below, left = (y + step) % size, (x - half) % size
                 middles = cloud[y + half, x + half] + cloud[y + half, left]
                 corners = cloud[y, x] + cloud[below, x]
                 shake = -height + (height + height) * uniforms[used + i * count + j]
@@ -245,8 +245,8 @@ def _plasma(side, decay, uniforms):
         step, height = half, height / decay
     lowest = cloud.min()
     highest = (cloud - lowest).max()
-    for i in range(side):
-        for j in range(side):
+    for i in range(size):
+        for j in range(size):
             cloud[i, j] = (cloud[i, j] - lowest) / highest
     return cloud
 
@@ -260,7 +260,7 @@ _EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 def spatter(
     image: Image,
     mean: Real,
-    deviation: Real,
+    std: Real,
     blur: Real,
     threshold: Real,
     strength: Real,
@@ -268,20 +268,20 @@ def spatter(
     *,
     generator: Draws,
 ) -> Image:
-    """Splash water or mud over the image (corruptions.md 4.18).
+    """Splash water or mud over the image.
 
     Args:
         image: Grey levels; a grey image gets the luma of the colours.
-        mean: Of the normal field whose peaks are drops, as a share of white.
-        deviation: Of that field.
-        blur: The field is smoothed by a Gaussian of this deviation, in pixels.
-        threshold: What of it lies below is no drop.
-        strength: Of water: its share of white where it is thickest. Of mud: the deviation of the
-            Gaussian that softens its edge, in pixels.
+        mean: Of the normal field whose peaks are drops, as a fraction of white.
+        std: Of that field.
+        blur: Standard deviation of the Gaussian that smooths the field, in pixels.
+        threshold: Values of the field below it are no drops.
+        strength: For water, the fraction of its colour that is added where it is thickest; for mud,
+            the standard deviation of the Gaussian that softens its edge, in pixels.
         is_mud: 0 for water, 1 for mud.
         generator: Draws the field.
     """
-    field = mean + deviation * generator.standard_normal(image.shape[:2])
+    field = mean + std * generator.standard_normal(image.shape[:2])
     field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
     field[field < threshold] = 0
     values = image.astype(np.float32) / np.float32(255)
@@ -294,23 +294,23 @@ def water(
     field: Float64[np.ndarray, "height width"],
     strength: Real,
 ) -> Float32[np.ndarray, "height width channel"]:
-    """Drops shine by their height and the distance to their edge.
+    """Add drops that shine by their height and the distance to their edge.
 
     Args:
         values: The image in [0, 1].
         field: Height of the drops; 0 where there is none.
-        strength: What the thickest place adds, as a share of the colour of water.
+        strength: Fraction of the colour of water that is added where it is thickest.
 
     Returns:
-        New values, which may lie above 1; the old ones if there is no drop.
+        New values, which may lie above 1; the same ones if there is no drop.
     """
-    layer = (field * 255).astype(np.int64).astype(np.uint8)  # above 1 it starts at 0 again
+    layer = (field * 255).astype(np.int64).astype(np.uint8)  # values above 1 wrap around
     distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
     distance = np.minimum(distance, np.float32(20))
     distance = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
     distance = cv2.blur(cv2.filter2D(distance, cv2.CV_8U, _EMBOSS), (3, 3))
     height = layer * distance.astype(np.float32)
-    if not height.any():  # no drop: the published script divides 0 by 0 here
+    if not height.any():  # without a drop the published script divides 0 by 0
         return values
     height = height / height.max() * np.float32(strength)
     return values + height[:, :, None] * _colour(_WATER, values.shape[2])
@@ -321,7 +321,7 @@ def _mud(
     is_drop: np.ndarray,
     strength: Real,
 ) -> Float32[np.ndarray, "height width channel"]:
-    """Mud covers; only its inner part is opaque enough to stay."""
+    """Cover with mud, of which only the inner part is opaque enough to be kept."""
     cover = gaussian_filter(is_drop[:, :, None].astype(np.float64), strength)
     cover[cover < 0.8] = 0
     mud = (cover * _colour(_MUD, values.shape[2])).astype(np.float32)
@@ -329,5 +329,5 @@ def _mud(
 
 
 def _colour(rgb: Float64[np.ndarray, " three"], channels: int) -> Float32[np.ndarray, " channel"]:
-    """The colour itself, or its luma for a grey image."""
+    """The colour, or its luma for a grey image."""
     return (rgb if channels == 3 else np.array([rgb @ _LUMA])).astype(np.float32)

@@ -26,8 +26,8 @@ from augmix import distributed
 from augmix.arrays import to_float
 from augmix.data.batches import run_ahead
 from augmix.data.folders import Photographs
-from augmix.data.items import default_threads
 from augmix.data.sources import Source
+from augmix.data.stores import default_threads
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted
 from augmix.evaluation import store

@@ -13,9 +13,9 @@ from torch import nn
 
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
-from augmix.data.classes import load_class_list, map_classes, match_classes
+from augmix.data.derived import check_disjoint, load_class_list, map_classes, match_classes
 from augmix.data.folders import Photographs, open_photographs
-from augmix.data.sources import Source, check_disjoint, name_source, open_source
+from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
 from augmix.evaluation.loop import evaluate
@@ -194,7 +194,7 @@ def match_labels(
     Args:
         model: A model with more classes than the images, or in another order.
         source: The images.
-        class_list: The file; see `data.classes.load_class_list`. Empty changes nothing.
+        class_list: The file; see `data.derived.load_class_list`. Empty changes nothing.
         restrict: Restrict the model to the classes of the images. Otherwise the labels of the
             images become the model's, and any of its classes may be predicted.
 

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
-from augmix.report.estimates import error_of, rms_of
 from augmix.report.exports import records_to_csv
 from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
 from augmix.results import Results
@@ -167,13 +166,13 @@ def _errors(results: Results) -> dict[str, list[float]]:
     errors: dict[str, list[float]] = {}
     for cell in results.cells:
         if cell.suite == "c":
-            errors.setdefault(cell.name, []).append(error_of(cell))
+            errors.setdefault(cell.name, []).append(cell.error)
     return errors
 
 
 def _clean_error(results: Results) -> float:
     cell = results.find("clean", "clean", 0)
-    return math.nan if cell is None else 100 * error_of(cell)
+    return math.nan if cell is None else 100 * cell.error
 
 
 def _corruption_errors(results: Results) -> dict[str, float]:
@@ -186,7 +185,7 @@ def _corruption_errors(results: Results) -> dict[str, float]:
 
 
 def _flip_probabilities(results: Results) -> dict[str, float]:
-    return {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
+    return {cell.name: cell.flip_probability for cell in results.sequences}
 
 
 def _flip_rates(results: Results) -> dict[str, float]:
@@ -202,7 +201,10 @@ def _rms(results: Iterable[Results], severities: Iterable[int]) -> list[float]:
     """Mean RMS calibration error of the cells at some severities, in per cent, of each run."""
     wanted = set(severities)
     return [
-        100 * statistics.fmean(rms_of(cell) for cell in one.cells if cell.severity in wanted)
+        100
+        * statistics.fmean(
+            metrics.rms_from_bins(*cell.adaptive) for cell in one.cells if cell.severity in wanted
+        )
         for one in results
     ]
 

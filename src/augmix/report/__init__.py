@@ -1,12 +1,66 @@
-"""The report: run folders -> numbers with their intervals -> one self-contained HTML page.
+"""The report: run folders -> numbers with intervals -> one self-contained HTML page.
 
-The walk: `runs` are read from disk, `grids` say what may be averaged, `estimates` are every number
-with its bootstrap draws, `groups` the rows of the page (seeds together), all of it a `Comparison`.
-Each section turns it into `tables` and `charts`, plain data; `page` draws and lays them out,
-`exports` write them for other programs. No torch anywhere, and matplotlib only where a page is
-drawn.
+Run folders are loaded (`load`), every number is estimated with its bootstrap draws (`estimates`),
+and runs that differ only in their seed become rows (`comparison`). Sections turn a comparison into
+tables and charts as data; `page` draws them, `exports` and `model_card` write them for other
+programs. No torch, and matplotlib only where a page is drawn.
 """
 
-from augmix.report.summary import summarise as summarise
-from augmix.report.write import export_path as export_path
-from augmix.report.write import write_report as write_report
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from augmix.errors import RunError
+from augmix.files import write_bytes
+from augmix.report.comparison import compare
+from augmix.report.estimates import METRICS as METRICS
+from augmix.report.estimates import CellArrays as CellArrays
+from augmix.report.estimates import Metric as Metric
+from augmix.report.estimates import register_metric as register_metric
+from augmix.report.estimates import summarise as summarise
+from augmix.report.exports import EXPORTS
+from augmix.report.sections import register_section as register_section
+from augmix.results import REPORT_FILE
+
+Export = Literal["csv", "json", "latex", "markdown"]
+
+
+def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ()) -> Path:
+    """Write one HTML page that compares any number of runs.
+
+    Args:
+        runs: Run folders with a `results.json`; predictions of single images, `config.json`,
+            `log.jsonl`, `examples.npz` and `hardest.npz` are shown where they exist.
+        out: The page; a folder gets a `report.html`. Missing parent folders are made.
+        export: Further files beside the page, of its name: ``csv`` (every number, one a line),
+            ``json`` (the same, nested), ``latex`` (the tables), ``markdown`` (a model card).
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If there is no run, one has no results or damaged files, or a file cannot be
+            written.
+        ValueError: If an export is unknown.
+    """
+    unknown = [name for name in export if name not in EXPORTS]
+    if unknown:
+        raise ValueError(f"export must be of {', '.join(EXPORTS)}, got {unknown[0]!r}")
+    comparison = compare(runs)
+    out = Path(out)
+    out = out / REPORT_FILE if out.is_dir() else out
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {out.parent}: {error.strerror}") from error
+    from augmix.report.page import render_page  # loads matplotlib
+
+    write_bytes(out, render_page(comparison).encode())
+    for name in dict.fromkeys(export):
+        write_bytes(export_path(out, name), EXPORTS[name][1](comparison).encode())
+    return out
+
+
+def export_path(page: Path, name: Export) -> Path:
+    """Return the path of an export: beside the page, under its name."""
+    return page.with_suffix(EXPORTS[name][0])

@@ -1,67 +1,103 @@
-"""Calibration: reliability curves, what they sum up to, and temperature scaling."""
+"""Calibration: reliability curves, their summary, and temperature scaling."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from augmix.metrics import curve_from_bins
-from augmix.report.charts import Curve, Reliability
-from augmix.report.comparison import Comparison, Group
-from augmix.report.estimates import CLEAN, CORRUPTED, Key, arrays, pooled, rms_of
+from augmix import metrics
+from augmix.report.comparison import Comparison, Group, Number
+from augmix.report.estimates import CLEAN, CORRUPTED, METRICS, Key
 from augmix.report.load import Run
-from augmix.report.summary import number_column
-from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain
-from augmix.results import Bins, Cell, Scaled
+from augmix.report.tables import (
+    Column,
+    Curve,
+    Entry,
+    Reliability,
+    Row,
+    Table,
+    group_kind,
+    shown,
+    table_by_row,
+)
+from augmix.results import Cell, Scaled
 
-MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
-TITLES = {CLEAN: "Clean images", CORRUPTED: "Corrupted images, pooled"}
+_MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
+_TITLES = {CLEAN: "Clean images", CORRUPTED: "Corrupted images, pooled"}
 
 
 def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
-    """Accuracy against confidence of every row, its seeds pooled."""
-    curves = [
-        _curve(style, pooled([cell.equal_width for cell in cells]))
-        for style, group in enumerate(comparison.groups)
-        if (cells := _cells(comparison, group, scope))
-    ]
-    return Reliability(name=f"reliability-{scope}", curves=tuple(curves)) if curves else None
-
-
-def calibration_table(comparison: Comparison, scope: str) -> Table | None:
-    """Accuracy, mean confidence, their gap by ECE, and RMS calibration error of every row."""
-    titles = {"accuracy": "Accuracy", "confidence": "Confidence", "ece": "ECE", "rms": "RMS cal."}
-    if not any(group.number(Key("ece", scope)) for group in comparison.groups):
+    """Draw accuracy against confidence of every row, its seeds pooled."""
+    curves = []
+    for style, group in enumerate(comparison.groups):
+        cells = [cell for run in group.runs for cell in _cells(run, comparison, scope)]
+        if cells:
+            bins = metrics.pool_bins(cell.equal_width for cell in cells)
+            confidence, accuracy, fraction = metrics.curve_from_bins(*bins)
+            used = bins[0] >= _MIN_IN_BIN
+            curves.append(
+                Curve(
+                    style=style,
+                    x=(100 * confidence[used]).tolist(),
+                    y=(100 * accuracy[used]).tolist(),
+                    size=fraction[used].tolist(),
+                )
+            )
+    if not curves:
         return None
-    columns = [_column(comparison, metric, scope) for metric in titles]
-    rows = [
-        Row(
-            label=group.label,
-            style=place,
-            kind=group_kind(group),
-            entries=tuple(column[place] for column in columns),
-        )
-        for place, group in enumerate(comparison.groups)
-    ]
-    return Table(
-        name=f"calibration-{scope}",
-        title=TITLES[scope],
-        unit="%",
-        columns=tuple(Column(title=title) for title in titles.values()),
-        rows=tuple(rows),
+    return Reliability(
+        name=f"reliability-{scope}",
+        title=_TITLES[scope],
+        note="Accuracy in % against confidence, 15 bins of equal width; larger markers hold more "
+        f"predictions, bins of fewer than {_MIN_IN_BIN} are left out.",
+        curves=tuple(curves),
     )
 
 
+def calibration_table(comparison: Comparison, scope: str) -> Table | None:
+    """Show accuracy, mean confidence and the calibration errors of every row."""
+    if not any(group.number(Key("ece", scope)) for group in comparison.groups):
+        return None
+    return table_by_row(
+        comparison,
+        {
+            Key(name, scope): Column(title=metric.heading)
+            for name, metric in METRICS.items()
+            if "calibration" in metric.tables and scope in metric.scopes
+        },
+        name=f"calibration-{scope}",
+        title=_TITLES[scope],
+        unit="%",
+    )
+
+
+def score_table(comparison: Comparison) -> Table:
+    """Show the proper scores, known as sums only, so without intervals over images."""
+    columns = {
+        Key(name, scope): Column(title=scope.capitalize(), unit=metric.unit, group=metric.title)
+        for name, metric in METRICS.items()
+        if "scores" in metric.tables
+        for scope in (CLEAN, CORRUPTED)
+    }
+    return table_by_row(comparison, columns, name="scores", title="Proper scores")
+
+
 def temperature_table(comparison: Comparison) -> Table | None:
-    """What temperature scaling changes: before and after, clean and corrupted."""
-    scaled = [(place, group) for place, group in enumerate(comparison.groups) if _is_scaled(group)]
+    """Show the calibration before and after temperature scaling, clean and corrupted."""
+    scaled = [
+        (index, group)
+        for index, group in enumerate(comparison.groups)
+        if all(run.results.temperature for run in group.runs)
+    ]
     if not scaled:
         return None
     rows = [
         Row(
             label=group.label,
-            style=place,
+            style=index,
             kind=group_kind(group),
-            entries=_scaled(group, comparison),
+            entries=tuple(_before_and_after(group, comparison)),
         )
-        for place, group in scaled
+        for index, group in scaled
     ]
     fitted = scaled[0][1].first.results.temperature or {}
     return Table(
@@ -70,8 +106,8 @@ def temperature_table(comparison: Comparison) -> Table | None:
         columns=(
             Column(title="Temperature"),
             *(
-                Column(title=title, unit=unit, group=f"{name}, {where}")
-                for where in ("clean", "corrupted")
+                Column(title=title, unit=unit, group=f"{name}, {scope}")
+                for scope in ("clean", "corrupted")
                 for name, unit in (("RMS cal.", "%"), ("NLL", "nats"))
                 for title in ("before", "after")
             ),
@@ -82,69 +118,45 @@ def temperature_table(comparison: Comparison) -> Table | None:
     )
 
 
-def _column(comparison: Comparison, metric: str, scope: str) -> list[Entry]:
-    """Marked only where smaller is better."""
-    from_best = number_column(comparison, Key(metric, scope))
-    if metric in ("ece", "rms"):
-        return from_best
-    return [Entry(text=each.text, value=each.value, detail=each.detail) for each in from_best]
-
-
-def _cells(comparison: Comparison, group: Group, scope: str) -> list[Cell]:
-    if scope == CORRUPTED:
-        return [cell for run in group.runs for cell in comparison.grid.cells(run.results)]
-    found = [run.results.find("clean", "clean", 0) for run in group.runs]
-    return [cell for cell in found if cell is not None]
-
-
-def _curve(style: int, bins: Bins) -> Curve:
-    count = np.array(bins.count)
-    confidence, accuracy, share = curve_from_bins(*arrays(bins))
-    used = count >= MIN_IN_BIN
-    return Curve(
-        style=style,
-        x=(100 * confidence[used]).tolist(),
-        y=(100 * accuracy[used]).tolist(),
-        size=share[used].tolist(),
-    )
-
-
-def _is_scaled(group: Group) -> bool:
-    return all(run.results.temperature for run in group.runs)
-
-
-def _scaled(group: Group, comparison: Comparison) -> tuple[Entry, ...]:
-    """Mean over seeds of the temperature and of each number before and after."""
+def _before_and_after(group: Group, comparison: Comparison) -> list[Entry]:
+    """The temperature, and each number before and after, averaged over seeds."""
     temperatures = [float((run.results.temperature or {})["value"]) for run in group.runs]
-    entries = [_mean(temperatures, scale=1.0, decimals=3)]
+    entries = [_mean_entry(temperatures, scale=1.0, decimals=3)]
     for scope in (CLEAN, CORRUPTED):
-        pairs = [_pairs(run, comparison, scope) for run in group.runs]
-        for scale, decimals, take in ((100.0, 1, _rms_pair), (1.0, 3, _nll_pair)):
-            values = [np.mean([take(*pair) for pair in each], axis=0) for each in pairs if each]
-            for side in (0, 1):
-                known = [float(value[side]) for value in values]
-                known = known if len(known) == len(pairs) else []
-                entries.append(_mean(known, scale=scale, decimals=decimals))
-    return tuple(entries)
-
-
-def _pairs(run: Run, comparison: Comparison, scope: str) -> list[tuple[Cell, Scaled]]:
-    clean = run.results.find("clean", "clean", 0)
-    cells = comparison.grid.cells(run.results) if scope == CORRUPTED else [clean] if clean else []
-    return [(cell, cell.scaled) for cell in cells if cell.scaled is not None]
+        pairs = [
+            [(cell, cell.scaled) for cell in _cells(run, comparison, scope) if cell.scaled]
+            for run in group.runs
+        ]
+        for scale, decimals, measure in ((100.0, 1, _rms_pair), (1.0, 3, _nll_pair)):
+            means = [
+                np.mean([measure(*pair) for pair in of_run], axis=0) for of_run in pairs if of_run
+            ]
+            for after in (0, 1):
+                values = [float(mean[after]) for mean in means] if len(means) == len(pairs) else []
+                entries.append(_mean_entry(values, scale=scale, decimals=decimals))
+    return entries
 
 
 def _rms_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    return rms_of(cell), rms_of(scaled)
+    before, after = (metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled))
+    return before, after
 
 
 def _nll_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    return cell.nll_sum / cell.num_images, scaled.nll_sum / cell.num_images
+    return cell.nll, scaled.nll_sum / cell.num_images
 
 
-def _mean(values: list[float], *, scale: float, decimals: int) -> Entry:
-    entry = plain(float(np.mean(values)) if values else None, scale=scale, decimals=decimals)
-    if len(values) < 2:
-        return entry
-    deviation = scale * float(np.std(values, ddof=1))
-    return Entry(text=entry.text, value=entry.value, detail=f"± {deviation:.{decimals}f}")
+def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:
+    """The measured cells of a scope that all runs share."""
+    if scope == CORRUPTED:
+        return comparison.grid.cells(run.results)
+    clean = run.results.find("clean", "clean", 0)
+    return [clean] if clean else []
+
+
+def _mean_entry(values: Sequence[float], *, scale: float, decimals: int) -> Entry:
+    if not values:
+        return shown(None)
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    number = Number(value=float(np.mean(values)), std=std)
+    return shown(number, scale=scale, decimals=decimals)

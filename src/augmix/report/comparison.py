@@ -1,7 +1,4 @@
-"""Runs made comparable.
-
-Also what is asked of rows: their numbers with intervals, and the difference of two rows.
-"""
+"""Compare runs: their common grid, seeds gathered into rows, and the differences of two rows."""
 
 import json
 import re
@@ -26,7 +23,7 @@ from augmix.report.estimates import (
 from augmix.report.load import Run, distinct, load_runs
 from augmix.results import Cell, Results, SequenceCell
 
-_HARMLESS = {  # what was measured and by which machine, not how
+_HARMLESS = {  # settings that may differ: what was measured, and on which machine
     *["suite", "names", "severities", "sequences", "seed", "batch_size", "precision", "device"],
     *["max_images", "temperature_images", "class_names"],
 }
@@ -34,7 +31,7 @@ _MAX_NAMED = 8  # cells or corruptions named one by one
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
-    """What keeps the runs from being compared: a sentence per setting in which they differ.
+    """List the settings that forbid comparing the runs, a sentence for each.
 
     A setting that a run does not have, since it measured less, is no difference.
     """
@@ -47,23 +44,23 @@ def differences(runs: Sequence[Run]) -> list[str]:
             ]
             if len({json.dumps(value, sort_keys=True) for _, value in having}) > 1:
                 values = [_show(value) for _, value in having]
-                who = _who_has_what([run for run, _ in having], values)
+                who = _by_value([run for run, _ in having], values)
                 found.append(f"{part} {key.replace('_', ' ')}: {who}")
     counts = [_show({cell.num_images for cell in _measured(run)}) for run in runs]
     if not found and len(set(counts)) > 1:
-        found.append("images in a measured set: " + _who_has_what(runs, counts))
+        found.append("images in a measured set: " + _by_value(runs, counts))
     if not found and not _have_same_images(runs):
         found.append("the images that were measured: other ones of the same source")
     return found
 
 
 def remarks(runs: Sequence[Run], grid: Grid) -> list[str]:
-    """What a reader must know before believing the averages, in plain sentences."""
+    """List what a reader must know before trusting the averages, a sentence for each."""
     found = [sentence for run in runs for sentence in _missing(run)]
-    bare = [run.label for run in runs if run.answers is None]
+    bare = [run.label for run in runs if run.predictions is None]
     if bare:
         found.append(
-            f"No intervals for {_listed(bare)}: the outcomes of single images were not kept. "
+            f"No intervals for {_listed(bare)}: the predictions of single images were not kept. "
             "Evaluate into a new folder to have them."
         )
     plans = [planned_grid(run.results) for run in runs]
@@ -85,13 +82,13 @@ def remarks(runs: Sequence[Run], grid: Grid) -> list[str]:
     if len(set(seeds)) > 1:
         found.append(
             "The random corruptions were drawn from different seeds: "
-            f"{_who_has_what(runs, seeds)}. The sets are equally hard but not the same images."
+            f"{_by_value(runs, seeds)}. The sets are equally hard but not the same images."
         )
     return found
 
 
 def _missing(run: Run) -> list[str]:
-    """What one run lacks of what it planned."""
+    """List the planned measurements that a run lacks, a sentence for each kind."""
     found = []
     plan = planned_grid(run.results)
     missing = [
@@ -108,25 +105,24 @@ def _missing(run: Run) -> list[str]:
     elif missing:
         found.append(
             f"{run.label} is incomplete: {len(missing)} of {total} corrupted sets are not measured "
-            f"({_some(missing)}). Evaluate it again; it goes on where it stopped."
+            f"({_some(missing)}). Evaluate it again to add them."
         )
     wanted = run.results.protocol.get("sequences") or []
     lacking = [name for name in wanted if run.results.find_sequence(name) is None]
     if lacking:
         found.append(
             f"{run.label} is incomplete: {len(lacking)} of {len(wanted)} perturbations are not "
-            f"measured ({_some(lacking)}). Evaluate it again; it goes on where it stopped."
+            f"measured ({_some(lacking)}). Evaluate it again to add them."
         )
     if "attack" in run.results.protocol.get("suite", ()) and not attacked_cell(run.results):
         found.append(
-            f"{run.label} is incomplete: the attack is not measured. Evaluate it again; it goes on "
-            "where it stopped."
+            f"{run.label} is incomplete: the attack is not measured. Evaluate it again to add it."
         )
     return found
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:
-    """Settings that count, those of dictionaries one by one; nothing that is not set."""
+    """Flatten the settings that matter; nested ones get a name of two words."""
     flat = {}
     for key, value in facts.items():
         if isinstance(value, dict):
@@ -141,11 +137,11 @@ def _measured(run: Run) -> tuple[Cell | SequenceCell, ...]:
 
 
 def _have_same_images(runs: Sequence[Run]) -> bool:
-    ids = [run.answers.images.ids for run in runs if run.answers is not None]
+    ids = [run.predictions.images.ids for run in runs if run.predictions is not None]
     return all(np.array_equal(each, ids[0]) for each in ids)
 
 
-def _who_has_what(runs: Sequence[Run], values: Sequence[str]) -> str:
+def _by_value(runs: Sequence[Run], values: Sequence[str]) -> str:
     """``4 for A and B, 8 for C``."""
     groups: dict[str, list[str]] = {}
     for run, value in zip(runs, values, strict=True):
@@ -181,29 +177,29 @@ _SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number of a row.
+    """A number of a row with its uncertainty.
 
     Attributes:
         value: The mean over the row's runs.
-        low: Lower end of the interval over images; None if no outcomes were kept.
+        low: Lower end of the interval over images; None without predictions of single images.
         high: Upper end.
-        deviation: Standard deviation over seeds; None for a single run.
+        std: Standard deviation over seeds; None for a single run.
         num_seeds: Runs behind it.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
-    deviation: float | None = None
+    std: float | None = None
     num_seeds: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Runs that are one row: one run, or several seeds of the same.
+    """A row of the report: one run, or several that differ only in their seed.
 
     Attributes:
-        label: What the page calls it; no two groups share one.
+        label: Its name in the report; no two groups share one.
         runs: At least one.
         estimates: The numbers of each run.
     """
@@ -214,11 +210,11 @@ class Group:
 
     @property
     def first(self) -> Run:
-        """The run that stands for what all have in common."""
+        """The first run, for what all of them have in common."""
         return self.runs[0]
 
     def number(self, key: Key) -> Number | None:
-        """The mean of a number over the runs; None if one of them lacks it."""
+        """Average a number over the runs; None if one of them lacks it."""
         found = [each[key] for each in self.estimates if key in each]
         if len(found) < len(self.runs):
             return None
@@ -231,49 +227,53 @@ class Group:
             value=over_seeds.mean,
             low=None if interval is None else interval.low,
             high=None if interval is None else interval.high,
-            deviation=over_seeds.std if len(found) > 1 else None,
+            std=over_seeds.std if len(found) > 1 else None,
             num_seeds=len(found),
         )
 
 
 def contrast(first: Group, second: Group, key: Key) -> Interval | None:
-    """First minus second with its interval; None where outcomes are missing.
+    """Subtract the second row from the first, with an interval.
 
-    Images are paired. Where both have several seeds, the noise of training is in the interval too.
+    Images are paired. If both rows have several seeds, the interval also includes the noise of
+    training. None if one lacks predictions of single images.
     """
-    sides = [[each.get(key) for each in group.estimates] for group in (first, second)]
-    draws = [[each.draws for each in side if each and each.draws] for side in sides]
-    if any(len(drawn) < len(side) for drawn, side in zip(draws, sides, strict=True)):
+    pairs = [[each.get(key) for each in group.estimates] for group in (first, second)]
+    draws = [[each.draws for each in found if each and each.draws] for found in pairs]
+    if any(len(drawn) < len(found) for drawn, found in zip(draws, pairs, strict=True)):
         return None
     if len({len(each.resampled) for drawn in draws for each in drawn}) != 1:
         return None
     images = difference(average(draws[0]), average(draws[1])).interval()
-    if min(map(len, sides)) < 2:
+    if min(map(len, pairs)) < 2:
         return images
-    values = [[each.value for each in side if each] for side in sides]
+    values = [[each.value for each in found if each] for found in pairs]
     return widened(images, seed_difference(*values))
 
 
 def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Group]:
-    """Rows in the order of their first run."""
+    """Gather runs that differ only in their seed into rows, in the order of their first run."""
     by_key: dict[str, list[int]] = {}
-    for place, run in enumerate(runs):
-        by_key.setdefault(_identity(run) or f"run {place}", []).append(place)
-    parts = [_with_seeds_of_their_own(runs, places) for places in by_key.values()]
-    places = [group for part in parts for group in part]
-    labels = distinct([_label([runs[place] for place in group]) for group in places])
+    for index, run in enumerate(runs):
+        by_key.setdefault(_identity(run) or f"run {index}", []).append(index)
+    rows = []
+    for indices in by_key.values():
+        seeds = {runs[index].results.model.get("seed") for index in indices}
+        is_one_row = len(seeds) == len(indices)  # the same seed twice stays two rows
+        rows += [indices] if is_one_row else [[index] for index in indices]
+    labels = distinct([_label([runs[index] for index in row]) for row in rows])
     return [
         Group(
             label=label,
-            runs=tuple(runs[place] for place in group),
-            estimates=tuple(estimates[place] for place in group),
+            runs=tuple(runs[index] for index in row),
+            estimates=tuple(estimates[index] for index in row),
         )
-        for label, group in zip(labels, places, strict=True)
+        for label, row in zip(labels, rows, strict=True)
     ]
 
 
 def identity(run: Run, *, has_adaptation: bool = True) -> tuple[Any, ...]:
-    """What two runs share that differ only in their seed."""
+    """Everything but the seed that identifies a run."""
     settings = {key: value for key, value in run.config.items() if key not in _OF_A_SEED}
     return (
         run.method,
@@ -285,7 +285,7 @@ def identity(run: Run, *, has_adaptation: bool = True) -> tuple[Any, ...]:
 
 
 def _identity(run: Run) -> str:
-    """As text; empty for a run that has no seed, which stands alone."""
+    """The identity as text; empty for a run without a seed, which is a row of its own."""
     if run.results.model.get("seed") is None:
         return ""
     measured = [sorted({cell.name for cell in run.results.cells}), len(run.results.sequences)]
@@ -293,14 +293,8 @@ def _identity(run: Run) -> str:
     return json.dumps([*identity(run), measured, protocol], sort_keys=True, default=str)
 
 
-def _with_seeds_of_their_own(runs: Sequence[Run], places: list[int]) -> list[list[int]]:
-    """Runs of one seed twice are no seeds of a row: they stand apart."""
-    seeds = [runs[place].results.model.get("seed") for place in places]
-    return [places] if len(set(seeds)) == len(seeds) else [[place] for place in places]
-
-
 def _label(runs: Sequence[Run]) -> str:
-    """The run's own, or what the labels of all seeds have in common."""
+    """The run's label, or the part that the labels of all seeds share."""
     if len(runs) == 1:
         return runs[0].label
     adapted = f", adapted ({runs[0].adaptation})" if runs[0].adaptation else ""
@@ -312,16 +306,16 @@ def _label(runs: Sequence[Run]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Runs side by side.
+    """Runs beside each other.
 
     Attributes:
         runs: In the order given.
-        groups: The rows of the page: runs, or several seeds of the same.
+        groups: The rows of the report: runs, or several seeds of the same.
         grid: Corruptions and severities measured by all.
         sequences: Perturbations measured by all.
-        is_alexnet: Whether the set is like ImageNet, so that AlexNet's errors mean something.
-        unlike: What forbids comparing the runs; empty if nothing does.
-        notes: What a reader must know.
+        is_alexnet: Whether the set is like ImageNet, so that errors are divided by AlexNet's.
+        unlike: Settings that forbid comparing the runs.
+        notes: Sentences that a reader must know.
     """
 
     runs: tuple[Run, ...]
@@ -339,7 +333,7 @@ class Comparison:
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
-    """Read run folders and estimate every number of theirs.
+    """Read run folders and estimate all their numbers.
 
     Raises:
         RunError: If there is none, or one holds no results or a damaged file.

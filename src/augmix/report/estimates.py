@@ -1,193 +1,44 @@
-"""Every number of a run, with what it would have been on resampled images.
+"""The numbers of a run: one table of metrics, and their values with bootstrap draws.
 
-Means are taken over a `Grid` that all runs have measured completely, so no mean hides a gap.
+`METRICS` has one line a metric: its headings, its unit, where it is shown and how it is computed.
+Tables, charts, CSV, JSON, LaTeX and the model card are made from it. `register_metric` adds a line.
 
-A `Key` names a number: a metric and where it was taken. Numbers are fractions. A run that kept no
-outcomes of single images has the same numbers without draws, and so without intervals; single sets
-have Wilson's interval of their counts instead.
+Means are taken over a `Grid` that all runs have measured completely, so no mean hides a gap. A
+`Key` names a number: a metric and where it was taken. Numbers are fractions. A run without
+predictions of single images has the same numbers without draws, and so without intervals; the
+errors of single sets have Wilson's interval of their counts instead.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float, Integer, Shaped
 
-from augmix import published
+from augmix import metrics, published
 from augmix.bootstrap import (
     Draws,
     Interval,
     average,
     proportion_interval,
+    resample_counts,
     resample_ece,
     resample_means,
     resample_rms,
 )
-from augmix.errors import RunError
-from augmix.metrics import Bins as BinArrays
-from augmix.metrics import ece_from_bins, rms_from_bins
-from augmix.report.load import Answers, Run
-from augmix.results import Bins, Cell, Results, Scaled
+from augmix.report.load import Run
+from augmix.results import Cell, Results, SequenceCell
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """Corruptions and severities that are averaged over; every cell of it was measured.
-
-    Attributes:
-        own: Corruptions of the user's own, which are shown but not averaged over.
-    """
-
-    names: tuple[str, ...]
-    severities: tuple[int, ...]
-    own: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.names and self.severities)
-
-    def cells(self, results: Results) -> list[Cell]:
-        """The cells of one run, corruption by corruption."""
-        found = [
-            results.find("c", name, severity) for name in self.names for severity in self.severities
-        ]
-        return [cell for cell in found if cell is not None]
-
-
-def common_grid(results: Sequence[Results]) -> Grid:
-    """The corruptions that all runs have measured at all severities they all planned.
-
-    Runs without any corrupted cell are left aside: they have nothing to compare.
-    """
-    measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
-    if not measured:
-        return Grid(names=(), severities=(), own=common_own(results))
-    plans = [planned_grid(each) for each in measured]
-    severities = tuple(
-        level for level in plans[0].severities if all(level in plan.severities for plan in plans)
-    )
-    names = tuple(
-        name
-        for name in plans[0].names
-        if all(each.find("c", name, level) for each in measured for level in severities)
-    )
-    return Grid(
-        names=names if severities else (),
-        severities=severities if names else (),
-        own=common_own(results),
-    )
-
-
-def common_own(results: Sequence[Results]) -> tuple[str, ...]:
-    """The user's own corruptions that all runs with any have measured at the same severities."""
-    measured = [found for each in results if (found := own_severities(each))]
-    if not measured:
-        return ()
-    return tuple(
-        name
-        for name, levels in measured[0].items()
-        if all(each.get(name) == levels for each in measured)
-    )
-
-
-def own_severities(results: Results) -> dict[str, list[int]]:
-    """The severities at which each corruption of the user's own was measured."""
-    found: dict[str, list[int]] = {}
-    for cell in results.cells:
-        if cell.suite == "own":
-            found.setdefault(cell.name, []).append(cell.severity)
-    return found
-
-
-def find_corrupted(results: Results, name: str, severity: int) -> Cell | None:
-    """The cell of a corruption, published or the user's own; None if it was not measured."""
-    return results.find("c", name, severity) or results.find("own", name, severity)
-
-
-def common_sequences(results: Sequence[Results]) -> tuple[str, ...]:
-    """The perturbations measured by all runs that have measured any."""
-    measured = [each for each in results if each.sequences]
-    if not measured:
-        return ()
-    names = [cell.name for cell in measured[0].sequences]
-    return tuple(name for name in names if all(each.find_sequence(name) for each in measured))
-
-
-def planned_grid(results: Results) -> Grid:
-    """The corruptions and severities that the evaluation set out to measure."""
-    cells = [cell for cell in results.cells if cell.suite == "c"]
-    suites = results.protocol.get("suite", ["c"] if cells else [])
-    names = results.protocol.get("names", []) if "c" in suites else []
-    severities = results.protocol.get("severities", []) if "c" in suites else []
-    return Grid(
-        names=tuple(dict.fromkeys([*names, *(cell.name for cell in cells)])),
-        severities=tuple(sorted({*severities, *(cell.severity for cell in cells)})),
-    )
-
-
-def attacked_cell(results: Results) -> Cell | None:
-    """The cell of the suite ``attack``, or None if it was not measured; a folder holds one."""
-    return next((cell for cell in results.cells if cell.suite == "attack"), None)
-
-
-def error_of(cell: Cell) -> float:
-    """Share of the cell's images that were taken for another class."""
-    return cell.num_errors / cell.num_images
-
-
-def rms_of(cell: Cell | Scaled) -> float:
-    """RMS calibration error of the cell, from bins of equally many predictions."""
-    return float(rms_from_bins(*arrays(cell.adaptive)))
-
-
-def nll_of(cell: Cell) -> float:
-    """Mean negative log-likelihood of the cell, in nats."""
-    return cell.nll_sum / cell.num_images
-
-
-def brier_of(cell: Cell) -> float:
-    """Mean Brier score of the cell, 0..2."""
-    return cell.brier_sum / cell.num_images
-
-
-def mean_over(cells: Sequence[Cell], value: Callable[[Cell], float]) -> float | None:
-    """The mean over cells, each counting equally; None over no cell."""
-    return float(np.mean([value(cell) for cell in cells])) if cells else None
-
-
-def arrays(bins: Bins) -> BinArrays:
-    """Counts, sums of confidence and sums of right predictions as `metrics` takes them."""
-    return (
-        np.array(bins.count, np.int64),
-        np.array(bins.confidence_sum, np.float64),
-        np.array(bins.correct_sum, np.int64),
-    )
-
-
-def pooled(bins: Sequence[Bins]) -> Bins:
-    """The bins of several cells thrown together."""
-    columns = zip(*(arrays(each) for each in bins), strict=True)
-    count, confidence, correct = (np.sum(column, axis=0).tolist() for column in columns)
-    return Bins(count=count, confidence_sum=confidence, correct_sum=correct)
-
-
-def readable(name: str) -> str:
-    """A name of the benchmark as a word of the page."""
-    return name.replace("_", " ")
-
-
-RMS_RESAMPLES = 300  # each bins 76 sets of 10,000 images anew: seconds a run
+# Where a number was taken: scopes without a name, and scopes with one.
 CLEAN, CORRUPTED, PERTURBED, ATTACKED = "clean", "corrupted", "perturbed", "attacked"
 BENCHMARK = "benchmark"  # the paper's 15 corruptions at 5 severities, where all were measured
+CORRUPTION, SEVERITY, PERTURBATION = "corruption", "severity", "perturbation"
+_NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
 
 class Key(NamedTuple):
-    """A number of the page.
-
-    ``error``, ``rms``, ``accuracy``, ``confidence``, ``ece``, ``ce`` (and its mean, mCE), ``flip``
-    or ``fr`` (and its mean, mFR); of the clean or attacked images, all corrupted or perturbed ones,
-    one corruption or perturbation by name, or one severity.
-    """
+    """A number of the report: the metric, its scope, and the scope's name if it has one."""
 
     metric: str
     scope: str
@@ -200,8 +51,8 @@ class Estimate:
 
     Attributes:
         value: As measured.
-        draws: What it would have been on resampled images; None if no outcomes were kept.
-        interval: From counts, for the error of a single set: right for no error at all too.
+        draws: Its values on resampled images; None without predictions of single images.
+        interval: From counts, for the error of a single set: it is right for no errors too.
     """
 
     value: float
@@ -210,220 +61,559 @@ class Estimate:
 
 
 Estimates = dict[Key, Estimate]
-Linear = tuple[Key, Float64[np.ndarray, " image"] | None, float]  # number, shares, value
 
 
-def estimate(run: Run, grid: Grid, sequences: Sequence[str], *, is_alexnet: bool) -> Estimates:
-    """The numbers of a run on what all runs have measured.
+# -- What is averaged over ------------------------------------------------------------------------
 
-    Args:
-        run: With its outcomes, if they were kept.
-        grid: Corruptions and severities.
-        sequences: Perturbations.
-        is_alexnet: Whether errors and flip probabilities are divided by AlexNet's too.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Corruptions and severities that are averaged over; every cell of it was measured.
+
+    Attributes:
+        names: Corruptions of the protocol.
+        severities: Of each.
+        own: The user's own corruptions, which are shown but not averaged over.
     """
-    clean = run.results.find("clean", "clean", 0)
-    parts = [*_errors(run, clean, grid)]
-    if is_alexnet and is_complete(grid):
-        parts += _corruption_errors(run, grid)
-    parts += _flips(run, sequences, is_alexnet=is_alexnet)
-    found = _with_draws(parts)
-    for scope, cell in ((CLEAN, clean), (ATTACKED, attacked_cell(run.results))):
-        if cell:
-            key = Key("error", scope)
-            found[key] = replace(found[key], interval=counted(cell))
-    cells = grid.cells(run.results)
-    found |= _calibration(run.answers, [clean] if clean else [], CLEAN)
-    found |= _calibration(run.answers, cells, CORRUPTED)
-    found |= _rms(run, clean, grid, cells)
-    return found
 
+    names: tuple[str, ...]
+    severities: tuple[int, ...]
+    own: tuple[str, ...] = ()
 
-def own_cells(results: Results, name: str) -> list[Cell]:
-    """The cells of one corruption of the user's own."""
-    return [cell for cell in results.cells if (cell.suite, cell.name) == ("own", name)]
+    def __bool__(self) -> bool:
+        return bool(self.names and self.severities)
 
-
-def is_complete(grid: Grid) -> bool:
-    """Whether the 15 corruptions of the benchmark were measured at all 5 severities."""
-    return set(published.ALEXNET_ERRORS) <= set(grid.names) and grid.severities == (1, 2, 3, 4, 5)
-
-
-def is_complete_p(sequences: Sequence[str]) -> bool:
-    """Whether the 10 perturbations of the benchmark were measured."""
-    return set(published.ALEXNET_FLIP_PROBABILITIES) <= set(sequences)
-
-
-def _errors(run: Run, clean: Cell | None, grid: Grid) -> list[Linear]:
-    """Errors of clean and attacked images, of all corrupted ones, by corruption and severity."""
-    cells, attacked = grid.cells(run.results), attacked_cell(run.results)
-    groups: dict[Key, list[Cell]] = {Key("error", CLEAN): [clean] if clean else []}
-    groups[Key("error", ATTACKED)] = [attacked] if attacked else []
-    groups[Key("error", CORRUPTED)] = cells
-    if is_complete(grid):
-        paper = [cell for cell in cells if cell.name in published.ALEXNET_ERRORS]
-        groups[Key("error", BENCHMARK)] = paper
-    for name in grid.names:
-        groups[Key("error", "corruption", name)] = [cell for cell in cells if cell.name == name]
-    for name in grid.own:
-        groups[Key("error", "corruption", name)] = own_cells(run.results, name)
-    for level in grid.severities:
-        at_level = [cell for cell in cells if cell.severity == level]
-        groups[Key("error", "severity", str(level))] = at_level
-    weights = {key: [1 / len(group)] * len(group) for key, group in groups.items() if group}
-    return [_weighted(run, key, groups[key], each) for key, each in weights.items()]
-
-
-def _corruption_errors(run: Run, grid: Grid) -> list[Linear]:
-    """CE of the benchmark's corruptions and their mean, mCE: errors divided by AlexNet's."""
-    baseline = {name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()}
-    parts = []
-    complete = Grid(names=tuple(baseline), severities=grid.severities)
-    cells = complete.cells(run.results)
-    if not cells:
-        return []
-    for name, divisor in baseline.items():
-        of_name = [cell for cell in cells if cell.name == name]
-        share = 1 / (divisor * len(of_name))
-        parts.append(_weighted(run, Key("ce", "corruption", name), of_name, [share] * len(of_name)))
-    shares = [1 / (baseline[cell.name] * len(cells)) for cell in cells]
-    return [*parts, _weighted(run, Key("ce", CORRUPTED), cells, shares)]
-
-
-def _weighted(run: Run, key: Key, cells: Sequence[Cell], weights: Sequence[float]) -> Linear:
-    """A weighted sum of errors, image by image if their outcomes are there."""
-    value = sum(weight * error_of(cell) for weight, cell in zip(weights, cells, strict=True))
-    if run.answers is None:
-        return key, None, value
-    wrong = np.zeros(len(run.answers.images.ids))
-    for weight, cell in zip(weights, cells, strict=True):
-        answers = run.answers.wrong(cell)
-        if int(answers.sum()) != cell.num_errors:
-            raise RunError(
-                f"{run.folder}: results.json counts {cell.num_errors} errors for {cell.name} "
-                f"{cell.severity}, its outcomes {int(answers.sum())}; evaluate the run again"
-            )
-        wrong += weight * answers
-    return key, wrong, value
-
-
-def _flips(run: Run, sequences: Sequence[str], *, is_alexnet: bool) -> list[Linear]:
-    """Flip probabilities and their mean; divided by AlexNet's, flip rates and mFR."""
-    cells = [cell for cell in run.results.sequences if cell.name in sequences]
-    if not cells:
-        return []
-    values = {cell.name: cell.num_flips / cell.num_pairs for cell in cells}
-    own = run.results.protocol.get("own_sequences", {})
-    shares: dict[str, np.ndarray | None] = dict.fromkeys(values)
-    if run.answers is not None:
-        found = {name: run.answers.sequences[name] for name in values}
-        shares = {name: each.flips / each.pairs for name, each in found.items()}
-    parts = [(Key("flip", "perturbation", name), shares[name], values[name]) for name in values]
-    equal = {name: 1.0 for name in values if name not in own}
-    if equal:
-        parts.append(_mean_of(Key("flip", PERTURBED), shares, values, equal))
-    if is_alexnet and is_complete_p(sequences):
-        baseline = published.ALEXNET_FLIP_PROBABILITIES
-        for name, divisor in baseline.items():
-            rate = _mean_of(Key("fr", "perturbation", name), shares, values, {name: divisor})
-            parts.append(rate)
-        parts.append(_mean_of(Key("fr", PERTURBED), shares, values, baseline))
-    return parts
-
-
-def _mean_of(
-    key: Key,
-    shares: Mapping[str, np.ndarray | None],
-    values: Mapping[str, float],
-    divisors: Mapping[str, float],
-) -> Linear:
-    """The mean over the names of the divisors of what is divided by them."""
-    value = float(np.mean([values[name] / divisor for name, divisor in divisors.items()]))
-    known = [
-        share / divisor for name, divisor in divisors.items() if (share := shares[name]) is not None
-    ]
-    return key, np.mean(known, axis=0) if len(known) == len(divisors) else None, value
-
-
-def _with_draws(parts: Sequence[Linear]) -> Estimates:
-    """Numbers that are means over images, all resampled together."""
-    known = [(key, shares, value) for key, shares, value in parts if shares is not None]
-    found = {key: Estimate(value=value) for key, _, value in parts}
-    if known:
-        draws = resample_means(np.stack([shares for _, shares, _ in known]))
-        found |= {
-            key: Estimate(value=value, draws=each)
-            for (key, _, value), each in zip(known, draws, strict=True)
-        }
-    return found
-
-
-def _calibration(answers: Answers | None, cells: Sequence[Cell], scope: str) -> Estimates:
-    """Accuracy, mean confidence and ECE of cells thrown together."""
-    if not cells:
-        return {}
-    count, confidence, correct = arrays(pooled([cell.equal_width for cell in cells]))
-    values = {
-        "accuracy": correct.sum() / count.sum(),
-        "confidence": confidence.sum() / count.sum(),
-        "ece": ece_from_bins(count, confidence, correct),
-    }
-    found = {Key(metric, scope): Estimate(value=float(v)) for metric, v in values.items()}
-    if answers is None:
-        return found
-    sure, right = _stacked(answers, cells)
-    means = resample_means(np.stack([right.mean(axis=0), sure.mean(axis=0)]))
-    draws = (*means, resample_ece(sure, right))
-    return {
-        key: Estimate(value=each.value, draws=drawn)
-        for (key, each), drawn in zip(found.items(), draws, strict=True)
-    }
-
-
-def _rms(run: Run, clean: Cell | None, grid: Grid, cells: Sequence[Cell]) -> Estimates:
-    """RMS calibration error of each set; means over corruptions, by severity and of all."""
-    answers = run.answers
-    own = [cell for name in grid.own for cell in own_cells(run.results, name)]
-    everything = [*([clean] if clean else []), *cells, *own]
-    if not everything:
-        return {}
-    found = [Estimate(value=rms_of(cell)) for cell in everything]
-    if answers is not None:
-        sure, right = _stacked(answers, everything)
-        bin_size = min(everything[0].adaptive.count)
-        drawn = resample_rms(sure, right, bin_size=bin_size, num_resamples=RMS_RESAMPLES)
-        found = [replace(e, draws=each) for e, each in zip(found, drawn, strict=True)]
-    pairs = list(zip(everything, found, strict=True))
-    corrupted = [(cell, each) for cell, each in pairs if cell.suite == "c"]
-    groups = {
-        Key("rms", CLEAN): [each for cell, each in pairs if cell.suite == "clean"],
-        Key("rms", CORRUPTED): [each for _, each in corrupted],
-    }
-    for level in grid.severities:
-        at_level = [each for cell, each in corrupted if cell.severity == level]
-        groups[Key("rms", "severity", str(level))] = at_level
-    for name in (*grid.names, *grid.own):
-        groups[Key("rms", "corruption", name)] = [
-            each for cell, each in pairs if cell.name == name and cell.suite in ("c", "own")
+    def cells(self, results: Results) -> list[Cell]:
+        """List the cells of one run, corruption by corruption."""
+        found = [
+            results.find("c", name, severity) for name in self.names for severity in self.severities
         ]
-    return {key: mean_estimate(group) for key, group in groups.items() if group}
+        return [cell for cell in found if cell is not None]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has the benchmark's 15 corruptions at all 5 severities."""
+        has_names = set(published.ALEXNET_ERRORS) <= set(self.names)
+        return has_names and self.severities == (1, 2, 3, 4, 5)
 
 
-def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several numbers of the same images; draws only if all have them."""
-    draws = [each.draws for each in estimates if each.draws is not None]
-    return Estimate(
-        value=float(np.mean([each.value for each in estimates])),
-        draws=average(draws) if len(draws) == len(estimates) else None,
+def common_grid(results: Sequence[Results]) -> Grid:
+    """Find the corruptions that all runs have measured at all severities they all planned.
+
+    Runs without any corrupted cell are ignored: they have nothing to compare.
+    """
+    measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
+    if not measured:
+        return Grid(names=(), severities=(), own=_common_own(results))
+    plans = [planned_grid(each) for each in measured]
+    severities = tuple(
+        level for level in plans[0].severities if all(level in plan.severities for plan in plans)
+    )
+    names = tuple(
+        name
+        for name in plans[0].names
+        if all(each.find("c", name, level) for each in measured for level in severities)
+    )
+    return Grid(
+        names=names if severities else (),
+        severities=severities if names else (),
+        own=_common_own(results),
     )
 
 
-def counted(cell: Cell) -> Interval:
-    """Wilson's interval of the error of a single set."""
-    return proportion_interval(cell.num_errors, cell.num_images)
+def _common_own(results: Sequence[Results]) -> tuple[str, ...]:
+    """The user's own corruptions that all runs with any have measured at the same severities."""
+    measured = []
+    for each in results:
+        levels: dict[str, list[int]] = {}
+        for cell in each.cells:
+            if cell.suite == "own":
+                levels.setdefault(cell.name, []).append(cell.severity)
+        measured += [levels] if levels else []
+    names = measured[0] if measured else {}
+    return tuple(n for n in names if all(each.get(n) == names[n] for each in measured))
 
 
-def _stacked(answers: Answers, cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences and rights, `cell image`."""
-    sure = np.stack([answers.of(cell).confidence for cell in cells])
-    return sure, np.stack([~answers.wrong(cell) for cell in cells])
+def own_sequences(results: Results) -> Sequence[str]:
+    """The user's own perturbations, which are in no mean."""
+    return results.protocol.get("own_sequences") or ()
+
+
+def planned_grid(results: Results) -> Grid:
+    """Find the corruptions and severities that an evaluation set out to measure."""
+    cells = [cell for cell in results.cells if cell.suite == "c"]
+    suites = results.protocol.get("suite", ["c"] if cells else [])
+    names = results.protocol.get("names", []) if "c" in suites else []
+    severities = results.protocol.get("severities", []) if "c" in suites else []
+    return Grid(
+        names=tuple(dict.fromkeys([*names, *(cell.name for cell in cells)])),
+        severities=tuple(sorted({*severities, *(cell.severity for cell in cells)})),
+    )
+
+
+def common_sequences(results: Sequence[Results]) -> tuple[str, ...]:
+    """List the perturbations measured by all runs that have measured any."""
+    measured = [each for each in results if each.sequences]
+    if not measured:
+        return ()
+    names = [cell.name for cell in measured[0].sequences]
+    return tuple(name for name in names if all(each.find_sequence(name) for each in measured))
+
+
+def attacked_cell(results: Results) -> Cell | None:
+    """Find the cell of the suite ``attack``; a folder has at most one."""
+    return next((cell for cell in results.cells if cell.suite == "attack"), None)
+
+
+def readable(name: str) -> str:
+    """Write a name of the benchmark in words."""
+    return name.replace("_", " ")
+
+
+# -- The table of metrics -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellArrays:
+    """The per-image arrays of one measured set, from which a metric is computed."""
+
+    prediction: Integer[np.ndarray, " image"]
+    confidence: Float[np.ndarray, " image"]
+    labels: Integer[np.ndarray, " image"]
+    bin_size: int = 100
+
+    @property
+    def correct(self) -> Bool[np.ndarray, " image"]:
+        """Whether each prediction is the image's class."""
+        return self.prediction == self.labels
+
+    def take(self, images: Integer[np.ndarray, " drawn"]) -> "CellArrays":
+        """Select images, each as often as it is named."""
+        return replace(
+            self,
+            prediction=self.prediction[images],
+            confidence=self.confidence[images],
+            labels=self.labels[images],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric of the report: where it is shown, and how it is computed.
+
+    A metric is the mean over images of `per_image`, or `per_set` of each measured set, or the mean
+    over the pairs of frames of a sequence. `from_cell` and `from_bins` give the same value from the
+    sums in `results.json`, which a run has even without predictions of single images.
+
+    Attributes:
+        title: Heading of its tables and charts.
+        column: Heading of its column; by default the title.
+        label: Its name among other words; by default the title in lower case.
+        unit: ``%``, ``nats``, or nothing.
+        scale: Factor from stored to shown values.
+        decimals: Shown after the point.
+        lower_is_better: None for a number that has no better direction: no best value is marked.
+        scopes: Where it is computed.
+        tables: Tables of several metrics that have a column for it: ``summary``, ``calibration``,
+            ``scores``. Its own table for each corruption, severity or perturbation follows from
+            `scopes`.
+        per_image: Values of the images of a set, averaged.
+        per_set: Value of a whole set; sets are averaged.
+        per_pair: Whether it is the mean over the pairs of frames of a sequence.
+        from_cell: Its value from the sums of a cell or sequence.
+        from_bins: Its value from the bins of equal width of several cells together: the cells are
+            pooled, not averaged.
+        interval: Its interval from the counts of a single set.
+        resample: Draws of all sets at once, or of the pooled sets, faster than one by one.
+        baseline: Divisors by corruption or perturbation; computed only for the whole benchmark.
+    """
+
+    title: str
+    column: str = ""
+    label: str = ""
+    unit: str = "%"
+    scale: float = 100.0
+    decimals: int = 1
+    lower_is_better: bool | None = True
+    scopes: tuple[str, ...] = (CLEAN, CORRUPTED)
+    tables: tuple[str, ...] = ("summary",)
+    per_image: Callable[[CellArrays], Shaped[np.ndarray, " image"]] | None = None
+    per_set: Callable[[CellArrays], float] | None = None
+    per_pair: bool = False
+    from_cell: Callable[..., float | None] | None = None
+    from_bins: Callable[..., float] | None = None
+    interval: Callable[[Cell], Interval] | None = None
+    resample: Callable[[Sequence[CellArrays]], Sequence[Draws]] | None = None
+    baseline: Mapping[str, float] | None = None
+
+    @property
+    def heading(self) -> str:
+        """Heading of its column."""
+        return self.column or self.title
+
+    @property
+    def words(self) -> str:
+        """Its name among other words."""
+        return self.label or self.title.lower()
+
+    @property
+    def has_draws(self) -> bool:
+        """Whether it is computed from single images, and so has intervals."""
+        return bool(self.per_image or self.per_set or self.per_pair)
+
+
+def register_metric(key: str, metric: Metric) -> None:
+    """Add a metric to every report, for runs evaluated before too.
+
+    Args:
+        key: Its name in CSV and JSON.
+        metric: Give it `per_image` or `per_set`, functions of `CellArrays`.
+
+    Raises:
+        ValueError: If the name is taken, or nothing computes the metric.
+
+    Example:
+        >>> from augmix import report
+        >>> sure = lambda cell: (cell.confidence > 0.9) & ~cell.correct
+        >>> report.register_metric("sure", report.Metric(title="Sure errors", per_image=sure))
+    """
+    if key in METRICS:
+        raise ValueError(f"a metric named {key!r} is registered already; choose another name")
+    if (metric.per_image is None) == (metric.per_set is None):
+        raise ValueError(f"give the metric {key!r} either per_image or per_set")
+    METRICS[key] = metric
+
+
+def _rms(cell: CellArrays) -> float:
+    return metrics.rms_calibration_error(cell.confidence, cell.correct, bin_size=cell.bin_size)
+
+
+def _resample_rms(cells: Sequence[CellArrays]) -> Sequence[Draws]:
+    size = cells[0].bin_size
+    return resample_rms(*_stacked(cells), bin_size=size, num_resamples=_NUM_RESAMPLES)
+
+
+def _resample_ece(cells: Sequence[CellArrays]) -> Sequence[Draws]:
+    return [resample_ece(*_stacked(cells))]
+
+
+def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences and correct predictions, `cell image`."""
+    return np.stack([cell.confidence for cell in cells]), np.stack([cell.correct for cell in cells])
+
+
+METRICS: dict[str, Metric] = {
+    "error": Metric(
+        title="Error",
+        scopes=(CLEAN, ATTACKED, CORRUPTED, BENCHMARK, CORRUPTION, SEVERITY),
+        per_image=lambda cell: ~cell.correct,
+        from_cell=lambda cell: cell.error,
+        interval=lambda cell: proportion_interval(cell.num_errors, cell.num_images),
+    ),
+    "ce": Metric(
+        title="Corruption error (CE): error divided by AlexNet's",
+        column="mCE",
+        label="mCE",
+        scopes=(CORRUPTED, CORRUPTION),
+        per_image=lambda cell: ~cell.correct,
+        from_cell=lambda cell: cell.error,
+        baseline={name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()},
+    ),
+    "accuracy": Metric(
+        title="Accuracy",
+        lower_is_better=None,
+        tables=("calibration",),
+        per_image=lambda cell: cell.correct,
+        from_bins=metrics.accuracy_from_bins,
+    ),
+    "confidence": Metric(
+        title="Confidence",
+        lower_is_better=None,
+        tables=("calibration",),
+        per_image=lambda cell: cell.confidence,
+        from_bins=metrics.confidence_from_bins,
+    ),
+    "ece": Metric(
+        title="ECE",
+        tables=("calibration",),
+        per_set=lambda cell: metrics.expected_calibration_error(cell.confidence, cell.correct),
+        from_bins=metrics.ece_from_bins,
+        resample=_resample_ece,
+    ),
+    "rms": Metric(
+        title="RMS calibration error",
+        column="RMS cal.",
+        label="RMS cal.",
+        scopes=(CLEAN, CORRUPTED, CORRUPTION, SEVERITY),
+        tables=("summary", "calibration"),
+        per_set=_rms,
+        from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
+        resample=_resample_rms,
+    ),
+    "nll": Metric(
+        title="Negative log-likelihood",
+        unit="nats",
+        scale=1.0,
+        decimals=3,
+        tables=("scores",),
+        from_cell=lambda cell: cell.nll,
+    ),
+    "brier": Metric(
+        title="Brier score",
+        unit="0–2",
+        scale=1.0,
+        decimals=3,
+        tables=("scores",),
+        from_cell=lambda cell: cell.brier,
+    ),
+    "flip": Metric(
+        title="Flip probability",
+        column="Flips",
+        decimals=2,  # most are rare
+        scopes=(PERTURBED, PERTURBATION),
+        per_pair=True,
+        from_cell=lambda cell: cell.flip_probability,
+    ),
+    "fr": Metric(
+        title="Flip rate (FR): divided by AlexNet's",
+        column="mFR",
+        label="mFR",
+        scopes=(PERTURBED, PERTURBATION),
+        per_pair=True,
+        from_cell=lambda cell: cell.flip_probability,
+        baseline=published.ALEXNET_FLIP_PROBABILITIES,
+    ),
+    "top5": Metric(
+        title="Top-5 distance",
+        unit="0 to 15, not divided by AlexNet's, for which no source is known",
+        scale=1.0,
+        decimals=2,
+        scopes=(PERTURBATION,),
+        tables=(),
+        from_cell=lambda cell: cell.top5_distance,
+    ),
+}
+
+
+# -- The estimates of a run -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """A number as the mean over some cells or sequences, each divided by its baseline."""
+
+    key: Key
+    cells: Sequence[Any]  # Cell or SequenceCell, as the metric has them
+    divisors: Sequence[float]
+
+    @property
+    def weights(self) -> list[float]:
+        return [1 / (divisor * len(self.cells)) for divisor in self.divisors]
+
+    @property
+    def metric(self) -> Metric:
+        return METRICS[self.key.metric]
+
+
+def estimate(
+    run: Run, grid: Grid, sequences: Sequence[str], *, is_alexnet: bool = False
+) -> Estimates:
+    """Compute every number of a run on what all runs have measured.
+
+    Args:
+        run: With the predictions of single images, if they were kept.
+        grid: Corruptions and severities.
+        sequences: Perturbations.
+        is_alexnet: Whether errors and flip probabilities are also divided by AlexNet's.
+    """
+    groups = [
+        group
+        for name, metric in METRICS.items()
+        if is_alexnet or not metric.baseline
+        for group in _groups(name, metric, run.results, grid, sequences)
+    ]
+    values = {group.key: _from_sums(group) for group in groups}
+    draws = {} if run.predictions is None else _draws(run, groups)
+    found = {}
+    for group in groups:
+        value, drawn = values[group.key], draws.get(group.key)
+        if value is None and drawn is not None:
+            value = drawn.estimate
+        if value is not None:
+            found[group.key] = Estimate(value=value, draws=drawn, interval=_interval(group))
+    return found
+
+
+def _groups(
+    name: str, metric: Metric, results: Results, grid: Grid, sequences: Sequence[str]
+) -> Iterator[_Group]:
+    """List every number of a metric with its cells."""
+    clean, attacked = results.find("clean", "clean", 0), attacked_cell(results)
+    corrupted, own = grid.cells(results), own_sequences(results)
+    perturbed = [cell for cell in results.sequences if cell.name in sequences]
+    paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
+    everything: dict[Key, list[Any]] = {
+        Key(name, CLEAN): [clean] if clean else [],
+        Key(name, ATTACKED): [attacked] if attacked else [],
+        Key(name, CORRUPTED): corrupted,
+        Key(name, BENCHMARK): paper if grid.is_complete else [],
+        Key(name, PERTURBED): [cell for cell in perturbed if cell.name not in own],
+    }
+    for cell in corrupted:
+        everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
+        everything.setdefault(Key(name, SEVERITY, str(cell.severity)), []).append(cell)
+    for cell in results.cells:
+        if cell.suite == "own" and cell.name in grid.own:
+            everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
+    everything |= {Key(name, PERTURBATION, cell.name): [cell] for cell in perturbed}
+    baseline = metric.baseline or {}
+    measured = {cell.name for cell in perturbed}
+    measured |= {cell.name for cell in corrupted} if grid.is_complete else set()
+    if not set(baseline) <= measured:
+        return
+    for key, cells in everything.items():
+        used = [cell for cell in cells if not baseline or cell.name in baseline]
+        if key.scope in metric.scopes and used:
+            divisors = [baseline.get(cell.name, 1.0) for cell in used]
+            yield _Group(key=key, cells=used, divisors=divisors)
+
+
+def _from_sums(group: _Group) -> float | None:
+    """The value of a number from the sums of its cells; None if they do not have it."""
+    if group.metric.from_bins:
+        bins = metrics.pool_bins(cell.equal_width for cell in group.cells)
+        return group.metric.from_bins(*bins)
+    if not group.metric.from_cell:
+        return None
+    values = [group.metric.from_cell(cell) for cell in group.cells]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    if group.metric.per_image:
+        return sum(weight * value for weight, value in zip(group.weights, known, strict=True))
+    return float(np.mean(np.divide(known, group.divisors)))
+
+
+def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
+    """Draws of all numbers that are computed from single images, resampled together."""
+    parts: dict[tuple[str, Any], np.ndarray] = {}
+    means: dict[Key, Any] = {}
+    for group in groups:
+        if group.metric.per_image or group.metric.per_pair:
+            names = [(group.key.metric, cell.key) for cell in group.cells]
+            for name, cell in zip(names, group.cells, strict=True):
+                if name not in parts:
+                    parts[name] = _image_values(group.metric, run, cell)
+            weighted = zip(group.weights, names, strict=True)
+            means[group.key] = sum(weight * parts[name] for weight, name in weighted)
+    found: dict[Key, Draws] = {}
+    if means:
+        drawn = resample_means(np.stack(list(means.values())))
+        found |= zip(means, drawn, strict=True)
+    for name, metric in METRICS.items():
+        of_metric = [group for group in groups if group.key.metric == name]
+        if metric.per_set and of_metric:
+            found |= _set_draws(metric, run, of_metric)
+    return found
+
+
+def _image_values(metric: Metric, run: Run, cell: Cell | SequenceCell) -> np.ndarray:
+    """What each image contributes to the metric of a cell."""
+    if isinstance(cell, SequenceCell):
+        assert run.predictions is not None
+        found = run.predictions.sequences[cell.name]
+        return found.flips / found.pairs
+    assert metric.per_image is not None
+    return np.asarray(metric.per_image(_arrays_of(run, cell)), np.float64)
+
+
+def _set_draws(metric: Metric, run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
+    """Draws of a metric of whole sets: each set resampled once, or pooled sets as one."""
+    resample = metric.resample or _resampler(metric)
+    if metric.from_bins:
+        sets = {group.key: [_arrays_of(run, cell) for cell in group.cells] for group in groups}
+        return {key: resample(cells)[0] for key, cells in sets.items()}
+    cells = {cell.key: cell for group in groups for cell in group.cells}
+    drawn = resample([_arrays_of(run, cell) for cell in cells.values()])
+    by_cell = dict(zip(cells, drawn, strict=True))
+    return {group.key: average([by_cell[cell.key] for cell in group.cells]) for group in groups}
+
+
+def _resampler(metric: Metric) -> Callable[[Sequence[CellArrays]], Sequence[Draws]]:
+    """Resample a metric of whole sets by computing it again for every resampled set."""
+
+    def resample(cells: Sequence[CellArrays]) -> Sequence[Draws]:
+        assert metric.per_set is not None
+        num_images, values = len(cells[0].labels), []
+        for counts in resample_counts(num_images, num_resamples=_NUM_RESAMPLES):
+            for count in counts:
+                images = np.repeat(np.arange(num_images), count)
+                values.append([metric.per_set(cell.take(images)) for cell in cells])
+        draws = []
+        for cell, resampled in zip(cells, np.transpose(values), strict=True):
+            value = float(metric.per_set(cell))
+            bias = float(resampled.mean()) - value
+            draws.append(Draws(estimate=value, resampled=resampled, bias=bias))
+        return draws
+
+    return resample
+
+
+def _interval(group: _Group) -> Interval | None:
+    """The interval from counts of a single clean or attacked set."""
+    is_single = group.key.scope in (CLEAN, ATTACKED)
+    return group.metric.interval(*group.cells) if group.metric.interval and is_single else None
+
+
+def _arrays_of(run: Run, cell: Cell) -> CellArrays:
+    assert run.predictions is not None
+    found = run.predictions.cells[cell.key]
+    return CellArrays(
+        prediction=found.prediction,
+        confidence=found.confidence,
+        labels=run.predictions.images.labels,
+        bin_size=min(cell.adaptive.count),
+    )
+
+
+def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | None]:
+    """Compute the headline numbers of a run from its sums: fractions, nats and Brier units.
+
+    Corrupted values are means over cells, each cell counting equally (Hendrycks et al. 2020).
+
+    Args:
+        results: One run's measurements.
+        grid: Cells to average over; by default every corruption measured at all its severities.
+
+    Returns:
+        ``clean_error``, ``corruption_error``, ``rms_calibration_error_clean``,
+        ``rms_calibration_error`` (over the corruption cells), ``nll_clean``, ``nll``,
+        ``brier_clean``, ``brier`` (0..2), ``flip_probability`` (mean over perturbations) and
+        ``robust_error``; None where not measured.
+    """
+    grid = common_grid([results]) if grid is None else grid
+    return {name: _headline(results, grid, *key) for name, key in _HEADLINES.items()}
+
+
+_HEADLINES = {
+    "clean_error": ("error", CLEAN),
+    "corruption_error": ("error", CORRUPTED),
+    "flip_probability": ("flip", PERTURBED),
+    "robust_error": ("error", ATTACKED),
+    "rms_calibration_error_clean": ("rms", CLEAN),
+    "nll_clean": ("nll", CLEAN),
+    "brier_clean": ("brier", CLEAN),
+    "rms_calibration_error": ("rms", CORRUPTED),
+    "nll": ("nll", CORRUPTED),
+    "brier": ("brier", CORRUPTED),
+}
+
+
+def _headline(results: Results, grid: Grid, metric: str, scope: str) -> float | None:
+    sequences = [cell.name for cell in results.sequences]
+    groups = _groups(metric, METRICS[metric], results, grid, sequences)
+    group = next((group for group in groups if group.key.scope == scope), None)
+    from_cell = METRICS[metric].from_cell
+    if group is None or from_cell is None:
+        return None
+    return float(np.mean([value for cell in group.cells if (value := from_cell(cell)) is not None]))

@@ -1,4 +1,4 @@
-"""The numbers of the page for other programs: CSV and JSON hold fractions, LaTeX shows per cent."""
+"""The numbers of the report for other programs: fractions in CSV and JSON, per cent in LaTeX."""
 
 import csv
 import io
@@ -8,23 +8,15 @@ from typing import Any
 
 from augmix.bootstrap import LEVEL
 from augmix.files import to_plain
-from augmix.report.calibration import calibration_table, temperature_table
-from augmix.report.comparison import Comparison, contrast
-from augmix.report.estimates import CLEAN, CORRUPTED, Key
-from augmix.report.literature import literature_tables
+from augmix.report.comparison import Comparison, Group, contrast
+from augmix.report.estimates import METRICS
 from augmix.report.model_card import to_markdown
-from augmix.report.robustness import (
-    adaptation_table,
-    attack_table,
-    corruption_table,
-    distance_table,
-    stability_table,
-)
-from augmix.report.summary import score_table, summarise, summary_table
+from augmix.report.sections import all_tables
 from augmix.report.tables import Entry, Table
 
+_SCHEMA = 2  # of the JSON file
 _FIELDS = ("row", "method", "model", "adaptation", "metric", "scope", "name")
-_NUMBER = ("value", "low", "high", "deviation", "num_seeds")
+_NUMBER = ("value", "low", "high", "std", "num_seeds")
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": "\\textbackslash{}",
@@ -41,7 +33,7 @@ _LATEX = {
 
 
 def to_csv(comparison: Comparison) -> str:
-    """Every number, one a line: fractions, nats and Brier units."""
+    """Write every number, one a line: fractions, nats and Brier units."""
     return records_to_csv(_lines(comparison), (*_FIELDS, *_NUMBER))
 
 
@@ -55,9 +47,10 @@ def records_to_csv(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) 
 
 
 def to_json(comparison: Comparison) -> str:
-    """Every number, and every difference of two rows with its verdict."""
+    """Write every number, and every difference of two rows with its verdict."""
     first = comparison.runs[0].results
     content = {
+        "schema": _SCHEMA,
         "level": LEVEL,
         "source": first.source,
         "protocol": first.protocol,
@@ -86,75 +79,44 @@ def to_json(comparison: Comparison) -> str:
 
 
 def to_latex(comparison: Comparison) -> str:
-    """The tables for `booktabs`; ``\\input`` the file."""
+    """Write the tables for `booktabs`; ``\\input`` the file."""
     head = "% Written by augmix. Needs \\usepackage{booktabs}.\n"
     return head + "\n".join(_latex_table(table) for table in all_tables(comparison))
 
 
-def all_tables(comparison: Comparison) -> list[Table]:
-    """The tables of the page that stand for themselves elsewhere."""
-    found = [
-        summary_table(comparison),
-        corruption_table(comparison),
-        corruption_table(comparison, "ce"),
-        corruption_table(comparison, "rms"),
-        stability_table(comparison),
-        stability_table(comparison, "fr"),
-        distance_table(comparison),
-        attack_table(comparison),
-        calibration_table(comparison, CLEAN),
-        calibration_table(comparison, CORRUPTED),
-        score_table(comparison),
-        temperature_table(comparison),
-        adaptation_table(comparison),
-        *literature_tables(comparison),
-    ]
-    return [table for table in found if table is not None]
-
-
 def _lines(comparison: Comparison) -> list[dict[str, Any]]:
+    """Every number of every row; of metrics known as sums only, of every run."""
     lines = []
     for group in comparison.groups:
-        about = {
-            "row": group.label,
-            "method": group.first.method,
-            "model": group.first.network,
-            "adaptation": group.first.adaptation,
-        }
-        for key in group.estimates[0]:
-            number = group.number(key)
-            if number is not None:
-                lines.append({**about, **key._asdict(), **to_plain(number)})
-        for run in group.runs:
-            lines += [
-                {**about, "row": run.label, "metric": name, "scope": scope, "name": ""}
-                | dict.fromkeys(_NUMBER)
-                | {"value": value, "num_seeds": 1}
-                for name, scope, value in _sums(run.results, comparison)
-            ]
+        lines += _lines_of(group, has_draws=True)
+        for run, estimates in zip(group.runs, group.estimates, strict=True):
+            alone = Group(label=run.label, runs=(run,), estimates=(estimates,))
+            lines += _lines_of(alone, has_draws=False)
     return lines
 
 
-def _sums(results: Any, comparison: Comparison) -> list[tuple[str, str, float]]:
-    """What is known as a sum only, of one run."""
-    values = summarise(results, comparison.grid)
-    named = {
-        ("nll", CLEAN): values["nll_clean"],
-        ("nll", CORRUPTED): values["nll"],
-        ("brier", CLEAN): values["brier_clean"],
-        ("brier", CORRUPTED): values["brier"],
+def _lines_of(group: Group, *, has_draws: bool) -> list[dict[str, Any]]:
+    about = {
+        "row": group.label,
+        "method": group.first.method,
+        "model": group.first.network,
+        "adaptation": group.first.adaptation,
     }
-    return [(name, scope, v) for (name, scope), v in named.items() if v is not None]
+    return [
+        {**about, **key._asdict(), **to_plain(number)}
+        for key in group.estimates[0]
+        if METRICS[key.metric].has_draws == has_draws and (number := group.number(key))
+    ]
 
 
 def _differences(comparison: Comparison) -> list[dict[str, Any]]:
     if not comparison.is_comparable:
         return []
     found = []
-    for place, reference in enumerate(comparison.groups):
-        for other in comparison.groups[place + 1 :]:
+    for index, reference in enumerate(comparison.groups):
+        for other in comparison.groups[index + 1 :]:
             for key in reference.estimates[0]:
-                apart = contrast(other, reference, Key(*key))
+                apart = contrast(other, reference, key)
                 if apart is not None:
                     found.append(
                         {
@@ -204,7 +166,7 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX shows it."""
+    """Escape what LaTeX would read as a command."""
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 

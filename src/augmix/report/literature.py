@@ -1,6 +1,6 @@
-"""Measured rows beside the published ones of Tables 1-4, each clearly said to be the one or other.
+"""Measured rows beside the published ones of Tables 1-4, each marked as measured or published.
 
-CIFAR has plain means, ImageNet corruption errors divided by AlexNet's; either only for the complete
+CIFAR has plain means, ImageNet corruption errors divided by AlexNet's; both only for the complete
 benchmark. Published numbers come from other training runs, on the official files.
 """
 
@@ -12,7 +12,6 @@ from augmix.report.estimates import (
     CORRUPTED,
     PERTURBED,
     Key,
-    is_complete,
     readable,
 )
 from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain, shown
@@ -43,12 +42,12 @@ _NAMES = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 
 
 def literature_tables(comparison: Comparison) -> list[Table]:
-    """Tables like those of the paper, where the measured set is the paper's."""
+    """Make the tables of the paper again, where the measured set is the paper's."""
     source = str(comparison.runs[0].results.source.get("name") or "")
     if comparison.unlike:
         return []
     tables = []
-    if source in _NAMES and is_complete(comparison.grid):
+    if source in _NAMES and comparison.grid.is_complete:
         tables.append(_cifar_table(comparison, source))
     if any(group.number(Key("ce", CORRUPTED)) for group in comparison.groups):
         tables.append(_imagenet_table(comparison, published.TABLE_2, "ce", "corruption", CORRUPTED))
@@ -60,14 +59,14 @@ def literature_tables(comparison: Comparison) -> list[Table]:
 
 
 def unmatched(comparison: Comparison) -> str:
-    """Why there is no published row beside the measured ones, as a sentence."""
+    """Explain in a sentence why there is no published row beside the measured ones."""
     source = str(comparison.runs[0].results.source.get("name") or "this set")
     if comparison.unlike:
-        return "The runs were not measured alike, so nothing is set beside published numbers."
+        return "The runs were not measured alike, so they are not compared with published numbers."
     if source in _NAMES or comparison.is_alexnet:
         return (
             "Published means are over 15 corruptions at 5 severities; not all of them were "
-            "measured, so nothing is set beside them."
+            "measured, so they are not compared."
         )
     return (
         f"The paper has no numbers for {source}; its tables are of CIFAR-10, CIFAR-100, ImageNet."
@@ -75,7 +74,7 @@ def unmatched(comparison: Comparison) -> str:
 
 
 def _cifar_table(comparison: Comparison, source: str) -> Table:
-    """Tables 1 and 4: methods in rows, networks in columns, measured ones in their own."""
+    """Tables 1 and 4: methods in rows; networks in columns, measured ones last."""
     names = list(dict.fromkeys(group.first.network for group in comparison.groups))
     columns = [
         *(Column(title=network, unit="%", group="Published") for network in _NETWORKS),
@@ -93,12 +92,12 @@ def _cifar_table(comparison: Comparison, source: str) -> Table:
                 entries=(*(plain(value) for value in values), *_own(own, names)),
             )
         )
-    for place, group in enumerate(comparison.groups):
+    for index, group in enumerate(comparison.groups):
         if id(group) not in taken:
             blank = [plain(None)] * len(_NETWORKS)
             entries = (*blank, *_own([group], names))
             rows.append(
-                Row(label=group.label, style=place, kind=group_kind(group), entries=entries)
+                Row(label=group.label, style=index, kind=group_kind(group), entries=entries)
             )
     return Table(
         name="literature-cifar",
@@ -125,7 +124,7 @@ def _printed(source: str) -> dict[str, list[float | None]]:
 
 
 def _is_of(group: Group, method: str, comparison: Comparison) -> bool:
-    """Whether a row is the method as published: not adapted, no ensemble, one of its kind."""
+    """Whether a row is the method as published: not adapted, no ensemble, and the only one."""
     first = group.first
     if first.method != method or first.adaptation or first.results.model.get("members"):
         return False
@@ -167,7 +166,7 @@ def _imagenet_table(
     rows += [
         Row(
             label=group.label,
-            style=place,
+            style=index,
             kind=group_kind(group),
             entries=(
                 shown(group.number(Key("error", CLEAN))),
@@ -175,7 +174,7 @@ def _imagenet_table(
                 shown(group.number(Key(metric, whole))),
             ),
         )
-        for place, group in enumerate(comparison.groups)
+        for index, group in enumerate(comparison.groups)
     ]
     columns = (
         Column(title="Clean"),
@@ -196,7 +195,7 @@ def _imagenet_table(
 
 
 def _described(comparison: Comparison) -> str:
-    """Data and origin of the measured numbers."""
+    """Describe data and origin of the measured numbers."""
     results = comparison.runs[0].results
     num_images = max(cell.num_images for cell in [*results.cells, *results.sequences])
     made = results.protocol.get("official_c") or "corrupted on the fly"

@@ -1,4 +1,4 @@
-"""Run folders as read from disk: results, log, pictures, and what was said about every image."""
+"""Read run folders: results, log, example images, and the predictions of single images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,45 +11,36 @@ from augmix.errors import RunError
 from augmix.files import load_json, load_lines
 from augmix.results import (
     CONFIG_FILE,
+    EXAMPLES_FILE,
+    HARDEST_FILE,
     LOG_FILE,
     RESULTS_FILE,
     Cell,
+    CellKey,
     MeasuredImages,
     Predictions,
     Results,
     SequencePredictions,
     images_path,
+    load_arrays,
     load_images,
     load_predictions,
     load_results,
     load_sequence_predictions,
 )
 
-EXAMPLES_FILE = "examples.npz"
-HARDEST_FILE = "hardest.npz"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What a run said about every image, cell by cell.
-
-    Attributes:
-        images: Which images, and their classes.
-        cells: By suite, name and severity.
-        sequences: By perturbation.
-    """
+class RunPredictions:
+    """The predictions of a run for single images: of every cell, and of perturbations by name."""
 
     images: MeasuredImages
-    cells: dict[tuple[str, str, int], Predictions]
+    cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
 
-    def of(self, cell: Cell) -> Predictions:
-        """What was said in a cell."""
-        return self.cells[cell.suite, cell.name, cell.severity]
-
     def wrong(self, cell: Cell) -> np.ndarray:
-        """Which images were taken for another class in a cell, as booleans."""
-        return self.of(cell).prediction != self.images.labels
+        """Which images were misclassified in a cell."""
+        return self.cells[cell.key].prediction != self.images.labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +48,15 @@ class Run:
     """One run folder.
 
     Attributes:
-        folder: Where it lies.
-        label: What the page calls it; no two runs share one.
+        folder: Its path.
+        label: Its name in the report; no two runs share one.
         config: `config.json`, or empty.
         results: `results.json`.
-        log: `log.jsonl`, one record a step, repeated steps (after a restart) once.
+        log: `log.jsonl`, one record a step; steps repeated after a restart are there once.
         examples: Example images: ``clean`` is `image height width channel`, a corruption is
             `severity image height width channel`; ``labels`` and ``ids`` one number an image.
         hardest: Images most often wrong: ``ids``, ``labels``, ``images``, ``errors``; or empty.
-        answers: What was said about every image; None if the folder does not hold it.
+        predictions: Of single images; None if the folder does not have them.
     """
 
     folder: Path
@@ -75,16 +66,16 @@ class Run:
     log: list[dict[str, Any]]
     examples: dict[str, np.ndarray]
     hardest: dict[str, np.ndarray]
-    answers: Answers | None
+    predictions: RunPredictions | None
 
     @property
     def method(self) -> str:
-        """How it was trained; empty for a model from elsewhere."""
+        """The training method; empty for a model trained by another program."""
         return str(self.results.model.get("method") or "")
 
     @property
     def network(self) -> str:
-        """What was measured: the network's name, or how many of it an ensemble has."""
+        """The network's name; of an ensemble also its size."""
         name = str(self.results.model.get("name") or "")
         members = self.results.model.get("members") or []
         if not members:
@@ -116,7 +107,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def distinct(labels: Sequence[str]) -> list[str]:
-    """The labels, numbered where several share one."""
+    """Number the labels that are not unique."""
     seen: dict[str, int] = {}
     result = []
     for label in labels:
@@ -127,17 +118,21 @@ def distinct(labels: Sequence[str]) -> list[str]:
 
 def _load_run(folder: Path) -> Run:
     results = _load_results(folder)
-    label = results.model.get("label") or results.model.get("method") or folder.name
-    adaptation = results.model.get("adaptation") or ""
+    label = str(results.model.get("label") or results.model.get("method") or folder.name)
+    adaptation = results.model.get("adaptation")
+    if adaptation:
+        label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
+    lines = [record for record in load_lines(folder / LOG_FILE) if "step" in record]
+    by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
     return Run(
         folder=folder,
-        label=_named(str(label), adaptation),
+        label=label,
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
-        log=_load_log(folder / LOG_FILE),
-        examples=_load_pictures(folder / EXAMPLES_FILE),
-        hardest=_load_pictures(folder / HARDEST_FILE),
-        answers=_load_answers(folder, results),
+        log=[by_step[step] for step in sorted(by_step)],
+        examples=load_arrays(folder / EXAMPLES_FILE),
+        hardest=load_arrays(folder / HARDEST_FILE),
+        predictions=_load_predictions(folder, results),
     )
 
 
@@ -158,50 +153,29 @@ def _load_results(folder: Path) -> Results:
     return results
 
 
-def _load_answers(folder: Path, results: Results) -> Answers | None:
+def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
     if not images_path(folder).exists():
         return None
-    images = load_images(folder)
-    answers = Answers(
-        images=images,
-        cells={
-            (cell.suite, cell.name, cell.severity): load_predictions(
-                folder, cell.suite, cell.name, cell.severity
-            )
-            for cell in results.cells
-        },
+    found = RunPredictions(
+        images=load_images(folder),
+        cells={cell.key: load_predictions(folder, *cell.key) for cell in results.cells},
         sequences={
             cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
     )
-    lengths = {len(cell.prediction) for cell in (*answers.cells.values(),)}
-    lengths |= {len(cell.flips) for cell in answers.sequences.values()} | {len(images.labels)}
-    if lengths != {len(images.ids)}:
+    num_images, lengths = len(found.images.ids), {len(found.images.labels)}
+    lengths |= {len(each.prediction) for each in found.cells.values()}
+    lengths |= {len(each.flips) for each in found.sequences.values()}
+    if lengths != {num_images}:
         raise RunError(
-            f"the outcomes in {images_path(folder).parent} must be of the {len(images.ids)} images "
+            f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
             f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
-    return answers
-
-
-def _load_log(path: Path) -> list[dict[str, Any]]:
-    """Log records by step; where a restart repeated steps, the later record counts."""
-    by_step = {record["step"]: record for record in load_lines(path) if "step" in record}
-    return [by_step[step] for step in sorted(by_step)]
-
-
-def _load_pictures(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, EOFError, OSError) as error:
-        raise RunError(
-            f"{path} is not a file of example images ({error}); delete it and evaluate again"
-        ) from error
-
-
-def _named(label: str, adaptation: str) -> str:
-    """A run's label with how its model was adapted; results of adapted models say that they are."""
-    return f"{label.removesuffix(', adapted')}, adapted ({adaptation})" if adaptation else label
+    for cell in results.cells:
+        num_errors = int(found.wrong(cell).sum())
+        if num_errors != cell.num_errors:
+            raise RunError(
+                f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
+                f"{cell.severity}, its predictions {num_errors}; evaluate the run again"
+            )
+    return found

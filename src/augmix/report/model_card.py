@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from augmix.bootstrap import LEVEL
-from augmix.report.calibration import calibration_table, temperature_table
+from augmix.report.calibration import calibration_table, score_table, temperature_table
 from augmix.report.comparison import Comparison
 from augmix.report.estimates import CLEAN, CORRUPTED, readable
 from augmix.report.load import Run
 from augmix.report.robustness import attack_table, attack_words, corruption_table, stability_table
-from augmix.report.summary import lead, score_table, summary_table
+from augmix.report.sections import lead, summary_table
 from augmix.report.tables import escape_markdown as escape
 from augmix.report.tables import to_markdown_table
 

@@ -1,191 +1,106 @@
-"""The page: a comparison's tables, figures and pictures laid out by the templates.
+"""The page: sections laid out by the templates, charts drawn as SVG in the colours of the page.
 
 The page needs no network, and jinja2 escapes every text on it; only the drawings, style sheet and
-script made here are put in as they are.
+script made here are inserted unescaped.
 """
 
-from dataclasses import dataclass
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
+import matplotlib
+import matplotlib.style
+import numpy as np
+from jaxtyping import Float
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from augmix.bootstrap import LEVEL
-from augmix.report import calibration, robustness
-from augmix.report.charts import Chart, key
 from augmix.report.comparison import Comparison
-from augmix.report.estimates import CLEAN, CORRUPTED
-from augmix.report.figures import draw
-from augmix.report.images import (
-    collect_thumbs,
-    corruption_drills,
-    examples,
-    perturbation_drills,
-    thumb_uris,
+from augmix.report.images import collect_thumbs, thumb_uris
+from augmix.report.sections import SECTIONS, lead
+from augmix.report.tables import (
+    DASHES,
+    HATCHES,
+    MARKERS,
+    SERIES,
+    Bars,
+    Chart,
+    Curve,
+    Lines,
+    Point,
+    Reliability,
+    Scatter,
+    Table,
+    cycle,
+    swatch,
 )
-from augmix.report.literature import literature_tables, unmatched
-from augmix.report.robustness import adaptation_table, attack_table, attack_words
-from augmix.report.summary import (
-    contrast_tables,
-    lead,
-    score_table,
-    seed_table,
-    seeds_counted,
-    summary_table,
-)
-from augmix.report.tables import Table
-from augmix.report.training import MAX_POINTS, settings, training
 from augmix.results import provenance
 
 _FOLDER = Path(__file__).parent / "templates"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """A chart drawn, with what stands above it."""
-
-    name: str
-    title: str
-    note: str
-    svg: dict[str, Markup]
-
-
 def render_page(comparison: Comparison) -> str:
-    """The page's HTML."""
-    pages = Environment(
+    """Write the page as HTML."""
+    environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    thumbs = collect_thumbs(comparison.runs)
-    drills = corruption_drills(comparison, set(thumbs))
-    flips = perturbation_drills(comparison, set(thumbs))
-    used = {hard.number for drill in (*drills, *flips) for hard in drill.hard}
-    groups, contrasts = comparison.groups, contrast_tables(comparison)
-    sections = _sections(comparison, has_contrasts=bool(contrasts))
-    return pages.get_template("page.html").render(
-        sections={name: title for name, (title, _) in sections.items()},
-        headings={name: heading for name, (_, heading) in sections.items()},
+    environment.tests["table"] = lambda block: isinstance(block, Table)
+    environment.tests["text"] = lambda block: isinstance(block, str)
+    sections = [
+        {
+            "name": name,
+            "title": section.title,
+            "heading": section.heading or section.title,
+            "template": section.template or f"{name}.html",
+            "content": content,
+        }
+        for name, section in SECTIONS.items()
+        if (content := section.content(comparison)) is not None
+    ]
+    drills = [drill for each in sections for drill in each["content"].get("drills", ())]
+    used = {image.number for drill in drills for image in drill.hard}
+    styles = {id(run): style for style, g in enumerate(comparison.groups) for run in g.runs}
+    return environment.get_template("page.html").render(
+        sections=sections,
         spans=_spans,
+        draw=lambda chart: {form: Markup(svg) for form, svg in draw(chart).items()},
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         js=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
         version=provenance()["versions"].get("augmix", "from its source tree"),
         level=round(100 * LEVEL),
         comparison=comparison,
-        keys=[Markup(key(style)) for style in range(len(groups))],
-        labels=[group.label for group in groups],
+        keys=[Markup(swatch(style)) for style in range(len(comparison.groups))],
+        labels=[group.label for group in comparison.groups],
         run_labels=[run.label for run in comparison.runs],
-        run_keys=_run_keys(comparison),
-        thumbs=thumb_uris(thumbs, used),
+        run_keys=[Markup(swatch(styles[id(run)])) for run in comparison.runs],
+        thumbs=thumb_uris(collect_thumbs(comparison.runs), used),
         facts=_facts(comparison),
         lead=lead(comparison),
-        attack_words=attack_words(comparison),
-        has_seeds=any(len(group.runs) > 1 for group in groups),
-        tables={
-            "summary": summary_table(comparison),
-            "seeds": seed_table(comparison),
-            "adaptation": adaptation_table(comparison),
-            "scores": score_table(comparison),
-            "corruptions": robustness.corruption_table(comparison),
-            "ce": robustness.corruption_table(comparison, "ce"),
-            "rms": robustness.corruption_table(comparison, "rms"),
-            "by_severity": robustness.severity_tables(comparison),
-            "flips": robustness.stability_table(comparison),
-            "rates": robustness.stability_table(comparison, "fr"),
-            "distances": robustness.distance_table(comparison),
-            "attack": attack_table(comparison),
-            "temperature": calibration.temperature_table(comparison),
-        },
-        bars=_drawn(robustness.corruption_bars(comparison), "Error per corruption"),
-        severity=_severity(comparison),
-        scatter=_drawn(
-            robustness.stability_chart(comparison), "Flip probability against calibration error"
-        ),
-        reliability=_reliability(comparison),
-        contrasts=contrasts,
-        seeds_counted=seeds_counted(comparison),
-        drills=drills,
-        flip_drills=flips,
-        literature=literature_tables(comparison),
-        unmatched=unmatched(comparison),
-        training=training(comparison),
-        training_charts=[
-            _drawn(chart, title) for title, chart in training(comparison).charts.items()
-        ],
-        max_points=MAX_POINTS,
-        examples=examples(comparison.runs),
-        setup=settings(comparison.runs),
     )
 
 
-def _sections(comparison: Comparison, *, has_contrasts: bool) -> dict[str, tuple[str, str]]:
-    """What the page has, in order: the template's name, its link, its heading."""
-    cells = [cell for run in comparison.runs for cell in run.results.cells]
-    has_attack = any(cell.suite == "attack" for cell in cells)
-    has_cells = any(cell.suite != "attack" for cell in cells)
-    everything = {
-        "summary": ("Summary", "Summary", True),
-        "corruptions": ("Corruptions", "Error per corruption", True),
-        "severity": ("Severity", "Severity", bool(comparison.grid)),
-        "stability": ("Stability", "Stability along sequences", bool(comparison.sequences)),
-        "attack": ("Attack", "Attacked images", has_attack),
-        "calibration": ("Calibration", "Calibration", has_cells),
-        "differences": ("Differences", "Differences between rows", has_contrasts),
-        "literature": ("Literature", "Beside published numbers", True),
-        "training": ("Training", "Training", True),
-        "examples": ("Examples", "Examples", True),
-        "settings": ("Settings", "Settings and provenance", True),
-    }
-    return {name: (link, head) for name, (link, head, is_there) in everything.items() if is_there}
-
-
-def _spans(table: Table) -> list[dict]:
+def _spans(table: Table) -> list[dict[str, Any]]:
     """Headings over neighbouring columns of one group."""
-    found: list[dict] = []
+    found: list[dict[str, Any]] = []
     for column in table.columns:
         if found and found[-1]["title"] == column.group:
             found[-1]["width"] += 1
         else:
             found.append({"title": column.group, "width": 1})
     return found
-
-
-def _drawn(chart: Chart | None, title: str, note: str = "") -> Drawing | None:
-    if chart is None:
-        return None
-    svg = {form: Markup(text) for form, text in draw(chart).items()}
-    return Drawing(name=chart.name, title=title, note=note, svg=svg)
-
-
-def _severity(comparison: Comparison) -> list[dict]:
-    return [
-        {
-            "drawing": _drawn(
-                robustness.severity_chart(comparison, metric),
-                f"{title}, %",
-                "Severity 0 is the clean images.",
-            ),
-            "table": robustness.severity_table(comparison, metric),
-        }
-        for metric, title in robustness.METRICS.items()
-    ]
-
-
-def _reliability(comparison: Comparison) -> list[dict]:
-    note = (
-        "Accuracy in % against confidence, 15 bins of equal width; larger markers hold more "
-        f"predictions, bins of fewer than {calibration.MIN_IN_BIN} are left out."
-    )
-    return [
-        {
-            "drawing": _drawn(chart, calibration.TITLES[scope], note),
-            "table": calibration.calibration_table(comparison, scope),
-        }
-        for scope in (CLEAN, CORRUPTED)
-        if (chart := calibration.reliability_chart(comparison, scope))
-    ]
 
 
 def _facts(comparison: Comparison) -> list[str]:
@@ -211,7 +126,329 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
-def _run_keys(comparison: Comparison) -> list[Markup]:
-    """The swatch of every run's row."""
-    styles = {id(run): place for place, g in enumerate(comparison.groups) for run in g.runs}
-    return [Markup(key(styles[id(run)])) for run in comparison.runs]
+# -- Charts ---------------------------------------------------------------------------------------
+
+# Colours that stand for the CSS variables of the page, which matplotlib does not know.
+INK, MUTED, GRID, SURFACE = "#0000a1", "#0000a2", "#0000a3", "#0000a4"
+_COLOURS = tuple(f"#0000b{index}" for index in range(1, len(SERIES) + 1))
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    SURFACE: "--surface",
+    **dict(zip(_COLOURS, SERIES, strict=True)),
+}
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 11,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 1,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "text.color": MUTED,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "hatch.color": SURFACE,
+}
+
+
+@contextmanager
+def _canvas(width_px: int, height_px: int) -> Iterator[tuple[Figure, Axes]]:
+    """Make an empty figure, in the page's style while the block lasts."""
+    with matplotlib.style.context(["default", _STYLE]):
+        figure = Figure(figsize=(width_px / 72, height_px / 72), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, figure.subplots()
+
+
+def _colour(style: int) -> str:
+    return _COLOURS[style % len(_COLOURS)]
+
+
+def _line(style: int, *, has_marker: bool) -> dict:
+    return {
+        "color": _colour(style),
+        "linewidth": 2,
+        "linestyle": DASHES[cycle(style) % len(DASHES)],
+        "marker": MARKERS[style % len(MARKERS)] if has_marker else "",
+        "markersize": 7,
+        "markeredgecolor": SURFACE,
+        "markeredgewidth": 0.8,
+        "solid_capstyle": "round",
+    }
+
+
+def _to_svg(figure: Figure, name: str) -> str:
+    """Write a figure as an ``<svg>`` element without size, with unique ids and CSS colours."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # the browser has it
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.S)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # older matplotlib
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
+    for stand_in, variable in _VARIABLES.items():
+        text = text.replace(stand_in, f"var({variable})")
+    return text.strip()
+
+
+_MAX_NUMBERED = 36  # bars with their value written on them
+
+
+def draw(chart: Chart) -> dict[str, str]:
+    """Draw a chart as ``<svg>`` elements: ``wide``, and ``narrow`` for phones where it differs."""
+    if isinstance(chart, Bars):
+        return {"wide": _draw_columns(chart), "narrow": _draw_rows(chart)}
+    if isinstance(chart, Lines):
+        return {"wide": _draw_lines(chart)}
+    if isinstance(chart, Reliability):
+        return {"wide": _draw_reliability(chart)}
+    return {"wide": _draw_scatter(chart)}
+
+
+def _draw_columns(chart: Bars) -> str:
+    """Vertical bars, 1040 pixels wide."""
+    num_rows, num_groups = chart.values.shape
+    with _canvas(1040, 330) as (figure, axes):
+        for row in range(num_rows):
+            where, thick = _positions(row, num_rows, num_groups)
+            values, span = np.nan_to_num(chart.values[row]), _whiskers(chart, row)
+            axes.bar(where, values, thick, **_bar(row))
+            axes.errorbar(where, values, yerr=span, **_whisker())
+            if num_rows * num_groups <= _MAX_NUMBERED:
+                labels = _labels(chart.values[row])
+                for x, y, label in zip(where, values + span[1], labels, strict=True):
+                    _write(axes, (x, y), label, offset=(0, 3), ha="center", va="bottom")
+        _name_groups(axes, chart.categories)
+        return _to_svg(figure, f"{chart.name}-wide")
+
+
+def _draw_rows(chart: Bars) -> str:
+    """Horizontal bars, 360 pixels wide, for phones."""
+    num_rows, num_groups = chart.values.shape
+    height = 40 + num_groups * (14 + 13 * max(num_rows, 2))
+    with _canvas(360, height) as (figure, axes):
+        for row in range(num_rows):
+            where, thick = _positions(row, num_rows, num_groups)
+            values, span = np.nan_to_num(chart.values[row]), _whiskers(chart, row)
+            axes.barh(where, values, thick, **_bar(row))
+            axes.errorbar(values, where, xerr=span, **_whisker())
+            labels = _labels(chart.values[row])
+            for x, y, label in zip(values + span[1], where, labels, strict=True):
+                _write(axes, (x, y), label, offset=(3, 0), ha="left", va="center")
+        axes.set_yticks(np.arange(num_groups), chart.categories)
+        axes.set_ylim(num_groups - 0.4, -0.6)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.grid(axis="x")
+        axes.margins(x=0.12)
+        axes.spines["bottom"].set_visible(False)
+        return _to_svg(figure, f"{chart.name}-narrow")
+
+
+def _draw_lines(chart: Lines) -> str:
+    with _canvas(chart.width_px, 2 * chart.width_px // 3) as (figure, axes):
+        for curve in chart.curves:
+            if curve.low:
+                axes.fill_between(
+                    curve.x, curve.low, curve.high, color=_colour(curve.style), alpha=0.16, lw=0
+                )
+            axes.plot(curve.x, curve.y, **_line(curve.style, has_marker=chart.has_markers))
+        axes.grid(axis="y")
+        axes.set_xlabel(chart.x_label)
+        if chart.x_ticks is None:
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        else:
+            axes.set_xticks(list(chart.x_ticks))
+        _scale(axes, chart.curves, is_log=chart.is_log)
+        axes.spines["left"].set_visible(False)
+        return _to_svg(figure, chart.name)
+
+
+def _draw_reliability(chart: Reliability) -> str:
+    """380 x 350 pixels."""
+    with _canvas(380, 350) as (figure, axes):
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for curve in chart.curves:
+            axes.plot(
+                curve.x, curve.y, **{**_line(curve.style, has_marker=False), "linewidth": 1.4}
+            )
+            axes.scatter(
+                curve.x,
+                curve.y,
+                s=[22 + 140 * fraction for fraction in curve.size],
+                marker=MARKERS[curve.style % len(MARKERS)],
+                color=_colour(curve.style),
+                edgecolors=SURFACE,
+                linewidths=0.8,
+                zorder=3,
+            )
+        axes.grid()
+        axes.set_xlim(0, 101)
+        axes.set_ylim(0, 101)
+        axes.set_xlabel("confidence, %")
+        axes.text(98, 3, "overconfident", ha="right", fontsize=10)
+        axes.text(2, 95, "underconfident", fontsize=10)
+        return _to_svg(figure, chart.name)
+
+
+def _draw_scatter(chart: Scatter) -> str:
+    """380 x 310 pixels; both axes start at 0."""
+    with _canvas(380, 310) as (figure, axes):
+        for style in dict.fromkeys(point.style for point in chart.points):
+            points = [point for point in chart.points if point.style == style]
+            axes.plot(
+                [point.x for point in points],
+                [point.y for point in points],
+                color=_colour(style),
+                linewidth=1.2,
+                linestyle=(0, (2, 2)),
+            )
+            for point in points:
+                _draw_point(axes, point)
+        axes.grid()
+        axes.set_xlim(0, 1.06 * axes.get_xlim()[1])
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        return _to_svg(figure, chart.name)
+
+
+def _draw_point(axes: Axes, point: Point) -> None:
+    shade = _colour(point.style)
+    for span, is_x in ((point.x_span, True), (point.y_span, False)):
+        if span:
+            across = [point.y, point.y] if is_x else [point.x, point.x]
+            xy = (span, across) if is_x else (across, span)
+            axes.plot(*xy, color=shade, linewidth=1.4, solid_capstyle="butt", zorder=2)
+    axes.plot(
+        [point.x],
+        [point.y],
+        linestyle="",
+        marker=MARKERS[point.style % len(MARKERS)],
+        markersize=9,
+        markerfacecolor=SURFACE if point.is_hollow else shade,
+        markeredgecolor=shade if point.is_hollow else SURFACE,
+        markeredgewidth=1.8 if point.is_hollow else 0.8,
+        zorder=3,
+    )
+
+
+def _scale(axes: Axes, curves: Sequence[Curve], *, is_log: bool) -> None:
+    """A y axis from 0, or a logarithmic one where there is anything above 0."""
+    if is_log and any(value > 0 for curve in curves for value in curve.y):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _positions(
+    row: int, num_rows: int, num_groups: int
+) -> tuple[Float[np.ndarray, " category"], float]:
+    """Positions of a row's bars, and their thickness."""
+    thick = 0.82 / max(num_rows, 2)
+    return np.arange(num_groups) + (row - (num_rows - 1) / 2) * thick, thick
+
+
+def _bar(row: int) -> dict:
+    return {
+        "color": _colour(row),
+        "hatch": HATCHES[cycle(row) % len(HATCHES)],
+        "edgecolor": SURFACE,
+        "linewidth": 0.8,
+    }
+
+
+def _whisker() -> dict:
+    return {"fmt": "none", "ecolor": INK, "elinewidth": 1, "alpha": 0.7}
+
+
+def _whiskers(chart: Bars, row: int) -> Float[np.ndarray, "2 category"]:
+    """Lengths below and above each bar's end; 0 where there is no interval."""
+    values = chart.values[row]
+    spans = np.stack([values - chart.low[row], chart.high[row] - values])
+    return np.maximum(np.nan_to_num(spans), 0)
+
+
+def _write(
+    axes: Axes,
+    xy: tuple[float, float],
+    text: str,
+    *,
+    offset: tuple[int, int],
+    ha: Literal["left", "center"],
+    va: Literal["bottom", "center"],
+) -> None:
+    """A number beside the end of a bar or its whisker."""
+    axes.annotate(
+        text,
+        xy,
+        xytext=offset,
+        textcoords="offset points",
+        ha=ha,
+        va=va,
+        fontsize=9,
+        color=MUTED,
+    )
+
+
+def _labels(values: Float[np.ndarray, " category"]) -> list[str]:
+    return [f"{value:.1f}" if value == value else "–" for value in values]
+
+
+def _name_groups(axes: Axes, categories: Sequence[str]) -> None:
+    """Category names and a grid along the values."""
+    ticks = np.arange(len(categories))
+    if len(categories) <= 10 and max(map(len, categories), default=0) <= 24:
+        axes.set_xticks(ticks, [""] * len(categories))
+        for x, category in zip(ticks, categories, strict=True):
+            _write_below(axes, float(x), category)
+    else:
+        axes.set_xticks(ticks, categories, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.6, len(categories) - 0.4)
+    axes.tick_params(axis="x", labelcolor=INK)
+    axes.grid(axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+
+
+def _write_below(axes: Axes, x: float, text: str) -> None:
+    """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
+    words = text.split(" ")
+    first = " ".join(words[: (len(words) + 1) // 2])
+    second = " ".join(words[(len(words) + 1) // 2 :])
+    for words_of_line, offset in ((first, -5), (second, -18)):
+        axes.annotate(
+            words_of_line,
+            (x, 0),
+            xytext=(0, offset),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=INK,
+        )

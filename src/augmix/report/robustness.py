@@ -1,207 +1,188 @@
-"""Error under corruption, perturbation and attack."""
+"""Tables and charts of error and stability: by corruption, severity, perturbation and attack."""
 
 from typing import Any
 
 import numpy as np
 
-from augmix.report.charts import Bars, Curve, Lines, Point, Scatter
-from augmix.report.comparison import Comparison, Group, Number, identity
+from augmix.report.comparison import Comparison, Group, identity
 from augmix.report.estimates import (
     ATTACKED,
     CLEAN,
     CORRUPTED,
+    CORRUPTION,
+    METRICS,
+    PERTURBATION,
     PERTURBED,
+    SEVERITY,
     Key,
     attacked_cell,
-    error_of,
-    find_corrupted,
+    own_sequences,
     readable,
 )
 from augmix.report.load import Run
-from augmix.report.summary import number_column
-from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain, shown, text
+from augmix.report.tables import (
+    Bars,
+    Column,
+    Curve,
+    Entry,
+    Lines,
+    Point,
+    Row,
+    Scatter,
+    Table,
+    percent,
+    plain,
+    shown,
+    table_by_name,
+    table_by_row,
+)
+from augmix.results import Cell
 
 
 def corruption_bars(comparison: Comparison) -> Bars | None:
-    """Bars of the error per corruption with their intervals, in %."""
+    """Draw the error of every corruption with its interval, in %."""
     names = comparison.grid.names
     if not names:
         return None
-    shape = (3, len(comparison.groups), len(names))
-    ends = np.full(shape, np.nan)
-    for row, group in enumerate(comparison.groups):
-        for column, name in enumerate(names):
-            number = group.number(Key("error", "corruption", name))
-            if number is not None:
-                found = [number.value, number.low, number.high]
-                ends[:, row, column] = [np.nan if end is None else 100 * end for end in found]
+    keys = [Key("error", CORRUPTION, name) for name in names]
+    ends = np.array([[percent(group.number(key)) for key in keys] for group in comparison.groups])
     return Bars(
         name="bars",
+        title="Error per corruption",
         categories=tuple(readable(name) for name in names),
-        values=ends[0],
-        low=ends[1],
-        high=ends[2],
+        values=ends[..., 0],
+        low=ends[..., 1],
+        high=ends[..., 2],
     )
 
 
 def corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
-    """Error (or CE, or RMS calibration error) of every corruption, a column per row of the page."""
+    """Show a metric for every corruption, a column for each row of the report."""
     grid = comparison.grid
-    names = [
-        name
-        for name in (*grid.names, *grid.own)
-        if any(group.number(Key(metric, "corruption", name)) for group in comparison.groups)
-    ]
-    if not names:
-        return None
-    shown_keys = {name: Key(metric, "corruption", name) for name in names}
-    keys = {readable(name): key for name, key in shown_keys.items() if name in grid.names}
-    if keys:
-        keys["mean"] = Key(metric, CORRUPTED)
-    own = {name: key for name, key in shown_keys.items() if name in grid.own}
-    keys |= {f"{readable(name)} (own, not in the mean)": key for name, key in own.items()}
-    rows = [
-        Row(
-            label=label,
-            kind="total" if label == "mean" else "measured",
-            entries=tuple(number_column(comparison, key)),
-        )
-        for label, key in keys.items()
-    ]
-    titles = {
-        "error": "Error per corruption",
-        "ce": "Corruption error (CE): error divided by AlexNet's",
-        "rms": "RMS calibration error per corruption",
-    }
-    return Table(
-        name=f"corruptions-{metric}",
-        title=titles[metric],
-        unit="%, mean over severities",
-        corner="Corruption",
-        columns=tuple(Column(title=group.label) for group in comparison.groups),
-        rows=tuple(rows),
+    return table_by_name(comparison, metric, CORRUPTION, grid.names, total=CORRUPTED, own=grid.own)
+
+
+def stability_table(comparison: Comparison, metric: str = "flip") -> Table | None:
+    """Show a metric for every perturbation, a column for each row of the report."""
+    own = {name for run in comparison.runs for name in own_sequences(run.results)}
+    return table_by_name(
+        comparison,
+        metric,
+        PERTURBATION,
+        [name for name in comparison.sequences if name not in own],
+        total=PERTURBED if PERTURBED in METRICS[metric].scopes else "",
+        own=[name for name in comparison.sequences if name in own],
     )
 
 
 def severity_tables(comparison: Comparison) -> list[Table]:
-    """Each row's error by corruption and severity; heat is the share of the largest error."""
-    cells = [
-        cell for run in comparison.runs for cell in run.results.cells if cell.suite in ("c", "own")
-    ]
-    top = max([error_of(cell) for cell in cells], default=0) or 1.0
-    tables = [_severity_table(place, group, top) for place, group in enumerate(comparison.groups)]
+    """Show each row's error by corruption and severity, with heat relative to the largest error."""
+    cells = [cell for group in comparison.groups for cell in _corrupted_cells(group)]
+    top = max([cell.error for cell in cells], default=0) or 1.0
+    tables = [_severity_table(index, group, top) for index, group in enumerate(comparison.groups)]
     return [table for table in tables if table.rows]
 
 
-def _severity_table(place: int, group: Group, top: float) -> Table:
-    cells = [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
+def _corrupted_cells(group: Group) -> list[Cell]:
+    return [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
+
+
+def _severity_table(index: int, group: Group, top: float) -> Table:
+    cells = _corrupted_cells(group)
     severities = sorted({cell.severity for cell in cells})
     rows = []
     for name in dict.fromkeys(cell.name for cell in cells):
-        errors = [_mean_error(group, name, severity) for severity in severities]
+        errors = [_mean_error(group, cells, name, severity) for severity in severities]
         known = [error for error in errors if error is not None]
         mean = float(np.mean(known)) if len(known) == len(errors) else None
-        entries = [_heated(error, top) for error in errors]
+        entries = [
+            Entry(text=plain(error).text, value=error, heat=_heat(error, top)) for error in errors
+        ]
         rows.append(Row(label=readable(name), entries=(*entries, plain(mean))))
+    seeds = f", mean of {len(group.runs)} seeds" if len(group.runs) > 1 else ""
     return Table(
-        name=f"severities-{place}",
+        name=f"severities-{index}",
         title=group.label,
-        unit="error by severity, %" + _of_seeds(group),
+        unit=f"error by severity, %{seeds}",
         corner="Corruption",
         columns=(*(Column(title=str(level)) for level in severities), Column(title="Mean")),
         rows=tuple(rows),
     )
 
 
-def _mean_error(group: Group, name: str, severity: int) -> float | None:
+def _mean_error(group: Group, cells: list[Cell], name: str, severity: int) -> float | None:
     """Mean over seeds; None if one of them lacks the cell."""
-    cells = [find_corrupted(run.results, name, severity) for run in group.runs]
-    errors = [error_of(cell) for cell in cells if cell is not None]
-    return float(np.mean(errors)) if len(errors) == len(cells) else None
+    found = [cell.error for cell in cells if (cell.name, cell.severity) == (name, severity)]
+    return float(np.mean(found)) if len(found) == len(group.runs) else None
 
 
-def _heated(error: float | None, top: float) -> Entry:
-    entry = plain(error)
-    if error is None:
-        return entry
-    return Entry(text=entry.text, value=error, heat=round(100 * error / top))
+def _heat(error: float | None, top: float) -> int | None:
+    return None if error is None else round(100 * error / top)
 
 
-def _of_seeds(group: Group) -> str:
-    return f", mean of {len(group.runs)} seeds" if len(group.runs) > 1 else ""
-
-
-METRICS = {"error": "Error", "rms": "RMS calibration error"}
+def severity_metrics() -> list[str]:
+    """List the metrics that are shown by severity."""
+    return [name for name, metric in METRICS.items() if SEVERITY in metric.scopes]
 
 
 def severity_chart(comparison: Comparison, metric: str) -> Lines:
-    """A line per row with its interval as a band, in %."""
+    """Draw a metric against severity, a line for each row with its interval as a band."""
     levels = (0, *comparison.grid.severities)
-    curves = [
-        _curve(style, [_at(group, metric, level) for level in levels], levels)
-        for style, group in enumerate(comparison.groups)
-    ]
+    keys = [_at_severity(metric, level) for level in levels]
+    about = METRICS[metric]
+    curves = []
+    for style, group in enumerate(comparison.groups):
+        numbers = [group.number(key) for key in keys]
+        y, low, high = np.array([percent(number, about.scale) for number in numbers]).T.tolist()
+        measured = [number for number in numbers if number is not None]
+        has_band = bool(measured) and all(number.low is not None for number in measured)
+        band = {"low": low, "high": high} if has_band else {}
+        curves.append(Curve(style=style, x=levels, y=y, **band))
     return Lines(
-        name=f"severity-{metric}", curves=tuple(curves), x_label="severity", x_ticks=levels
+        name=f"severity-{metric}",
+        title=f"{about.title}, {about.unit}",
+        note="Severity 0 is the clean images.",
+        curves=tuple(curves),
+        x_label="severity",
+        x_ticks=levels,
     )
 
 
 def severity_table(comparison: Comparison, metric: str) -> Table:
-    """The numbers behind the chart."""
+    """Show the numbers behind the chart of a metric against severity."""
     levels = (0, *comparison.grid.severities)
-    columns = [number_column(comparison, _key(metric, level)) for level in levels]
-    rows = [
-        Row(label=group.label, style=place, entries=tuple(column[place] for column in columns))
-        for place, group in enumerate(comparison.groups)
-    ]
-    return Table(
+    return table_by_row(
+        comparison,
+        {
+            _at_severity(metric, level): Column(title=str(level) if level else "clean")
+            for level in levels
+        },
         name=f"severity-{metric}",
-        title=METRICS[metric],
-        unit="mean over corruptions by severity, %",
-        columns=tuple(Column(title=str(level) if level else "clean") for level in levels),
-        rows=tuple(rows),
+        title=METRICS[metric].title,
+        unit=f"mean over corruptions by severity, {METRICS[metric].unit}",
     )
 
 
-def _key(metric: str, level: int) -> Key:
-    return Key(metric, "severity", str(level)) if level else Key(metric, CLEAN)
-
-
-def _at(group: Group, metric: str, level: int) -> Number | None:
-    return group.number(_key(metric, level))
-
-
-def _curve(style: int, numbers: list[Number | None], levels: tuple[int, ...]) -> Curve:
-    """Per cent; a band only where every measured point has an interval."""
-    nan = float("nan")
-    measured = [number for number in numbers if number is not None]
-    has_band = bool(measured) and all(number.low is not None for number in measured)
-    return Curve(
-        style=style,
-        x=levels,
-        y=[100 * number.value if number else nan for number in numbers],
-        low=[100 * (number.low or 0) if number else nan for number in numbers] if has_band else (),
-        high=[100 * (number.high or 0) if number else nan for number in numbers]
-        if has_band
-        else (),
-    )
+def _at_severity(metric: str, level: int) -> Key:
+    return Key(metric, SEVERITY, str(level)) if level else Key(metric, CLEAN)
 
 
 def stability_chart(comparison: Comparison) -> Scatter | None:
-    """Flip probability against RMS calibration error: clean hollow, corrupted filled, in %."""
+    """Draw flip probability against RMS calibration error: clean hollow, corrupted filled."""
     points = []
     for style, group in enumerate(comparison.groups):
         flips = group.number(Key("flip", PERTURBED))
         for scope in (CLEAN, CORRUPTED):
             rms = group.number(Key("rms", scope))
             if flips and rms:
+                (x, *x_span), (y, *y_span) = percent(rms), percent(flips)
                 points.append(
                     Point(
                         style=style,
-                        x=100 * rms.value,
-                        y=100 * flips.value,
-                        x_span=_span(rms),
-                        y_span=_span(flips),
+                        x=x,
+                        y=y,
+                        x_span=() if rms.low is None else tuple(x_span),
+                        y_span=() if flips.low is None else tuple(y_span),
                         is_hollow=scope == CLEAN,
                     )
                 )
@@ -209,79 +190,13 @@ def stability_chart(comparison: Comparison) -> Scatter | None:
         return None
     return Scatter(
         name="stability",
+        title="Flip probability against calibration error",
+        note="Hollow: calibration on clean images; filled: on corrupted ones. "
+        "Lower left is better.",
         points=tuple(points),
         x_label="RMS calibration error, %",
         y_label="mean flip probability, %",
     )
-
-
-def stability_table(comparison: Comparison, metric: str = "flip") -> Table | None:
-    """Flip probability (or flip rate) of every perturbation, a column per row of the page."""
-    names = [
-        name
-        for name in comparison.sequences
-        if any(group.number(Key(metric, "perturbation", name)) for group in comparison.groups)
-    ]
-    if not names:
-        return None
-    keys = {readable(name): Key(metric, "perturbation", name) for name in names}
-    keys["mean"] = Key(metric, PERTURBED)
-    titles = {"flip": "Flip probability", "fr": "Flip rate (FR): divided by AlexNet's"}
-    return Table(
-        name=f"stability-{metric}",
-        title=titles[metric],
-        unit="%",
-        corner="Perturbation",
-        columns=tuple(Column(title=group.label) for group in comparison.groups),
-        rows=tuple(
-            Row(
-                label=label,
-                kind="total" if label == "mean" else "measured",
-                entries=tuple(number_column(comparison, key)),
-            )
-            for label, key in keys.items()
-        ),
-    )
-
-
-def distance_table(comparison: Comparison) -> Table | None:
-    """Top-5 distance of every perturbation, unnormalised; 0..15."""
-    rows = []
-    for name in comparison.sequences:
-        found = [
-            [run.results.find_sequence(name) for run in group.runs] for group in comparison.groups
-        ]
-        sums = [
-            [
-                cell.top5_distance_sum / cell.num_pairs
-                for cell in cells
-                if cell is not None and cell.top5_distance_sum is not None
-            ]
-            for cells in found
-        ]
-        if any(sums):
-            values = [
-                float(np.mean(each)) if len(each) == len(cells) else None
-                for each, cells in zip(sums, found, strict=True)
-            ]
-            entries = [plain(value, scale=1.0, decimals=2) for value in values]
-            rows.append(Row(label=readable(name), entries=tuple(entries)))
-    if not rows:
-        return None
-    return Table(
-        name="stability-top5",
-        title="Top-5 distance",
-        unit="0 to 15, not divided by AlexNet's, for which no source is known",
-        corner="Perturbation",
-        columns=tuple(Column(title=group.label) for group in comparison.groups),
-        rows=tuple(rows),
-    )
-
-
-def _span(number: Number) -> tuple[float, ...]:
-    if number.low is None or number.high is None:
-        return ()
-    return (100 * number.low, 100 * number.high)
 
 
 _SETTINGS = {
@@ -295,33 +210,23 @@ _LEVELS = 255
 
 
 def attack_table(comparison: Comparison) -> Table | None:
-    """Clean and robust error of every row that was attacked, and how it was."""
-    keys = (Key("error", CLEAN), Key("error", ATTACKED))
-    columns = [number_column(comparison, key) for key in keys]
-    rows = [
-        Row(
-            label=group.label,
-            style=place,
-            kind=group_kind(group),
-            entries=(
-                *(text(word) for word in _settings(group.first).values()),
-                *(column[place] for column in columns),
-            ),
-        )
-        for place, group in enumerate(comparison.groups)
-        if group.number(Key("error", ATTACKED))
-    ]
-    if not rows:
+    """Show clean and robust error of every attacked row, and the settings of the attack."""
+    if not any(group.number(Key("error", ATTACKED)) for group in comparison.groups):
         return None
-    return Table(
+    settings = [_attack_settings(group.first) for group in comparison.groups]
+    return table_by_row(
+        comparison,
+        {
+            Key("error", CLEAN): Column(title="Clean error", unit="%"),
+            Key("error", ATTACKED): Column(title="Robust error", unit="%"),
+        },
+        lead={
+            Column(title=title, is_number=False): [each[name] for each in settings]
+            for name, title in _SETTINGS.items()
+        },
+        keep=lambda group: group.number(Key("error", ATTACKED)) is not None,
         name="attack",
         title="Error under attack",
-        columns=(
-            *(Column(title=title, is_number=False) for title in _SETTINGS.values()),
-            Column(title="Clean error", unit="%"),
-            Column(title="Robust error", unit="%"),
-        ),
-        rows=tuple(rows),
         note="An image counts if the model is wrong about it or about any attacked form of it: "
         "projected gradient descent (Madry et al., 2018) from random starts within the radius. "
         "A stronger attack may turn more images, so the error is at least this.",
@@ -329,22 +234,22 @@ def attack_table(comparison: Comparison) -> Table | None:
 
 
 def attack_words(comparison: Comparison) -> str:
-    """How the runs were attacked, in words; empty if none was."""
-    told = []
+    """Describe the attacks on the runs; empty if none was attacked."""
+    found = []
     for run in comparison.runs:
         if attacked_cell(run.results):
-            norm, radius, steps, step, starts = _settings(run).values()
+            norm, radius, steps, step, starts = _attack_settings(run).values()
             many = f"from {starts} random start{'s' if starts != '1' else ''}"
-            told.append(f"{norm} within {radius}, {steps} steps of {step} {many}")
-    return "; ".join(dict.fromkeys(told))
+            found.append(f"{norm} within {radius}, {steps} steps of {step} {many}")
+    return "; ".join(dict.fromkeys(found))
 
 
-def _settings(run: Run) -> dict[str, str]:
-    return {name: _word(run.results.protocol.get(name)) for name in _SETTINGS}
+def _attack_settings(run: Run) -> dict[str, str]:
+    return {name: _setting(run.results.protocol.get(name)) for name in _SETTINGS}
 
 
-def _word(value: Any) -> str:
-    """Lengths that are whole grey levels as such."""
+def _setting(value: Any) -> str:
+    """Write a length that is a whole number of grey levels as a fraction of 255."""
     if not isinstance(value, float):
         return str(value)
     levels = round(_LEVELS * value, 6)
@@ -352,44 +257,46 @@ def _word(value: Any) -> str:
 
 
 def adaptation_table(comparison: Comparison) -> Table | None:
-    """Models as they were trained beside the same models adapted to the measured images."""
-    adapted = [group for group in comparison.groups if group.first.adaptation]
-    ways = list(dict.fromkeys(group.first.adaptation for group in adapted))
-    if not ways:
+    """Show models as they were trained beside the same models adapted to the measured images."""
+    adaptations = dict.fromkeys(group.first.adaptation for group in comparison.groups)
+    ways = ["", *(way for way in adaptations if way)]
+    if len(ways) == 1:
         return None
-    bases: dict[Any, dict[str, Group]] = {}
+    models: dict[Any, dict[str, Group]] = {}
     for group in comparison.groups:
-        family = bases.setdefault(_family(group), {})
-        family.setdefault(group.first.adaptation, group)
-    families = [family for family in bases.values() if set(family) & set(ways)]
-    parts = [(Key("error", CLEAN), "Clean error"), (Key("error", CORRUPTED), "Corruption error")]
-    parts.append((Key("rms", CORRUPTED), "RMS cal., corrupted"))
-    columns = [
-        Column(title=way or "as trained", unit="%", group=title)
-        for _, title in parts
-        for way in ("", *ways)
-    ]
+        models.setdefault(_model(group), {}).setdefault(group.first.adaptation, group)
+    parts = {
+        Key("error", CLEAN): "Clean error",
+        Key("error", CORRUPTED): "Corruption error",
+        Key("rms", CORRUPTED): "RMS cal., corrupted",
+    }
     rows = []
-    for family in families:
-        shows = family.get("") or next(iter(family.values()))
+    for by_way in models.values():
+        if set(by_way) == {""}:
+            continue
+        group = by_way.get("") or next(iter(by_way.values()))
         entries = [
-            shown(family[way].number(key) if way in family else None)
-            for key, _ in parts
-            for way in ("", *ways)
+            shown(by_way[way].number(key) if way in by_way else None)
+            for key in parts
+            for way in ways
         ]
-        label = shows.label.removesuffix(f", adapted ({shows.first.adaptation})")
+        label = group.label.removesuffix(f", adapted ({group.first.adaptation})")
         rows.append(Row(label=label, entries=tuple(entries)))
     return Table(
         name="adaptation",
         title="Adapted to the measured images",
-        columns=tuple(columns),
+        columns=tuple(
+            Column(title=way or "as trained", unit="%", group=title)
+            for title in parts.values()
+            for way in ways
+        ),
         rows=tuple(rows),
         note="An adapted model has seen the images it is measured on, without their labels: its "
         "numbers must not be compared with those of models as they were trained.",
     )
 
 
-def _family(group: Group) -> tuple[Any, ...]:
-    """The same whether adapted or not."""
+def _model(group: Group) -> tuple[Any, ...]:
+    """Identify the model of a row, adapted or not."""
     hashes = tuple(sorted(str(run.results.model.get("weights_sha256")) for run in group.runs))
     return (identity(group.first, has_adaptation=False), hashes)

@@ -1,16 +1,19 @@
-"""Tables as data: the page, LaTeX and Markdown show the same ones.
+"""Tables and charts as data: the page, LaTeX and Markdown show the same ones.
 
-Percentages begin here: records and estimates hold fractions, entries show per cent.
+Records and estimates hold fractions; from the entries of a table on, they are per cent.
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
 
 from augmix.bootstrap import Interval
-from augmix.report.comparison import Group, Number, contrast
-from augmix.report.estimates import Key
+from augmix.report.comparison import Comparison, Group, Number, contrast
+from augmix.report.estimates import METRICS, PERTURBATION, Key, readable
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
@@ -23,12 +26,12 @@ class Entry:
     """A cell of a table.
 
     Attributes:
-        text: What is read.
-        value: What is sorted by; None for text and for what was not measured.
-        detail: How sure it is: ``17.9 – 19.1``, ``± 0.8``; or nothing.
+        text: As shown.
+        value: Sorted by; None for text and for missing numbers.
+        detail: Its uncertainty: ``17.9 – 19.1``, ``± 0.8``; or nothing.
         mark: Whether it is the best of its column, within noise of the best, or, for a
             difference, its verdict.
-        heat: Share of the page's largest value in %, for tables that are coloured.
+        heat: In % of the report's largest value, for tables that are coloured.
     """
 
     text: str
@@ -50,7 +53,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row; ``style`` is its group's number on the page, which gives colour and marker."""
+    """A row; ``style`` is the index of its group, which gives colour and marker."""
 
     label: str
     entries: tuple[Entry, ...]
@@ -63,7 +66,7 @@ class Table:
     """A table.
 
     Attributes:
-        name: Unique on the page.
+        name: Unique in the report.
         title: Above it.
         unit: Of all its numbers, after the title.
         corner: Heading of the rows' labels.
@@ -82,31 +85,37 @@ class Table:
 
 
 def text(words: str) -> Entry:
-    """A cell of words."""
+    """Make an entry of words."""
     return Entry(text=words or NOTHING)
 
 
 def plain(value: float | None, *, scale: float = 100.0, decimals: int = 1) -> Entry:
-    """A number without an interval: published ones, sums without outcomes."""
+    """Make an entry of a number without an interval, such as a published one."""
     if value is None:
         return Entry(text=NOTHING)
     return Entry(text=f"{scale * value:.{decimals}f}", value=value)
 
 
 def shown(number: Number | None, *, scale: float = 100.0, decimals: int = 1) -> Entry:
-    """A number with its spread over seeds or its interval."""
+    """Make an entry of a number with its standard deviation over seeds, or its interval."""
     if number is None:
         return Entry(text=NOTHING)
     detail = ""
-    if number.deviation is not None:
-        detail = f"± {scale * number.deviation:.{decimals}f}"
+    if number.std is not None:
+        detail = f"± {scale * number.std:.{decimals}f}"
     elif number.low is not None and number.high is not None:
         detail = span(number.low, number.high, scale=scale, decimals=decimals)
     return Entry(text=f"{scale * number.value:.{decimals}f}", value=number.value, detail=detail)
 
 
+def percent(number: Number | None, scale: float = 100.0) -> list[float]:
+    """Give a number and the ends of its interval for a chart; NaN where there is none."""
+    found = (None,) * 3 if number is None else (number.value, number.low, number.high)
+    return [np.nan if end is None else scale * end for end in found]
+
+
 def changed(interval: Interval | None, *, scale: float = 100.0, decimals: int = 1) -> Entry:
-    """A difference with its interval and verdict."""
+    """Make an entry of a difference with its interval and verdict."""
     if interval is None:
         return Entry(text=NOTHING)
     return Entry(
@@ -120,48 +129,138 @@ def changed(interval: Interval | None, *, scale: float = 100.0, decimals: int = 
 def span(
     low: float, high: float, *, scale: float = 100.0, decimals: int = 1, is_signed: bool = False
 ) -> str:
-    """An interval as text."""
+    """Write an interval."""
     write = signed if is_signed else lambda value, decimals: f"{value:.{decimals}f}"
     dash = " to " if is_signed else "–"
     return f"{write(scale * low, decimals)}{dash}{write(scale * high, decimals)}"
 
 
 def signed(value: float, decimals: int) -> str:
-    """With its sign, a true minus, and no sign for what reads as zero."""
+    """Write a number with its sign, a true minus, and no sign if it rounds to zero."""
     written = f"{abs(value):.{decimals}f}"
     if not float(written):
         return written
     return ("+" if value > 0 else "−") + written
 
 
-def marked(groups: Sequence[Group], key: Key, entries: Sequence[Entry]) -> list[Entry]:
-    """Mark the smallest entry of a number, and all that are within noise of it.
+def number_entries(comparison: Comparison, key: Key) -> list[Entry]:
+    """Make the entries of a number for all rows, with marks if the rows may be compared.
 
-    Equal texts are equally good. Without outcomes only the best is marked. Adapted models have seen
-    the images they are measured on, so they do not take part beside others.
+    The best entry is marked, and all that are within noise of it. Equal texts are equally good.
+    Adapted models have seen the images they are measured on, so they are not marked beside others.
     """
-    has_others = not all(group.first.adaptation for group in groups)
-    places = [
-        place
-        for place, entry in enumerate(entries)
-        if entry.value is not None and not (has_others and groups[place].first.adaptation)
+    metric, groups = METRICS[key.metric], comparison.groups
+    entries = [
+        shown(group.number(key), scale=metric.scale, decimals=metric.decimals) for group in groups
     ]
-    if len(places) < 2:
-        return list(entries)
-    best = min(places, key=lambda place: entries[place].value or 0.0)
-    result = list(entries)
-    for place in places:
-        if entries[place].text == entries[best].text:
-            result[place] = replace(entries[place], mark="best")
+    if metric.lower_is_better is None or not (metric.has_draws and comparison.is_comparable):
+        return entries
+    sign = 1 if metric.lower_is_better else -1
+    has_others = not all(group.first.adaptation for group in groups)
+    values = {
+        index: sign * entry.value
+        for index, entry in enumerate(entries)
+        if entry.value is not None and not (has_others and groups[index].first.adaptation)
+    }
+    if len(values) < 2:
+        return entries
+    best = min(values, key=values.__getitem__)
+    marked = list(entries)
+    for index in values:
+        if entries[index].text == entries[best].text:
+            marked[index] = replace(entries[index], mark="best")
         else:
-            apart = contrast(groups[place], groups[best], key)
+            apart = contrast(groups[index], groups[best], key)
             if apart is not None and apart.verdict == "within noise":
-                result[place] = replace(entries[place], mark="tied")
-    return result
+                marked[index] = replace(entries[index], mark="tied")
+    return marked
+
+
+def table_by_row(
+    comparison: Comparison,
+    columns: Mapping[Key, Column],
+    *,
+    lead: Mapping[Column, Sequence[str]] | None = None,
+    keep: Callable[[Group], bool] = lambda group: True,
+    **settings: Any,
+) -> Table:
+    """Make a table with a row for each row of the report and a column for each number.
+
+    Args:
+        comparison: The runs.
+        columns: Numbers and their headings.
+        lead: Columns of words before them, a word for each row.
+        keep: Which rows are shown.
+        settings: Name, title, unit, corner and note of the `Table`.
+    """
+    words = lead or {}
+    entries = [number_entries(comparison, key) for key in columns]
+    rows = [
+        Row(
+            label=group.label,
+            style=index,
+            kind="adapted" if group.first.adaptation else "measured",
+            entries=(
+                *(text(column[index]) for column in words.values()),
+                *(column[index] for column in entries),
+            ),
+        )
+        for index, group in enumerate(comparison.groups)
+        if keep(group)
+    ]
+    return Table(columns=(*words, *columns.values()), rows=tuple(rows), **settings)
+
+
+def table_by_name(
+    comparison: Comparison,
+    metric: str,
+    scope: str,
+    names: Sequence[str],
+    *,
+    total: str,
+    own: Sequence[str] = (),
+) -> Table | None:
+    """Make a table of a metric with a row for each corruption or perturbation and their mean.
+
+    Args:
+        comparison: The runs, one in each column.
+        metric: A key of `METRICS`.
+        scope: Of the named numbers.
+        names: Corruptions or perturbations.
+        total: Scope of the mean in the row below them; empty for none.
+        own: The user's own, in rows below the mean.
+    """
+    about = METRICS[metric]
+    keys = {name: Key(metric, scope, name) for name in (*names, *own)}
+    entries = {
+        name: tuple(number_entries(comparison, key))
+        for name, key in keys.items()
+        if any(group.number(key) for group in comparison.groups)
+    }
+    if not entries:
+        return None
+    rows = [Row(label=readable(name), entries=entries[name]) for name in names if name in entries]
+    if total and rows:
+        mean = number_entries(comparison, Key(metric, total))
+        rows.append(Row(label="mean", kind="total", entries=tuple(mean)))
+    rows += [
+        Row(label=f"{readable(name)} (own, not in the mean)", entries=entries[name])
+        for name in own
+        if name in entries
+    ]
+    is_perturbation = scope == PERTURBATION
+    return Table(
+        name=f"{'stability' if is_perturbation else 'corruptions'}-{metric}",
+        title=about.title + ("" if is_perturbation or about.baseline else " per corruption"),
+        unit=about.unit + ("" if is_perturbation else ", mean over severities"),
+        corner="Perturbation" if is_perturbation else "Corruption",
+        columns=tuple(Column(title=group.label) for group in comparison.groups),
+        rows=tuple(rows),
+    )
 
 
 def group_kind(group: Group) -> Kind:
-    """Adapted models are told apart from models as they were trained."""
+    """Distinguish adapted models from models as they were trained."""
     return "adapted" if group.first.adaptation else "measured"
 
 
@@ -192,3 +291,157 @@ def _markdown_entry(entry: Entry) -> str:
     if not entry.detail or entry.detail[0] == "±":
         return f"{entry.text} {entry.detail}".strip()
     return f"{entry.text} ({entry.detail})"
+
+
+# -- Charts ---------------------------------------------------------------------------------------
+
+SERIES = tuple(f"--series-{index}" for index in range(1, 7))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+HATCHES = ("", "////", "....", "xxxx")
+_SHAPES = {  # the markers as paths around the middle of a swatch
+    "o": "M13.5 7a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
+    "s": "M13.5 3.5h7v7h-7z",
+    "^": "M17 3l4 7.5h-8z",
+    "D": "M17 2.2l4.8 4.8-4.8 4.8-4.8-4.8z",
+    "v": "M17 11l-4-7.5h8z",
+    "P": "M15.6 3h2.8v2.6h2.6v2.8h-2.6v2.6h-2.8v-2.6h-2.6v-2.8h2.6z",
+}
+
+
+def cycle(style: int) -> int:
+    """Count how often all colours were used before this row."""
+    return style // len(SERIES)
+
+
+def swatch(style: int) -> str:
+    """Draw a row's line and marker as SVG of 34 x 14 pixels for an HTML legend."""
+    colour = f"var({SERIES[style % len(SERIES)]})"
+    dash = DASHES[cycle(style) % len(DASHES)]
+    dashes = "" if isinstance(dash, str) else " ".join(str(2 * length) for length in dash[1])
+    shape = _SHAPES[MARKERS[style % len(MARKERS)]]
+    return (
+        '<svg viewBox="0 0 34 14" aria-hidden="true" focusable="false">'
+        f'<path d="M1 7H33" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+        f'<path d="{shape}" fill="{colour}" stroke="var(--surface)" stroke-width="0.8"/></svg>'
+    )
+
+
+Value = int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One row's line in a chart.
+
+    Attributes:
+        style: The row's index in the report; gives colour, marker and dash.
+        x: Any unit.
+        y: Same length; NaN leaves a gap.
+        low: Lower ends of the intervals, same length, or empty.
+        high: Upper ends.
+        size: Fraction of the predictions behind each point, for reliability diagrams.
+    """
+
+    style: int
+    x: Sequence[Value]
+    y: Sequence[Value]
+    low: Sequence[Value] = ()
+    high: Sequence[Value] = ()
+    size: Sequence[Value] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """Grouped bars: a group for each category, a bar for each row, its interval as a whisker.
+
+    Attributes:
+        name: Unique on the page; prefixes every id.
+        title: Above it.
+        categories: Names under the groups, taken literally.
+        values: Lengths of the bars; NaN leaves a gap.
+        low: Lower ends of the intervals; NaN where there are none.
+        high: Upper ends.
+        note: Below the title.
+    """
+
+    name: str
+    title: str
+    categories: tuple[str, ...]
+    values: Float[np.ndarray, "row category"]
+    low: Float[np.ndarray, "row category"]
+    high: Float[np.ndarray, "row category"]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Lines over a common axis.
+
+    Attributes:
+        name: Unique on the page; prefixes every id.
+        title: Above it, with the unit of y.
+        curves: At least one.
+        x_label: Written under the axis.
+        x_ticks: Positions of the ticks; None lets matplotlib choose whole numbers.
+        width_px: Width of the picture; it is two thirds as high.
+        is_log: Logarithmic y axis; otherwise it starts at 0.
+        has_markers: A marker on every point.
+        note: Below the title.
+    """
+
+    name: str
+    title: str
+    curves: tuple[Curve, ...]
+    x_label: str
+    x_ticks: tuple[Value, ...] | None = None
+    width_px: int = 380
+    is_log: bool = False
+    has_markers: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """Accuracy against confidence in per cent; markers grow with their fraction of predictions."""
+
+    name: str
+    title: str
+    curves: tuple[Curve, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One row's position by two numbers in per cent, with intervals as (low, high) or empty."""
+
+    style: int
+    x: Value
+    y: Value
+    x_span: tuple[Value, ...] = ()
+    y_span: tuple[Value, ...] = ()
+    is_hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter:
+    """Points of two numbers; the points of one row are joined in their order.
+
+    Attributes:
+        name: Unique on the page; prefixes every id.
+        title: Above it.
+        points: At least one.
+        x_label: Written under the axis.
+        y_label: Written beside it.
+        note: Below the title.
+    """
+
+    name: str
+    title: str
+    points: tuple[Point, ...]
+    x_label: str
+    y_label: str
+    note: str = ""
+
+
+Chart = Bars | Lines | Reliability | Scatter

@@ -1,7 +1,5 @@
-"""Content and style pictures."""
+"""Content images and style images."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,25 +7,27 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
-from augmix.data.decode import FORMATS, SUFFIXES, ImageError, decode_image
-from augmix.data.items import OnError
-from augmix.data.sources import Source, Subset, name_source, open_source, take
+from augmix.data.decode import FORMATS, ImageError, decode_image
+from augmix.data.derived import Subset, take
+from augmix.data.folders import FileItems, list_images
+from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
-from augmix.stylize.config import FitConfig, StylizeConfig
+from augmix.stylize import FitConfig, OnError, StylizeConfig
 
-WRITING, FITTING, CUTTING = 0, 1, 2  # parts of Purpose.STYLE
-_LEAST_SIDE = 96  # of a style picture by default; in 32 pixels a painting is noise
-_MOST_DRAWS = 100  # for one image, while broken pictures are drawn
+WRITING, FITTING, CROPPING = 0, 1, 2  # parts of Purpose.STYLE
+_FOLDER_SIZE = 224  # pixels, of the images of a folder (Stylized-ImageNet)
+_MIN_STYLE_SIZE = 96  # pixels, by default; in 32 pixels a painting is noise
+_MAX_DRAWS = 100  # of a style for one image, if style images are broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Styles:
-    """The pictures below a folder, in the order of their paths.
+class StyleImages:
+    """The style images below a folder, in the order of their paths.
 
     Attributes:
-        folder: Where they lie.
-        files: Their paths below it.
+        folder: The folder.
+        files: Paths of the images below it.
         fingerprint: Sha256 of paths and numbers of bytes.
     """
 
@@ -38,8 +38,8 @@ class Styles:
     def __len__(self) -> int:
         return len(self.files)
 
-    def load(self, index: int, *, side: int) -> UInt8[np.ndarray, "side side channel=3"]:
-        """A picture's centre square, brought to ``side`` pixels by Pillow's Lanczos filter.
+    def load(self, index: int, *, size: int) -> UInt8[np.ndarray, "size size channel=3"]:
+        """Load an image's centre square, resized to ``size`` pixels by Pillow's Lanczos filter.
 
         Raises:
             ImageError: If it is broken; the message names its file.
@@ -48,122 +48,110 @@ class Styles:
         try:
             pixels = decode_image(path.read_bytes())
         except ImageError as error:
-            raise ImageError(f"cannot use style picture {path}: {error}") from error
+            raise ImageError(f"cannot use style image {path}: {error}") from error
         except OSError as error:
-            raise ImageError(f"cannot read style picture {path}: {error.strerror}") from error
-        return cut_square(pixels, side=side)
+            raise ImageError(f"cannot read style image {path}: {error.strerror}") from error
+        return crop_square(pixels, size=size)
 
     def draw(
-        self, ids: Integer[np.ndarray, " batch"], stream: Stream, *, turn: int = 0
+        self, ids: Integer[np.ndarray, " batch"], stream: Stream, *, attempt: int = 0
     ) -> Int64[np.ndarray, " batch"]:
-        """The picture of every image, each equally likely, drawn at the image's address.
+        """Draw a style for every image, each equally likely, at the image's address.
 
         Args:
-            ids: Image ids.
-            stream: Of `Purpose.STYLE`.
-            turn: 0 for the first draw, 1 if that picture was broken, and so on.
+            ids: Ids of the content images.
+            stream: A stream of `Purpose.STYLE`.
+            attempt: 0 for the first draw, 1 if that style image was broken, and so on.
         """
-        uniforms = stream.uniforms(ids, count=1, first_block=turn)[0, :, 0]
+        uniforms = stream.uniforms(ids, count=1, first_block=attempt)[0, :, 0]
         return (uniforms * len(self)).astype(np.int64)
 
 
-def open_styles(folder: Path | str) -> Styles:
-    """The style pictures of a folder, at any depth; hidden files are none.
+def open_styles(folder: Path | str) -> StyleImages:
+    """Find the style images of a folder, at any depth; hidden files are ignored.
 
     Raises:
-        RunError: If there is no such folder or no picture in it.
+        RunError: If there is no such folder or no image in it.
     """
     if not str(folder):
-        raise RunError("name a folder of style pictures with --styles, such as paintings")
+        raise RunError("name a folder of style images with --styles, such as paintings")
     root = Path(folder).expanduser()
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
-        raise RunError(f"{root} {what}; name a folder of style pictures with --styles")
-    found = sorted(
-        (Path(place) / file).relative_to(root).as_posix()
-        for place, _, files in os.walk(root)
-        for file in files
-        if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
-    )
+        raise RunError(f"{root} {what}; name a folder of style images with --styles")
+    found = list_images(root)
     if not found:
-        raise RunError(f"{root} holds no style picture; expected files of {', '.join(FORMATS)}")
-    hasher = hashlib.sha256()
-    for file in found:
-        hasher.update(os.fsencode(file) + f"\0{(root / file).stat().st_size}\n".encode())
-    return Styles(folder=root, files=tuple(found), fingerprint=hasher.hexdigest())
+        raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")
+    digest = FileItems(root=root, paths=tuple(found)).digest(np.arange(len(found)))
+    return StyleImages(folder=root, files=tuple(found), fingerprint=digest)
 
 
-def cut_square(
-    pixels: UInt8[np.ndarray, "height width channel=3"], *, side: int
-) -> UInt8[np.ndarray, "side side channel=3"]:
-    """The largest centre square, resized by Lanczos, as Stylized-ImageNet has its paintings."""
+def crop_square(
+    pixels: UInt8[np.ndarray, "height width channel=3"], *, size: int
+) -> UInt8[np.ndarray, "size size channel=3"]:
+    """Crop the largest centre square and resize it by Lanczos, as for Stylized-ImageNet."""
     height, width = pixels.shape[:2]
     shorter = min(height, width)
     top, left = (height - shorter) // 2, (width - shorter) // 2
     square = Image.fromarray(pixels[top : top + shorter, left : left + shorter])
-    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def style_side(asked: int, side: int) -> int:
-    """The side style pictures are brought to: what is asked, else that of the images, at least 96.
-
-    Args:
-        asked: 0 leaves the choice.
-        side: Of the images as the encoder sees them, in pixels.
-    """
-    return asked or max(_LEAST_SIDE, side)
+def choose_style_size(requested: int | None, content_size: int) -> int:
+    """Return the size of the style images: by default that of the content, at least 96 pixels."""
+    return requested or max(_MIN_STYLE_SIZE, content_size)
 
 
 def style_stream(seed: int, part: int) -> Stream:
-    """Where styles are drawn for writing, for fitting, or where squares are cut."""
+    """Return the stream that draws styles for writing or fitting, or random crops."""
     return Stream(seed=seed).at(Purpose.STYLE, part=part)
 
 
-class StyleShelf:
-    """Style pictures at one size, loaded when first asked for and kept while memory allows.
+class StyleCache:
+    """Load style images at one size when they are needed, and keep them while memory allows.
 
     Args:
-        styles: The pictures.
-        side: Of every square in pixels.
-        on_error: ``raise`` stops at a broken picture; ``skip`` draws another for the image.
+        styles: The style images.
+        size: Height and width of every square in pixels.
+        on_error: ``raise`` stops at a broken style image; ``skip`` draws another one.
     """
 
     MEMORY_BYTES = 2**29
 
-    def __init__(self, styles: Styles, *, side: int, on_error: OnError) -> None:
+    def __init__(self, styles: StyleImages, *, size: int, on_error: OnError) -> None:
         self.styles = styles
-        self.side = side
+        self.size = size
         self.on_error = on_error
         self.broken: dict[int, str] = {}
-        self._kept: dict[int, UInt8[np.ndarray, "side side 3"]] = {}
+        self._cache: dict[int, UInt8[np.ndarray, "size size 3"]] = {}
 
     def draw(
         self, ids: Integer[np.ndarray, " batch"], stream: Stream
     ) -> Int64[np.ndarray, " batch"]:
-        """A picture that can be read for every image; see `Styles.draw`.
+        """Draw a readable style for every image; see `StyleImages.draw`.
 
         Raises:
-            RunError: If a picture is broken and is not to be skipped, or none can be read.
+            RunError: If a style image is broken and may not be skipped, or none can be read.
         """
         drawn = self.styles.draw(ids, stream)
-        for turn in range(1, _MOST_DRAWS):
+        for attempt in range(1, _MAX_DRAWS):
             bad = np.array([not self._is_usable(int(index)) for index in drawn], bool)
             if not bad.any():
                 return drawn
-            drawn[bad] = self.styles.draw(ids[bad], stream, turn=turn)
+            drawn[bad] = self.styles.draw(ids[bad], stream, attempt=attempt)
         raise RunError(
-            f"{_MOST_DRAWS} pictures in a row could not be read in {self.styles.folder}; the last: "
+            f"{_MAX_DRAWS} images in a row could not be read in {self.styles.folder}; the last: "
             f"{next(reversed(self.broken.values()))}"
         )
 
-    def image(self, index: int) -> UInt8[np.ndarray, "side side 3"]:
-        """A picture, which must be readable."""
-        if index in self._kept:
-            return self._kept[index]
-        picture = self.styles.load(index, side=self.side)
-        if (len(self._kept) + 1) * picture.nbytes <= self.MEMORY_BYTES:
-            self._kept[index] = picture
-        return picture
+    def image(self, index: int) -> UInt8[np.ndarray, "size size 3"]:
+        """Return a style image, which must be readable."""
+        if index in self._cache:
+            return self._cache[index]
+        image = self.styles.load(index, size=self.size)
+        if (len(self._cache) + 1) * image.nbytes <= self.MEMORY_BYTES:
+            self._cache[index] = image
+        return image
 
     def _is_usable(self, index: int) -> bool:
         if index in self.broken:
@@ -173,7 +161,7 @@ class StyleShelf:
         except ImageError as error:
             if self.on_error == "raise":
                 raise RunError(
-                    f"{error}; mend or remove it, or draw other pictures instead with "
+                    f"{error}; repair or remove it, or draw other styles instead with "
                     "--on-error skip"
                 ) from error
             self.broken[index] = str(error)
@@ -181,17 +169,14 @@ class StyleShelf:
         return True
 
 
-FOLDER_SIDE = 224  # of the images of a folder, out of 256 (Stylized-ImageNet)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Content:
-    """The images, with what the pictures of them are drawn and named by.
+    """Content images.
 
     Attributes:
         source: The images.
-        ids: Of every image in the whole set, so that a part of a set gets the same styles.
-        files: Where every image lies below its set, for sets of image files; else empty.
+        ids: Their ids in the whole set, so that a subset gets the same styles.
+        files: Their paths below the set, for sets of image files; else empty.
     """
 
     source: Source
@@ -199,24 +184,24 @@ class Content:
     files: tuple[str, ...]
 
     @property
-    def side(self) -> int:
-        """The shorter side in pixels."""
+    def size(self) -> int:
+        """The shorter edge in pixels."""
         return min(self.source.size)
 
 
 def open_content(config: StylizeConfig | FitConfig) -> Content:
-    """Open the images that the settings name; of ``max_images`` above 0 a fixed random part.
+    """Open the content images that a configuration names, or a fixed random subset of them.
 
     Raises:
         ValueError: If a setting is out of range.
         RunError: If the data is missing or broken.
     """
-    kind = name_source(config.src) if config.source == "auto" else config.source
+    kind = config.source or name_source(config.src)
     source = open_source(
         kind,
         root=None if kind == "digits" else config.src,
         split=config.split,
-        size=config.size or (FOLDER_SIDE if kind == "folder" else 0),
+        size=config.size or (_FOLDER_SIZE if kind == "folder" else 0),
         on_error=config.on_error,
     )
     files = getattr(source, "files", ())

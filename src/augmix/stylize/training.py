@@ -1,9 +1,9 @@
-"""Training of a decoder.
+"""Train a decoder.
 
-Huang and Belongie (2017), section 4: content loss plus style loss, the encoder fixed. Added to it
-is how well the decoder gives an image back whose features were not restyled; without it a decoder
-of a small encoder forgets the content. A step depends on (seed, step) alone: a fit that was stopped
-and started again ends with the same weights, bit for bit on the CPU.
+Huang and Belongie (2017), section 4: content loss plus style loss with a fixed encoder. An identity
+loss is added, the distance of an image to the decoding of its own features; without it the decoder
+of a small encoder loses the content. A step depends on (seed, step) only: a fit that was stopped
+and continued ends with the same weights, bit for bit on the CPU.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,37 +25,51 @@ from augmix.data.batches import BatchOrder, prefetch
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
+from augmix.stylize import FitConfig
 from augmix.stylize.adain import (
     adapt,
-    arithmetic,
     channel_statistics,
+    describe_arithmetic,
     enlarge,
     pad_to_stride,
     to_floats,
 )
-from augmix.stylize.config import FitConfig
-from augmix.stylize.decoder import Fitted, write_decoder
-from augmix.stylize.encoder import (
-    VGG_DECODER_ROWS,
+from augmix.stylize.networks import (
+    VGG_DECODER_LAYERS,
     Encoder,
-    Row,
+    FittedDecoder,
+    Layer,
     build_decoder,
-    check_side,
+    check_size,
     mirror,
     open_encoder,
+    write_decoder,
 )
 from augmix.stylize.styles import (
-    CUTTING,
+    CROPPING,
     FITTING,
     Content,
-    StyleShelf,
+    StyleCache,
+    choose_style_size,
     open_content,
     open_styles,
-    style_side,
     style_stream,
 )
 from augmix.training import checkpoint
 from augmix.training.config import learning_rate
+
+_NUM_GAIN_IMAGES = 64  # images that the gains of the stages are measured on
+# Where things are and how often the fit reports; none of it changes a bit of the result.
+_WITHOUT_EFFECT = (
+    "src",
+    "styles",
+    "encoder",
+    "out",
+    "device",
+    "num_threads",
+    "log_every",
+    "checkpoint_every",
+)
 
 
 def fit_loss(
@@ -66,56 +80,61 @@ def fit_loss(
     *,
     restyled: int = -1,
 ) -> dict[str, Float[Tensor, ""]]:
-    """The terms of the loss, not yet weighted.
+    """Compute the terms of the loss, not yet weighted.
 
-    ``content`` is the mean squared distance of the picture's features to the restyled ones
-    (equation 12), ``style`` that of means and deviations, summed over the stages (equation 13),
-    ``identity`` that of the pixels where nothing was restyled. Stage number ``restyled`` is painted
-    from; in the paper it is the last.
+    ``content`` is the mean squared distance of the stylised image's features to the restyled ones
+    (equation 12), ``style`` that of channel means and stds, summed over the stages (equation 13),
+    ``identity`` that of the pixels if nothing was restyled. Stage number ``restyled`` is decoded;
+    in the paper it is the last.
     """
     with torch.no_grad():
         features = encoder(content)[restyled]
-        styles = [channel_statistics(found) for found in encoder(style)]
-        wanted = adapt(features, styles[restyled])
-    both = decoder(torch.cat([wanted, features])).float()
-    pictures, same = both.chunk(2)
-    seen = encoder(pictures)
-    terms = {"content": F.mse_loss(seen[restyled].float(), wanted.float())}
+        styles = [channel_statistics(stage) for stage in encoder(style)]
+        target = adapt(features, styles[restyled])
+    stylised, same = decoder(torch.cat([target, features])).float().chunk(2)
+    found = encoder(stylised)
+    terms = {"content": F.mse_loss(found[restyled].float(), target.float())}
     distances = [
         F.mse_loss(own.mean, style.mean) + F.mse_loss(own.std, style.std)
-        for own, style in zip(map(channel_statistics, seen), styles, strict=True)
+        for own, style in zip(map(channel_statistics, found), styles, strict=True)
     ]
     return {**terms, "style": torch.stack(distances).sum(), "identity": F.mse_loss(same, content)}
 
 
 def measure_gains(
-    encoder: Encoder, gauge: Float32[Tensor, "batch 3 height width"]
+    encoder: Encoder, images: Float32[Tensor, "batch 3 height width"]
 ) -> tuple[float, ...]:
-    """Factors that bring every stage to a mean square of 1, so that no stage drowns the others."""
+    """Measure the factors that bring every stage to a mean square of 1, so that none dominates."""
     with torch.no_grad():
-        squares = [float(found.square().mean()) for found in encoder(gauge)]
+        squares = [float(features.square().mean()) for features in encoder(images)]
     if not all(math.isfinite(square) and square > 0 for square in squares):
         raise RunError(f"the encoder's features must be finite and not all 0, got {squares}")
     return tuple(1 / math.sqrt(square) for square in squares)
 
 
-_GAUGED = 64  # images that the gains of the stages are measured on
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Material:
-    """What is learned from, all opened and checked."""
+class FitInputs:
+    """What a fit starts from, opened and checked.
+
+    Attributes:
+        content: The content images.
+        styles: The style images.
+        encoder: The encoder.
+        size: Height and width in pixels of the crops, before they are enlarged.
+        scale: Whole factor by which they are enlarged.
+        restyled: Number of the stage that is decoded.
+    """
 
     content: Content
-    shelf: StyleShelf
+    styles: StyleCache
     encoder: Encoder
-    side: int  # of the squares in pixels, before they are enlarged
+    size: int
     scale: int
-    restyled: int  # number of the stage that is painted from
+    restyled: int
 
 
-def open_material(config: FitConfig) -> Material:
-    """Open images, style pictures and encoder.
+def open_inputs(config: FitConfig) -> FitInputs:
+    """Open content images, style images and encoder.
 
     Raises:
         ValueError: If a size does not fit the images.
@@ -124,41 +143,40 @@ def open_material(config: FitConfig) -> Material:
     content = open_content(config)
     if content.source.channels != 3:
         raise RunError("a fit needs colour images, got grey ones; choose another --src")
-    if config.crop > content.side:
+    if config.crop and config.crop > content.size:
         raise ValueError(
-            f"crop must be at most the images' shorter side {content.side}, got {config.crop}"
+            f"crop must be at most the images' shorter edge {content.size}, got {config.crop}"
         )
-    side = config.crop or content.side
+    size = config.crop or content.size
     styles = open_styles(config.styles)
-    encoder = open_encoder(config.encoder, stages=config.stages, side=side)
-    scale = config.scale or max(1, -(-encoder.least_side // side))
-    picture_side = style_side(config.style_size, content.side * scale)
-    check_side(encoder.stride, side * scale, "images, as cut and enlarged,")
-    check_side(encoder.stride, picture_side, "style pictures")
-    if config.crop and picture_side < side * scale:
+    encoder = open_encoder(config.encoder, stages=config.stages, size=size)
+    scale = config.scale or max(1, -(-encoder.min_size // size))
+    style_size = choose_style_size(config.style_size, content.size * scale)
+    check_size(encoder.stride, size * scale, "images, as cropped and enlarged,")
+    check_size(encoder.stride, style_size, "style images")
+    if config.crop and style_size < size * scale:
         raise ValueError(
-            f"style_size must be at least {side * scale} to cut squares of {side} enlarged "
-            f"{scale} times, got {picture_side}"
+            f"style_size must be at least {size * scale} to crop squares of {size} enlarged "
+            f"{scale} times, got {style_size}"
         )
-    shelf = StyleShelf(styles, side=picture_side, on_error=config.on_error)
-    gauge = to_floats(content.source.load(np.arange(min(_GAUGED, len(content.ids)))))
-    if encoder.identity["kind"] != "vgg":  # its weights were normalised so by its authors
-        encoder.gains = measure_gains(encoder, pad_to_stride(gauge, encoder.stride))
-    return Material(
+    images = to_floats(content.source.load(np.arange(min(_NUM_GAIN_IMAGES, len(content.ids)))))
+    if encoder.identity["kind"] != "vgg":  # whose authors normalised its weights
+        encoder.gains = measure_gains(encoder, pad_to_stride(images, encoder.stride))
+    return FitInputs(
         content=content,
-        shelf=shelf,
+        styles=StyleCache(styles, size=style_size, on_error=config.on_error),
         encoder=encoder,
-        side=side,
+        size=size,
         scale=scale,
         restyled=find_restyled(encoder, config.restyled),
     )
 
 
-def find_restyled(encoder: Encoder, name: str) -> int:
-    """The number of the stage that is restyled; without a name see `FitConfig`.
+def find_restyled(encoder: Encoder, name: str | None) -> int:
+    """Return the number of the stage that is restyled; without a name see `FitConfig`.
 
     Raises:
-        RunError: If no stage has the name, or another than VGG's last is asked for.
+        RunError: If no stage has the name, or it is not VGG's last.
     """
     names = [stage.name for stage in encoder.stages]
     is_vgg = encoder.identity.get("kind") == "vgg"
@@ -169,48 +187,51 @@ def find_restyled(encoder: Encoder, name: str) -> int:
         return names.index(name)
     if is_vgg:
         return len(names) - 1
-    fine = [number for number, stage in enumerate(encoder.stages) if stage.stride <= 2]
-    return fine[-1] if fine else 0
+    shallow = [number for number, stage in enumerate(encoder.stages) if stage.stride <= 2]
+    return shallow[-1] if shallow else 0
 
 
 def make_batches(
-    config: FitConfig, material: Material
+    config: FitConfig, inputs: FitInputs
 ) -> Callable[[int], tuple[Float32[Tensor, "b 3 h w"], Float32[Tensor, "b 3 h2 w2"]]]:
-    """Content and style of a step, a function of (seed, step): images in [0, 1]."""
-    source = material.content.source
+    """Return a function that makes content and style of a step, from (seed, step) only."""
+    source = inputs.content.source
     order = BatchOrder(num_images=len(source), batch_size=config.batch_size, seed=config.seed)
-    scale, side = material.scale, material.side
+    scale, size = inputs.scale, inputs.size
 
     def make(step: int) -> tuple[Tensor, Tensor]:
-        rows, epoch = order.ids(step), order.epoch(step)
-        drawn = material.shelf.draw(rows, style_stream(config.seed, FITTING).at(epoch=epoch))
-        content = source.load(rows)
-        style = np.stack([material.shelf.image(int(index)) for index in drawn])
+        ids, epoch = order.ids(step), order.epoch(step)
+        drawn = inputs.styles.draw(ids, style_stream(config.seed, FITTING).at(epoch=epoch))
+        content = source.load(ids)
+        style = np.stack([inputs.styles.image(int(index)) for index in drawn])
         if config.crop:
-            stream = style_stream(config.seed, CUTTING).at(epoch=epoch)
-            places = stream.uniforms(rows, count=4)[0]  # batch (top, left of content, of style)
-            content = cut_squares(content, places[:, :2], side)
-            style = cut_squares(style, places[:, 2:], side * scale)
-        stride = material.encoder.stride
+            stream = style_stream(config.seed, CROPPING).at(epoch=epoch)
+            corners = stream.uniforms(ids, count=4)[0]  # batch (top, left of content, of style)
+            content = crop_squares(content, corners[:, :2], size)
+            style = crop_squares(style, corners[:, 2:], size * scale)
+        stride = inputs.encoder.stride
         content_floats = pad_to_stride(enlarge(to_floats(content), scale), stride)
         return content_floats, pad_to_stride(to_floats(style), stride)
 
     return make
 
 
-def cut_squares(batch: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """A square of every image, its corner at these shares of the room there is."""
-    room = np.array(batch.shape[1:3]) - side + 1
-    corners = (places * room).astype(int)
-    squares = zip(batch, corners, strict=True)
-    return np.stack([image[top : top + side, left : left + side] for image, (top, left) in squares])
+def crop_squares(
+    batch: UInt8[np.ndarray, "batch height width channel"],
+    corners: Float[np.ndarray, "batch 2"],
+    size: int,
+) -> UInt8[np.ndarray, "batch size size channel"]:
+    """Crop a square of every image, its top left corner given in [0, 1) of the possible range."""
+    num_corners = np.array(batch.shape[1:3]) - size + 1
+    squares = zip(batch, (corners * num_corners).astype(int), strict=True)
+    return np.stack([image[top : top + size, left : left + size] for image, (top, left) in squares])
 
 
 def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Train a decoder, or continue its fit.
 
     Args:
-        config: What is fitted to what.
+        config: The settings.
         on_progress: Called with an event after every log line.
 
     Returns:
@@ -218,47 +239,44 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
 
     Raises:
         ResumeError: If the folder of the fit holds one of other settings.
-        RunError: If encoder, images or pictures are not usable, or the loss is no longer finite.
+        RunError: If encoder or images are not usable, or the loss is no longer finite.
     """
     device = resolve_device(config.device)
     if not config.encoder:
         raise RunError(
             "name an encoder with --encoder: a folder of augmix train, vgg_normalised.pth, or "
-            "python:module:function"
+            "python:MODULE:FUNCTION"
         )
-    with torch_settings(device, seed=config.seed, num_threads=config.num_threads):
-        material = open_material(config)
-        eye = material.encoder
-        rows = decoder_rows(eye, depth=config.depth, restyled=material.restyled)
-        decoder = build_decoder(rows)
+    with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
+        inputs = open_inputs(config)
+        encoder, num_stages = inputs.encoder, inputs.restyled + 1
+        layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
+        decoder = build_decoder(layers)
         folder = config.out.with_suffix(".fit")
         with checkpoint.lock(folder):
-            _learn(config, material, decoder, folder, device, on_progress or ignore)
-            fitted = Fitted(
-                rows=rows,
+            _train(config, inputs, decoder, folder, device, on_progress or ignore)
+            fitted = FittedDecoder(
+                layers=layers,
                 encoder=config.encoder,
-                identity={
-                    **eye.identity,
-                    "stages": eye.identity["stages"][: material.restyled + 1],
-                },
-                gains=eye.gains[: material.restyled + 1],
-                least_side=material.side * material.scale,
+                identity={**encoder.identity, "stages": encoder.identity["stages"][:num_stages]},
+                gains=encoder.gains[:num_stages],
+                min_size=inputs.size * inputs.scale,
                 settings=files.to_plain(config),
             )
             write_decoder(config.out, decoder, fitted)
     return config.out
 
 
-def decoder_rows(encoder: Encoder, *, depth: int, restyled: int) -> tuple[Row, ...]:
-    """The published decoder for VGG, for anything else the mirror of its stages.
+def decoder_layers(encoder: Encoder, *, depth: int, restyled: int) -> tuple[Layer, ...]:
+    """Return the layers of the published decoder for VGG, else the mirror of the encoder's stages.
 
     Args:
-        encoder: Whose features are painted from.
+        encoder: The encoder.
         depth: Convolutions at each size.
-        restyled: Number of the stage to paint from.
+        restyled: Number of the stage that is decoded.
     """
     if encoder.identity.get("kind") == "vgg":
-        return VGG_DECODER_ROWS
+        return VGG_DECODER_LAYERS
     stages = encoder.stages[: restyled + 1]
     channels, strides = [s.channels for s in stages], [s.stride for s in stages]
     return mirror(channels, strides, depth=depth)
@@ -278,7 +296,7 @@ class _Progress:
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in values.items()}
 
     def line(self) -> dict[str, Any]:
-        """The means since the last line; starts the sums anew."""
+        """Return the means since the last line, and reset the sums."""
         means = {name: total / self.count for name, total in self.sums.items()}
         self.count, self.sums = 0, {}
         return {"step": self.step, **means, "seconds": self.seconds}
@@ -287,19 +305,19 @@ class _Progress:
         return {"count": self.count, "sums": dict(self.sums), "seconds": self.seconds}
 
 
-def _learn(
+def _train(
     config: FitConfig,
-    material: Material,
+    inputs: FitInputs,
     decoder: nn.Module,
     folder: Path,
     device: torch.device,
     emit: OnProgress,
 ) -> None:
-    """All steps that are not done yet; leaves the learned weights in the decoder."""
-    encoder = material.encoder.to(device)
+    """Take the remaining steps; the decoder then holds the trained weights."""
+    encoder = inputs.encoder.to(device)
     decoder.to(device).train()
     optimizer = torch.optim.Adam(decoder.parameters(), lr=config.learning_rate)
-    identity = {**_identity(config, material), **arithmetic(device)}
+    identity = {**_identity(config, inputs), **describe_arithmetic(device)}
     progress = _resume(folder, decoder, optimizer, identity)
     if progress.step:
         emit(Note(text=f"continues {folder} after step {progress.step}"))
@@ -308,7 +326,7 @@ def _learn(
         "style": config.style_weight,
         "identity": config.identity_weight,
     }
-    make = make_batches(config, material)
+    make = make_batches(config, inputs)
     with closing(prefetch(make, range(progress.step, config.steps))) as batches:
         for content, style in batches:
             began = perf_counter()
@@ -318,7 +336,7 @@ def _learn(
                 )
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 images, styles = content.to(device), style.to(device)
-                terms = fit_loss(encoder, decoder, images, styles, restyled=material.restyled)
+                terms = fit_loss(encoder, decoder, images, styles, restyled=inputs.restyled)
             loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -338,7 +356,7 @@ def _learn(
 def _resume(
     folder: Path, decoder: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
 ) -> _Progress:
-    """Where the fit stands; a new one leaves its first checkpoint at once."""
+    """Load the state of a fit; a new one writes its first checkpoint at once."""
     state = checkpoint.load_state(folder)
     log = folder / results.LOG_FILE
     if state is None:
@@ -368,20 +386,15 @@ def _save(
     checkpoint.write_state(folder, state)
 
 
-# Where things are; none of it changes a bit of the result.
-_FREE = ("src", "styles", "encoder", "out", "device", "num_threads", "log_every")
-
-
-def _identity(config: FitConfig, material: Material) -> dict[str, Any]:
+def _identity(config: FitConfig, inputs: FitInputs) -> dict[str, Any]:
     plain = files.to_plain(config)
-    settings = {name: value for name, value in plain.items() if name not in _FREE}
-    settings.pop("checkpoint_every")
-    encoder = {f"encoder {name}": value for name, value in material.encoder.identity.items()}
+    settings = {name: value for name, value in plain.items() if name not in _WITHOUT_EFFECT}
+    encoder = {f"encoder {name}": value for name, value in inputs.encoder.identity.items()}
     return {
         **settings,
         **encoder,
-        "images": material.content.source.fingerprint,
-        "style pictures": material.shelf.styles.fingerprint,
+        "images": inputs.content.source.fingerprint,
+        "style images": inputs.styles.styles.fingerprint,
     }
 
 
@@ -390,5 +403,5 @@ def _check_finite(values: dict[str, float], step: int) -> None:
         shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
         raise RunError(
             f"the loss is no longer finite at step {step} ({shown}); the last checkpoint is from "
-            "before it: start anew with a smaller --learning-rate in another --out"
+            "before it: start again with a smaller --learning-rate and another --out"
         )

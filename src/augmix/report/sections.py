@@ -1,0 +1,570 @@
+"""The sections of the report in their order, and those that are of no other module.
+
+`SECTIONS` has one line a section. The page lays them out; LaTeX has their tables. A section of
+your own is added by `register_section`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from augmix.report import calibration, images, literature, robustness
+from augmix.report.comparison import Comparison, Group, contrast
+from augmix.report.estimates import (
+    ATTACKED,
+    CLEAN,
+    CORRUPTED,
+    CORRUPTION,
+    METRICS,
+    PERTURBATION,
+    PERTURBED,
+    Key,
+    readable,
+)
+from augmix.report.load import Run
+from augmix.report.tables import (
+    Chart,
+    Column,
+    Curve,
+    Lines,
+    Row,
+    Table,
+    changed,
+    group_kind,
+    shown,
+    span,
+    table_by_row,
+    text,
+)
+
+# -- Summary --------------------------------------------------------------------------------------
+
+_GROUPS = {
+    CLEAN: "Clean images",
+    CORRUPTED: "Corrupted images",
+    PERTURBED: "Perturbed",
+    ATTACKED: "Attacked",
+}
+_ALWAYS = {Key(metric, scope) for metric in ("error", "rms") for scope in (CLEAN, CORRUPTED)}
+
+
+def summary_columns(comparison: Comparison) -> dict[Key, Column]:
+    """List the main numbers, by scope and metric, that were measured of any row."""
+    columns = {}
+    for scope, group in _GROUPS.items():
+        for name, metric in METRICS.items():
+            key = Key(name, scope)
+            if "summary" not in metric.tables or scope not in metric.scopes:
+                continue
+            if key in _ALWAYS or any(each.number(key) for each in comparison.groups):
+                title = f"Robust {metric.words}" if scope == ATTACKED else metric.heading
+                columns[key] = Column(title=title, unit=metric.unit, group=group)
+    return columns
+
+
+def summary_table(comparison: Comparison) -> Table:
+    """Show the main numbers of every row."""
+    return table_by_row(
+        comparison,
+        summary_columns(comparison),
+        lead={
+            Column(title="Method", is_number=False): [
+                group.first.method for group in comparison.groups
+            ],
+            Column(title="Model", is_number=False): [
+                group.first.network for group in comparison.groups
+            ],
+        },
+        name="summary",
+        title="Summary",
+    )
+
+
+def seed_table(comparison: Comparison) -> Table | None:
+    """Show the single runs of rows with several seeds."""
+    several = [group for group in comparison.groups if len(group.runs) > 1]
+    if not several:
+        return None
+    columns = {
+        key: column
+        for key, column in summary_columns(comparison).items()
+        if any(group.number(key) for group in several)
+    }
+    rows = []
+    for group in several:
+        for run, estimates in zip(group.runs, group.estimates, strict=True):
+            alone = Group(label="", runs=(run,), estimates=(estimates,))
+            entries = [shown(alone.number(key), scale=METRICS[key.metric].scale) for key in columns]
+            rows.append(
+                Row(
+                    label=run.label,
+                    style=comparison.groups.index(group),
+                    kind=group_kind(group),
+                    entries=(text(str(run.results.model.get("seed"))), *entries),
+                )
+            )
+    return Table(
+        name="seeds",
+        title="Single seeds",
+        columns=(Column(title="Seed", is_number=False), *columns.values()),
+        rows=tuple(rows),
+    )
+
+
+def lead(comparison: Comparison) -> str:
+    """State the result in one or two sentences; empty if the runs must not be compared."""
+    keys = Key("error", CORRUPTED), Key("error", CLEAN)
+    measured = [
+        group
+        for group in comparison.groups
+        if not group.first.adaptation and all(group.number(key) for key in keys)
+    ]
+    if not measured or (len(comparison.groups) > 1 and not comparison.is_comparable):
+        return ""
+    errors = {
+        group.label: [100 * number.value for key in keys if (number := group.number(key))]
+        for group in measured
+    }
+    ranked = sorted(measured, key=lambda group: errors[group.label][0])
+    best, worst = ranked[0], ranked[-1]
+    corrupted, clean = errors[best.label]
+    among = f"Of {len(measured)} models, " if len(measured) > 2 else ""
+    sentence = (
+        f"{among}{best.label} errs{' least:' if among else ''} on {corrupted:.1f} % of corrupted "
+        f"images and {clean:.1f} % of clean ones"
+    )
+    if best is worst:
+        return sentence + "."
+    corrupted, clean = errors[worst.label]
+    sentence += (
+        f"; {worst.label}{' most:' if among else ''} on {corrupted:.1f} % and {clean:.1f} %."
+    )
+    apart = contrast(ranked[1], best, keys[0])
+    if apart is None:
+        return sentence
+    if apart.verdict == "within noise":
+        pair = f"{best.label} and {ranked[1].label}"
+        return f"{sentence} {pair} cannot be distinguished with these images."
+    points = f"{100 * apart.estimate:.1f} points ({span(apart.low, apart.high)})"
+    return f"{sentence} {best.label} is ahead of {ranked[1].label} by {points}."
+
+
+def _summary(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "table": summary_table(comparison),
+        "seeds": seed_table(comparison),
+        "adaptation": robustness.adaptation_table(comparison),
+        "attack": robustness.attack_words(comparison),
+        "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
+        "has_ce": _has(comparison, Key("ce", CORRUPTED)),
+        "has_flip_rates": _has(comparison, Key("fr", PERTURBED)),
+    }
+
+
+def _has(comparison: Comparison, key: Key) -> bool:
+    return any(group.number(key) for group in comparison.groups)
+
+
+# -- Corruptions, severity, stability, attack, calibration ----------------------------------------
+
+
+def _corruption_tables(comparison: Comparison) -> list[Table | None]:
+    return [robustness.corruption_table(comparison, metric) for metric in ("error", "ce")]
+
+
+def _corruptions(comparison: Comparison) -> dict[str, Any]:
+    thumbs = set(images.collect_thumbs(comparison.runs))
+    return {
+        "bars": robustness.corruption_bars(comparison),
+        "tables": _corruption_tables(comparison),
+        "by_severity": robustness.severity_tables(comparison),
+        "drills": images.corruption_drills(comparison, thumbs),
+    }
+
+
+def _severity_tables(comparison: Comparison) -> list[Table | None]:
+    """Tables by corruption of the metrics other than error and CE."""
+    names = [name for name, metric in METRICS.items() if CORRUPTION in metric.scopes]
+    names = [name for name in names if name not in ("error", "ce")]
+    return [robustness.corruption_table(comparison, name) for name in names]
+
+
+def _severity(comparison: Comparison) -> dict[str, Any] | None:
+    if not comparison.grid:
+        return None
+    names = [
+        name
+        for name in robustness.severity_metrics()
+        if any(key.metric == name for group in comparison.groups for key in group.estimates[0])
+    ]
+    return {
+        "charts": [robustness.severity_chart(comparison, name) for name in names],
+        "tables": [
+            *(robustness.severity_table(comparison, name) for name in names),
+            *_severity_tables(comparison),
+        ],
+    }
+
+
+def _stability_tables(comparison: Comparison) -> dict[str, Table | None]:
+    names = [name for name, metric in METRICS.items() if PERTURBATION in metric.scopes]
+    return {name: robustness.stability_table(comparison, name) for name in names}
+
+
+def _stability(comparison: Comparison) -> dict[str, Any] | None:
+    if not comparison.sequences:
+        return None
+    thumbs = set(images.collect_thumbs(comparison.runs))
+    return {
+        "scatter": robustness.stability_chart(comparison),
+        "tables": _stability_tables(comparison),
+        "drills": images.perturbation_drills(comparison, thumbs),
+    }
+
+
+def _attack(comparison: Comparison) -> dict[str, Any] | None:
+    table = robustness.attack_table(comparison)
+    return {"table": table} if table else None
+
+
+def _calibration(comparison: Comparison) -> dict[str, Any] | None:
+    cells = [cell for run in comparison.runs for cell in run.results.cells]
+    if all(cell.suite == "attack" for cell in cells):
+        return None
+    return {
+        "charts": [
+            calibration.reliability_chart(comparison, scope) for scope in (CLEAN, CORRUPTED)
+        ],
+        "by_scope": [calibration.calibration_table(comparison, s) for s in (CLEAN, CORRUPTED)],
+        "scores": calibration.score_table(comparison),
+        "temperature": calibration.temperature_table(comparison),
+    }
+
+
+def _calibration_tables(comparison: Comparison) -> list[Table | None]:
+    found = _calibration(comparison) or {"by_scope": [], "scores": None, "temperature": None}
+    scores = calibration.score_table(comparison)
+    return [*found["by_scope"], scores, calibration.temperature_table(comparison)]
+
+
+# -- Differences ----------------------------------------------------------------------------------
+
+
+def contrast_tables(comparison: Comparison) -> list[Table]:
+    """Show, for each row of the report, the differences of all others from it."""
+    if not comparison.is_comparable or any(run.predictions is None for run in comparison.runs):
+        return []
+    return [
+        _contrast_table(comparison, index, reference)
+        for index, reference in enumerate(comparison.groups)
+    ]
+
+
+def _contrast_table(comparison: Comparison, index: int, reference: Group) -> Table:
+    others = [group for group in comparison.groups if group is not reference]
+    labels = {key: label for key, label in _contrast_keys(comparison) if reference.number(key)}
+    rows = []
+    for key, label in labels.items():
+        metric = METRICS[key.metric]
+        entries = [
+            changed(contrast(other, reference, key), scale=metric.scale, decimals=metric.decimals)
+            for other in others
+        ]
+        unit = "" if metric.unit == "%" else f", {metric.unit}"
+        rows.append(Row(label=label + unit, entries=tuple(entries)))
+    return Table(
+        name=f"contrast-{index}",
+        title=f"Difference from {reference.label}",
+        unit="percentage points; negative is better",
+        corner="Number",
+        columns=tuple(Column(title=other.label) for other in others),
+        rows=tuple(rows),
+    )
+
+
+def _contrast_keys(comparison: Comparison) -> list[tuple[Key, str]]:
+    """The numbers of the summary, then errors by corruption and flips by perturbation."""
+    found = []
+    main = {name: metric for name, metric in METRICS.items() if "summary" in metric.tables}
+    for name, metric in main.items():
+        scopes = [s for s in (CLEAN, CORRUPTED, PERTURBED) if s in metric.scopes]
+        for scope in scopes:
+            suffix = f", {scope}" if len(scopes) > 1 else ""
+            found.append((Key(name, scope), metric.words + suffix))
+    found += [
+        (Key(name, ATTACKED), f"robust {metric.words}")
+        for name, metric in main.items()
+        if ATTACKED in metric.scopes
+    ]
+    found += [
+        (Key("error", CORRUPTION, name), f"error, {readable(name)}")
+        for name in comparison.grid.names
+    ]
+    found += [
+        (Key("flip", PERTURBATION, name), f"flips, {readable(name)}")
+        for name in comparison.sequences
+    ]
+    return found
+
+
+def _differences(comparison: Comparison) -> dict[str, Any] | None:
+    tables = contrast_tables(comparison)
+    return {"tables": tables, "noise": _noise(comparison)} if tables else None
+
+
+def _noise(comparison: Comparison) -> str:
+    """State which noise the intervals include."""
+    counts = [len(group.runs) for group in comparison.groups]
+    if min(counts) > 1:
+        return "Intervals include the noise of the images and of training (seeds)."
+    if max(counts) > 1:
+        return (
+            "Between rows of several seeds, intervals include the noise of the images and of "
+            "training; where a row has one seed, of the images alone."
+        )
+    return (
+        "Intervals include the noise of the images alone: another training run of the same method, "
+        "with another seed, differs by more. Report several seeds to see by how much."
+    )
+
+
+def _literature(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "tables": literature.literature_tables(comparison),
+        "unmatched": literature.unmatched(comparison),
+    }
+
+
+# -- Training -------------------------------------------------------------------------------------
+
+_MAX_POINTS = 300  # of a curve; longer logs are averaged
+_CURVES = (  # key of the log, title, logarithmic, scale
+    ("loss", "Loss, logarithmic", True, 1.0),
+    ("train_error", "Training error, %", False, 100.0),
+    ("learning_rate", "Learning rate", False, 1.0),
+)
+
+
+def _training(comparison: Comparison) -> dict[str, Any]:
+    """Curves of every row's first run that kept a log."""
+    logged = [
+        (style, run)
+        for style, group in enumerate(comparison.groups)
+        if (run := next((run for run in group.runs if run.log), None))
+    ]
+    charts = []
+    for key, title, is_log, scale in _CURVES:
+        curves = [_curve(style, run, key, scale) for style, run in logged]
+        curves = [curve for curve in curves if not np.isnan(curve.y).all()]
+        if curves:
+            charts.append(
+                Lines(
+                    name=f"training-{key.replace('_', '-')}",
+                    title=title,
+                    curves=tuple(curves),
+                    x_label="epoch",
+                    width_px=310,
+                    is_log=is_log,
+                    has_markers=False,
+                )
+            )
+    return {
+        "charts": charts,
+        "missing": [
+            group.label for group in comparison.groups if not any(run.log for run in group.runs)
+        ],
+        "max_points": _MAX_POINTS if any(len(run.log) > _MAX_POINTS for _, run in logged) else None,
+        "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
+    }
+
+
+def _curve(style: int, run: Run, key: str, scale: float) -> Curve:
+    """A column of the log against the epoch, averaged down to a readable number of points."""
+    pairs = [(record.get("epoch", record["step"]), record.get(key)) for record in run.log]
+    values = np.array([(x, np.nan if y is None else scale * y) for x, y in pairs], np.float64)
+    chunks = np.array_split(values, min(len(values), _MAX_POINTS))
+    means = np.array([chunk.mean(axis=0) for chunk in chunks])
+    return Curve(style=style, x=means[:, 0].tolist(), y=means[:, 1].tolist())
+
+
+# -- Settings -------------------------------------------------------------------------------------
+
+_MAX_LISTED = 12  # entries of a list
+
+
+def _settings(comparison: Comparison) -> dict[str, Any]:
+    """Every setting of every run; rows whose values differ are marked."""
+    runs = comparison.runs
+    times = [
+        {
+            "training_seconds": run.log[-1].get("seconds") if run.log else None,
+            "measuring_seconds": round(sum(cell.seconds for cell in run.results.cells), 1),
+            "folder": run.folder.name,
+        }
+        for run in runs
+    ]
+    parts: dict[str, list[dict[str, Any]]] = {
+        "Model": [run.results.model for run in runs],
+        "Configuration": [run.config for run in runs],
+        "Data": [run.results.source for run in runs],
+        "Protocol of the measurement": [run.results.protocol for run in runs],
+        "Software and machine": [run.results.provenance for run in runs],
+        "Run": times,
+    }
+    found = [
+        {"title": title, "rows": _setting_rows(columns)}
+        for title, columns in parts.items()
+        if any(columns)
+    ]
+    return {"parts": found}
+
+
+def _setting_rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    flat = [_flatten(column) for column in columns]
+    return [
+        {
+            "name": key.replace("_", " ").replace(".", " › "),
+            "shown": [_shortened(_setting(each.get(key))) for each in flat],
+            "differs": any(each.get(key) != flat[0].get(key) for each in flat),
+        }
+        for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
+    ]
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write nested settings as one level: ``policy.severity``."""
+    flat = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            flat.update(_flatten(entry, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = entry
+    return flat
+
+
+def _setting(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        listed = ", ".join(_setting(entry) for entry in value[:_MAX_LISTED])
+        return f"{listed}, … ({len(value)})" if len(value) > _MAX_LISTED else listed
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _shortened(words: str) -> dict[str, str]:
+    """Cut hashes to a length that can be compared by eye; ``full`` holds the rest."""
+    is_hash = len(words) >= 32 and set(words) <= set("0123456789abcdef")
+    return {"text": words[:12] + "…" if is_hash else words, "full": words if is_hash else ""}
+
+
+# -- The registry ---------------------------------------------------------------------------------
+
+Block = Table | Chart | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A section of the report.
+
+    Attributes:
+        title: In the navigation of the page.
+        content: Variables of the section's template, or None if it is left out.
+        heading: Above the section; by default the title.
+        tables: Its tables that stand for themselves in LaTeX.
+        template: File of the section's template; by default its name.
+    """
+
+    title: str
+    content: Callable[[Comparison], Mapping[str, Any] | None]
+    heading: str = ""
+    tables: Callable[[Comparison], Sequence[Table | None]] = lambda comparison: ()
+    template: str = ""
+
+
+def register_section(
+    name: str,
+    title: str,
+    build: Callable[[Comparison], Sequence[Block]],
+    *,
+    before: str = "training",
+) -> None:
+    """Add a section to every report.
+
+    Args:
+        name: Its anchor on the page, of letters, digits and hyphens.
+        title: Its heading.
+        build: Makes the tables, charts and paragraphs of a comparison, in order; nothing leaves
+            the section out. Text is escaped, unless it is a `markupsafe.Markup`.
+        before: Name of the section that follows.
+
+    Raises:
+        ValueError: If the name is taken, or there is no section to follow.
+    """
+    if name in SECTIONS:
+        raise ValueError(f"a section named {name!r} is registered already; choose another name")
+    if before not in SECTIONS:
+        raise ValueError(f"before must be one of {', '.join(SECTIONS)}; got {before!r}")
+
+    def content(comparison: Comparison) -> Mapping[str, Any] | None:
+        blocks = build(comparison)
+        return {"blocks": blocks} if blocks else None
+
+    def tables(comparison: Comparison) -> Sequence[Table]:
+        return [block for block in build(comparison) if isinstance(block, Table)]
+
+    section = Section(title=title, content=content, tables=tables, template="blocks.html")
+    following = list(SECTIONS)[list(SECTIONS).index(before) :]
+    moved = {each: SECTIONS.pop(each) for each in following}
+    SECTIONS[name] = section
+    SECTIONS.update(moved)
+
+
+def all_tables(comparison: Comparison) -> list[Table]:
+    """List the tables of all sections that stand for themselves elsewhere."""
+    found = [table for section in SECTIONS.values() for table in section.tables(comparison)]
+    return [table for table in found if table is not None]
+
+
+SECTIONS: dict[str, Section] = {
+    "summary": Section(
+        title="Summary",
+        content=_summary,
+        tables=lambda c: [summary_table(c), robustness.adaptation_table(c)],
+    ),
+    "corruptions": Section(
+        title="Corruptions",
+        heading="Error per corruption",
+        content=_corruptions,
+        tables=_corruption_tables,
+    ),
+    "severity": Section(title="Severity", content=_severity, tables=_severity_tables),
+    "stability": Section(
+        title="Stability",
+        heading="Stability along sequences",
+        content=_stability,
+        tables=lambda c: list(_stability_tables(c).values()),
+    ),
+    "attack": Section(
+        title="Attack",
+        heading="Attacked images",
+        content=_attack,
+        tables=lambda c: [robustness.attack_table(c)],
+    ),
+    "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),
+    "differences": Section(
+        title="Differences", heading="Differences between rows", content=_differences
+    ),
+    "literature": Section(
+        title="Literature",
+        heading="Beside published numbers",
+        content=_literature,
+        tables=literature.literature_tables,
+    ),
+    "training": Section(title="Training", content=_training),
+    "examples": Section(title="Examples", content=lambda c: {"gallery": images.examples(c.runs)}),
+    "settings": Section(title="Settings", heading="Settings and provenance", content=_settings),
+}

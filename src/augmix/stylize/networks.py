@@ -1,0 +1,517 @@
+"""Encoders and decoders of style transfer: any network as an encoder, and decoders in files.
+
+A layer is one of ``("conv", inputs, outputs)``: reflection padding, 3x3 convolution, ReLU;
+``("colour", 3, 3)``: a bare 1x1 convolution; ``("shrink", 2)``: maximum of 2x2 pixels;
+``("grow", factor)``: every pixel repeated. Built in order into one `nn.Sequential`, they have the
+numbering of the published weights (released code of AdaIN).
+
+| encoder | is |
+| --- | --- |
+| ``vgg_normalised.pth`` | a file of the published VGG-19 weights, torch or safetensors |
+| ``runs/small`` | the model in a folder of `augmix train` |
+| ``python:MODULE:FUNCTION`` | the `nn.Module` that the function returns; it takes [0, 1] |
+
+`augmix stylize fit` writes ``NAME.safetensors``, the decoder's weights, and ``NAME.json``, its
+layers and the encoder it was trained for.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save as pack_weights
+from torch import Tensor, nn
+
+from augmix import files
+from augmix.errors import RunError, did_you_mean
+from augmix.models.weights import check_state, load_model, load_state
+from augmix.models.wrapper import hash_weights
+from augmix.stylize.adain import Stylizer
+from augmix.user_code import describe_error, import_object
+
+Layer = tuple[str | int, ...]
+
+# VGG-19 up to relu4_1: 31 modules. The first convolution holds the normalisation of the input.
+VGG_LAYERS: tuple[Layer, ...] = (
+    *(("colour", 3, 3), ("conv", 3, 64), ("conv", 64, 64), ("shrink", 2)),
+    *(("conv", 64, 128), ("conv", 128, 128), ("shrink", 2)),
+    *(("conv", 128, 256), *[("conv", 256, 256)] * 3, ("shrink", 2)),
+    ("conv", 256, 512),
+)
+VGG_STAGES = ("3", "10", "17", "30")  # relu1_1, relu2_1, relu3_1, relu4_1
+# Its mirror image: 29 modules, the last without ReLU.
+VGG_DECODER_LAYERS: tuple[Layer, ...] = (
+    *(("conv", 512, 256), ("grow", 2), *[("conv", 256, 256)] * 3, ("conv", 256, 128)),
+    *(("grow", 2), ("conv", 128, 128), ("conv", 128, 64), ("grow", 2)),
+    *(("conv", 64, 64), ("conv", 64, 3)),
+)
+_SCHEMA = 2  # of NAME.json
+_OLD_NAMES = {"rows": "layers", "least_side": "min_size"}
+_MIN_WIDTH = 32  # channels of a mirrored decoder at the size of the image
+
+
+def build_encoder(layers: Sequence[Layer]) -> nn.Sequential:
+    """Build the modules of the layers, one after the other.
+
+    Raises:
+        ValueError: If a layer is none of the kinds above.
+    """
+    return nn.Sequential(*(module for layer in layers for module in _build_layer(layer)))
+
+
+def build_decoder(layers: Sequence[Layer]) -> nn.Sequential:
+    """Build the modules of the layers without the last ReLU, so that every colour can be reached.
+
+    Raises:
+        ValueError: As `build_encoder`, or if the last layer does not give 3 channels.
+    """
+    if not layers or layers[-1][0] != "conv" or layers[-1][-1] != 3:
+        raise ValueError(f"a decoder must end with a convolution to 3 channels, got {layers[-1:]}")
+    return nn.Sequential(*list(build_encoder(layers))[:-1])
+
+
+def mirror(channels: Sequence[int], strides: Sequence[int], *, depth: int) -> tuple[Layer, ...]:
+    """Return the layers of a decoder for an encoder with these channels and strides of its stages.
+
+    From the last stage back to the image: ``depth`` convolutions at the size of each stage, then
+    every pixel is repeated to reach the size of the stage before.
+
+    Args:
+        channels: Channels of every stage, the shallowest first.
+        strides: Image pixels per pixel of every stage; each a multiple of the one before.
+        depth: Convolutions at each size, at least 1.
+    """
+    layers: list[Layer] = []
+    width = channels[-1]
+    stages = [(1, 0), *zip(strides, channels, strict=True)]
+    for (before, fewer), (stride, _) in zip(stages[-2::-1], stages[:0:-1], strict=True):
+        narrower = max(fewer, _MIN_WIDTH)
+        layers += [("conv", width, width)] * (depth - 1) + [("conv", width, narrower)]
+        width = narrower
+        if stride != before:
+            layers += [("grow", stride // before)]
+    return (*layers, *[("conv", width, width)] * (depth - 1), ("conv", width, 3))
+
+
+def _build_layer(layer: Layer) -> list[nn.Module]:
+    match layer:
+        case ("conv", int(inputs), int(outputs)):
+            return [nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3), nn.ReLU()]
+        case ("colour", int(inputs), int(outputs)):
+            return [nn.Conv2d(inputs, outputs, 1)]
+        case ("shrink", 2):
+            return [nn.MaxPool2d(2, ceil_mode=True)]
+        case ("grow", int(factor)) if factor > 1:
+            return [nn.Upsample(scale_factor=factor, mode="nearest")]
+    raise ValueError(f"no layer of a style transfer network is described by {layer!r}")
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor], *, path: Path, what: str) -> None:
+    """Load weights into a network whose names and shapes they must have.
+
+    Args:
+        network: The network.
+        weights: Tensors by name.
+        path: Their file, for messages.
+        what: What the file should hold, for messages.
+
+    Raises:
+        RunError: If a name is missing or unknown, a shape is another, or a number is not finite.
+    """
+    check_state(weights, network.state_dict(), what=f"{path} does not hold {what}")
+    for name, values in weights.items():
+        if not bool(torch.isfinite(values).all()):
+            raise RunError(f"{path}: {name} holds numbers that are not finite")
+    network.load_state_dict(weights)
+
+
+_SHOWN_STAGES = 24
+_PROBE_STEP = 32  # pixels; the size of the probe image is a multiple of every usual stride
+_MAX_LEVELS = 2  # nesting of modules that are offered as stages
+VGG_MIN_SIZE = 128  # pixels; smaller images leave fewer than 16 x 16 features at VGG's last stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A module of a network whose output is used as features.
+
+    Attributes:
+        name: Its name in `nn.Module.named_modules`.
+        channels: Channels of its output.
+        stride: Image pixels per pixel of its output, along an edge.
+    """
+
+    name: str
+    channels: int
+    stride: int
+
+
+class _LastStageReached(Exception):
+    """Ends a forward pass, since the later layers are not needed."""
+
+
+class Encoder(nn.Module):
+    """Encode images in [0, 1] as the features of every stage, shallow to deep; it is not trained.
+
+    Convolutions that pad with zeros pad by reflection here, as in the paper: zeros would add a
+    frame to every image.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        stages: Its stages.
+        gains: Factors by which the features of the stages are multiplied.
+        min_size: Size in pixels below which images are better enlarged first.
+        identity: Kind, sha256 of the weights and stages, independent of the file's location.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Sequence[Stage],
+        *,
+        min_size: int = 1,
+        identity: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.stages = tuple(stages)
+        self.gains = (1.0,) * len(self.stages)
+        self.min_size = min_size
+        self.identity = identity or {}
+        self._found: list[Tensor] = []
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
+                module.padding_mode = "reflect"
+        for stage in self.stages:
+            network.get_submodule(stage.name).register_forward_hook(self._keep)
+
+    @property
+    def stride(self) -> int:
+        """Stride of the last stage."""
+        return self.stages[-1].stride
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
+        """Compute the features of every stage."""
+        self._found.clear()
+        with suppress(_LastStageReached):
+            self.network(images)
+        features = tuple(self._found)
+        self._found.clear()
+        return tuple(
+            found if gain == 1 else gain * found
+            for found, gain in zip(features, self.gains, strict=True)
+        )
+
+    def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        is_last = len(self._found) == len(self.stages) - 1
+        self._found.append(output if is_last else output.clone())  # a later layer may work in place
+        if is_last:
+            raise _LastStageReached
+
+
+def open_encoder(spec: str, *, stages: Sequence[str] = (), size: int) -> Encoder:
+    """Open an encoder; see the table of this module.
+
+    Args:
+        spec: File, folder or ``python:MODULE:FUNCTION``.
+        stages: Names of modules, shallow to deep. By default the published four of VGG; of other
+            networks one for each size of features, down to a stride of 4.
+        size: Height and width in pixels of an image the network can take, to find its strides.
+
+    Raises:
+        ValueError: If ``python:`` is followed by something else.
+        RunError: If there is no such encoder, or a stage cannot be used.
+    """
+    if spec.startswith("python:"):
+        return _wrap(_build_user_network(spec), "python", spec, stages, size)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _wrap(load_model(path), "run", str(path), stages, size)
+    return _open_vgg(path, stages)
+
+
+def _build_user_network(spec: str) -> nn.Module:
+    _, function = import_object(spec)
+    try:
+        network = function()
+    except Exception as error:
+        raise RunError(f"{spec} failed: {describe_error(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise RunError(f"{spec} must return an nn.Module, got {type(network).__name__}")
+    return network
+
+
+def check_size(stride: int, size: int, what: str) -> None:
+    """Refuse images that are too small to have a variance at the last stage.
+
+    Raises:
+        ValueError: If fewer than 2 x 2 pixels are left.
+    """
+    if size < 2 * stride:
+        raise ValueError(
+            f"{what} must be at least {2 * stride} pixels wide and high for the encoder's "
+            f"last stage, got {size}; choose a larger --scale or --style-size, or shallower "
+            "--stages"
+        )
+
+
+def find_stages(network: nn.Module, *, size: int) -> tuple[Stage, ...]:
+    """Find the modules that can be stages, in the order of computation, at most two levels deep.
+
+    Their outputs are ``channel height width``, with a height and width that divide the image's.
+
+    Args:
+        network: Takes images in [0, 1].
+        size: Height and width of the probe image, rounded up to a multiple of 32 pixels.
+    """
+    size = -(-size // _PROBE_STEP) * _PROBE_STEP
+    found: list[Stage] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
+                stride, rest = divmod(size, output.shape[2])
+                if not rest and output.shape[2] == output.shape[3]:
+                    found.append(Stage(name=name, channels=output.shape[1], stride=stride))
+
+        return keep
+
+    modules = network.named_modules()
+    hooks = [
+        module.register_forward_hook(watch(name))
+        for name, module in modules
+        if name and name.count(".") < _MAX_LEVELS
+    ]
+    try:
+        with torch.no_grad():
+            network.eval()(torch.full((1, 3, size, size), 0.5))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(found)
+
+
+def _wrap(network: nn.Module, kind: str, where: str, names: Sequence[str], size: int) -> Encoder:
+    """Make an encoder of any network, after checking its stages."""
+    try:
+        offered = find_stages(network, size=size)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{where} cannot take square RGB images of {size} pixels and more: {error}"
+        ) from error
+    stages = _choose_stages(offered, names, where) if names else _choose_by_stride(offered)
+    if not stages:
+        raise RunError(
+            f"{where} has no features of {size // 4} pixels or more for images of {size}; name "
+            f"--stages out of: {_list_stages(offered)}"
+        )
+    identity = {"kind": kind, "sha256": hash_weights(network), "stages": [s.name for s in stages]}
+    return Encoder(network, stages, identity=identity)
+
+
+def _choose_by_stride(offered: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Choose the last module at each stride from 1 to 4; a module comes after its parts."""
+    last = {stage.stride: stage for stage in offered if stage.stride in (1, 2, 4)}
+    return tuple(last[stride] for stride in sorted(last))
+
+
+def _choose_stages(offered: Sequence[Stage], names: Sequence[str], where: str) -> tuple[Stage, ...]:
+    order = [stage.name for stage in offered]
+    for name in names:
+        if order.count(name) != 1:
+            raise RunError(
+                f"--stages takes: {_list_stages(offered)}; {where} has no usable stage {name!r}"
+                f"{did_you_mean(name, order)}"
+            )
+    indices = [order.index(name) for name in names]
+    if indices != sorted(set(indices)):
+        raise RunError(
+            f"stages must go from shallow to deep, got {', '.join(names)}; the network computes "
+            f"them in the order {', '.join(order[index] for index in sorted(set(indices)))}"
+        )
+    stages = tuple(offered[index] for index in indices)
+    for before, stage in pairwise(stages):
+        if stage.stride % before.stride:
+            raise RunError(
+                f"stage {stage.name} of {where} has stride {stage.stride}, which is no multiple "
+                f"of the {before.stride} of {before.name}; leave one of them out"
+            )
+    return stages
+
+
+def _list_stages(offered: Sequence[Stage]) -> str:
+    shown = [f"{stage.name} (stride {stage.stride})" for stage in offered[:_SHOWN_STAGES]]
+    return ", ".join(shown) or "nothing"
+
+
+def _open_vgg(path: Path, names: Sequence[str]) -> Encoder:
+    """Open VGG-19 up to relu4_1; the published file holds its deeper layers too."""
+    what = "the weights of VGG-19 (vgg_normalised.pth)"
+    if names and tuple(names) != VGG_STAGES:
+        raise RunError(f"VGG-19 has the stages {', '.join(VGG_STAGES)}, got {', '.join(names)}")
+    weights = {name: value for name, value in load_state(path).items() if not _is_deeper(name)}
+    with torch.random.fork_rng(devices=[]):
+        network = build_encoder(VGG_LAYERS)
+    load_weights(network, weights, path=path, what=what)
+    channels, strides = (64, 128, 256, 512), (1, 2, 4, 8)
+    stages = [
+        Stage(name=name, channels=width, stride=stride)
+        for name, width, stride in zip(VGG_STAGES, channels, strides, strict=True)
+    ]
+    identity = {"kind": "vgg", "sha256": _hash_file(path), "stages": list(VGG_STAGES)}
+    return Encoder(network, stages, min_size=VGG_MIN_SIZE, identity=identity)
+
+
+def _is_deeper(name: str) -> bool:
+    """Check whether a weight belongs to the layers after relu4_1, numbers 31 to 52."""
+    number = name.split(".")[0]
+    return number.isdigit() and int(VGG_STAGES[-1]) < int(number) <= 52
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedDecoder:
+    """The description of a fitted decoder, in ``NAME.json``.
+
+    Attributes:
+        layers: Layers of the decoder.
+        encoder: Where its encoder was: file, folder or ``python:MODULE:FUNCTION``.
+        identity: Kind, sha256 of the weights and stages of the encoder.
+        gains: Gains of its stages.
+        min_size: Size in pixels of the images it was fitted with.
+        settings: Settings of the fit, for the record.
+    """
+
+    layers: tuple[Layer, ...]
+    encoder: str
+    identity: dict[str, Any]
+    gains: tuple[float, ...]
+    min_size: int
+    settings: dict[str, Any]
+
+
+def write_decoder(path: Path, decoder: nn.Module, fitted: FittedDecoder) -> None:
+    """Write the weights and beside them their description, each atomically.
+
+    Raises:
+        RunError: If a file cannot be written.
+    """
+    weights = {n: v.detach().cpu().contiguous() for n, v in decoder.state_dict().items()}
+    files.write_bytes(path, pack_weights(weights))
+    files.write_json(_description(path), {"schema": _SCHEMA, **files.to_plain(fitted)})
+
+
+def load_fitted(path: Path) -> FittedDecoder:
+    """Load the description of a fitted decoder, from the ``NAME.json`` beside its weights.
+
+    Raises:
+        RunError: If it is not one.
+    """
+    path = _description(path)
+    plain = files.load_json(path)
+    schema = plain.pop("schema", None)
+    if schema == 1 and "rows" in plain:  # names before schema 2
+        plain = {_OLD_NAMES.get(name, name): value for name, value in plain.items()}
+    elif schema != _SCHEMA:
+        raise RunError(f"{path} does not describe a decoder of schema {_SCHEMA}; fit it again")
+    try:
+        layers = tuple(tuple(layer) for layer in plain.pop("layers"))
+        return FittedDecoder(layers=layers, gains=tuple(plain.pop("gains")), **plain)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} does not describe a decoder: {error}; fit it again") from error
+
+
+def open_stylizer(
+    decoder: str, encoder: str | None, *, size: int, scale: int | None
+) -> tuple[Stylizer, dict[str, Any]]:
+    """Open encoder and decoder.
+
+    Args:
+        decoder: File of a fitted decoder, or of the published one (``decoder.pth``).
+        encoder: See `open_encoder`; by default the one that a fitted decoder names.
+        size: Shorter edge of the images in pixels.
+        scale: Whole factor by which images are enlarged; by default the smallest that reaches the
+            size the encoder needs, or that of the fit.
+
+    Returns:
+        The networks, and their identities and scale for the manifest.
+
+    Raises:
+        ValueError: If the images are too small.
+        RunError: If a file is missing or not what it should be, or they do not fit each other.
+    """
+    if not decoder:
+        raise RunError(
+            "name a decoder with --decoder: the published decoder.pth together with --encoder "
+            "vgg_normalised.pth, or a file written by augmix stylize fit"
+        )
+    path = Path(decoder).expanduser()
+    if _description(path).exists():
+        opened, layers, min_size = _open_fitted_encoder(path, encoder, size)
+    else:
+        opened, layers, min_size = _open_published_encoder(path, encoder, size)
+    weights = load_state(path)
+    with torch.random.fork_rng(devices=[]):
+        network = build_decoder(layers)
+    load_weights(network, weights, path=path, what="the weights of a decoder of these layers")
+    network.eval().requires_grad_(False)
+    scale = scale or max(1, -(-min_size // size))
+    check_size(opened.stride, size * scale, "images, as enlarged,")
+    identity = {"encoder": opened.identity, "decoder": {"sha256": _hash_file(path)}}
+    return Stylizer(opened, network, stride=opened.stride, scale=scale), identity | {"scale": scale}
+
+
+def _open_published_encoder(
+    path: Path, encoder: str | None, size: int
+) -> tuple[Encoder, tuple[Layer, ...], int]:
+    """Return the encoder of the published decoder, the decoder's layers, the images' least size."""
+    if not encoder:
+        raise RunError(
+            f"{path} has no {_description(path).name} beside it that names its encoder; name it "
+            "with --encoder, e.g. vgg_normalised.pth"
+        )
+    opened = open_encoder(encoder, size=size)
+    if opened.identity["kind"] != "vgg":
+        raise RunError(
+            f"the published decoder needs the features of VGG-19, got encoder {encoder}; fit a "
+            "decoder for it with augmix stylize fit"
+        )
+    return opened, VGG_DECODER_LAYERS, opened.min_size
+
+
+def _open_fitted_encoder(
+    path: Path, encoder: str | None, size: int
+) -> tuple[Encoder, tuple[Layer, ...], int]:
+    """Return the encoder of a fitted decoder, the decoder's layers, the size of the fit."""
+    fitted = load_fitted(path)
+    spec = encoder or fitted.encoder
+    if not spec.startswith("python:") and not Path(spec).expanduser().exists():
+        raise RunError(
+            f"{path} was fitted to the encoder {spec}, which is no longer there; name it with "
+            "--encoder"
+        )
+    stages = fitted.identity.get("stages", ())
+    opened = open_encoder(spec, stages=stages, size=max(size, fitted.min_size))
+    if opened.identity != fitted.identity:
+        raise RunError(
+            f"{path} was fitted to an encoder of sha256 {fitted.identity.get('sha256')}, got "
+            f"{spec} of {opened.identity['sha256']}; name the right one with --encoder, or fit "
+            "again"
+        )
+    opened.gains = fitted.gains
+    return opened, fitted.layers, fitted.min_size
+
+
+def _description(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

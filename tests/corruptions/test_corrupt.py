@@ -1,0 +1,247 @@
+"""Corrupting batches: addresses, threads, inputs, messages."""
+
+import hashlib
+import io
+import re
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import augmix
+from augmix.corruptions.corrupt import SUITE_VERSION, corrupt, for_each, useful_threads
+from augmix.corruptions.perturb import perturb
+from augmix.corruptions.registry import CORRUPTIONS
+from augmix.errors import RunError
+from augmix.rng import Purpose, Stream
+
+MODULE = sys.modules[corrupt.__module__]
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (6, 20, 24, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
+def test_same_address_same_bytes(name: str, images: np.ndarray):
+    ids = np.array([3, 900, 0, 77, 5, 2**31])
+    whole = corrupt(images, name, severity=3, preset="imagenet", seed=9, ids=ids)
+    order = np.array([4, 2, 0, 5, 1, 3])
+    turned = corrupt(images[order], name, severity=3, preset="imagenet", seed=9, ids=ids[order])
+    np.testing.assert_array_equal(turned, whole[order])
+    threads = corrupt(images, name, severity=3, preset="imagenet", seed=9, ids=ids, num_threads=3)
+    np.testing.assert_array_equal(threads, whole)
+    for place in range(len(images)):
+        alone = corrupt(
+            images[place : place + 1],
+            name,
+            severity=3,
+            preset="imagenet",
+            seed=9,
+            ids=ids[place : place + 1],
+        )
+        np.testing.assert_array_equal(alone[0], whole[place])
+
+
+@pytest.mark.parametrize(
+    "name", ["gaussian_noise", "shot_noise", "impulse_noise", "fog", "snow", "elastic_transform"]
+)
+def test_another_address_other_draws(name: str):
+    images = np.full((2, 20, 24, 3), 120, np.uint8)
+    first, second = corrupt(images, name, severity=5)
+    assert (first != second).any()
+    assert (corrupt(images, name, severity=5, seed=1)[0] != first).any()
+    np.testing.assert_array_equal(corrupt(images, name, severity=5, ids=np.array([1, 0]))[1], first)
+
+
+def test_the_address_of_a_draw(images: np.ndarray):
+    row = CORRUPTIONS.find("impulse_noise")
+    generator = Stream(seed=4).at(Purpose.CORRUPTION, part=2 * 8 + 5).generator(11)
+    expected = row.function(images[0], 0.27, generator=generator)
+    result = corrupt(
+        images[:1], "impulse_noise", severity=5, preset="imagenet", seed=4, ids=np.array([11])
+    )
+    np.testing.assert_array_equal(result[0], expected)
+
+
+def test_inputs_of_every_kind(images: np.ndarray):
+    for name in list(CORRUPTIONS):
+        whole = corrupt(images, name, severity=2)
+        np.testing.assert_array_equal(
+            corrupt(images[:, ::-1][:, ::-1], name, severity=2), whole, err_msg=name
+        )
+        grey = corrupt(images[..., :1], name, severity=2)
+        assert grey.shape == (6, 20, 24, 1)
+        assert corrupt(images[:0], name, severity=2).shape == (0, 20, 24, 3)
+        read_only = images.copy()
+        read_only.flags.writeable = False
+        np.testing.assert_array_equal(corrupt(read_only, name, severity=2), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"name": "gausian_noise"}, ValueError, "did you mean 'gaussian_noise'"),
+        ({"severity": 7}, ValueError, "severity must be 1..5, got 7 for corruption 'contrast'"),
+        ({"severity": 0}, ValueError, "severity must be 1..5, got 0 for corruption 'contrast'"),
+        ({"preset": "big"}, ValueError, "preset must be one of"),
+        ({"num_threads": 0}, ValueError, "num_threads must be at least 1, got 0"),
+        ({"ids": np.arange(3)}, ValueError, "ids must be one for each of 6 images, got (3,)"),
+        ({"seed": -1}, ValueError, "seed must be"),
+        ({"jpeg_quality": 0}, ValueError, "jpeg_quality must be 1..100, got 0"),
+        ({"jpeg_quality": 101}, ValueError, "jpeg_quality must be 1..100, got 101"),
+    ],
+)
+def test_messages(images: np.ndarray, change: dict, error: type, message: str):
+    settings = {"name": "contrast", "severity": 3, **change}
+    with pytest.raises(error, match=re.escape(message)):
+        corrupt(images, settings.pop("name"), **settings)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_coded_as_the_published_files_are(images: np.ndarray, channels: int):
+    """`save(path, quality=85, optimize=True)` after the cut to whole levels."""
+    images = images[..., :channels]
+    for name in ("fog", "jpeg_compression"):
+        result = corrupt(images, name, severity=2, jpeg_quality=85, num_threads=2)
+        for image, coded in zip(corrupt(images, name, severity=2), result, strict=True):
+            file = io.BytesIO()
+            picture = Image.fromarray(image.squeeze())
+            picture.save(file, "JPEG", quality=85, optimize=True)
+            decoded = np.asarray(Image.open(file)).reshape(image.shape)
+            np.testing.assert_array_equal(coded, decoded)
+        assert (result != corrupt(images, name, severity=2)).any()
+
+
+def test_images_that_are_none(images: np.ndarray):
+    small = "images to corrupt must be at least 16 x 16 pixels, got 15 x 24; enlarge them first"
+    with pytest.raises(ValueError, match=small):
+        corrupt(images[:, :15], "fog", severity=3)
+    with pytest.raises(ValueError, match="got 20 x 15"):
+        corrupt(images[:, :, :15], "contrast", severity=1)
+    check = corrupt.__wrapped__  # without the shapes of the tests
+    with pytest.raises(TypeError, match="must be uint8 in 0..255, got float64; convert with augm"):
+        check(images / 255.0, "fog", severity=3)
+    with pytest.raises(TypeError, match="must be uint8 in 0..255, got int64"):
+        check(images.astype(np.int64), "fog", severity=3)
+    with pytest.raises(TypeError, match="must be a uint8 NumPy array .*, got list"):
+        check(images.tolist(), "fog", severity=3)
+    for wrong, shape in ((images[0], "(20, 24, 3)"), (images[..., :2], "(6, 20, 24, 2)")):
+        with pytest.raises(ValueError, match=re.escape(f"1 or 3 channels, got shape {shape}")):
+            check(wrong, "fog", severity=3)
+
+
+def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_path: Path):
+    drawn = corrupt(images, "frost", severity=3)
+    for folder in (real_data / "frost", str(real_data / "frost")):
+        photographs = corrupt(images, "frost", severity=3, frost_textures=folder)
+        assert (photographs != drawn).any()
+    np.testing.assert_array_equal(
+        corrupt(images, "fog", severity=3, frost_textures=tmp_path),
+        corrupt(images, "fog", severity=3),
+    )
+    with pytest.raises(RunError, match="no frost texture at"):
+        corrupt(images, "frost", severity=3, frost_textures=tmp_path)
+
+
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
+def test_odd_sizes(name: str):
+    """Tall, wide, larger than every texture of the preset, and as small as can be."""
+    for size in ((16, 16), (97, 20), (20, 97), (130, 131)):
+        for channels in (1, 3):
+            images = np.random.default_rng(0).integers(0, 256, (1, *size, channels), np.uint8)
+            result = corrupt(images, name, severity=4, preset="tiny")
+            assert result.shape == images.shape
+            assert name == "saturate" or (result != images).any()
+
+
+def test_the_package_is_the_function(images: np.ndarray):
+    np.testing.assert_array_equal(
+        augmix.corrupt(images, "contrast", severity=1), corrupt(images, "contrast", severity=1)
+    )
+
+
+GOLDEN = {
+    "gaussian_noise": "73c647b34ef5",
+    "shot_noise": "bf64ff86c935",
+    "impulse_noise": "3d145b502fd8",
+    "defocus_blur": "c846341f3f86",
+    "glass_blur": "f2c59db4abcb",
+    "motion_blur": "dab745e4a0b5",
+    "zoom_blur": "79d47a46985c",
+    "snow": "b5cdb4409df4",
+    "frost": "ded98eb297fe",
+    "fog": "3e77b6180853",
+    "brightness": "f6f2a080610f",
+    "contrast": "2d81399ef6a6",
+    "elastic_transform": "c2b2c0116a29",
+    "pixelate": "d527ceea0850",
+    "speckle_noise": "7fa64404360f",
+    "gaussian_blur": "63b03ee84657",
+    "spatter": "cf6fa8db0727",
+    "saturate": "40ff5f199440",
+}
+
+
+def test_golden_bytes():
+    """Draws and bytes of suite version 1; a change here needs a new version of the suite."""
+    y, x = np.mgrid[:32, :32]
+    image = np.stack([8 * x, 8 * y, 4 * (x + y)], axis=-1).astype(np.uint8)[None]
+    digest = {
+        name: hashlib.sha256(corrupt(image, name, severity=3, preset="imagenet")).hexdigest()[:12]
+        for name in list(CORRUPTIONS)
+        if name != "jpeg_compression"  # the codec belongs to Pillow
+    }
+    assert digest == GOLDEN
+    assert SUITE_VERSION == "1"
+
+
+def test_small_images_have_one_thread():
+    assert useful_threads(4, (32, 32)) == 1
+    assert useful_threads(4, (127, 129)) == 1
+    assert useful_threads(4, (128, 128)) == 4
+    assert useful_threads(1, (224, 224)) == 1
+    assert useful_threads(4, (224, 224), keeps_gil=True) == 1
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"num_threads must be at least 1, got {wrong}"):
+            useful_threads(wrong, (32, 32))
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 25])
+def test_every_place_once(num_threads: int, count: int):
+    done: list[int] = []
+    for_each(done.append, count, num_threads=num_threads)
+    assert sorted(done) == list(range(count))
+
+
+def test_threads_work_at_the_same_time():
+    barrier = threading.Barrier(2, timeout=10)
+    for_each(lambda place: barrier.wait() and None, 2, num_threads=2)
+
+
+def test_an_error_comes_out():
+    def work(place: int) -> None:
+        if place == 5:
+            raise RuntimeError("place 5")
+
+    for num_threads in (1, 2):
+        with pytest.raises(RuntimeError, match="place 5"):
+            for_each(work, 9, num_threads=num_threads)
+
+
+def test_any_number_of_threads_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch):
+    """Threads forced upon small images, which is where they would meet most often."""
+    images = np.random.default_rng(5).integers(0, 256, (9, 20, 24, 3), dtype=np.uint8)
+    corrupted = [corrupt(images, name, severity=3) for name in list(CORRUPTIONS)]
+    drifting = perturb(images, "snow")
+    monkeypatch.setattr(MODULE, "_MIN_PIXELS", 0)
+    monkeypatch.setattr(MODULE, "_KEEP_GIL", ())
+    for name, expected in zip(list(CORRUPTIONS), corrupted, strict=True):
+        result = corrupt(images, name, severity=3, num_threads=3)
+        np.testing.assert_array_equal(result, expected, err_msg=name)
+    np.testing.assert_array_equal(perturb(images, "snow", num_threads=3), drifting)

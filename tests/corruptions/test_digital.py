@@ -1,0 +1,105 @@
+"""Contrast, elastic transform, pixelation and JPEG against slow formulas and Pillow."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+from toy_images import (
+    cut,
+    legacy,
+    random_images,
+)
+
+from augmix.corruptions import digital
+
+
+def test_contrast():
+    for image in random_images():
+        x = image / 255.0
+        mean = np.array([[[sum(x[..., c].ravel().tolist(), 0.0) for c in range(x.shape[2])]]])
+        mean = mean / (image.shape[0] * image.shape[1])
+        result = digital.contrast(image, 0.3, generator=legacy())
+        np.testing.assert_array_equal(result, cut((x - mean) * 0.3 + mean))
+        if image.shape[2] == 3:
+            mean = x.mean(axis=(0, 1), keepdims=True)
+            np.testing.assert_array_equal(result, cut((x - mean) * 0.3 + mean))
+
+
+def test_pixelate_averages_windows():
+    def share(size: int, small: int) -> np.ndarray:
+        """Pixels whose centre lies in the window of every large pixel, equally weighted."""
+        centre = (np.arange(small)[:, None] + 0.5) * size / small
+        offset = (np.arange(size) + 0.5 - centre) * small / size
+        inside = (offset > -0.5) & (offset <= 0.5)
+        return inside / inside.sum(axis=1, keepdims=True)
+
+    for image in random_images():
+        height, width = image.shape[:2]
+        half = max(int(height * 0.5), 1), max(int(width * 0.5), 1)
+        small = np.einsum(
+            "ab,bcd,ec->aed", share(height, half[0]), image.astype(float), share(width, half[1])
+        )
+        rows = ((np.arange(height) + 0.5) * half[0] / height).astype(int)
+        columns = ((np.arange(width) + 0.5) * half[1] / width).astype(int)
+        result = digital.pixelate(image, 0.5, generator=legacy())
+        assert np.abs(result - small[rows][:, columns]).max() <= 1.01
+
+
+def test_jpeg_compression():
+    for image in random_images():
+        file = io.BytesIO()
+        mode = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+        mode.save(file, format="JPEG", quality=15)
+        expected = np.asarray(Image.open(io.BytesIO(file.getvalue()))).reshape(image.shape)
+        result = digital.jpeg_compression(image, 15, generator=legacy())
+        np.testing.assert_array_equal(result, expected)
+
+
+def jolted(x: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """4.13 step 2: solve for the map, invert it, round source coordinates to 1/32, interpolate."""
+    height, width, channels = x.shape
+    third = min(height, width) // 3
+    before = np.array([width // 2, height // 2]) + third * np.array([[1, 1], [1, -1], [-1, -1]])
+    corners = np.column_stack([before, np.ones(3)])
+    forward = np.linalg.solve(corners, before + moved.astype(float)).T
+    backward = np.linalg.inv(np.vstack([forward, [0, 0, 1]]))[:2]
+    yy, xx = np.mgrid[:height, :width]
+    places = []
+    for m0, m1, m2 in backward:
+        fixed = np.rint((m1 * yy + m2) * 1024) + 16 + np.rint(m0 * xx * 1024)
+        places.append(np.floor(fixed / 32) / 32)
+    at = np.stack(places[::-1])
+    planes = [
+        ndimage.map_coordinates(x[..., c], at, order=1, mode="mirror") for c in range(channels)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("distance", "smoothness", "jolt"), [(0, 0, 2.5), (3.2, 1.28, 1.6), (60, 40, 6), (200, 9, 1)]
+)
+def test_elastic_transform(distance: float, smoothness: float, jolt: float):
+    rng = np.random.default_rng(3)
+    for size in ((32, 32, 3), (48, 64, 3), (33, 30, 1), (16, 16, 3)):
+        image = rng.integers(0, 256, size, dtype=np.uint8)
+        generator = legacy(6)
+        moved = generator.uniform(-jolt, jolt, (3, 2)).astype(np.float32)
+        x = jolted((image / 255.0).astype(np.float32), moved)
+        fields = []
+        for _ in range(2):
+            field = generator.uniform(-1, 1, size[:2])
+            if smoothness:
+                field = ndimage.gaussian_filter(field, smoothness, mode="reflect", truncate=3)
+            fields.append((field * distance).astype(np.float32))
+        yy, xx = np.mgrid[: size[0], : size[1]]
+        at = np.stack([yy + fields[1], xx + fields[0]])
+        planes = [
+            ndimage.map_coordinates(x[..., c], at, order=1, mode="reflect") for c in range(size[2])
+        ]
+        expected = cut(np.stack(planes, axis=-1))
+        result = digital.elastic_transform(image, distance, smoothness, jolt, generator=legacy(6))
+        difference = np.abs(result.astype(int) - expected)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.01
