@@ -186,8 +186,12 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
     """
     image = np.asarray(scene.resize((224, 224), Image.Resampling.LANCZOS))
     paths = [
-        pictures.write_gallery(HERE / "corruptions.webp", image, quality=75),
-        pictures.write_strips(HERE / "perturbations.webp", np.asarray(scene), quality=70),
+        pictures.save_picture(
+            HERE / "corruptions.webp", pictures.render_gallery(image), quality=75
+        ),
+        pictures.save_picture(
+            HERE / "perturbations.webp", pictures.render_strips(np.asarray(scene)), quality=70
+        ),
     ]
     (HERE / "perturbations").mkdir(exist_ok=True)
     for name in registry.SEQUENCES:

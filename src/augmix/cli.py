@@ -284,21 +284,22 @@ def _demo(words: Sequence[str]) -> None:
 
 
 def _evaluate(words: Sequence[str]) -> None:
-    from augmix.evaluation.config import EvaluateConfig, evaluate_run
+    from augmix.evaluation.config import Measurement
 
-    config = parse(EvaluateConfig, "evaluate", words)
+    measurement = parse(Measurement, "evaluate", words)
     _keep_memory()
     from augmix import distributed
+    from augmix.evaluation.models import run_measurement
     from augmix.progress import ProgressDisplay
 
     with distributed.joined():
         if distributed.rank():  # process 0 prints for all
-            evaluate_run(config)
+            run_measurement(measurement)
             return
         console = _console()
         with ProgressDisplay(console) as progress:
-            evaluate_run(config, on_progress=progress)
-        _print_summaries(console, [config.folder])
+            run_measurement(measurement, on_progress=progress)
+        _print_summaries(console, [measurement.folder])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

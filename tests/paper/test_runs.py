@@ -14,7 +14,7 @@ from toy_runs import read_weights, toy_config, write_npz
 
 from augmix import files, results
 from augmix.errors import Interrupted, RunError
-from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
 from augmix.training.checkpoint import lock
@@ -26,7 +26,8 @@ def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
     tasks = []
     for seed in seeds:
         training = update_config(toy_config(folder / f"seed{seed}"), seed=seed)
-        clean = EvaluateConfig(models=(str(training.out),), suite=("clean",), max_images=10)
+        how = EvaluateConfig(suite=("clean",), max_images=10)
+        clean = Measurement(models=(str(training.run.out),), how=how)
         tasks.append(Task(training=training, measurements=(clean,)))
     return tasks
 
@@ -93,10 +94,10 @@ def test_stopped_tasks_continue_to_the_same_bits(tmp_path: Path):
 
     with pytest.raises(Interrupted):
         run_tasks(cut, tmp_path / "cut", on_progress=stop)
-    assert not (cut[0].training.out / TASK_FILE).exists()
+    assert not (cut[0].training.run.out / TASK_FILE).exists()
     assert [outcome.state for outcome in run_tasks(cut, tmp_path / "cut")] == ["done", "done"]
     for one, other in zip(whole, cut, strict=True):
-        assert read_weights(one.training.out) == read_weights(other.training.out)
+        assert read_weights(one.training.run.out) == read_weights(other.training.run.out)
 
 
 def test_other_settings_are_refused(tmp_path: Path):
@@ -110,7 +111,8 @@ def test_other_settings_are_refused(tmp_path: Path):
 def test_another_measurement_keeps_the_training(tmp_path: Path):
     (task,) = make_tasks(tmp_path, seeds=(0,))
     run_tasks([task], tmp_path)
-    more = replace(task.measurements[0], out=str(tmp_path / "more"), max_images=5)
+    how = EvaluateConfig(suite=("clean",), out=tmp_path / "more", max_images=5)
+    more = replace(task.measurements[0], how=how)
     events: list[Event] = []
     wider = replace(task, measurements=(*task.measurements, more))
     assert run_tasks([wider], tmp_path, on_progress=events.append)[0].state == "done"
@@ -137,7 +139,7 @@ def test_a_task_of_another_process_is_left_alone(tmp_path: Path):
         done.set()
         other.join()
     assert [outcome.state for outcome in outcomes] == ["held", "done"]
-    assert not held.training.out.exists()
+    assert not held.training.run.out.exists()
 
 
 def test_two_processes_share_the_tasks(tmp_path: Path):

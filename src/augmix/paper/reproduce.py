@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ import torch
 from augmix.augment.policies import AugMix
 from augmix.data.sources import open_source
 from augmix.errors import RunError
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.models import run_measurement
 from augmix.paper.compare import (
     ENSEMBLE,
     FIGURES,
@@ -182,12 +183,12 @@ def _task(config: ReproduceConfig, key: RunKey) -> Task:
         out=run,
         **own,
     )
-    common: dict[str, Any] = {"models": (str(run),), **scale.measuring}
-    common["device"] = training.run.device
-    measurements = [EvaluateConfig(suite=("clean", "c"), out=str(run), **common)]
+    common = {**scale.measuring, "device": training.run.device}
+    ways = [EvaluateConfig(suite=("clean", "c"), out=run, **common)]
     if "p" in table.suites:
-        measurements.append(EvaluateConfig(suite=("p",), out=str(run / SEQUENCES_FOLDER), **common))
-    return Task(training=training, measurements=tuple(measurements))
+        ways.append(EvaluateConfig(suite=("p",), out=run / SEQUENCES_FOLDER, **common))
+    measurements = tuple(Measurement(models=(str(run),), how=how) for how in ways)
+    return Task(training=training, measurements=measurements)
 
 
 def _draw_realisation(config: ReproduceConfig) -> Path:
@@ -243,9 +244,10 @@ def _measure_ensembles(
         key = replace(next(key for key in finished if key.method == method), seed=ENSEMBLE)
         if len(tasks) > 1:
             members = tuple(str(task.training.run.out) for task in tasks)
-            out = str(folder / RUNS_FOLDER / key.name)
-            one = replace(tasks[0].measurements[0], models=members, out=out)
-            ensembles[key] = evaluate_run(one, on_progress=on_progress)
+            out = folder / RUNS_FOLDER / key.name
+            one = tasks[0].measurements[0]
+            one = replace(one, models=members, how=replace(one.how, out=out))
+            ensembles[key] = run_measurement(one, on_progress=on_progress)
     return ensembles
 
 
