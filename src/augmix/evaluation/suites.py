@@ -334,8 +334,11 @@ class Perturbations(Suite):
             frames_of = "official files"
         elif self.photographs is not None:
             frames_of = "photographs at their size"
+        names = [key.name for key in self.list_cells(self.config)]
+        own = registry.SEQUENCES.hash_own(names)  # outside the means of the benchmark
         return {
-            "sequences": [key.name for key in self.list_cells(self.config)],
+            "sequences": names,
+            **({"own_sequences": own} if own else {}),
             "sequence_version": SEQUENCE_VERSION,
             "difficulty": self.config.difficulty,
             "official_p": self.official.title if self.official else "",
