@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from augmix import published
 from augmix.arrays import to_uint8
+from augmix.augment import render
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -27,7 +28,6 @@ from augmix.augment.policies import (
     RandomAA,
     Standard,
 )
-from augmix.augment.render import render
 from augmix.data.sources import open_source
 from augmix.methods.attacks import pgd
 from augmix.methods.registry import METHODS, Row

@@ -33,8 +33,8 @@ def server(monkeypatch: pytest.MonkeyPatch):
             archive.addfile(member, io.BytesIO(file.getvalue()))
     content = buffer.getvalue()
     sums = {"CIFAR-10-C.tar": hashlib.md5(content).hexdigest()}
-    fake = replace(published_sets.RELEASES["cifar10-c"], archives=sums, files={})
-    monkeypatch.setattr(published_sets, "RELEASES", {"cifar10-c": fake})
+    fake = replace(published_sets.PUBLISHED_SETS["cifar10-c"], archives=sums, files={})
+    monkeypatch.setattr(published_sets, "PUBLISHED_SETS", {"cifar10-c": fake})
     with serve() as state:
         state.files = {"/CIFAR-10-C.tar": content}
         yield state

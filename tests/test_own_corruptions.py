@@ -18,7 +18,7 @@ from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
 from augmix.report.estimates import CORRUPTED, PERTURBED, Key
-from augmix.write.benchmarks import write_corrupted
+from augmix.write import write_corrupted
 
 CODE = """
 def black(image, severity, *, generator):

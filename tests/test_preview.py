@@ -1,15 +1,16 @@
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from toy_plans import change, define
 
 from augmix import preview
-from augmix.augment import pillow
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform, Standard
+from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.crop import CropFlip
 from augmix.errors import RunError
 from augmix.rng import Stream
 
@@ -32,11 +33,11 @@ def plan() -> Plan:
     amount[0, 0] = [[100, 0], [2, 0]]
     weight, mix = drawn.weight.copy(), drawn.mix.copy()
     weight[0, 0], mix[0, 0] = [0.25, 0.75], 0.5
-    return replace(drawn, op=op, amount=amount, weight=weight, mix=mix)
+    return change(drawn, Chains, op=op, amount=amount, weight=weight, mix=mix)
 
 
 def tile(picture: Image.Image, x: float, y: float) -> np.ndarray:
-    """The image shown at a place, back at its own size; every pixel must be a square of 5."""
+    """The image shown at a position, back at its own size; every pixel must be a square of 5."""
     box = np.asarray(picture)[round(y) : round(y) + 5 * SIDE, x : x + 5 * SIDE]
     small = box[::5, ::5]
     np.testing.assert_array_equal(box, small.repeat(5, axis=0).repeat(5, axis=1))
@@ -64,20 +65,19 @@ def test_every_tile_shows_what_its_step_makes(images: np.ndarray, plan: Plan):
     np.testing.assert_allclose(tile(picture, layout.view, middle), view, atol=0.51)
 
 
-def test_operations_amounts_and_shares_are_written(
+def test_operations_amounts_and_weights_are_written(
     images: np.ndarray, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ):
     written = []
-    original = preview._Board.text
+    original = preview._Canvas.text
 
     def record(self, x, y, text, **options):
         written.append(text)
         original(self, x, y, text, **options)
 
-    monkeypatch.setattr(preview._Board, "text", record)
-    moved = replace(
-        plan, crop_padding=4, crop=np.array([[6, 1], [4, 4]], np.int32), flip=np.array([True, True])
-    )
+    monkeypatch.setattr(preview._Canvas, "text", record)
+    crop, flip = np.array([[6, 1], [4, 4]], np.int32), np.array([True, True])
+    moved = change(plan, CropFlip, padding=4, crop=crop, flip=flip)
     preview.render_preview(images[0], moved, index=0)
     assert written[0] == "image 0, view 0"
     pairs = set(pairwise(written))
@@ -124,13 +124,13 @@ def test_noise_holes_and_partners_are_shown_and_named(
     tmp_path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
     written = []
-    original = preview._Board.text
+    original = preview._Canvas.text
 
     def record(self, x, y, text, **options):
         written.append(text)
         original(self, x, y, text, **options)
 
-    monkeypatch.setattr(preview._Board, "text", record)
+    monkeypatch.setattr(preview._Canvas, "text", record)
     policy = CutMix(probability=1.0, base=Cutout(size_px=9, base=PatchUniform(size_px=11)))
     plan = next(
         drawn
@@ -141,14 +141,14 @@ def test_noise_holes_and_partners_are_shown_and_named(
             )
         ).pairs.partner[0]
         == 1
-        and drawn.pairs.share[0] < 1
+        and drawn.pairs.weight[0] < 1
     )
     path = preview.write_preview(tmp_path / "preview.png", images, plan)
     layout = preview._layout(plan)
-    views = np.rint(pillow.render(images, plan)[0] * 255).transpose(0, 2, 3, 1)
-    with Image.open(path) as sheet:
+    views = np.rint(define(images, plan)[0] * 255).transpose(0, 2, 3, 1)
+    with Image.open(path) as page:
         for row in range(2):
-            shown = tile(sheet.convert("RGB"), layout.view, 60 + row * sheet.height / 2)
+            shown = tile(page.convert("RGB"), layout.view, 60 + row * page.height / 2)
             np.testing.assert_array_equal(shown, views[row])
     assert "; ".join(plan.describe_finish(0)) in written
     assert "; ".join(plan.describe_finish(1)) in written
@@ -156,13 +156,13 @@ def test_noise_holes_and_partners_are_shown_and_named(
         preview.render_preview(images[0], plan)
 
 
-def test_a_sheet_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):
+def test_a_page_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):
     path = preview.write_preview(tmp_path / "preview.png", images, plan.with_clean())
     row = preview.render_preview(images[0], plan)
-    with Image.open(path) as sheet:
-        assert sheet.format == "PNG"
-        assert sheet.size == (row.width, 4 * row.height)
-        second = sheet.crop((0, row.height, row.width, 2 * row.height - 1))
+    with Image.open(path) as page:
+        assert page.format == "PNG"
+        assert page.size == (row.width, 4 * row.height)
+        second = page.crop((0, row.height, row.width, 2 * row.height - 1))
     expected = preview.render_preview(images[0], plan.with_clean(), view=1)
     expected = expected.crop((0, 0, row.width, row.height - 1))
     np.testing.assert_array_equal(np.asarray(second), np.asarray(expected))

@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augmix.rng import Purpose, Stream, philox4x32
+from augmix.jit import inner
+from augmix.rng import (
+    Purpose,
+    Stream,
+    philox4x32,
+    philox4x32_scalar,
+    philox4x32_torch,
+    to_uniforms,
+    to_uniforms_torch,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +33,40 @@ from augmix.rng import Purpose, Stream, philox4x32
 def test_philox_known_answers(counter, seed, answer):
     words = philox4x32(np.array(counter, np.uint32)[:, None], seed)
     assert words[:, 0].tolist() == answer
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**64 - 1, 0x0123456789ABCDEF])
+def test_the_three_forms_give_the_same_words(seed: int):
+    counter = np.random.default_rng(0).integers(0, 2**32, (4, 50), dtype=np.uint32)
+    expected = philox4x32(counter, seed)
+    tensors = philox4x32_torch(list(torch.from_numpy(counter.astype(np.int64))), seed)
+    np.testing.assert_array_equal(torch.stack(tensors).numpy(), expected)
+    compiled, words = inner(philox4x32_scalar), np.empty(4, np.uint32)
+    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+    for column in range(50):
+        compiled(*counter[:, column], low, high, words)
+        np.testing.assert_array_equal(words, expected[:, column])
+
+
+IDS = np.array([5, 2**32 - 1, 0, 70000])
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_uniforms_on_a_device_are_the_same(device: str):
+    stream = Stream(seed=2**64 - 1, epoch=3).at(Purpose.ATTACK, part=2)
+    drawn = stream.uniforms_torch(IDS, count=42, num_views=2, device=device)
+    assert drawn.device.type == device
+    expected = stream.uniforms(IDS, count=42, num_views=2)
+    np.testing.assert_array_equal(drawn.cpu().numpy(), expected)
+
+
+def test_words_become_the_same_uniforms_in_both_forms():
+    words = np.array([0, 1, 2**31, 2**32 - 1], np.uint32)
+    expected = to_uniforms(words)
+    assert expected.min() > 0
+    assert expected.max() < 1
+    found = to_uniforms_torch(torch.from_numpy(words.astype(np.int64)))
+    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def test_uniforms_golden():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
-from augmix.augment import pillow, policies
+from augmix.augment import policies
 from augmix.rng import Stream
 from augmix.transforms import CutMix, Mixup, Pairs
 
@@ -39,7 +39,7 @@ def test_pixels_and_targets_are_those_of_the_plan(name: str):
         np.arange(2, 8), num_views=1, size=(8, 10), stream=Stream(seed=seed).spawn(5)
     )
     assert plan.pairs is not None
-    expected = pillow.mix_pairs(IMAGES.numpy()[None], plan.pairs)[0]
+    expected = plan.pairs.apply(IMAGES.numpy()[None])[0]
     np.testing.assert_array_equal(images.numpy(), expected)
     rows = plan.pairs.targets(LABELS.numpy(), 4)
     np.testing.assert_allclose(targets.numpy(), rows, atol=1e-7)

@@ -4,8 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from augmix.augment import compiled, render
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
+from augmix.augment.policies import Policy
+from augmix.augment.stages import Stage
+from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.crop import CropFlip
+from augmix.rng import Stream
 
 OPS = [op for op in Op if op != Op.NONE]
 SHEARS = (0.0, 0.03, -0.09, 0.3, -0.5, 1.0, -1.0, 2.5, -7.0, 1e-12, 1 / 3, 1e9)
@@ -69,17 +75,19 @@ def make_plan(
     mix = rng.random((views, batch)).astype(np.float32)
     mix[rng.random(mix.shape) < 0.1] = 0
     mix[rng.random(mix.shape) < 0.1] = 1
-    return Plan(
-        ids=np.arange(batch),
-        size=size,
-        crop_padding=padding,
+    crop = CropFlip(
+        padding=padding,
         crop=rng.integers(0, 2 * padding + 1, (batch, 2), dtype=np.int32),
         flip=rng.random(batch) < 0.5,
-        op=op.astype(np.int8),
-        amount=amount.astype(np.float64),
-        weight=weight,
-        mix=mix,
     )
+    chains = Chains(op=op.astype(np.int8), amount=amount.astype(float), weight=weight, mix=mix)
+    return Plan(ids=np.arange(batch), size=size, stages=(crop, chains))
+
+
+def change(plan: Plan, kind: type[Stage], **changes: object) -> Plan:
+    """The plan with other values in its stages of a class."""
+    stages = [replace(x, **changes) if isinstance(x, kind) else x for x in plan.stages]
+    return replace(plan, stages=tuple(stages))
 
 
 def single(op: Op, amounts: tuple[float, ...], size: tuple[int, int]) -> Plan:
@@ -87,7 +95,8 @@ def single(op: Op, amounts: tuple[float, ...], size: tuple[int, int]) -> Plan:
     values = np.array(amounts).reshape(1, -1, 1, 1)
     plan = make_plan(np.full(values.shape, int(op)), values, size)
     ones = np.ones((1, len(amounts)), np.float32)
-    return replace(plan, mix=ones, weight=ones[..., None], flip=np.zeros(len(amounts), bool))
+    plan = change(plan, CropFlip, flip=np.zeros(len(amounts), bool))
+    return change(plan, Chains, mix=ones, weight=ones[..., None])
 
 
 def random_plan(rng: np.random.Generator, size: tuple[int, int], shape: tuple[int, ...]) -> Plan:
@@ -98,3 +107,33 @@ def random_plan(rng: np.random.Generator, size: tuple[int, int], shape: tuple[in
         if kind:
             amount[index] = rng.choice(AMOUNTS[Op(kind)])
     return make_plan(op, amount, size, seed=int(rng.integers(2**32)), padding=int(rng.integers(4)))
+
+
+def draw(policy: Policy, batch: int, size: tuple[int, int], seed: int, num_views: int = 2) -> Plan:
+    """The plan of a policy for images 100 and following."""
+    ids = np.arange(100, 100 + batch)
+    return policy.sample(ids, num_views=num_views, size=size, stream=Stream(seed=seed))
+
+
+def images_of(plan: Plan, channels: int, seed: int = 0) -> np.ndarray:
+    """Random images that a plan can be carried out on."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (len(plan), *plan.size, channels), dtype=np.uint8)
+
+
+def define(images: np.ndarray, plan: Plan) -> np.ndarray:
+    """The views by the definition."""
+    return render(images, plan, executor="pillow")
+
+
+def assert_equal_bits(images: np.ndarray, plan: Plan, *, num_threads: int = 1) -> None:
+    """Compare the compiled executor with the definition."""
+    expected = define(images, plan)
+    views = compiled.render(images, plan, num_threads=num_threads)
+    assert (views.dtype, views.shape) == (np.float32, expected.shape)
+    different = np.argwhere(views.view(np.uint32) != expected.view(np.uint32))
+    assert not len(different), (
+        f"{len(different)} values differ, first at {different[0]}:\n"
+        f"{plan.describe(int(different[0][1]), int(different[0][0]))}"
+    )
+    assert ((expected >= 0) & (expected <= 1)).all()

@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from augmix import benchmarks
-from augmix.augment import batched, pillow
+from augmix.augment import batched, render
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, level_to_amount
+from augmix.augment.policies.augmix import one_chain
 from augmix.rng import Stream
 
 Row = dict[str, str | int | float]
@@ -30,7 +31,7 @@ def measure_equality(
 
     Returns:
         One row per operation and backend: ``equal``: fraction of grey levels with the same bits as
-        `pillow.render`; ``within_1``: fraction at most 1 level off; ``largest``: largest distance,
+        the definition; ``within_1``: fraction at most 1 level off; ``largest``: largest distance,
         in levels.
     """
     images = _mixed_images(count, size)
@@ -52,7 +53,7 @@ def is_equal_enough(rows: Sequence[Row]) -> bool:
 def _compare(
     name: str, images: np.ndarray, plan: Plan, device: torch.device, backends: Sequence[str]
 ) -> list[Row]:
-    expected = pillow.render(images, plan)
+    expected = render(images, plan, executor="pillow")
     rows: list[Row] = []
     for backend in backends:
         views = batched.render(images, plan, device=device, backend=backend).cpu().numpy()
@@ -74,18 +75,9 @@ def _single(op: Op, count: int, size: int) -> Plan:
     """A chain of one operation for every image, at levels from 0.1 to the strongest."""
     kinds = np.full(count, int(op), np.int8)
     level, sign = np.linspace(0.1, STRONGEST, count), np.where(np.arange(count) % 2, -1.0, 1.0)
-    ones = np.ones((1, count), np.float32)
-    return Plan(
-        ids=np.arange(count),
-        size=(size, size),
-        crop_padding=0,
-        crop=np.zeros((count, 2), np.int32),
-        flip=np.zeros(count, bool),
-        op=kinds.reshape(1, count, 1, 1),
-        amount=level_to_amount(kinds, level, sign, (size, size)).reshape(1, count, 1, 1),
-        weight=ones[..., None],
-        mix=ones,
-    )
+    amount = level_to_amount(kinds, level, sign, (size, size))
+    chains = one_chain(kinds.reshape(1, count, 1, 1), amount.reshape(1, count, 1, 1))
+    return Plan(ids=np.arange(count), size=(size, size), stages=(chains,))
 
 
 def _mixed_images(count: int, size: int) -> np.ndarray:

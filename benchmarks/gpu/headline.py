@@ -41,7 +41,8 @@ from training import Setup, measure_steps, train_headline  # noqa: E402
 
 from augmix import benchmarks, metrics  # noqa: E402
 from augmix.augment import batched  # noqa: E402
-from augmix.data.sources import Source, open_source, take  # noqa: E402
+from augmix.data.derived import take  # noqa: E402
+from augmix.data.sources import Source, open_source  # noqa: E402
 from augmix.evaluation.loop import evaluate  # noqa: E402
 from augmix.results import Cell, Results, provenance  # noqa: E402
 

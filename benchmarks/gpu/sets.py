@@ -6,8 +6,9 @@ python benchmarks/gpu/sets.py NAME DATA FOLDER --sequence-images 1000 --processe
 import argparse
 from pathlib import Path
 
-from augmix.data.sources import open_source, take
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.data.derived import take
+from augmix.data.sources import open_source
+from augmix.write import write_corrupted, write_perturbed
 
 
 def main() -> None:

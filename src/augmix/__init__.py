@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from augmix import metrics as metrics
     from augmix import published as published
     from augmix import transforms as transforms
+    from augmix.augment import render as render
     from augmix.augment.ops import Op as Op
     from augmix.augment.plan import Plan as Plan
     from augmix.augment.policies import AugMix as AugMix
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from augmix.augment.policies import PatchUniform as PatchUniform
     from augmix.augment.policies import RandomAA as RandomAA
     from augmix.augment.policies import Standard as Standard
-    from augmix.augment.render import render as render
+    from augmix.augment.stages import Stage as Stage
+    from augmix.augment.stages import register_stage as register_stage
     from augmix.corruptions.corrupt import corrupt as corrupt
     from augmix.corruptions.perturb import perturb as perturb
     from augmix.corruptions.registry import register_corruption as register_corruption
@@ -56,6 +58,7 @@ _HOME = {
     "Plan": "augment.plan",
     "Preprocessing": "models.preprocessing",
     "RandomAA": "augment.policies",
+    "Stage": "augment.stages",
     "Standard": "augment.policies",
     "Stream": "rng",
     "TrainConfig": "training.config",
@@ -75,7 +78,8 @@ _HOME = {
     "register_corruption": "corruptions.registry",
     "register_network": "models",
     "register_sequence": "corruptions.registry",
-    "render": "augment.render",
+    "register_stage": "augment.stages",
+    "render": "augment",
     "train": "training.run",
     "transforms": "",
     "write_report": "report",

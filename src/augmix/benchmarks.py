@@ -27,7 +27,8 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from augmix.augment import batched, compiled, pillow
+from augmix import augment
+from augmix.augment import batched, compiled
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix
 from augmix.corruptions import registry
@@ -187,7 +188,9 @@ def _measure_case(
     """The records of one size and severity."""
     count = min(max(_PIXELS // size**2, 24), 256)
     images, policy = smooth_images(count, size), AugMix(severity=severity)
-    contenders = [_Contender(executor="pillow", render=partial(pillow.render, images))]
+    contenders = [
+        _Contender(executor="pillow", render=partial(augment.render, images, executor="pillow"))
+    ]
     for threads in num_threads:
         render = partial(compiled.render, images, num_threads=threads)
         contenders.append(_Contender(executor="compiled", threads=threads, render=render))

@@ -1,16 +1,23 @@
-"""How CPU kernels are compiled: without the GIL, strictly by IEEE 754, kept on disk if possible.
+"""How CPU kernels are compiled and run: without the GIL, strictly by IEEE 754, kept on disk.
 
 No kernel uses fastmath, so no multiplication and addition are contracted, and none uses numba's own
-threads: its fallback threading layer must not be entered from two Python threads at once.
+threads, whose fallback threading layer must not be entered from two Python threads at once.
 """
 
+import functools
+import itertools
+import os
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from numba import njit
+
+_RANGES = 4  # for each thread, so that one with harder work does not keep the others waiting
 
 inner = njit(nogil=True, error_model="numpy")
 """Decorator of a kernel that other kernels call; it is compiled and kept with its caller."""
@@ -20,7 +27,7 @@ def outer(function: Callable) -> Any:
     """Decorator of a kernel that Python calls: compiled at its first call, then kept on disk.
 
     Numba keeps it beside the source, in NUMBA_CACHE_DIR, or in the user's cache folder. Where none
-    of them can be written the kernel is compiled anew in every process.
+    of them can be written, every process compiles the kernel again.
     """
     compiled = njit(nogil=True, error_model="numpy")(function)
     try:
@@ -42,3 +49,29 @@ def source_stamp(*modules: ModuleType) -> int:
         path = Path(str(module.__file__))
         stamp = zlib.crc32(path.read_bytes() if path.exists() else b"", stamp)
     return stamp
+
+
+def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_threads: int) -> None:
+    """Call ``kernel(*arguments, start, stop)`` for ranges that cover 0 .. count, on threads."""
+    if num_threads == 1 or count <= 1:
+        _call(kernel, arguments, 0, count)
+        return
+    edges = np.linspace(0, count, min(count, num_threads * _RANGES) + 1).astype(int)
+    pool = _threads(num_threads, os.getpid())
+    ranges = itertools.pairwise(edges)
+    done = [pool.submit(_call, kernel, arguments, int(start), int(stop)) for start, stop in ranges]
+    for future in done:
+        future.result()
+
+
+@functools.lru_cache(maxsize=4)
+def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads kept for the next batch; a forked process, which has none, starts its own."""
+    return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
+
+
+def _call(kernel: Any, arguments: tuple[Any, ...], start: int, stop: int) -> None:
+    try:
+        kernel(*arguments, start, stop)
+    except OSError:  # the kernel is compiled, but there was no room to keep it on disk
+        kernel(*arguments, start, stop)

@@ -1,15 +1,15 @@
 """The picture of a plan: every chain step by step, its weight, the mixture and the finished view.
 
-A realisation is read from left to right: the image as the chains receive it (mirrored and cropped
+A realisation reads from left to right: the image as the chains receive it (mirrored and cropped
 where the plan says so), a strip for each chain with operation and amount under every step, the
-chain's weight, the mixture of the chains, and the view: clean image and mixture by their shares,
-then noise, hole and partner where the plan has them, which the title names.
-Drawn with the reference executor, so the picture shows the definition.
+chain's weight, the mixture of the chains, and the view: clean image and mixture by their weights,
+then the stages after the chains, which the title names. The pictures are made by the definition,
+the executor ``pillow``.
 """
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from augmix.arrays import check_images, to_uint8
-from augmix.augment import pillow
-from augmix.augment.ops import Op, describe_step
+from augmix.augment import render
+from augmix.augment.ops import apply_op, describe_step, to_pillow
 from augmix.augment.plan import Plan, check_plan
+from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.pairs import Pairs
 from augmix.files import write_bytes
 
 _PAPER = (255, 255, 255)
@@ -49,7 +51,7 @@ def render_preview(
     Args:
         image: uint8, RGB or grey, of the plan's size.
         plan: Holds the realisation.
-        index: Row of the image in the plan's batch.
+        index: Position of the image in the plan's batch.
         view: Which of its views.
         scale: Pixels of the picture for one unit of layout; 1 is about 1,200 wide for chains of
             three, 2 is sharp in print.
@@ -63,12 +65,17 @@ def render_preview(
             plan takes pixels of other images (see `write_preview`).
     """
     check_images(np.asarray(image)[None], where="image")
-    _check_place(plan, index, view)
+    if not 0 <= index < len(plan) or not 0 <= view < plan.num_views:
+        raise ValueError(
+            f"index and view must name one of {len(plan)} images and {plan.num_views} views, "
+            f"got index {index} and view {view}"
+        )
     if plan.pairs:
         raise ValueError("a plan of pairs is drawn with all its images: call write_preview")
-    check_plan(plan[index : index + 1], (1, *image.shape))
-    finished = pillow.render(image[None], plan[index : index + 1])[view, 0]
-    return _render_row(image, finished, plan, index, view, scale)
+    alone = plan[index : index + 1]
+    check_plan(alone, (1, *image.shape))
+    finished = render(image[None], alone, executor="pillow")[view, 0]
+    return _render_strip(image, finished, plan, index, view, scale)
 
 
 def write_preview(
@@ -78,7 +85,7 @@ def write_preview(
     *,
     scale: Number = 1.0,
 ) -> Path:
-    """Write a PNG with a row for every view of every image of a plan.
+    """Write a PNG with a strip for every view of every image of a plan.
 
     Args:
         path: The file.
@@ -97,25 +104,28 @@ def write_preview(
     check_plan(plan, images.shape)
     if not len(plan) or not plan.num_views:
         raise ValueError(f"nothing to draw: {len(plan)} images with {plan.num_views} views")
-    views = pillow.render(images, plan)
-    rows = [
-        _render_row(images[index], views[view, index], plan, index, view, scale)
+    views = render(images, plan, executor="pillow")
+    strips = [
+        _render_strip(images[index], views[view, index], plan, index, view, scale)
         for index in range(len(plan))
         for view in range(plan.num_views)
     ]
-    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), _PAPER)
+    page = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), _PAPER)
     top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-        if top < sheet.height:
+    for strip in strips:
+        page.paste(strip, (0, top))
+        top += strip.height
+        if top < page.height:
             margin = round(_MARGIN * scale)
-            line = ((margin, top - 1), (sheet.width - margin, top - 1))
-            ImageDraw.Draw(sheet).line(line, fill=_LINE, width=max(1, round(scale)))
-    return _save(Path(path), sheet)
+            line = ((margin, top - 1), (page.width - margin, top - 1))
+            ImageDraw.Draw(page).line(line, fill=_LINE, width=max(1, round(scale)))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG", optimize=True)  # a PNG, whatever the name's ending
+    write_bytes(Path(path), buffer.getvalue())
+    return Path(path)
 
 
-def _render_row(
+def _render_strip(
     image: Picture,
     finished: Float32[np.ndarray, "channel height width"],
     plan: Plan,
@@ -123,20 +133,24 @@ def _render_row(
     view: int,
     scale: Number,
 ) -> Image.Image:
-    """One realisation, whose finished view is at hand."""
+    """One realisation, whose finished view is given."""
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
     notes = "; ".join(plan.describe_finish(index, view))
-    alone = replace(plan, pairs=None)[index : index + 1]
-    chains = [_walk(image, alone, view, chain) for chain in range(alone.weight.shape[2])]
-    board = _Board.empty(_layout(alone), scale)
-    _draw(board, image, finished, alone, view, chains, notes)
-    return board.picture
+    alone = plan.without(Pairs)[index : index + 1]
+    pixels = image[None, None]
+    for stage in alone.stages:
+        pixels = stage.apply(pixels) if stage.gives == "images" else pixels
+    start = np.asarray(pixels)[view if len(pixels) > 1 else 0, 0]
+    chains = [_steps(start, alone, view, chain) for chain in range(alone.weight.shape[2])]
+    canvas = _Canvas.empty(_layout(alone), scale)
+    _draw(canvas, start, finished, alone, view, chains, notes)
+    return canvas.picture
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A tile of a chain: what was done, and what came of it."""
+    """A tile of a chain: the operation, and the picture after it."""
 
     name: str
     amount: str
@@ -145,7 +159,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the columns begin and how large the board is, in units of layout."""
+    """Where the columns begin and how large the canvas is, in units of layout."""
 
     chains: int
     tile_height: int
@@ -158,7 +172,7 @@ class _Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class _Board:
+class _Canvas:
     """A picture that is drawn on in units of layout."""
 
     picture: Image.Image
@@ -167,7 +181,7 @@ class _Board:
     scale: Number
 
     @classmethod
-    def empty(cls, layout: _Layout, scale: Number) -> "_Board":
+    def empty(cls, layout: _Layout, scale: Number) -> "_Canvas":
         size = (round(layout.width * scale), round(layout.height * scale))
         picture = Image.new("RGB", size, _PAPER)
         return cls(picture, ImageDraw.Draw(picture), layout, scale)
@@ -196,32 +210,29 @@ class _Board:
         anchor: str = "ma",
     ) -> None:
         """Text at a point; ``anchor`` as Pillow has it, m middle, l left, a top."""
-        place = (x * self.scale, y * self.scale)
+        position = (x * self.scale, y * self.scale)
         font = ImageFont.load_default(size * self.scale)
-        self.draw.text(place, text, fill=colour, font=font, anchor=anchor)
+        self.draw.text(position, text, fill=colour, font=font, anchor=anchor)
 
     def line(self, *points: tuple[Number, Number]) -> None:
         """A hairline through the points."""
         scaled = [(x * self.scale, y * self.scale) for x, y in points]
         self.draw.line(scaled, fill=_LINE, width=max(1, round(2 * self.scale)))
 
-    def bar(self, x: Number, y: Number, width: Number, height: Number, share: Number) -> None:
-        """A share of 1 as a bar."""
-        for part, colour in ((1.0, _LINE), (share, _BAR)):
+    def bar(self, x: Number, y: Number, width: Number, height: Number, fraction: Number) -> None:
+        """A fraction as a bar."""
+        for part, colour in ((1.0, _LINE), (fraction, _BAR)):
             box = [x, y, x + max(part * width, 1), y + height]
             self.draw.rectangle([edge * self.scale for edge in box], fill=colour)
 
 
-def _walk(image: Picture, plan: Plan, view: int, chain: int) -> list[_Step]:
+def _steps(start: Picture, plan: Plan, view: int, chain: int) -> list[_Step]:
     """The pictures along one chain of the only image of a plan."""
-    picture = pillow.to_pillow(pillow.flip_and_crop(image, plan, 0))
+    picture = to_pillow(start)
     steps = []
-    ops, amounts = plan.op[view, 0, chain], plan.amount[view, 0, chain]
-    for op, amount in zip(ops, amounts, strict=True):
-        if op == Op.NONE:
-            continue
-        picture = pillow.apply_op(picture, Op(op), float(amount))
-        words = describe_step(Op(op), float(amount)).split(" ", 1)
+    for op, amount in plan.chains.steps(view, 0, chain):
+        picture = apply_op(picture, op, amount)
+        words = describe_step(op, amount).split(" ", 1)
         steps.append(_Step(words[0].replace("_", " "), "".join(words[1:]), picture))
     return steps or [_Step("unchanged", "", picture)]
 
@@ -246,65 +257,64 @@ def _layout(plan: Plan) -> _Layout:
 
 
 def _draw(
-    board: _Board,
-    image: Picture,
+    canvas: _Canvas,
+    start: Picture,
     finished: Float32[np.ndarray, "channel height width"],
     plan: Plan,
     view: int,
     chains: Sequence[Sequence[_Step]],
     notes: str,
 ) -> None:
-    """Columns from left to right; what is not a chain stands at half height."""
-    layout = board.layout
+    """Columns from left to right; what is not a chain is drawn at half height."""
+    layout = canvas.layout
     top = _MARGIN + _HEAD
     half = layout.tile_height / 2
     pitch = layout.tile_height + _CAPTION
     middle = top + (layout.chains * pitch - _CAPTION) / 2
     mix = float(plan.mix[view, 0])
     title = f"image {int(plan.ids[0])}, view {view}"
-    board.text(_MARGIN, _MARGIN - 6, title, size=17, anchor="la")
+    canvas.text(_MARGIN, _MARGIN - 6, title, size=17, anchor="la")
     if notes:
-        board.text(_NOTES, _MARGIN - 3, notes, size=13, colour=_MUTED, anchor="la")
+        canvas.text(_NOTES, _MARGIN - 3, notes, size=13, colour=_MUTED, anchor="la")
     spread = layout.weight - _GAP / 2 + _WEIGHT + _COLUMN_GAP / 2
     fork = layout.start - _COLUMN_GAP / 2
     rows = [top + chain * pitch + half for chain in range(layout.chains)]
-    board.line((_MARGIN + _TILE, middle), (fork, middle))
-    board.line((fork, rows[0]), (fork, rows[-1]))
-    board.line((spread, rows[0]), (spread, rows[-1]))
-    board.line((spread, middle), (layout.view, middle))
+    canvas.line((_MARGIN + _TILE, middle), (fork, middle))
+    canvas.line((fork, rows[0]), (fork, rows[-1]))
+    canvas.line((spread, rows[0]), (spread, rows[-1]))
+    canvas.line((spread, middle), (layout.view, middle))
     for y, weight, steps in zip(rows, plan.weight[view, 0], chains, strict=True):
-        board.line((fork, y), (layout.weight, y))
-        board.line((layout.weight + _WEIGHT, y), (spread, y))
-        _draw_chain(board, y - half, steps)
-        board.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
-        board.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
-    start = pillow.flip_and_crop(image, plan, 0)
+        canvas.line((fork, y), (layout.weight, y))
+        canvas.line((layout.weight + _WEIGHT, y), (spread, y))
+        _draw_chain(canvas, y - half, steps)
+        canvas.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
+        canvas.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
     for x, pixels, lines in (
         (_MARGIN, start, ("clean", _moves(plan))),
         (layout.mixture, _mixture(start, plan, view), ("mixture", "sum of the chains")),
         (layout.view, _to_pixels(finished), ("view", f"{1 - mix:.2f} clean + {mix:.2f} mix")),
     ):
-        board.tile(x, middle - half, pillow.to_pillow(pixels))
-        _caption(board, x, middle + half, *lines)
+        canvas.tile(x, middle - half, to_pillow(pixels))
+        _caption(canvas, x, middle + half, *lines)
 
 
-def _draw_chain(board: _Board, y: Number, steps: Sequence[_Step]) -> None:
+def _draw_chain(canvas: _Canvas, y: Number, steps: Sequence[_Step]) -> None:
     for column, step in enumerate(steps):
-        x = board.layout.start + column * (_TILE + _GAP)
-        board.tile(x, y, step.picture)
-        _caption(board, x, y + board.layout.tile_height, step.name, step.amount)
+        x = canvas.layout.start + column * (_TILE + _GAP)
+        canvas.tile(x, y, step.picture)
+        _caption(canvas, x, y + canvas.layout.tile_height, step.name, step.amount)
 
 
-def _caption(board: _Board, x: Number, y: Number, first: str, second: str) -> None:
-    board.text(x + _TILE / 2, y + 4, first, size=13.5)
-    board.text(x + _TILE / 2, y + 20, second, size=12, colour=_MUTED)
+def _caption(canvas: _Canvas, x: Number, y: Number, first: str, second: str) -> None:
+    canvas.text(x + _TILE / 2, y + 4, first, size=13.5)
+    canvas.text(x + _TILE / 2, y + 20, second, size=12, colour=_MUTED)
 
 
 def _mixture(start: Picture, plan: Plan, view: int) -> Picture:
     """The weighted sum of the chains alone."""
     total: Float32[np.ndarray, "height width channel"] = np.zeros(start.shape, np.float32)
     for chain, weight in enumerate(plan.weight[view, 0]):
-        pixels = pillow.apply_chain(start, plan, view, 0, chain)
+        pixels = plan.chains.apply_chain(start, view, 0, chain)
         total += weight * pixels.astype(np.float32)
     return to_uint8(total / np.float32(255))
 
@@ -316,25 +326,12 @@ def _to_pixels(finished: Float32[np.ndarray, "channel height width"]) -> Picture
 
 def _moves(plan: Plan) -> str:
     """What was done before the chains, in a few words."""
-    words = ["mirrored"] if plan.flip[0] else []
-    if plan.crop_padding:
-        down, right = (plan.crop_padding - int(offset) for offset in plan.crop[0])
+    crop = plan.find(CropFlip)
+    if crop is None:
+        return ""
+    words = ["mirrored"] if crop.flip[0] else []
+    if crop.padding:
+        down, right = (crop.padding - int(offset) for offset in crop.crop[0])
         words += [f"{abs(right)} px {'right' if right > 0 else 'left'}"] if right else []
         words += [f"{abs(down)} px {'down' if down > 0 else 'up'}"] if down else []
     return ", ".join(words)
-
-
-def _check_place(plan: Plan, index: int, view: int) -> None:
-    if not 0 <= index < len(plan) or not 0 <= view < plan.num_views:
-        raise ValueError(
-            f"index and view must name one of {len(plan)} images and {plan.num_views} views, "
-            f"got index {index} and view {view}"
-        )
-
-
-def _save(path: Path, picture: Image.Image) -> Path:
-    """A PNG, whatever the name's ending."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    write_bytes(path, buffer.getvalue())
-    return path

@@ -1,36 +1,44 @@
-"""Randomness by address: the same place in a run draws the same numbers, whatever came before.
+"""Counter-based random numbers: the same address draws the same numbers, whatever came before.
 
-A `Stream` is a 64-bit seed and an address (purpose, part, epoch). Drawing adds the sample id and
-the view. Nothing here has a history, so any worker, rank or restart draws the same numbers for
-the same image. Two generators stand behind it:
+A `Stream` is a 64-bit seed and an address (purpose, part, epoch), to which drawing adds the sample
+id and the view. There is no state, so any worker, rank or restart draws the same numbers for the
+same image:
 
-* `Stream.uniforms`: the uniforms of a whole batch of addresses at once, by Philox4x32-10
-  (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3");
-* `Stream.generator`: one NumPy generator for one sample, for code that draws a varying number of
-  values (normal, Poisson, ...)."""
+* `Stream.uniforms` draws for a whole batch by Philox4x32-10 (Salmon et al. 2011, "Parallel random
+  numbers: as easy as 1, 2, 3"), `Stream.uniforms_torch` the same numbers on a device;
+* `Stream.generator` is a NumPy generator for one sample, for code that draws a varying number of
+  values (normal, Poisson, ...).
+
+Philox has three forms here, equal word by word: `philox4x32` for NumPy arrays, `philox4x32_torch`
+for tensors, and `philox4x32_scalar`, which numba compiles where a kernel draws (`jit.inner`).
+"""
 
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
+from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer, UInt32
+from jaxtyping import Float, Float64, Int64, Integer, UInt32
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-_WORD = np.uint64(0xFFFFFFFF)
-_SHIFT = np.uint64(32)
+_WORD = 0xFFFFFFFF
+# the same for the forms in NumPy and numba, typed
+_M0, _M1 = np.uint64(_MULTIPLIERS[0]), np.uint64(_MULTIPLIERS[1])
+_W0, _W1 = np.uint32(_WEYL[0]), np.uint32(_WEYL[1])
+_SHIFT, _LOW = np.uint64(32), np.uint64(_WORD)
 
 
 @unique
 class Purpose(IntEnum):
-    """What a stream is drawn for; a number once given is never given again."""
+    """What a stream is drawn for; a number is never used for another purpose."""
 
     ORDER = 1
     CROP = 2
     CHAINS = 3
     WEIGHTS = 4
-    SHARE = 5
+    MIX = 5
     CORRUPTION = 6
     SPLIT = 7
     SPAWN = 8
@@ -48,17 +56,17 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A place in a run, from which numbers are drawn.
+    """An address in a run, from which numbers are drawn.
 
     Attributes:
         seed: The run's seed, 0 .. 2**64 - 1.
-        purpose: What is drawn; different purposes never share numbers.
+        purpose: What is drawn; two purposes never have numbers in common.
         part: A part of the purpose, 0 .. 1023, e.g. one corruption at one severity.
         epoch: 0 .. 2**32 - 1.
 
     Example:
-        >>> here = Stream(seed=0).at(epoch=3)
-        >>> here.uniforms(np.array([17]), count=2).shape
+        >>> stream = Stream(seed=0).at(epoch=3)
+        >>> stream.uniforms(np.array([17]), count=2).shape
         (1, 1, 2)
     """
 
@@ -79,7 +87,7 @@ class Stream:
     def at(
         self, purpose: Purpose | None = None, *, part: int | None = None, epoch: int | None = None
     ) -> "Stream":
-        """The same seed at another address; what is not named stays."""
+        """The same seed at another address; what is not given stays as it is."""
         return replace(
             self,
             purpose=self.purpose if purpose is None else purpose,
@@ -90,12 +98,12 @@ class Stream:
     def spawn(self, number: int) -> "Stream":
         """A stream of a new seed, made from this one's seed and a 64-bit number by hashing.
 
-        Seeds are never added or multiplied: neighbours would share streams.
+        Seeds are never added or multiplied, which would give neighbours the same streams.
         """
         if not 0 <= number < 2**64:
             raise ValueError(f"number must be 0..2**64 - 1, got {number}")
         counter = np.array(
-            [[number & 0xFFFFFFFF], [number >> 32], [int(Purpose.SPAWN) << 26], [0]], np.uint32
+            [[number & _WORD], [number >> 32], [int(Purpose.SPAWN) << 26], [0]], np.uint32
         )
         words = philox4x32(counter, self.seed)[:, 0]
         return Stream(seed=int(words[0]) | int(words[1]) << 32)
@@ -114,7 +122,7 @@ class Stream:
             ids: Sample ids, 0 .. 2**32 - 1; any order, repeats allowed.
             count: Numbers per view and sample.
             num_views: Independent draws per sample, at most 65,536.
-            first_block: Blocks of four numbers to leave out at the front, for draws in turns.
+            first_block: Blocks of four numbers to skip, for draws in several rounds.
 
         Returns:
             Multiples of 2**-32 shifted by half a step, so neither 0 nor 1 occurs.
@@ -128,15 +136,32 @@ class Stream:
         counter[0] = np.arange(first_block, first_block + num_blocks, dtype=np.uint32)
         counter[1:] = np.moveaxis(addresses, 2, 0)[..., None]
         words = philox4x32(counter.reshape(4, -1), self.seed)
-        numbers = words.T.reshape(*addresses.shape[:2], num_blocks * 4)[..., :count]
-        return (numbers + 0.5) * 2.0**-32
+        words = words.T.reshape(*addresses.shape[:2], num_blocks * 4)[..., :count]
+        return to_uniforms(words)
+
+    def uniforms_torch(
+        self, ids: Integer[np.ndarray, " batch"], *, count: int, num_views: int = 1, device: Any
+    ) -> Float[Any, "view batch count"]:
+        """The numbers of `uniforms` as a tensor, drawn on the device; float32 where it has no more.
+
+        On the CPU they are drawn by NumPy, which is faster there.
+        """
+        import torch
+
+        if torch.device(device).type == "cpu":
+            return torch.from_numpy(self.uniforms(ids, count=count, num_views=num_views))
+        addresses = self.addresses(ids, num_views=num_views).astype(np.int64)
+        address = torch.from_numpy(addresses).to(device)[:, :, None].unbind(-1)
+        block = torch.arange(-(-count // 4), device=device).expand(*addresses.shape[:2], -1)
+        words = philox4x32_torch([block, *(word.expand_as(block) for word in address)], self.seed)
+        return to_uniforms_torch(torch.stack(words, dim=3).flatten(2)[..., :count])
 
     def addresses(
         self, ids: Integer[np.ndarray, " batch"], *, num_views: int = 1
     ) -> UInt32[np.ndarray, "view batch 3"]:
         """Counter words 1 to 3 of every view of every sample; word 0 numbers the blocks there.
 
-        Who keeps them with the seed can draw what `uniforms` draws, at any later time.
+        Kept together with the seed, they draw at any later time what `uniforms` draws.
 
         Raises:
             ValueError: If an id does not fit into 32 bits.
@@ -156,7 +181,7 @@ class Stream:
         return words
 
     def generator(self, sample: int) -> np.random.Generator:
-        """A NumPy generator for one sample; drawing advances counter word 0, so that is free."""
+        """A NumPy generator for one sample; its draws advance word 0 of the counter."""
         if not 0 <= sample < 2**64:
             raise ValueError(f"sample must be 0..2**64 - 1, got {sample}")
         address = int(self.purpose) << 32 | self.part
@@ -178,20 +203,60 @@ def philox4x32(counter: UInt32[np.ndarray, "4 n"], seed: int) -> UInt32[np.ndarr
     """
     c0, c1, c2, c3 = (word.astype(np.uint64) for word in counter)
     product0, product1 = np.empty_like(c0), np.empty_like(c0)
-    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    k0, k1 = seed & _WORD, seed >> 32
     for _ in range(_ROUNDS):  # in place: a plan asks for thousands of blocks at a time
-        np.multiply(c0, _MULTIPLIERS[0], out=product0)
-        np.multiply(c2, _MULTIPLIERS[1], out=product1)
+        np.multiply(c0, _M0, out=product0)
+        np.multiply(c2, _M1, out=product1)
         np.right_shift(product1, _SHIFT, out=c0)
         c0 ^= c1
         c0 ^= np.uint64(k0)
         np.right_shift(product0, _SHIFT, out=c2)
         c2 ^= c3
         c2 ^= np.uint64(k1)
-        np.bitwise_and(product1, _WORD, out=c1)
-        np.bitwise_and(product0, _WORD, out=c3)
-        k0 = (k0 + _WEYL[0]) & 0xFFFFFFFF
-        k1 = (k1 + _WEYL[1]) & 0xFFFFFFFF
+        np.bitwise_and(product1, _LOW, out=c1)
+        np.bitwise_and(product0, _LOW, out=c3)
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
     words = np.empty(counter.shape, np.uint32)
     words[0], words[1], words[2], words[3] = c0, c1, c2, c3
     return words
+
+
+@no_type_check
+def philox4x32_scalar(c0, c1, c2, c3, k0, k1, words):
+    """`philox4x32` for one counter and key of 32-bit words, into an array of four; for numba."""
+    for _ in range(_ROUNDS):
+        product0 = np.uint64(c0) * _M0
+        product1 = np.uint64(c2) * _M1
+        c0 = np.uint32(product1 >> _SHIFT) ^ c1 ^ k0
+        c2 = np.uint32(product0 >> _SHIFT) ^ c3 ^ k1
+        c1, c3 = np.uint32(product1 & _LOW), np.uint32(product0 & _LOW)
+        k0 = np.uint32(k0 + _W0)
+        k1 = np.uint32(k1 + _W1)
+    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
+
+
+def philox4x32_torch(counter: list[Any], seed: int) -> list[Any]:
+    """`philox4x32` for four int64 tensors of 32-bit counter words, on any device.
+
+    A product of two words may pass 2**63; its bits are right all the same.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = seed & _WORD, seed >> 32
+    for _ in range(_ROUNDS):
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = ((product1 >> 32) & _WORD) ^ c1 ^ k0
+        c2 = ((product0 >> 32) & _WORD) ^ c3 ^ k1
+        c1, c3 = product1 & _WORD, product0 & _WORD
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return [c0, c1, c2, c3]
+
+
+def to_uniforms(words: UInt32[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    """Random words as numbers strictly between 0 and 1."""
+    return (words + 0.5) * 2.0**-32
+
+
+def to_uniforms_torch(words: Int64[Any, "..."]) -> Float[Any, "..."]:
+    """`to_uniforms` for tensors; float32 on devices without float64."""
+    real = words.float() if words.device.type == "mps" else words.double()
+    return (real + 0.5) * 2.0**-32

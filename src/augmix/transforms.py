@@ -1,10 +1,25 @@
-"""Policies as transforms of one image or one batch, for data sets and loaders.
+"""The policies as transforms: for a data set, a DataLoader or torchvision's Compose.
 
-They stand behind everything done to single images, also normalisation: blending and cutting do not
-care which numbers a pixel has.
+A transform of one image is a plain callable. It takes what data sets return, and returns the same
+type:
+
+* a PIL image of mode L or RGB,
+* a uint8 NumPy array `height width channel` (or `height width` for grey),
+* a uint8 tensor `channel height width` or `batch channel height width`.
+
+`AugMix`, `AutoAugment`, `RandomAA`, `Cutout` and `PatchUniform` give one view, `OneView` does so by
+any policy, `AugMixViews` gives several besides the image. `Mixup` and `CutMix` take batches of
+float tensors with their labels, after all transforms of single images and after normalisation.
+
+Draws are addressed by (seed of the transform, torch's seed of the process, number of the call).
+DataLoader seeds every worker in every epoch differently, so workers and epochs never repeat each
+other, and a program that calls `torch.manual_seed` draws the same when it is run again.
 """
 
-from typing import Any, Literal, get_args
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -12,15 +27,16 @@ from jaxtyping import Float, Float32, Int64, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
-from augmix import arrays as convention
-from augmix.augment import policies
-from augmix.augment.pairing import PairPlan
+from augmix import arrays
+from augmix.augment import policies, render
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
-from augmix.augment.render import render
 from augmix.rng import Stream
 
 Batch = UInt8[np.ndarray, "batch height width channel"]
+Views = Float32[np.ndarray, "view batch channel height width"]
+CpuExecutor = Literal["auto", "pillow", "compiled"]
+_CLASS = TypeVar("_CLASS", bound=type)
 
 
 def to_batch(image: Any) -> Batch:
@@ -37,7 +53,7 @@ def to_batch(image: Any) -> Batch:
             )
         pixels = np.asarray(image)
         batch = pixels[None, :, :, None] if image.mode == "L" else pixels[None]
-    elif isinstance(image, torch.Tensor):
+    elif isinstance(image, Tensor):
         if image.dtype != torch.uint8 or image.ndim not in (3, 4):
             raise ValueError(
                 "a tensor must be uint8 [channel height width] or [batch channel height width], "
@@ -46,7 +62,7 @@ def to_batch(image: Any) -> Batch:
         if image.device.type != "cpu":
             raise ValueError(f"a tensor must lie on the CPU, got device {image.device}")
         pixels = image.numpy()
-        batch = convention.to_channels_last(pixels if image.ndim == 4 else pixels[None])
+        batch = arrays.to_channels_last(pixels if image.ndim == 4 else pixels[None])
     elif isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise ValueError(
@@ -59,34 +75,30 @@ def to_batch(image: Any) -> Batch:
             "an image must be a PIL image, a uint8 NumPy array or a uint8 tensor, "
             f"got {type(image).__name__}"
         )
-    return convention.check_images(batch, where=f"the {type(image).__name__}")
+    return arrays.check_images(batch, where=f"the {type(image).__name__}")
 
 
 def from_batch(batch: Batch, image: Any) -> Any:
-    """A finished batch in the type, mode and layout of the image that it was made from."""
+    """A rendered batch in the type, mode and layout of the image that it was made from."""
     if isinstance(image, Image.Image):
         return Image.fromarray(batch[0, :, :, 0] if image.mode == "L" else batch[0])
-    if isinstance(image, torch.Tensor):
-        first = torch.from_numpy(np.ascontiguousarray(convention.to_channels_first(batch)))
+    if isinstance(image, Tensor):
+        first = torch.from_numpy(np.ascontiguousarray(arrays.to_channels_first(batch)))
         return first if image.ndim == 4 else first[0]
     return batch[0, :, :, 0] if image.ndim == 2 else batch[0]
 
 
 def is_batch(image: Any) -> bool:
     """Whether it is a tensor of several images."""
-    return isinstance(image, torch.Tensor) and image.ndim == 4
+    return isinstance(image, Tensor) and image.ndim == 4
 
 
 def _suggested_mode(mode: str) -> str:
     return "L" if mode in ("1", "I;16", "I", "F", "LA") else "RGB"
 
 
-Views = Float32[np.ndarray, "view batch channel height width"]
-CpuExecutor = Literal["auto", "pillow", "compiled"]
-
-
 class Drawer:
-    """The policy of a transform, what renders its plans, and the count of its calls.
+    """The policy of a transform, what renders its plans, and the number of images drawn so far.
 
     Raises:
         ValueError: If the executor is not one of those for the CPU.
@@ -106,12 +118,12 @@ class Drawer:
         self.num_drawn = 0
 
     def plan(self, count: int, size: tuple[int, int], num_views: int) -> Plan:
-        """The plan of images that were never seen before in this process."""
+        """The plan of the next images of this process."""
         stream, ids = self._next(count)
         return self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
 
     def views(self, batch: Batch, num_views: int, *, clean: bool) -> Views:
-        """Draw and render the views of a batch, behind the images themselves if asked for."""
+        """Draw and render the views of a batch; with ``clean`` the images themselves come first."""
         plan = self.plan(len(batch), batch.shape[1:3], num_views)
         return render(batch, plan.with_clean() if clean else plan, executor=self.executor)
 
@@ -127,8 +139,38 @@ class Drawer:
         return f"{self.policy}, seed={self.stream.seed}"
 
 
+def _takes_options_of(policy: type, *left_out: str) -> Callable[[_CLASS], _CLASS]:
+    """Decorator: show the policy's fields in the signature of a transform that takes them by name.
+
+    So help() and editors show the options, which only the policy declares. Where the policy has a
+    base they are also those of `Standard`, which is then the base.
+    """
+
+    def decorate(transform: _CLASS) -> _CLASS:
+        own = inspect.signature(transform.__init__).parameters.values()
+        named = [each for each in own if each.name not in ("self", "options")]
+        options = list(inspect.signature(policy).parameters.values())
+        if any(option.name == "base" for option in options):
+            options += inspect.signature(policies.Standard).parameters.values()
+        kept = [option for option in options if option.name not in ("base", *left_out)]
+        setattr(transform, "__signature__", inspect.Signature([*named, *kept]))  # noqa: B010
+        return transform
+
+    return decorate
+
+
+def _build(policy: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """The policy with these options; crop_padding and flip are those of its base, if it has one."""
+    own = {field.name for field in fields(policy)}  # type: ignore[arg-type]
+    if "base" not in own:
+        return policy(**options)
+    of_base = {name: options[name] for name in ("crop_padding", "flip") if name in options}
+    rest = {name: value for name, value in options.items() if name not in of_base}
+    return policy(base=policies.Standard(**of_base), **rest)
+
+
 class OneView:
-    """One view of an image by any policy that pairs no images, in the type it came in.
+    """One view of an image by any policy that does not pair images, in the type it came in.
 
     Args:
         policy: Draws the view, e.g. ``augmix.Cutout(base=augmix.AugMix())``.
@@ -138,8 +180,8 @@ class OneView:
         executor: ``pillow`` or ``compiled``, see `augmix.render`; ``auto`` is ``compiled``.
 
     Raises:
-        ValueError: For options out of range, and images of a mode, shape or type not listed in
-            the first lines of `augmix.transforms`.
+        ValueError: For options out of range, and images of a mode, shape or type other than those
+            that `augmix.transforms` lists.
 
     Example:
         >>> from PIL import Image
@@ -151,7 +193,7 @@ class OneView:
 
     def __init__(
         self,
-        policy: policies.Policy,
+        policy: Policy,
         *,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
@@ -167,14 +209,13 @@ class OneView:
         views = self.drawer.views(to_batch(image), 1, clean=False)[0]
         if self.dtype == torch.float32:
             return torch.from_numpy(views if is_batch(image) else views[0])
-        pixels = convention.to_channels_last(convention.to_uint8(views))
-        return from_batch(pixels, image)
+        return from_batch(arrays.to_channels_last(arrays.to_uint8(views)), image)
 
     def __repr__(self) -> str:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, dtype={self.dtype})"
 
 
-def _refuse_pairs(policy: policies.Policy) -> None:
+def _refuse_pairs(policy: Policy) -> None:
     """One image has no partner, and its label is not at hand."""
     layer = policy
     while layer is not None:
@@ -187,25 +228,14 @@ def _refuse_pairs(policy: policies.Policy) -> None:
         layer = getattr(layer, "base", None)
 
 
+@_takes_options_of(policies.AugMix)
 class AugMix(OneView):
     """One AugMix view of an image, in the type it came in.
 
     Args:
-        severity: Largest level of an operation, 1..10 (3 on CIFAR, 1 on ImageNet).
-        width: Chains that are mixed.
-        depth: Operations in a chain; None draws 1, 2 or 3.
-        alpha: Concentration of the mixing weights, above 0.
-        ops: ``paper`` (9 operations) or ``all`` (13).
-        crop_padding: Random crop from the image padded by this many pixels; 0 is none.
-        flip: Mirror half of the images.
-        dtype: ``torch.uint8`` gives the type that came in, rounded to nearest; ``torch.float32``
-            gives a tensor in [0, 1], channels first, which keeps the mixture exactly.
-        seed: Separates transforms that are used together, 0 .. 2**64 - 1.
-        executor: ``pillow`` or ``compiled``, see `augmix.render`; ``auto`` is ``compiled``.
-
-    Raises:
-        ValueError: For options out of range, and images of a mode, shape or type not listed in
-            the first lines of `augmix.transforms`.
+        dtype: See `OneView`, as ``seed`` and ``executor``.
+        options: The fields of `augmix.AugMix`: severity, width, depth, alpha, ops, crop_padding and
+            flip.
 
     Example:
         >>> from PIL import Image
@@ -217,152 +247,113 @@ class AugMix(OneView):
     def __init__(
         self,
         *,
-        severity: int = 3,
-        width: int = 3,
-        depth: int | None = None,
-        alpha: float = 1.0,
-        ops: Literal["paper", "all"] = "paper",
-        crop_padding: int = 0,
-        flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
         executor: CpuExecutor = "auto",
+        **options: Any,
     ) -> None:
-        policy = policies.AugMix(
-            severity=severity,
-            width=width,
-            depth=depth,
-            alpha=alpha,
-            ops=ops,
-            crop_padding=crop_padding,
-            flip=flip,
-        )
+        policy = _build(policies.AugMix, options)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
+@_takes_options_of(policies.AutoAugment)
 class AutoAugment(OneView):
-    """A sub-policy of AutoAugment, by default AutoAugment*; see `augmix.AutoAugment`.
+    """A sub-policy of AutoAugment, by default of AutoAugment*.
 
     Args:
-        table: ``cifar10`` or ``imagenet``; None goes by the size of the image.
-        full: Keep the operations that overlap with the test corruptions.
-        crop_padding: Random crop from the image padded by this many pixels; 0 is none.
-        flip: Mirror half of the images.
         dtype: See `OneView`, as ``seed`` and ``executor``.
+        options: The fields of `augmix.AutoAugment`: table, full, crop_padding and flip.
     """
 
     def __init__(
         self,
         *,
-        table: Literal["cifar10", "imagenet"] | None = "cifar10",
-        full: bool = False,
-        crop_padding: int = 0,
-        flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
         executor: CpuExecutor = "auto",
+        **options: Any,
     ) -> None:
-        policy = policies.AutoAugment(table=table, full=full, crop_padding=crop_padding, flip=flip)
+        policy = _build(policies.AutoAugment, options)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
+@_takes_options_of(policies.RandomAA)
 class RandomAA(OneView):
-    """One random chain in place of the image; see `augmix.RandomAA`.
+    """One random chain in place of the image.
 
     Args:
-        severity: Largest level of an operation, 1..10.
-        depth: Operations in the chain; None draws 1, 2 or 3.
-        ops: ``paper`` (9 operations) or ``all`` (13).
-        crop_padding: Random crop from the image padded by this many pixels; 0 is none.
-        flip: Mirror half of the images.
         dtype: See `OneView`, as ``seed`` and ``executor``.
+        options: The fields of `augmix.RandomAA`: severity, depth, ops, crop_padding and flip.
     """
 
     def __init__(
         self,
         *,
-        severity: int = 3,
-        depth: int | None = None,
-        ops: Literal["paper", "all"] = "paper",
-        crop_padding: int = 0,
-        flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
         executor: CpuExecutor = "auto",
+        **options: Any,
     ) -> None:
-        policy = policies.RandomAA(
-            severity=severity, depth=depth, ops=ops, crop_padding=crop_padding, flip=flip
-        )
+        policy = _build(policies.RandomAA, options)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
+@_takes_options_of(policies.Cutout)
 class Cutout(OneView):
-    """A square of the image covered with one level; see `augmix.Cutout`.
+    """A square of the image covered with one level.
 
     Args:
-        size_px: Size of the square in pixels; None goes by the image, see the policy.
-        fill: Level shown, 0..1, one for all channels or one for each.
-        crop_padding: Random crop from the image padded by this many pixels; 0 is none.
-        flip: Mirror half of the images.
         dtype: See `OneView`, as ``seed`` and ``executor``.
+        options: The fields of `augmix.Cutout` except its base, and those of `augmix.Standard`:
+            size_px, fill, crop_padding and flip.
     """
 
     def __init__(
         self,
         *,
-        size_px: int | None = 16,
-        fill: tuple[float, ...] = (0.5,),
-        crop_padding: int = 0,
-        flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
         executor: CpuExecutor = "auto",
+        **options: Any,
     ) -> None:
-        base = policies.Standard(crop_padding=crop_padding, flip=flip)
-        policy = policies.Cutout(size_px=size_px, fill=fill, base=base)
+        policy = _build(policies.Cutout, options)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
+@_takes_options_of(policies.PatchUniform)
 class PatchUniform(OneView):
-    """Uniform noise in a square of the image; see `augmix.PatchUniform`.
+    """Uniform noise in a square of the image.
 
     Args:
-        size_px: Size of the square in pixels; None goes by the image, see the policy.
-        amplitude: Largest noise that is drawn, above 0, in [0, 1] units.
-        random_size: Draw the size from 0 .. size_px.
-        crop_padding: Random crop from the image padded by this many pixels; 0 is none.
-        flip: Mirror half of the images.
         dtype: See `OneView`, as ``seed`` and ``executor``.
+        options: The fields of `augmix.PatchUniform` except its base, and those of
+            `augmix.Standard`: size_px, amplitude, random_size, crop_padding and flip.
     """
 
     def __init__(
         self,
         *,
-        size_px: int | None = 25,
-        amplitude: float = 1.0,
-        random_size: bool = False,
-        crop_padding: int = 0,
-        flip: bool = False,
         dtype: torch.dtype = torch.uint8,
         seed: int = 0,
         executor: CpuExecutor = "auto",
+        **options: Any,
     ) -> None:
-        base = policies.Standard(crop_padding=crop_padding, flip=flip)
-        policy = policies.PatchUniform(
-            size_px=size_px, amplitude=amplitude, random_size=random_size, base=base
-        )
+        policy = _build(policies.PatchUniform, options)
         super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
+@_takes_options_of(policies.AugMix)
 class AugMixViews:
     """The image and AugMix views of it, as float tensors for the consistency loss.
 
     Called on an image it gives a tuple (clean, view, view, ...) of float32 tensors in [0, 1],
-    `channel height width` (`batch channel height width` for a batch). All share one crop and
-    flip. The options are those of `AugMix`, except that there is no ``dtype``.
+    `channel height width` (`batch channel height width` for a batch). All have the same crop and
+    flip.
 
     Args:
         num_views: AugMix views besides the clean image; the paper's loss takes 2.
+        seed: See `OneView`, as ``executor``.
+        options: The fields of `augmix.AugMix`.
 
     Example:
         >>> from PIL import Image
@@ -372,34 +363,14 @@ class AugMixViews:
     """
 
     def __init__(
-        self,
-        *,
-        num_views: int = 2,
-        severity: int = 3,
-        width: int = 3,
-        depth: int | None = None,
-        alpha: float = 1.0,
-        ops: Literal["paper", "all"] = "paper",
-        crop_padding: int = 0,
-        flip: bool = False,
-        seed: int = 0,
-        executor: CpuExecutor = "auto",
+        self, *, num_views: int = 2, seed: int = 0, executor: CpuExecutor = "auto", **options: Any
     ) -> None:
         if num_views < 1:
             raise ValueError(f"num_views must be at least 1, got {num_views}")
-        policy = policies.AugMix(
-            severity=severity,
-            width=width,
-            depth=depth,
-            alpha=alpha,
-            ops=ops,
-            crop_padding=crop_padding,
-            flip=flip,
-        )
         self.num_views = num_views
-        self.drawer = Drawer(policy, seed, executor)
+        self.drawer = Drawer(policies.AugMix(**options), seed, executor)
 
-    def __call__(self, image: Any) -> tuple[torch.Tensor, ...]:
+    def __call__(self, image: Any) -> tuple[Tensor, ...]:
         views = self.drawer.views(to_batch(image), self.num_views, clean=True)
         tensors = torch.from_numpy(views)
         return tuple(tensors if is_batch(image) else tensors[:, 0])
@@ -409,12 +380,12 @@ class AugMixViews:
 
 
 Images = Float[Tensor, "batch channel height width"]
-Labels = Integer[Tensor, " batch"] | Float[Tensor, "batch label"]
-Rows = Float32[Tensor, "batch label"]
+Labels = Integer[Tensor, " batch"] | Float[Tensor, "batch class"]
+Targets = Float32[Tensor, "batch class"]
 
 
 class Pairs:
-    """Mixes the images and targets of finished batches by a policy that pairs them.
+    """Mix the images and targets of finished batches by a policy that pairs them.
 
     Args:
         policy: `augmix.Mixup` or `augmix.CutMix`.
@@ -430,34 +401,34 @@ class Pairs:
         self.num_classes = num_classes
         self.drawer = Drawer(policy, seed)
 
-    def __call__(self, images: Images, labels: Labels) -> tuple[Images, Rows]:
+    def __call__(self, images: Images, labels: Labels) -> tuple[Images, Targets]:
         """Mix a batch.
 
         Args:
             images: Float tensors, normalised or not, on any device.
-            labels: Class ids, or rows of class probabilities.
+            labels: Class ids, or class probabilities.
 
         Returns:
-            The mixed images, and the targets as rows of class probabilities.
+            The mixed images, and the targets as class probabilities.
 
         Raises:
-            ValueError: If images are no float tensor of four axes, or labels do not fit.
+            ValueError: If images are not a float tensor of four axes, or labels do not fit.
         """
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(
                 "images must be a float tensor [batch channel height width], "
-                f"got {images.dtype} of shape {tuple(images.shape)}; it comes behind ToTensor"
+                f"got {images.dtype} of shape {tuple(images.shape)}; mix after ToTensor"
             )
-        rows = self._rows(labels, len(images))
+        targets = self._targets(labels, len(images))
         height, width = images.shape[2:]
         pairs = self.drawer.plan(len(images), (height, width), 1).pairs
         assert pairs is not None
-        partner = torch.from_numpy(pairs.partner).to(images.device)
-        share = torch.from_numpy(np.array(pairs.share)).to(images.device)
-        mixed = _mix_images(images, pairs, partner, share)
-        return mixed, share[:, None] * rows + (1 - share[:, None]) * rows[partner]
+        values = pairs.tensors(images.device)
+        weight, partner = values["weight"][:, None], values["partner"]
+        mixed = pairs.apply_torch(images[None], **values)[0]
+        return mixed, weight * targets + (1 - weight) * targets[partner]
 
-    def _rows(self, labels: Labels, batch: int) -> Rows:
+    def _targets(self, labels: Labels, batch: int) -> Targets:
         is_soft = labels.is_floating_point()
         expected = (batch, self.num_classes) if is_soft else (batch,)
         if tuple(labels.shape) != expected:
@@ -473,14 +444,14 @@ class Pairs:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, {self.num_classes} classes)"
 
 
+@_takes_options_of(policies.Mixup, "crop_padding", "flip")
 class Mixup(Pairs):
-    """Images and targets of a batch blended in pairs; see `augmix.Mixup`.
+    """Blend the images and targets of a batch in pairs.
 
     Args:
         num_classes: Classes of the labels.
-        alpha: Concentration of the Beta share, above 0.
-        per_image: Draw a share for every image instead of one for the batch.
         seed: Separates transforms that are used together, 0 .. 2**64 - 1.
+        options: The fields of `augmix.Mixup` except its base: alpha and per_image.
 
     Example:
         >>> images, targets = Mixup(num_classes=10)(torch.rand(4, 3, 8, 8), torch.arange(4))
@@ -488,49 +459,19 @@ class Mixup(Pairs):
         [1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(
-        self, *, num_classes: int, alpha: float = 1.0, per_image: bool = False, seed: int = 0
-    ) -> None:
-        policy = policies.Mixup(alpha=alpha, per_image=per_image)
-        super().__init__(policy, num_classes=num_classes, seed=seed)
+    def __init__(self, *, num_classes: int, seed: int = 0, **options: Any) -> None:
+        super().__init__(policies.Mixup(**options), num_classes=num_classes, seed=seed)
 
 
+@_takes_options_of(policies.CutMix, "crop_padding", "flip")
 class CutMix(Pairs):
-    """A box of every image of a batch from another image, targets by area; see `augmix.CutMix`.
+    """Cut a box of every image of a batch from another image, targets by area.
 
     Args:
         num_classes: Classes of the labels.
-        alpha: Concentration of the Beta share, above 0.
-        probability: Share of the batches that are cut (published: CIFAR 0.5, ImageNet 1).
-        per_image: Draw for every image instead of once for the batch.
         seed: Separates transforms that are used together, 0 .. 2**64 - 1.
+        options: The fields of `augmix.CutMix` except its base: alpha, probability and per_image.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        alpha: float = 1.0,
-        probability: float = 0.5,
-        per_image: bool = False,
-        seed: int = 0,
-    ) -> None:
-        policy = policies.CutMix(alpha=alpha, probability=probability, per_image=per_image)
-        super().__init__(policy, num_classes=num_classes, seed=seed)
-
-
-def _mix_images(
-    images: Images,
-    pairs: PairPlan,
-    partner: Integer[Tensor, " batch"],
-    share: Float32[Tensor, " batch"],
-) -> Images:
-    """What `augment.pillow.mix_pairs` does, for tensors of one view."""
-    if not pairs.is_cut:
-        own = share.to(images.dtype)[:, None, None, None]
-        return own * images + (1 - own) * images[partner]
-    mixed = images.clone()
-    for index, (top, left, bottom, right) in enumerate(pairs.box):
-        box = (slice(None), slice(int(top), int(bottom)), slice(int(left), int(right)))
-        mixed[index][box] = images[int(pairs.partner[index])][box]
-    return mixed
+    def __init__(self, *, num_classes: int, seed: int = 0, **options: Any) -> None:
+        super().__init__(policies.CutMix(**options), num_classes=num_classes, seed=seed)

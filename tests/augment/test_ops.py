@@ -1,17 +1,16 @@
-"""The matrix of a turn is that of Pillow; all else of the operations is in test_plan."""
+"""The matrix of a rotation is Pillow's, and steps are described with their units."""
 
 import numpy as np
 import pytest
 
-from augmix.augment import pillow
-from augmix.augment.ops import Op, quarter_turns, rotation
+from augmix.augment.ops import Op, apply_op, quarter_turns, rotation, to_pillow
 
 
 @pytest.mark.parametrize("angle", [0.0, 90.0, 180.0, 270.0, -450.0])
 def test_quarter_turns_are_exact(angle: float) -> None:
     """The matrix sends the centre of every pixel to the centre Pillow copies."""
     numbers = np.arange(49, dtype=np.uint8).reshape(7, 7)
-    turned = np.asarray(pillow.apply_op(pillow.to_pillow(numbers[..., None]), Op.ROTATE, angle))
+    turned = np.asarray(apply_op(to_pillow(numbers[..., None]), Op.ROTATE, angle))
     a, b, c, d, e, f = rotation(angle, 7, 7)
     y, x = np.mgrid[:7, :7] + 0.5
     u, v = a * x + b * y + c, d * x + e * y + f

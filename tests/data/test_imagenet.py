@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from augmix.data.imagenet import load_annotations
+from augmix.data.imagenet import load_labels
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 
@@ -148,7 +148,7 @@ def test_shards_of_the_hub(tmp_path, pixels, png):
 def test_listings_that_do_not_fit_are_refused(tmp_path, name, text, classes, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match=message):
-        load_annotations(tmp_path / name, ["a.JPEG", "b.JPEG"], classes)
+        load_labels(tmp_path / name, ["a.JPEG", "b.JPEG"], classes)
 
 
 def test_ids_beyond_the_devkits_table(tmp_path):
@@ -156,7 +156,7 @@ def test_ids_beyond_the_devkits_table(tmp_path):
     path.write_text("1\n1001")
     write_meta(tmp_path / "meta.mat")
     with pytest.raises(RunError, match="expected ids of meta.mat, got '1001'"):
-        load_annotations(path, ["a", "b"], ())
+        load_labels(path, ["a", "b"], ())
 
 
 def test_nothing_there_names_the_forms(tmp_path):

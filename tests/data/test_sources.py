@@ -2,9 +2,20 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from augmix.data.sources import NAMES, Source, open_source, subset, take
+from augmix.data.decode import Geometry
+from augmix.data.derived import subset, take
+from augmix.data.sources import (
+    SOURCES,
+    Source,
+    as_source,
+    name_source,
+    open_source,
+    register_source,
+    source_names,
+)
 from augmix.errors import RunError
 
 FIRST_TEST_LABELS = [1, 5, 7, 6, 3, 5, 6, 1, 7, 7, 8, 0]  # golden: the split must never change
@@ -132,7 +143,7 @@ def test_refused_arguments(name, arguments, message):
 
 @pytest.mark.parametrize("name", ["folder", "parquet", "npz"])
 def test_a_source_on_disk_needs_its_folder(name):
-    assert name in NAMES
+    assert name in source_names()
     with pytest.raises(RunError, match=f"source {name} needs to know where its data lies"):
         open_source(name)
 
@@ -140,3 +151,93 @@ def test_a_source_on_disk_needs_its_folder(name):
 def test_digits_have_no_validation_split():
     with pytest.raises(RunError, match="digits has the splits train and test, got 'val'"):
         open_source("digits", split="val")
+
+
+class Stripes:
+    """A user's data set: image i is filled with i."""
+
+    def __init__(self, path, split):
+        self.labels = [0, 1, 1] if split == "train" else [1]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def images(self, ids):
+        return np.stack([np.full((8, 6, 3), index, np.uint8) for index in ids])
+
+
+@pytest.fixture
+def stripes():
+    register_source("stripes", reads="nothing", needs_data=False)(Stripes)
+    yield "stripes"
+    SOURCES.pop("stripes")
+
+
+def test_a_registered_source_is_opened_like_any_other(stripes):
+    source = open_source("stripes")
+    assert "stripes" in source_names()
+    assert (source.name, source.split, len(source)) == ("stripes", "train", 3)
+    assert (source.num_classes, source.class_names) == (2, ("0", "1"))
+    assert source.load(np.array([2, 1]))[:, 0, 0, 0].tolist() == [2, 1]
+    assert open_source("stripes", size=4).size == (4, 4)
+    assert open_source("stripes", split="test").fingerprint != source.fingerprint
+    with pytest.raises(ValueError, match="there is a source 'stripes' already"):
+        register_source("stripes")(Stripes)
+
+
+class Pairs(torch.utils.data.Dataset):
+    """A torch data set of (image, label)."""
+
+    def __init__(self, images, labels):
+        self.pairs = list(zip(images, labels, strict=True))
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
+
+
+def test_torch_data_sets_of_every_kind_of_image(pixels):
+    """PIL images, arrays and tensors give the same source."""
+    labels = [0, 2, 1, 0]
+    kinds = [
+        [Image.fromarray(image) for image in pixels[:4]],
+        list(pixels[:4]),
+        [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in pixels[:4]],
+    ]
+    sources = [as_source(Pairs(images, labels), name="mine", split="val") for images in kinds]
+    for source in sources:
+        assert np.array_equal(source.load(np.array([3, 0])), pixels[[3, 0]])
+        assert source.labels.tolist() == labels
+        assert (source.name, source.split, source.class_names) == ("mine", "val", ("0", "1", "2"))
+        assert source.fingerprint == sources[0].fingerprint
+    named = Pairs(kinds[1], labels)
+    named.classes, named.targets = ["ant", "bee", "cat"], torch.tensor(labels)
+    assert as_source(named).class_names == ("ant", "bee", "cat")
+    assert as_source(sources[0]) is sources[0]
+
+
+@pytest.mark.parametrize("memory", [2**30, 100], ids=["held", "lazy"])
+def test_torch_data_sets_are_resized_and_read_on_threads(pixels, memory, monkeypatch):
+    monkeypatch.setattr("augmix.data.stores.MEMORY_BYTES", memory)
+    data = Pairs([image[..., 0] for image in pixels], [0] * 12)
+    source = as_source(data, geometry=Geometry(size=4))
+    assert source.load(np.arange(12)).shape == (12, 4, 4, 1)
+
+
+def test_data_of_other_forms_is_refused(pixels):
+    with pytest.raises(TypeError, match=r"a torch Dataset of \(image, label\), .*, got int"):
+        as_source(3)
+    floats = Pairs(list(pixels[:2] / 255), [0, 1])
+    with pytest.raises(RunError, match="source dataset, image 0: expected a PIL image, a uint8"):
+        as_source(floats)
+    with pytest.raises(RunError, match=r"source dataset: expected labels 0..999999, got -1"):
+        as_source(Pairs(list(pixels[:2]), [0, -1]))
+
+
+def test_every_kind_says_what_it_reads():
+    assert all(kind.reads for kind in SOURCES.values())
+    assert [name_source(f"set{ending}") for ending in (".TAR", ".npz", ".parquet", "")] == [
+        *("tar", "npz", "parquet", "folder")
+    ]

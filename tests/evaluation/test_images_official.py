@@ -9,13 +9,14 @@ import pytest
 import torch
 from toy_runs import write_npz
 
-from augmix.data.sources import Source, open_source, subset
+from augmix.data.derived import subset
+from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate
 from augmix.progress import CellFinished, Event
 from augmix.results import Results, load_images, load_results
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.write import write_corrupted, write_perturbed
 
 NAMES = ("gaussian_noise", "contrast")
 SEQUENCES = ("translate", "gaussian_noise")

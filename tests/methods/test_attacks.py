@@ -213,3 +213,13 @@ def test_the_usual_radius_and_step():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         Attack(**options)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU for torch")
+def test_attacks_start_the_same_on_a_gpu() -> None:
+    ids = np.array([5, 2**32 - 1, 0, 70000])
+    images, stream = torch.rand(4, 3, 9, 7), Stream(seed=8)
+    truth = random_start(images, ids, epsilon=0.05, stream=stream)
+    found = random_start(images.cuda(), ids, epsilon=0.05, stream=stream)
+    torch.testing.assert_close(found.cpu(), truth, rtol=0, atol=1e-7)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from augmix.augment import render
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -16,7 +17,6 @@ from augmix.augment.policies import (
     RandomStart,
     Standard,
 )
-from augmix.augment.render import render
 from augmix.methods.attacks import Attack
 from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Objective
 from augmix.methods.registry import METHODS, Options, build_method

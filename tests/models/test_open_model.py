@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import augmix.models
-from augmix.data.classes import load_class_list, map_classes
+from augmix.data.derived import load_class_list, map_classes
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.models import list_networks, register_network, weights

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from toy_styles import ENCODER, write_images, write_photographs
 
-from augmix.data.sources import mix, open_source, open_stylised
+from augmix.data.derived import mix, open_stylised
+from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import load_json
 from augmix.stylize import StylizeConfig, write

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_runs import read_log, read_weights, toy_config, write_npz
 
-from augmix.augment.render import render
+from augmix.augment import render
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import open_source
 from augmix.errors import ResumeError
@@ -126,9 +126,9 @@ def test_batches_of_pairs_have_soft_targets(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.views, render(source.load(ids), plan))
     for row, target in enumerate(batch.targets):
         expected = np.zeros(3)
-        expected[source.labels[ids[row]]] += plan.pairs.share[row]
+        expected[source.labels[ids[row]]] += plan.pairs.weight[row]
         partner = ids[plan.pairs.partner[row]]
-        expected[source.labels[partner]] += 1 - plan.pairs.share[row]
+        expected[source.labels[partner]] += 1 - plan.pairs.weight[row]
         np.testing.assert_allclose(target, expected, atol=1e-7)
 
 

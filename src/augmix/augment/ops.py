@@ -1,6 +1,7 @@
-"""Operations of a chain, the units of their amounts, and the amounts levels stand for.
+"""Operations of a chain: what each one does to a picture, its unit, and the amount of a level.
 
-The one operation whose amount is not yet what moves the pixels is here too: the matrix of a turn.
+They are those of the released AugMix code (Hendrycks et al. 2020): Pillow's, on 8-bit images, with
+bilinear sampling and black outside.
 """
 
 import math
@@ -8,7 +9,8 @@ from collections.abc import Mapping
 from enum import IntEnum, unique
 
 import numpy as np
-from jaxtyping import Float64, Int8
+from jaxtyping import Float64, Int8, UInt8
+from PIL import Image, ImageEnhance, ImageOps
 
 
 @unique
@@ -58,6 +60,54 @@ def describe_step(op: Op, amount: float) -> str:
     if decimals == 0 and amount != int(amount):
         decimals = 2
     return f"{op.name.lower()} {amount:{sign}.{decimals}f} {unit}"
+
+
+_ENHANCERS = {
+    Op.COLOR: ImageEnhance.Color,
+    Op.CONTRAST: ImageEnhance.Contrast,
+    Op.BRIGHTNESS: ImageEnhance.Brightness,
+    Op.SHARPNESS: ImageEnhance.Sharpness,
+}
+
+
+def apply_op(picture: Image.Image, op: Op, amount: float) -> Image.Image:
+    """Apply one operation to a picture of mode L or RGB: the definition of all executors."""
+    if op == Op.NONE:
+        return picture
+    if op == Op.AUTOCONTRAST:
+        return ImageOps.autocontrast(picture)
+    if op == Op.EQUALIZE:
+        return ImageOps.equalize(picture)
+    if op == Op.POSTERIZE:
+        return ImageOps.posterize(picture, int(amount))
+    if op == Op.SOLARIZE:
+        return ImageOps.solarize(picture, int(amount))
+    if op == Op.INVERT:
+        return ImageOps.invert(picture)
+    if op == Op.ROTATE:
+        return picture.rotate(amount, resample=Image.Resampling.BILINEAR)
+    if op in _ENHANCERS:
+        return _ENHANCERS[op](picture).enhance(amount)
+    matrix = {
+        Op.SHEAR_X: (1, amount, 0, 0, 1, 0),
+        Op.SHEAR_Y: (1, 0, 0, amount, 1, 0),
+        Op.TRANSLATE_X: (1, 0, amount, 0, 1, 0),
+        Op.TRANSLATE_Y: (1, 0, 0, 0, 1, amount),
+    }[op]
+    return picture.transform(
+        picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
+    )
+
+
+def to_pillow(image: UInt8[np.ndarray, "height width channel"]) -> Image.Image:
+    """An RGB or grey array as a picture of mode RGB or L."""
+    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+
+
+def from_pillow(picture: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
+    """A picture of mode RGB or L as an array."""
+    pixels = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def quarter_turns(angle: float, height: int, width: int) -> int:

@@ -1,157 +1,130 @@
-"""The plan: every random decision about the pixels of a batch, as plain arrays.
+"""The plan of a batch: every random decision about its pixels, as data.
 
-The parts that only some plans have (noise, hole, pairs) stand there by their fields' names behind
-their own, e.g. ``hole.box``.
-
-A policy draws a plan, an executor carries it out, and nothing random is left for the executor to
-decide. A plan can be looked at (`Plan.describe`), sliced, joined, saved and replayed.
+A policy draws a plan, an executor carries it out without drawing anything. A plan can be read
+(`Plan.describe`), sliced, joined, saved and replayed.
 """
 
+import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
-from augmix.augment.ops import Op, describe_step
-from augmix.augment.pairing import PairPlan, join_pairs
-from augmix.augment.patches import (
-    Hole,
-    Noise,
-    check_boxes,
-    describe_box,
-    is_empty,
-    join_holes,
-    join_noise,
-)
-from augmix.files import write_npz
+from augmix.augment.stages import Stage, fields_of, find_stage, fold_views, is_per_view, stage_name
+from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.hole import Hole
+from augmix.augment.stages.noise import Noise
+from augmix.augment.stages.pairs import Pairs
 
-_VERSION = 2  # 1 had no parts
-_PARTS = {"noise": Noise, "hole": Hole, "pairs": PairPlan}
-_FIELDS = {"ids", "size", "crop_padding", "crop", "flip", "op", "amount", "weight", "mix"}
-
-
-def save(path: str | PathLike[str], plan: Any) -> None:
-    """Write the fields of a plan."""
-    arrays: dict[str, Any] = {}
-    for field in fields(plan):
-        value = getattr(plan, field.name)
-        if is_dataclass(value):
-            for part in fields(value):
-                arrays[f"{field.name}.{part.name}"] = _to_array(getattr(value, part.name))
-        elif value is not None:
-            arrays[field.name] = _to_array(value)
-    write_npz(Path(path), {"version": np.int64(_VERSION), **arrays})
-
-
-def load(path: str | PathLike[str]) -> dict[str, Any]:
-    """The fields of a saved plan.
-
-    Raises:
-        ValueError: If the file is no plan, or one of another version.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a saved plan (.npz): {error}") from error
-    version = int(arrays.pop("version", -1))
-    parts = {name: _take_part(arrays, name) for name in _PARTS}
-    is_whole = all(not part or set(part) == _names(_PARTS[name]) for name, part in parts.items())
-    if not 1 <= version <= _VERSION or set(arrays) != _FIELDS or not is_whole:
-        raise ValueError(f"{path} is not a plan of version 1..{_VERSION}, got {version}")
-    height, width = (int(side) for side in arrays.pop("size"))
-    padding = int(arrays.pop("crop_padding"))
-    made = {name: _PARTS[name](**part) for name, part in parts.items() if part}
-    return {"size": (height, width), "crop_padding": padding, **arrays, **made}
-
-
-def _take_part(arrays: dict[str, np.ndarray], name: str) -> dict[str, Any]:
-    """The arrays of one part, taken out of all; numbers and truths as Python has them."""
-    keys = [key for key in arrays if key.startswith(f"{name}.")]
-    taken = {key.removeprefix(f"{name}."): arrays.pop(key) for key in keys}
-    return {key: value if value.ndim else value.item() for key, value in taken.items()}
-
-
-def _names(part: type) -> set[str]:
-    return {field.name for field in fields(part)}
-
-
-def _to_array(value: Any) -> np.ndarray:
-    """An array; a seed of 64 bits stays a whole number."""
-    return np.asarray(value, np.uint64 if type(value) is int else None)
+_VERSION = 3  # 1 had the fields of crop and chains, 2 also noise, hole and pairs
+_CROP_FIELDS = {"padding": "crop_padding", "crop": "crop", "flip": "flip"}
+_STAGE = TypeVar("_STAGE", bound=Stage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is done to every view of every image of a batch.
 
-    An image is flipped, then padded with black and cropped (once, for all its views). A view is
-    ``(1 - mix) * image + mix * sum_i weight_i * chain_i(image)``, in floats, never re-quantised
-    (Hendrycks et al. 2020, Algorithm 1, in the released code's form of the mixing share). On the
-    finished view come, in this order and only where the plan has them, the noise of a box, a hole,
-    and the pairing with another image of the batch.
-
     Attributes:
         ids: Sample ids the plan was drawn for.
         size: Height and width in pixels of the images it was drawn for.
-        crop_padding: Black border in pixels on every side before the crop; 0 means no crop.
-        crop: Row and column of the crop's corner in the padded image, 0 .. 2 * crop_padding.
-        flip: Whether the image is mirrored left to right, before the crop.
-        op: Operations by `Op`; a chain shorter than the depth axis ends in `Op.NONE`.
-        amount: Amount of every operation in its physical unit; 0 where there is none.
-        weight: Share of every chain in the mixture; rows sum to 1.
-        mix: Share of the mixture in the view; the clean image has ``1 - mix``.
-        noise: Noise inside a box of every view (Patch Uniform).
-        hole: A box of every view that is covered (Cutout).
-        pairs: What is taken from other images of the batch (Mixup, CutMix).
+        stages: What is done, in this order; see `augmix.augment.stages`.
+
+    The arrays of `CropFlip` (``crop_padding``, ``crop``, ``flip``) and `Chains` (``op``,
+    ``amount``, ``weight``, ``mix``) can be read from the plan itself, the other stages of the
+    package as ``noise``, ``hole`` and ``pairs``, which are None where a plan has none.
     """
 
     ids: Int64[np.ndarray, " batch"]
     size: tuple[int, int]
-    crop_padding: int
-    crop: Int32[np.ndarray, "batch 2"]
-    flip: Bool[np.ndarray, " batch"]
-    op: Int8[np.ndarray, "view batch chain depth"]
-    amount: Float64[np.ndarray, "view batch chain depth"]
-    weight: Float32[np.ndarray, "view batch chain"]
-    mix: Float32[np.ndarray, "view batch"]
-    noise: Noise | None = None
-    hole: Hole | None = None
-    pairs: PairPlan | None = None
+    stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        views, batch, chains, _ = self.op.shape
-        expected = {
-            "ids": (batch,),
-            "crop": (batch, 2),
-            "flip": (batch,),
-            "amount": self.op.shape,
-            "weight": (views, batch, chains),
-            "mix": (views, batch),
-        }
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
+        sizes, has_views = {"batch": len(self.ids)}, False
+        for stage in self.stages:
+            if stage.takes == "images" and has_views:
                 raise ValueError(
-                    f"plan field {name} must have shape {shape} to agree with op "
-                    f"{self.op.shape}, got {getattr(self, name).shape}"
+                    f"stage {stage_name(type(stage))!r} takes 8-bit images, so it must come before "
+                    "the stages that give or take views"
                 )
-        for name, box, shape in (
-            *((("noise", self.noise.box, (views, batch, 4)),) if self.noise else ()),
-            *((("hole", self.hole.box, (views, batch, 4)),) if self.hole else ()),
-            *((("pairs", self.pairs.box, (batch, 4)),) if self.pairs else ()),
-        ):
-            if box.shape != shape:
-                raise ValueError(f"{name} boxes must have shape {shape}, got {box.shape}")
-            check_boxes(name, box, self.size)
+            has_views = has_views or "views" in (stage.takes, stage.gives)
+            stage.check_arrays(sizes)
+            stage.check(self.size)
 
     @property
     def num_views(self) -> int:
-        return self.op.shape[0]
+        for stage in self.stages:
+            for field in fields_of(type(stage)):
+                if field.axes and "view" in field.axes:
+                    return getattr(stage, field.name).shape[field.axes.index("view")]
+        return 1
+
+    @property
+    def crop_padding(self) -> int:
+        """Black border in pixels before the crop; 0 is no crop."""
+        crop = self.find(CropFlip)
+        return crop.padding if crop else 0
+
+    @property
+    def crop(self) -> Int32[np.ndarray, "batch 2"]:
+        crop = self.find(CropFlip)
+        return crop.crop if crop else np.zeros((len(self), 2), np.int32)
+
+    @property
+    def flip(self) -> Bool[np.ndarray, " batch"]:
+        crop = self.find(CropFlip)
+        return crop.flip if crop else np.zeros(len(self), bool)
+
+    @property
+    def chains(self) -> Chains:
+        """The chains; where the plan has none, empty ones that are not mixed in."""
+        return self.find(Chains) or Chains.unchanged(self.num_views, len(self))
+
+    @property
+    def op(self) -> Int8[np.ndarray, "view batch chain depth"]:
+        return self.chains.op
+
+    @property
+    def amount(self) -> Float64[np.ndarray, "view batch chain depth"]:
+        return self.chains.amount
+
+    @property
+    def weight(self) -> Float32[np.ndarray, "view batch chain"]:
+        return self.chains.weight
+
+    @property
+    def mix(self) -> Float32[np.ndarray, "view batch"]:
+        return self.chains.mix
+
+    @property
+    def noise(self) -> Noise | None:
+        return self.find(Noise)
+
+    @property
+    def hole(self) -> Hole | None:
+        return self.find(Hole)
+
+    @property
+    def pairs(self) -> Pairs | None:
+        return self.find(Pairs)
+
+    def find(self, kind: type[_STAGE]) -> _STAGE | None:
+        """The first stage of a class, or None."""
+        return next((stage for stage in self.stages if isinstance(stage, kind)), None)
+
+    def with_stage(self, stage: Stage) -> "Plan":
+        """The plan with one more stage, behind those of the same or a lower rank."""
+        position = sum(other.rank <= stage.rank for other in self.stages)
+        return replace(self, stages=(*self.stages[:position], stage, *self.stages[position:]))
+
+    def without(self, kind: type[Stage]) -> "Plan":
+        """The plan without its stages of a class."""
+        return replace(self, stages=tuple(x for x in self.stages if not isinstance(x, kind)))
 
     def __len__(self) -> int:
         """Images in the batch."""
@@ -165,45 +138,19 @@ class Plan:
         """
         if isinstance(index, (int, np.integer)):
             raise TypeError(
-                f"index a plan by a slice or a list of rows, e.g. [{index}:{index + 1}]"
+                f"index a plan by a slice or a list of positions, e.g. [{index}:{index + 1}]"
             )
         if not isinstance(index, slice):
             index = np.asarray(index)
-        return replace(
-            self,
-            ids=self.ids[index],
-            crop=self.crop[index],
-            flip=self.flip[index],
-            op=self.op[:, index],
-            amount=self.amount[:, index],
-            weight=self.weight[:, index],
-            mix=self.mix[:, index],
-            noise=self.noise and self.noise.rows(index),
-            hole=self.hole and self.hole.rows(index),
-            pairs=self.pairs and self.pairs.rows(index),
-        )
+        stages = tuple(stage.select(index) for stage in self.stages)
+        return replace(self, ids=self.ids[index], stages=stages)
 
     def with_clean(self) -> "Plan":
-        """The same plan with one more view in front: the image itself, flipped and cropped.
+        """The plan with one more view in front: the image itself, flipped and cropped.
 
         It has neither noise nor a hole; where images are paired, it is paired like the others.
         """
-        chains = self.weight.shape[2]
-
-        def first(values: np.ndarray, fill: float | int) -> np.ndarray:
-            return np.concatenate([np.full_like(values[:1], fill), values])
-
-        if not self.num_views:
-            raise ValueError("a plan without views cannot tell the shape of its clean view")
-        return replace(
-            self,
-            op=first(self.op, Op.NONE),
-            amount=first(self.amount, 0),
-            weight=first(self.weight, 1 / chains),
-            mix=first(self.mix, 0),
-            noise=self.noise and self.noise.with_clean(),
-            hole=self.hole and self.hole.with_clean(),
-        )
+        return replace(self, stages=tuple(stage.with_clean() for stage in self.stages))
 
     def describe(self, index: int, view: int = 0) -> str:
         """The recipe of one view of one image, for reading.
@@ -216,97 +163,189 @@ class Plan:
             >>> print(plan.describe(0).splitlines()[0])
             image 0, view 0: 0.31 clean + 0.69 mixture
         """
-        mix = float(self.mix[view, index])
-        lines = [f"image {self.ids[index]}, view {view}: {1 - mix:.2f} clean + {mix:.2f} mixture"]
-        if self.crop_padding:
-            row, column = (int(offset) - self.crop_padding for offset in self.crop[index])
-            mirrored = "mirrored, " if self.flip[index] else ""
-            lines.append(f"  first: {mirrored}moved {-row:+d} px down, {-column:+d} px right")
-        elif self.flip[index]:
-            lines.append("  first: mirrored")
-        for chain, weight in enumerate(self.weight[view, index]):
-            steps = zip(self.op[view, index, chain], self.amount[view, index, chain], strict=True)
-            names = [describe_step(Op(op), float(amount)) for op, amount in steps if op != Op.NONE]
-            lines.append(f"  {weight:.2f} * {' -> '.join(names) or 'unchanged'}")
-        lines += [f"  then: {text}" for text in self.describe_finish(index, view)]
-        return "\n".join(lines)
+        title, first, middle = f"image {self.ids[index]}, view {view}", [], []
+        for stage in self.stages:
+            lines = stage.describe(index, view, self.ids)
+            if stage.gives == "images":
+                first += lines
+            elif stage.takes == "images" and lines:
+                title, middle = f"{title}: {lines[0]}", lines[1:]
+        lines = [title, *(f"  first: {line}" for line in first), *(f"  {line}" for line in middle)]
+        return "\n".join(
+            [*lines, *(f"  then: {line}" for line in self.describe_finish(index, view))]
+        )
 
     def describe_finish(self, index: int, view: int = 0) -> list[str]:
-        """What is done to the finished view of an image, a line a thing."""
-        lines = []
-        if self.noise and not is_empty(self.noise.box[view, index]):
-            where = describe_box(self.noise.box[view, index])
-            lines.append(f"noise up to {self.noise.amplitude[view, index]:.2f} in {where}")
-        if self.hole and not is_empty(self.hole.box[view, index]):
-            where = describe_box(self.hole.box[view, index])
-            levels = ", ".join(f"{level:.2f}" for level in self.hole.fill)
-            lines.append(f"level {levels} in {where}")
-        if self.pairs and self.pairs.share[index] < 1:
-            share, other = self.pairs.share[index], self.ids[self.pairs.partner[index]]
-            where = f" in {describe_box(self.pairs.box[index])}" if self.pairs.is_cut else ""
-            lines.append(f"{share:.2f} itself + {1 - share:.2f} image {other}{where}")
-        return lines
+        """What is done to the finished view of an image, a line for each thing."""
+        stages = [stage for stage in self.stages if stage.takes == "views"]
+        return [line for stage in stages for line in stage.describe(index, view, self.ids)]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the plan as an ``.npz`` file that `Plan.load` reads on any platform."""
-        save(path, self)
+        arrays: dict[str, Any] = {
+            "version": np.int64(_VERSION),
+            "ids": self.ids,
+            "size": np.array(self.size),
+            "stages": np.array([stage_name(type(stage)) for stage in self.stages], np.str_),
+        }
+        for position, stage in enumerate(self.stages):
+            for field in fields_of(type(stage)):
+                arrays[f"{position}.{field.name}"] = _to_array(getattr(stage, field.name))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        with open(path, "wb") as file:
+            file.write(buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Plan":
-        """Read a plan written by `Plan.save`.
+        """Read a plan written by `Plan.save`, of this or an earlier version.
 
         Raises:
-            ValueError: If the file is no plan, or one of another version.
+            ValueError: If the file is not a plan, is of a later version, or has a stage that is not
+                registered.
         """
-        return cls(**load(path))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is not a saved plan (.npz): {error}") from error
+        version = int(arrays.pop("version", -1))
+        if not 1 <= version <= _VERSION:
+            raise ValueError(f"{path} is not a plan of version 1..{_VERSION}, got {version}")
+        try:
+            arrays = _upgrade(arrays) if version < _VERSION else arrays
+            names = [str(name) for name in arrays.pop("stages")]
+            ids, size = arrays.pop("ids"), tuple(int(pixels) for pixels in arrays.pop("size"))
+            stages = [_take_stage(arrays, n, find_stage(name)) for n, name in enumerate(names)]
+            if arrays:
+                raise KeyError(next(iter(arrays)))
+        except KeyError as error:
+            message = (
+                f"{path} is not a plan of version {version}: field {error} is wrong or missing"
+            )
+            raise ValueError(message) from error
+        height, width = size
+        return cls(ids=ids, size=(height, width), stages=tuple(stages))
+
+
+class Parts(NamedTuple):
+    """The stages of a plan as the fast executors take them.
+
+    Attributes:
+        before: What is done to 8-bit images first.
+        crop: The crop right before the chains, if any.
+        chains: The chains; `Chains.unchanged` where the plan has none; None where the last stage
+            of ``before`` gives views already.
+        after: What is done to finished views.
+        num_folded: 1, or the number of views where ``before`` gives every view an image of its own:
+            crop and chains are then those of one view of as many images, view after view.
+    """
+
+    before: tuple[Stage, ...]
+    crop: CropFlip | None
+    chains: Chains | None
+    after: tuple[Stage, ...]
+    num_folded: int
+
+
+def split(plan: Plan) -> Parts:
+    """Split a plan around its crop and chains."""
+    before = [stage for stage in plan.stages if stage.takes == "images"]
+    after = plan.stages[len(before) :]
+    if before and before[-1].gives == "views" and not isinstance(before[-1], Chains):
+        return Parts(tuple(before), None, None, after, 1)
+    if before and isinstance(before[-1], Chains):
+        before.pop()
+    last = before[-1] if before else None
+    crop = last if isinstance(last, CropFlip) else None
+    before = before[:-1] if crop else before
+    chains, num_folded = plan.chains, 1
+    if any(is_per_view(type(stage)) for stage in before):
+        num_folded = plan.num_views
+        chains = fold_views(chains, num_folded)
+        crop = crop and fold_views(crop, num_folded)
+    return Parts(tuple(before), crop, chains, after, num_folded)
 
 
 def concatenate(plans: Sequence[Plan]) -> Plan:
     """Join the plans of several batches drawn for the same image size.
 
     Raises:
-        ValueError: If there is none, or they differ in size, padding, views, chains or depth.
+        ValueError: If there is none, or they differ in size or in the form of their stages.
     """
     if not plans:
         raise ValueError("concatenate needs at least one plan, got none")
-    first = plans[0]
-
-    for plan in plans:
-        if _form(plan) != _form(first):
+    forms = [(plan.size, *(stage.form() for stage in plan.stages)) for plan in plans]
+    for form in forms:
+        if form != forms[0]:
             raise ValueError(
-                "plans to concatenate must agree in (size, crop_padding, views, chains, depth, "
-                f"noise, hole, pairs), got {_form(first)} and {_form(plan)}"
+                f"plans to concatenate must agree in size and stages, got {forms[0]} and {form}"
             )
-
-    def join(name: str, axis: int) -> np.ndarray:
-        return np.concatenate([getattr(plan, name) for plan in plans], axis=axis)
-
-    return Plan(
-        size=first.size,
-        crop_padding=first.crop_padding,
-        **{name: join(name, 0) for name in ("ids", "crop", "flip")},
-        **{name: join(name, 1) for name in ("op", "amount", "weight", "mix")},
-        noise=join_noise([plan.noise for plan in plans if plan.noise]),
-        hole=join_holes([plan.hole for plan in plans if plan.hole]),
-        pairs=join_pairs([plan.pairs for plan in plans if plan.pairs]),
+    by_position = zip(*(plan.stages for plan in plans), strict=True)
+    return replace(
+        plans[0],
+        ids=np.concatenate([plan.ids for plan in plans]),
+        stages=tuple(type(parts[0]).join(parts) for parts in by_position),
     )
 
 
-def _form(plan: Plan) -> tuple:
-    """What plans must have in common to be joined."""
-    views, _, chains, depth = plan.op.shape
-    finish = (
-        plan.noise and f"seed {plan.noise.seed}",
-        plan.hole and f"fill {plan.hole.fill.tolist()}",
-        plan.pairs and ("cut" if plan.pairs.is_cut else "blend"),
-    )
-    return plan.size, plan.crop_padding, views, chains, depth, *finish
+def check_plan(plan: Plan, shape: tuple[int, ...], pictures: Any = None) -> None:
+    """Refuse images that a plan was not drawn for, and pictures missing or of another size.
 
+    Args:
+        plan: The plan.
+        shape: `batch height width channel` of the images.
+        pictures: The pictures for its stages, if any.
 
-def check_plan(plan: Plan, shape: tuple[int, ...]) -> None:
-    """Refuse images that a plan was not drawn for; ``shape`` is `batch height width channel`."""
+    Raises:
+        ValueError: If something does not fit.
+    """
     if len(plan) != shape[0] or tuple(plan.size) != tuple(shape[1:3]):
         raise ValueError(
             f"the plan was drawn for {len(plan)} images of {plan.size[0]}x{plan.size[1]} pixels, "
             f"got {shape[0]} of {shape[1]}x{shape[2]}"
         )
+    for stage in plan.stages:
+        stage.check_channels(shape[3])
+        if stage.needs_pictures and pictures is None:
+            raise ValueError(
+                f"stage {stage_name(type(stage))!r} takes pictures: call render(..., pictures=bank)"
+            )
+    if pictures is not None and tuple(pictures.shape[1:]) != tuple(shape[1:]):
+        raise ValueError(
+            f"pictures must be uint8 [picture height width channel] of the images' {shape[1:]}, "
+            f"got shape {tuple(pictures.shape)}"
+        )
+
+
+def _take_stage(arrays: dict[str, np.ndarray], position: int, kind: type[Stage]) -> Stage:
+    """A stage made of its arrays, which are taken out of all; settings as Python has them."""
+    values = {}
+    for field in fields_of(kind):
+        value = arrays.pop(f"{position}.{field.name}")
+        values[field.name] = value if field.axes is not None else value.item()
+    return kind(**values)
+
+
+def _upgrade(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a plan of version 1 or 2 as version 3 has them."""
+    names = ["crop", "chains"]
+    old = {f"0.{new}": arrays[name] for new, name in _CROP_FIELDS.items()}
+    old |= {f"1.{name}": arrays[name] for name in ("op", "amount", "weight", "mix")}
+    used = {*_CROP_FIELDS.values(), "op", "amount", "weight", "mix"}
+    for name in ("noise", "hole", "pairs"):
+        parts = {key: values for key, values in arrays.items() if key.startswith(f"{name}.")}
+        if parts:
+            for key, values in parts.items():
+                field = key.removeprefix(f"{name}.")
+                old[f"{len(names)}.{'weight' if field == 'share' else field}"] = values
+            names.append(name)
+            used |= set(parts)
+    rest = {key: values for key, values in arrays.items() if key not in used}
+    return {**rest, **old, "stages": np.array(names)}
+
+
+def _to_array(value: Any) -> np.ndarray:
+    """An array; a seed of 64 bits stays a whole number."""
+    is_large = type(value) is int and value >= 0
+    return np.asarray(value, np.uint64 if is_large else None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from augmix.commands.terminal import make_console, parse
 from augmix.progress import ProgressDisplay
-from augmix.write.benchmarks import CorruptConfig, corrupt_source
+from augmix.write import CorruptConfig, corrupt_source
 
 
 def run(words: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmix.commands.terminal import make_console, parse
-from augmix.data.published_sets import fetch_release
+from augmix.data.published_sets import fetch_published
 from augmix.progress import ProgressDisplay
 
 
@@ -33,7 +33,7 @@ def run(words: Sequence[str]) -> None:
     """Run the command with these words of the command line."""
     config = parse(DownloadConfig, "download", words)
     with ProgressDisplay(make_console()) as progress:
-        folder = fetch_release(
+        folder = fetch_published(
             config.name,
             config.dst,
             archives=config.archives,

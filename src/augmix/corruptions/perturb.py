@@ -196,6 +196,11 @@ def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
     return (shorter, shorter) if preset == "tiny" else (shorter * 7 // 8, shorter * 7 // 8)
 
 
+def large_size(preset: str) -> int:
+    """Return the height and width of the large image of a preset; 0 for any size."""
+    return _INCEPTION_SIZE if preset == "imagenet-299" else _LARGE_SIZES.get(preset, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """The checked arguments of a call."""

@@ -1,4 +1,4 @@
-"""In which order: the ids of step n from (seed, rank), and work prepared ahead on threads."""
+"""The order of training batches, and work prepared ahead of its use on threads."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -17,7 +17,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class BatchOrder:
-    """Which images a rank trains on at every step: a pure function of (seed, step, rank).
+    """The images a rank trains on at every step: a pure function of (seed, step, rank).
 
     Every epoch is a new permutation of all images, cut into batches; the last one may be smaller
     and is kept. Each batch is cut into one contiguous piece per rank, whose lengths differ by at
@@ -28,7 +28,7 @@ class BatchOrder:
         batch_size: Images of a whole batch, over all ranks.
         seed: The run's seed.
         rank: This process, 0 .. world_size - 1.
-        world_size: Processes that share each batch.
+        world_size: Processes that each batch is divided among.
 
     Example:
         >>> order = BatchOrder(num_images=10, batch_size=4, seed=0)
@@ -61,18 +61,18 @@ class BatchOrder:
         return -(-self.num_images // self.batch_size)
 
     def epoch(self, step: int) -> int:
-        """The epoch that a step, counted from the start of the run, belongs to."""
+        """Return the epoch of a step, counted from the start of the run."""
         if step < 0:
             raise ValueError(f"step must be 0 or more, got {step}")
         return step // self.steps_per_epoch
 
     def count(self, step: int) -> int:
-        """Images of a step over all ranks."""
+        """Count the images of a step over all ranks."""
         before = step % self.steps_per_epoch * self.batch_size
         return min(self.batch_size, self.num_images - before)
 
     def ids(self, step: int) -> Int64[np.ndarray, " batch"]:
-        """The images of this rank at a step, counted from the start of the run."""
+        """Return the images of this rank at a step, counted from the start of the run."""
         order = _permutation(self.num_images, self.seed, self.epoch(step))
         start = step % self.steps_per_epoch * self.batch_size
         batch = order[start : start + self.batch_size]
@@ -87,12 +87,12 @@ def prefetch(
     num_threads: int = 1,
     num_ahead: int = 2,
 ) -> Generator[Made, None, None]:
-    """Run ``make(index)`` ahead of its use and give the results in order.
+    """Run ``make(index)`` ahead of its use and yield the results in order.
 
     At most ``num_ahead`` results wait or are being made besides the one in use, so more threads
-    than that never work at once. An error comes out where its result would have. When the consumer
-    stops, by an error or by closing or dropping the generator, what has not begun is cancelled and
-    what has is waited for.
+    than that never work at once. An error is raised where its result would have been yielded. When
+    the consumer stops, by an error or by closing or dropping the generator, calls that have not
+    begun are cancelled and those that have are waited for.
 
     Args:
         make: What to run; from several threads at once if there are several.
@@ -137,7 +137,7 @@ def _run_ahead(
 
 @lru_cache(maxsize=2)
 def _permutation(num_images: int, seed: int, epoch: int) -> Int64[np.ndarray, " image"]:
-    """The order of an epoch; kept for this epoch and the next, which is fetched ahead."""
+    """The order of an epoch; cached for this epoch and the next, which is prepared ahead."""
     order = Stream(seed=seed).at(Purpose.ORDER, epoch=epoch).permutation(num_images)
     order.setflags(write=False)
     return order

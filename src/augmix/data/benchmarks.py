@@ -10,17 +10,13 @@
 Between the folder and the names there may be the group folders of the published archives
 (``noise``, ``blur``, ``weather``, ``digital``, ``extra``).
 
-A set of one corruption at one severity is a `sources.Source` like any other. ``.npy`` files are
-mapped into memory, image trees are decoded when loaded, so opening is quick and memory stays free.
-What is read was published by Hendrycks & Dietterich (2019) or written by `augmix.writing`.
-
-A `Sequences` is what a `sources.Source` is for images: sequences by id, whole or frame by frame,
-so that no more than one batch is ever in memory. Videos are decoded by OpenCV's FFmpeg; the lossy
-published H.264 comes out as its decoder makes it, RGB.
+One corruption at one severity is a `sources.Source` like any other; `Sequences` are the same for
+perturbations, read whole or frame by frame. ``.npy`` files are mapped into memory, image trees and
+videos are decoded when loaded, so no more than one batch is in memory. Videos are decoded by
+OpenCV's FFmpeg. The sets are those of Hendrycks & Dietterich (2019), or written by `augmix.write`.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,9 +30,16 @@ from jaxtyping import Int64, Integer, UInt8
 from augmix.arrays import MAX_PIXELS
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.decode import SUFFIXES, ImageError, decode_image
-from augmix.data.folders import FileItems, list_entries
-from augmix.data.items import default_threads
-from augmix.data.stores import LazySource, check_ids, check_labels, fingerprint, number_classes
+from augmix.data.folders import FileItems, is_image, list_entries, list_folders, list_labelled
+from augmix.data.stores import (
+    LazySource,
+    check_ids,
+    check_labels,
+    default_threads,
+    fingerprint,
+    hash_array,
+    number_classes,
+)
 from augmix.errors import RunError, did_you_mean
 from augmix.files import load_json
 
@@ -44,6 +47,8 @@ MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.npy"
 SEVERITIES = (1, 2, 3, 4, 5)
 
+Frame = UInt8[np.ndarray, "height width channel"]
+Frames = UInt8[np.ndarray, "batch frame height width channel"]
 Kind = Literal["cifar-c", "imagenet-c", "cifar-p", "imagenet-p"]
 _GROUPS = ("noise", "blur", "weather", "digital", "extra")
 _KNOWN_CLASSES = {
@@ -59,34 +64,34 @@ class Layout:
     Attributes:
         root: The folder that holds it.
         kind: See the table of this module.
-        places: The file or folder of every corruption or perturbation, by name.
-        class_names: In the order of the labels, where the folder tells; else empty.
+        paths: The file or folder of every corruption or perturbation, by name.
+        class_names: In the order of the labels, where the folder says; else empty.
     """
 
     root: Path
     kind: Kind
-    places: Mapping[str, Path]
+    paths: Mapping[str, Path]
     class_names: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The corruptions or perturbations, sorted."""
-        return tuple(sorted(self.places))
+        return tuple(sorted(self.paths))
 
-    def place(self, name: str) -> Path:
-        """The file or folder of a corruption or perturbation.
+    def path(self, name: str) -> Path:
+        """Look up the file or folder of a corruption or perturbation.
 
         Raises:
             RunError: If it is not there; names the nearest.
         """
-        if name in self.places:
-            return self.places[name]
+        if name in self.paths:
+            return self.paths[name]
         guess = did_you_mean(name, self.names, cutoff=0.0)
         raise RunError(f"{self.root} holds no {name!r}{guess} It holds {', '.join(self.names)}")
 
 
 def find_layout(root: Path) -> Layout:
-    """Find out what a folder holds.
+    """Find out which benchmark a folder holds.
 
     Args:
         root: The folder of the set, or the one above it if that holds a single set.
@@ -100,7 +105,7 @@ def find_layout(root: Path) -> Layout:
     layout = _read(root)
     if layout is not None:
         return layout
-    below = [found for path in _folders(root) if (found := _read(path)) is not None]
+    below = [found for path in _subfolders(root) if (found := _read(path)) is not None]
     if len(below) > 1:
         raise RunError(
             f"{root} holds several sets: {', '.join(found.root.name for found in below)}; name one"
@@ -115,7 +120,7 @@ def find_layout(root: Path) -> Layout:
 
 
 def open_array(path: Path) -> np.ndarray:
-    """An ``.npy`` file, mapped into memory and read only where it is looked at.
+    """Map an ``.npy`` file into memory.
 
     Raises:
         RunError: If it is missing, cut short, or no plain array.
@@ -142,8 +147,8 @@ def _read(folder: Path) -> Layout | None:
     kinds: list[Kind] = sorted({kind for kind, _ in found.values()})
     if len(kinds) > 1:
         raise RunError(f"{folder} mixes the forms {' and '.join(kinds)}; name a folder of one")
-    places = {name: path for name, (_, path) in found.items()}
-    return Layout(root=folder, kind=kinds[0], places=places, class_names=class_names)
+    paths = {name: path for name, (_, path) in found.items()}
+    return Layout(root=folder, kind=kinds[0], paths=paths, class_names=class_names)
 
 
 def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
@@ -152,7 +157,7 @@ def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
         if path.name != LABELS_FILE and not path.name.startswith("."):
             is_sequence = open_array(path).ndim == 5
             entries[path.stem] = ("cifar-p" if is_sequence else "cifar-c", path)
-    for path in _folders(folder):
+    for path in _subfolders(folder):
         kind = _tree_kind(path)
         if kind is not None:
             entries[path.name] = (kind, path)
@@ -161,24 +166,22 @@ def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
 
 def _tree_kind(folder: Path) -> Kind | None:
     """Whether a folder is one corruption (severities) or one perturbation (videos) of a tree."""
-    inner = _folders(folder)
+    inner = _subfolders(folder)
     if any(path.name in map(str, SEVERITIES) for path in inner):
         return "imagenet-c"
     for path in inner[:1]:
-        if any(path.glob("*.mp4")) or any(_has_frames(video) for video in _folders(path)[:1]):
+        if any(path.glob("*.mp4")) or any(_has_frames(video) for video in _subfolders(path)[:1]):
             return "imagenet-p"
     return None
 
 
 def _has_frames(folder: Path) -> bool:
     """Whether a folder holds image files named by number."""
-    return any(path.suffix.lower() in SUFFIXES and path.stem.isdigit() for path in folder.iterdir())
+    return any(is_image(path.name) and path.stem.isdigit() for path in folder.iterdir())
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+def _subfolders(folder: Path) -> list[Path]:
+    return [folder / name for name in list_folders(folder)]
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -189,8 +192,8 @@ def _class_names(folder: Path) -> tuple[str, ...]:
         return _KNOWN_CLASSES.get(folder.name, ())
     if manifest.get("complete") is not True:
         raise RunError(
-            f"{folder} is not complete: {path.name} says that its writing was stopped or goes on; "
-            "write it again with the same settings to go on"
+            f"{folder} is not complete: {path.name} says that its writing was stopped or is in "
+            "progress; start it again with the same settings to complete it"
         )
     source = manifest.get("source")
     names = source.get("class_names") if isinstance(source, dict) else None
@@ -230,9 +233,7 @@ class MappedSource:
 
     @cached_property
     def _fingerprint(self) -> str:
-        hasher = hashlib.sha256(repr(self.images.shape).encode())
-        hasher.update(np.ascontiguousarray(self.images).data)
-        return fingerprint(hasher.hexdigest(), self.labels)
+        return fingerprint(hash_array(self.images), self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -240,7 +241,7 @@ class MappedSource:
     def load(
         self, ids: Integer[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """A copy of the images asked for."""
+        """Return a copy of the images with these ids."""
         return np.array(self.images[check_ids(ids, len(self))])
 
 
@@ -252,18 +253,18 @@ def open_corrupted(
     class_names: Sequence[str] = (),
     num_threads: int = 0,
 ) -> MappedSource | LazySource:
-    """One corruption at one severity of a -C set on disk, as a source of its test images.
+    """Open one corruption at one severity of a -C set on disk, as a source.
 
     Image i is the same image of the clean set for every corruption and severity, since files and
     classes are in one order.
 
     Args:
-        root: The set's folder or the one above it, or what `layouts.find_layout` gave for it.
+        root: The set's folder or the one above it, or the result of `find_layout` for it.
         name: A corruption the set holds.
         severity: 1..5.
         class_names: The classes in the order of the model's outputs; for a tree the names of its
-            class folders. If none: as the set's manifest or the name of its folder tells, else
-            the sorted class folders, or the numbers up to the largest label.
+            class folders. If none: those of the set's manifest or of a published set of this
+            name, else the sorted class folders, or the numbers up to the largest label.
         num_threads: Threads that decode an image tree; 0 takes every processor of this process.
 
     Raises:
@@ -274,21 +275,23 @@ def open_corrupted(
     if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
     layout = root if isinstance(root, Layout) else find_layout(Path(root).expanduser())
-    place = layout.place(name)
+    path = layout.path(name)
     known = tuple(class_names) or layout.class_names
     title = f"{layout.root.name}/{name}/{severity}"
     if layout.kind == "cifar-c":
-        return _open_rows(place, severity, known, title)
+        return _open_slice(path, severity, known, title)
     if layout.kind == "imagenet-c":
-        return _open_tree(place, severity, known, title, num_threads or default_threads())
+        return _open_tree(path, severity, known, title, num_threads or default_threads())
     raise RunError(
         f"{layout.root} holds perturbation sequences ({layout.kind}), expected corrupted images; "
         "open them with open_perturbed"
     )
 
 
-def _open_rows(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> MappedSource:
-    """Rows n (s - 1) .. n s - 1 of the file, n a fifth of its length."""
+def _open_slice(
+    path: Path, severity: int, class_names: tuple[str, ...], title: str
+) -> MappedSource:
+    """Open images n (s - 1) .. n s - 1 of the file, n a fifth of its length."""
     images = _check_images(open_array(path), path)
     labels_path = path.parent / LABELS_FILE
     if not labels_path.exists() and (path.parents[1] / LABELS_FILE).exists():
@@ -321,19 +324,19 @@ def _check_images(images: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _open_tree(
-    place: Path, severity: int, class_names: tuple[str, ...], title: str, num_threads: int
+    path: Path, severity: int, class_names: tuple[str, ...], title: str, num_threads: int
 ) -> LazySource:
-    folder = place / str(severity)
+    folder = path / str(severity)
     if not folder.is_dir():
-        shown = ", ".join(list_entries(place)[:8]) or "nothing"
+        shown = ", ".join(list_entries(path)[:8]) or "nothing"
         raise RunError(
-            f"{folder} is missing: expected the severities 1 to 5 in {place}, got {shown}; unpack "
+            f"{folder} is missing: expected the severities 1 to 5 in {path}, got {shown}; unpack "
             "or write the set again"
         )
-    paths, labels, names = list_classes(folder, class_names, SUFFIXES)
+    paths, labels, names = _list_classes(folder, class_names, SUFFIXES)
     items = FileItems(root=folder, paths=paths)
     try:
-        size = items.image(0, 0).shape[:2]
+        size = items.image(0).shape[:2]
     except ImageError as error:
         raise RunError(f"cannot use image {items.where(0)}: {error}") from error
     rows = np.arange(len(paths))
@@ -341,7 +344,6 @@ def _open_tree(
         items=items,
         rows=rows,
         size=(size[0], size[1]),
-        resize=0,
         num_threads=num_threads,
         name=title,
         split="test",
@@ -353,7 +355,7 @@ def _open_tree(
     )
 
 
-def list_classes(
+def _list_classes(
     folder: Path, class_names: tuple[str, ...], suffixes: frozenset[str]
 ) -> tuple[tuple[str, ...], Int64[np.ndarray, " image"], tuple[str, ...]]:
     """Files of a folder of class folders: sorted paths below it, classes, and all class names.
@@ -361,7 +363,7 @@ def list_classes(
     Raises:
         RunError: If there is no file, or a class folder is none of the names.
     """
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    found = list_folders(folder)
     names = class_names or tuple(found)
     unknown = sorted(set(found) - set(names))
     if unknown:
@@ -369,29 +371,11 @@ def list_classes(
             f"{folder}: expected the {len(names)} classes {', '.join(names[:4])}, ..., got "
             f"{', '.join(unknown[:4])} besides ({len(unknown)} in all); name the set's classes"
         )
-    number = {name: label for label, name in enumerate(names)}
-    paths, labels = [], []
-    for name in found:
-        files = _list_files(folder, name, suffixes)
-        paths += files
-        labels += [number[name]] * len(files)
+    paths, labels = list_labelled(folder, found, suffixes=suffixes)
     if not paths:
         raise RunError(f"{folder}: expected files in class folders, got none; write the set again")
-    return tuple(paths), np.array(labels, np.int64), names
-
-
-def _list_files(folder: Path, name: str, suffixes: frozenset[str]) -> list[str]:
-    found = []
-    for place, _, files in os.walk(folder / name):
-        below = Path(place).relative_to(folder)
-        found += [
-            (below / file).as_posix() for file in files if Path(file).suffix.lower() in suffixes
-        ]
-    return sorted(found)
-
-
-Frame = UInt8[np.ndarray, "height width channel"]
-Frames = UInt8[np.ndarray, "batch frame height width channel"]
+    indices = np.array([names.index(name) for name in found], np.int64)
+    return paths, indices[labels], names
 
 
 @runtime_checkable
@@ -420,31 +404,31 @@ class Sequences(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
-        """Whole sequences, in the order asked for."""
+        """Load whole sequences, in the order of the ids."""
         ...
 
     def frames(self, index: int) -> Iterator[Frame]:
-        """One sequence frame by frame."""
+        """Iterate over the frames of one sequence."""
         ...
 
 
 def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
-    """The sequences of one perturbation of a -P set on disk.
+    """Open the sequences of one perturbation of a -P set on disk.
 
     Args:
-        root: The set's folder or the one above it, or what `layouts.find_layout` gave for it.
+        root: The set's folder or the one above it, or the result of `find_layout` for it.
         name: A perturbation the set holds.
 
     Raises:
         RunError: If the set or the perturbation is missing, or the first sequence is broken.
     """
     layout = root if isinstance(root, Layout) else find_layout(Path(root).expanduser())
-    place = layout.place(name)
+    path = layout.path(name)
     title = f"{layout.root.name}/{name}"
     if layout.kind == "cifar-p":
-        return _open_array(place, title)
+        return _open_array(path, title)
     if layout.kind == "imagenet-p":
-        return _open_tree_frames(place, layout.class_names, title)
+        return _open_tree_frames(path, layout.class_names, title)
     raise RunError(
         f"{layout.root} holds corrupted images ({layout.kind}), expected perturbation sequences; "
         "open them with open_corrupted"
@@ -485,11 +469,11 @@ class MappedSequences:
         return len(self.array)
 
     def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
-        """A copy of the sequences asked for."""
+        """Return a copy of the sequences with these ids."""
         return np.array(self.array[check_ids(ids, len(self))])
 
     def frames(self, index: int) -> Iterator[Frame]:
-        """One sequence frame by frame."""
+        """Iterate over the frames of one sequence."""
         check_ids(np.array([index]), len(self))
         return (np.array(frame) for frame in self.array[index])
 
@@ -515,16 +499,16 @@ class FileSequences:
         return len(self.videos)
 
     def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
-        """Decode the sequences asked for.
+        """Decode the sequences with these ids.
 
         Raises:
             RunError: If one is broken, cut short, or of another size.
         """
         chosen = check_ids(ids, len(self))
         loaded = np.empty((len(chosen), self.num_frames, *self.size, self.channels), np.uint8)
-        for place, index in enumerate(chosen):
+        for position, index in enumerate(chosen):
             for number, frame in enumerate(self.frames(int(index))):
-                loaded[place, number] = frame
+                loaded[position, number] = frame
         return loaded
 
     def frames(self, index: int) -> Iterator[Frame]:
@@ -561,14 +545,14 @@ def _open_array(path: Path, title: str) -> MappedSequences:
 def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> FileSequences:
     is_video = any(folder.glob("*/*.mp4"))
     suffixes = frozenset((".mp4",)) if is_video else SUFFIXES
-    files, _, _ = list_classes(folder, class_names, suffixes)
+    files, _, _ = _list_classes(folder, class_names, suffixes)
     videos = files if is_video else tuple(sorted({str(Path(file).parent) for file in files}))
     num_frames, size = 0, (0, 0)
     for frame in _decode(folder / videos[0]):
         num_frames, size = num_frames + 1, (frame.shape[0], frame.shape[1])
     if not num_frames:
         raise RunError(f"{folder / videos[0]} holds no frame; fetch or write it again")
-    listing = FileItems(root=folder, paths=files)
+    items = FileItems(root=folder, paths=files)
     return FileSequences(
         name=title,
         root=folder,
@@ -576,7 +560,7 @@ def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) ->
         num_frames=num_frames,
         size=size,
         channels=3,
-        fingerprint=listing.digest(np.arange(len(files))),
+        fingerprint=items.digest(np.arange(len(files))),
     )
 
 
@@ -595,7 +579,7 @@ def _decode_images(paths: Sequence[Path]) -> Iterator[Frame]:
 
 def _frame_files(folder: Path) -> list[Path]:
     """Frames in the order of their numbers."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    files = [path for path in folder.iterdir() if is_image(path.name)]
     wrong = [path.name for path in files if not path.stem.isdigit()]
     if wrong:
         raise RunError(f"{folder}: expected frames named by number, e.g. 00.JPEG, got {wrong[0]}")

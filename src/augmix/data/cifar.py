@@ -2,8 +2,8 @@
 
 The official files are Python 2 pickles of one dict with an array, lists and byte strings. Every
 global they name (`numpy.core.multiarray._reconstruct` and few others) is replaced by a recorder
-that only notes its arguments; the array is then made from the notes. Any other global ends the
-reading.
+that only keeps its arguments; the array is then made from those. Any other global is an error, so
+no code of a file is run.
 
 Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images". 50,000 training and
 10,000 test images of 32x32 RGB; CIFAR-100 by its 100 fine labels.
@@ -19,11 +19,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from augmix.data.download import CIFAR10, CIFAR100, OFFICIAL_URL, Archive, fetch_archive
-from augmix.data.items import ArrayItems, Geometry, Items, OnError
 from augmix.data.parquet import find_tables, load_table
-from augmix.data.stores import ArraySource, LazySource, build_source, check_labels
+from augmix.data.published_sets import fetch_file, make_folder, unpack_archive
+from augmix.data.stores import (
+    ArrayItems,
+    ArraySource,
+    Items,
+    LazySource,
+    OpenOptions,
+    build_source,
+    check_labels,
+)
 from augmix.errors import RunError
+
+OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/"
+_MAX_BYTES = 2**30  # unpacked; the official archives hold 186 MB
 
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): "reconstruct",
@@ -37,7 +47,10 @@ _ALLOWED = {
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """The dict in a pickled file; its arrays come as uint8 NumPy arrays.
+    """Read the dict in a pickled file without running anything in it.
+
+    Returns:
+        The dict, with its arrays as uint8 NumPy arrays.
 
     Raises:
         RunError: If the file is missing, truncated, no pickled dict, or names a global that these
@@ -63,11 +76,11 @@ def load_pickle(path: Path) -> dict[str, Any]:
 
 
 class _ForbiddenGlobal(Exception):
-    """A pickle named something outside `_ALLOWED`."""
+    """A pickle names something outside `_ALLOWED`."""
 
 
 class _Call:
-    """What a pickle wanted to call, with which arguments, and the state it gave the result."""
+    """A call that a pickle asked for: function, arguments, and the state it gave the result."""
 
     __slots__ = ("args", "name", "state")
 
@@ -81,10 +94,10 @@ class _Call:
 
 
 class _Recorder:
-    """Stands for an allowed global; calling it notes the call.
+    """An allowed global; calling it records the call.
 
-    ``_codecs.encode``, by which Python 3 writes bytes for Python 2, gives those bytes at once: they
-    may be keys.
+    ``_codecs.encode``, by which Python 3 writes bytes for Python 2, returns those bytes at once:
+    they may be keys.
     """
 
     __slots__ = ("name",)
@@ -105,7 +118,7 @@ class _Recorder:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler whose globals are recorders."""
+    """An unpickler with recorders for globals."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -132,14 +145,14 @@ def _uint8(dtype: Any, shape: Any, is_fortran: Any, content: Any) -> UInt8[np.nd
     if not (isinstance(dtype, _Call) and dtype.name == "dtype" and _text(dtype.args[0]) == "u1"):
         raise ValueError(f"dtype {_text(dtype.args[0]) if isinstance(dtype, _Call) else dtype}")
     if not isinstance(content, (bytes, bytearray)):
-        raise ValueError(f"{type(content).__name__} in place of bytes")
-    sides = tuple(shape)
-    if not all(isinstance(side, int) and side >= 0 for side in sides):
-        raise ValueError(f"shape {sides}")
-    if math.prod(sides) != len(content):
-        raise ValueError(f"{len(content)} bytes for shape {sides}")
+        raise ValueError(f"{type(content).__name__} instead of bytes")
+    lengths = tuple(shape)
+    if not all(isinstance(length, int) and length >= 0 for length in lengths):
+        raise ValueError(f"shape {lengths}")
+    if math.prod(lengths) != len(content):
+        raise ValueError(f"{len(content)} bytes for shape {lengths}")
     flat = np.frombuffer(content, np.uint8)
-    return flat.reshape(sides, order="F" if is_fortran else "C")
+    return flat.reshape(lengths, order="F" if is_fortran else "C")
 
 
 def _text(value: Any) -> str:
@@ -169,16 +182,20 @@ class Edition:
     Attributes:
         name: As in `open_source`.
         class_names: In the official order.
-        archive: The official download; its folder's name is that of the unpacked set.
+        archive: The official download.
+        sha256: Of the archive.
+        folder: The only folder in it.
         files: The pickles of each split.
         key: Labels in a pickle.
         column: Labels in a table.
-        sibling: The other set, whose files are the usual mistake.
+        sibling: The other set: its files are the usual mistake.
     """
 
     name: str
     class_names: tuple[str, ...]
-    archive: Archive
+    archive: str
+    sha256: str
+    folder: str
     files: dict[str, tuple[str, ...]]
     key: str
     column: str
@@ -189,7 +206,9 @@ EDITIONS = {
     "cifar10": Edition(
         name="cifar10",
         class_names=CIFAR10_CLASSES,
-        archive=CIFAR10,
+        archive="cifar-10-python.tar.gz",
+        sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        folder="cifar-10-batches-py",
         files={
             "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
             "test": ("test_batch",),
@@ -201,7 +220,9 @@ EDITIONS = {
     "cifar100": Edition(
         name="cifar100",
         class_names=CIFAR100_CLASSES,
-        archive=CIFAR100,
+        archive="cifar-100-python.tar.gz",
+        sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        folder="cifar-100-python",
         files={"train": ("train",), "test": ("test",)},
         key="fine_labels",
         column="fine_label",
@@ -211,31 +232,26 @@ EDITIONS = {
 
 
 def open_cifar(
-    name: str,
-    root: Path | None,
-    *,
-    split: str,
-    geometry: Geometry,
-    download: bool,
-    on_error: OnError,
-    num_threads: int,
-    url: str = OFFICIAL_URL,
+    root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL
 ) -> ArraySource | LazySource:
     """Open a CIFAR set; see `sources.open_source`.
 
     Args:
         root: The official folder or its parent, or a folder of parquet files; None looks where
             downloads are kept.
-        url: Where to download from.
+        options: What is asked for; its name is a key of `EDITIONS`.
+        url: The address below which the archive lies.
     """
-    edition = EDITIONS[name]
+    edition, split = EDITIONS[options.name], options.split
     if split not in edition.files:
-        raise RunError(f"{name} has the splits train and test, got {split!r}")
+        raise RunError(f"{edition.name} has the splits train and test, got {split!r}")
     folder = _cache() if root is None else root
     official = _find_official(edition, folder)
-    tables = () if official else find_tables(folder, split=split, extra=(name,), strict=False)
-    if not official and not tables and download:
-        official = fetch_archive(edition.archive, folder, url=url)
+    tables = (
+        () if official else find_tables(folder, split=split, extra=(edition.name,), is_strict=False)
+    )
+    if not official and not tables and options.download:
+        official = _fetch(edition, folder, url)
     if official:
         items, labels = _load_official(edition, official, split)
     elif tables:
@@ -243,25 +259,25 @@ def open_cifar(
         labels = _check(labels, len(items), edition, where=str(tables[0]))
     else:
         raise _missing(edition, folder, split, given=root is not None)
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=edition.class_names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    return build_source(items, labels, edition.class_names, options)
+
+
+def _fetch(edition: Edition, root: Path, url: str) -> Path:
+    """Download the official archive into a folder, unless it is there, and unpack it."""
+    make_folder(root)
+    path = root / edition.archive
+    fetch_file(url + edition.archive, path, checksum=edition.sha256, num_tries=2)
+    unpack_archive(path, root, names=(edition.folder,), max_bytes=_MAX_BYTES)
+    return root / edition.folder
 
 
 def _find_official(edition: Edition, folder: Path) -> Path | None:
     """The official folder, whether it or its parent was named."""
-    below = folder / edition.archive.folder
+    below = folder / edition.folder
     if below.is_dir():
         return below
     files = [folder / file for files in edition.files.values() for file in files]
-    is_official = folder.name == edition.archive.folder and folder.is_dir()
+    is_official = folder.name == edition.folder and folder.is_dir()
     return folder if is_official or any(file.is_file() for file in files) else None
 
 
@@ -274,7 +290,7 @@ def _load_official(
         if not path.is_file():
             raise RunError(
                 f"{edition.name} needs {', '.join(edition.files[split])} for split {split!r}, "
-                f"{path} is missing; unpack the official {edition.archive.file} again"
+                f"{path} is missing; unpack the official {edition.archive} again"
             )
         batch = load_pickle(path)
         images.append(_batch_images(batch, path))
@@ -321,12 +337,12 @@ def _missing(edition: Edition, folder: Path, split: str, *, given: bool) -> RunE
     if given and not folder.exists():
         return RunError(
             f"{edition.name}: {folder} does not exist; name the folder that holds "
-            f"{edition.archive.folder}, or let --download fetch it there"
+            f"{edition.folder}, or let --download fetch it there"
         )
     other = EDITIONS[edition.sibling]
     hint = f" ({_hint(edition)})" if _find_official(other, folder) else ""
     return RunError(
-        f"{edition.name}: expected {edition.archive.folder}/ or {split}.parquet in {folder}, got "
+        f"{edition.name}: expected {edition.folder}/ or {split}.parquet in {folder}, got "
         f"neither{hint}; name the folder with --data, or let --download fetch it"
     )
 

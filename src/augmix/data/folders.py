@@ -1,9 +1,14 @@
-"""Image folders: one folder per class below an optional split folder."""
+"""Image folders: one folder per class, below an optional folder per split.
+
+Every reader of a directory tree in this package lists classes by `list_folders` and images by
+`list_images`, so that one rule says what a class and what an image is. The names of splits and
+what serves for which are here too.
+"""
 
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +16,97 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from augmix.data.decode import FORMATS, SUFFIXES, ImageError
-from augmix.data.items import Geometry, ImageFiles, OnError
-from augmix.data.stores import ArraySource, LazySource, build_source, fingerprint
+from augmix.data.stores import (
+    ArraySource,
+    ImageFiles,
+    LazySource,
+    OpenOptions,
+    build_source,
+    fingerprint,
+)
 from augmix.errors import RunError
 
-# What is taken for each split, best first: what is not for training may have any of these names.
+# What serves for each split, best first: what is not for training may have any of these names.
 SPLIT_NAMES = {
     "train": ("train",),
     "test": ("test", "val", "validation", "valid"),
     "val": ("val", "validation", "valid"),
 }
-_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 ALL_NAMES = tuple(dict.fromkeys(name for names in SPLIT_NAMES.values() for name in names))
+_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
+
+
+def is_image(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
+    """Return whether a file of this name is an image; hidden files are none."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
+
+
+def list_images(
+    folder: Path, below: str = "", *, suffixes: Collection[str] = SUFFIXES
+) -> list[str]:
+    """List the images at any depth of ``folder / below``: paths below ``folder``, sorted."""
+    found = []
+    for parent, _, files in os.walk(folder / below):
+        path = Path(parent).relative_to(folder)
+        found += [(path / file).as_posix() for file in files if is_image(file, suffixes)]
+    return sorted(found)
+
+
+def list_folders(folder: Path) -> list[str]:
+    """List the names of the folders right in a folder, sorted; hidden ones are left out."""
+    return sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def list_entries(folder: Path) -> list[str]:
+    """List all names in a folder, for messages."""
+    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+
+
+def list_classes(folder: Path) -> list[str]:
+    """List the class folders of a split, in order.
+
+    Raises:
+        RunError: If there are none.
+    """
+    names = list_folders(folder)
+    if not names:
+        entries = ", ".join(list_entries(folder)[:8]) or "nothing"
+        raise RunError(f"{folder}: expected one folder per class, got {entries}")
+    if set(names) <= set(ALL_NAMES):
+        raise RunError(
+            f"{folder}: expected class folders, got only the splits {', '.join(names)} without "
+            "class folders in them; sort the images into one folder per class"
+        )
+    return names
+
+
+def list_labelled(
+    folder: Path, class_names: Sequence[str], *, suffixes: Collection[str] = SUFFIXES
+) -> tuple[tuple[str, ...], Int64[np.ndarray, " image"]]:
+    """List the images of all class folders, in the order of the classes, and their labels."""
+    files = [list_images(folder, name, suffixes=suffixes) for name in class_names]
+    labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(part) for part in files])
+    return tuple(path for part in files for path in part), labels
+
+
+def has_splits(folder: Path) -> bool:
+    """Return whether a folder is divided into splits, each a folder of class folders."""
+    return any(
+        (folder / name).is_dir() and any(path.is_dir() for path in (folder / name).iterdir())
+        for name in ALL_NAMES
+    )
+
+
+def find_split(folder: Path, split: str) -> Path | None:
+    """Find the folder of a split."""
+    found = (folder / name for name in SPLIT_NAMES[split] if (folder / name).is_dir())
+    return next(found, None)
 
 
 def check_named_split(path: Path, split: str) -> None:
-    """Refuse a file or folder whose own name says that it is another split.
+    """Refuse a file or folder that is named like another split.
 
     Without this, training on ``val`` or measuring on ``train`` would go unnoticed.
     """
@@ -38,19 +118,8 @@ def check_named_split(path: Path, split: str) -> None:
         )
 
 
-def has_splits(folder: Path) -> bool:
-    """Whether a folder is divided into splits, each a folder of class folders."""
-    return any((folder / name).is_dir() and _has_folders(folder / name) for name in ALL_NAMES)
-
-
-def find_split(folder: Path, split: str) -> Path | None:
-    """The folder of a split."""
-    found = (folder / name for name in SPLIT_NAMES[split] if (folder / name).is_dir())
-    return next(found, None)
-
-
 def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -> RunError:
-    """The error for data in which a split cannot be found."""
+    """Make the error for data in which a split cannot be found."""
     if not root.exists():
         return RunError(f"{root} does not exist; name the data with --data")
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
@@ -58,7 +127,7 @@ def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -
 
 
 def name_words(path: Path) -> list[str]:
-    """The words of a file's name: ``imagenet-train-0001.tar`` has train among them."""
+    """Split a file's name into words: ``imagenet-train-0001.tar`` has train among them."""
     return re.split(r"[-_.]", path.stem.lower())
 
 
@@ -71,19 +140,10 @@ def check_shards(shards: Sequence[Path]) -> None:
         )
 
 
-def list_entries(folder: Path) -> list[str]:
-    """The names in a folder, for messages."""
-    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-
-
 def _is_named(path: Path, name: str) -> bool:
     """``val``, ``val.npz``, ``val-00000-of-00001.parquet``, but not ``valley``."""
     stem = path.name.split(".")[0].lower()
     return stem == name or (stem.startswith((f"{name}-", f"{name}_")) and path.suffix != "")
-
-
-def _has_folders(folder: Path) -> bool:
-    return any(path.is_dir() for path in folder.iterdir())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,19 +165,16 @@ class FileItems(ImageFiles):
         return str(self.root / self.paths[index])
 
     def digest(self, rows: np.ndarray) -> str:
-        """Over the sorted listing of (path, bytes), which no file need be read for."""
+        """Hash path and length of every file, which no file need be read for."""
         hasher = hashlib.sha256()
         for row in rows:
-            path = self.paths[row]
-            num_bytes = self._num_bytes(path)
-            hasher.update(os.fsencode(path) + f"\0{num_bytes}\n".encode())
+            path = self.root / self.paths[row]
+            try:
+                num_bytes = path.stat().st_size
+            except OSError as error:
+                raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+            hasher.update(os.fsencode(self.paths[row]) + f"\0{num_bytes}\n".encode())
         return hasher.hexdigest()
-
-    def _num_bytes(self, path: str) -> int:
-        try:
-            return (self.root / path).stat().st_size
-        except OSError as error:
-            raise RunError(f"cannot read {self.root / path}: {error.strerror or error}") from error
 
     def content(self, index: int) -> bytes:
         try:
@@ -126,36 +183,19 @@ class FileItems(ImageFiles):
             raise ImageError(f"cannot read the file: {error.strerror or error}") from error
 
 
-def open_folder(
-    root: Path,
-    *,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    name: str = "folder",
-) -> ArraySource | LazySource:
+def open_folder(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open an image folder; see `sources.open_source`."""
-    folder, class_names, paths, labels = _list(root, split)
-    return build_source(
-        FileItems(root=folder, paths=tuple(paths)),
-        labels,
-        name=name,
-        split=split,
-        class_names=class_names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-        files=paths,
-    )
+    items, labels, class_names = _list_split(root, options.split)
+    return build_source(items, labels, class_names, options, files=items.paths)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photographs:
-    """The images of a folder at the size each of them has, for what resizes them itself.
+    """The images of a folder, each at its own size, for callers that resize them themselves.
 
     Attributes:
         items: The files.
+        split: ``train``, ``test`` or ``val``.
         labels: The class of every image.
         class_names: One for each class.
         fingerprint: Sha256 of labels, paths and sizes of the files.
@@ -179,50 +219,45 @@ class Photographs:
         return len(self.labels)
 
     def load_one(self, index: int) -> UInt8[np.ndarray, "height width channel"]:
-        """One image as stored, RGB.
+        """Decode one image as stored, RGB.
 
         Raises:
             RunError: If it is broken; the message names its file.
         """
         try:
-            return self.items.image(index, 0)
+            return self.items.image(index)
         except ImageError as error:
             raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
 
 
 def open_photographs(root: Path, *, split: str) -> Photographs:
-    """The images of a split of an image folder, each at its own size.
+    """Open the images of a split of an image folder, each at its own size.
 
     Raises:
         RunError: As `sources.open_source`.
     """
-    folder, class_names, paths, labels = _list(root, split)
-    items = FileItems(root=folder, paths=tuple(paths))
+    items, labels, class_names = _list_split(root, split)
     return Photographs(
         items=items,
         split=split,
         labels=labels,
-        class_names=tuple(class_names),
-        fingerprint=fingerprint(items.digest(np.arange(len(paths))), labels),
+        class_names=class_names,
+        fingerprint=fingerprint(items.digest(np.arange(len(items))), labels),
     )
 
 
-def _list(
+def _list_split(
     root: Path, split: str
-) -> tuple[Path, Sequence[str], list[str], Int64[np.ndarray, " image"]]:
-    """The split's folder, its classes, and file and class of every image."""
+) -> tuple[FileItems, Int64[np.ndarray, " image"], tuple[str, ...]]:
+    """The images of a split, their labels, and the names of the classes."""
     folder, class_names = _find_classes(root, split)
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        files = _image_files(folder, name)
-        paths += files
-        labels += [label] * len(files)
+    paths, labels = list_labelled(folder, class_names)
     if not paths:
         raise RunError(
             f"{folder}: expected images ({', '.join(FORMATS)}) in class folders "
             f"{', '.join(class_names[:8])}, got none"
         )
-    return folder, class_names, paths, np.array(labels, np.int64)
+    return FileItems(root=folder, paths=paths), labels, tuple(class_names)
 
 
 def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
@@ -248,36 +283,3 @@ def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
             f"besides ({len(unknown)} in all); the splits must have the same class folders"
         )
     return folder, known
-
-
-def list_classes(folder: Path) -> list[str]:
-    """The class folders of a split, in order.
-
-    Raises:
-        RunError: If there are none.
-    """
-    names = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    if not names:
-        entries = ", ".join(list_entries(folder)[:8]) or "nothing"
-        raise RunError(f"{folder}: expected one folder per class, got {entries}")
-    if set(names) <= set(ALL_NAMES):
-        raise RunError(
-            f"{folder}: expected class folders, got only the splits {', '.join(names)} without "
-            "class folders in them; sort the images into one folder per class"
-        )
-    return names
-
-
-def _image_files(folder: Path, name: str) -> list[str]:
-    """Image files of a class at any depth, sorted by path; hidden files are none."""
-    found = []
-    for place, _, files in os.walk(folder / name):
-        below = Path(place).relative_to(folder)
-        found += [
-            (below / file).as_posix()
-            for file in files
-            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)

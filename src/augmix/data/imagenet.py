@@ -1,13 +1,15 @@
 """ImageNet as folders, flat validation set, tar or parquet shards.
 
+The classes of a flat validation set are in a file of labels beside it:
+
 | file | its lines | from |
 | --- | --- | --- |
 | ``LOC_val_solution.csv`` | ``ILSVRC2012_val_00000001,n01751748 111 108 ...`` | Kaggle |
 | ``imagenet_2012_validation_synset_labels.txt`` | a synset for each image in order | TensorFlow |
-| ``val.txt`` | ``ILSVRC2012_val_00000001.JPEG 65``: the place of its synset, from 0 | Caffe |
+| ``val.txt`` | ``ILSVRC2012_val_00000001.JPEG 65``: the index of its synset, from 0 | Caffe |
 | ``ILSVRC2012_validation_ground_truth.txt`` | an ILSVRC id for each image in order | devkit |
 
-The ids of the devkit are in an order of their own, which its ``meta.mat`` tells.
+The ids of the devkit are in an order of their own, which is in its ``meta.mat``.
 
 Classes are numbered in the order of their synsets, which is the order of ILSVRC's 1,000 classes.
 """
@@ -19,21 +21,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from augmix.data.decode import SUFFIXES
 from augmix.data.folders import (
     FileItems,
     find_split,
+    is_image,
     list_classes,
     list_entries,
+    list_folders,
     missing_split,
     open_folder,
 )
-from augmix.data.items import Geometry, Items, OnError
 from augmix.data.parquet import find_tables, open_parquet
-from augmix.data.stores import ArraySource, LazySource, build_source
+from augmix.data.stores import ArraySource, Items, LazySource, OpenOptions, build_source
 from augmix.data.tar import SYNSET, find_shards, load_shards, open_shards
 from augmix.errors import RunError
 
+_BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # Kaggle's folders
 _DEVKIT = "ILSVRC2012_validation_ground_truth.txt"
 NAMES = (
     "LOC_val_solution.csv",
@@ -44,29 +47,29 @@ NAMES = (
 _META = "meta.mat"
 
 
-def find_annotations(places: Sequence[Path]) -> Path | None:
-    """The first known listing in these folders, or in the ``data`` of a devkit in them."""
-    folders = [
-        folder
-        for place in places
-        for folder in (place, place / "data", *sorted(place.glob("*devkit*/data")))
+def find_labels(folders: Sequence[Path]) -> Path | None:
+    """Find the first known file of labels in these folders or in the ``data`` of a devkit there."""
+    searched = [
+        below
+        for folder in folders
+        for below in (folder, folder / "data", *sorted(folder.glob("*devkit*/data")))
     ]
-    found = (folder / name for folder in folders for name in NAMES if (folder / name).is_file())
+    found = (below / name for below in searched for name in NAMES if (below / name).is_file())
     return next(found, None)
 
 
-def load_annotations(
+def load_labels(
     path: Path, images: Sequence[str], class_names: Sequence[str]
 ) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
-    """The classes of images by one of the listings, and the names of all classes.
+    """Read the classes of images from a file of labels, and the names of all classes.
 
     Args:
-        path: The listing; its name says of which kind it is.
+        path: The file; its name says of which kind it is.
         images: File names in sorted order.
-        class_names: Synsets in order; none takes those that the listing has, in sorted order.
+        class_names: Synsets in order; none takes those in the file, in sorted order.
 
     Raises:
-        RunError: If the listing cannot be read, does not fit the images, or names unknown classes.
+        RunError: If the file cannot be read, does not fit the images, or names unknown classes.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -75,15 +78,15 @@ def load_annotations(
     lines = [line.strip() for line in lines if line.strip()]
     read: Callable[[Sequence[str], Sequence[str], Path], list[str]]
     read = _read_named if path.name in ("LOC_val_solution.csv", "val.txt") else _read_ordered
-    told = read(lines, images, path)
+    words = read(lines, images, path)
     if path.name == _DEVKIT:
         synsets = _load_meta(path.with_name(_META))
-        unknown = [number for number in told if number not in synsets]
+        unknown = [number for number in words if number not in synsets]
         if unknown:
             raise RunError(f"{path}: expected ids of {_META}, got {unknown[0]!r}")
-        told = [synsets[number] for number in told]
+        words = [synsets[number] for number in words]
         class_names = class_names or sorted(set(synsets.values()))
-    return _number(told, class_names, path)
+    return _number(words, class_names, path)
 
 
 def _read_ordered(lines: Sequence[str], images: Sequence[str], path: Path) -> list[str]:
@@ -96,35 +99,35 @@ def _read_ordered(lines: Sequence[str], images: Sequence[str], path: Path) -> li
 
 def _read_named(lines: Sequence[str], images: Sequence[str], path: Path) -> list[str]:
     """``name,class ...`` or ``name class``, in any order; names with or without their ending."""
-    told = {}
+    found = {}
     for line in lines:
         name, _, rest = line.replace(",", " ", 1).partition(" ")
         words = rest.split()
         if not words:
             raise RunError(f"{path}: expected 'image class', got {line[:80]!r}")
-        told[Path(name).stem] = words[0]
-    missing = [name for name in images if Path(name).stem not in told]
+        found[Path(name).stem] = words[0]
+    missing = [name for name in images if Path(name).stem not in found]
     if missing:
         raise RunError(
             f"{path}: expected a line for each of {len(images)} images, got none for {missing[0]} "
             f"({len(missing)} in all)"
         )
-    return [told[Path(name).stem] for name in images]
+    return [found[Path(name).stem] for name in images]
 
 
 def _number(
-    told: Sequence[str], class_names: Sequence[str], path: Path
+    words: Sequence[str], class_names: Sequence[str], path: Path
 ) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
     """Labels of synsets or numbers, and the names of the classes."""
-    is_synset = {bool(SYNSET.fullmatch(word)) for word in told}
-    wrong = [word for word in told if not (SYNSET.fullmatch(word) or word.isdecimal())]
+    is_synset = {bool(SYNSET.fullmatch(word)) for word in words}
+    wrong = [word for word in words if not (SYNSET.fullmatch(word) or word.isdecimal())]
     if wrong or len(is_synset) > 1:
         raise RunError(
             f"{path}: expected synsets such as n01440764, or numbers, for all images, got "
-            f"{(wrong or sorted(set(told)))[0]!r}"
+            f"{(wrong or sorted(set(words)))[0]!r}"
         )
     if is_synset == {False}:
-        largest = max(int(word) for word in told)
+        largest = max(int(word) for word in words)
         if not class_names:
             raise RunError(
                 f"{path}: numbers need to know the synsets; put the class folders of the training "
@@ -135,16 +138,16 @@ def _number(
                 f"{path}: expected numbers 0..{len(class_names) - 1} for the {len(class_names)} "
                 f"classes of the training images, got {largest}"
             )
-        return np.array([int(word) for word in told], np.int64), tuple(class_names)
-    names = tuple(class_names) or tuple(sorted(set(told)))
+        return np.array([int(word) for word in words], np.int64), tuple(class_names)
+    names = tuple(class_names) or tuple(sorted(set(words)))
     index = {name: number for number, name in enumerate(names)}
-    unknown = sorted(set(told) - set(index))
+    unknown = sorted(set(words) - set(index))
     if unknown:
         raise RunError(
             f"{path}: expected the {len(names)} classes of the training images, got "
             f"{', '.join(unknown[:8])} besides ({len(unknown)} in all)"
         )
-    return np.array([index[word] for word in told], np.int64), names
+    return np.array([index[word] for word in words], np.int64), names
 
 
 def _load_meta(path: Path) -> dict[str, str]:
@@ -152,12 +155,7 @@ def _load_meta(path: Path) -> dict[str, str]:
     others = ", ".join(name for name in NAMES if name != _DEVKIT)
     try:
         from scipy.io import loadmat
-    except ImportError as error:
-        raise RunError(
-            f"reading {path} needs scipy, which is not installed: pip install scipy, or put one of "
-            f"{others} beside the images"
-        ) from error
-    try:
+
         rows: Any = loadmat(str(path), squeeze_me=True)["synsets"]
         return {
             str(int(row["ILSVRC2012_ID"])): str(row["WNID"])
@@ -166,101 +164,78 @@ def _load_meta(path: Path) -> dict[str, str]:
         }
     except Exception as error:  # a reader fed a broken file may raise anything
         raise RunError(
-            f"cannot read {path}, which tells the synsets of {_DEVKIT}: {error}; take it from the "
+            f"cannot read {path}, which has the synsets of {_DEVKIT}: {error}; take it from the "
             f"same devkit, or put one of {others} beside the images"
         ) from error
 
 
-SIZE = 224  # px, of crops
-_BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # Kaggle's folders
-
-
-def open_imagenet(
-    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
-) -> ArraySource | LazySource:
+def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a split of ImageNet in whatever form it is found; see `sources.open_source`.
 
-    Taken in this order: ``SPLIT/synset/image``; ``SPLIT/image`` with a listing of its classes
-    (`annotations`); parquet files; tar files, with a listing if they tell no classes; and folders
-    of synsets alone, which serve any split.
+    Taken in this order: ``SPLIT/synset/image``; ``SPLIT/image`` with a file of labels; parquet
+    files; tar files, with a file of labels if they have no classes; and folders of synsets alone,
+    which serve any split.
 
     Raises:
         RunError: If the split is in none of these forms; the message names them.
     """
-    options: dict[str, Any] = {
-        "split": split,
-        "geometry": geometry,
-        "on_error": on_error,
-        "num_threads": num_threads,
-    }
+    split = options.split
     if not root.exists():
         raise RunError(f"{root} does not exist; name the folder of ImageNet with --data")
     if root.is_file():
         reader = open_parquet if root.suffix == ".parquet" else open_shards
-        return reader(root, **options, name="imagenet")
+        return reader(root, options)
     for base in (root / below for below in _BELOW):
         folder = find_split(base, split) if base.is_dir() else None
-        if folder is not None and _has_folders(folder):
-            return open_folder(base, **options, name="imagenet")
+        if folder is not None and list_folders(folder):
+            return open_folder(base, options)
         if folder is not None and (paths := _flat_files(folder)):
             items = FileItems(root=folder, paths=paths)
             return _open_flat(items, paths, (root, base, folder), options)
-    if find_tables(root, split=split, strict=False):
-        return open_parquet(root, **options, name="imagenet")
+    if find_tables(root, split=split, is_strict=False):
+        return open_parquet(root, options)
     if shards := find_shards(root, split=split, is_strict=False):
-        items, told = load_shards(shards)
-        if any(told):
-            return open_shards(root, **options, name="imagenet")
+        items, classes = load_shards(shards)
+        if any(classes):
+            return open_shards(root, options)
         names = [items.shards[s].names[row] for s, row in zip(items.shard, items.row, strict=True)]
         return _open_flat(items, names, (root,), options)
-    if any(path.is_dir() and SYNSET.fullmatch(path.name) for path in root.iterdir()):
-        return open_folder(root, **options, name="imagenet")
+    if any(SYNSET.fullmatch(name) for name in list_folders(root)):
+        return open_folder(root, options)
     forms = f"{split}/n01440764/..., {split}/ILSVRC2012_val_..., {split}-*.parquet or {split}*.tar"
     raise missing_split(root, split, forms, list_entries(root))
 
 
 def _open_flat(
-    items: Items, names: Sequence[str], places: tuple[Path, ...], options: dict[str, Any]
+    items: Items, names: Sequence[str], folders: tuple[Path, ...], options: OpenOptions
 ) -> ArraySource | LazySource:
-    """Images of one split in one place, their classes from a listing."""
-    path = find_annotations(places)
+    """Open the images of one split without class folders, their classes from a file of labels."""
+    path = find_labels(folders)
     if path is None:
         raise RunError(
             f"{items.where(0)} lies in no folder of its class: expected one of {', '.join(NAMES)} "
-            f"in {places[0]} to tell the classes, got none"
+            f"in {folders[0]} with the classes, got none"
         )
     order = sorted(range(len(names)), key=names.__getitem__)
     ordered = [names[row] for row in order]
-    told, class_names = load_annotations(path, ordered, _training_classes(places))
-    labels = np.empty_like(told)
-    labels[order] = told
+    found, class_names = load_labels(path, ordered, _training_classes(folders))
+    labels = np.empty_like(found)
+    labels[order] = found
     files = names if isinstance(items, FileItems) else ()
-    return build_source(
-        items, labels, name="imagenet", class_names=class_names, files=files, **options
-    )
+    return build_source(items, labels, class_names, options, files=files)
 
 
-def _training_classes(places: tuple[Path, ...]) -> tuple[str, ...]:
+def _training_classes(folders: tuple[Path, ...]) -> tuple[str, ...]:
     """The synsets of the training images, from folders or shards; none if there are none."""
-    for place in places:
-        train = place / "train"
-        if train.is_dir() and _has_folders(train):
+    for folder in folders:
+        train = folder / "train"
+        if train.is_dir() and list_folders(train):
             return tuple(list_classes(train))
-        if shards := find_shards(place, split="train", is_strict=False):
+        if shards := find_shards(folder, split="train", is_strict=False):
             return tuple(sorted(set(load_shards(shards)[1]) - {""}))
     return ()
 
 
-def _has_folders(folder: Path) -> bool:
-    return any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
-
-
 def _flat_files(folder: Path) -> tuple[str, ...]:
     """Names of the image files right in a folder, sorted."""
-    return tuple(
-        sorted(
-            path.name
-            for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
-    )
+    return tuple(sorted(path.name for path in folder.iterdir() if is_image(path.name)))

@@ -1,31 +1,39 @@
-"""Image sets as NumPy archives: `.npz` files of uint8 images and whole-number labels."""
+"""Images in memory: ``.npz`` archives, and the handwritten digits of scikit-learn."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from augmix.arrays import check_images
+from augmix.data.decode import AS_STORED, Geometry
 from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
-from augmix.data.items import ArrayItems, Geometry, OnError
-from augmix.data.stores import ArraySource, LazySource, build_source, check_labels, number_classes
+from augmix.data.stores import (
+    ArrayItems,
+    ArraySource,
+    LazySource,
+    OpenOptions,
+    build_source,
+    check_labels,
+    number_classes,
+)
 from augmix.errors import RunError
+from augmix.rng import Purpose, Stream
+
+_NUM_TRAIN = 1400  # of the 1,797 digits
+_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 
 
-def open_npz(
-    root: Path, *, split: str, geometry: Geometry, on_error: OnError, num_threads: int
-) -> ArraySource | LazySource:
+def open_npz(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open an ``.npz`` set; see `sources.open_source`."""
+    split = options.split
     path = root
     if root.is_dir():
-        path = next(
-            (
-                root / f"{name}.npz"
-                for name in SPLIT_NAMES[split]
-                if (root / f"{name}.npz").exists()
-            ),
-            root,
-        )
+        candidates = [root / f"{name}.npz" for name in SPLIT_NAMES[split]]
+        path = next((path for path in candidates if path.exists()), root)
         if path == root:
             raise missing_split(root, split, f"{split}.npz", list_entries(root))
     arrays = _load_arrays(path)
@@ -47,16 +55,9 @@ def open_npz(
         where=str(path),
         hint="class_names holds fewer classes",
     )
-    return build_source(
-        ArrayItems(images=np.ascontiguousarray(images), path=str(path)),
-        labels,
-        name="npz",
-        split=split,
-        class_names=number_classes(all_labels, where=str(path)) if names is None else list(names),
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    items = ArrayItems(images=np.ascontiguousarray(images), path=str(path))
+    class_names = number_classes(all_labels, where=str(path)) if names is None else list(names)
+    return build_source(items, labels, class_names, options)
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -97,3 +98,33 @@ def _all_labels(arrays: dict[str, np.ndarray]) -> np.ndarray:
     labels = [values for key, values in arrays.items() if key == "labels" or key.startswith("y_")]
     whole = [values.ravel() for values in labels if np.issubdtype(values.dtype, np.integer)]
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
+
+
+def open_digits(root: Path | None, options: OpenOptions) -> ArraySource | LazySource:
+    """Open the digits; see `sources.open_source`.
+
+    They are 8x8 with levels 0..16, enlarged to RGB of the size asked for, bilinearly and whole.
+
+    Raises:
+        RunError: If there is no such split, or scikit-learn is not installed.
+    """
+    if options.split not in ("train", "test"):
+        raise RunError(f"digits has the splits train and test, got {options.split!r}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise RunError(
+            "source digits needs scikit-learn, which is not installed: pip install 'augmix[demo]'"
+        ) from error
+    raw: Any = load_digits()
+    order = Stream(seed=0).at(Purpose.SPLIT, part=_PART).permutation(len(raw.target))
+    chosen = order[:_NUM_TRAIN] if options.split == "train" else order[_NUM_TRAIN:]
+    levels = np.rint(raw.images[np.sort(chosen)] * (255 / 16)).astype(np.uint8)
+    enlarge = Geometry(size=options.geometry.size, squash=True)
+    grey = [enlarge.apply(Image.fromarray(image)) for image in levels]
+    images = np.repeat(np.stack([np.asarray(image) for image in grey])[..., None], 3, axis=3)
+    labels = check_labels(raw.target[np.sort(chosen)], len(images), num_classes=10, where="digits")
+    items = ArrayItems(images=images, path="digits")
+    class_names = [str(digit) for digit in range(10)]
+    as_made = replace(options, geometry=AS_STORED)
+    return build_source(items, labels, class_names, as_made, flip=False)  # a mirrored 2 is none

@@ -1,8 +1,8 @@
 """Parquet tables in the layout of the Hugging Face Hub.
 
 Rows of parquet files cannot be read at random: a whole group of them is decompressed for each. So
-the images of a large set are written once more, as Arrow files in the user's cache folder, which
-take about the space of the set and none of the memory.
+the images of a large set are copied to Arrow files in the user's cache folder, which are mapped
+into memory: they take about the disk space of the set.
 """
 
 import hashlib
@@ -16,25 +16,34 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from augmix import files
 from augmix.data.decode import ImageError
 from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, missing_split
-from augmix.data.items import Geometry, ImageFiles, OnError
-from augmix.data.stores import ArraySource, LazySource, build_source, check_labels, number_classes
+from augmix.data.stores import (
+    ArraySource,
+    ImageFiles,
+    LazySource,
+    OpenOptions,
+    build_source,
+    check_labels,
+    number_classes,
+)
 from augmix.errors import RunError
-from augmix.files import cache_folder, file_key
+from augmix.files import cache_folder, file_key, open_atomic
 
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+_FOLDERS = ("", "data", "plain_text", "default")
 MEMORY_BYTES = 2**32  # of parquet files that are read as a whole
 _ROWS = 256  # written at a time
 
 
 def is_large(paths: Sequence[Path]) -> bool:
-    """Whether these files are too large to be read as a whole."""
+    """Return whether these files are too large to be read as a whole."""
     return sum(path.stat().st_size for path in paths) > MEMORY_BYTES
 
 
 def load_schema(path: Path) -> Any:
-    """The Arrow schema of a parquet file.
+    """Read the Arrow schema of a parquet file.
 
     Raises:
         RunError: If pyarrow is missing or the file cannot be read.
@@ -46,7 +55,7 @@ def load_schema(path: Path) -> Any:
 
 
 def load_column(path: Path, name: str, *, is_large: bool = False) -> Any:
-    """A column of a parquet file as an Arrow chunked array.
+    """Read a column of a parquet file as an Arrow chunked array.
 
     Args:
         path: The file.
@@ -66,7 +75,7 @@ def load_column(path: Path, name: str, *, is_large: bool = False) -> Any:
 
 
 def join_columns(columns: Sequence[Any], paths: Sequence[Path]) -> Any:
-    """Columns of several files as one.
+    """Join the columns of several files.
 
     Raises:
         RunError: If they differ in type.
@@ -90,7 +99,7 @@ def _write_arrow(path: Path, name: str) -> Path:
     if arrow.exists():
         return arrow
     arrow.parent.mkdir(parents=True, exist_ok=True)
-    with parquet.ParquetFile(path) as file, files.open_atomic(arrow) as sink:
+    with parquet.ParquetFile(path) as file, open_atomic(arrow) as sink:
         wanted = file.schema_arrow.empty_table().select([name]).schema
         with ipc.new_file(sink, wanted) as writer:
             for batch in file.iter_batches(batch_size=_ROWS, columns=[name]):
@@ -100,7 +109,7 @@ def _write_arrow(path: Path, name: str) -> Path:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Errors of Arrow as the user's."""
+    """Turn errors of Arrow into `RunError`."""
     try:
         import pyarrow
     except ImportError as error:
@@ -113,11 +122,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise RunError(
             f"cannot read {path}: {error}; the file may be truncated, fetch it again"
         ) from error
-
-
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "labels", "fine_label")
-_FOLDERS = ("", "data", "plain_text", "default")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,7 +148,7 @@ class TableItems(ImageFiles):
         return f"{self.paths[file]}, row {index - int(self.starts[file])}"
 
     def digest(self, rows: np.ndarray) -> str:
-        """Over the images; where they are mapped, over how many bytes each has."""
+        """Hash the images; where they are mapped, how many bytes each has."""
         if self.is_large:
             from pyarrow import compute
 
@@ -165,21 +169,13 @@ class TableItems(ImageFiles):
         return content
 
 
-def open_parquet(
-    root: Path,
-    *,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    name: str = "parquet",
-) -> ArraySource | LazySource:
+def open_parquet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a parquet set; see `sources.open_source`.
 
-    The encoded images of all files stay in memory, up to `columns.MEMORY_BYTES` of them; larger
-    sets are mapped from the disk.
+    The encoded images of all files stay in memory, up to `MEMORY_BYTES` of them; larger sets are
+    mapped from the disk.
     """
-    paths = find_tables(root, split=split)
+    paths = find_tables(root, split=options.split)
     items, labels, names = load_table(paths, label_columns=LABEL_COLUMNS)
     where = str(paths[0] if len(paths) == 1 else paths[0].parent)
     labels = check_labels(
@@ -191,29 +187,20 @@ def open_parquet(
     )
     if names is None:
         names = number_classes(_all_labels(root, paths, labels), where=where)
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    return build_source(items, labels, names, options)
 
 
 def find_tables(
-    root: Path, *, split: str, extra: Sequence[str] = (), strict: bool = True
+    root: Path, *, split: str, extra: Sequence[str] = (), is_strict: bool = True
 ) -> tuple[Path, ...]:
-    """The parquet files of a split: one file, or the shards in order.
+    """Find the parquet files of a split: one file, or the shards in order.
 
     Args:
         root: A file, or a folder with ``train.parquet`` or ``train-*.parquet`` in it, below
             ``data/``, ``plain_text/`` or ``default/``.
         split: ``train``, ``test`` or ``val``.
         extra: More folders to look in.
-        strict: Whether to raise if there are none, rather than give none.
+        is_strict: Whether to raise if there are none, rather than return none.
 
     Raises:
         RunError: If the files are missing (when strict), or shards of the split are.
@@ -230,7 +217,7 @@ def find_tables(
             if shards:
                 check_shards(shards)
                 return shards
-    if not strict:
+    if not is_strict:
         return ()
     found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
     raise missing_split(root, split, f"{split}.parquet or {split}-*.parquet", found)
@@ -239,7 +226,7 @@ def find_tables(
 def load_table(
     paths: Sequence[Path], *, label_columns: Sequence[str], hint: str = ""
 ) -> tuple[TableItems, Int64[np.ndarray, " image"], tuple[str, ...] | None]:
-    """Images, labels and class names (None if the schema has none) of parquet files.
+    """Read images, labels and class names of parquet files; None if the schema has no names.
 
     Raises:
         RunError: If pyarrow is missing, a file is truncated, or a column is missing or of a type
@@ -320,7 +307,7 @@ def _all_labels(
         return labels
     every = [labels]
     for split in SPLIT_NAMES:
-        others = find_tables(root, split=split, strict=False)
+        others = find_tables(root, split=split, is_strict=False)
         if others and others != tuple(paths):
             every.append(_load_labels(others, LABEL_COLUMNS)[0])
     return np.concatenate(every)

@@ -1,24 +1,42 @@
-"""The published -C and -P sets: where they lie, their checksums, and how they come onto this disk.
+"""Data sets on the web: where they are, their checksums, how they are downloaded and unpacked.
 
-Archives come from Zenodo or from a folder of files fetched by hand, are held against their MD5 (no
-other checksum is published) and unpacked safely. What was half done, goes on.
+The published -C and -P sets are those of Hendrycks & Dietterich (2019). Their archives come from
+Zenodo or from a folder of files fetched by hand, and are checked against their MD5 (no other
+checksum is published). Zenodo answers 429 to eager clients and drops long transfers, so a file
+grows under the name ``FILE.part``, is continued by the next try, and gets its own name once its
+checksum is right.
 
-The sets are those of Hendrycks & Dietterich (2019). Checksums of the -C sets as in
-`ENSTA-U2IS-AI/torch-uncertainty`; of the -P sets as in `kkirchheim/pytorch-ood`, which agrees with
-the former on all -C archives that both have. The photographs of frost are held against the sha256
-of the files in `hendrycks/robustness`."""
+Checksums of the -C sets as in `ENSTA-U2IS-AI/torch-uncertainty`; of the -P sets as in
+`kkirchheim/pytorch-ood`, which agrees with the former on all -C archives that both have. Those of
+the photographs of frost are the sha256 of the files in `hendrycks/robustness`.
+"""
 
+import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
-from augmix.data.download import check_file, fetch_file, unpack_archive, write_members
 from augmix.errors import RunError, did_you_mean
-from augmix.progress import ChecksumStarted, OnProgress, UnpackingStarted, ignore
+from augmix.progress import (
+    ChecksumStarted,
+    DownloadDelayed,
+    DownloadProgress,
+    OnProgress,
+    UnpackingStarted,
+    ignore,
+)
+
+_MAX_TRIES = 6
+_LONGEST_WAIT_S = 300.0
+_TIMEOUT_S = 60
+_CHUNK = 2**16
+_PROGRESS_BYTES = 2**23  # between two events
 
 ZENODO = "https://zenodo.org/records/{record}/files/"
 GROUPS = {
@@ -41,8 +59,8 @@ SEQUENCES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A published set.
+class PublishedSet:
+    """A data set on the web.
 
     Attributes:
         url: The address below which its files lie.
@@ -106,22 +124,22 @@ _CIFAR100_FILES = {
     "spatter.npy": "12ccf41d62564d36e1f6a6ada5022728",
     "saturate.npy": "c0697e9fdd646916a61e9c312c77bf6b",
 }
-RELEASES: Mapping[str, Release] = {
-    "cifar10-c": Release(
+PUBLISHED_SETS: Mapping[str, PublishedSet] = {
+    "cifar10-c": PublishedSet(
         url=ZENODO.format(record=2535967),
         folder="CIFAR-10-C",
         form="arrays",
         archives={"CIFAR-10-C.tar": "56bf5dcef84df0e2308c6dcbcbbd8499"},
         files=_CIFAR10_FILES,
     ),
-    "cifar100-c": Release(
+    "cifar100-c": PublishedSet(
         url=ZENODO.format(record=3555552),
         folder="CIFAR-100-C",
         form="arrays",
         archives={"CIFAR-100-C.tar": "11f0ed0f1191edbf9fa23466ae6021d3"},
         files=_CIFAR100_FILES,
     ),
-    "tiny-imagenet-c": Release(
+    "tiny-imagenet-c": PublishedSet(
         url=ZENODO.format(record=8206060),
         folder="Tiny-ImageNet-C",
         form="tree",
@@ -131,7 +149,7 @@ RELEASES: Mapping[str, Release] = {
             "Tiny-ImageNet-C-extra.tar": "0db0588d243cf403ef93449ec52b70eb",
         },
     ),
-    "imagenet-c": Release(
+    "imagenet-c": PublishedSet(
         url=ZENODO.format(record=2235448),
         folder="ImageNet-C",
         form="tree",
@@ -144,13 +162,13 @@ RELEASES: Mapping[str, Release] = {
             "extra.tar": "d492dfba5fc162d8ec2c3cd8ee672984",
         },
     ),
-    "cifar10-p": Release(
+    "cifar10-p": PublishedSet(
         url=ZENODO.format(record=2535967),
         folder="CIFAR-10-P",
         form="arrays",
         archives={"CIFAR-10-P.tar": "125d6775afc5846ea84584d7524dedff"},
     ),
-    "imagenet-p": Release(
+    "imagenet-p": PublishedSet(
         url=ZENODO.format(record=3565846),
         folder="ImageNet-P",
         form="tree",
@@ -162,7 +180,7 @@ RELEASES: Mapping[str, Release] = {
             "digital.tar": "8c1f73e4912812788e2fdb637cd55372",
         },
     ),
-    "frost": Release(
+    "frost": PublishedSet(
         url="https://raw.githubusercontent.com/hendrycks/robustness/master/ImageNet-C/create_c/",
         folder="frost",
         form="plain",
@@ -177,7 +195,7 @@ RELEASES: Mapping[str, Release] = {
 }
 
 
-def fetch_release(
+def fetch_published(
     name: str,
     root: Path,
     *,
@@ -187,15 +205,15 @@ def fetch_release(
     keep_archives: bool = True,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Bring a published set into ``root``; what is there already is not fetched again.
+    """Download and unpack a published set into ``root``, except what is already there.
 
     Args:
-        name: One of `RELEASES`.
+        name: One of `PUBLISHED_SETS`.
         root: The folder for the unpacked set, and for its archives below ``archives``; made if
             missing.
         archives: File names of the archives wanted, e.g. ``["weather.tar"]``; all if none.
         from_local: Take the archives from this folder instead of the web. If it holds the unpacked
-            set, that is used where it lies, once its files' checksums hold.
+            set, the files of that are checked and used where they are.
         url: The address below which the archives lie; the official one if empty.
         keep_archives: Whether downloaded archives stay once they are unpacked.
         on_progress: Called with the events of `fetch_file` and with `UnpackingStarted`.
@@ -207,71 +225,74 @@ def fetch_release(
         ValueError: If the set or an archive is not known.
         RunError: If an archive cannot be had, its checksum is wrong, or it is not safe.
     """
-    release = find_release(name)
-    wanted = _choose(release, archives)
+    published = find_published(name)
+    wanted = _choose(published, archives)
     emit = on_progress or ignore
-    if from_local is not None and (from_local / release.folder).is_dir():
-        verify_files(release, from_local / release.folder, on_progress=emit)
-        return from_local / release.folder
-    folder = root / release.folder
-    place = folder if release.form == "plain" else root / "archives" / release.folder
-    missing = [file for file in wanted if not _is_done(release, file, folder)]
-    _make_folder(place if missing and from_local is None else root)
+    if from_local is not None and (from_local / published.folder).is_dir():
+        verify_files(published, from_local / published.folder, on_progress=emit)
+        return from_local / published.folder
+    folder = root / published.folder
+    downloads = folder if published.form == "plain" else root / "archives" / published.folder
+    missing = [file for file in wanted if not _is_done(published, file, folder)]
+    make_folder(downloads if missing and from_local is None else root)
     for file in missing:
-        checksum = release.archives[file]
+        checksum = published.archives[file]
         if from_local is not None:
             emit(ChecksumStarted(file=file))
             path = check_file(from_local / file, checksum=checksum)
         else:
-            address = (url or release.url) + file
-            path = fetch_file(address, place / file, checksum=checksum, on_progress=on_progress)
-        _put(release, file, path, folder, emit)
-        if from_local is None and not keep_archives and release.form != "plain":
+            address = (url or published.url) + file
+            path = fetch_file(address, downloads / file, checksum=checksum, on_progress=on_progress)
+        _put(published, file, path, folder, emit)
+        if from_local is None and not keep_archives and published.form != "plain":
             path.unlink()
     return folder
 
 
-def find_release(name: str) -> Release:
-    """A published set by its name.
+def find_published(name: str) -> PublishedSet:
+    """Look up a published set by its name.
 
     Raises:
         ValueError: If there is none of this name; names the nearest.
     """
-    if name in RELEASES:
-        return RELEASES[name]
+    if name in PUBLISHED_SETS:
+        return PUBLISHED_SETS[name]
     raise ValueError(
-        f"unknown published set {name!r}{did_you_mean(name, RELEASES, cutoff=0.0)} There are "
-        f"{', '.join(RELEASES)}; no other has a published checksum"
+        f"unknown published set {name!r}{did_you_mean(name, PUBLISHED_SETS, cutoff=0.0)} There are "
+        f"{', '.join(PUBLISHED_SETS)}; no other has a published checksum"
     )
 
 
-def verify_files(release: Release, folder: Path, *, on_progress: OnProgress | None = None) -> None:
-    """Hold the files of an unpacked set against their published checksums, where there are any.
+def verify_files(
+    published: PublishedSet, folder: Path, *, on_progress: OnProgress | None = None
+) -> None:
+    """Check the files of an unpacked set against their published checksums, where there are any.
 
     Raises:
         RunError: If one is missing or differs.
     """
-    files = release.archives if release.form == "plain" else release.files
+    files = published.archives if published.form == "plain" else published.files
     for file, checksum in files.items():
         if on_progress is not None:
             on_progress(ChecksumStarted(file=file))
         check_file(folder / file, checksum=checksum)
 
 
-def _choose(release: Release, archives: Sequence[str]) -> Sequence[str]:
-    unknown = [file for file in archives if file not in release.archives]
+def _choose(published: PublishedSet, archives: Sequence[str]) -> Sequence[str]:
+    unknown = [file for file in archives if file not in published.archives]
     if unknown:
         raise ValueError(
-            f"archives of {release.folder} are {', '.join(release.archives)}, got {unknown[0]!r}"
+            f"archives of {published.folder} are {', '.join(published.archives)}, got "
+            f"{unknown[0]!r}"
         )
-    return archives or list(release.archives)
+    return archives or list(published.archives)
 
 
-def _is_done(release: Release, file: str, folder: Path) -> bool:
+def _is_done(published: PublishedSet, file: str, folder: Path) -> bool:
     """Whether a file need not be fetched: its set, or its part of it, is whole."""
-    if release.form == "plain":
+    if published.form == "plain":
         return False  # small enough to be checked each time
-    return folder.is_dir() if release.form == "arrays" else _mark(folder, file).exists()
+    return folder.is_dir() if published.form == "arrays" else _mark(folder, file).exists()
 
 
 def _mark(folder: Path, file: str) -> Path:
@@ -279,54 +300,270 @@ def _mark(folder: Path, file: str) -> Path:
     return folder / f".{file}.unpacked"
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there.
+
+    Raises:
+        RunError: If that is not possible.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
-def _put(release: Release, file: str, path: Path, folder: Path, emit: OnProgress) -> None:
-    """Bring what was fetched into the set; a plain tar file holds no more than its own length."""
-    if release.form == "plain":
+def _put(published: PublishedSet, file: str, path: Path, folder: Path, emit: OnProgress) -> None:
+    """Add a downloaded file to the set. A plain tar file holds no more than its own length."""
+    if published.form == "plain":
         if path.parent != folder:
-            _make_folder(folder)
+            make_folder(folder)
             shutil.copyfile(path, folder / file)
         return
     emit(UnpackingStarted(file=file))
-    if release.form == "arrays":
-        unpack_archive(path, folder, max_bytes=path.stat().st_size)
+    num_bytes = path.stat().st_size
+    if published.form == "arrays":
+        unpack_archive(path, folder.parent, names=(folder.name,), max_bytes=num_bytes)
     else:
-        _unpack_tree(release, file, path, folder)
-
-
-def _unpack_tree(release: Release, file: str, path: Path, folder: Path) -> None:
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        with tarfile.open(path, "r:") as archive:
-            write_members(
-                archive,
-                path,
-                temporary,
-                place=lambda parts: _place(parts, release.names),
-                expected=f"folders named {release.names[0]}, {release.names[1]}, ...",
-                max_bytes=path.stat().st_size,
-            )
-        folder.mkdir(exist_ok=True)
-        for made in sorted(temporary.iterdir()):
-            if not (folder / made.name).exists():  # else whole, from an earlier try
-                made.rename(folder / made.name)
+        make_folder(folder)
+        unpack_archive(path, folder, names=published.names, max_bytes=num_bytes)
         _mark(folder, file).touch()
-    except (tarfile.TarError, OSError, EOFError) as error:
+
+
+def unpack_archive(path: Path, destination: Path, *, names: Sequence[str], max_bytes: int) -> None:
+    """Unpack folders of a tar archive; each appears whole or not at all.
+
+    `pooch.Untar` does not do, since on Python 3.11 it lets members leave the folder.
+
+    Args:
+        path: The archive.
+        destination: The folder that gets those folders.
+        names: The folders; in the archive they may lie in up to two others.
+        max_bytes: Refuse an archive that unpacks to more.
+
+    Raises:
+        RunError: If a member would lie elsewhere or is a link or device, if the archive is too
+            large or broken, or if the disk is full. Nothing is left behind then.
+    """
+    if all((destination / name).exists() for name in names):
+        return
+    temporary = Path(tempfile.mkdtemp(dir=destination, prefix=f".{path.name}."))
+    total = 0
+    try:
+        with tarfile.open(path) as archive:
+            archive.extraction_filter = lambda member, _: member  # checked here
+            for member in archive:
+                parts = PurePosixPath(member.name).parts
+                start = next((i for i, part in enumerate(parts[:3]) if part in names), None)
+                is_inside = not {"..", "/"} & set(parts) and "\\" not in member.name
+                if is_inside and member.isdir() and start is None:
+                    continue  # a folder around those that are expected
+                if not is_inside or start is None or not (member.isfile() or member.isdir()):
+                    folders = (
+                        f"folders named {', '.join(names[:2])}, ..." if names[1:] else names[0]
+                    )
+                    raise RunError(
+                        f"{path} holds {member.name!r}, expected only files and folders below "
+                        f"{folders}; nothing was kept, take the official archive"
+                    )
+                total += member.size
+                if total > max_bytes:
+                    raise RunError(
+                        f"{path} unpacks to more than {max_bytes:,} bytes; nothing was kept"
+                    )
+                member.name = "/".join(parts[start:])
+                archive.extract(member, temporary, set_attrs=False)
+        for made in sorted(temporary.iterdir()):
+            if not (destination / made.name).exists():  # else whole, from an earlier try
+                made.rename(destination / made.name)
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"cannot unpack {path} to {folder}: {reason}; download it again") from error
+        raise RunError(
+            f"cannot unpack {path} to {destination}: {reason}; download it again"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _place(parts: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """``[set/][group/]fog/1/class/file.JPEG`` goes to ``fog/1/class/file.JPEG``."""
-    for place, part in enumerate(parts[:3]):
-        if part in names:
-            return parts[place:]
-    return ()
+def fetch_file(
+    url: str,
+    path: Path,
+    *,
+    checksum: str,
+    num_tries: int = _MAX_TRIES,
+    on_progress: OnProgress | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
+    """Download a file, continuing what an earlier try left.
+
+    Args:
+        url: Its address.
+        path: Where it goes; if it is there, only its checksum is looked at.
+        checksum: Hexadecimal MD5 or sha256 of the whole file, told apart by their lengths.
+        num_tries: Tries without a new byte until it fails.
+        on_progress: Called with `DownloadProgress` as the file grows, `DownloadDelayed` before a
+            new try, and `ChecksumStarted`.
+        sleep: Waits; for tests.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        RunError: If the server says no, stays silent through all tries, or sends another file.
+            What arrived stays, unless it is wrong.
+    """
+    emit = on_progress or ignore
+    checking = ChecksumStarted(file=path.name)
+    if path.exists():
+        emit(checking)
+        return check_file(path, checksum=checksum)
+    part = path.with_name(f"{path.name}.part")
+    if part.exists() and _digest(part, checksum) == checksum:  # killed just before it got its name
+        os.replace(part, path)
+        return path
+    tries = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        problem, asked_s, is_final = _attempt(url, part, before, emit)
+        if not problem:
+            emit(checking)
+            found = _digest(part, checksum)
+            if found == checksum:
+                os.replace(part, path)
+                return path
+            part.unlink()
+            if not before:
+                raise RunError(
+                    f"{url}: expected a file with {_kind(checksum)} {checksum}, got {found}; "
+                    "nothing was kept. The server may have sent a message instead: try again "
+                    "later, or fetch it by hand"
+                )
+            problem = "the continued file has another checksum, so it is fetched again"
+        grown = part.exists() and part.stat().st_size > before
+        tries = 0 if grown else tries + 1
+        if is_final or tries >= num_tries:
+            raise RunError(
+                f"cannot download {url}: {problem}; start again to continue {part.name}, or "
+                f"fetch the file by hand ({_kind(checksum)} {checksum}) and name its folder as the "
+                "local one"
+            )
+        wait_s = min(max(asked_s, 2.0**tries), _LONGEST_WAIT_S)
+        emit(DownloadDelayed(file=path.name, wait_s=wait_s, reason=problem))
+        sleep(wait_s)
+
+
+def check_file(path: Path, *, checksum: str) -> Path:
+    """Check the MD5 or sha256 of a file.
+
+    Returns:
+        Its path.
+
+    Raises:
+        RunError: If it is missing, half-downloaded or another file.
+    """
+    kind = _kind(checksum)
+    if not path.is_file():
+        raise RunError(f"{path} does not exist; expected the published file with {kind} {checksum}")
+    found = _digest(path, checksum)
+    if found != checksum:
+        raise RunError(
+            f"{path}: expected {kind} {checksum}, got {found} ({path.stat().st_size:,} bytes); it "
+            "is half-downloaded or another file: delete it and fetch it again"
+        )
+    return path
+
+
+def _attempt(url: str, part: Path, start: int, emit: OnProgress) -> tuple[str, float, bool]:
+    """Fetch what is missing.
+
+    Returns:
+        What went wrong, empty if nothing did; the seconds the server asks to wait; whether another
+        try is pointless.
+    """
+    import pooch
+    import requests
+
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        with open(part, "ab") as file:
+
+            def on_response(response: Any, *_: Any, **__: Any) -> None:
+                """Start from the beginning if the server does not continue at our last byte."""
+                given = response.headers.get("Content-Range", "")
+                if response.status_code == 416 or (
+                    response.status_code == 206 and not given.startswith(f"bytes {start}-")
+                ):
+                    file.truncate(0)
+                    raise _NotContinued(f"the server cannot continue at byte {start:,}")
+                if response.status_code == 200:
+                    file.truncate(0)
+
+            bar: Any = _ProgressBar(part.name.removesuffix(".part"), start, emit)
+            fetch: Any = pooch.HTTPDownloader(
+                progressbar=bar,
+                chunk_size=_CHUNK,
+                timeout=_TIMEOUT_S,
+                headers=headers,
+                hooks={"response": on_response},
+            )
+            fetch(url, file, None)
+            file.flush()
+            os.fsync(file.fileno())
+    except _NotContinued as error:
+        return str(error), 0.0, False
+    except requests.HTTPError as error:
+        response: Any = error.response
+        is_busy = response.status_code in (408, 429) or response.status_code >= 500
+        return str(error), _retry_after(response), not is_busy
+    except requests.RequestException as error:
+        return " ".join(str(error).split()), 0.0, False
+    except OSError as error:
+        raise RunError(f"cannot write {part}: {error.strerror or error}") from error
+    return "", 0.0, False
+
+
+class _NotContinued(Exception):
+    """The server answered a request to continue with something else."""
+
+
+class _ProgressBar:
+    """A progress bar as pooch expects it, which emits an event every few megabytes."""
+
+    def __init__(self, file: str, start: int, emit: OnProgress) -> None:
+        self.file, self.num_bytes, self.emit = file, start, emit
+        self.start, self.total, self.reported = start, 0, start
+
+    def update(self, num_bytes: int) -> None:
+        self.num_bytes += num_bytes
+        if self.num_bytes - self.reported >= _PROGRESS_BYTES:
+            self._report()
+
+    def reset(self) -> None:
+        """Called at the end, before the whole length is added once more."""
+        self.num_bytes = self.start
+
+    def close(self) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        self.reported = self.num_bytes
+        total = max(self.start + self.total, self.num_bytes)
+        self.emit(DownloadProgress(file=self.file, num_bytes=self.num_bytes, total_bytes=total))
+
+
+def _retry_after(response: Any) -> float:
+    """The seconds the server asks to wait; a date instead of seconds is ignored."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else 0.0
+
+
+def _kind(checksum: str) -> str:
+    return "md5" if len(checksum) == 32 else "sha256"
+
+
+def _digest(path: Path, checksum: str) -> str:
+    """Hash a file by the algorithm of the checksum it is compared with."""
+    import pooch
+
+    return pooch.file_hash(str(path), alg=_kind(checksum))

@@ -1,40 +1,37 @@
-"""Data sources by name, subsets and mixtures of them.
+"""Data sources: their registry, and how they are opened.
 
-`open_source` gives a `Source`: labels and class names at once, images as uint8 batches when asked.
-The readers are `cifar`, `folders`, `tables` and `arrays`; `stores` keeps the images, `items` makes
-them one by one, and `decoding` turns files into pixels.
-
-A folder without splits, a single table or archive serves any split asked for, so training and
-testing on the same images would go unnoticed. Fingerprints tell.
+`open_source` opens a `Source` by name: labels and class names at once, images as uint8 batches when
+loaded. `SOURCES` has an entry for every kind of data; `register_source` adds one. `as_source` turns
+a torch ``Dataset``, or an object with labels and images, into a source.
 """
 
-import hashlib
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
-from augmix.data.cifar import open_cifar
-from augmix.data.decode import Draws, ResizedCrop
-from augmix.data.digits import open_digits
-from augmix.data.folders import SPLIT_NAMES, open_folder
-from augmix.data.imagenet import SIZE, open_imagenet
-from augmix.data.items import Geometry, OnError, default_threads
-from augmix.data.npz import open_npz
-from augmix.data.parquet import open_parquet
-from augmix.data.stores import check_ids
-from augmix.data.tar import open_shards
+from augmix.data.decode import AS_STORED, Draws, Geometry, ResizedCrop
+from augmix.data.folders import SPLIT_NAMES
+from augmix.data.stores import (
+    DatasetItems,
+    OnError,
+    OpenOptions,
+    build_source,
+    check_labels,
+    default_threads,
+    number_classes,
+)
 from augmix.errors import RunError, did_you_mean
-from augmix.rng import Purpose, Stream
+from augmix.rng import Stream
 
-NAMES = ("digits", "cifar10", "cifar100", "folder", "parquet", "npz", "tar", "imagenet")
-_BY_ENDING = {".npz": "npz", ".parquet": "parquet"}
 _MAX_SIZE = 4096
-_TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
+
+Opener = TypeVar("Opener", bound=Callable[..., Any])
 
 
 @runtime_checkable
@@ -47,10 +44,10 @@ class Source(Protocol):
         num_classes: Classes of the set, also of those without an image in this split.
         class_names: One for each class.
         labels: The class of every image.
-        size: Height and width of the images `load` gives.
+        size: Height and width of the images from `load`.
         channels: 1 for grey, 3 for RGB.
         fingerprint: Sha256 of labels and stored images; of paths and sizes for image folders.
-        crop_padding: Border in pixels of the training crop that is usual for the set.
+        crop_padding: Border in pixels of the usual training crop of the set.
         flip: Whether its training images are usually mirrored.
         skipped: What was left out as broken: file or row, and the reason.
     """
@@ -83,7 +80,7 @@ class Source(Protocol):
     def load(
         self, ids: Integer[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images asked for, in that order; repeats allowed, safe from any thread."""
+        """Return the images with these ids, in that order; repeats allowed, from any thread."""
         ...
 
 
@@ -92,7 +89,7 @@ class CroppingSource(Source, Protocol):
     """A source that can decode a random crop of every image, for training.
 
     Attributes:
-        crop: The law of the crops; None where there are none after all.
+        crop: The distribution of the crops; None if there are none after all.
     """
 
     @property
@@ -101,23 +98,23 @@ class CroppingSource(Source, Protocol):
     def load_crops(
         self, ids: Integer[np.ndarray, " batch"], draws: Draws
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images asked for, each cropped as drawn for it."""
+        """Return the images with these ids, each cropped as drawn for it."""
         ...
 
 
 def find_crop(source: Source) -> ResizedCrop | None:
-    """By what law a source's training images are cropped when they are decoded; None if by none."""
+    """Return the random crops a source decodes its training images with; None if there are none."""
     return source.crop if isinstance(source, CroppingSource) else None
 
 
 def load_at(
     source: Source, ids: Integer[np.ndarray, " batch"], *, stream: Stream
 ) -> UInt8[np.ndarray, "batch height width channel"]:
-    """The images a training step starts from, each cropped at its address if the source crops.
+    """Load the images of a training step, each with its random crop if the source crops.
 
     Args:
-        source: Where they come from.
-        ids: Which ones.
+        source: The images.
+        ids: Of the images of the step.
         stream: The run's seed and the step's epoch.
     """
     crop = find_crop(source)
@@ -125,6 +122,119 @@ def load_at(
         return source.load(ids)
     assert isinstance(source, CroppingSource)
     return source.load_crops(ids, crop.sample(ids, stream=stream))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """A kind of data that `open_source` reads.
+
+    Attributes:
+        opener: ``"module:function"`` below `augmix.data`, imported at first use: called with the
+            path (or None) and `OpenOptions`, it returns a `Source`. A callable is the user's:
+            called with the path and ``split``, it returns what `as_source` takes.
+        reads: What it reads, for help.
+        needs_data: Whether it must be given a path.
+        endings: File endings by which `name_source` knows it.
+        size: The image size where none is given; 0 as stored.
+        has_files: Whether it reads image files, which can be cropped at random.
+    """
+
+    opener: str | Callable[..., Any]
+    reads: str
+    needs_data: bool = True
+    endings: tuple[str, ...] = ()
+    size: int = 0
+    has_files: bool = True
+
+
+_CIFAR = "the official python folder or its parent, or a folder of parquet files"
+SOURCES: dict[str, SourceKind] = {
+    "digits": SourceKind(
+        "npz:open_digits", "nothing: scikit-learn's", needs_data=False, size=32, has_files=False
+    ),
+    "cifar10": SourceKind("cifar:open_cifar", _CIFAR, needs_data=False),
+    "cifar100": SourceKind("cifar:open_cifar", _CIFAR, needs_data=False),
+    "folder": SourceKind("folders:open_folder", "[train|test|val]/class/image.png"),
+    "parquet": SourceKind(
+        "parquet:open_parquet", "train.parquet or train-*.parquet", endings=(".parquet",)
+    ),
+    "npz": SourceKind(
+        "npz:open_npz",
+        "arrays images and labels, or x_train, y_train, x_test, ...",
+        endings=(".npz",),
+        has_files=False,
+    ),
+    "tar": SourceKind(
+        "tar:open_shards",
+        "train*.tar or train/*.tar, images in class folders or beside .cls files",
+        endings=(".tar",),
+    ),
+    "imagenet": SourceKind(
+        "imagenet:open_imagenet",
+        "folders, tar or parquet shards; val also as one folder with a file of labels",
+        size=224,
+    ),
+}
+
+
+def source_names() -> tuple[str, ...]:
+    """Return the names of all kinds of data, registered ones included."""
+    return tuple(SOURCES)
+
+
+def register_source(
+    name: str, *, reads: str = "", needs_data: bool = True
+) -> Callable[[Opener], Opener]:
+    """Register a class or function of your own as a kind of data.
+
+    Args:
+        name: What `open_source` and ``--source`` call it.
+        reads: What it reads, for help.
+        needs_data: Whether it must be given a path.
+
+    Returns:
+        A decorator for the class or function. It is called with the path (a `Path`, or None) and
+        ``split`` and returns what `as_source` takes.
+
+    Raises:
+        ValueError: If the name is taken.
+
+    Example:
+        >>> @register_source("stripes", needs_data=False)
+        ... class Stripes:
+        ...     def __init__(self, path, split):
+        ...         self.labels = [0, 1]
+        ...
+        ...     def __len__(self):
+        ...         return 2
+        ...
+        ...     def images(self, ids):
+        ...         return np.stack([np.full((8, 8, 3), 255 * i, np.uint8) for i in ids])
+        >>> open_source("stripes").load(np.array([1]))[0, 0, 0].tolist()
+        [255, 255, 255]
+        >>> _ = SOURCES.pop("stripes")
+    """
+
+    def register(opener: Opener) -> Opener:
+        if name in SOURCES:
+            raise ValueError(f"there is a source {name!r} already; choose another name")
+        SOURCES[name] = SourceKind(opener=opener, reads=reads, needs_data=needs_data)
+        return opener
+
+    return register
+
+
+def name_source(data: str) -> str:
+    """Return the kind of data at a path, by its ending: a folder if it has none of a file.
+
+    Example:
+        >>> [name_source(data) for data in ("digits", "x/test.NPZ", "photographs")]
+        ['digits', 'npz', 'folder']
+    """
+    if data == "digits":
+        return data
+    ending = Path(data).suffix.lower()
+    return next((name for name, kind in SOURCES.items() if ending in kind.endings), "folder")
 
 
 def open_source(
@@ -144,31 +254,21 @@ def open_source(
 ) -> Source:
     """Open a split of a data set.
 
-    | name | root |
-    | --- | --- |
-    | ``digits`` | none: scikit-learn's 1,797 digits, 1,400 to train on, RGB at 32x32 |
-    | ``cifar10`` ``cifar100`` | the official python folder or its parent, or a parquet folder |
-    | ``folder`` | ``[train|test|val]/class/image.png``; without splits, it is the split asked for |
-    | ``parquet`` | a file, or a folder with ``train.parquet`` or ``train-*.parquet`` |
-    | ``tar`` | ``train*.tar``, ``train/*.tar``; images in folders or beside ``.cls`` |
-    | ``imagenet`` | as folders, tar or parquet shards; val also flat with a listing (`imagenet`) |
-    | ``npz`` | arrays ``images`` and ``labels``, or ``x_train``, ``y_train``, ``x_test``, ... |
-
     Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
 
     Args:
-        name: One of `NAMES`.
-        root: Where the data lies.
+        name: One of `source_names()`; ``SOURCES[name].reads`` says what it reads.
+        root: Path of the data.
         split: ``train``, ``test`` (which also takes ``val``) or ``val``.
         size: 0 for images as stored, which then must have one size (digits: 32; imagenet: 224).
-            N for N x N: the shorter side is resized to N (to N * 256 / 224 from N = 64 on), then
-            the centre is cut.
-        resize: The shorter side before the cut, at least ``size``; 0 takes the rule above.
+            N for N x N: the shorter edge is resized to N (to N * 256 / 224 from N = 64 on), then
+            the centre is cut out.
+        resize: The shorter edge before the cut, at least ``size``; 0 takes the rule above.
         interpolation: Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or
             lanczos. Digits are always enlarged whole and bilinearly to ``size``.
-        squash: Resize both sides to ``size``, whatever the picture's shape, and cut nothing.
-        crop: Decode a random crop of each image anew in every epoch, resized to ``size`` (see
-            `load_at`); for image files only. `load` gives the centre as before.
+        squash: Resize both edges to ``size``, whatever the image's shape, and cut nothing.
+        crop: Decode another random crop of each image in every epoch, resized to ``size`` (see
+            `load_at`); for image files only. `load` returns the centre as before.
         is_reduced: Whether JPEGs much larger than their crop are decoded at 1/2, 1/4 or 1/8 of
             their size.
         download: Fetch a CIFAR set into ``root`` if it is not there.
@@ -180,180 +280,84 @@ def open_source(
         ValueError: If an argument is out of range.
         RunError: If the data is missing, broken, or not of the form expected.
     """
-    _check_arguments(name, split, size, on_error, num_threads)
+    if name not in SOURCES:
+        raise ValueError(
+            f"source must be one of {', '.join(SOURCES)}, got {name!r}{did_you_mean(name, SOURCES)}"
+        )
+    kind = SOURCES[name]
+    _check_arguments(split, size, on_error, num_threads)
     geometry = Geometry(
-        size=size or (SIZE if name == "imagenet" else 0),
+        size=size or kind.size,
         resize=resize,
         interpolation=interpolation,
         squash=squash,
         crop=crop,
         is_reduced=is_reduced,
     )
-    path = None if root is None else Path(root).expanduser()
-    threads = num_threads or default_threads()
-    if download and not name.startswith("cifar"):
+    if download and name not in ("cifar10", "cifar100"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
-    if crop and name in ("digits", "npz"):
+    if crop and not kind.has_files:
         raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
-    if name == "digits":
-        return open_digits(split, size or 32)
-    if name in ("cifar10", "cifar100"):
-        return open_cifar(
-            name,
-            path,
-            split=split,
-            geometry=geometry,
-            download=download,
-            on_error=on_error,
-            num_threads=threads,
-        )
-    if path is None:
+    if root is None and kind.needs_data:
         raise RunError(f"source {name} needs to know where its data lies; name it with --data")
-    readers = {
-        "folder": open_folder,
-        "parquet": open_parquet,
-        "npz": open_npz,
-        "tar": open_shards,
-        "imagenet": open_imagenet,
-    }
-    return readers[name](
-        path, split=split, geometry=geometry, on_error=on_error, num_threads=threads
+    path = None if root is None else Path(root).expanduser()
+    options = OpenOptions(
+        name=name,
+        split=split,
+        geometry=geometry,
+        on_error=on_error,
+        num_threads=num_threads or default_threads(),
+        download=download,
     )
+    if callable(kind.opener):
+        return _adapt(kind.opener(path, split=split), options)
+    module, _, function = kind.opener.partition(":")
+    return getattr(importlib.import_module(f"augmix.data.{module}"), function)(path, options)
 
 
-def name_source(place: str) -> str:
-    """The source that reads what lies at a place: digits, npz and parquet by name, else a folder.
+def as_source(
+    data: Any, *, name: str = "dataset", split: str = "test", geometry: Geometry = AS_STORED
+) -> Source:
+    """Turn data of any kind into a source.
 
-    Example:
-        >>> [name_source(place) for place in ("digits", "x/test.NPZ", "photographs")]
-        ['digits', 'npz', 'folder']
-    """
-    if place == "digits":
-        return place
-    return _BY_ENDING.get(Path(place).suffix.lower(), "folder")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Derived:
-    """What a source that is made of another one has of it; the rest it says itself.
-
-    Attributes:
-        source: The other one.
-    """
-
-    source: Source
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def split(self) -> str:
-        return self.source.split
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.source.size
-
-    @property
-    def channels(self) -> int:
-        return self.source.channels
-
-    @property
-    def crop_padding(self) -> int:
-        return self.source.crop_padding
-
-    @property
-    def flip(self) -> bool:
-        return self.source.flip
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Subset(Derived):
-    """Some images of a source, renumbered 0 .. len - 1.
-
-    Attributes:
-        source: The whole.
-        ids: The image of the whole behind every image of this.
-    """
-
-    ids: Int64[np.ndarray, " image"]
-
-    @property
-    def num_classes(self) -> int:
-        return self.source.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.source.class_names
-
-    @property
-    def labels(self) -> Int64[np.ndarray, " image"]:
-        return self.source.labels[self.ids]
-
-    @property
-    def fingerprint(self) -> str:
-        hasher = hashlib.sha256(self.source.fingerprint.encode())
-        hasher.update(self.ids.astype("<i8").tobytes())
-        return hasher.hexdigest()
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        return self.source.skipped
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def crop(self) -> ResizedCrop | None:
-        return find_crop(self.source)
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images asked for, by their numbers here."""
-        return self.source.load(self.ids[check_ids(ids, len(self))])
-
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images asked for, by their numbers here, each cropped as drawn for it."""
-        assert isinstance(self.source, CroppingSource)
-        return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
-
-
-def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
-    """The images ``ids`` of a source as a source of its own.
+    Args:
+        data: A source, which is returned as it is. Or an object with ``__len__``, ``labels`` (a
+            whole number an image) and ``images(ids)`` (uint8 `batch height width channel`). Or a
+            torch ``Dataset`` of pairs (image, label) with images as PIL, uint8 `height width` or
+            `height width channel` arrays, or uint8 `channel height width` tensors; its labels are
+            taken from ``targets`` or ``labels`` if it has them, and read one by one if not. Names
+            of classes are taken from ``class_names`` or ``classes``.
+        name: Of the source.
+        split: ``train``, ``test`` or ``val``.
+        geometry: What is done to every image; as stored, all must have one size.
 
     Raises:
-        IndexError: If an id is not in the source.
-        ValueError: If there is none.
+        TypeError: If the data has none of these forms.
+        RunError: If labels or images are not usable.
     """
-    if not len(ids):
-        raise ValueError("a subset needs at least one id, got none")
-    return Subset(source=source, ids=check_ids(ids, len(source)).astype(np.int64))
+    return _adapt(data, OpenOptions(name=name, split=split, geometry=geometry))
 
 
-def take(source: Source, count: int, *, seed: int = 0) -> Source:
-    """A random subset of ``count`` images in stored order, the same for the same seed.
+def _adapt(data: Any, options: OpenOptions) -> Source:
+    """`as_source`, with all options."""
+    if hasattr(data, "load") and hasattr(data, "crop_padding"):
+        return data
+    if not (hasattr(data, "__len__") and (hasattr(data, "images") or hasattr(data, "__getitem__"))):
+        raise TypeError(
+            "data must be a Source, a torch Dataset of (image, label), or an object with __len__, "
+            f"labels and images(ids), got {type(data).__name__}"
+        )
+    where = f"source {options.name}"
+    labels = getattr(data, "targets", getattr(data, "labels", None))
+    if labels is None:
+        labels = [data[index][1] for index in range(len(data))]
+    names = getattr(data, "class_names", getattr(data, "classes", None))
+    checked = check_labels(np.asarray(labels), len(data), num_classes=len(names or ()), where=where)
+    items = DatasetItems(data=data, name=options.name)
+    return build_source(items, checked, names or number_classes(checked, where=where), options)
 
-    A larger count contains the smaller ones; the source itself if it has no more images.
 
-    Raises:
-        ValueError: If count is below 1.
-    """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    if count >= len(source):
-        return source
-    order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(len(source))
-    return subset(source, np.sort(order[:count]))
-
-
-def _check_arguments(name: str, split: str, size: int, on_error: str, num_threads: int) -> None:
-    if name not in NAMES:
-        guess = did_you_mean(name, NAMES)
-        raise ValueError(f"source must be one of {', '.join(NAMES)}, got {name!r}{guess}")
+def _check_arguments(split: str, size: int, on_error: str, num_threads: int) -> None:
     if split not in SPLIT_NAMES:
         raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
     if not 0 <= size <= _MAX_SIZE:
@@ -362,168 +366,3 @@ def _check_arguments(name: str, split: str, size: int, on_error: str, num_thread
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if num_threads < 0:
         raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Mix(Derived):
-    """The images of two sources, those of the first in front; see `mix`.
-
-    Attributes:
-        source: The first: the images themselves; name, split, crop and flip are theirs.
-        second: What is mixed in.
-        labels: The class of every image.
-    """
-
-    second: Source
-    labels: Int64[np.ndarray, " image"]
-
-    @property
-    def num_classes(self) -> int:
-        return self.source.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.source.class_names
-
-    @property
-    def fingerprint(self) -> str:
-        """Sha256 of both fingerprints and of how many images each part has."""
-        parts = [f"{part.fingerprint} {len(part)}" for part in (self.source, self.second)]
-        return hashlib.sha256("\n".join(["mix", *parts]).encode()).hexdigest()
-
-    @property
-    def crop(self) -> ResizedCrop | None:
-        return find_crop(self.source)
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        return (*self.source.skipped, *self.second.skipped)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images asked for, each from its own source."""
-        return self._gather(ids, lambda part, here, _: part.load(here))
-
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """The images asked for, each cropped as drawn for it if its own source crops."""
-
-        def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            if find_crop(part) is None:
-                return part.load(here)
-            assert isinstance(part, CroppingSource)
-            return part.load_crops(here, draws[rows])
-
-        return self._gather(ids, load)
-
-    def _gather(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        load: Callable[[Source, np.ndarray, np.ndarray], np.ndarray],
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """``load(part, its ids, their rows)`` of both sources, in the order of the ids."""
-        ids = check_ids(ids, len(self))
-        images = np.empty((len(ids), *self.size, self.channels), np.uint8)
-        is_second = ids >= len(self.source)
-        for part, start, rows in (
-            (self.source, 0, np.flatnonzero(~is_second)),
-            (self.second, len(self.source), np.flatnonzero(is_second)),
-        ):
-            if len(rows):
-                images[rows] = load(part, ids[rows] - start, rows)
-        return images
-
-
-def mix(first: Source, second: Source) -> Mix:
-    """The images of both sources as one: 0 .. len(first) - 1, then those of the second.
-
-    An epoch sees each image of both once, so their sizes are their shares.
-
-    Raises:
-        RunError: If classes, image sizes or channels differ.
-    """
-    names = zip(first.class_names, second.class_names, strict=False)
-    other = next((pair for pair in enumerate(names) if pair[1][0] != pair[1][1]), None)
-    for what, ours, theirs in (
-        ("classes", first.num_classes, second.num_classes),
-        *(((f"class {other[0]}", *other[1]),) if other else ()),
-        ("images of height and width", first.size, second.size),
-        ("channels", first.channels, second.channels),
-    ):
-        if ours != theirs:
-            raise RunError(
-                f"sets that are mixed must agree; expected {what} {ours}, got {theirs} in source "
-                f"{second.name!r}; make the second from the first, at the same size (augmix "
-                "stylize)"
-            )
-    return Mix(source=first, second=second, labels=np.concatenate([first.labels, second.labels]))
-
-
-def open_stylised(root: str | PathLike[str], like: Source) -> Source:
-    """The stylised copies of a source, as `augmix stylize` writes them.
-
-    Args:
-        root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
-        like: The source they were made from; they must have its size, channels and classes, but
-            are cropped to that size where it is cropped.
-
-    Raises:
-        RunError: If they are missing or broken.
-    """
-    path = Path(root).expanduser()
-    is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
-    crop = None if is_archive else find_crop(like)
-    return open_source(
-        "npz" if is_archive else "folder",
-        root=path,
-        split=like.split,
-        crop=crop,
-        size=like.size[0] if crop else 0,
-    )
-
-
-def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
-    """Refuse to measure a model on the set it was trained on.
-
-    What is found: the same images, classes and order, whole or as the parts `sources.take` and
-    `sources.subset` give, whatever labels they were mapped to since. What is not found: a set
-    stored in another form, or one that shares some images only.
-
-    Args:
-        train_fingerprint: Of the source that was trained on, as its run recorded it.
-        test: The images to measure on.
-        max_train_images: What the run limited its training images to; 0 for all.
-
-    Raises:
-        RunError: If they are the same.
-    """
-    if overlaps(train_fingerprint, test, max_train_images=max_train_images):
-        raise RunError(
-            f"the {test.split!r} images of source {test.name!r} are those the model was trained "
-            "on: data without splits serves any split. Measure on other images (--data, or "
-            "folders train and test), or take them all the same with --allow-train-data"
-        )
-
-
-def overlaps(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> bool:
-    """Whether a model's training images are (a part of, or contain) these; see `check_disjoint`."""
-    for whole in _layers(test):
-        seen = {whole.fingerprint}
-        if max_train_images:
-            seen.add(take(whole, max_train_images).fingerprint)
-        if train_fingerprint in seen:
-            return True
-    return False
-
-
-def _layers(source: Source) -> list[Source]:
-    """A source, what it is a part or mapping of, and so on."""
-    found: list[Any] = [source]
-    while (inner := getattr(found[-1], "source", None)) is not None:
-        found.append(inner)
-    return found

@@ -1,46 +1,241 @@
-"""Sources of images kept in memory or decoded on demand.
+"""Sources made of images that are read one by one: kept in memory, or decoded when loaded.
+
+A reader (`folders`, `parquet`, `tar`, `npz`, `cifar`) hands over labels and `Items`, which make the
+pixels of any one image. `build_source` decodes them all on threads if they take at most
+`MEMORY_BYTES`, and finds broken images and images of another size on the way.
 
 With ``on_error="skip"`` a set that does not fit into memory is inspected when it is opened, so that
-its ids are settled. That takes a pass over all files, which a restarted run is spared.
-
-The readers (`cifar`, `folders`, `tables`, `arrays`) hand over labels and `Items`, which know how to
-make the pixels of one image. `build_source` decodes them all on threads if that takes at most
-`MEMORY_BYTES`, and finds broken images and images of another size on the way.
+its ids are settled. That takes a pass over all files; its result is cached for the next start.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
+from PIL import Image
 
-from augmix import files
-from augmix.data.decode import Draws, ImageError, ResizedCrop, decode_crop
-from augmix.data.items import (
-    ArrayItems,
-    EncodedItems,
+from augmix.data.decode import (
+    AS_STORED,
+    Draws,
     Geometry,
-    Items,
-    OnError,
-    broken_image,
-    check_headers,
-    fill_images,
-    find_first,
-    fit_items,
-    on_threads,
-    try_all,
+    ImageError,
+    ResizedCrop,
+    decode_crop,
+    decode_image,
+    stored_size,
+    to_pixels,
+    to_rgb,
 )
 from augmix.errors import RunError
-from augmix.files import cache_folder
+from augmix.files import cache_folder, load_json, write_json
 
-MAX_CLASSES = 1_000_000  # of a set whose classes have no names
+MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
+MAX_CLASSES = 1_000_000  # of a set without class names
+_HASHED = 64  # images in the fingerprint of a user's data
+_CHUNK = 64  # images a thread takes at a time
+_CROPS_AT_ONCE = 8  # photographs a thread takes at a time
+
+OnError = Literal["raise", "skip"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOptions:
+    """What `sources.open_source` asks of the reader of a kind of data.
+
+    Attributes:
+        name: Of the source.
+        split: ``train``, ``test`` or ``val``.
+        geometry: What is done to every image; as stored, all must have one size.
+        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
+        num_threads: Threads that decode.
+        download: Whether to fetch a set that is not there.
+    """
+
+    name: str
+    split: str
+    geometry: Geometry = AS_STORED
+    on_error: OnError = "raise"
+    num_threads: int = 1
+    download: bool = False
+
+
+@runtime_checkable
+class Items(Protocol):
+    """Images by index, each made on demand by any thread."""
+
+    @property
+    def channels(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
+        """Return pixels uint8 `height width channel`; raise `ImageError` if there are none."""
+        ...
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        """Return height and width before any resizing."""
+        ...
+
+    def where(self, index: int) -> str:
+        """Return file or row, for messages."""
+        ...
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Return the sha256 of what is stored for these rows, labels left out."""
+        ...
+
+
+class ImageFiles(Items):
+    """Base of `Items` that are whole image files, wherever these lie; they are decoded to RGB."""
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """Return the file; raise `ImageError` if it cannot be read."""
+
+    def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
+        return decode_image(self.content(index), geometry)
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        return stored_size(self.content(index))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayItems:
+    """Images in memory, which may still have to be resized."""
+
+    images: UInt8[np.ndarray, "image height width channel"]
+    path: str
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
+        return geometry.apply_to_array(self.images[index])
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        return self.images.shape[1], self.images.shape[2]
+
+    def where(self, index: int) -> str:
+        return f"{self.path}, image {index}"
+
+    def digest(self, rows: np.ndarray) -> str:
+        return hash_array(self.images if len(rows) == len(self) else self.images[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DatasetItems:
+    """The images of a user's data; see `sources.as_source` for its forms.
+
+    Attributes:
+        data: A torch ``Dataset``, or an object with ``images(ids)``.
+        name: What messages call it.
+    """
+
+    data: Any
+    name: str
+    _lock: Lock = field(default_factory=Lock)  # data sets are read by processes, not by threads
+
+    channels: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", self.image(0).shape[2])
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
+        with self._lock:
+            if hasattr(self.data, "images"):
+                image = self.data.images(np.array([index]))[0]
+            else:
+                image = self.data[index][0]
+        if isinstance(image, Image.Image):
+            pixels = to_pixels(to_rgb(image))
+        else:
+            pixels = np.asarray(image)
+            if hasattr(image, "detach") and pixels.ndim == 3:  # a tensor: channel height width
+                pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+            raise RunError(
+                f"{self.where(index)}: expected a PIL image, a uint8 array `height width channel` "
+                "or a uint8 tensor `channel height width`, grey or RGB, got "
+                f"{type(image).__name__} of {pixels.dtype} {list(pixels.shape)}; leave out "
+                "transforms that make floats"
+            )
+        return geometry.apply_to_array(pixels)
+
+    def stored_size(self, index: int) -> tuple[int, int]:
+        height, width = self.image(index).shape[:2]
+        return height, width
+
+    def where(self, index: int) -> str:
+        return f"source {self.name}, image {index}"
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Hash a few images from all over the data, since reading all may take long."""
+        hasher = hashlib.sha256(str(len(rows)).encode())
+        for row in rows[np.unique(np.linspace(0, len(rows) - 1, _HASHED).astype(int))]:
+            hasher.update(hash_array(self.image(int(row))).encode())
+        return hasher.hexdigest()
+
+
+def hash_array(array: np.ndarray) -> str:
+    """Return the sha256 of an array's shape and content."""
+    hasher = hashlib.sha256(repr(array.shape).encode())
+    hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()
+
+
+def fingerprint(digest: str, labels: Int64[np.ndarray, " image"]) -> str:
+    """Return the sha256 of a digest of the stored images and of the labels."""
+    hasher = hashlib.sha256(digest.encode())
+    hasher.update(labels.astype("<i8").tobytes())
+    return hasher.hexdigest()
+
+
+def default_threads() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def on_threads(
+    work: Callable[[range], Result], count: int, num_threads: int, *, chunk: int = _CHUNK
+) -> list[Result]:
+    """Run ``work`` on chunks of 0 .. count - 1, results in order; the first chunk's error wins."""
+    chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    if num_threads <= 1 or len(chunks) <= 1:
+        return [work(chunk) for chunk in chunks]
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-decode")
+    try:
+        return list(pool.map(work, chunks))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_labels(
     labels: np.ndarray, num_images: int, *, num_classes: int = 0, where: str, hint: str = ""
 ) -> Int64[np.ndarray, " image"]:
-    """The labels as int64, once they are known to be one class of the set for every image.
+    """Check that there is one label of a class of the set for every image.
 
     Args:
         labels: Whole numbers `image`.
@@ -48,6 +243,9 @@ def check_labels(
         num_classes: 0 allows any number of classes.
         where: What they were read from.
         hint: The way out when a label is beyond the last class.
+
+    Returns:
+        The labels as int64.
 
     Raises:
         RunError: If type, number or range is wrong.
@@ -74,7 +272,7 @@ def check_labels(
 
 
 def check_ids(ids: np.ndarray, num_images: int) -> np.ndarray:
-    """The ids themselves, once they are known to be in range; NumPy would take -1 for the last."""
+    """Check that ids are in range, since NumPy would take -1 for the last; return them."""
     ids = np.asarray(ids)
     if ids.size and (ids.min() < 0 or ids.max() >= num_images):
         raise IndexError(
@@ -83,15 +281,8 @@ def check_ids(ids: np.ndarray, num_images: int) -> np.ndarray:
     return ids
 
 
-def fingerprint(digest: str, labels: Int64[np.ndarray, " image"]) -> str:
-    """Sha256 of a digest of the stored images and the labels."""
-    hasher = hashlib.sha256(digest.encode())
-    hasher.update(labels.astype("<i8").tobytes())
-    return hasher.hexdigest()
-
-
 def number_classes(labels: Int64[np.ndarray, " image"], *, where: str) -> tuple[str, ...]:
-    """Names for classes that have none: their numbers, up to the largest label.
+    """Name classes that have no names by their numbers, up to the largest label.
 
     Raises:
         RunError: If that is beyond `MAX_CLASSES`.
@@ -105,50 +296,12 @@ def number_classes(labels: Int64[np.ndarray, " image"], *, where: str) -> tuple[
     return tuple(str(number) for number in range(num_classes))
 
 
-def find_broken(
-    items: Items, size: int, *, shape: tuple[int, int], num_threads: int, first: int
-) -> dict[int, str]:
-    """The broken items and the reasons, from an earlier inspection of the same files if any.
-
-    Args:
-        items: The images.
-        size: As `Items.image` takes it.
-        shape: Height and width that all must have.
-        num_threads: Threads that decode.
-        first: An item of that shape.
-
-    Raises:
-        RunError: If an image has another shape.
-    """
-    told = f"{items.digest(np.arange(len(items)))} {items.where(0)} {size}"
-    key = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    path = cache_folder("inspections") / f"{key}.json"
-    if path.exists():
-        try:
-            kept = files.load_json(path)["broken"]
-            return {int(row): str(reason) for row, reason in kept.items()}
-        except (RunError, KeyError, AttributeError, ValueError):
-            path.unlink()  # not whole: inspect anew
-    one = np.empty((1, *shape, items.channels), np.uint8)
-    broken = try_all(one, items, size, num_threads, first)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, {"broken": {str(row): broken[row] for row in sorted(broken)}})
-    except (OSError, RunError):
-        pass  # a cache that cannot be written costs time only
-    return broken
-
-
-MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
-_CROPS_AT_ONCE = 8  # photographs a thread takes at a time
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Description:
-    """What every source tells about itself; the fields are those of `sources.Source`.
+    """The fields of `sources.Source` that every source has.
 
     Attributes:
-        files: Where every image lies below the set's folder, for sources made of image files.
+        files: Path of every image below the set's folder, for sources made of image files.
     """
 
     name: str
@@ -171,7 +324,7 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySource(Description):
-    """A source whose images all lie in memory."""
+    """A source with all images in memory."""
 
     images: UInt8[np.ndarray, "image height width channel"]
 
@@ -186,7 +339,7 @@ class ArraySource(Description):
     def load(
         self, ids: Integer[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """A copy of the images asked for."""
+        """Return a copy of the images with these ids."""
         return self.images[check_ids(ids, len(self))]
 
 
@@ -197,15 +350,15 @@ class LazySource(Description):
     Attributes:
         items: Where the images come from.
         rows: The item of every image; images left out as broken have none.
-        size: Height and width every image has.
-        resize: The size asked for, 0 for as stored.
+        size: Height and width of every image.
+        geometry: How items are brought to that size.
         num_threads: Threads that decode one batch.
     """
 
     items: Items
     rows: Int64[np.ndarray, " image"]
     size: tuple[int, int]
-    resize: int
+    geometry: Geometry = AS_STORED
     num_threads: int
 
     @property
@@ -215,7 +368,7 @@ class LazySource(Description):
     def load(
         self, ids: Integer[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Decode the images asked for.
+        """Decode the images with these ids.
 
         Raises:
             RunError: If one is broken; the message names its file and index.
@@ -223,7 +376,7 @@ class LazySource(Description):
         rows = self.rows[check_ids(ids, len(self))]
         images = np.empty((len(rows), *self.size, self.channels), np.uint8)
         first = int(self.rows[0])
-        fill_images(images, self.items, rows, self.resize, "raise", self.num_threads, first)
+        _fill(images, self.items, rows, self.geometry, "raise", self.num_threads, first)
         return images
 
 
@@ -232,14 +385,12 @@ class CroppedSource(LazySource):
     """A source of image files that decodes a random crop of each for training.
 
     Attributes:
-        stored: The whole image files behind the items.
-        crop: The law of the crops; `load` gives the centre of every image instead.
-        is_reduced: Whether JPEGs much larger than their crop are decoded at a reduced size.
+        items: Image files.
+        crop: The distribution of crops; `load` returns the centre of every image instead.
     """
 
-    stored: EncodedItems
+    items: ImageFiles
     crop: ResizedCrop
-    is_reduced: bool
 
     def load_crops(
         self, ids: Integer[np.ndarray, " batch"], draws: Draws
@@ -262,61 +413,55 @@ class CroppedSource(LazySource):
     def _crop(self, row: int, draws: np.ndarray) -> np.ndarray:
         try:
             return decode_crop(
-                self.stored.content(row),
+                self.items.content(row),
                 lambda height, width: self.crop.box(draws, height, width),
                 size=self.size[0],
-                is_reduced=self.is_reduced,
+                is_reduced=self.geometry.is_reduced,
             )
         except ImageError as error:
-            raise broken_image(self.stored, row, error) from error
+            raise _broken_image(self.items, row, error) from error
 
 
 def build_source(
     items: Items,
     labels: Int64[np.ndarray, " image"],
-    *,
-    name: str,
-    split: str,
     class_names: Sequence[str],
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
+    options: OpenOptions,
+    *,
     crop_padding: int | None = None,
     flip: bool = True,
     files: Sequence[str] = (),
 ) -> ArraySource | LazySource:
-    """A source of these items: in memory if it fits and is not cropped, else decoding on load.
+    """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
     With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
-    settled from the start; a set too large for the memory then takes one pass over its files, the
-    outcome of which is kept (`inspections`).
+    settled from the start.
 
     Args:
         items: The images.
         labels: Their classes, already checked.
-        geometry: What is done to every image; as stored, all must have one size.
-        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
-        num_threads: Threads to decode on.
+        class_names: One for each class.
+        options: What was asked of the reader.
         crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion, and
             none besides random resized crops.
         flip: Whether training images are mirrored.
-        files: Where every item lies, for items that are image files.
+        files: Path of every item, for items that are image files.
 
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
     """
-    stored, crop = items, geometry.crop
-    if crop and not isinstance(stored, EncodedItems):
-        raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
-    items, size = fit_items(items, geometry)
-    limit = 0 if crop else MEMORY_BYTES
-    images, (height, width), broken = _hold(items, size, on_error, num_threads, limit)
+    crop = options.geometry.crop
+    if crop and not isinstance(items, ImageFiles):
+        raise ValueError(
+            f"random resized crops need image files, got the arrays of {options.name!r}"
+        )
+    images, size, broken = _hold(items, options)
     if crop_padding is None:
-        crop_padding = 0 if crop else round(min(height, width) / 8)
+        crop_padding = 0 if crop else round(min(size) / 8)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described = {
-        "name": name,
-        "split": split,
+        "name": options.name,
+        "split": options.split,
         "class_names": tuple(class_names),
         "labels": labels[kept],
         "fingerprint": fingerprint(items.digest(kept), labels[kept]),
@@ -325,32 +470,148 @@ def build_source(
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
     }
-    if images is None:
-        described |= {"items": items, "rows": kept, "size": (height, width), "resize": size}
-        described |= {"num_threads": num_threads}
-        if crop:
-            assert isinstance(stored, EncodedItems)
-            reduced = geometry.is_reduced
-            return CroppedSource(**described, stored=stored, crop=crop, is_reduced=reduced)
-        return LazySource(**described)
-    return ArraySource(images=images[kept] if broken else images, **described)
+    if images is not None:
+        return ArraySource(images=images[kept] if broken else images, **described)
+    described |= {
+        "items": items,
+        "rows": kept,
+        "size": size,
+        "geometry": options.geometry,
+        "num_threads": options.num_threads,
+    }
+    return CroppedSource(crop=crop, **described) if crop else LazySource(**described)
 
 
 def _hold(
-    items: Items, size: int, on_error: OnError, num_threads: int, limit: int
+    items: Items, options: OpenOptions
 ) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
-    """The images if they take at most ``limit`` bytes, else None; their sides; what is broken."""
-    if isinstance(items, ArrayItems) and not size:
+    """The images if they fit into memory, else None; their height and width; what is broken."""
+    geometry = options.geometry
+    if isinstance(items, ArrayItems) and not geometry.size:
         return items.images, items.stored_size(0), {}
-    first, (height, width), broken = find_first(items, size, on_error)
-    rows = np.arange(len(items))
-    if len(items) * height * width * items.channels <= limit:
-        images = np.empty((len(items), height, width, items.channels), np.uint8)
-        broken |= fill_images(images, items, rows, size, on_error, num_threads, first)
-        return images, (height, width), broken
-    if on_error == "skip":
-        shape = (height, width)
-        broken |= find_broken(items, size, shape=shape, num_threads=num_threads, first=first)
-    elif not size:
-        check_headers(items, (height, width), num_threads, first)
-    return None, (height, width), broken
+    first, size, broken = _find_first(items, options)
+    shape = (*size, items.channels)
+    if not geometry.crop and len(items) * int(np.prod(shape)) <= MEMORY_BYTES:
+        images = np.empty((len(items), *shape), np.uint8)
+        rows = np.arange(len(items))
+        broken |= _fill(images, items, rows, geometry, options.on_error, options.num_threads, first)
+        return images, size, broken
+    if options.on_error == "skip":
+        broken |= _find_broken(items, options, shape, first)
+    elif not geometry.size:
+        _check_headers(items, size, options.num_threads, first)
+    return None, size, broken
+
+
+def _find_first(items: Items, options: OpenOptions) -> tuple[int, tuple[int, int], dict[int, str]]:
+    """The first item that can be decoded, its height and width, and the broken ones before it."""
+    broken: dict[int, str] = {}
+    for row in range(len(items)):
+        try:
+            pixels = items.image(row, options.geometry)
+        except ImageError as error:
+            if options.on_error == "raise":
+                raise _broken_image(items, row, error) from error
+            broken[row] = str(error)
+        else:
+            return row, (pixels.shape[0], pixels.shape[1]), broken
+    raise RunError(
+        f"expected at least one image that can be read, got none of {len(items)}; the first: "
+        f"{items.where(0)}: {broken[0]}"
+    )
+
+
+def _fill(
+    images: np.ndarray,
+    items: Items,
+    rows: np.ndarray,
+    geometry: Geometry,
+    on_error: OnError,
+    num_threads: int,
+    first: int,
+) -> dict[int, str]:
+    """Decode ``rows`` into ``images``; return the broken ones. ``first`` has the right size."""
+
+    def fill(chunk: range) -> dict[int, str]:
+        broken = {}
+        for position in chunk:
+            row = int(rows[position])
+            try:
+                pixels = items.image(row, geometry)
+            except ImageError as error:
+                if on_error == "raise":
+                    raise _broken_image(items, row, error) from error
+                broken[row] = str(error)
+            else:
+                _check_size(items, row, pixels.shape[:2], first, images.shape[1:3])
+                images[position] = pixels
+        return broken
+
+    return _merge(on_threads(fill, len(rows), num_threads))
+
+
+def _find_broken(
+    items: Items, options: OpenOptions, shape: tuple[int, int, int], first: int
+) -> dict[int, str]:
+    """The broken items and the reasons, from an earlier inspection of the same files if any."""
+    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {options.geometry.size}"
+    key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    path = cache_folder("inspections") / f"{key}.json"
+    if path.exists():
+        try:
+            cached = load_json(path)["broken"]
+            return {int(row): str(reason) for row, reason in cached.items()}
+        except (RunError, KeyError, AttributeError, ValueError):
+            path.unlink()  # damaged: inspect again
+
+    def check(chunk: range) -> dict[int, str]:
+        pixels = np.empty((1, *shape), np.uint8)
+        rows = (np.array([row]) for row in chunk)
+        return _merge(
+            [_fill(pixels, items, row, options.geometry, "skip", 1, first) for row in rows]
+        )
+
+    broken = _merge(on_threads(check, len(items), options.num_threads))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"broken": {str(row): broken[row] for row in sorted(broken)}})
+    except (OSError, RunError):
+        pass  # a cache that cannot be written costs time only
+    return broken
+
+
+def _check_headers(items: Items, expected: tuple[int, int], num_threads: int, first: int) -> None:
+    """Read every header; refuse images of another size."""
+
+    def check(chunk: range) -> None:
+        for row in chunk:
+            try:
+                found = items.stored_size(row)
+            except ImageError as error:
+                raise _broken_image(items, row, error) from error
+            _check_size(items, row, found, first, expected)
+
+    on_threads(check, len(items), num_threads)
+
+
+def _merge(parts: list[dict[int, str]]) -> dict[int, str]:
+    return {row: reason for part in parts for row, reason in part.items()}
+
+
+def _check_size(
+    items: Items, row: int, found: tuple[int, ...], first: int, expected: tuple[int, ...]
+) -> None:
+    if tuple(found) != tuple(expected):
+        raise RunError(
+            f"expected images of one size, got {expected[0]}x{expected[1]} (height x width) in "
+            f"{items.where(first)} and {found[0]}x{found[1]} in {items.where(row)}; "
+            "resize them all with --size, e.g. --size 32 (size=32)"
+        )
+
+
+def _broken_image(items: Items, row: int, error: ImageError) -> RunError:
+    """Make the error that names a broken image and the way out."""
+    return RunError(
+        f"cannot use image {items.where(row)} (index {row}): {error}; mend or remove it, or leave "
+        "out what is broken with --on-error skip (on_error='skip')"
+    )

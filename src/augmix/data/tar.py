@@ -1,6 +1,7 @@
 """Tar shards, read at the offsets of their members.
 
-The listing is kept in the user's cache folder and made again when the file has changed.
+The index of a shard's images is kept in the user's cache folder and made again when the file has
+changed.
 
 An image's class is the number or name in the file ``KEY.cls`` beside ``KEY.jpg`` (WebDataset), else
 the folder it lies in, else the synset that its own tar is called by; tars within tars (the official
@@ -20,26 +21,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from augmix import files
 from augmix.data.decode import SUFFIXES, ImageError
 from augmix.data.folders import (
     ALL_NAMES,
     SPLIT_NAMES,
     check_named_split,
     check_shards,
+    is_image,
     list_entries,
     missing_split,
     name_words,
 )
-from augmix.data.items import Geometry, ImageFiles, OnError
-from augmix.data.stores import ArraySource, LazySource, build_source, check_labels, number_classes
+from augmix.data.stores import (
+    ArraySource,
+    ImageFiles,
+    LazySource,
+    OpenOptions,
+    build_source,
+    check_labels,
+    number_classes,
+)
 from augmix.errors import RunError
-from augmix.files import cache_folder, file_key
+from augmix.files import cache_folder, file_key, write_npz
 
 SYNSET = re.compile(r"n\d{8}")
 _BLOCK = 512
 _LABEL_BYTES = 200  # a .cls file holds a number or a name
-_FORM = 1  # of a kept listing
+_FORM = 1  # of a cached index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +57,7 @@ class Shard:
     Attributes:
         path: The file.
         names: Of every image, with the folders and tars it lies in.
-        classes: What the shard itself says about the class of each; empty where nothing.
+        classes: The class of each as far as the shard itself says; empty where it does not.
         offset: Where its bytes begin.
         num_bytes: How many they are.
     """
@@ -65,14 +73,14 @@ class Shard:
 
 
 def load_shard(path: Path) -> Shard:
-    """The images of one tar file: from what was kept, else from its headers.
+    """Index the images of one tar file: from the cache, else from its headers.
 
     Raises:
         RunError: If the file cannot be read, is no tar, or is broken or truncated.
     """
     try:
-        kept = cache_folder("shards") / f"{file_key(path)}.npz"
-        shard = _load_kept(path, kept)
+        cached = cache_folder("shards") / f"{file_key(path)}.npz"
+        shard = _load_cached(path, cached)
         if shard is not None:
             return shard
         with open(path, "rb") as file:
@@ -83,7 +91,7 @@ def load_shard(path: Path) -> Shard:
             "again, or unpack a .tar.gz to a .tar"
         ) from error
     shard = _gather(path, members)
-    _keep(shard, kept)
+    _cache(shard, cached)
     return shard
 
 
@@ -102,11 +110,11 @@ class _Member:
 
 
 def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Member]:
-    """Images and class files of a tar, those of the tars within it too.
+    """List images and class files of a tar and of the tars within it.
 
     Args:
         file: Its bytes.
-        where: How messages call it.
+        where: What messages call it.
         prefix: Put before every name.
         base: Where the tar begins in its file.
     """
@@ -120,11 +128,9 @@ def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Me
             _check_name(info.name, path, where)
             name, kind = prefix + str(path), path.suffix.lower()
             offset = base + info.offset_data
-            if path.name.startswith("."):
-                continue
-            if kind in SUFFIXES:
+            if is_image(path.name):
                 yield _Member(name, offset, info.size)
-            elif kind in (".cls", ".tar"):
+            elif kind in (".cls", ".tar") and not path.name.startswith("."):
                 inner = tar.extractfile(info)
                 assert inner is not None
                 if kind == ".cls":
@@ -149,12 +155,14 @@ def _check_name(name: str, path: PurePosixPath, where: str) -> None:
 def _gather(path: Path, members: Sequence[_Member]) -> Shard:
     """Images of a shard with their classes: from a class file of the same key, else the folder."""
     images = [member for member in members if not member.is_class]
-    told = {_key(member.name): member.text for member in members if member.is_class}
+    texts = {_key(member.name): member.text for member in members if member.is_class}
     own = path.stem if SYNSET.fullmatch(path.stem) else ""
     return Shard(
         path=path,
         names=tuple(image.name for image in images),
-        classes=tuple(told.get(_key(image.name)) or _folder(image.name) or own for image in images),
+        classes=tuple(
+            texts.get(_key(image.name)) or _folder(image.name) or own for image in images
+        ),
         offset=np.array([image.offset for image in images], np.int64),
         num_bytes=np.array([image.num_bytes for image in images], np.int64),
     )
@@ -172,10 +180,10 @@ def _folder(name: str) -> str:
     return "" if folder.lower() in ALL_NAMES else folder
 
 
-def _load_kept(path: Path, kept: Path) -> Shard | None:
-    """What an earlier process found in a shard; None if it is not there or not whole."""
+def _load_cached(path: Path, cached: Path) -> Shard | None:
+    """Read the index that an earlier process made; None if there is none or it is damaged."""
     try:
-        with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(cached.read_bytes()), allow_pickle=False) as file:
             if int(file["form"]) != _FORM:
                 return None
             texts = bytes(file["texts"]).decode("utf-8", "surrogateescape")
@@ -193,8 +201,8 @@ def _load_kept(path: Path, kept: Path) -> Shard | None:
     return shard if len(shard.offset) == half == len(shard.classes) else None
 
 
-def _keep(shard: Shard, kept: Path) -> None:
-    """Write what was found, if the cache folder lets us."""
+def _cache(shard: Shard, cached: Path) -> None:
+    """Write the index, if the cache folder can be written."""
     texts = "\n".join((*shard.names, *shard.classes)).encode("utf-8", "surrogateescape")
     arrays = {
         "form": np.array(_FORM),
@@ -203,8 +211,8 @@ def _keep(shard: Shard, kept: Path) -> None:
         "num_bytes": shard.num_bytes,
     }
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write_npz(kept, arrays, is_compressed=False)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(cached, arrays, is_compressed=False)
     except (OSError, RunError):
         return
 
@@ -225,12 +233,12 @@ class ShardItems(ImageFiles):
         return f"{shard.path}, member {shard.names[row]}"
 
     def digest(self, rows: np.ndarray) -> str:
-        """Over the listing of (member, bytes), which no image need be read for."""
+        """Hash name and length of every member, which no image need be read for."""
         hasher = hashlib.sha256()
         for index in rows:
             shard, row = self._find(int(index))
-            told = f"{shard.names[row]}\0{int(shard.num_bytes[row])}\n"
-            hasher.update(told.encode("utf-8", "surrogateescape"))
+            line = f"{shard.names[row]}\0{int(shard.num_bytes[row])}\n"
+            hasher.update(line.encode("utf-8", "surrogateescape"))
         return hasher.hexdigest()
 
     def content(self, index: int) -> bytes:
@@ -250,38 +258,22 @@ class ShardItems(ImageFiles):
         return self.shards[self.shard[index]], int(self.row[index])
 
 
-def open_shards(
-    root: Path,
-    *,
-    split: str,
-    geometry: Geometry,
-    on_error: OnError,
-    num_threads: int,
-    name: str = "tar",
-) -> ArraySource | LazySource:
+def open_shards(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a set of tar shards; see `sources.open_source`."""
-    items, told = load_shards(find_shards(root, split=split))
-    labels, class_names = _number(told, _all_classes(root, split, told), str(root))
-    return build_source(
-        items,
-        labels,
-        name=name,
-        split=split,
-        class_names=class_names,
-        geometry=geometry,
-        on_error=on_error,
-        num_threads=num_threads,
-    )
+    items, classes = load_shards(find_shards(root, split=options.split))
+    every = _all_classes(root, options.split, classes)
+    labels, class_names = _number(classes, every, str(root))
+    return build_source(items, labels, class_names, options)
 
 
 def find_shards(root: Path, *, split: str, is_strict: bool = True) -> tuple[Path, ...]:
-    """The tar files of a split, in order.
+    """Find the tar files of a split, in order.
 
     Args:
         root: A tar file, or a folder with ``train.tar`` or ``train-0001.tar`` (the split among the
             words of the name), or with a folder ``train`` of tar files.
         split: ``train``, ``test`` or ``val``.
-        is_strict: Whether to raise if there are none, rather than give none.
+        is_strict: Whether to raise if there are none, rather than return none.
 
     Raises:
         RunError: If there are none (when strict), or shards of the split are missing.
@@ -303,7 +295,7 @@ def find_shards(root: Path, *, split: str, is_strict: bool = True) -> tuple[Path
 
 
 def load_shards(paths: Sequence[Path]) -> tuple[ShardItems, tuple[str, ...]]:
-    """The images of tar files and what the files say about their classes.
+    """Index the images of tar files, with the class of each as far as the files say.
 
     Raises:
         RunError: If a file is no tar, is broken or truncated, or there is no image.
@@ -318,17 +310,17 @@ def load_shards(paths: Sequence[Path]) -> tuple[ShardItems, tuple[str, ...]]:
         shard=np.repeat(np.arange(len(shards), dtype=np.int32), lengths),
         row=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
     )
-    return items, tuple(told for shard in shards for told in shard.classes)
+    return items, tuple(name for shard in shards for name in shard.classes)
 
 
 def _number(
-    told: Sequence[str], every: Collection[str], where: str
+    classes: Sequence[str], every: Collection[str], where: str
 ) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
     """Labels, and names of the classes: numbers as they are, names in sorted order."""
-    if "" in told:
+    if "" in classes:
         raise RunError(
             f"{where}: expected a class for every image, by a file KEY.cls or a folder, got none "
-            f"for {told.count('')} of {len(told)}"
+            f"for {classes.count('')} of {len(classes)}"
         )
     are_numbers = {_is_number(name) for name in every}
     if len(are_numbers) > 1:
@@ -341,19 +333,19 @@ def _number(
     if are_numbers == {True}:
         largest = np.array([max(int(name) for name in every)], np.int64)
         names = number_classes(largest, where=where)
-        labels = np.array([int(name) for name in told], np.int64)
-        return check_labels(labels, len(told), where=where), names
+        labels = np.array([int(name) for name in classes], np.int64)
+        return check_labels(labels, len(classes), where=where), names
     names = tuple(sorted(every))
     index = {name: number for number, name in enumerate(names)}
-    return np.array([index[name] for name in told], np.int64), names
+    return np.array([index[name] for name in classes], np.int64), names
 
 
-def _all_classes(root: Path, split: str, told: Sequence[str]) -> set[str]:
+def _all_classes(root: Path, split: str, classes: Sequence[str]) -> set[str]:
     """The classes of the set, the same for every split.
 
     Names are those of the training split; of numbers, every split's count.
     """
-    own = set(told) - {""}
+    own = set(classes) - {""}
     if root.is_file() or (split == "train" and not _have_numbers(own)):
         return own
     every = {

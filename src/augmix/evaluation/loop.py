@@ -28,8 +28,8 @@ from augmix.corruptions import registry
 from augmix.corruptions.registry import check_size
 from augmix.data.batches import run_ahead
 from augmix.data.folders import Photographs
-from augmix.data.items import default_threads
 from augmix.data.sources import Source
+from augmix.data.stores import default_threads
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted
 from augmix.evaluation import cells, predictor, store

@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from augmix import files, results
-from augmix.data.classes import load_class_list, map_classes, match_classes
-from augmix.data.sources import Source, check_disjoint, name_source, open_source
+from augmix.data.derived import check_disjoint, load_class_list, map_classes, match_classes
+from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.predictor import describe_model
 from augmix.models.ensemble import Ensemble

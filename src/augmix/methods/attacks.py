@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from augmix.augment.batched.tensors import key_of, uniforms
 from augmix.rng import Purpose, Stream
 
 Norm = Literal["linf", "l2"]
@@ -133,7 +132,8 @@ def random_start(
         stream: Where in the run; another ``part`` is another start.
     """
     batch, channels, height, width = images.shape
-    drawn = _uniforms(ids, stream.at(Purpose.ATTACK), height * width, images.device)
+    count = 4 * height * width  # a Philox block of four numbers for each pixel
+    drawn = stream.at(Purpose.ATTACK).uniforms_torch(ids, count=count, device=images.device)[0]
     amplitude = float(np.float32(epsilon))  # as a plan keeps it
     noise = amplitude * (2 * drawn - 1).reshape(batch, height, width, 4)[..., :channels]
     return (images + noise.permute(0, 3, 1, 2).float()).clamp(0, 1)
@@ -209,17 +209,6 @@ def worst_logits(
             )  # so NaN is kept and can be told
             worst[rows] = torch.where(is_harmless[:, None], worst[rows], answers)
     return worst
-
-
-def _uniforms(
-    ids: Integer[np.ndarray, " batch"], stream: Stream, num_pixels: int, device: torch.device
-) -> Float[Tensor, "batch pixel 4"]:
-    """Four uniform numbers a pixel, drawn where they are needed: the same bits, GPUs far sooner."""
-    if device.type == "cpu":
-        drawn = stream.uniforms(ids, count=4 * num_pixels)[0]
-        return torch.from_numpy(drawn).reshape(len(ids), num_pixels, 4)
-    addresses = torch.from_numpy(stream.addresses(ids)[0].astype(np.int64)).to(device)
-    return uniforms(addresses, key_of(stream.seed).to(device), num_pixels)
 
 
 def _losses(

@@ -1,7 +1,5 @@
 """Content images and style images."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +7,10 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
-from augmix.data.decode import FORMATS, SUFFIXES, ImageError, decode_image
-from augmix.data.sources import Source, Subset, name_source, open_source, take
+from augmix.data.decode import FORMATS, ImageError, decode_image
+from augmix.data.derived import Subset, take
+from augmix.data.folders import FileItems, list_images
+from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
 from augmix.stylize import FitConfig, OnError, StylizeConfig
@@ -79,18 +79,11 @@ def open_styles(folder: Path | str) -> StyleImages:
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; name a folder of style images with --styles")
-    found = sorted(
-        (Path(subfolder) / file).relative_to(root).as_posix()
-        for subfolder, _, files in os.walk(root)
-        for file in files
-        if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
-    )
+    found = list_images(root)
     if not found:
         raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")
-    hasher = hashlib.sha256()
-    for file in found:
-        hasher.update(os.fsencode(file) + f"\0{(root / file).stat().st_size}\n".encode())
-    return StyleImages(folder=root, files=tuple(found), fingerprint=hasher.hexdigest())
+    digest = FileItems(root=root, paths=tuple(found)).digest(np.arange(len(found)))
+    return StyleImages(folder=root, files=tuple(found), fingerprint=digest)
 
 
 def crop_square(

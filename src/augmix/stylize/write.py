@@ -50,7 +50,7 @@ from augmix.stylize.styles import (
     open_styles,
     style_stream,
 )
-from augmix.write.manifests import complete, hold_destination, versions
+from augmix.write.manifest import complete, hold_destination, versions
 from augmix.write.sinks import Piece
 
 STYLES_FILE = "styles.csv"

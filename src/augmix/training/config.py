@@ -13,11 +13,12 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from augmix import distributed
+from augmix.augment import Executor
 from augmix.augment.policies import AugMix, CutMix, Mixup
-from augmix.augment.render import Executor
 from augmix.data.decode import ResizedCrop
-from augmix.data.items import default_threads
-from augmix.data.sources import Source, mix, open_source, open_stylised, take
+from augmix.data.derived import mix, open_stylised, take
+from augmix.data.sources import Source, open_source
+from augmix.data.stores import default_threads
 from augmix.errors import did_you_mean
 from augmix.methods.attacks import Attack
 from augmix.methods.registry import Method, Options, build_method, find_row

@@ -28,7 +28,7 @@ from jaxtyping import Float32, Int64
 from torch import nn
 
 from augmix import distributed, files, results
-from augmix.augment.render import render
+from augmix.augment import render
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, RunError, first_line

@@ -1,0 +1,518 @@
+"""Write the -C and -P form of any data set, in the official layouts.
+
+The clean images are decoded once into a work folder. Processes then make piece after piece, each
+at the addresses of its images, so that the number of processes does not change a byte. Finished
+pieces are marked: a run that was killed is continued by the next one, to the same bytes.
+`manifest.json` says how a set was made, `SHA256SUMS` (for ``sha256sum -c``) holds the checksum of
+every file; `augmix.data.benchmarks` reads the set.
+
+| layout | corrupted | perturbed |
+| --- | --- | --- |
+| ``cifar`` | ``fog.npy`` [5 n, height, ...], ``labels.npy`` | ``tilt.npy`` [n, frame, ...] |
+| ``imagenet`` | ``fog/<severity>/<class>/<image>.JPEG`` | ``tilt/<class>/<image>/<frame>.JPEG`` |
+
+The published ImageNet-P holds an H.264 video for every image. The package brings no encoder for
+that, and what encoders write changes with their version, so frames are files here.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from augmix.corruptions import corrupt, frost, perturb
+from augmix.corruptions.registry import (
+    CORRUPTIONS,
+    DIFFICULTIES,
+    SEQUENCES,
+    SEVERITIES,
+    check_size,
+    resolve_preset,
+)
+from augmix.data.benchmarks import LABELS_FILE
+from augmix.data.derived import Subset, take
+from augmix.data.folders import Photographs, open_photographs
+from augmix.data.sources import Source, name_source, open_source
+from augmix.data.stores import default_threads
+from augmix.files import open_atomic
+from augmix.progress import Note, OnProgress, PieceWritten, ignore
+from augmix.write.manifest import complete, hold_destination, versions
+from augmix.write.pieces import CorruptionTask, PerturbationTask, WritePiece, run_pieces
+from augmix.write.sinks import ArraySink, Piece, Sink, TreeSink, name_files
+
+CLEAN_FILE = "clean.npy"
+_PIECE_BYTES = 2**25  # of images made at a time
+_MAX_IMAGES = 1024  # in a piece
+_FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
+_OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in size
+
+Layout = Literal["cifar", "imagenet"]
+LayoutChoice = Literal["auto", "cifar", "imagenet"]
+Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorruptConfig:
+    """The -C form of a data set: every image under every corruption at every severity."""
+
+    src: str
+    """Folder or file of the images, or the word digits."""
+    dst: Path
+    """Folder of the set to write; an unfinished one of the same settings is continued."""
+    source: str | None = None
+    """Kind of the images: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; by
+    default digits, and files by their ending, else folder."""
+    split: str = "test"
+    """Part of the images: train, test or val."""
+    size: int | None = None
+    """Height and width of the images in pixels; by default as stored, or 224 (299 for the preset
+    imagenet-299) for a folder, tar or imagenet."""
+    max_images: int | None = None
+    """Write a fixed random part of the images; by default all."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What to do with a broken image: stop, or leave it out."""
+    names: tuple[str, ...] = ("paper-15", "extra-4")
+    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
+    severities: tuple[int, ...] = SEVERITIES
+    """Severities, 1..5; the layout cifar needs all."""
+    preset: Preset = "auto"
+    """Strength table; auto goes by image size."""
+    seed: int = 0
+    """Seed of the draws."""
+    layout: LayoutChoice = "auto"
+    """Arrays (cifar) or JPEG files (imagenet); auto takes files for a folder, tar or imagenet."""
+    jpeg_quality: int = 85
+    """Quality of JPEG files, 1..100; the published sets have 85."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs; by default the textures that the package draws."""
+    num_processes: int | None = None
+    """Number of processes, which does not change a byte; by default one for every processor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PerturbConfig:
+    """The -P form of a data set: the perturbation sequences of every image."""
+
+    src: str
+    """Folder or file of the images, or the word digits."""
+    dst: Path
+    """Folder of the set to write; an unfinished one of the same settings is continued."""
+    source: str | None = None
+    """Kind of the images: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; by
+    default digits, and files by their ending, else folder."""
+    split: str = "test"
+    """Part of the images: train, test or val."""
+    size: int | None = None
+    """Height and width of the images in pixels. By default as stored; images of a folder are
+    prepared as the published scripts do: at 224 pixels out of 256, at 64, or at 299; those of a tar
+    or of imagenet are squares of 256, 64 or 299."""
+    max_images: int | None = None
+    """Write a fixed random part of the images; by default all. Not for a folder without size."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What to do with a broken image: stop, or leave it out. Not for a folder without size."""
+    names: tuple[str, ...] = ("standard-10",)
+    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION."""
+    preset: Preset = "auto"
+    """Table of the parameters; auto goes by image size (imagenet for a folder without size)."""
+    seed: int = 0
+    """Seed of the draws."""
+    difficulty: Literal[1, 2, 3] = 1
+    """How strong noise is."""
+    layout: LayoutChoice = "auto"
+    """Arrays (cifar) or folders of JPEG frames (imagenet); auto takes files for a folder, tar or
+    imagenet."""
+    jpeg_quality: int = 85
+    """Quality of JPEG files, 1..100."""
+    num_processes: int | None = None
+    """Number of processes, which does not change a byte; by default one for every processor."""
+
+
+def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
+    """Write the -C form of a data set, as `write_corrupted` does, and return its folder."""
+    kind = config.source or name_source(config.src)
+    size = 299 if config.preset == "imagenet-299" else 224
+    return write_corrupted(
+        _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0)),
+        config.dst,
+        names=config.names,
+        severities=config.severities,
+        preset=config.preset,
+        seed=config.seed,
+        layout=_choose_layout(config.layout, kind),
+        num_processes=config.num_processes,
+        jpeg_quality=config.jpeg_quality,
+        frost_textures=config.frost_textures,
+        on_progress=on_progress,
+    )
+
+
+def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
+    """Write the -P form of a data set, as `write_perturbed` does, and return its folder.
+
+    Raises:
+        ValueError: If a setting does not go with a folder of images of any size.
+    """
+    kind = config.source or name_source(config.src)
+    preset = config.preset
+    if kind in _OF_ANY_SIZE and preset == "auto" and config.size is None:
+        preset = "imagenet"
+    if kind == "folder" and config.size is None:
+        if config.max_images or config.on_error == "skip":
+            raise ValueError("max_images and on_error='skip' need a size for a folder of images")
+        source = open_photographs(Path(config.src).expanduser(), split=config.split)
+    elif kind in _OF_ANY_SIZE and config.size is None:
+        source = _open(config, kind, size=perturb.large_size(preset), is_whole=True)
+    else:
+        source = _open(config, kind, size=config.size or 0)
+    return write_perturbed(
+        source,
+        config.dst,
+        names=config.names,
+        preset=preset,
+        seed=config.seed,
+        difficulty=config.difficulty,
+        layout=_choose_layout(config.layout, kind),
+        num_processes=config.num_processes,
+        jpeg_quality=config.jpeg_quality,
+        on_progress=on_progress,
+    )
+
+
+def write_corrupted(
+    source: Source,
+    destination: Path | str,
+    *,
+    names: Sequence[str] = ("paper-15", "extra-4"),
+    severities: Sequence[int] = SEVERITIES,
+    preset: str = "auto",
+    seed: int = 0,
+    layout: Layout = "cifar",
+    num_processes: int | None = None,
+    jpeg_quality: int = 85,
+    frost_textures: Path | str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Write the -C form of a source: each image under each corruption at each severity.
+
+    The bytes depend on the images, their order, and the settings, not on the number of processes
+    or on how often writing was interrupted. Image i is corrupted at id i, as `evaluate` does.
+
+    Args:
+        source: The clean images, all of one size.
+        destination: The set's folder, made if missing. If it holds the same set, unfinished, the
+            set is completed.
+        names: Corruptions, lists of them, or ``python:FILE:FUNCTION``; see
+            `augmix.corruptions.registry`.
+        severities: 1..5; the layout ``cifar`` needs all five.
+        preset: As for `augmix.corrupt`.
+        seed: As for `augmix.corrupt`.
+        layout: ``cifar`` for arrays, which keep every bit; ``imagenet`` for JPEG files, which do
+            not. Image files keep their names; grey images are read back as RGB from JPEG.
+        num_processes: Number of processes; by default one for every processor that this process may
+            use.
+        jpeg_quality: 1..100; the published sets have 85.
+        frost_textures: As for `augmix.corrupt`.
+        on_progress: Called with a `Note` of the preset if it was chosen, and with `PieceWritten`.
+
+    Returns:
+        The destination.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        RunError: If the destination holds something else or cannot be written, an image is broken,
+            or the user's code fails.
+    """
+    names = CORRUPTIONS.resolve(names)
+    wrong = [severity for severity in severities if severity not in SEVERITIES]
+    if wrong or len(set(severities)) < len(severities) or not severities:
+        raise ValueError(f"severities must be some of 1..5, each once, got {list(severities)}")
+    if layout == "cifar" and tuple(sorted(severities)) != SEVERITIES:
+        raise ValueError(
+            f"layout 'cifar' stores all severities 1..5 in one array, got {list(severities)}; take "
+            "all five, or layout 'imagenet'"
+        )
+    num_processes = _check_common(layout, num_processes, jpeg_quality)
+    check_size(source.size, "corrupt")
+    textures = None if frost_textures is None else Path(frost_textures)
+    preset = _choose_preset(preset, source.size, on_progress or ignore)
+    identity = {
+        "form": "corrupted",
+        "layout": layout,
+        "names": list(names),
+        "severities": sorted(severities),
+        "preset": preset,
+        "seed": seed,
+        "suite_version": corrupt.SUITE_VERSION,
+        "frost_sha256": frost.fingerprint(textures) if "frost" in names else None,
+        **_describe(source, layout, jpeg_quality, CORRUPTIONS.hash_own(names)),
+    }
+    count, shape = len(source), (*source.size, source.channels)
+    pieces = [
+        Piece(
+            name=name, severity=severity, start=start, stop=stop, row=(severity - 1) * count + start
+        )
+        for name in names
+        for severity in sorted(severities)
+        for start, stop in _split(count, math.prod(shape))
+    ]
+    references = names if num_processes == 1 else CORRUPTIONS.references(names)
+    folder = Path(destination)
+    with hold_destination(folder, identity) as work:
+        if work is not None:
+            if layout == "cifar":
+                with open_atomic(folder / LABELS_FILE) as file:
+                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
+            shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
+            sink = _make_sink(source, layout, folder, work, shapes, jpeg_quality)
+            task = CorruptionTask(
+                clean=_decode(source, work),
+                references=references,
+                preset=preset,
+                seed=seed,
+                frost_textures=textures,
+            )
+            _write_missing(
+                WritePiece(task=task, sink=sink), pieces, num_processes, on_progress or ignore
+            )
+            complete(folder, identity, sink.checksums(pieces))
+    return folder
+
+
+def write_perturbed(
+    source: Source | Photographs,
+    destination: Path | str,
+    *,
+    names: Sequence[str] = ("standard-10",),
+    preset: str = "auto",
+    seed: int = 0,
+    difficulty: int = 1,
+    layout: Layout = "cifar",
+    num_processes: int | None = None,
+    jpeg_quality: int = 85,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Write the -P form of a source: the perturbation sequences of each image.
+
+    Noise of difficulty 2 or 3 goes by the names ``gaussian_noise_2`` etc., as published.
+
+    Args:
+        source: The clean images; see `augmix.corruptions.perturb` for which part is shown. With
+            `Photographs`, which need the layout ``imagenet`` and a preset by name, images of any
+            size are prepared as the published scripts do.
+        destination: As for `write_corrupted`.
+        names: Perturbations, lists of them, or ``python:FILE:FUNCTION``.
+        preset: As for `augmix.perturb`.
+        seed: As for `augmix.perturb`.
+        difficulty: 1, 2 or 3; how strong noise is.
+        layout: ``cifar`` for arrays, ``imagenet`` for folders of JPEG frames.
+        num_processes: As for `write_corrupted`.
+        jpeg_quality: Of the frames, 1..100.
+        on_progress: As for `write_corrupted`; it counts sequences, whose severity is 0.
+
+    Returns:
+        The destination.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        RunError: As for `write_corrupted`.
+    """
+    names = SEQUENCES.resolve(names)
+    num_processes = _check_common(layout, num_processes, jpeg_quality)
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty}")
+    if isinstance(source, Photographs):
+        if layout == "cifar" or preset == "auto":
+            raise ValueError(
+                "photographs of any size need layout 'imagenet' and a preset by name, got "
+                f"{layout!r} and {preset!r}; or open the folder with a size"
+            )
+        size = ()
+    else:
+        check_size(source.size, "perturb")
+        preset = _choose_preset(preset, source.size, on_progress or ignore)
+        size = perturb.frame_size(source.size, preset)
+    titles = {_title(name, difficulty): name for name in names}
+    identity = {
+        "form": "perturbed",
+        "layout": layout,
+        "names": list(titles),
+        "difficulty": difficulty,
+        "preset": preset,
+        "seed": seed,
+        "suite_version": perturb.SEQUENCE_VERSION,
+        **_describe(source, layout, jpeg_quality, SEQUENCES.hash_own(names)),
+    }
+    counts = {title: SEQUENCES[name].num_frames[preset] for title, name in titles.items()}
+    num_bytes = math.prod(size) * source.channels if size else _FRAME_BYTES
+    pieces = [
+        Piece(name=title, severity=0, start=start, stop=stop, row=start)
+        for title in titles
+        for start, stop in _split(len(source), counts[title] * num_bytes)
+    ]
+    references = names if num_processes == 1 else SEQUENCES.references(names)
+    folder = Path(destination)
+    with hold_destination(folder, identity) as work:
+        if work is not None:
+            shapes = {
+                title: (len(source), count, *size, source.channels)
+                for title, count in counts.items()
+            }
+            sink = _make_sink(source, layout, folder, work, shapes, jpeg_quality)
+            task = PerturbationTask(
+                clean=source if isinstance(source, Photographs) else _decode(source, work),
+                references=references,
+                titles=titles,
+                preset=preset,
+                seed=seed,
+                difficulty=difficulty,
+            )
+            _write_missing(
+                WritePiece(task=task, sink=sink), pieces, num_processes, on_progress or ignore
+            )
+            complete(folder, identity, sink.checksums(pieces))
+    return folder
+
+
+def _write_missing(
+    write: WritePiece, pieces: Sequence[Piece], num_processes: int, on_progress: OnProgress
+) -> None:
+    """Write the pieces that are not there yet; a name is finished when all its pieces are."""
+    groups: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault(piece.name, []).append(piece)
+    missing = {name: write.sink.prepare(name, group) for name, group in groups.items()}
+    waiting = {name: len(group) for name, group in missing.items()}
+    for name, count in waiting.items():
+        if not count:
+            write.sink.finish(name)
+    todo = [piece for group in missing.values() for piece in group]
+    total = sum(piece.stop - piece.start for piece in pieces)
+    skipped = done = total - sum(piece.stop - piece.start for piece in todo)
+    start_s = time.perf_counter()
+    for piece, _ in run_pieces(write, todo, num_processes=num_processes):
+        waiting[piece.name] -= 1
+        if not waiting[piece.name]:
+            write.sink.finish(piece.name)
+        done += piece.stop - piece.start
+        on_progress(
+            PieceWritten(
+                name=piece.name,
+                severity=piece.severity,
+                done=done,
+                total=total,
+                images_per_second=(done - skipped) / max(time.perf_counter() - start_s, 1e-9),
+            )
+        )
+
+
+def _make_sink(
+    source: Source | Photographs,
+    layout: Layout,
+    folder: Path,
+    work: Path,
+    shapes: dict[str, tuple[int, ...]],
+    jpeg_quality: int,
+) -> Sink:
+    if layout == "cifar":
+        return ArraySink(folder=folder, work=work, shapes=shapes)
+    files = name_files(_find_files(source), source.labels, source.class_names)
+    return TreeSink(folder=folder, work=work, files=files, quality=jpeg_quality)
+
+
+def _find_files(source: Source | Photographs) -> tuple[str, ...]:
+    """Paths of the images below their set, for sources made of image files; else empty."""
+    if isinstance(source, Subset):
+        files = _find_files(source.source)
+        return tuple(files[index] for index in source.ids) if files else ()
+    return getattr(source, "files", ())
+
+
+def _decode(source: Source, work: Path) -> Path:
+    """Decode every image once, into a file that all processes map into memory."""
+    path = work / CLEAN_FILE
+    if path.exists():  # whole, and of this source, as the manifest says
+        return path
+    shape = (len(source), *source.size, source.channels)
+    growing = path.with_suffix(".growing")
+    clean = np.lib.format.open_memmap(growing, "w+", dtype=np.uint8, shape=shape)
+    for start, stop in _split(len(source), math.prod(shape[1:])):
+        clean[start:stop] = source.load(np.arange(start, stop))
+    clean.flush()
+    del clean
+    os.replace(growing, path)
+    return path
+
+
+def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of pieces of ``count`` images, each of so many bytes."""
+    step = max(1, min(_MAX_IMAGES, _PIECE_BYTES // num_bytes))
+    return ((start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _title(name: str, difficulty: int) -> str:
+    return f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name
+
+
+def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) -> str:
+    chosen = resolve_preset(preset, size)
+    if preset == "auto":
+        on_progress(Note(text=f"preset {chosen}, by the size of {size[0]} x {size[1]} pixels"))
+    return chosen
+
+
+def _describe(
+    source: Source | Photographs, layout: Layout, jpeg_quality: int, own: dict[str, str]
+) -> dict[str, Any]:
+    """What determines the bytes besides the corruptions."""
+    has_sizes = isinstance(source, Photographs)
+    return {
+        **({"own": own} if own else {}),
+        "jpeg_quality": jpeg_quality if layout == "imagenet" else None,
+        "source": {
+            "name": "folder" if has_sizes else source.name,
+            "split": source.split,
+            "num_images": len(source),
+            "size": None if has_sizes else list(source.size),
+            "channels": source.channels,
+            "class_names": list(source.class_names),
+            "fingerprint": source.fingerprint,
+        },
+        "versions": versions(),
+    }
+
+
+def _check_common(layout: str, num_processes: int | None, jpeg_quality: int) -> int:
+    """Check arguments; return the number of processes."""
+    if layout not in ("cifar", "imagenet"):
+        raise ValueError(f"layout must be 'cifar' or 'imagenet', got {layout!r}")
+    if num_processes is not None and num_processes < 1:
+        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
+    if not 1 <= jpeg_quality <= 100:
+        raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
+    return num_processes or default_threads()
+
+
+def _choose_layout(layout: LayoutChoice, kind: str) -> Layout:
+    if layout != "auto":
+        return layout
+    return "imagenet" if kind in _OF_ANY_SIZE else "cifar"
+
+
+def _open(
+    config: CorruptConfig | PerturbConfig, kind: str, *, size: int, is_whole: bool = False
+) -> Source:
+    """Open the images; a whole one is resized so that its shorter edge is ``size``."""
+    source = open_source(
+        kind,
+        root=None if kind == "digits" else config.src,
+        split=config.split,
+        size=size,
+        resize=size if is_whole else 0,
+        on_error=config.on_error,
+    )
+    return take(source, config.max_images) if config.max_images else source

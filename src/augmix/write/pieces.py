@@ -1,7 +1,7 @@
-"""Data sets written in pieces by several processes.
+"""Make and write a set in pieces, by several processes.
 
-A piece of work is a picklable call on a picklable description. Which process makes it must not
-matter, so that any number of processes gives the same files.
+A task is picklable and makes the images of any piece. Which process does so does not matter, so
+that any number of processes gives the same files.
 """
 
 import os
@@ -21,90 +21,31 @@ from augmix.corruptions import corrupt, perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES
 from augmix.data.folders import Photographs
 from augmix.errors import RunError
-from augmix.write.sinks import ArrayShelf, Frame, Piece, TreeShelf
+from augmix.write.sinks import Frame, Piece, Sink
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
-_WORKER: dict[str, Callable[[Any], Any]] = {}  # what a worker process was started for
-
-
-def run_pieces(
-    make: Callable[[Work], Result], pieces: Sequence[Work], *, num_processes: int
-) -> Iterator[tuple[Work, Result]]:
-    """Make every piece and give it with its result as it gets ready, in any order.
-
-    When the consumer stops, by an error or Ctrl-C, the pieces at work are ended and no more begun.
-
-    Args:
-        make: Makes a piece; sent to each process once.
-        pieces: What to make.
-        num_processes: Processes, started anew (no fork); 1 works in this one.
-
-    Raises:
-        RunError: If a process dies. An error inside ``make`` comes out as it is.
-    """
-    if num_processes == 1 or len(pieces) <= 1:
-        for piece in pieces:
-            yield piece, make(piece)
-        return
-    pool = ProcessPoolExecutor(
-        min(num_processes, len(pieces)),
-        mp_context=get_context("spawn"),
-        initializer=_begin_worker,
-        initargs=(make,),
-    )
-    try:
-        futures = {pool.submit(_work, piece): piece for piece in pieces}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a worker process ended before its work did; the memory may be short (take fewer "
-            'processes), or a script calls this outside of if __name__ == "__main__". What was '
-            "finished is kept: start again to go on"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker(make: Callable[[Any], Any]) -> None:
-    """Keep the work at hand, leave Ctrl-C to the parent, and end when the parent does."""
-    _WORKER["make"] = make
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None  # this is a worker
-    connection.wait([parent.sentinel])
-    os._exit(1)
-
-
-def _work(piece: Any) -> Any:
-    return _WORKER["make"](piece)
-
-
-Shelf = ArrayShelf | TreeShelf
+_WORKER: dict[str, Callable[[Any], Any]] = {}  # the function that a worker process calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Corruption:
+class CorruptionTask:
     """Corrupts the images of a piece.
 
     Attributes:
         clean: The file of all clean images.
+        references: The corruptions, so that another process can load the user's own.
     """
 
     clean: Path
-    names: tuple[str, ...]
+    references: tuple[str, ...]
     preset: str
     seed: int
     frost_textures: Path | None
 
     def __call__(self, piece: Piece) -> np.ndarray:
-        CORRUPTIONS.resolve(self.names)  # loads the user's own code in a worker
+        CORRUPTIONS.resolve(self.references)
         images = np.load(self.clean, mmap_mode="r")[piece.start : piece.stop]
         return corrupt.corrupt(
             np.array(images),
@@ -118,37 +59,37 @@ class Corruption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Perturbation:
+class PerturbationTask:
     """Makes the sequences of a piece.
 
     Attributes:
         clean: The file of all clean images, or the photographs.
+        references: The perturbations, so that another process can load the user's own.
         titles: The perturbation behind every file or folder name.
     """
 
     clean: Path | Photographs
-    names: tuple[str, ...]
+    references: tuple[str, ...]
     titles: dict[str, str]
     preset: str
     seed: int
     difficulty: int
 
     def __call__(self, piece: Piece) -> np.ndarray | Iterable[Iterable[Frame]]:
-        SEQUENCES.resolve(self.names)
-        ids = np.arange(piece.start, piece.stop)
+        SEQUENCES.resolve(self.references)
         if isinstance(self.clean, Photographs):
-            return (self._of_photograph(piece, index) for index in range(piece.start, piece.stop))
+            return (self._photograph(piece, index) for index in range(piece.start, piece.stop))
         images = np.load(self.clean, mmap_mode="r")[piece.start : piece.stop]
         return perturb.perturb(
             np.array(images),
             self.titles[piece.name],
             preset=self.preset,
             seed=self.seed,
-            ids=ids,
+            ids=np.arange(piece.start, piece.stop),
             difficulty=self.difficulty,
         )
 
-    def _of_photograph(self, piece: Piece, index: int) -> Iterator[Frame]:
+    def _photograph(self, piece: Piece, index: int) -> Iterator[Frame]:
         assert isinstance(self.clean, Photographs)
         return perturb.photograph_frames(
             self.clean.load_one(index),
@@ -161,12 +102,70 @@ class Perturbation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
-    """What a process is started for: makes the images of a piece and puts them on the shelf."""
+class WritePiece:
+    """Makes the images of a piece and writes them."""
 
-    damage: Corruption | Perturbation
-    shelf: Shelf
+    task: CorruptionTask | PerturbationTask
+    sink: Sink
 
     def __call__(self, piece: Piece) -> None:
-        made: Any = self.damage(piece)
-        self.shelf.put(piece, made)
+        images: Any = self.task(piece)
+        self.sink.write(piece, images)
+
+
+def run_pieces(
+    work: Callable[[Work], Result], pieces: Sequence[Work], *, num_processes: int
+) -> Iterator[tuple[Work, Result]]:
+    """Call ``work`` with every piece and yield the piece with its result, in any order.
+
+    When the consumer stops, by an error or Ctrl-C, the pieces in work are finished and no more are
+    begun.
+
+    Args:
+        work: Sent to each process once.
+        pieces: Its arguments.
+        num_processes: Number of new processes (spawned, not forked); 1 works in this one.
+
+    Raises:
+        RunError: If a process dies. An error inside ``work`` is raised as it is.
+    """
+    if num_processes == 1 or len(pieces) <= 1:
+        for piece in pieces:
+            yield piece, work(piece)
+        return
+    pool = ProcessPoolExecutor(
+        min(num_processes, len(pieces)),
+        mp_context=get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(work,),
+    )
+    try:
+        futures = {pool.submit(_call, piece): piece for piece in pieces}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process ended before its work did; the memory may be short (take fewer "
+            'processes), or a script calls this outside of if __name__ == "__main__". What was '
+            "finished is kept: start again to continue"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker(work: Callable[[Any], Any]) -> None:
+    """Keep the function, leave Ctrl-C to the parent, and end when the parent does."""
+    _WORKER["work"] = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _call(piece: Any) -> Any:
+    return _WORKER["work"](piece)

@@ -1,13 +1,13 @@
-"""How a written benchmark lies on disk: arrays of all images, or a tree of image files.
+"""Write the images of a set: as arrays of all images, or as a tree of image files.
 
-A shelf takes the images of one piece and says what it wrote. Nothing half-written is ever seen at
-its final place: arrays grow below the work folder, files are renamed into the tree.
+Nothing half-written is ever visible under its final name: arrays grow in the work folder, files are
+renamed into the tree.
 """
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ from augmix.corruptions.digital import encode_jpeg
 from augmix.errors import RunError
 from augmix.files import load_json, write_json
 
-MARKS = "done"  # folder of the marks of finished pieces, below the work folder
+MARKS = "done"  # folder of the marks of finished pieces, in the work folder
 _JPEG = (".jpeg", ".jpg")
 
 Frame = UInt8[np.ndarray, "height width channel"]
@@ -33,7 +33,7 @@ class Piece:
         severity: 1..5; 0 for sequences.
         start: The first image.
         stop: One beyond the last.
-        row: Where the first image lies in an array.
+        row: Index of the first image in an array.
     """
 
     name: str
@@ -43,17 +43,17 @@ class Piece:
     row: int
 
     def mark(self, work: Path) -> Path:
-        """The file that says that this piece is finished, and what it wrote."""
+        """Return the path of the file that says that this piece is finished, and what it wrote."""
         return work / MARKS / f"{self.name}-{self.severity}-{self.start}-{self.stop}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArrayShelf:
-    """One ``.npy`` file for each name.
+class ArraySink:
+    """Writes one ``.npy`` file for each name.
 
     Attributes:
         folder: The destination.
-        work: The work folder, where arrays grow.
+        work: The work folder, in which arrays grow.
         shapes: Of every array, by name.
     """
 
@@ -62,7 +62,7 @@ class ArrayShelf:
     shapes: dict[str, tuple[int, ...]]
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
-        """Make room for an array; the pieces that are not yet in it."""
+        """Allocate an array and return the pieces that are not yet in it."""
         if self._final(name).exists():
             return []
         path = self._growing(name)
@@ -70,12 +70,11 @@ class ArrayShelf:
             for piece in pieces:
                 piece.mark(self.work).unlink(missing_ok=True)
             empty = self.work / "empty.npy"
-            array = np.lib.format.open_memmap(empty, "w+", dtype=np.uint8, shape=self.shapes[name])
-            del array
+            np.lib.format.open_memmap(empty, "w+", dtype=np.uint8, shape=self.shapes[name]).flush()
             os.replace(empty, path)
         return [piece for piece in pieces if not piece.mark(self.work).exists()]
 
-    def put(self, piece: Piece, images: UInt8[np.ndarray, "batch *image"]) -> None:
+    def write(self, piece: Piece, images: UInt8[np.ndarray, "batch *image"]) -> None:
         """Write the images of a piece into their rows, and mark it."""
         path = self._growing(piece.name)
         array = np.lib.format.open_memmap(path, mode="r")
@@ -89,12 +88,12 @@ class ArrayShelf:
         write_json(piece.mark(self.work), {"files": {}})
 
     def finish(self, name: str) -> None:
-        """Give the array its final name; all its pieces are in it."""
+        """Give an array whose pieces are all written its final name."""
         if not self._final(name).exists():
             os.replace(self._growing(name), self._final(name))
 
-    def sums(self, pieces: Sequence[Piece]) -> Iterable[tuple[str, int, str]]:
-        """Path, bytes and sha256 of every file."""
+    def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
+        """Yield path, bytes and sha256 of every file."""
         for path in sorted(self.folder.glob("*.npy")):
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -108,14 +107,14 @@ class ArrayShelf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TreeShelf:
-    """JPEG files in folders: ``name/severity/class/image.JPEG``, or a folder of frames an image.
+class TreeSink:
+    """Writes JPEG files: ``name/severity/class/image.JPEG``, or a folder of frames per image.
 
     Attributes:
         folder: The destination.
         work: The work folder, on the same disk.
         files: ``class/image.JPEG`` of every image.
-        quality: Of the JPEG files, 1..100; coded with optimised tables and 4:2:0 chroma.
+        quality: Of the JPEG files, 1..100, which have optimised tables and 4:2:0 chroma.
     """
 
     folder: Path
@@ -124,24 +123,24 @@ class TreeShelf:
     quality: int
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
-        """The pieces that are not on the disk, or not as their marks say."""
+        """Return the pieces whose files are missing, or not of the size their marks say."""
         return [piece for piece in pieces if not self._is_whole(piece)]
 
-    def put(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]]) -> None:
+    def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]]) -> None:
         """Write the images or sequences of a piece, and mark it."""
         written = {}
         for index, image in enumerate(images, piece.start):
             for path, frame in self._frames(piece, self.files[index], image):
                 content = encode_jpeg(frame, quality=self.quality)
-                self._write(path, content)
+                self._replace(path, content)
                 written[path] = [len(content), hashlib.sha256(content).hexdigest()]
         write_json(piece.mark(self.work), {"files": written})
 
     def finish(self, name: str) -> None:
-        """Nothing is left to do."""
+        """Do nothing: files have their final names."""
 
-    def sums(self, pieces: Sequence[Piece]) -> Iterable[tuple[str, int, str]]:
-        """Path, bytes and sha256 of every file, as noted when it was written."""
+    def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
+        """Yield path, bytes and sha256 of every file, as noted when it was written."""
         for piece in pieces:
             for path, (num_bytes, digest) in self._noted(piece).items():
                 yield path, num_bytes, digest
@@ -156,7 +155,8 @@ class TreeShelf:
         for number, frame in enumerate(image):
             yield f"{folder}/{number:02d}.JPEG", frame
 
-    def _write(self, path: str, content: bytes) -> None:
+    def _replace(self, path: str, content: bytes) -> None:
+        """Write a file under its final name; not flushed to the disk, as `_is_whole` checks it."""
         temporary = self.work / f"writing-{os.getpid()}"
         temporary.write_bytes(content)
         target = self.folder / path
@@ -168,33 +168,37 @@ class TreeShelf:
         return load_json(mark)["files"] if mark.exists() else {}
 
     def _is_whole(self, piece: Piece) -> bool:
-        """Whether every file is as long as noted: after a power cut it may be empty."""
+        """Whether every file has the size noted: after a power cut it may be empty."""
         noted = self._noted(piece)
         return bool(noted) and all(
             _num_bytes(self.folder / path) == num_bytes for path, (num_bytes, _) in noted.items()
         )
 
 
+Sink = ArraySink | TreeSink
+
+
 def name_files(
     files: Sequence[str], labels: np.ndarray, class_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """``class/image.JPEG`` for every image: its own file name, or its number.
+    """Return ``class/image.JPEG`` for every image: its own file name, or its number.
 
-    A file of another kind keeps its whole name before the ending: ``ant/1.png.JPEG``.
+    A file of another kind keeps its whole name before the suffix: ``ant/1.png.JPEG``.
 
     Args:
-        files: Where the images lie below their set, if they are files; else empty.
+        files: Paths of the images below their set, if they are files; else empty.
         labels: Their classes.
         class_names: One for each class.
 
     Raises:
         RunError: If a class name cannot be a folder, or two images would be one file.
     """
-    if not files:
+    if not files or "/" not in files[0]:  # no folder of the class yet
         for name in class_names:
             if not name or name in (".", "..") or set(name) & set('/\\\0:*?"<>|'):
                 raise RunError(f"class name {name!r} cannot be a folder; take the layout cifar")
-        files = [f"{class_names[label]}/{index:08d}.JPEG" for index, label in enumerate(labels)]
+        names = files or [f"{index:08d}.JPEG" for index in range(len(labels))]
+        files = [f"{class_names[label]}/{name}" for label, name in zip(labels, names, strict=True)]
     named = tuple(
         file if PurePosixPath(file).suffix.lower() in _JPEG else f"{file}.JPEG" for file in files
     )
@@ -209,7 +213,7 @@ def name_files(
 
 
 def clear_work(work: Path, keep: str) -> None:
-    """Delete the work folder's content, but for the lock that is held."""
+    """Delete the content of the work folder, except for the lock that is held."""
     for path in work.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

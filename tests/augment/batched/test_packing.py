@@ -8,9 +8,9 @@ from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform
 from augmix.rng import Stream
 
 
-def draw(batch: int, seed: int = 0):
+def draw(batch: int, epoch: int = 0):
     policy = CutMix(base=Cutout(base=PatchUniform(base=AugMix())), probability=1.0)
-    stream = Stream(seed=seed)
+    stream = Stream(seed=0).at(epoch=epoch)
     return policy.sample(np.arange(batch), num_views=2, size=(9, 8), stream=stream)
 
 
@@ -33,19 +33,19 @@ def test_arrays_lie_where_the_sections_say() -> None:
         for part in sections(packed.layout)
     }
     np.testing.assert_array_equal(found["ids"], plan.ids)
-    share = (plan.mix[..., None] * plan.weight).swapaxes(0, 1).reshape(-1)
-    np.testing.assert_array_equal(found["share"], share)
-    np.testing.assert_array_equal(found["noise_address"], plan.noise.address)
-    np.testing.assert_array_equal(found["partner"], plan.pairs.partner)
-    assert found["rows"].shape == (sum(map(sum, packed.layout.rooms)),)
+    weight = (plan.mix[..., None] * plan.weight).swapaxes(0, 1).reshape(-1)
+    np.testing.assert_array_equal(found["weight"], weight)
+    np.testing.assert_array_equal(found["0.address"], plan.noise.address)
+    np.testing.assert_array_equal(found["2.partner"], plan.pairs.partner)
+    assert found["rows"].shape == (sum(map(sum, packed.layout.capacity)),)
 
 
-def test_a_roomy_layout_serves_other_plans_and_a_tight_one_says_what_is_missing() -> None:
-    tight, other = pack(draw(5), 3).layout, draw(5, seed=1)
-    assert pack(other, 3, layout=tight.roomy()).layout == tight.roomy()
+def test_a_layout_of_full_capacity_serves_other_plans() -> None:
+    tight, other = pack(draw(5), 3).layout, draw(5, epoch=1)
+    assert pack(other, 3, layout=tight.with_full_capacity()).layout == tight.with_full_capacity()
     assert isinstance(tight, Layout)
-    assert tight.rooms != pack(other, 3).layout.rooms
-    with pytest.raises(ValueError, match=r"too little room.* take its roomy\(\) form"):
+    assert tight.capacity != pack(other, 3).layout.capacity
+    with pytest.raises(ValueError, match=r"too little capacity.* take its with_full"):
         pack(other, 3, layout=tight)
     with pytest.raises(ValueError, match="the layout is for Layout"):
-        pack(draw(4), 3, layout=tight.roomy())
+        pack(draw(4), 3, layout=tight.with_full_capacity())

@@ -2,34 +2,35 @@ import numpy as np
 import pytest
 from toy_plans import make_plan
 
-from augmix.augment.batched.packing import FAMILIES, Kind, check_amounts, encode
+from augmix.augment.batched.packing import FAMILIES, Kind, encode
 from augmix.augment.ops import Op
-from augmix.augment.plan import Plan
+from augmix.augment.stages.chains import Chains
 
 Chain = list[tuple[Op, float]]
+SIZE = (8, 8)
 
 
-def plan_of(chains: list[Chain], size: tuple[int, int] = (8, 8)) -> Plan:
-    """One view of one image, whole shares for every chain."""
+def chains_of(chains: list[Chain]) -> Chains:
+    """One view of one image, weight 1 for every chain."""
     depth = max(map(len, chains))
     op, amount = np.zeros((1, 1, len(chains), depth)), np.zeros((1, 1, len(chains), depth))
     for row, chain in enumerate(chains):
         for step, (kind, value) in enumerate(chain):
             op[0, 0, row, step], amount[0, 0, row, step] = kind, value
-    plan = make_plan(op, amount, size)
-    plan.weight[...], plan.mix[...] = 1, 1
-    return plan
+    made = make_plan(op, amount, SIZE).chains
+    made.weight[...], made.mix[...] = 1, 1
+    return made
 
 
 def test_what_changes_nothing_is_dropped_and_the_rest_moves_up() -> None:
     nothing = [(Op.ROTATE, 720.0), (Op.SHEAR_X, 0.0), (Op.COLOR, 1.0), (Op.POSTERIZE, 8.9)]
-    steps = encode(plan_of([[*nothing, (Op.SOLARIZE, 100.7)]]), 3)
+    steps = encode(chains_of([[*nothing, (Op.SOLARIZE, 100.7)]]), 3, SIZE)
     assert steps.kind.tolist() == [[Kind.INVERT_FROM, 0, 0, 0, 0]]
     assert steps.value[0, 0] == 100
-    assert encode(plan_of([[(Op.COLOR, 0.5)]]), 1).kind.tolist() == [[Kind.NOTHING]]
-    without = plan_of([[(Op.EQUALIZE, 0)]])
+    assert encode(chains_of([[(Op.COLOR, 0.5)]]), 1, SIZE).kind.tolist() == [[Kind.NOTHING]]
+    without = chains_of([[(Op.EQUALIZE, 0)]])
     without.mix[...] = 0
-    assert encode(without, 3).kind.tolist() == [[Kind.NOTHING]]
+    assert encode(without, 3, SIZE).kind.tolist() == [[Kind.NOTHING]]
 
 
 def test_rounds_end_where_pixels_are_needed() -> None:
@@ -40,7 +41,7 @@ def test_rounds_end_where_pixels_are_needed() -> None:
         tables,
         [*move, *tables, *move],
     ]
-    steps = encode(plan_of(chains), 3)
+    steps = encode(chains_of(chains), 3, SIZE)
     assert steps.moves.tolist() == [1, 2, 0, 2]
     assert steps.start.tolist() == [
         [0, 3, 4, 4, 4, 4],
@@ -52,7 +53,7 @@ def test_rounds_end_where_pixels_are_needed() -> None:
 
 def test_numbers_and_values_of_every_kind() -> None:
     chain = [(Op.POSTERIZE, 3.0), (Op.SHEAR_Y, 0.25), (Op.TRANSLATE_Y, -2.0), (Op.CONTRAST, 0.1)]
-    steps = encode(plan_of([chain]), 3)
+    steps = encode(chains_of([chain]), 3, SIZE)
     assert steps.value[0].tolist() == [0b11100000, 0, 0, 0]
     assert steps.numbers[0, 1].tolist() == [1, 0, 0, 0.25, 1, 0]
     assert steps.numbers[0, 2].tolist() == [1, 0, 0, 0, 1, -2]
@@ -65,10 +66,10 @@ def test_every_kind_is_in_one_family() -> None:
 
 def test_impossible_amounts_are_refused() -> None:
     with pytest.raises(ValueError, match="posterize must keep 1..8 bits, got 0..9"):
-        check_amounts(plan_of([[(Op.POSTERIZE, 0.0), (Op.POSTERIZE, 9.0)]]))
+        chains_of([[(Op.POSTERIZE, 0.0), (Op.POSTERIZE, 9.0)]]).check_amounts()
     with pytest.raises(ValueError, match="amounts of a plan must be finite"):
-        check_amounts(plan_of([[(Op.ROTATE, np.nan)]]))
-    broken = plan_of([[(Op.ROTATE, 1.0)]])
+        chains_of([[(Op.ROTATE, np.nan)]]).check_amounts()
+    broken = chains_of([[(Op.ROTATE, 1.0)]])
     broken.op[...] = 99
     with pytest.raises(ValueError, match=r"operations of a plan must be 0\.\.14, got 99\.\.99"):
-        check_amounts(broken)
+        broken.check_amounts()

@@ -36,8 +36,8 @@ def run_alone(code: str, **environment: str) -> str:
 
 _INTERPRET = """
 import numpy as np, torch
-from toy_plans import AMOUNTS, OPS, make_images, single
-from augmix.augment import batched, pillow
+from toy_plans import AMOUNTS, OPS, define, make_images, single
+from augmix.augment import batched
 from augmix.augment.batched import triton as kernels
 from augmix.augment.batched.packing import pack
 from augmix.augment.plan import concatenate
@@ -48,7 +48,7 @@ assert kernels.is_interpreted()
 
 def check(name, images, plan):
     views = batched.render(images, plan, device="cpu", backend="triton").numpy()
-    expected = pillow.render(images, plan)
+    expected = define(images, plan)
     different = np.argwhere(views.view(np.uint32) != expected.view(np.uint32))
     assert not len(different), (
         name, len(different), different[0], plan.describe(different[0][1], different[0][0])
@@ -79,7 +79,7 @@ step = torch.compile(batched.execute, fullgraph=True, backend="aot_eager")
 plan = draw(AugMix(), 2, (6, 5))
 arrays, layout = batched.upload(pack(plan, 3), torch.device("cpu"))
 compiled = step(torch.from_numpy(images[:2, :6, :5]), arrays, layout, backend="triton")
-assert np.array_equal(compiled.numpy(), pillow.render(images[:2, :6, :5], plan))
+assert np.array_equal(compiled.numpy(), define(images[:2, :6, :5], plan))
 check("no image", images[:0], draw(AugMix(), 0, (20, 19)))
 print("equal")
 """
@@ -118,7 +118,7 @@ from augmix.augment.batched import triton as kernels
 TYPES = {
     **dict.fromkeys(("images", "tables"), "*u8"),
     **dict.fromkeys(("crop", "clean", "pixels", "target", "kind", "value", "start"), "*i32"),
-    **{"moves": "*i32", "numbers": "*fp64", "share": "*fp32", "clean_share": "*fp32"},
+    **{"moves": "*i32", "numbers": "*fp64", "weight": "*fp32", "clean_weight": "*fp32"},
 }
 COUNTED, BLOCK = kernels._COUNTED, kernels._BLOCK
 FORMS = [
@@ -138,8 +138,8 @@ for target in (GPUTarget(*one) for one in TARGETS):
         types = {**TYPES, "out": constants.pop("out", None)}
         signature = {name: types.get(name, "i32") for name in kernel.arg_names}
         signature |= dict.fromkeys(constants, "constexpr")
-        places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-        source = ASTSource(fn=kernel, signature=signature, constexprs=places)
+        positions = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=positions)
         made = triton.compile(source, target=target, options={"enable_fp_fusion": False})
         fused = re.findall(r"fma[.]rn[.]f(?:32|64)", made.asm.get("ptx", ""))
         print(target.arch, kernel.__name__, len(fused))

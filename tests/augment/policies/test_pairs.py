@@ -1,4 +1,4 @@
-"""Mixup and CutMix: partners, shares and boxes by their published laws, draws by address."""
+"""Mixup and CutMix: partners, weights and boxes by their published laws, draws by address."""
 
 from itertools import permutations
 
@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from augmix.augment.pairing import PairPlan
 from augmix.augment.policies import AugMix, CutMix, Mixup, Policy, Standard
+from augmix.augment.stages.pairs import Pairs
 from augmix.rng import Stream
 
 SIZE = (24, 40)
 BATCHES = 300
 GOLDEN_PARTNERS = [0, 1, 4, 2, 3]
-GOLDEN_SHARES = [
+GOLDEN_WEIGHTS = [
     *[0.15561679005622864, 0.9702367782592773, 0.8625147938728333, 0.13390624523162842],
     0.2490626722574234,
 ]
 GOLDEN_BOX = [0, 0, 16, 31]
 
 
-def draw(policy: Policy, ids: np.ndarray, *, size=SIZE, seed: int = 0, epoch: int = 0) -> PairPlan:
+def draw(policy: Policy, ids: np.ndarray, *, size=SIZE, seed: int = 0, epoch: int = 0) -> Pairs:
     stream = Stream(seed=seed).at(epoch=epoch)
     pairs = policy.sample(ids, num_views=1, size=size, stream=stream).pairs
     assert pairs is not None
@@ -43,24 +43,24 @@ def test_partners_are_a_uniform_permutation(policy: Policy):
 
 @pytest.mark.parametrize("per_image", [False, True], ids=["batch", "image"])
 @pytest.mark.parametrize("kind", [Mixup, CutMix])
-def test_pairs_hang_on_the_images_not_on_their_order(kind, per_image: bool):
+def test_pairs_depend_on_the_images_not_on_their_order(kind, per_image: bool):
     policy = kind(per_image=per_image)
     ids = np.random.default_rng(0).permutation(500)[:64]
     order = np.random.default_rng(1).permutation(64)
     first, second = draw(policy, ids), draw(policy, ids[order])
     np.testing.assert_array_equal(ids[first.partner][order], ids[order][second.partner])
-    np.testing.assert_array_equal(first.share[order], second.share)
+    np.testing.assert_array_equal(first.weight[order], second.weight)
     np.testing.assert_array_equal(first.box[order], second.box)
     assert not np.array_equal(draw(policy, ids, seed=1).partner, first.partner)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_mixup_shares_are_beta(alpha: float):
+def test_mixup_weights_are_beta(alpha: float):
     batches = [np.arange(4 * n, 4 * n + 4) for n in range(BATCHES)]
-    drawn = [draw(Mixup(alpha=alpha), ids).share for ids in batches]
+    drawn = [draw(Mixup(alpha=alpha), ids).weight for ids in batches]
     assert all((share == share[0]).all() for share in drawn)
     assert_distribution(np.array([share[0] for share in drawn]), stats.beta(alpha, alpha))
-    single = draw(Mixup(alpha=alpha, per_image=True), np.arange(20_000)).share
+    single = draw(Mixup(alpha=alpha, per_image=True), np.arange(20_000)).weight
     assert len(np.unique(single)) > 10_000
     assert_distribution(single, stats.beta(alpha, alpha))
 
@@ -88,7 +88,7 @@ def test_boxes_are_those_of_the_published_code():
     policy = CutMix(per_image=True, probability=1.0)
     ids = np.arange(3000)
     pairs = draw(policy, ids)
-    shares = draw(Mixup(per_image=True), ids).share  # drawn at the same address
+    shares = draw(Mixup(per_image=True), ids).weight  # drawn at the same address
     allowed_rows, allowed_columns = range(SIZE[0]), range(SIZE[1])
     for index in range(100):
         boxes = {
@@ -101,11 +101,11 @@ def test_boxes_are_those_of_the_published_code():
 
 def test_shares_are_the_pixels_left():
     pairs = draw(CutMix(per_image=True, probability=1.0), np.arange(2000))
-    for share, (top, left, bottom, right) in zip(pairs.share, pairs.box, strict=True):
+    for share, (top, left, bottom, right) in zip(pairs.weight, pairs.box, strict=True):
         mask = np.zeros(SIZE, bool)
         mask[top:bottom, left:right] = True
         assert share == np.float32(1 - mask.mean())
-    assert (pairs.share < 1).any()
+    assert (pairs.weight < 1).any()
 
 
 def test_centres_of_boxes_are_uniform():
@@ -124,13 +124,13 @@ def test_the_probability_is_a_share_of_the_batches():
     drawn = [draw(CutMix(probability=0.3), ids) for ids in batches]
     for pairs in drawn:
         assert (pairs.box == pairs.box[0]).all()
-        assert (pairs.share == pairs.share[0]).all()
+        assert (pairs.weight == pairs.weight[0]).all()
     # a lambda near 1 gives an empty box too: sides below 2 px
-    cut = np.mean([pairs.share[0] < 1 for pairs in drawn])
+    cut = np.mean([pairs.weight[0] < 1 for pairs in drawn])
     empty = (2 / SIZE[0]) ** 2
     assert abs(cut - 0.3 * (1 - empty)) < 0.13  # five deviations
-    assert (draw(CutMix(probability=0.0), np.arange(9)).share == 1).all()
-    single = draw(CutMix(probability=0.3, per_image=True), np.arange(20_000)).share < 1
+    assert (draw(CutMix(probability=0.0), np.arange(9)).weight == 1).all()
+    single = draw(CutMix(probability=0.3, per_image=True), np.arange(20_000)).weight < 1
     assert 0.27 < single.mean() < 0.32
 
 
@@ -154,7 +154,7 @@ def test_golden_pairs():
     blend = draw(Mixup(per_image=True), ids)
     cut = draw(CutMix(probability=1.0), ids)
     assert blend.partner.tolist() == cut.partner.tolist() == GOLDEN_PARTNERS
-    np.testing.assert_array_equal(blend.share, np.array(GOLDEN_SHARES, np.float32))
+    np.testing.assert_array_equal(blend.weight, np.array(GOLDEN_WEIGHTS, np.float32))
     assert cut.box[0].tolist() == GOLDEN_BOX
 
 

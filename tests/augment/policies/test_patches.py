@@ -177,7 +177,7 @@ def test_bad_options(make, message: str):
     ("policy", "message"),
     [
         (Cutout(base=Cutout()), "cuts holes already"),
-        (PatchUniform(base=Cutout(base=PatchUniform())), "lays noise already"),
+        (PatchUniform(base=Cutout(base=PatchUniform())), "adds noise already"),
         (RandomStart(base=Cutout()), "starts at the image itself"),
         (RandomStart(base=PatchUniform()), "starts at the image itself"),
     ],

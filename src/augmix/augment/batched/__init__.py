@@ -1,9 +1,9 @@
-"""The device executor: a whole batch of plans at once, on any torch device.
+"""The GPU executor: a whole batch of plans at once, on any torch device.
 
-The plan is packed on the host (`device.packing`) and sent in one copy; from there on nothing waits
-for the host. Two ways lead from the buffer to the views: torch operations (`device.tensors`) on any
-device, and Triton kernels (`device.kernels`) on NVIDIA and AMD GPUs where Triton is installed. Both
-do Pillow's arithmetic; `backend` says which one a device gets.
+The plan is packed on the host (`packing`) and sent in one copy; from there on nothing waits for the
+host. Crop, chains and mixing are done by torch operations (`tensors`) on any device, or by Triton
+kernels (`triton`) on NVIDIA and AMD GPUs where Triton is installed: both do Pillow's arithmetic;
+`choose_backend` decides between them. The other stages are done by their torch forms.
 
 In a loop that must not wait, or inside a CUDA graph or `torch.compile`, use the parts: `upload` a
 plan, then `execute` it.
@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from augmix.arrays import check_images
 from augmix.augment.batched import tensors
-from augmix.augment.batched.packing import Layout, Packed, pack, sections
+from augmix.augment.batched.packing import Layout, Packed, StageForm, pack, sections
 from augmix.augment.batched.tensors import Arrays, real_of
 from augmix.augment.plan import Plan, check_plan
 from augmix.errors import RunError, first_line
@@ -40,6 +40,7 @@ def render(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     backend: Backend = "auto",
+    pictures: UInt8[np.ndarray, "picture height width channel"] | Tensor | None = None,
 ) -> Float[Tensor, "view batch channel height width"]:
     """Carry out a plan on a device.
 
@@ -52,27 +53,34 @@ def render(
         dtype: Of the views: float32, bfloat16 or float16, rounded to nearest.
         channels_last: Keep the channels of a pixel together in memory; the axes stay in order.
         backend: ``torch`` or ``triton``; ``auto`` takes Triton where it can.
+        pictures: See `augmix.render`.
 
     Returns:
-        Views in [0, 1] on the device; computed, like any work on a GPU, while Python goes on.
+        Views in [0, 1] on the device; computed, like any work on a GPU, while Python continues.
 
     Raises:
         TypeError: If the images are not uint8.
         ValueError: If shapes do not fit, an amount is impossible, or a name is unknown.
         RunError: If there is no such device, or it has too little memory for the batch.
     """
-    place = find_device(images.device if _is_near(images, device) else device)
+    is_near = isinstance(images, Tensor) and device == "auto"
+    device = find_device(images.device if is_near else device)  # type: ignore[union-attr]
     _check_images(images)
-    check_plan(plan, tuple(images.shape))
+    check_plan(plan, tuple(images.shape), pictures)
     try:
-        arrays, layout = upload(pack(plan, images.shape[3], real=real_of(place)), place)
-        pixels = torch.as_tensor(images).to(place, non_blocking=True)
+        arrays, layout = upload(pack(plan, images.shape[3], real=real_of(device)), device)
         return execute(
-            pixels, arrays, layout, dtype=dtype, channels_last=channels_last, backend=backend
+            torch.as_tensor(images).to(device, non_blocking=True),
+            arrays,
+            layout,
+            dtype=dtype,
+            channels_last=channels_last,
+            backend=backend,
+            pictures=None if pictures is None else torch.as_tensor(pictures).to(device),
         )
     except torch.OutOfMemoryError as error:
         raise RunError(
-            f"{place} has too little memory to render {len(plan)} images of "
+            f"{device} has too little memory to render {len(plan)} images of "
             f"{plan.size[0]}x{plan.size[1]} pixels with {plan.num_views} views at once; render at "
             f"most {max(len(plan) // 2, 1)} at a time ({first_line(error)})"
         ) from error
@@ -89,14 +97,15 @@ def upload(packed: Packed, device: torch.device) -> tuple[Arrays, Layout]:
 def open_words(words: UInt8[Tensor, " byte"], layout: Layout) -> Arrays:
     """The arrays of a buffer that lies on a device already, without copying.
 
-    A CUDA graph reads its plan from one buffer, which is filled anew before every replay.
+    A CUDA graph reads its plan from one buffer, which is filled again before every replay.
     """
-    real = real_of(words.device)
-    found = {}
-    for part in sections(layout, real):
-        values = words[part.start : part.stop].view(getattr(torch, part.dtype))
-        found[part.name] = values.reshape(part.shape)
-    return Arrays(**found)
+    found: dict[str, Any] = {}
+    stages: tuple[dict[str, Tensor], ...] = tuple({} for _ in (*layout.before, *layout.after))
+    for part in sections(layout, real_of(words.device)):
+        values = words[part.start : part.stop].view(getattr(torch, part.dtype)).reshape(part.shape)
+        position, _, name = part.name.rpartition(".")
+        (stages[int(position)] if position else found)[name] = values
+    return Arrays(**found, stages=stages)
 
 
 def execute(
@@ -107,6 +116,7 @@ def execute(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     backend: Backend = "auto",
+    pictures: UInt8[Tensor, "picture height width channel"] | None = None,
 ) -> Float[Tensor, "view batch channel height width"]:
     """Carry out an uploaded plan; neither waits for the device nor looks at a value.
 
@@ -117,6 +127,7 @@ def execute(
         dtype: See `render`.
         channels_last: See `render`.
         backend: See `render`.
+        pictures: On the arrays' device; see `augmix.render`.
 
     Raises:
         ValueError: If an option is unknown.
@@ -124,18 +135,34 @@ def execute(
     if dtype not in DTYPES:
         names = ", ".join(str(one).removeprefix("torch.") for one in DTYPES)
         raise ValueError(f"dtype must be one of {names}, got {str(dtype).removeprefix('torch.')}")
-    if choose_backend(images.device, backend) == "torch":
-        views = tensors.render(images, arrays, layout)
-    else:
-        from augmix.augment.batched import triton  # needs the package triton
+    pixels: Any = images[None]
+    for form, values in zip(layout.before, arrays.stages, strict=False):
+        pixels = _apply(form, values, pixels, pictures)
+    if layout.has_chains:
+        folded = pixels.flatten(0, 1)  # one batch of all views, if they differ
+        if choose_backend(images.device, backend) == "torch":
+            pixels = tensors.render(folded, arrays, layout)
+        else:
+            from augmix.augment.batched import triton  # needs the package triton
 
-        if layout.is_finished:
-            return triton.render(images, arrays, layout, dtype, channels_last)
-        views = triton.render(images, arrays, layout, torch.float32, False)
-    views = tensors.finish(views, arrays, layout).to(dtype)
+            is_last = not layout.after and layout.num_folded == 1
+            if is_last:
+                return triton.render(folded, arrays, layout, dtype, channels_last)
+            pixels = triton.render(folded, arrays, layout, torch.float32, False)
+        if layout.num_folded > 1:
+            pixels = pixels.unflatten(1, (layout.num_folded, layout.batch // layout.num_folded))[0]
+    for form, values in zip(layout.after, arrays.stages[len(layout.before) :], strict=True):
+        pixels = _apply(form, values, pixels, pictures)
+    views = pixels.to(dtype)
     if not channels_last:
         return views.contiguous()
     return views.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def _apply(form: StageForm, values: dict[str, Tensor], pixels: Any, pictures: Any) -> Any:
+    """A stage by its torch form."""
+    more = {"pictures": pictures} if form.kind.needs_pictures else {}
+    return form.kind.apply_torch(pixels, **values, **dict(form.settings), **more)
 
 
 def choose_backend(device: torch.device, backend: str = "auto") -> Literal["torch", "triton"]:
@@ -194,9 +221,9 @@ def find_device(name: str | torch.device) -> torch.device:
 
 
 def _find_triton() -> tuple[int, ...]:
-    """The first two numbers of Triton's version, empty if it is not there.
+    """The first two numbers of Triton's version, empty if it is not installed.
 
-    Read without importing it, and from itself: what pip calls the package differs.
+    They are read from its source without importing it; the name of its distribution differs.
     """
     spec = importlib.util.find_spec("triton")
     if spec is None or spec.origin is None:
@@ -221,10 +248,6 @@ def _check_images(images: Any) -> None:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
     else:  # shape alone, whatever the device
         check_images(np.broadcast_to(np.zeros((), np.uint8), tuple(images.shape)))
-
-
-def _is_near(images: Shaped[np.ndarray, "..."] | Tensor, device: str | torch.device) -> bool:
-    return isinstance(images, Tensor) and device == "auto"
 
 
 def _count(kind: str) -> int:

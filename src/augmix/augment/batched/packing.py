@@ -1,22 +1,24 @@
 """A plan as a device takes it: one buffer of bytes, sent in a single copy.
 
-All that moves pixels is one affine matrix, exact quarter turns and whole-pixel translations
+Whatever moves pixels is an affine matrix, exact quarter turns and whole-pixel translations
 included, since Pillow's bilinear sampling is a copy there. What changes nothing is dropped and the
 rest of a chain moves up, so that a chain is a sequence of rounds: tables, then one operation that
-needs the pixels, tables again, and so on.
+needs the pixels, tables again, and so on. The arrays of the other stages are packed as they are.
 
 No shape on the device depends on a value of the buffer, so no step waits for the host.
 """
 
 import math
 from enum import IntEnum, unique
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int32, Int64, UInt8
 
 from augmix.augment.ops import Op, rotation
-from augmix.augment.plan import Plan
+from augmix.augment.plan import Plan, split
+from augmix.augment.stages import Stage, fields_of, torch_dtype
+from augmix.augment.stages.chains import Chains
 
 
 @unique
@@ -67,39 +69,21 @@ class Steps(NamedTuple):
     moves: Int32[np.ndarray, " num"]
 
 
-def encode(plan: Plan, channels: int) -> Steps:
-    """The steps of a plan for images of some channels.
+def encode(chains: Chains, channels: int, size: tuple[int, int]) -> Steps:
+    """The steps of chains for images of some channels and size.
 
     Raises:
         ValueError: If an amount or an operation is impossible.
     """
-    check_amounts(plan)
-    op, amount = _without_gaps(plan, channels)
+    chains.check_amounts()
+    op, amount = _without_gaps(chains, channels)
     kind = _KIND_OF[op]
     value = np.zeros(op.shape, np.int32)
     masked = op == Op.POSTERIZE
     value[masked] = 256 - (1 << (8 - np.trunc(amount[masked]).astype(np.int32)))
     solarized = op == Op.SOLARIZE
     value[solarized] = np.clip(np.trunc(amount[solarized]), 0, 256)
-    return Steps(kind, value, _numbers(op, amount, plan.size), *_rounds(kind))
-
-
-def check_amounts(plan: Plan) -> None:
-    """Refuse operations and amounts that no executor can carry out.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    if not np.isfinite(plan.amount).all():
-        raise ValueError("amounts of a plan must be finite, got nan or infinity")
-    first, last = int(min(Op)), int(max(Op))
-    if plan.op.size and (plan.op.min() < first or plan.op.max() > last):
-        raise ValueError(
-            f"operations of a plan must be {first}..{last}, got {plan.op.min()}..{plan.op.max()}"
-        )
-    bits = np.trunc(plan.amount[plan.op == Op.POSTERIZE])
-    if bits.size and (bits.min() < 1 or bits.max() > 8):
-        raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
+    return Steps(kind, value, _numbers(op, amount, size), *_rounds(kind))
 
 
 _KINDS = {
@@ -126,14 +110,14 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def _without_gaps(
-    plan: Plan, channels: int
+    chains: Chains, channels: int
 ) -> tuple[Int8[np.ndarray, "num depth"], Float64[np.ndarray, "num depth"]]:
-    """Operations and amounts, those that change nothing dropped, whatever the image."""
-    depth = plan.op.shape[3]
-    op = plan.op.swapaxes(0, 1).reshape(-1, depth)
-    amount = plan.amount.swapaxes(0, 1).reshape(-1, depth)
-    share = (plan.mix[..., None] * plan.weight).swapaxes(0, 1).reshape(-1, 1)
-    dropped = _changes_nothing(op, amount, channels) | (share == 0)  # 0 times anything is nothing
+    """Operations and amounts, without those that change no image."""
+    depth = chains.op.shape[3]
+    op = chains.op.swapaxes(0, 1).reshape(-1, depth)
+    amount = chains.amount.swapaxes(0, 1).reshape(-1, depth)
+    weight = (chains.mix[..., None] * chains.weight).swapaxes(0, 1).reshape(-1, 1)
+    dropped = _changes_nothing(op, amount, channels) | (weight == 0)  # 0 times anything is nothing
     op = np.where(dropped, np.int8(Op.NONE), op)
     order = np.argsort(op == Op.NONE, axis=1, kind="stable")
     return np.take_along_axis(op, order, axis=1), np.take_along_axis(amount, order, axis=1)
@@ -192,18 +176,34 @@ for _number, _family in enumerate(FAMILIES):
     _FAMILY_OF[list(_family)] = _number
 
 
+class StageForm(NamedTuple):
+    """What a stage's torch form needs besides the values of its arrays.
+
+    Attributes:
+        kind: Its class.
+        arrays: Name, type and shape of every array.
+        settings: Name and value of every setting.
+    """
+
+    kind: type[Stage]
+    arrays: tuple[tuple[str, str, tuple[int, ...]], ...]
+    settings: tuple[tuple[str, Any], ...]
+
+
 class Layout(NamedTuple):
-    """All that decides about shapes; plain integers.
+    """All that decides about shapes.
 
     A step compiled or captured for one layout serves every plan that was packed for it.
 
     Attributes:
-        batch, views, chains, depth: Axes of the plan.
+        batch, views, chains, depth: Axes of the chains.
         channels, height, width: Axes of an image.
         padding: Black border before the crop, in pixels.
-        rooms: For every step of a chain, how many chains of each family may take it.
-        has_noise, has_holes: Whether finished views get noise, and holes.
-        pairs: What finished views take from each other: ``blend``, ``cut``, or empty for nothing.
+        capacity: For every step of a chain, how many chains of each family may take it.
+        before, after: The stages before the crop and chains, and on finished views.
+        num_folded: Views that count as images of their own, see `plan.Parts`; batch and views are
+            then those of the folded chains.
+        has_chains: Whether chains make the views; else the last stage of ``before`` does.
     """
 
     batch: int
@@ -214,10 +214,11 @@ class Layout(NamedTuple):
     height: int
     width: int
     padding: int
-    rooms: tuple[tuple[int, ...], ...] = ()
-    has_noise: bool = False
-    has_holes: bool = False
-    pairs: str = ""
+    capacity: tuple[tuple[int, ...], ...] = ()
+    before: tuple[StageForm, ...] = ()
+    after: tuple[StageForm, ...] = ()
+    num_folded: int = 1
+    has_chains: bool = True
 
     @property
     def num_chains(self) -> int:
@@ -228,15 +229,10 @@ class Layout(NamedTuple):
     def num_pixels(self) -> int:
         return self.height * self.width
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the views are done once the chains are mixed."""
-        return not (self.has_noise or self.has_holes or self.pairs)
-
-    def roomy(self) -> "Layout":
-        """The layout that has room for any plan of this shape."""
+    def with_full_capacity(self) -> "Layout":
+        """The layout that has capacity for any plan of this shape."""
         every = (self.num_chains,) * len(FAMILIES)
-        return self._replace(rooms=(every,) * self.depth)
+        return self._replace(capacity=(every,) * self.depth)
 
 
 class Section(NamedTuple):
@@ -269,103 +265,89 @@ def pack(
 
     Raises:
         ValueError: If an amount or an operation is impossible, the images are too large, or the
-            layout is of another shape or has too little room.
+            layout is of another shape or has too little capacity.
     """
     height, width = plan.size
     if height * width > MAX_PIXELS:
         raise ValueError(f"images must have at most {MAX_PIXELS} pixels, got {height}x{width}")
-    views, batch, chains, depth = plan.op.shape
-    steps = encode(plan, channels)
+    for stage in plan.stages:
+        stage.check_channels(channels)
+    parts = split(plan)
+    chains = parts.chains or Chains.unchanged(1, len(plan))
+    views, batch, num_chains, depth = chains.op.shape
+    steps = encode(chains, channels, plan.size)
     groups = _groups(steps.kind)
-    rooms = tuple(tuple(map(len, group)) for group in groups)
+    padding = parts.crop.padding if parts.crop else 0
     own = Layout(
-        *(batch, views, chains, depth, channels, height, width, plan.crop_padding, rooms),
-        has_noise=plan.noise is not None,
-        has_holes=plan.hole is not None,
-        pairs=("cut" if plan.pairs.is_cut else "blend") if plan.pairs else "",
+        *(batch, views, num_chains, depth, channels, height, width, padding),
+        capacity=tuple(tuple(map(len, group)) for group in groups),
+        before=tuple(_form(stage, real) for stage in parts.before),
+        after=tuple(_form(stage, real) for stage in parts.after),
+        num_folded=parts.num_folded,
+        has_chains=parts.chains is not None,
     )
     layout = own if layout is None else _checked(layout, own)
+    crop = np.zeros((batch, 3), np.int32)
+    if parts.crop:
+        crop = np.column_stack([parts.crop.crop - padding, parts.crop.flip])
     arrays = {
         **steps._asdict(),
         "ids": plan.ids,
         "rows": _fill_rows(groups, layout),
-        "crop": np.column_stack([plan.crop - plan.crop_padding, plan.flip]),
-        "share": (plan.mix[..., None] * plan.weight).swapaxes(0, 1),
-        "clean_share": (np.float32(1) - plan.mix).T,
-        **_finish(plan, channels),
+        "crop": crop,
+        "weight": (chains.mix[..., None] * chains.weight).swapaxes(0, 1),
+        "clean_weight": (np.float32(1) - chains.mix).T,
     }
-    parts = sections(layout, real)
-    words = np.zeros(max(parts[-1].stop, 8), np.uint8)
-    for part in parts:
-        place = words[part.start : part.stop].view(part.dtype)
-        if len(place):
-            place[...] = arrays[part.name].reshape(-1)
+    for position, stage in enumerate((*parts.before, *parts.after)):
+        for field in fields_of(type(stage)):
+            arrays[f"{position}.{field.name}"] = getattr(stage, field.name)
+    found = sections(layout, real)
+    words = np.zeros(max(found[-1].stop, 8), np.uint8)
+    for part in found:
+        target = words[part.start : part.stop].view(part.dtype)
+        if len(target):
+            target[...] = arrays[part.name].reshape(-1)
     return Packed(layout, words)
 
 
 def sections(layout: Layout, real: str = "float64") -> list[Section]:
-    """Where the arrays of a buffer lie.
+    """Where the arrays of a buffer lie; those of a stage are named ``POSITION.FIELD``.
 
-    All begin at multiples of 64 bytes, whatever the sizes of those before: Triton compiles a kernel
-    anew for arguments of another alignment.
+    All begin at multiples of 64 bytes, whatever the sizes of those before, since Triton compiles a
+    kernel again for arguments of another alignment.
     """
     num, depth = layout.num_chains, layout.depth
-    rows = [
+    arrays = [
         ("numbers", real, (num, depth, NUM_NUMBERS)),
-        ("ids", "int64", (layout.batch,)),
-        ("rows", "int64", (sum(map(sum, layout.rooms)),)),
+        ("ids", "int64", (layout.batch // layout.num_folded,)),
+        ("rows", "int64", (sum(map(sum, layout.capacity)),)),
         ("kind", "int32", (num, depth)),
         ("value", "int32", (num, depth)),
         ("start", "int32", (num, depth + 2)),
         ("moves", "int32", (num,)),
         ("crop", "int32", (layout.batch, 3)),
-        ("share", "float32", (num,)),
-        ("clean_share", "float32", (layout.batch * layout.views,)),
-        *_finish_rows(layout),
+        ("weight", "float32", (num,)),
+        ("clean_weight", "float32", (layout.batch * layout.views,)),
     ]
+    for position, form in enumerate((*layout.before, *layout.after)):
+        arrays += [(f"{position}.{name}", dtype, shape) for name, dtype, shape in form.arrays]
     found, start = [], 0
-    for name, dtype, shape in rows:
+    for name, dtype, shape in arrays:
         stop = start + math.prod(shape) * np.dtype(dtype).itemsize
         found.append(Section(name, dtype, shape, start, stop))
         start = -(-stop // _ALIGNMENT) * _ALIGNMENT
     return found
 
 
-def _finish(plan: Plan, channels: int) -> dict[str, np.ndarray]:
-    """What is done to finished views, of what the plan has."""
-    found: dict[str, np.ndarray] = {}
-    if plan.noise:
-        seed = plan.noise.seed
-        found["noise_key"] = np.array([seed & 0xFFFFFFFF, seed >> 32])
-        found["noise_address"] = plan.noise.address
-        found["noise_box"] = plan.noise.box
-        found["noise_amplitude"] = plan.noise.amplitude
-    if plan.hole:
-        found["hole_box"] = plan.hole.box
-        found["fill"] = plan.hole.levels(channels)
-    if plan.pairs:
-        found["partner"] = plan.pairs.partner
-        found["pair_box"] = plan.pairs.box
-        found["pair_share"] = plan.pairs.share
-    return found
-
-
-def _finish_rows(layout: Layout) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Name, type and shape of the arrays of `_finish`; empty where a layout has none."""
-    views = (layout.views, layout.batch) if layout.has_noise else (0, layout.batch)
-    holes = (layout.views, layout.batch) if layout.has_holes else (0, layout.batch)
-    batch = layout.batch if layout.pairs else 0
-    return [
-        ("noise_key", "int64", (2 if layout.has_noise else 0,)),
-        ("noise_address", "int64", (*views, 3)),
-        ("partner", "int64", (batch,)),
-        ("noise_box", "int32", (*views, 4)),
-        ("hole_box", "int32", (*holes, 4)),
-        ("pair_box", "int32", (batch, 4)),
-        ("noise_amplitude", "float32", views),
-        ("fill", "float32", (layout.channels if layout.has_holes else 0,)),
-        ("pair_share", "float32", (batch,)),
-    ]
+def _form(stage: Stage, real: str) -> StageForm:
+    arrays, settings = [], []
+    for field in fields_of(type(stage)):
+        value = getattr(stage, field.name)
+        if field.axes is None:
+            settings.append((field.name, value))
+        else:
+            arrays.append((field.name, torch_dtype(value.dtype, real), value.shape))
+    return StageForm(type(stage), tuple(arrays), tuple(settings))
 
 
 def _groups(kind: Int32[np.ndarray, "num depth"]) -> list[list[np.ndarray]]:
@@ -374,32 +356,32 @@ def _groups(kind: Int32[np.ndarray, "num depth"]) -> list[list[np.ndarray]]:
 
 
 def _fill_rows(groups: list[list[np.ndarray]], layout: Layout) -> Int64[np.ndarray, " row"]:
-    """The groups one after another, each filled up to its room.
+    """The groups one after another, each filled up to its capacity.
 
-    What fills up is the row behind the last chain, which nobody looks at.
+    What fills up is the row behind the last chain, which nothing reads.
     """
-    rows = np.full(sum(map(sum, layout.rooms)), layout.num_chains, np.int64)
+    rows = np.full(sum(map(sum, layout.capacity)), layout.num_chains, np.int64)
     start = 0
-    for group, rooms in zip(groups, layout.rooms, strict=True):
-        for chosen, room in zip(group, rooms, strict=True):
+    for group, capacities in zip(groups, layout.capacity, strict=True):
+        for chosen, capacity in zip(group, capacities, strict=True):
             rows[start : start + len(chosen)] = chosen
-            start += room
+            start += capacity
     return rows
 
 
 def _checked(layout: Layout, own: Layout) -> Layout:
-    """A layout, once it is known to have room for a plan of another.
+    """A layout, once it is known to have the capacity for a plan of another.
 
     Raises:
         ValueError: If it has not, or is of another shape.
     """
-    shape, needed = layout._replace(rooms=()), own._replace(rooms=())
+    shape, needed = layout._replace(capacity=()), own._replace(capacity=())
     if shape != needed:
         raise ValueError(f"the layout is for {shape}, the plan needs {needed}")
-    pairs = zip(np.ravel(layout.rooms), np.ravel(own.rooms), strict=True)
-    if any(room < used for room, used in pairs):
+    pairs = zip(np.ravel(layout.capacity), np.ravel(own.capacity), strict=True)
+    if any(capacity < used for capacity, used in pairs):
         raise ValueError(
-            f"the layout has too little room: it has {layout.rooms}, the plan needs {own.rooms}; "
-            "take its roomy() form"
+            f"the layout has too little capacity: it has {layout.capacity}, the plan needs "
+            f"{own.capacity}; take its with_full_capacity() form"
         )
     return layout

@@ -1,20 +1,18 @@
-"""The steps of a packed plan as torch operations, on any device.
+"""The chains of a packed plan as torch operations, on any device.
 
-Shapes depend on the layout alone and every value stays on the device, so the whole walk can be
-compiled, captured as a graph, or run ahead of the device. In every step each family of operations
-takes the chains that need it, by rows that the host listed. Images are planar: uint8 `chain channel
-pixel`, rows one after another; tables are uint8 `chain channel level`.
+Shapes depend on the layout alone and every value stays on the device, so all of it can be compiled,
+captured as a graph, or run ahead of the device. In every step each family of operations takes the
+chains that need it, by rows that the host listed. Images are planar: uint8 `chain channel pixel`,
+rows one after another; tables are uint8 `chain channel level`.
 
 The arithmetic is Pillow's, operation by operation: the same products and sums in float64 (affine)
 and float32 (blends), truncated where Pillow truncates.
-
-Nothing here knows values of the plan on the host either: boxes become masks over whole views.
 """
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, Int32, Int64, UInt8
+from jaxtyping import Float, Int, Int32, Int64, UInt8
 from torch import Tensor
 
 from augmix.augment.batched.packing import FAMILIES, Kind, Layout
@@ -30,43 +28,28 @@ class Arrays(NamedTuple):
     Attributes:
         numbers: Factors and affine matrices, float64 where the device has it.
         ids: Sample ids.
-        rows: Chains of every family in every step, see `packing.Layout.rooms`.
+        rows: Chains of every family in every step, see `packing.Layout.capacity`.
         kind: `Kind` of every step.
         value: Mask or threshold of a step.
         start: First step of every round of a chain.
         moves: Rounds of a chain that end in an operation on the pixels.
         crop: Row and column of the crop against the image, and whether it is mirrored.
-        share: Share of every chain in its view.
-        clean_share: Share of the image itself in its views.
-        noise_key: The two words of the noise's key; the fields from here on are empty where the
-            plan has nothing of the kind.
-        noise_address: Counter words of every view.
-        partner: Row of every image's partner.
-        noise_box, hole_box, pair_box: Top, left, bottom, right.
-        noise_amplitude: Largest noise of every view.
-        fill: Level of the holes in every channel.
-        pair_share: Share of every image against its partner.
+        weight: Weight of every chain in its view.
+        clean_weight: Weight of the image itself in its views.
+        stages: The arrays of the other stages by name: those before the chains, then those after.
     """
 
     numbers: Float[Tensor, "num depth 6"]
-    ids: Int64[Tensor, " batch"]
+    ids: Int64[Tensor, " sample"]
     rows: Int64[Tensor, " row"]
     kind: Int32[Tensor, "num depth"]
     value: Int32[Tensor, "num depth"]
     start: Int32[Tensor, "num round"]
     moves: Int32[Tensor, " num"]
     crop: Int32[Tensor, "batch 3"]
-    share: Float[Tensor, " num"]
-    clean_share: Float[Tensor, " pair"]
-    noise_key: Int64[Tensor, " key"]
-    noise_address: Int64[Tensor, "noisy batch 3"]
-    partner: Int64[Tensor, " paired"]
-    noise_box: Int32[Tensor, "noisy batch 4"]
-    hole_box: Int32[Tensor, "holed batch 4"]
-    pair_box: Int32[Tensor, "paired 4"]
-    noise_amplitude: Float[Tensor, "noisy batch"]
-    fill: Float[Tensor, " level"]
-    pair_share: Float[Tensor, " paired"]
+    weight: Float[Tensor, " num"]
+    clean_weight: Float[Tensor, " pair"]
+    stages: tuple[dict[str, Tensor], ...]
 
 
 def real_of(device: torch.device) -> str:
@@ -80,15 +63,15 @@ def render(
     """The views of a batch, float32 in [0, 1]."""
     clean = prepare(images, arrays.crop, layout)
     pixels = clean[:, None].expand(-1, layout.views * layout.chains, -1, -1).flatten(0, 1)
-    pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])  # the row of no chain
+    pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])  # one row more, of no chain
     start = 0
-    for step, rooms in enumerate(layout.rooms):
-        for family, room in zip(FAMILIES, rooms, strict=True):
-            rows = arrays.rows[start : start + room]
-            start += room
-            for piece in rows.split(_piece(layout, pixels.device)) if room else ():
+    for step, capacities in enumerate(layout.capacity):
+        for family, capacity in zip(FAMILIES, capacities, strict=True):
+            rows = arrays.rows[start : start + capacity]
+            start += capacity
+            for piece in rows.split(_piece(layout, pixels.device)) if capacity else ():
                 pixels.index_copy_(0, piece, _work(family, pixels, piece, step, arrays, layout))
-    return mix(clean, pixels[:-1], arrays.share, arrays.clean_share, layout)
+    return mix(clean, pixels[:-1], arrays.weight, arrays.clean_weight, layout)
 
 
 def prepare(
@@ -135,10 +118,10 @@ def count(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int32[Tensor, "chain 
     """Histogram of every channel."""
     num, channels, _ = pixels.shape
     row = torch.arange(num * channels, device=pixels.device).reshape(num, channels, 1)
-    places = (pixels.long() + 256 * row).flatten()
+    bins = (pixels.long() + 256 * row).flatten()
     counts = torch.zeros(num * channels * 256, dtype=torch.int32, device=pixels.device)
-    ones = torch.ones((), dtype=torch.int32, device=pixels.device).expand_as(places)
-    return counts.scatter_add_(0, places, ones).reshape(num, channels, 256)
+    ones = torch.ones((), dtype=torch.int32, device=pixels.device).expand_as(bins)
+    return counts.scatter_add_(0, bins, ones).reshape(num, channels, 256)
 
 
 def stretch(
@@ -213,8 +196,8 @@ def warp(
     dy, upper, lower = _neighbours(v, height)
 
     def level(row: Tensor, column: Tensor) -> Tensor:
-        places = (row * width + column).flatten(1)[:, None].expand_as(pixels)
-        return pixels.gather(2, places).to(real)
+        position = (row * width + column).flatten(1)[:, None].expand_as(pixels)
+        return pixels.gather(2, position).to(real)
 
     top, bottom = level(upper, left), level(lower, left)
     top = top + (level(upper, right) - top) * dx
@@ -262,16 +245,16 @@ def sharpness(
 def mix(
     clean: UInt8[Tensor, "batch channel pixel"],
     pixels: UInt8[Tensor, "chain channel pixel"],
-    share: Float[Tensor, " chain"],
-    clean_share: Float[Tensor, " pair"],
+    weight: Float[Tensor, " chain"],
+    clean_weight: Float[Tensor, " pair"],
     layout: Layout,
 ) -> Float[Tensor, "view batch channel height width"]:
-    """(1 - mix) * clean + sum of share * chain, / 255, in float32 and in this order."""
+    """(1 - mix) * clean + sum of weight * chain, / 255, in float32 and in this order."""
     shape = (layout.batch, layout.views, layout.chains)
-    shares = share.reshape(*shape, 1, 1)
-    total = clean_share.reshape(*shape[:2], 1, 1) * clean[:, None].float()
+    weights = weight.reshape(*shape, 1, 1)
+    total = clean_weight.reshape(*shape[:2], 1, 1) * clean[:, None].float()
     for chain in range(layout.chains):
-        total = total + shares[:, :, chain] * pixels.unflatten(0, shape)[:, :, chain].float()
+        total = total + weights[:, :, chain] * pixels.unflatten(0, shape)[:, :, chain].float()
     views = (total / 255).clamp(max=1)  # batch view channel pixel
     return views.unflatten(3, (layout.height, layout.width)).transpose(0, 1)
 
@@ -304,18 +287,18 @@ def _piece(layout: Layout, device: torch.device) -> int:
 
 
 def _neighbours(
-    place: Float[Tensor, "chain height width"], size: int
+    position: Float[Tensor, "chain height width"], size: int
 ) -> tuple[
     Float[Tensor, "chain 1 pixel"],
     Int64[Tensor, "chain height width"],
     Int64[Tensor, "chain height width"],
 ]:
-    """How far a sampling place lies between two pixels, and which."""
-    place = place.clamp(0, size) - 0.5  # what lies outside is black whatever it is
-    first = place.floor()
+    """Where between two pixels a sampling position lies, and which they are."""
+    position = position.clamp(0, size) - 0.5  # what lies outside is black whatever it is
+    first = position.floor()
     index = first.long()
-    share = (place - first).flatten(1)[:, None]
-    return share, index.clamp(0, size - 1), (index + 1).clamp(0, size - 1)
+    fraction = (position - first).flatten(1)[:, None]
+    return fraction, index.clamp(0, size - 1), (index + 1).clamp(0, size - 1)
 
 
 def _luma(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int32[Tensor, "chain 1 pixel"]:
@@ -327,14 +310,14 @@ def _luma(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int32[Tensor, "chain 
     return (red * RED + green * GREEN + blue * BLUE + HALF) >> 16
 
 
-def _take(planes: Tensor, places: Tensor, axis: int, size: int) -> Tensor:
+def _take(planes: Tensor, positions: Tensor, axis: int, size: int) -> Tensor:
     """Rows or columns of every image; black where there is none."""
-    shape = [len(places), 1, 1, 1]
+    shape = [len(positions), 1, 1, 1]
     shape[axis] = size
-    places = places.long().reshape(shape)
-    is_there = (places >= 0) & (places < size)
-    taken = planes.gather(axis, places.clamp(0, size - 1).expand(planes.shape))
-    return torch.where(is_there, taken, 0)
+    positions = positions.long().reshape(shape)
+    is_inside = (positions >= 0) & (positions < size)
+    taken = planes.gather(axis, positions.clamp(0, size - 1).expand(planes.shape))
+    return torch.where(is_inside, taken, 0)
 
 
 def _where(kind: Tensor, wanted: Kind, chosen: Tensor, other: Tensor) -> Tensor:
@@ -344,93 +327,3 @@ def _where(kind: Tensor, wanted: Kind, chosen: Tensor, other: Tensor) -> Tensor:
 
 def _floor_divide(numbers: Tensor, by: Tensor | int) -> Tensor:
     return torch.div(numbers, by, rounding_mode="floor")
-
-
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_WORD = 0xFFFFFFFF
-
-
-def finish(
-    views: Float[Tensor, "view batch channel height width"], arrays: Arrays, layout: Layout
-) -> Float[Tensor, "view batch channel height width"]:
-    """Views with the noise, holes and pairs their plan has; float32 in and out."""
-    if layout.has_noise:
-        views = lay_noise(views, arrays)
-    if layout.has_holes:
-        fill = arrays.fill.reshape(-1, 1, 1)
-        views = torch.where(_inside(arrays.hole_box, views), fill, views)
-    if layout.pairs == "cut":
-        inside = _inside(arrays.pair_box[None], views)
-        views = torch.where(inside, views[:, arrays.partner], views)
-    elif layout.pairs == "blend":
-        share = arrays.pair_share.reshape(-1, 1, 1, 1)
-        views = share * views + (1 - share) * views[:, arrays.partner]
-    return views
-
-
-def lay_noise(
-    views: Float[Tensor, "view batch channel height width"], arrays: Arrays
-) -> Float[Tensor, "view batch channel height width"]:
-    """Add noise inside the boxes; see `patches.Noise` for where it comes from."""
-    num_views, batch, channels, height, width = views.shape
-    pixel = torch.arange(height * width, device=views.device).expand(num_views, batch, -1)
-    address = arrays.noise_address.unbind(-1)  # counter words 1, 2, 3
-    words = philox4x32(
-        [pixel, *(word[..., None].expand_as(pixel) for word in address)], arrays.noise_key
-    )
-    drawn = 2.0 * _between(torch.stack(words[:channels], dim=2), arrays.numbers.dtype)
-    amplitude = arrays.noise_amplitude.to(drawn.dtype).reshape(num_views, batch, 1, 1)
-    noise = (amplitude * (drawn - 1.0)).float().unflatten(3, (height, width))
-    return torch.where(_inside(arrays.noise_box, views), (views + noise).clamp(0, 1), views)
-
-
-def uniforms(
-    addresses: Int64[Tensor, "batch 3"], key: Int64[Tensor, " 2"], num_blocks: int
-) -> Float[Tensor, "batch block 4"]:
-    """`Stream.uniforms` on a device, four numbers a block; float64 where the device has it.
-
-    Args:
-        addresses: From `Stream.addresses`, of one view.
-        key: From `key_of`.
-        num_blocks: Blocks for each of the samples.
-    """
-    block = torch.arange(num_blocks, device=addresses.device).expand(len(addresses), -1)
-    words = philox4x32([block, *(word[:, None] for word in addresses.unbind(1))], key)
-    return _between(torch.stack(words, dim=2), getattr(torch, real_of(addresses.device)))
-
-
-def _between(words: Int64[Tensor, "..."], real: torch.dtype) -> Float[Tensor, "..."]:
-    """Words as numbers strictly between 0 and 1."""
-    return (words.to(real) + 0.5) / 2**32
-
-
-def key_of(seed: int) -> Int64[Tensor, " 2"]:
-    """The words of a stream's key."""
-    return torch.tensor([seed & _WORD, seed >> 32])
-
-
-def philox4x32(counter: list[Tensor], key: Int64[Tensor, " 2"]) -> list[Int64[Tensor, "..."]]:
-    """Philox4x32-10 as `streams.philox4x32`, its 32-bit words in 64-bit integers.
-
-    A product of two words may pass 2**63; its bits are right all the same.
-    """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key.unbind()
-    for _ in range(10):
-        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0 = ((product1 >> 32) & _WORD) ^ c1 ^ k0
-        c2 = ((product0 >> 32) & _WORD) ^ c3 ^ k1
-        c1, c3 = product1 & _WORD, product0 & _WORD
-        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
-    return [c0, c1, c2, c3]
-
-
-def _inside(
-    box: Int32[Tensor, "some batch 4"], views: Float[Tensor, "view batch channel height width"]
-) -> Bool[Tensor, "some batch 1 height width"]:
-    """Which pixels of a view lie in its box."""
-    top, left, bottom, right = box[..., None, None, None].unbind(2)
-    rows = torch.arange(views.shape[3], device=views.device)[:, None]
-    columns = torch.arange(views.shape[4], device=views.device)
-    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

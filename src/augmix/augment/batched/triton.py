@@ -304,11 +304,11 @@ def _sharpness(
 @triton.jit(do_not_specialize=["first"])
 @no_type_check
 def mix(
-    clean, pixels, tables, start, moves, share, clean_share, out, first, num_images, batch,
+    clean, pixels, tables, start, moves, weight, clean_weight, out, first, num_images, batch,
     views, chains, depth, size, num_blocks,
     CHANNELS: tl.constexpr, IS_LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One block of a view: (1 - mix) * clean + sum of share * chain, / 255, in this order."""
+    """One block of a view: (1 - mix) * clean + sum of weight * chain, / 255, in this order."""
     program = tl.program_id(0)
     pair = program // num_blocks
     image, view = pair // views, pair % views
@@ -317,10 +317,10 @@ def mix(
     original = tl.load(clean + image.to(tl.int64) * size + pixel, mask=is_there, other=0)
     row = (view * num_images + first + image).to(tl.int64)
     for channel in tl.static_range(CHANNELS):
-        total = tl.load(clean_share + pair) * ((original >> (8 * channel)) & 255).to(tl.float32)
+        total = tl.load(clean_weight + pair) * ((original >> (8 * channel)) & 255).to(tl.float32)
         for index in range(chains):
             chain = pair * chains + index
-            part = tl.load(share + chain)
+            part = tl.load(weight + chain)
             if part != 0.0:
                 num_moves = tl.load(moves + chain)
                 word = original
@@ -368,7 +368,8 @@ def is_interpreted() -> bool:
 
 _SCHEMA = """(
     Tensor images, Tensor numbers, Tensor kind, Tensor value, Tensor start, Tensor moves,
-    Tensor crop, Tensor share, Tensor clean_share, int[] axes, ScalarType dtype, bool channels_last
+    Tensor crop, Tensor weight, Tensor clean_weight, int[] axes, ScalarType dtype,
+    bool channels_last
 ) -> Tensor"""  # written out: not every release of torch reads all annotations
 
 
@@ -382,8 +383,8 @@ def _render(
     start: Tensor,
     moves: Tensor,
     crop: Tensor,
-    share: Tensor,
-    clean_share: Tensor,
+    weight: Tensor,
+    clean_weight: Tensor,
     axes: Sequence[int],
     dtype: torch.dtype,
     channels_last: bool,
@@ -407,8 +408,8 @@ def _render(
                     "start": start[steps],
                     "moves": moves[steps],
                     "crop": crop[first:last],
-                    "share": share[steps],
-                    "clean_share": clean_share[near],
+                    "weight": weight[steps],
+                    "clean_weight": clean_weight[near],
                 },
                 layout._replace(batch=last - first),
                 views,
@@ -421,7 +422,18 @@ def _render(
 @_render.register_fake
 @no_type_check
 def _render_fake(
-    images, numbers, kind, value, start, moves, crop, share, clean_share, axes, dtype, channels_last
+    images,
+    numbers,
+    kind,
+    value,
+    start,
+    moves,
+    crop,
+    weight,
+    clean_weight,
+    axes,
+    dtype,
+    channels_last,
 ):
     return _empty_views(images, Layout(*axes), dtype, channels_last)
 
@@ -435,8 +447,8 @@ def _chosen(arrays: Arrays) -> tuple[Tensor, ...]:
         arrays.start,
         arrays.moves,
         arrays.crop,
-        arrays.share,
-        arrays.clean_share,
+        arrays.weight,
+        arrays.clean_weight,
     )
 
 
@@ -488,7 +500,7 @@ def _launch(
             _start(move, num * blocks, target=pixels[turn % 2], **near, **steps)
     _start(
         mix, layout.batch * layout.views * blocks, clean, pixels, tables,
-        *(plan[name] for name in ("start", "moves", "share", "clean_share")),
+        *(plan[name] for name in ("start", "moves", "weight", "clean_weight")),
         views, first, views.shape[1], layout.batch, layout.views, layout.chains, layout.depth,
         size, blocks, IS_LAST=channels_last, BLOCK=_BLOCK, **form,
     )  # fmt: skip

@@ -1,15 +1,12 @@
-"""The CPU executor: whole batches by numba kernels, equal to `pillow.render` bit for bit.
+"""The CPU executor: whole batches by numba kernels, equal to the definition bit for bit.
 
 An image is flipped, cropped and made planar once for all its views. Along a chain, look-up tables
-pile up without touching a pixel (`tables`) until an operation needs the pixels (`warps`,
-`blends`); tables left at the end of a chain are applied while mixing (`mixing`). Threads are
-Python's: the kernel holds no GIL and every thread takes stretches of the (image, view) pairs.
+are composed without touching a pixel (`tables`) until an operation needs the pixels (`warps`);
+tables left at the end of a chain are applied while mixing (`mixing`). Threads are Python's: the
+kernels hold no GIL, and every thread takes ranges of the (image, view) pairs. A stage without a
+kernel is applied by its NumPy definition.
 """
 
-import functools
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
 
 import numpy as np
@@ -19,8 +16,11 @@ from augmix.arrays import check_images
 from augmix.augment.compiled import mixing, tables, warps
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
-from augmix.augment.plan import Plan, check_plan
-from augmix.jit import inner, outer, source_stamp
+from augmix.augment.plan import Plan, check_plan, split
+from augmix.augment.stages import Stage
+from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.crop import CropFlip
+from augmix.jit import inner, outer, run_on_threads, source_stamp
 
 _NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)
 _POSTERIZE, _ROTATE, _SOLARIZE = int(Op.POSTERIZE), int(Op.ROTATE), int(Op.SOLARIZE)
@@ -29,11 +29,13 @@ _TRANSLATE_X, _TRANSLATE_Y = int(Op.TRANSLATE_X), int(Op.TRANSLATE_Y)
 _COLOR, _CONTRAST = int(Op.COLOR), int(Op.CONTRAST)
 _BRIGHTNESS, _SHARPNESS = int(Op.BRIGHTNESS), int(Op.SHARPNESS)
 
-_STRETCHES = 4  # a thread; so that one with harder chains does not keep the others waiting
-
 
 def render(
-    images: UInt8[np.ndarray, "batch height width channel"], plan: Plan, *, num_threads: int = 1
+    images: UInt8[np.ndarray, "batch height width channel"],
+    plan: Plan,
+    *,
+    num_threads: int = 1,
+    pictures: UInt8[np.ndarray, "picture height width channel"] | None = None,
 ) -> Float32[np.ndarray, "view batch channel height width"]:
     """Carry out a plan on CPU threads; the result does not depend on their number.
 
@@ -41,83 +43,71 @@ def render(
         images: uint8, 1 or 3 channels, any height and width from 1 pixel, any strides.
         plan: Drawn for as many images of this size.
         num_threads: Threads to use, at least 1.
+        pictures: See `augmix.render`.
 
     Returns:
-        Views in [0, 1], float32, the same bits as `pillow.render`.
+        Views in [0, 1], float32, the same bits as those of the executor ``pillow``.
 
     Raises:
         TypeError: If the images are not a uint8 NumPy array.
         ValueError: If shapes do not fit, an amount is impossible, or there is no thread.
     """
     check_images(images)
-    check_plan(plan, images.shape)
+    check_plan(plan, images.shape, pictures)
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1, got {num_threads}")
-    op, amount, matrices = _resolve(plan)
+    parts = split(plan)
+    pixels: Any = images[None]
+    for stage in parts.before:
+        pixels = _apply(stage, pixels, pictures)
+    if parts.chains is not None:
+        folded = pixels.reshape(-1, *images.shape[1:])  # one batch of all views, if they differ
+        views = _mix_chains(folded, parts.crop, parts.chains, num_threads)
+        pixels = views.reshape(plan.num_views, *images.shape[:1], *views.shape[2:])
+    for stage in parts.after:
+        if type(stage) in mixing.FINISHES:
+            pixels = np.require(pixels, np.float32, ["C", "W"])
+            pixels = mixing.FINISHES[type(stage)](stage, pixels, num_threads)
+        else:
+            pixels = _apply(stage, pixels, pictures)
+    return pixels
+
+
+def _apply(stage: Stage, pixels: Any, pictures: Any) -> Any:
+    return stage.apply(pixels, pictures if stage.needs_pictures else None)
+
+
+def _mix_chains(
+    images: UInt8[np.ndarray, "batch height width channel"],
+    crop: CropFlip | None,
+    chains: Chains,
+    num_threads: int,
+) -> Float32[np.ndarray, "view batch channel height width"]:
+    """Crop images and mix their chains, by one kernel."""
+    op, amount, matrices = _resolve(chains, images.shape[1:3])
     batch, height, width, channels = images.shape
-    views = np.empty((plan.num_views, batch, channels, height, width), np.float32)
+    num_views = len(chains.mix)
+    views = np.empty((num_views, batch, channels, height, width), np.float32)
     pixels = np.ascontiguousarray(images).view()
     pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
     arrays = (
         pixels,
-        plan.crop_padding,
-        np.array(plan.crop, np.int64, order="C"),
-        np.array(plan.flip, np.bool_, order="C"),
+        crop.padding if crop else 0,
+        np.array(crop.crop, np.int64, order="C") if crop else np.zeros((batch, 2), np.int64),
+        np.array(crop.flip, np.bool_, order="C") if crop else np.zeros(batch, np.bool_),
         op,
         amount,
         matrices,
-        np.array(plan.mix[..., None] * plan.weight, np.float32, order="C"),
-        np.array(plan.mix, np.float32, order="C"),
+        np.array(chains.mix[..., None] * chains.weight, np.float32, order="C"),
+        np.array(chains.mix, np.float32, order="C"),
         views,
     )
-    _share_out(_render_pairs, arrays, batch * plan.num_views, num_threads)
-    return _finish(views, plan, num_threads)
-
-
-def _finish(
-    views: Float32[np.ndarray, "view batch channel height width"], plan: Plan, num_threads: int
-) -> Float32[np.ndarray, "view batch channel height width"]:
-    """Noise, holes and pairs of a plan on its finished views, which are changed."""
-    count = plan.num_views * len(plan)
-    if plan.noise or plan.hole:
-        patches = mixing.patch_arguments(plan.noise, plan.hole, views.shape[2])
-        _share_out(mixing.lay_patches, (views, *patches), count, num_threads)
-    if not plan.pairs:
-        return views
-    result = np.empty_like(views)
-    pairs = mixing.pair_arguments(plan.pairs)
-    _share_out(mixing.mix_pairs, (views, result, *pairs), count, num_threads)
-    return result
-
-
-def _share_out(kernel: Any, arrays: tuple[Any, ...], count: int, num_threads: int) -> None:
-    """``kernel(*arrays, start, stop)`` for stretches of 0 .. count on threads."""
-    if num_threads == 1 or count <= 1:
-        _run(kernel, arrays, 0, count)
-        return
-    edges = np.linspace(0, count, min(count, num_threads * _STRETCHES) + 1).astype(int)
-    pool = _threads(num_threads, os.getpid())
-    stretches = itertools.pairwise(edges)
-    done = [pool.submit(_run, kernel, arrays, int(start), int(stop)) for start, stop in stretches]
-    for future in done:
-        future.result()
-
-
-@functools.lru_cache(maxsize=4)
-def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that stay for the next batch; a forked process, which has none, starts its own."""
-    return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
-
-
-def _run(kernel: Any, arrays: tuple[Any, ...], start: int, stop: int) -> None:
-    try:
-        kernel(*arrays, start, stop)
-    except OSError:  # the kernel is compiled, but there was no room to keep it on disk
-        kernel(*arrays, start, stop)
+    run_on_threads(_render_pairs, arrays, batch * num_views, num_threads)
+    return views
 
 
 def _resolve(
-    plan: Plan,
+    chains: Chains, size: tuple[int, ...]
 ) -> tuple[
     Int8[np.ndarray, "view batch chain depth"],
     Float64[np.ndarray, "view batch chain depth"],
@@ -128,26 +118,17 @@ def _resolve(
     A rotation's amount is the row of its matrix: the number of exact quarter turns, or -1, and the
     affine matrix. Invert is solarize from 0 on.
     """
-    amount = np.array(plan.amount, np.float64, order="C")
-    if not np.isfinite(amount).all():
-        raise ValueError("amounts of a plan must be finite, got nan or infinity")
-    if plan.op.size and (plan.op.min() < Op.NONE or plan.op.max() > max(Op)):
-        raise ValueError(
-            f"operations of a plan must be {int(Op.NONE)}..{int(max(Op))}, "
-            f"got {plan.op.min()}..{plan.op.max()}"
-        )
-    op = np.array(plan.op, np.int8, order="C")
+    chains.check_amounts()
+    amount = np.array(chains.amount, np.float64, order="C")
+    op = np.array(chains.op, np.int8, order="C")
     amount[op == Op.INVERT] = 0
     op[op == Op.INVERT] = Op.SOLARIZE
-    bits = np.trunc(amount[plan.op == Op.POSTERIZE])
-    if bits.size and (bits.min() < 1 or bits.max() > 8):
-        raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
-    rotated = plan.op == Op.ROTATE
+    rotated = op == Op.ROTATE
     angles, row = np.unique(amount[rotated], return_inverse=True)
     amount[rotated] = row
     matrices = np.empty((len(angles), 7))
     for index, angle in enumerate(angles):
-        turn = (float(angle), *plan.size)
+        turn = (float(angle), size[0], size[1])
         matrices[index] = (quarter_turns(*turn), *rotation(*turn))
     return op, amount, matrices
 
@@ -197,7 +178,7 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, table, 
 @inner
 @no_type_check
 def _move(kind, amount, matrices, source, height, width, scratch, result):
-    """Carry out an operation that is no table."""
+    """Carry out an operation that is not a table."""
     packed, corners, offsets, fractions = scratch
     is_whole = amount == np.floor(amount) and abs(amount) <= max(height, width)
     if kind == _ROTATE:
@@ -248,7 +229,7 @@ def _build(stamp: int) -> Any:
     @outer
     @no_type_check
     def render_pairs(
-        images, padding, crop, flip, op, amount, matrices, shares, mix, out, start, stop
+        images, padding, crop, flip, op, amount, matrices, weights, mix, out, start, stop
     ):
         """Render the pairs (image, view) start..stop, counted view by view within an image."""
         _, height, width, channels = images.shape
@@ -279,7 +260,7 @@ def _build(stamp: int) -> Any:
                     tables.reset(lut[channel])
                 for step in range(depth):
                     kind, by = op[view, image, chain, step], amount[view, image, chain, step]
-                    if shares[view, image, chain] == 0:  # 0 times any chain adds nothing
+                    if weights[view, image, chain] == 0:  # 0 times any chain adds nothing
                         continue
                     if _changes_nothing(kind, by, matrices, channels):
                         continue
@@ -307,7 +288,7 @@ def _build(stamp: int) -> Any:
                     is_counted[1] = False
                 slots[chain], are_plain[chain] = slot, plain
             mixing.mix(
-                stack, slots, luts, are_plain, shares[view, image], mix[view, image],
+                stack, slots, luts, are_plain, weights[view, image], mix[view, image],
                 out[view, image].reshape(channels, pixels),
             )  # fmt: skip
 

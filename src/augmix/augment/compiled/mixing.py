@@ -1,21 +1,22 @@
-"""Loading, mixing and finishing of views by numba kernels.
+"""Numba kernels that load images, mix chains, and finish views with noise, holes and pairs.
 
-Everything between the two works on planes: uint8 `channel pixel`, rows one after another.
-
-Kernels of the compiled executor for the plans that ask for it; the views are float32
-`view batch channel height width` in [0, 1]. Pairs (image, view) are counted view by view within an
-image, as in `compiled`.
+Images and chains are planar here: uint8 `channel pixel`, rows one after another. Finished views are
+float32 `view batch channel height width` in [0, 1]; pairs (image, view) are counted view by view
+within an image.
 """
 
+from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32
 
+from augmix import rng
 from augmix.augment.compiled.tables import look_up
-from augmix.augment.pairing import PairPlan
-from augmix.augment.patches import Hole, Noise
-from augmix.jit import inner, outer
+from augmix.augment.stages.hole import Hole
+from augmix.augment.stages.noise import Noise
+from augmix.augment.stages.pairs import Pairs
+from augmix.jit import inner, outer, run_on_threads, source_stamp
 
 _BLOCK = 2048  # pixels mixed at a time, 8 KiB of float32
 
@@ -55,7 +56,7 @@ def load(image, padding, crop, is_flipped, planes):
 @inner
 @no_type_check
 def _part_channels(flat, origin, planes, target, size):
-    """A stretch of pixels, channel by channel; the three in one loop become vector code."""
+    """A range of pixels, channel by channel; the three in one loop become vector code."""
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     if planes.shape[0] == 3:
         for x in range(size):
@@ -70,16 +71,16 @@ def _part_channels(flat, origin, planes, target, size):
 
 @inner
 @no_type_check
-def mix(stack, slots, luts, are_plain, shares, share, out):
-    """One view: (1 - mix) * clean + sum of share * chain, / 255, in float32 and in this order.
+def mix(stack, slots, luts, are_plain, weights, total_weight, out):
+    """One view: (1 - mix) * clean + sum of weight * chain, / 255, in float32 and in this order.
 
     Args:
         stack: uint8 `slot channel pixel`; slot 0 is the clean image.
         slots: Slot of every chain's pixels.
         luts: uint8 `chain channel 256`, still to be applied.
         are_plain: Whether a chain's tables change nothing.
-        shares: float32 `chain`.
-        share: Share of the mixture, float32.
+        weights: float32 `chain`, of the chains in the view.
+        total_weight: float32, of all of them: the plan's ``mix``.
         out: float32 `channel pixel`.
     """
     pixels, full, one = stack.shape[2], np.float32(255), np.float32(1)
@@ -87,36 +88,36 @@ def mix(stack, slots, luts, are_plain, shares, share, out):
     # three chains in one pass, as the paper has three; where one is missing, 0 times the clean
     # image stands in, which adds nothing
     none, num = np.float32(0), len(slots)
-    share1 = shares[0] if num > 0 else none
-    share2 = shares[1] if num > 1 else none
-    share3 = shares[2] if num > 2 else none
+    weight1 = weights[0] if num > 0 else none
+    weight2 = weights[1] if num > 1 else none
+    weight3 = weights[2] if num > 2 else none
     for channel in range(stack.shape[1]):
         for start in range(0, pixels, _BLOCK):
             stop = min(start + _BLOCK, pixels)
             total, clean = out[channel, start:stop], stack[0, channel, start:stop]
-            if share == 0:
+            if total_weight == 0:
                 for index in range(total.size):
                     total[index] = np.float32(clean[index]) / full
                 continue
             first, second, third = clean, clean, clean
-            if share1 != 0:
+            if weight1 != 0:
                 first = _finished(stack, slots, luts, are_plain, 0, channel, start, looked_up[0])
-            if share2 != 0:
+            if weight2 != 0:
                 second = _finished(stack, slots, luts, are_plain, 1, channel, start, looked_up[1])
-            if share3 != 0:
+            if weight3 != 0:
                 third = _finished(stack, slots, luts, are_plain, 2, channel, start, looked_up[2])
             for index in range(total.size):
-                level = (one - share) * np.float32(clean[index])
-                level += share1 * np.float32(first[index])
-                level += share2 * np.float32(second[index])
-                level += share3 * np.float32(third[index])
+                level = (one - total_weight) * np.float32(clean[index])
+                level += weight1 * np.float32(first[index])
+                level += weight2 * np.float32(second[index])
+                level += weight3 * np.float32(third[index])
                 total[index] = level
             for chain in range(3, len(slots)):
                 first = _finished(
                     stack, slots, luts, are_plain, chain, channel, start, looked_up[0]
                 )
                 for index in range(total.size):
-                    total[index] += shares[chain] * np.float32(first[index])
+                    total[index] += weights[chain] * np.float32(first[index])
             for index in range(total.size):
                 total[index] = min(total[index] / full, one)
 
@@ -124,7 +125,7 @@ def mix(stack, slots, luts, are_plain, shares, share, out):
 @inner
 @no_type_check
 def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
-    """A block of a chain's pixels, behind its last tables."""
+    """A block of a chain's pixels, after its last tables."""
     pixels = stack[slots[chain], channel, start : start + _BLOCK]
     if are_plain[chain]:
         return pixels
@@ -133,56 +134,13 @@ def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
     return result
 
 
-_MULTIPLIER0, _MULTIPLIER1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_WEYL0, _WEYL1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
-_SHIFT = np.uint64(32)
-
 Views = Float32[np.ndarray, "view batch channel height width"]
-
-
-def patch_arguments(noise: Noise | None, hole: Hole | None, channels: int) -> tuple[Any, ...]:
-    """The arguments of `lay_patches` that a plan's noise and hole stand for."""
-    none = np.zeros((0, 0, 4), np.int32)
-    seed = noise.seed if noise else 0
-    return (
-        np.array(noise.box, np.int32, order="C") if noise else none,
-        np.array(noise.amplitude, np.float32, order="C") if noise else np.zeros((0, 0), np.float32),
-        np.array(noise.address, np.uint32, order="C") if noise else np.zeros((0, 0, 3), np.uint32),
-        np.uint32(seed & 0xFFFFFFFF),
-        np.uint32(seed >> 32),
-        np.array(hole.box, np.int32, order="C") if hole else none,
-        np.array(hole.levels(channels) if hole else [0], np.float32, order="C"),
-    )
-
-
-def pair_arguments(pairs: PairPlan) -> tuple[Any, ...]:
-    """The arguments of `mix_pairs` that a plan's pairs stand for."""
-    return (
-        np.array(pairs.partner, np.int64, order="C"),
-        np.array(pairs.share, np.float32, order="C"),
-        np.array(pairs.box, np.int32, order="C"),
-        bool(pairs.is_cut),
-    )
+_philox = inner(rng.philox4x32_scalar)
 
 
 @inner
 @no_type_check
-def _philox(c0, c1, c2, c3, k0, k1, words):
-    """Philox4x32-10 for one counter; the four words as `streams.philox4x32` gives them."""
-    for _ in range(10):
-        product0 = np.uint64(c0) * _MULTIPLIER0
-        product1 = np.uint64(c2) * _MULTIPLIER1
-        c0 = np.uint32(product1 >> _SHIFT) ^ c1 ^ k0
-        c2 = np.uint32(product0 >> _SHIFT) ^ c3 ^ k1
-        c1, c3 = np.uint32(product1), np.uint32(product0)
-        k0 = np.uint32(k0 + _WEYL0)
-        k1 = np.uint32(k1 + _WEYL1)
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
-
-
-@inner
-@no_type_check
-def _lay_noise(pixels, box, amplitude, address, key0, key1, words):
+def _add_noise(pixels, box, amplitude, address, key0, key1, words):
     """Noise in a box of one view, `channel height width`."""
     channels, _, width = pixels.shape
     zero, one = np.float32(0), np.float32(1)
@@ -196,46 +154,58 @@ def _lay_noise(pixels, box, amplitude, address, key0, key1, words):
                 pixels[channel, y, x] = min(max(level, zero), one)
 
 
-@outer
-@no_type_check
-def lay_patches(
-    views, noise_box, amplitude, address, key0, key1, hole_box, fill, start, stop
-):  # fmt: skip
-    """Lay noise and holes over the pairs start..stop; boxes without views are none."""
-    num_views = views.shape[0]
-    words = np.empty(4, np.uint32)
-    for pair in range(start, stop):
-        image, view = pair // num_views, pair % num_views
-        pixels = views[view, image]
-        if noise_box.shape[0]:
-            _lay_noise(
-                pixels, noise_box[view, image], amplitude[view, image], address[view, image],
+def _build_noise(stamp: int) -> Any:
+    """The kernel of `Noise`, for this state of the source of Philox."""
+
+    @outer
+    @no_type_check
+    def add_noise(views, box, amplitude, address, key0, key1, start, stop):
+        """Add noise to the pairs (image, view) start..stop, in place."""
+        num_views = views.shape[0]
+        words = np.empty(4, np.uint32)
+        for pair in range(start, stop if stamp >= 0 else start):
+            image, view = pair // num_views, pair % num_views
+            _add_noise(
+                views[view, image], box[view, image], amplitude[view, image], address[view, image],
                 key0, key1, words,
             )  # fmt: skip
-        if hole_box.shape[0]:
-            box = hole_box[view, image]
-            for channel in range(pixels.shape[0]):
-                for y in range(box[0], box[2]):
-                    for x in range(box[1], box[3]):
-                        pixels[channel, y, x] = fill[channel]
+
+    return add_noise
+
+
+_noise_kernel = _build_noise(source_stamp(rng))
 
 
 @outer
 @no_type_check
-def mix_pairs(views, result, partner, share, box, is_cut, start, stop):
-    """Mix the pairs start..stop of finished views with their partners' into other arrays."""
+def _cut_holes(views, box, fill, start, stop):
+    """Cover the boxes of the pairs (image, view) start..stop, in place."""
+    num_views, _, channels, _, _ = views.shape
+    for pair in range(start, stop):
+        image, view = pair // num_views, pair % num_views
+        top, left, bottom, right = box[view, image]
+        for channel in range(channels):
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    views[view, image, channel, y, x] = fill[channel]
+
+
+@outer
+@no_type_check
+def _mix_pairs(views, result, partner, weight, box, is_cut, start, stop):
+    """Mix the pairs (image, view) start..stop with their partners, into another array."""
     num_views, _, channels, height, width = views.shape
     one = np.float32(1)
     for pair in range(start, stop):
         image, view = pair // num_views, pair % num_views
         own, other = views[view, image], views[view, partner[image]]
-        mixed, left = result[view, image], one - share[image]
+        mixed, left = result[view, image], one - weight[image]
         for channel in range(channels):
             for y in range(height):
                 if not is_cut:
                     for x in range(width):
                         mixed[channel, y, x] = (
-                            share[image] * own[channel, y, x] + left * other[channel, y, x]
+                            weight[image] * own[channel, y, x] + left * other[channel, y, x]
                         )
                     continue
                 for x in range(width):
@@ -243,3 +213,45 @@ def mix_pairs(views, result, partner, share, box, is_cut, start, stop):
                 if box[image, 0] <= y < box[image, 2]:
                     for x in range(box[image, 1], box[image, 3]):
                         mixed[channel, y, x] = other[channel, y, x]
+
+
+def _finish_noise(noise: Noise, views: Views, num_threads: int) -> Views:
+    arguments = (
+        views,
+        np.array(noise.box, np.int32, order="C"),
+        np.array(noise.amplitude, np.float32, order="C"),
+        np.array(noise.address, np.uint32, order="C"),
+        np.uint32(noise.seed & 0xFFFFFFFF),
+        np.uint32(noise.seed >> 32),
+    )
+    run_on_threads(_noise_kernel, arguments, noise.amplitude.size, num_threads)
+    return views
+
+
+def _finish_hole(hole: Hole, views: Views, num_threads: int) -> Views:
+    fill = np.array(np.broadcast_to(hole.fill, (views.shape[2],)), np.float32, order="C")
+    arguments = (views, np.array(hole.box, np.int32, order="C"), fill)
+    run_on_threads(_cut_holes, arguments, hole.box[..., 0].size, num_threads)
+    return views
+
+
+def _finish_pairs(pairs: Pairs, views: Views, num_threads: int) -> Views:
+    result = np.empty_like(views)
+    arguments = (
+        views,
+        result,
+        np.array(pairs.partner, np.int64, order="C"),
+        np.array(pairs.weight, np.float32, order="C"),
+        np.array(pairs.box, np.int32, order="C"),
+        bool(pairs.is_cut),
+    )
+    run_on_threads(_mix_pairs, arguments, len(views) * len(pairs.partner), num_threads)
+    return result
+
+
+FINISHES: dict[type, Callable[[Any, Views, int], Views]] = {
+    Noise: _finish_noise,
+    Hole: _finish_hole,
+    Pairs: _finish_pairs,
+}
+"""By stage: a function of stage, finished views (which it may change) and threads."""

@@ -27,18 +27,18 @@ _BYTE = np.uint32(255)
 
 @inner
 @no_type_check
-def move_along_rows(source, height, width, shear, offset, shares, result):
+def move_along_rows(source, height, width, shear, offset, parts, result):
     """Shear_x or translate_x: row y is sampled ``shear * (y + .5) + offset`` to the right.
 
     One of the two is 0; adding it last or first changes no bit.
     """
     for y in range(height):
-        _move_row(source, y * width, width, shear * (y + 0.5) + offset, shares, result)
+        _move_row(source, y * width, width, shear * (y + 0.5) + offset, parts, result)
 
 
 @inner
 @no_type_check
-def _move_row(source, start, width, shift, shares, result):
+def _move_row(source, start, width, shift, parts, result):
     """One row of every channel, sampled at (x + .5) + shift.
 
     Pixels first..last have both neighbours; one more on either side may have one of them.
@@ -52,7 +52,7 @@ def _move_row(source, start, width, shift, shares, result):
     one = np.uint64(1)
     for x in range(size):
         middle = float(x + first) + 0.5
-        shares[x] = ((middle + shift) - 0.5) - float(x + first + step)
+        parts[x] = ((middle + shift) - 0.5) - float(x + first + step)
     for channel in range(source.shape[0]):
         for x in range(first):
             result[channel, start + x] = 0
@@ -66,7 +66,7 @@ def _move_row(source, start, width, shift, shares, result):
             at = np.uint64(x)
             level = np.int32(source[channel, origin + at])
             change = np.int32(source[channel, origin + at + one]) - level
-            value = float(level) + float(change) * shares[x]
+            value = float(level) + float(change) * parts[x]
             result[channel, target + at] = np.uint8(np.int32(value))
 
 
@@ -105,7 +105,7 @@ def move_along_columns(
     neighbours of one row are the upper neighbours of the next.
     """
     channels = source.shape[0]
-    shifts, shares, steps = fractions[0], fractions[1], fractions[2]
+    shifts, parts, steps = fractions[0], fractions[1], fractions[2]
     lowest, highest, far = np.inf, -np.inf, float(height + 1)
     for x in range(width):
         shifts[x] = shear * (x + 0.5) + offset
@@ -120,18 +120,18 @@ def move_along_columns(
         middle, row, start = y + 0.5, float(y), np.uint64(y * width)
         is_inside = lowest + middle >= 0 and highest + middle < height
         for x in range(width):
-            shares[x] = ((shifts[x] + middle) - 0.5) - (row + steps[x])
+            parts[x] = ((shifts[x] + middle) - 0.5) - (row + steps[x])
         if not is_inside:
             for x in range(width):
                 v = shifts[x] + middle
                 if not (v >= 0 and v < height):
-                    shares[x] = 0.0
+                    parts[x] = 0.0
         for channel in range(channels):
             bits = np.uint32(8 * channel)
             for x in range(width):
                 level = np.int32((upper[x] >> bits) & _BYTE)
                 change = np.int32((lower[x] >> bits) & _BYTE) - level
-                value = float(level) + float(change) * shares[x]
+                value = float(level) + float(change) * parts[x]
                 result[channel, start + np.uint64(x)] = np.uint8(np.int32(value))
             if not is_inside:
                 for x in range(width):

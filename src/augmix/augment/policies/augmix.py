@@ -1,25 +1,68 @@
-"""Chains of random operations: AugMix, and the same chains without mixing."""
+"""Policies of chains: AugMix, one chain without mixing, and no chain at all.
+
+Every policy is a frozen dataclass whose `sample` returns a `Plan`. The functions at the end draw
+what several of them have in common.
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int8, Integer
 
 from augmix.augment.ops import OP_SETS, Op, level_to_amount
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import (
-    beta,
-    check_crop,
-    check_request,
-    dirichlet,
-    draw_crop,
-    one_chain,
-)
+from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.crop import CropFlip
 from augmix.rng import Purpose, Stream
 
+LARGE_PX = 64
+"""Images whose shorter side is above this take the settings published for ImageNet, the others
+those for CIFAR, where a policy is left to choose."""
 _RANDOM_DEPTH = 3  # a chain of random depth has 1, 2 or 3 operations
 _LOWEST_LEVEL = 0.1
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Draws the plan of a batch; what it draws for an image depends on its address alone."""
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw a plan with ``num_views`` views of every image; see `AugMix.sample`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standard:
+    """The standard CIFAR augmentation: random crop and mirror, nothing else."""
+
+    crop_padding: int = 0
+    """Random crop from the image padded by this many black pixels; 0 is no crop (CIFAR: 4)."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+
+    def __post_init__(self) -> None:
+        check_crop(self.crop_padding)
+
+    def sample(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        stream: Stream,
+    ) -> Plan:
+        """Draw crops and flips; see `AugMix.sample`. All views of an image are alike."""
+        check_request(num_views, size)
+        chains = Chains.unchanged(num_views, len(ids))
+        return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +80,8 @@ class AugMix:
     depth: int | None = None
     """Operations in a chain; None draws 1, 2 or 3 for each chain."""
     alpha: float = 1.0
-    """Concentration of the Dirichlet weights and the Beta share, above 0."""
+    """Concentration of the Dirichlet weights of the chains and the Beta weight of their mixture,
+    above 0."""
     ops: Literal["paper", "all"] = "paper"
     """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
     crop_padding: int = 0
@@ -63,14 +107,14 @@ class AugMix:
     ) -> Plan:
         """Draw the AugMix plan of a batch without touching a pixel.
 
-        Each image is drawn at its own address, so image 17 gets the same plan in whatever batch,
-        worker or rank it turns up. Hendrycks et al. (2020), Algorithm 1.
+        Each image is drawn at its own address, so image 17 gets the same plan whatever the batch,
+        worker or rank. Hendrycks et al. (2020), Algorithm 1.
 
         Args:
             ids: Dataset indices; any order, repeats allowed.
-            num_views: Independent draws per image; the JSD objective needs 2.
+            num_views: Independent draws for each image; the consistency loss takes 2.
             size: Image height and width in pixels; translations are drawn in pixels of this size.
-            stream: Where in the run this happens, e.g. ``Stream(seed=0).at(epoch=3)``.
+            stream: Address of the draws in the run, e.g. ``Stream(seed=0).at(epoch=3)``.
 
         Returns:
             A plan whose ``op`` and ``amount`` are ``view batch chain depth`` and whose ``weight``
@@ -90,27 +134,22 @@ class AugMix:
         op, level, sign = _draw_chains(
             ids, num_views, self.width, self.depth, OP_SETS[self.ops], self.severity, stream
         )
-        crop, flip = draw_crop(ids, self.crop_padding, self.flip, stream)
         weight = dirichlet(ids, num_views, self.width, self.alpha, stream.at(Purpose.WEIGHTS))
-        return Plan(
-            ids=ids,
-            size=(int(size[0]), int(size[1])),
-            crop_padding=self.crop_padding,
-            crop=crop,
-            flip=flip,
+        chains = Chains(
             op=op,
             amount=level_to_amount(op, level, sign, size),
             weight=weight.astype(np.float32),
-            mix=beta(ids, num_views, self.alpha, stream.at(Purpose.SHARE)).astype(np.float32),
+            mix=beta(ids, num_views, self.alpha, stream.at(Purpose.MIX)).astype(np.float32),
         )
+        return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomAA:
-    """Random AutoAugment*: one chain of AugMix in place of the image, without any mixing.
+    """Random AutoAugment*: one chain of AugMix in place of the image, without mixing.
 
-    The baseline of the ablation (Hendrycks et al. 2020, Table 4), which draws its operations at
-    random where AutoAugment searches for them. The chain is the one `AugMix` of width 1 draws.
+    The baseline of the ablation of Hendrycks et al. (2020), Table 4, which draws operations at
+    random where AutoAugment searches for them. The chain is the one that `AugMix` of width 1 draws.
     """
 
     severity: int = 3
@@ -136,21 +175,14 @@ class RandomAA:
         size: tuple[int, int],
         stream: Stream,
     ) -> Plan:
-        """Draw one chain a view, which has all of the view; see `AugMix.sample`."""
+        """Draw one chain for each view, which takes the place of the image; see `AugMix.sample`."""
         check_request(num_views, size)
         ids = np.asarray(ids, dtype=np.int64)
         op, level, sign = _draw_chains(
             ids, num_views, 1, self.depth, OP_SETS[self.ops], self.severity, stream
         )
-        return one_chain(
-            ids,
-            op,
-            level_to_amount(op, level, sign, size),
-            size,
-            self.crop_padding,
-            self.flip,
-            stream,
-        )
+        chains = one_chain(op, level_to_amount(op, level, sign, size))
+        return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
 
 def _check_chains(severity: int, depth: int | None, ops: str) -> None:
@@ -175,7 +207,7 @@ def _draw_chains(
     Float64[np.ndarray, "view batch chain depth"],
     Float64[np.ndarray, "view batch chain depth"],
 ]:
-    """Operations, levels and signs of every chain; one address a view and image."""
+    """Operations, levels and signs of every chain; one address for each view of an image."""
     longest = _RANDOM_DEPTH if depth is None else depth
     per_chain = 1 + 3 * longest  # the depth, then operation, level and sign of every step
     uniforms = stream.at(Purpose.CHAINS).uniforms(ids, num_views=num_views, count=width * per_chain)
@@ -188,3 +220,103 @@ def _draw_chains(
     level = _LOWEST_LEVEL + steps[..., 1] * (severity - _LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
     return op, level, sign
+
+
+def make_plan(
+    ids: Integer[np.ndarray, " batch"],
+    size: tuple[int, int],
+    chains: Chains,
+    crop_padding: int,
+    flip: bool,
+    stream: Stream,
+) -> Plan:
+    """The plan of some chains behind a crop and flip that are drawn here, alike for all views."""
+    ids = np.asarray(ids, dtype=np.int64)
+    corner, mirrored = np.zeros((len(ids), 2), np.int32), np.zeros(len(ids), bool)
+    if crop_padding or flip:
+        uniforms = stream.at(Purpose.CROP).uniforms(ids, count=3)[0]
+        corner = (uniforms[:, :2] * (2 * crop_padding + 1)).astype(np.int32)
+        mirrored = (uniforms[:, 2] < 0.5) & flip
+    crop = CropFlip(padding=crop_padding, crop=corner, flip=mirrored)
+    return Plan(ids=ids, size=(int(size[0]), int(size[1])), stages=(crop, chains))
+
+
+def one_chain(
+    op: Int8[np.ndarray, "view batch 1 depth"], amount: Float64[np.ndarray, "view batch 1 depth"]
+) -> Chains:
+    """A single chain for each view, which takes the place of the image."""
+    weight, mix = np.ones(op.shape[:3], np.float32), np.ones(op.shape[:2], np.float32)
+    return Chains(op=op, amount=amount, weight=weight, mix=mix)
+
+
+def dirichlet(
+    ids: Integer[np.ndarray, " batch"], num_views: int, width: int, alpha: float, stream: Stream
+) -> Float64[np.ndarray, "view batch chain"]:
+    """Symmetric Dirichlet rows, by normalising Gamma(alpha) draws in logarithms."""
+    log_gamma = _log_gamma(ids, num_views, width, alpha, stream)
+    gamma = np.exp(log_gamma - log_gamma.max(axis=-1, keepdims=True))
+    return gamma / gamma.sum(axis=-1, keepdims=True)
+
+
+def beta(
+    ids: Integer[np.ndarray, " batch"], num_views: int, alpha: float, stream: Stream
+) -> Float64[np.ndarray, "view batch"]:
+    """Beta(alpha, alpha); the uniform distribution when alpha is 1."""
+    if alpha == 1:
+        return stream.uniforms(ids, num_views=num_views, count=1)[..., 0]
+    return dirichlet(ids, num_views, 2, alpha, stream)[..., 0]
+
+
+def _log_gamma(
+    ids: Integer[np.ndarray, " batch"], num_views: int, count: int, alpha: float, stream: Stream
+) -> Float64[np.ndarray, "view batch count"]:
+    """Logarithms of Gamma(alpha, 1) draws, for any alpha above 0.
+
+    Alpha 1 is the exponential distribution. Otherwise Marsaglia and Tsang (2000), whose rejected
+    attempts continue at the next address, so that no draw depends on its neighbours; below 1 the
+    draw is Gamma(alpha + 1) * U^(1 / alpha), in logarithms because that underflows.
+    """
+    if alpha == 1:
+        return np.log(-np.log(stream.uniforms(ids, num_views=num_views, count=count)))
+    d = (alpha if alpha > 1 else alpha + 1) - 1 / 3
+    c = 1 / np.sqrt(9 * d)
+    result = np.full((num_views, len(ids), count), np.nan)
+    attempt = 0
+    while np.isnan(result).any():
+        uniforms = stream.uniforms(
+            ids, num_views=num_views, count=4 * count, first_block=attempt * count
+        ).reshape(num_views, len(ids), count, 4)
+        normal = np.sqrt(-2 * np.log(uniforms[..., 0])) * np.cos(2 * np.pi * uniforms[..., 1])
+        cube = np.maximum(1 + c * normal, 0) ** 3
+        with np.errstate(divide="ignore"):
+            log_cube = np.log(cube)
+        bound = normal**2 / 2 + d - d * cube + d * log_cube
+        drawn = np.log(d) + log_cube
+        if alpha < 1:
+            drawn = drawn + np.log(uniforms[..., 3]) / alpha
+        accepted = np.isnan(result) & (cube > 0) & (np.log(uniforms[..., 2]) < bound)
+        np.copyto(result, drawn, where=accepted)
+        attempt += 1
+    return result
+
+
+def check_request(num_views: int, size: tuple[int, int]) -> None:
+    """Refuse a request for no view or no pixel.
+
+    Raises:
+        ValueError: If ``num_views``, or a number in ``size``, is below 1.
+    """
+    if num_views < 1:
+        raise ValueError(f"num_views must be at least 1, got {num_views}")
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1x1 pixel, got {size[0]}x{size[1]}")
+
+
+def check_crop(crop_padding: int) -> None:
+    """Refuse a negative border.
+
+    Raises:
+        ValueError: If it is negative.
+    """
+    if crop_padding < 0:
+        raise ValueError(f"crop_padding must be at least 0 pixels, got {crop_padding}")

@@ -1,4 +1,4 @@
-"""AutoAugment: the published policies as tables, and one that draws from them.
+"""AutoAugment: the published policies as tables, and the policy that draws from them.
 
 Cubuk et al. (2019); 25 sub-policies of two operations, each with its probability and its magnitude
 0..9. The tables are those of the usual re-implementations (DeepVoltaire/AutoAugment, torchvision),
@@ -13,7 +13,13 @@ from jaxtyping import Float64, Int8, Integer
 
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import LARGE_PX, check_crop, check_request, one_chain
+from augmix.augment.policies.augmix import (
+    LARGE_PX,
+    check_crop,
+    check_request,
+    make_plan,
+    one_chain,
+)
 from augmix.rng import Purpose, Stream
 
 Step = tuple[Op, float, int]  # operation, probability, magnitude
@@ -77,7 +83,7 @@ OVERLAPPING = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
 """Operations like those of the corruption benchmarks, which AutoAugment* leaves out."""
 
 _SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
-_FARTHEST = 150 / 331  # of the side: the largest translation
+_FARTHEST = 150 / 331  # of the image's width or height: the largest translation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +118,7 @@ class AutoAugment:
         size: tuple[int, int],
         stream: Stream,
     ) -> Plan:
-        """Draw a sub-policy for every view: one chain, fully blended; see `AugMix.sample`."""
+        """Draw a sub-policy for every view, in place of the image; see `AugMix.sample`."""
         check_request(num_views, size)
         ids = np.asarray(ids, dtype=np.int64)
         table = self.table or ("imagenet" if min(size) > LARGE_PX else "cifar10")
@@ -123,17 +129,10 @@ class AutoAugment:
         ops = np.where(applied, op[chosen], np.int8(Op.NONE))
         sign = np.where(uniforms[..., 3:5] > 0.5, -1.0, 1.0)
         amounts = magnitude_to_amount(ops, magnitude[chosen], sign, size)
-        order = np.argsort(ops == Op.NONE, axis=-1, kind="stable")  # chains have no holes
+        order = np.argsort(ops == Op.NONE, axis=-1, kind="stable")  # chains have no gaps
         ops, amounts = (np.take_along_axis(part, order, axis=-1) for part in (ops, amounts))
-        return one_chain(
-            ids,
-            ops[:, :, None],  # view batch chain depth
-            amounts[:, :, None],
-            size,
-            self.crop_padding,
-            self.flip,
-            stream,
-        )
+        chains = one_chain(ops[:, :, None], amounts[:, :, None])  # view batch chain depth
+        return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
 
 def magnitude_to_amount(
@@ -151,16 +150,16 @@ def magnitude_to_amount(
         size: Image height and width in pixels.
     """
     height, width = size
-    share = np.arange(10) / 9
+    fraction = np.arange(10) / 9
     table = np.zeros((len(Op), 10))
-    table[Op.SHEAR_X] = table[Op.SHEAR_Y] = 0.3 * share
+    table[Op.SHEAR_X] = table[Op.SHEAR_Y] = 0.3 * fraction
     table[Op.TRANSLATE_X], table[Op.TRANSLATE_Y] = (
-        side * _FARTHEST * share for side in (width, height)
+        pixels * _FARTHEST * fraction for pixels in (width, height)
     )
-    table[Op.ROTATE] = 30 * share
-    table[Op.POSTERIZE] = np.rint(8 - 4 * share)
-    table[Op.SOLARIZE] = np.ceil(256 * (1 - share))  # the same levels as above a fraction
-    table[list(OVERLAPPING)] = 0.9 * share
+    table[Op.ROTATE] = 30 * fraction
+    table[Op.POSTERIZE] = np.rint(8 - 4 * fraction)
+    table[Op.SOLARIZE] = np.ceil(256 * (1 - fraction))  # the same levels as above a fraction
+    table[list(OVERLAPPING)] = 0.9 * fraction
     amount = table[op, magnitude]
     amount = np.where(np.isin(op, _SIGNED), sign * amount, amount)
     return np.where(np.isin(op, OVERLAPPING), 1 + sign * amount, amount)

@@ -1,20 +1,20 @@
 """Policies that make a view of two images of the batch, and a target of their two classes.
 
-The partners are a random permutation of the batch, as published. It hangs on which images the batch
-holds, not on their order: the image with the n-th smallest id gets the image with the n-th smallest
-number drawn at its own address. What is drawn once for a whole batch is drawn at the address of its
-smallest id.
+The partners are a random permutation of the batch, as published. It depends on which images the
+batch holds, not on their order: the image with the n-th smallest id gets the image with the n-th
+smallest number drawn at its own address. What is drawn once for a whole batch is drawn at the
+address of its smallest id.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from augmix.augment.pairing import PairPlan
-from augmix.augment.patches import square_boxes
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import Policy, Standard, beta
+from augmix.augment.policies.augmix import Policy, Standard, beta
+from augmix.augment.stages import square_boxes
+from augmix.augment.stages.pairs import Pairs
 from augmix.rng import Purpose, Stream
 
 _BETA_PART = 1  # of Purpose.PAIRS; part 0 has the other numbers
@@ -25,11 +25,11 @@ class Mixup:
     """Mixup: views and targets blended with those of another image (Zhang et al. 2018)."""
 
     alpha: float = 1.0
-    """Concentration of the Beta share of the blend, above 0."""
+    """Concentration of the Beta weight of the image itself, above 0."""
     per_image: bool = False
-    """Draw a share for every image; published is one for the whole batch."""
+    """Draw a weight for every image; published is one for the whole batch."""
     base: Policy = field(default_factory=Standard)
-    """What is drawn before the blend."""
+    """Policy of the views that are blended."""
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -42,39 +42,39 @@ class Mixup:
         size: tuple[int, int],
         stream: Stream,
     ) -> Plan:
-        """Draw the base's plan, partners and shares; see `AugMix.sample`.
+        """Draw the base's plan, partners and weights; see `AugMix.sample`.
 
         Raises:
             ValueError: If the base pairs images itself.
         """
         plan = _sample_base(self.base, ids, num_views, size, stream)
-        share = _draw_share(plan.ids, self.alpha, self.per_image, stream)
-        pairs = PairPlan(
+        weight = _draw_weight(plan.ids, self.alpha, self.per_image, stream)
+        pairs = Pairs(
             partner=_draw_partners(plan.ids, stream),
-            share=share.astype(np.float32),
+            weight=weight.astype(np.float32),
             box=np.zeros((len(plan), 4), np.int32),
             is_cut=False,
         )
-        return replace(plan, pairs=pairs)
+        return plan.with_stage(pairs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CutMix:
     """CutMix: a box of every view shows another image, targets by area (Yun et al. 2019).
 
-    The box has sides of sqrt(1 - lambda) times the image's, cut to an even number of pixels as in
-    the published code, its centre at any pixel, clipped at the border. The share of the target is
-    that of the pixels really left.
+    The box is sqrt(1 - lambda) times as high and wide as the image, cut to an even number of pixels
+    as in the published code; its centre is any pixel, and it is clipped at the border. The weights
+    of the target are those of the pixels that show each image.
     """
 
     alpha: float = 1.0
-    """Concentration of the Beta share lambda, above 0."""
+    """Concentration of the Beta weight lambda, above 0."""
     probability: float = 0.5
-    """Share of the batches that are cut, 0..1 (published: CIFAR 0.5, ImageNet 1)."""
+    """Fraction of the batches that are cut, 0..1 (published: CIFAR 0.5, ImageNet 1)."""
     per_image: bool = False
-    """Draw share, box and whether to cut for every image; published is once for the whole batch."""
+    """Draw weight, box and whether to cut for every image; published is once for a batch."""
     base: Policy = field(default_factory=Standard)
-    """What is drawn before the cut."""
+    """Policy of the views that are cut."""
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -96,19 +96,19 @@ class CutMix:
         """
         plan = _sample_base(self.base, ids, num_views, size, stream)
         uniforms = _draw_numbers(plan.ids, self.per_image, stream)
-        left = np.sqrt(1 - _draw_share(plan.ids, self.alpha, self.per_image, stream))
+        left = np.sqrt(1 - _draw_weight(plan.ids, self.alpha, self.per_image, stream))
         row, column = ((uniforms[:, axis] * size[axis]).astype(np.int64) for axis in (0, 1))
         height, width = ((size[axis] * left).astype(np.int64) // 2 * 2 for axis in (0, 1))
         box = square_boxes(row, column, height, width, size)
         box[uniforms[:, 2] >= self.probability] = 0
         area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
-        pairs = PairPlan(
+        pairs = Pairs(
             partner=_draw_partners(plan.ids, stream),
-            share=(1 - area / (size[0] * size[1])).astype(np.float32),
+            weight=(1 - area / (size[0] * size[1])).astype(np.float32),
             box=box,
             is_cut=True,
         )
-        return replace(plan, pairs=pairs)
+        return plan.with_stage(pairs)
 
 
 def _check_alpha(alpha: float) -> None:
@@ -130,7 +130,7 @@ def _sample_base(
 
 
 def _draw_partners(ids: Int64[np.ndarray, " batch"], stream: Stream) -> Int64[np.ndarray, " batch"]:
-    """A random permutation of the rows, the same for the same images in any order."""
+    """A random permutation of the batch, the same for the same images in any order."""
     numbers = stream.at(Purpose.PAIRS, part=0).uniforms(ids, count=1)[0, :, 0]
     partner = np.empty(len(ids), np.int64)
     partner[np.argsort(ids, kind="stable")] = np.lexsort((ids, numbers))
@@ -140,19 +140,19 @@ def _draw_partners(ids: Int64[np.ndarray, " batch"], stream: Stream) -> Int64[np
 def _draw_numbers(
     ids: Int64[np.ndarray, " batch"], per_image: bool, stream: Stream
 ) -> Float64[np.ndarray, "batch 3"]:
-    """Centre and coin of the boxes."""
-    numbers = stream.at(Purpose.PAIRS, part=0).uniforms(_whose(ids, per_image), count=4)[0, :, 1:]
+    """Three uniforms for every image: centre of the box, and whether it is cut."""
+    numbers = stream.at(Purpose.PAIRS, part=0).uniforms(_owners(ids, per_image), count=4)[0, :, 1:]
     return np.broadcast_to(numbers, (len(ids), 3))
 
 
-def _draw_share(
+def _draw_weight(
     ids: Int64[np.ndarray, " batch"], alpha: float, per_image: bool, stream: Stream
 ) -> Float64[np.ndarray, " batch"]:
     """Beta(alpha, alpha) for every image, or one for all."""
     part = stream.at(Purpose.PAIRS, part=_BETA_PART)
-    return np.broadcast_to(beta(_whose(ids, per_image), 1, alpha, part)[0], (len(ids),))
+    return np.broadcast_to(beta(_owners(ids, per_image), 1, alpha, part)[0], (len(ids),))
 
 
-def _whose(ids: Int64[np.ndarray, " batch"], per_image: bool) -> Int64[np.ndarray, " owner"]:
-    """At whose addresses something is drawn: every image's own, or the smallest id's."""
+def _owners(ids: Int64[np.ndarray, " batch"], per_image: bool) -> Int64[np.ndarray, " owner"]:
+    """The ids at whose addresses is drawn: every image's own, or the smallest one."""
     return ids if per_image else np.sort(ids)[:1]

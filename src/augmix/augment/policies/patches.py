@@ -1,13 +1,15 @@
-"""Policies that lay a square over every view: a hole, or noise."""
+"""Policies that put a square into every view: a hole, or noise."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Integer
 
-from augmix.augment.patches import Hole, Noise, square_boxes
 from augmix.augment.plan import Plan
-from augmix.augment.policies.base import LARGE_PX, Policy, Standard
+from augmix.augment.policies.augmix import LARGE_PX, Policy, Standard
+from augmix.augment.stages import square_boxes
+from augmix.augment.stages.hole import Hole
+from augmix.augment.stages.noise import Noise
 from augmix.rng import Purpose, Stream
 
 
@@ -15,9 +17,8 @@ from augmix.rng import Purpose, Stream
 class Cutout:
     """Cutout: a square hole in every view, clipped at the border (DeVries and Taylor 2017).
 
-    The published code writes zeros behind the normalisation, which is the level that the model's
-    first layer subtracts: ``fill``. Each view has its own hole; the clean view of
-    `Plan.with_clean` has none.
+    The published code writes zeros after the normalisation, which is the mean that the model
+    subtracts: ``fill``. Each view has its own hole; the clean view of `Plan.with_clean` has none.
     """
 
     size_px: int | None = 16
@@ -27,7 +28,7 @@ class Cutout:
     """Level shown in the hole, 0..1, one for all channels or one for each: what the model's
     normalisation makes 0."""
     base: Policy = field(default_factory=Standard)
-    """What is drawn below the holes."""
+    """Policy of the views that the holes are cut into."""
 
     def __post_init__(self) -> None:
         if self.size_px is not None and self.size_px < 1:
@@ -55,12 +56,12 @@ class Cutout:
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
         side = max(min(size) // 2, 1) if self.size_px is None else self.size_px
         box = square_boxes(row, column, side, side, size)
-        return replace(plan, hole=Hole(box=box, fill=np.array(self.fill, np.float32)))
+        return plan.with_stage(Hole(box=box, fill=np.array(self.fill, np.float32)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchUniform:
-    """Patch Uniform: a square of uniform noise in every view, its strength drawn for each.
+    """Patch Uniform: a square of uniform noise in every view, whose amplitude is drawn for each.
 
     Patch Gaussian (Lopes et al. 2019) with uniform noise, as Gaussian noise is a test corruption
     (Hendrycks et al. 2020, section 4.2). The noise of a view is U(-a, a) with a ~ U(0, amplitude).
@@ -74,7 +75,7 @@ class PatchUniform:
     random_size: bool = False
     """Draw the size for every view from 0 .. size_px, as on ImageNet."""
     base: Policy = field(default_factory=Standard)
-    """What is drawn below the noise."""
+    """Policy of the views that get the noise."""
 
     def __post_init__(self) -> None:
         if self.size_px is not None and self.size_px < 1:
@@ -93,11 +94,11 @@ class PatchUniform:
         """Draw the base's plan and a patch, whose centre is any pixel; see `AugMix.sample`.
 
         Raises:
-            ValueError: If the base lays noise itself.
+            ValueError: If the base adds noise itself.
         """
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
         if plan.noise:
-            raise ValueError("the base of PatchUniform lays noise already; a view has it once")
+            raise ValueError("the base of PatchUniform adds noise already; a view has it once")
         uniforms = stream.at(Purpose.PATCH).uniforms(plan.ids, num_views=num_views, count=4)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
         largest, is_random = self._settle(size)
@@ -110,7 +111,7 @@ class PatchUniform:
             address=stream.at(Purpose.NOISE).addresses(plan.ids, num_views=num_views),
             seed=stream.seed,
         )
-        return replace(plan, noise=noise)
+        return plan.with_stage(noise)
 
     def _settle(self, size: tuple[int, int]) -> tuple[int, bool]:
         """The size of the square for images of a size, and whether smaller ones are drawn too."""
@@ -123,16 +124,16 @@ class PatchUniform:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomStart:
-    """Uniform noise over the whole view, of one strength: where an attack on the image starts.
+    """Uniform noise of one amplitude over the whole view: the start of an attack on the image.
 
     Projected gradient descent starts at ``image + U(-epsilon, epsilon)``, clipped to [0, 1] (Madry
-    et al. 2018); `objectives.Adversarial` takes the clean view and this one.
+    et al. 2018). Adversarial training takes the clean view and this one.
     """
 
     epsilon: float = 8 / 255
     """Largest noise, above 0, in [0, 1] units."""
     base: Policy = field(default_factory=Standard)
-    """What is drawn below the noise."""
+    """Policy of the views that get the noise."""
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon < np.inf:
@@ -149,7 +150,7 @@ class RandomStart:
         """Draw the base's plan and the addresses of the noise; see `AugMix.sample`."""
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
         if plan.noise or plan.hole:
-            raise ValueError("an attack starts at the image itself: its base lays no patches")
+            raise ValueError("an attack starts at the image itself: its base can have no patches")
         shape = (num_views, len(plan))
         box = np.broadcast_to(np.array([0, 0, *plan.size], np.int32), (*shape, 4)).copy()
         noise = Noise(
@@ -158,7 +159,7 @@ class RandomStart:
             address=stream.at(Purpose.ATTACK).addresses(plan.ids, num_views=num_views),
             seed=stream.seed,
         )
-        return replace(plan, noise=noise)
+        return plan.with_stage(noise)
 
 
 def _whole(uniforms: np.ndarray, count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmix import write
 from augmix.corruptions import frost, perturb
 from augmix.corruptions.corrupt import corrupt
 from augmix.data.benchmarks import find_layout, open_corrupted, open_perturbed
+from augmix.data.derived import subset
 from augmix.data.folders import open_photographs
-from augmix.data.sources import open_source, subset
+from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import load_json
 from augmix.progress import Note, PieceWritten
-from augmix.write import benchmarks, manifests
-from augmix.write.benchmarks import write_corrupted, write_perturbed
+from augmix.write import (
+    CorruptConfig,
+    PerturbConfig,
+    corrupt_source,
+    manifest,
+    perturb_source,
+    write_corrupted,
+    write_perturbed,
+)
 
 NAMES = ("contrast", "gaussian_noise")
 
@@ -55,7 +65,7 @@ def folder(tmp_path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Two images to a piece."""
-    monkeypatch.setattr(benchmarks, "_MOST_IMAGES", 2)
+    monkeypatch.setattr(write, "_MAX_IMAGES", 2)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -188,7 +198,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])
-def test_stopped_after_every_piece_and_gone_on_with(tmp_path, source, small_pieces, layout):
+def test_stopped_after_every_piece_and_continued(tmp_path, source, small_pieces, layout):
     def write(folder, on_progress=None):
         write_corrupted(
             source,
@@ -242,9 +252,9 @@ def test_lost_files_are_made_again(tmp_path, source, small_pieces):
 
 SCRIPT = """
 import sys
-from augmix.write import benchmarks as writing
+from augmix import write as writing
 from augmix.data.sources import open_source
-writing._MOST_IMAGES = 2
+writing._MAX_IMAGES = 2
 
 if __name__ == "__main__":
     source = open_source("npz", root=sys.argv[1], split="test")
@@ -255,9 +265,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
-def test_killed_and_started_again(tmp_path, source, small_pieces, layout):
+def test_killed_and_started_again(tmp_path, source, small_pieces):
     """SIGKILL in the middle: the workers end too, and the next start completes the same tree."""
+    layout = "imagenet"
     write_corrupted(source, tmp_path / "whole", names=NAMES, layout=layout, num_processes=1)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -313,10 +323,10 @@ def test_a_set_in_work_elsewhere_is_left_alone(tmp_path, source):
 
 
 def test_another_version_is_refused(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(manifests, "versions", lambda: {"numpy": "1"})
-    monkeypatch.setattr(benchmarks, "versions", lambda: {"numpy": "1"})
+    monkeypatch.setattr(manifest, "versions", lambda: {"numpy": "1"})
+    monkeypatch.setattr(write, "versions", lambda: {"numpy": "1"})
     write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
-    monkeypatch.setattr(benchmarks, "versions", lambda: {"numpy": "2"})
+    monkeypatch.setattr(write, "versions", lambda: {"numpy": "2"})
     with pytest.raises(RunError, match="with versions.numpy = '1', asked for '2'"):
         write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
 
@@ -340,7 +350,7 @@ def test_arguments_out_of_range(tmp_path, source):
         ({"severities": (1, 2)}, "layout 'cifar' stores all severities 1..5 in one array"),
         ({"severities": (0, 1), "layout": "imagenet"}, "severities must be some of 1..5"),
         ({"severities": (1, 1), "layout": "imagenet"}, "severities must be some of 1..5"),
-        ({"num_processes": -1}, "num_processes must be 0 .all processors. or more, got -1"),
+        ({"num_processes": 0}, "num_processes must be at least 1, got 0"),
         ({"jpeg_quality": 0}, "jpeg_quality must be 1..100, got 0"),
         ({"preset": "huge"}, "preset must be one of auto, cifar"),
     ):
@@ -348,16 +358,16 @@ def test_arguments_out_of_range(tmp_path, source):
             write_corrupted(source, tmp_path / "out", **{"names": ("fog",), **settings})
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="layout must be 'cifar' or 'imagenet', got 'zip'"):
-        benchmarks._check_common("zip", 1, 85)
+        write._check_common("zip", 1, 85)
 
 
 def test_images_too_small_are_refused_before_anything_is_written(tmp_path):
     arrays = {"images": np.zeros((2, 15, 20, 3), np.uint8), "labels": np.arange(2)}
     np.savez(tmp_path / "small.npz", **arrays)
     small = open_source("npz", root=tmp_path / "small.npz", split="test")
-    for write, what in ((write_corrupted, "corrupt"), (write_perturbed, "perturb")):
+    for function, what in ((write_corrupted, "corrupt"), (write_perturbed, "perturb")):
         with pytest.raises(ValueError, match=f"images to {what} must be at least 16 x 16 pixels"):
-            write(small, tmp_path / "out")
+            function(small, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -455,10 +465,67 @@ def test_class_names_that_cannot_be_folders(tmp_path, source):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.npz", "out"]
 
 
+def pack(folder: Path, path: Path) -> Path:
+    """An uncompressed tar of a folder's content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as file:
+        file.add(folder, arcname=".")
+    return path
+
+
+def test_tar_shards(tmp_path, folder):
+    shard = pack(folder, tmp_path / "shards" / "test-0.tar")
+    common = {"src": str(shard.parent), "source": "tar", "num_processes": 1}
+    out = corrupt_source(
+        CorruptConfig(dst=tmp_path / "c", names=("contrast",), severities=(3,), **common)
+    )
+    source = open_source("tar", root=shard.parent, split="test", size=224)
+    read = open_corrupted(out, "contrast", 3)
+    assert (read.size, read.class_names, len(read)) == ((224, 224), source.class_names, 4)
+    assert load_json(out / "manifest.json")["layout"] == "imagenet"
+    order = np.argsort(source.labels, kind="stable")  # read back class by class
+    expected = corrupt(source.load(order[2:3]), "contrast", severity=3)
+    assert np.array_equal(read.load(np.array([2]))[0], jpeg(expected[0], 85))
+    out = perturb_source(PerturbConfig(dst=tmp_path / "p", names=("translate",), **common))
+    assert open_perturbed(out, "translate").load(np.arange(4)).shape == (4, 41, 224, 224, 3)
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_imagenet(tmp_path, folder, is_flat):
+    """Folders of synsets, and the flat folder of the published archive with its annotations."""
+    root = tmp_path / "imagenet"
+    shutil.copytree(folder, root / "val")
+    if is_flat:
+        lines = []
+        for index, path in enumerate(sorted((root / "val").rglob("*.*"))):
+            name, synset = (
+                f"ILSVRC2012_val_{index:08d}.JPEG",
+                path.relative_to(root / "val").parts[0],
+            )
+            path.rename(root / "val" / name)
+            lines.append(f"{name} n0000000{synset[1]}")
+        (root / "val.txt").write_text("\n".join(lines) + "\n")
+        for name in ("n1", "n2"):
+            shutil.rmtree(root / "val" / name)
+    out = corrupt_source(
+        CorruptConfig(
+            src=str(root),
+            dst=tmp_path / "c",
+            source="imagenet",
+            names=("contrast",),
+            severities=(3,),
+            num_processes=1,
+        )
+    )
+    source = open_source("imagenet", root=root, split="test")
+    read = open_corrupted(out, "contrast", 3)
+    assert (read.class_names, read.labels.tolist()) == (source.class_names, source.labels.tolist())
+    expected = corrupt(source.load(np.array([3])), "contrast", severity=3)
+    assert np.array_equal(read.load(np.array([3]))[0], jpeg(expected[0], 85))
+
+
 def test_real_images(tmp_path, real_data):
     """Parquet and photographs, by the settings of the command line."""
-    from augmix.write.benchmarks import CorruptConfig, PerturbConfig, corrupt_source, perturb_source
-
     out = corrupt_source(
         CorruptConfig(
             src=str(real_data / "imagenet-samples"),

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from augmix.augment import pillow
+from augmix.augment import render
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
+from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.crop import CropFlip
 
 BILINEAR, AFFINE = Image.Resampling.BILINEAR, Image.Transform.AFFINE
 PAPER = ("autocontrast", "equalize", "posterize", "rotate", "solarize")
@@ -34,23 +36,23 @@ def plan_of(
     for index, chain in enumerate(chains):
         for step, (kind, value) in enumerate(chain):
             op[0, 0, index, step], amount[0, 0, index, step] = kind, value
-    return Plan(
-        ids=np.zeros(1, np.int64),
-        size=size,
-        crop_padding=0,
-        crop=np.zeros((1, 2), np.int32),
-        flip=np.zeros(1, bool),
+    chains = Chains(
         op=op,
         amount=amount,
         weight=np.array(weight, np.float32).reshape(1, 1, -1),
         mix=np.full((1, 1), mix, np.float32),
     )
+    return Plan(ids=np.zeros(1, np.int64), size=size, stages=(chains,))
+
+
+def define(images: np.ndarray, plan: Plan) -> np.ndarray:
+    return render(images, plan, executor="pillow")
 
 
 def alone(image: np.ndarray, op: Op, amount: float) -> np.ndarray:
-    """One operation on one image, by `pillow.render`, as grey levels `height width channel`."""
+    """One operation on one image, by the definition, as grey levels `height width channel`."""
     plan = plan_of([[(op, amount)]], [1.0], 1.0, image.shape[:2])
-    view = pillow.render(image[None], plan)[0, 0]
+    view = define(image[None], plan)[0, 0]
     levels = np.rint(view * 255).astype(np.uint8)
     np.testing.assert_array_equal(view, levels.astype(np.float32) / np.float32(255))
     return levels.transpose(1, 2, 0)
@@ -151,7 +153,7 @@ def test_a_mixture_by_hand() -> None:
     """0.5 clean + 0.5 (0.25 * moved left + 0.75 * inverted), then / 255."""
     image = np.array([[[10], [200]]], np.uint8)
     chains = [[(Op.TRANSLATE_X, 1.0)], [(Op.SOLARIZE, 0.0)]]
-    view = pillow.render(image[None], plan_of(chains, [0.25, 0.75], 0.5, (1, 2)))[0, 0, 0, 0]
+    view = define(image[None], plan_of(chains, [0.25, 0.75], 0.5, (1, 2)))[0, 0, 0, 0]
     left = 0.5 * 10 + 0.5 * (0.25 * 200 + 0.75 * 245)
     right = 0.5 * 200 + 0.5 * (0.25 * 0 + 0.75 * 55)
     np.testing.assert_allclose(view, [left / 255, right / 255], rtol=1e-6)
@@ -159,21 +161,12 @@ def test_a_mixture_by_hand() -> None:
 
 def test_crop_and_flip_come_first_and_are_shared_by_the_views() -> None:
     image = np.arange(1, 13, dtype=np.uint8).reshape(1, 3, 4, 1)
-    plan = plan_of([[(Op.NONE, 0.0)]], [1.0], 0.0, (3, 4))
-    plan = Plan(
-        ids=plan.ids,
-        size=(3, 4),
-        crop_padding=2,
-        crop=np.array([[1, 3]], np.int32),
-        flip=np.array([True]),
-        op=np.zeros((2, 1, 1, 1), np.int8),
-        amount=np.zeros((2, 1, 1, 1)),
-        weight=np.ones((2, 1, 1), np.float32),
-        mix=np.zeros((2, 1), np.float32),
-    )
+    crop = CropFlip(padding=2, crop=np.array([[1, 3]], np.int32), flip=np.array([True]))
+    stages = (crop, Chains.unchanged(2, 1))
+    plan = Plan(ids=np.zeros(1, np.int64), size=(3, 4), stages=stages)
     moved = [[0, 0, 0, 0], [3, 2, 1, 0], [7, 6, 5, 0]]
     expected = np.array(moved, np.float32) / np.float32(255)
-    for view in pillow.render(image, plan)[:, 0, 0]:
+    for view in define(image, plan)[:, 0, 0]:
         np.testing.assert_array_equal(view, expected)
 
 
@@ -251,7 +244,7 @@ def test_whole_mixtures_against_the_released_training_script(seed: int) -> None:
     np.testing.assert_allclose(plan.weight[0, 0], weight, atol=5.1e-9, rtol=1e-7)
     assert plan.mix[0, 0] == pytest.approx(mix, rel=1e-7)
     assert drawn == names
-    view = pillow.render(checkered(32)[None], plan)[0, 0].astype(np.float64)
+    view = define(checkered(32)[None], plan)[0, 0].astype(np.float64)
     normalised = (view - 0.5) / 0.5
     assert normalised.mean() == pytest.approx(mean, abs=5.5e-7)
     for (row, column), expected in pixels.items():
@@ -261,7 +254,7 @@ def test_whole_mixtures_against_the_released_training_script(seed: int) -> None:
 def test_whole_mixture_against_the_released_numpy_script() -> None:
     """The other released form normalises before it mixes; convex mixing gives the same."""
     plan, _ = replay(0)
-    view = pillow.render(checkered(32)[None], plan)[0, 0].astype(np.float64)
+    view = define(checkered(32)[None], plan)[0, 0].astype(np.float64)
     mean = np.array([0.4914, 0.4822, 0.4465])[:, None, None]
     std = np.array([0.2023, 0.1994, 0.2010])[:, None, None]
     normalised = (view - mean) / std
@@ -273,6 +266,6 @@ def test_whole_mixture_against_the_released_numpy_script() -> None:
 def test_errors_name_what_was_expected(noise: np.ndarray) -> None:
     plan = plan_of([[(Op.NONE, 0.0)]], [1.0], 0.5, (20, 24))
     with pytest.raises(ValueError, match="the plan was drawn for 1 images of 20x24 pixels, got 8"):
-        pillow.render(noise, plan)
+        define(noise, plan)
     with pytest.raises(ValueError, match="1 or 3 channels"):
-        pillow.render(noise[:1, ..., :2], plan)
+        define(noise[:1, ..., :2], plan)

@@ -1,6 +1,6 @@
-"""What a written set says about itself, and whether a folder may be gone on with.
+"""Manifest and checksums of a written set, and the lock of its folder.
 
-`manifest.json` holds all that decides about the bytes of the set; it is there from the start, with
+`manifest.json` holds everything that determines the bytes of the set. It is written first, with
 ``complete`` false until the end. `SHA256SUMS` lists every file, in the form of ``sha256sum -c``,
 and the manifest holds its checksum.
 """
@@ -21,19 +21,19 @@ from augmix.write.sinks import MARKS, clear_work
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"
 _SCHEMA = 1
-_NEVER_USED = ("torch",)  # packages that have no part in the bytes
+_UNUSED = ("torch",)  # packages that do not influence the bytes
 
 
 @contextmanager
 def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | None]:
-    """Take a folder for a set, make it if missing, and give its work folder.
+    """Lock a folder for a set, make it if missing, and yield its work folder.
 
     Args:
         folder: The destination.
-        identity: All that decides about the bytes of the set, as plain values.
+        identity: Everything that determines the bytes of the set, as plain values.
 
-    Returns:
-        The work folder, which `complete` empties; None if the set is complete already.
+    Yields:
+        The work folder, which is deleted at the end; None if the set is complete already.
 
     Raises:
         RunError: If the folder holds another set or something else, is in use, or cannot be
@@ -54,10 +54,10 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
             yield None if is_complete else work
             clear_work(work, keep=LOCK_FILE)
     except OSError as error:
-        place = error.filename or folder
+        path = error.filename or folder
         raise RunError(
-            f"cannot write {place}: {error.strerror or error}; what is finished is kept, start "
-            "again to go on"
+            f"cannot write {path}: {error.strerror or error}; what is finished is kept: start "
+            "again to continue"
         ) from error
     with suppress(OSError):  # another process may hold the lock by now
         (work / LOCK_FILE).unlink()
@@ -65,9 +65,11 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
 
 
 def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, int, str]]) -> None:
-    """Write the checksums and the final manifest; the set is whole now.
+    """Write the checksums and the final manifest of a set whose files are all written.
 
     Args:
+        folder: The destination.
+        identity: As for `hold_destination`.
         sums: Path below the folder, bytes and sha256 of every file.
     """
     count, total = 0, 0
@@ -84,9 +86,9 @@ def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, i
 
 
 def versions() -> dict[str, str]:
-    """Of the packages and the interpreter that make the bytes."""
+    """Return the versions of the interpreter and the packages that determine the bytes."""
     packages = results.provenance()["versions"]
-    kept = {name: version for name, version in packages.items() if name not in _NEVER_USED}
+    kept = {name: version for name, version in packages.items() if name not in _UNUSED}
     return {**kept, "python": platform.python_version()}
 
 
@@ -102,7 +104,7 @@ def _check_empty(folder: Path) -> None:
 
 
 def _check_same(folder: Path, ours: dict[str, Any]) -> bool:
-    """Whether the set of this folder is complete; refuses another set."""
+    """Whether the set of this folder is complete; another set is refused."""
     path = folder / MANIFEST_FILE
     if not path.exists():
         return False
@@ -118,7 +120,7 @@ def _check_same(folder: Path, ours: dict[str, Any]) -> bool:
 def _differences(
     theirs: dict[str, Any], ours: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Name, their value and ours of every entry that differs."""
+    """Yield name, their value and ours of every entry that differs."""
     absent = "nothing"
     for name, wanted in ours.items():
         found = theirs.get(name, absent)

@@ -1,0 +1,113 @@
+"""The stage of AugMix: chains of operations on 8-bit images, mixed into float views."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int8, Int64, UInt8
+
+from augmix.augment.ops import Op, apply_op, describe_step, from_pillow, to_pillow
+from augmix.augment.stages import Pictures, Pixels, Stage, add_view, map_arrays, register_stage
+
+
+@register_stage("chains")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chains(Stage):
+    """Mix chains of operations with the image itself (Hendrycks et al. 2020, Algorithm 1).
+
+    A view is ``(1 - mix) * image + mix * sum_i weight_i * chain_i(image)``, summed in float32 grey
+    levels in this order and divided by 255: the mixture is never re-quantised. ``mix`` is the
+    weight of the mixture, as in the released code.
+
+    Attributes:
+        op: Operations by `Op`; a chain shorter than the depth axis ends in `Op.NONE`.
+        amount: Amount of every operation in its physical unit; 0 where there is none.
+        weight: Weight of every chain in the mixture; they sum to 1 over the chains of a view.
+        mix: Weight of the mixture in the view; the image itself has ``1 - mix``.
+    """
+
+    op: Int8[np.ndarray, "view batch chain depth"]
+    amount: Float64[np.ndarray, "view batch chain depth"]
+    weight: Float32[np.ndarray, "view batch chain"]
+    mix: Float32[np.ndarray, "view batch"]
+
+    takes: ClassVar[Literal["images", "views"]] = "images"
+    rank: ClassVar[int] = 40
+
+    @classmethod
+    def unchanged(cls, num_views: int, batch: int) -> "Chains":
+        """One empty chain for every view, not mixed in: the views are the images, v / 255."""
+        shape = (num_views, batch, 1, 1)
+        return cls(
+            op=np.zeros(shape, np.int8),
+            amount=np.zeros(shape),
+            weight=np.ones(shape[:3], np.float32),
+            mix=np.zeros(shape[:2], np.float32),
+        )
+
+    def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+        _, batch, height, width, channels = pixels.shape
+        views = np.empty((len(self.mix), batch, channels, height, width), np.float32)
+        for view, index in np.ndindex(self.mix.shape):
+            image = pixels[view if len(pixels) > 1 else 0, index]
+            views[view, index] = self._mix_one(image, view, index).transpose(2, 0, 1)
+        return views
+
+    def apply_chain(
+        self, image: UInt8[np.ndarray, "height width channel"], view: int, index: int, chain: int
+    ) -> UInt8[np.ndarray, "height width channel"]:
+        """One chain of one view: its operations, one after another, on 8-bit pixels."""
+        picture = to_pillow(image)
+        for op, amount in self.steps(view, index, chain):
+            picture = apply_op(picture, op, amount)
+        return from_pillow(picture)
+
+    def steps(self, view: int, index: int, chain: int) -> list[tuple[Op, float]]:
+        """The operations of a chain with their amounts."""
+        pairs = zip(self.op[view, index, chain], self.amount[view, index, chain], strict=True)
+        return [(Op(op), float(amount)) for op, amount in pairs if op != Op.NONE]
+
+    def _mix_one(
+        self, image: UInt8[np.ndarray, "height width channel"], view: int, index: int
+    ) -> Float32[np.ndarray, "height width channel"]:
+        """One view: the weighted sum in grey levels, then / 255; in float32 and in this order."""
+        mix = self.mix[view, index]
+        total = (np.float32(1) - mix) * image.astype(np.float32)
+        if mix == 0:  # a clean view is exactly v / 255
+            return total / np.float32(255)
+        for chain, weight in enumerate(self.weight[view, index]):
+            pixels = self.apply_chain(image, view, index, chain)
+            total += (mix * weight) * pixels.astype(np.float32)
+        return np.minimum(total / np.float32(255), np.float32(1))  # weights may sum to 1 + 1e-7
+
+    def with_clean(self) -> "Chains":
+        added = map_arrays(self, add_view)
+        weight = added.weight
+        weight[0] = 1 / weight.shape[2]
+        return added
+
+    def check_amounts(self) -> None:
+        """Refuse operations and amounts that no executor can carry out.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        if not np.isfinite(self.amount).all():
+            raise ValueError("amounts of a plan must be finite, got nan or infinity")
+        first, last = int(min(Op)), int(max(Op))
+        if self.op.size and (self.op.min() < first or self.op.max() > last):
+            raise ValueError(
+                f"operations of a plan must be {first}..{last}, "
+                f"got {self.op.min()}..{self.op.max()}"
+            )
+        bits = np.trunc(self.amount[self.op == Op.POSTERIZE])
+        if bits.size and (bits.min() < 1 or bits.max() > 8):
+            raise ValueError(f"posterize must keep 1..8 bits, got {bits.min():g}..{bits.max():g}")
+
+    def describe(self, index: int, view: int, ids: Int64[np.ndarray, " batch"]) -> list[str]:
+        mix = float(self.mix[view, index])
+        lines = [f"{1 - mix:.2f} clean + {mix:.2f} mixture"]
+        for chain, weight in enumerate(self.weight[view, index]):
+            names = [describe_step(*step) for step in self.steps(view, index, chain)]
+            lines.append(f"{weight:.2f} * {' -> '.join(names) or 'unchanged'}")
+        return lines

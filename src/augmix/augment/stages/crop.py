@@ -1,0 +1,75 @@
+"""The first stage: images mirrored, padded with black and cropped, alike in all views."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, UInt8
+
+from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
+
+
+@register_stage("crop")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropFlip(Stage):
+    """Mirror an image, then pad it with black and crop it to its size; once for all its views.
+
+    Attributes:
+        padding: Black border in pixels on every edge before the crop; 0 means no crop.
+        crop: Row and column of the crop's corner in the padded image, 0 .. 2 * padding.
+        flip: Whether the image is mirrored left to right, before the crop.
+    """
+
+    padding: int
+    crop: Int32[np.ndarray, "batch 2"]
+    flip: Bool[np.ndarray, " batch"]
+
+    takes: ClassVar[Literal["images", "views"]] = "images"
+    gives: ClassVar[Literal["images", "views"]] = "images"
+    rank: ClassVar[int] = 10
+
+    def apply_one(
+        self, image: UInt8[np.ndarray, "height width channel"], index: int
+    ) -> UInt8[np.ndarray, "height width channel"]:
+        """One image of the batch, mirrored and cropped."""
+        if self.flip[index]:
+            image = image[:, ::-1]
+        if self.padding:
+            height, width = image.shape[:2]
+            row, column = self.crop[index]
+            border = (self.padding, self.padding)
+            padded = np.pad(image, (border, border, (0, 0)))
+            image = padded[row : row + height, column : column + width]
+        return image
+
+    def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+        result = np.empty_like(pixels)
+        for view, index in np.ndindex(pixels.shape[:2]):
+            result[view, index] = self.apply_one(pixels[view, index], index)
+        return result
+
+    @staticmethod
+    def apply_torch(pixels: Any, *, padding: int, crop: Any, flip: Any) -> Any:
+        import torch
+
+        pixels = torch.where(flip.reshape(-1, 1, 1, 1), pixels.flip(3), pixels)
+        if not padding:
+            return pixels
+        for axis, corner in ((2, crop[:, 0]), (3, crop[:, 1])):
+            size = pixels.shape[axis]
+            first = corner.long()[:, None] - padding
+            position = first + torch.arange(size, device=pixels.device)  # batch size
+            shape = [1, len(position), 1, 1, 1]
+            shape[axis] = size
+            position = position.reshape(shape)
+            is_inside = (position >= 0) & (position < size)
+            taken = pixels.gather(axis, position.clamp(0, size - 1).expand(pixels.shape))
+            pixels = torch.where(is_inside, taken, 0)
+        return pixels
+
+    def describe(self, index: int, view: int, ids: Int64[np.ndarray, " batch"]) -> list[str]:
+        words = ["mirrored"] if self.flip[index] else []
+        if self.padding:
+            row, column = (int(offset) - self.padding for offset in self.crop[index])
+            words.append(f"moved {-row:+d} px down, {-column:+d} px right")
+        return [", ".join(words)] if words else []

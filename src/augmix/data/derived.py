@@ -1,0 +1,475 @@
+"""Sources made of other sources: subsets, mixtures, and sources with the classes of a model.
+
+An image folder numbers the class folders it finds, a model its own classes. A class list names the
+classes of the model, and every class of the source is looked up in it. Then either the source gets
+the model's numbers (`map_classes`: a prediction may be any class of the model), or the logits of
+the model are cut down to the classes of the source (`match_classes` gives the columns to keep).
+
+A folder without splits, a single table or archive serves any split asked for, so training and
+testing on the same images would go unnoticed. `check_disjoint` compares fingerprints to refuse it.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+
+from augmix.data.decode import Draws, ResizedCrop
+from augmix.data.sources import CroppingSource, Source, find_crop, open_source
+from augmix.data.stores import MAX_CLASSES, check_ids
+from augmix.errors import RunError, did_you_mean
+from augmix.rng import Purpose, Stream
+
+_TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
+_SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Derived:
+    """A source made of another one, with all fields of that one that it does not define itself.
+
+    Attributes:
+        source: The other one.
+    """
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def split(self) -> str:
+        return self.source.split
+
+    @property
+    def num_classes(self) -> int:
+        return self.source.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.source.class_names
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.source.size
+
+    @property
+    def channels(self) -> int:
+        return self.source.channels
+
+    @property
+    def crop_padding(self) -> int:
+        return self.source.crop_padding
+
+    @property
+    def flip(self) -> bool:
+        return self.source.flip
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return self.source.skipped
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subset(Derived):
+    """Some images of a source, renumbered 0 .. len - 1.
+
+    Attributes:
+        source: The whole.
+        ids: Of every image of this in the whole.
+    """
+
+    ids: Int64[np.ndarray, " image"]
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " image"]:
+        return self.source.labels[self.ids]
+
+    @property
+    def fingerprint(self) -> str:
+        hasher = hashlib.sha256(self.source.fingerprint.encode())
+        hasher.update(self.ids.astype("<i8").tobytes())
+        return hasher.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def crop(self) -> ResizedCrop | None:
+        return find_crop(self.source)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Return the images with these ids, which count from 0 in the subset."""
+        return self.source.load(self.ids[check_ids(ids, len(self))])
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Return the images with these ids of the subset, each cropped as drawn for it."""
+        assert isinstance(self.source, CroppingSource)
+        return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
+
+
+def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
+    """Make a source of some images of another.
+
+    Raises:
+        IndexError: If an id is not in the source.
+        ValueError: If there is none.
+    """
+    if not len(ids):
+        raise ValueError("a subset needs at least one id, got none")
+    return Subset(source=source, ids=check_ids(ids, len(source)).astype(np.int64))
+
+
+def take(source: Source, count: int, *, seed: int = 0) -> Source:
+    """Draw a random subset of ``count`` images in stored order, the same for the same seed.
+
+    A larger count contains the smaller ones; the source itself if it has no more images.
+
+    Raises:
+        ValueError: If count is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if count >= len(source):
+        return source
+    order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(len(source))
+    return subset(source, np.sort(order[:count]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mix(Derived):
+    """The images of two sources, those of the first before those of the second; see `mix`.
+
+    Attributes:
+        source: The first, which gives name, split, crop and flip.
+        second: What is mixed in.
+        labels: The class of every image.
+    """
+
+    second: Source
+    labels: Int64[np.ndarray, " image"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of both fingerprints and of how many images each part has."""
+        parts = [f"{part.fingerprint} {len(part)}" for part in (self.source, self.second)]
+        return hashlib.sha256("\n".join(["mix", *parts]).encode()).hexdigest()
+
+    @property
+    def crop(self) -> ResizedCrop | None:
+        return find_crop(self.source)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return (*self.source.skipped, *self.second.skipped)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Return the images with these ids, each from its own source."""
+        return self._gather(ids, lambda part, here, _: part.load(here))
+
+    def load_crops(
+        self, ids: Integer[np.ndarray, " batch"], draws: Draws
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Return the images with these ids, each cropped as drawn if its own source crops."""
+
+        def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            if find_crop(part) is None:
+                return part.load(here)
+            assert isinstance(part, CroppingSource)
+            return part.load_crops(here, draws[rows])
+
+        return self._gather(ids, load)
+
+    def _gather(
+        self,
+        ids: Integer[np.ndarray, " batch"],
+        load: Callable[[Source, np.ndarray, np.ndarray], np.ndarray],
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Call ``load(part, its ids, their rows)`` of both; gather in the order of the ids."""
+        ids = check_ids(ids, len(self))
+        images = np.empty((len(ids), *self.size, self.channels), np.uint8)
+        is_second = ids >= len(self.source)
+        for part, start, rows in (
+            (self.source, 0, np.flatnonzero(~is_second)),
+            (self.second, len(self.source), np.flatnonzero(is_second)),
+        ):
+            if len(rows):
+                images[rows] = load(part, ids[rows] - start, rows)
+        return images
+
+
+def mix(first: Source, second: Source) -> Mix:
+    """Make one source of two: the images 0 .. len(first) - 1, then those of the second.
+
+    An epoch has each image of both once.
+
+    Raises:
+        RunError: If classes, image sizes or channels differ.
+    """
+    names = zip(first.class_names, second.class_names, strict=False)
+    other = next((pair for pair in enumerate(names) if pair[1][0] != pair[1][1]), None)
+    for what, ours, theirs in (
+        ("classes", first.num_classes, second.num_classes),
+        *(((f"class {other[0]}", *other[1]),) if other else ()),
+        ("images of height and width", first.size, second.size),
+        ("channels", first.channels, second.channels),
+    ):
+        if ours != theirs:
+            raise RunError(
+                f"sets that are mixed must agree; expected {what} {ours}, got {theirs} in source "
+                f"{second.name!r}; make the second from the first, at the same size (augmix "
+                "stylize)"
+            )
+    return Mix(source=first, second=second, labels=np.concatenate([first.labels, second.labels]))
+
+
+def open_stylised(root: str | PathLike[str], like: Source) -> Source:
+    """Open the stylised copies of a source, as `augmix stylize` writes them.
+
+    Args:
+        root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
+        like: The source they were made from; they must have its size, channels and classes, but
+            are cropped to that size where it is cropped.
+
+    Raises:
+        RunError: If they are missing or broken.
+    """
+    path = Path(root).expanduser()
+    is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
+    crop = None if is_archive else find_crop(like)
+    return open_source(
+        "npz" if is_archive else "folder",
+        root=path,
+        split=like.split,
+        crop=crop,
+        size=like.size[0] if crop else 0,
+    )
+
+
+def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
+    """Refuse to measure a model on the set it was trained on.
+
+    What is found: the same images, classes and order, whole or as the parts that `take` and
+    `subset` return, whatever labels they were mapped to since. What is not found: a set stored in
+    another form, or one that has only some images in common.
+
+    Args:
+        train_fingerprint: Of the source that was trained on, as its run recorded it.
+        test: The images to measure on.
+        max_train_images: What the run limited its training images to; 0 for all.
+
+    Raises:
+        RunError: If they are the same.
+    """
+    if overlaps(train_fingerprint, test, max_train_images=max_train_images):
+        raise RunError(
+            f"the {test.split!r} images of source {test.name!r} are those the model was trained "
+            "on: data without splits serves any split. Measure on other images (--data, or "
+            "folders train and test), or take them all the same with --allow-train-data"
+        )
+
+
+def overlaps(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> bool:
+    """Return whether a model was trained on these images, or some; see `check_disjoint`."""
+    for whole in _layers(test):
+        known = {whole.fingerprint}
+        if max_train_images:
+            known.add(take(whole, max_train_images).fingerprint)
+        if train_fingerprint in known:
+            return True
+    return False
+
+
+def _layers(source: Source) -> list[Source]:
+    """A source, the one it is a part or mapping of, and so on."""
+    found: list[Any] = [source]
+    while (inner := getattr(found[-1], "source", None)) is not None:
+        found.append(inner)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassList:
+    """The classes of a model.
+
+    Attributes:
+        path: Where they were read from.
+        names: For every index, all names of the class, e.g. synset and word; none for an index
+            that the file leaves out.
+    """
+
+    path: str
+    names: tuple[tuple[str, ...], ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+
+def load_class_list(path: Path | str) -> ClassList:
+    """Read a class list: one class a line, its index and then its names.
+
+    ``0 n01440764 tench``: the second word (a synset, the name of a folder) and all that follows it
+    are two names of the class. Empty lines and lines that start with ``#`` are left out.
+
+    Raises:
+        RunError: If the file cannot be read, a line is of another form, or an index or name is
+            there twice.
+    """
+    path = Path(path).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RunError(
+            f"the class list {path} does not exist; name one with --class-list"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read the class list {path}: {error}") from error
+    found: dict[int, tuple[str, ...]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split(maxsplit=2)
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) < 2 or not words[0].isdecimal() or int(words[0]) >= MAX_CLASSES:
+            raise RunError(
+                f"{path}, line {number}: expected 'index synset name' such as '0 n01440764 tench', "
+                f"got {line[:80]!r}"
+            )
+        index = int(words[0])
+        if index in found:
+            raise RunError(f"{path}, line {number}: index {index} is there already")
+        found[index] = tuple(dict.fromkeys(word.strip() for word in words[1:]))
+    if not found:
+        raise RunError(f"{path}: expected lines 'index synset name', got none")
+    names = tuple(found.get(index, ()) for index in range(max(found) + 1))
+    classes = ClassList(path=str(path), names=names)
+    _index_names(classes)
+    return classes
+
+
+def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.ndarray, " class"]:
+    """Look up the model's index of every class of a source.
+
+    Args:
+        class_names: Of the source; each is the first or the second name of a class of the model.
+        classes: The classes of the model.
+
+    Returns:
+        The indices: the columns to keep of the model's logits.
+
+    Raises:
+        RunError: If a name is not in the list, or two name the same class.
+
+    Example:
+        >>> animals = ClassList(path="list", names=(("n1", "ant"), ("n2", "bee"), ("n3", "cat")))
+        >>> match_classes(("n3", "n1"), animals).tolist()
+        [2, 0]
+    """
+    known = _index_names(classes)
+    unknown = [name for name in class_names if name not in known]
+    if unknown:
+        rest = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        raise RunError(
+            f"{classes.path} lists {sum(map(bool, classes.names))} classes, but not "
+            f"{', '.join(map(repr, unknown[:_SHOWN]))}{rest} of the source's {len(class_names)}"
+            f"{did_you_mean(unknown[0], known) or ';'} its lines must name the "
+            "classes as the source does"
+        )
+    indices = np.array([known[name] for name in class_names], np.int64)
+    owner: dict[int, str] = {}
+    for name, index in zip(class_names, indices.tolist(), strict=True):
+        if index in owner:
+            raise RunError(
+                f"{classes.path}: {owner[index]!r} and {name!r} of the source are both class "
+                f"{index} of the model; merge them, or list them apart"
+            )
+        owner[index] = name
+    return indices
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedSource(Derived):
+    """A source with the labels of a model; its images are untouched.
+
+    Attributes:
+        source: With labels of its own.
+        classes: The classes of the model.
+        indices: The model's class for every class of the source.
+    """
+
+    classes: ClassList
+    indices: Int64[np.ndarray, " class"]
+
+    @property
+    def num_classes(self) -> int:
+        return self.classes.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The last name of each class, which is the readable one."""
+        return tuple(
+            names[-1] if names else f"class {index}"
+            for index, names in enumerate(self.classes.names)
+        )
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " image"]:
+        return self.indices[self.source.labels]
+
+    @property
+    def fingerprint(self) -> str:
+        hasher = hashlib.sha256(self.source.fingerprint.encode())
+        hasher.update(f"{self.num_classes}\n".encode() + self.indices.astype("<i8").tobytes())
+        return hasher.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def load(
+        self, ids: Integer[np.ndarray, " batch"]
+    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Return the images with these ids."""
+        return self.source.load(ids)
+
+
+def map_classes(source: Source, classes: ClassList) -> Source:
+    """Give a source the labels and classes of a model.
+
+    Raises:
+        RunError: As `match_classes`.
+    """
+    indices = match_classes(tuple(source.class_names), classes)
+    return MappedSource(source=source, classes=classes, indices=indices)
+
+
+def _index_names(classes: ClassList) -> dict[str, int]:
+    """Index by name; a first name (synset) wins over an equal second name of another class."""
+    found: dict[str, int] = {}
+    for index, names in enumerate(classes.names):
+        if names and names[0] in found:
+            raise RunError(
+                f"{classes.path}: {names[0]!r} is the name of both class {found[names[0]]} "
+                f"and class {index}"
+            )
+        found.update(dict.fromkeys(names[:1], index))
+    second: dict[str, list[int]] = {}
+    for index, names in enumerate(classes.names):
+        for name in names[1:]:
+            second.setdefault(name, []).append(index)
+    unique = {name: held[0] for name, held in second.items() if len(held) == 1}
+    return {**unique, **found}

@@ -1,0 +1,239 @@
+"""Mixtures, class mappings, and overlap of training and test images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augmix.data.derived import (
+    ClassList,
+    check_disjoint,
+    load_class_list,
+    map_classes,
+    match_classes,
+    mix,
+    open_stylised,
+    overlaps,
+    subset,
+    take,
+)
+from augmix.data.sources import Source, open_source
+from augmix.errors import RunError
+
+NAMES = np.array(["ant", "bee", "cow"])
+
+
+def write(path: Path, count: int, *, seed: int, side: int = 6, names=NAMES, channels: int = 3):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    labels = np.arange(count) % len(names)
+    np.savez(path, images=images, labels=labels, class_names=names)
+    return images, labels
+
+
+def open_npz(path: Path) -> Source:
+    return open_source("npz", root=path, split="train")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[Source, Source]:
+    write(tmp_path / "train.npz", 5, seed=0)
+    write(tmp_path / "other.npz", 4, seed=1)
+    return open_npz(tmp_path / "train.npz"), open_npz(tmp_path / "other.npz")
+
+
+def test_images_and_labels_come_from_their_part(parts):
+    first, second = parts
+    both = mix(first, second)
+    assert len(both) == 9
+    ids = np.array([8, 0, 5, 4, 5, 2])
+    images = both.load(ids)
+    for image, number in zip(images, ids, strict=True):
+        part, row = (first, number) if number < 5 else (second, number - 5)
+        np.testing.assert_array_equal(image, part.load(np.array([row]))[0])
+        assert both.labels[number] == part.labels[row]
+    assert both.load(np.array([], np.int64)).shape == (0, 6, 6, 3)
+    with pytest.raises(IndexError):
+        both.load(np.array([9]))
+
+
+def test_it_is_a_source_like_the_first(parts):
+    both = mix(*parts)
+    assert isinstance(both, Source)
+    for name in ("name", "split", "class_names", "size", "channels", "crop_padding", "flip"):
+        assert getattr(both, name) == getattr(parts[0], name)
+    assert both.num_classes == 3
+    assert both.skipped == ()
+    assert len(take(both, 4)) == 4
+    np.testing.assert_array_equal(
+        subset(both, np.array([6])).load(np.array([0])), parts[1].load(np.array([1]))
+    )
+
+
+def test_the_fingerprint_tells_of_both_parts_and_their_shares(parts):
+    first, second = parts
+    prints = [
+        mix(first, second).fingerprint,
+        mix(second, first).fingerprint,
+        mix(first, first).fingerprint,
+        mix(first, subset(second, np.arange(3))).fingerprint,
+        mix(subset(first, np.arange(4)), second).fingerprint,
+        first.fingerprint,
+    ]
+    assert len(set(prints)) == len(prints)
+    assert mix(first, second).fingerprint == prints[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": NAMES[:2]}, "expected classes 3, got 2 in source 'npz'"),
+        ({"names": NAMES[::-1]}, "expected class 0 ant, got cow in source"),
+        ({"side": 7}, r"height and width \(6, 6\), got \(7, 7\)"),
+        ({"channels": 1}, "expected channels 3, got 1"),
+    ],
+    ids=["number", "names", "size", "channels"],
+)
+def test_what_does_not_fit_is_refused(parts, tmp_path: Path, changes, message: str):
+    write(tmp_path / "wrong.npz", 4, seed=1, **changes)
+    with pytest.raises(RunError, match=message):
+        mix(parts[0], open_npz(tmp_path / "wrong.npz"))
+
+
+def test_stylised_sets_in_every_layout(parts, tmp_path: Path):
+    first = parts[0]
+    images, labels = write(tmp_path / "archive.npz", 4, seed=7)
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "train.npz", 4, seed=7)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = tmp_path / "tree" / str(NAMES[label])
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number}.png")
+    for name in ("archive.npz", "folder", "tree"):
+        found = mix(first, open_stylised(tmp_path / name, first))
+        loaded = found.load(np.arange(5, 9))
+        order = [0, 3, 1, 2] if name == "tree" else [0, 1, 2, 3]  # trees go class by class
+        np.testing.assert_array_equal(loaded, images[order])
+        np.testing.assert_array_equal(found.labels[5:], labels[order])
+
+
+def test_a_missing_stylised_set_is_named(parts, tmp_path: Path):
+    with pytest.raises(RunError, match="nowhere"):
+        open_stylised(tmp_path / "nowhere", parts[0])
+
+
+def test_an_unsplit_folder_is_recognised(folder):
+    root = (folder / "train").rename(folder.parent / "anything")
+    train, test = (open_source("folder", root=root, split=split) for split in ("train", "test"))
+    with pytest.raises(
+        RunError, match="'test' images of source 'folder' are those .*--allow-train"
+    ):
+        check_disjoint(train.fingerprint, test)
+
+
+def test_splits_are_told_apart(folder):
+    train, test = (open_source("folder", root=folder, split=split) for split in ("train", "test"))
+    check_disjoint(train.fingerprint, test)
+    check_disjoint(train.fingerprint, test, max_train_images=3)
+
+
+def test_parts_and_mappings_of_the_training_set(folder):
+    train = open_source("folder", root=folder)
+    classes = ClassList(path="list", names=(("bee",), ("ant",)))
+    part = subset(train, np.array([1, 5]))
+    assert overlaps(train.fingerprint, part)
+    assert overlaps(train.fingerprint, map_classes(train, classes))
+    assert overlaps(train.fingerprint, subset(map_classes(train, classes), np.array([0])))
+    assert overlaps(take(train, 3).fingerprint, train, max_train_images=3)
+    assert overlaps(take(train, 3).fingerprint, part, max_train_images=3)
+    assert not overlaps(take(train, 3).fingerprint, train, max_train_images=4)
+
+
+LISTING = "# animals\n0 n10 cow\n\n1 n20 ant\n3 n30 bee, the honey bee\n"
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Path:
+    path = tmp_path / "classes.txt"
+    path.write_text(LISTING)
+    return path
+
+
+def test_a_listing_is_read(listing):
+    classes = load_class_list(listing)
+    assert classes.names == (("n10", "cow"), ("n20", "ant"), (), ("n30", "bee, the honey bee"))
+    assert classes.num_classes == 4
+
+
+def test_a_source_takes_the_models_labels(folder, listing):
+    listing.write_text("7 n20 ant\n2 n30 bee\n0 n10 cow\n")
+    source = open_source("folder", root=folder, split="test")
+    mapped = map_classes(source, load_class_list(listing))
+    assert isinstance(mapped, Source)
+    assert mapped.labels.tolist() == [7, 7, 2, 2]
+    assert mapped.num_classes == 8
+    assert mapped.class_names[:3] == ("cow", "class 1", "bee")
+    ids = np.array([3, 0])
+    assert np.array_equal(mapped.load(ids), source.load(ids))
+    assert mapped.fingerprint != source.fingerprint
+    assert (len(mapped), mapped.size, mapped.split, mapped.name) == (4, (8, 10), "test", "folder")
+
+
+def test_the_first_name_stands_above_a_second_one():
+    """ImageNet: 134 is crane_bird and 517 crane; a folder named as a synset is never mistaken."""
+    classes = ClassList(path="list", names=(("crane", "bird"), ("machine", "crane"), ("x", "x")))
+    assert match_classes(("crane", "machine", "x"), classes).tolist() == [0, 1, 2]
+
+
+def test_a_name_of_two_classes_cannot_be_used():
+    classes = ClassList(path="list", names=(("n1", "crane"), ("n2", "crane")))
+    with pytest.raises(RunError, match="but not 'crane' of the source's 1"):
+        match_classes(("crane",), classes)
+
+
+def test_unknown_names_are_told(listing):
+    with pytest.raises(
+        RunError, match="lists 3 classes, but not 'n31' of the source's 2, did you mean 'n30'"
+    ):
+        match_classes(("n10", "n31"), load_class_list(listing))
+    with pytest.raises(RunError, match="'a', 'b', 'c', 'd', 'e' and 1 more of the source's 6"):
+        match_classes(tuple("abcdef"), load_class_list(listing))
+
+
+def test_two_names_of_one_class_are_refused(listing):
+    with pytest.raises(RunError, match="'n20' and 'ant' of the source are both class 1"):
+        match_classes(("n20", "ant"), load_class_list(listing))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n01440764 tench\n", "line 1: expected 'index synset name' .* got 'n01440764 tench'"),
+        ("0\n", "line 1: expected"),
+        ("0 a\n0 b\n", "line 2: index 0 is there already"),
+        ("0 a\n1 a\n", "'a' is the name of both class 0 and class 1"),
+        ("99999999 a\n", "line 1: expected"),
+        ("# nothing\n", "expected lines 'index synset name', got none"),
+    ],
+)
+def test_wrong_listings(listing, text, message):
+    listing.write_text(text)
+    with pytest.raises(RunError, match=message):
+        load_class_list(listing)
+
+
+def test_a_missing_listing(tmp_path):
+    with pytest.raises(RunError, match="nowhere.txt does not exist; name one with --class-list"):
+        load_class_list(tmp_path / "nowhere.txt")
+    with pytest.raises(RunError, match="cannot read the class list"):
+        load_class_list(tmp_path)
+
+
+def test_real_photographs(real_data):
+    root = real_data / "imagenet-samples"
+    source = open_source("folder", root=root, split="val", size=32)
+    mapped = map_classes(source, load_class_list(root / "classes.txt"))
+    assert mapped.labels.tolist() == list(range(0, 1000, 5))
+    assert mapped.num_classes == 1000
+    assert mapped.class_names[134] == "crane_bird"
