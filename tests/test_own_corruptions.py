@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from augmix.report.summary import summarise
 from PIL import Image
 
 import augmix
@@ -17,7 +16,7 @@ from augmix.data.benchmarks import open_corrupted
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
-from augmix.report.estimates import CORRUPTED, PERTURBED, Key
+from augmix.report.estimates import CORRUPTED, PERTURBED, Key, summarise
 from augmix.write import write_corrupted
 
 CODE = """

@@ -14,7 +14,7 @@ from toy_runs import read_weights, toy_config, write_npz
 
 from augmix import files, results
 from augmix.errors import Interrupted, RunError
-from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
 from augmix.training.checkpoint import lock
@@ -25,7 +25,8 @@ def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
     tasks = []
     for seed in seeds:
         training = replace(toy_config(folder / f"seed{seed}"), seed=seed)
-        clean = EvaluateConfig(models=(str(training.out),), suite=("clean",), max_images=10)
+        how = EvaluateConfig(suite=("clean",), max_images=10)
+        clean = Measurement(models=(str(training.out),), how=how)
         tasks.append(Task(training=training, measurements=(clean,)))
     return tasks
 
@@ -118,7 +119,8 @@ def test_another_measurement_keeps_the_training(
     finished: tuple[Path, list[Task], list[Event]], tmp_path: Path
 ):
     folder, (task, _), _ = finished
-    more = replace(task.measurements[0], out=str(tmp_path / "more"), max_images=5)
+    how = EvaluateConfig(suite=("clean",), out=tmp_path / "more", max_images=5)
+    more = replace(task.measurements[0], how=how)
     events: list[Event] = []
     wider = replace(task, measurements=(*task.measurements, more))
     assert run_tasks([wider], folder, on_progress=events.append)[0].state == "done"

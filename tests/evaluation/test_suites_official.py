@@ -12,8 +12,8 @@ from toy_runs import write_npz
 from augmix.data.derived import subset
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
-from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate
+from augmix.evaluation.suites import find_official
 from augmix.progress import CellFinished, Event
 from augmix.results import Results, load_images, load_results
 from augmix.write import write_corrupted, write_perturbed
@@ -89,7 +89,7 @@ def test_noise_of_another_difficulty_lies_under_its_own_name(
         measure(model, source, official=(folder,), suite=("p",), difficulty=2)
 
 
-def test_other_files_are_not_gone_on_with(
+def test_other_files_are_refused(
     model: torch.nn.Module, source: Source, corrupted: Path, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"suite": ("c",), "official": (corrupted,), "out": tmp_path / "out"}
