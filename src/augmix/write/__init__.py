@@ -20,12 +20,14 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from augmix.corruptions import corrupt, frost, perturb
+from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.registry import (
     CORRUPTIONS,
     DIFFICULTIES,
@@ -421,7 +423,8 @@ def _make_sink(
     if layout == "cifar":
         return ArraySink(folder=folder, work=work, shapes=shapes)
     files = name_files(_find_files(source), source.labels, source.class_names)
-    return TreeSink(folder=folder, work=work, files=files, quality=jpeg_quality)
+    encode = partial(encode_jpeg, quality=jpeg_quality)
+    return TreeSink(folder=folder, work=work, files=files, encode=encode)
 
 
 def _find_files(source: Source | Photographs) -> tuple[str, ...]:
