@@ -8,7 +8,7 @@ import pytest
 
 from augmix import cli
 from augmix.errors import RunError
-from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.config import Measurement
 from augmix.paper import runs
 from augmix.paper.reproduce import ReproduceConfig, Reproduction, plan_tasks
 from augmix.paper.runs import TaskResult
@@ -51,15 +51,16 @@ def test_a_failed_run_is_listed_after_the_table(
             raise RunError("no more mixups")
         return config.out
 
-    def evaluate(config: EvaluateConfig, **options: Any) -> Results:
-        Path(config.out or "").mkdir(parents=True, exist_ok=True)
-        write_results(Path(config.out or "") / RESULTS_FILE, measured(0.3))
+    def measure(measurement: Measurement, **options: Any) -> Results:
+        folder = Path(measurement.how.out or "")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_results(folder / RESULTS_FILE, measured(0.3))
         return measured(0.3)
 
     flags = ["--scale", "smoke", "--data", "digits", "--num-processes", "1", "--out", str(tmp_path)]
     words = ["reproduce", "table1", *flags, "--families", "wrn", "--methods", "standard", "mixup"]
     monkeypatch.setattr(runs, "train", train_all_but_one)
-    monkeypatch.setattr(runs, "evaluate_run", evaluate)
+    monkeypatch.setattr(runs, "run_measurement", measure)
     assert cli.main(words) == 1
     printed = capsys.readouterr()
     assert "augmix: 1 of 2 runs failed; the same command tries them again:" in printed.err
