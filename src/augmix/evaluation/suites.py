@@ -335,15 +335,15 @@ class Perturbations(Suite):
         elif self.photographs is not None:
             frames_of = "photographs at their size"
         names = [key.name for key in self.list_cells(self.config)]
-        own = registry.SEQUENCES.hash_own(names)  # outside the means of the benchmark
-        return {
+        own = registry.SEQUENCES.hash_own(names)
+        facts: dict[str, Any] = {
             "sequences": names,
-            **({"own_sequences": own} if own else {}),
             "sequence_version": SEQUENCE_VERSION,
             "difficulty": self.config.difficulty,
             "official_p": self.official.title if self.official else "",
             "frames_of": frames_of,
         }
+        return facts | ({"own_sequences": own} if own else {})
 
 
 @register_suite("attack")
