@@ -117,7 +117,7 @@ def test_a_sequence_is_outside_the_mean_too(source, own, tmp_path):
 def test_changed_code_is_not_the_same_measurement(source, own, tmp_path):
     evaluate(source, tmp_path / "run", f"{own}white")
     Path(own.removeprefix("python:")[:-1]).write_text(CODE + "\n# edited\n")
-    with pytest.raises(ResumeError, match="code of white = "):
+    with pytest.raises(ResumeError, match="own white = "):
         evaluate(source, tmp_path / "run", f"{own}white")
 
 
