@@ -334,13 +334,16 @@ class Perturbations(Suite):
             frames_of = "official files"
         elif self.photographs is not None:
             frames_of = "photographs at their size"
-        return {
-            "sequences": [key.name for key in self.list_cells(self.config)],
+        names = [key.name for key in self.list_cells(self.config)]
+        own = registry.SEQUENCES.hash_own(names)
+        facts: dict[str, Any] = {
+            "sequences": names,
             "sequence_version": SEQUENCE_VERSION,
             "difficulty": self.config.difficulty,
             "official_p": self.official.title if self.official else "",
             "frames_of": frames_of,
         }
+        return facts | ({"own_sequences": own} if own else {})
 
 
 @register_suite("attack")

@@ -25,8 +25,8 @@ class DemoConfig:
     """Passes over the 1,400 training images."""
     seed: int = 0
     """Seed of both runs."""
-    max_images: int = 0
-    """Measure a fixed random part of the 397 test images; 0 takes all."""
+    max_images: int | None = None
+    """Measure a fixed random part of the 397 test images; by default all."""
     max_train_images: int = 0
     """Train on a fixed random part of the images; 0 takes all."""
 
@@ -47,7 +47,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         emit(PhaseStarted(title=f"{method}: training"))
         train(demo_run(config, method), on_progress=on_progress)
         emit(PhaseStarted(title=f"{method}: measuring"))
-        how = EvaluateConfig(preset="imagenet", max_images=config.max_images or None, device="cpu")
+        how = EvaluateConfig(preset="imagenet", max_images=config.max_images, device="cpu")
         measurement = Measurement(models=(str(run),), how=how)
         numbers = summarise(run_measurement(measurement, on_progress=on_progress))
         summary[method] = {name: numbers[name] for name in _SUMMARY}

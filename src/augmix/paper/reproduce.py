@@ -62,10 +62,10 @@ class ReproduceConfig:
     """Only these methods; none means all of the table's."""
     families: tuple[str, ...] = ()
     """Only these networks: allconv, densenet, wrn, resnext; none means all of the table's."""
-    seeds: int = 0
-    """Runs of each cell; 0 takes what the scale says."""
-    num_processes: int = 0
-    """Runs worked on at once; 0 takes one for each GPU, or for each CPU core."""
+    seeds: int | None = None
+    """Runs of each cell; by default the scale's number."""
+    num_processes: int | None = None
+    """Runs trained at the same time; by default one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs, which all tables of a scale share, and of the files written."""
 
