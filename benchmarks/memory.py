@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -19,6 +20,7 @@ import tyro
 from torch import nn
 
 from augmix.devices import peak_memory_mib
+from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.progress import CellFinished, Event
 
@@ -87,10 +89,12 @@ def main(settings: Settings) -> None:
         evaluate(
             Matrix(settings.num_classes),
             DrawnImages(settings.num_images, settings.num_classes),
-            suite=("c",),
-            names=settings.names,
-            temperature_images=min(settings.num_images // 2, 5000),
-            out=out,
+            EvaluateConfig(
+                suite=("c",),
+                names=settings.names,
+                temperature_images=min(settings.num_images // 2, 5000),
+                out=Path(out),
+            ),
             on_progress=record_peak,
         )
     found = {

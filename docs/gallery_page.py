@@ -1,4 +1,4 @@
-"""The page of the corruptions: tables from the program's own, pictures from its gallery."""
+"""Write docs/corruptions.md: tables from the registry, pictures from `augmix.pictures`."""
 
 from pathlib import Path
 
@@ -13,41 +13,44 @@ HERE = Path(__file__).parent
 
 # name -> (what it does, its parameters with their units)
 CORRUPTIONS = {
-    "gaussian_noise": ("adds normal noise to every value", "deviation, share of white"),
+    "gaussian_noise": ("adds normal noise to every value", "std, fraction of white"),
     "shot_noise": ("counts photons: every value is a Poisson draw", "photons at white"),
-    "impulse_noise": ("turns values black or white", "share of the values"),
+    "impulse_noise": ("turns values black or white", "fraction of the values"),
     "defocus_blur": ("blurs with a disk, as a lens out of focus", "radius, softening; px"),
     "glass_blur": (
         "smooths, copies pixels from nearby, smooths again",
-        "deviation px, reach px, rounds",
+        "std px, reach px, rounds",
     ),
     "motion_blur": (
         "smears along a line within 45 degrees of the horizontal",
-        "radius, deviation of the trail; px",
+        "radius, std of the trail; px",
     ),
-    "zoom_blur": ("the mean of the image and its enlargements", "factors below, step"),
+    "zoom_blur": ("averages the image and its enlargements", "end of the factors, step"),
     "snow": (
-        "whitens, and lays flakes over the image as they fall",
-        "mean, deviation, zoom, threshold, trail radius px, trail deviation px, blend",
+        "whitens, and adds falling flakes",
+        "mean, std, zoom, threshold, trail radius px, trail std px, blend",
     ),
     "frost": (
         "adds a piece of a texture of ice",
-        "share of the image, share of the texture, scale of the texture",
+        "weight of the image, weight of the texture, scale of the texture",
     ),
-    "fog": ("lays a plasma cloud over the image", "height in multiples of white, decay"),
-    "brightness": ("raises the value V of HSV", "added, share of white"),
-    "contrast": ("pulls every channel towards its mean", "share of the distance that stays"),
+    "fog": ("adds a plasma cloud", "height in multiples of white, decay"),
+    "brightness": ("raises the value V of HSV", "added, fraction of white"),
+    "contrast": ("pulls every channel towards its mean", "fraction of the distance that is kept"),
     "elastic_transform": (
-        "an affine jolt, then a smooth random displacement",
+        "moves three points, then every pixel by a smooth random field",
         "distance, smoothness, jolt; px",
     ),
-    "pixelate": ("shrinks with a box filter and enlarges again", "side of the small image, share"),
+    "pixelate": (
+        "shrinks with a box filter and enlarges again",
+        "size of the small image, fraction",
+    ),
     "jpeg_compression": ("encodes as JPEG and decodes", "quality"),
-    "speckle_noise": ("adds noise in proportion to every value", "deviation, share of the value"),
-    "gaussian_blur": ("smooths with a Gaussian", "deviation, px"),
+    "speckle_noise": ("adds noise in proportion to every value", "std, fraction of the value"),
+    "gaussian_blur": ("smooths with a Gaussian", "std, px"),
     "spatter": (
         "splashes of water, from severity 4 of mud",
-        "mean, deviation and blur px of the field, threshold, strength, 1 for mud",
+        "mean, std and blur px of the field, threshold, strength, 1 for mud",
     ),
     "saturate": ("changes the saturation S of HSV", "factor, shift"),
 }
@@ -64,18 +67,18 @@ SEQUENCES = {
     "scale": "from small to large",
     "speckle_noise": "new noise in every frame",
     "gaussian_blur": "the blur grows",
-    "spatter": "the splashes run down",
+    "spatter": "the drops run down",
     "shear": "from -15 to 15 degrees",
 }
 
 TOP = """# Corruptions and perturbations
 
-Made by `make docs` from the program's own tables; every picture is the package's own, of a drawn
-scene. The same for an image of yours:
+Made by `make docs` from the program's own tables; the pictures are drawn by the package, from a
+drawn scene. For an image of yours:
 `augmix preview --corruptions --source folder --root DIR --size 256`.
 
 ```python
-damaged = augmix.corrupt(images, "fog", severity=3)  # uint8 [batch height width channel]
+corrupted = augmix.corrupt(images, "fog", severity=3)  # uint8 [batch height width channel]
 frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width channel]
 ```
 
@@ -83,95 +86,122 @@ Images are uint8, RGB or grey, of any height and width from 16 pixels on; smalle
 
 ## The corruptions
 
-15 corruptions of the published benchmark in the groups noise, blur, weather and digital, and 4
-extra ones that the paper keeps for validation. Wherever names are asked for, the protocols
-`paper-15` and `extra-4` stand for theirs. Below, a
-scene of 224 x 224 pixels at the `imagenet` severities, seed 0. Open the picture for full size.
+There are the 15 corruptions of the published benchmark, in the groups noise, blur, weather and
+digital, and the 4 extra ones that its paper keeps for validation. Wherever a name is asked for,
+`paper-15` and `extra-4` name all of these. Below, a scene of 224 x 224 pixels at the `imagenet`
+severities, seed 0. Open the picture for full size.
 
 ![Every corruption, clean and at severities 1 to 5](corruptions.webp)
 
 """
 
 RULES = """
+## Your own corruption
+
+A corruption is a function of an image, its parameters and a NumPy generator. It returns a uint8
+image of the same shape, and may change the one it is given:
+
+```python
+# scratches.py
+import augmix
+
+
+@augmix.register_corruption(severities=(2, 4, 8, 16, 32))
+def scratches(image, count, *, generator):
+    image[generator.integers(0, len(image), count)] = 255
+    return image
+```
+
+`python:scratches.py:scratches` names it wherever a corruption is named: `augmix corrupt --names`,
+`augmix evaluate --names`, `augmix.corrupt`. `severities` holds the parameters of severity 1 to 5, a
+number or a tuple each; a dictionary has them for each preset. A function without the decorator gets
+the severity itself. In Python, a registered corruption goes by its name.
+
+It is measured, reported, written and drawn like the published ones, and lies outside every mean of
+the benchmark. Its draws depend on its name, the severity, the seed and the id, and on nothing else.
+The sha256 of its file is part of the results and of a written set: after an edit it is measured
+again into another folder. `augmix.register_sequence` does the same for a perturbation sequence,
+a function of a scene that yields the frames.
+
 ## Sizes and presets
 
 A preset names the published set whose numbers are used: `cifar` was made for 32 x 32 pixels, `tiny`
 for 64 x 64, `imagenet` for 224 x 224, `imagenet-299` for the 299 x 299 of Inception networks.
-`preset="auto"` goes by the shorter side: up to 48 pixels `cifar`, up to 112 `tiny`, else
-`imagenet`; `augmix.corruptions.registry.resolve_preset` says which, and so do `augmix corrupt` and
-`augmix perturb` before they write. `imagenet-299` is never chosen by itself, for most networks of
-other sizes are measured at the numbers of `imagenet`. The numbers are then used as they stand, in
-pixels, whatever the size; images need not be square. What a kernel lays over the image (fog, snow,
-frost) is made as large as the image needs.
+`preset="auto"` goes by the shorter of height and width: `cifar` up to 48 pixels, `tiny` up to 112,
+else `imagenet`. `augmix.corruptions.registry.resolve_preset` returns it, and `augmix corrupt` and
+`augmix perturb` print it. `imagenet-299` is never chosen automatically, since most networks of
+other sizes are measured with the numbers of `imagenet`. The numbers are used as they are, in
+pixels, whatever the size; images need not be square. Fog, snow and frost are made as large as the
+image needs.
 
 The published sets for 299 pixels take the middle 87.5 % of height and width of a photograph and
-squeeze it to a square, whatever its shape. Perturbation sequences are made so
-(`photograph_frames`, `augmix perturb --preset imagenet-299`). Corruptions
-take the images they are given, and `augmix corrupt --preset imagenet-299` on a folder cuts a square
-of 299 pixels out of the middle without squeezing it.
+resize it to a square, whatever its shape. Perturbation sequences are made in the same way
+(`photograph_frames`, `augmix perturb --preset imagenet-299`). Corruptions take the images they are
+given, and `augmix corrupt --preset imagenet-299` on a folder crops a square of 299 pixels from the
+middle.
 
 The published numbers are kept with their quirks. Severity does not always grow from column to
 column: ImageNet's elastic transform bends the whole image at severities 1 and 2 and frays its
-edges from 3 on, and saturate first takes colour away and then adds it.
+edges from 3 on, and saturate first removes colour and then adds it.
 
 ## Frost
 
-The published benchmark lays photographs of ice over the image. They are not ours to ship, so the
-package draws five textures of its own, each with the size and the spread of grey levels of the
-photograph in the same place; they are the same everywhere and always. With the photographs at hand,
+The published benchmark overlays photographs of ice that this package may not distribute. It draws
+five textures of its own, each with the size and the distribution of grey levels of the photograph
+that it replaces; they are the same on every machine. With the photographs,
 `augmix.corrupt(images, "frost", severity=3, frost_textures="FOLDER")` uses them: the folder holds
 `frost1.png`, `frost2.png`, `frost3.png`, `frost4.jpg` and `frost5.jpg`, and
-`augmix download frost DIR` brings them to `DIR/frost`. Errors measured with either are close and
-not equal: say which was used; `corruptions.frost.fingerprint` is the checksum of the textures.
+`augmix download frost DIR` fetches them to `DIR/frost`. Errors measured with either are close but
+not equal, so results and reports say which was used; `corruptions.frost.fingerprint` returns the
+checksum of the textures.
 
 ## JPEG files
 
-The published ImageNet-C and Tiny-ImageNet-C are JPEG files of quality 85, so every corruption there
-has a second loss on top, and networks make other errors on them than on the corrupted images
-themselves. `augmix.corrupt(..., jpeg_quality=85)` codes and decodes as those files were written
-(Pillow, optimised tables, 4:2:0 chroma): it gives what reading a set written by `augmix corrupt`
-gives.
+The published ImageNet-C and Tiny-ImageNet-C are JPEG files of quality 85, which adds a second loss
+to every corruption, and networks make other errors on them than on the corrupted images themselves.
+`augmix.corrupt(..., jpeg_quality=85)` encodes and decodes as those files were written (Pillow,
+optimised tables, 4:2:0 chroma). It returns what reading a set written by `augmix corrupt` returns.
 
 ## Published sets, and sets of your own
 
 `augmix download NAME DIR` fetches `cifar10-c`, `cifar100-c`, `tiny-imagenet-c`, `imagenet-c`,
-`cifar10-p`, `imagenet-p` or `frost`, goes on with what an earlier try left, waits where the server
-is busy, holds every archive against its checksum and unpacks it. `--archives weather.tar` takes a
-part, `--from-local FOLDER` archives fetched by hand. The other -P sets are not fetched by name,
-since no checksum of theirs is published.
+`cifar10-p`, `imagenet-p` or `frost`. It continues an interrupted download, waits if the server is
+busy, compares every archive with its checksum and unpacks it. `--archives weather.tar` takes a
+part, `--from-local FOLDER` archives that you fetched yourself. The other -P sets cannot be fetched
+by name, since no checksum of theirs is published.
 
 `augmix corrupt SRC DST` and `augmix perturb SRC DST` write the same layouts from any images, with
-several processes; stopped at any moment and started again they go on to the same bytes.
+several processes. Interrupted at any moment and started again, they continue to the same bytes.
 `DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
 ## Seeds
 
 Every image draws from a generator at its own address: seed, corruption, severity, id. The same
 image at the same address gives the same bytes in any batch, order, number of threads and process.
-`ids` are the images' indices in their set; without them, their places in the batch. Nothing draws
-from NumPy's global generator.
+`ids` are the indices of the images in their set; without them, their positions in the batch.
+Nothing draws from NumPy's global generator.
 
-`num_threads` is the most threads that work on a batch. A kernel gives Python's lock up while it
-runs, but the steps between need it, so on small images two threads mostly wait for each other:
-below 128 x 128 pixels, and for pixelate and JPEG compression at any size, one thread does the work
-whatever was asked for. Several processes (`augmix corrupt --num-processes`) pay at every size.
+`num_threads` is the largest number of threads that work on a batch. Compiled code releases the GIL,
+but the steps between need it, so that on small images two threads mostly wait for each other: below
+128 x 128 pixels, and for pixelate, JPEG compression and your own corruptions at any size, one
+thread does all the work. Several processes (`augmix corrupt --num-processes`) help at every size.
 
 ## The perturbation sequences
 
-A sequence shows one image under a perturbation that changes a little from frame to frame; a model
-is asked how often its answer flips. Frames of noise are compared with the first, clean one, all
-others with the frame before. With the presets `tiny` and `imagenet` the frame is cut from the
-middle of a larger image, so that the black border comes into sight only where the motion is larger
-than the margin; with `cifar` and `imagenet-299` it is the whole image. The lists `standard-10`,
-`cifar-script-10` and `extra-4` stand for their sequences. The scene again, 256 x 256
-pixels for frames of 224 x 224, preset `imagenet`; the number of the frame stands under it.
+A sequence shows one image under a perturbation that changes slightly from frame to frame; the
+measure is how often a model's prediction flips. Frames of noise are compared with the first, clean
+one, all others with the frame before. With the presets `tiny` and `imagenet` the frame is cropped
+from the middle of a larger image, so that the black border shows only where the motion is larger
+than the margin; with `cifar` and `imagenet-299` it is the whole image. `standard-10`,
+`cifar-script-10` and `extra-4` name several sequences. The scene again, 256 x 256 pixels for frames
+of 224 x 224, preset `imagenet`; the number of the frame is printed below it.
 
 ![Every perturbation sequence, eight frames of each](perturbations.webp)
 
 Rotate, scale, shear and zoom blur turn and stretch about a point half a pixel to the lower right of
-the middle, as torchvision 0.2 did when the published sets were made. Newer releases of torchvision
-take the very middle, which moves these frames by less than a pixel. No published set has it, so
-`augmix.perturb` does not offer it; the makers do, for comparisons:
+the middle, as torchvision 0.2 did when the published sets were made. Later versions of torchvision
+use the exact middle, which moves these frames by less than a pixel. No published set has it, so
+`augmix.perturb` does not offer it; the functions do, for comparisons:
 `augmix.corruptions.sequences.rotate(..., offset_px=0)`.
 
 """
@@ -186,8 +216,12 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
     """
     image = np.asarray(scene.resize((224, 224), Image.Resampling.LANCZOS))
     paths = [
-        pictures.write_gallery(HERE / "corruptions.webp", image, quality=75),
-        pictures.write_strips(HERE / "perturbations.webp", np.asarray(scene), quality=70),
+        pictures.save_picture(
+            HERE / "corruptions.webp", pictures.render_gallery(image), quality=75
+        ),
+        pictures.save_picture(
+            HERE / "perturbations.webp", pictures.render_strips(np.asarray(scene)), quality=70
+        ),
     ]
     (HERE / "perturbations").mkdir(exist_ok=True)
     for name in registry.SEQUENCES:
@@ -200,12 +234,12 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
 
 
 def page_text() -> str:
-    """The page, which names the pictures."""
+    """Return the page, which refers to the pictures."""
     return TOP + corruption_tables() + RULES + animation_table() + "\n" + frame_table()
 
 
 def corruption_tables() -> str:
-    """What every corruption does, then its numbers, a table a preset."""
+    """Return what every corruption does, then its parameters, a table for each preset."""
     parts = [table(["corruption", "group", "what it does", "parameters"], described())]
     parts.append("### Parameters, severities 1 to 5\n")
     for preset in PRESETS:
@@ -219,14 +253,14 @@ def corruption_tables() -> str:
 
 
 def described() -> list[list[str]]:
-    """Name, group, what it does and its parameters."""
+    """Return name, group, effect and parameters of every corruption."""
     return [
         [f"`{name}`", row.group, *CORRUPTIONS[name]] for name, row in registry.CORRUPTIONS.items()
     ]
 
 
 def animation_table() -> str:
-    """The animations, five side by side, each under its name."""
+    """Return a table of the animations, five in a row, each under its name."""
     lines = []
     everything = list(registry.SEQUENCES)
     for start in range(0, len(everything), 5):
@@ -239,7 +273,7 @@ def animation_table() -> str:
 
 
 def frame_table() -> str:
-    """What moves, and how many frames there are."""
+    """Return a table of what changes and how many frames there are."""
     rows = [
         [
             f"`{name}`",
@@ -254,11 +288,11 @@ def frame_table() -> str:
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
+    """Format a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def number(value: float) -> str:
-    """Short: at most four figures."""
+    """Format a number with at most four significant figures."""
     return f"{value:.4g}"

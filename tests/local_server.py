@@ -1,4 +1,4 @@
-"""A server of files on this machine, with the answers of a busy or broken one."""
+"""A local HTTP server that can answer like a busy or broken one."""
 
 import http.server
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Server:
-    """Serves ``files``, after the answers listed in ``answers``: a status, or where to stop."""
+    """Serves ``files``; each of ``answers`` is a status, or ``"stop N"`` to send N bytes, first."""
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
@@ -20,7 +20,7 @@ class Server:
 
 @contextmanager
 def serve() -> Iterator[Server]:
-    """A server that runs as long as it is held; its address is ``url``."""
+    """Run a server inside a with block; its address is ``url``."""
     state = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):

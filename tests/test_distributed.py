@@ -1,4 +1,4 @@
-"""One process is a group of its own; groups of several are tested in engine/test_processes.py."""
+"""A single process; groups of several are tested in evaluation/test_processes.py."""
 
 import socket
 
@@ -25,13 +25,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> None:
 def check_alone() -> None:
     assert (distributed.rank(), distributed.world_size(), distributed.local_rank()) == (0, 1, 0)
     values = np.arange(6.0).reshape(3, 2)
-    assert distributed.share(values).tolist() == values.tolist()
+    assert distributed.broadcast(values).tolist() == values.tolist()
     (found,) = distributed.gather(values)
     assert found.tolist() == values.tolist()
     assert distributed.sum_over_ranks(torch.ones(2)).tolist() == [1, 1]
 
 
-def test_a_process_alone_has_what_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_gets_its_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     check_alone()
     with distributed.joined():
@@ -52,17 +52,17 @@ def test_a_launched_process_is_in_a_group_while_it_works() -> None:
 
 @pytest.mark.usefixtures("launched")
 @pytest.mark.parametrize("kind", ["bool", "uint16", "int64", "float64"])
-def test_arrays_of_any_type_and_of_no_row_travel(kind: str) -> None:
+def test_arrays_of_any_type_and_without_rows_are_exchanged(kind: str) -> None:
     with distributed.joined():
         for values in (np.array([[0, 1], [1, 0], [1, 1]]).astype(kind), np.empty((0, 2), kind)):
-            for found in (distributed.share(values), distributed.gather(values)[0]):
+            for found in (distributed.broadcast(values), distributed.gather(values)[0]):
                 assert found.dtype == values.dtype
                 assert found.shape == values.shape
                 assert found.tolist() == values.tolist()
 
 
 @pytest.mark.usefixtures("launched")
-def test_processes_that_cannot_join_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_join_get_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_PORT", "0x")
     message = "process 0 of 1 cannot join the others .*by torchrun"
     with pytest.raises(RunError, match=message), distributed.joined():
@@ -75,4 +75,4 @@ def test_a_call_that_fails_among_ranks_says_that_others_ended() -> None:
 
     message = r"process 0 of 1 has lost the others \(Connection closed by peer\): one of them ended"
     with pytest.raises(RunError, match=message):
-        distributed.together(fail)
+        distributed.collective(fail)

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from toy_runs import toy_config, write_npz
 
 from augmix.commands.terminal import parse
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import Measurement
+from augmix.evaluation.models import run_measurement
 from augmix.models import list_networks
 from augmix.models.open_model import PREFIXES
 from augmix.models.preprocessing import PRESETS, choose_preprocessing
@@ -91,12 +92,12 @@ def write_onnx(path: Path) -> None:
 def test_commands_run(bench, monkeypatch, words):
     monkeypatch.chdir(bench)
     torch.manual_seed(0)
-    config = parse(EvaluateConfig, "evaluate", [*words, *TOY])
-    results = evaluate_run(config)
+    config = parse(Measurement, "evaluate", [*words, *TOY])
+    results = run_measurement(config)
     assert (config.folder / "results.json").is_file()
     measured = [(cell.suite, cell.name) for cell in results.cells]
     assert measured == [("clean", "clean"), ("c", "contrast")]
-    assert len(results.sequences) == ("p" in config.suite)
+    assert len(results.sequences) == ("p" in config.how.suite)
     assert bool(results.temperature) == ("--temperature-images" in words)
     num_classes = 1000 if "classes.txt" in words and "--restrict" not in words else None
     assert num_classes in (None, results.source["num_classes"])
@@ -106,7 +107,7 @@ def test_commands_run(bench, monkeypatch, words):
     "words", [words for words in commands() if not is_run(words)], ids=" ".join
 )
 def test_other_commands_are_well_formed(words):
-    config = parse(EvaluateConfig, "evaluate", words)
+    config = parse(Measurement, "evaluate", words)
     kind, _, _ = config.models[0].partition(":")
     assert kind in PREFIXES
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from augmix.report.summary import summarise
 from PIL import Image
 
 import augmix
@@ -17,8 +16,8 @@ from augmix.data.benchmarks import open_corrupted
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
-from augmix.report.estimates import CORRUPTED, PERTURBED, Key
-from augmix.write import write_corrupted
+from augmix.report.estimates import CORRUPTED, PERTURBED, Key, summarise
+from augmix.write import CorruptOptions, write_corrupted
 
 CODE = """
 def black(image, severity, *, generator):
@@ -118,7 +117,7 @@ def test_a_sequence_is_outside_the_mean_too(source, own, tmp_path):
 def test_changed_code_is_not_the_same_measurement(source, own, tmp_path):
     evaluate(source, tmp_path / "run", f"{own}white")
     Path(own.removeprefix("python:")[:-1]).write_text(CODE + "\n# edited\n")
-    with pytest.raises(ResumeError, match="code of white = "):
+    with pytest.raises(ResumeError, match="own white = "):
         evaluate(source, tmp_path / "run", f"{own}white")
 
 
@@ -126,14 +125,14 @@ def test_changed_code_is_not_the_same_measurement(source, own, tmp_path):
 def test_it_is_written(source, own, tmp_path, num_processes):
     out = tmp_path / "out"
     names = ("contrast", f"{own}white")
-    write_corrupted(source, out, names=names, num_processes=num_processes)
+    write_corrupted(source, out, CorruptOptions(names=names, num_processes=num_processes))
     assert (open_corrupted(out, "white", 3).load(np.arange(8)) == 255).all()
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["names"] == ["contrast", "white"]
     assert list(manifest["own"]) == ["white"]
     Path(own.removeprefix("python:")[:-1]).write_text(CODE + "\n# edited\n")
     with pytest.raises(RunError, match=r"holds a set with own.white = .*, asked for"):
-        write_corrupted(source, out, names=names, num_processes=1)
+        write_corrupted(source, out, CorruptOptions(names=names, num_processes=1))
 
 
 def test_it_is_drawn(source, own):

@@ -1,4 +1,4 @@
-"""The pictures show the very bytes of the benchmark, and say no before they draw."""
+"""Pictures show the bytes of the benchmark, and mistakes are found before anything is drawn."""
 
 import inspect
 from itertools import pairwise
@@ -13,7 +13,7 @@ from augmix import pictures
 from augmix.corruptions import registry
 from augmix.errors import RunError
 
-SIDE = 32
+SIZE = 32
 TIMES = 4  # a pixel of 32 is shown as a square of 4
 NAMES = ("gaussian_noise", "impulse_noise", "contrast")
 GAP = 6
@@ -22,7 +22,7 @@ GAP = 6
 @pytest.fixture
 def image() -> np.ndarray:
     coarse = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE)))
+    return np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE)))
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def tile(picture: Image.Image, x: int, y: int, times: int = TIMES, side: int = SIDE) -> np.ndarray:
-    """The image at a place of a sheet, back at its own size; its pixels must be whole squares."""
-    box = np.asarray(picture)[y : y + times * side, x : x + times * side]
+def tile(picture: Image.Image, x: int, y: int, times: int = TIMES, size: int = SIZE) -> np.ndarray:
+    """The image at a position in a sheet, at its own size; its pixels must be whole squares."""
+    box = np.asarray(picture)[y : y + times * size, x : x + times * size]
     small = box[::times, ::times]
     np.testing.assert_array_equal(box, small.repeat(times, axis=0).repeat(times, axis=1))
     return small
@@ -74,7 +74,7 @@ def test_every_tile_is_what_corrupt_gives(image: np.ndarray, tops: list, channel
             for level in registry.SEVERITIES
         ]
         for pixels, level in zip(shown, [image, *levels], strict=True):
-            np.testing.assert_array_equal(pixels, np.broadcast_to(level, (SIDE, SIDE, 3)))
+            np.testing.assert_array_equal(pixels, np.broadcast_to(level, (SIZE, SIZE, 3)))
         assert any((a != b).any() for a, b in pairwise(shown))
 
 
@@ -102,7 +102,7 @@ def test_a_line_stands_between_two_groups_and_nothing_overlaps(image: np.ndarray
 
 
 def test_a_strip_shows_the_frames_it_names(image: np.ndarray, tops: list, written: list[str]):
-    strip = pictures.render_strip(image, "translate", num_tiles=4, preset="cifar")
+    strip = pictures.render_strips(image, names=["translate"], num_tiles=4, preset="cifar")
     frames = augmix.perturb(image[None], "translate", preset="cifar")[0]
     assert len(frames) == 16
     assert [text for text in written if text] == [
@@ -115,7 +115,7 @@ def test_a_strip_shows_the_frames_it_names(image: np.ndarray, tops: list, writte
 
 
 def test_a_strip_of_more_tiles_than_frames_has_all_of_them(image: np.ndarray, written: list[str]):
-    pictures.render_strip(image, "translate", num_tiles=40)
+    pictures.render_strips(image, names=["translate"], num_tiles=40)
     numbers = [text for text in written if text.isdigit()]
     assert numbers == [str(frame) for frame in range(16)]
 
@@ -162,15 +162,16 @@ def test_frames_at_their_own_size_are_close_after_compression(tmp_path: Path):
     ],
 )
 def test_how_large_an_image_is_shown(shape: tuple[int, int], shown: tuple[int, int]):
-    picture = pictures.show(np.full((*shape, 3), 77, np.uint8))
+    picture = pictures.to_tile(np.full((*shape, 3), 77, np.uint8))
     assert (picture.height, picture.width) == shown
     assert np.unique(np.asarray(picture)).tolist() == [77]
 
 
 @pytest.mark.parametrize("ending", ["png", "WEBP", "jpg"])
 def test_the_ending_is_the_format(image: np.ndarray, tmp_path: Path, ending: str):
-    path = pictures.write_gallery(tmp_path / f"sheet.{ending}", image, names=("contrast",))
-    truth = np.asarray(pictures.render_gallery(image, names=("contrast",)), float)
+    sheet = pictures.render_gallery(image, names=("contrast",))
+    path = pictures.save_picture(tmp_path / f"sheet.{ending}", sheet)
+    truth = np.asarray(sheet, float)
     with Image.open(path) as picture:
         assert picture.format == {"png": "PNG", "WEBP": "WEBP", "jpg": "JPEG"}[ending]
         error = np.abs(np.asarray(picture.convert("RGB")) - truth).mean()
@@ -178,12 +179,22 @@ def test_the_ending_is_the_format(image: np.ndarray, tmp_path: Path, ending: str
 
 
 def test_everything_of_one_image_lies_in_a_folder(image: np.ndarray, tmp_path: Path):
-    paths = pictures.write_galleries(tmp_path / "new" / "folder", image)
-    names = [str(path.relative_to(tmp_path / "new" / "folder")) for path in paths]
-    assert names == [
+    """With few names; by default there are all."""
+    names, sequences = ("contrast", "fog"), ("tilt", "brightness")
+    folder = tmp_path / "new" / "folder"
+    paths = pictures.write_galleries(folder, image, names=names, sequences=sequences)
+    assert [str(path.relative_to(folder)) for path in paths] == [
         *["corruptions.png", "perturbations.png"],
-        *[f"perturbations/{name}.webp" for name in list(registry.SEQUENCES)],
+        *["perturbations/tilt.webp", "perturbations/brightness.webp"],
     ]
+    sheet = np.asarray(pictures.render_gallery(image, names=names))
+    np.testing.assert_array_equal(np.asarray(Image.open(paths[0])), sheet)
+    alone = pictures.write_animation(tmp_path / "tilt.webp", image, "tilt")
+    assert alone.read_bytes() == paths[2].read_bytes()
+    alone.unlink()
+    defaults = inspect.signature(pictures.write_galleries).parameters
+    for known, key in ((registry.CORRUPTIONS, "names"), (registry.SEQUENCES, "sequences")):
+        assert known.resolve(defaults[key].default) == tuple(known)
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
@@ -197,18 +208,18 @@ def test_mistakes_are_said_before_anything_is_written(image: np.ndarray, tmp_pat
     with pytest.raises(ValueError, match="1 or 3 channels, got shape"):
         pictures.render_gallery(np.zeros((8, 8, 4), np.uint8))
     with pytest.raises(ValueError, match="num_tiles must be at least 2, got 1"):
-        pictures.render_strip(image, "tilt", num_tiles=1)
+        pictures.render_strips(image, num_tiles=1)
     with pytest.raises(ValueError, match=r"must end in .png or .webp or .jpg or .jpeg, got .*gif"):
-        pictures.write_gallery(tmp_path / "a.gif", image)
+        pictures.save_picture(tmp_path / "a.gif", Image.new("RGB", (1, 1)))
     with pytest.raises(ValueError, match=r"must end in .webp, got .*a.gif"):
         pictures.write_animation(tmp_path / "a.gif", image, "tilt")
     with pytest.raises(ValueError, match="quality must be 0..100, got 101"):
-        pictures.write_strips(tmp_path / "a.png", image, quality=101)
+        pictures.save_picture(tmp_path / "a.png", Image.new("RGB", (1, 1)), quality=101)
     with pytest.raises(ValueError, match="frames_per_second must be above 0"):
         pictures.write_animation(tmp_path / "a.webp", image, "tilt", frames_per_second=0)
     with pytest.raises(ValueError, match="at least 16 x 16 pixels, got 12 x 12"):
         pictures.write_galleries(tmp_path / "new", image[:12, :12])
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot make the folder"):
-        pictures.write_galleries(tmp_path / "file", image)
+        pictures.write_galleries(tmp_path / "file", image, names=NAMES, sequences=("tilt",))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -43,6 +43,7 @@ from augmix import benchmarks, metrics  # noqa: E402
 from augmix.augment import batched  # noqa: E402
 from augmix.data.derived import take  # noqa: E402
 from augmix.data.sources import Source, open_source  # noqa: E402
+from augmix.evaluation.config import EvaluateConfig  # noqa: E402
 from augmix.evaluation.loop import evaluate  # noqa: E402
 from augmix.results import Cell, Results, provenance  # noqa: E402
 
@@ -284,18 +285,19 @@ def measure_model(
         "num_threads": 2 if device.type == "cpu" else 8,
     }
     with report.part("corruptions") as found:
-        results = evaluate(
-            model, test_set, names=scale.corruptions, official=[work / "c"],
+        config = EvaluateConfig(
+            names=scale.corruptions, official=(work / "c",),
             batch_size=scale.evaluation_batch_size, **common,
         )  # fmt: skip
-        found |= summarise_corruptions(results)
+        found |= summarise_corruptions(evaluate(model, test_set, config))
     with report.part("perturbations") as found:
         few = take(test_set, scale.sequence_images)
-        results = evaluate(
-            model, few, suite=("p",), sequences=scale.sequences, official=[work / "p"],
+        config = EvaluateConfig(
+            suite=("p",), sequences=scale.sequences, official=(work / "p",),
             batch_size=2 * scale.evaluation_batch_size, **common,
         )  # fmt: skip
-        flips = {cell.name: cell.num_flips / cell.num_pairs for cell in results.sequences}
+        results = evaluate(model, few, config)
+        flips = {cell.name: cell.flip_probability for cell in results.sequences}
         found |= {
             "images": len(few),
             "mean_flip_probability": float(np.mean(list(flips.values()))),
@@ -307,9 +309,7 @@ def summarise_corruptions(results: Results) -> dict[str, Any]:
     """Return errors and calibration errors as fractions."""
 
     def rms(cell: Cell) -> float:
-        bins = cell.adaptive
-        arrays = (np.array(bins.count), np.array(bins.confidence_sum), np.array(bins.correct_sum))
-        return metrics.rms_from_bins(*arrays)
+        return metrics.rms_from_bins(*cell.adaptive)
 
     clean = results.find("clean", "clean", 0)
     assert clean is not None
@@ -317,10 +317,10 @@ def summarise_corruptions(results: Results) -> dict[str, Any]:
     calibration = []
     for cell in results.cells:
         if cell.suite == "c":
-            errors.setdefault(cell.name, []).append(cell.num_errors / cell.num_images)
+            errors.setdefault(cell.name, []).append(cell.error)
             calibration.append(rms(cell))
     return {
-        "clean_error": clean.num_errors / clean.num_images,
+        "clean_error": clean.error,
         "clean_rms_calibration_error": rms(clean),
         "mean_corruption_error": metrics.mean_error(errors),
         "mean_rms_calibration_error": float(np.mean(calibration)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from augmix.data.derived import take
 from augmix.data.sources import open_source
-from augmix.write import write_corrupted, write_perturbed
+from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
 
 
 def main() -> None:
@@ -20,13 +20,15 @@ def main() -> None:
     parser.add_argument("--corruptions", nargs="+", default=["paper-15"])
     parser.add_argument("--sequences", nargs="+", default=["standard-10"])
     parser.add_argument("--sequence-images", type=int, default=1000)
-    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=None)
     options = parser.parse_args()
     source = open_source(options.name, root=options.data, split="test")
-    form = {"preset": "cifar", "num_processes": options.processes}
-    write_corrupted(source, options.folder / "c", names=options.corruptions, **form)
+    form = {"preset": "cifar", "num_processes": options.processes, "layout": "cifar"}
+    corruptions = CorruptOptions(names=tuple(options.corruptions), **form)
+    write_corrupted(source, options.folder / "c", corruptions)
     few = take(source, options.sequence_images)
-    write_perturbed(few, options.folder / "p", names=options.sequences, **form)
+    sequences = PerturbOptions(names=tuple(options.sequences), **form)
+    write_perturbed(few, options.folder / "p", sequences)
 
 
 if __name__ == "__main__":

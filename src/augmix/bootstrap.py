@@ -1,12 +1,12 @@
-"""How far a measured number may be off: bootstrap over images, binomial counts, seeds.
+"""Confidence intervals of measured numbers: bootstrap over images, binomial counts, seeds.
 
 Images are resampled as a whole: an image that is drawn twice counts twice in every corruption,
 severity and run at once, so the correlation between the cells of an image, and between two models
 on the same images, is kept. `Draws` of one stream and number of images therefore belong together:
 their means and differences are draws again.
 
-Intervals say what another set of as many images of the same kind would give, for this model; they
-know nothing of the noise of training, which only several seeds show (`spread`, `seed_difference`).
+Intervals are of this model on other images of the same kind; they do not include the noise of
+training, which only several seeds show (`spread`, `seed_difference`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Integer, Real
+from scipy.special import stdtrit
 
 from augmix.rng import Purpose, Stream
 
 LEVEL = 0.95
 NUM_RESAMPLES = 1000
 STREAM = Stream(seed=0, purpose=Purpose.BOOTSTRAP)
-_BLOCK = 2**17  # resampled images worked on at a time: they stay in the cache
-_ANGLES = 20_001  # steps of the integral of Student's distribution
+_BLOCK = 2**17  # resampled images processed at a time: they stay in the cache
 
 Verdict = Literal["lower", "higher", "within noise"]
 Cells = Bool[np.ndarray, "cell image"] | Integer[np.ndarray, "cell image"]
@@ -31,7 +31,7 @@ Cells = Bool[np.ndarray, "cell image"] | Integer[np.ndarray, "cell image"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A number and the range in which it would lie with other images, or other seeds."""
+    """A number and its confidence interval over images or seeds."""
 
     estimate: float
     low: float
@@ -39,7 +39,7 @@ class Interval:
 
     @property
     def verdict(self) -> Verdict:
-        """Of a difference: ``within noise`` where the range holds 0."""
+        """Sign of a difference: ``within noise`` if the interval contains 0."""
         if self.low <= 0 <= self.high:
             return "within noise"
         return "lower" if self.high < 0 else "higher"
@@ -47,12 +47,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """A number, and what it would have been with resampled images.
+    """A number, and its values on resampled images.
 
     Attributes:
         estimate: From the images as measured.
-        resampled: From each resampled set; the same place in two draws is the same set.
-        bias: By how much resampled values lie above the estimate on average.
+        resampled: From each resampled set; the same index in two draws is the same set.
+        bias: Mean of the resampled values minus the estimate, where resampling is biased.
     """
 
     estimate: float
@@ -60,11 +60,11 @@ class Draws:
     bias: float = 0.0
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """The percentile interval, without the bias of resampling.
+        """Compute the percentile interval, without the bias of resampling.
 
-        A mean has none. Calibration errors do: every resampled set is noisier within its bins than
-        the measured one, so its values lie too high, by as much again as the measured value itself
-        does. The interval is of the value that so many images give on average.
+        A mean has no bias. Calibration errors do: every resampled set is noisier within its bins
+        than the measured one, so its values are too high, by as much again as the measured value
+        itself. The interval is of the value that so many images give on average.
 
         Raises:
             ValueError: If the level is not between 0 and 1.
@@ -81,7 +81,7 @@ class Draws:
 
 
 def difference(first: Draws, second: Draws) -> Draws:
-    """First minus second, on the same resampled sets."""
+    """Subtract the second from the first, on the same resampled sets."""
     _check_together([first, second])
     return Draws(
         estimate=first.estimate - second.estimate,
@@ -91,7 +91,7 @@ def difference(first: Draws, second: Draws) -> Draws:
 
 
 def average(draws: Sequence[Draws]) -> Draws:
-    """The mean of several numbers of the same images: cells, corruptions, seeds.
+    """Average several numbers of the same images: cells, corruptions, seeds.
 
     Raises:
         ValueError: If there is none, or they were not resampled equally often.
@@ -107,9 +107,9 @@ def average(draws: Sequence[Draws]) -> Draws:
 def resample_counts(
     num_images: int, *, num_resamples: int = NUM_RESAMPLES, stream: Stream = STREAM
 ) -> Iterator[Int32[np.ndarray, "resample image"]]:
-    """How often each image is drawn into each resampled set, some sets at a time.
+    """Count how often each image is drawn into each resampled set, a block of sets at a time.
 
-    Set r is drawn at address r of the stream, whatever comes with it.
+    Set r is drawn at address r of the stream, whatever the blocks.
 
     Raises:
         ValueError: If there is no image or no set.
@@ -133,11 +133,11 @@ def resample_means(
     num_resamples: int = NUM_RESAMPLES,
     stream: Stream = STREAM,
 ) -> tuple[Draws, ...]:
-    """Means over images, several at once.
+    """Resample several means over images at once.
 
-    An error is the mean of 0 and 1; a mean corruption error the mean of each image's share of wrong
-    cells; mCE the same with cells weighed by the baseline; a flip probability the mean of each
-    sequence's share of flips.
+    An error is the mean of 0 and 1; a mean corruption error the mean of each image's fraction of
+    wrong cells; mCE the same with cells weighted by the baseline; a flip probability the mean of
+    each sequence's fraction of flips.
     """
     columns = np.asarray(values, np.float64).T  # image statistic
     counts = resample_counts(len(columns), num_resamples=num_resamples, stream=stream)
@@ -156,11 +156,11 @@ def resample_rms(
     num_resamples: int = NUM_RESAMPLES,
     stream: Stream = STREAM,
 ) -> tuple[Draws, ...]:
-    """RMS calibration error of every cell, with bins made anew in each resampled set.
+    """Resample the RMS calibration error of every cell, binning each resampled set again.
 
     Args:
         confidence: Largest softmax probability, in [0, 1].
-        correct: Whether the prediction is right.
+        correct: Whether the prediction is correct.
         bin_size: As in `metrics.rms_calibration_error`, which gives the same estimates.
         num_resamples: Resampled sets.
         stream: Where they are drawn.
@@ -194,12 +194,12 @@ def resample_ece(
     num_resamples: int = NUM_RESAMPLES,
     stream: Stream = STREAM,
 ) -> Draws:
-    """Expected calibration error of all cells thrown together, bins of equal width."""
+    """Resample the expected calibration error of all cells pooled, with bins of equal width."""
     edges = np.linspace(0, 1, num_bins + 1)
-    place = np.searchsorted(edges, np.minimum(confidence, 1.0), side="left") - 1
+    index = np.searchsorted(edges, np.minimum(confidence, 1.0), side="left") - 1
     gap = correct.astype(np.float64) - confidence
     by_bin = np.stack(
-        [np.where(place == number, gap, 0).mean(axis=0) for number in range(num_bins)]
+        [np.where(index == number, gap, 0).mean(axis=0) for number in range(num_bins)]
     )
     draws = resample_means(by_bin, num_resamples=num_resamples, stream=stream)
     estimate = float(sum(abs(each.estimate) for each in draws))
@@ -207,7 +207,7 @@ def resample_ece(
 
 
 def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL) -> Interval:
-    """Wilson's interval of a share of independent images; right for 0 of n too.
+    """Compute Wilson's interval of a fraction of independent images, also of 0 of n.
 
     Wilson (1927), "Probable inference, the law of succession, and statistical inference".
 
@@ -217,42 +217,42 @@ def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL)
     if not 0 <= num_hits <= num_trials or num_trials < 1:
         raise ValueError(f"hits must be 0..trials, got {num_hits} of {num_trials}")
     z = NormalDist().inv_cdf((1 + level) / 2)
-    share = num_hits / num_trials
-    middle = (share + z**2 / (2 * num_trials)) / (1 + z**2 / num_trials)
-    half = z * np.sqrt(share * (1 - share) / num_trials + z**2 / (4 * num_trials**2))
+    fraction = num_hits / num_trials
+    middle = (fraction + z**2 / (2 * num_trials)) / (1 + z**2 / num_trials)
+    half = z * np.sqrt(fraction * (1 - fraction) / num_trials + z**2 / (4 * num_trials**2))
     half = float(half) / (1 + z**2 / num_trials)
     return Interval(
-        estimate=share,
-        low=min(max(middle - half, 0.0), share),
-        high=max(min(middle + half, 1), share),
+        estimate=fraction,
+        low=min(max(middle - half, 0.0), fraction),
+        high=max(min(middle + half, 1), fraction),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Mean and standard deviation (n - 1) over seeds; the deviation of one seed is NaN."""
+    """Mean and standard deviation (n - 1) over seeds; that of one seed is NaN."""
 
     mean: float
-    deviation: float
+    std: float
     num: int
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and spread of a number over seeds.
+    """Compute mean and standard deviation of a number over seeds.
 
     Raises:
         ValueError: If there is none.
     """
     if not values:
         raise ValueError("at least 1 seed is needed, got none")
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return Spread(mean=float(np.mean(values)), deviation=deviation, num=len(values))
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return Spread(mean=float(np.mean(values)), std=std, num=len(values))
 
 
 def seed_difference(
     first: Sequence[float], second: Sequence[float], *, level: float = LEVEL
 ) -> Interval:
-    """First minus second, both over several seeds, by Welch's t interval.
+    """Compute Welch's t interval of first minus second, both over several seeds.
 
     Raises:
         ValueError: If either has fewer than 2 seeds.
@@ -266,34 +266,17 @@ def seed_difference(
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
     )
-    half = student_quantile((1 + level) / 2, freedom) * sum(parts) ** 0.5
+    half = float(stdtrit(freedom, (1 + level) / 2)) * sum(parts) ** 0.5
     return Interval(estimate=estimate, low=estimate - half, high=estimate + half)
 
 
 def widened(images: Interval, seeds: Interval) -> Interval:
-    """The range of images with the noise of seeds added: independent, so squares add up."""
+    """Add the noise of seeds to an interval over images: independent, so squares add up."""
     return Interval(
         estimate=images.estimate,
         low=images.estimate - float(np.hypot(images.estimate - images.low, _half(seeds))),
         high=images.estimate + float(np.hypot(images.high - images.estimate, _half(seeds))),
     )
-
-
-def student_quantile(level: float, freedom: float) -> float:
-    """Quantile of Student's t; with t = sqrt(f) tan(a) its density is cos(a) ** (f - 1).
-
-    Raises:
-        ValueError: If the level is not in [0.5, 1) or the degrees of freedom below 1.
-    """
-    if not 0.5 <= level < 1 or freedom < 1:
-        raise ValueError(
-            f"level must be in [0.5, 1) and freedom at least 1, got {level} and {freedom}"
-        )
-    angles = np.linspace(0, np.pi / 2, _ANGLES)
-    density = np.cos(angles) ** (freedom - 1)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    angle = np.interp(2 * level - 1, mass / mass[-1], angles)
-    return float(np.sqrt(freedom) * np.tan(angle))
 
 
 def _rms(
@@ -303,7 +286,7 @@ def _rms(
 ) -> Float64[np.ndarray, " resample"]:
     """RMS over bins of resampled sets; images in order of confidence, gap = correct - confidence.
 
-    An image drawn several times may lie across the edge of a bin; each bin takes its copies.
+    The copies of an image drawn several times may belong to two bins.
     """
     num_resamples, num_images = counts.shape
     num_bins = max(num_images // bin_size, 1)
@@ -312,19 +295,19 @@ def _rms(
     sums = counts * gap
     np.cumsum(sums, axis=1, out=sums)
     rows = np.arange(num_resamples)[:, None]
-    apart = num_images + 1  # rows one after another are one rising sequence
+    apart = num_images + 1  # makes the concatenated sets one increasing sequence
     reached += rows * apart
-    place = np.searchsorted(reached.reshape(-1), (edges + rows * apart).reshape(-1))
-    place = place.reshape(num_resamples, -1) - rows * num_images
-    beyond = np.take_along_axis(reached, place, axis=1) - (edges + rows * apart)  # past the edge
-    inner = np.take_along_axis(sums, place, axis=1) - beyond * gap[place]
+    at = np.searchsorted(reached.reshape(-1), (edges + rows * apart).reshape(-1))
+    at = at.reshape(num_resamples, -1) - rows * num_images
+    beyond = np.take_along_axis(reached, at, axis=1) - (edges + rows * apart)  # past the edge
+    inner = np.take_along_axis(sums, at, axis=1) - beyond * gap[at]
     totals = np.diff(np.column_stack([np.zeros(num_resamples), inner, sums[:, -1]]), axis=1)
     sizes = np.diff(np.concatenate([[0], edges, [num_images]]))
     return np.sqrt((totals**2 / sizes).sum(axis=1) / num_images)
 
 
 def _biased(estimate: float, resampled: Float64[np.ndarray, " resample"]) -> Draws:
-    """Draws of a number that resampling makes larger."""
+    """Draws of a number that resampling increases."""
     return Draws(estimate=estimate, resampled=resampled, bias=float(resampled.mean()) - estimate)
 
 

@@ -1,8 +1,9 @@
-"""Which process this is: rank, world size, and what the processes of a run tell each other.
+"""Several processes as one run: rank, world size, broadcast, gather, reduce.
 
 Without an initialised process group every function describes a single process. `torchrun` starts
-the processes; `joined` makes a group of them. CPU tensors always travel by gloo, so several
-processes may share a GPU as long as they exchange nothing on it."""
+the processes; `joined` makes a group of them. CPU tensors are always exchanged by gloo, so several
+processes may share a GPU as long as they exchange nothing on it.
+"""
 
 import hashlib
 import os
@@ -20,35 +21,35 @@ from augmix.errors import RunError, first_line
 Result = TypeVar("Result")
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
-_SOURCE_PLACE = re.compile(r"\[\S+:\d+\] ")  # gloo's, before what it says
+_SOURCE_LINE = re.compile(r"\[\S+:\d+\] ")  # file and line at the start of gloo's messages
 _LOST = ("gloo/transport", "Connection closed", "Connection reset", "Broken pipe")
 
 
 def rank() -> int:
-    """This process's number, 0 .. world_size() - 1."""
+    """Return this process's number, 0 .. world_size() - 1."""
     return dist.get_rank() if _is_distributed() else 0
 
 
 def world_size() -> int:
-    """How many processes work on this run."""
+    """Return how many processes work on this run."""
     return dist.get_world_size() if _is_distributed() else 1
 
 
 def local_rank() -> int:
-    """This process's number on its machine; 0 unless `torchrun` started it."""
+    """Return this process's number on its machine; 0 unless `torchrun` started it."""
     return int(os.environ.get("LOCAL_RANK", "0")) if _is_distributed() else 0
 
 
 def local_world_size() -> int:
-    """How many processes of this run are on this machine."""
+    """Return how many processes of this run are on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _is_distributed() else 1
 
 
 @contextmanager
 def joined(*, backend: str = "gloo") -> Iterator[None]:
-    """Inside, the processes that `torchrun` started are one group; a process alone stays alone.
+    """Join the processes that `torchrun` started into one group; a single process stays alone.
 
-    A group that is there already is used and left.
+    An existing group is used and left.
 
     Args:
         backend: ``"gloo"``, or ``"cpu:gloo,cuda:nccl"`` for gradients on GPUs.
@@ -73,15 +74,15 @@ def joined(*, backend: str = "gloo") -> Iterator[None]:
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
-    """The elementwise sum over all ranks, on every rank."""
+    """Return the elementwise sum over all ranks, on every rank."""
     if _is_distributed():
         values = values.clone()
-        together(lambda: dist.all_reduce(values))
+        collective(lambda: dist.all_reduce(values))
     return values
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on at least one rank; the same answer on every rank.
+    """Return on every rank whether the flag is set on at least one.
 
     Raises:
         RunError: If another process has ended.
@@ -89,41 +90,41 @@ def any_rank(flag: bool) -> bool:
     if not _is_distributed():
         return flag
     flags = torch.tensor([int(flag)])
-    together(lambda: dist.all_reduce(flags))
+    collective(lambda: dist.all_reduce(flags))
     return bool(flags)
 
 
 def agree(value: str, what: str) -> None:
-    """Refuse to work with a process that was started for something else.
+    """Refuse to work with processes that were started with other settings.
 
     Args:
-        value: What must be the same on every rank; of any length.
-        what: What that is, as messages call it, e.g. ``"model or source"``.
+        value: A text that must be the same on every rank; of any length.
+        what: Its name in messages, e.g. ``"model or source"``.
 
     Raises:
         RunError: If this rank has another value than rank 0.
     """
     own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
-    if not np.array_equal(share(own), own):
+    if not np.array_equal(broadcast(own), own):
         raise RunError(
             f"process {rank()} of {world_size()} has another {what} than process 0; start all with "
             "the same command, on the same files"
         )
 
 
-def share_bytes(content: bytes) -> bytes:
-    """Rank 0's bytes, of any length, on every rank.
+def broadcast_bytes(content: bytes) -> bytes:
+    """Return rank 0's bytes, of any length, on every rank.
 
     Raises:
         RunError: If another process has ended.
     """
-    length = int(share(np.array([len(content)]))[0])
+    length = int(broadcast(np.array([len(content)]))[0])
     own = np.frombuffer(content, np.uint8) if rank() == 0 else np.zeros(length, np.uint8)
-    return share(own).tobytes()
+    return broadcast(own).tobytes()
 
 
-def share(values: np.ndarray) -> np.ndarray:
-    """Rank 0's array, on every rank; all ranks give one of the same shape and type.
+def broadcast(values: np.ndarray) -> np.ndarray:
+    """Return rank 0's array on every rank; all ranks pass one of the same shape and type.
 
     Raises:
         RunError: If another process has ended.
@@ -131,12 +132,12 @@ def share(values: np.ndarray) -> np.ndarray:
     if not _is_distributed():
         return values
     content = torch.from_numpy(_to_bytes(values).copy())
-    together(lambda: dist.broadcast(content, src=0))
+    collective(lambda: dist.broadcast(content, src=0))
     return content.numpy().view(values.dtype).reshape(values.shape)
 
 
 def gather(values: np.ndarray) -> list[np.ndarray]:
-    """The arrays of all ranks in order, on rank 0; none on the others.
+    """Return the arrays of all ranks in order, on rank 0; none on the others.
 
     Args:
         values: Of one type everywhere and of any length; the axes after the first are the same.
@@ -148,37 +149,37 @@ def gather(values: np.ndarray) -> list[np.ndarray]:
         return [values]
     content = _to_bytes(values)
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    together(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
+    collective(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
     longest = max(int(length) for length in lengths)
     padded = torch.zeros(longest, dtype=torch.uint8)
     padded[: len(content)] = torch.from_numpy(content.copy())
     found = [torch.zeros_like(padded) for _ in lengths] if rank() == 0 else None
-    together(lambda: dist.gather(padded, found))
+    collective(lambda: dist.gather(padded, found))
     return [
         piece.numpy()[: int(length)].view(values.dtype).reshape(-1, *values.shape[1:])
         for piece, length in zip(found or (), lengths, strict=False)
     ]
 
 
-def together(call: Callable[[], Result]) -> Result:
-    """A call that all ranks make; fails with a message where one of them is gone."""
+def collective(call: Callable[[], Result]) -> Result:
+    """Make a call that all ranks make, with a message of its own if one of them has ended."""
     try:
         return call()
-    except RuntimeError as error:  # torch names none of its own for a peer that is gone
+    except RuntimeError as error:  # torch has no type of its own for it
         raise lost(error) from error
 
 
 def lost(error: Exception) -> RunError:
-    """What to raise when a call that all ranks make failed."""
-    reason = _SOURCE_PLACE.sub("", first_line(error)).split(". ")[0]
+    """Make the error of a call of all ranks that failed."""
+    reason = _SOURCE_LINE.sub("", first_line(error)).split(". ")[0]
     return RunError(
         f"process {rank()} of {world_size()} has lost the others ({reason}): one of "
-        "them ended, and says why above; what was finished is kept: start again to go on"
+        "them ended, with its reason above; what was finished is kept: start again to continue"
     )
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether an error out of a longer computation is that of a process that is gone."""
+    """Return whether an error of a longer computation means that a process has ended."""
     if not _is_distributed() or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)

@@ -1,17 +1,13 @@
-"""Contact sheets of images: every corruption at five severities, every sequence frame by frame.
+"""Draw contact sheets of corruptions and perturbation sequences, and animations of sequences.
 
-`show` makes a tile of an image, `draw_sheet` sets rows of tiles under the headings of their groups,
-`save_picture` writes the result. What the tiles mean is the caller's.
-
-An image goes in, sheets and animations come out. A sheet has a row for each corruption, grouped as
-the benchmark groups them, the clean image in front; or a row for each perturbation sequence with
-some of its frames. An animation shows all frames of one sequence. Images up to 256 pixels are shown
-pixel by pixel, small ones every pixel as a square of several; larger ones are made smaller after
-they were damaged.
+A sheet has a row for each corruption, under the headings of their groups, the clean image in front;
+or a row for each sequence with some of its frames. An animation shows all frames of one sequence.
+Images up to 256 pixels are shown pixel by pixel, small ones with every pixel as a square; larger
+ones are made smaller after they were corrupted.
 """
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
@@ -23,11 +19,14 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from augmix.arrays import check_images
-from augmix.corruptions import corrupt, perturb, registry
+from augmix.corruptions import corrupt, perturb
+from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
 from augmix.errors import RunError
 from augmix.files import write_bytes
 
 Number = int | float
+
+Pixels = UInt8[np.ndarray, "height width channel"]
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -35,9 +34,9 @@ _PAPER = (255, 255, 255)
 _INK = (28, 29, 31)
 _MUTED = (98, 102, 108)
 _LINE = (214, 214, 210)
-_SMALL = 128  # an image is enlarged by a whole number to at most this many pixels
-_LARGE = 256  # and made smaller above this many
-# In units of layout, of which a tile's longer side has _SMALL:
+_SMALL = 128  # px; smaller images are enlarged by a whole number to at most this
+_LARGE = 256  # px; larger images are reduced to this
+# In units of layout, of which the longer edge of a tile has _SMALL:
 _MARGIN = 24
 _GAP = 6  # between tiles
 _GROUP_GAP = 22  # between the last tiles of a group and the line under them
@@ -47,15 +46,219 @@ _LABEL = 36  # height of a label's two lines; rows are not lower
 _CAPTION = 20  # height of the line under a tile
 
 
+def render_gallery(
+    image: Pixels,
+    *,
+    names: Sequence[str] = ("paper-15", "extra-4"),
+    preset: str = "auto",
+    seed: int = 0,
+    sample: int = 0,
+    frost_textures: Path | str | None = None,
+) -> Image.Image:
+    """Draw a sheet with a row for each corruption: the clean image and its five severities.
+
+    Args:
+        image: uint8, RGB or grey.
+        names: Corruptions, lists of them or ``python:FILE:FUNCTION``, in the order of the rows.
+        preset: Whose severities, see `augmix.corruptions.registry.resolve_preset`.
+        seed: Of the draws.
+        sample: Dataset index of the image; the sheet shows the bytes that `augmix.corrupt` gives
+            for ``ids=[sample]``.
+        frost_textures: Folder of the published photographs, see `augmix.corruptions.frost`.
+
+    Returns:
+        An RGB picture on white.
+
+    Raises:
+        TypeError: If the image is not a uint8 array.
+        ValueError: If it has not the shape of an image, there are no names, or a name or the preset
+            is unknown.
+        RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
+    """
+    _check_image(image)
+    rows = []
+    for name in CORRUPTIONS.resolve(names):
+        corrupted = [
+            corrupt.corrupt(
+                image[None],
+                name,
+                severity=severity,
+                preset=preset,
+                seed=seed,
+                ids=np.array([sample]),
+                frost_textures=frost_textures,
+            )[0]
+            for severity in SEVERITIES
+        ]
+        tiles = [to_tile(pixels) for pixels in (image, *corrupted)]
+        rows.append(Row(tiles, _readable(name), group=CORRUPTIONS[name].group))
+    return draw_sheet(rows, ["clean", *(f"severity {severity}" for severity in SEVERITIES)])
+
+
+def render_strips(
+    image: Pixels,
+    *,
+    names: Sequence[str] = ("standard-10", "extra-4"),
+    num_tiles: int = 8,
+    preset: str = "auto",
+    seed: int = 0,
+    sample: int = 0,
+    difficulty: int = 1,
+) -> Image.Image:
+    """Draw a sheet with a row for each perturbation sequence: some of its frames.
+
+    Args:
+        image: uint8, RGB or grey; the large image from whose middle the frame is cut, see
+            `augmix.corruptions.perturb`.
+        names: Sequences, lists of them or ``python:FILE:FUNCTION``, in the order of the rows.
+        num_tiles: Frames shown, evenly spaced, the first and the last among them; at least 2.
+        preset: Whose parameters.
+        seed: Of the draws.
+        sample: Dataset index of the image.
+        difficulty: 1, 2 or 3: how strong noise is.
+
+    Returns:
+        An RGB picture on white, the number of every frame under it.
+
+    Raises:
+        TypeError: If the image is not a uint8 array.
+        ValueError: If it has not the shape of an image, or an argument is out of range.
+    """
+    _check_image(image)
+    names = SEQUENCES.resolve(names)
+    if num_tiles < 2:
+        raise ValueError(f"num_tiles must be at least 2, got {num_tiles}")
+    settings = {"preset": preset, "seed": seed, "difficulty": difficulty}
+    return _draw_strips(
+        {name: _make_strip(image, name, sample, **settings) for name in names}, num_tiles
+    )
+
+
+def write_animation(
+    path: str | PathLike[str],
+    image: Pixels,
+    name: str,
+    *,
+    frames_per_second: Number = 10,
+    quality: int = 90,
+    preset: str = "auto",
+    seed: int = 0,
+    sample: int = 0,
+    difficulty: int = 1,
+) -> Path:
+    """Write all frames of a perturbation sequence as a WebP animation that loops.
+
+    Frames that are shown enlarged are stored without loss.
+
+    Args:
+        path: The file; its name ends in ``.webp``.
+        image: As for `render_strips`.
+        name: The sequence.
+        frames_per_second: Above 0, at most 100.
+        quality: Of frames shown at their own size or smaller, 0..100.
+        preset: Whose parameters.
+        seed: Of the draws.
+        sample: Dataset index of the image.
+        difficulty: How strong noise is.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: If the image is not a uint8 array.
+        ValueError: If it has not the shape of an image, or an argument is out of range.
+        RunError: If the file cannot be written.
+    """
+    path = _check_file(path, (".webp",), quality)
+    if not 0 < frames_per_second <= 100:
+        raise ValueError(
+            f"frames_per_second must be above 0 and at most 100, got {frames_per_second}"
+        )
+    _check_image(image)
+    strip = _make_strip(image, name, sample, preset=preset, seed=seed, difficulty=difficulty)
+    return _save_animation(path, strip, frames_per_second, quality)
+
+
+def write_galleries(
+    folder: str | PathLike[str],
+    image: Pixels,
+    *,
+    names: Sequence[str] = ("paper-15", "extra-4"),
+    sequences: Sequence[str] = ("standard-10", "extra-4"),
+    preset: str = "auto",
+    seed: int = 0,
+    sample: int = 0,
+) -> list[Path]:
+    """Write the sheets of corruptions and sequences of one image, and the animations.
+
+    Args:
+        folder: Gets ``corruptions.png``, ``perturbations.png`` and an animation
+            ``perturbations/NAME.webp`` for each sequence.
+        image: uint8, RGB or grey, at least 16 x 16.
+        names: Corruptions, as for `render_gallery`.
+        sequences: Sequences, as for `render_strips`.
+        preset: Whose severities and parameters.
+        seed: Of the draws.
+        sample: Dataset index of the image.
+
+    Returns:
+        The paths, the two sheets first.
+
+    Raises:
+        TypeError: If the image is not a uint8 array.
+        ValueError: If its shape does not fit, or a name or the preset is unknown. Nothing is
+            written then.
+        RunError: If a file cannot be written.
+    """
+    _check_image(image)
+    sheet = render_gallery(image, names=names, preset=preset, seed=seed, sample=sample)
+    strips = {
+        name: _make_strip(image, name, sample, preset=preset, seed=seed)
+        for name in SEQUENCES.resolve(sequences)
+    }
+    animations = Path(folder) / "perturbations"
+    try:
+        animations.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {animations}: {error.strerror or error}") from error
+    return [
+        save_picture(Path(folder) / "corruptions.png", sheet),
+        save_picture(Path(folder) / "perturbations.png", _draw_strips(strips)),
+        *(_save_animation(animations / f"{name}.webp", each) for name, each in strips.items()),
+    ]
+
+
+def save_picture(path: str | PathLike[str], picture: Image.Image, *, quality: int = 90) -> Path:
+    """Write a picture in the format of the path's suffix, one of `FORMATS`.
+
+    Args:
+        path: The file.
+        picture: Its content.
+        quality: 0..100; ignored by PNG.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the suffix is none of `FORMATS`, or the quality is out of range.
+        RunError: If the file cannot be written.
+    """
+    path = _check_file(path, FORMATS, quality)
+    buffer = io.BytesIO()
+    picture.save(buffer, FORMATS[path.suffix.lower()], quality=quality)
+    write_bytes(path, buffer.getvalue())
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What stands side by side.
+    """A row of a contact sheet.
 
     Attributes:
-        tiles: All of one size, also across the rows of a sheet; from `show`.
-        label: The row's name.
-        group: Rows that follow each other in one group share a heading.
-        detail: A quieter second line under the label.
+        tiles: From `to_tile`; all of one size, also across rows.
+        label: Name of the row.
+        group: Consecutive rows of one group share a heading.
+        detail: Second line under the label, in grey.
         captions: One under each tile, or none.
     """
 
@@ -67,7 +270,7 @@ class Row:
 
 
 def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:
-    """Set rows from top to bottom; every group has a heading, with a line over all but the first.
+    """Draw rows of tiles under the headings of their groups, which a line divides.
 
     Args:
         rows: At least one.
@@ -88,70 +291,67 @@ def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:
     return sheet
 
 
-def show(pixels: UInt8[np.ndarray, "height width channel"]) -> Image.Image:
-    """An image as it is shown: enlarged by a whole number, as it is, or made smaller."""
+def to_tile(pixels: Pixels) -> Image.Image:
+    """Return an image as it is shown: enlarged by a whole number, unchanged, or reduced."""
     height, width, channels = pixels.shape
-    side = max(height, width)
+    longer = max(height, width)
     picture = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).convert("RGB")
-    if side > _LARGE:
-        size = (max(1, round(width * _LARGE / side)), max(1, round(height * _LARGE / side)))
+    if longer > _LARGE:
+        size = (max(1, round(width * _LARGE / longer)), max(1, round(height * _LARGE / longer)))
         return picture.resize(size, Image.Resampling.LANCZOS)
-    times = max(1, _SMALL // side)
+    times = max(1, _SMALL // longer)
     return picture.resize((width * times, height * times), Image.Resampling.NEAREST)
 
 
-def check_file(path: str | PathLike[str], endings: Collection[str], quality: int) -> Path:
-    """The path, once its ending and the quality are known to be good.
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """All frames of a sequence, as tiles."""
 
-    Raises:
-        ValueError: If they are not.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in endings:
-        raise ValueError(f"the file's name must end in {' or '.join(endings)}, got {path}")
-    if not 0 <= quality <= 100:
-        raise ValueError(f"quality must be 0..100, got {quality}")
-    return path
+    tiles: list[Image.Image]
+    is_enlarged: bool
 
 
-def save_picture(path: Path, picture: Image.Image, quality: int = 90) -> Path:
-    """Write a picture in the format of the path's ending, of `FORMATS`; PNG has no quality.
-
-    Raises:
-        RunError: If the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    picture.save(buffer, FORMATS[path.suffix.lower()], quality=quality)
-    write_bytes(path, buffer.getvalue())
-    return path
+def _make_strip(image: Pixels, name: str, sample: int, **settings: Any) -> _Strip:
+    frames = perturb.perturb(image[None], name, ids=np.array([sample]), **settings)[0]
+    tiles = [to_tile(frame) for frame in frames]
+    return _Strip(tiles, is_enlarged=tiles[0].height > frames.shape[1])
 
 
-def save_animation(
-    path: Path,
-    frames: Sequence[Image.Image],
-    *,
-    duration_ms: int,
-    quality: int = 90,
-    is_lossless: bool = False,
+def _draw_strips(strips: Mapping[str, _Strip], num_tiles: int = 8) -> Image.Image:
+    rows = []
+    for name, strip in strips.items():
+        count = len(strip.tiles)
+        shown = np.unique(np.linspace(0, count - 1, num_tiles).round().astype(int)).tolist()
+        row = Row(
+            tiles=[strip.tiles[index] for index in shown],
+            label=_readable(name),
+            detail=f"{count} frames",
+            group=SEQUENCES[name].group,
+            captions=[str(index) for index in shown],
+        )
+        rows.append(row)
+    return draw_sheet(rows, heads=())
+
+
+def _save_animation(
+    path: Path, strip: _Strip, frames_per_second: Number = 10, quality: int = 90
 ) -> Path:
-    """Write frames of one size as a WebP animation that starts over for ever.
+    """Write frames of one size as a WebP animation that loops.
 
-    Every frame is stored whole. Pillow's own writer joins frames that differ little, which these
-    often do, and leaves parts of old frames standing. Container: RFC 9649, sections 2.5 to 2.7.
-
-    Raises:
-        RunError: If the file cannot be written.
+    Every frame is stored whole. Pillow's own writer merges frames that differ little, as these
+    often do, and leaves parts of old frames visible. Container: RFC 9649, sections 2.5 to 2.7.
     """
-    width, height = frames[0].size
+    width, height = strip.tiles[0].size
+    options = {"quality": 100 if strip.is_enlarged else quality, "lossless": strip.is_enlarged}
     box = _bytes3(width - 1) + _bytes3(height - 1)
     chunks = _chunk(b"VP8X", bytes([0b10, 0, 0, 0]) + box)  # an animation
-    chunks += _chunk(b"ANIM", bytes(4) + bytes(2))  # background unused; no end
-    for frame in frames:
+    chunks += _chunk(b"ANIM", bytes(4) + bytes(2))  # no background, endless
+    for tile in strip.tiles:
         buffer = io.BytesIO()
-        frame.save(buffer, "WEBP", quality=quality, lossless=is_lossless)
+        tile.save(buffer, "WEBP", **options)
         still = buffer.getvalue()[12:]  # after RIFF, the size, WEBP
-        place = _bytes3(0) + _bytes3(0) + box + _bytes3(duration_ms)
-        chunks += _chunk(b"ANMF", place + bytes([0b10]) + still)  # put in place, not blended
+        frame_box = _bytes3(0) + _bytes3(0) + box + _bytes3(round(1000 / frames_per_second))
+        chunks += _chunk(b"ANMF", frame_box + bytes([0b10]) + still)  # replaces, is not blended
     write_bytes(path, _chunk(b"RIFF", b"WEBP" + chunks))
     return path
 
@@ -161,13 +361,13 @@ def _bytes3(value: int) -> bytes:
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    """A RIFF chunk, filled up to an even length."""
+    """A RIFF chunk, padded to an even length."""
     return name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where everything stands, in pixels; all tiles of a sheet have one size."""
+    """Positions in pixels; all tiles of a sheet have one size."""
 
     unit: float
     margin: int
@@ -179,13 +379,13 @@ class _Grid:
     size: tuple[int, int]
 
     def x(self, column: int) -> int:
-        """Left edge of a column of tiles."""
+        """Return the left edge of a column of tiles."""
         return self.left + column * (self.width + self.gap)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """Writes on a picture; places in pixels, sizes of letters in units of layout."""
+    """Writes on a picture; positions in pixels, font sizes in units of layout."""
 
     draw: ImageDraw.ImageDraw
     unit: float
@@ -200,19 +400,19 @@ class _Pen:
         size: Number = 14,
         colour: tuple[int, int, int] = _INK,
     ) -> None:
-        """Text at a point; ``anchor`` as Pillow has it: m middle, l left, a top, s base line."""
+        """Draw text at a point with an anchor of Pillow: m middle, l left, a top, s base line."""
         font = ImageFont.load_default(size * self.unit)
         self.draw.text((x, y), text, fill=colour, font=font, anchor=anchor)
 
     def line(self, left: Number, right: Number, y: Number) -> None:
-        """A hairline."""
+        """Draw a thin horizontal line."""
         self.draw.line([(left, y), (right, y)], fill=_LINE, width=max(1, round(self.unit)))
 
 
 def _draw_heading(
     pen: _Pen, grid: _Grid, group: str, heads: Sequence[str], top: int, *, has_line: bool
 ) -> None:
-    """The group's name, the columns' names, and a line over them."""
+    """Draw the name of the group, the names of the columns, and a line above them."""
     base = top - 12 * grid.unit
     pen.text(grid.margin, base, group, anchor="ls", size=17)
     for column, head in enumerate(heads):
@@ -223,7 +423,7 @@ def _draw_heading(
 
 
 def _draw_row(sheet: Image.Image, pen: _Pen, grid: _Grid, row: Row, top: int) -> None:
-    """Tiles with a hairline around them, and the label beside their middle."""
+    """Draw framed tiles, and the label beside their middle."""
     middle = top + grid.height / 2
     anchor = "ls" if row.detail else "lm"
     pen.text(grid.margin, middle - 2 * grid.unit * bool(row.detail), row.label, anchor=anchor)
@@ -241,7 +441,7 @@ def _draw_row(sheet: Image.Image, pen: _Pen, grid: _Grid, row: Row, top: int) ->
 
 
 def _arrange(rows: Sequence[Row]) -> _Grid:
-    """Places from the size of the tiles, the longest label and the groups."""
+    """Compute positions from the size of the tiles, the longest label and the groups."""
     width, height = rows[0].tiles[0].size
     unit = max(width, height, _SMALL / 2) / _SMALL
     margin, gap = round(_MARGIN * unit), round(_GAP * unit)
@@ -263,305 +463,18 @@ def _arrange(rows: Sequence[Row]) -> _Grid:
     return _Grid(unit, margin, gap, left, tops, width, height, (right + margin, bottom + margin))
 
 
-Pixels = UInt8[np.ndarray, "height width channel"]
+def _check_file(path: str | PathLike[str], suffixes: Collection[str], quality: int) -> Path:
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"the file's name must end in {' or '.join(suffixes)}, got {path}")
+    if not 0 <= quality <= 100:
+        raise ValueError(f"quality must be 0..100, got {quality}")
+    return path
 
 
-def render_gallery(
-    image: Pixels,
-    *,
-    names: Sequence[str] = ("paper-15", "extra-4"),
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-    frost_textures: Path | str | None = None,
-) -> Image.Image:
-    """A sheet with a row for each corruption: the clean image and its five severities.
-
-    Args:
-        image: uint8, RGB or grey.
-        names: Corruptions and lists of them, in the order of the rows; a line divides the groups.
-        preset: Whose severities, see `augmix.corruptions.registry.resolve_preset`.
-        seed: Of the draws.
-        sample: Dataset index of the image; with it the sheet shows the very bytes that
-            `augmix.corrupt` gives for ``ids=[sample]``.
-        frost_textures: Folder of the published photographs, see `augmix.corruptions.frost`.
-
-    Returns:
-        An RGB picture on white.
-
-    Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If its shape is none of an image, there are no names, or a name or the preset is
-            unknown.
-        RunError: If a frost photograph is missing or cannot be read.
-    """
-    _check_image(image)
-    rows = []
-    for name in registry.CORRUPTIONS.resolve(names):
-        levels = [
-            corrupt.corrupt(
-                image[None],
-                name,
-                severity=severity,
-                preset=preset,
-                seed=seed,
-                ids=np.array([sample]),
-                frost_textures=frost_textures,
-            )[0]
-            for severity in registry.SEVERITIES
-        ]
-        tiles = [show(level) for level in (image, *levels)]
-        rows.append(Row(tiles, _words(name), group=registry.CORRUPTIONS[name].group))
-    heads = ["clean", *(f"severity {severity}" for severity in registry.SEVERITIES)]
-    return draw_sheet(rows, heads)
-
-
-def write_gallery(
-    path: str | PathLike[str],
-    image: Pixels,
-    *,
-    names: Sequence[str] = ("paper-15", "extra-4"),
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-    frost_textures: Path | str | None = None,
-    quality: int = 90,
-) -> Path:
-    """Write the sheet of `render_gallery`; the ending of the name is the format.
-
-    Raises:
-        TypeError: As `render_gallery`.
-        ValueError: As `render_gallery`, if the ending is none of `FORMATS`, or if the
-            quality, of which PNG takes no notice, is not 0..100.
-        RunError: If the file cannot be written.
-    """
-    path = check_file(path, FORMATS, quality)
-    sheet = render_gallery(
-        image, names=names, preset=preset, seed=seed, sample=sample, frost_textures=frost_textures
-    )
-    return save_picture(path, sheet, quality)
-
-
-def render_strip(
-    image: Pixels,
-    name: str,
-    *,
-    num_tiles: int = 8,
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-    difficulty: int = 1,
-) -> Image.Image:
-    """One perturbation sequence as a strip of frames, the first and the last among them.
-
-    Args:
-        image: uint8, RGB or grey; the large image from whose middle the frame is cut, see
-            `augmix.corruptions.perturb`.
-        name: The sequence.
-        num_tiles: Frames shown, evenly spaced; at least 2.
-        preset: Whose parameters.
-        seed: Of the draws.
-        sample: Dataset index of the image.
-        difficulty: 1, 2 or 3: how strong noise is.
-
-    Returns:
-        An RGB picture on white, the number of every frame under it.
-
-    Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If its shape is none of an image or an argument is out of range.
-    """
-    return render_strips(
-        image,
-        names=(name,),
-        num_tiles=num_tiles,
-        preset=preset,
-        seed=seed,
-        sample=sample,
-        difficulty=difficulty,
-    )
-
-
-def render_strips(
-    image: Pixels,
-    *,
-    names: Sequence[str] = ("standard-10", "extra-4"),
-    num_tiles: int = 8,
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-    difficulty: int = 1,
-) -> Image.Image:
-    """A sheet with a strip for each perturbation sequence; everything else as `render_strip`."""
-    _check_image(image)
-    names = registry.SEQUENCES.resolve(names)
-    if num_tiles < 2:
-        raise ValueError(f"num_tiles must be at least 2, got {num_tiles}")
-    rows = []
-    for name in names:
-        frames = _frames(image, name, preset, seed, sample, difficulty)
-        places = np.unique(np.linspace(0, len(frames) - 1, num_tiles).round().astype(int)).tolist()
-        row = Row(
-            tiles=[show(frames[place]) for place in places],
-            label=_words(name),
-            detail=f"{len(frames)} frames",
-            group=registry.SEQUENCES[name].group,
-            captions=[str(place) for place in places],
-        )
-        rows.append(row)
-    return draw_sheet(rows, heads=())
-
-
-def write_strips(
-    path: str | PathLike[str],
-    image: Pixels,
-    *,
-    names: Sequence[str] = ("standard-10", "extra-4"),
-    num_tiles: int = 8,
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-    difficulty: int = 1,
-    quality: int = 90,
-) -> Path:
-    """Write the sheet of `render_strips`; the ending of the name is the format.
-
-    Raises:
-        TypeError: As `render_strip`.
-        ValueError: As `render_strip`, if the ending is none of `FORMATS`, or if the
-            quality, of which PNG takes no notice, is not 0..100.
-        RunError: If the file cannot be written.
-    """
-    path = check_file(path, FORMATS, quality)
-    sheet = render_strips(
-        image,
-        names=names,
-        num_tiles=num_tiles,
-        preset=preset,
-        seed=seed,
-        sample=sample,
-        difficulty=difficulty,
-    )
-    return save_picture(path, sheet, quality)
-
-
-def write_animation(
-    path: str | PathLike[str],
-    image: Pixels,
-    name: str,
-    *,
-    frames_per_second: Number = 10,
-    quality: int = 90,
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-    difficulty: int = 1,
-) -> Path:
-    """Write all frames of a perturbation sequence as a WebP animation that starts over for ever.
-
-    Frames that are enlarged for showing are stored without loss.
-
-    Args:
-        path: The file; its name ends in ``.webp``.
-        image: As for `render_strip`.
-        name: The sequence.
-        frames_per_second: Above 0, at most 100.
-        quality: Of frames shown at their own size or smaller, 0..100.
-        preset: Whose parameters.
-        seed: Of the draws.
-        sample: Dataset index of the image.
-        difficulty: How strong noise is.
-
-    Returns:
-        The path.
-
-    Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If its shape is none of an image or an argument is out of range.
-        RunError: If the file cannot be written.
-    """
-    path = check_file(path, (".webp",), quality)
-    if not 0 < frames_per_second <= 100:
-        raise ValueError(
-            f"frames_per_second must be above 0 and at most 100, got {frames_per_second}"
-        )
-    _check_image(image)
-    frames = _frames(image, name, preset, seed, sample, difficulty)
-    is_enlarged = show(frames[0]).height > frames.shape[1]
-    return save_animation(
-        path,
-        [show(frame) for frame in frames],
-        duration_ms=round(1000 / frames_per_second),
-        quality=100 if is_enlarged else quality,
-        is_lossless=is_enlarged,
-    )
-
-
-def write_galleries(
-    folder: str | PathLike[str],
-    image: Pixels,
-    *,
-    preset: str = "auto",
-    seed: int = 0,
-    sample: int = 0,
-) -> list[Path]:
-    """Write everything there is to see of one image.
-
-    Args:
-        folder: Gets ``corruptions.png``, ``perturbations.png`` and an animation
-            ``perturbations/NAME.webp`` for each sequence.
-        image: uint8, RGB or grey, at least 16 x 16.
-        preset: Whose severities and parameters.
-        seed: Of the draws.
-        sample: Dataset index of the image.
-
-    Returns:
-        The paths, the two sheets first.
-
-    Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If its shape does not fit or the preset is unknown. Nothing is written then.
-        RunError: If a file cannot be written.
-    """
-    folder = Path(folder)
-    animations = folder / "perturbations"
-    sheets = {  # both are made before the first is written
-        "corruptions.png": render_gallery(image, preset=preset, seed=seed, sample=sample),
-        "perturbations.png": render_strips(image, preset=preset, seed=seed, sample=sample),
-    }
-    _make_folder(animations)
-    paths = [save_picture(folder / name, sheet) for name, sheet in sheets.items()]
-    for name in registry.SEQUENCES.resolve(("standard-10", "extra-4")):
-        path = animations / f"{name}.webp"
-        paths.append(write_animation(path, image, name, preset=preset, seed=seed, sample=sample))
-    return paths
-
-
-def _frames(
-    image: Pixels, name: str, preset: str, seed: int, sample: int, difficulty: int
-) -> UInt8[np.ndarray, "frame row column channel"]:
-    """All frames of one image."""
-    return perturb.perturb(
-        image[None],
-        name,
-        preset=preset,
-        seed=seed,
-        ids=np.array([sample]),
-        difficulty=difficulty,
-    )[0]
-
-
-def _words(name: str) -> str:
-    """A name as people write it."""
+def _readable(name: str) -> str:
     return name.replace("_", " ").replace("gaussian", "Gaussian").replace("jpeg", "JPEG")
 
 
 def _check_image(image: Any) -> None:
     check_images(np.asarray(image)[None], where="image")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error

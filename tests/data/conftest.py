@@ -1,4 +1,4 @@
-"""Small sets on disk, made anew for every test."""
+"""Small sets on disk, made for every test."""
 
 import io
 import pickle
@@ -72,9 +72,9 @@ def cifar10(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, pixels: np.ndarray) -> Path:
     """`train` and `val` of classes ant and bee: images 0..3 and 4..7, 8..9 and 10..11."""
-    places = [("train", "ant")] * 4 + [("train", "bee")] * 4 + [("val", "ant")] * 2
-    for index, (split, name) in enumerate([*places, ("val", "bee"), ("val", "bee")]):
-        place = tmp_path / "images" / split / name
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{index:02d}.png").write_bytes(encode(pixels[index]))
+    labelled = [("train", "ant")] * 4 + [("train", "bee")] * 4 + [("val", "ant")] * 2
+    for index, (split, name) in enumerate([*labelled, ("val", "bee"), ("val", "bee")]):
+        parent = tmp_path / "images" / split / name
+        parent.mkdir(parents=True, exist_ok=True)
+        (parent / f"{index:02d}.png").write_bytes(encode(pixels[index]))
     return tmp_path / "images"

@@ -138,11 +138,11 @@ def test_unknown_names_and_severities(cifar10_c, imagenet_c):
 
 
 def test_a_missing_severity(imagenet_c):
-    place = imagenet_c / "weather" / "fog"
-    (place / "3").rename(place / "other")
+    parent = imagenet_c / "weather" / "fog"
+    (parent / "3").rename(parent / "other")
     with pytest.raises(RunError, match="fog/3 is missing: expected .* 1 to 5 in .*got 1/, 2/, 4/"):
         open_corrupted(imagenet_c, "fog", 3)
-    (place / "3").mkdir()
+    (parent / "3").mkdir()
     with pytest.raises(RunError, match="fog/3: expected files in class folders, got none"):
         open_corrupted(imagenet_c, "fog", 3)
 
@@ -167,8 +167,8 @@ def test_arrays_with_a_broken_head(cifar10_c):
     path = cifar10_c / "fog.npy"
     content = path.read_bytes()
     messages = []
-    for place in range(0, 100, 3):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x15]) + content[place + 1 :])
+    for offset in range(0, 100, 3):
+        path.write_bytes(content[:offset] + bytes([content[offset] ^ 0x15]) + content[offset + 1 :])
         try:
             open_corrupted(cifar10_c, "fog", 1).load(np.arange(1))
         except RunError as error:

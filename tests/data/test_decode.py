@@ -106,9 +106,9 @@ def test_one_pixel_is_an_image(png):
     assert np.array_equal(decode_image(png(one), Geometry(size=5)), np.broadcast_to(one, (5, 5, 3)))
 
 
-@pytest.mark.parametrize("side", [15_000, 20_000])
-def test_a_bomb_is_refused_before_it_is_decoded(side):
-    content = png_header(side, 20_000)
+@pytest.mark.parametrize("edge", [15_000, 20_000])
+def test_a_bomb_is_refused_before_it_is_decoded(edge):
+    content = png_header(edge, 20_000)
     for read in (decode_image, stored_size):
         with pytest.raises(ImageError, match="expected at most 200,000,000 pixels"):
             read(content)
@@ -166,21 +166,21 @@ def test_grey_stays_grey_when_resized(pixels):
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "scale"), [(191, 64, 1), (192, 64, 2), (192, 32, 4), (192, 16, 8), (200, 1, 8)]
+    ("edge", "size", "scale"), [(191, 64, 1), (192, 64, 2), (192, 32, 4), (192, 16, 8), (200, 1, 8)]
 )
-def test_large_crops_of_jpegs_are_decoded_reduced(side, size, scale):
+def test_large_crops_of_jpegs_are_decoded_reduced(edge, size, scale):
     image = Image.fromarray(smooth_picture(300, 270))
     content = encode(image, "JPEG", quality=95)
     whole = Image.open(io.BytesIO(content))
-    box = (7, 11, side, side)
-    cut = whole.crop((11, 7, 11 + side, 7 + side)).resize((size, size), Image.Resampling.BILINEAR)
+    box = (7, 11, edge, edge)
+    cut = whole.crop((11, 7, 11 + edge, 7 + edge)).resize((size, size), Image.Resampling.BILINEAR)
     exact = decode_crop(content, lambda height, width: box, size=size, is_reduced=False)
     assert np.array_equal(exact, np.asarray(cut))
     reduced = decode_crop(content, lambda height, width: box, size=size)
     small = Image.open(io.BytesIO(content))
     small.draft("RGB", (270 // scale, 300 // scale))
     assert small.size == (-(-270 // scale), -(-300 // scale))
-    left, top, right, low = (corner / scale for corner in (11, 7, 11 + side, 7 + side))
+    left, top, right, low = (corner / scale for corner in (11, 7, 11 + edge, 7 + edge))
     around = small.crop((int(left), int(top), int(-(-right // 1)), int(-(-low // 1))))
     inside = (left % 1, top % 1, right - int(left), low - int(top))
     expected = around.resize((size, size), Image.Resampling.BILINEAR, box=inside)
@@ -286,8 +286,8 @@ def test_area_and_shape_have_their_distributions() -> None:
     shape = np.log(boxes[:, 3] / boxes[:, 2]) / math.log(4 / 3)
     np.testing.assert_allclose(np.quantile(area, [0.25, 0.5, 0.75]), [0.2, 0.3, 0.4], atol=0.012)
     np.testing.assert_allclose(np.quantile(shape, [0.25, 0.5, 0.75]), [-0.5, 0, 0.5], atol=0.06)
-    room = 1000 - boxes[:, 2]
-    assert np.mean(boxes[:, 0] / room) == pytest.approx(0.5, abs=0.02)
+    free = 1000 - boxes[:, 2]
+    assert np.mean(boxes[:, 0] / free) == pytest.approx(0.5, abs=0.02)
 
 
 def test_numbers_belong_to_seed_epoch_and_id() -> None:
@@ -314,11 +314,11 @@ def photographs(tmp_path, png):
     """Six JPEGs of different sizes in two classes, and their pixels in order of the ids."""
     rng, pixels = np.random.default_rng(0), []
     for index in range(6):
-        place = tmp_path / "photographs" / "train" / ("ant", "bee")[index // 3]
-        place.mkdir(parents=True, exist_ok=True)
+        parent = tmp_path / "photographs" / "train" / ("ant", "bee")[index // 3]
+        parent.mkdir(parents=True, exist_ok=True)
         shape = (40 + 7 * index, 60 - 5 * index, 3)
         content = png(rng.integers(0, 256, shape, dtype=np.uint8), "JPEG")
-        (place / f"{index}.jpg").write_bytes(content)
+        (parent / f"{index}.jpg").write_bytes(content)
         pixels.append(np.asarray(Image.open(io.BytesIO(content))))
     return tmp_path / "photographs", pixels
 

@@ -24,9 +24,9 @@ from augmix.errors import RunError
 NAMES = np.array(["ant", "bee", "cow"])
 
 
-def write(path: Path, count: int, *, seed: int, side: int = 6, names=NAMES, channels: int = 3):
+def write(path: Path, count: int, *, seed: int, size: int = 6, names=NAMES, channels: int = 3):
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    images = rng.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
     labels = np.arange(count) % len(names)
     np.savez(path, images=images, labels=labels, class_names=names)
     return images, labels
@@ -90,7 +90,7 @@ def test_the_fingerprint_tells_of_both_parts_and_their_shares(parts):
     [
         ({"names": NAMES[:2]}, "expected classes 3, got 2 in source 'npz'"),
         ({"names": NAMES[::-1]}, "expected class 0 ant, got cow in source"),
-        ({"side": 7}, r"height and width \(6, 6\), got \(7, 7\)"),
+        ({"size": 7}, r"height and width \(6, 6\), got \(7, 7\)"),
         ({"channels": 1}, "expected channels 3, got 1"),
     ],
     ids=["number", "names", "size", "channels"],
@@ -107,9 +107,9 @@ def test_stylised_sets_in_every_layout(parts, tmp_path: Path):
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder" / "train.npz", 4, seed=7)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        place = tmp_path / "tree" / str(NAMES[label])
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{number}.png")
+        parent = tmp_path / "tree" / str(NAMES[label])
+        parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(parent / f"{number}.png")
     for name in ("archive.npz", "folder", "tree"):
         found = mix(first, open_stylised(tmp_path / name, first))
         loaded = found.load(np.arange(5, 9))
@@ -150,26 +150,26 @@ def test_parts_and_mappings_of_the_training_set(folder):
     assert not overlaps(take(train, 3).fingerprint, train, max_train_images=4)
 
 
-LISTING = "# animals\n0 n10 cow\n\n1 n20 ant\n3 n30 bee, the honey bee\n"
+CLASS_LIST = "# animals\n0 n10 cow\n\n1 n20 ant\n3 n30 bee, the honey bee\n"
 
 
 @pytest.fixture
-def listing(tmp_path: Path) -> Path:
+def class_list(tmp_path: Path) -> Path:
     path = tmp_path / "classes.txt"
-    path.write_text(LISTING)
+    path.write_text(CLASS_LIST)
     return path
 
 
-def test_a_listing_is_read(listing):
-    classes = load_class_list(listing)
+def test_a_class_list_is_read(class_list):
+    classes = load_class_list(class_list)
     assert classes.names == (("n10", "cow"), ("n20", "ant"), (), ("n30", "bee, the honey bee"))
     assert classes.num_classes == 4
 
 
-def test_a_source_takes_the_models_labels(folder, listing):
-    listing.write_text("7 n20 ant\n2 n30 bee\n0 n10 cow\n")
+def test_a_source_takes_the_models_labels(folder, class_list):
+    class_list.write_text("7 n20 ant\n2 n30 bee\n0 n10 cow\n")
     source = open_source("folder", root=folder, split="test")
-    mapped = map_classes(source, load_class_list(listing))
+    mapped = map_classes(source, load_class_list(class_list))
     assert isinstance(mapped, Source)
     assert mapped.labels.tolist() == [7, 7, 2, 2]
     assert mapped.num_classes == 8
@@ -192,18 +192,18 @@ def test_a_name_of_two_classes_cannot_be_used():
         match_classes(("crane",), classes)
 
 
-def test_unknown_names_are_told(listing):
+def test_unknown_names_are_refused(class_list):
     with pytest.raises(
         RunError, match="lists 3 classes, but not 'n31' of the source's 2, did you mean 'n30'"
     ):
-        match_classes(("n10", "n31"), load_class_list(listing))
+        match_classes(("n10", "n31"), load_class_list(class_list))
     with pytest.raises(RunError, match="'a', 'b', 'c', 'd', 'e' and 1 more of the source's 6"):
-        match_classes(tuple("abcdef"), load_class_list(listing))
+        match_classes(tuple("abcdef"), load_class_list(class_list))
 
 
-def test_two_names_of_one_class_are_refused(listing):
+def test_two_names_of_one_class_are_refused(class_list):
     with pytest.raises(RunError, match="'n20' and 'ant' of the source are both class 1"):
-        match_classes(("n20", "ant"), load_class_list(listing))
+        match_classes(("n20", "ant"), load_class_list(class_list))
 
 
 @pytest.mark.parametrize(
@@ -217,10 +217,10 @@ def test_two_names_of_one_class_are_refused(listing):
         ("# nothing\n", "expected lines 'index synset name', got none"),
     ],
 )
-def test_wrong_listings(listing, text, message):
-    listing.write_text(text)
+def test_wrong_class_lists(class_list, text, message):
+    class_list.write_text(text)
     with pytest.raises(RunError, match=message):
-        load_class_list(listing)
+        load_class_list(class_list)
 
 
 def test_a_missing_listing(tmp_path):

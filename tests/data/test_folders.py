@@ -64,9 +64,9 @@ def test_files_are_found_at_any_depth_and_others_left_alone(folder, png, pixels)
 
 
 def test_grey_and_transparent_files_join_a_colour_set(folder):
-    place = folder / "train" / "ant"
-    Image.new("L", (10, 8), 5).save(place / "30.png")
-    Image.new("RGBA", (10, 8), (1, 2, 3, 4)).save(place / "31.png")
+    parent = folder / "train" / "ant"
+    Image.new("L", (10, 8), 5).save(parent / "30.png")
+    Image.new("RGBA", (10, 8), (1, 2, 3, 4)).save(parent / "31.png")
     images = open_source("folder", root=folder).load(np.array([4, 5]))
     assert images[:, 0, 0].tolist() == [[5, 5, 5], [1, 2, 3]]
 
@@ -196,6 +196,6 @@ def test_real_photographs(real_data):
     for index in (0, 77, 199):
         image = Image.open(files[index])
         assert min(image.size) == 256
-        left, top = (round((side - 224) / 2) for side in image.size)
+        left, top = (round((edge - 224) / 2) for edge in image.size)
         expected = np.asarray(image)[top : top + 224, left : left + 224]
         assert np.array_equal(source.load(np.array([index]))[0], expected)

@@ -56,19 +56,19 @@ def square(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("below", ["", "ILSVRC/Data/CLS-LOC"], ids=["plain", "kaggle"])
-@pytest.mark.parametrize("listing", ["csv", "synsets", "numbers", "devkit"])
-def test_the_flat_validation_set(tmp_path, pixels, png, below, listing):
+@pytest.mark.parametrize("labels_file", ["csv", "synsets", "numbers", "devkit"])
+def test_the_flat_validation_set(tmp_path, pixels, png, below, labels_file):
     write_train(tmp_path / below, pixels, png)
     write_flat(tmp_path / below, pixels, png)
-    if listing == "csv":
+    if labels_file == "csv":
         lines = [
             f"{Path(FLAT[i]).stem},{SYNSETS[VAL[i]]} 1 2 3 4 {SYNSETS[0]}" for i in (2, 0, 3, 1)
         ]
         (tmp_path / "LOC_val_solution.csv").write_text("ImageId,P\n" + "\n".join(lines))
-    elif listing == "synsets":
+    elif labels_file == "synsets":
         text = "\n".join(SYNSETS[label] for label in VAL)
         (tmp_path / "imagenet_2012_validation_synset_labels.txt").write_text(text + "\n")
-    elif listing == "numbers":
+    elif labels_file == "numbers":
         lines = [f"{name} {label}" for name, label in zip(FLAT, VAL, strict=True)]
         (tmp_path / "val.txt").write_text("\n".join(lines[::-1]))
     else:
@@ -103,8 +103,8 @@ def test_the_official_archives(tmp_path, pixels, png, make_tar):
     check(tmp_path, pixels, split="train", expected=(0, 0, 1, 1, 2, 2))
     with pytest.raises(RunError, match="lies in no folder of its class: expected one of LOC_val_"):
         open_source("imagenet", root=tmp_path, split="test")
-    listing = tmp_path / "imagenet_2012_validation_synset_labels.txt"
-    listing.write_text("\n".join(SYNSETS[label] for label in VAL))
+    labels_file = tmp_path / "imagenet_2012_validation_synset_labels.txt"
+    labels_file.write_text("\n".join(SYNSETS[label] for label in VAL))
     check(tmp_path, pixels)
     (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(make_tar(flat[::-1]))  # listed by name still
     source = open_source("imagenet", root=tmp_path, split="test", size=6)

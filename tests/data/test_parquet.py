@@ -44,22 +44,22 @@ def test_columns_labels_and_names(tmp_path, cells, pixels, kind):
         assert np.array_equal(source.load(np.array([11, 2])), pixels[[11, 2]])
 
 
-@pytest.mark.parametrize("place", ["", "data", "plain_text", "default"])
-def test_shards_in_order_below_the_usual_folders(tmp_path, cells, pixels, place):
-    (tmp_path / place).mkdir(exist_ok=True)
+@pytest.mark.parametrize("subfolder", ["", "data", "plain_text", "default"])
+def test_shards_in_order_below_the_usual_folders(tmp_path, cells, pixels, subfolder):
+    (tmp_path / subfolder).mkdir(exist_ok=True)
     for shard, start in enumerate((0, 5, 7)):
         part = make_table(
             cells[start:][: (5, 2, 5)[shard]], list(range(start, start + (5, 2, 5)[shard]))
         )
-        pq.write_table(part, tmp_path / place / f"train-{shard:05d}-of-00003.parquet")
-    pq.write_table(make_table(cells[:1], [12]), tmp_path / place / "validation.parquet")
+        pq.write_table(part, tmp_path / subfolder / f"train-{shard:05d}-of-00003.parquet")
+    pq.write_table(make_table(cells[:1], [12]), tmp_path / subfolder / "validation.parquet")
     source = open_source("parquet", root=tmp_path)
     assert source.labels.tolist() == list(range(12))
     assert np.array_equal(source.load(np.arange(12)), pixels)
     test = open_source("parquet", root=tmp_path, split="test")
     assert source.num_classes == test.num_classes == 13  # both splits count
 
-    (tmp_path / place / "train-00001-of-00003.parquet").unlink()
+    (tmp_path / subfolder / "train-00001-of-00003.parquet").unlink()
     with pytest.raises(
         RunError, match="expected 3 files like .*train-00000-of-00003.*got 2; fetch"
     ):

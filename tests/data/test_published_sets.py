@@ -40,7 +40,7 @@ def server():
 
 
 class Clock:
-    """Notes how long it was to sleep, and what was told."""
+    """Records the waits and the events of a download."""
 
     def __init__(self):
         self.waits, self.events = [], []

@@ -68,7 +68,7 @@ def make(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_shorter_side_then_centre_by_hand(interpolation):
-    """A 30 x 20 picture to shorter side 10 is 15 x 10; its centre of 8 starts at 4 (3.5), 1."""
+    """A 30 x 20 picture to shorter edge 10 is 15 x 10; its centre of 8 starts at 4 (3.5), 1."""
     image = make(30, 20)
     got = Geometry(size=8, resize=10, interpolation=interpolation).apply(image)
     whole = image.resize((15, 10), INTERPOLATIONS[interpolation])

@@ -1,4 +1,4 @@
-"""Tar shards: classes, offsets, kept listings, and files that are broken."""
+"""Tar shards: classes, offsets, cached indices, and files that are broken."""
 
 from pathlib import Path
 

@@ -1,256 +1,42 @@
-"""Measurements as data: which models, which images, where the results go."""
+"""Settings out of range, and what the command line makes of the dataclasses."""
 
-from dataclasses import replace
-from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from toy_runs import toy_config, write_npz
 
-from augmix import files
-from augmix.arrays import to_float
-from augmix.corruptions.perturb import photograph_frames
-from augmix.errors import RunError
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.commands.terminal import parse
+from augmix.data.sources import Source
+from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate
-from augmix.models.weights import build_model, load_model, save_model
-from augmix.results import (
-    Results,
-    load_images,
-    load_predictions,
-    load_results,
-    load_sequence_predictions,
-)
-
-MODULE = """
-import torch
-
-class Brightness(torch.nn.Module):
-    '''Four classes by brightness; the first layer takes pixels 0..255.'''
-
-    def forward(self, images):
-        level = images.mean(dim=(1, 2, 3))
-        return -(level[:, None] - torch.tensor([250.0, 60.0, 120.0, 180.0])).abs() / 20
-
-def make():
-    return Brightness()
-"""
 
 
-def nearest(levels: np.ndarray) -> list[int]:
-    """What the module's model says of images of these mean grey levels."""
-    return np.abs(levels[:, None] - [250, 60, 120, 180]).argmin(axis=1).tolist()
+def test_flags_of_the_command_are_the_fields_of_the_configuration() -> None:
+    words = "runs/a runs/b --suite clean attack --attack-epsilon 0.1 --out both --data x --crop 32"
+    found = parse(Measurement, "evaluate", words.split())
+    assert found.models == ("runs/a", "runs/b")
+    assert (found.data, found.crop, found.resize) == ("x", 32, None)
+    assert found.how.suite == ("clean", "attack")
+    assert (found.how.attack_epsilon, found.how.attack_step_size) == (0.1, None)
+    assert str(found.folder) == "both"
 
 
-def make_run(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """A run folder as training leaves it, its network untrained."""
-    config = toy_config(folder, seed=seed, **changes)
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    save_model(folder, build_model("small", num_classes=3))
-    files.write_json(folder / "config.json", {"schema": 1, **files.to_plain(config)})
-    return folder
+def test_results_go_into_the_run_folder_or_below_runs(tmp_path: Any) -> None:
+    assert Measurement(models=(str(tmp_path),)).folder == tmp_path
+    adapted = Measurement(models=(str(tmp_path),), how=EvaluateConfig(adapt_batch_norm=True))
+    assert adapted.folder == tmp_path / "adapted"
+    assert str(Measurement(models=("timm:resnet50",)).folder) == "runs/timm-resnet50"
 
 
-def measure(*models: Path | str, **changes: Any) -> Results:
-    settings: dict[str, Any] = {"suite": ("clean",), "device": "cpu", "bin_size": 5}
-    names = tuple(str(model) for model in models)
-    return evaluate_run(EvaluateConfig(models=names, **{**settings, **changes}))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return make_run(tmp_path / "run")
-
-
-@pytest.fixture
-def module(tmp_path: Path) -> str:
-    (tmp_path / "toy_brightness.py").write_text(MODULE)
-    return f"python:{tmp_path / 'toy_brightness.py'}:make"
-
-
-@pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    """Six photographs of several sizes in two classes."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        place = tmp_path / "photographs" / "test" / ("n2", "n1")[index % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 40, (90 + index, 100 - index, 3)) + 40 * index
-        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
-    return tmp_path / "photographs"
-
-
-def test_an_ensemble_is_the_mean_of_its_members_probabilities(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / f"seed{seed}", seed) for seed in range(3)]
-    results = measure(*runs, out=str(tmp_path / "all"))
-    source = toy_config(runs[0]).open_source("test")
-    images = torch.from_numpy(to_float(source.load(np.arange(20))))
-    with torch.inference_mode():
-        odds = torch.stack([load_model(run)(images).softmax(dim=1) for run in runs]).mean(dim=0)
-    kept = load_predictions(tmp_path / "all", "clean", "clean", 0)
-    assert kept.prediction.tolist() == odds.argmax(dim=1).tolist()
-    np.testing.assert_allclose(kept.confidence, odds.max(dim=1).values, rtol=1e-5)
-    told = results.model
-    assert (told["label"], told["method"], told["seed"]) == ("augmix ensemble of 3", "augmix", None)
-    assert [(each["label"], each["seed"]) for each in told["members"]] == [
-        ("seed0", 0),
-        ("seed1", 1),
-        ("seed2", 2),
-    ]
-    singles = [measure(run).model["weights_sha256"] for run in runs]
-    assert [each["weights_sha256"] for each in told["members"]] == singles
-    assert told["weights_sha256"] not in singles
-    assert told["num_parameters"] == 3 * told["members"][0]["num_parameters"]
-
-
-def test_an_ensemble_needs_a_folder_and_one_set_of_images(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="several models are an ensemble: .*--out"):
-        EvaluateConfig(models=("a", "b"))
-    with pytest.raises(ValueError, match="name at least one model"):
-        EvaluateConfig(models=())
-    first = make_run(tmp_path / "first")
-    second = make_run(tmp_path / "second", size=20)
-    with pytest.raises(RunError, match=r"different images \(npz .* at size 0, npz .* size 20\)"):
-        measure(first, second, out=str(tmp_path / "all"))
-
-
-def test_adapted_results_lie_below_the_run_and_say_so(run: Path) -> None:
-    plain = measure(run)
-    adapted = measure(run, adapt_batch_norm=True, adapt_prior=2)
-    assert adapted.model["label"] == "run, adapted"
-    assert adapted.model["adaptation"] == "batch norm, prior 2"
-    assert adapted.cells[0].nll_sum != plain.cells[0].nll_sum
-    assert load_results(run / "adapted" / "results.json") == adapted
-    assert load_results(run / "results.json") == plain
-
-
-def test_a_temperature_is_measured_in_the_same_pass(run: Path) -> None:
-    results = measure(run, suite=("clean", "c"), names=("fog",), temperature_images=8)
-    assert results.temperature is not None
-    assert all(cell.scaled is not None and cell.num_images == 12 for cell in results.cells)
-
-
-def test_a_python_function_is_measured_on_images_that_are_named(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_configuration_and_its_fields_are_not_mixed(
+    model: torch.nn.Module, source: Source
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_npz(tmp_path / "toy.npz", num_classes=4)
-    with pytest.raises(RunError, match="does not say what images .*--data"):
-        measure(module)
-    results = measure(module, data="toy.npz", preprocessing="none", input_range=(0.0, 255.0))
-    assert results.source["name"] == "npz"
-    assert results.model["label"] == "python:toy_brightness.py:make"
-    assert (results.model["method"], results.model["seed"]) == ("", None)
-    folder = EvaluateConfig(models=(module,)).folder
-    assert folder == Path("runs") / "python-toy_brightness.py-make"
-    assert load_results(folder / "results.json") == results
-    with np.load("toy.npz") as file:
-        levels = file["x_test"].mean(axis=(1, 2, 3))
-    kept = load_predictions(folder, "clean", "clean", 0)
-    assert kept.prediction.tolist() == nearest(levels)
+    with pytest.raises(TypeError, match=r"not both; got config and \['seed'\]"):
+        evaluate(model, source, EvaluateConfig(), seed=1)
 
 
-def test_classes_are_matched_by_a_list(module: str, photographs: Path, tmp_path: Path) -> None:
-    """The source has two of the model's four classes, sorted otherwise."""
-    listing = tmp_path / "classes.txt"
-    listing.write_text("0 n0 white\n1 n2 dark\n2 n1 grey\n3 n3 light\n")
-    settings: dict[str, Any] = {
-        "data": str(photographs),
-        "preprocessing": "none",
-        "crop": 32,
-        "input_range": (0.0, 255.0),
-        "class_list": str(listing),
-    }
-    whole = measure(module, **settings, out=str(tmp_path / "whole"))
-    assert (whole.source["num_classes"], whole.source["size"]) == (4, [32, 32])
-    assert load_images(tmp_path / "whole").labels.tolist() == [2, 2, 2, 1, 1, 1]
-    levels = np.array([60, 140, 220, 20, 100, 180])  # n1 has the images 1, 3, 5
-    kept = load_predictions(tmp_path / "whole", "clean", "clean", 0)
-    assert kept.prediction.tolist() == nearest(levels)
-    some = measure(module, **settings, restrict=True, out=str(tmp_path / "some"))
-    assert some.source["class_names"] == ["n1", "n2"]
-    assert some.model["name"].endswith("2 classes")
-    assert load_images(tmp_path / "some").labels.tolist() == [0, 0, 0, 1, 1, 1]
-    kept = load_predictions(tmp_path / "some", "clean", "clean", 0)
-    assert kept.prediction.tolist() == [int(abs(level - 60) < abs(level - 120)) for level in levels]
-
-
-def test_sequences_of_a_folder_start_from_its_photographs(
-    module: str, photographs: Path, tmp_path: Path
-) -> None:
-    settings: dict[str, Any] = {
-        "data": str(photographs),
-        "preprocessing": "none",
-        "input_range": (0.0, 255.0),
-        "suite": ("p",),
-        "sequences": ("brightness",),
-        "class_list": str(tmp_path / "classes.txt"),
-    }
-    (tmp_path / "classes.txt").write_text("0 n1 a\n1 n2 b\n2 n3 c\n3 n4 d\n")
-    results = measure(module, **settings, crop=64, out=str(tmp_path / "p"))
-    assert results.protocol["preset"] == "tiny"
-    assert results.protocol["frames_of"] == "photographs at their size"
-    photograph = np.asarray(Image.open(photographs / "test" / "n1" / "3.png"))
-    frames = photograph_frames(photograph, "brightness", preset="tiny", sample=1)
-    levels = np.array([frame.mean() for frame in frames])
-    kept = load_sequence_predictions(tmp_path / "p", "brightness")
-    assert kept.prediction[1].tolist() == nearest(levels)
-    other = measure(module, **settings, crop=60, out=str(tmp_path / "q"))
-    assert other.protocol["frames_of"] == "images as measured"
-
-
-def test_images_seen_in_training_are_refused(run: Path, tmp_path: Path) -> None:
-    trained = toy_config(run)
-    (tmp_path / "same.npz").write_bytes((tmp_path / "toy.npz").read_bytes())
-    from augmix.training.run import train
-
-    done = train(replace(trained, out=tmp_path / "trained", epochs=1))
-    with np.load(tmp_path / "toy.npz") as file:
-        arrays = {"images": file["x_train"], "labels": file["y_train"]}
-    np.savez(tmp_path / "single.npz", **arrays)  # serves any split
-    settings: dict[str, Any] = {"data": str(tmp_path / "single.npz"), "out": str(tmp_path / "m")}
-    with pytest.raises(RunError, match="are those the model was trained on.*--allow-train-data"):
-        measure(done, **settings)
-    assert measure(done, **settings, allow_train_data=True).cells[0].num_images == 20
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"preprocessing": "imagnet"}, "did you mean 'imagenet'"),
-        ({"mean": (0.5,)}, "change a preprocessing named with --preprocessing"),
-        ({"preprocessing": "none", "input_range": (0.0,)}, "input_range must be two numbers"),
-        ({"restrict": True}, "restrict needs the list of the model's classes"),
-        ({"attack_epsilon": 0.1}, "attack_epsilon 0.1 would do nothing: .* suite 'attack'"),
-        ({"suite": ("attack",), "adapt_batch_norm": True}, "does not go with adapt_batch_norm"),
-        ({"preprocessing": "none", "resize": 30}, "crop must be above 0 where images are resized"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused(changes: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        EvaluateConfig(models=("run",), **changes)
-
-
-def test_the_geometry_of_a_run_may_be_changed(run: Path, tmp_path: Path) -> None:
-    results = measure(run, crop=24, out=str(tmp_path / "large"))
-    assert results.source["size"] == [24, 24]
-    assert measure(run).source["size"] == [16, 16]
-
-
-def test_library_and_configuration_measure_the_same(run: Path) -> None:
-    source = toy_config(run).open_source("test")
-    settings: dict[str, Any] = {"suite": ("clean", "c", "p", "attack"), "names": ("fog",)}
-    settings |= {"sequences": ("tilt",), "severities": (3,)}
-    settings |= {"attack_norm": "l2", "attack_epsilon": 0.3, "attack_steps": 2}
-    settings |= {"attack_step_size": 0.2, "attack_restarts": 3}
-    ours = evaluate(load_model(run), source, bin_size=5, **settings)
-    theirs = measure(run, **settings)
-    assert [replace(cell, seconds=0.0) for cell in (*ours.cells, *ours.sequences)] == [
-        replace(cell, seconds=0.0) for cell in (*theirs.cells, *theirs.sequences)
-    ]
-    assert ours.protocol == theirs.protocol
-    assert ours.model["weights_sha256"] == theirs.model["weights_sha256"]
+def test_flags_are_declared_without_loading_torch() -> None:
+    code = "import sys, augmix.evaluation.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

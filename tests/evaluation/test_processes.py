@@ -1,4 +1,4 @@
-"""Several processes measure what one does: the same bits, and an end of all if one ends."""
+"""Several processes, and a killed one, measure what one does: the same bits."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from augmix.results import Results
 
 # Processes are forked from one that has loaded torch already: loading it takes seconds.
 WORK = """
-import os, shutil, socket, sys, warnings
+import os, random, shutil, signal, socket, sys, time, warnings
 from pathlib import Path
 import torch
-from augmix import distributed as ranks
+from augmix import distributed
 from augmix.data.sources import open_source
 from augmix.evaluation.loop import evaluate
 from augmix.models.weights import build_model
@@ -34,11 +34,11 @@ def work(folder, dies_at, seed):
 
     def die(*_):
         calls.append(1)
-        if ranks.rank() == 1 and len(calls) == dies_at:
+        if distributed.rank() == 1 and len(calls) == dies_at:
             os._exit(9)
 
     model.register_forward_pre_hook(die)
-    with ranks.joined():
+    with distributed.joined():
         evaluate(
             model,
             open_source("npz", root=folder.parent / "toy.npz", split="test"),
@@ -86,13 +86,28 @@ def run_all(folder, world_size, dies_at=0, seeds=(0, 0)):
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     print(folder.name, *codes, flush=True)
 
-place = Path(sys.argv[1])
-run_all(place / "alone", 1)
-run_all(place / "two", 2)
-run_all(place / "dies", 2, dies_at=4)
-shutil.copy(place / "dies" / "results.json", place / "dies.json")
-run_all(place / "dies", 1)
-run_all(place / "differ", 2, seeds=(0, 1))
+def run_killed(folder):
+    delays, kills, code = random.Random(0), 0, -9
+    while code == -9:
+        child = os.fork()
+        if not child:
+            work(folder, 0, 0)
+            os._exit(0)
+        if kills < 4:
+            time.sleep(delays.uniform(0.05, 0.3))
+            os.kill(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        kills += code == -9
+    print(folder.name, code, kills, flush=True)
+
+folder = Path(sys.argv[1])
+run_all(folder / "alone", 1)
+run_all(folder / "two", 2)
+run_all(folder / "dies", 2, dies_at=4)
+shutil.copy(folder / "dies" / "results.json", folder / "dies.json")
+run_all(folder / "dies", 1)
+run_all(folder / "differ", 2, seeds=(0, 1))
+run_killed(folder / "killed")
 """
 
 
@@ -101,21 +116,21 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """The folder of all measurements, their exit codes, their messages."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
-    place = tmp_path_factory.mktemp("processes")
-    write_npz(place / "toy.npz", num_classes=6)
-    told = subprocess.run(
-        [sys.executable, "-c", WORK, str(place)],
+    folder = tmp_path_factory.mktemp("processes")
+    write_npz(folder / "toy.npz", num_classes=6)
+    finished = subprocess.run(
+        [sys.executable, "-c", WORK, str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=240,
     )
-    assert told.returncode == 0, told.stderr
-    return place, told.stdout, told.stderr
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished.stdout, finished.stderr
 
 
 def load_timeless(folder: Path) -> Results:
-    """All but what tells of the machine and the time."""
+    """The results without machine and times."""
     found = results.load_results(folder / "results.json")
     return replace(
         found,
@@ -134,38 +149,49 @@ def assert_same_files(first: Path, second: Path, num_files: int = 8) -> None:
 
 
 def test_two_processes_give_the_bits_of_one(done: tuple[Path, str, str]) -> None:
-    place, codes, _ = done
+    folder, codes, _ = done
     assert codes.splitlines()[:2] == ["alone 0", "two 0 0"]
-    one = load_timeless(place / "alone")
+    one = load_timeless(folder / "alone")
     assert (len(one.cells), len(one.sequences)) == (5, 2)
     assert one.temperature is not None
     assert one.cells[0].num_images == 14
     assert one.cells[0].scaled is not None
-    assert_same_files(place / "alone", place / "two")
+    assert_same_files(folder / "alone", folder / "two")
 
 
 def test_two_processes_attack_as_one(done: tuple[Path, str, str]) -> None:
-    place, _, _ = done
-    clean, attacked = load_timeless(place / "alone-attacked").cells
+    folder, _, _ = done
+    clean, attacked = load_timeless(folder / "alone-attacked").cells
     assert (attacked.suite, attacked.num_images) == ("attack", 20)
     assert clean.nll_sum < attacked.nll_sum
-    assert_same_files(place / "alone-attacked", place / "two-attacked", num_files=3)
+    assert_same_files(folder / "alone-attacked", folder / "two-attacked", num_files=3)
 
 
-def test_when_one_ends_the_others_say_so_and_can_go_on(done: tuple[Path, str, str]) -> None:
-    place, codes, messages = done
+def test_when_one_ends_the_others_say_so_and_can_continue(done: tuple[Path, str, str]) -> None:
+    folder, codes, messages = done
     assert codes.splitlines()[2:4] == ["dies 1 9", "dies 0"]
     assert "dies 0 refused: process 0 of 2 has lost the others" in messages
-    assert "start again to go on" in messages
-    kept = json.loads((place / "dies.json").read_text())
+    assert "start again to continue" in messages
+    kept = json.loads((folder / "dies.json").read_text())
     assert 0 < len(kept["cells"]) < 5
-    assert_same_files(place / "alone", place / "dies")
+    assert_same_files(folder / "alone", folder / "dies")
 
 
 def test_processes_of_different_models_do_not_work_together(
     done: tuple[Path, str, str],
 ) -> None:
-    place, codes, messages = done
+    folder, codes, messages = done
     assert codes.splitlines()[4] == "differ 1 1"
     assert "differ 1 refused: process 1 of 2 has another model, source or protocol" in messages
-    assert not (place / "differ" / "results.json").exists()
+    assert not (folder / "differ" / "results.json").exists()
+
+
+def test_kill_9_at_random_moments_changes_no_bit(done: tuple[Path, str, str]) -> None:
+    folder, codes, _ = done
+    name, code, kills = codes.splitlines()[5].split()
+    assert (name, code) == ("killed", "0")
+    assert int(kills) >= 1
+    assert_same_files(folder / "alone", folder / "killed")
+    assert_same_files(folder / "alone-attacked", folder / "killed-attacked", num_files=3)
+    for file in ("examples.npz", "hardest.npz"):
+        assert (folder / "alone" / file).read_bytes() == (folder / "killed" / file).read_bytes()

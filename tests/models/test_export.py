@@ -40,7 +40,7 @@ PUBLISHED = (
 
 
 def build(name: str, **changes) -> Classifier:
-    """A network whose batch statistics have moved away from their start."""
+    """Build a network whose batch statistics have moved away from their start."""
     torch.manual_seed(0)
     network = build_model(name, **{"num_classes": 5, **changes})
     side = 64 if name.startswith("resnet") and "cifar" not in name else 16
@@ -67,7 +67,7 @@ def test_onnx_gives_the_same_logits(tmp_path: Path, name: str):
     assert done.num_bytes == path.stat().st_size
     assert done.max_difference <= 1e-4
     network.eval()
-    for count in (1, 2, 7):  # any number of images, two of which it was traced with
+    for count in (1, 2, 7):  # any number of images; it was traced with two
         images = torch.rand(count, 3, 16, 18)
         with torch.no_grad():
             torch.testing.assert_close(
@@ -147,7 +147,7 @@ def test_what_this_torch_cannot_write_as_onnx(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-# A process without the checker of shapes, whose wrappers torch.compile does not look into.
+# A process without the shape checker, whose wrappers torch.compile cannot trace.
 _COMPILE = """
 import sys, warnings, torch
 from augmix.models.weights import build_model
@@ -184,7 +184,7 @@ def compile_all(backend: str, names: tuple[str, ...]) -> None:
 
 
 def test_compiles_as_one_graph():
-    compile_all("aot_eager", ("small-maxblur",))
+    compile_all("eager", ("small-maxblur",))
 
 
 @pytest.mark.slow

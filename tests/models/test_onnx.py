@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from augmix.errors import RunError
-from augmix.evaluation.predictor import Subject, check_gradient
+from augmix.evaluation.predictor import Predictor
+from augmix.evaluation.suites import check_gradient
 from augmix.models.open_model import open_model
 from augmix.models.preprocessing import PRESETS
 from augmix.results import CellKey
@@ -137,6 +138,6 @@ def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch):
 
 def test_a_file_gives_an_attack_no_gradient(tmp_path):
     model = open_model(f"onnx:{write(tmp_path / 'toy.onnx')}")
-    subject = Subject(model=model, device=torch.device("cpu"), precision="fp32", num_classes=2)
+    predictor = Predictor(model=model, device=torch.device("cpu"), precision="fp32", num_classes=2)
     with pytest.raises(RunError, match=r"^onnx:toy\.onnx gives no gradient .*\(NAME@FILE"):
-        check_gradient(subject, IMAGES[:1].numpy(), CellKey("attack", "linf", 0), np.arange(1))
+        check_gradient(predictor, IMAGES[:1].numpy(), CellKey("attack", "linf", 0), np.arange(1))

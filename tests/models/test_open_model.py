@@ -485,6 +485,12 @@ def test_errors_are_named_as_the_users(code, spec, message):
         open_model(f"python:{spec}")
 
 
+def test_a_file_that_fails_leaves_no_module(code):
+    with pytest.raises(RunError, match="FileNotFoundError"):
+        open_model("python:f_lost.py:network")
+    assert "f_lost" not in sys.modules
+
+
 def test_errors_of_the_forward_pass_too(code):
     model = open_model("python:f_models:late")
     with pytest.raises(RunError, match="python:f_models:late failed on images of .* KeyError: 'lo"):

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from augmix.errors import RunError
+from augmix.models.layers import Normalize
 from augmix.models.preprocessing import PRESETS, Preprocessing
-from augmix.models.wrapper import InputNormalization, OpenedModel, Restricted, hash_weights
+from augmix.models.wrapper import OpenedModel, Restricted, build_normalization, hash_weights
 
 IMAGES = torch.rand(2, 3, 4, 4)
 
@@ -29,31 +30,33 @@ def test_normalization_by_hand():
     """Efficientnet-lite: (pixel - 127) / 128; ImageNet's mean and std channel by channel."""
     pixels = torch.tensor([0.0, 127.0, 255.0])
     images = (pixels / 255).reshape(3, 1, 1, 1).expand(3, 3, 1, 1)
-    lite = InputNormalization(PRESETS["efficientnet-lite"])(images)
+    lite = build_normalization(PRESETS["efficientnet-lite"])(images)
     assert torch.allclose(lite[:, 0, 0, 0], torch.tensor([-127 / 128, 0.0, 1.0]), atol=1e-6)
-    usual = InputNormalization(PRESETS["imagenet"])(images)
+    usual = build_normalization(PRESETS["imagenet"])(images)
     assert usual[2].flatten().tolist() == pytest.approx(
         [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     )
-    assert torch.equal(InputNormalization(PRESETS["none"])(images), images)
-    signed = InputNormalization(Preprocessing(input_range=(-1.0, 1.0)))(images)
+    assert torch.equal(build_normalization(PRESETS["none"])(images), images)
+    signed = build_normalization(Preprocessing(input_range=(-1.0, 1.0)))(images)
     assert signed[:, 1, 0, 0].tolist() == pytest.approx([-1, -1 + 2 * 127 / 255, 1])
-    assert InputNormalization(PRESETS["half"]).state_dict() == {}
+    assert build_normalization(PRESETS["half"]).state_dict() == {}
 
 
 def test_one_number_serves_any_channels():
-    layer = InputNormalization(Preprocessing(mean=(0.5,), std=(0.25,)))
+    layer = build_normalization(Preprocessing(mean=(0.5,), std=(0.25,)))
     assert layer(torch.ones(1, 1, 2, 2)).unique().tolist() == [2.0]
     assert layer(torch.ones(1, 3, 2, 2)).unique().tolist() == [2.0]
-    three = inspect.unwrap(InputNormalization.forward)
-    with pytest.raises(ValueError, match=r"images of 3 channels .* got shape \(1, 1, 2, 2\)"):
-        three(InputNormalization(PRESETS["half"]), torch.ones(1, 1, 2, 2))
+    three = inspect.unwrap(Normalize.forward)
+    with pytest.raises(
+        ValueError, match=r"a model of 3 channel\(s\) takes images .* got shape \(1, 1, 2, 2\)"
+    ):
+        three(build_normalization(PRESETS["half"]), torch.ones(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_bring_grey_near_zero(name):
     """Every preset centres images, except `none`, which leaves them in [0, 1]."""
-    grey = InputNormalization(PRESETS[name])(torch.full((1, 3, 1, 1), 0.45))
+    grey = build_normalization(PRESETS[name])(torch.full((1, 3, 1, 1), 0.45))
     assert float(grey.abs().max()) < 0.5
 
 

@@ -1,6 +1,7 @@
 """The tables and figures end to end at the smallest scale."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from augmix import results
 from augmix.errors import Interrupted, RunError
 from augmix.paper.reproduce import ReproduceConfig, plan_tasks, reproduce
+from augmix.paper.tables import SCALES
 from augmix.progress import CellFinished, Event, StepFinished
 
 
@@ -21,26 +23,47 @@ def smoke(folder: Path, table: Any = "table4", **changes: Any) -> ReproduceConfi
     )
 
 
-def test_table4_at_the_smallest_scale(tmp_path: Path):
-    config = smoke(tmp_path, methods=("standard", "augmix"))
+@pytest.fixture(scope="module", autouse=True)
+def few_images() -> Iterator[None]:
+    """Four images a cell: what is measured stays complete."""
+    scale = replace(SCALES["smoke"], measuring={"max_images": 4})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("augmix.paper.reproduce.SCALES", {**SCALES, "smoke": scale})
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Table 4 of two methods, interrupted in the third cell and started again."""
+    folder = tmp_path_factory.mktemp("table4")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, CellFinished) and event.done == 3:
+            raise Interrupted("stopped")
+
+    config = smoke(folder, methods=("standard", "augmix"))
+    with pytest.raises(Interrupted):
+        reproduce(config, on_progress=stop)
     paths = reproduce(config).paths
     assert [path.name for path in paths] == ["table4.json", "table4.csv", "table4.md"]
-    plain = json.loads(paths[0].read_text())
+    return folder
+
+
+def test_table4_at_the_smallest_scale(folder: Path):
+    plain = json.loads((folder / "smoke" / "table4.json").read_text())
     assert set(plain["runs"].values()) == {"done"}
     by_row = {entry["row"]: entry for entry in plain["findings"]}
     assert set(by_row) == {"Standard", "AugMix"}
     assert by_row["AugMix"]["published"] == 11.2
-    assert 0 < by_row["AugMix"]["measured"] <= 100
+    assert 0 <= by_row["AugMix"]["measured"] <= 100
     assert any("cifar100 was not measured" in line for line in plain["remarks"])
-    run = tmp_path / "smoke" / "runs" / "cifar10-wrn-augmix-seed0"
+    run = folder / "smoke" / "runs" / "cifar10-wrn-augmix-seed0"
     assert len(results.load_results(run / results.RESULTS_FILE).cells) == 76
 
 
-def test_tables_share_runs(tmp_path: Path):
-    config = smoke(tmp_path, methods=("standard",))
-    reproduce(config)
+def test_tables_share_runs(folder: Path):
     events: list[Event] = []
-    other = replace(config, table="table1", families=("wrn",))
+    other = smoke(folder, "table1", methods=("standard",), families=("wrn",))
     reproduce(other, on_progress=events.append)
     assert not [event for event in events if isinstance(event, (StepFinished, CellFinished))]
 
@@ -69,19 +92,8 @@ def test_table2_reads_folders_of_photographs(tmp_path: Path):
         e["column"]: e for e in json.loads(reproduce(config).paths[0].read_text())["findings"]
     }
     assert entries["mCE"]["published"] == 80.6
-    assert 0 < entries["mCE"]["measured"] < 150
+    assert 0 <= entries["mCE"]["measured"] < 150
     assert entries["fog"]["published"] == 75
-
-
-def test_stopped_and_started_again(tmp_path: Path):
-    def stop(event: Event) -> None:
-        if isinstance(event, CellFinished) and event.done == 3:
-            raise Interrupted("stopped")
-
-    config = smoke(tmp_path, methods=("standard",))
-    with pytest.raises(Interrupted):
-        reproduce(config, on_progress=stop)
-    assert reproduce(config).paths[0].exists()
 
 
 def test_figure4_is_a_picture(tmp_path: Path):

@@ -14,7 +14,7 @@ from toy_runs import read_weights, toy_config, write_npz
 
 from augmix import files, results
 from augmix.errors import Interrupted, RunError
-from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
 from augmix.training.checkpoint import lock
@@ -25,7 +25,8 @@ def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
     tasks = []
     for seed in seeds:
         training = replace(toy_config(folder / f"seed{seed}"), seed=seed)
-        clean = EvaluateConfig(models=(str(training.out),), suite=("clean",), max_images=10)
+        how = EvaluateConfig(suite=("clean",), max_images=10)
+        clean = Measurement(models=(str(training.out),), how=how)
         tasks.append(Task(training=training, measurements=(clean,)))
     return tasks
 
@@ -41,20 +42,30 @@ def states(events: list[Event]) -> list[tuple[str, str]]:
     return found
 
 
-def test_every_task_is_done_once(tmp_path: Path):
-    tasks = make_tasks(tmp_path)
-    events: list[Event] = []
-    outcomes = run_tasks(tasks, tmp_path, on_progress=events.append)
-    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Task], list[Event]]:
+    """Two finished tasks, their folder, and what was reported."""
+    folder = tmp_path_factory.mktemp("finished")
+    tasks, events = make_tasks(folder), list[Event]()
+    assert [each.state for each in run_tasks(tasks, folder, on_progress=events.append)] == [
+        "done"
+    ] * 2
+    return folder, tasks, events
+
+
+def test_every_task_is_done_once(finished: tuple[Path, list[Task], list[Event]]):
+    folder, tasks, events = finished
     assert states(events) == [
         ("seed0", "started"),
         ("seed0", "done"),
         ("seed1", "started"),
         ("seed1", "done"),
     ]
-    assert (tmp_path / "seed1" / results.RESULTS_FILE).exists()
+    assert (folder / "seed1" / results.RESULTS_FILE).exists()
     again: list[Event] = []
-    assert [o.state for o in run_tasks(tasks, tmp_path, on_progress=again.append)] == ["done"] * 2
+    assert [each.state for each in run_tasks(tasks, folder, on_progress=again.append)] == [
+        "done"
+    ] * 2
     assert again == []
 
 
@@ -62,11 +73,9 @@ def test_a_failing_task_does_not_stop_the_rest(tmp_path: Path):
     broken, fine = make_tasks(tmp_path)
     gone = replace(broken.training, source="npz", data=str(tmp_path / "nowhere"))
     events: list[Event] = []
-    outcomes = run_tasks(
-        [replace(broken, training=gone), fine], tmp_path, on_progress=events.append
-    )
-    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
-    assert "nowhere" in outcomes[0].reason
+    found = run_tasks([replace(broken, training=gone), fine], tmp_path, on_progress=events.append)
+    assert [each.state for each in found] == ["failed", "done"]
+    assert "nowhere" in found[0].reason
     assert "nowhere" in getattr(events[1], "error", "")
     mark = files.load_json(tmp_path / "seed0" / TASK_FILE)
     assert "Traceback" in mark["trace"]
@@ -82,37 +91,39 @@ def test_what_failed_is_tried_again(tmp_path: Path):
     assert run_tasks([task], tmp_path)[0].state == "done"
 
 
-def test_stopped_tasks_continue_to_the_same_bits(tmp_path: Path):
-    whole, cut = make_tasks(tmp_path / "whole"), make_tasks(tmp_path / "cut")
-    run_tasks(whole, tmp_path / "whole")
+def test_stopped_tasks_continue_to_the_same_bits(
+    finished: tuple[Path, list[Task], list[Event]], tmp_path: Path
+):
+    cut = make_tasks(tmp_path)
 
     def stop(event: Event) -> None:
         if isinstance(event, StepFinished) and event.step == 2:
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
-        run_tasks(cut, tmp_path / "cut", on_progress=stop)
+        run_tasks(cut, tmp_path, on_progress=stop)
     assert not (cut[0].training.out / TASK_FILE).exists()
-    assert [outcome.state for outcome in run_tasks(cut, tmp_path / "cut")] == ["done", "done"]
-    for one, other in zip(whole, cut, strict=True):
+    assert [each.state for each in run_tasks(cut, tmp_path)] == ["done", "done"]
+    for one, other in zip(finished[1], cut, strict=True):
         assert read_weights(one.training.out) == read_weights(other.training.out)
 
 
-def test_other_settings_are_refused(tmp_path: Path):
-    (task,) = make_tasks(tmp_path, seeds=(0,))
-    run_tasks([task], tmp_path)
+def test_other_settings_are_refused(finished: tuple[Path, list[Task], list[Event]]):
+    folder, (task, _), _ = finished
     other = replace(task, training=replace(task.training, learning_rate=0.01))
     with pytest.raises(RunError, match="other settings than seed0 has now"):
-        run_tasks([other], tmp_path)
+        run_tasks([other], folder)
 
 
-def test_another_measurement_keeps_the_training(tmp_path: Path):
-    (task,) = make_tasks(tmp_path, seeds=(0,))
-    run_tasks([task], tmp_path)
-    more = replace(task.measurements[0], out=str(tmp_path / "more"), max_images=5)
+def test_another_measurement_keeps_the_training(
+    finished: tuple[Path, list[Task], list[Event]], tmp_path: Path
+):
+    folder, (task, _), _ = finished
+    how = EvaluateConfig(suite=("clean",), out=tmp_path / "more", max_images=5)
+    more = replace(task.measurements[0], how=how)
     events: list[Event] = []
     wider = replace(task, measurements=(*task.measurements, more))
-    assert run_tasks([wider], tmp_path, on_progress=events.append)[0].state == "done"
+    assert run_tasks([wider], folder, on_progress=events.append)[0].state == "done"
     assert not [event for event in events if isinstance(event, StepFinished)]
     assert (tmp_path / "more" / results.RESULTS_FILE).exists()
 
@@ -131,19 +142,19 @@ def test_a_task_of_another_process_is_left_alone(tmp_path: Path):
     other.start()
     try:
         assert ready.wait(60)
-        outcomes = run_tasks([held, free], tmp_path)
+        found = run_tasks([held, free], tmp_path)
     finally:
         done.set()
         other.join()
-    assert [outcome.state for outcome in outcomes] == ["held", "done"]
+    assert [each.state for each in found] == ["held", "done"]
     assert not held.training.out.exists()
 
 
 def test_two_processes_share_the_tasks(tmp_path: Path):
     tasks = make_tasks(tmp_path, seeds=(0, 1, 2))
     events: list[Event] = []
-    outcomes = run_tasks(tasks, tmp_path, num_processes=2, on_progress=events.append)
-    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    found = run_tasks(tasks, tmp_path, num_processes=2, on_progress=events.append)
+    assert [each.state for each in found] == ["done"] * 3
     assert sorted(states(events)) == sorted(
         (task.name, state) for task in tasks for state in ("started", "done")
     )

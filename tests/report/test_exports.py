@@ -11,8 +11,7 @@ from fake_runs import NAMES, make_run
 
 from augmix.report import export_path, summarise, write_report
 from augmix.report.comparison import Comparison, compare
-from augmix.report.exports import escape, to_csv, to_json, to_latex
-from augmix.report.model_card import to_markdown
+from augmix.report.exports import escape, to_csv, to_json, to_latex, to_markdown
 from augmix.report.sections import all_tables
 
 EVIL = "<b>50_%</b> | x & \\y"

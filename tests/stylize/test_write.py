@@ -161,17 +161,17 @@ def test_stopped_anywhere_and_started_again_the_tree_is_the_same(
     config = config if layout == "npz" else photographs
     whole = content(stylize(config))
     kind = write.NpzSink if layout == "npz" else write.FolderSink
-    steps = [(kind, "put", turn) for turn in range(len(range(0, 7 if layout == "npz" else 4, 2)))]
+    steps = [(kind, "write", turn) for turn in range(len(range(0, 7 if layout == "npz" else 4, 2)))]
     steps += [(kind, "finish", 0), (write, "complete", 0)]
     for number, (place, name, turn) in enumerate(steps):
         other = replace(config, dst=config.dst.with_name(f"stopped{number}"))
         real, calls = getattr(place, name), []
 
-        def stop(*arguments, real=real, calls=calls, turn=turn):
+        def stop(*arguments, real=real, calls=calls, turn=turn, **notes):
             if len(calls) == turn:
                 raise KeyboardInterrupt
             calls.append(1)
-            return real(*arguments)
+            return real(*arguments, **notes)
 
         monkeypatch.setattr(place, name, stop)
         with pytest.raises(KeyboardInterrupt):

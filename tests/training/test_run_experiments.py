@@ -12,7 +12,8 @@ from toy_runs import read_weights, toy_config, write_npz
 
 from augmix.augment.policies import AugMix
 from augmix.errors import Interrupted, RunError
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.models import run_measurement
 from augmix.models.weights import load_model
 from augmix.paper.demo import DemoConfig, demo, demo_run
 from augmix.progress import Event, OnProgress, PhaseStarted, TrainingStarted
@@ -72,7 +73,7 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str
 def test_every_setting_is_documented() -> None:
     configs = (TrainConfig, Recipe, EvaluateConfig, DemoConfig)
     text = "".join(inspect.getsource(inspect.getmodule(config)) for config in configs)
-    for config in (TrainConfig, EvaluateConfig, DemoConfig):
+    for config in (TrainConfig, EvaluateConfig, Measurement, DemoConfig):
         for entry in fields(config):
             line = next(k for k in text.splitlines() if k.startswith(f"    {entry.name}: "))
             after = text.split(line, 1)[1].lstrip()
@@ -86,13 +87,13 @@ def test_the_configuration_is_read_back(trained: Path) -> None:
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"config\.json does not exist"):
-        evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
+        run_measurement(Measurement(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 1, "model": "small", "wings": 2}')
     with pytest.raises(RunError, match=r"config\.json is not the configuration of a run: .*wings"):
-        evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
+        run_measurement(Measurement(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 7}')
     with pytest.raises(RunError, match="schema 1"):
-        evaluate_run(EvaluateConfig(models=(str(tmp_path),)))
+        run_measurement(Measurement(models=(str(tmp_path),)))
 
 
 def test_a_mistake_in_the_data_leaves_no_folder(tmp_path: Path) -> None:
@@ -122,14 +123,8 @@ def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) -> None:
-    config = EvaluateConfig(
-        models=(str(trained),),
-        names=("contrast",),
-        severities=(2, 5),
-        out=str(tmp_path / "m"),
-        device="cpu",
-    )
-    results = evaluate_run(config)
+    how = EvaluateConfig(names=("contrast",), severities=(2, 5), out=tmp_path / "m")
+    results = run_measurement(Measurement(models=(str(trained),), how=how))
     assert [(c.name, c.severity) for c in results.cells] == [
         ("clean", 0),
         ("contrast", 2),
@@ -150,10 +145,10 @@ def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) 
 def test_data_that_moved_is_found_by_name(tmp_path: Path) -> None:
     run = train(toy_config(tmp_path / "run", epochs=1))
     moved = (tmp_path / "toy.npz").rename(tmp_path / "moved.npz")
-    config = EvaluateConfig(models=(str(run),), suite=("clean",), device="cpu")
+    config = Measurement(models=(str(run),), how=EvaluateConfig(suite=("clean",), device="cpu"))
     with pytest.raises(RunError, match="toy"):
-        evaluate_run(config)
-    assert evaluate_run(replace(config, data=str(moved))).cells
+        run_measurement(config)
+    assert run_measurement(replace(config, data=str(moved))).cells
     assert (run / "results.json").exists()
 
 
@@ -161,7 +156,7 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     run = train(toy_config(tmp_path / "run", epochs=1))
     other = write_npz(tmp_path / "other.npz", num_classes=5)
     with pytest.raises(RunError, match="of 5 classes, got .*3"):
-        evaluate_run(EvaluateConfig(models=(str(run),), data=str(other), device="cpu"))
+        run_measurement(Measurement(models=(str(run),), data=str(other)))
 
 
 def test_part_of_the_training_images_is_the_same_part_for_every_seed(tmp_path: Path) -> None:

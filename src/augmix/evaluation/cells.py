@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix import distributed, metrics
-from augmix.corruptions import registry
 from augmix.errors import RunError
 from augmix.metrics import ImageScores
 from augmix.metrics.stability import TOP
@@ -24,75 +23,34 @@ from augmix.results import (
 )
 from augmix.rng import Purpose, Stream
 
-SUITES = ("clean", "c", "own", "p", "attack")
-CLEAN = CellKey("clean", "clean", 0)
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 
 Ids = Int64[np.ndarray, " image"]
 
 
-def list_keys(
-    suite: Sequence[str],
-    names: Sequence[str],
-    severities: Sequence[int],
-    sequences: Sequence[str] = (),
-    attack_norm: str = "linf",
-) -> tuple[CellKey, ...]:
-    """What is measured, in order: (suite, name, severity).
-
-    Args:
-        suite: Of `SUITES`.
-        names: Corruptions of ``c``, lists of them such as ``paper-15``, or the user's own as
-            ``python:FILE:FUNCTION``, which are cells of the suite ``own``.
-        severities: Of the corruptions, 1..5.
-        sequences: Perturbations of ``p``, or lists of them such as ``standard-10``.
-        attack_norm: Of ``attack``; the attack's name.
-
-    Raises:
-        ValueError: If a suite, a name or a severity is unknown, or nothing is asked for.
-    """
-    for part in suite:
-        if part not in SUITES:
-            raise ValueError(f"suite must be of {SUITES}, got {part!r}")
-    keys: list[CellKey] = [CLEAN] if "clean" in suite else []
-    if "c" in suite:
-        for severity in severities:
-            if severity not in registry.SEVERITIES:
-                raise ValueError(f"severity must be 1..5, got {severity}")
-        for name in registry.CORRUPTIONS.resolve(names):
-            of_suite = registry.CORRUPTIONS[name].suite  # "own" for the user's
-            keys += [CellKey(of_suite, name, severity) for severity in severities]
-    if "p" in suite:
-        keys += [CellKey("p", name, 0) for name in registry.SEQUENCES.resolve(sequences)]
-    if "attack" in suite:
-        keys.append(CellKey("attack", attack_norm, 0))
-    if not keys:
-        raise ValueError("nothing to measure: name a suite, and for 'c' at least one severity")
-    return tuple(dict.fromkeys(keys))
-
-
 def choose_images(
-    num_images: int, *, max_images: int = 0, num_held: int = 0, seed: int
+    num_images: int, *, max_images: int | None = None, num_held: int = 0, seed: int
 ) -> tuple[Int64[np.ndarray, " image"], Int64[np.ndarray, " held"]]:
-    """Ids of the images that are measured, and of those held out for the temperature, in order.
+    """Choose the images that are measured, and those held out for the temperature.
 
-    Both are fixed random parts. Fewer measured images are a part of more, and the same whether or
-    not others are held out, as long as they need not be.
+    Both are fixed random subsets. Fewer measured images are a subset of more, and the same whether
+    or not others are held out, as long as enough images are left.
 
     Args:
-        num_images: Of the source.
-        max_images: Measured at most; 0 takes all that are not held out.
-        num_held: Held out.
-        seed: Of the choice.
+        num_images: Images of the source.
+        max_images: Images measured at most; None takes all that are not held out.
+        num_held: Images held out.
+        seed: Seed of the choice.
+
+    Returns:
+        The ids of both, ascending.
 
     Raises:
-        ValueError: If a number is negative, or more are held out than can be.
+        ValueError: If so many cannot be held out.
         RunError: If there is no image.
     """
     if num_images == 0:
         raise RunError("the source holds no image")
-    if max_images < 0:
-        raise ValueError(f"max_images must be at least 0, got {max_images}")
     if not 0 <= num_held < num_images:
         raise ValueError(
             f"temperature_images must be at least 0 and leave some of the source's {num_images} "

@@ -1,264 +1,168 @@
-"""One measurement as data: which models, on which images, how."""
+"""Configuration of an evaluation: how a model is measured, and which models on which images."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
-
-from augmix import distributed
-from augmix.corruptions.registry import resolve_preset
-from augmix.data.folders import Photographs, open_photographs
-from augmix.data.sources import Source
-from augmix.evaluation.loop import evaluate
-from augmix.evaluation.models import (
-    Member,
-    combine,
-    match_labels,
-    open_images,
-    open_members,
-    shorten,
-)
-from augmix.evaluation.predictor import STEPS, choose_adversary
-from augmix.methods.attacks import Norm
-from augmix.models.preprocessing import Preprocessing, choose_preprocessing
-from augmix.progress import OnProgress
-from augmix.results import Results
+from typing import Literal
 
 ADAPTED = "adapted"  # folder below a run: its results with batch-norm adaptation
 _RUNS = Path("runs")
-_PHOTOGRAPH_SIDES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
+_ATTACK = "attack_"  # how the fields of suite `attack` begin
+
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    """One measurement of a model, or of several as an ensemble."""
+    """How a model is measured: on which suites, by which protocol, on which device."""
+
+    suite: tuple[str, ...] = ("clean", "c")
+    """What is measured: clean (clean images), c (corrupted images), p (perturbation sequences),
+    attack (attacked images)."""
+    names: tuple[str, ...] = ("paper-15",)
+    """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
+    python:FILE:FUNCTION."""
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Severities of the corruptions, 1..5."""
+    sequences: tuple[str, ...] = ("standard-10",)
+    """Perturbations of suite p, lists of them (standard-10, cifar-script-10, extra-4), or your own
+    as python:FILE:FUNCTION."""
+    difficulty: Literal[1, 2, 3] = 1
+    """Difficulty of the perturbations: how strong noise is, how far apart the compared frames of
+    the other sequences are."""
+    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
+    """Severity table of corruptions and perturbations; auto goes by the size of the images."""
+    official: tuple[Path, ...] = ()
+    """Folders of official -C and -P files, read instead of corrupting images on the fly."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs; by default the textures that the package draws."""
+    jpeg_quality: int | None = None
+    """Corrupted images are coded as JPEG of this quality and decoded, as the published ImageNet-C
+    and Tiny-ImageNet-C are by 85; by default they are not."""
+    attack_norm: Literal["linf", "l2"] = "linf"
+    """Norm that bounds an attack: linf (every value's change) or l2 (the length of all changes)."""
+    attack_epsilon: float | None = None
+    """Radius of the attack, in [0, 1] units; by default 8/255 for linf, 0.5 for l2."""
+    attack_steps: int = 20  # usual for robust errors; Madry et al. (2018) Table 2 has it
+    """Gradient steps of the attack."""
+    attack_step_size: float | None = None
+    """Length of a step; by default a quarter of the radius."""
+    attack_restarts: int = 1
+    """Attacks on each image, from different random starts; one that succeeds counts."""
+    adapt_batch_norm: bool = False
+    """Batch-norm layers adapt to the statistics of every test batch."""
+    adapt_prior: int = 16
+    """How many images the stored statistics count as in that adaptation."""
+    temperature_images: int = 0
+    """Clean images held out of everything measured, on which a temperature is fitted; calibration
+    is then measured before and after it."""
+    bin_size: int = 100
+    """Predictions in a bin of the RMS calibration error."""
+    seed: int = 0
+    """Seed of the corruptions, perturbations and starts of attacks."""
+    max_images: int | None = None
+    """Measure a fixed random subset of this many images; by default all."""
+    batch_size: int = 256
+    """Images in a forward pass; a batch of suite p holds whole sequences."""
+    num_threads: int | None = None
+    """Threads that make images while the model computes; by default one beside a CPU, and beside a
+    GPU this process's part of the processors, at most 8."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; bf16 is by autocast. Logits are scored in float64."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device that the model runs on."""
+    out: Path | None = None
+    """Folder of the results. By default the command writes into the run folder (adapted: its folder
+    adapted), for other models into runs/NAME; a call from Python keeps nothing on disk."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "bin_size", "max_images", "num_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.difficulty not in (1, 2, 3):
+            raise ValueError(f"difficulty must be 1, 2 or 3, got {self.difficulty}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality must be 1..100, got {self.jpeg_quality}")
+        if "attack" not in self.suite:
+            for entry in fields(self):
+                value = getattr(self, entry.name)
+                if entry.name.startswith(_ATTACK) and value != entry.default:
+                    raise ValueError(
+                        f"{entry.name} {value!r} would have no effect: it belongs to suite "
+                        f"'attack', suites asked for: {', '.join(self.suite)}"
+                    )
+        elif self.adapt_batch_norm:
+            raise ValueError(
+                "suite 'attack' does not go with adapt_batch_norm: the predictions of an adapted "
+                "model depend on the whole batch, so no single image resists; measure one without "
+                "the other"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One measurement of a model, or of several as an ensemble: models, images, and how."""
 
     models: tuple[str, ...]
     """Run folders, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE, python:MODULE:FUNCTION,
     NAME@FILE; several are measured as one ensemble, the mean of their probabilities."""
-    suite: tuple[Literal["clean", "c", "p", "attack"], ...] = ("clean", "c")
-    """What is measured: clean images, corrupted images, perturbation sequences, attacked images."""
-    names: tuple[str, ...] = ()
-    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION; none means the
-    paper's."""
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Severities of the corruptions, 1..5."""
-    sequences: tuple[str, ...] = ()
-    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION;
-    none means the standard."""
-    difficulty: Literal[1, 2, 3] = 1
-    """Of the perturbations: how strong noise is, how far apart other compared frames are."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
-    """Strength table of corruptions and perturbations; auto goes by image size."""
-    official: tuple[str, ...] = ()
-    """Folders of official -C and -P files, read instead of damaging images on the fly."""
-    frost_textures: str = ""
-    """Folder of the published frost photographs; empty takes the textures the package draws."""
-    jpeg_quality: int = 0
-    """Corrupted images are coded as JPEG of this quality and decoded, as the published ImageNet-C
-    is by 85; 0 leaves it out."""
-    source: str = ""
-    """Kind of the images: digits, cifar10, cifar100, folder, parquet, npz; empty takes the run's
-    own, or goes by the name of --data."""
-    data: str = ""
-    """Folder or file of the images; empty takes the run's own."""
+    source: str | None = None
+    """Form of the images: digits, cifar10, cifar100, folder, parquet, npz, ...; by default the
+    run's own, or the form seen from --data."""
+    data: str | None = None
+    """Folder or file of the images; by default the run's own."""
     split: str = "test"
     """Part of the images that is measured."""
-    preprocessing: str = ""
-    """What the model wants done to images, by name (none, half, imagenet, imagenet-bicubic,
-    imagenet-half, imagenet-none, efficientnet-lite); empty takes what the model states."""
-    resize: int = 0
-    """Shorter side after resizing, in pixels; 0 takes what the model or its run states."""
-    crop: int = 0
-    """Side of the centre square cut out, in pixels; 0 takes what the model or its run states."""
-    interpolation: Literal["", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = ""
-    """Filter of the resizing; empty takes what the model states."""
-    mean: tuple[float, ...] = ()
+    preprocessing: str | None = None
+    """Preprocessing of the images, by name (none, half, imagenet, imagenet-bicubic, imagenet-half,
+    imagenet-none, efficientnet-lite); by default the model's own."""
+    resize: int | None = None
+    """Size of the shorter side after resizing, in pixels; by default that of the model or run."""
+    crop: int | None = None
+    """Size of the square cut out of the middle, in pixels; by default that of the model or run."""
+    interpolation: Filter | None = None
+    """Filter of the resizing; by default the model's own."""
+    mean: tuple[float, ...] | None = None
     """Subtracted from every channel, in units of --input-range; with --preprocessing."""
-    std: tuple[float, ...] = ()
+    std: tuple[float, ...] | None = None
     """Every channel is then divided by it; with --preprocessing."""
-    input_range: tuple[float, ...] = ()
-    """What black and white become before that, e.g. 0 255; with --preprocessing."""
-    class_list: str = ""
+    input_range: tuple[float, float] | None = None
+    """Values of black and white before that, e.g. 0 255; with --preprocessing."""
+    class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""
     restrict: bool = False
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
     """Measure on images that the run was trained on."""
-    attack_norm: Norm = "linf"
-    """What bounds an attack: every value's change, or the length of all changes."""
-    attack_epsilon: float = 0.0
-    """Radius of the attack, in [0, 1] units; 0 takes 8/255 for linf, 0.5 for l2."""
-    attack_steps: int = STEPS
-    """Gradient steps of the attack."""
-    attack_step_size: float = 0.0
-    """Length of a step; 0 takes a quarter of the radius."""
-    attack_restarts: int = 1
-    """Attacks on each image, from different random starts; it must resist them all."""
-    adapt_batch_norm: bool = False
-    """Batch-norm layers adapt to the statistics of every test batch."""
-    adapt_prior: int = 16
-    """How many images their stored statistics are worth then."""
-    temperature_images: int = 0
-    """Clean images held out of everything measured, on which a temperature is fitted; calibration
-    is then kept before and after it."""
-    seed: int = 0
-    """Seed of the corruptions, perturbations and starts of attacks."""
-    batch_size: int = 256
-    """Images a forward pass takes."""
-    num_threads: int = 0
-    """Threads that damage images while the model computes; 0 takes one beside a CPU, and beside a
-    GPU this process's share of the processors, 8 at most."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network."""
-    bin_size: int = 100
-    """Predictions in a bin of the RMS calibration error."""
-    max_images: int = 0
-    """Measure a fixed random part of the images; 0 takes all."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model computes."""
-    out: str = ""
-    """Where the results go; by default into the run folder (adapted: its folder adapted), for other
-    models into runs/ under their name."""
+    how: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How the model is measured."""
 
     def __post_init__(self) -> None:
         if not self.models:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
-        if len(self.models) > 1 and not self.out:
+        if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
-        if self.input_range and len(self.input_range) != 2:
-            raise ValueError(f"input_range must be two numbers, got {self.input_range}")
         if self.restrict and not self.class_list:
             raise ValueError("restrict needs the list of the model's classes, --class-list")
         if (self.mean or self.std or self.input_range) and not self.preprocessing:
             raise ValueError(
                 "mean, std and input_range change a preprocessing named with --preprocessing "
-                "(none, to state all of it), got none"
+                "(none, to give all of it), got none"
             )
-        self.stated()
-        choose_adversary(
-            self.suite,
-            norm=self.attack_norm,
-            epsilon=self.attack_epsilon,
-            num_steps=self.attack_steps,
-            step_size=self.attack_step_size,
-            num_restarts=self.attack_restarts,
-            seed=self.seed,
-            is_adapted=self.adapt_batch_norm,
-        )
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
-        if self.out:
-            return Path(self.out)
+        """Folder of the results."""
+        if self.how.out:
+            return Path(self.how.out)
         run = Path(self.models[0]).expanduser()
         if not run.is_dir():
             run = _RUNS / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")
-        return run / ADAPTED if self.adapt_batch_norm else run
-
-    def stated(self) -> Preprocessing | None:
-        """The preprocessing that stands above the model's own, if one is named.
-
-        Raises:
-            ValueError: If it is unknown, or its parts do not go together.
-        """
-        if not self.preprocessing:
-            return None
-        changes = {name: getattr(self, name) or None for name in ("mean", "std", "input_range")}
-        return choose_preprocessing(self.preprocessing, **changes, **self._given("crop"))
-
-    def geometry(self) -> dict[str, Any]:
-        """What stands above the geometry that the model states, as `open_source` takes it.
-
-        A crop without a resize is resized in proportion. A preprocessing named has it all.
-        """
-        if self.preprocessing:
-            return {}
-        given: dict[str, Any] = self._given("size")
-        return {"resize": 0, **given} if "size" in given else given
-
-    def _given(self, crop: str) -> dict[str, Any]:
-        given = {crop: self.crop, "resize": self.resize, "interpolation": self.interpolation}
-        return {name: value for name, value in given.items() if value}
+        return run / ADAPTED if self.how.adapt_batch_norm else run
 
 
-def evaluate_run(config: EvaluateConfig, *, on_progress: OnProgress | None = None) -> Results:
-    """Measure a model, or an ensemble, on images; see `engine.evaluate`.
-
-    Started by `torchrun` in several processes, they share the work and process 0 has the results.
-
-    Raises:
-        ValueError: If an argument is out of range.
-        RunError: If a model or its data is missing, or they do not go together.
-    """
-    with distributed.joined():
-        return _evaluate(config, on_progress if distributed.rank() == 0 else None)
-
-
-def _evaluate(config: EvaluateConfig, on_progress: OnProgress | None) -> Results:
-    members = open_members(config.models, preprocessing=config.stated())
-    model, facts = combine(members)
-    source = open_images(
-        members,
-        source=config.source,
-        data=config.data,
-        split=config.split,
-        geometry=config.geometry(),
-        allow_train_data=config.allow_train_data,
-    )
-    model, source = match_labels(
-        model, source, class_list=config.class_list, restrict=config.restrict
-    )
-    if config.adapt_batch_norm:
-        facts["label"] = f"{facts['label']}, adapted"
-    return evaluate(
-        model,
-        source,
-        suite=config.suite,
-        names=config.names,
-        severities=config.severities,
-        sequences=config.sequences,
-        difficulty=config.difficulty,
-        preset=config.preset,
-        seed=config.seed,
-        official=config.official,
-        frost_textures=config.frost_textures or None,
-        jpeg_quality=config.jpeg_quality or None,
-        photographs=_find_photographs(config, members, source),
-        attack_norm=config.attack_norm,
-        attack_epsilon=config.attack_epsilon,
-        attack_steps=config.attack_steps,
-        attack_step_size=config.attack_step_size,
-        attack_restarts=config.attack_restarts,
-        adapt_batch_norm=config.adapt_batch_norm,
-        adapt_prior=config.adapt_prior,
-        temperature_images=config.temperature_images,
-        batch_size=config.batch_size,
-        num_threads=config.num_threads,
-        device=config.device,
-        precision=config.precision,
-        bin_size=config.bin_size,
-        out=config.folder,
-        max_images=config.max_images,
-        about=facts,
-        on_progress=on_progress,
-    )
-
-
-def _find_photographs(
-    config: EvaluateConfig, members: list[Member], source: Source
-) -> Photographs | None:
-    """The images of a folder at their own size, where published sequences would start from them.
-
-    That is where frames prepared as the published scripts do have the size of the images.
-    """
-    if "p" not in config.suite or source.name != "folder" or source.skipped:
-        return None
-    side = _PHOTOGRAPH_SIDES.get(resolve_preset(config.preset, source.size))
-    if source.size != (side, side):
-        return None
-    trained = members[0].trained
-    root = config.data or (trained.data if trained else "")
-    return open_photographs(Path(root).expanduser(), split=config.split)
+def shorten(model: str) -> str:
+    """Remove the folders of a file from a model's name."""
+    return re.sub(r"[^:@]*[/\\]", "", model)

@@ -4,24 +4,30 @@ A run folder names its own images; for any other model the user names them, and 
 they are resized and cropped.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from augmix import files, results
+from augmix import distributed, files, results
+from augmix.corruptions.registry import resolve_preset
 from augmix.data.derived import check_disjoint, load_class_list, map_classes, match_classes
+from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
+from augmix.evaluation.config import Measurement, shorten
+from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import describe_model
+from augmix.evaluation.suites import list_cells
 from augmix.models.ensemble import Ensemble
 from augmix.models.open_model import open_model
-from augmix.models.preprocessing import Preprocessing
+from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
+from augmix.progress import OnProgress
+from augmix.results import Results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +98,6 @@ class Member:
         if self.trained is None:
             return {"method": "", "seed": None, "label": self.label}
         return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
-
-
-def shorten(spec: str) -> str:
-    """Return the text a model was named by, without the folders of its file."""
-    return re.sub(r"[^:@]*[/\\]", "", spec)
 
 
 def open_members(
@@ -193,7 +194,7 @@ def match_labels(
     Args:
         model: A model with more classes than the images, or in another order.
         source: The images.
-        class_list: The file; see `data.classes.load_class_list`. Empty changes nothing.
+        class_list: The file; see `data.derived.load_class_list`. Empty changes nothing.
         restrict: Restrict the model to the classes of the images. Otherwise the labels of the
             images become the model's, and any of its classes may be predicted.
 
@@ -249,3 +250,100 @@ def _check_unseen(member: Member, source: Source) -> None:
             raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
         fingerprint = identity.get("source_fingerprint", "")
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
+
+
+_PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
+
+
+def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None = None) -> Results:
+    """Open the models and images of a measurement and evaluate; see `evaluate`.
+
+    In several processes started by `torchrun`, they share the work and process 0 returns the
+    results.
+
+    Raises:
+        ValueError: If a setting is out of range.
+        RunError: If a model or its data is missing, or they do not go together.
+    """
+    with distributed.joined():
+        return _run(measurement, on_progress if distributed.rank() == 0 else None)
+
+
+def _run(measurement: Measurement, on_progress: OnProgress | None) -> Results:
+    config = replace(measurement.how, out=measurement.folder)
+    list_cells(config)  # a misspelt name is found before a model is opened
+    members = open_members(measurement.models, preprocessing=find_preprocessing(measurement))
+    model, facts = combine(members)
+    source = open_images(
+        members,
+        source=measurement.source or "",
+        data=measurement.data or "",
+        split=measurement.split,
+        geometry=_find_geometry(measurement),
+        allow_train_data=measurement.allow_train_data,
+    )
+    model, source = match_labels(
+        model, source, class_list=measurement.class_list or "", restrict=measurement.restrict
+    )
+    if config.adapt_batch_norm:
+        facts["label"] = f"{facts['label']}, adapted"
+    return evaluate(
+        model,
+        source,
+        config,
+        photographs=_find_photographs(measurement, members, source),
+        about=facts,
+        on_progress=on_progress,
+    )
+
+
+def find_preprocessing(measurement: Measurement) -> Preprocessing | None:
+    """Return the preprocessing that replaces the models' own, if one is named.
+
+    Raises:
+        ValueError: If it is unknown, or its parts do not go together.
+    """
+    if not measurement.preprocessing:
+        return None
+    changes = {name: getattr(measurement, name) for name in ("mean", "std", "input_range")}
+    return choose_preprocessing(
+        measurement.preprocessing, **changes, **_sizes(measurement, crop="crop")
+    )
+
+
+def _find_geometry(measurement: Measurement) -> dict[str, Any]:
+    """The geometry that replaces the models' own, as `open_source` takes it.
+
+    A crop without a resize is resized in proportion. A named preprocessing has a geometry itself.
+    """
+    if measurement.preprocessing:
+        return {}
+    given = _sizes(measurement, crop="size")
+    return {"resize": 0, **given} if "size" in given else given
+
+
+def _sizes(measurement: Measurement, *, crop: str) -> dict[str, Any]:
+    given = {
+        crop: measurement.crop,
+        "resize": measurement.resize,
+        "interpolation": measurement.interpolation,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _find_photographs(
+    measurement: Measurement, members: Sequence[Member], source: Source
+) -> Photographs | None:
+    """The images of a folder at their own size, if published sequences would start from them.
+
+    They do if frames prepared as the published scripts do have the size of the images.
+    """
+    config = measurement.how
+    if "p" not in config.suite or source.name != "folder" or source.skipped:
+        return None
+    size = _PHOTOGRAPH_SIZES.get(resolve_preset(config.preset, source.size))
+    if source.size != (size, size):
+        return None
+    trained = members[0].trained
+    root = measurement.data or (trained.data if trained else "")
+    return open_photographs(Path(root).expanduser(), split=measurement.split)

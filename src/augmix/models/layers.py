@@ -20,13 +20,17 @@ class Normalize(nn.Module):
     Args:
         mean: One number per channel, in [0, 1] units.
         std: One number per channel, above 0.
+        is_shared: Whether a single number serves images of any number of channels.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], *, is_shared: bool = False
+    ) -> None:
         super().__init__()
+        self.num_channels = None if is_shared and len(mean) == 1 else len(mean)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
@@ -44,7 +48,7 @@ class Normalize(nn.Module):
                 f"a model takes floating-point images in [0, 1], got {images.dtype}; "
                 "divide uint8 images by 255"
             )
-        if images.ndim != 4 or images.shape[1] != len(self.mean):
+        if images.ndim != 4 or self.num_channels not in (None, images.shape[1]):
             raise ValueError(
                 f"a model of {len(self.mean)} channel(s) takes images [batch channel height width],"
                 f" got shape {tuple(images.shape)}"

@@ -24,11 +24,9 @@ _SQUASHED_FROM = 384  # ConvNeXT resizes in proportion and crops below this size
 
 
 def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate a data config of timm, which resizes to the crop's size divided by ``crop_pct``.
+    """Translate what ``timm.data.resolve_model_data_config`` returns.
 
-    Args:
-        config: What ``timm.data.resolve_model_data_config`` returns.
-        where: The model, for messages.
+    timm resizes to the size of the crop divided by ``crop_pct``.
 
     Raises:
         RunError: If `Preprocessing` cannot express it.
@@ -52,10 +50,6 @@ def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
 def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
     """Translate the ``transforms()`` of torchvision's weights.
 
-    Args:
-        transform: A preset of torchvision.
-        where: The model, for messages.
-
     Raises:
         RunError: If `Preprocessing` cannot express it.
     """
@@ -76,10 +70,6 @@ def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
 
 def from_transformers(config: Mapping[str, Any], *, where: str) -> Preprocessing:
     """Translate a ``preprocessor_config.json`` of transformers.
-
-    Args:
-        config: Its content.
-        where: The model, for messages.
 
     Raises:
         RunError: If `Preprocessing` cannot express it.

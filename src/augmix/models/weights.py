@@ -305,13 +305,10 @@ def check_state(
     what: str,
     needs_counters: bool = True,
 ) -> None:
-    """Check that tensors have the names and shapes of a network's state.
+    """Check that the tensors of a file have the names and shapes of a network's state.
 
-    Args:
-        found: Tensors of a file.
-        expected: The network's state.
-        what: The beginning of the message: which file does not fit what.
-        needs_counters: Whether batch norm's counters of batches are required.
+    ``what`` begins the message (which file does not fit what); batch norm's counters of batches may
+    be missing unless ``needs_counters``.
 
     Raises:
         RunError: If a name is missing or unknown, or a shape is different.
@@ -348,16 +345,10 @@ _PROBE_CLASSES = 7919  # equals no other size in a network
 def load_into(
     build: Build, state: dict[str, Tensor], *, name: str, file: Path
 ) -> tuple[nn.Module, int]:
-    """Build a network with as many classes as the weights have, and load them.
-
-    Args:
-        build: Builds the network for a number of classes; torch's generator keeps its state.
-        state: Tensors by name.
-        name: Name of the network, for messages.
-        file: File of the weights, for messages.
+    """Build a network with as many classes as the weights of a file have, and load them.
 
     Returns:
-        The network in evaluation mode, and its number of classes.
+        The network in evaluation mode, and its number of classes. Torch's generator is unchanged.
 
     Raises:
         RunError: If names or shapes are not those of the network.

@@ -11,47 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from augmix.errors import RunError
+from augmix.models.layers import Normalize
 from augmix.models.preprocessing import Preprocessing
-
-
-class InputNormalization(nn.Module):
-    """Apply range, mean and std of a `Preprocessing` to images in [0, 1].
-
-    Its numbers have no entry in the state dict. A mean and std of one channel serve images of any
-    number of channels.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        low, high = preprocessing.input_range
-        scale = high - low
-        mean = [(value - low) / scale for value in preprocessing.mean]
-        std = [value / scale for value in preprocessing.std]
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Normalise a batch.
-
-        Raises:
-            ValueError: If the images have another number of channels.
-        """
-        channels = len(self.mean)
-        if channels > 1 and images.shape[1] != channels:
-            raise ValueError(
-                f"this model takes images of {channels} channels "
-                f"[batch channel height width], got shape {tuple(images.shape)}"
-            )
-        return (images - self.mean) / self.std
-
-    def extra_repr(self) -> str:
-        """Return the numbers in [0, 1] units, for printing a model."""
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +76,7 @@ class OpenedModel(nn.Module):
         self.preprocessing = preprocessing
         self.fingerprint = fingerprint or hash_weights(network)
         self.normalization = (
-            nn.Identity() if preprocessing is None else InputNormalization(preprocessing)
+            nn.Identity() if preprocessing is None else build_normalization(preprocessing)
         )
         self.network = network
         self._hint = hint
@@ -214,6 +175,15 @@ class Restricted(nn.Module):
                 f"{logits.shape[1]} logits; is it the list of this model?"
             )
         return logits[:, self.columns]
+
+
+def build_normalization(preprocessing: Preprocessing) -> Normalize:
+    """Build the layer that applies range, mean and std of a preprocessing to images in [0, 1]."""
+    low, high = preprocessing.input_range
+    scale = high - low
+    mean = [(value - low) / scale for value in preprocessing.mean]
+    std = [value / scale for value in preprocessing.std]
+    return Normalize(mean, std, is_shared=True)
 
 
 def hash_weights(model: nn.Module) -> str:

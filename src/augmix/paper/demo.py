@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmix import files, results
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.models import run_measurement
 from augmix.progress import OnProgress, PhaseStarted, ignore
 from augmix.report import summarise, write_report
 from augmix.training.config import TrainConfig
@@ -24,8 +25,8 @@ class DemoConfig:
     """Passes over the 1,400 training images."""
     seed: int = 0
     """Seed of both runs."""
-    max_images: int = 0
-    """Measure a fixed random part of the 397 test images; 0 takes all."""
+    max_images: int | None = None
+    """Measure a fixed random part of the 397 test images; by default all."""
     max_train_images: int = 0
     """Train on a fixed random part of the images; 0 takes all."""
 
@@ -46,10 +47,9 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         emit(PhaseStarted(title=f"{method}: training"))
         train(demo_run(config, method), on_progress=on_progress)
         emit(PhaseStarted(title=f"{method}: measuring"))
-        measurement = EvaluateConfig(
-            models=(str(run),), preset="imagenet", max_images=config.max_images, device="cpu"
-        )
-        numbers = summarise(evaluate_run(measurement, on_progress=on_progress))
+        how = EvaluateConfig(preset="imagenet", max_images=config.max_images, device="cpu")
+        measurement = Measurement(models=(str(run),), how=how)
+        numbers = summarise(run_measurement(measurement, on_progress=on_progress))
         summary[method] = {name: numbers[name] for name in _SUMMARY}
         runs.append(run)
     emit(PhaseStarted(title="report"))

@@ -12,7 +12,8 @@ import torch
 from augmix.augment.policies import AugMix
 from augmix.data.sources import open_source
 from augmix.errors import RunError
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.models import run_measurement
 from augmix.paper.compare import (
     ENSEMBLE,
     FIGURES,
@@ -61,10 +62,10 @@ class ReproduceConfig:
     """Only these methods; none means all of the table's."""
     families: tuple[str, ...] = ()
     """Only these networks: allconv, densenet, wrn, resnext; none means all of the table's."""
-    seeds: int = 0
-    """Runs of each cell; 0 takes what the scale says."""
-    num_processes: int = 0
-    """Runs worked on at once; 0 takes one for each GPU, or for each CPU core."""
+    seeds: int | None = None
+    """Runs of each cell; by default the scale's number."""
+    num_processes: int | None = None
+    """Runs trained at the same time; by default one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs, which all tables of a scale share, and of the files written."""
 
@@ -184,12 +185,12 @@ def _task(config: ReproduceConfig, key: RunKey) -> Task:
         out=run,
         **settings,
     )
-    common: dict[str, Any] = {"models": (str(run),), **scale.measuring}
-    common["device"] = settings.get("device", "auto")
-    measurements = [EvaluateConfig(suite=("clean", "c"), out=str(run), **common)]
+    common = {**scale.measuring, "device": settings.get("device", "auto")}
+    ways = [EvaluateConfig(suite=("clean", "c"), out=run, **common)]
     if "p" in table.suites:
-        measurements.append(EvaluateConfig(suite=("p",), out=str(run / SEQUENCES_FOLDER), **common))
-    return Task(training=training, measurements=tuple(measurements))
+        ways.append(EvaluateConfig(suite=("p",), out=run / SEQUENCES_FOLDER, **common))
+    measurements = tuple(Measurement(models=(str(run),), how=how) for how in ways)
+    return Task(training=training, measurements=measurements)
 
 
 def _draw_realisation(config: ReproduceConfig) -> Path:
@@ -245,9 +246,10 @@ def _measure_ensembles(
         key = replace(next(key for key in finished if key.method == method), seed=ENSEMBLE)
         if len(tasks) > 1:
             members = tuple(str(task.training.out) for task in tasks)
-            out = str(folder / RUNS_FOLDER / key.name)
-            one = replace(tasks[0].measurements[0], models=members, out=out)
-            ensembles[key] = evaluate_run(one, on_progress=on_progress)
+            out = folder / RUNS_FOLDER / key.name
+            one = tasks[0].measurements[0]
+            one = replace(one, models=members, how=replace(one.how, out=out))
+            ensembles[key] = run_measurement(one, on_progress=on_progress)
     return ensembles
 
 

@@ -23,7 +23,8 @@ from typing import Any, Literal
 from augmix import files
 from augmix.devices import keep_freed_memory
 from augmix.errors import Interrupted, RunError
-from augmix.evaluation.config import EvaluateConfig, evaluate_run
+from augmix.evaluation.config import Measurement
+from augmix.evaluation.models import run_measurement
 from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
 from augmix.training.checkpoint import lock
 from augmix.training.config import TrainConfig
@@ -49,7 +50,7 @@ class Task:
     """
 
     training: TrainConfig
-    measurements: tuple[EvaluateConfig, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
 
     @property
     def name(self) -> str:
@@ -146,7 +147,7 @@ def _run(task: Task, emit: OnProgress) -> None:
         train(task.training, on_progress=emit)
         for measurement, part in zip(task.measurements, task.parts, strict=True):
             if part not in measured:
-                evaluate_run(measurement, on_progress=emit)
+                run_measurement(measurement, on_progress=emit)
                 measured.append(part)
     except Interrupted:
         raise
@@ -271,7 +272,8 @@ def _result(task: Task, folder: Path) -> TaskResult:
     return TaskResult(task=task, state=state, reason=_load_mark(task).get("reason", ""))
 
 
-def _fingerprint(config: TrainConfig | EvaluateConfig) -> str:
+def _fingerprint(config: TrainConfig | Measurement) -> str:
     plain = files.to_plain(config)
+    plain |= plain.pop("how", {})  # of a measurement
     kept = {name: value for name, value in plain.items() if name not in _FREE}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

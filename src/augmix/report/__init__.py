@@ -2,8 +2,8 @@
 
 Run folders are loaded (`load`), every number is estimated with its bootstrap draws (`estimates`),
 and runs that differ only in their seed become rows (`comparison`). Sections turn a comparison into
-tables and charts as data; `page` draws them, `exports` and `model_card` write them for other
-programs. No torch, and matplotlib only where a page is drawn.
+tables and charts as data; `page` draws them, `exports` writes them for other programs. No torch,
+and matplotlib only where a page is drawn.
 """
 
 from collections.abc import Sequence

@@ -227,7 +227,7 @@ class Group:
             value=over_seeds.mean,
             low=None if interval is None else interval.low,
             high=None if interval is None else interval.high,
-            std=over_seeds.deviation if len(found) > 1 else None,
+            std=over_seeds.std if len(found) > 1 else None,
             num_seeds=len(found),
         )
 

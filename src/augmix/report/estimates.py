@@ -136,7 +136,7 @@ def _common_own(results: Sequence[Results]) -> tuple[str, ...]:
 
 def own_sequences(results: Results) -> Sequence[str]:
     """The user's own perturbations, which are in no mean."""
-    return results.protocol.get("own_sequences") or ()
+    return tuple(results.protocol.get("own_sequences") or ())
 
 
 def planned_grid(results: Results) -> Grid:

@@ -1,4 +1,4 @@
-"""The numbers of the report for other programs: fractions in CSV and JSON, per cent in LaTeX."""
+"""The report for other programs: CSV and JSON in fractions, LaTeX and a model card in per cent."""
 
 import csv
 import io
@@ -9,11 +9,13 @@ from typing import Any
 from augmix.bootstrap import LEVEL
 from augmix.files import to_plain
 from augmix.report.comparison import Comparison, Group, contrast
-from augmix.report.estimates import METRICS
-from augmix.report.model_card import to_markdown
-from augmix.report.sections import all_tables
-from augmix.report.tables import Entry, Table
+from augmix.report.estimates import METRICS, readable
+from augmix.report.load import Run
+from augmix.report.robustness import attack_words
+from augmix.report.sections import all_tables, lead
+from augmix.report.tables import Entry, Table, escape_markdown, to_markdown_table
 
+_FACTS = ("num_parameters", "num_classes", "seed", "weights_sha256")  # of a model card
 _SCHEMA = 2  # of the JSON file
 _FIELDS = ("row", "method", "model", "adaptation", "metric", "scope", "name")
 _NUMBER = ("value", "low", "high", "std", "num_seeds")
@@ -168,6 +170,71 @@ def _latex_entry(entry: Entry) -> str:
 def escape(text: str) -> str:
     """Escape what LaTeX would read as a command."""
     return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """Write a model card of all rows: the models, how well they do, and what to keep in mind."""
+    parts = [
+        "# Robustness of " + ", ".join(escape_markdown(group.label) for group in comparison.groups),
+        escape_markdown(lead(comparison)),
+        _described(comparison),
+        "## Models",
+        *[_model(run) for run in comparison.runs],
+        "## Results",
+        f"Brackets are {round(100 * LEVEL)} % intervals over the measured images; ± is the "
+        "standard deviation over seeds. Smaller is better, except for accuracy and confidence.",
+    ]
+    parts += [to_markdown_table(table) for table in all_tables(comparison)]
+    parts += ["## Limits", _limits(comparison)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _described(comparison: Comparison) -> str:
+    """Which images, and how they were corrupted."""
+    results = comparison.runs[0].results
+    source, protocol = results.source, results.protocol
+    cells = [*results.cells, *results.sequences]
+    grid = comparison.grid
+    name, split = (escape_markdown(str(source.get(key))) for key in ("name", "split"))
+    num_images = max(cell.num_images for cell in cells)
+    text = f"Measured on {num_images:,} images of {name} ({split}): clean"
+    if grid:
+        text += (
+            f", {len(grid.names)} corruptions at severities {', '.join(map(str, grid.severities))}"
+        )
+    if comparison.sequences:
+        text += f", {len(comparison.sequences)} perturbation sequences"
+    if attack := attack_words(comparison):
+        text += f", attacked ({attack})"
+    text += f"; severities of the preset {escape_markdown(str(protocol.get('preset')))}."
+    names = ", ".join(readable(name) for name in (*grid.names, *comparison.sequences))
+    return text + (f" In detail: {escape_markdown(names)}." if names else "")
+
+
+def _model(run: Run) -> str:
+    """Facts of one run as a list."""
+    model = run.results.model
+    facts = {"network": run.network, "method": run.method, "adaptation": run.adaptation}
+    facts |= {key.replace("_", " "): model.get(key) for key in _FACTS}
+    versions = run.results.provenance.get("versions", {})
+    facts["measured with"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    lines = [
+        f"- {name}: {escape_markdown(str(value))}"
+        for name, value in facts.items()
+        if value not in ("", None)
+    ]
+    return "\n".join([f"### {escape_markdown(run.label)}", "", *lines])
+
+
+def _limits(comparison: Comparison) -> str:
+    """What the numbers do not say, as a list."""
+    lines = [*comparison.unlike, *comparison.notes]
+    lines.append(
+        "Corruptions are synthetic; a model that survives them may still fail under another shift."
+    )
+    if all(len(group.runs) == 1 for group in comparison.groups):
+        lines.append("One training run each: the noise of training is not in the intervals.")
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
 
 EXPORTS: Mapping[str, tuple[str, Callable[[Comparison], str]]] = {

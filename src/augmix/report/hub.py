@@ -12,7 +12,8 @@ from typing import Any
 from augmix.errors import RunError, first_line
 from augmix.files import load_json
 from augmix.report.comparison import compare
-from augmix.report.model_card import escape, to_markdown
+from augmix.report.exports import to_markdown
+from augmix.report.tables import escape_markdown
 from augmix.results import CONFIG_FILE, MODEL_FILE, RESULTS_FILE, WEIGHTS_FILE, load_results
 
 _FRONT_MATTER = """---
@@ -104,16 +105,19 @@ def write_card(run: Path, name: str) -> str:
     model = load_json(run / MODEL_FILE)
     parts = [
         _FRONT_MATTER,
-        f"# {escape(name)}\n",
-        f"A `{escape(str(model['name']))}` for {model['num_classes']} classes, trained with "
-        f"[augmix](https://pypi.org/project/augmix/). It takes images in [0, 1] of "
+        f"# {escape_markdown(name)}\n",
+        f"A `{escape_markdown(str(model['name']))}` for {model['num_classes']} classes, trained "
+        f"with [augmix](https://pypi.org/project/augmix/). It takes images in [0, 1] of "
         f"{model['channels']} channel(s), and normalises them itself.\n",
         "```python\nimport augmix\n\n"
         f"model = augmix.load_model({name!r})  # logits = model(images)\n```\n",
     ]
     if (run / CONFIG_FILE).is_file():
         rows = _flatten(_load_settings(run / CONFIG_FILE))
-        lines = [f"| {escape(key)} | {escape(str(value))} |" for key, value in rows.items()]
+        lines = [
+            f"| {escape_markdown(key)} | {escape_markdown(str(value))} |"
+            for key, value in rows.items()
+        ]
         parts.append("\n".join(["## Training\n", "| setting | value |", "| --- | --- |", *lines]))
     if _is_measured(run / RESULTS_FILE):
         parts.append("\n" + re.sub(r"(?m)^#", "##", to_markdown(compare([run]))))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from augmix.bootstrap import proportion_interval
 from augmix.report.comparison import Comparison, Group, Number
-from augmix.report.estimates import readable
+from augmix.report.estimates import CORRUPTION, METRICS, PERTURBATION, Key, readable
 from augmix.report.load import Run, RunPredictions
 from augmix.report.tables import Column, Entry, Row, Table, plain, shown, text
 
@@ -196,7 +196,7 @@ def corruption_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]:
         Drill(
             name=f"c-{index}",
             title=readable(name),
-            headline=tuple(_headline(group, comparison, name) for group in comparison.groups),
+            headline=_headlines(comparison, Key("error", CORRUPTION, name)),
             table=_table(comparison, index, name),
             mistakes=tuple(_mistakes(group, comparison, name) for group in comparison.groups),
             hard=_hardest(comparison, name, thumbs),
@@ -211,7 +211,7 @@ def perturbation_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]
         Drill(
             name=f"p-{index}",
             title=readable(name),
-            headline=tuple(_flip_probability(group, name) for group in comparison.groups),
+            headline=_headlines(comparison, Key("flip", PERTURBATION, name)),
             table=None,
             mistakes=(),
             hard=_most_flipped(comparison, name, thumbs),
@@ -220,20 +220,14 @@ def perturbation_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]
     ]
 
 
-def _headline(group: Group, comparison: Comparison, name: str) -> str:
-    cells = [
-        run.results.find("c", name, severity)
-        for run in group.runs
-        for severity in comparison.grid.severities
-    ]
-    errors = [cell.error for cell in cells if cell is not None]
-    return plain(float(np.mean(errors)) if errors else None).text
-
-
-def _flip_probability(group: Group, name: str) -> str:
-    cells = [run.results.find_sequence(name) for run in group.runs]
-    found = [cell.flip_probability for cell in cells if cell is not None]
-    return plain(float(np.mean(found)) if found else None, decimals=2).text
+def _headlines(comparison: Comparison, key: Key) -> tuple[str, ...]:
+    """A number of each row, without its interval."""
+    decimals = METRICS[key.metric].decimals
+    numbers = [group.number(key) for group in comparison.groups]
+    return tuple(
+        plain(None if number is None else number.value, decimals=decimals).text
+        for number in numbers
+    )
 
 
 def _table(comparison: Comparison, index: int, name: str) -> Table:

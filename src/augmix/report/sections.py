@@ -5,7 +5,7 @@ your own is added by `register_section`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,8 @@ from augmix.report.tables import (
     Row,
     Table,
     changed,
-    group_kind,
-    shown,
     span,
     table_by_row,
-    text,
 )
 
 # -- Summary --------------------------------------------------------------------------------------
@@ -47,18 +44,22 @@ _GROUPS = {
     PERTURBED: "Perturbed",
     ATTACKED: "Attacked",
 }
-_ALWAYS = {Key(metric, scope) for metric in ("error", "rms") for scope in (CLEAN, CORRUPTED)}
+_ALWAYS = frozenset(
+    Key(metric, scope) for metric in ("error", "rms") for scope in (CLEAN, CORRUPTED)
+)
 
 
-def summary_columns(comparison: Comparison) -> dict[Key, Column]:
-    """List the main numbers, by scope and metric, that were measured of any row."""
+def summary_columns(
+    comparison: Comparison, *, always: frozenset[Key] = _ALWAYS
+) -> dict[Key, Column]:
+    """List the main numbers, by scope and metric: those measured of any row, and some always."""
     columns = {}
     for scope, group in _GROUPS.items():
         for name, metric in METRICS.items():
             key = Key(name, scope)
             if "summary" not in metric.tables or scope not in metric.scopes:
                 continue
-            if key in _ALWAYS or any(each.number(key) for each in comparison.groups):
+            if key in always or any(each.number(key) for each in comparison.groups):
                 title = f"Robust {metric.words}" if scope == ATTACKED else metric.heading
                 columns[key] = Column(title=title, unit=metric.unit, group=group)
     return columns
@@ -84,33 +85,27 @@ def summary_table(comparison: Comparison) -> Table:
 
 def seed_table(comparison: Comparison) -> Table | None:
     """Show the single runs of rows with several seeds."""
-    several = [group for group in comparison.groups if len(group.runs) > 1]
+    several = [
+        (style, group) for style, group in enumerate(comparison.groups) if len(group.runs) > 1
+    ]
     if not several:
         return None
-    columns = {
-        key: column
-        for key, column in summary_columns(comparison).items()
-        if any(group.number(key) for group in several)
-    }
-    rows = []
-    for group in several:
-        for run, estimates in zip(group.runs, group.estimates, strict=True):
-            alone = Group(label="", runs=(run,), estimates=(estimates,))
-            entries = [shown(alone.number(key), scale=METRICS[key.metric].scale) for key in columns]
-            rows.append(
-                Row(
-                    label=run.label,
-                    style=comparison.groups.index(group),
-                    kind=group_kind(group),
-                    entries=(text(str(run.results.model.get("seed"))), *entries),
-                )
-            )
-    return Table(
+    runs = [
+        (style, Group(label=run.label, runs=(run,), estimates=(estimates,)))
+        for style, group in several
+        for run, estimates in zip(group.runs, group.estimates, strict=True)
+    ]
+    alone = replace(comparison, groups=tuple(run for _, run in runs), unlike=("not compared",))
+    seeds = [str(run.first.results.model.get("seed")) for _, run in runs]
+    table = table_by_row(
+        alone,
+        summary_columns(alone, always=frozenset()),
+        lead={Column(title="Seed", is_number=False): seeds},
         name="seeds",
         title="Single seeds",
-        columns=(Column(title="Seed", is_number=False), *columns.values()),
-        rows=tuple(rows),
     )
+    styled = zip(table.rows, runs, strict=True)
+    return replace(table, rows=tuple(replace(row, style=style) for row, (style, _) in styled))
 
 
 def lead(comparison: Comparison) -> str:
@@ -158,6 +153,11 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
         "adaptation": robustness.adaptation_table(comparison),
         "attack": robustness.attack_words(comparison),
         "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
+        "higher": [
+            METRICS[key.metric].heading
+            for key in summary_columns(comparison)
+            if METRICS[key.metric].lower_is_better is False
+        ],
         "has_ce": _has(comparison, Key("ce", CORRUPTED)),
         "has_flip_rates": _has(comparison, Key("fr", PERTURBED)),
     }
@@ -244,9 +244,9 @@ def _calibration(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def _calibration_tables(comparison: Comparison) -> list[Table | None]:
-    found = _calibration(comparison) or {"by_scope": [], "scores": None, "temperature": None}
-    scores = calibration.score_table(comparison)
-    return [*found["by_scope"], scores, calibration.temperature_table(comparison)]
+    by_scope = [calibration.calibration_table(comparison, scope) for scope in (CLEAN, CORRUPTED)]
+    others = (calibration.score_table(comparison), calibration.temperature_table(comparison))
+    return [*by_scope, *others]
 
 
 # -- Differences ----------------------------------------------------------------------------------
@@ -273,7 +273,8 @@ def _contrast_table(comparison: Comparison, index: int, reference: Group) -> Tab
             for other in others
         ]
         unit = "" if metric.unit == "%" else f", {metric.unit}"
-        rows.append(Row(label=label + unit, entries=tuple(entries)))
+        direction = " (positive is better)" if metric.lower_is_better is False else ""
+        rows.append(Row(label=label + unit + direction, entries=tuple(entries)))
     return Table(
         name=f"contrast-{index}",
         title=f"Difference from {reference.label}",

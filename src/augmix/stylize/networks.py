@@ -57,20 +57,12 @@ _MIN_WIDTH = 32  # channels of a mirrored decoder at the size of the image
 
 
 def build_encoder(layers: Sequence[Layer]) -> nn.Sequential:
-    """Build the modules of the layers, one after the other.
-
-    Raises:
-        ValueError: If a layer is none of the kinds above.
-    """
+    """Build the modules of the layers, one after the other."""
     return nn.Sequential(*(module for layer in layers for module in _build_layer(layer)))
 
 
 def build_decoder(layers: Sequence[Layer]) -> nn.Sequential:
-    """Build the modules of the layers without the last ReLU, so that every colour can be reached.
-
-    Raises:
-        ValueError: As `build_encoder`, or if the last layer does not give 3 channels.
-    """
+    """Build the modules of the layers, without the last ReLU so that every colour is possible."""
     if not layers or layers[-1][0] != "conv" or layers[-1][-1] != 3:
         raise ValueError(f"a decoder must end with a convolution to 3 channels, got {layers[-1:]}")
     return nn.Sequential(*list(build_encoder(layers))[:-1])
@@ -113,13 +105,7 @@ def _build_layer(layer: Layer) -> list[nn.Module]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], *, path: Path, what: str) -> None:
-    """Load weights into a network whose names and shapes they must have.
-
-    Args:
-        network: The network.
-        weights: Tensors by name.
-        path: Their file, for messages.
-        what: What the file should hold, for messages.
+    """Load weights into a network; ``path`` should hold ``what``, for messages.
 
     Raises:
         RunError: If a name is missing or unknown, a shape is another, or a number is not finite.
@@ -266,11 +252,8 @@ def check_size(stride: int, size: int, what: str) -> None:
 def find_stages(network: nn.Module, *, size: int) -> tuple[Stage, ...]:
     """Find the modules that can be stages, in the order of computation, at most two levels deep.
 
-    Their outputs are ``channel height width``, with a height and width that divide the image's.
-
-    Args:
-        network: Takes images in [0, 1].
-        size: Height and width of the probe image, rounded up to a multiple of 32 pixels.
+    Their outputs are ``channel height width``, with a height and width that divide those of the
+    probe image, which are ``size`` rounded up to a multiple of 32 pixels.
     """
     size = -(-size // _PROBE_STEP) * _PROBE_STEP
     found: list[Stage] = []
@@ -398,11 +381,7 @@ class FittedDecoder:
 
 
 def write_decoder(path: Path, decoder: nn.Module, fitted: FittedDecoder) -> None:
-    """Write the weights and beside them their description, each atomically.
-
-    Raises:
-        RunError: If a file cannot be written.
-    """
+    """Write the weights and beside them their description, each atomically."""
     weights = {n: v.detach().cpu().contiguous() for n, v in decoder.state_dict().items()}
     files.write_bytes(path, pack_weights(weights))
     files.write_json(_description(path), {"schema": _SCHEMA, **files.to_plain(fitted)})

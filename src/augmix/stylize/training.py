@@ -268,13 +268,7 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
 
 
 def decoder_layers(encoder: Encoder, *, depth: int, restyled: int) -> tuple[Layer, ...]:
-    """Return the layers of the published decoder for VGG, else the mirror of the encoder's stages.
-
-    Args:
-        encoder: The encoder.
-        depth: Convolutions at each size.
-        restyled: Number of the stage that is decoded.
-    """
+    """Return the layers of VGG's published decoder, else the mirror of the encoder's stages."""
     if encoder.identity.get("kind") == "vgg":
         return VGG_DECODER_LAYERS
     stages = encoder.stages[: restyled + 1]

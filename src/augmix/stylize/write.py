@@ -9,13 +9,11 @@ was killed and started again ends with the same files. `manifest.json` says how 
 
 import hashlib
 import io
-import itertools
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +26,7 @@ from torch import Tensor
 from augmix.data.batches import prefetch
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
-from augmix.files import load_json, write_bytes, write_json, write_npz
+from augmix.files import load_json, write_bytes, write_npz
 from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.rng import Stream
 from augmix.stylize import Precision, StylizeConfig
@@ -51,9 +49,10 @@ from augmix.stylize.styles import (
     style_stream,
 )
 from augmix.write.manifest import complete, hold_destination, versions
-from augmix.write.sinks import Piece
+from augmix.write.sinks import ArraySink, Frame, Piece, TreeSink
 
 STYLES_FILE = "styles.csv"
+_NAME = "stylised"  # of the pieces
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts colour to grey
 
 
@@ -96,13 +95,18 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
                 sink = _open_sink(identity["layout"], content, config.dst, work)
                 pieces = _split(config, content)
                 _write_missing(config, content, batches, sink, pieces, on_progress or ignore)
-                used = sink.finish(pieces)
+                sink.finish(_NAME)
+                marks = [load_json(piece.mark(work)) for piece in pieces]
+                used = [style for mark in marks for style in mark["styles"]]
+                images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
+                _write_styles(config.dst, images, used)
                 stream = style_stream(config.seed, WRITING)
                 skipped = {
                     "images": [where for where, _ in content.source.skipped],
                     "styles": find_skipped_styles(styles, content.ids, used, stream),
                 }
-                complete(config.dst, {**identity, "skipped": skipped}, sink.sums(pieces))
+                sums = chain(sink.checksums(pieces), [_hash_file(config.dst / STYLES_FILE)])
+                complete(config.dst, {**identity, "skipped": skipped}, sums)
     return config.dst
 
 
@@ -187,7 +191,7 @@ def find_skipped_styles(
     """Return the broken style images that were drawn before those that were used, sorted."""
     found: set[str] = set()
     waiting = np.arange(len(ids))
-    for attempt in itertools.count():
+    for attempt in count():
         indices = styles.draw(ids[waiting], stream, attempt=attempt)
         drawn = [styles.files[index] for index in indices]
         is_other = np.array([file != used[i] for file, i in zip(drawn, waiting, strict=True)])
@@ -199,150 +203,55 @@ def find_skipped_styles(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FolderSink:
-    """Write ``class/image.png`` for every image; a class without images gets its folder too.
+class FolderSink(TreeSink):
+    """Writes ``class/image.png`` for every image."""
 
-    Attributes:
-        folder: The destination.
-        work: The work folder, on the same disk.
-        files: Path of every image.
-        class_names: Folders of the classes.
-    """
-
-    folder: Path
-    work: Path
-    files: tuple[str, ...]
-    class_names: tuple[str, ...]
-
-    def prepare(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """Make the folders, and return the pieces that are not on disk as their marks say."""
-        for name in self.class_names:
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        return [piece for piece in pieces if not self._is_whole(piece)]
-
-    def put(
-        self,
-        piece: Piece,
-        images: UInt8[np.ndarray, "batch height width channel"],
-        styles: list[str],
-    ) -> None:
-        """Write the images of a piece, then its mark."""
-        written = {}
-        for path, image in zip(self.files[piece.start : piece.stop], images, strict=True):
-            content = encode_png(image)
-            target = self.folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.work / "writing.png"
-            temporary.write_bytes(content)
-            os.replace(temporary, target)
-            written[path] = [len(content), hashlib.sha256(content).hexdigest()]
-        write_json(piece.mark(self.work), {"files": written, "styles": styles})
-
-    def finish(self, pieces: Sequence[Piece]) -> list[str]:
-        """Write which style every image has, and return the styles."""
-        styles = _load_styles(self.work, pieces)
-        _write_styles(self.folder, self.files, styles)
-        return styles
-
-    def sums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
-        """Yield path, bytes and sha256 of every file, as recorded when it was written."""
-        for piece in pieces:
-            for path, (num_bytes, digest) in load_json(piece.mark(self.work))["files"].items():
-                yield path, num_bytes, digest
-        yield _hash_file(self.folder / STYLES_FILE)
-
-    def _is_whole(self, piece: Piece) -> bool:
-        mark = piece.mark(self.work)
-        if not mark.exists():
-            return False
-        recorded = load_json(mark)["files"]
-        paths = {name: self.folder / name for name in recorded}
-        return all(p.exists() and p.stat().st_size == recorded[n][0] for n, p in paths.items())
+    def _frames(
+        self, piece: Piece, file: str, image: Frame | Iterable[Frame]
+    ) -> Iterable[tuple[str, Frame]]:
+        yield file, np.asarray(image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NpzSink:
-    """Write ``<split>.npz`` with ``images``, ``labels`` and ``class_names``.
+class NpzSink(ArraySink):
+    """Writes ``<split>.npz`` with ``images``, ``labels`` and ``class_names``.
 
     Attributes:
-        folder: The destination.
-        work: The work folder, where the array is filled.
         split: Name of the file.
-        shape: Shape of the array of images.
         labels: Label of every image.
         class_names: Names of the classes.
     """
 
-    folder: Path
-    work: Path
     split: str
-    shape: tuple[int, int, int, int]
     labels: Int64[np.ndarray, " image"]
     class_names: tuple[str, ...]
 
-    @property
-    def final(self) -> Path:
-        return self.folder / f"{self.split}.npz"
-
-    @property
-    def growing(self) -> Path:
-        return self.work / "images.npy"
-
-    def prepare(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """Create the array, and return the pieces that are not in it yet."""
-        if self.final.exists():
-            return []
-        if not self.growing.exists():
-            for piece in pieces:
-                piece.mark(self.work).unlink(missing_ok=True)
-            empty = self.work / "empty.npy"
-            np.lib.format.open_memmap(empty, "w+", dtype=np.uint8, shape=self.shape).flush()
-            os.replace(empty, self.growing)
-        return [piece for piece in pieces if not piece.mark(self.work).exists()]
-
-    def put(
-        self,
-        piece: Piece,
-        images: UInt8[np.ndarray, "batch height width channel"],
-        styles: list[str],
-    ) -> None:
-        """Write the images of a piece into the array, then its mark."""
-        array = np.lib.format.open_memmap(self.growing, "r+")
-        array[piece.start : piece.stop] = images
-        array.flush()
-        write_json(piece.mark(self.work), {"styles": styles})
-
-    def finish(self, pieces: Sequence[Piece]) -> list[str]:
-        """Write the archive and which style every image has, and return the styles."""
-        styles = _load_styles(self.work, pieces)
-        numbers = [str(number) for number in range(self.shape[0])]
-        _write_styles(self.folder, numbers, styles)
-        if not self.final.exists():
-            images = np.lib.format.open_memmap(self.growing, "r")
+    def finish(self, name: str) -> None:
+        """Write the archive from the array, whose pieces are all written."""
+        if not self._final(name).exists():
+            images = np.lib.format.open_memmap(self._growing(name), "r")
             names = np.array(self.class_names)
             arrays = {"images": images, "labels": self.labels, "class_names": names}
-            write_npz(self.final, arrays, is_compressed=False)
-        return styles
+            write_npz(self._final(name), arrays, is_compressed=False)
 
-    def sums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
-        """Yield path, bytes and sha256 of every file."""
-        yield _hash_file(self.final)
-        yield _hash_file(self.folder / STYLES_FILE)
+    def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
+        """Yield path, bytes and sha256 of the archive."""
+        yield _hash_file(self._final(_NAME))
 
-
-Sink = FolderSink | NpzSink
+    def _final(self, name: str) -> Path:
+        return self.folder / f"{self.split}.npz"
 
 
 def _write_missing(
     config: StylizeConfig,
     content: Content,
     batches: BatchStylizer,
-    sink: Sink,
+    sink: FolderSink | NpzSink,
     pieces: Sequence[Piece],
     emit: OnProgress,
 ) -> None:
     """Stylise the pieces that are not written yet; images are loaded while the networks compute."""
-    missing = sink.prepare(pieces)
+    missing = sink.prepare(_NAME, pieces)
     total = len(content.ids)
     skipped = done = total - sum(piece.stop - piece.start for piece in missing)
     stream = style_stream(config.seed, WRITING)
@@ -355,38 +264,39 @@ def _write_missing(
         for piece, images in zip(missing, loaded, strict=True):
             drawn = batches.styles.draw(content.ids[piece.start : piece.stop], stream)
             stylised = batches.stylize(images, batches.encode_styles(drawn), config.alpha)
-            sink.put(piece, stylised, [batches.styles.styles.files[index] for index in drawn])
+            styles = [batches.styles.styles.files[index] for index in drawn]
+            sink.write(piece, stylised, styles=styles)
             done += len(images)
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
             emit(
-                PieceWritten(
-                    name="stylised", severity=0, done=done, total=total, images_per_second=rate
-                )
+                PieceWritten(name=_NAME, severity=0, done=done, total=total, images_per_second=rate)
             )
 
 
 def _split(config: StylizeConfig, content: Content) -> list[Piece]:
     """Split the images into batches."""
-    count, step = len(content.ids), config.batch_size
+    total, step = len(content.ids), config.batch_size
     return [
-        Piece(name="stylised", severity=0, start=start, stop=min(start + step, count), row=start)
-        for start in range(0, count, step)
+        Piece(name=_NAME, severity=0, start=start, stop=min(start + step, total), row=start)
+        for start in range(0, total, step)
     ]
 
 
-def _open_sink(layout: str, content: Content, folder: Path, work: Path) -> Sink:
+def _open_sink(layout: str, content: Content, folder: Path, work: Path) -> FolderSink | NpzSink:
     source = content.source
     if layout == "npz":
         return NpzSink(
             folder=folder,
             work=work,
+            shapes={_NAME: (len(source), *source.size, source.channels)},
             split=source.split,
-            shape=(len(source), *source.size, source.channels),
             labels=source.labels,
             class_names=source.class_names,
         )
+    for name in source.class_names:  # a class without images gets its folder too
+        (folder / name).mkdir(parents=True, exist_ok=True)
     files = name_files(content.files, source.labels, source.class_names)
-    return FolderSink(folder=folder, work=work, files=files, class_names=source.class_names)
+    return FolderSink(folder=folder, work=work, files=files, encode=encode_png)
 
 
 def _describe(
@@ -451,11 +361,7 @@ def name_files(
     )
 
 
-def _load_styles(work: Path, pieces: Sequence[Piece]) -> list[str]:
-    return [style for p in pieces for style in load_json(p.mark(work))["styles"]]
-
-
-def _write_styles(folder: Path, images: Sequence[str], styles: Sequence[str]) -> None:
+def _write_styles(folder: Path, images: Iterable[str], styles: Sequence[str]) -> None:
     """Write a CSV file of image and style."""
     lines = [f"{_quote(i)},{_quote(s)}\n" for i, s in zip(images, styles, strict=True)]
     text = "image,style\n" + "".join(lines)

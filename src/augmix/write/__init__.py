@@ -19,13 +19,15 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from augmix.corruptions import corrupt, frost, perturb
+from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.registry import (
     CORRUPTIONS,
     DIFFICULTIES,
@@ -57,7 +59,37 @@ Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CorruptConfig:
+class CorruptOptions:
+    """How images are corrupted and written."""
+
+    names: tuple[str, ...] = ("paper-15", "extra-4")
+    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
+    severities: tuple[int, ...] = SEVERITIES
+    """Severities, 1..5; the layout cifar needs all."""
+    preset: Preset = "auto"
+    """Strength table; auto goes by image size."""
+    seed: int = 0
+    """Seed of the draws."""
+    layout: LayoutChoice = "auto"
+    """Arrays (cifar) or JPEG files (imagenet); auto takes files for a folder, tar or imagenet."""
+    jpeg_quality: int = 85
+    """Quality of JPEG files, 1..100; the published sets have 85."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs; by default the textures that the package draws."""
+    num_processes: int | None = None
+    """Number of processes, which does not change a byte; by default one for every processor."""
+
+    def __post_init__(self) -> None:
+        wrong = [severity for severity in self.severities if severity not in SEVERITIES]
+        if wrong or len(set(self.severities)) < len(self.severities) or not self.severities:
+            raise ValueError(
+                f"severities must be some of 1..5, each once, got {list(self.severities)}"
+            )
+        _check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorruptConfig(CorruptOptions):
     """The -C form of a data set: every image under every corruption at every severity."""
 
     src: str
@@ -76,26 +108,36 @@ class CorruptConfig:
     """Write a fixed random part of the images; by default all."""
     on_error: Literal["raise", "skip"] = "raise"
     """What to do with a broken image: stop, or leave it out."""
-    names: tuple[str, ...] = ("paper-15", "extra-4")
-    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
-    severities: tuple[int, ...] = SEVERITIES
-    """Severities, 1..5; the layout cifar needs all."""
-    preset: Preset = "auto"
-    """Strength table; auto goes by image size."""
-    seed: int = 0
-    """Seed of the draws."""
-    layout: LayoutChoice = "auto"
-    """Arrays (cifar) or JPEG files (imagenet); auto takes files for a folder, tar or imagenet."""
-    jpeg_quality: int = 85
-    """Quality of JPEG files, 1..100; the published sets have 85."""
-    frost_textures: Path | None = None
-    """Folder of the published frost photographs; by default the textures that the package draws."""
-    num_processes: int | None = None
-    """Number of processes, which does not change a byte; by default one for every processor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PerturbConfig:
+class PerturbOptions:
+    """How sequences are made and written."""
+
+    names: tuple[str, ...] = ("standard-10",)
+    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION."""
+    preset: Preset = "auto"
+    """Table of the parameters; auto goes by image size (imagenet for a folder without size)."""
+    seed: int = 0
+    """Seed of the draws."""
+    difficulty: Literal[1, 2, 3] = 1
+    """How strong noise is."""
+    layout: LayoutChoice = "auto"
+    """Arrays (cifar) or folders of JPEG frames (imagenet); auto takes files for a folder, tar or
+    imagenet."""
+    jpeg_quality: int = 85
+    """Quality of JPEG files, 1..100."""
+    num_processes: int | None = None
+    """Number of processes, which does not change a byte; by default one for every processor."""
+
+    def __post_init__(self) -> None:
+        if self.difficulty not in DIFFICULTIES:
+            raise ValueError(f"difficulty must be 1, 2 or 3, got {self.difficulty}")
+        _check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PerturbConfig(PerturbOptions):
     """The -P form of a data set: the perturbation sequences of every image."""
 
     src: str
@@ -115,141 +157,88 @@ class PerturbConfig:
     """Write a fixed random part of the images; by default all. Not for a folder without size."""
     on_error: Literal["raise", "skip"] = "raise"
     """What to do with a broken image: stop, or leave it out. Not for a folder without size."""
-    names: tuple[str, ...] = ("standard-10",)
-    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION."""
-    preset: Preset = "auto"
-    """Table of the parameters; auto goes by image size (imagenet for a folder without size)."""
-    seed: int = 0
-    """Seed of the draws."""
-    difficulty: Literal[1, 2, 3] = 1
-    """How strong noise is."""
-    layout: LayoutChoice = "auto"
-    """Arrays (cifar) or folders of JPEG frames (imagenet); auto takes files for a folder, tar or
-    imagenet."""
-    jpeg_quality: int = 85
-    """Quality of JPEG files, 1..100."""
-    num_processes: int | None = None
-    """Number of processes, which does not change a byte; by default one for every processor."""
 
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Write the -C form of a data set, as `write_corrupted` does, and return its folder."""
+    """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
     kind = config.source or name_source(config.src)
     size = 299 if config.preset == "imagenet-299" else 224
-    return write_corrupted(
-        _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0)),
-        config.dst,
-        names=config.names,
-        severities=config.severities,
-        preset=config.preset,
-        seed=config.seed,
-        layout=_choose_layout(config.layout, kind),
-        num_processes=config.num_processes,
-        jpeg_quality=config.jpeg_quality,
-        frost_textures=config.frost_textures,
-        on_progress=on_progress,
-    )
+    source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
+    return write_corrupted(source, config.dst, config, on_progress=on_progress)
 
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Write the -P form of a data set, as `write_perturbed` does, and return its folder.
+    """Open the images of a config, write their -P form as `write_perturbed` does, return it.
 
     Raises:
         ValueError: If a setting does not go with a folder of images of any size.
     """
     kind = config.source or name_source(config.src)
-    preset = config.preset
-    if kind in _OF_ANY_SIZE and preset == "auto" and config.size is None:
-        preset = "imagenet"
-    if kind == "folder" and config.size is None:
-        if config.max_images or config.on_error == "skip":
-            raise ValueError("max_images and on_error='skip' need a size for a folder of images")
-        source = open_photographs(Path(config.src).expanduser(), split=config.split)
-    elif kind in _OF_ANY_SIZE and config.size is None:
-        source = _open(config, kind, size=perturb.large_size(preset), is_whole=True)
-    else:
+    if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
-    return write_perturbed(
-        source,
-        config.dst,
-        names=config.names,
-        preset=preset,
-        seed=config.seed,
-        difficulty=config.difficulty,
-        layout=_choose_layout(config.layout, kind),
-        num_processes=config.num_processes,
-        jpeg_quality=config.jpeg_quality,
-        on_progress=on_progress,
-    )
+        return write_perturbed(source, config.dst, config, on_progress=on_progress)
+    preset = "imagenet" if config.preset == "auto" else config.preset
+    if kind != "folder":
+        source = _open(config, kind, size=perturb.large_size(preset), is_whole=True)
+    elif config.max_images or config.on_error == "skip":
+        raise ValueError("max_images and on_error='skip' need a size for a folder of images")
+    else:
+        source = open_photographs(Path(config.src).expanduser(), split=config.split)
+    config = replace(config, preset=preset)
+    return write_perturbed(source, config.dst, config, on_progress=on_progress)
 
 
 def write_corrupted(
     source: Source,
     destination: Path | str,
+    options: CorruptOptions,
     *,
-    names: Sequence[str] = ("paper-15", "extra-4"),
-    severities: Sequence[int] = SEVERITIES,
-    preset: str = "auto",
-    seed: int = 0,
-    layout: Layout = "cifar",
-    num_processes: int | None = None,
-    jpeg_quality: int = 85,
-    frost_textures: Path | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Path:
     """Write the -C form of a source: each image under each corruption at each severity.
 
-    The bytes depend on the images, their order, and the settings, not on the number of processes
+    The bytes depend on the images, their order, and the options, not on the number of processes
     or on how often writing was interrupted. Image i is corrupted at id i, as `evaluate` does.
 
     Args:
         source: The clean images, all of one size.
         destination: The set's folder, made if missing. If it holds the same set, unfinished, the
             set is completed.
-        names: Corruptions, lists of them, or ``python:FILE:FUNCTION``; see
-            `augmix.corruptions.registry`.
-        severities: 1..5; the layout ``cifar`` needs all five.
-        preset: As for `augmix.corrupt`.
-        seed: As for `augmix.corrupt`.
-        layout: ``cifar`` for arrays, which keep every bit; ``imagenet`` for JPEG files, which do
-            not. Image files keep their names; grey images are read back as RGB from JPEG.
-        num_processes: Number of processes; by default one for every processor that this process may
-            use.
-        jpeg_quality: 1..100; the published sets have 85.
-        frost_textures: As for `augmix.corrupt`.
+        options: Corruptions and form of the set. The layout ``cifar`` keeps every bit; in
+            ``imagenet``, JPEG files keep the names of image files, and grey images are read back as
+            RGB.
         on_progress: Called with a `Note` of the preset if it was chosen, and with `PieceWritten`.
 
     Returns:
         The destination.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If a name or the preset is unknown, the layout needs other severities, or the
+            images are too small.
         RunError: If the destination holds something else or cannot be written, an image is broken,
             or the user's code fails.
     """
-    names = CORRUPTIONS.resolve(names)
-    wrong = [severity for severity in severities if severity not in SEVERITIES]
-    if wrong or len(set(severities)) < len(severities) or not severities:
-        raise ValueError(f"severities must be some of 1..5, each once, got {list(severities)}")
-    if layout == "cifar" and tuple(sorted(severities)) != SEVERITIES:
+    names = CORRUPTIONS.resolve(options.names)
+    severities = sorted(options.severities)
+    layout = _choose_layout(options.layout, source)
+    if layout == "cifar" and tuple(severities) != SEVERITIES:
         raise ValueError(
-            f"layout 'cifar' stores all severities 1..5 in one array, got {list(severities)}; take "
+            f"layout 'cifar' stores all severities 1..5 in one array, got {severities}; take "
             "all five, or layout 'imagenet'"
         )
-    num_processes = _check_common(layout, num_processes, jpeg_quality)
     check_size(source.size, "corrupt")
-    textures = None if frost_textures is None else Path(frost_textures)
-    preset = _choose_preset(preset, source.size, on_progress or ignore)
+    preset = _choose_preset(options.preset, source.size, on_progress or ignore)
+    textures = options.frost_textures
     identity = {
         "form": "corrupted",
         "layout": layout,
         "names": list(names),
-        "severities": sorted(severities),
+        "severities": severities,
         "preset": preset,
-        "seed": seed,
+        "seed": options.seed,
         "suite_version": corrupt.SUITE_VERSION,
         "frost_sha256": frost.fingerprint(textures) if "frost" in names else None,
-        **_describe(source, layout, jpeg_quality, CORRUPTIONS.hash_own(names)),
+        **_describe(source, layout, options.jpeg_quality, CORRUPTIONS.hash_own(names)),
     }
     count, shape = len(source), (*source.size, source.channels)
     pieces = [
@@ -257,9 +246,10 @@ def write_corrupted(
             name=name, severity=severity, start=start, stop=stop, row=(severity - 1) * count + start
         )
         for name in names
-        for severity in sorted(severities)
+        for severity in severities
         for start, stop in _split(count, math.prod(shape))
     ]
+    num_processes = options.num_processes or default_threads()
     references = names if num_processes == 1 else CORRUPTIONS.references(names)
     folder = Path(destination)
     with hold_destination(folder, identity) as work:
@@ -268,17 +258,16 @@ def write_corrupted(
                 with open_atomic(folder / LABELS_FILE) as file:
                     np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
             shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
-            sink = _make_sink(source, layout, folder, work, shapes, jpeg_quality)
+            sink = _make_sink(source, layout, folder, work, shapes, options.jpeg_quality)
             task = CorruptionTask(
                 clean=_decode(source, work),
                 references=references,
                 preset=preset,
-                seed=seed,
+                seed=options.seed,
                 frost_textures=textures,
             )
-            _write_missing(
-                WritePiece(task=task, sink=sink), pieces, num_processes, on_progress or ignore
-            )
+            write = WritePiece(task=task, sink=sink)
+            _write_missing(write, pieces, num_processes, on_progress or ignore)
             complete(folder, identity, sink.checksums(pieces))
     return folder
 
@@ -286,14 +275,8 @@ def write_corrupted(
 def write_perturbed(
     source: Source | Photographs,
     destination: Path | str,
+    options: PerturbOptions,
     *,
-    names: Sequence[str] = ("standard-10",),
-    preset: str = "auto",
-    seed: int = 0,
-    difficulty: int = 1,
-    layout: Layout = "cifar",
-    num_processes: int | None = None,
-    jpeg_quality: int = 85,
     on_progress: OnProgress | None = None,
 ) -> Path:
     """Write the -P form of a source: the perturbation sequences of each image.
@@ -301,30 +284,23 @@ def write_perturbed(
     Noise of difficulty 2 or 3 goes by the names ``gaussian_noise_2`` etc., as published.
 
     Args:
-        source: The clean images; see `augmix.corruptions.perturb` for which part is shown. With
-            `Photographs`, which need the layout ``imagenet`` and a preset by name, images of any
-            size are prepared as the published scripts do.
+        source: The clean images; see `augmix.corruptions.perturb` for which part is shown.
+            `Photographs` are images of any size, prepared as the published scripts do; they need
+            JPEG files and a preset by name.
         destination: As for `write_corrupted`.
-        names: Perturbations, lists of them, or ``python:FILE:FUNCTION``.
-        preset: As for `augmix.perturb`.
-        seed: As for `augmix.perturb`.
-        difficulty: 1, 2 or 3; how strong noise is.
-        layout: ``cifar`` for arrays, ``imagenet`` for folders of JPEG frames.
-        num_processes: As for `write_corrupted`.
-        jpeg_quality: Of the frames, 1..100.
+        options: Perturbations and form of the set.
         on_progress: As for `write_corrupted`; it counts sequences, whose severity is 0.
 
     Returns:
         The destination.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If a name or the preset is unknown, or the images are too small or do not go
+            with the layout.
         RunError: As for `write_corrupted`.
     """
-    names = SEQUENCES.resolve(names)
-    num_processes = _check_common(layout, num_processes, jpeg_quality)
-    if difficulty not in DIFFICULTIES:
-        raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty}")
+    names = SEQUENCES.resolve(options.names)
+    layout, preset = _choose_layout(options.layout, source), options.preset
     if isinstance(source, Photographs):
         if layout == "cifar" or preset == "auto":
             raise ValueError(
@@ -336,16 +312,16 @@ def write_perturbed(
         check_size(source.size, "perturb")
         preset = _choose_preset(preset, source.size, on_progress or ignore)
         size = perturb.frame_size(source.size, preset)
-    titles = {_title(name, difficulty): name for name in names}
+    titles = {_title(name, options.difficulty): name for name in names}
     identity = {
         "form": "perturbed",
         "layout": layout,
         "names": list(titles),
-        "difficulty": difficulty,
+        "difficulty": options.difficulty,
         "preset": preset,
-        "seed": seed,
+        "seed": options.seed,
         "suite_version": perturb.SEQUENCE_VERSION,
-        **_describe(source, layout, jpeg_quality, SEQUENCES.hash_own(names)),
+        **_describe(source, layout, options.jpeg_quality, SEQUENCES.hash_own(names)),
     }
     counts = {title: SEQUENCES[name].num_frames[preset] for title, name in titles.items()}
     num_bytes = math.prod(size) * source.channels if size else _FRAME_BYTES
@@ -354,6 +330,7 @@ def write_perturbed(
         for title in titles
         for start, stop in _split(len(source), counts[title] * num_bytes)
     ]
+    num_processes = options.num_processes or default_threads()
     references = names if num_processes == 1 else SEQUENCES.references(names)
     folder = Path(destination)
     with hold_destination(folder, identity) as work:
@@ -362,18 +339,17 @@ def write_perturbed(
                 title: (len(source), count, *size, source.channels)
                 for title, count in counts.items()
             }
-            sink = _make_sink(source, layout, folder, work, shapes, jpeg_quality)
+            sink = _make_sink(source, layout, folder, work, shapes, options.jpeg_quality)
             task = PerturbationTask(
                 clean=source if isinstance(source, Photographs) else _decode(source, work),
                 references=references,
                 titles=titles,
                 preset=preset,
-                seed=seed,
-                difficulty=difficulty,
+                seed=options.seed,
+                difficulty=options.difficulty,
             )
-            _write_missing(
-                WritePiece(task=task, sink=sink), pieces, num_processes, on_progress or ignore
-            )
+            write = WritePiece(task=task, sink=sink)
+            _write_missing(write, pieces, num_processes, on_progress or ignore)
             complete(folder, identity, sink.checksums(pieces))
     return folder
 
@@ -421,7 +397,8 @@ def _make_sink(
     if layout == "cifar":
         return ArraySink(folder=folder, work=work, shapes=shapes)
     files = name_files(_find_files(source), source.labels, source.class_names)
-    return TreeSink(folder=folder, work=work, files=files, quality=jpeg_quality)
+    encode = partial(encode_jpeg, quality=jpeg_quality)
+    return TreeSink(folder=folder, work=work, files=files, encode=encode)
 
 
 def _find_files(source: Source | Photographs) -> tuple[str, ...]:
@@ -486,21 +463,20 @@ def _describe(
     }
 
 
-def _check_common(layout: str, num_processes: int | None, jpeg_quality: int) -> int:
-    """Check arguments; return the number of processes."""
-    if layout not in ("cifar", "imagenet"):
-        raise ValueError(f"layout must be 'cifar' or 'imagenet', got {layout!r}")
-    if num_processes is not None and num_processes < 1:
-        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
-    if not 1 <= jpeg_quality <= 100:
-        raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
-    return num_processes or default_threads()
+def _check_options(options: CorruptOptions | PerturbOptions) -> None:
+    if options.layout not in get_args(LayoutChoice):
+        raise ValueError(f"layout must be auto, cifar or imagenet, got {options.layout!r}")
+    if options.num_processes is not None and options.num_processes < 1:
+        raise ValueError(f"num_processes must be at least 1, got {options.num_processes}")
+    if not 1 <= options.jpeg_quality <= 100:
+        raise ValueError(f"jpeg_quality must be 1..100, got {options.jpeg_quality}")
 
 
-def _choose_layout(layout: LayoutChoice, kind: str) -> Layout:
+def _choose_layout(layout: LayoutChoice, source: Source | Photographs) -> Layout:
     if layout != "auto":
         return layout
-    return "imagenet" if kind in _OF_ANY_SIZE else "cifar"
+    has_files = isinstance(source, Photographs) or source.name in _OF_ANY_SIZE
+    return "imagenet" if has_files else "cifar"
 
 
 def _open(

@@ -7,14 +7,14 @@ renamed into the tree.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.corruptions.digital import encode_jpeg
 from augmix.errors import RunError
 from augmix.files import load_json, write_json
 
@@ -74,8 +74,8 @@ class ArraySink:
             os.replace(empty, path)
         return [piece for piece in pieces if not piece.mark(self.work).exists()]
 
-    def write(self, piece: Piece, images: UInt8[np.ndarray, "batch *image"]) -> None:
-        """Write the images of a piece into their rows, and mark it."""
+    def write(self, piece: Piece, images: UInt8[np.ndarray, "batch *image"], **notes: Any) -> None:
+        """Write the images of a piece into their rows, and mark it; notes are kept in the mark."""
         path = self._growing(piece.name)
         array = np.lib.format.open_memmap(path, mode="r")
         offset = array.offset + piece.row * int(array.strides[0])
@@ -85,7 +85,7 @@ class ArraySink:
             file.write(np.ascontiguousarray(images).data)
             file.flush()
             os.fsync(file.fileno())
-        write_json(piece.mark(self.work), {"files": {}})
+        write_json(piece.mark(self.work), {"files": {}, **notes})
 
     def finish(self, name: str) -> None:
         """Give an array whose pieces are all written its final name."""
@@ -108,33 +108,33 @@ class ArraySink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSink:
-    """Writes JPEG files: ``name/severity/class/image.JPEG``, or a folder of frames per image.
+    """Writes image files: ``name/severity/class/image.JPEG``, or a folder of frames per image.
 
     Attributes:
         folder: The destination.
         work: The work folder, on the same disk.
         files: ``class/image.JPEG`` of every image.
-        quality: Of the JPEG files, 1..100, which have optimised tables and 4:2:0 chroma.
+        encode: Makes the content of a file from an image.
     """
 
     folder: Path
     work: Path
     files: tuple[str, ...]
-    quality: int
+    encode: Callable[[Frame], bytes]
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
         """Return the pieces whose files are missing, or not of the size their marks say."""
         return [piece for piece in pieces if not self._is_whole(piece)]
 
-    def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]]) -> None:
-        """Write the images or sequences of a piece, and mark it."""
+    def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]], **notes: Any) -> None:
+        """Write the images or sequences of a piece, and mark it; notes are kept in the mark."""
         written = {}
         for index, image in enumerate(images, piece.start):
             for path, frame in self._frames(piece, self.files[index], image):
-                content = encode_jpeg(frame, quality=self.quality)
+                content = self.encode(frame)
                 self._replace(path, content)
                 written[path] = [len(content), hashlib.sha256(content).hexdigest()]
-        write_json(piece.mark(self.work), {"files": written})
+        write_json(piece.mark(self.work), {"files": written, **notes})
 
     def finish(self, name: str) -> None:
         """Do nothing: files have their final names."""

@@ -1,4 +1,4 @@
-"""What lies in the folder of an evaluation, and how it is gone on with."""
+"""The folder of an evaluation: its files, and how an evaluation continues in it."""
 
 import json
 from dataclasses import replace
@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from toy_runs import write_npz
 
 from augmix import errors
-from augmix.data.sources import Source
+from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError
 from augmix.evaluation.loop import evaluate
 from augmix.progress import BatchFinished, CellFinished, Event
 from augmix.results import (
+    HARDEST_FILE,
     Results,
     images_path,
     load_images,
+    load_predictions,
     load_results,
+    load_sequence_predictions,
     predictions_path,
     write_results,
 )
@@ -55,7 +59,7 @@ def done(events: list[Event]) -> list[tuple[str, int]]:
         (("clean", "clean", 0), ("clean", 0)),
     ],
 )
-def test_a_cell_without_its_outcome_is_measured_again(
+def test_a_cell_without_its_predictions_is_measured_again(
     model: torch.nn.Module, source: Source, tmp_path: Path, lost: Any, measured: Any
 ) -> None:
     whole = measure(model, source, tmp_path, suite=("clean", "c", "p"))
@@ -137,7 +141,7 @@ def test_a_temperature_once_fitted_is_kept(
     assert sum(last.scaled.adaptive.confidence_sum) < sum(last.adaptive.confidence_sum)
 
 
-def test_results_of_the_schema_before_are_refused_in_words(
+def test_results_of_an_earlier_schema_are_refused(
     model: torch.nn.Module, source: Source, tmp_path: Path
 ) -> None:
     (tmp_path / "results.json").write_text('{"schema": 2, "cells": []}')
@@ -168,7 +172,7 @@ def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
     events: list[Event] = []
     measure(model, source, later, suite=("attack",), **own, on_progress=events.append)
     assert done(events) == [("linf", 0)]
-    found = measure(model, source, later, suite=("clean", "c"), batch_size=7)  # and no word of it
+    found = measure(model, source, later, suite=("clean", "c"), batch_size=7)
     assert timeless(found) == timeless(whole)
     assert [cell.suite for cell in found.cells] == ["clean", *4 * ["c"], "attack"]
     for file in (once / "predictions").iterdir():
@@ -176,7 +180,7 @@ def test_an_attack_that_was_stopped_or_added_ends_with_the_same_bits(
     assert load_results(later / "results.json") == found
 
 
-def test_what_was_attacked_otherwise_is_refused(
+def test_results_of_another_attack_are_refused(
     model: torch.nn.Module, source: Source, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"suite": ("attack",), "attack_steps": 2}
@@ -199,3 +203,62 @@ def test_results_without_an_attack_are_written_as_before(
     assert content["schema"] == 3
     del content["provenance"]  # the command that ran the tests
     assert "attack" not in json.dumps(content)
+
+
+class Guess(torch.nn.Module):
+    """Classes by brightness, so that corruptions of it err."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        level = images.mean((1, 2, 3))
+        centres = torch.tensor([0.3, 0.5, 0.7])
+        return -((level[:, None] - centres) ** 2) * 50
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hardest")
+    source = open_source("npz", root=write_npz(folder / "toy.npz"), split="test")
+    evaluate(
+        Guess(),
+        source,
+        suite=("clean", "c", "p"),
+        names=("brightness", "contrast"),
+        sequences=("brightness",),
+        out=folder / "out",
+    )
+    return folder / "out"
+
+
+def test_most_often_wrong_and_flipped(measured: Path):
+    with np.load(measured / HARDEST_FILE) as file:
+        kept = {name: file[name] for name in file.files}
+    images = load_images(measured)
+    wrong = {
+        name: sum(
+            load_predictions(measured, "c", name, s).prediction != images.labels
+            for s in range(1, 6)
+        )
+        for name in ("brightness", "contrast")
+    }
+    flips = load_sequence_predictions(measured, "brightness").flips
+    total = wrong["brightness"] + wrong["contrast"]
+    assert total.max() > 0
+    positions = {int(number): row for row, number in enumerate(images.ids)}
+    assert list(kept["ids"]) == sorted(set(kept["ids"].tolist()))
+    for score, num in ((total, 12), (flips, 12), (wrong["brightness"], 4), (wrong["contrast"], 4)):
+        order = [row for row in np.argsort(-score.astype(float), kind="stable") if score[row] > 0]
+        assert {int(images.ids[row]) for row in order[:num]} <= set(kept["ids"].tolist())
+    for number, label, count in zip(kept["ids"], kept["labels"], kept["errors"], strict=True):
+        assert label == images.labels[positions[int(number)]]
+        assert count == total[positions[int(number)]]
+    assert kept["images"].dtype == np.uint8
+    assert kept["images"].shape == (len(kept["ids"]), 16, 16, 3)
+
+
+def test_the_examples_have_their_ids(measured: Path):
+    with np.load(measured / "examples.npz") as file, np.load(measured / HARDEST_FILE) as hard:
+        assert len(file["ids"]) == len(file["clean"])
+        shared = set(file["ids"].tolist()) & set(hard["ids"].tolist())
+        for number in shared:
+            one = file["clean"][file["ids"].tolist().index(number)]
+            assert np.array_equal(one, hard["images"][hard["ids"].tolist().index(number)])

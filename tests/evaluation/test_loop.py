@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +15,7 @@ from augmix.corruptions.registry import CORRUPTIONS
 from augmix.data.sources import Source, open_source
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted, ResumeError, RunError
-from augmix.evaluation.cells import list_keys
 from augmix.evaluation.loop import evaluate
-from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
 from augmix.progress import CellFinished, Event, OnProgress
 from augmix.results import Results
@@ -77,9 +72,8 @@ def test_cells_count_the_errors_of_a_model_worked_by_hand(source: Source) -> Non
     total = np.exp([1.0, 0.0, -1.0]).sum()
     assert clean.nll_sum == pytest.approx(20 * np.log(total) - 7 * 1 + 6 * 1)
     np.testing.assert_allclose(sum(clean.adaptive.confidence_sum), 20 * np.e / total)
-    assert [(c.suite, c.name, c.severity) for c in results.cells] == list(
-        list_keys(("clean", "c"), NAMES, (1, 3, 5))
-    )
+    corrupted = [("c", name, severity) for name in NAMES for severity in (1, 3, 5)]
+    assert [cell.key for cell in results.cells] == [("clean", "clean", 0), *corrupted]
 
 
 def test_the_model_sees_the_corrupted_images_of_their_ids(source: Source) -> None:
@@ -136,7 +130,7 @@ def test_training_mode_and_weights_are_left_as_they_were(
 
 @pytest.mark.parametrize("stop", [crash, interrupt])
 @pytest.mark.parametrize("number", [1, 4, 7])
-def test_an_interrupted_evaluation_goes_on_with_what_is_missing(
+def test_an_interrupted_evaluation_continues_with_what_is_missing(
     model: torch.nn.Module, source: Source, tmp_path: Path, number: int, stop: Callable[[], None]
 ) -> None:
     out = tmp_path / "out"
@@ -154,78 +148,6 @@ def test_an_interrupted_evaluation_goes_on_with_what_is_missing(
     assert timeless(results) == timeless(measure(model, source))
     again = measure(model, source, out=out)
     assert again == results
-
-
-VICTIM = """
-import os, random, signal, sys, time, warnings
-from pathlib import Path
-import torch
-sys.path.insert(0, sys.argv[2])
-from augmix.data.sources import open_source
-from augmix.evaluation.loop import evaluate
-from augmix.models.weights import build_model
-warnings.simplefilter("ignore")  # fork beside threads
-torch.set_num_threads(1)
-delays = random.Random(0)
-names = ("gaussian_noise", "contrast")
-out = Path(sys.argv[1])
-kills = 0
-while True:
-    child = os.fork()
-    if not child:
-        torch.manual_seed(0)
-        source = open_source("npz", root=out.parent / "toy.npz", split="test")
-        model = build_model("small", num_classes=3)
-        evaluate(
-            model,
-            source,
-            suite=("clean", "c", "p"),
-            names=names,
-            severities=(1, 3, 5),
-            sequences=("translate",),
-            temperature_images=3,
-            batch_size=2,
-            bin_size=5,
-            out=out,
-        )
-        os._exit(0)
-    if kills < 4:
-        time.sleep(delays.uniform(0.05, 0.4))
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        kills += 1
-    elif os.WEXITSTATUS(status):
-        sys.exit("the child failed")
-    else:
-        break
-print(kills)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kill_9_at_random_moments_changes_no_bit(source: Source, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    command = [sys.executable, "-c", VICTIM, str(out), str(Path(__file__).parents[1])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1
-    torch.manual_seed(0)
-    model = build_model("small", num_classes=3)
-    settings: dict[str, Any] = {
-        "suite": ("clean", "c", "p"),
-        "sequences": ("translate",),
-        "temperature_images": 3,
-        "batch_size": 2,
-    }
-    calm = measure(model, source, **settings, out=tmp_path / "calm")
-    killed = measure(model, source, **settings, out=out)
-    assert timeless(killed) == timeless(calm)
-    assert killed.temperature == calm.temperature
-    files = [file.relative_to(out) for file in [*out.glob("*.npz"), *out.glob("predictions/*")]]
-    assert len(files) == 2 + 1 + 8  # examples and hardest, the images, the cells
-    for file in files:
-        assert (out / file).read_bytes() == (tmp_path / "calm" / file).read_bytes()
 
 
 def test_results_of_other_weights_data_or_protocol_are_refused(
@@ -322,19 +244,13 @@ def test_nan_names_corruption_severity_and_image(source: Source) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"suite": ("q",)}, "suite must be of .*got 'q'"),
-        ({"suite": ()}, "nothing to measure"),
-        ({"severities": (0,)}, "severity must be 1..5, got 0"),
-        ({"severities": (11,)}, "severity must be 1..5, got 11"),
         ({"names": ("fogg",)}, "fogg"),
-        ({"device": "gpu"}, "device must be one of auto, cpu, cuda, mps; got 'gpu'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"num_threads": -1}, "num_threads must be at least 0, got -1"),
-        ({"difficulty": 4}, "difficulty must be 1, 2 or 3, got 4"),
+        ({"num_threads": -1}, "num_threads must be at least 1, got -1"),
         ({"temperature_images": 20}, "leave some of the source's 20 images .* got 20"),
         ({"bin_size": 0}, "bin_size must be at least 1, got 0"),
-        ({"max_images": -1}, "max_images must be at least 0, got -1"),
-        ({"preset": "mnist"}, "mnist"),
+        ({"max_images": -1}, "max_images must be at least 1, got -1"),
+        ({"jpeg_quality": 101}, r"jpeg_quality must be 1\.\.100, got 101"),
     ],
 )
 def test_arguments_out_of_range_are_refused(

@@ -12,11 +12,11 @@ from toy_runs import write_npz
 from augmix.data.derived import subset
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
-from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate
+from augmix.evaluation.suites import find_official
 from augmix.progress import CellFinished, Event
 from augmix.results import Results, load_images, load_results
-from augmix.write import write_corrupted, write_perturbed
+from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
 
 NAMES = ("gaussian_noise", "contrast")
 SEQUENCES = ("translate", "gaussian_noise")
@@ -24,12 +24,14 @@ SEQUENCES = ("translate", "gaussian_noise")
 
 @pytest.fixture
 def corrupted(source: Source, tmp_path: Path) -> Path:
-    return write_corrupted(source, tmp_path / "Toy-C", names=NAMES, num_processes=1)
+    return write_corrupted(source, tmp_path / "Toy-C", CorruptOptions(names=NAMES, num_processes=1))
 
 
 @pytest.fixture
 def perturbed(source: Source, tmp_path: Path) -> Path:
-    return write_perturbed(source, tmp_path / "Toy-P", names=SEQUENCES, num_processes=1)
+    return write_perturbed(
+        source, tmp_path / "Toy-P", PerturbOptions(names=SEQUENCES, num_processes=1)
+    )
 
 
 def measure(model: torch.nn.Module, source: Source, **changes: Any) -> Results:
@@ -68,7 +70,9 @@ def test_a_set_of_image_files_is_read_too(
 ) -> None:
     ordered = subset(source, np.argsort(source.labels, kind="stable"))  # class after class
     folder = write_corrupted(
-        ordered, tmp_path / "Tree-C", names=NAMES[1:], layout="imagenet", num_processes=1
+        ordered,
+        tmp_path / "Tree-C",
+        CorruptOptions(names=NAMES[1:], layout="imagenet", num_processes=1),
     )
     results = measure(model, ordered, suite=("c",), names=NAMES[1:], official=(folder,))
     assert [cell.num_images for cell in results.cells] == [20] * 5
@@ -79,7 +83,9 @@ def test_noise_of_another_difficulty_lies_under_its_own_name(
     model: torch.nn.Module, source: Source, tmp_path: Path
 ) -> None:
     folder = write_perturbed(
-        source, tmp_path / "Hard-P", names=SEQUENCES, difficulty=3, num_processes=1
+        source,
+        tmp_path / "Hard-P",
+        PerturbOptions(names=SEQUENCES, difficulty=3, num_processes=1),
     )
     settings: dict[str, Any] = {"suite": ("p",), "difficulty": 3}
     read = measure(model, source, official=(folder,), **settings)
@@ -89,7 +95,7 @@ def test_noise_of_another_difficulty_lies_under_its_own_name(
         measure(model, source, official=(folder,), suite=("p",), difficulty=2)
 
 
-def test_other_files_are_not_gone_on_with(
+def test_other_files_are_refused(
     model: torch.nn.Module, source: Source, corrupted: Path, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"suite": ("c",), "official": (corrupted,), "out": tmp_path / "out"}

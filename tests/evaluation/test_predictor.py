@@ -1,4 +1,4 @@
-"""Models that do not behave: each mistake is told in words."""
+"""Models that do not behave: each mistake is one message."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.evaluation.loop import evaluate
-from augmix.evaluation.predictor import Subject, describe_model, fingerprint, ready
+from augmix.evaluation.predictor import Predictor, describe_model, fingerprint, ready
 from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
 from augmix.models.wrapper import OpenedModel as Wrapped
@@ -30,12 +30,12 @@ class Acting(torch.nn.Module):
 
 
 def run(model: torch.nn.Module, num_images: int = 8) -> np.ndarray:
-    subject = Subject(model=model, device=CPU, precision="fp32", num_classes=3)
+    predictor = Predictor(model=model, device=CPU, precision="fp32", num_classes=3)
     images = np.zeros((num_images, 3, 16, 16), np.float32)
-    return subject.logits(images, CellKey("c", "fog", 2), np.arange(num_images))
+    return predictor.logits(images, CellKey("c", "fog", 2), np.arange(num_images))
 
 
-def test_a_model_that_keeps_a_tensor_elsewhere_is_told() -> None:
+def test_a_model_that_keeps_a_tensor_elsewhere_is_refused() -> None:
     elsewhere = torch.ones(16, device="meta")  # a device every machine has
     message = "put on cpu, but a part of it computes elsewhere .*parameters or buffers"
     with pytest.raises(RunError, match=message):
@@ -67,7 +67,7 @@ def test_logits_that_are_not_finite_name_the_perturbation(source: Source) -> Non
         evaluate(Broken(), source, suite=("p",), sequences=("translate",))
 
 
-def test_the_fingerprint_is_the_models_own_word_if_it_has_one() -> None:
+def test_the_fingerprint_is_the_models_own_if_it_has_one() -> None:
     torch.manual_seed(0)
     network = build_model("small", num_classes=3)
     assert fingerprint(network) == hash_weights(network)
@@ -75,7 +75,7 @@ def test_the_fingerprint_is_the_models_own_word_if_it_has_one() -> None:
     assert fingerprint(first) == "a"
     pair = Ensemble([first, second])
     assert fingerprint(pair) == pair.fingerprint
-    bare = Ensemble([network])  # a member without a word of its own
+    bare = Ensemble([network])  # a member without a fingerprint of its own
     assert fingerprint(bare) == hash_weights(bare)
 
 

@@ -1,4 +1,4 @@
-"""The suite ``attack``: robust errors in closed form, what is drawn, who cannot be attacked."""
+"""The suite ``attack``: robust errors in closed form, random starts, models without a gradient."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from augmix.arrays import to_float
 from augmix.data.sources import Source, open_source
 from augmix.errors import RunError
+from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.methods.attacks import random_start
 from augmix.models.ensemble import Ensemble
@@ -107,8 +108,8 @@ def test_the_robust_error_of_a_plane_is_that_of_the_formula(
     assert (cell.num_images, cell.num_errors) == (NUM_IMAGES, is_wrong.sum())
     kept = load_predictions(tmp_path / "out", "attack", norm, 0)
     assert (kept.prediction != grey.labels).tolist() == is_wrong.tolist()
-    told = {name: value for name, value in results.protocol.items() if "attack" in name}
-    assert told == {
+    given = {name: value for name, value in results.protocol.items() if "attack" in name}
+    assert given == {
         "attack_norm": norm,
         "attack_epsilon": epsilon,
         "attack_steps": 20,
@@ -337,12 +338,12 @@ def test_a_function_on_arrays_is_refused_by_name(grey: Source, tmp_path: Path) -
         measure(model, grey)
 
 
-def test_a_model_that_does_not_fit_is_told_as_ever(grey: Source) -> None:
+def test_a_model_that_does_not_fit_is_refused(grey: Source) -> None:
     with pytest.raises(RunError, match=r"must give logits .* got \(7, 3\)"):
         measure(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)), grey)
 
 
-def test_nan_of_an_attacked_image_is_told(grey: Source) -> None:
+def test_nan_of_an_attacked_image_names_it(grey: Source) -> None:
     class Fragile(Plane):
         def forward(self, images: Tensor) -> Tensor:
             is_grey = ((images > 0.3) & (images < 0.7)).flatten(1).all(dim=1)
@@ -357,19 +358,17 @@ def test_nan_of_an_attacked_image_is_told(grey: Source) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attack_norm": "l2"}, "attack_norm 'l2' would do nothing: it belongs to suite 'attack'"),
-        ({"attack_epsilon": 0.1}, "attack_epsilon 0.1 would do nothing"),
-        ({"attack_steps": 10}, "attack_steps 10 would do nothing"),
-        ({"attack_step_size": 0.1}, "attack_step_size 0.1 would do nothing"),
-        ({"attack_restarts": 2}, "restarts 2 would do nothing.*suites asked for: clean, c"),
-        ({"suite": ("attack",), "attack_epsilon": -1.0}, "epsilon must be a finite number"),
-        ({"suite": ("attack",), "attack_steps": 0}, "num_steps must be at least 1, got 0"),
-        ({"suite": ("attack",), "attack_restarts": 0}, "attack_restarts must be 1..1024, got 0"),
+        (
+            {"attack_norm": "l2"},
+            "attack_norm 'l2' would have no effect: it belongs to suite 'attack'",
+        ),
+        ({"attack_epsilon": 0.1}, "attack_epsilon 0.1 would have no effect"),
+        ({"attack_steps": 10}, "attack_steps 10 would have no effect"),
+        ({"attack_step_size": 0.1}, "attack_step_size 0.1 would have no effect"),
+        ({"attack_restarts": 2}, "restarts 2 would have no effect.*suites asked for: clean, c"),
         ({"suite": ("attack",), "adapt_batch_norm": True}, "does not go with adapt_batch_norm"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(
-    plane: Plane, grey: Source, changes: dict[str, Any], message: str
-) -> None:
+def test_settings_without_effect_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        measure(plane, grey, **{"suite": ("clean", "c"), **changes})
+        EvaluateConfig(**changes)

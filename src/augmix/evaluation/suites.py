@@ -1,0 +1,579 @@
+"""Suites: the cells each consists of, the images of every cell, and the facts of its protocol.
+
+A new suite is a subclass of `Suite` with ``@register_suite("name")``. Images are addressed by their
+ids in the source. Image i of an official set is image i of the clean one, which its size, number
+and labels confirm.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int64, UInt8
+from torch import nn
+
+from augmix.arrays import to_float
+from augmix.corruptions import frost, registry
+from augmix.corruptions.corrupt import SUITE_VERSION, corrupt
+from augmix.corruptions.perturb import SEQUENCE_VERSION, perturb, photograph_frames
+from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
+from augmix.data.folders import Photographs
+from augmix.data.sources import Source
+from augmix.errors import RunError, first_line
+from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.predictor import Predictor
+from augmix.methods.attacks import Attack, worst_logits
+from augmix.models.ensemble import Ensemble, name_of
+from augmix.results import CellKey
+from augmix.rng import Stream
+
+CLEAN = CellKey("clean", "clean", 0)
+OWN = "own"  # suite of the user's own corruptions
+Ids = Int64[np.ndarray, " batch"]
+Pixels = Float32[np.ndarray, "batch channel height width"]
+Logits = Float64[np.ndarray, "batch class"]
+
+_NUM_OPEN = 4  # official sets kept open: of the cell measured, of the next one, of the examples
+_MOST_RESTARTS = 1024  # parts of a stream
+_TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by chance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Suite(ABC):
+    """Base of the suites: cells that are measured on the images of one source.
+
+    Attributes:
+        config: How they are measured.
+        source: The clean images.
+        photographs: The source's images at their own size, from which sequences are made as the
+            published scripts do. None perturbs the source's images themselves, so that frames are
+            as large as they are and black comes in at their border.
+        official: Files that are read instead of making images on the fly.
+    """
+
+    name: ClassVar[str]
+    config: EvaluateConfig
+    source: Source
+    photographs: Photographs | None = None
+    official: "OfficialFiles | None" = None
+
+    @classmethod
+    @abstractmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List the cells that a configuration which names the suite asks for, in order.
+
+        Raises:
+            ValueError: If a name or a severity is unknown.
+        """
+
+    @abstractmethod
+    def images(
+        self, key: CellKey, ids: Ids
+    ) -> UInt8[np.ndarray, "batch *frame height width channel"]:
+        """Make or read the images of a cell, or the frames of its sequences.
+
+        Raises:
+            RunError: If a file is missing, broken, or not of this source.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that decide the numbers of this suite, for the protocol."""
+        return {}
+
+    def check(self) -> None:
+        """Refuse images that cannot be measured, before any cell is.
+
+        Raises:
+            ValueError: If they are too small, or do not fit each other.
+        """
+        return
+
+    def check_model(self, predictor: Predictor, ids: Ids) -> None:
+        """Refuse a model that cannot be measured, before any cell is.
+
+        Raises:
+            RunError: With the reason.
+        """
+        return
+
+    def num_frames(self, key: CellKey) -> int:
+        """Return the number of frames of each sequence of a cell; 0 for a cell of images."""
+        return 0
+
+    def is_noise(self, key: CellKey) -> bool:
+        """Return whether frames are compared with the first one of their sequence."""
+        return False
+
+    def num_passes(self, key: CellKey) -> int:
+        """Return how many images the model is shown for each image measured, at most."""
+        return self.num_frames(key) or 1
+
+    def logits(self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> Logits:
+        """Compute the logits of images or frames of a cell.
+
+        Raises:
+            RunError: If they are not finite or of the wrong shape, or the device cannot do it.
+        """
+        return predictor.logits(images, key, ids)
+
+    @property
+    def preset(self) -> str:
+        """Severity table of what is made on the fly."""
+        return registry.resolve_preset(self.config.preset, self.source.size)
+
+
+SUITES: dict[str, type[Suite]] = {}
+
+
+def register_suite(name: str) -> Callable[[type[Suite]], type[Suite]]:
+    """Make a suite known by its name."""
+
+    def register(suite: type[Suite]) -> type[Suite]:
+        suite.name = name
+        SUITES[name] = suite
+        return suite
+
+    return register
+
+
+def list_cells(config: EvaluateConfig) -> list[CellKey]:
+    """List the cells of all suites of a configuration, each once.
+
+    Raises:
+        ValueError: If a suite, a name or a severity is unknown, or nothing is asked for.
+    """
+    cells = [key for suite in _chosen(config) for key in suite.list_cells(config)]
+    if not cells:
+        raise ValueError("nothing to measure: name a suite, and for 'c' at least one severity")
+    return list(dict.fromkeys(cells))
+
+
+def _chosen(config: EvaluateConfig) -> list[type[Suite]]:
+    for name in config.suite:
+        if name not in SUITES or name == OWN:
+            known = ", ".join(name for name in SUITES if name != OWN)
+            raise ValueError(f"suite must be of {known}; got {name!r}")
+    names = {*config.suite, *([OWN] if "c" in config.suite else [])}
+    return [suite for name, suite in SUITES.items() if name in names]
+
+
+def open_suites(
+    config: EvaluateConfig, source: Source, *, photographs: Photographs | None = None
+) -> dict[str, Suite]:
+    """Open the suites of a configuration on the images of a source, in the order of `SUITES`.
+
+    Raises:
+        ValueError: If official files are of no suite that is measured, or `Suite.check` refuses.
+        RunError: If an official folder holds no set, or two hold sets of one suite.
+    """
+    official = find_official(config.official, source, difficulty=config.difficulty)
+    for suite, files in official.items():
+        if suite not in config.suite:
+            raise ValueError(
+                f"{files.layout.root} holds official files of suite {suite!r}, which is not "
+                f"measured; suites asked for: {', '.join(sorted(config.suite))}"
+            )
+    how: dict[str, Any] = {"config": config, "source": source, "photographs": photographs}
+    found = {
+        suite.name: suite(official=official.get(suite.name), **how)
+        for suite in _chosen(config)
+        if suite.list_cells(config)
+    }
+    for suite in found.values():
+        suite.check()
+    return found
+
+
+@register_suite("clean")
+class Clean(Suite):
+    """The images of the source."""
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List the one cell."""
+        return [CLEAN]
+
+    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Load the images."""
+        return self.source.load(ids)
+
+
+@register_suite("c")
+class Corruptions(Suite):
+    """Corrupted images, at several severities."""
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List every corruption at every severity."""
+        for severity in config.severities:
+            if severity not in registry.SEVERITIES:
+                raise ValueError(f"severity must be 1..5, got {severity}")
+        names = registry.CORRUPTIONS.resolve(config.names)
+        return [
+            CellKey(cls.name, name, severity)
+            for name in names
+            if registry.CORRUPTIONS[name].suite == cls.name
+            for severity in config.severities
+        ]
+
+    def check(self) -> None:
+        """Refuse images that are too small to be corrupted."""
+        if self.official is None:
+            registry.check_size(self.source.size, "corrupt")
+
+    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Corrupt the images, or read them."""
+        if self.official is not None:
+            return self.official.images(key.name, key.severity).load(ids)
+        return corrupt(
+            self.source.load(ids),
+            key.name,
+            severity=key.severity,
+            preset=self.preset,
+            seed=self.config.seed,
+            ids=ids,
+            frost_textures=self.config.frost_textures,
+            jpeg_quality=self.config.jpeg_quality,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return names, severities and the version of the corruptions."""
+        cells = self.list_cells(self.config)
+        names = list(dict.fromkeys(key.name for key in cells))
+        textures = ""
+        if self.official is None and "frost" in names:
+            folder = self.config.frost_textures
+            kind = "drawn by augmix" if folder is None else "photographs"
+            textures = f"{kind}, sha256 {frost.fingerprint(folder)}"
+        return {
+            "names": names,
+            "severities": list(dict.fromkeys(key.severity for key in cells)),
+            "suite_version": SUITE_VERSION,
+            "frost_textures": textures,
+            "jpeg_quality": self.config.jpeg_quality,
+            "official_c": self.official.title if self.official else "",
+        }
+
+
+@register_suite(OWN)
+class OwnCorruptions(Corruptions):
+    """Images under the user's own corruptions, which are outside the means of the benchmark.
+
+    They are named among the corruptions of suite ``c``.
+    """
+
+    def describe(self) -> dict[str, Any]:
+        """Return the severities, and by name the sha256 of the code."""
+        names = [key.name for key in self.list_cells(self.config)]
+        return {
+            "own": registry.CORRUPTIONS.hash_own(names),
+            "own_severities": list(dict.fromkeys(self.config.severities)),
+            "own_jpeg_quality": self.config.jpeg_quality,
+        }
+
+
+@register_suite("p")
+class Perturbations(Suite):
+    """Perturbation sequences."""
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List every perturbation."""
+        return [CellKey("p", name, 0) for name in registry.SEQUENCES.resolve(config.sequences)]
+
+    def check(self) -> None:
+        """Refuse images that are too small to be perturbed, and photographs of other images."""
+        if self.official is None:
+            registry.check_size(self.source.size, "perturb")
+        if self.photographs is not None and len(self.photographs) != len(self.source):
+            raise ValueError(
+                f"photographs must be the {len(self.source)} images of the source, "
+                f"got {len(self.photographs)}"
+            )
+
+    def num_frames(self, key: CellKey) -> int:
+        """Return the number of frames of each sequence."""
+        if self.official is not None:
+            return self.official.sequences(key.name).num_frames
+        return registry.num_frames(key.name, self.preset)
+
+    def is_noise(self, key: CellKey) -> bool:
+        """Return whether the frames are noise, which has no order in time."""
+        return registry.SEQUENCES.find(key.name).is_noise
+
+    def images(
+        self, key: CellKey, ids: Ids
+    ) -> UInt8[np.ndarray, "batch frame height width channel"]:
+        """Make the sequences, or read them."""
+        if self.official is not None:
+            return self.official.sequences(key.name).load(ids)
+        how: dict[str, Any] = {
+            "preset": self.preset,
+            "seed": self.config.seed,
+            "difficulty": self.config.difficulty,
+        }
+        if self.photographs is None:
+            images = self.source.load(ids)
+            return perturb(images, key.name, ids=ids, size=self.source.size, **how)
+        sequences = []
+        for i in ids.tolist():
+            photograph = self.photographs.load_one(i)
+            sequences.append(np.stack([*photograph_frames(photograph, key.name, sample=i, **how)]))
+        return np.stack(sequences)
+
+    def describe(self) -> dict[str, Any]:
+        """Return names, difficulty and the version of the perturbations."""
+        frames_of = "images as measured"
+        if self.official is not None:
+            frames_of = "official files"
+        elif self.photographs is not None:
+            frames_of = "photographs at their size"
+        names = [key.name for key in self.list_cells(self.config)]
+        own = registry.SEQUENCES.hash_own(names)
+        facts: dict[str, Any] = {
+            "sequences": names,
+            "sequence_version": SEQUENCE_VERSION,
+            "difficulty": self.config.difficulty,
+            "official_p": self.official.title if self.official else "",
+            "frames_of": frames_of,
+        }
+        return facts | ({"own_sequences": own} if own else {})
+
+
+@register_suite("attack")
+class Attacked(Suite):
+    """Images attacked by projected gradient descent.
+
+    An image counts by the model's worst answer: to the image itself, or to an attacked form of it.
+    The starts of the attacks are drawn by seed and image, so they depend neither on the batch nor
+    on the number of processes.
+    """
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List the one cell, which is named after the norm."""
+        if not 1 <= config.attack_restarts <= _MOST_RESTARTS:
+            raise ValueError(
+                f"attack_restarts must be 1..{_MOST_RESTARTS}, got {config.attack_restarts}"
+            )
+        return [CellKey("attack", _attack(config).norm, 0)]
+
+    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
+        """Load the images that are attacked."""
+        return self.source.load(ids)
+
+    def num_passes(self, key: CellKey) -> int:
+        """Return how often an image that resists is shown to the model."""
+        return 1 + self.config.attack_restarts * (self.config.attack_steps + 1)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings of the attack, defaults as numbers."""
+        attack = _attack(self.config)
+        return {
+            "attack_norm": attack.norm,
+            "attack_epsilon": attack.radius,
+            "attack_steps": attack.num_steps,
+            "attack_step_size": attack.step,
+            "attack_restarts": self.config.attack_restarts,
+        }
+
+    def check_model(self, predictor: Predictor, ids: Ids) -> None:
+        """Refuse a model without a useful gradient."""
+        key = self.list_cells(self.config)[0]
+        ids = ids[: min(self.config.batch_size, _TRIED_IMAGES)]
+        check_gradient(predictor, to_float(self.images(key, ids)), key, ids)
+
+    def logits(self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> Logits:
+        """Compute the worst logits of each image; see `attacks.worst_logits`."""
+        with predictor.computing(images.shape), _repeatable():
+            found = worst_logits(
+                predictor.model,
+                torch.from_numpy(images).to(predictor.device),
+                torch.from_numpy(self.source.labels[ids]).to(predictor.device),
+                ids,
+                attack=_attack(self.config),
+                stream=Stream(seed=self.config.seed),
+                num_restarts=self.config.attack_restarts,
+            )
+        return predictor.check_logits(found, key, ids)
+
+
+def _attack(config: EvaluateConfig) -> Attack:
+    given = {"epsilon": config.attack_epsilon, "step_size": config.attack_step_size}
+    return Attack(
+        norm=config.attack_norm,
+        num_steps=config.attack_steps,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def check_gradient(predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> None:
+    """Refuse a model whose logits have no gradient by the images, or one of 0 everywhere.
+
+    Of an ensemble, every member is checked.
+
+    Args:
+        predictor: The model, on its device.
+        images: A few, in [0, 1].
+        key: The cell, for messages.
+        ids: Indices of the images in the source, for messages.
+
+    Raises:
+        RunError: If there is none, it is 0, or the model does not fit the images at all.
+    """
+    predictor.logits(images, key, ids)
+    for member in _members(predictor.model):
+        with predictor.computing(images.shape), torch.enable_grad():
+            pixels = torch.from_numpy(images).to(predictor.device).requires_grad_()
+            try:
+                logits = member(pixels).float()
+                # unequal weights: of logits that sum to a constant the plain sum has no gradient
+                weights = torch.linspace(1, 2, logits.shape[1], device=logits.device)
+                (gradient,) = torch.autograd.grad((logits * weights).sum(), pixels)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, RunError) as error:
+                raise RunError(
+                    f"{name_of(member)} gives no gradient of its logits by the images, which an "
+                    f"attack follows ({first_line(error)}); measure it without suite 'attack', or "
+                    "name the torch network behind it (NAME@FILE, timm:, torchvision:, hf:, "
+                    "python:)"
+                ) from error
+        if not gradient.any():  # NaN counts as a gradient
+            raise RunError(
+                f"{name_of(member)} gives a gradient of 0 by every value of the {len(images)} "
+                "images tried, as rounding or thresholds inside a model do: an attack would leave "
+                "the images as they are, and the error would look robust; measure it without suite "
+                "'attack'"
+            )
+
+
+def _members(model: nn.Module) -> list[nn.Module]:
+    """The members of an ensemble, even a wrapped one; else the model itself."""
+    for module in model.modules():
+        if isinstance(module, Ensemble):
+            return list(module.members)
+    return [model]
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Gradients of convolutions on CUDA have the same bits every time inside."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OfficialFiles:
+    """A -C or -P set on disk.
+
+    Attributes:
+        layout: Where everything is.
+        source: The clean images it was made of.
+        difficulty: Of a -P set, whose noise of difficulty 2 and 3 has names of its own.
+    """
+
+    layout: Layout
+    source: Source
+    difficulty: int = 1
+
+    @property
+    def suite(self) -> str:
+        """``c`` or ``p``."""
+        return self.layout.kind[-1]
+
+    @property
+    def title(self) -> str:
+        """The set's folder and form."""
+        return f"{self.layout.root.name} ({self.layout.kind})"
+
+    def images(self, name: str, severity: int) -> Source:
+        """Open the images of a corruption at a severity.
+
+        Raises:
+            RunError: If a file is missing, broken, or not of this source.
+        """
+        return _open_images(self, name, severity)
+
+    def sequences(self, name: str) -> Sequences:
+        """Open the sequences of a perturbation.
+
+        Raises:
+            RunError: If a file is missing, broken, or not of this source.
+        """
+        return _open_sequences(self, name)
+
+    def fingerprint(self, key: CellKey) -> str:
+        """Compute the sha256 of the files of a cell, or of paths and sizes where they are trees."""
+        opened = self.sequences(key.name) if self.suite == "p" else self.images(*key[1:])
+        return opened.fingerprint
+
+
+def find_official(
+    folders: Iterable[Path], source: Source, *, difficulty: int = 1
+) -> Mapping[str, OfficialFiles]:
+    """Find the sets that some folders hold, by suite: ``c``, ``p`` or both.
+
+    Raises:
+        RunError: If a folder holds no set, or two hold sets of one suite.
+    """
+    found: dict[str, OfficialFiles] = {}
+    for folder in folders:
+        layout = find_layout(Path(folder).expanduser())
+        files = OfficialFiles(layout=layout, source=source, difficulty=difficulty)
+        if files.suite in found:
+            raise RunError(
+                f"{found[files.suite].layout.root} and {layout.root} both hold sets of suite "
+                f"{files.suite}; name one of them with --official"
+            )
+        found[files.suite] = files
+    return found
+
+
+@lru_cache(maxsize=_NUM_OPEN)
+def _open_images(files: OfficialFiles, name: str, severity: int) -> Source:
+    is_tree = files.layout.kind == "imagenet-c"
+    class_names = files.source.class_names if is_tree else ()
+    images = open_corrupted(files.layout, name, severity, class_names=class_names)
+    _check_fit(files, f"{name} {severity}", len(images), images.size)
+    if not np.array_equal(images.labels, files.source.labels):
+        first = int((images.labels != files.source.labels).argmax())
+        raise RunError(
+            f"{files.title}, {name} {severity}: expected the images of {_describe(files.source)} "
+            f"in its order, but the label of image {first} is {int(images.labels[first])} there "
+            f"and {int(files.source.labels[first])} here; name the clean set that it was made of"
+        )
+    return images
+
+
+@lru_cache(maxsize=_NUM_OPEN)
+def _open_sequences(files: OfficialFiles, name: str) -> Sequences:
+    is_noise = registry.SEQUENCES.find(name).is_noise
+    stored = f"{name}_{files.difficulty}" if is_noise and files.difficulty > 1 else name
+    sequences = open_perturbed(files.layout, stored)
+    _check_fit(files, stored, len(sequences), sequences.size)
+    return sequences
+
+
+def _check_fit(files: OfficialFiles, what: str, count: int, size: tuple[int, int]) -> None:
+    source = files.source
+    if (count, size) != (len(source), source.size):
+        raise RunError(
+            f"{files.title}, {what}: expected {len(source)} images of {source.size[0]}x"
+            f"{source.size[1]} (height x width) like {_describe(source)}, got {count} of "
+            f"{size[0]}x{size[1]}; name the clean set that it was made of, and its --size"
+        )
+
+
+def _describe(source: Source) -> str:
+    return f"{source.name}, split {source.split}"
