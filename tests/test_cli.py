@@ -240,7 +240,7 @@ def test_preview_of_the_corruptions(
         (["train", "--source", "folder", "--data", "nowhere"], "nowhere"),
         (["train", "--source", "cifar10", "--data", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
-        (["evaluate", "nowhere", "--attack-steps", "3"], "attack_steps 3 would do nothing"),
+        (["evaluate", "nowhere", "--attack-steps", "3"], "attack_steps 3 would have no effect"),
         (["report", "nowhere"], "nowhere"),
         (["report"], "run"),
     ],
