@@ -45,10 +45,22 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
         assert summary in text
 
 
-def test_help_loads_nothing_heavy():
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [
+        ("", {"torch", "numba", "cv2", "matplotlib", "numpy", "tyro"}),
+        ("train", {"torch", "numba", "cv2", "matplotlib"}),
+        ("preview", {"torch", "numba", "cv2", "matplotlib"}),
+        ("export", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+        ("bench", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+        ("stylize", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+    ],
+)
+def test_help_loads_nothing_heavy(command: str, heavy: set[str]):
+    words = [command, "--help"] if command else ["--help"]
     code = (
-        "import sys; from augmix.cli import main; main(['--help']);"
-        "heavy = {'torch', 'numba', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules);"
+        f"import sys; from augmix.cli import main; main({words!r});"
+        f"heavy = {heavy!r} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -233,6 +245,13 @@ def test_preview_of_the_corruptions(
         (["tran"], "unknown command 'tran', did you mean 'train'?"),
         (["train", "--method", "augmxi", "--source", "digits"], "augmix"),
         (["train", "--model", "wrn-41-2", "--source", "digits", *TOY[4:]], "wrn"),
+        (
+            ["train", *TOY, "--cutout-size-px", "4"],
+            "--cutout-size-px belongs to cutout; --method is",
+        ),
+        (["preview", "--method", "cutout", "--severity", "4"], "--severity belongs to augmix, "),
+        (["train", *TOY, "--recipe"], "expected one name after --recipe"),
+        (["train", "--model", "small"], "name the training images: --data FOLDER"),
         (["train", *TOY, "--severity", "0"], "severity must be 1..10, got 0"),
         (["train", *TOY, "--severity", "11"], "severity must be 1..10, got 11"),
         (["train", *TOY, "--width", "0"], "width must be at least 1 chain, got 0"),
@@ -270,9 +289,7 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
     def broken(_):
         raise KeyError("inside")
 
-    from augmix.commands import bench
-
-    monkeypatch.setattr(bench, "run", broken)
+    monkeypatch.setitem(cli.RUN, "bench", broken)
     assert cli.main(["bench"]) == 1
     assert "this is a bug" in capsys.readouterr().err
 
