@@ -73,7 +73,7 @@ def main() -> None:
 def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the forecast of a run on random images."""
     from augmix.devices import keep_freed_memory
-    from augmix.training.config import TrainConfig
+    from augmix.training.config import build_config
     from augmix.training.forecast import forecast
     from augmix.training.run import prepared
 
@@ -81,9 +81,9 @@ def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     size = settings.pop("size")
     with tempfile.TemporaryDirectory() as folder:
         data = write_smooth_images(Path(folder) / "images.npz", 2 * settings["batch_size"], size)
-        config = TrainConfig(source="npz", data=data, out=Path(folder) / "run", **settings)
+        config = build_config(data=data, out=Path(folder) / "run", **settings)
         with prepared(config) as run:
-            found = forecast(run.model, run.method, run.source, recipe=config, device=run.device)
+            found = forecast(run.model, run.method, run.source, config=config, device=run.device)
     return asdict(found)
 
 

@@ -29,12 +29,12 @@ from augmix.augment.policies import (
     Standard,
 )
 from augmix.data.sources import open_source
+from augmix.methods import METHODS, Method
 from augmix.methods.attacks import pgd
-from augmix.methods.registry import METHODS, Row
 from augmix.models.layers import BlurPool
 from augmix.models.weights import load_model
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig
+from augmix.training.config import build_config
 from augmix.training.run import train
 
 HERE = Path(__file__).parent
@@ -64,7 +64,7 @@ def write_pages(scene: Image.Image) -> list[Path]:
     FOLDER.mkdir(exist_ok=True)
     paths = [FOLDER / "README.md"]
     paths[0].write_text(index_page())
-    for name in METHODS:
+    for name in sorted(METHODS):
         paths.append(FOLDER / f"{name}.md")
         paths[-1].write_text(page(name))
     scenes = np.stack([np.asarray(scene), np.asarray(boat())])
@@ -90,13 +90,13 @@ def index_page() -> str:
         "| method | in the paper | what it does | source |",
         "| --- | --- | --- | --- |",
     ]
-    for name, row in METHODS.items():
-        lines.append(f"| [{name}]({name}.md) | {row.title} | {row.summary} | {row.source} |")
+    for name, row in sorted(METHODS.items()):
+        lines.append(f"| [{name}]({name}.md) | {row.title} | {row.summary()} | {row.source} |")
     lines += [
         "",
         _wrap(
-            "Cutout, Mixup and CutMix can be laid over the others (`--cutout-side`, "
-            "`--mixup-alpha`, `--cutmix-probability`); blur-pooled networks (`--model "
+            "Cutout, Patch Uniform, Mixup and CutMix can be laid over the others (`--method "
+            "augmix+mixup`); blur-pooled networks (`--model "
             "NAME-maxblur`) and stylised copies (`--stylised DIR`, made by [augmix "
             "stylize](stylized.md)) go with all of them. "
             "What cannot go together is refused with the reason: an image is paired once, so Mixup "
@@ -161,7 +161,7 @@ def _example(name: str, text: Text) -> list[str]:
     return ["```", f"augmix train --method {name} {text.example}", "```", ""]
 
 
-def _numbers(name: str, row: Row) -> list[str]:
+def _numbers(name: str, row: type[Method]) -> list[str]:
     """The published rows, beside Standard and AugMix."""
     columns = list(dict.fromkeys(["standard", name, "augmix"]))
     lines = [
@@ -235,10 +235,10 @@ def _views(scenes: np.ndarray, policy: Policy) -> Tiles:
 def _attacks() -> Tiles:
     """Digits, the same attacked, and the change; the network is trained here, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(
+        config = build_config(
             method="standard",
             model="small",
-            source="digits",
+            data="digits",
             epochs=4,
             batch_size=50,
             schedule="one-cycle",

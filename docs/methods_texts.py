@@ -62,7 +62,7 @@ TEXTS: dict[str, Text] = {
         picture=_VIEWS,
         settings=(
             (
-                "--cutout-side",
+                "--cutout-size-px",
                 "half of the image; a quarter with more than 10 classes",
                 "16 of 32 pixels on CIFAR-10, 8 on CIFAR-100 (DeVries and Taylor 2017)",
             ),
@@ -72,14 +72,15 @@ TEXTS: dict[str, Text] = {
             "The published code writes zeros behind the normalisation. The network here "
             "normalises in its first layer, so the hole shows the mean that this layer subtracts: "
             "mid grey, or ImageNet's mean for its networks.",
-            "`--cutout-side N` adds holes to any method but `adversarial`. With the consistency "
+            "`--method NAME+cutout` adds holes to any method but `adversarial`. With the "
+            "consistency "
             "loss every view has its own hole and the clean image has none.",
         ),
         when=(
             "For accuracy on clean images of small size. Against corruptions it helps little "
             "or not at all: in the paper it is behind Standard in seven of eight comparisons."
         ),
-        example="--cutout-side 8",
+        example="--cutout-size-px 8",
     ),
     "mixup": Text(
         what=(
@@ -90,7 +91,7 @@ TEXTS: dict[str, Text] = {
         picture="Left the two images of a batch, then their blends in five batches.",
         settings=(
             ("--mixup-alpha", "1", "Zhang et al. (2018) for CIFAR; 0.2 for ImageNet"),
-            ("--pairs-per-image", "off", "a share for every image instead of one for the batch"),
+            ("--mixup-per-image", "off", "a weight for every image instead of one for the batch"),
             ("--weight-decay", "1e-4", "the published code's, instead of 5e-4"),
             *_COMMON,
         ),
@@ -109,7 +110,7 @@ TEXTS: dict[str, Text] = {
             "step costs. In the paper it is the best of the older methods on CIFAR-10-C, "
             "level with AutoAugment* on CIFAR-100-C, and far behind AugMix on both."
         ),
-        example="--mixup-alpha 0.5 --pairs-per-image",
+        example="--mixup-alpha 0.5 --mixup-per-image",
     ),
     "cutmix": Text(
         what=(
@@ -121,7 +122,7 @@ TEXTS: dict[str, Text] = {
         settings=(
             ("--cutmix-probability", "0.5; 1 above 64 pixels", "Yun et al. (2019), their code"),
             ("--cutmix-alpha", "1", "Yun et al. (2019)"),
-            ("--pairs-per-image", "off", "a box for every image instead of one for the batch"),
+            ("--cutmix-per-image", "off", "a box for every image instead of one for the batch"),
             *_COMMON,
         ),
         notes=(
@@ -134,7 +135,7 @@ TEXTS: dict[str, Text] = {
             "not help: in the paper it is behind Standard with every network on CIFAR-10-C, "
             "and level with it on CIFAR-100-C."
         ),
-        example="--cutmix-probability 1 --pairs-per-image",
+        example="--cutmix-probability 1 --cutmix-per-image",
     ),
     "autoaugment": Text(
         what=(
@@ -154,13 +155,13 @@ TEXTS: dict[str, Text] = {
             "here a removed operation is the identity.",
             "Pixels are sampled bilinearly and black outside, as everywhere in this package; the "
             "usual re-implementations take nearest pixels and grey. The original training added "
-            "Cutout: `--cutout-side 16`.",
+            "Cutout: `--method autoaugment+cutout --cutout-size-px 16`.",
         ),
         when=(
             "As a strong learned policy for clean accuracy. It has seen its own data set during "
             "the search; for other data it is a guess."
         ),
-        example="--autoaugment-full --cutout-side 16",
+        example="--autoaugment-full",
     ),
     "random-aa": Text(
         what=(
@@ -198,11 +199,11 @@ TEXTS: dict[str, Text] = {
         picture=_VIEWS,
         settings=(
             (
-                "--patch-side",
+                "--patch-size-px",
                 "25 of 32 pixels; above 64 pixels any up to 250 of 224",
-                "the sides of Patch Gaussian (Lopes et al. 2019)",
+                "the sizes of Patch Gaussian (Lopes et al. 2019)",
             ),
-            ("--patch-random-side", "off", "draw the side of every patch from 0 to the side"),
+            ("--patch-random-size", "off", "draw the size of every patch from 0 to that size"),
             ("--patch-amplitude", "1", "largest noise; a view has U(-a, a) with a ~ U(0, 1)"),
             *_COMMON,
         ),
@@ -229,10 +230,10 @@ TEXTS: dict[str, Text] = {
             "change, mid grey where there is none."
         ),
         settings=(
-            ("--adversarial-norm", "linf", "or l2"),
-            ("--adversarial-epsilon", "8/255; 0.5 for l2", "radius (Madry et al. 2018)"),
-            ("--adversarial-steps", "10", "gradient steps"),
-            ("--adversarial-step-size", "a quarter of the radius", "2/255 of 8/255"),
+            ("--attack-norm", "linf", "or l2"),
+            ("--attack-epsilon", "8/255; 0.5 for l2", "radius (Madry et al. 2018)"),
+            ("--attack-steps", "10", "gradient steps"),
+            ("--attack-step-size", "a quarter of the radius", "2/255 of 8/255"),
             *_COMMON,
         ),
         notes=(
@@ -251,7 +252,7 @@ TEXTS: dict[str, Text] = {
             "the clean error grows, and against common corruptions it is behind Mixup in the "
             "paper."
         ),
-        example="--adversarial-norm l2 --adversarial-epsilon 0.25",
+        example="--attack-norm l2 --attack-epsilon 0.25",
     ),
     "maxblur": Text(
         what=(

@@ -45,10 +45,22 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
         assert summary in text
 
 
-def test_help_loads_nothing_heavy():
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [
+        ("", {"torch", "numba", "cv2", "matplotlib", "numpy", "tyro"}),
+        ("train", {"torch", "numba", "cv2", "matplotlib"}),
+        ("preview", {"torch", "numba", "cv2", "matplotlib"}),
+        ("export", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+        ("bench", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+        ("stylize", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+    ],
+)
+def test_help_loads_nothing_heavy(command: str, heavy: set[str]):
+    words = [command, "--help"] if command else ["--help"]
     code = (
-        "import sys; from augmix.cli import main; main(['--help']);"
-        "heavy = {'torch', 'numba', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules);"
+        f"import sys; from augmix.cli import main; main({words!r});"
+        f"heavy = {heavy!r} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -216,14 +228,16 @@ def test_preview_of_the_corruptions(
 ):
     calls = []
 
-    def write(folder, image, *, preset, seed, sample):
-        calls.append((folder, image.shape, preset, seed, sample))
+    def write(folder, image, *, names, sequences, preset, seed, sample):
+        calls.append((folder, image.shape, names, sequences, preset, seed, sample))
         return [folder / name for name in ("a.png", "b.png", "all/c.webp", "all/d.webp")]
 
     monkeypatch.setattr(pictures, "write_galleries", write)
     settings = ["--corruptions", "--first", "3", "--seed", "7", "--preset", "tiny", "--size", "20"]
-    assert cli.main(["preview", *settings, "--out", str(tmp_path / out)]) == 0
-    assert calls == [(tmp_path / "shown", (20, 20, 3), "tiny", 7, 3)]
+    settings += ["--names", "fog", "--out", str(tmp_path / out)]
+    assert cli.main(["preview", *settings]) == 0
+    names = (("fog",), ("standard-10", "extra-4"))
+    assert calls == [(tmp_path / "shown", (20, 20, 3), *names, "tiny", 7, 3)]
     assert "2 animations in" in capsys.readouterr().out
 
 
@@ -233,6 +247,13 @@ def test_preview_of_the_corruptions(
         (["tran"], "unknown command 'tran', did you mean 'train'?"),
         (["train", "--method", "augmxi", "--source", "digits"], "augmix"),
         (["train", "--model", "wrn-41-2", "--source", "digits", *TOY[4:]], "wrn"),
+        (
+            ["train", *TOY, "--cutout-size-px", "4"],
+            "--cutout-size-px belongs to cutout; --method is",
+        ),
+        (["preview", "--method", "cutout", "--severity", "4"], "--severity belongs to augmix, "),
+        (["train", *TOY, "--recipe"], "expected one name after --recipe"),
+        (["train", "--model", "small"], "name the training images: --data FOLDER"),
         (["train", *TOY, "--severity", "0"], "severity must be 1..10, got 0"),
         (["train", *TOY, "--severity", "11"], "severity must be 1..10, got 11"),
         (["train", *TOY, "--width", "0"], "width must be at least 1 chain, got 0"),
@@ -270,9 +291,7 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
     def broken(_):
         raise KeyError("inside")
 
-    from augmix.commands import bench
-
-    monkeypatch.setattr(bench, "run", broken)
+    monkeypatch.setitem(cli.RUN, "bench", broken)
     assert cli.main(["bench"]) == 1
     assert "this is a bug" in capsys.readouterr().err
 

@@ -60,4 +60,4 @@ def test_mistakes_are_one_message(folder: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["export", str(folder / "nowhere"), "--format", "safetensors"]) == 2
     assert "nowhere/model.json does not exist" in capsys.readouterr().err
     assert cli.main(["export", str(folder), "--size", "-1"]) == 2
-    assert "size must be at least 0" in capsys.readouterr().err
+    assert "size must be at least 1" in capsys.readouterr().err

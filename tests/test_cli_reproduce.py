@@ -47,7 +47,7 @@ def test_a_failed_run_is_listed_after_the_table(
         return config.out
 
     def train_all_but_one(config: TrainConfig, **options: Any) -> Path:
-        if config.out.name == "cifar10-wrn-mixup-seed0":
+        if config.run.out.name == "cifar10-wrn-mixup-seed0":
             raise RunError("no more mixups")
         return config.out
 

@@ -4,14 +4,14 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from augmix.methods.registry import METHODS
-from augmix.training.config import TrainConfig
+from augmix.cli import parse_training
+from augmix.methods import METHODS, build_method
+from augmix.training.config import general_settings, method_settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER = DOCS / "methods"
@@ -38,7 +38,8 @@ def test_the_index_is_what_the_program_writes(pages: ModuleType):
 def test_what_a_page_names_is_there(name: str):
     text = (FOLDER / f"{name}.md").read_text()
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110
-    flags = {field.name.replace("_", "-") for field in fields(TrainConfig)} | {"method"}
+    settings = [method_settings(build_method(f"{name}+cutout")), general_settings()]
+    flags = {flag.replace("_", "-") for known in settings for flag in known} | {"method"}
     assert set(re.findall(r"--([a-z][a-z-]*)", text)) <= flags
     (picture,) = re.findall(r"!\[.*\]\((.*)\)", text)
     assert (FOLDER / picture).stat().st_size < 200_000
@@ -48,17 +49,10 @@ def test_what_a_page_names_is_there(name: str):
 
 def test_examples_are_settings_that_go_together(pages: ModuleType):
     for name, text in pages.TEXTS.items():
-        words = text.example.split()
-        settings = {}
-        for at, word in enumerate(words):
-            if word.startswith("--"):
-                key = word.removeprefix("--").replace("-", "_")
-                value = words[at + 1] if at + 1 < len(words) else "--"
-                kind = type(next(f.default for f in fields(TrainConfig) if f.name == key))
-                settings[key] = True if kind is bool else kind(value)
-        if METHODS[name].needs_stylised:
-            settings.setdefault("stylised", "styled")
-        TrainConfig(method=name, **settings)
+        needed = ["--stylised", "styled"] if METHODS[name].needs_stylised else []
+        words = text.example.split() or needed
+        config, _ = parse_training(["--method", name, *words])
+        assert str(config.method) == name
 
 
 def test_published_rows_are_those_of_the_paper(pages: ModuleType):

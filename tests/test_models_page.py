@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from toy_runs import toy_config, write_npz
 
-from augmix.commands.terminal import parse
+from augmix.cli import parse
 from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.models import list_networks

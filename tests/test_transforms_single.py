@@ -1,5 +1,6 @@
 """Transforms: same type out, the numbers of the executor, sound draws in DataLoader workers."""
 
+import inspect
 import pickle
 import subprocess
 import sys
@@ -281,3 +282,16 @@ def test_executors_for_devices_are_refused():
     assert len(lines) == 2 * 6, done.stderr
     for line, executor in zip(lines, ["batched", "gpu"] * 6, strict=True):
         assert f"must be 'auto', 'pillow' or 'compiled', got '{executor}': its images" in line
+
+
+def test_signatures_show_the_options_of_the_policy():
+    own = ["dtype", "seed", "executor"]
+    assert list(inspect.signature(AugMix).parameters) == [
+        *own, "severity", "width", "depth", "alpha", "ops", "crop_padding", "flip"
+    ]  # fmt: skip
+    assert list(inspect.signature(Cutout).parameters) == [
+        *own, "size_px", "fill", "crop_padding", "flip"
+    ]  # fmt: skip
+    assert inspect.signature(AugMix).parameters["severity"].default == 3
+    with pytest.raises(TypeError, match="unexpected keyword argument 'severty'"):
+        AugMix(severty=3)

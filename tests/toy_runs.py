@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.training.config import TrainConfig
+from augmix.training.config import TrainConfig, build_config
 
 STEPS_PER_EPOCH = 3
 
@@ -38,13 +38,13 @@ def toy_config(folder: Path, **changes: Any) -> TrainConfig:
         "batch_size": 8,
         "dropout": 0.3,
         "crop_padding": 1,
-        "flip": "yes",
+        "flip": True,
         "executor": "pillow",
         "device": "cpu",
         "log_every": 2,
         "checkpoint_every": 4,
     }
-    return TrainConfig(**{**settings, **changes})
+    return build_config(**{**settings, **changes})
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

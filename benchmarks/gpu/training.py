@@ -7,7 +7,7 @@ import itertools
 import statistics
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ import torch
 from throughput import PLANNING_THREADS, synchronize, time_calls
 
 from augmix import files, results
-from augmix.augment.policies import AugMix
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
 from augmix.devices import peak_memory_mib
-from augmix.methods.registry import Method, build_method
+from augmix.methods import Method, TrainingImages, build_method
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
-from augmix.training.config import Recipe
+from augmix.training.config import TrainConfig, build_config, flatten, update_config
 from augmix.training.loop import open_order, open_views, train
 from augmix.training.step import open_learner
 
@@ -44,11 +43,11 @@ class Setup:
 
     @property
     def order(self) -> BatchOrder:
-        return open_order(self.source, self.recipe)
+        return open_order(self.source, self.config)
 
     @property
-    def recipe(self) -> Recipe:
-        return Recipe(
+    def config(self) -> TrainConfig:
+        return build_config(
             batch_size=self.batch_size, seed=self.seed, executor="batched", precision="bf16",
             channels_last=True, compile=self.is_compiled, num_threads=PLANNING_THREADS,
         )  # fmt: skip
@@ -56,8 +55,8 @@ class Setup:
     @property
     def method(self) -> Method:
         source = self.source
-        options = AugMix(crop_padding=source.crop_padding, flip=source.flip)
-        return build_method("augmix", policy_options=options)
+        images = TrainingImages(crop_padding=source.crop_padding, flip=source.flip)
+        return build_method("augmix").fit(images)
 
     def build_model(self) -> Classifier:
         """Build the network with its initial weights."""
@@ -77,10 +76,12 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
     Returns:
         Median milliseconds of both, the median ratio of the rounds, and the slowest kernels.
     """
-    recipe, device, count = setup.recipe, setup.device, setup.batch_size
-    parts = (setup.source, setup.method, setup.order, recipe, device)
+    config, device, count = setup.config, setup.device, setup.batch_size
+    parts = (setup.source, setup.method, setup.order, config, device)
     views = open_views(*parts)
-    learner = open_learner(setup.build_model(), setup.method, recipe=recipe, device=device)
+    learner = open_learner(
+        setup.build_model(), setup.method, optimisation=config.optimisation, device=device
+    )
     whole_batches = itertools.cycle(range(max(setup.order.steps_per_epoch - 1, 1)))
     with closing(run_ahead(views.make, whole_batches, num_threads=PLANNING_THREADS)) as drawn:
         ready = views.finish(next(drawn))
@@ -120,8 +121,9 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
         The trained model, and a summary of its log.
     """
     steps_per_epoch = setup.order.steps_per_epoch
-    recipe = replace(
-        setup.recipe,
+    config = update_config(
+        setup.config,
+        out=folder,
         epochs=epochs,
         warm_up_epochs=min(_WARM_UP_EPOCHS, epochs / 10),
         log_every=steps_per_epoch,  # logging waits for the device
@@ -131,8 +133,8 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     folder.mkdir(parents=True)
     start = time.perf_counter()
     train(
-        model, setup.method, setup.source, recipe=recipe, folder=folder,
-        identity=files.to_plain(recipe), device=setup.device,
+        model, setup.method, setup.source, config=config,
+        identity=files.to_plain(flatten(config)), device=setup.device,
     )  # fmt: skip
     synchronize(setup.device)
     seconds = time.perf_counter() - start

@@ -1,8 +1,8 @@
-"""Array conventions: what an image is here, and the few ways in and out of it.
+"""Layouts of image batches, and conversions between them.
 
-At rest an image batch is uint8 `batch height width channel`, RGB or grey. From an executor on it is
-float32 `batch channel height width` in [0, 1]. The functions are plain arithmetic and einops
-patterns, so they serve NumPy arrays and torch tensors alike."""
+Stored images are uint8 `batch height width channel`, RGB or grey; views, and what models take, are
+float32 `batch channel height width` in [0, 1].
+"""
 
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ Array = TypeVar("Array")
 def check_images(
     images: Any, *, where: str = "images"
 ) -> UInt8[np.ndarray, "batch height width channel"]:
-    """The batch itself, once it is known to be uint8 `batch height width channel`, 1 or 3 channels.
+    """Return the batch if it is uint8 `batch height width channel` with 1 or 3 channels.
 
     Raises:
         TypeError: If it is not a uint8 NumPy array.
@@ -45,19 +45,19 @@ def check_images(
 
 
 def to_channels_first(images: Array) -> Array:
-    """`batch height width channel` -> `batch channel height width`; NumPy or torch."""
+    """Convert `batch height width channel` to `batch channel height width`; NumPy or torch."""
     return rearrange(images, "batch height width channel -> batch channel height width")
 
 
 def to_channels_last(images: Array) -> Array:
-    """`batch channel height width` -> `batch height width channel`; NumPy or torch."""
+    """Convert `batch channel height width` to `batch height width channel`; NumPy or torch."""
     return rearrange(images, "batch channel height width -> batch height width channel")
 
 
 def to_float(
     images: UInt8[np.ndarray, "batch height width channel"],
 ) -> Float32[np.ndarray, "batch channel height width"]:
-    """Grey levels 0..255 -> float32 in [0, 1], channels first: exactly v / 255."""
+    """Convert grey levels 0..255 to float32 in [0, 1], channels first: exactly v / 255."""
     first = np.ascontiguousarray(to_channels_first(images))
     return first.astype(np.float32) / np.float32(255)
 
@@ -65,20 +65,20 @@ def to_float(
 def to_uint8(
     images: Float32[np.ndarray, "*batch"],
 ) -> UInt8[np.ndarray, "*batch"]:
-    """Floats in [0, 1] -> grey levels, rounded to nearest (half to even); outside is clipped."""
+    """Convert floats in [0, 1] to grey levels: clipped, and rounded to nearest, half to even."""
     return np.rint(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
 def channel_statistics(
     images: UInt8[np.ndarray, "batch height width channel"],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel over the whole batch, in [0, 1] units."""
+    """Compute mean and standard deviation of every channel of a batch, in [0, 1] units."""
     levels = np.arange(256) / 255.0
     means, stds = [], []
     for channel in range(images.shape[3]):
         counts = np.bincount(images[..., channel].ravel(), minlength=256)
-        share = counts / counts.sum()
-        mean = float(share @ levels)
+        fraction = counts / counts.sum()
+        mean = float(fraction @ levels)
         means.append(mean)
-        stds.append(float(np.sqrt(max(share @ (levels - mean) ** 2, 0.0))))
+        stds.append(float(np.sqrt(max(fraction @ (levels - mean) ** 2, 0.0))))
     return tuple(means), tuple(stds)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -35,7 +35,7 @@ from augmix.corruptions import registry
 from augmix.corruptions.corrupt import corrupt
 from augmix.files import write_npz
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig
+from augmix.training.config import TrainConfig, build_config, update_config
 from augmix.training.forecast import Pace, take_steps
 from augmix.training.loop import open_order, open_views
 from augmix.training.run import prepared
@@ -422,7 +422,7 @@ def measure_training(
         return [
             record
             for model in models
-            for record in _measure_model(TrainConfig(model=model, **base), arithmetics, seconds)
+            for record in _measure_model(build_config(model=model, **base), arithmetics, seconds)
         ]
 
 
@@ -430,7 +430,7 @@ def _measure_model(config: TrainConfig, arithmetics: Sequence[str], seconds: flo
     """The records of one network."""
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(closing(_steps(replace(config, **_parse_arithmetic(name)))))
+            stack.enter_context(closing(_steps(update_config(config, **_parse_arithmetic(name)))))
             for name in arithmetics
         ]
         for run in runs:
@@ -449,10 +449,10 @@ def _measure_model(config: TrainConfig, arithmetics: Sequence[str], seconds: flo
         waited_s = sum(step.waited_s for step in steps)
         records.append(
             {
-                "model": config.model,
+                "model": config.network.model,
                 "arithmetic": name,
-                "batch_size": config.batch_size,
-                "images_per_second": config.batch_size / statistics.median(step_s),
+                "batch_size": config.optimisation.batch_size,
+                "images_per_second": config.optimisation.batch_size / statistics.median(step_s),
                 "times_first": _median_ratio(first_s, step_s),
                 "wait_fraction": waited_s / sum(step.elapsed_s for step in steps),
             }
@@ -474,9 +474,11 @@ def _steps(config: TrainConfig) -> Generator[Pace]:
     """Train without end."""
     with prepared(config) as run:
         order = open_order(run.source, config)
-        learner = open_learner(run.model, run.method, recipe=config, device=run.device)
+        learner = open_learner(
+            run.model, run.method, optimisation=config.optimisation, device=run.device
+        )
         views = open_views(run.source, run.method, order, config, run.device)
-        yield from take_steps(learner, views, order, itertools.count())
+        yield from take_steps(learner, views, order, itertools.count(), config.run)
 
 
 def _median_s(steps: Sequence[Pace]) -> float:

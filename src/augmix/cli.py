@@ -1,23 +1,29 @@
-"""The door: commands, flags from the dataclasses, messages and exit codes.
+"""The commands of `augmix`: flags -> configuration -> one library call -> what is printed.
 
-A command's module in `commands` is loaded when the command is given, so that `augmix --help` stays
-quick; a required field of a configuration is a positional argument, all others are flags.
-Exit codes: 0 done, 1 some runs of `augmix reproduce` failed (or a bug), 2 a mistake that the
-message explains, 130 stopped by Ctrl-C.
+A required field of a configuration is a positional argument, every other field a flag. A command
+imports what it needs when it is called, so that ``augmix --help`` is quick. Exit codes: 0 done, 1
+some runs of ``augmix reproduce`` failed (or a bug), 2 a mistake that the message explains, 130
+stopped by Ctrl-C.
 """
 
-import importlib
 import os
+import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from augmix.errors import RunError, did_you_mean
+if TYPE_CHECKING:
+    import tyro
+    from rich.console import Console
 
-# The line of each command in the help; its module in `commands` has the same name.
+    from augmix.training.config import TrainConfig
+
 COMMANDS = {
     "demo": "train Standard and AugMix on the embedded digits, measure both, write a report",
-    "train": "train one model by one method on one source",
+    "train": "train one model by one method on one set of images",
     "evaluate": "measure any model on clean, corrupted, perturbed and attacked images",
     "report": "one HTML page that compares any number of runs",
     "export": "a trained model as one file: ONNX, torch.export or safetensors",
@@ -25,14 +31,25 @@ COMMANDS = {
     "perturb": "write the -P form of any images, in the official layout",
     "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
     "download": "fetch a published -C or -P set, checked and unpacked",
-    "preview": "pictures of AugMix realisations, or of every corruption",
+    "preview": "pictures of a method's views, or of every corruption",
     "reproduce": "a table or figure of the paper, published numbers beside measured ones",
     "bench": "how fast executors and corruptions are on this machine",
 }
+"""The line of each command in the help."""
+
+Config = TypeVar("Config")
+Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+_CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the process's exit code."""
+    """Run a command and return the exit code of the process.
+
+    Args:
+        arguments: The words behind ``augmix``; those of the command line if not given.
+    """
     # Before torch is loaded: its threads sleep instead of spinning while they wait for each other.
     # Spinning costs most of a core as soon as anything else runs, and views are made beside them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -47,30 +64,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(augmix.__version__)
         return 0
-    if words[0] not in COMMANDS:
-        guess = did_you_mean(words[0], COMMANDS)
-        return _fail(f"unknown command {words[0]!r}{guess}; see augmix --help")
-    try:
-        from augmix.devices import keep_freed_memory
+    from augmix.errors import did_you_mean
 
-        keep_freed_memory()
-        command = importlib.import_module(f"augmix.commands.{words[0]}")
-        command.run(words[1:])
+    if words[0] not in RUN:
+        nearest = did_you_mean(words[0], COMMANDS)
+        return _fail(f"unknown command {words[0]!r}{nearest}; see augmix --help")
+    try:
+        RUN[words[0]](words[1:])
     except SystemExit as stop:  # tyro has printed its message
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
-        return _fail("stopped; start the same command again to go on", code=130)
+        return _fail("stopped; start the same command again to continue", code=130)
     except Exception as error:
         return _explain(error, is_debug)
     return 0
 
 
 def _explain(error: Exception, is_debug: bool) -> int:
-    """One message for what a user can mend; anything else is a bug and shows where."""
+    """Print one message for what a user can fix; anything else is a bug and shows where."""
+    from augmix.errors import Interrupted, RunError
+
     if is_debug:
         traceback.print_exception(error)
         return 2
-    if type(error).__name__ == "Interrupted":
+    if isinstance(error, Interrupted):
         return _fail(str(error), code=130)
     if isinstance(error, (RunError, ValueError, TypeError, OSError)):
         return _fail(f"{error}")
@@ -97,5 +114,607 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+# --- flags
+
+
+def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
+    """The configuration of a command from its flags; tyro prints help and mistakes."""
+    import tyro
+
+    return tyro.cli(
+        config,
+        prog=f"augmix {name}",
+        args=list(words),
+        description=COMMANDS.get(name, "train a decoder for an encoder, to stylise with"),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
+        registry=_registry(),
+    )
+
+
+def _registry() -> "tyro.constructors.ConstructorRegistry":
+    """What tyro must know of flags that are yes, no or left open: ``bool | None``."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def read_choice(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
+        if kind.type != bool | None:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="{auto,yes,no}",
+            choices=tuple(_CHOICES),
+            instance_from_str=lambda words: _CHOICES[words[0]],
+            is_instance=lambda value: value is None or isinstance(value, bool),
+            str_from_instance=lambda value: [k for k, v in _CHOICES.items() if v is value],
+        )
+
+    return registry
+
+
+def _flag(name: str, hint: Any, default: Any, text: str) -> Flag:
+    import tyro
+
+    return name, Annotated[hint, tyro.conf.arg(help=text)], field(default=default)
+
+
+def _group(name: str, flags: Sequence[Flag]) -> Any:
+    """A dataclass of flags, which stand below its name in the help."""
+    return make_dataclass(name, flags, kw_only=True, namespace={"__doc__": " "})
+
+
+def _part(kind: Any, name: str = "") -> Flag:
+    """A dataclass as a field of another one."""
+    return name or kind.__name__, kind, field(default_factory=kind)
+
+
+def _method_flag(method: str) -> Flag:
+    from augmix.methods import METHODS
+
+    names = ", ".join(sorted(METHODS))
+    over = "NAME+NAME lays the second over the first, python:MODULE:CLASS is one of your own"
+    return _flag("method", str, method, f"{names}; {over}.")
+
+
+def _method_group(
+    method: str, words: Sequence[str], others: Sequence[str], presets: Mapping[str, Any]
+) -> Any:
+    """The flags of a method, once the words hold no flag of another one.
+
+    Raises:
+        ValueError: If they do.
+    """
+    from augmix.methods import build_method
+    from augmix.training.config import check_setting, method_settings
+
+    own = method_settings(build_method(method))
+    known = [*own, *others, "method", "help"]
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--"):
+            positive = name.removeprefix("no_")
+            check_setting(positive if positive in known else name, method, known)
+    flags = [_flag(n, s.hint, presets.get(n, s.value), s.help) for n, s in own.items()]
+    return _group(re.sub(r"\W", "_", method), flags)
+
+
+def _peek(words: Sequence[str], flag: str, default: str) -> str:
+    """The value of a flag that decides about the others.
+
+    Raises:
+        ValueError: If it has no value, or is given twice.
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    values += [(*words, "")[at + 1] for at, word in enumerate(words) if word == flag]
+    if len(values) > 1 or "" in values:
+        raise ValueError(f"expected one name after {flag}")
+    return values[0] if values else default
+
+
+# --- train
+
+
+def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
+    """The run that flags describe, and whether it is only to be forecast.
+
+    Flags are those of the method that is named, and those that every run has.
+
+    Raises:
+        ValueError: If a flag belongs to another method, or a value is wrong.
+    """
+    from augmix.training.config import RECIPES, build_config, find_recipe, general_settings
+
+    method, recipe = _peek(words, "--method", "augmix"), _peek(words, "--recipe", "")
+    presets, general = find_recipe(recipe), general_settings()
+    of_method = _method_group(method, words, [*general, "recipe", "dry_run"], presets)
+    groups: dict[str, list[Flag]] = {}
+    for name, found in general.items():
+        flag = _flag(name, found.hint, presets.get(name, found.value), found.help)
+        groups.setdefault(found.path[0], []).append(flag)
+    recipes = f"Published settings to start from: {', '.join(RECIPES)}."
+    dry_run = "Take a few steps, say what the run will take, and write nothing."
+    top = [
+        _method_flag(method),
+        _flag("recipe", str, recipe, recipes),
+        _flag("dry_run", bool, False, dry_run),
+    ]
+    parts = [of_method, *(_group(name, flags) for name, flags in groups.items())]
+    flags: Any = parse(_group("flags", [*top, *map(_part, parts)]), "train", words)
+    given = {k: v for part in parts for k, v in vars(getattr(flags, part.__name__)).items()}
+    return build_config(method=method, **given), flags.dry_run
+
+
+def _train(words: Sequence[str]) -> None:
+    config, is_dry = parse_training(words)
+    _keep_memory()
+    from augmix import distributed
+    from augmix.progress import ProgressDisplay
+    from augmix.training.forecast import forecast_run
+    from augmix.training.run import backend, train
+
+    with distributed.joined(backend=backend()):
+        if distributed.rank():  # process 0 prints for all
+            forecast_run(config) if is_dry else train(config)
+            return
+        console = _console()
+        if is_dry:
+            _say(console, "\n".join(forecast_run(config)))
+            return
+        with ProgressDisplay(console) as progress:
+            folder = train(config, on_progress=progress)
+        _say(console, f"run: {folder}")
+
+
+# --- the other commands
+
+
+def _demo(words: Sequence[str]) -> None:
+    from augmix.paper.demo import DemoConfig, demo
+
+    config = parse(DemoConfig, "demo", words)
+    _keep_memory()
+    from augmix.progress import ProgressDisplay
+
+    console = _console()
+    with ProgressDisplay(console) as progress:
+        report = demo(config, on_progress=progress)
+    _print_summaries(console, [report.parent / "standard", report.parent / "augmix"])
+    _say(console, f"report: {report}")
+
+
+def _evaluate(words: Sequence[str]) -> None:
+    from augmix.evaluation.config import Measurement
+
+    measurement = parse(Measurement, "evaluate", words)
+    _keep_memory()
+    from augmix import distributed
+    from augmix.evaluation.models import run_measurement
+    from augmix.progress import ProgressDisplay
+
+    with distributed.joined():
+        if distributed.rank():  # process 0 prints for all
+            run_measurement(measurement)
+            return
+        console = _console()
+        with ProgressDisplay(console) as progress:
+            run_measurement(measurement, on_progress=progress)
+        _print_summaries(console, [measurement.folder])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """Which runs the page compares, and what is written."""
+
+    runs: tuple[Path, ...]
+    """Run folders that were evaluated; those that differ only in their seed become one row."""
+    out: Path = Path("report.html")
+    """The page to write."""
+    export: tuple[Literal["csv", "json", "latex", "markdown"], ...] = ()
+    """More files beside the page: every number, the tables, a model card."""
+
+
+def _report(words: Sequence[str]) -> None:
+    config = parse(ReportConfig, "report", words)
+    from augmix import report
+
+    path = report.write_report(config.runs, config.out, config.export)
+    print(f"report: {path}")
+    for name in dict.fromkeys(config.export):
+        print(f"{name}: {report.export_path(path, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Which model, and as what."""
+
+    run: str
+    """The run folder that holds the model, or owner/name on the Hugging Face Hub."""
+    format: Literal["onnx", "torch-export", "safetensors"] = "onnx"
+    """What is written: ONNX, a program for torch.export.load, or the weights with a description."""
+    out: Path | None = None
+    """The file; None writes model.onnx, model.pt2 or model.safetensors into the run folder."""
+    size: int | None = None
+    """Size in pixels of the images it takes; None is what the model was measured or trained on."""
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size must be at least 1, got {self.size}")
+
+
+def _export(words: Sequence[str]) -> None:
+    config = parse(ExportConfig, "export", words)
+    from augmix.models.export import SUFFIXES, export_model
+    from augmix.models.weights import load_model
+
+    model = load_model(config.run)
+    folder = Path(config.run) if Path(config.run).is_dir() else Path()
+    out = config.out or folder / f"model{SUFFIXES[config.format]}"
+    size = (config.size, config.size) if config.size else _known_size(folder)
+    done = export_model(model, out, format=config.format, size=size)
+    height, width = done.size
+    _say(
+        _console(),
+        f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB\n"
+        f"input: images [batch, {model.config.channels}, {height}, {width}], float32 in [0, 1]; "
+        f"output: logits [batch, {model.config.num_classes}]\n"
+        f"read back and compared: logits differ by at most {done.max_difference:.1e} "
+        f"(largest {done.largest_logit:.2f})",
+    )
+
+
+def _known_size(folder: Path) -> tuple[int, int] | None:
+    """Height and width a run was measured on, else trained on, where known."""
+    from augmix import files
+    from augmix.results import CONFIG_FILE, RESULTS_FILE
+
+    found = {
+        name: files.load_json(folder / name) if (folder / name).is_file() else {}
+        for name in (CONFIG_FILE, RESULTS_FILE)
+    }
+    measured = found[RESULTS_FILE].get("source", {}).get("size")
+    trained = found[CONFIG_FILE].get("size")
+    return tuple(measured) if measured else (trained, trained) if trained else None
+
+
+def _corrupt(words: Sequence[str]) -> None:
+    from augmix.write import CorruptConfig, corrupt_source
+
+    _write(parse(CorruptConfig, "corrupt", words), corrupt_source)
+
+
+def _perturb(words: Sequence[str]) -> None:
+    from augmix.write import PerturbConfig, perturb_source
+
+    _write(parse(PerturbConfig, "perturb", words), perturb_source)
+
+
+def _stylize(words: Sequence[str]) -> None:
+    from augmix.stylize import FitConfig, StylizeConfig
+
+    if words[:1] == ["fit"]:
+        settings = parse(FitConfig, "stylize fit", words[1:])
+        from augmix.stylize.training import fit
+
+        _write(settings, fit, "decoder")
+        return
+    config = parse(StylizeConfig, "stylize", words)
+    from augmix.stylize.write import stylize
+
+    _write(config, stylize)
+
+
+def _write(config: Any, write: Callable[..., Path], what: str = "set") -> None:
+    """Call what writes a data set or a file, show its progress, and print where it is."""
+    _keep_memory()
+    from augmix.progress import ProgressDisplay
+
+    with ProgressDisplay(_console()) as progress:
+        path = write(config, on_progress=progress)
+    print(f"{what}: {path}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DownloadConfig:
+    """What is fetched, and where it goes."""
+
+    name: str
+    """Published set: cifar10-c, cifar100-c, tiny-imagenet-c, imagenet-c, cifar10-p, imagenet-p, or
+    frost for the photographs of the corruption of that name."""
+    dst: Path
+    """Folder that gets the set's own folder, e.g. CIFAR-10-C, and its archives below archives. A
+    download that was stopped is continued."""
+    archives: tuple[str, ...] = ()
+    """Archives of the set, e.g. weather.tar; none takes all."""
+    from_local: Path | None = None
+    """Folder of archives fetched by hand, or of the unpacked set, which is then only checked."""
+    url: str | None = None
+    """Address below which the archives are; None is the official one."""
+    keep_archives: bool = True
+    """Keep downloaded archives once they are unpacked."""
+
+
+def _download(words: Sequence[str]) -> None:
+    config = parse(DownloadConfig, "download", words)
+    from augmix.data.published_sets import fetch_published
+    from augmix.progress import ProgressDisplay
+
+    with ProgressDisplay(_console()) as progress:
+        folder = fetch_published(
+            config.name,
+            config.dst,
+            archives=config.archives,
+            from_local=config.from_local.expanduser() if config.from_local else None,
+            url=f"{config.url.rstrip('/')}/" if config.url else "",
+            keep_archives=config.keep_archives,
+            on_progress=progress,
+        )
+    print(f"set: {folder}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewConfig:
+    """What the picture shows."""
+
+    data: str = "digits"
+    """Folder or file of the images, or digits."""
+    source: str | None = None
+    """Form of the data, as in augmix train; None goes by the data."""
+    size: int | None = None
+    """Size in pixels the images are brought to; None keeps them as stored."""
+    num_images: int = 3
+    """Views to draw, each of another image."""
+    first: int = 0
+    """Index of the first image."""
+    seed: int = 0
+    """Seed of the draws."""
+    out: Path = Path("preview.png")
+    """The picture to write; with --corruptions a folder, whose name loses the ending .png."""
+    corruptions: bool = False
+    """Show corruptions of image FIRST instead: OUT/corruptions.png has every corruption at five
+    severities, OUT/perturbations.png strips of every sequence, OUT/perturbations/NAME.webp the
+    animation of each. The flags of the method are not used."""
+    names: tuple[str, ...] = ("paper-15", "extra-4")
+    """With --corruptions: corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
+    sequences: tuple[str, ...] = ("standard-10", "extra-4")
+    """With --corruptions: perturbations, standard-10, cifar-script-10, extra-4, or your own."""
+    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
+    """Strength table of the corruptions; auto goes by image size."""
+
+
+def _preview(words: Sequence[str]) -> None:
+    from augmix.training.config import DataConfig, build_config
+
+    method = _peek(words, "--method", "augmix")
+    of_method = _method_group(method, words, [entry.name for entry in fields(PreviewConfig)], {})
+    parts = [_part(PreviewConfig, "preview"), _part(of_method)]
+    flags: Any = parse(_group("flags", [_method_flag(method), *parts]), "preview", words)
+    config: PreviewConfig = flags.preview
+    training = build_config(method=method, stylised="-", **vars(getattr(flags, of_method.__name__)))
+    import numpy as np
+
+    from augmix.data.sources import open_source
+    from augmix.methods import TrainingImages
+    from augmix.rng import Stream
+
+    data = DataConfig(path=config.data, source=config.source, size=config.size)
+    source = open_source(data.kind, root=data.root, split="test", size=data.size or 0)
+    if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
+        raise ValueError(
+            f"first and num_images must name images 0..{len(source) - 1}, "
+            f"got {config.num_images} from {config.first}"
+        )
+    ids = np.arange(config.first, config.first + config.num_images)
+    if config.corruptions:
+        _preview_corruptions(config, source.load(ids[:1])[0])
+        return
+    from augmix import preview
+
+    images = TrainingImages(size=source.size, num_classes=source.num_classes)
+    plan = training.method.fit(images).policy.sample(
+        ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)
+    )
+    print(f"picture: {preview.write_preview(config.out, source.load(ids), plan)}")
+
+
+def _preview_corruptions(config: PreviewConfig, image: Any) -> None:
+    from augmix import pictures
+
+    folder = config.out.with_suffix("") if config.out.suffix == ".png" else config.out
+    paths = pictures.write_galleries(
+        folder,
+        image,
+        names=config.names,
+        sequences=config.sequences,
+        preset=config.preset,
+        seed=config.seed,
+        sample=config.first,
+    )
+    print(f"pictures: {paths[0]}, {paths[1]} and {len(paths) - 2} animations in {paths[2].parent}")
+
+
+def _reproduce(words: Sequence[str]) -> None:
+    from augmix.paper.reproduce import ReproduceConfig, reproduce
+
+    config = parse(ReproduceConfig, "reproduce", words)
+    _keep_memory()
+    from augmix.progress import ProgressDisplay
+
+    console = _console()
+    with ProgressDisplay(console) as progress:
+        made = reproduce(config, on_progress=progress)
+    for path in made.paths:
+        if path.suffix == ".md":
+            _say(console, path.read_text())
+        print(f"written: {path}")
+    if not made.unfinished:
+        return
+    count = f"{len(made.unfinished)} of {len(made.runs)} runs"
+    print(f"augmix: {count} failed; the same command tries them again:", file=sys.stderr)
+    for failed in made.unfinished:
+        reason = failed.reason or "its process ended before it was done"
+        print(f"  {failed.task.name}: {reason}", file=sys.stderr)
+    sys.exit(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchConfig:
+    """How to measure."""
+
+    sizes: tuple[int, ...] = (32, 64, 224)
+    """Sizes in pixels of the square images."""
+    num_threads: tuple[int, ...] = (1, 2)
+    """Threads of the compiled executor and of the corruptions."""
+    seconds: float = 2.0
+    """Time for each measurement."""
+    models: tuple[str, ...] = ("small", "wrn-16-2")
+    """Networks to train."""
+    batch_size: int = 128
+    """Images of a training step."""
+    device: Device = "auto"
+    """Device of training and of the batched executor."""
+
+
+_WHAT = (
+    "Executors: views per second, equality, fraction of planning, and which to use. Corruptions: "
+    "milliseconds per image at severity 3, beside those of imagecorruptions-imaug if it is "
+    "installed. Startup: imports and first uses. Train: images per second in float32 and bfloat16, "
+    "and the fraction of a step spent waiting for views."
+)
+
+
+def _bench(words: Sequence[str]) -> None:
+    import tyro
+
+    kinds = Literal["executors", "corruptions", "startup", "train", "all"]
+    what = _flag("what", tyro.conf.Positional[kinds], "all", _WHAT)
+    flags: Any = parse(_group("flags", [what, _part(BenchConfig, "bench")]), "bench", words)
+    config: BenchConfig = flags.bench
+    _keep_memory()
+    from augmix import benchmarks
+
+    console = _console()
+    if flags.what in ("executors", "all"):
+        rows = benchmarks.measure_executors(
+            sizes=config.sizes,
+            num_threads=config.num_threads,
+            seconds=config.seconds,
+            device=config.device,
+        )
+        _print_table(console, rows)
+        _say(console, "\n".join(benchmarks.recommend_executors(rows)))
+    if flags.what in ("corruptions", "all"):
+        peer = benchmarks.find_peer()
+        rows = benchmarks.measure_corruptions(
+            sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
+        )
+        _print_table(console, benchmarks.tabulate_corruptions(rows))
+        if peer is None:
+            _say(console, f"install {benchmarks.PEERS[0]} to compare with its times")
+    if flags.what in ("startup", "all"):
+        _print_table(console, [benchmarks.measure_startup()])
+    if flags.what in ("train", "all"):
+        rows = benchmarks.measure_training(
+            config.models,
+            batch_size=config.batch_size,
+            seconds=10 * config.seconds,
+            device=config.device,
+        )
+        _print_table(console, rows)
+
+
+RUN: dict[str, Callable[[Sequence[str]], None]] = {
+    "demo": _demo,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+    "export": _export,
+    "corrupt": _corrupt,
+    "perturb": _perturb,
+    "stylize": _stylize,
+    "download": _download,
+    "preview": _preview,
+    "reproduce": _reproduce,
+    "bench": _bench,
+}
+"""What runs each command."""
+
+
+# --- output
+
+_HEADINGS = {
+    "size": "pixels",
+    "views_per_second": "views/s",
+    "ms_per_image": "ms an image",
+    "times_pillow": "x pillow",
+    "times_first": "x first",
+    "planning_fraction": "planning",
+}
+_SUMMARY = {
+    "clean_error": "clean error %",
+    "corruption_error": "corruption error %",
+    "rms_calibration_error": "RMS calibration error %",
+    "flip_probability": "flip probability %",
+    "robust_error": "robust error %",
+}
+_ALWAYS = ("clean_error", "corruption_error", "rms_calibration_error")
+
+
+def _keep_memory() -> None:
+    """Let malloc keep what is freed, before anything large is allocated."""
+    from augmix.devices import keep_freed_memory
+
+    keep_freed_memory()
+
+
+def _console() -> "Console":
+    """Standard output; where it is no terminal, lines are long enough for every table."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(text, highlight=False, markup=False)
+
+
+def _print_summaries(console: "Console", folders: Sequence[Path]) -> None:
+    """A table of the runs' main numbers, in percent; those of other suites where any has them."""
+    from rich.table import Table
+
+    from augmix import report
+    from augmix.results import RESULTS_FILE, load_results
+
+    found = [load_results(folder / RESULTS_FILE) for folder in folders]
+    numbers = [report.summarise(results) for results in found]
+    columns = [
+        name
+        for name in _SUMMARY
+        if name in _ALWAYS or any(each[name] is not None for each in numbers)
+    ]
+    table = Table("run", *(_SUMMARY[name] for name in columns))
+    for folder, results, each in zip(folders, found, numbers, strict=True):
+        values = [each[name] for name in columns]
+        cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
+        table.add_row(str(results.model.get("label") or folder.name), *cells)
+    console.print(table)
+
+
+def _print_table(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
+    """Records as a table; fractions in percent, large numbers without decimals."""
+    from rich.table import Table
+
+    table = Table(*(_HEADINGS.get(name, name.replace("_", " ")) for name in rows[0]))
+    for row in rows:
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    console.print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if not isinstance(value, float):
+        return str(value)
+    if name.endswith("_fraction"):
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

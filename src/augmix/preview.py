@@ -30,7 +30,7 @@ _INK = (28, 29, 31)
 _MUTED = (98, 102, 108)
 _LINE = (214, 214, 210)
 _BAR = (0, 114, 178)
-_TILE = 140  # longer side in which an image is shown, px
+_TILE = 140  # longer edge of a shown image, px
 _GAP = 22  # between the tiles of a chain
 _COLUMN_GAP = 46  # between the columns
 _CAPTION = 46  # height of the two lines under a tile, with the space after them
@@ -320,7 +320,7 @@ def _mixture(start: Picture, plan: Plan, view: int) -> Picture:
 
 
 def _to_pixels(finished: Float32[np.ndarray, "channel height width"]) -> Picture:
-    """A finished view, rounded to grey levels for showing."""
+    """A finished view, rounded to grey levels."""
     return to_uint8(np.ascontiguousarray(finished.transpose(1, 2, 0)))
 
 

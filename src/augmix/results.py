@@ -42,7 +42,8 @@ REPORT_FILE = "report.html"
 RESULTS_FILE = "results.json"
 STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
-SCHEMA = 1  # of config.json and model.json
+SCHEMA = 1  # of model.json
+CONFIG_SCHEMA = 2  # of config.json, which holds the flags of `augmix train` by name
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
 
 

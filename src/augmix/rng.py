@@ -134,7 +134,7 @@ class Stream:
         num_blocks = -(-count // 4)
         counter = np.empty((4, *addresses.shape[:2], num_blocks), np.uint32)
         counter[0] = np.arange(first_block, first_block + num_blocks, dtype=np.uint32)
-        counter[1:] = np.moveaxis(addresses, 2, 0)[..., None]
+        counter[1:] = addresses.transpose(2, 0, 1)[..., None]
         words = philox4x32(counter.reshape(4, -1), self.seed)
         words = words.T.reshape(*addresses.shape[:2], num_blocks * 4)[..., :count]
         return to_uniforms(words)

@@ -108,7 +108,7 @@ class Drawer:
         if executor not in get_args(CpuExecutor):
             raise ValueError(
                 "executor of a transform must be 'auto', 'pillow' or 'compiled', "
-                f"got {executor!r}: its images come and go on the CPU; "
+                f"got {executor!r}: its images are on the CPU; "
                 "augmix.render takes batches to a device"
             )
         self.policy = policy

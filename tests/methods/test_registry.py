@@ -1,10 +1,13 @@
-"""Every row of the table of methods: what it draws, what it minimises, what goes with what."""
+"""Every method: what it draws, what it minimises, what goes with what, and one of your own."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from augmix.augment import render
+from augmix.augment import policies, render
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -17,156 +20,142 @@ from augmix.augment.policies import (
     RandomStart,
     Standard,
 )
-from augmix.methods.attacks import Attack
-from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Objective
-from augmix.methods.registry import METHODS, Options, build_method
+from augmix.methods import (
+    METHODS,
+    Attack,
+    Method,
+    Objective,
+    TrainingImages,
+    build_method,
+    register_method,
+)
+from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Loss
 from augmix.models.weights import build_model
 from augmix.rng import Stream
 
-CHAINS = AugMix(severity=2, width=2, crop_padding=3, flip=True)
-BASE = Standard(crop_padding=3, flip=True)
-LOSS = Options(jsd_weight=3.0, label_smoothing=0.1)
-PLAIN, JSD = CrossEntropy(label_smoothing=0.1), Consistency(weight=3.0, label_smoothing=0.1)
-CHAIN = RandomAA(severity=2, crop_padding=3, flip=True)
+IMAGES = TrainingImages(crop_padding=3, flip=True)
+LARGE = replace(IMAGES, size=(224, 224))
+CROP: dict[str, Any] = {"crop_padding": 3, "flip": True}
+BASE, CHAINS, CHAIN = Standard(**CROP), AugMix(**CROP), RandomAA(**CROP)
+PLAIN, JSD = CrossEntropy(label_smoothing=0.1), Consistency(weight=12.0, label_smoothing=0.1)
 
-# method -> title, policy, objective, views drawn, whether clean images go in front
+# method -> title, policy, objective, views drawn, whether the clean image goes in front
 EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "standard": ("Standard", BASE, PLAIN, 1, False),
-    "cutout": ("Cutout", Cutout(size_px=16, base=BASE), PLAIN, 1, False),
-    "mixup": ("Mixup", Mixup(alpha=1.0, base=BASE), PLAIN, 1, False),
-    "cutmix": ("CutMix", CutMix(probability=0.5, base=BASE), PLAIN, 1, False),
-    "autoaugment": ("AutoAugment*", AutoAugment(crop_padding=3, flip=True), PLAIN, 1, False),
-    "random-aa": ("Random AutoAugment*", CHAIN, PLAIN, 1, False),
-    "random-aa-jsd": ("Random AutoAugment* + JSD", CHAIN, JSD, 2, True),
-    "patch-uniform": ("Patch Uniform", PatchUniform(size_px=25, base=BASE), PLAIN, 1, False),
-    "adversarial": ("Adv Training", RandomStart(base=BASE), Adversarial(label_smoothing=0.1), 1, 1),
     "maxblur": ("MaxBlur pool", BASE, PLAIN, 1, False),
     "sin": ("SIN", BASE, PLAIN, 1, False),
+    "cutout": ("Cutout", Cutout(size_px=16, fill=(0.5,), base=BASE), PLAIN, 1, False),
+    "patch-uniform": ("Patch Uniform", PatchUniform(size_px=None, base=BASE), PLAIN, 1, False),
+    "mixup": ("Mixup", Mixup(alpha=1.0, base=BASE), PLAIN, 1, False),
+    "cutmix": ("CutMix", CutMix(probability=None, base=BASE), PLAIN, 1, False),
+    "autoaugment": ("AutoAugment*", AutoAugment(table=None, **CROP), PLAIN, 1, False),
+    "random-aa": ("Random AutoAugment*", CHAIN, PLAIN, 1, False),
+    "random-aa-jsd": ("Random AutoAugment* + JSD", CHAIN, JSD, 2, True),
     "augmix": ("AugMix", CHAINS, JSD, 2, True),
     "augmix-no-jsd": ("AugMix without JSD", CHAINS, PLAIN, 1, False),
     "augmix-sin": ("AugMix + SIN", CHAINS, JSD, 2, True),
+    "adversarial": (
+        "Adv Training",
+        RandomStart(base=BASE),
+        Adversarial(label_smoothing=0.1),
+        1,
+        True,
+    ),
 }
 
 
-def test_the_table_has_every_method_of_the_comparison():
-    assert list(METHODS) == list(EXPECTED)
-    for name, row in METHODS.items():
-        assert row.title == EXPECTED[name][0]
-        assert row.summary
-        assert row.source
-        assert "\n" not in row.summary
-    assert [name for name, row in METHODS.items() if row.is_blurred] == ["maxblur"]
-    assert [name for name, row in METHODS.items() if row.needs_stylised] == ["sin", "augmix-sin"]
-    recipes = {name: dict(row.recipe) for name, row in METHODS.items() if row.recipe}
-    assert recipes == {"mixup": {"weight_decay": 1e-4}}
+def test_every_method_of_the_comparison_is_registered():
+    assert set(METHODS) == set(EXPECTED)
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.title == EXPECTED[name][0]
+        assert method.source
+        assert "\n" not in method.summary()
+    assert METHODS["cutout"].summary() == (
+        "a square of every image covered with the mean; cross-entropy"
+    )
+    assert METHODS["augmix-sin"].summary().startswith("AugMix on images")
+    assert [name for name, m in METHODS.items() if m.needs_stylised] == ["augmix-sin", "sin"]
+    assert {name for name, m in METHODS.items() if m.weight_decay is not None} == {"mixup"}
+    names = {name: method().network_name("allconv") for name, method in METHODS.items()}
+    assert names.pop("maxblur") == "allconv-maxblur"
+    assert set(names.values()) == {"allconv"}
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_rows_are_made_of_these(name: str):
-    method = build_method(name, policy_options=CHAINS, options=LOSS)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_methods_are_made_of_these(name: str):
+    method = replace(build_method(name), label_smoothing=0.1).fit(IMAGES)
     _, policy, objective, num_views, has_clean = EXPECTED[name]
     assert method.policy == policy
     assert method.objective == objective
-    assert (method.num_views, method.has_clean) == (num_views, bool(has_clean))
-
-
-def test_the_papers_weight_is_the_default():
-    assert build_method("augmix", policy_options=CHAINS).objective == Consistency(weight=12.0)
+    assert (method.num_views, method.has_clean) == (num_views, has_clean)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "policy"),
+    ("policy", "images", "expected"),
     [
-        ("cutout", Options(num_classes=100), Cutout(size_px=8, base=BASE)),
-        ("cutout", Options(size=(20, 24)), Cutout(size_px=10, base=BASE)),
+        (Cutout(size_px=None), replace(IMAGES, num_classes=100), Cutout(size_px=8, base=BASE)),
+        (Cutout(size_px=None), replace(IMAGES, size=(20, 24)), Cutout(size_px=10, base=BASE)),
         (
-            "cutout",
-            Options(cutout_side=5, cutout_fill=(0.1, 0.2, 0.3)),
-            Cutout(size_px=5, fill=(0.1, 0.2, 0.3), base=BASE),
-        ),
-        ("augmix", Options(cutout_side=7), Cutout(size_px=7, base=CHAINS)),
-        ("augmix", Options(mixup_alpha=0.4), Mixup(alpha=0.4, base=CHAINS)),
-        (
-            "augmix",
-            Options(mixup_alpha=0.4, cutout_side=3, pairs_per_image=True),
-            Mixup(alpha=0.4, per_image=True, base=Cutout(size_px=3, base=CHAINS)),
-        ),
-        ("cutmix", Options(size=(224, 224)), CutMix(probability=1.0, base=BASE)),
-        (
-            "cutmix",
-            Options(cutmix_alpha=0.3, cutmix_probability=0.2, pairs_per_image=True),
-            CutMix(alpha=0.3, probability=0.2, per_image=True, base=BASE),
-        ),
-        ("mixup", Options(cutout_side=4), Mixup(base=Cutout(size_px=4, base=BASE))),
-        (
-            "autoaugment",
-            Options(size=(224, 224), autoaugment_full=True, cutout_side=16),
-            Cutout(
-                size_px=16,
-                base=AutoAugment(table="imagenet", full=True, crop_padding=3, flip=True),
-            ),
+            Cutout(size_px=5, base=AugMix()),
+            replace(IMAGES, mean=(0.1, 0.2, 0.3)),
+            Cutout(size_px=5, fill=(0.1, 0.2, 0.3), base=CHAINS),
         ),
         (
-            "autoaugment",
-            Options(size=(224, 224), autoaugment_table="cifar10"),
-            AutoAugment(crop_padding=3, flip=True),
-        ),
-        (
-            "patch-uniform",
-            Options(size=(224, 224)),
-            PatchUniform(size_px=250, random_size=True, base=BASE),
-        ),
-        ("patch-uniform", Options(size=(8, 8)), PatchUniform(size_px=6, base=BASE)),
-        (
-            "patch-uniform",
-            Options(size=(224, 224), patch_side=9, patch_amplitude=0.2),
-            PatchUniform(size_px=9, amplitude=0.2, base=BASE),
-        ),
-        ("adversarial", Options(attack=Attack(norm="l2")), RandomStart(epsilon=0.5, base=BASE)),
-        (
-            "adversarial",
-            Options(mixup_alpha=1.0),
-            Mixup(base=RandomStart(base=BASE)),
+            Mixup(alpha=0.4, base=Cutout(size_px=3, fill=(0.7,))),
+            IMAGES,
+            Mixup(alpha=0.4, base=Cutout(size_px=3, fill=(0.7,), base=BASE)),
         ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["many classes", "size", "mean", "below"],
 )
-def test_options_and_combinations(name: str, options: Options, policy: Policy):
-    method = build_method(name, policy_options=CHAINS, options=options)
-    assert method.policy == policy
-    if name == "adversarial":
-        assert method.objective == Adversarial(attack=options.attack)
+def test_what_the_policy_leaves_to_the_images(policy: Any, images: TrainingImages, expected: Any):
+    fitted = Method(policy=policy).fit(images).policy
+    if fitted.__class__ is Cutout and expected.fill is None:
+        expected = replace(expected, fill=images.mean)
+    assert fitted == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("name", "explicit"),
     [
-        ("mixup", Options(cutmix_probability=0.5), "an image is paired once: mixup_alpha 1 and"),
-        ("cutmix", Options(mixup_alpha=0.2), "an image is paired once: mixup_alpha 0.2 and"),
-        ("adversarial", Options(cutout_side=8), "cannot have holes .cutout_side 8.: the attack"),
-        ("cutout", Options(cutout_side=0), "'cutout' is nothing without cutout_side, got 0; take"),
-        ("mixup", Options(mixup_alpha=0.0), "'mixup' is nothing without mixup_alpha"),
-        ("cutmix", Options(cutmix_probability=0.0), "'cutmix' is nothing without cutmix_prob"),
+        ("cutmix", CutMix(probability=1.0, base=BASE)),
+        ("patch-uniform", PatchUniform(size_px=250, random_size=True, base=BASE)),
+        ("autoaugment", AutoAugment(table="imagenet", **CROP)),
     ],
-    ids=["mixup cutmix", "cutmix mixup", "attack hole", "no hole", "no mixup", "no cutmix"],
 )
-def test_impossible_combinations_say_why(name: str, options: Options, message: str):
-    with pytest.raises(ValueError, match=message):
-        build_method(name, policy_options=CHAINS, options=options)
+def test_large_images_take_the_settings_of_imagenet(name: str, explicit: Policy):
+    drawn = [
+        policy.sample(np.arange(8), num_views=1, size=(224, 224), stream=Stream(seed=0))
+        for policy in (build_method(name).fit(LARGE).policy, explicit)
+    ]
+    assert str(drawn[0]) == str(drawn[1])
+    images = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), np.uint8)
+    np.testing.assert_array_equal(*(render(images, plan) for plan in drawn))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cutout_side": -2}, "cutout_side must be at least 0, or -1 for the method's, got -2"),
-        ({"mixup_alpha": -0.5}, "mixup_alpha must be at least 0, or -1 for the method's, got -0.5"),
-        ({"patch_side": -1}, "patch_side must be at least 0 pixels, got -1"),
-    ],
-    ids=["side", "alpha", "patch"],
-)
-def test_options_out_of_range(changes, message: str):
-    with pytest.raises(ValueError, match=message):
-        Options(**changes)
+def test_policies_are_laid_over_methods_by_name():
+    method = build_method("augmix+mixup+cutout")
+    assert method.policy == Cutout(size_px=None, base=Mixup(base=AugMix()))
+    assert str(method) == "augmix+mixup+cutout"
+    assert str(method.fit(IMAGES)) == "augmix+mixup+cutout"
+    assert method.has_clean
+    assert str(build_method("adversarial+mixup").fit(IMAGES)) == "adversarial+mixup"
+    with pytest.raises(ValueError, match="augmix cannot be laid over mixup; these can: cutmix, "):
+        build_method("mixup+augmix")
+
+
+@pytest.mark.parametrize("name", ["mixup+cutmix", "adversarial+cutout", "cutout+cutout"])
+def test_policies_that_do_not_go_together_say_so_when_they_draw(name: str):
+    policy = build_method(name).fit(IMAGES).policy
+    with pytest.raises(ValueError, match=r"one partner at most|starts at the image|holes already"):
+        policy.sample(np.arange(4), num_views=1, size=(32, 32), stream=Stream(seed=0))
+
+
+def test_the_attack_starts_within_its_radius():
+    method = replace(build_method("adversarial"), attack=Attack(norm="l2"))
+    assert method.fit(IMAGES).policy == RandomStart(epsilon=0.5, base=BASE)
+    assert method.objective == Adversarial(attack=Attack(norm="l2"))
 
 
 @pytest.mark.parametrize(
@@ -176,19 +165,22 @@ def test_options_out_of_range(changes, message: str):
 )
 def test_unknown_names_suggest_the_nearest(name: str, nearest: str):
     hint = f", did you mean '{nearest}'" if nearest else "$"
-    with pytest.raises(ValueError, match=rf"augmix-sin, got '{name}'{hint}"):
-        build_method(name, policy_options=CHAINS)
+    with pytest.raises(ValueError, match=rf"method must be one of .*, got '{name}'{hint}"):
+        build_method(name)
 
 
-def test_wrong_weight_is_refused():
+def test_wrong_options_of_the_loss_are_refused():
     with pytest.raises(ValueError, match="weight must be a finite number of at least 0, got -1"):
-        build_method("augmix", policy_options=CHAINS, options=Options(jsd_weight=-1.0))
+        METHODS["augmix"](jsd_weight=-1.0)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ValueError, match="label_smoothing must be in"):
+        METHODS["standard"](label_smoothing=1.0)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_every_method_takes_a_step(name: str, noise: np.ndarray):
-    """The walk of a batch: plan, views, loss, gradient."""
-    method = build_method(name, policy_options=CHAINS)
+    """A batch from plan to gradient."""
+    images = TrainingImages(size=noise.shape[1:3], num_classes=3, crop_padding=3, flip=True)
+    method = build_method(name).fit(images)
     plan = method.policy.sample(
         np.arange(8), num_views=method.num_views, size=noise.shape[1:3], stream=Stream(seed=0)
     )
@@ -202,3 +194,62 @@ def test_every_method_takes_a_step(name: str, noise: np.ndarray):
     loss.total.backward()
     assert loss.logits.shape == (8, 3)
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())  # pyright: ignore
+
+
+def test_a_name_is_taken_once():
+    with pytest.raises(ValueError, match="'augmix' is taken"):
+        register_method("augmix")(Method)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entropy:
+    """An objective of your own: cross-entropy, and a bonus for entropy on the second view."""
+
+    weight: float
+
+    def __call__(self, model, views, targets) -> Loss:
+        logits = model(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+        log_p = logits.log_softmax(dim=-1)
+        fit = torch.nn.functional.nll_loss(log_p[0], targets)
+        entropy = -(log_p[1].exp() * log_p[1]).sum(dim=-1).mean()
+        terms = {"fit": fit.detach(), "entropy": entropy.detach()}
+        return Loss(total=fit - self.weight * entropy, terms=terms, logits=logits[0].detach())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mine(Method):
+    """The clean image and a view with a hole; the model may be unsure of the second."""
+
+    policy: Policy = field(default_factory=lambda: policies.Cutout(size_px=4))
+    entropy_weight: float = 0.1
+    """Weight of the entropy."""
+
+    has_clean: ClassVar[bool] = True
+
+    @property
+    def objective(self) -> Objective:
+        return Entropy(weight=self.entropy_weight)
+
+
+def test_a_method_of_your_own_is_trained_by_its_name(tmp_path, monkeypatch, capsys):
+    from toy_runs import write_npz
+
+    from augmix import cli
+    from augmix.training.run import load_train_config
+
+    monkeypatch.setitem(METHODS, "mine", Mine)
+    monkeypatch.setattr(Mine, "name", "mine")
+    data = write_npz(tmp_path / "toy.npz")
+    words = ["train", "--data", str(data), "--model", "small", "--epochs", "1", "--device", "cpu"]
+    mine = ["--method", "mine", "--entropy-weight", "0.2", "--cutout-size-px", "5"]
+    assert cli.main([*words, *mine, "--out", str(tmp_path / "run")]) == 0
+    config = load_train_config(tmp_path / "run")
+    assert config.method == Mine(entropy_weight=0.2, policy=policies.Cutout(size_px=5))
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--method", "mine", "--help"]) or (_ for _ in ()).throw(SystemExit)
+    assert "--entropy-weight" in capsys.readouterr().out
+    monkeypatch.delitem(METHODS, "mine")  # another process, in which nothing registers it
+    unknown = load_train_config(tmp_path / "run")
+    assert str(unknown.method) == "mine"
+    assert unknown.data == config.data

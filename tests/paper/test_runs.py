@@ -18,15 +18,16 @@ from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
 from augmix.training.checkpoint import lock
+from augmix.training.config import update_config
 
 
 def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
     folder.mkdir(exist_ok=True)
     tasks = []
     for seed in seeds:
-        training = replace(toy_config(folder / f"seed{seed}"), seed=seed)
+        training = update_config(toy_config(folder / f"seed{seed}"), seed=seed)
         how = EvaluateConfig(suite=("clean",), max_images=10)
-        clean = Measurement(models=(str(training.out),), how=how)
+        clean = Measurement(models=(str(training.run.out),), how=how)
         tasks.append(Task(training=training, measurements=(clean,)))
     return tasks
 
@@ -102,10 +103,10 @@ def test_stopped_tasks_continue_to_the_same_bits(
 
     with pytest.raises(Interrupted):
         run_tasks(cut, tmp_path, on_progress=stop)
-    assert not (cut[0].training.out / TASK_FILE).exists()
+    assert not (cut[0].training.run.out / TASK_FILE).exists()
     assert [each.state for each in run_tasks(cut, tmp_path)] == ["done", "done"]
     for one, other in zip(finished[1], cut, strict=True):
-        assert read_weights(one.training.out) == read_weights(other.training.out)
+        assert read_weights(one.training.run.out) == read_weights(other.training.run.out)
 
 
 def test_other_settings_are_refused(finished: tuple[Path, list[Task], list[Event]]):
@@ -147,7 +148,7 @@ def test_a_task_of_another_process_is_left_alone(tmp_path: Path):
         done.set()
         other.join()
     assert [each.state for each in found] == ["held", "done"]
-    assert not held.training.out.exists()
+    assert not held.training.run.out.exists()
 
 
 def test_two_processes_share_the_tasks(tmp_path: Path):
@@ -169,7 +170,7 @@ from toy_runs import toy_config
 from augmix.paper.runs import Task, run_tasks
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    training = replace(toy_config(folder / "endless"), epochs=1_000_000)
+    training = update_config(toy_config(folder / "endless"), epochs=1_000_000)
     other = replace(training, seed=1, out=folder / "endless1")
     run_tasks([Task(training=training), Task(training=other)], folder, num_processes=2)
 """

@@ -19,10 +19,10 @@ def fixed_pace(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every step takes half a second, a tenth of it waiting; gives the steps that were taken."""
     take, taken = module.take_steps, []
 
-    def timed(learner: Any, views: Any, order: Any, steps: Any) -> Any:
+    def timed(learner: Any, views: Any, order: Any, steps: Any, run: Any) -> Any:
         steps = list(steps)
         taken.extend(steps)
-        for pace in take(learner, views, order, steps):
+        for pace in take(learner, views, order, steps, run):
             assert pace.elapsed_s > pace.waited_s >= 0
             yield Pace(elapsed_s=0.5, waited_s=0.05, num_images=pace.num_images)
 
@@ -54,13 +54,13 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.M
 
     with pytest.raises(ZeroDivisionError):
         train(config, on_progress=stop)
-    state = (config.out / "state.pt").read_bytes()
+    state = (config.run.out / "state.pt").read_bytes()
     taken = fixed_pace(monkeypatch)
     text = "\n".join(forecast_run(config))
     assert taken == [*range(4, 9), *range(4, 9), *range(4, 7)]
     assert "4 steps are done already" in text
     assert "about 2.5 s of training left" in text
-    assert (config.out / "state.pt").read_bytes() == state
+    assert (config.run.out / "state.pt").read_bytes() == state
     with pytest.raises(ResumeError, match="epochs = 3, this one has 4"):
         forecast_run(toy_config(tmp_path / "run", epochs=4))
     train(config)

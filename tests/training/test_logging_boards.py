@@ -4,7 +4,6 @@ import json
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from augmix.errors import RunError
 from augmix.paper.runs import Task
 from augmix.progress import Event, OnProgress, StepFinished, StepsLogged, TrainingStarted
 from augmix.training import logging
+from augmix.training.config import update_config
 from augmix.training.run import train
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -71,10 +71,10 @@ def test_a_resumed_run_leaves_no_double_point(tmp_path: Path, step: int) -> None
     config = toy_config(tmp_path / "run")
     with pytest.raises(Crash):
         train(config, on_progress=crash_at(step))
-    assert read_board(config.out) == read_log(config.out)
+    assert read_board(config.run.out) == read_log(config.run.out)
     train(config)
-    assert read_board(config.out) == read_log(config.out)
-    assert len(list((config.out / "tensorboard").iterdir())) == 1
+    assert read_board(config.run.out) == read_log(config.run.out)
+    assert len(list((config.run.out / "tensorboard").iterdir())) == 1
 
 
 def test_every_line_is_on_the_disk_once_it_is_logged(
@@ -93,7 +93,7 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
     def watch(event: Event) -> None:
         if isinstance(event, StepsLogged):
             seen.append(event.record["step"])
-            assert read_board(config.out) == read_log(config.out)
+            assert read_board(config.run.out) == read_log(config.run.out)
 
     train(config, on_progress=watch)
     assert seen == [2, 3, 4, 6, 8, 9]
@@ -101,7 +101,7 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
 
 def test_every_number_is_a_curve(tmp_path: Path) -> None:
     line = {"step": 3, "seconds": 1.5, "gpus": 2, "note": "text", "terms": {}}
-    with logging.beside(None, "yes") as watch:
+    with logging.beside(None, True) as watch:
         assert watch is not None
         watch(TrainingStarted(folder=tmp_path, step=0, num_steps=9, executor="pillow"))
         watch(StepsLogged(num_steps=9, record=line))
@@ -112,11 +112,11 @@ def test_what_a_crash_took_is_written_again(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run")
     with pytest.raises(Crash):
         train(config, on_progress=crash_at(5))
-    (file,) = (config.out / "tensorboard").iterdir()
+    (file,) = (config.run.out / "tensorboard").iterdir()
     file.write_bytes(file.read_bytes()[:300])  # in the middle of a record
-    assert read_board(config.out) != read_log(config.out)
+    assert read_board(config.run.out) != read_log(config.run.out)
     train(config)
-    assert read_board(config.out) == read_log(config.out)
+    assert read_board(config.run.out) == read_log(config.run.out)
 
 
 def test_times_are_those_of_the_training(tmp_path: Path) -> None:
@@ -130,15 +130,15 @@ def test_times_are_those_of_the_training(tmp_path: Path) -> None:
 
 
 def test_the_choice_changes_no_bit_and_may_be_changed(tmp_path: Path) -> None:
-    calm = train(toy_config(tmp_path / "calm", tensorboard="no"))
+    calm = train(toy_config(tmp_path / "calm", tensorboard=False))
     assert not (calm / "tensorboard").exists()
-    config = toy_config(tmp_path / "run", tensorboard="no")
+    config = toy_config(tmp_path / "run", tensorboard=False)
     with pytest.raises(Crash):
         train(config, on_progress=crash_at(5))
-    train(replace(config, tensorboard="yes"))
-    assert read_board(config.out) == read_log(config.out)
-    assert read_weights(config.out) == read_weights(calm)
-    tasks = [Task(training=replace(config, tensorboard=choice)) for choice in ("no", "yes")]
+    train(update_config(config, tensorboard=True))
+    assert read_board(config.run.out) == read_log(config.run.out)
+    assert read_weights(config.run.out) == read_weights(calm)
+    tasks = [Task(training=update_config(config, tensorboard=choice)) for choice in (False, True)]
     assert tasks[0].fingerprint == tasks[1].fingerprint
 
 
@@ -146,24 +146,24 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     config = toy_config(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"pip install 'augmix\[tensorboard\]'"):
-        train(replace(config, tensorboard="yes"))
-    assert not config.out.exists()
+        train(update_config(config, tensorboard=True))
+    assert not config.run.out.exists()
     train(config)
-    assert not (config.out / "tensorboard").exists()
+    assert not (config.run.out / "tensorboard").exists()
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    with logging.beside(None, "yes") as watch:
+    with logging.beside(None, True) as watch:
         assert watch is None
     monkeypatch.setattr(distributed, "rank", lambda: 0)
-    with logging.beside(None, "yes") as watch:
+    with logging.beside(None, True) as watch:
         assert watch is not None
 
 
 def test_the_files_are_closed_in_every_case(tmp_path: Path) -> None:
     def begin_and_crash() -> None:
-        with logging.beside(None, "yes") as watch:
+        with logging.beside(None, True) as watch:
             assert watch is not None
             watch(TrainingStarted(folder=tmp_path, step=0, num_steps=1, executor="pillow"))
             assert threading.active_count() == before + 1
@@ -177,7 +177,7 @@ def test_the_files_are_closed_in_every_case(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run")
-    config.out.mkdir()
-    (config.out / "tensorboard").write_text("not a folder")
+    config.run.out.mkdir()
+    (config.run.out / "tensorboard").write_text("not a folder")
     with pytest.raises(RunError, match="cannot write .*tensorboard: File exists"):
         train(config)

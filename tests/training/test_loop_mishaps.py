@@ -9,7 +9,7 @@ from toy_runs import read_weights, toy_config
 
 from augmix.errors import RunError
 from augmix.training import checkpoint
-from augmix.training.config import Recipe
+from augmix.training.config import OptimisationConfig
 from augmix.training.loop import explained
 from augmix.training.run import train
 from augmix.training.step import Learner
@@ -33,7 +33,7 @@ BackendFailed.__module__ = "torch._dynamo.exc"
     ],
 )
 def test_too_little_memory_says_what_needs_less(error: Exception) -> None:
-    recipe = Recipe(batch_size=128, accumulate=2)
+    recipe = OptimisationConfig(batch_size=128, accumulate=2)
     message = (
         "cpu has too little memory for a step of 128 images in 2 part.s.: take --accumulate 4, the "
         "same step in half the memory .*, or a --batch-size of 64; the last checkpoint is kept"
@@ -43,14 +43,17 @@ def test_too_little_memory_says_what_needs_less(error: Exception) -> None:
 
 
 def test_a_batch_of_one_has_no_smaller_one() -> None:
-    with pytest.raises(RunError) as caught, explained(Recipe(batch_size=1), CPU):
+    with pytest.raises(RunError) as caught, explained(OptimisationConfig(batch_size=1), CPU):
         raise MemoryError
     assert "--batch-size" not in str(caught.value)
 
 
 def test_the_allocators_own_words_are_known() -> None:
     """An allocation that no machine can make, by torch itself."""
-    with pytest.raises(RunError, match="too little memory for a step"), explained(Recipe(), CPU):
+    with (
+        pytest.raises(RunError, match="too little memory for a step"),
+        explained(OptimisationConfig(), CPU),
+    ):
         torch.empty(2**62, dtype=torch.uint8)
 
 
@@ -58,20 +61,23 @@ def test_what_cannot_be_deterministic_or_compiled_is_named() -> None:
     text = "reflection_pad2d does not have a deterministic implementation, but you set"
     with (
         pytest.raises(RunError, match=r"no deterministic form .* leave out --deterministic"),
-        explained(Recipe(deterministic=True), CPU),
+        explained(OptimisationConfig(deterministic=True), CPU),
     ):
         raise RuntimeError(text)
     with (
         pytest.raises(RunError, match=r"cannot build this step here .no compiler.*--compile"),
-        explained(Recipe(compile=True), CPU),
+        explained(OptimisationConfig(compile=True), CPU),
     ):
         raise BackendFailed("no compiler")
-    with pytest.raises(BackendFailed), explained(Recipe(), CPU):
+    with pytest.raises(BackendFailed), explained(OptimisationConfig(), CPU):
         raise BackendFailed("no compiler")
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shapes do not fit"), explained(Recipe(), CPU):
+    with (
+        pytest.raises(RuntimeError, match="shapes do not fit"),
+        explained(OptimisationConfig(), CPU),
+    ):
         raise RuntimeError("shapes do not fit")
 
 
@@ -92,8 +98,8 @@ def test_a_run_that_meets_it_keeps_its_checkpoint_and_goes_on(
         patch.setattr(Learner, "backward", full)
         with pytest.raises(RunError, match="too little memory for a step of 8 images"):
             train(config)
-    state = checkpoint.load_state(config.out)
+    state = checkpoint.load_state(config.run.out)
     assert state is not None
     assert state.step == 4
     train(config)
-    assert read_weights(config.out) == read_weights(whole)
+    assert read_weights(config.run.out) == read_weights(whole)

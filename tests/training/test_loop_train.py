@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from augmix.models.weights import load_model
 from augmix.progress import Event, OnProgress, StepFinished, TrainingFinished
 from augmix.training import checkpoint
 from augmix.training import loop as engine
-from augmix.training.config import Recipe
+from augmix.training.config import update_config
 from augmix.training.run import train
 from augmix.training.step import Learner
 
@@ -73,8 +72,8 @@ def test_a_crash_after_any_step_changes_no_bit(whole: Path, tmp_path: Path, step
     with pytest.raises(Crash):
         train(config, on_progress=at_step(step, crash))
     train(config)
-    assert read_weights(config.out) == read_weights(whole)
-    assert read_log(config.out) == read_log(whole)
+    assert read_weights(config.run.out) == read_weights(whole)
+    assert read_log(config.run.out) == read_log(whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -88,12 +87,12 @@ def test_a_signal_leaves_a_checkpoint_of_the_step(
     with pytest.raises(Interrupted, match=message):
         train(config, on_progress=at_step(step, lambda: signal.raise_signal(number)))
     assert signal.getsignal(number) is before
-    state = checkpoint.load_state(config.out)
+    state = checkpoint.load_state(config.run.out)
     assert state is not None
     assert state.step == step
     train(config)
-    assert read_weights(config.out) == read_weights(whole)
-    assert read_log(config.out) == read_log(whole)
+    assert read_weights(config.run.out) == read_weights(whole)
+    assert read_log(config.run.out) == read_log(whole)
 
 
 VICTIM = """
@@ -145,11 +144,11 @@ def test_kill_9_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
 def test_a_finished_run_says_so_and_does_nothing(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
     train(config)
-    before = {path.name: path.stat().st_mtime_ns for path in config.out.iterdir()}
+    before = {path.name: path.stat().st_mtime_ns for path in config.run.out.iterdir()}
     events: list[Event] = []
     train(config, on_progress=events.append)
-    assert events == [TrainingFinished(folder=config.out, num_steps=3, was_finished=True)]
-    after = {path.name: path.stat().st_mtime_ns for path in config.out.iterdir()}
+    assert events == [TrainingFinished(folder=config.run.out, num_steps=3, was_finished=True)]
+    after = {path.name: path.stat().st_mtime_ns for path in config.run.out.iterdir()}
     assert {name for name in after if after[name] != before[name]} <= {"lock", "log.jsonl"}
 
 
@@ -158,10 +157,10 @@ def test_a_run_killed_before_its_weights_were_written_writes_them(
 ) -> None:
     config = toy_config(tmp_path / "run")
     train(config)
-    (config.out / "model.json").unlink()
-    (config.out / "weights.safetensors").unlink()
+    (config.run.out / "model.json").unlink()
+    (config.run.out / "weights.safetensors").unlink()
     train(config)
-    assert read_weights(config.out) == read_weights(whole)
+    assert read_weights(config.run.out) == read_weights(whole)
 
 
 def test_threads_and_executor_change_no_bit(whole: Path, tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ def test_channels_last_and_bfloat16_train_and_resume(tmp_path: Path, method: str
     with pytest.raises(Crash):
         train(config, on_progress=at_step(6, crash))
     train(config)
-    assert read_weights(config.out) == read_weights(calm)
+    assert read_weights(config.run.out) == read_weights(calm)
 
 
 RICH = {"ema_decay": 0.9, "clip_norm": 0.5, "accumulate": 3, "deterministic": True}
@@ -192,7 +191,7 @@ def test_averages_parts_and_cut_gradients_resume_to_the_same_bits(
         with pytest.raises(Crash):
             train(config, on_progress=at_step(step, crash))
     train(config)
-    assert read_weights(config.out) == read_weights(calm)
+    assert read_weights(config.run.out) == read_weights(calm)
     assert read_weights(calm) != read_weights(whole)
     assert not torch.are_deterministic_algorithms_enabled()
     model = load_model(calm)
@@ -210,7 +209,7 @@ def test_two_torch_threads_resume_to_the_same_bits(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         train(config, on_progress=at_step(5, crash))
     train(config)
-    assert read_weights(config.out) == read_weights(calm)
+    assert read_weights(config.run.out) == read_weights(calm)
 
 
 def test_another_seed_gives_another_model(whole: Path, tmp_path: Path) -> None:
@@ -250,7 +249,7 @@ def test_another_configuration_is_refused(
 def test_other_data_is_refused(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
     train(config)
-    write_npz(Path(config.data), seed=1)
+    write_npz(Path(config.data.path), seed=1)
     with pytest.raises(ResumeError, match="source_fingerprint = '"):
         train(config)
 
@@ -281,19 +280,21 @@ def test_moved_data_and_other_free_settings_are_accepted(whole: Path, tmp_path: 
     config = toy_config(tmp_path / "run")
     with pytest.raises(Crash):
         train(config, on_progress=at_step(5, crash))
-    moved = Path(config.data).rename(tmp_path / "moved.npz")
-    train(toy_config(config.out, data=str(moved), num_threads=2, checkpoint_every=1))
-    assert read_weights(config.out) == read_weights(whole)
+    moved = Path(config.data.path).rename(tmp_path / "moved.npz")
+    train(toy_config(config.run.out, data=str(moved), num_threads=2, checkpoint_every=1))
+    assert read_weights(config.run.out) == read_weights(whole)
 
 
 def test_a_loss_that_is_not_finite_names_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy_config(tmp_path / "run")
-    monkeypatch.setattr(Recipe, "rate", lambda self, step, *_: 0.1 if step < 6 else 1e30)
+    monkeypatch.setattr(
+        OptimisationConfig, "rate", lambda self, step, *_: 0.1 if step < 6 else 1e30
+    )
     with pytest.raises(RunError, match=r"no longer finite at step 8 \(loss .*last checkpoint"):
         train(config)
-    state = checkpoint.load_state(config.out)
+    state = checkpoint.load_state(config.run.out)
     assert state is not None
     assert state.step == 4
     assert all(bool(torch.isfinite(v).all()) for v in state.model.values() if v.is_floating_point())
@@ -314,7 +315,7 @@ def test_lost_weights_are_never_checkpointed(
     monkeypatch.setattr(Learner, "update", poison)
     with pytest.raises(RunError, match="no longer finite after step 4; the last checkpoint"):
         train(config)
-    state = checkpoint.load_state(config.out)
+    state = checkpoint.load_state(config.run.out)
     assert state is not None
     assert state.step == 0
 
@@ -332,14 +333,14 @@ def test_a_full_disk_stops_with_the_older_checkpoint(
         with pytest.raises(RunError, match=r"cannot write .*state\.pt: No space left on device"):
             train(config, on_progress=fill)
     train(config)
-    assert read_weights(config.out) == read_weights(whole)
-    assert read_log(config.out) == read_log(whole)
+    assert read_weights(config.run.out) == read_weights(whole)
+    assert read_log(config.run.out) == read_log(whole)
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
     with (
-        checkpoint.lock(config.out),
+        checkpoint.lock(config.run.out),
         pytest.raises(RunError, match=f"in use by process {os.getpid()}"),
     ):
         train(config)
@@ -350,7 +351,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Pa
     events: list[Event] = []
     (tmp_path / "data").mkdir()
     config = toy_config(tmp_path / "data" / "run")
-    config = replace(config, out=tmp_path / "file" / "run")
+    config = update_config(config, out=tmp_path / "file" / "run")
     with pytest.raises(RunError, match="cannot write into the run folder"):
         train(config, on_progress=events.append)
     assert not events
@@ -358,17 +359,17 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Pa
 
 def test_foreign_files_are_not_overwritten(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
-    config.out.mkdir()
-    (config.out / "config.json").write_text('{"schema": 1, "model": "theirs"}')
+    config.run.out.mkdir()
+    (config.run.out / "config.json").write_text('{"schema": 1, "model": "theirs"}')
     with pytest.raises(ResumeError, match=r"holds config\.json but no state\.pt"):
         train(config)
-    assert "theirs" in (config.out / "config.json").read_text()
+    assert "theirs" in (config.run.out / "config.json").read_text()
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(whole: Path, tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run")
-    config.out.mkdir()
-    (config.out / "config.json").write_bytes((whole / "config.json").read_bytes())
+    config.run.out.mkdir()
+    (config.run.out / "config.json").write_bytes((whole / "config.json").read_bytes())
     assert read_weights(train(config)) == read_weights(whole)
 
 

@@ -32,8 +32,8 @@ def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         train(config, on_progress=stop_after(6))
     train(config)
-    assert read_weights(config.out) == read_weights(calm)
-    assert read_log(config.out) == read_log(calm)
+    assert read_weights(config.run.out) == read_weights(calm)
+    assert read_log(config.run.out) == read_log(calm)
 
 
 @pytest.mark.parametrize(

@@ -13,29 +13,30 @@ from augmix.augment import render
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import open_source
 from augmix.errors import ResumeError
+from augmix.methods import TrainingImages
 from augmix.models.weights import load_model
 from augmix.progress import Event, PhaseStarted, StepFinished
 from augmix.rng import Stream
 from augmix.training.loop import make_batches
-from augmix.training.run import load_train_config, train
+from augmix.training.run import load_train_config, open_split, train
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "cutout": {"method": "cutout"},
     "mixup": {"method": "mixup"},
-    "cutmix": {"method": "cutmix", "pairs_per_image": True},
+    "cutmix": {"method": "cutmix", "cutmix_per_image": True},
     "autoaugment": {"method": "autoaugment", "autoaugment_full": True},
     "random-aa-jsd": {"method": "random-aa-jsd"},
-    "patch-uniform": {"method": "patch-uniform", "patch_random_side": True, "patch_side": 5},
-    "adversarial": {"method": "adversarial", "adversarial_steps": 2},
+    "patch-uniform": {"method": "patch-uniform", "patch_random_size": True, "patch_size_px": 5},
+    "adversarial": {"method": "adversarial", "attack_steps": 2},
     "adversarial-l2": {
-        "method": "adversarial",
-        "adversarial_steps": 2,
-        "adversarial_norm": "l2",
+        "method": "adversarial+mixup",
+        "attack_steps": 2,
+        "attack_norm": "l2",
         "mixup_alpha": 0.5,
     },
     "maxblur": {"method": "maxblur", "blur_size": 2},
     "sin": {"method": "sin", "stylised": "styled.npz"},
-    "augmix+mixup+cutout": {"mixup_alpha": 1.0, "cutout_side": 3},
+    "augmix+mixup+cutout": {"method": "augmix+mixup+cutout", "cutout_size_px": 3},
 }
 
 
@@ -69,18 +70,18 @@ def test_a_crash_changes_no_bit(tmp_path: Path, name: str) -> None:
     with pytest.raises(Crash):
         train(config, on_progress=crash)
     train(config)
-    assert read_weights(config.out) == read_weights(calm)
-    assert read_log(config.out) == read_log(calm)
-    assert load_train_config(config.out) == config
-    logits = load_model(config.out).eval()(torch.zeros(1, 3, 16, 16))
+    assert read_weights(config.run.out) == read_weights(calm)
+    assert read_log(config.run.out) == read_log(calm)
+    assert load_train_config(config.run.out) == config
+    logits = load_model(config.run.out).eval()(torch.zeros(1, 3, 16, 16))
     assert torch.isfinite(logits).all()
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("cutout", {"cutout_side": 2}, "cutout_side = -1, this one has 2"),
-        ("adversarial", {"adversarial_steps": 1}, "adversarial_steps = 2, this one has 1"),
+        ("cutout", {"cutout_size_px": 2}, "cutout_size_px = None, this one has 2"),
+        ("adversarial", {"attack_steps": 1}, "attack_steps = 2, this one has 1"),
         ("mixup", {"weight_decay": 0.1}, "weight_decay = 0.0001, this one has 0.1"),
     ],
     ids=["cutout", "adversarial", "mixup"],
@@ -95,9 +96,9 @@ def test_other_options_are_another_run(tmp_path: Path, name, changes, message) -
 def test_other_stylised_images_are_another_run(tmp_path: Path) -> None:
     config = config_of(tmp_path / "run", "sin", epochs=1)
     train(config)
-    with np.load(config.stylised) as arrays:
-        np.savez(config.stylised, x_train=255 - arrays["x_train"], y_train=arrays["y_train"])
-    again = toy_config(config.out, epochs=1, method="sin", stylised=config.stylised)
+    with np.load(config.data.stylised) as arrays:
+        np.savez(config.data.stylised, x_train=255 - arrays["x_train"], y_train=arrays["y_train"])
+    again = toy_config(config.run.out, epochs=1, method="sin", stylised=config.data.stylised)
     with pytest.raises(ResumeError, match="mix_fingerprint = '"):
         train(again)
 
@@ -105,8 +106,8 @@ def test_other_stylised_images_are_another_run(tmp_path: Path) -> None:
 def test_a_run_on_stylised_images_remembers_the_plain_ones(tmp_path: Path) -> None:
     config = config_of(tmp_path / "run", "sin", epochs=1)
     train(config)
-    state = torch.load(config.out / "state.pt", weights_only=True)
-    plain = config.open_source("train")
+    state = torch.load(config.run.out / "state.pt", weights_only=True)
+    plain = open_split(config, "train")
     assert state["identity"]["source_fingerprint"] == plain.fingerprint
     assert state["identity"]["mix_fingerprint"] != plain.fingerprint
     assert state["identity"]["num_train_images"] == 40
@@ -115,8 +116,8 @@ def test_a_run_on_stylised_images_remembers_the_plain_ones(tmp_path: Path) -> No
 def test_batches_of_pairs_have_soft_targets(tmp_path: Path) -> None:
     """Views and targets of a step are made by the same plan."""
     config = config_of(tmp_path / "run", "mixup")
-    source = open_source("npz", root=config.data, split="train")
-    method = config.build_method(crop_padding=1, flip=True, size=(16, 16))
+    source = open_source("npz", root=config.data.root, split="train")
+    method = config.method.fit(TrainingImages(crop_padding=1, flip=True, size=(16, 16)))
     order = BatchOrder(num_images=20, batch_size=8, seed=0)
     batch = make_batches(source, method, order, config)(4)
     ids = order.ids(4)
@@ -135,17 +136,17 @@ def test_batches_of_pairs_have_soft_targets(tmp_path: Path) -> None:
 def test_seeds_are_runs_side_by_side(tmp_path: Path) -> None:
     events: list[Event] = []
     config = toy_config(tmp_path / "both", epochs=1, seeds=2, seed=3)
-    assert train(config, on_progress=events.append) == config.out
+    assert train(config, on_progress=events.append) == config.run.out
     titles = [event.title for event in events if isinstance(event, PhaseStarted)]
     assert titles == ["seed-3: run 1 of 2", "seed-4: run 2 of 2"]
     for seed in (3, 4):
         alone = train(toy_config(tmp_path / f"alone{seed}", epochs=1, seed=seed))
-        member = config.out / f"seed-{seed}"
+        member = config.run.out / f"seed-{seed}"
         assert read_weights(member) == read_weights(alone)
         assert json.loads((member / "config.json").read_text())["seeds"] == 1
-    before = read_weights(config.out / "seed-3")
+    before = read_weights(config.run.out / "seed-3")
     train(config)  # finished runs are passed over
-    assert read_weights(config.out / "seed-3") == before
+    assert read_weights(config.run.out / "seed-3") == before
 
 
 def test_seeds_do_not_go_where_a_single_run_is(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from toy_runs import read_weights, toy_config, write_npz
 
-from augmix.augment.policies import AugMix
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
@@ -18,8 +16,8 @@ from augmix.models.weights import load_model
 from augmix.paper.demo import DemoConfig, demo, demo_run
 from augmix.progress import Event, OnProgress, PhaseStarted, TrainingStarted
 from augmix.results import load_results
-from augmix.training.config import Recipe, TrainConfig
-from augmix.training.run import load_train_config, train
+from augmix.training.config import update_config
+from augmix.training.run import load_train_config, open_split, train
 
 TOY_DEMO: dict[str, Any] = {"epochs": 1, "max_train_images": 40, "max_images": 10}
 
@@ -37,49 +35,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(toy_config(tmp_path_factory.mktemp("trained") / "run"))
 
 
-def test_the_defaults_are_the_papers_recipe() -> None:
-    config = TrainConfig()
-    recipe = (config.model, config.epochs, config.batch_size, config.learning_rate)
-    assert recipe == ("wrn-40-2", 100, 128, 0.1)
-    assert (config.momentum, config.weight_decay, config.jsd_weight) == (0.9, 5e-4, 12.0)
-    assert (config.schedule, config.label_smoothing, config.precision) == ("cosine", 0.0, "fp32")
-    policy = config.build_method(crop_padding=4, flip=True).policy
-    assert policy == AugMix(
-        severity=3, width=3, depth=None, alpha=1.0, ops="paper", crop_padding=4, flip=True
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"method": "augmxi"}, "did you mean 'augmix'"),
-        ({"severity": 0}, "severity must be 1..10, got 0"),
-        ({"severity": 11}, "severity must be 1..10, got 11"),
-        ({"width": 0}, "width must be at least 1 chain, got 0"),
-        ({"alpha": 0.0}, "alpha must be a finite number above 0, got 0"),
-        ({"crop_padding": -2}, "crop_padding must be at least 0 pixels, or -1 .*got -2"),
-        ({"dropout": 1.0}, "dropout must be 0 up to below 1, got 1.0"),
-        ({"label_smoothing": 1.0}, "label_smoothing must be in"),
-        ({"jsd_weight": -1.0}, "weight must be"),
-        ({"size": -1}, "size must be at least 0, got -1"),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TrainConfig(**changes)
-
-
-def test_every_setting_is_documented() -> None:
-    configs = (TrainConfig, Recipe, EvaluateConfig, DemoConfig)
-    text = "".join(inspect.getsource(inspect.getmodule(config)) for config in configs)
-    for config in (TrainConfig, EvaluateConfig, Measurement, DemoConfig):
-        for entry in fields(config):
-            line = next(k for k in text.splitlines() if k.startswith(f"    {entry.name}: "))
-            after = text.split(line, 1)[1].lstrip()
-            assert after.startswith('"""'), f"{entry.name} has no documentation"
-
-
 def test_the_configuration_is_read_back(trained: Path) -> None:
     config = load_train_config(trained)
     assert config == toy_config(trained)
@@ -88,19 +43,19 @@ def test_the_configuration_is_read_back(trained: Path) -> None:
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"config\.json does not exist"):
         run_measurement(Measurement(models=(str(tmp_path),)))
-    (tmp_path / "config.json").write_text('{"schema": 1, "model": "small", "wings": 2}')
-    with pytest.raises(RunError, match=r"config\.json is not the configuration of a run: .*wings"):
+    (tmp_path / "config.json").write_text('{"schema": 2, "method": "augmix", "wings": 2}')
+    with pytest.raises(RunError, match=r"config\.json is not the configuration of a run: .*seed"):
         run_measurement(Measurement(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 7}')
-    with pytest.raises(RunError, match="schema 1"):
+    with pytest.raises(RunError, match="schema 2 .it has 7.: use the version"):
         run_measurement(Measurement(models=(str(tmp_path),)))
 
 
 def test_a_mistake_in_the_data_leaves_no_folder(tmp_path: Path) -> None:
-    config = replace(toy_config(tmp_path / "run"), data=str(tmp_path / "nowhere.npz"))
+    config = update_config(toy_config(tmp_path / "run"), data=str(tmp_path / "nowhere.npz"))
     with pytest.raises(RunError, match="nowhere"):
         train(config)
-    assert not config.out.exists()
+    assert not config.run.out.exists()
 
 
 def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
@@ -116,7 +71,7 @@ def test_start_weights_follow_from_the_seed(tmp_path: Path) -> None:
         config = toy_config(tmp_path / f"run{number}", seed=seed)
         with pytest.raises(Interrupted):
             train(config, on_progress=stop)
-        states.append(torch.load(config.out / "state.pt", weights_only=True)["model"])
+        states.append(torch.load(config.run.out / "state.pt", weights_only=True)["model"])
     same = [torch.equal(states[0][name], states[1][name]) for name in states[0]]
     assert all(same)
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
@@ -135,7 +90,7 @@ def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) 
     assert (results.source["split"], results.source["num_images"]) == ("test", 20)
     assert load_results(tmp_path / "m" / "results.json") == results
     model = load_model(trained)
-    source = load_train_config(trained).open_source("test")
+    source = open_split(load_train_config(trained), "test")
     images = torch.from_numpy(source.load(np.arange(20)).transpose(0, 3, 1, 2) / np.float32(255))
     with torch.inference_mode():
         wrong = model(images).argmax(dim=1).numpy() != source.labels
@@ -161,10 +116,10 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
 
 def test_part_of_the_training_images_is_the_same_part_for_every_seed(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", max_train_images=6)
-    first, second = (replace(config, seed=seed).open_source("train") for seed in (0, 1))
+    first, second = (open_split(update_config(config, seed=seed), "train") for seed in (0, 1))
     assert len(first) == 6
     assert first.fingerprint == second.fingerprint
-    assert len(config.open_source("test")) == 20
+    assert len(open_split(config, "test")) == 20
 
 
 def at_phase(title: str) -> OnProgress:
@@ -194,4 +149,4 @@ def test_the_demo_writes_runs_summary_and_report(tmp_path: Path) -> None:
         assert results.protocol["preset"] == "imagenet"
         errors = [c.num_errors / c.num_images for c in results.cells if c.suite == "c"]
         assert summary[method]["corruption_error"] == pytest.approx(np.mean(errors))
-    assert demo_run(config, "augmix").method == "augmix"
+    assert str(demo_run(config, "augmix").method) == "augmix"

@@ -12,7 +12,7 @@ from augmix.methods.attacks import Attack, resists
 from augmix.methods.registry import METHODS
 from augmix.models.weights import load_model
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig
+from augmix.training.config import build_config
 from augmix.training.run import train
 
 QUICK = ("mixup", "adversarial")
@@ -45,13 +45,13 @@ def learn(folder: Path, method: str, **changes: Any) -> Path:
         "device": "cpu",
         "checkpoint_every": 1000,
     }
-    return train(TrainConfig(method=method, out=folder / method, **{**settings, **changes}))
+    return train(build_config(method=method, out=folder / method, **{**settings, **changes}))
 
 
 def options(method: str, folder: Path) -> dict[str, Any]:
     """What a method needs besides its name."""
     if method == "adversarial":
-        return {"adversarial_epsilon": 0.1, "adversarial_steps": 2}
+        return {"attack_epsilon": 0.1, "attack_steps": 2}
     if method == "maxblur":
         return {"blur_size": 3}
     if METHODS[method].needs_stylised:  # inverted digits stand for paintings
@@ -91,12 +91,12 @@ def test_it_learns(method: str, digits: Source, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_mixup_and_consistency_together(digits: Source, tmp_path: Path) -> None:
-    run = learn(tmp_path, "augmix", mixup_alpha=1.0, cutout_side=4)
+    run = learn(tmp_path, "augmix+mixup+cutout", cutout_size_px=4)
     assert error(run, digits) < 0.25
 
 
 @pytest.mark.slow
-def test_adversarial_training_resists_attacks(digits: Source, tmp_path: Path) -> None:
+def test_attack_training_resists_attacks(digits: Source, tmp_path: Path) -> None:
     attack = Attack(epsilon=0.1, num_steps=5)
     labels, ids = torch.from_numpy(digits.labels[:200]), np.arange(200)
     images = as_tensor(digits)[:200]

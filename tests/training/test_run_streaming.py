@@ -1,7 +1,6 @@
 """Training on photographs that are cropped as they are decoded, from folders and from shards."""
 
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from augmix.data.batches import BatchOrder
 from augmix.data.decode import ResizedCrop
 from augmix.data.sources import find_crop
 from augmix.errors import RunError
+from augmix.methods import TrainingImages
 from augmix.progress import Event, OnProgress, StepFinished
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig, build_config
+from augmix.training.config import TrainConfig, build_config, update_config
 from augmix.training.loop import make_batches
-from augmix.training.run import load_train_config, train
+from augmix.training.run import load_train_config, open_split, train
 
 SYNSETS = ("n01440764", "n01751748")
 
@@ -95,8 +95,10 @@ def test_shards_train_to_the_same_weights_as_folders(photographs: Path, tmp_path
 def test_the_batches_are_crops_at_their_address(photographs: Path, tmp_path: Path) -> None:
     """The clean view of a step, from the file, the draws and the flip alone."""
     config = toy(photographs, tmp_path / "run", reduced_decoding=False)
-    source = config.open_source("train")
-    method = config.build_method(crop_padding=0, flip=True, size=(16, 16), num_classes=2)
+    source = open_split(config, "train")
+    method = config.method.fit(
+        TrainingImages(crop_padding=0, flip=True, size=(16, 16)), num_classes=2
+    )
     order = BatchOrder(num_images=10, batch_size=4, seed=0)
     batch = make_batches(source, method, order, config)(4)  # of the second epoch
     stream = Stream(seed=0).at(epoch=1)
@@ -136,19 +138,25 @@ def test_the_recipe_is_one_command(
     assert cli.main([*words.split(), *toy_sized]) == 0
     assert f"run: {out}" in capsys.readouterr().out
     config = load_train_config(out)
-    assert (config.source, config.severity, config.schedule) == ("imagenet", 1, "step")
-    assert (config.nesterov, config.decay_at, config.epochs) == (False, (1 / 3, 2 / 3), 1)
+    how = config.optimisation
+    assert (config.data.kind, config.method.policy.severity) == ("imagenet", 1)
+    assert (how.schedule, how.nesterov, how.decay_at, how.epochs) == (
+        "step",
+        False,
+        (1 / 3, 2 / 3),
+        1,
+    )
 
 
 def test_crops_can_be_asked_for_and_refused(photographs: Path, tmp_path: Path) -> None:
-    config = toy(photographs, tmp_path / "run", source="folder", resized_crop="yes")
-    assert find_crop(config.open_source("train")) == ResizedCrop()
-    assert find_crop(replace(config, source="imagenet").open_source("train")) == ResizedCrop()
-    for changes in ({"source": "folder", "resized_crop": "auto"}, {"resized_crop": "no"}):
-        plain = replace(config, **changes).open_source("train")
+    config = toy(photographs, tmp_path / "run", source="folder", resized_crop=True)
+    assert find_crop(open_split(config, "train")) == ResizedCrop()
+    assert find_crop(open_split(update_config(config, source="imagenet"), "train")) == ResizedCrop()
+    for changes in ({"source": "folder", "resized_crop": None}, {"resized_crop": False}):
+        plain = open_split(update_config(config, **changes), "train")
         assert find_crop(plain) is None
     with pytest.raises(ValueError, match="random resized crops need a size"):
-        replace(config, size=0).open_source("train")
+        open_split(update_config(config, size=None), "train")
 
 
 @pytest.mark.slow

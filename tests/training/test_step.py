@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augmix.augment.policies import AugMix
-from augmix.methods.registry import build_method
+from augmix.methods import build_method
 from augmix.models.layers import Classifier, ModelConfig
 from augmix.models.weights import build_model
-from augmix.training.config import Recipe
+from augmix.training.config import OptimisationConfig
 from augmix.training.step import Learner, decay_of, open_learner
 
 CPU = torch.device("cpu")
@@ -34,9 +33,9 @@ class Linear(Classifier):
 
 def make_learner(model: Classifier | None = None, **changes: Any) -> Learner:
     torch.manual_seed(0)
-    recipe = Recipe(**{**PLAIN, **changes})
-    method = build_method("augmix", policy_options=AugMix())
-    return open_learner(model or Linear(), method, recipe=recipe, device=CPU)
+    optimisation = OptimisationConfig(**{**PLAIN, **changes})
+    method = build_method("augmix")
+    return open_learner(model or Linear(), method, optimisation=optimisation, device=CPU)
 
 
 def make_views(count: int = 7) -> tuple[Tensor, Tensor]:

@@ -61,10 +61,19 @@ def load_run(folder: Path) -> TrainedRun:
     """
     path = folder / results.CONFIG_FILE
     plain = files.load_json(path)
-    if plain.get("schema") != results.SCHEMA:
-        raise RunError(f"{path} is not the configuration of a run of schema {results.SCHEMA}")
+    if plain.get("schema") != results.CONFIG_SCHEMA:
+        raise RunError(
+            f"{path} is not the configuration of a run of schema {results.CONFIG_SCHEMA} (it has "
+            f"{plain.get('schema')!r}): use the version of the package that began the run, or "
+            "train it again"
+        )
+    if plain.get("source") == "digits":
+        plain["data"] = None
     try:
-        return TrainedRun(**{entry.name: plain[entry.name] for entry in fields(TrainedRun)})
+        found: dict[str, Any] = {entry.name: plain[entry.name] for entry in fields(TrainedRun)}
+        for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+            found[name] = found[name] or empty
+        return TrainedRun(**found)
     except KeyError as error:
         raise RunError(f"{path} is not the configuration of a run: {error} is missing") from error
 

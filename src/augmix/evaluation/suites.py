@@ -405,11 +405,11 @@ class Attacked(Suite):
 
 
 def _attack(config: EvaluateConfig) -> Attack:
-    given = {"epsilon": config.attack_epsilon, "step_size": config.attack_step_size}
     return Attack(
         norm=config.attack_norm,
+        epsilon=config.attack_epsilon,
         num_steps=config.attack_steps,
-        **{name: value for name, value in given.items() if value is not None},
+        step_size=config.attack_step_size,
     )
 
 

@@ -1,0 +1,45 @@
+"""Methods of training, one file a family; importing the package registers all of them.
+
+Here is what a method of your own needs: `Method`, `register_method`, and for its loss `losses`.
+"""
+
+from augmix.methods.adversarial import Adversarial, Attack
+from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
+from augmix.methods.autoaugment import AutoAugment
+from augmix.methods.pairs import CutMix, Mixup
+from augmix.methods.patches import Cutout, PatchUniform
+from augmix.methods.registry import (
+    METHODS,
+    Method,
+    Objective,
+    TrainingImages,
+    build_method,
+    find_method,
+    register_method,
+)
+from augmix.methods.standard import MaxBlur, Standard, StylisedImages
+
+__all__ = [
+    "METHODS",
+    "Adversarial",
+    "Attack",
+    "AugMix",
+    "AugMixNoJSD",
+    "AugMixStylised",
+    "AutoAugment",
+    "CutMix",
+    "Cutout",
+    "MaxBlur",
+    "Method",
+    "Mixup",
+    "Objective",
+    "PatchUniform",
+    "RandomAA",
+    "RandomAAJSD",
+    "Standard",
+    "StylisedImages",
+    "TrainingImages",
+    "build_method",
+    "find_method",
+    "register_method",
+]

@@ -1,11 +1,10 @@
-"""Views and targets -> loss: the room of a training step that calls the model.
+"""Objectives: from a model, views and targets to a loss.
 
-An objective is a frozen dataclass called as ``objective(model, views, targets)``. It makes one
-forward pass over all views at once, so that batch statistics see every view, and gives a `Loss`.
-Losses are computed in float32 whatever the precision of the logits (in float64 if they are).
+An objective is called as ``objective(model, views, targets)`` and returns a `Loss`. Those here are
+frozen dataclasses that pass all views through the model at once, so that batch norm normalises over
+every view. Losses are computed in float32 whatever the precision of the logits (float64 stays).
 """
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -13,24 +12,26 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from augmix.methods.attacks import Attack, pgd
+from augmix.methods.adversarial import Attack
+from augmix.methods.attacks import pgd
+from augmix.methods.registry import check_loss_options
 
 LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above this (released code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What an objective gives for a batch.
+    """The loss of a batch.
 
     Attributes:
-        total: What is minimised; carries the gradient.
-        terms: Its parts by name, detached; how they add up is told by the objective.
+        total: The value to minimise; carries the gradient.
+        terms: Its parts by name, detached; the objective documents how they add up.
         logits: Logits of the first view's images, detached.
     """
 
     total: Float[Tensor, ""]
     terms: dict[str, Tensor]
-    logits: Float[Tensor, "batch label"]
+    logits: Float[Tensor, "batch class"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +39,19 @@ class CrossEntropy:
     """Mean cross-entropy of a single view; term ``cross_entropy``.
 
     Attributes:
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
     """
 
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_options(weight=0.0, label_smoothing=self.label_smoothing)
+        check_loss_options(weight=0.0, label_smoothing=self.label_smoothing)
 
     def __call__(
         self,
         model: nn.Module,
         views: Float[Tensor, "view batch channel height width"],
-        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
     ) -> Loss:
         """The loss of a batch; see `Consistency.__call__`.
 
@@ -75,27 +76,27 @@ class Consistency:
 
     Attributes:
         weight: Factor of the divergence, at least 0 (the paper's lambda, 12).
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
     """
 
     weight: float = 12.0
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_options(weight=self.weight, label_smoothing=self.label_smoothing)
+        check_loss_options(weight=self.weight, label_smoothing=self.label_smoothing)
 
     def __call__(
         self,
         model: nn.Module,
         views: Float[Tensor, "view batch channel height width"],
-        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
     ) -> Loss:
         """The loss of a batch, by one forward pass over all its views.
 
         Args:
             model: Gives logits for images in [0, 1].
             views: Clean images first, then at least one augmented view of each.
-            targets: Class ids, or rows of class probabilities.
+            targets: Class ids, or class probabilities of each image.
 
         Raises:
             ValueError: If there are fewer than 2 views, or the targets do not fit.
@@ -105,7 +106,7 @@ class Consistency:
         if num_views < 2:
             raise ValueError(f"consistency needs at least 2 views, clean first, got {num_views}")
         logits = model(views.flatten(0, 1))  # (view batch) label
-        logits = logits.unflatten(0, (num_views, -1))  # view batch label
+        logits = logits.unflatten(0, (num_views, -1))  # view batch class
         _check_targets(logits[0], targets)
         log_p = _log_probabilities(logits)
         cross_entropy = _cross_entropy(log_p[0], targets, self.label_smoothing)
@@ -121,27 +122,27 @@ class Consistency:
 class Adversarial:
     """Cross-entropy of attacked images alone; term ``cross_entropy`` (Madry et al. 2018).
 
-    The first view is the image, the second where its attack starts (`policies.RandomStart`). The
-    attack takes the model as it is, in training mode, so the running statistics of batch
-    normalisation see its steps too, as in the code of the comparison's authors. The logits given
-    back, and with them the training error, are those of the attacked images.
+    The first view is the image, the second the start of its attack (`policies.RandomStart`). The
+    attack runs the model in training mode, so its passes update the running statistics of batch
+    norm too, as in the code of the comparison's authors. The logits returned, and with them the
+    training error, are those of the attacked images.
 
     Attributes:
         attack: Norm, radius and steps.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
     """
 
     attack: Attack = field(default_factory=Attack)
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_options(weight=0.0, label_smoothing=self.label_smoothing)
+        check_loss_options(weight=0.0, label_smoothing=self.label_smoothing)
 
     def __call__(
         self,
         model: nn.Module,
         views: Float[Tensor, "view batch channel height width"],
-        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
     ) -> Loss:
         """The loss of a batch; see `Consistency.__call__`.
 
@@ -164,12 +165,9 @@ class Adversarial:
         return CrossEntropy(label_smoothing=self.label_smoothing)(model, images[None], targets)
 
 
-Objective = CrossEntropy | Consistency | Adversarial
-
-
 def jsd_loss(
-    logits: Float[Tensor, "view batch label"],
-    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    logits: Float[Tensor, "view batch class"],
+    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
     weight: float = 12.0,
     *,
     label_smoothing: float = 0.0,
@@ -178,14 +176,14 @@ def jsd_loss(
 
     Numerically that of the released code, for any number of views: with p_j the softmax of view j
     and M their mean, clamped to [1e-7, 1], the divergence is the mean over views and images of
-    KL(p_j || M). Gradients flow through every view and M. Cross-entropy sees the first view alone.
+    KL(p_j || M). Gradients flow through every view and M. Cross-entropy is that of the first view.
     Both are computed in float32 (float64 for float64 logits) and stay finite for logits of +-1e4.
 
     Args:
         logits: The first view is the clean one; at least 2 views.
-        targets: Class ids, or rows of class probabilities.
+        targets: Class ids, or class probabilities of each image.
         weight: Factor of the divergence, at least 0.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
 
     Raises:
         ValueError: If a shape does not fit, an option is out of range, or a class id is. Ids are
@@ -196,10 +194,10 @@ def jsd_loss(
         >>> round(float(jsd_loss(logits, torch.tensor([4, 7]))), 4)  # log 10
         2.3026
     """
-    _check_options(weight=weight, label_smoothing=label_smoothing)
+    check_loss_options(weight=weight, label_smoothing=label_smoothing)
     if logits.ndim != 3 or len(logits) < 2:
         raise ValueError(
-            "logits must be [view batch label] with at least 2 views, clean first, "
+            "logits must be [view batch class] with at least 2 views, clean first, "
             f"got shape {tuple(logits.shape)}"
         )
     _check_targets(logits[0], targets)
@@ -207,14 +205,14 @@ def jsd_loss(
     return _cross_entropy(log_p[0], targets, label_smoothing) + weight * _divergence(log_p)
 
 
-def _log_probabilities(logits: Float[Tensor, "*batch label"]) -> Float[Tensor, "*batch label"]:
+def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "*batch class"]:
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     return F.log_softmax(logits, dim=-1, dtype=dtype)
 
 
 def _cross_entropy(
-    log_p: Float[Tensor, "batch label"],
-    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch label"],
+    log_p: Float[Tensor, "batch class"],
+    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
     label_smoothing: float,
 ) -> Float[Tensor, ""]:
     """Mean over the batch of -sum over classes of target * log p."""
@@ -227,21 +225,14 @@ def _cross_entropy(
     return (1 - label_smoothing) * hard - label_smoothing * log_p.mean()
 
 
-def _divergence(log_p: Float[Tensor, "view batch label"]) -> Float[Tensor, ""]:
+def _divergence(log_p: Float[Tensor, "view batch class"]) -> Float[Tensor, ""]:
     """Mean over views and images of KL(p_view || M).
 
     log p is finite where p is 0, so that 0 log 0 is 0 and its gradient too.
     """
     p = log_p.exp()
-    mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch label
+    mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
     return (p * (log_p - mixture.log())).sum(dim=2).mean()
-
-
-def _check_options(*, weight: float, label_smoothing: float) -> None:
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"weight must be a finite number of at least 0, got {weight}")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
 
 
 def _check_views(views: Tensor) -> None:
@@ -252,10 +243,10 @@ def _check_views(views: Tensor) -> None:
 
 
 def _check_targets(logits: Tensor, targets: Tensor) -> None:
-    """Targets fit logits ``batch label``; ids are looked at only where that costs no waiting."""
+    """Targets fit logits ``batch class``; ids are looked at only where that costs no waiting."""
     if not logits.is_floating_point() or logits.ndim != 2 or not len(logits):
         raise ValueError(
-            "logits must be floating-point [batch label] with at least 1 image, "
+            "logits must be floating-point [batch class] with at least 1 image, "
             f"got {logits.dtype} of shape {tuple(logits.shape)}"
         )
     batch, num_classes = logits.shape

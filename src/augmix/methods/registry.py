@@ -1,397 +1,251 @@
-"""One row per method: what is drawn for the pixels, what is minimised, on which network and images.
+"""The base of all methods, and the registry of their names.
 
-A row names the policy that draws a plan, what is laid over it, how many views it draws, whether the
-clean images go in front of them, and the objective that takes the views. Cutout, Mixup and CutMix
-can be laid over every method that they go together with.
+A method is a frozen dataclass: the policy that draws the views, and the options of the loss. Its
+fields are the flags of ``augmix train --method NAME``, and the string under a field is its help.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from augmix.augment.policies import (
-    AugMix,
-    AutoAugment,
-    CutMix,
-    Cutout,
-    Mixup,
-    PatchUniform,
-    Policy,
-    RandomAA,
-    RandomStart,
-    Standard,
-)
-from augmix.errors import did_you_mean
-from augmix.methods.attacks import Attack
-from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Objective
+from augmix.augment.policies import Cutout, Policy, Standard
+from augmix.errors import RunError, did_you_mean
+from augmix.user_code import PREFIX, import_object
 
-_LARGE = (
-    64  # px; the settings published for ImageNet hold above this side, those for CIFAR up to it
-)
-_MANY_CLASSES = 10  # above, the holes of Cutout are those of CIFAR-100
+_MANY_CLASSES = 10  # above, the holes of Cutout are those published for CIFAR-100
+
+METHODS: "dict[str, type[Method]]" = {}
+"""Every method by its name; `register_method` adds to it."""
+
+MethodClass = TypeVar("MethodClass", bound="type[Method]")
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Anything called with a model, the views of a batch and its targets that returns a loss."""
+
+    def __call__(self, model: Any, views: Any, targets: Any, /) -> Any:
+        """Compute the `losses.Loss` of views ``view batch channel height width`` in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a run chooses besides crops, flips and chains; -1 or 0 leaves it to the method.
+class TrainingImages:
+    """What a method may adapt to.
 
     Attributes:
-        jsd_weight: Factor of the consistency term, where there is one.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        cutout_side: Side of the hole in every drawn view, px; 0 none, -1 what the method has.
-        cutout_fill: Level in the hole: the mean that the model subtracts.
-        mixup_alpha: Concentration of Mixup's share; 0 no Mixup, -1 what the method has.
-        cutmix_probability: Share of the batches that are cut; 0 none, -1 what the method has.
-        cutmix_alpha: Concentration of CutMix's share, above 0.
-        pairs_per_image: Whether pairs draw for every image instead of once a batch.
-        autoaugment_table: The policy of AutoAugment; ``auto`` goes by image size.
-        autoaugment_full: Whether operations that overlap with the test corruptions are kept.
-        patch_side: Side of the noise of Patch Uniform, px; 0 is the usual.
-        patch_random_side: Whether that side is the largest of those drawn.
-        patch_amplitude: Largest noise of Patch Uniform, in [0, 1] units.
-        attack: What adversarial training defends against.
-        size: Height and width of the images, px.
-        num_classes: Classes of the images.
+        size: Height and width, px.
+        num_classes: Number of classes.
+        mean: What the model subtracts from each channel.
+        crop_padding: Border of the random crop, px, where the policy has none of its own.
+        flip: Whether to mirror half of the images.
     """
 
-    jsd_weight: float = 12.0
-    label_smoothing: float = 0.0
-    cutout_side: int = -1
-    cutout_fill: tuple[float, ...] = (0.5,)
-    mixup_alpha: float = -1.0
-    cutmix_probability: float = -1.0
-    cutmix_alpha: float = 1.0
-    pairs_per_image: bool = False
-    autoaugment_table: Literal["auto", "cifar10", "imagenet"] = "auto"
-    autoaugment_full: bool = False
-    patch_side: int = 0
-    patch_random_side: bool = False
-    patch_amplitude: float = 1.0
-    attack: Attack = field(default_factory=Attack)
     size: tuple[int, int] = (32, 32)
     num_classes: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("cutout_side", "mixup_alpha", "cutmix_probability"):
-            value = getattr(self, name)
-            if value < 0 and value != -1:
-                raise ValueError(f"{name} must be at least 0, or -1 for the method's, got {value}")
-        if self.patch_side < 0:
-            raise ValueError(f"patch_side must be at least 0 pixels, got {self.patch_side}")
-
-    @property
-    def is_large(self) -> bool:
-        """Whether images are of a size like ImageNet's."""
-        return min(self.size) > _LARGE
-
-
-Layer = Literal["cutout", "mixup", "cutmix"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A method of the literature as data.
-
-    Attributes:
-        title: Its name in the paper's tables.
-        summary: What it does, in one line.
-        source: Where it was published.
-        policy: The policy with the crop, flip and, where it has them, chains of an `AugMix`.
-        objective: What is minimised.
-        num_views: Views drawn for every image.
-        has_clean: Whether the clean images go in front of the drawn views.
-        lays: What the method itself lays over its policy.
-        is_blurred: Whether it trains the blur-pooled form of the network.
-        needs_stylised: Whether it trains on a stylised set too.
-        recipe: Settings of the recipe that the method has its own numbers for.
-    """
-
-    title: str
-    summary: str
-    source: str
-    policy: Callable[[AugMix, Options], Policy]
-    objective: Callable[[Options], Objective]
-    num_views: int = 1
-    has_clean: bool = False
-    lays: tuple[Layer, ...] = ()
-    is_blurred: bool = False
-    needs_stylised: bool = False
-    recipe: Mapping[str, float] = field(default_factory=dict)
+    mean: tuple[float, ...] = (0.5,)
+    crop_padding: int = 0
+    flip: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method made ready for a run: ``objective(model, render(images, plan), targets)``.
+    """One view of every image, and cross-entropy: the base of every method.
+
+    A subclass declares its policy and the options of its loss as fields, and overrides `objective`,
+    `has_clean` or a field ``num_views`` where it needs more than one view. The first line of its
+    docstring says what it does; `register_method` makes it known to the command line.
 
     Attributes:
-        name: Its key in `METHODS`.
-        policy: Draws the plan of a batch with ``num_views`` views.
-        objective: Turns views and targets into a loss.
-        num_views: Views the policy draws for every image.
-        has_clean: Whether `Plan.with_clean` puts the clean images in front.
+        name: The registered name.
+        title: Name in the tables of the paper.
+        source: Where it was published.
+        has_clean: Whether the clean image goes in front of the drawn views.
+        needs_stylised: Whether it trains on stylised copies of the images too.
+        weight_decay: Published weight decay, where it differs from the network's.
+        flag_prefix: Goes in front of the flags of its policy, so that methods can be combined.
     """
 
-    name: str
-    policy: Policy
-    objective: Objective
-    num_views: int
-    has_clean: bool
+    policy: Policy = field(default_factory=Standard)
+    """Draws the views of every image."""
+    label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    has_clean: ClassVar[bool] = False
+    needs_stylised: ClassVar[bool] = False
+    weight_decay: ClassVar[float | None] = None
+    flag_prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_loss_options(weight=0.0, label_smoothing=self.label_smoothing)
+
+    @property
+    def num_views(self) -> int:
+        """Views the policy draws of every image."""
+        return 1
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        from augmix.methods.losses import CrossEntropy
+
+        return CrossEntropy(label_smoothing=self.label_smoothing)
+
+    def network_name(self, name: str) -> str:
+        """The network that is trained where the one called ``name`` is asked for."""
+        return name
+
+    def fit(self, images: TrainingImages) -> "Method":
+        """Return the method with everything filled in that depends on the images."""
+        return replace(self, policy=fit_policy(self.policy, images))
+
+    @classmethod
+    def summary(cls) -> str:
+        """What the method does, in one line."""
+        text = (cls.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        first, space, rest = text.partition(" ")
+        return (first.lower() if first.istitle() else first) + space + rest
+
+    def __str__(self) -> str:
+        """The name, and behind it those of the policies laid over its own: ``augmix+mixup``."""
+        own = type(type(self)().policy)
+        over = []
+        for layer in layers_of(self.policy):
+            if type(layer) is own:
+                break
+            over += [m.name for m in METHODS.values() if _is_layer(m) and type(layer) is _own(m)]
+        return "+".join([self.name or type(self).__name__, *reversed(over)])
 
 
-def _augmix(chains: AugMix, options: Options) -> AugMix:
-    return chains
+def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
+    """Make a method known by a name to `build_method` and ``augmix train --method``.
+
+    Args:
+        name: Lower case, words joined by ``-``.
+
+    Raises:
+        ValueError: If the name is taken.
+
+    Example:
+        >>> @register_method("plain")
+        ... @dataclass(frozen=True, slots=True, kw_only=True)
+        ... class Plain(Method):
+        ...     '''Images as they are; cross-entropy.'''
+        >>> str(build_method("plain"))
+        'plain'
+        >>> del METHODS["plain"]
+    """
+
+    def register(cls: MethodClass) -> MethodClass:
+        if name in METHODS or "+" in name:
+            raise ValueError(f"method name {name!r} is taken, or holds a '+'; choose another")
+        cls.name = name
+        METHODS[name] = cls
+        return cls
+
+    return register
 
 
-def _standard(chains: AugMix, options: Options) -> Standard:
-    return Standard(crop_padding=chains.crop_padding, flip=chains.flip)
-
-
-def _random_aa(chains: AugMix, options: Options) -> RandomAA:
-    return RandomAA(
-        severity=chains.severity,
-        depth=chains.depth,
-        ops=chains.ops,
-        crop_padding=chains.crop_padding,
-        flip=chains.flip,
-    )
-
-
-def _autoaugment(chains: AugMix, options: Options) -> AutoAugment:
-    table = options.autoaugment_table
-    if table == "auto":
-        table = "imagenet" if options.is_large else "cifar10"
-    return AutoAugment(
-        table=table,
-        full=options.autoaugment_full,
-        crop_padding=chains.crop_padding,
-        flip=chains.flip,
-    )
-
-
-def _patch_uniform(chains: AugMix, options: Options) -> PatchUniform:
-    """The sides published for Patch Gaussian: 25 of 32 pixels, or any up to 250 of 224."""
-    side, is_random = options.patch_side, options.patch_random_side
-    if not side:
-        share = 250 / 224 if options.is_large else 25 / 32
-        side, is_random = max(round(share * min(options.size)), 1), is_random or options.is_large
-    return PatchUniform(
-        size_px=side,
-        random_size=is_random,
-        amplitude=options.patch_amplitude,
-        base=_standard(chains, options),
-    )
-
-
-def _random_start(chains: AugMix, options: Options) -> RandomStart:
-    return RandomStart(epsilon=options.attack.radius, base=_standard(chains, options))
-
-
-def _cross_entropy(options: Options) -> CrossEntropy:
-    return CrossEntropy(label_smoothing=options.label_smoothing)
-
-
-def _consistency(options: Options) -> Consistency:
-    return Consistency(weight=options.jsd_weight, label_smoothing=options.label_smoothing)
-
-
-def _adversarial(options: Options) -> Adversarial:
-    return Adversarial(attack=options.attack, label_smoothing=options.label_smoothing)
-
-
-_ALONE: dict[str, Any] = {"policy": _standard, "objective": _cross_entropy}
-_JSD: dict[str, Any] = {"objective": _consistency, "num_views": 2, "has_clean": True}
-
-METHODS: dict[str, Row] = {
-    "standard": Row(
-        title="Standard",
-        summary="crop and mirror only; cross-entropy",
-        source="the baseline of Hendrycks et al. (2020)",
-        **_ALONE,
-    ),
-    "cutout": Row(
-        title="Cutout",
-        summary="a square of every image covered with the mean; cross-entropy",
-        source="DeVries and Taylor (2017)",
-        lays=("cutout",),
-        **_ALONE,
-    ),
-    "mixup": Row(
-        title="Mixup",
-        summary="images and targets blended in pairs; cross-entropy",
-        source="Zhang et al. (2018)",
-        lays=("mixup",),
-        recipe=MappingProxyType({"weight_decay": 1e-4}),
-        **_ALONE,
-    ),
-    "cutmix": Row(
-        title="CutMix",
-        summary="a box of every image from another, targets by area; cross-entropy",
-        source="Yun et al. (2019)",
-        lays=("cutmix",),
-        **_ALONE,
-    ),
-    "autoaugment": Row(
-        title="AutoAugment*",
-        summary="a published sub-policy in place of the image; cross-entropy",
-        source="Cubuk et al. (2019)",
-        policy=_autoaugment,
-        objective=_cross_entropy,
-    ),
-    "random-aa": Row(
-        title="Random AutoAugment*",
-        summary="one random chain in place of the image; cross-entropy",
-        source="an ablation of Hendrycks et al. (2020)",
-        policy=_random_aa,
-        objective=_cross_entropy,
-    ),
-    "random-aa-jsd": Row(
-        title="Random AutoAugment* + JSD",
-        summary="the clean image and two random chains; cross-entropy and consistency",
-        source="an ablation of Hendrycks et al. (2020)",
-        policy=_random_aa,
-        **_JSD,
-    ),
-    "patch-uniform": Row(
-        title="Patch Uniform",
-        summary="uniform noise in a square of every image; cross-entropy",
-        source="Lopes et al. (2019), with uniform noise as in Hendrycks et al. (2020)",
-        policy=_patch_uniform,
-        objective=_cross_entropy,
-    ),
-    "adversarial": Row(
-        title="Adv Training",
-        summary="images attacked by the model's own gradient; cross-entropy",
-        source="Madry et al. (2018)",
-        policy=_random_start,
-        objective=_adversarial,
-        has_clean=True,
-    ),
-    "maxblur": Row(
-        title="MaxBlur pool",
-        summary="the network's maps halved behind a blur; crop and mirror; cross-entropy",
-        source="Zhang (2019)",
-        is_blurred=True,
-        **_ALONE,
-    ),
-    "sin": Row(
-        title="SIN",
-        summary="images and their stylised copies; crop and mirror; cross-entropy",
-        source="Geirhos et al. (2019)",
-        needs_stylised=True,
-        **_ALONE,
-    ),
-    "augmix": Row(
-        title="AugMix",
-        summary="the clean image and two AugMix views; cross-entropy and consistency",
-        source="Hendrycks et al. (2020)",
-        policy=_augmix,
-        **_JSD,
-    ),
-    "augmix-no-jsd": Row(
-        title="AugMix without JSD",
-        summary="one AugMix view in place of the image; cross-entropy",
-        source="an ablation of Hendrycks et al. (2020)",
-        policy=_augmix,
-        objective=_cross_entropy,
-    ),
-    "augmix-sin": Row(
-        title="AugMix + SIN",
-        summary="AugMix on images and their stylised copies; cross-entropy and consistency",
-        source="Hendrycks et al. (2020), Geirhos et al. (2019)",
-        policy=_augmix,
-        needs_stylised=True,
-        **_JSD,
-    ),
-}
-
-
-def find_row(name: str) -> Row:
-    """The row of a method.
+def find_method(name: str) -> type[Method]:
+    """Find the class of a method.
 
     Raises:
         ValueError: If no method has that name; the message suggests the nearest.
     """
     if name not in METHODS:
-        hint = did_you_mean(name, METHODS)
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}{hint}")
+        raise ValueError(
+            f"method must be one of {', '.join(sorted(METHODS))}, got {name!r}"
+            f"{did_you_mean(name, METHODS)}"
+        )
     return METHODS[name]
 
 
-def build_method(name: str, *, policy_options: AugMix, options: Options | None = None) -> Method:
-    """Make the method of a row ready for a run.
+def build_method(name: str) -> Method:
+    """Build a method with its defaults.
 
     Args:
-        name: A key of `METHODS`.
-        policy_options: Crop and flip of every method, chains of those that draw them.
-        options: Everything else.
+        name: A key of `METHODS`; ``augmix+cutout`` lays the policy of the second over the first.
+            Or ``python:MODULE:CLASS``, a method of your own.
 
     Raises:
-        ValueError: If no method has that name, a number is out of range, or things do not go
-            together.
+        ValueError: If no method has that name, or a policy cannot be laid over another.
+        RunError: If there is no such module, or no method in it.
 
     Example:
-        >>> build_method("augmix", policy_options=AugMix(crop_padding=4, flip=True)).num_views
+        >>> build_method("augmix").num_views
         2
     """
-    row, options = find_row(name), options or Options()
-    return Method(
-        name=name,
-        policy=_lay(name, row, row.policy(policy_options, options), options),
-        objective=row.objective(options),
-        num_views=row.num_views,
-        has_clean=row.has_clean,
-    )
+    first, *others = [name] if name.startswith(PREFIX) else name.split("+")
+    method = _import_method(name)() if name.startswith(PREFIX) else find_method(first)()
+    for other in others:
+        top = find_method(other)
+        if not _is_layer(top):
+            over = ", ".join(sorted(name for name in METHODS if _is_layer(METHODS[name])))
+            raise ValueError(f"{other} cannot be laid over {first}; these can: {over}")
+        layer: Any = top().policy
+        method = replace(method, policy=replace(layer, base=method.policy))
+    return method
 
 
-def _lay(name: str, row: Row, policy: Policy, options: Options) -> Policy:
-    """Lay the method's own holes and pairs, and those that were asked for, over its policy."""
-    side = _own(options.cutout_side, "cutout" in row.lays, _usual_hole(options))
-    alpha = _own(options.mixup_alpha, "mixup" in row.lays, 1.0)
-    probability = _own(
-        options.cutmix_probability, "cutmix" in row.lays, 1.0 if options.is_large else 0.5
-    )
-    for layer, setting, value in (
-        ("cutout", "cutout_side", side),
-        ("mixup", "mixup_alpha", alpha),
-        ("cutmix", "cutmix_probability", probability),
-    ):
-        if layer in row.lays and not value:
-            raise ValueError(
-                f"method {name!r} is nothing without {setting}, got 0; take method 'standard'"
-            )
-    if side and isinstance(policy, RandomStart):
-        raise ValueError(
-            f"method {name!r} cannot have holes (cutout_side {int(side)}): the attack starts at "
-            "the very image it is bound to"
-        )
-    if alpha and probability:
-        raise ValueError(
-            f"an image is paired once: mixup_alpha {alpha:g} and cutmix_probability "
-            f"{probability:g} do not go together; set one of them to 0"
-        )
-    if side:
-        policy = Cutout(size_px=int(side), fill=options.cutout_fill, base=policy)
-    if alpha:
-        policy = Mixup(alpha=alpha, per_image=options.pairs_per_image, base=policy)
-    if probability:
-        policy = CutMix(
-            alpha=options.cutmix_alpha,
-            probability=probability,
-            per_image=options.pairs_per_image,
-            base=policy,
-        )
-    return policy
+def _import_method(name: str) -> type[Method]:
+    """A method of the user's own code; it is registered by its class's name if it has none."""
+    _, found = import_object(name)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise RunError(f"{name} must be a class derived from augmix.methods.Method, got {found!r}")
+    return found if found.name else register_method(found.__name__)(found)
 
 
-def _own(asked: int | float, is_own: bool, usual: int | float) -> int | float:
-    """What was asked for; else the usual where the method has it, and nothing where not."""
-    if asked >= 0:
-        return asked
-    return usual if is_own else 0
+def layers_of(policy: Policy) -> Iterator[Policy]:
+    """The policies of a chain of ``base`` fields, the outermost first."""
+    layer: Any = policy
+    while layer is not None:
+        yield layer
+        layer = getattr(layer, "base", None)
 
 
-def _usual_hole(options: Options) -> int:
-    """Half the image, a quarter of it for many classes: 16 px on CIFAR-10, 8 on CIFAR-100."""
-    share = 4 if options.num_classes > _MANY_CLASSES else 2
-    return max(min(options.size) // share, 1)
+def fit_policy(policy: Any, images: TrainingImages) -> Any:
+    """Fill in what a policy leaves to the images: crop, mirroring, and holes of the model's mean.
+
+    The fields ``crop_padding`` and ``flip`` of any policy count, and ``base`` is filled in too.
+    """
+    if not is_dataclass(policy):
+        return policy
+    names = {entry.name for entry in fields(policy)}
+    changes: dict[str, Any] = {
+        name: getattr(policy, name) or getattr(images, name)
+        for name in ("crop_padding", "flip")
+        if name in names
+    }
+    if "base" in names:
+        changes["base"] = fit_policy(getattr(policy, "base"), images)  # noqa: B009
+    if isinstance(policy, Cutout):
+        part = 4 if images.num_classes > _MANY_CLASSES else 2  # DeVries and Taylor (2017)
+        changes["size_px"] = policy.size_px or max(min(images.size) // part, 1)
+        changes["fill"] = images.mean if policy.fill is None else policy.fill
+    return replace(policy, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def check_loss_options(*, weight: float, label_smoothing: float) -> None:
+    """Refuse options of a loss that are out of range.
+
+    Raises:
+        ValueError: If the weight of a term is negative or infinite, or the smoothing not in [0, 1).
+    """
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"weight must be a finite number of at least 0, got {weight}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+
+
+def _own(method: type[Method]) -> type:
+    return type(method().policy)
+
+
+def _is_layer(method: type[Method]) -> bool:
+    """Whether the method is nothing but a policy over a base, so that it goes over any other."""
+    is_plain = method.objective is Method.objective and method.num_views is Method.num_views
+    return is_plain and any(f.name == "base" for f in fields(_own(method)))

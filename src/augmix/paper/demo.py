@@ -8,7 +8,7 @@ from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.progress import OnProgress, PhaseStarted, ignore
 from augmix.report import summarise, write_report
-from augmix.training.config import TrainConfig
+from augmix.training.config import TrainConfig, build_config
 from augmix.training.run import train
 
 SUMMARY_FILE = "summary.json"
@@ -60,10 +60,10 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
 
 def demo_run(config: DemoConfig, method: str) -> TrainConfig:
     """Configure one training run of the demo."""
-    return TrainConfig(
+    return build_config(
         method=method,
         model="small",
-        source="digits",
+        data="digits",
         out=config.out / method,
         epochs=config.epochs,
         batch_size=100,

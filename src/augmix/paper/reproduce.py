@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from augmix.preview import write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig
+from augmix.training.config import build_config
 
 RUNS_FOLDER = "runs"
 SEQUENCES_FOLDER = "drift"  # of a run folder: its -P results
@@ -168,24 +168,22 @@ def _task(config: ReproduceConfig, key: RunKey) -> Task:
     table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
     run = config.out / config.scale / RUNS_FOLDER / key.name
     root = _root(config, key.data_set)
-    settings: dict[str, Any] = {
-        **scale.recipe,
-        **scale.by_family.get(key.family, {}),
-        **scale.by_method.get(key.method, {}),
-    }
+    settings = {**scale.recipe, **scale.by_family.get(key.family, {})}
+    own = dict(scale.by_method.get(key.method, {}))
     if key.method in STYLISED:
-        settings["stylised"] = config.stylised
-    training = TrainConfig(
+        own["stylised"] = config.stylised
+    training = build_config(
+        settings,
         method=key.method,
         model=scale.networks[key.family],
         source=_source(key.data_set, root),
-        data="" if root == "digits" else root,
+        data=root or None,
         download=config.download,
         seed=key.seed,
         out=run,
-        **settings,
+        **own,
     )
-    common = {**scale.measuring, "device": settings.get("device", "auto")}
+    common = {**scale.measuring, "device": training.run.device}
     ways = [EvaluateConfig(suite=("clean", "c"), out=run, **common)]
     if "p" in table.suites:
         ways.append(EvaluateConfig(suite=("p",), out=run / SEQUENCES_FOLDER, **common))
@@ -229,8 +227,8 @@ def _source(data_set: str, root: str) -> str:
 
 def _load(task: Task) -> Results:
     """The results of a run, its clean and corrupted cells and its sequences in one."""
-    results = load_results(task.training.out / RESULTS_FILE)
-    drift = task.training.out / SEQUENCES_FOLDER / RESULTS_FILE
+    results = load_results(task.training.run.out / RESULTS_FILE)
+    drift = task.training.run.out / SEQUENCES_FOLDER / RESULTS_FILE
     if not drift.exists():
         return results
     return replace(results, sequences=load_results(drift).sequences)
@@ -245,7 +243,7 @@ def _measure_ensembles(
         tasks = [task for key, task in finished.items() if key.method == method]
         key = replace(next(key for key in finished if key.method == method), seed=ENSEMBLE)
         if len(tasks) > 1:
-            members = tuple(str(task.training.out) for task in tasks)
+            members = tuple(str(task.training.run.out) for task in tasks)
             out = folder / RUNS_FOLDER / key.name
             one = tasks[0].measurements[0]
             one = replace(one, models=members, how=replace(one.how, out=out))

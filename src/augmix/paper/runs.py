@@ -27,7 +27,7 @@ from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
 from augmix.training.checkpoint import lock
-from augmix.training.config import TrainConfig
+from augmix.training.config import TrainConfig, flatten
 from augmix.training.run import train
 
 TASK_FILE = "task.json"
@@ -55,7 +55,7 @@ class Task:
     @property
     def name(self) -> str:
         """The run folder's name."""
-        return self.training.out.name
+        return self.training.run.out.name
 
     @property
     def fingerprint(self) -> str:
@@ -233,9 +233,9 @@ def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
 
 def _mark(task: Task, measured: list[str], *, reason: str = "", trace: str = "") -> None:
     """Record that a task is trained, what of it is measured, and why it failed if it did."""
-    task.training.out.mkdir(parents=True, exist_ok=True)
+    task.training.run.out.mkdir(parents=True, exist_ok=True)
     mark = {"trained": task.fingerprint, "measured": measured, "reason": reason, "trace": trace}
-    files.write_json(task.training.out / TASK_FILE, mark)
+    files.write_json(task.training.run.out / TASK_FILE, mark)
 
 
 def _load_mark(task: Task) -> dict[str, Any]:
@@ -244,13 +244,13 @@ def _load_mark(task: Task) -> dict[str, Any]:
     Raises:
         RunError: If the folder holds a task of other settings.
     """
-    path = task.training.out / TASK_FILE
+    path = task.training.run.out / TASK_FILE
     if not path.exists():
         return {}
     mark = files.load_json(path)
     if mark.get("trained") != task.fingerprint:
         raise RunError(
-            f"{task.training.out} was made with other settings than {task.name} has now; "
+            f"{task.training.run.out} was made with other settings than {task.name} has now; "
             "choose another --out, or delete the folder"
         )
     return mark
@@ -273,7 +273,7 @@ def _result(task: Task, folder: Path) -> TaskResult:
 
 
 def _fingerprint(config: TrainConfig | Measurement) -> str:
-    plain = files.to_plain(config)
+    plain = files.to_plain(flatten(config) if isinstance(config, TrainConfig) else config)
     plain |= plain.pop("how", {})  # of a measurement
     kept = {name: value for name, value in plain.items() if name not in _FREE}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -201,7 +201,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
                 "max_train_images": 16_000,
             },
             by_family={"allconv": {"dropout": 0.0}, "resnet": {"size": 32}},
-            by_method={"adversarial": {"adversarial_steps": 3, "adversarial_step_size": 4 / 255}},
+            by_method={"adversarial": {"attack_steps": 3, "attack_step_size": 4 / 255}},
             measuring={"max_images": 1_000, "precision": "bf16"},
         ),
         "smoke": Scale(

@@ -1,41 +1,136 @@
-"""Configuration of a training run and the published recipes.
+"""Configuration of a training run, its flat form, and the published recipes.
 
-``augmix train --recipe imagenet --data DIR`` is the whole of it; every other flag stands above the
-recipe. What the paper itself states for ImageNet could not be checked at its source; the rows say
-where each comes from.
+`TrainConfig` is nested: network, method, data, optimisation, run. Every setting also has a flat
+name, the one of its flag: ``augmix train --cutout-size-px 8``, ``build_config(cutout_size_px=8)``
+and ``"cutout_size_px": 8`` in `config.json` are the same setting. Nothing here loads torch before a
+`TrainConfig` is made, so that ``augmix train --help`` is quick.
 """
 
+import ast
+import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from augmix import distributed
+import numpy as np
+
 from augmix.augment import Executor
-from augmix.augment.policies import AugMix, CutMix, Mixup
-from augmix.data.decode import ResizedCrop
-from augmix.data.derived import mix, open_stylised, take
-from augmix.data.sources import Source, open_source
-from augmix.data.stores import default_threads
-from augmix.errors import did_you_mean
-from augmix.methods.attacks import Attack
-from augmix.methods.registry import Method, Options, build_method, find_row
-from augmix.models import BLURRED, find_family, maxblur_name
+from augmix.augment.policies import Policy
+from augmix.errors import RunError, did_you_mean
+from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
+from augmix.methods.registry import layers_of
+from augmix.rng import Stream
 
 LAST_LEARNING_RATE = 1e-6  # where the schedules end (released code)
-_WARM_UP = 0.3  # share of a one-cycle schedule
-_FIRST_SHARE = 1 / 25  # of the peak, where a one-cycle schedule starts
+_WARM_UP = 0.3  # fraction of a one-cycle schedule
+_FIRST_FRACTION = 1 / 25  # of the peak, where a one-cycle schedule starts
 _DROP = 10  # what a step schedule divides by
 _ROUNDING = 1e-9  # so that 0.29 of 100 epochs are 29, whatever floats make of it
+_WEIGHT_DECAY = 5e-4  # of the CIFAR recipe
+_SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of ImageNet
+_BLURRED = "-maxblur"  # end of the name of a blur-pooled network
+_MEMBER = "seed-{}"  # folder of a member of an ensemble
 
 Schedule = Literal["cosine", "one-cycle", "step"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How a model is optimised; the defaults are the paper's for WideResNet on CIFAR."""
+class NetworkConfig:
+    """The network that is trained."""
+
+    model: str = "wrn-40-2"
+    """Network, e.g. small, allconv, wrn-40-2, densenet-bc-100-12, resnext-29-32x4d, resnet50; with
+    -maxblur at the end, pooled without aliasing."""
+    dropout: float | None = None
+    """Fraction of activations dropped; None takes that of the published network."""
+    blur_size: int | None = None
+    """Size of the blur of a -maxblur network, 2..5 pixels; None takes 5."""
+
+    def __post_init__(self) -> None:
+        drop = self.dropout
+        _require(drop is None or 0 <= drop < 1, "dropout", "0 up to below 1", drop)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """The training images, and how they are decoded, cropped and mirrored."""
+
+    path: str | None = field(default=None, metadata={"flag": "data"})
+    """Folder or file of the training images, or digits."""
+    source: str | None = None
+    """Form of the data: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; None goes
+    by the data."""
+    stylised: str | None = None
+    """Stylised copies of the training images, trained on beside them (augmix stylize)."""
+    download: bool = False
+    """Fetch the data set if it is not there."""
+    size: int | None = None
+    """Size of the images in pixels; None keeps the stored size, for imagenet takes 224."""
+    resized_crop: bool | None = None
+    """Decode another random part of every image in each epoch, of 8 to 100 % of its area, resized
+    to SIZE; None does so for imagenet."""
+    reduced_decoding: bool = True
+    """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop has 3 times SIZE or more."""
+    crop_padding: int | None = None
+    """Random crop from the image padded by this many black pixels; None is usual for the source."""
+    flip: bool | None = None
+    """Mirror half of the images; None is usual for the source."""
+    max_train_images: int | None = None
+    """Train on a fixed random part of the images, the same for every seed; None takes all."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """On a broken image: stop the run, or skip and count it."""
+    decode_threads: int | None = None
+    """Threads that decode a batch; None divides the processors among the processes."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "max_train_images", "decode_threads"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, "at least 1", value)
+        padding = self.crop_padding
+        _require(padding is None or padding >= 0, "crop_padding", "at least 0 pixels", padding)
+        if self.path is not None and self.source == "digits" and self.path != "digits":
+            raise ValueError(
+                f"source 'digits' has no files: leave out --data {self.path}, or --source digits"
+            )
+
+    @property
+    def kind(self) -> str:
+        """The form of the data, as stated or by its name.
+
+        Raises:
+            ValueError: If nothing says what to train on.
+        """
+        if self.source is not None:
+            return self.source
+        if self.path is None:
+            raise ValueError(
+                "name the training images: --data FOLDER or FILE, or --data digits for the "
+                "embedded set"
+            )
+        from augmix.data.sources import name_source
+
+        return name_source(self.path)
+
+    @property
+    def root(self) -> str | None:
+        """Folder or file; None for the embedded digits."""
+        return None if self.path == "digits" else self.path
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether training images are random parts of photographs."""
+        return self.kind == "imagenet" if self.resized_crop is None else self.resized_crop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimisationConfig:
+    """How the weights are optimised; the defaults are the paper's for WideResNet on CIFAR."""
 
     epochs: int = 100
     """Passes over the training images."""
@@ -43,33 +138,34 @@ class Recipe:
     """Images in a step; the last batch of an epoch may be smaller."""
     learning_rate: float = 0.1
     """Peak learning rate of SGD."""
-    base_batch_size: int = 0
+    base_batch_size: int | None = None
     """Batch size the learning rate is meant for; it is scaled in proportion to another (Goyal et
-    al. 2017). 0 takes it as it is."""
+    al. 2017). None takes it as it is."""
     momentum: float = 0.9
     """Momentum, 0 up to below 1; 0 is plain SGD."""
     nesterov: bool = True
     """Momentum in Nesterov's form."""
-    weight_decay: float = 5e-4
-    """Weight decay on all parameters, biases and batch norm included."""
+    weight_decay: float | None = None
+    """Weight decay on all parameters, biases and batch norm included; None is the published one:
+    1e-4 for mixup, DenseNet and the ImageNet networks, else 5e-4."""
     schedule: Schedule = "cosine"
-    """Learning rate by step: cosine from the peak; one-cycle: up for 30 % of it, then down; or
+    """Learning rate by step: cosine from the peak; one-cycle: up for 30 % of the run, then down; or
     step: the peak, divided by 10 at each of DECAY_AT."""
     decay_at: tuple[float, ...] = (1 / 3, 2 / 3)
-    """Shares of the epochs, rounded down to whole ones, at which the step schedule goes down."""
+    """Fractions of the epochs, rounded down to whole ones, at which the step schedule goes down."""
     warm_up_epochs: float = 0.0
     """Epochs in which the rate climbs to the peak in equal steps, before or within the schedule."""
-    clip_norm: float = 0.0
-    """Length that the gradient of all weights together is cut down to; 0 leaves it as it is."""
-    ema_decay: float = 0.0
-    """Share of a moving average of the weights that stays at every step, e.g. 0.999; the model the
-    run leaves is that average, its batch norm measured anew. 0 takes no average."""
+    clip_norm: float | None = None
+    """Largest length of the gradient of all weights together; None does not clip."""
+    ema_decay: float | None = None
+    """Decay of a moving average of the weights, e.g. 0.999; the run then ends with that average,
+    its batch norm recomputed. None takes no average."""
     accumulate: int = 1
-    """Parts that a batch is learned from one after another before the weights move: less memory for
-    the same recipe, but batch norm sees a part at a time."""
+    """Parts that a batch is split into before the weights are updated: less memory for the same
+    recipe, but batch norm normalises over a part at a time."""
     sync_batch_norm: bool = True
-    """Of several processes: batch norm over the images of all of them, as one process has it."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """With several processes: batch norm over the images of all of them, as one process has it."""
+    precision: Precision = "fp32"
     """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast.
     """
     channels_last: bool = False
@@ -77,63 +173,164 @@ class Recipe:
     compile: bool = False
     """Compile the network by torch.compile: takes a minute or so, then steps are faster."""
     deterministic: bool = False
-    """Take only operations that give the same bits each time, on GPUs too; slower there."""
-    seed: int = 0
-    """The one number all randomness of the run follows from."""
-    num_threads: int = 1
-    """Threads that prepare views while the model computes."""
-    executor: Executor = "auto"
-    """What renders the views; all executors of a CPU give the same bits."""
-    checkpoint_every: int = 200
-    """Steps between checkpoints."""
-    log_every: int = 20
-    """Steps between lines of the log; each epoch ends with one too."""
+    """Use only operations that give the same bits each time, on GPUs too; slower there."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "decay_at", tuple(self.decay_at))  # JSON gives a list
-        for name in ("epochs", "batch_size", "num_threads", "checkpoint_every", "log_every"):
+        object.__setattr__(self, "decay_at", tuple(self.decay_at))
+        for name in ("epochs", "batch_size"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         rate = self.learning_rate
         _require(0 < rate < math.inf, "learning_rate", "a finite number above 0", rate)
         _require(0 <= self.momentum < 1, "momentum", "0 up to below 1", self.momentum)
         decay = self.weight_decay
-        _require(0 <= decay < math.inf, "weight_decay", "a finite number from 0", decay)
-        _require(0 <= self.seed < 2**64, "seed", "0..2**64 - 1", self.seed)
+        is_finite = decay is None or 0 <= decay < math.inf
+        _require(is_finite, "weight_decay", "a finite number from 0", decay)
         schedules = get_args(Schedule)
         _require(self.schedule in schedules, "schedule", f"one of {schedules}", self.schedule)
-        _require(self.base_batch_size >= 0, "base_batch_size", "at least 0", self.base_batch_size)
+        base = self.base_batch_size
+        _require(base is None or base >= 1, "base_batch_size", "at least 1", base)
         is_rising = list(self.decay_at) == sorted(set(self.decay_at))
-        is_inside = all(0 < share < 1 for share in self.decay_at)
-        _require(is_rising and is_inside, "decay_at", "rising shares in (0, 1)", self.decay_at)
+        is_inside = all(0 < fraction < 1 for fraction in self.decay_at)
+        expected = "rising fractions in (0, 1)"
+        _require(is_rising and is_inside, "decay_at", expected, self.decay_at)
         warm_up = self.warm_up_epochs
         _require(0 <= warm_up < self.epochs, "warm_up_epochs", f"0 up to {self.epochs}", warm_up)
         is_free = not warm_up or self.schedule != "one-cycle"
         _require(is_free, "warm_up_epochs", "0 with one-cycle, which has its own", warm_up)
         clip = self.clip_norm
-        _require(0 <= clip < math.inf, "clip_norm", "a finite number from 0", clip)
-        _require(0 <= self.ema_decay < 1, "ema_decay", "0 up to below 1", self.ema_decay)
+        is_positive = clip is None or 0 < clip < math.inf
+        _require(is_positive, "clip_norm", "a finite number above 0", clip)
+        ema = self.ema_decay
+        _require(ema is None or 0 < ema < 1, "ema_decay", "above 0 and below 1", ema)
         parts = self.accumulate
         _require(1 <= parts <= self.batch_size, "accumulate", f"1..{self.batch_size} parts", parts)
-        precisions = ("fp32", "bf16", "fp16")
+        precisions = get_args(Precision)
         _require(self.precision in precisions, "precision", f"one of {precisions}", self.precision)
 
     @property
     def peak(self) -> float:
         """The largest learning rate, for the batch size it is used with."""
-        share = self.batch_size / self.base_batch_size if self.base_batch_size else 1.0
-        return self.learning_rate * share
+        base = self.base_batch_size
+        return self.learning_rate * (self.batch_size / base if base else 1.0)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from the start of the run."""
-        epochs = (math.floor(share * self.epochs + _ROUNDING) for share in self.decay_at)
+        drops = (math.floor(fraction * self.epochs + _ROUNDING) for fraction in self.decay_at)
         return learning_rate(
             step,
             self.epochs * steps_per_epoch,
             peak=self.peak,
             schedule=self.schedule,
             warm_up=round(self.warm_up_epochs * steps_per_epoch),
-            drops=[epoch * steps_per_epoch for epoch in epochs],
+            drops=[epoch * steps_per_epoch for epoch in drops],
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Where the run is kept, its seed, and the machine it uses."""
+
+    out: Path = Path("runs/run")
+    """The run folder; a run of the same settings is continued there."""
+    seed: int = 0
+    """The one number from which all randomness of the run follows."""
+    seeds: int = 1
+    """Number of runs, of seeds SEED, SEED + 1, ...; several are an ensemble, in OUT/seed-..."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device that trains the model."""
+    executor: Executor = "auto"
+    """What renders the views; all executors of a CPU give the same bits."""
+    num_threads: int = 1
+    """Threads that prepare views while the model computes."""
+    torch_threads: int | None = None
+    """CPU threads of torch; None is torch's own choice."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    log_every: int = 20
+    """Steps between lines of the log; each epoch ends with one too."""
+    tensorboard: bool | None = None
+    """Write the log as TensorBoard event files too, in OUT/tensorboard; None does so where the
+    package tensorboard is installed."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "num_threads", "checkpoint_every", "log_every", "torch_threads"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, "at least 1", value)
+        _require(0 <= self.seed < 2**64, "seed", "0..2**64 - 1", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """One training run: one network, by one method, on one set of images.
+
+    A weight decay of None is replaced here by the published one of the method and the network.
+
+    Example:
+        >>> config = TrainConfig(data=DataConfig(path="digits"), run=RunConfig(seed=3))
+        >>> config.optimisation.weight_decay
+        0.0005
+    """
+
+    method: Method = field(default_factory=AugMix)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        self._check()
+        if self.optimisation.weight_decay is None:
+            settled = replace(self.optimisation, weight_decay=self._published_weight_decay())
+            object.__setattr__(self, "optimisation", settled)
+
+    @property
+    def network_name(self) -> str:
+        """The network that is built: the blur-pooled form where the method says so."""
+        return self.method.network_name(self.network.model)
+
+    def member(self, number: int) -> "TrainConfig":
+        """The run of one seed of an ensemble."""
+        seed = self.run.seed + number
+        run = replace(self.run, seeds=1, seed=seed, out=self.run.out / _MEMBER.format(seed))
+        return replace(self, run=run)
+
+    def _check(self) -> None:
+        """Refuse settings that do not go together, or that would do nothing."""
+        name = str(self.method)
+        layers = list(layers_of(self.method.policy))
+        if any(getattr(x, "crop_padding", 0) or getattr(x, "flip", False) for x in layers):
+            raise ValueError(
+                "crop_padding and flip of the policy are settings of the data: set them in "
+                "DataConfig"
+            )
+        has_crop = any(hasattr(layer, "crop_padding") for layer in layers)
+        if not has_crop and (self.data.crop_padding or self.data.flip):
+            raise ValueError(f"crop_padding and flip would do nothing with method {name!r}")
+        if self.method.needs_stylised and not self.data.stylised:
+            raise ValueError(
+                f"method {name!r} trains on stylised copies of the images too: name their "
+                "folder with --stylised (augmix stylize makes one)"
+            )
+        if self.network.blur_size is not None and not self.network_name.endswith(_BLURRED):
+            raise ValueError(
+                f"blur_size {self.network.blur_size} would do nothing with method {name!r}: it "
+                f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
+            )
+        try:  # policies that do not go together say so when they draw
+            fitted = self.method.fit(TrainingImages())
+            size, stream = TrainingImages().size, Stream(seed=0)
+            fitted.policy.sample(np.arange(2), num_views=1, size=size, stream=stream)
+        except ValueError as error:
+            raise ValueError(f"method {name!r}: {error}") from error
+
+    def _published_weight_decay(self) -> float:
+        from augmix.models import find_family
+
+        if self.method.weight_decay is not None:
+            return self.method.weight_decay
+        family = find_family(self.network.model)
+        is_small = family.size == 224 or family.form.startswith("densenet")
+        return _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
 
 
 def learning_rate(
@@ -145,7 +342,7 @@ def learning_rate(
     warm_up: int = 0,
     drops: Sequence[int] = (),
 ) -> float:
-    """The learning rate of a step, a function of the step alone.
+    """Compute the learning rate of a step, a function of the step alone.
 
     ``cosine`` is the released code's: peak * (r + (1 - r) * (1 + cos(pi t / T)) / 2) with
     r = 1e-6 / peak, so step 0 has the peak. ``one-cycle`` climbs linearly from peak / 25 over the
@@ -172,10 +369,10 @@ def learning_rate(
     if schedule == "one-cycle":
         warm_up = int(_WARM_UP * num_steps)
         if step < warm_up:
-            return peak * (_FIRST_SHARE + (1 - _FIRST_SHARE) * step / warm_up)
-    share = (step - warm_up) / (num_steps - warm_up)
+            return peak * (_FIRST_FRACTION + (1 - _FIRST_FRACTION) * step / warm_up)
+    done = (step - warm_up) / (num_steps - warm_up)
     last = min(LAST_LEARNING_RATE / peak, 1.0)
-    return peak * (last + (1 - last) * (1 + math.cos(math.pi * share)) / 2)
+    return peak * (last + (1 - last) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def _require(is_met: bool, name: str, expected: str, got: Any) -> None:
@@ -183,279 +380,252 @@ def _require(is_met: bool, name: str, expected: str, got: Any) -> None:
         raise ValueError(f"{name} must be {expected}, got {got!r}")
 
 
-_WEIGHT_DECAY = 5e-4  # of the CIFAR recipe
-_SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of ImageNet
-_MEMBER = "seed-{}"  # folder of a member of an ensemble
-# settings of one method: their beginning -> the method
-_OF_METHODS = {
-    "autoaugment_": "autoaugment",
-    "patch_": "patch-uniform",
-    "adversarial_": "adversarial",
-}
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(Recipe):
-    """One training run: one model, by one method, on one source.
+class Setting:
+    """One setting of a run by its flat name.
 
-    A weight decay left to the method is settled here, so `dataclasses.replace` with another method
-    keeps it: make a new configuration instead.
+    Attributes:
+        path: Names of the fields that lead to it.
+        hint: Its type.
+        value: Its value.
+        help: What it is.
     """
 
-    weight_decay: float = -1.0
-    """Weight decay on all parameters; -1 is the published one: 1e-4 for mixup, DenseNet and the
-    ImageNet networks, else 5e-4."""
-    method: str = "augmix"
-    """How it learns: standard, cutout, mixup, cutmix, autoaugment, random-aa, random-aa-jsd,
-    patch-uniform, adversarial, maxblur, sin, augmix, augmix-no-jsd, augmix-sin."""
-    model: str = "wrn-40-2"
-    """What learns, e.g. small, allconv, wrn-40-2, densenet-bc-100-12, resnext-29-32x4d, resnet50;
-    with -maxblur behind it, pooled without aliasing."""
-    seeds: int = 1
-    """Runs to train, of seeds SEED, SEED + 1, ...; several are an ensemble, in OUT/seed-..."""
-    source: str = "cifar10"
-    """From what: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet."""
-    data: str = ""
-    """Folder or file of the source; digits needs none."""
-    stylised: str = ""
-    """Stylised copies of the training images, trained on beside them (augmix stylize)."""
-    download: bool = False
-    """Fetch the data set if it is not there."""
-    size: int = 0
-    """Side of the images in pixels; 0 keeps the stored size, for imagenet takes 224."""
-    resized_crop: Literal["auto", "yes", "no"] = "auto"
-    """Decode a random part of every image anew in each epoch, of 8 to 100 % of its area, resized to
-    SIZE; auto does so for imagenet."""
-    reduced_decoding: bool = True
-    """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where the crop has 3 times SIZE or more."""
-    decode_threads: int = 0
-    """Threads that decode a batch; 0 takes this process's share of the processors."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What a broken image does: stop the run, or be skipped and counted."""
-    max_train_images: int = 0
-    """Train on a fixed random part of the images, the same for every seed; 0 takes all."""
-    out: Path = Path("runs/run")
-    """The run folder; a run of the same settings is continued there."""
-    dropout: float = -1.0
-    """Share of activations dropped in the network; -1 is that of the published one."""
-    blur_size: int = 5
-    """Side of the blur of a -maxblur network, 2..5 pixels."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
-    jsd_weight: float = 12.0
-    """Weight of the consistency loss."""
-    severity: int = 3
-    """Largest level of an AugMix operation, 1..10."""
-    width: int = 3
-    """AugMix chains that are mixed."""
-    depth: int | None = None
-    """Operations in a chain; None draws 1, 2 or 3 for each."""
-    alpha: float = 1.0
-    """Concentration of the mixing weights and the share, above 0."""
-    ops: Literal["paper", "all"] = "paper"
-    """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
-    cutout_side: int = -1
-    """Side of the square cut out of every view, px, with any method; 0 none, -1 the method's own:
-    half the image for cutout, a quarter of it with more than 10 classes."""
-    mixup_alpha: float = -1.0
-    """Concentration of Mixup's share, with any method; 0 none, -1 the method's own: 1 for mixup."""
-    cutmix_probability: float = -1.0
-    """Share of the batches that CutMix cuts, with any method; 0 none, -1 the method's own: 0.5 for
-    cutmix, 1 above 64 pixels."""
-    cutmix_alpha: float = 1.0
-    """Concentration of CutMix's share."""
-    pairs_per_image: bool = False
-    """Mixup and CutMix draw share and box for every image instead of once a batch."""
-    autoaugment_table: Literal["auto", "cifar10", "imagenet"] = "auto"
-    """Published policy of autoaugment; auto takes the one of ImageNet above 64 pixels."""
-    autoaugment_full: bool = False
-    """Keep its operations that overlap with the test corruptions."""
-    patch_side: int = 0
-    """Side of the noise of patch-uniform, px; 0 takes 25 of 32, above 64 pixels any up to 250 of
-    224."""
-    patch_random_side: bool = False
-    """Draw the side of every patch from 0 to PATCH_SIDE."""
-    patch_amplitude: float = 1.0
-    """Largest noise of patch-uniform, in [0, 1] units; every image draws its own."""
-    adversarial_norm: Literal["linf", "l2"] = "linf"
-    """What bounds the attack of adversarial training."""
-    adversarial_epsilon: float = 0.0
-    """Radius of the attack, in [0, 1] units; 0 takes 8/255 for linf, 0.5 for l2."""
-    adversarial_steps: int = 10
-    """Gradient steps of the attack."""
-    adversarial_step_size: float = 0.0
-    """Length of a step; 0 takes a quarter of the radius."""
-    crop_padding: int = -1
-    """Random crop from the image padded by this many pixels; -1 is what is usual for the source."""
-    flip: Literal["auto", "yes", "no"] = "auto"
-    """Mirror half of the images; auto is what is usual for the source."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model computes."""
-    torch_threads: int = 0
-    """CPU threads of torch; 0 leaves torch's own choice."""
-    tensorboard: Literal["auto", "yes", "no"] = "auto"
-    """Write the log as TensorBoard event files too, in OUT/tensorboard; auto does so where the
-    package tensorboard is installed."""
+    path: tuple[str, ...]
+    hint: Any
+    value: Any
+    help: str
 
-    def __post_init__(self) -> None:
-        if self.crop_padding < -1:
-            raise ValueError(
-                f"crop_padding must be at least 0 pixels, or -1 for the source's own, "
-                f"got {self.crop_padding}"
+
+_OF_DATA = ("crop_padding", "flip")  # fields of policies that `DataConfig` fills in
+_GROUPS: Mapping[str, type] = MappingProxyType(
+    {
+        "network": NetworkConfig,
+        "data": DataConfig,
+        "optimisation": OptimisationConfig,
+        "run": RunConfig,
+    }
+)
+
+
+def method_settings(method: Method) -> dict[str, Setting]:
+    """The settings of a method by flat name: its own, and those of its policies.
+
+    Example:
+        >>> from augmix.methods import build_method
+        >>> sorted(method_settings(build_method("standard+mixup")))
+        ['label_smoothing', 'mixup_alpha', 'mixup_per_image']
+    """
+    return dict(_list_settings(method, ("method",), ""))
+
+
+def config_settings(config: TrainConfig) -> dict[str, Setting]:
+    """All settings of a run by flat name."""
+    listed = dict(_list_settings(config.method, ("method",), ""))
+    for group in _GROUPS:
+        listed |= dict(_list_settings(getattr(config, group), (group,), ""))
+    return listed
+
+
+def flatten(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a run by flat name, beginning with the method's name.
+
+    Raises:
+        RunError: If `build_config` could not make the run again from them.
+    """
+    flat = {name: setting.value for name, setting in config_settings(config).items()}
+    flat = {"method": str(config.method), **flat}
+    if isinstance(config.method, UnknownMethod):
+        return flat | dict(config.method.settings)
+    try:
+        is_same = build_config(**flat) == config
+    except ValueError:
+        is_same = False
+    if not is_same:
+        raise RunError(
+            f"the method {config.method!r} cannot be written down by its flags, so its run could "
+            "not be continued: give it a name of its own with augmix.register_method"
+        )
+    return flat
+
+
+def build_config(
+    recipe: str | Mapping[str, Any] = "", *, method: str = "augmix", **changes: Any
+) -> TrainConfig:
+    """Build the configuration of a run from flat names, the words of the command line.
+
+    Args:
+        recipe: A key of `RECIPES` to start from, or settings like one. What it says of a method
+            counts for methods that have such a setting.
+        method: A name, as for `augmix.methods.build_method`.
+        changes: Settings by flat name.
+
+    Raises:
+        ValueError: If there is no such recipe, method or setting (the nearest is suggested, or the
+            method that has the setting), or a value is wrong.
+
+    Example:
+        >>> build_config("imagenet", data="/data/imagenet").method.policy.severity
+        1
+    """
+    presets = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    parts: dict[str, Any] = {"method": build_method(method)}
+    parts |= {name: group() for name, group in _GROUPS.items()}
+    known = method_settings(parts["method"]) | general_settings()
+    own = {k: value for k, value in presets.items() if k in known or not find_owners(k)}
+    return TrainConfig(**_apply(parts, known, {**own, **changes}, method))
+
+
+def find_recipe(name: str) -> Mapping[str, Any]:
+    """The settings of a recipe; none for an empty name.
+
+    Raises:
+        ValueError: If no recipe has that name; the nearest is suggested.
+    """
+    if name and name not in RECIPES:
+        raise ValueError(
+            f"recipe must be one of {', '.join(RECIPES)}, got {name!r}{did_you_mean(name, RECIPES)}"
+        )
+    return RECIPES[name] if name else {}
+
+
+def update_config(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """Change settings of a configuration by their flat names.
+
+    Raises:
+        ValueError: If there is no such setting, or a value is wrong.
+
+    Example:
+        >>> update_config(TrainConfig(), seed=3).run.seed
+        3
+    """
+    parts = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    return TrainConfig(**_apply(parts, config_settings(config), changes, str(config.method)))
+
+
+def general_settings() -> dict[str, Setting]:
+    """The settings that every run has, whatever its method, with their defaults."""
+    return {
+        name: found
+        for group, cls in _GROUPS.items()
+        for name, found in _list_settings(cls(), (group,), "")
+    }
+
+
+def find_owners(name: str) -> list[str]:
+    """The methods that have a setting of this flat name."""
+    return [method for method, cls in METHODS.items() if name in method_settings(cls())]
+
+
+def check_setting(name: str, method: str, known: Iterator[str] | Sequence[str]) -> None:
+    """Refuse the flat name of a setting that a run by this method does not have.
+
+    Raises:
+        ValueError: Naming the method it belongs to, or the nearest name.
+    """
+    names = list(known)
+    if name in names:
+        return
+    flag = f"--{name.replace('_', '-')}"
+    owners = find_owners(name)
+    if not owners:
+        raise ValueError(f"there is no setting {flag}{did_you_mean(name, names)}")
+    over = [owner for owner in owners if METHODS[owner].flag_prefix]
+    hint = f"; --method {method}+{over[0]} lays it over" if over else ""
+    raise ValueError(f"{flag} belongs to {', '.join(owners)}; --method is {method}{hint}")
+
+
+def _list_settings(node: Any, path: tuple[str, ...], prefix: str) -> Iterator[tuple[str, Setting]]:
+    hints, docs = get_type_hints(type(node)), field_docs(type(node))
+    for entry in fields(node):
+        value, below = getattr(node, entry.name), (*path, entry.name)
+        if is_dataclass(value):
+            is_policy = isinstance(value, Policy)
+            yield from _list_settings(value, below, _prefix(value) if is_policy else entry.name)
+        elif not (entry.name in _OF_DATA and isinstance(node, Policy)):
+            name = entry.metadata.get("flag", entry.name)
+            yield (
+                f"{prefix}_{name}" if prefix else name,
+                Setting(path=below, hint=hints[entry.name], value=value, help=docs[entry.name]),
             )
-        for name in ("flip", "resized_crop", "tensorboard"):
-            if getattr(self, name) not in ("auto", "yes", "no"):
-                raise ValueError(
-                    f"{name} must be 'auto', 'yes' or 'no', got {getattr(self, name)!r}"
-                )
-        for name in ("size", "max_train_images", "torch_threads", "decode_threads"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1 and self.dropout != -1:
-            raise ValueError(
-                f"dropout must be 0 up to below 1, got {self.dropout} (-1 takes the published one)"
-            )
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
-        self._check_method()
-        if self.weight_decay == -1:
-            object.__setattr__(self, "weight_decay", self._usual_weight_decay())
-        Recipe.__post_init__(self)
+
+
+def _prefix(policy: Any) -> str:
+    """What stands in front of the settings of a policy: that of the method whose policy it is."""
+    for method in METHODS.values():
+        if method.flag_prefix and type(method().policy) is type(policy):
+            return method.flag_prefix
+    return ""
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """The string under every field of a dataclass, inherited ones too."""
+    docs = {entry.name: "" for entry in fields(cls)}
+    for base in reversed(cls.__mro__):
+        if not is_dataclass(base):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(tree, ast.ClassDef)
+        for line, below in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr):
+                text = ast.literal_eval(below.value)
+                docs[line.target.id] = " ".join(text.split())  # pyright: ignore
+    return docs
+
+
+def _apply(
+    parts: Mapping[str, Any],
+    known: Mapping[str, Setting],
+    changes: Mapping[str, Any],
+    method: str,
+) -> dict[str, Any]:
+    """The parts of a configuration with settings changed; every part is checked once."""
+    nested: dict[str, Any] = {}
+    for name, value in changes.items():
+        check_setting(name, method, list(known))
+        setting = known[name]
+        at = nested
+        for step in setting.path[:-1]:
+            at = at.setdefault(step, {})
+        at[setting.path[-1]] = _coerce(value, setting.hint)
+    return {name: _replace(part, nested.get(name, {})) for name, part in parts.items()}
+
+
+def _replace(node: Any, changes: Mapping[str, Any]) -> Any:
+    if not changes:
+        return node
+    values = {
+        name: _replace(getattr(node, name), value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return replace(node, **values)
+
+
+def _coerce(value: Any, hint: Any) -> Any:
+    """A value as JSON gives it in the type of its field."""
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(value, Path) and hint is not Path:
+        return str(value)
+    is_tuple = any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
+    return tuple(value) if is_tuple and isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownMethod(Method):
+    """A method of a run that is not registered in this process: it can be measured, not trained."""
+
+    known_as: str
+    settings: Mapping[str, Any]
 
     @property
-    def network(self) -> str:
-        """The name of the network that is built: the blur-pooled form where the method says so."""
-        return maxblur_name(self.model) if find_row(self.method).is_blurred else self.model
+    def objective(self) -> Any:
+        """Refuse to train."""
+        raise RunError(f"method {self.known_as!r} is not known here: import what registers it")
 
-    @property
-    def is_cropped(self) -> bool:
-        """Whether training images are random parts of photographs."""
-        return self.resized_crop == "yes" or (
-            self.resized_crop == "auto" and self.source == "imagenet"
-        )
-
-    def build_method(
-        self,
-        *,
-        crop_padding: int,
-        flip: bool,
-        size: tuple[int, int] = (32, 32),
-        num_classes: int = 10,
-        mean: tuple[float, ...] = (0.5,),
-    ) -> Method:
-        """The row of the table of methods, with this run's options.
-
-        Args:
-            crop_padding: Border of the training crop, px.
-            flip: Whether images are mirrored.
-            size: Height and width of the images, px.
-            num_classes: Classes of the images.
-            mean: What the model subtracts, which holes show.
-        """
-        return build_method(
-            self.method,
-            policy_options=AugMix(
-                severity=self.severity,
-                width=self.width,
-                depth=self.depth,
-                alpha=self.alpha,
-                ops=self.ops,
-                crop_padding=crop_padding,
-                flip=flip,
-            ),
-            options=Options(
-                jsd_weight=self.jsd_weight,
-                label_smoothing=self.label_smoothing,
-                cutout_side=self.cutout_side,
-                cutout_fill=mean,
-                mixup_alpha=self.mixup_alpha,
-                cutmix_probability=self.cutmix_probability,
-                cutmix_alpha=self.cutmix_alpha,
-                pairs_per_image=self.pairs_per_image,
-                autoaugment_table=self.autoaugment_table,
-                autoaugment_full=self.autoaugment_full,
-                patch_side=self.patch_side,
-                patch_random_side=self.patch_random_side,
-                patch_amplitude=self.patch_amplitude,
-                attack=Attack(
-                    norm=self.adversarial_norm,
-                    epsilon=self.adversarial_epsilon,
-                    num_steps=self.adversarial_steps,
-                    step_size=self.adversarial_step_size,
-                ),
-                size=size,
-                num_classes=num_classes,
-            ),
-        )
-
-    def open_source(self, split: str) -> Source:
-        """The images of a split; of the training images those that are trained on."""
-        source = open_source(
-            self.source,
-            root=self.data or None,
-            split=split,
-            size=self.size,
-            crop=ResizedCrop() if split == "train" and self.is_cropped else None,
-            is_reduced=self.reduced_decoding,
-            download=self.download,
-            on_error=self.on_error,
-            num_threads=self.decode_threads or _share_of_processors(),
-        )
-        return self._take(source) if split == "train" else source
-
-    def open_training(self) -> tuple[Source, Source]:
-        """The training images, and all that is trained on: their stylised copies too, if any."""
-        source = self.open_source("train")
-        if not self.stylised:
-            return source, source
-        return source, mix(source, self._take(open_stylised(self.stylised, source)))
-
-    def member(self, number: int) -> "TrainConfig":
-        """The run of one seed of an ensemble."""
-        folder = self.out / _MEMBER.format(self.seed + number)
-        return replace(self, seeds=1, seed=self.seed + number, out=folder)
-
-    def _take(self, source: Source) -> Source:
-        return take(source, self.max_train_images) if self.max_train_images else source
-
-    def _check_method(self) -> None:
-        """Refuse settings that do not go together, or that would do nothing."""
-        method = self.build_method(crop_padding=0, flip=False)
-        if find_row(self.method).needs_stylised and not self.stylised:
-            raise ValueError(
-                f"method {self.method!r} trains on stylised copies of the images too: name their "
-                "folder with --stylised (augmix stylize makes one)"
-            )
-        idle = {
-            prefix: f"method {owner!r}"
-            for prefix, owner in _OF_METHODS.items()
-            if owner != self.method
-        }
-        if not isinstance(method.policy, (Mixup, CutMix)):
-            idle["pairs_per_image"] = "pairs (method 'mixup' or 'cutmix', or --mixup-alpha 1)"
-        if not isinstance(method.policy, CutMix):
-            idle["cutmix_alpha"] = "method 'cutmix', or --cutmix-probability 0.5"
-        if not self.network.endswith(BLURRED):
-            idle["blur_size"] = f"method 'maxblur', or --model {self.model}{BLURRED}"
-        for field in fields(self):
-            reason = next((why for name, why in idle.items() if field.name.startswith(name)), "")
-            if reason and getattr(self, field.name) != field.default:
-                raise ValueError(
-                    f"{field.name} {getattr(self, field.name)!r} would do nothing with method "
-                    f"{self.method!r}: it belongs to {reason}"
-                )
-
-    def _usual_weight_decay(self) -> float:
-        """The published weight decay of the method, else of the network."""
-        family = find_family(self.model)
-        is_small = family.size == 224 or family.form.startswith("densenet")
-        of_network = _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
-        return find_row(self.method).recipe.get("weight_decay", of_network)
-
-
-def _share_of_processors() -> int:
-    """Of several processes on a machine, each decodes on its part of it."""
-    return max(1, default_threads() // distributed.local_world_size())
+    def __str__(self) -> str:
+        return self.known_as
 
 
 _IMAGENET: dict[str, Any] = {
@@ -467,10 +637,6 @@ _IMAGENET: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 1e-4,
     "severity": 1,
-    "width": 3,
-    "depth": None,
-    "alpha": 1.0,
-    "jsd_weight": 12.0,
 }
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -495,23 +661,3 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-
-
-def build_config(recipe: str, **changes: Any) -> TrainConfig:
-    """The settings of a run by a named recipe.
-
-    Args:
-        recipe: A key of `RECIPES`.
-        changes: Settings that stand above it.
-
-    Raises:
-        ValueError: If no recipe has that name (the nearest is suggested), or a setting is wrong.
-
-    Example:
-        >>> build_config("imagenet", data="/data/imagenet").severity
-        1
-    """
-    if recipe not in RECIPES:
-        hint = did_you_mean(recipe, RECIPES)
-        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}{hint}")
-    return TrainConfig(**{**RECIPES[recipe], **changes})

@@ -14,10 +14,10 @@ from augmix import distributed
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
 from augmix.devices import peak_memory_mib
-from augmix.methods.registry import Method
+from augmix.methods import Method
 from augmix.models.layers import Classifier
 from augmix.training import checkpoint
-from augmix.training.config import Recipe, TrainConfig
+from augmix.training.config import RunConfig, TrainConfig
 from augmix.training.loop import Views, explained, open_order, open_views, seed_torch
 from augmix.training.run import backend, prepared
 from augmix.training.step import Learner, open_learner
@@ -86,7 +86,7 @@ def forecast(
     method: Method,
     source: Source,
     *,
-    recipe: Recipe,
+    config: TrainConfig,
     device: torch.device,
     first_step: int = 0,
 ) -> Forecast:
@@ -96,7 +96,7 @@ def forecast(
         model: Trained for these steps, in place.
         method: Policy, objective and number of views.
         source: The training images.
-        recipe: How the model is optimised.
+        config: The run.
         device: Where the model computes.
         first_step: Steps that are done already.
 
@@ -104,15 +104,15 @@ def forecast(
         RunError: If memory does not suffice, or torch cannot do what the recipe asks for.
         ValueError: If no step is left.
     """
-    order = open_order(source, recipe)
-    num_steps = recipe.epochs * order.steps_per_epoch
+    order = open_order(source, config)
+    num_steps = config.optimisation.epochs * order.steps_per_epoch
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
-    learner = open_learner(model, method, recipe=recipe, device=device)
-    views = open_views(source, method, order, recipe, device)
+    learner = open_learner(model, method, optimisation=config.optimisation, device=device)
+    views = open_views(source, method, order, config, device)
     count = WARM_UP_STEPS + MEASURED_STEPS
     steps = itertools.islice(itertools.cycle(range(first_step, num_steps)), count)
-    paces = list(take_steps(learner, views, order, steps))[WARM_UP_STEPS:]
+    paces = list(take_steps(learner, views, order, steps, config.run))[WARM_UP_STEPS:]
     step_s = statistics.median(pace.elapsed_s for pace in paces)
     mean_images = len(source) / order.steps_per_epoch
     return Forecast(
@@ -133,7 +133,7 @@ def forecast(
 
 
 def take_steps(
-    learner: Learner, views: Views, order: BatchOrder, steps: Iterable[int]
+    learner: Learner, views: Views, order: BatchOrder, steps: Iterable[int], run: RunConfig
 ) -> Generator[Pace]:
     """Take steps of a run one by one, each timed to the end of the device's work.
 
@@ -143,19 +143,19 @@ def take_steps(
         order: Which images a step has.
         steps: Numbers of the steps, counted from the start of the run.
     """
-    recipe, device = learner.recipe, learner.device
+    optimisation, device = learner.optimisation, learner.device
     steps, made = itertools.tee(steps)
-    ahead = run_ahead(views.make, made, num_threads=recipe.num_threads)
+    ahead = run_ahead(views.make, made, num_threads=run.num_threads)
     with closing(ahead) as batches:
         for step in steps:
             began = perf_counter()
             batch = next(batches)
             waited = perf_counter() - began
-            seed_torch(recipe.seed, step)
+            seed_torch(run.seed, step)
             num_images = order.count(step)
-            with explained(recipe, device):
+            with explained(optimisation, device):
                 images, targets = views.finish(batch)
-                rate = recipe.rate(step, order.steps_per_epoch)
+                rate = optimisation.rate(step, order.steps_per_epoch)
                 learner.learn(images, targets, num_images, rate)
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
@@ -188,16 +188,16 @@ def forecast_run(config: TrainConfig) -> list[str]:
             is damaged.
         ValueError: If the run is complete.
     """
-    one = config.member(0) if config.seeds > 1 else config
+    one = config.member(0) if config.run.seeds > 1 else config
     with distributed.joined(backend=backend()), prepared(one) as run:
-        state = checkpoint.load_state(one.out)
+        state = checkpoint.load_state(one.run.out)
         if state is not None:
-            checkpoint.check_identity(state, run.identity, one.out)
+            checkpoint.check_identity(state, run.identity, one.run.out)
         found = forecast(
             run.model,
             run.method,
             run.source,
-            recipe=one,
+            config=one,
             device=run.device,
             first_step=state.step if state else 0,
         )
@@ -210,11 +210,12 @@ def describe(found: Forecast, config: TrainConfig, device: str) -> list[str]:
     where = device if processes == 1 else f"{processes} processes on {device}"
     left, whole = found.seconds_left, found.num_steps * found.step_s
     lines = [
-        f"{config.method} on {config.source}: {config.network} of {found.num_parameters:,} "
+        f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
         f"parameters, {where}; views by {found.executor}",
         f"{found.num_images:,} images, {found.steps_per_epoch:,} steps an epoch of "
-        f"{config.batch_size} images with {found.num_views} view(s) each, {found.num_steps:,} "
-        f"steps in {config.epochs} epoch(s)",
+        f"{config.optimisation.batch_size} images with {found.num_views} view(s) each, "
+        f"{found.num_steps:,} "
+        f"steps in {config.optimisation.epochs} epoch(s)",
         f"{found.measured_steps} steps measured: {_time(found.step_s)} each, "
         f"{found.images_per_second:,.0f} images/s, {100 * found.wait_share:.1f} % of the time "
         "waiting for views",
@@ -223,9 +224,9 @@ def describe(found: Forecast, config: TrainConfig, device: str) -> list[str]:
     ]
     if found.first_step:
         lines.append(f"{found.first_step:,} steps are done already")
-    if config.seeds > 1:
-        left += (config.seeds - 1) * whole
-        lines.append(f"{config.seeds} runs, one after another")
+    if config.run.seeds > 1:
+        left += (config.run.seeds - 1) * whole
+        lines.append(f"{config.run.seeds} runs, one after another")
     end = datetime.datetime.now() + datetime.timedelta(seconds=left)
     return [
         *lines,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -113,28 +113,27 @@ class Tally:
 
 
 FOLDER = "tensorboard"
-Choice = Literal["auto", "yes", "no"]
 
 _EVENT_FILES = "events.out.tfevents.*"
 
 
 @contextmanager
-def beside(on_progress: OnProgress | None, choice: Choice) -> Iterator[OnProgress | None]:
+def beside(on_progress: OnProgress | None, choice: bool | None) -> Iterator[OnProgress | None]:
     """The watcher of a run, which inside writes event files too; they are closed in every case.
 
     Only process 0 of several writes.
 
     Args:
         on_progress: Who else watches.
-        choice: ``auto`` writes where the package tensorboard is installed.
+        choice: None writes where the package tensorboard is installed.
 
     Raises:
-        RunError: If the choice is ``yes`` without the package.
+        RunError: If the choice is True without the package.
     """
-    open_writer = _find_writer() if choice != "no" else None
-    if choice == "yes" and open_writer is None:
+    open_writer = _find_writer() if choice is not False else None
+    if choice and open_writer is None:
         raise RunError(
-            "tensorboard 'yes' needs the package tensorboard, which is not installed: "
+            "--tensorboard yes needs the package tensorboard, which is not installed: "
             "pip install 'augmix[tensorboard]'"
         )
     if open_writer is None or distributed.rank():

@@ -32,7 +32,7 @@ from augmix.augment import render
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, RunError, first_line
-from augmix.methods.registry import Method
+from augmix.methods import Method
 from augmix.models.layers import Classifier
 from augmix.models.weights import save_model
 from augmix.progress import (
@@ -46,7 +46,7 @@ from augmix.progress import (
 )
 from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
-from augmix.training.config import Recipe
+from augmix.training.config import OptimisationConfig, TrainConfig
 from augmix.training.logging import Tally
 from augmix.training.pipeline import make_images, make_plans, open_device_views
 from augmix.training.step import Learner, open_learner
@@ -131,30 +131,30 @@ _COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 @contextmanager
-def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def explained(optimisation: OptimisationConfig, device: torch.device) -> Iterator[None]:
     """Inside, errors of torch about memory, compiling, determinism and other processes become
     `RunError`.
 
     Args:
-        recipe: What is learned by; the message says which of its numbers to change.
+        optimisation: Its numbers; the message says which to change.
         device: Where.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RunError(_no_memory(recipe, device, error)) from error
+        raise RunError(_no_memory(optimisation, device, error)) from error
     except Exception as error:
         text = str(error)
         if distributed.is_lost(error):
             raise distributed.lost(error) from error
         if isinstance(error, RuntimeError) and _CPU_IS_FULL in text:
-            raise RunError(_no_memory(recipe, device, error)) from error
+            raise RunError(_no_memory(optimisation, device, error)) from error
         if isinstance(error, RuntimeError) and _NOT_DETERMINISTIC in text:
             raise RunError(
                 f"no deterministic form of this network's step on {device.type} "
                 f"({first_line(error)}); leave out --deterministic"
             ) from error
-        if recipe.compile and type(error).__module__.startswith(_COMPILERS):
+        if optimisation.compile and type(error).__module__.startswith(_COMPILERS):
             raise RunError(
                 f"torch.compile cannot build this step here ({first_line(error)}); leave out "
                 "--compile"
@@ -162,8 +162,8 @@ def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
         raise
 
 
-def _no_memory(recipe: Recipe, device: torch.device, error: BaseException) -> str:
-    batch, parts = recipe.batch_size, recipe.accumulate
+def _no_memory(optimisation: OptimisationConfig, device: torch.device, error: BaseException) -> str:
+    batch, parts = optimisation.batch_size, optimisation.accumulate
     least = "" if batch == 1 else f", or a --batch-size of {batch // 2}"
     return (
         f"{device} has too little memory for a step of {batch} images in {parts} part(s): take "
@@ -282,8 +282,7 @@ def train(
     method: Method,
     source: Source,
     *,
-    recipe: Recipe,
-    folder: Path,
+    config: TrainConfig,
     identity: Mapping[str, Any],
     device: torch.device,
     on_progress: OnProgress | None = None,
@@ -298,8 +297,7 @@ def train(
         model: Takes `batch channel height width` in [0, 1] and gives logits; trained in place.
         method: Policy, objective and number of views.
         source: The training images.
-        recipe: How the model is optimised.
-        folder: The run folder; gets `state.pt`, `log.jsonl` and at the end the weights.
+        config: The run; its folder gets `state.pt`, `log.jsonl` and at the end the weights.
         identity: What makes the run this run; continued only where it is equal.
         device: Where the model computes.
         on_progress: Called with an event after every step, log line and checkpoint.
@@ -311,14 +309,15 @@ def train(
             run has ended, or a file cannot be written.
     """
     emit = on_progress or ignore
-    order = open_order(source, recipe)
-    learner = open_learner(model, method, recipe=recipe, device=device)
-    num_steps = recipe.epochs * order.steps_per_epoch
+    folder, optimisation = config.run.out, config.optimisation
+    order = open_order(source, config)
+    learner = open_learner(model, method, optimisation=optimisation, device=device)
+    num_steps = optimisation.epochs * order.steps_per_epoch
     tally = _start(folder, learner, identity)
     if tally.step == num_steps and distributed.any_rank(_has_weights(folder)):
         emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
         return
-    views = open_views(source, method, order, recipe, device)
+    views = open_views(source, method, order, config, device)
     emit(
         TrainingStarted(
             folder=folder, step=tally.step, num_steps=num_steps, executor=views.executor
@@ -328,24 +327,24 @@ def train(
     is_slow = device.type == "cpu"  # only there a step takes seconds
     soon = written_soon(keeper.write_marked) if is_slow else nullcontext()
     steps = range(tally.step, num_steps)
-    ahead = run_ahead(views.make, steps, num_threads=recipe.num_threads)
+    ahead = run_ahead(views.make, steps, num_threads=config.run.num_threads)
     with signals_caught() as caught, soon, closing(ahead) as batches:
         for step in steps:
             began = perf_counter()
             batch = next(batches)
             waited = perf_counter() - began
-            seed_torch(recipe.seed, step)
-            num_images, rate = order.count(step), recipe.rate(step, order.steps_per_epoch)
-            with explained(recipe, device):
+            seed_torch(config.run.seed, step)
+            num_images, rate = order.count(step), optimisation.rate(step, order.steps_per_epoch)
+            with explained(optimisation, device):
                 images, targets = views.finish(batch)
                 loss = learner.backward(images, targets, num_images)
             with keeper.guard:  # until the weights and all sums are those of after the step
-                with explained(recipe, device):
+                with explained(optimisation, device):
                     learner.update(rate)
                 tally.add(loss, targets, num_images)
                 done = tally.step
-                is_logged = done % order.steps_per_epoch == 0 or done % recipe.log_every == 0
-                is_due = done % recipe.checkpoint_every == 0 or done == num_steps
+                is_logged = done % order.steps_per_epoch == 0 or done % config.run.log_every == 0
+                is_due = done % config.run.checkpoint_every == 0 or done == num_steps
                 if is_logged or is_due or is_slow:
                     tally.settle()
                 tally.clock(perf_counter() - began, waited, num_images)
@@ -367,14 +366,14 @@ def train(
                     f"stopped by {caught[0] if caught else 'another process'} after step {done} of "
                     f"{num_steps}; start the same command again to continue the run in {folder}"
                 )
-    with explained(recipe, device):
+    with explained(optimisation, device):
         finished = learner.finish(_views_after(views, order, num_steps))
     if distributed.rank() == 0:
         save_model(folder, finished)
     emit(TrainingFinished(folder=folder, num_steps=num_steps))
 
 
-def open_order(source: Source, recipe: Recipe) -> BatchOrder:
+def open_order(source: Source, config: TrainConfig) -> BatchOrder:
     """Which images this process learns from at every step.
 
     Raises:
@@ -382,24 +381,24 @@ def open_order(source: Source, recipe: Recipe) -> BatchOrder:
     """
     return BatchOrder(
         num_images=len(source),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
+        batch_size=config.optimisation.batch_size,
+        seed=config.run.seed,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
 
 
 def open_views(
-    source: Source, method: Method, order: BatchOrder, recipe: Recipe, device: torch.device
+    source: Source, method: Method, order: BatchOrder, config: TrainConfig, device: torch.device
 ) -> Views:
     """What makes the views of a run: the device where it does, else this process's threads."""
-    made = open_device_views(source, method, order, recipe, device)
+    made = open_device_views(source, method, order, config, device)
     if made:
         return Views(make=made.draw, finish=made.finish, executor=made.executor)
     return Views(
-        make=make_batches(source, method, order, recipe),
-        finish=_sender(device, recipe.channels_last),
-        executor=recipe.executor,
+        make=make_batches(source, method, order, config),
+        finish=_sender(device, config.optimisation.channels_last),
+        executor=config.run.executor,
     )
 
 
@@ -407,15 +406,15 @@ def make_batches(
     source: Source,
     method: Method,
     order: BatchOrder,
-    recipe: Recipe,
+    config: TrainConfig,
 ) -> Callable[[int], Batch]:
     """Rooms 1 to 4 of the walk as a function of the step; any thread may run any step."""
-    plans = make_plans(source, method, order, recipe.seed)
-    load = make_images(source, order, recipe.seed)
+    plans = make_plans(source, method, order, config.run.seed)
+    load = make_images(source, order, config.run.seed)
 
     def make(step: int) -> Batch:
         plan, targets = plans(step)
-        views = render(load(step, plan.ids), plan, executor=recipe.executor)
+        views = render(load(step, plan.ids), plan, executor=config.run.executor)
         return Batch(views=views, targets=targets)
 
     return make

@@ -18,9 +18,9 @@ from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.plan import Plan
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source, find_crop, load_at
-from augmix.methods.registry import Method
+from augmix.methods import Method
 from augmix.rng import Stream
-from augmix.training.config import Recipe
+from augmix.training.config import TrainConfig
 
 _RESIDENT_SHARE = 1 / 4  # of a device's free memory that images may take
 _RESIDENT_BYTES = 2**30  # the same on the CPU
@@ -73,20 +73,20 @@ def make_images(source: Source, order: BatchOrder, seed: int) -> MakeImages:
 
 
 def open_device_views(
-    source: Source, method: Method, order: BatchOrder, recipe: Recipe, device: torch.device
+    source: Source, method: Method, order: BatchOrder, config: TrainConfig, device: torch.device
 ) -> "DeviceViews | None":
     """What makes a run's views on its device; None where the recipe has them made on the CPU.
 
     The executor ``auto`` makes them where the model is, ``batched`` on any device.
     """
-    if recipe.executor != "batched" and (recipe.executor != "auto" or device.type == "cpu"):
+    if config.run.executor != "batched" and (config.run.executor != "auto" or device.type == "cpu"):
         return None
     return DeviceViews(
         source=source,
-        plans=make_plans(source, method, order, recipe.seed),
-        load=make_images(source, order, recipe.seed),
+        plans=make_plans(source, method, order, config.run.seed),
+        load=make_images(source, order, config.run.seed),
         device=device,
-        channels_last=recipe.channels_last,
+        channels_last=config.optimisation.channels_last,
         images=load_images(source, device) if is_resident(source, device) else None,
     )
 

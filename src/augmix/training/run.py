@@ -6,23 +6,32 @@ A run folder knows all that is needed to go on with it or to measure it.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from augmix import distributed, files, results
-from augmix.data.sources import Source
+from augmix.data.decode import ResizedCrop
+from augmix.data.derived import mix, open_stylised, take
+from augmix.data.sources import Source, open_source
+from augmix.data.stores import default_threads
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
-from augmix.methods.registry import Method
+from augmix.methods import METHODS, Method, TrainingImages
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.progress import OnProgress, PhaseStarted
 from augmix.training import checkpoint, logging
 from augmix.training import loop as engine
-from augmix.training.config import TrainConfig
+from augmix.training.config import (
+    TrainConfig,
+    UnknownMethod,
+    build_config,
+    flatten,
+    general_settings,
+)
 
 # Where things are and how fast they go; none of it changes a bit of the result. The device and
 # torch's threads do: what they resolve to is compared instead of what was asked.
@@ -59,7 +68,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
     """
     with distributed.joined(backend=backend()):
         emit = on_progress if distributed.rank() == 0 else None
-        return _train_members(config, emit) if config.seeds > 1 else _train_one(config, emit)
+        return _train_members(config, emit) if config.run.seeds > 1 else _train_one(config, emit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,35 +98,38 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         RunError: If the data, the device or the processes are not usable.
         ValueError: If the device has no such precision.
     """
-    device = resolve_device(config.device)
+    device = resolve_device(config.run.device)
     _check_processes(device)
-    if config.precision == "fp16" and device.type == "cpu":
+    if config.optimisation.precision == "fp16" and device.type == "cpu":
         raise ValueError(
             "precision 'fp16' is for GPUs; CPUs have no fast convolutions for it: take 'bf16'"
         )
     with torch_settings(
         device,
-        seed=config.seed,
-        num_threads=config.torch_threads,
-        is_tuned=not config.deterministic,
-        is_deterministic=config.deterministic,
+        seed=config.run.seed,
+        num_threads=config.run.torch_threads or 0,
+        is_tuned=not config.optimisation.deterministic,
+        is_deterministic=config.optimisation.deterministic,
     ):
-        plain, source = config.open_training()
-        padding = source.crop_padding if config.crop_padding < 0 else config.crop_padding
-        flip = source.flip if config.flip == "auto" else config.flip == "yes"
+        plain, source = open_training(config)
+        padding, flip = config.data.crop_padding, config.data.flip
+        padding = source.crop_padding if padding is None else padding
+        flip = source.flip if flip is None else flip
         model = build_model(
-            config.network,
+            config.network_name,
             num_classes=source.num_classes,
             channels=source.channels,
-            dropout=None if config.dropout == -1 else config.dropout,
-            blur_size=config.blur_size,
+            dropout=config.network.dropout,
+            blur_size=config.network.blur_size or 5,
         )
-        method = config.build_method(
-            crop_padding=padding,
-            flip=flip,
-            size=source.size,
-            num_classes=source.num_classes,
-            mean=model.config.mean,
+        method = config.method.fit(
+            TrainingImages(
+                size=source.size,
+                num_classes=source.num_classes,
+                mean=model.config.mean,
+                crop_padding=padding,
+                flip=flip,
+            )
         )
         identity = _identity(config, plain, source, device, padding, flip)
         yield Prepared(
@@ -130,19 +142,18 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
 
 
 def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
-    board = logging.beside(on_progress, config.tensorboard)
+    board = logging.beside(on_progress, config.run.tensorboard)
     with board as watch, prepared(config) as run, _held(config):
         engine.train(
             run.model,
             run.method,
             run.source,
-            recipe=config,
-            folder=config.out,
+            config=config,
             identity=run.identity,
             device=run.device,
             on_progress=watch,
         )
-    return config.out
+    return config.run.out
 
 
 @contextmanager
@@ -151,25 +162,25 @@ def _held(config: TrainConfig) -> Iterator[None]:
     if distributed.rank() > 0:
         yield
         return
-    with checkpoint.lock(config.out):
+    with checkpoint.lock(config.run.out):
         _write_config(config)
         yield
 
 
 def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
     """The runs of an ensemble, one after another; what is finished is passed over."""
-    if (config.out / results.CONFIG_FILE).exists():
+    if (config.run.out / results.CONFIG_FILE).exists():
         raise ResumeError(
-            f"{config.out} holds a single run, where the runs of {config.seeds} seeds were to go; "
-            "choose another --out"
+            f"{config.run.out} holds a single run, where the runs of {config.run.seeds} seeds "
+            "were to go; choose another --out"
         )
-    for number in range(config.seeds):
+    for number in range(config.run.seeds):
         member = config.member(number)
         if on_progress:
-            title = f"{member.out.name}: run {number + 1} of {config.seeds}"
+            title = f"{member.run.out.name}: run {number + 1} of {config.run.seeds}"
             on_progress(PhaseStarted(title=title))
         train(member, on_progress=on_progress)
-    return config.out
+    return config.run.out
 
 
 def load_train_config(run: Path) -> TrainConfig:
@@ -180,13 +191,58 @@ def load_train_config(run: Path) -> TrainConfig:
     """
     path = run / results.CONFIG_FILE
     plain = files.load_json(path)
-    if plain.pop("schema", None) != results.SCHEMA:
-        raise RunError(f"{path} is not the configuration of a run of schema {results.SCHEMA}")
-    settings = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
+    schema = plain.pop("schema", None)
+    if schema != results.CONFIG_SCHEMA:
+        raise RunError(
+            f"{path} is not the configuration of a run of schema {results.CONFIG_SCHEMA} (it has "
+            f"{schema!r}): use the version of the package that began the run, or train it again"
+        )
     try:
-        return TrainConfig(**{**settings, "out": run})
+        return _parse_config({**plain, "out": run})
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is not the configuration of a run: {error}") from error
+
+
+def _parse_config(flat: dict[str, Any]) -> TrainConfig:
+    """The configuration of flat settings, also of a method that is not registered here."""
+    name = flat["method"]
+    if set(name.split("+")) <= set(METHODS):
+        return build_config(**flat)
+    known = {key: value for key, value in flat.items() if key in general_settings()}
+    settings = {key: value for key, value in flat.items() if key not in known and key != "method"}
+    method = UnknownMethod(known_as=name, settings=settings)
+    return replace(build_config(method="standard", **known), method=method)
+
+
+def open_split(config: TrainConfig, split: str) -> Source:
+    """Open the images of a split; of the training images those that are trained on."""
+    data = config.data
+    source = open_source(
+        data.kind,
+        root=data.root,
+        split=split,
+        size=data.size or 0,
+        crop=ResizedCrop() if split == "train" and data.is_cropped else None,
+        is_reduced=data.reduced_decoding,
+        download=data.download,
+        on_error=data.on_error,
+        num_threads=data.decode_threads
+        or max(1, default_threads() // distributed.local_world_size()),
+    )
+    return _part(config, source) if split == "train" else source
+
+
+def open_training(config: TrainConfig) -> tuple[Source, Source]:
+    """Open the training images, and all that is trained on: their stylised copies too, if any."""
+    source = open_split(config, "train")
+    if not config.data.stylised:
+        return source, source
+    return source, mix(source, _part(config, open_stylised(config.data.stylised, source)))
+
+
+def _part(config: TrainConfig, source: Source) -> Source:
+    count = config.data.max_train_images
+    return take(source, count) if count else source
 
 
 def _identity(
@@ -202,10 +258,10 @@ def _identity(
     The images themselves keep a fingerprint of their own, by which they are known again when the
     model is measured.
     """
-    asked = files.to_plain(config)
-    settings = {name: value for name, value in asked.items() if name not in _FREE}
+    settings = {name: value for name, value in flatten(config).items() if name not in _FREE}
     versions = results.provenance()["versions"]
     facts = {
+        "source": config.data.kind,
         "crop_padding": padding,
         "flip": flip,
         "source_fingerprint": plain.fingerprint,
@@ -250,15 +306,19 @@ def _device_name(device: torch.device) -> str:
 
 def _write_config(config: TrainConfig) -> None:
     """Write `config.json` into a new run folder, and refuse a folder of something else."""
-    path = config.out / results.CONFIG_FILE
-    ours = {"schema": results.SCHEMA, **files.to_plain(config)}
-    if path.exists() and not (config.out / results.STATE_FILE).exists():
+    path = config.run.out / results.CONFIG_FILE
+    ours = {
+        "schema": results.CONFIG_SCHEMA,
+        **files.to_plain(flatten(config)),
+        "source": config.data.kind,
+    }
+    if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)
         is_other = any(found.get(name) != ours[name] for name in ours if name not in _FREE)
-        if is_other or (config.out / results.WEIGHTS_FILE).exists():
+        if is_other or (config.run.out / results.WEIGHTS_FILE).exists():
             raise ResumeError(
-                f"{config.out} holds {results.CONFIG_FILE} but no {results.STATE_FILE} to continue "
-                "from; choose another --out, or delete the folder"
+                f"{config.run.out} holds {results.CONFIG_FILE} but no {results.STATE_FILE} to "
+                "continue from; choose another --out, or delete the folder"
             )
     if not path.exists():
         files.write_json(path, ours)

@@ -21,11 +21,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from augmix import distributed
-from augmix.methods.losses import Loss, Objective
-from augmix.methods.registry import Method
+from augmix.methods import Method, Objective
+from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
 from augmix.training import checkpoint
-from augmix.training.config import Recipe
+from augmix.training.config import OptimisationConfig
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -155,7 +155,7 @@ class Learner:
     Attributes:
         model: The network itself, on its device.
         objective: Calls the network and gives the loss.
-        recipe: How it is optimised.
+        optimisation: How it is optimised.
         device: Where it computes.
         optimizer: Of the model's weights.
         scaler: Of the gradient, for float16; does nothing otherwise.
@@ -166,7 +166,7 @@ class Learner:
 
     model: Classifier
     objective: Objective
-    recipe: Recipe
+    optimisation: OptimisationConfig
     device: torch.device
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -193,9 +193,9 @@ class Learner:
         Returns:
             Their mean loss; total and terms detached, logits of the first view.
         """
-        is_whole = num_images == self.recipe.batch_size
+        is_whole = num_images == self.optimisation.batch_size
         network = self.compiled if is_whole else self.network  # not worth compiling a second time
-        num_parts = min(self.recipe.accumulate, num_images // distributed.world_size())
+        num_parts = min(self.optimisation.accumulate, num_images // distributed.world_size())
         self.optimizer.zero_grad(set_to_none=True)
         losses, shares = [], []
         for number, (some, some_targets) in enumerate(_split(views, targets, num_parts)):
@@ -215,9 +215,9 @@ class Learner:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.recipe.clip_norm:
+        if self.optimisation.clip_norm:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.optimisation.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -268,7 +268,7 @@ class Learner:
             self.average.load_state_dict(state.average)
 
     def _precision(self) -> torch.autocast:
-        dtype = PRECISIONS.get(self.recipe.precision)
+        dtype = PRECISIONS.get(self.optimisation.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def _exchange(self, is_last: bool) -> AbstractContextManager[Any]:
@@ -279,49 +279,53 @@ class Learner:
 
 
 def open_learner(
-    model: Classifier, method: Method, *, recipe: Recipe, device: torch.device
+    model: Classifier, method: Method, *, optimisation: OptimisationConfig, device: torch.device
 ) -> Learner:
     """Make a model ready to learn by a recipe; it is moved to the device and changed in place.
 
     Args:
         model: Takes `batch channel height width` in [0, 1] and gives logits.
         method: Its objective is minimised.
-        recipe: How it is optimised.
+        optimisation: How it is optimised.
         device: Where it computes.
     """
     model.to(device).train()
-    if recipe.channels_last:
+    if optimisation.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     is_shared = distributed.world_size() > 1
-    if is_shared and recipe.sync_batch_norm:
+    if is_shared and optimisation.sync_batch_norm:
         synchronize(model, device)
     optimizer = torch.optim.SGD(
         model.parameters(),
-        lr=recipe.peak,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
+        lr=optimisation.peak,
+        momentum=optimisation.momentum,
+        nesterov=optimisation.nesterov and optimisation.momentum > 0,
+        weight_decay=optimisation.weight_decay or 0.0,
     )
-    average = open_average(model, recipe.ema_decay) if recipe.ema_decay else None
-    network = _among_processes(model, recipe, device) if is_shared else model
+    average = open_average(model, optimisation.ema_decay) if optimisation.ema_decay else None
+    network = _among_processes(model, optimisation, device) if is_shared else model
     return Learner(
         model=model,
         objective=method.objective,
-        recipe=recipe,
+        optimisation=optimisation,
         device=device,
         optimizer=optimizer,
-        scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
+        scaler=torch.amp.GradScaler(device.type, enabled=optimisation.precision == "fp16"),
         average=average,
         network=network,
-        compiled=cast(nn.Module, torch.compile(network)) if recipe.compile else network,
+        compiled=cast(nn.Module, torch.compile(network)) if optimisation.compile else network,
     )
 
 
-def _among_processes(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
+def _among_processes(
+    model: nn.Module, optimisation: OptimisationConfig, device: torch.device
+) -> nn.Module:
     """The model whose gradients are means over processes; process 0's weights are everybody's."""
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {name: not recipe.sync_batch_norm}  # else they are equal everywhere
+    options: dict[str, Any] = {
+        name: not optimisation.sync_batch_norm
+    }  # else they are equal everywhere
     if device.type == "cuda":
         options["device_ids"] = [device]
     return DistributedDataParallel(model, **options)

@@ -1,13 +1,13 @@
 """The steps of a packed plan as Triton kernels, for NVIDIA and AMD GPUs.
 
-A chain is a sequence of rounds (`steps`). Before them `load` mirrors, crops and packs the images.
+A chain is a sequence of rounds (`packing.Steps`). First `load` mirrors, crops and packs the images.
 In every round `make_tables` composes the round's tables into one and `move` carries out the
 operation that needs the pixels, looking that table up while it reads. `mix` looks up the last
-tables and sums. Programs whose chain has no such round leave at once.
+tables and sums. Programs whose chain has no such round return at once.
 
 Pixels lie in memory as 32-bit words, red in the lowest byte, so that a sample of all channels is
-one load. The arithmetic is Pillow's, as in `tensors`: float64 for affine places and their blends,
-float32 for the others; `launches` sees to it that no product is fused with a sum.
+one load. The arithmetic is Pillow's, as in `tensors`: float64 for affine positions and their
+blends, float32 for the others; the kernels are compiled without fusing products with sums.
 
 For a batch there is one launch that loads the images, two a round, and one that mixes; how many
 does not depend on the plan, so a CUDA graph of them serves every plan of a shape.
@@ -51,8 +51,8 @@ def load(
     start = images + image.to(tl.int64) * size * CHANNELS
     word = tl.zeros((BLOCK,), tl.int32)
     for channel in tl.static_range(CHANNELS):
-        place = start + (row * width + column) * CHANNELS + channel
-        word |= tl.load(place, mask=is_there, other=0).to(tl.int32) << (8 * channel)
+        position = start + (row * width + column) * CHANNELS + channel
+        word |= tl.load(position, mask=is_there, other=0).to(tl.int32) << (8 * channel)
     tl.store(clean + image.to(tl.int64) * size + pixel, word, mask=pixel < size)
 
 
@@ -93,14 +93,14 @@ def make_tables(
         else:
             mean = _mean_luma(source, table, step > first, size, CHANNELS, BLOCK)
             table = _blend(mean, table, factor)
-    place = tables + (chain * CHANNELS + channel).to(tl.int64) * 256 + level
-    tl.store(place, table.to(tl.uint8), mask=channel < CHANNELS)
+    position = tables + (chain * CHANNELS + channel).to(tl.int64) * 256 + level
+    tl.store(position, table.to(tl.uint8), mask=channel < CHANNELS)
 
 
 @triton.jit
 @no_type_check
 def _levels(source, table, has_table, begin, size, BLOCK: tl.constexpr):
-    """Levels `channel pixel` of a stretch of an image, behind a table if there is one.
+    """Levels `channel pixel` of a block of an image, after a table if there is one.
 
     Beyond the image they are those of the level 0.
     """
@@ -157,7 +157,7 @@ def _equalize(source, table, has_table, size, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def _mean_luma(source, table, has_table, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """The rounded mean of the L conversion of an image behind a table."""
+    """The rounded mean of the L conversion of an image after a table."""
     channel = tl.arange(0, _ROWS)[:, None]
     weight = tl.where(channel == 0, _RED, tl.where(channel == 1, _GREEN, _BLUE))
     weight = tl.where(channel < CHANNELS, weight, 0)
@@ -182,9 +182,9 @@ def _blend(first, second, factor):
 
 @triton.jit
 @no_type_check
-def _fetch(source, place, is_there, table, has_table, CHANNELS: tl.constexpr):
-    """The words at some places, behind a table if there is one."""
-    word = tl.load(source + place, mask=is_there, other=0)
+def _fetch(source, position, is_there, table, has_table, CHANNELS: tl.constexpr):
+    """The words at some positions, after a table if there is one."""
+    word = tl.load(source + position, mask=is_there, other=0)
     if has_table:
         new = tl.zeros_like(word)
         for channel in tl.static_range(CHANNELS):
@@ -288,8 +288,8 @@ def _sharpness(
     """
     low, high = 4 * (word & 0x00FF00FF), 4 * ((word >> 8) & 0x00FF00FF)
     for neighbour in tl.static_range(9):
-        place = pixel + (neighbour // 3 - 1) * width + neighbour % 3 - 1
-        near = _fetch(source, place, is_inner, table, has_table, CHANNELS)
+        position = pixel + (neighbour // 3 - 1) * width + neighbour % 3 - 1
+        near = _fetch(source, position, is_inner, table, has_table, CHANNELS)
         low += near & 0x00FF00FF
         high += (near >> 8) & 0x00FF00FF
     sharp = tl.zeros_like(word)
@@ -335,8 +335,8 @@ def mix(
                     level = tl.load(table + level).to(tl.int32)
                 total += part * level.to(tl.float32)
         value = tl.minimum(tl.div_rn(total, 255.0), 1.0).to(out.dtype.element_ty)
-        place = pixel * CHANNELS + channel if IS_LAST else channel * size + pixel
-        tl.store(out + row * size * CHANNELS + place, value, mask=is_there)
+        position = pixel * CHANNELS + channel if IS_LAST else channel * size + pixel
+        tl.store(out + row * size * CHANNELS + position, value, mask=is_there)
 
 
 _COUNTED = 512  # pixels a program counts at a time

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
 from augmix.augment.plan import Plan
-from augmix.augment.policies.augmix import Policy, Standard, beta
+from augmix.augment.policies.augmix import LARGE_PX, Policy, Standard, beta
 from augmix.augment.stages import square_boxes
 from augmix.augment.stages.pairs import Pairs
 from augmix.rng import Purpose, Stream
@@ -69,8 +69,9 @@ class CutMix:
 
     alpha: float = 1.0
     """Concentration of the Beta weight lambda, above 0."""
-    probability: float = 0.5
-    """Fraction of the batches that are cut, 0..1 (published: CIFAR 0.5, ImageNet 1)."""
+    probability: float | None = 0.5
+    """Fraction of the batches that are cut, 0..1; None takes the published one: 0.5, above 64
+    pixels 1."""
     per_image: bool = False
     """Draw weight, box and whether to cut for every image; published is once for a batch."""
     base: Policy = field(default_factory=Standard)
@@ -78,7 +79,7 @@ class CutMix:
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
-        if not 0 <= self.probability <= 1:
+        if self.probability is not None and not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be in [0, 1], got {self.probability}")
 
     def sample(
@@ -100,7 +101,10 @@ class CutMix:
         row, column = ((uniforms[:, axis] * size[axis]).astype(np.int64) for axis in (0, 1))
         height, width = ((size[axis] * left).astype(np.int64) // 2 * 2 for axis in (0, 1))
         box = square_boxes(row, column, height, width, size)
-        box[uniforms[:, 2] >= self.probability] = 0
+        probability = self.probability
+        if probability is None:
+            probability = 1.0 if min(size) > LARGE_PX else 0.5
+        box[uniforms[:, 2] >= probability] = 0
         area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
         pairs = Pairs(
             partner=_draw_partners(plan.ids, stream),

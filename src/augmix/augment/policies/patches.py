@@ -12,6 +12,8 @@ from augmix.augment.stages.hole import Hole
 from augmix.augment.stages.noise import Noise
 from augmix.rng import Purpose, Stream
 
+_GREY = (0.5,)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cutout:
@@ -24,16 +26,17 @@ class Cutout:
     size_px: int | None = 16
     """Size of the square in pixels, at least 1 (CIFAR-10 16, CIFAR-100 8); None takes half the
     images' shorter side."""
-    fill: tuple[float, ...] = (0.5,)
-    """Level shown in the hole, 0..1, one for all channels or one for each: what the model's
-    normalisation makes 0."""
+    fill: tuple[float, ...] | None = None
+    """Level shown in the hole, 0..1, one for all channels or one for each; None is the mean that
+    the model subtracts, in training, and 0.5 elsewhere."""
     base: Policy = field(default_factory=Standard)
     """Policy of the views that the holes are cut into."""
 
     def __post_init__(self) -> None:
         if self.size_px is not None and self.size_px < 1:
             raise ValueError(f"size_px of a hole must be at least 1 pixel, got {self.size_px}")
-        if len(self.fill) not in (1, 3) or not all(0 <= level <= 1 for level in self.fill):
+        fill = self.fill or _GREY
+        if len(fill) not in (1, 3) or not all(0 <= level <= 1 for level in fill):
             raise ValueError(f"fill must be 1 or 3 levels in [0, 1], got {self.fill}")
 
     def sample(
@@ -54,9 +57,9 @@ class Cutout:
             raise ValueError("the base of Cutout cuts holes already; a view has one at most")
         uniforms = stream.at(Purpose.HOLE).uniforms(plan.ids, num_views=num_views, count=2)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
-        side = max(min(size) // 2, 1) if self.size_px is None else self.size_px
-        box = square_boxes(row, column, side, side, size)
-        return plan.with_stage(Hole(box=box, fill=np.array(self.fill, np.float32)))
+        square_px = max(min(size) // 2, 1) if self.size_px is None else self.size_px
+        box = square_boxes(row, column, square_px, square_px, size)
+        return plan.with_stage(Hole(box=box, fill=np.array(self.fill or _GREY, np.float32)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +105,11 @@ class PatchUniform:
         uniforms = stream.at(Purpose.PATCH).uniforms(plan.ids, num_views=num_views, count=4)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
         largest, is_random = self._settle(size)
-        side = np.full(row.shape, largest)
+        square_px = np.full(row.shape, largest)
         if is_random:
-            side = _whole(uniforms[..., 2], largest + 1)
+            square_px = _whole(uniforms[..., 2], largest + 1)
         noise = Noise(
-            box=square_boxes(row, column, side, side, size),
+            box=square_boxes(row, column, square_px, square_px, size),
             amplitude=(self.amplitude * uniforms[..., 3]).astype(np.float32),
             address=stream.at(Purpose.NOISE).addresses(plan.ids, num_views=num_views),
             seed=stream.seed,

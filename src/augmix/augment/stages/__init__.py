@@ -44,11 +44,11 @@ _STAGE = TypeVar("_STAGE", bound="Stage")
 
 
 class Field(NamedTuple):
-    """A field of a stage: its axes and types if it is an array, None if it is a setting."""
+    """A field of a stage: its axes and type if it is an array, None if it is a setting."""
 
     name: str
     axes: tuple[str, ...] | None
-    dtypes: tuple[str, ...] = ()
+    dtype: np.dtype | None = None  # None where the annotation allows several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,24 +157,23 @@ class Stage:
         Raises:
             ValueError: If an array does not fit; the message names it.
         """
-        own = dict(sizes)
-        for field in fields_of(type(self)):
-            if field.axes is None:
+        own = _fixed_axes(type(self)) | sizes
+        for name, axes, dtype in fields_of(type(self)):
+            if axes is None:
                 continue
-            values = np.asarray(getattr(self, field.name))
-            if values.ndim == len(field.axes):
-                for axis, size in named(values, field.axes):
-                    own.setdefault(axis, int(axis) if axis.isdigit() else size)
-            expected = tuple(own.get(axis) for axis in field.axes)
-            is_of_type = not field.dtypes or values.dtype.name in field.dtypes
-            if values.shape != expected or not is_of_type:
-                shape = ", ".join("any" if size is None else str(size) for size in expected)
+            values = getattr(self, name)
+            fits = len(values.shape) == len(axes) and dtype in (None, values.dtype)
+            for axis, size in zip(axes, values.shape, strict=False):
+                fits &= own.setdefault(axis, size) == size
+            if not fits:
+                expected = ", ".join(str(own.get(axis, "any")) for axis in axes)
                 raise ValueError(
-                    f"field {field.name} of stage {stage_name(type(self))} must be "
-                    f"{(field.dtypes or ('an array',))[0]} of shape [{' '.join(field.axes)}] = "
-                    f"({shape}), got {values.dtype} of shape {values.shape}"
+                    f"field {name} of stage {stage_name(type(self))} must be "
+                    f"{dtype or 'an array'} of shape [{' '.join(axes)}] = ({expected}), "
+                    f"got {values.dtype} of shape {values.shape}"
                 )
-        sizes |= {axis: own[axis] for axis in ("view",) if axis in own}
+        if "view" in own:
+            sizes["view"] = own["view"]
 
     def tensors(self, device: Any = "cpu") -> dict[str, Any]:
         """The fields by name as `apply_torch` takes them."""
@@ -238,9 +237,19 @@ def fields_of(stage: type[Stage]) -> tuple[Field, ...]:
         if not hasattr(hint, "dim_str"):
             found.append(Field(field.name, None))
             continue
-        dtypes = tuple(hint.dtypes) if isinstance(hint.dtypes, (tuple, list)) else ()
-        found.append(Field(field.name, tuple(hint.dim_str.split()), dtypes))
+        names = hint.dtypes if isinstance(hint.dtypes, (tuple, list)) else ()
+        is_one = len(names) == 1 or "bool" in names
+        found.append(
+            Field(field.name, tuple(hint.dim_str.split()), np.dtype(names[0]) if is_one else None)
+        )
     return tuple(found)
+
+
+@functools.cache
+def _fixed_axes(stage: type[Stage]) -> dict[str, int]:
+    """The axes of a stage's arrays that are numbers, with their sizes."""
+    axes = {axis for field in fields_of(stage) for axis in field.axes or ()}
+    return {axis: int(axis) for axis in axes if axis.isdigit()}
 
 
 def named(values: np.ndarray, axes: tuple[str, ...]) -> list[tuple[str, int]]:

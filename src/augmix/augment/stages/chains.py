@@ -9,6 +9,8 @@ from jaxtyping import Float32, Float64, Int8, Int64, UInt8
 from augmix.augment.ops import Op, apply_op, describe_step, from_pillow, to_pillow
 from augmix.augment.stages import Pictures, Pixels, Stage, add_view, map_arrays, register_stage
 
+_NUM_OPS = len(Op)
+
 
 @register_stage("chains")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +96,9 @@ class Chains(Stage):
         """
         if not np.isfinite(self.amount).all():
             raise ValueError("amounts of a plan must be finite, got nan or infinity")
-        first, last = int(min(Op)), int(max(Op))
-        if self.op.size and (self.op.min() < first or self.op.max() > last):
+        if self.op.size and (self.op.min() < 0 or self.op.max() >= _NUM_OPS):
             raise ValueError(
-                f"operations of a plan must be {first}..{last}, "
+                f"operations of a plan must be 0..{_NUM_OPS - 1}, "
                 f"got {self.op.min()}..{self.op.max()}"
             )
         bits = np.trunc(self.amount[self.op == Op.POSTERIZE])
