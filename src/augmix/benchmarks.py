@@ -36,7 +36,7 @@ from augmix.corruptions.corrupt import corrupt
 from augmix.files import write_npz
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
-from augmix.training.forecast import Pace, take_steps
+from augmix.training.forecast import StepTime, take_steps
 from augmix.training.loop import open_order, open_views
 from augmix.training.run import prepared
 from augmix.training.step import open_learner
@@ -470,7 +470,7 @@ def _parse_arithmetic(name: str) -> dict[str, Any]:
     return {"precision": precision, "channels_last": bool(layout)}
 
 
-def _steps(config: TrainConfig) -> Generator[Pace]:
+def _steps(config: TrainConfig) -> Generator[StepTime]:
     """Train without end."""
     with prepared(config) as run:
         order = open_order(run.source, config)
@@ -481,7 +481,7 @@ def _steps(config: TrainConfig) -> Generator[Pace]:
         yield from take_steps(learner, views, order, itertools.count(), config.run)
 
 
-def _median_s(steps: Sequence[Pace]) -> float:
+def _median_s(steps: Sequence[StepTime]) -> float:
     return statistics.median(step.elapsed_s for step in steps)
 
 

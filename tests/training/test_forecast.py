@@ -11,7 +11,7 @@ from augmix.errors import ResumeError
 from augmix.progress import CheckpointWritten, Event
 from augmix.training import forecast
 from augmix.training import forecast as module
-from augmix.training.forecast import Pace, forecast_run
+from augmix.training.forecast import StepTime, forecast_run
 from augmix.training.run import train
 
 
@@ -22,9 +22,9 @@ def fixed_pace(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def timed(learner: Any, views: Any, order: Any, steps: Any, run: Any) -> Any:
         steps = list(steps)
         taken.extend(steps)
-        for pace in take(learner, views, order, steps, run):
-            assert pace.elapsed_s > pace.waited_s >= 0
-            yield Pace(elapsed_s=0.5, waited_s=0.05, num_images=pace.num_images)
+        for time in take(learner, views, order, steps, run):
+            assert time.elapsed_s > time.waited_s >= 0
+            yield StepTime(elapsed_s=0.5, waited_s=0.05, num_images=time.num_images)
 
     monkeypatch.setattr(module, "take_steps", timed)
     return taken

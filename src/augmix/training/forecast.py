@@ -27,7 +27,7 @@ MEASURED_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class StepTime:
     """The time of one step.
 
     Attributes:
@@ -112,8 +112,8 @@ def forecast(
     views = open_views(source, method, order, config, device)
     count = WARM_UP_STEPS + MEASURED_STEPS
     steps = itertools.islice(itertools.cycle(range(first_step, num_steps)), count)
-    paces = list(take_steps(learner, views, order, steps, config.run))[WARM_UP_STEPS:]
-    step_s = statistics.median(pace.elapsed_s for pace in paces)
+    times = list(take_steps(learner, views, order, steps, config.run))[WARM_UP_STEPS:]
+    step_s = statistics.median(time.elapsed_s for time in times)
     mean_images = len(source) / order.steps_per_epoch
     return Forecast(
         num_images=len(source),
@@ -122,10 +122,10 @@ def forecast(
         steps_per_epoch=order.steps_per_epoch,
         num_steps=num_steps,
         first_step=first_step,
-        measured_steps=len(paces),
+        measured_steps=len(times),
         step_s=step_s,
         images_per_second=mean_images / step_s,
-        wait_share=sum(pace.waited_s for pace in paces) / sum(pace.elapsed_s for pace in paces),
+        wait_share=sum(time.waited_s for time in times) / sum(time.elapsed_s for time in times),
         peak_memory_mib=peak_memory_mib(device),
         checkpoint_mib=_checkpoint_bytes(learner) / 2**20,
         executor=views.executor,
@@ -134,7 +134,7 @@ def forecast(
 
 def take_steps(
     learner: Learner, views: Views, order: BatchOrder, steps: Iterable[int], run: RunConfig
-) -> Generator[Pace]:
+) -> Generator[StepTime]:
     """Take steps of a run one by one, each timed to the end of the device's work.
 
     Args:
@@ -159,7 +159,7 @@ def take_steps(
                 learner.learn(images, targets, num_images, rate)
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
-            yield Pace(elapsed_s=perf_counter() - began, waited_s=waited, num_images=num_images)
+            yield StepTime(elapsed_s=perf_counter() - began, waited_s=waited, num_images=num_images)
 
 
 def _checkpoint_bytes(learner: Learner) -> int:
