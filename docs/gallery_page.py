@@ -75,7 +75,7 @@ TOP = """# Corruptions and perturbations
 
 Made by `make docs` from the program's own tables; the pictures are drawn by the package, from a
 drawn scene. For an image of yours:
-`augmix preview --corruptions --source folder --root DIR --size 256`.
+`augmix preview --corruptions --data DIR --size 256`.
 
 ```python
 corrupted = augmix.corrupt(images, "fog", severity=3)  # uint8 [batch height width channel]
@@ -112,10 +112,11 @@ def scratches(image, count, *, generator):
     return image
 ```
 
-`python:scratches.py:scratches` names it wherever a corruption is named: `augmix corrupt --names`,
-`augmix evaluate --names`, `augmix.corrupt`. `severities` holds the parameters of severity 1 to 5, a
-number or a tuple each; a dictionary has them for each preset. A function without the decorator gets
-the severity itself. In Python, a registered corruption goes by its name.
+`python:scratches.py:scratches` names it wherever a corruption is named: with `--names` of
+`augmix corrupt`, `augmix evaluate` and `augmix preview --corruptions`, and in `augmix.corrupt`.
+`severities` holds the parameters of severity 1 to 5, a number or a tuple each; a dictionary has
+them for each preset. A function without the decorator gets the severity itself. In Python, a
+registered corruption goes by its name.
 
 It is measured, reported, written and drawn like the published ones, and lies outside every mean of
 the benchmark. Its draws depend on its name, the severity, the seed and the id, and on nothing else.

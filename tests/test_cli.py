@@ -228,14 +228,16 @@ def test_preview_of_the_corruptions(
 ):
     calls = []
 
-    def write(folder, image, *, preset, seed, sample):
-        calls.append((folder, image.shape, preset, seed, sample))
+    def write(folder, image, *, names, sequences, preset, seed, sample):
+        calls.append((folder, image.shape, names, sequences, preset, seed, sample))
         return [folder / name for name in ("a.png", "b.png", "all/c.webp", "all/d.webp")]
 
     monkeypatch.setattr(pictures, "write_galleries", write)
     settings = ["--corruptions", "--first", "3", "--seed", "7", "--preset", "tiny", "--size", "20"]
-    assert cli.main(["preview", *settings, "--out", str(tmp_path / out)]) == 0
-    assert calls == [(tmp_path / "shown", (20, 20, 3), "tiny", 7, 3)]
+    settings += ["--names", "fog", "--out", str(tmp_path / out)]
+    assert cli.main(["preview", *settings]) == 0
+    names = (("fog",), ("standard-10", "extra-4"))
+    assert calls == [(tmp_path / "shown", (20, 20, 3), *names, "tiny", 7, 3)]
     assert "2 animations in" in capsys.readouterr().out
 
 
@@ -259,7 +261,7 @@ def test_preview_of_the_corruptions(
         (["train", "--source", "folder", "--data", "nowhere"], "nowhere"),
         (["train", "--source", "cifar10", "--data", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
-        (["evaluate", "nowhere", "--attack-steps", "3"], "attack_steps 3 would do nothing"),
+        (["evaluate", "nowhere", "--attack-steps", "3"], "attack_steps 3 would have no effect"),
         (["report", "nowhere"], "nowhere"),
         (["report"], "run"),
     ],

@@ -44,12 +44,12 @@ def test_a_failed_run_is_listed_after_the_table(
     """Training and measuring are replaced; `tests/paper/test_reproduce.py` runs the real ones."""
 
     def train_all(config: TrainConfig, **options: Any) -> Path:
-        return config.out
+        return config.run.out
 
     def train_all_but_one(config: TrainConfig, **options: Any) -> Path:
         if config.run.out.name == "cifar10-wrn-mixup-seed0":
             raise RunError("no more mixups")
-        return config.out
+        return config.run.out
 
     def measure(measurement: Measurement, **options: Any) -> Results:
         folder = Path(measurement.how.out or "")

@@ -16,7 +16,7 @@ def checkered(size: int) -> np.ndarray:
 
 
 def run(image: np.ndarray, name: str, preset: str, severity: int, generator) -> np.ndarray:
-    return CORRUPTIONS[name].apply(image, preset, severity, generator)
+    return CORRUPTIONS[name].at(preset, severity)(image, generator)
 
 
 def legacy(seed: int = 0) -> np.random.RandomState:

@@ -474,7 +474,11 @@ class PreviewConfig:
     """Show corruptions of image FIRST instead: OUT/corruptions.png has every corruption at five
     severities, OUT/perturbations.png strips of every sequence, OUT/perturbations/NAME.webp the
     animation of each. The flags of the method are not used."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet"] = "auto"
+    names: tuple[str, ...] = ("paper-15", "extra-4")
+    """With --corruptions: corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
+    sequences: tuple[str, ...] = ("standard-10", "extra-4")
+    """With --corruptions: perturbations, standard-10, cifar-script-10, extra-4, or your own."""
+    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Strength table of the corruptions; auto goes by image size."""
 
 
@@ -518,7 +522,13 @@ def _preview_corruptions(config: PreviewConfig, image: Any) -> None:
 
     folder = config.out.with_suffix("") if config.out.suffix == ".png" else config.out
     paths = pictures.write_galleries(
-        folder, image, preset=config.preset, seed=config.seed, sample=config.first
+        folder,
+        image,
+        names=config.names,
+        sequences=config.sequences,
+        preset=config.preset,
+        seed=config.seed,
+        sample=config.first,
     )
     print(f"pictures: {paths[0]}, {paths[1]} and {len(paths) - 2} animations in {paths[2].parent}")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from augmix.commands.terminal import parse
 
+from augmix.cli import parse
 from augmix.data.sources import Source
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate

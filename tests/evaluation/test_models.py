@@ -25,6 +25,8 @@ from augmix.results import (
     load_results,
     load_sequence_predictions,
 )
+from augmix.training.config import flatten, update_config
+from augmix.training.run import open_split, train
 
 MODULE = """
 import torch
@@ -52,7 +54,7 @@ def make_run(folder: Path, seed: int = 0, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     save_model(folder, build_model("small", num_classes=3))
-    files.write_json(folder / "config.json", {"schema": 1, **files.to_plain(config)})
+    files.write_json(folder / "config.json", {"schema": 2, **files.to_plain(flatten(config))})
     return folder
 
 
@@ -90,7 +92,7 @@ def photographs(tmp_path: Path) -> Path:
 def test_an_ensemble_is_the_mean_of_its_members_probabilities(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / f"seed{seed}", seed) for seed in range(3)]
     results = measure(*runs, out=tmp_path / "all")
-    source = toy_config(runs[0]).open_source("test")
+    source = open_split(toy_config(runs[0]), "test")
     images = torch.from_numpy(to_float(source.load(np.arange(20))))
     with torch.inference_mode():
         odds = torch.stack([load_model(run)(images).softmax(dim=1) for run in runs]).mean(dim=0)
@@ -210,9 +212,7 @@ def test_sequences_of_a_folder_start_from_its_photographs(
 def test_images_seen_in_training_are_refused(run: Path, tmp_path: Path) -> None:
     trained = toy_config(run)
     (tmp_path / "same.npz").write_bytes((tmp_path / "toy.npz").read_bytes())
-    from augmix.training.run import train
-
-    done = train(replace(trained, out=tmp_path / "trained", epochs=1))
+    done = train(update_config(trained, out=tmp_path / "trained", epochs=1))
     with np.load(tmp_path / "toy.npz") as file:
         arrays = {"images": file["x_train"], "labels": file["y_train"]}
     np.savez(tmp_path / "single.npz", **arrays)  # serves any split
@@ -248,7 +248,7 @@ def test_the_geometry_of_a_run_may_be_changed(run: Path, tmp_path: Path) -> None
 
 
 def test_library_and_configuration_measure_the_same(run: Path) -> None:
-    source = toy_config(run).open_source("test")
+    source = open_split(toy_config(run), "test")
     settings: dict[str, Any] = {"suite": ("clean", "c", "p", "attack"), "names": ("fog",)}
     settings |= {"sequences": ("tilt",), "severities": (3,)}
     settings |= {"attack_norm": "l2", "attack_epsilon": 0.3, "attack_steps": 2}

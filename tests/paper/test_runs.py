@@ -72,7 +72,7 @@ def test_every_task_is_done_once(finished: tuple[Path, list[Task], list[Event]])
 
 def test_a_failing_task_does_not_stop_the_rest(tmp_path: Path):
     broken, fine = make_tasks(tmp_path)
-    gone = replace(broken.training, source="npz", data=str(tmp_path / "nowhere"))
+    gone = update_config(broken.training, source="npz", data=str(tmp_path / "nowhere"))
     events: list[Event] = []
     found = run_tasks([replace(broken, training=gone), fine], tmp_path, on_progress=events.append)
     assert [each.state for each in found] == ["failed", "done"]
@@ -85,7 +85,7 @@ def test_a_failing_task_does_not_stop_the_rest(tmp_path: Path):
 def test_what_failed_is_tried_again(tmp_path: Path):
     (task,) = make_tasks(tmp_path, seeds=(0,))
     data = tmp_path / "set.npz"
-    training = replace(task.training, source="npz", data=str(data))
+    training = update_config(task.training, source="npz", data=str(data))
     task = replace(task, training=training)
     assert run_tasks([task], tmp_path)[0].state == "failed"
     write_npz(data)
@@ -111,7 +111,7 @@ def test_stopped_tasks_continue_to_the_same_bits(
 
 def test_other_settings_are_refused(finished: tuple[Path, list[Task], list[Event]]):
     folder, (task, _), _ = finished
-    other = replace(task, training=replace(task.training, learning_rate=0.01))
+    other = replace(task, training=update_config(task.training, learning_rate=0.01))
     with pytest.raises(RunError, match="other settings than seed0 has now"):
         run_tasks([other], folder)
 
@@ -165,13 +165,13 @@ VICTIM = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from dataclasses import replace
 from toy_runs import toy_config
 from augmix.paper.runs import Task, run_tasks
+from augmix.training.config import update_config
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     training = update_config(toy_config(folder / "endless"), epochs=1_000_000)
-    other = replace(training, seed=1, out=folder / "endless1")
+    other = update_config(training, seed=1, out=folder / "endless1")
     run_tasks([Task(training=training), Task(training=other)], folder, num_processes=2)
 """
 

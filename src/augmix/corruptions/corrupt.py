@@ -90,12 +90,13 @@ def corrupt(
     if name == "frost" and frost_textures is not None:
         textures = Path(frost_textures)
         corruption = replace(corruption, function=partial(corruption.function, textures=textures))
+    corrupt_image = corruption.at(preset, severity)
     result = np.empty(images.shape, np.uint8)
 
     def corrupt_one(index: int) -> None:
         image = np.ascontiguousarray(images[index])
         generator = stream.generator(int(ids[index]))
-        corrupted = corruption.apply(image, preset, severity, generator)
+        corrupted = corrupt_image(image, generator)
         result[index] = corrupted if jpeg_quality is None else recode(corrupted, jpeg_quality)
 
     keeps_gil = corruption.is_own or name in _KEEP_GIL

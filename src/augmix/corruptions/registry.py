@@ -112,7 +112,7 @@ class _Entry:
     @property
     def is_own(self) -> bool:
         """Whether it is the user's own, and so outside the means of the benchmark."""
-        return self.number >= _FIRST_OWN
+        return bool(self.code_sha256)
 
     def stream_at(self, seed: int, part: int, own_part: int) -> Stream:
         """Return the stream at a part of the published addresses, or of this entry's own seed.
@@ -142,20 +142,25 @@ class Corruption(_Entry):
         """Return the stream from which the images of a severity are drawn."""
         return self.stream_at(seed, self.number * 8 + severity, severity)
 
-    def apply(self, image: Image, preset: str, severity: int, generator: Draws) -> Image:
-        """Corrupt an image.
+    def at(self, preset: str, severity: int) -> Callable[[Image, Draws], Image]:
+        """Return the function that corrupts an image at a severity.
 
-        Raises:
-            RunError: If the user's code fails or returns something else than such an image.
+        The user's code is called with a copy; if it fails or returns something else than such an
+        image, a `RunError` is raised.
         """
-        parameters = self.parameters[preset][severity - 1]
+        function, parameters = self.function, self.parameters[preset][severity - 1]
         if not self.is_own:
-            return self.function(image, *parameters, generator=generator)
-        try:
-            result = self.function(image.copy(), *parameters, generator=generator)
-        except Exception as error:
-            raise RunError(f"corruption {self.name!r} failed: {describe_error(error)}") from error
-        return _check_made(result, image.shape, f"corruption {self.name!r}")
+            return lambda image, generator: function(image, *parameters, generator=generator)
+
+        def corrupt(image: Image, generator: Draws) -> Image:
+            what = f"corruption {self.name!r}"
+            try:
+                result = function(image.copy(), *parameters, generator=generator)
+            except Exception as error:
+                raise RunError(f"{what} failed: {describe_error(error)}") from error
+            return _check_made(result, image.shape, what)
+
+        return corrupt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,8 +97,7 @@ class CorruptConfig(CorruptOptions):
     dst: Path
     """Folder of the set to write; an unfinished one of the same settings is continued."""
     source: str | None = None
-    """Kind of the images: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; by
-    default digits, and files by their ending, else folder."""
+    """Kind of the images, as in augmix train; by default by the name of SRC, e.g. its ending."""
     split: str = "test"
     """Part of the images: train, test or val."""
     size: int | None = None
@@ -145,8 +144,7 @@ class PerturbConfig(PerturbOptions):
     dst: Path
     """Folder of the set to write; an unfinished one of the same settings is continued."""
     source: str | None = None
-    """Kind of the images: digits, cifar10, cifar100, folder, parquet, npz, tar, imagenet; by
-    default digits, and files by their ending, else folder."""
+    """Kind of the images, as in augmix train; by default by the name of SRC, e.g. its ending."""
     split: str = "test"
     """Part of the images: train, test or val."""
     size: int | None = None

@@ -37,7 +37,7 @@ def _has_permutation() -> bool:
     chosen = any(getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES"))
     try:
         return not chosen and bool(llvm.get_host_cpu_features().get("avx512vbmi", False))
-    except RuntimeError:  # llvmlite cannot tell the features of this kind of CPU
+    except RuntimeError:  # llvmlite does not know the features of this kind of CPU
         return False
 
 

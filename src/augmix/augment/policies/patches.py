@@ -57,8 +57,8 @@ class Cutout:
             raise ValueError("the base of Cutout cuts holes already; a view has one at most")
         uniforms = stream.at(Purpose.HOLE).uniforms(plan.ids, num_views=num_views, count=2)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
-        side = max(min(size) // 2, 1) if self.size_px is None else self.size_px
-        box = square_boxes(row, column, side, side, size)
+        square_px = max(min(size) // 2, 1) if self.size_px is None else self.size_px
+        box = square_boxes(row, column, square_px, square_px, size)
         return plan.with_stage(Hole(box=box, fill=np.array(self.fill or _GREY, np.float32)))
 
 
@@ -105,11 +105,11 @@ class PatchUniform:
         uniforms = stream.at(Purpose.PATCH).uniforms(plan.ids, num_views=num_views, count=4)
         row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
         largest, is_random = self._settle(size)
-        side = np.full(row.shape, largest)
+        square_px = np.full(row.shape, largest)
         if is_random:
-            side = _whole(uniforms[..., 2], largest + 1)
+            square_px = _whole(uniforms[..., 2], largest + 1)
         noise = Noise(
-            box=square_boxes(row, column, side, side, size),
+            box=square_boxes(row, column, square_px, square_px, size),
             amplitude=(self.amplitude * uniforms[..., 3]).astype(np.float32),
             address=stream.at(Purpose.NOISE).addresses(plan.ids, num_views=num_views),
             seed=stream.seed,
