@@ -121,16 +121,23 @@ def test_settings_of_the_paper():
     assert len(tasks) == 2 * 4 * 7
     by_name = {task.name: task.training for task in tasks.values()}
     dense = by_name["cifar100-densenet-augmix-seed0"]
-    assert (dense.model, dense.epochs, dense.weight_decay) == ("densenet-bc-100-12", 200, 1e-4)
-    assert (dense.source, dense.data) == ("cifar100", "c100")
+    assert (dense.network.model, dense.optimisation.epochs) == ("densenet-bc-100-12", 200)
+    assert dense.optimisation.weight_decay == 1e-4
+    assert (dense.data.source, dense.data.path) == ("cifar100", "c100")
     mixup = by_name["cifar10-wrn-mixup-seed0"]
-    assert (mixup.model, mixup.epochs, mixup.weight_decay) == ("wrn-40-2", 100, 1e-4)
-    plain = by_name["cifar10-wrn-standard-seed0"]
+    assert (mixup.network.model, mixup.optimisation.epochs) == ("wrn-40-2", 100)
+    assert mixup.optimisation.weight_decay == 1e-4
+    plain = by_name["cifar10-wrn-standard-seed0"].optimisation
     assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (128, 0.1, 5e-4)
     assert plain.schedule == "cosine"
-    assert by_name["cifar10-resnext-augmix-seed0"].epochs == 200
+    assert by_name["cifar10-resnext-augmix-seed0"].optimisation.epochs == 200
     large = plan_tasks(ReproduceConfig(table="table2", scale="paper", data="in"))
     resnet = {task.name: task.training for task in large.values()}["imagenet-resnet-augmix-seed0"]
-    assert (resnet.model, resnet.source, resnet.epochs) == ("resnet50", "imagenet", 180)
-    assert (resnet.batch_size, resnet.weight_decay, resnet.severity) == (256, 1e-4, 1)
+    assert (resnet.network.model, resnet.data.source, resnet.optimisation.epochs) == (
+        "resnet50",
+        "imagenet",
+        180,
+    )
+    assert (resnet.optimisation.batch_size, resnet.optimisation.weight_decay) == (256, 1e-4)
+    assert resnet.method.policy.severity == 1
     assert "imagenet-resnet-sin-seed0" not in {task.name for task in large.values()}

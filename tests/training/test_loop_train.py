@@ -18,7 +18,7 @@ from augmix.models.weights import load_model
 from augmix.progress import Event, OnProgress, StepFinished, TrainingFinished
 from augmix.training import checkpoint
 from augmix.training import loop as engine
-from augmix.training.config import update_config
+from augmix.training.config import OptimisationConfig, update_config
 from augmix.training.run import train
 from augmix.training.step import Learner
 

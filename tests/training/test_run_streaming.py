@@ -97,7 +97,7 @@ def test_the_batches_are_crops_at_their_address(photographs: Path, tmp_path: Pat
     config = toy(photographs, tmp_path / "run", reduced_decoding=False)
     source = open_split(config, "train")
     method = config.method.fit(
-        TrainingImages(crop_padding=0, flip=True, size=(16, 16)), num_classes=2
+        TrainingImages(crop_padding=0, flip=True, size=(16, 16), num_classes=2)
     )
     order = BatchOrder(num_images=10, batch_size=4, seed=0)
     batch = make_batches(source, method, order, config)(4)  # of the second epoch
