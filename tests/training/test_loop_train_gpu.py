@@ -41,7 +41,7 @@ def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     [
         {"precision": "fp16", "ema_decay": 0.9, "clip_norm": 1.0},
         {"precision": "bf16", "compile": True, "accumulate": 2},
-        {"method": "adversarial", "adversarial_steps": 2, "precision": "bf16"},
+        {"method": "adversarial", "attack_steps": 2, "precision": "bf16"},
     ],
     ids=["fp16", "compiled", "attacked"],
 )
