@@ -120,17 +120,24 @@ def test_settings_of_the_paper():
     )
     assert len(tasks) == 2 * 4 * 7
     by_name = {task.name: task.training for task in tasks.values()}
-    dense = by_name["cifar100-densenet-augmix-seed0"]
-    assert (dense.model, dense.epochs, dense.weight_decay) == ("densenet-bc-100-12", 200, 1e-4)
-    assert (dense.source, dense.data) == ("cifar100", "c100")
-    mixup = by_name["cifar10-wrn-mixup-seed0"]
-    assert (mixup.model, mixup.epochs, mixup.weight_decay) == ("wrn-40-2", 100, 1e-4)
-    plain = by_name["cifar10-wrn-standard-seed0"]
-    assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (128, 0.1, 5e-4)
-    assert plain.schedule == "cosine"
-    assert by_name["cifar10-resnext-augmix-seed0"].epochs == 200
+
+    def numbers(name: str) -> tuple[str, int, float | None]:
+        config = by_name[name]
+        how = config.optimisation
+        return config.network.model, how.epochs, how.weight_decay
+
+    assert numbers("cifar100-densenet-augmix-seed0") == ("densenet-bc-100-12", 200, 1e-4)
+    dense = by_name["cifar100-densenet-augmix-seed0"].data
+    assert (dense.source, dense.path) == ("cifar100", "c100")
+    assert numbers("cifar10-wrn-mixup-seed0") == ("wrn-40-2", 100, 1e-4)
+    assert numbers("cifar10-wrn-standard-seed0") == ("wrn-40-2", 100, 5e-4)
+    plain = by_name["cifar10-wrn-standard-seed0"].optimisation
+    assert (plain.batch_size, plain.learning_rate, plain.schedule) == (128, 0.1, "cosine")
+    assert numbers("cifar10-resnext-augmix-seed0")[1] == 200
     large = plan_tasks(ReproduceConfig(table="table2", scale="paper", data="in"))
-    resnet = {task.name: task.training for task in large.values()}["imagenet-resnet-augmix-seed0"]
-    assert (resnet.model, resnet.source, resnet.epochs) == ("resnet50", "imagenet", 180)
-    assert (resnet.batch_size, resnet.weight_decay, resnet.severity) == (256, 1e-4, 1)
-    assert "imagenet-resnet-sin-seed0" not in {task.name for task in large.values()}
+    by_name = {task.name: task.training for task in large.values()}
+    assert numbers("imagenet-resnet-augmix-seed0") == ("resnet50", 180, 1e-4)
+    resnet = by_name["imagenet-resnet-augmix-seed0"]
+    assert (resnet.data.source, resnet.optimisation.batch_size) == ("imagenet", 256)
+    assert resnet.method == AugMix(policy=policies.AugMix(severity=1))
+    assert "imagenet-resnet-sin-seed0" not in by_name

@@ -22,19 +22,19 @@ def make_parts() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
 def make_state(step: int = 7, **identity: object) -> State:
     model, optimizer = make_parts()
     identity = {"seed": 1, "ops": ("a", "b"), "out": Path("x"), **identity}
-    return checkpoint.capture(step, model, optimizer, identity=identity, tally={"images": 3})
+    return checkpoint.capture(step, model, optimizer, identity=identity, meters={"images": 3})
 
 
 def test_a_state_comes_back_with_every_bit(tmp_path: Path) -> None:
     model, optimizer = make_parts()
-    state = checkpoint.capture(7, model, optimizer, identity={"seed": 1}, tally={"seconds": 0.5})
+    state = checkpoint.capture(7, model, optimizer, identity={"seed": 1}, meters={"seconds": 0.5})
     checkpoint.write_state(tmp_path, state)
     loaded = checkpoint.load_state(tmp_path)
     assert loaded is not None
     other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     other_optimizer = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9)
     checkpoint.restore(loaded, other, other_optimizer)
-    assert (loaded.step, loaded.identity, loaded.tally) == (7, {"seed": 1}, {"seconds": 0.5})
+    assert (loaded.step, loaded.identity, loaded.meters) == (7, {"seed": 1}, {"seconds": 0.5})
     for name, values in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], values)
     momenta = [s["momentum_buffer"] for s in optimizer.state_dict()["state"].values()]
