@@ -24,7 +24,7 @@ BOX_WIDTH, BOX_HEIGHT, SLOT_WIDTH = 96, 40, 6
 GAP, ROW_GAP, LAYER_GAP = 18, 34, 18
 SLOT_WEIGHT = 10  # keeps long arrows straight
 LOWEST_PER_ROW, LOWEST_GAP = 7, 7
-SWEEPS = 12
+NUM_PASSES = 12
 STYLE = """
 .paper { fill: #ffffff } .band { fill: #f2f4f7 } .box { fill: #ffffff; stroke: #8a97a8 }
 .package, .module { fill: #16202c; font-size: 13px } .package { font-weight: 600 }
@@ -159,8 +159,8 @@ def link(upper: Node, lower: Node) -> None:
 def sort_rows(nodes: list[list[Node]]) -> None:
     """Order each row by the mean position of its neighbours, and keep the best order found."""
     best, fewest = [list(row) for row in nodes], crossings(nodes)
-    for sweep in range(SWEEPS):
-        is_down = sweep % 2 == 0
+    for number in range(NUM_PASSES):
+        is_down = number % 2 == 0
         order = range(len(nodes) - 2, -1, -1) if is_down else range(1, len(nodes))
         for row in order:
             neighbours = nodes[row + 1 if is_down else row - 1]
@@ -193,8 +193,8 @@ def set_positions(nodes: list[list[Node]]) -> None:
     """Put each node near its neighbours without overlap."""
     for row in nodes:
         space_out(row, [WIDTH / 2.0] * len(row))
-    for sweep in range(20 * SWEEPS):
-        for row in nodes if sweep % 2 else reversed(nodes):
+    for number in range(20 * NUM_PASSES):
+        for row in nodes if number % 2 else reversed(nodes):
             wanted = []
             for node in row:
                 near = node.up + node.down

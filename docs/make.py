@@ -30,7 +30,7 @@ def cli_page() -> str:
         "Made by `make docs` from the program's own help.\n",
         "Without a terminal every command prints plain lines; `--debug` shows tracebacks. Exit "
         "codes: 0 done, 1 some\nruns of `augmix reproduce` failed (or a bug), 2 a mistake that the "
-        "message explains, 130 stopped by Ctrl-C (start the\nsame command again to go on).\n",
+        "message explains, 130 stopped by Ctrl-C (start the\nsame command again to continue).\n",
         block([]),
     ]
     for command in COMMANDS:
@@ -52,9 +52,9 @@ def block(arguments: list[str]) -> str:
     return "```\n" + "\n".join(lines) + "\n```\n"
 
 
-def scene(side: int = 128) -> Image.Image:
+def scene(size: int = 128) -> Image.Image:
     """Draw a cottage on a hill, four times too large, and shrink it."""
-    big = 4 * side
+    big = 4 * size
     rows = np.linspace(0, 1, big)[:, None, None]
     sky = (1 - rows) * np.array([86, 150, 214]) + rows * np.array([250, 222, 184])
     picture = Image.fromarray(np.broadcast_to(sky, (big, big, 3)).astype(np.uint8))
@@ -73,7 +73,7 @@ def scene(side: int = 128) -> Image.Image:
     draw.rectangle(at(0.43, 0.52, 0.49, 0.59), fill=(96, 140, 176))
     draw.rectangle(at(0.78, 0.56, 0.81, 0.8), fill=(98, 70, 50))
     draw.ellipse(at(0.68, 0.38, 0.91, 0.64), fill=(54, 104, 62))
-    return picture.resize((side, side), Image.Resampling.LANCZOS)
+    return picture.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def preview() -> Path:

@@ -1,13 +1,15 @@
-"""Imports between packages point down without circles, and the figure shows all packages."""
+"""Imports between packages point down without circles, and figure and page show them."""
 
 import ast
 import importlib.util
+import re
 import xml.etree.ElementTree as ET
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "augmix"
+PAGE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # of packages and top-level modules, the lowest first
     "errors rng jit files user_code arrays distributed devices results bootstrap metrics "
     "published progress",
@@ -96,3 +98,29 @@ def test_the_figure_has_a_box_for_every_package_and_no_arrow_up():
     top = {box.get("data-name"): float(box[0].get("y", "")) for box in boxes}
     for package, names in figure.local_imports().items():
         assert all(top[package] < top[name] for name in names if LAYER[name] > 0), package
+
+
+def test_the_page_lists_every_package():
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", PAGE.read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(packages())
+
+
+def test_the_page_names_functions_that_exist():
+    named = re.findall(r"`([\w/]+\.py):([\w.]+)`", PAGE.read_text())
+    assert len(named) > 20
+    assert [f"{file}:{name}" for file, name in named if name not in definitions(file)] == []
+
+
+def definitions(file: str) -> set[str]:
+    """Return the functions and classes of a module, and its methods as ``Class.method``."""
+    found = set()
+    for node in ast.parse((SOURCE / file).read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {
+                f"{node.name}.{each.name}"
+                for each in node.body
+                if isinstance(each, ast.FunctionDef)
+            }
+    return found

@@ -224,8 +224,8 @@ def test_training_gives_a_record_per_network_and_arithmetic(
     precisions = []
 
     def slow(learner: Learner, *arguments: Any) -> None:
-        precisions.append((learner.recipe.precision, learner.recipe.channels_last))
-        time.sleep(0.2 if learner.recipe.precision == "fp32" else 0.01)
+        precisions.append((learner.optimisation.precision, learner.optimisation.channels_last))
+        time.sleep(0.2 if learner.optimisation.precision == "fp32" else 0.01)
 
     monkeypatch.setattr(Learner, "learn", slow)
     records = benchmarks.measure_training(

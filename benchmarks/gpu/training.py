@@ -140,7 +140,9 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     synchronize(setup.device)
     seconds = time.perf_counter() - start
     log = files.load_lines(folder / results.LOG_FILE)
-    waited_s = sum(line["wait_fraction"] * _duration_s(log, index) for index, line in enumerate(log))
+    waited_s = sum(
+        line["wait_fraction"] * _duration_s(log, index) for index, line in enumerate(log)
+    )
     return model, {
         "epochs": epochs,
         "steps": log[-1]["step"],

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from augmix.corruptions.registry import register_corruption as register_corruption
     from augmix.corruptions.registry import register_sequence as register_sequence
     from augmix.data.sources import open_source as open_source
+    from augmix.data.sources import register_source as register_source
     from augmix.evaluation.config import EvaluateConfig as EvaluateConfig
     from augmix.evaluation.loop import evaluate as evaluate
     from augmix.methods import attacks as attacks
+    from augmix.methods import register_method as register_method
     from augmix.methods.losses import jsd_loss as jsd_loss
     from augmix.models import register_network as register_network
     from augmix.models.ensemble import Ensemble as Ensemble
@@ -76,8 +78,10 @@ _HOME = {
     "published": "",
     "push_to_hub": "report.hub",
     "register_corruption": "corruptions.registry",
+    "register_method": "methods",
     "register_network": "models",
     "register_sequence": "corruptions.registry",
+    "register_source": "data.sources",
     "register_stage": "augment.stages",
     "render": "augment",
     "train": "training.run",

@@ -16,8 +16,7 @@ from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.models import cifar
 from augmix.models.weights import load_model
 from augmix.progress import Event, OnProgress, StepFinished, TrainingFinished
-from augmix.training import checkpoint
-from augmix.training import pipeline
+from augmix.training import checkpoint, pipeline
 from augmix.training.config import OptimisationConfig, update_config
 from augmix.training.run import train
 from augmix.training.step import Learner

@@ -194,7 +194,7 @@ def find_skipped_styles(
     for attempt in count():
         indices = styles.draw(ids[waiting], stream, attempt=attempt)
         drawn = [styles.files[index] for index in indices]
-        is_other = np.array([file != used[i] for file, i in zip(drawn, waiting, strict=True)])
+        is_other = np.array([file != used[int(i)] for file, i in zip(drawn, waiting, strict=True)])
         if not is_other.any():
             break
         found |= {file for file, other in zip(drawn, is_other, strict=True) if other}

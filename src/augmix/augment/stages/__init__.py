@@ -237,7 +237,7 @@ def fields_of(stage: type[Stage]) -> tuple[Field, ...]:
         if not hasattr(hint, "dim_str"):
             found.append(Field(field.name, None))
             continue
-        names = hint.dtypes if isinstance(hint.dtypes, (tuple, list)) else ()
+        names: list[str] = list(hint.dtypes) if isinstance(hint.dtypes, (tuple, list)) else []
         is_one = len(names) == 1 or "bool" in names
         found.append(
             Field(field.name, tuple(hint.dim_str.split()), np.dtype(names[0]) if is_one else None)
