@@ -68,7 +68,7 @@ write_npz(place / "toy.npz")
 run_all("one", 1, **PLAIN)
 run_all("two", 2, **PLAIN)
 run_all("local", 2, sync_batch_norm=False, **PLAIN)
-attacked = {**PLAIN, "method": "adversarial", "adversarial_steps": 2, "epochs": 1}
+attacked = {**PLAIN, "method": "adversarial", "attack_steps": 2, "epochs": 1}
 run_all("attacked-one", 1, **attacked)
 run_all("attacked-two", 2, **attacked)
 rich = {"accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "epochs": 2, "checkpoint_every": 2}

@@ -187,25 +187,6 @@ def load_state(folder: Path) -> State | None:
     return State(**plain)
 
 
-def load_identity(folder: Path) -> dict[str, Any]:
-    """The identity of a run, from a checkpoint of any schema; empty without a checkpoint.
-
-    Every process reads for itself: a run that cannot be continued can still be measured.
-
-    Raises:
-        RunError: If the file is damaged or no checkpoint.
-    """
-    path = folder / results.STATE_FILE
-    content = _read(path)
-    if not content:
-        return {}
-    plain = _parse(path, content)
-    identity = plain.get("identity") if isinstance(plain, dict) else None
-    if not isinstance(identity, dict):
-        raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-    return identity
-
-
 def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> None:
     """Refuse to continue a run of another identity.
 

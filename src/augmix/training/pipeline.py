@@ -8,7 +8,7 @@ device's sends the packed plan and renders it where the model is; the images sta
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ Views = Float32[Tensor, "view batch channel height width"]
 Targets = Int64[Tensor, " batch"] | Float32[Tensor, "batch class"]
 
 
+@runtime_checkable
 class Pipeline(Protocol):
     """Views and targets of a run, step by step."""
 
