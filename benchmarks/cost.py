@@ -74,8 +74,7 @@ def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the forecast of a run on random images."""
     from augmix.devices import keep_freed_memory
     from augmix.training.config import build_config
-    from augmix.training.forecast import forecast
-    from augmix.training.run import prepared
+    from augmix.training.run import forecast, prepared
 
     keep_freed_memory()
     size = settings.pop("size")
@@ -83,7 +82,7 @@ def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
         data = write_smooth_images(Path(folder) / "images.npz", 2 * settings["batch_size"], size)
         config = build_config(data=data, out=Path(folder) / "run", **settings)
         with prepared(config) as run:
-            found = forecast(run.model, run.method, run.source, config=config, device=run.device)
+            found = forecast(config, run)
     return asdict(found)
 
 

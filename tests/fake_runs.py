@@ -314,7 +314,7 @@ def _write_log(path: Path, rng: np.random.Generator, *, loss: float) -> None:
                 "learning_rate": float(0.05 * (1 + np.cos(np.pi * done))),
                 "train_error": float(0.9 * np.exp(-5 * done) + 0.01 * rng.random()),
                 "images_per_second": 3000.0,
-                "wait_share": 0.01,
+                "wait_fraction": 0.01,
                 "seconds": 60 * done,
             }
         )

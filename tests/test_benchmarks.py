@@ -14,6 +14,7 @@ from augmix import benchmarks
 from augmix.augment import compiled
 from augmix.corruptions import registry
 from augmix.errors import RunError
+from augmix.methods.losses import Loss
 from augmix.training.step import Learner
 
 KEYS = ["size", "severity", "executor", "device", "threads", "views_per_second"]
@@ -223,11 +224,15 @@ def test_training_gives_a_record_per_network_and_arithmetic(
 ) -> None:
     precisions = []
 
-    def slow(learner: Learner, *arguments: Any) -> None:
+    nothing = torch.zeros(())
+
+    def slow(learner: Learner, *arguments: Any) -> Loss:
         precisions.append((learner.optimisation.precision, learner.optimisation.channels_last))
         time.sleep(0.2 if learner.optimisation.precision == "fp32" else 0.01)
+        return Loss(total=nothing, terms={}, logits=torch.zeros(4, 10))
 
-    monkeypatch.setattr(Learner, "learn", slow)
+    monkeypatch.setattr(Learner, "backward", slow)
+    monkeypatch.setattr(Learner, "update", lambda learner, rate: None)
     records = benchmarks.measure_training(
         ("small", "wrn-10-1"), batch_size=4, seconds=0.0, device="cpu"
     )

@@ -49,7 +49,7 @@ def toy_config(folder: Path, **changes: Any) -> TrainConfig:
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The log without what the machine decides."""
-    times = ("images_per_second", "wait_share", "peak_memory_mib", "seconds")
+    times = ("images_per_second", "wait_fraction", "peak_memory_mib", "seconds")
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 

@@ -22,7 +22,8 @@ from augmix.methods import Method, TrainingImages, build_method
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.training.config import TrainConfig, build_config, flatten, update_config
-from augmix.training.loop import open_order, open_views, train
+from augmix.training.loop import train_model
+from augmix.training.pipeline import open_order, open_pipeline
 from augmix.training.step import open_learner
 
 _WARM_UP_EPOCHS = 1
@@ -78,7 +79,7 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
     """
     config, device, count = setup.config, setup.device, setup.batch_size
     parts = (setup.source, setup.method, setup.order, config, device)
-    views = open_views(*parts)
+    views = open_pipeline(*parts)
     learner = open_learner(
         setup.build_model(), setup.method, optimisation=config.optimisation, device=device
     )
@@ -132,14 +133,16 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     model = setup.build_model()
     folder.mkdir(parents=True)
     start = time.perf_counter()
-    train(
+    train_model(
         model, setup.method, setup.source, config=config,
         identity=files.to_plain(flatten(config)), device=setup.device,
     )  # fmt: skip
     synchronize(setup.device)
     seconds = time.perf_counter() - start
     log = files.load_lines(folder / results.LOG_FILE)
-    waited_s = sum(line["wait_share"] * _duration_s(log, index) for index, line in enumerate(log))
+    waited_s = sum(
+        line["wait_fraction"] * _duration_s(log, index) for index, line in enumerate(log)
+    )
     return model, {
         "epochs": epochs,
         "steps": log[-1]["step"],

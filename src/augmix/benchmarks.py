@@ -36,9 +36,8 @@ from augmix.corruptions.corrupt import corrupt
 from augmix.files import write_npz
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
-from augmix.training.forecast import StepTime, take_steps
-from augmix.training.loop import open_order, open_views
-from augmix.training.run import prepared
+from augmix.training.pipeline import open_order, open_pipeline
+from augmix.training.run import StepTime, prepared, time_steps
 from augmix.training.step import open_learner
 
 Record = dict[str, Any]
@@ -477,8 +476,8 @@ def _steps(config: TrainConfig) -> Generator[StepTime]:
         learner = open_learner(
             run.model, run.method, optimisation=config.optimisation, device=run.device
         )
-        views = open_views(run.source, run.method, order, config, run.device)
-        yield from take_steps(learner, views, order, itertools.count(), config.run)
+        pipeline = open_pipeline(run.source, run.method, order, config, run.device)
+        yield from time_steps(learner, pipeline, order, itertools.count(), config.run)
 
 
 def _median_s(steps: Sequence[StepTime]) -> float:

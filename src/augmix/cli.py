@@ -250,8 +250,7 @@ def _train(words: Sequence[str]) -> None:
     _keep_memory()
     from augmix import distributed
     from augmix.progress import ProgressDisplay
-    from augmix.training.forecast import forecast_run
-    from augmix.training.run import backend, train
+    from augmix.training.run import backend, forecast_run, train
 
     with distributed.joined(backend=backend()):
         if distributed.rank():  # process 0 prints for all

@@ -16,8 +16,7 @@ from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.models import cifar
 from augmix.models.weights import load_model
 from augmix.progress import Event, OnProgress, StepFinished, TrainingFinished
-from augmix.training import checkpoint
-from augmix.training import loop as engine
+from augmix.training import checkpoint, pipeline
 from augmix.training.config import OptimisationConfig, update_config
 from augmix.training.run import train
 from augmix.training.step import Learner
@@ -379,6 +378,6 @@ def test_an_error_while_views_are_made_reaches_the_caller(
     def fail(*arguments: object, **options: object) -> None:
         raise RunError("image 3 of toy.npz is broken")
 
-    monkeypatch.setattr(engine, "render", fail)
+    monkeypatch.setattr(pipeline, "render", fail)
     with pytest.raises(RunError, match="image 3"):
         train(toy_config(tmp_path / "run"))

@@ -17,7 +17,7 @@ from augmix.methods import TrainingImages
 from augmix.models.weights import load_model
 from augmix.progress import Event, PhaseStarted, StepFinished
 from augmix.rng import Stream
-from augmix.training.loop import make_batches
+from augmix.training.pipeline import open_pipeline
 from augmix.training.run import load_train_config, open_split, train
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -119,7 +119,8 @@ def test_batches_of_pairs_have_soft_targets(tmp_path: Path) -> None:
     source = open_source("npz", root=config.data.root, split="train")
     method = config.method.fit(TrainingImages(crop_padding=1, flip=True, size=(16, 16)))
     order = BatchOrder(num_images=20, batch_size=8, seed=0)
-    batch = make_batches(source, method, order, config)(4)
+    pipeline = open_pipeline(source, method, order, config, torch.device("cpu"))
+    batch = pipeline.make(4)
     ids = order.ids(4)
     stream = Stream(seed=0, epoch=1)
     plan = method.policy.sample(ids, num_views=1, size=(16, 16), stream=stream)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from toy_runs import read_log, read_weights
 
@@ -18,7 +19,7 @@ from augmix.methods import TrainingImages
 from augmix.progress import Event, OnProgress, StepFinished
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
-from augmix.training.loop import make_batches
+from augmix.training.pipeline import open_pipeline
 from augmix.training.run import load_train_config, open_split, train
 
 SYNSETS = ("n01440764", "n01751748")
@@ -96,11 +97,11 @@ def test_the_batches_are_crops_at_their_address(photographs: Path, tmp_path: Pat
     """The clean view of a step, from the file, the draws and the flip alone."""
     config = toy(photographs, tmp_path / "run", reduced_decoding=False)
     source = open_split(config, "train")
-    method = config.method.fit(
-        TrainingImages(crop_padding=0, flip=True, size=(16, 16), num_classes=2)
-    )
+    images = TrainingImages(crop_padding=0, flip=True, size=(16, 16), num_classes=2)
+    method = config.method.fit(images)
     order = BatchOrder(num_images=10, batch_size=4, seed=0)
-    batch = make_batches(source, method, order, config)(4)  # of the second epoch
+    pipeline = open_pipeline(source, method, order, config, torch.device("cpu"))
+    batch = pipeline.make(4)  # of the second epoch
     stream = Stream(seed=0).at(epoch=1)
     plan = method.policy.sample(order.ids(4), num_views=2, size=(16, 16), stream=stream)
     draws = ResizedCrop().sample(order.ids(4), stream=stream)

@@ -364,7 +364,7 @@ def _resume(
     log.unlink(missing_ok=True)
     for line in kept:
         files.append_line(log, line)
-    return _Progress(step=state.step, **state.tally)
+    return _Progress(step=state.step, **state.meters)
 
 
 def _save(
@@ -375,7 +375,7 @@ def _save(
     identity: dict[str, Any],
 ) -> None:
     state = checkpoint.capture(
-        progress.step, decoder, optimizer, identity=identity, tally=progress.to_plain()
+        progress.step, decoder, optimizer, identity=identity, meters=progress.to_plain()
     )
     checkpoint.write_state(folder, state)
 

@@ -1,16 +1,17 @@
 """Checkpoints: the state of a run, written atomically and restored exactly.
 
 Learning rates, data order, views and what torch draws (dropout) are functions of the step, so a
-checkpoint is the step, the weights and their average, the optimiser and its scale, and the sums of
-the log line under way; beside them stands what the run was started with. A run that differs in any
-of it is not continued. Of several processes, process 0 reads and writes for all.
+checkpoint is the step, the weights and their average, the optimiser and its scale, the meters of
+the next log line, and the identity of the run: all that decides about its bits. A run of another
+identity is not continued. Of several processes, process 0 reads and writes for all.
 """
 
 import io
+import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,20 +23,20 @@ from augmix import distributed, files, results
 from augmix.errors import ResumeError, RunError
 from augmix.files import hold_folder
 
-_SCHEMA = 2  # 1 kept the state of torch's random generators
+_SCHEMA = 3  # 2 had an identity of other names; 1 kept the state of torch's random generators
 _ABSENT = "nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What `state.pt` holds.
+    """The content of `state.pt`.
 
     Attributes:
         step: Optimiser steps done.
-        identity: What the run was started with: plain values by name.
+        identity: All that decides about the bits of the run: plain values by name.
         model: The model's `state_dict`.
         optimizer: The optimiser's `state_dict`.
-        tally: Sums since the last log line.
+        meters: Sums since the last log line.
         scaler: The `state_dict` of the gradient's scale, of float16 alone.
         average: The `state_dict` of the weights' moving average, where there is one.
     """
@@ -44,7 +45,7 @@ class State:
     identity: dict[str, Any]
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    tally: dict[str, Any]
+    meters: dict[str, Any]
     scaler: dict[str, Any] = field(default_factory=dict)
     average: dict[str, Any] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ def capture(
     optimizer: torch.optim.Optimizer,
     *,
     identity: Mapping[str, Any],
-    tally: Mapping[str, Any],
+    meters: Mapping[str, Any],
 ) -> State:
     """The state of a run after ``step`` steps; shares its tensors with the model."""
     return State(
@@ -63,12 +64,12 @@ def capture(
         identity=files.to_plain(dict(identity)),
         model=model.state_dict(),
         optimizer=optimizer.state_dict(),
-        tally=files.to_plain(dict(tally)),
+        meters=files.to_plain(dict(meters)),
     )
 
 
 def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a state back into a model and its optimiser.
+    """Restore a model and its optimiser from a state.
 
     Raises:
         ResumeError: If the weights are those of another architecture.
@@ -84,7 +85,7 @@ def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Write `state.pt`; the earlier one stays until the new one is whole on the disk.
+    """Write `state.pt`; the earlier one is kept until the new one is complete on the disk.
 
     Raises:
         RunError: If it cannot be written, e.g. because the disk is full.
@@ -93,6 +94,74 @@ def write_state(folder: Path, state: State) -> None:
     plain = {entry.name: getattr(state, entry.name) for entry in fields(state)}
     torch.save({"schema": _SCHEMA, **plain}, content)
     files.write_bytes(folder / results.STATE_FILE, content.getvalue())
+
+
+Capture = Callable[[int, Mapping[str, Any], Mapping[str, Any]], State]  # step, identity, meters
+
+
+@dataclass(kw_only=True)
+class Checkpointer:
+    """Writes the checkpoints of a run; of several processes, process 0 alone writes.
+
+    During a step, forward and backward change nothing of the run's state but buffers (the running
+    statistics of batch norm). So the state of the last `mark` is the model as it is, with the
+    buffers kept at the mark, as long as ``guard`` is held around everything else.
+
+    Attributes:
+        folder: The run folder.
+        model: Whose weights are checked.
+        capture: The state of the run, see `Learner.capture`.
+        identity: See `State`.
+        guard: Held while the state changes, or is written.
+    """
+
+    folder: Path
+    model: nn.Module
+    capture: Capture
+    identity: Mapping[str, Any]
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    _marked: tuple[int, Mapping[str, Any], dict[str, torch.Tensor]] | None = None
+
+    def save(self, step: int, meters: Mapping[str, Any]) -> None:
+        """Write the state of now; the caller holds the guard.
+
+        Raises:
+            RunError: If weights are no longer finite, or the file cannot be written.
+        """
+        _check_weights(self.model, step)
+        if distributed.rank() == 0:
+            write_state(self.folder, self.capture(step, self.identity, meters))
+
+    def mark(self, step: int, meters: Mapping[str, Any]) -> None:
+        """Keep what the next step changes early; the caller holds the guard."""
+        if distributed.rank() == 0:
+            buffers = {name: values.clone() for name, values in self.model.named_buffers()}
+            self._marked = (step, meters, buffers)
+
+    def write_marked(self) -> None:
+        """Write the state of the last mark; from another thread, during a step.
+
+        Raises:
+            RunError: If weights are no longer finite, or the file cannot be written.
+        """
+        with self.guard:
+            if self._marked is None:  # the first step: its state is on the disk already
+                return
+            step, meters, buffers = self._marked
+            _check_weights(self.model, step)
+            state = self.capture(step, self.identity, meters)
+            model = {name: buffers.get(name, values) for name, values in state.model.items()}
+            write_state(self.folder, replace(state, model=model))
+
+
+def _check_weights(model: nn.Module, step: int) -> None:
+    """Refuse to overwrite a good checkpoint by weights that are no longer finite."""
+    for name, values in model.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise RunError(
+                f"{name} is no longer finite after step {step}; the last checkpoint is from before "
+                "it: start again with a smaller --learning-rate in another --out"
+            )
 
 
 def load_state(folder: Path) -> State | None:
@@ -118,27 +187,8 @@ def load_state(folder: Path) -> State | None:
     return State(**plain)
 
 
-def load_identity(folder: Path) -> dict[str, Any]:
-    """What a run was started with, by a checkpoint of any schema; empty without a checkpoint.
-
-    Every process reads for itself: a run that cannot be continued can still be measured.
-
-    Raises:
-        RunError: If the file is damaged or no checkpoint.
-    """
-    path = folder / results.STATE_FILE
-    content = _read(path)
-    if not content:
-        return {}
-    plain = _parse(path, content)
-    identity = plain.get("identity") if isinstance(plain, dict) else None
-    if not isinstance(identity, dict):
-        raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-    return identity
-
-
 def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to continue a run with anything but what it was started with.
+    """Refuse to continue a run of another identity.
 
     Raises:
         ResumeError: At the first difference, naming the field and both values.
@@ -149,8 +199,8 @@ def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> N
         if found != expected:
             raise ResumeError(
                 f"{folder} holds a run with {name} = {found!r}, this one has {expected!r}; a run "
-                f"is continued with what it was started with: set {name} back, choose another "
-                f"--out, or delete {folder}"
+                f"is continued with the settings it was started with: set {name} back, choose "
+                f"another --out, or delete {folder}"
             )
 
 
@@ -179,7 +229,7 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(path: Path, content: bytes) -> Any:
-    """The content of a state file, once every checksum in it holds; torch itself skips them."""
+    """The content of a state file, after checking its checksums, which torch skips."""
     try:
         broken = zipfile.ZipFile(io.BytesIO(content)).testzip()
         if broken is not None:
@@ -187,6 +237,6 @@ def _parse(path: Path, content: bytes) -> Any:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
         raise RunError(
-            f"{path} is damaged ({error}); delete {path.parent} to start anew, "
+            f"{path} is damaged ({error}); delete {path.parent} to start again, "
             "or choose another --out"
         ) from error

@@ -1,8 +1,8 @@
-"""Running averages and logs of a run: JSON lines and TensorBoard.
+"""Meters and logs of a run: JSON lines and TensorBoard.
 
-The event files are made from `log.jsonl`: a run that starts writes the lines the log holds anew,
-and then adds each line as it comes. So they show what the log shows, wherever a run was stopped
-and whatever of them was lost then.
+The event files are made from `log.jsonl`: a run that starts writes all lines of the log again, and
+then adds each new one. So they show what the log shows, wherever a run was stopped and whatever of
+them was lost then.
 """
 
 import math
@@ -23,11 +23,11 @@ from augmix.progress import Event, OnProgress, StepsLogged, TrainingStarted, ign
 
 
 @dataclass(kw_only=True)
-class Tally:
+class Meters:
     """Steps done and the sums since the last log line.
 
-    Losses stay on the device until they are settled, so that a step need not wait for the device.
-    The times are this process's own and do not count as state, but for `seconds`.
+    Losses stay on the device until they are settled, so that a step does not wait for the device.
+    Of the times, which are this process's own, only `seconds` is kept in checkpoints.
     """
 
     step: int = 0
@@ -64,15 +64,15 @@ class Tally:
         """
         if not self.pending:
             return
-        shares = torch.tensor([own / all_ for _, own, all_, _, _ in self.pending]).double()
+        weights = torch.tensor([own / all_ for _, own, all_, _, _ in self.pending]).double()
         own = torch.stack([values for *_, values in self.pending]).cpu().double()  # step name
-        rows = distributed.sum_over_ranks(own * shares[:, None]).tolist()
-        for (step, _, num_images, names, _), values in zip(self.pending, rows, strict=True):
+        summed = distributed.sum_over_ranks(own * weights[:, None]).tolist()
+        for (step, _, num_images, names, _), values in zip(self.pending, summed, strict=True):
             if not all(map(math.isfinite, values)):
                 shown = ", ".join(f"{n} {v:g}" for n, v in zip(names, values, strict=True))
                 raise RunError(
                     f"the loss is no longer finite at step {step} ({shown}); the last checkpoint "
-                    "is from before it: start anew with a smaller --learning-rate in another --out"
+                    "is from before it: start again with a smaller --learning-rate in another --out"
                 )
             self.images += num_images
             for name, value in zip(names, values, strict=True):
@@ -87,7 +87,7 @@ class Tally:
         self.seen += images
 
     def line(self, *, epoch: float, rate: float, device: torch.device) -> dict[str, Any]:
-        """The log line of the steps since the last one; starts the sums anew."""
+        """The log record of the steps since the last one; resets the sums."""
         means = {name: total / self.images for name, total in self.sums.items()}
         loss, error = means.pop("loss"), means.pop("error")
         record = {
@@ -98,7 +98,7 @@ class Tally:
             "learning_rate": rate,
             "train_error": error,
             "images_per_second": self.seen / self.elapsed,
-            "wait_share": self.waited / self.elapsed,
+            "wait_fraction": self.waited / self.elapsed,
             "peak_memory_mib": peak_memory_mib(device),
             "seconds": self.seconds,
         }
@@ -108,7 +108,7 @@ class Tally:
         return record
 
     def to_plain(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The part of the state that a checkpoint keeps."""
         return {"images": self.images, "sums": dict(self.sums), "seconds": self.seconds}
 
 
@@ -118,13 +118,13 @@ _EVENT_FILES = "events.out.tfevents.*"
 
 
 @contextmanager
-def beside(on_progress: OnProgress | None, choice: bool | None) -> Iterator[OnProgress | None]:
-    """The watcher of a run, which inside writes event files too; they are closed in every case.
+def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator[OnProgress | None]:
+    """Add TensorBoard event files to a progress callback; they are closed in every case.
 
     Only process 0 of several writes.
 
     Args:
-        on_progress: Who else watches.
+        on_progress: Called with the same events.
         choice: None writes where the package tensorboard is installed.
 
     Raises:
@@ -139,21 +139,21 @@ def beside(on_progress: OnProgress | None, choice: bool | None) -> Iterator[OnPr
     if open_writer is None or distributed.rank():
         yield on_progress
         return
-    board = _Board(open_writer)
+    event_files = _EventFiles(open_writer)
     emit = on_progress or ignore
 
     def watch(event: Event) -> None:
-        board.show(event)
+        event_files.show(event)
         emit(event)
 
     try:
         yield watch
     finally:
-        board.close()
+        event_files.close()
 
 
-class _Board:
-    """Takes the progress events of a run; its event files are open from the first to `close`."""
+class _EventFiles:
+    """Event files of a run, open from its first event to `close`."""
 
     def __init__(self, open_writer: Any) -> None:
         self.open_writer = open_writer
@@ -167,7 +167,7 @@ class _Board:
             self.add([event.record])
 
     def open(self, folder: Path, lines: list[dict[str, Any]]) -> None:
-        """Begin the event files anew with the lines that are there.
+        """Start new event files with the lines that are there.
 
         Times are those of a run that was never stopped: how long it trained, up to now.
         """
@@ -175,14 +175,14 @@ class _Board:
         try:
             for path in folder.glob(_EVENT_FILES):
                 path.unlink()
-            # step 0: a TensorBoard that is looking on forgets what it has read of this run
+            # step 0: a TensorBoard that shows this run drops what it has read
             self.writer = self.open_writer(str(folder), purge_step=0)
         except OSError as error:
             raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
         self.add(lines)
 
     def add(self, lines: list[Any]) -> None:
-        """Write lines, to the disk at once: what comes after a crash builds on them."""
+        """Write lines, and flush them to the disk."""
         try:
             for line in lines:
                 for tag, value in _curves(line):
@@ -195,7 +195,7 @@ class _Board:
 
     def close(self) -> None:
         if self.writer is not None:
-            with suppress(OSError):  # every line was flushed, or its failure was told
+            with suppress(OSError):  # every line was flushed, or its error was raised
                 self.writer.close()
 
 

@@ -1,18 +1,22 @@
-"""Views made on the device: from the number of a step to what a model learns from.
+"""Views of a training step, by the CPU's pipeline or by the device's.
 
-A step is drawn on any thread, ahead of time, and finished on the thread that trains. Drawing needs
-no device: it packs the plan. Finishing sends the plan and renders it where the model is; the images
-live there where they fit (`is_resident`) or are sent as bytes. Nothing waits for the device."""
+Both are functions of the step: `make` draws the plan of its images (and, on the CPU, renders it) on
+any thread, ahead of time; `finish` gives the views and targets on the device, on the thread that
+trains. The CPU's pipeline renders with ``pillow`` or ``compiled`` and sends float views. The
+device's sends the packed plan and renders it where the model is; the images stay there if they fit
+(`fits_device`), else they are sent as bytes with each step. Nothing waits for the device.
+"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from augmix.augment import batched
+from augmix import distributed
+from augmix.augment import Executor, batched, render
 from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.plan import Plan
@@ -22,111 +26,173 @@ from augmix.methods import Method
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig
 
-_RESIDENT_SHARE = 1 / 4  # of a device's free memory that images may take
-_RESIDENT_BYTES = 2**30  # the same on the CPU
+_MAX_FRACTION = 1 / 4  # of a device's free memory that images may take
+_MAX_BYTES = 2**30  # the same on the CPU
 _LOADED_AT_ONCE = 1000
 
+Images = UInt8[np.ndarray, "batch height width channel"]
+ArrayTargets = Int64[np.ndarray, " batch"] | Float32[np.ndarray, "batch class"]
 Views = Float32[Tensor, "view batch channel height width"]
-Targets = Int64[Tensor, " batch"] | Float32[Tensor, "batch label"]
-MakePlan = Callable[
-    [int], tuple[Plan, Int64[np.ndarray, " batch"] | Float32[np.ndarray, "batch label"]]
-]
-MakeImages = Callable[
-    [int, Int64[np.ndarray, " batch"]], UInt8[np.ndarray, "batch height width channel"]
-]
+Targets = Int64[Tensor, " batch"] | Float32[Tensor, "batch class"]
 
 
-def make_plans(source: Source, method: Method, order: BatchOrder, seed: int) -> MakePlan:
-    """Rooms 1 and 3 as a function of the step: the plan of its images, and their targets."""
-    stream = Stream(seed=seed)
-
-    def make(
-        step: int,
-    ) -> tuple[Plan, Int64[np.ndarray, " batch"] | Float32[np.ndarray, "batch label"]]:
-        ids = order.ids(step)
-        plan = method.policy.sample(
-            ids,
-            num_views=method.num_views,
-            size=source.size,
-            stream=stream.at(epoch=order.epoch(step)),
-        )
-        if method.has_clean:
-            plan = plan.with_clean()
-        labels = source.labels[ids]
-        if plan.pairs is None:
-            return plan, labels
-        return plan, plan.pairs.targets(labels, source.num_classes)
-
-    return make
-
-
-def make_images(source: Source, order: BatchOrder, seed: int) -> MakeImages:
-    """Room 2 as a function of the step and its images, cropped at their address if they are."""
-    stream = Stream(seed=seed)
-
-    def make(
-        step: int, ids: Int64[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
-        return load_at(source, ids, stream=stream.at(epoch=order.epoch(step)))
-
-    return make
-
-
-def open_device_views(
-    source: Source, method: Method, order: BatchOrder, config: TrainConfig, device: torch.device
-) -> "DeviceViews | None":
-    """What makes a run's views on its device; None where the recipe has them made on the CPU.
-
-    The executor ``auto`` makes them where the model is, ``batched`` on any device.
-    """
-    if config.run.executor != "batched" and (config.run.executor != "auto" or device.type == "cpu"):
-        return None
-    return DeviceViews(
-        source=source,
-        plans=make_plans(source, method, order, config.run.seed),
-        load=make_images(source, order, config.run.seed),
-        device=device,
-        channels_last=config.optimisation.channels_last,
-        images=load_images(source, device) if is_resident(source, device) else None,
-    )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class DeviceViews:
-    """The views of a run, rendered on a device.
-
-    Attributes:
-        source: The training images.
-        plans: The plan and targets of every step.
-        load: The images of a step, where they are sent.
-        device: Where views are rendered.
-        channels_last: Whether the channels of a pixel lie together in memory.
-        images: All images of the source on the device, or None where they are sent with each step.
-    """
-
-    source: Source
-    plans: MakePlan
-    load: MakeImages
-    device: torch.device
-    channels_last: bool
-    images: UInt8[Tensor, "image height width channel"] | None
+@runtime_checkable
+class Pipeline(Protocol):
+    """Views and targets of a run, step by step."""
 
     @property
     def executor(self) -> str:
-        """What renders the views and where images come from, for people to read."""
+        """What renders the views, in words."""
+        ...
+
+    def make(self, step: int) -> Any:
+        """Prepare a step, on any thread."""
+        ...
+
+    def finish(self, made: Any) -> tuple[Views, Targets]:
+        """The views and targets of a prepared step, on the device."""
+        ...
+
+
+def open_order(source: Source, config: TrainConfig) -> BatchOrder:
+    """The images this process trains on at every step.
+
+    Raises:
+        ValueError: If a step would have fewer images than there are processes.
+    """
+    return BatchOrder(
+        num_images=len(source),
+        batch_size=config.optimisation.batch_size,
+        seed=config.run.seed,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+
+
+def open_pipeline(
+    source: Source, method: Method, order: BatchOrder, config: TrainConfig, device: torch.device
+) -> Pipeline:
+    """The pipeline of a run: that of the device for the executor ``batched``.
+
+    The executor ``auto`` is ``batched`` on a device other than the CPU.
+    """
+    draws = Draws(source=source, method=method, order=order, stream=Stream(seed=config.run.seed))
+    executor, channels_last = config.run.executor, config.optimisation.channels_last
+    if executor != "batched" and (executor != "auto" or device.type == "cpu"):
+        return CpuPipeline(
+            draws=draws, rendered_by=executor, device=device, channels_last=channels_last
+        )
+    images = load_images(source, device) if fits_device(source, device) else None
+    return DevicePipeline(draws=draws, images=images, device=device, channels_last=channels_last)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Draws:
+    """Everything random of a step, and its images, by address.
+
+    Attributes:
+        source: The training images.
+        method: Its policy draws the plans.
+        order: Which images a step has.
+        stream: Address of the run.
+    """
+
+    source: Source
+    method: Method
+    order: BatchOrder
+    stream: Stream
+
+    def plan(self, step: int) -> tuple[Plan, ArrayTargets]:
+        """The plan of a step's images, and their targets."""
+        ids = self.order.ids(step)
+        plan = self.method.policy.sample(
+            ids,
+            num_views=self.method.num_views,
+            size=self.source.size,
+            stream=self.stream.at(epoch=self.order.epoch(step)),
+        )
+        plan = plan.with_clean() if self.method.has_clean else plan
+        labels = self.source.labels[ids]
+        if plan.pairs is None:
+            return plan, labels
+        return plan, plan.pairs.targets(labels, self.source.num_classes)
+
+    def load(self, step: int, ids: Int64[np.ndarray, " batch"]) -> Images:
+        """The images of a step, cropped at their address where the source crops."""
+        return load_at(self.source, ids, stream=self.stream.at(epoch=self.order.epoch(step)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Views and targets made on the CPU.
+
+    Attributes:
+        views: In [0, 1]; the clean view comes first where the method has one.
+        targets: Class ids, or class probabilities where images are paired.
+    """
+
+    views: Float32[np.ndarray, "view batch channel height width"]
+    targets: ArrayTargets
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CpuPipeline:
+    """Views rendered on this process's threads and sent to the device."""
+
+    draws: Draws
+    rendered_by: Executor
+    device: torch.device
+    channels_last: bool
+
+    @property
+    def executor(self) -> str:
+        """What renders the views, in words."""
+        return self.rendered_by
+
+    def make(self, step: int) -> Batch:
+        """Draw and render a step, on any thread."""
+        plan, targets = self.draws.plan(step)
+        images = self.draws.load(step, plan.ids)
+        return Batch(views=render(images, plan, executor=self.rendered_by), targets=targets)
+
+    def finish(self, made: Batch) -> tuple[Views, Targets]:
+        """Send a step to the device."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        flat = torch.from_numpy(made.views).flatten(0, 1)  # (view batch) channel height width
+        views = flat.to(self.device, memory_format=layout).unflatten(0, made.views.shape[:2])
+        return views, torch.from_numpy(made.targets).to(self.device)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DevicePipeline:
+    """Views rendered on the device.
+
+    Attributes:
+        images: All images of the source on the device, or None where they are sent with each step.
+    """
+
+    draws: Draws
+    images: UInt8[Tensor, "image height width channel"] | None
+    device: torch.device
+    channels_last: bool
+
+    @property
+    def executor(self) -> str:
+        """What renders the views and where images come from, in words."""
         where = "sent with each step" if self.images is None else "on the device"
         return f"batched by {batched.describe_backend(self.device)}, images {where}"
 
-    def draw(self, step: int) -> tuple[Packed, Tensor | None, Tensor]:
+    def make(self, step: int) -> tuple[Packed, Tensor | None, Tensor]:
         """A step's packed plan, its images if they are sent, and its targets; on any thread."""
-        plan, targets = self.plans(step)
-        packed = pack(plan, self.source.channels, real=tensors.real_of(self.device))
-        sent = None if self.images is not None else self._keep(self.load(step, plan.ids))
-        return packed, sent, self._keep(targets)
+        plan, targets = self.draws.plan(step)
+        packed = pack(plan, self.draws.source.channels, real=tensors.real_of(self.device))
+        is_sent = self.images is None
+        images = self._pinned(self.draws.load(step, plan.ids)) if is_sent else None
+        return packed, images, self._pinned(targets)
 
-    def finish(self, drawn: tuple[Packed, Tensor | None, Tensor]) -> tuple[Views, Targets]:
-        """The views and targets of a drawn step, on the device."""
-        packed, sent, targets = drawn
+    def finish(self, made: tuple[Packed, Tensor | None, Tensor]) -> tuple[Views, Targets]:
+        """Send and render a step."""
+        packed, sent, targets = made
         arrays, layout = batched.upload(packed, self.device)
         if self.images is not None:
             images = self.images.index_select(0, arrays.ids)
@@ -136,31 +202,31 @@ class DeviceViews:
         views = batched.execute(images, arrays, layout, channels_last=self.channels_last)
         return views, targets.to(self.device, non_blocking=True)
 
-    def _keep(self, values: np.ndarray) -> Tensor:
-        """A tensor in memory from which a GPU copies while Python goes on."""
+    def _pinned(self, values: np.ndarray) -> Tensor:
+        """A tensor from which a GPU copies while Python continues."""
         tensor = torch.from_numpy(values)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
-def is_resident(source: Source, device: torch.device) -> bool:
-    """Whether a source's images take so little of the device's memory that they can live there.
+def fits_device(source: Source, device: torch.device) -> bool:
+    """Whether a source's images take so little of the device's memory that they can stay there.
 
-    Those that are cropped anew in every epoch cannot.
+    Those that are cropped differently in every epoch cannot.
     """
     if find_crop(source) is not None:
         return False
     height, width = source.size
     num_bytes = len(source) * height * width * source.channels
     if device.type != "cuda":
-        return num_bytes <= _RESIDENT_BYTES
+        return num_bytes <= _MAX_BYTES
     free, _ = torch.cuda.mem_get_info(device)
-    return num_bytes <= free * _RESIDENT_SHARE
+    return num_bytes <= free * _MAX_FRACTION
 
 
 def load_images(
     source: Source, device: torch.device
 ) -> UInt8[Tensor, "image height width channel"]:
-    """All images of a source on a device."""
+    """Load all images of a source onto a device."""
     shape = (len(source), *source.size, source.channels)
     images = torch.empty(shape, dtype=torch.uint8, device=device)
     for start in range(0, len(source), _LOADED_AT_ONCE):

@@ -1,40 +1,52 @@
-"""One training run as data, and the run folder made of it.
+"""A training run from its configuration: trained into a run folder, read back, or forecast.
 
-A run folder knows all that is needed to go on with it or to measure it.
+A run folder holds all that is needed to continue the run or to measure it.
 """
 
+import datetime
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import itertools
+import statistics
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 
 from augmix import distributed, files, results
+from augmix.data.batches import BatchOrder
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import mix, open_stylised, take
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
-from augmix.devices import resolve_device, torch_settings
+from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import METHODS, Method, TrainingImages
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.progress import OnProgress, PhaseStarted
-from augmix.training import checkpoint, logging
-from augmix.training import loop as engine
+from augmix.training import checkpoint
 from augmix.training.config import (
+    RunConfig,
     TrainConfig,
     UnknownMethod,
     build_config,
     flatten,
     general_settings,
 )
+from augmix.training.logging import tensorboard
+from augmix.training.loop import take_steps, train_model
+from augmix.training.pipeline import Pipeline, open_order, open_pipeline
+from augmix.training.step import Learner, open_learner
 
-# Where things are and how fast they go; none of it changes a bit of the result. The device and
-# torch's threads do: what they resolve to is compared instead of what was asked.
+_WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
+_MEASURED_STEPS = 10
+
+# Paths and speed, which change no bit of the result. The device and torch's threads do: the values
+# they resolve to are compared instead.
 _FREE = (
     "out",
     "data",
@@ -54,7 +66,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
     """Train a model, or continue its run, in a run folder; several seeds one after another.
 
     Args:
-        config: What is trained.
+        config: The run.
         on_progress: Called with an event after every step, log line and checkpoint.
 
     Returns:
@@ -62,7 +74,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
 
     Raises:
         ResumeError: If the folder holds a run of other settings.
-        Interrupted: If a signal stopped the run; the same call goes on with it.
+        Interrupted: If a signal stopped the run; the same call continues it.
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
             event files are asked for without the package tensorboard.
     """
@@ -73,13 +85,13 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A run with all its parts, before the first step.
+    """All parts of a run before its first step.
 
     Attributes:
         model: With its start weights, on the CPU.
-        method: Policy, objective and number of views.
+        method: Policy, objective and number of views, fitted to the images.
         source: All that is trained on.
-        device: Where the model will compute.
+        device: Device that will train the model.
         identity: All that decides about the bits of the run.
     """
 
@@ -92,7 +104,7 @@ class Prepared:
 
 @contextmanager
 def prepared(config: TrainConfig) -> Iterator[Prepared]:
-    """A run made ready, with torch set up for it inside.
+    """Prepare a run, with torch set up for it inside.
 
     Raises:
         RunError: If the data, the device or the processes are not usable.
@@ -142,9 +154,12 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
 
 
 def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
-    board = logging.beside(on_progress, config.run.tensorboard)
-    with board as watch, prepared(config) as run, _held(config):
-        engine.train(
+    with (
+        tensorboard(on_progress, config.run.tensorboard) as watch,
+        prepared(config) as run,
+        _held(config),
+    ):
+        train_model(
             run.model,
             run.method,
             run.source,
@@ -158,7 +173,7 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
 
 @contextmanager
 def _held(config: TrainConfig) -> Iterator[None]:
-    """The run folder, held and with its configuration in it; process 0 does so for all."""
+    """Lock the run folder and write the configuration; process 0 does so for all."""
     if distributed.rank() > 0:
         yield
         return
@@ -168,7 +183,7 @@ def _held(config: TrainConfig) -> Iterator[None]:
 
 
 def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
-    """The runs of an ensemble, one after another; what is finished is passed over."""
+    """Train the runs of an ensemble one after another; finished ones are skipped."""
     if (config.run.out / results.CONFIG_FILE).exists():
         raise ResumeError(
             f"{config.run.out} holds a single run, where the runs of {config.run.seeds} seeds "
@@ -184,7 +199,7 @@ def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
 
 
 def load_train_config(run: Path) -> TrainConfig:
-    """The settings a run folder was trained with.
+    """Load the configuration of a run folder.
 
     Raises:
         RunError: If the folder holds no settings of this package.
@@ -255,8 +270,8 @@ def _identity(
 ) -> dict[str, Any]:
     """All that decides about the bits of a run: settings, data, packages, arithmetic.
 
-    The images themselves keep a fingerprint of their own, by which they are known again when the
-    model is measured.
+    The images without their stylised copies have a fingerprint of their own, so that evaluation can
+    refuse them.
     """
     settings = {name: value for name, value in flatten(config).items() if name not in _FREE}
     versions = results.provenance()["versions"]
@@ -276,13 +291,13 @@ def _identity(
 
 
 def backend() -> str:
-    """What processes exchange gradients by: NCCL between GPUs, gloo on the CPU."""
+    """The backend of the gradient exchange: NCCL between GPUs, gloo on the CPU."""
     has_nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
 
 
 def _check_processes(device: torch.device) -> None:
-    """Refuse more processes on a machine than it has GPUs: gradients cannot travel within one."""
+    """Refuse more processes on a machine than it has GPUs: NCCL needs one for each."""
     num_local, num_devices = distributed.local_world_size(), torch.cuda.device_count()
     if device.type == "cuda" and num_local > num_devices:
         raise RunError(
@@ -292,7 +307,7 @@ def _check_processes(device: torch.device) -> None:
 
 
 def _hash_network(model: torch.nn.Module) -> str:
-    """sha256 of the layers with their settings: equal weights may stand in another network."""
+    """sha256 of the layers with their settings: another network may have weights of equal names."""
     return hashlib.sha256(repr(model).encode()).hexdigest()[:16]
 
 
@@ -305,7 +320,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _write_config(config: TrainConfig) -> None:
-    """Write `config.json` into a new run folder, and refuse a folder of something else."""
+    """Write `config.json` into a new run folder; refuse the folder of another run."""
     path = config.run.out / results.CONFIG_FILE
     ours = {
         "schema": results.CONFIG_SCHEMA,
@@ -322,3 +337,183 @@ def _write_config(config: TrainConfig) -> None:
             )
     if not path.exists():
         files.write_json(path, ours)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepTime:
+    """The time of one step.
+
+    Attributes:
+        elapsed_s: To the end of the device's work.
+        waited_s: Of it, waiting for views that were not ready.
+        num_images: Images of the step over all processes.
+    """
+
+    elapsed_s: float
+    waited_s: float
+    num_images: int
+
+
+def time_steps(
+    learner: Learner, pipeline: Pipeline, order: BatchOrder, steps: Iterable[int], run: RunConfig
+) -> Generator[StepTime]:
+    """Take steps of a run, each timed to the end of the device's work; see `take_steps`."""
+    with closing(take_steps(learner, pipeline, order, steps, run)) as taken:
+        for step in taken:
+            if learner.device.type == "cuda":
+                torch.cuda.synchronize(learner.device)
+            yield StepTime(
+                elapsed_s=perf_counter() - step.began,
+                waited_s=step.waited_s,
+                num_images=step.num_images,
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a run takes, estimated from a few of its steps.
+
+    Attributes:
+        num_images: Training images.
+        num_views: Views per image in a step, the clean one included.
+        num_parameters: Of the network.
+        steps_per_epoch: Of the run.
+        num_steps: Of the whole run.
+        first_step: Steps that are done already.
+        measured_steps: Steps that were timed.
+        step_s: Their median time, in seconds.
+        images_per_second: By that time, over all processes.
+        wait_fraction: Of the measured time, waiting for views.
+        peak_memory_mib: Of this process: on a GPU of tensors, on the CPU of everything.
+        checkpoint_mib: Size of `state.pt`.
+        executor: What renders the views.
+    """
+
+    num_images: int
+    num_views: int
+    num_parameters: int
+    steps_per_epoch: int
+    num_steps: int
+    first_step: int
+    measured_steps: int
+    step_s: float
+    images_per_second: float
+    wait_fraction: float
+    peak_memory_mib: float
+    checkpoint_mib: float
+    executor: str
+
+    @property
+    def seconds_left(self) -> float:
+        """Training time from here to the end of the run."""
+        return (self.num_steps - self.first_step) * self.step_s
+
+
+def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Forecast:
+    """Take some steps of a run, from ``first_step`` on, and estimate what all of it takes.
+
+    Raises:
+        RunError: If memory does not suffice, or torch cannot do what the run asks for.
+        ValueError: If no step is left.
+    """
+    order = open_order(run.source, config)
+    num_steps = config.optimisation.epochs * order.steps_per_epoch
+    if first_step >= num_steps:
+        raise ValueError(f"the run is complete: all {num_steps} steps are done")
+    learner = open_learner(
+        run.model, run.method, optimisation=config.optimisation, device=run.device
+    )
+    pipeline = open_pipeline(run.source, run.method, order, config, run.device)
+    count = _WARM_UP_STEPS + _MEASURED_STEPS
+    steps = itertools.islice(itertools.cycle(range(first_step, num_steps)), count)
+    times = list(time_steps(learner, pipeline, order, steps, config.run))[_WARM_UP_STEPS:]
+    step_s = statistics.median(time.elapsed_s for time in times)
+    return Forecast(
+        num_images=len(run.source),
+        num_views=run.method.num_views + run.method.has_clean,
+        num_parameters=sum(values.numel() for values in learner.model.parameters()),
+        steps_per_epoch=order.steps_per_epoch,
+        num_steps=num_steps,
+        first_step=first_step,
+        measured_steps=len(times),
+        step_s=step_s,
+        images_per_second=len(run.source) / order.steps_per_epoch / step_s,
+        wait_fraction=sum(t.waited_s for t in times) / sum(t.elapsed_s for t in times),
+        peak_memory_mib=peak_memory_mib(run.device),
+        checkpoint_mib=_checkpoint_bytes(learner) / 2**20,
+        executor=pipeline.executor,
+    )
+
+
+def _checkpoint_bytes(learner: Learner) -> int:
+    """All numbers that a checkpoint keeps."""
+    kept = [*learner.model.state_dict().values()]
+    for state in learner.optimizer.state.values():
+        kept += [values for values in state.values() if isinstance(values, torch.Tensor)]
+    if learner.average is not None:
+        kept += learner.average.state_dict().values()
+    return sum(values.numel() * values.element_size() for values in kept)
+
+
+def forecast_run(config: TrainConfig) -> list[str]:
+    """Time some steps of a run, or of the rest of it, and describe what it will take.
+
+    Nothing is written. Started by `torchrun`, the processes take their steps together.
+
+    Args:
+        config: The run; of several seeds the first is measured.
+
+    Returns:
+        Lines to read: what is trained, steps, memory, time.
+
+    Raises:
+        RunError: If the data, the device or its memory are not usable, or the folder's checkpoint
+            is damaged.
+        ValueError: If the run is complete.
+    """
+    one = config.member(0) if config.run.seeds > 1 else config
+    with distributed.joined(backend=backend()), prepared(one) as run:
+        state = checkpoint.load_state(one.run.out)
+        if state is not None:
+            checkpoint.check_identity(state, run.identity, one.run.out)
+        found = forecast(one, run, first_step=state.step if state else 0)
+        return _describe(found, config, run.identity["device"])
+
+
+def _describe(found: Forecast, config: TrainConfig, device: str) -> list[str]:
+    """A forecast in words."""
+    processes = distributed.world_size()
+    where = device if processes == 1 else f"{processes} processes on {device}"
+    left, whole = found.seconds_left, found.num_steps * found.step_s
+    lines = [
+        f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
+        f"parameters, {where}; views by {found.executor}",
+        f"{found.num_images:,} images, {found.steps_per_epoch:,} steps an epoch of "
+        f"{config.optimisation.batch_size} images with {found.num_views} view(s) each, "
+        f"{found.num_steps:,} "
+        f"steps in {config.optimisation.epochs} epoch(s)",
+        f"{found.measured_steps} steps measured: {_time(found.step_s)} each, "
+        f"{found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % of the time "
+        "waiting for views",
+        f"memory: {found.peak_memory_mib:,.0f} MiB at most; a checkpoint takes "
+        f"{found.checkpoint_mib:,.1f} MiB",
+    ]
+    if found.first_step:
+        lines.append(f"{found.first_step:,} steps are done already")
+    if config.run.seeds > 1:
+        left += (config.run.seeds - 1) * whole
+        lines.append(f"{config.run.seeds} runs, one after another")
+    end = datetime.datetime.now() + datetime.timedelta(seconds=left)
+    return [
+        *lines,
+        f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",
+    ]
+
+
+def _time(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size, most in (("ms", 0.001, 1.0), ("s", 1.0, 90.0), ("min", 60.0, 5400.0)):
+        if seconds < most:
+            return f"{seconds / size:.3g} {unit}"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

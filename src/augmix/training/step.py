@@ -1,14 +1,11 @@
-"""One training step: forward, backward, update, weight averaging.
+"""One optimiser step: forward, backward, update, weight averaging.
 
-With it, N processes that share a batch learn what one process learns from the whole of it. On a
-GPU it is torch's own layer; that one refuses CPUs, for which the same arithmetic stands here.
-
-Between the two, nothing that lasts has changed but the running statistics of batch norm, so a state
-from before the step can still be written.
+Between `Learner.backward` and `Learner.update` nothing that is kept has changed but the running
+statistics of batch norm, so a state from before the step can still be written.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -23,148 +20,29 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from augmix import distributed
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss
-from augmix.models.layers import Classifier
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
-
-
-def open_average(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of a model's weights, to be updated after every step.
-
-    The decay of step t is the smaller of ``decay`` and (1 + t) / (10 + t), so that the start
-    weights are soon forgotten.
-
-    Args:
-        model: Where it is to compute; copied.
-        decay: Share of the average that stays at a step, in (0, 1).
-    """
-
-    def mix(averages: Any, weights: Any, count: Any) -> None:
-        share = 1 - decay_of(int(average.n_averaged), decay)  # its own count, not the device's copy
-        torch._foreach_lerp_(averages, weights, share)  # pyright: ignore[reportPrivateImportUsage]
-
-    average = AveragedModel(model, multi_avg_fn=mix)
-    return average
-
-
-def decay_of(step: int, decay: float) -> float:
-    """The share of the average that stays at a step, counted from 0.
-
-    Example:
-        >>> [round(decay_of(step, 0.999), 3) for step in (0, 90, 10**6)]
-        [0.1, 0.91, 0.999]
-    """
-    return min(decay, (1 + step) / (10 + step))
-
-
-def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of batch norm to the means over some batches.
-
-    Averaged weights have activations that no step has seen; the statistics of the last step's
-    weights are not theirs.
-
-    Args:
-        model: Changed in place; its mode stays.
-        batches: Images ``batch channel height width`` in [0, 1], as in training.
-    """
-    update_bn(batches, model)
-
-
-def synchronize(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model with every batch-norm layer over all processes; names and numbers stay.
-
-    Layers are replaced in place.
-    """
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if type(layer) is nn.BatchNorm2d:
-                setattr(parent, name, _replace(layer))
-    return model
-
-
-class SyncedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose batch, in training, is that of all processes."""
-
-    def forward(
-        self, input: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Normalise by mean and variance of all processes' images, in float32."""
-        if not self.training:
-            return super().forward(input)
-        features = input.float()
-        axes = (0, 2, 3)
-        num_channels = features.shape[1]
-        count = features.new_tensor([features.numel() / num_channels])
-        mean = features.mean(axes)
-        spread = (features - mean[:, None, None]).square().sum(axes)
-        # one exchange: means and spreads of all processes, put together by Chan et al. (1979)
-        rows = _FromProcesses.apply(torch.cat([mean, spread, count]))  # process number
-        means, spreads, counts = rows.split([num_channels, num_channels, 1], dim=1)
-        total = counts.sum()
-        mean = (counts * means).sum(0) / total
-        variance = (spreads + counts * (means - mean).square()).sum(0) / total
-        self._follow(mean.detach(), variance.detach(), total.detach())
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        result = (features - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
-        return result.to(input.dtype)
-
-    @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
-        """Move the running statistics as `nn.BatchNorm2d` does: unbiased, by the momentum."""
-        assert self.num_batches_tracked is not None  # all networks here track them
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        self.num_batches_tracked += 1
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * total / (total - 1).clamp(min=1), share)
-
-
-class _FromProcesses(torch.autograd.Function):
-    """The numbers of every process, one row each, on each of them."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-        dist.all_gather(rows, values.contiguous())
-        return torch.stack(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
-        """Every process used these numbers: the sum of what it asks of them."""
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient[dist.get_rank()]
-
-
-def _replace(layer: nn.BatchNorm2d) -> SyncedBatchNorm:
-    synced = SyncedBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
-    synced.load_state_dict(layer.state_dict())
-    return synced.to(layer.weight.device).train(layer.training)
-
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learner:
-    """What takes a step.
+    """A model with everything that its optimiser steps need.
 
     Attributes:
         model: The network itself, on its device.
         objective: Calls the network and gives the loss.
-        optimisation: How it is optimised.
-        device: Where it computes.
+        optimisation: How the weights are optimised.
+        device: Of the model.
         optimizer: Of the model's weights.
         scaler: Of the gradient, for float16; does nothing otherwise.
-        average: The moving average of the weights, if the recipe asks for one.
-        network: What is called in its place: the model, or the model among processes.
+        average: The moving average of the weights, if there is one.
+        network: What is called in the model's place: the model, or `DistributedDataParallel`.
         compiled: The network compiled, for whole batches; the network itself if it is not.
     """
 
-    model: Classifier
+    model: nn.Module
     objective: Objective
     optimisation: OptimisationConfig
     device: torch.device
@@ -180,7 +58,7 @@ class Learner:
         targets: Tensor,
         num_images: int,
     ) -> Loss:
-        """Forward and backward of a step, in as many parts as the recipe says.
+        """Run forward and backward of a step, in as many parts as the configuration says.
 
         Gradients of the parts, and over processes, add up to that of the mean loss over all
         images of the step, however many each has.
@@ -197,22 +75,18 @@ class Learner:
         network = self.compiled if is_whole else self.network  # not worth compiling a second time
         num_parts = min(self.optimisation.accumulate, num_images // distributed.world_size())
         self.optimizer.zero_grad(set_to_none=True)
-        losses, shares = [], []
+        losses, weights = [], []
         for number, (some, some_targets) in enumerate(_split(views, targets, num_parts)):
-            with self._precision(), self._exchange(number == num_parts - 1):
+            with self._autocast(), self._gradient_exchange(number == num_parts - 1):
                 loss = self.objective(network, some, some_targets)
-                share = len(some_targets) * distributed.world_size() / num_images
-                self.scaler.scale(loss.total * share).backward()
+                weight = len(some_targets) * distributed.world_size() / num_images
+                self.scaler.scale(loss.total * weight).backward()
             losses.append(loss)
-            shares.append(len(some_targets) / len(targets))
-        return _mean(losses, shares)
+            weights.append(len(some_targets) / len(targets))
+        return _mean(losses, weights)
 
     def update(self, rate: float) -> None:
-        """Move the weights by the gradient of the last `backward`.
-
-        Args:
-            rate: Learning rate.
-        """
+        """Update the weights by the gradient of the last `backward`, at a learning rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if self.optimisation.clip_norm:
@@ -230,33 +104,34 @@ class Learner:
         num_images: int,
         rate: float,
     ) -> Loss:
-        """A whole step; see `backward` and `update`."""
+        """Do a whole step; see `backward` and `update`."""
         loss = self.backward(views, targets, num_images)
         self.update(rate)
         return loss
 
-    def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> Classifier:
-        """The model that the run leaves: the weights, or their average with its own statistics.
+    def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> nn.Module:
+        """The final model: the weights, or their average with batch-norm statistics of its own.
 
         Args:
-            batches: Views as in training, on which batch norm is measured; drawn only for an
-                average.
+            batches: Views as in training, from which batch norm is recomputed; drawn only for an
+                average, whose activations no step has seen.
         """
         if self.average is None:
             return self.model
-        model = cast(Classifier, self.average.module)
-        with self._precision():
-            measure_statistics(model, batches)
-        return model
+        with self._autocast():
+            update_bn(batches, self.average.module)
+        return self.average.module
 
-    def capture(self, step: int, identity: Any, tally: Any) -> checkpoint.State:
+    def capture(self, step: int, identity: Any, meters: Any) -> checkpoint.State:
         """The state of the run after ``step`` steps; shares its tensors with the learner."""
-        state = checkpoint.capture(step, self.model, self.optimizer, identity=identity, tally=tally)
+        state = checkpoint.capture(
+            step, self.model, self.optimizer, identity=identity, meters=meters
+        )
         average = {} if self.average is None else self.average.state_dict()
         return replace(state, scaler=self.scaler.state_dict(), average=average)
 
     def restore(self, state: checkpoint.State) -> None:
-        """Go on from a state of the same run.
+        """Continue from a state of the same run.
 
         Raises:
             ResumeError: If the weights are those of another architecture.
@@ -267,34 +142,34 @@ class Learner:
         if self.average is not None:
             self.average.load_state_dict(state.average)
 
-    def _precision(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         dtype = PRECISIONS.get(self.optimisation.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
-    def _exchange(self, is_last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel between processes with the last part of a step."""
+    def _gradient_exchange(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Processes exchange gradients with the last part of a step."""
         if is_last or not isinstance(self.network, DistributedDataParallel):
             return nullcontext()
         return self.network.no_sync()
 
 
 def open_learner(
-    model: Classifier, method: Method, *, optimisation: OptimisationConfig, device: torch.device
+    model: nn.Module, method: Method, *, optimisation: OptimisationConfig, device: torch.device
 ) -> Learner:
-    """Make a model ready to learn by a recipe; it is moved to the device and changed in place.
+    """Move a model to its device, in place, and give it an optimiser.
 
     Args:
         model: Takes `batch channel height width` in [0, 1] and gives logits.
         method: Its objective is minimised.
-        optimisation: How it is optimised.
-        device: Where it computes.
+        optimisation: How the weights are optimised.
+        device: Device that trains the model.
     """
     model.to(device).train()
     if optimisation.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     is_shared = distributed.world_size() > 1
     if is_shared and optimisation.sync_batch_norm:
-        synchronize(model, device)
+        synchronize_batch_norm(model, device)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=optimisation.peak,
@@ -303,7 +178,7 @@ def open_learner(
         weight_decay=optimisation.weight_decay or 0.0,
     )
     average = open_average(model, optimisation.ema_decay) if optimisation.ema_decay else None
-    network = _among_processes(model, optimisation, device) if is_shared else model
+    network = _data_parallel(model, optimisation, device) if is_shared else model
     return Learner(
         model=model,
         objective=method.objective,
@@ -317,36 +192,133 @@ def open_learner(
     )
 
 
-def _among_processes(
+def open_average(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of a model's weights, to be updated after every step.
+
+    The decay of step t is the smaller of ``decay`` and (1 + t) / (10 + t), so that the start
+    weights are soon forgotten.
+
+    Args:
+        model: On its device; copied.
+        decay: Weight of the earlier average at a step, in (0, 1).
+    """
+
+    def mix(averages: Any, weights: Any, count: Any) -> None:
+        weight = 1 - decay_of(int(average.n_averaged), decay)  # its own count, not the device's
+        torch._foreach_lerp_(averages, weights, weight)  # pyright: ignore[reportPrivateImportUsage]
+
+    average = AveragedModel(model, multi_avg_fn=mix)
+    return average
+
+
+def decay_of(step: int, decay: float) -> float:
+    """The decay of the average at a step, counted from 0.
+
+    Example:
+        >>> [round(decay_of(step, 0.999), 3) for step in (0, 90, 10**6)]
+        [0.1, 0.91, 0.999]
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+def _data_parallel(
     model: nn.Module, optimisation: OptimisationConfig, device: torch.device
 ) -> nn.Module:
-    """The model whose gradients are means over processes; process 0's weights are everybody's."""
+    """The model with gradients averaged over processes; all start from process 0's weights."""
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {
-        name: not optimisation.sync_batch_norm
-    }  # else they are equal everywhere
+    options: dict[str, Any] = {name: not optimisation.sync_batch_norm}  # synchronised are equal
     if device.type == "cuda":
         options["device_ids"] = [device]
     return DistributedDataParallel(model, **options)
+
+
+def synchronize_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
+    """Replace every batch-norm layer, in place, by one over the images of all processes.
+
+    `torch.nn.SyncBatchNorm` refuses CPUs; there `SyncedBatchNorm` does the same, so that several
+    processes on CPUs too give the weights that one process gives.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.BatchNorm2d:
+                synced = SyncedBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+                synced.load_state_dict(layer.state_dict())
+                setattr(parent, name, synced.to(layer.weight.device).train(layer.training))
+    return model
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` that normalises over the images of all processes while training."""
+
+    def forward(
+        self, input: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Normalise by mean and variance of all processes' images, in float32."""
+        if not self.training:
+            return super().forward(input)
+        features = input.float()
+        axes, num_channels = (0, 2, 3), features.shape[1]
+        count = features.new_tensor([features.numel() / num_channels])
+        mean = features.mean(axes)
+        spread = (features - mean[:, None, None]).square().sum(axes)
+        # one exchange: means and spreads of all processes, combined by Chan et al. (1979)
+        gathered = _AllGather.apply(torch.cat([mean, spread, count]))  # process number
+        means, spreads, counts = gathered.split([num_channels, num_channels, 1], dim=1)
+        total = counts.sum()
+        mean = (counts * means).sum(0) / total
+        variance = (spreads + counts * (means - mean).square()).sum(0) / total
+        self._track(mean.detach(), variance.detach(), total.detach())
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        result = (features - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return result.to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        """Update the running statistics as `nn.BatchNorm2d` does: unbiased, by the momentum."""
+        assert self.num_batches_tracked is not None  # all networks here track them
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.num_batches_tracked += 1
+        weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance * total / (total - 1).clamp(min=1), weight)
+
+
+class _AllGather(torch.autograd.Function):
+    """The numbers of every process on each of them, with a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, values.contiguous())
+        return torch.stack(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Tensor:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank()]
 
 
 def _split(views: Tensor, targets: Tensor, num_parts: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Parts of a batch whose lengths differ by at most one."""
     count = len(targets)
     for number in range(num_parts):
-        first, last = (count * place // num_parts for place in (number, number + 1))
+        first, last = (count * index // num_parts for index in (number, number + 1))
         yield views[:, first:last], targets[first:last]
 
 
-def _mean(losses: list[Loss], shares: list[float]) -> Loss:
+def _mean(losses: list[Loss], weights: list[float]) -> Loss:
     """The loss of all parts together."""
     if len(losses) == 1:
         (loss,) = losses
         return Loss(total=loss.total.detach(), terms=loss.terms, logits=loss.logits)
 
     def mean(values: list[Tensor]) -> Tensor:
-        return torch.stack([s * v for s, v in zip(shares, values, strict=True)]).sum()
+        return torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum()
 
     return Loss(
         total=mean([loss.total.detach() for loss in losses]),

@@ -10,7 +10,7 @@ from toy_runs import read_weights, toy_config
 from augmix.errors import RunError
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
-from augmix.training.loop import explained
+from augmix.training.loop import explain_errors
 from augmix.training.run import train
 from augmix.training.step import Learner
 
@@ -38,12 +38,12 @@ def test_too_little_memory_says_what_needs_less(error: Exception) -> None:
         "cpu has too little memory for a step of 128 images in 2 part.s.: take --accumulate 4, the "
         "same step in half the memory .*, or a --batch-size of 64; the last checkpoint is kept"
     )
-    with pytest.raises(RunError, match=message), explained(recipe, CPU):
+    with pytest.raises(RunError, match=message), explain_errors(recipe, CPU):
         raise error
 
 
 def test_a_batch_of_one_has_no_smaller_one() -> None:
-    with pytest.raises(RunError) as caught, explained(OptimisationConfig(batch_size=1), CPU):
+    with pytest.raises(RunError) as caught, explain_errors(OptimisationConfig(batch_size=1), CPU):
         raise MemoryError
     assert "--batch-size" not in str(caught.value)
 
@@ -52,7 +52,7 @@ def test_the_allocators_own_words_are_known() -> None:
     """An allocation that no machine can make, by torch itself."""
     with (
         pytest.raises(RunError, match="too little memory for a step"),
-        explained(OptimisationConfig(), CPU),
+        explain_errors(OptimisationConfig(), CPU),
     ):
         torch.empty(2**62, dtype=torch.uint8)
 
@@ -61,22 +61,22 @@ def test_what_cannot_be_deterministic_or_compiled_is_named() -> None:
     text = "reflection_pad2d does not have a deterministic implementation, but you set"
     with (
         pytest.raises(RunError, match=r"no deterministic form .* leave out --deterministic"),
-        explained(OptimisationConfig(deterministic=True), CPU),
+        explain_errors(OptimisationConfig(deterministic=True), CPU),
     ):
         raise RuntimeError(text)
     with (
         pytest.raises(RunError, match=r"cannot build this step here .no compiler.*--compile"),
-        explained(OptimisationConfig(compile=True), CPU),
+        explain_errors(OptimisationConfig(compile=True), CPU),
     ):
         raise BackendFailed("no compiler")
-    with pytest.raises(BackendFailed), explained(OptimisationConfig(), CPU):
+    with pytest.raises(BackendFailed), explain_errors(OptimisationConfig(), CPU):
         raise BackendFailed("no compiler")
 
 
 def test_other_errors_stay_what_they_are() -> None:
     with (
         pytest.raises(RuntimeError, match="shapes do not fit"),
-        explained(OptimisationConfig(), CPU),
+        explain_errors(OptimisationConfig(), CPU),
     ):
         raise RuntimeError("shapes do not fit")
 

@@ -9,15 +9,13 @@ from toy_runs import toy_config
 from augmix import cli
 from augmix.errors import ResumeError
 from augmix.progress import CheckpointWritten, Event
-from augmix.training import forecast
-from augmix.training import forecast as module
-from augmix.training.forecast import StepTime, forecast_run
-from augmix.training.run import train
+from augmix.training import run as module
+from augmix.training.run import StepTime, forecast_run, train
 
 
-def fixed_pace(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def fixed_times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every step takes half a second, a tenth of it waiting; gives the steps that were taken."""
-    take, taken = module.take_steps, []
+    take, taken = module.time_steps, []
 
     def timed(learner: Any, views: Any, order: Any, steps: Any, run: Any) -> Any:
         steps = list(steps)
@@ -26,14 +24,14 @@ def fixed_pace(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             assert time.elapsed_s > time.waited_s >= 0
             yield StepTime(elapsed_s=0.5, waited_s=0.05, num_images=time.num_images)
 
-    monkeypatch.setattr(module, "take_steps", timed)
+    monkeypatch.setattr(module, "time_steps", timed)
     return taken
 
 
 def test_a_run_is_described_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = fixed_pace(monkeypatch)
+    taken = fixed_times(monkeypatch)
     before = set(tmp_path.iterdir())
     text = "\n".join(forecast_run(toy_config(tmp_path / "run", epochs=100)))
     assert taken == list(range(13))
@@ -55,7 +53,7 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ZeroDivisionError):
         train(config, on_progress=stop)
     state = (config.run.out / "state.pt").read_bytes()
-    taken = fixed_pace(monkeypatch)
+    taken = fixed_times(monkeypatch)
     text = "\n".join(forecast_run(config))
     assert taken == [*range(4, 9), *range(4, 9), *range(4, 7)]
     assert "4 steps are done already" in text
@@ -69,7 +67,7 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_several_seeds_take_several_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fixed_pace(monkeypatch)
+    fixed_times(monkeypatch)
     text = "\n".join(forecast_run(toy_config(tmp_path / "run", seeds=4)))
     assert "4 runs, one after another" in text
     assert "about 18 s of training left" in text
@@ -78,7 +76,7 @@ def test_several_seeds_take_several_times(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_flag_stands_among_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fixed_pace(monkeypatch)
+    fixed_times(monkeypatch)
     toy_config(tmp_path / "run")  # makes the data
     words = f"train --dry-run --source npz --data {tmp_path / 'toy.npz'} --model small"
     toy = ["--epochs", "1", "--device", "cpu", "--batch-size", "8", "--out", str(tmp_path / "run")]
@@ -92,4 +90,4 @@ def test_the_flag_stands_among_the_others(
     [(0.0123, "12.3 ms"), (5.0, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")],
 )
 def test_times_are_in_the_unit_that_suits_them(seconds: float, text: str) -> None:
-    assert forecast._time(float(seconds)) == text
+    assert module._time(float(seconds)) == text

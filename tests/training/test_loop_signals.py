@@ -11,7 +11,7 @@ import pytest
 from toy_runs import read_log, read_weights, toy_config
 
 from augmix.training import checkpoint
-from augmix.training.loop import signals_caught, written_soon
+from augmix.training.loop import catch_signals, write_after_signal
 from augmix.training.run import train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signal wakes a thread there")
@@ -64,7 +64,7 @@ def test_a_step_longer_than_the_grace_is_written_from_before_it(tmp_path: Path) 
 
 def test_work_that_ends_in_time_is_not_written_by_the_thread() -> None:
     written: list[int] = []
-    with signals_caught() as caught, written_soon(lambda: written.append(1), grace_s=30.0):
+    with catch_signals() as caught, write_after_signal(lambda: written.append(1), grace_s=30.0):
         signal.raise_signal(signal.SIGTERM)
         time.sleep(0.05)
     assert caught == ["SIGTERM"]
@@ -73,7 +73,7 @@ def test_work_that_ends_in_time_is_not_written_by_the_thread() -> None:
 
 def test_work_that_goes_on_is_written_once() -> None:
     written: list[int] = []
-    with signals_caught(), written_soon(lambda: written.append(1), grace_s=0.05):
+    with catch_signals(), write_after_signal(lambda: written.append(1), grace_s=0.05):
         signal.raise_signal(signal.SIGTERM)
         time.sleep(0.5)
     assert written == [1]
@@ -83,7 +83,7 @@ def test_an_error_while_writing_does_not_end_the_work() -> None:
     def fail() -> None:
         raise OSError
 
-    with signals_caught(), written_soon(fail, grace_s=0.0):
+    with catch_signals(), write_after_signal(fail, grace_s=0.0):
         signal.raise_signal(signal.SIGINT)
         time.sleep(0.2)
 
@@ -92,7 +92,7 @@ def test_other_signals_write_nothing_and_the_thread_ends() -> None:
     written: list[int] = []
     earlier = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
-        with written_soon(lambda: written.append(1), grace_s=0.0):
+        with write_after_signal(lambda: written.append(1), grace_s=0.0):
             signal.raise_signal(signal.SIGUSR1)
             time.sleep(0.2)
     finally:
@@ -106,7 +106,7 @@ def test_elsewhere_than_in_the_main_thread_nothing_is_caught() -> None:
     seen: list[list[str]] = []
 
     def work() -> None:
-        with signals_caught() as caught, written_soon(lambda: None):
+        with catch_signals() as caught, write_after_signal(lambda: None):
             seen.append(caught)
 
     other = threading.Thread(target=work)

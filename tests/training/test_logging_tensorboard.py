@@ -35,7 +35,7 @@ def crash_at(step: int) -> OnProgress:
     return watch
 
 
-def read_board(folder: Path) -> Curves:
+def read_events(folder: Path) -> Curves:
     """Step and value of every point."""
     reader = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     reader.Reload()
@@ -55,14 +55,14 @@ def read_log(folder: Path) -> Curves:
     return curves
 
 
-def test_the_board_shows_the_log(tmp_path: Path) -> None:
+def test_the_event_files_show_the_log(tmp_path: Path) -> None:
     run = train(toy_config(tmp_path / "run"))
-    curves = read_board(run)
+    curves = read_events(run)
     assert curves == read_log(run)
     assert [step for step, _ in curves["loss"]] == [2, 3, 4, 6, 8, 9]
     assert set(curves) >= {
         *("loss", "terms/cross_entropy", "terms/consistency", "learning_rate", "train_error"),
-        *("images_per_second", "wait_share", "epoch", "seconds"),
+        *("images_per_second", "wait_fraction", "epoch", "seconds"),
     }
 
 
@@ -71,9 +71,9 @@ def test_a_resumed_run_leaves_no_double_point(tmp_path: Path, step: int) -> None
     config = toy_config(tmp_path / "run")
     with pytest.raises(Crash):
         train(config, on_progress=crash_at(step))
-    assert read_board(config.run.out) == read_log(config.run.out)
+    assert read_events(config.run.out) == read_log(config.run.out)
     train(config)
-    assert read_board(config.run.out) == read_log(config.run.out)
+    assert read_events(config.run.out) == read_log(config.run.out)
     assert len(list((config.run.out / "tensorboard").iterdir())) == 1
 
 
@@ -93,7 +93,7 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
     def watch(event: Event) -> None:
         if isinstance(event, StepsLogged):
             seen.append(event.record["step"])
-            assert read_board(config.run.out) == read_log(config.run.out)
+            assert read_events(config.run.out) == read_log(config.run.out)
 
     train(config, on_progress=watch)
     assert seen == [2, 3, 4, 6, 8, 9]
@@ -101,11 +101,11 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
 
 def test_every_number_is_a_curve(tmp_path: Path) -> None:
     line = {"step": 3, "seconds": 1.5, "gpus": 2, "note": "text", "terms": {}}
-    with logging.beside(None, True) as watch:
+    with logging.tensorboard(None, True) as watch:
         assert watch is not None
         watch(TrainingStarted(folder=tmp_path, step=0, num_steps=9, executor="pillow"))
         watch(StepsLogged(num_steps=9, record=line))
-    assert read_board(tmp_path) == {"seconds": [(3, 1.5)], "gpus": [(3, 2.0)]}
+    assert read_events(tmp_path) == {"seconds": [(3, 1.5)], "gpus": [(3, 2.0)]}
 
 
 def test_what_a_crash_took_is_written_again(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_what_a_crash_took_is_written_again(tmp_path: Path) -> None:
         train(config, on_progress=crash_at(5))
     (file,) = (config.run.out / "tensorboard").iterdir()
     file.write_bytes(file.read_bytes()[:300])  # in the middle of a record
-    assert read_board(config.run.out) != read_log(config.run.out)
+    assert read_events(config.run.out) != read_log(config.run.out)
     train(config)
-    assert read_board(config.run.out) == read_log(config.run.out)
+    assert read_events(config.run.out) == read_log(config.run.out)
 
 
 def test_times_are_those_of_the_training(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_choice_changes_no_bit_and_may_be_changed(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         train(config, on_progress=crash_at(5))
     train(update_config(config, tensorboard=True))
-    assert read_board(config.run.out) == read_log(config.run.out)
+    assert read_events(config.run.out) == read_log(config.run.out)
     assert read_weights(config.run.out) == read_weights(calm)
     tasks = [Task(training=update_config(config, tensorboard=choice)) for choice in (False, True)]
     assert tasks[0].fingerprint == tasks[1].fingerprint
@@ -154,16 +154,16 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    with logging.beside(None, True) as watch:
+    with logging.tensorboard(None, True) as watch:
         assert watch is None
     monkeypatch.setattr(distributed, "rank", lambda: 0)
-    with logging.beside(None, True) as watch:
+    with logging.tensorboard(None, True) as watch:
         assert watch is not None
 
 
 def test_the_files_are_closed_in_every_case(tmp_path: Path) -> None:
     def begin_and_crash() -> None:
-        with logging.beside(None, True) as watch:
+        with logging.tensorboard(None, True) as watch:
             assert watch is not None
             watch(TrainingStarted(folder=tmp_path, step=0, num_steps=1, executor="pillow"))
             assert threading.active_count() == before + 1
