@@ -130,6 +130,12 @@ def at_phase(title: str) -> OnProgress:
     return watch
 
 
+def test_the_demo_trains_on_all_images_by_default() -> None:
+    config = demo_run(DemoConfig(), "augmix")
+    assert config.data.max_train_images is None
+    assert (config.optimisation.epochs, config.optimisation.batch_size) == (20, 100)
+
+
 def test_the_demo_writes_runs_summary_and_report(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     config = DemoConfig(out=tmp_path / "demo", **TOY_DEMO)

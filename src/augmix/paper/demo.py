@@ -27,8 +27,8 @@ class DemoConfig:
     """Seed of both runs."""
     max_images: int | None = None
     """Measure a fixed random part of the 397 test images; by default all."""
-    max_train_images: int = 0
-    """Train on a fixed random part of the images; 0 takes all."""
+    max_train_images: int | None = None
+    """Train on a fixed random part of the images; by default all."""
 
 
 def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
