@@ -174,8 +174,8 @@ def _numbers(name: str, row: type[Method]) -> list[str]:
         "| --- |" + " --- |" * len(columns),
     ]
     for number, table in published.TABLES.items():
-        spots = dict.fromkeys((found.data, found.network) for found in table.rows)
-        for data, network in spots:
+        keys = dict.fromkeys((found.data, found.network) for found in table.rows)
+        for data, network in keys:
             means = {
                 found.method: found.mean
                 for found in table.rows

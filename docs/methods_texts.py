@@ -240,8 +240,8 @@ TEXTS: dict[str, Text] = {
             "That the paper used just these numbers is not published; they are those of its first "
             "author's code of that year: network in training mode during the attack, random "
             "start, loss on attacked images alone.",
-            "The start is a view of the plan: image, seed and epoch tell its noise, and a resumed "
-            "run attacks from the same places.",
+            "The start is a view of the plan: image, seed and epoch determine its noise, so a "
+            "resumed run attacks from the same starts.",
             "The training error in the log is that on attacked images.",
             "The suite `attack` of `augmix evaluate` measures the error under such attacks, by 20 "
             "steps ([how](../evaluation.md#attacked-images)); in Python, `augmix.attacks` has "
@@ -270,7 +270,7 @@ TEXTS: dict[str, Text] = {
         ),
         notes=(
             "It is the network that differs: `--model NAME-maxblur` is the same with any other "
-            "method, e.g. AugMix. `docs/networks.md` tells where the blurs stand.",
+            "method, e.g. AugMix. `docs/networks.md` lists where the blurs are.",
             "Weights have the names and shapes of the plain network.",
         ),
         when=(
@@ -282,15 +282,15 @@ TEXTS: dict[str, Text] = {
     "sin": Text(
         what=(
             "Standard training on the images and a stylised copy of each, whose shapes are kept "
-            "and whose textures come from paintings. The network cannot tell classes by texture."
+            "and whose textures come from paintings. The network cannot classify by texture."
         ),
-        picture="A drawn scene painted in the styles above it (see [stylized](stylized.md)).",
+        picture="A drawn scene rendered in the styles above it (see [stylized](stylized.md)).",
         settings=(
             ("--stylised", "none: must be named", "folder made by `augmix stylize`"),
             *_COMMON,
         ),
         notes=(
-            "An epoch sees every image and every copy once, so it is twice as long. Both sets "
+            "An epoch contains every image and every copy once, so it is twice as long. Both sets "
             "must have the same classes, size and channels.",
             "`--stylised` can be given to any method.",
         ),
@@ -319,7 +319,7 @@ TEXTS: dict[str, Text] = {
         notes=(
             "Operations and magnitudes are the released code's; the mixture is never rounded to 8 "
             "bits.",
-            "Every view is drawn at its own address: seed, epoch, image and view tell it, "
+            "Every view is drawn at its own address: seed, epoch, image and view determine it, "
             "whatever the batch, the worker or the executor.",
         ),
         when=(
@@ -345,7 +345,7 @@ TEXTS: dict[str, Text] = {
     ),
     "augmix-sin": Text(
         what="AugMix on the images and on a stylised copy of each.",
-        picture="A drawn scene painted in the styles above it (see [stylized](stylized.md)).",
+        picture="A drawn scene rendered in the styles above it (see [stylized](stylized.md)).",
         settings=(
             ("--stylised", "none: must be named", "folder made by `augmix stylize`"),
             _JSD,

@@ -73,5 +73,5 @@ def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
 def _call(kernel: Any, arguments: tuple[Any, ...], start: int, stop: int) -> None:
     try:
         kernel(*arguments, start, stop)
-    except OSError:  # the kernel is compiled, but there was no room to keep it on disk
+    except OSError:  # the kernel is compiled, but there was no space to keep it on disk
         kernel(*arguments, start, stop)

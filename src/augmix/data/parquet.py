@@ -63,7 +63,7 @@ def load_column(path: Path, name: str, *, is_large: bool = False) -> Any:
         is_large: Map it from an Arrow file in the cache folder, which is made if missing.
 
     Raises:
-        RunError: If the file cannot be read or lacks the column, or the cache folder has no room.
+        RunError: If the file cannot be read or lacks the column, or the cache folder has no space.
     """
     with _reading(path):
         import pyarrow
