@@ -533,7 +533,7 @@ def _preview_corruptions(config: PreviewConfig, image: Any) -> None:
 
 
 def _reproduce(words: Sequence[str]) -> None:
-    from augmix.paper.reproduce import ReproduceConfig, reproduce
+    from augmix.paper import ReproduceConfig, reproduce
 
     config = parse(ReproduceConfig, "reproduce", words)
     _keep_memory()
