@@ -23,7 +23,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from augmix.data.batches import prefetch
+from augmix.data.batches import run_ahead
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.files import load_json, write_bytes, write_npz
@@ -260,7 +260,7 @@ def _write_missing(
     def load(number: int) -> np.ndarray:
         return content.source.load(np.arange(missing[number].start, missing[number].stop))
 
-    with closing(prefetch(load, range(len(missing)))) as loaded:
+    with closing(run_ahead(load, range(len(missing)))) as loaded:
         for piece, images in zip(missing, loaded, strict=True):
             drawn = batches.styles.draw(content.ids[piece.start : piece.stop], stream)
             stylised = batches.stylize(images, batches.encode_styles(drawn), config.alpha)
