@@ -1,8 +1,7 @@
 """Data sources: their registry, and how they are opened.
 
-`open_source` opens a `Source` by name: labels and class names at once, images as uint8 batches when
-loaded. `SOURCES` has an entry for every kind of data; `register_source` adds one. `as_source` turns
-a torch ``Dataset``, or an object with labels and images, into a source.
+`open_source` opens a `Source` by name, `register_source` adds a kind of data to `SOURCES`, and
+`as_source` turns a torch ``Dataset``, or an object with labels and images, into a source.
 """
 
 import importlib
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
 
 from augmix.data.decode import AS_STORED, Draws, Geometry, ResizedCrop
 from augmix.data.folders import SPLIT_NAMES
 from augmix.data.stores import (
     DatasetItems,
+    Ids,
+    Images,
+    Labels,
     OnError,
     OpenOptions,
     build_source,
@@ -61,7 +62,7 @@ class Source(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...
     @property
-    def labels(self) -> Int64[np.ndarray, " image"]: ...
+    def labels(self) -> Labels: ...
     @property
     def size(self) -> tuple[int, int]: ...
     @property
@@ -77,9 +78,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return the images with these ids, in that order; repeats allowed, from any thread."""
         ...
 
@@ -95,9 +94,7 @@ class CroppingSource(Source, Protocol):
     @property
     def crop(self) -> ResizedCrop | None: ...
 
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids, each cropped as drawn for it."""
         ...
 
@@ -107,14 +104,10 @@ def find_crop(source: Source) -> ResizedCrop | None:
     return source.crop if isinstance(source, CroppingSource) else None
 
 
-def load_at(
-    source: Source, ids: Integer[np.ndarray, " batch"], *, stream: Stream
-) -> UInt8[np.ndarray, "batch height width channel"]:
+def load_at(source: Source, ids: Ids, *, stream: Stream) -> Images:
     """Load the images of a training step, each with its random crop if the source crops.
 
     Args:
-        source: The images.
-        ids: Of the images of the step.
         stream: The run's seed and the step's epoch.
     """
     crop = find_crop(source)
@@ -285,7 +278,14 @@ def open_source(
             f"source must be one of {', '.join(SOURCES)}, got {name!r}{did_you_mean(name, SOURCES)}"
         )
     kind = SOURCES[name]
-    _check_arguments(split, size, on_error, num_threads)
+    if split not in SPLIT_NAMES:
+        raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
+    if not 0 <= size <= _MAX_SIZE:
+        raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if num_threads < 0:
+        raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
     geometry = Geometry(
         size=size or kind.size,
         resize=resize,
@@ -355,14 +355,3 @@ def _adapt(data: Any, options: OpenOptions) -> Source:
     checked = check_labels(np.asarray(labels), len(data), num_classes=len(names or ()), where=where)
     items = DatasetItems(data=data, name=options.name)
     return build_source(items, checked, names or number_classes(checked, where=where), options)
-
-
-def _check_arguments(split: str, size: int, on_error: str, num_threads: int) -> None:
-    if split not in SPLIT_NAMES:
-        raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
-    if not 0 <= size <= _MAX_SIZE:
-        raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if num_threads < 0:
-        raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
