@@ -1,6 +1,6 @@
 """Sources made of images that are read one by one: kept in memory, or decoded when loaded.
 
-A reader (`folders`, `parquet`, `tar`, `npz`, `cifar`) hands over labels and `Items`, which make the
+A reader (of `folders`, `parquet`, `tar`, `cifar` ...) hands over labels and `Items`, which make the
 pixels of any one image. `build_source` decodes them all on threads if they take at most
 `MEMORY_BYTES`, and finds broken images and images of another size on the way.
 
