@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from augmix.arrays import check_images, to_uint8
 from augmix.augment import render
-from augmix.augment.ops import apply_op, describe_step, to_pillow
+from augmix.augment.ops import apply_op, describe_step, from_pillow, to_pillow
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
@@ -669,7 +669,8 @@ def _mixture(start: Pixels, plan: Plan, view: int) -> Pixels:
     """The weighted sum of the chains alone."""
     total: Float32[np.ndarray, "height width channel"] = np.zeros(start.shape, np.float32)
     for chain, weight in enumerate(plan.weight[view, 0]):
-        total += weight * plan.chains.apply_chain(start, view, 0, chain).astype(np.float32)
+        pixels = from_pillow(plan.chains.apply_chain(to_pillow(start), view, 0, chain))
+        total += weight * pixels.astype(np.float32)
     return to_uint8(total / np.float32(255))
 
 
