@@ -171,7 +171,7 @@ def _rounds(
 MAX_PIXELS = 2**31 // 4  # of an image; positions are 32-bit integers
 _ALIGNMENT = 64  # bytes
 
-_FAMILY_OF = np.full(len(Kind), -1)
+_FAMILY_OF = np.full(len(Kind), -1, np.int8)
 for _number, _family in enumerate(FAMILIES):
     _FAMILY_OF[list(_family)] = _number
 
@@ -352,7 +352,13 @@ def _form(stage: Stage, real: str) -> StageForm:
 
 def _groups(kind: Int32[np.ndarray, "num depth"]) -> list[list[np.ndarray]]:
     """For every step and family, the chains whose step is of it."""
-    return [[np.flatnonzero(np.isin(column, family)) for family in FAMILIES] for column in kind.T]
+    family = _FAMILY_OF[kind]
+    order = np.argsort(family, axis=0, kind="stable")
+    groups = []
+    for column, chains in zip(family.T, order.T, strict=True):
+        counts = np.bincount(column + 1, minlength=len(FAMILIES) + 1)  # -1 is no family
+        groups.append(np.split(chains, np.cumsum(counts)[:-1])[1:])
+    return groups
 
 
 def _fill_rows(groups: list[list[np.ndarray]], layout: Layout) -> Int64[np.ndarray, " row"]:
