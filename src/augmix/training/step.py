@@ -76,7 +76,8 @@ class Learner:
         num_parts = min(self.optimisation.accumulate, num_images // distributed.world_size())
         self.optimizer.zero_grad(set_to_none=True)
         losses, weights = [], []
-        torch.compiler.cudagraph_mark_step_begin()
+        if isinstance(network, _GraphedNetwork):
+            torch.compiler.cudagraph_mark_step_begin()
         for number, (some, some_targets) in enumerate(_split(views, targets, num_parts)):
             with self._autocast(), self._gradient_exchange(number == num_parts - 1):
                 loss = self.objective(network, some, some_targets)
