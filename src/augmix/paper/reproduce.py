@@ -25,7 +25,7 @@ from augmix.paper.compare import (
 )
 from augmix.paper.runs import Task, TaskResult, run_tasks
 from augmix.paper.tables import PAPER_TABLES, SCALES, STYLISED, PaperTable
-from augmix.preview import write_preview
+from augmix.pictures import write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
