@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from augmix import AugMix, Stream
 from augmix.cli import COMMANDS
-from augmix.preview import write_preview
+from augmix.pictures import write_preview
 
 HERE = Path(__file__).parent
 

@@ -15,7 +15,7 @@ LAYERS = [  # of packages and top-level modules, the lowest first
     "published progress",
     "augment corruptions data models transforms",
     "methods",
-    "training evaluation write stylize pictures preview",
+    "training evaluation write stylize pictures",
     "report",
     "paper",
     "benchmarks cli __main__ __init__",

@@ -492,6 +492,7 @@ def _preview(words: Sequence[str]) -> None:
     training = build_config(method=method, stylised="-", **vars(getattr(flags, of_method.__name__)))
     import numpy as np
 
+    from augmix import pictures
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
     from augmix.rng import Stream
@@ -505,31 +506,23 @@ def _preview(words: Sequence[str]) -> None:
         )
     ids = np.arange(config.first, config.first + config.num_images)
     if config.corruptions:
-        _preview_corruptions(config, source.load(ids[:1])[0])
+        paths = pictures.write_galleries(
+            config.out.with_suffix("") if config.out.suffix == ".png" else config.out,
+            source.load(ids[:1])[0],
+            names=config.names,
+            sequences=config.sequences,
+            preset=config.preset,
+            seed=config.seed,
+            sample=config.first,
+        )
+        animations = f"{len(paths) - 2} animations in {paths[2].parent}"
+        print(f"pictures: {paths[0]}, {paths[1]} and {animations}")
         return
-    from augmix import preview
-
     images = TrainingImages(size=source.size, num_classes=source.num_classes)
     plan = training.method.fit(images).policy.sample(
         ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)
     )
-    print(f"picture: {preview.write_preview(config.out, source.load(ids), plan)}")
-
-
-def _preview_corruptions(config: PreviewConfig, image: Any) -> None:
-    from augmix import pictures
-
-    folder = config.out.with_suffix("") if config.out.suffix == ".png" else config.out
-    paths = pictures.write_galleries(
-        folder,
-        image,
-        names=config.names,
-        sequences=config.sequences,
-        preset=config.preset,
-        seed=config.seed,
-        sample=config.first,
-    )
-    print(f"pictures: {paths[0]}, {paths[1]} and {len(paths) - 2} animations in {paths[2].parent}")
+    print(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
 
 
 def _reproduce(words: Sequence[str]) -> None:

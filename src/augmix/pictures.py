@@ -1,9 +1,15 @@
-"""Draw contact sheets of corruptions and perturbation sequences, and animations of sequences.
+"""Pictures of what the package does: contact sheets, animations, and previews of plans.
 
 A sheet has a row for each corruption, under the headings of their groups, the clean image in front;
 or a row for each sequence with some of its frames. An animation shows all frames of one sequence.
 Images up to 256 pixels are shown pixel by pixel, small ones with every pixel as a square; larger
 ones are made smaller after they were corrupted.
+
+A preview shows the realisations of a plan, each from left to right: the image as the chains receive
+it (mirrored and cropped where the plan says so), a strip for each chain with operation and amount
+under every step, the chain's weight, the mixture of the chains, and the view: clean image and
+mixture by their weights, then the stages after the chains, which the title names. The executor is
+``pillow``, the definition.
 """
 
 import io
@@ -15,18 +21,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from augmix.arrays import check_images
-from augmix.corruptions import corrupt, perturb
+from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
+from augmix.augment import render
+from augmix.augment.ops import apply_op, describe_step
+from augmix.augment.plan import Plan, check_plan
+from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.pairs import Pairs
+from augmix.corruptions.corrupt import corrupt
+from augmix.corruptions.perturb import perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
 from augmix.errors import RunError
 from augmix.files import write_bytes
 
 Number = int | float
-
 Pixels = UInt8[np.ndarray, "height width channel"]
+Frames = UInt8[np.ndarray, "frame _ _ channel"]  # may be cut out of a larger image
+View = Float32[np.ndarray, "channel height width"]
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -34,9 +47,10 @@ _PAPER = (255, 255, 255)
 _INK = (28, 29, 31)
 _MUTED = (98, 102, 108)
 _LINE = (214, 214, 210)
+_BAR = (0, 114, 178)
 _SMALL = 128  # px; smaller images are enlarged by a whole number to at most this
 _LARGE = 256  # px; larger images are reduced to this
-# In units of layout, of which the longer edge of a tile has _SMALL:
+# Of a sheet, in units of layout, of which the longer edge of a tile has _SMALL:
 _MARGIN = 24
 _GAP = 6  # between tiles
 _GROUP_GAP = 22  # between the last tiles of a group and the line under them
@@ -44,6 +58,60 @@ _LABEL_GAP = 18  # between the longest label and the tiles
 _HEAD = 40  # height of a group's heading
 _LABEL = 36  # height of a label's two lines; rows are not lower
 _CAPTION = 20  # height of the line under a tile
+# Of a preview, in units of layout:
+_STEP = 140  # longer edge of a shown image
+_STEP_GAP = 22  # between the tiles of a chain
+_COLUMN_GAP = 46  # between the columns
+_STEP_CAPTION = 46  # height of the two lines under a tile, with the space after them
+_WEIGHT = 74  # width of the weight column
+_EDGE = 26
+_TITLE = 34  # height of the title over a realisation
+_NOTES = 190  # where the notes beside the title begin
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """Draws on a picture: positions in steps of so many pixels, sizes and widths in units."""
+
+    picture: Image.Image
+    unit: Number
+    step: Number = 1
+
+    def text(
+        self,
+        x: Number,
+        y: Number,
+        text: str,
+        *,
+        anchor: str = "ma",
+        size: Number = 14,
+        colour: tuple[int, int, int] = _INK,
+    ) -> None:
+        """Text at a point with an anchor of Pillow: m middle, l left, a top, s base line."""
+        font = ImageFont.load_default(size * self.unit)
+        point = (x * self.step, y * self.step)
+        ImageDraw.Draw(self.picture).text(point, text, fill=colour, font=font, anchor=anchor)
+
+    def line(self, *points: tuple[Number, Number], width: Number = 1) -> None:
+        """A thin line through the points."""
+        scaled = [(x * self.step, y * self.step) for x, y in points]
+        width = max(1, round(width * self.unit))
+        ImageDraw.Draw(self.picture).line(scaled, fill=_LINE, width=width)
+
+    def bar(self, x: Number, y: Number, width: Number, height: Number, fraction: Number) -> None:
+        """A fraction as a bar."""
+        for part, colour in ((1.0, _LINE), (fraction, _BAR)):
+            box = [x, y, x + max(part * width, 1), y + height]
+            ImageDraw.Draw(self.picture).rectangle([at * self.step for at in box], fill=colour)
+
+    def place(self, tile: Image.Image, left: int, top: int, *, width: int = 1) -> None:
+        """An image in a frame; all in pixels."""
+        self.picture.paste(tile, (left, top))
+        frame = (left - 1, top - 1, left + tile.width, top + tile.height)
+        ImageDraw.Draw(self.picture).rectangle(frame, outline=_LINE, width=width)
+
+
+# --- contact sheets and animations
 
 
 def render_gallery(
@@ -66,9 +134,6 @@ def render_gallery(
             for ``ids=[sample]``.
         frost_textures: Folder of the published photographs, see `augmix.corruptions.frost`.
 
-    Returns:
-        An RGB picture on white.
-
     Raises:
         TypeError: If the image is not a uint8 array.
         ValueError: If it has not the shape of an image, there are no names, or a name or the preset
@@ -76,18 +141,11 @@ def render_gallery(
         RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
     """
     _check_image(image)
+    how: dict[str, Any] = {"preset": preset, "seed": seed, "ids": np.array([sample])}
     rows = []
     for name in CORRUPTIONS.resolve(names):
         corrupted = [
-            corrupt.corrupt(
-                image[None],
-                name,
-                severity=severity,
-                preset=preset,
-                seed=seed,
-                ids=np.array([sample]),
-                frost_textures=frost_textures,
-            )[0]
+            corrupt(image[None], name, severity=severity, frost_textures=frost_textures, **how)[0]
             for severity in SEVERITIES
         ]
         tiles = [to_tile(pixels) for pixels in (image, *corrupted)]
@@ -105,7 +163,7 @@ def render_strips(
     sample: int = 0,
     difficulty: int = 1,
 ) -> Image.Image:
-    """Draw a sheet with a row for each perturbation sequence: some of its frames.
+    """Draw a sheet with a row for each perturbation sequence: some of its frames, numbered.
 
     Args:
         image: uint8, RGB or grey; the large image from whose middle the frame is cut, see
@@ -117,9 +175,6 @@ def render_strips(
         sample: Dataset index of the image.
         difficulty: 1, 2 or 3: how strong noise is.
 
-    Returns:
-        An RGB picture on white, the number of every frame under it.
-
     Raises:
         TypeError: If the image is not a uint8 array.
         ValueError: If it has not the shape of an image, or an argument is out of range.
@@ -128,10 +183,8 @@ def render_strips(
     names = SEQUENCES.resolve(names)
     if num_tiles < 2:
         raise ValueError(f"num_tiles must be at least 2, got {num_tiles}")
-    settings = {"preset": preset, "seed": seed, "difficulty": difficulty}
-    return _draw_strips(
-        {name: _make_strip(image, name, sample, **settings) for name in names}, num_tiles
-    )
+    how = {"preset": preset, "seed": seed, "difficulty": difficulty}
+    return _draw_strips({name: _frames(image, name, sample, **how) for name in names}, num_tiles)
 
 
 def write_animation(
@@ -148,21 +201,13 @@ def write_animation(
 ) -> Path:
     """Write all frames of a perturbation sequence as a WebP animation that loops.
 
-    Frames that are shown enlarged are stored without loss.
+    Frames that are shown enlarged are stored without loss. The image, and what is not said here,
+    are as for `render_strips`.
 
     Args:
-        path: The file; its name ends in ``.webp``.
-        image: As for `render_strips`.
-        name: The sequence.
+        path: The file; its name ends in ``.webp``. It is returned.
         frames_per_second: Above 0, at most 100.
         quality: Of frames shown at their own size or smaller, 0..100.
-        preset: Whose parameters.
-        seed: Of the draws.
-        sample: Dataset index of the image.
-        difficulty: How strong noise is.
-
-    Returns:
-        The path.
 
     Raises:
         TypeError: If the image is not a uint8 array.
@@ -175,8 +220,8 @@ def write_animation(
             f"frames_per_second must be above 0 and at most 100, got {frames_per_second}"
         )
     _check_image(image)
-    strip = _make_strip(image, name, sample, preset=preset, seed=seed, difficulty=difficulty)
-    return _save_animation(path, strip, frames_per_second, quality)
+    frames = _frames(image, name, sample, preset=preset, seed=seed, difficulty=difficulty)
+    return _save_animation(path, frames, frames_per_second, quality)
 
 
 def write_galleries(
@@ -213,7 +258,7 @@ def write_galleries(
     _check_image(image)
     sheet = render_gallery(image, names=names, preset=preset, seed=seed, sample=sample)
     strips = {
-        name: _make_strip(image, name, sample, preset=preset, seed=seed)
+        name: _frames(image, name, sample, preset=preset, seed=seed)
         for name in SEQUENCES.resolve(sequences)
     }
     animations = Path(folder) / "perturbations"
@@ -224,20 +269,17 @@ def write_galleries(
     return [
         save_picture(Path(folder) / "corruptions.png", sheet),
         save_picture(Path(folder) / "perturbations.png", _draw_strips(strips)),
-        *(_save_animation(animations / f"{name}.webp", each) for name, each in strips.items()),
+        *(_save_animation(animations / f"{name}.webp", frames) for name, frames in strips.items()),
     ]
 
 
 def save_picture(path: str | PathLike[str], picture: Image.Image, *, quality: int = 90) -> Path:
-    """Write a picture in the format of the path's suffix, one of `FORMATS`.
+    """Write a picture in the format of the path's suffix, one of `FORMATS`, and return the path.
 
     Args:
         path: The file.
         picture: Its content.
         quality: 0..100; ignored by PNG.
-
-    Returns:
-        The path.
 
     Raises:
         ValueError: If the suffix is none of `FORMATS`, or the quality is out of range.
@@ -270,32 +312,28 @@ class Row:
 
 
 def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:
-    """Draw rows of tiles under the headings of their groups, which a line divides.
+    """Draw rows of tiles under the headings of their groups, which a line divides; RGB on white.
 
     Args:
         rows: At least one.
         heads: Names of the columns, or none; repeated for every group.
-
-    Returns:
-        An RGB picture on white.
     """
     grid = _arrange(rows)
-    sheet = Image.new("RGB", grid.size, _PAPER)
-    pen = _Pen(ImageDraw.Draw(sheet), grid.unit)
+    pen = _Pen(Image.new("RGB", grid.size, _PAPER), grid.unit)
     group = ""
     for row, top in zip(rows, grid.tops, strict=True):
         if row.group != group:
             _draw_heading(pen, grid, row.group, heads, top, has_line=bool(group))
             group = row.group
-        _draw_row(sheet, pen, grid, row, top)
-    return sheet
+        _draw_row(pen, grid, row, top)
+    return pen.picture
 
 
 def to_tile(pixels: Pixels) -> Image.Image:
     """Return an image as it is shown: enlarged by a whole number, unchanged, or reduced."""
-    height, width, channels = pixels.shape
+    height, width = pixels.shape[:2]
     longer = max(height, width)
-    picture = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).convert("RGB")
+    picture = to_pillow(pixels).convert("RGB")
     if longer > _LARGE:
         size = (max(1, round(width * _LARGE / longer)), max(1, round(height * _LARGE / longer)))
         return picture.resize(size, Image.Resampling.LANCZOS)
@@ -303,27 +341,17 @@ def to_tile(pixels: Pixels) -> Image.Image:
     return picture.resize((width * times, height * times), Image.Resampling.NEAREST)
 
 
-@dataclass(frozen=True, slots=True)
-class _Strip:
-    """All frames of a sequence, as tiles."""
-
-    tiles: list[Image.Image]
-    is_enlarged: bool
+def _frames(image: Pixels, name: str, sample: int, **how: Any) -> Frames:
+    return perturb(image[None], name, ids=np.array([sample]), **how)[0]
 
 
-def _make_strip(image: Pixels, name: str, sample: int, **settings: Any) -> _Strip:
-    frames = perturb.perturb(image[None], name, ids=np.array([sample]), **settings)[0]
-    tiles = [to_tile(frame) for frame in frames]
-    return _Strip(tiles, is_enlarged=tiles[0].height > frames.shape[1])
-
-
-def _draw_strips(strips: Mapping[str, _Strip], num_tiles: int = 8) -> Image.Image:
+def _draw_strips(strips: Mapping[str, Frames], num_tiles: int = 8) -> Image.Image:
     rows = []
-    for name, strip in strips.items():
-        count = len(strip.tiles)
+    for name, frames in strips.items():
+        count = len(frames)
         shown = np.unique(np.linspace(0, count - 1, num_tiles).round().astype(int)).tolist()
         row = Row(
-            tiles=[strip.tiles[index] for index in shown],
+            tiles=[to_tile(frames[index]) for index in shown],
             label=_readable(name),
             detail=f"{count} frames",
             group=SEQUENCES[name].group,
@@ -334,21 +362,22 @@ def _draw_strips(strips: Mapping[str, _Strip], num_tiles: int = 8) -> Image.Imag
 
 
 def _save_animation(
-    path: Path, strip: _Strip, frames_per_second: Number = 10, quality: int = 90
+    path: Path, frames: Frames, frames_per_second: Number = 10, quality: int = 90
 ) -> Path:
-    """Write frames of one size as a WebP animation that loops.
+    """Write frames as a WebP animation that loops.
 
     Every frame is stored whole. Pillow's own writer merges frames that differ little, as these
     often do, and leaves parts of old frames visible. Container: RFC 9649, sections 2.5 to 2.7.
     """
-    width, height = strip.tiles[0].size
-    options = {"quality": 100 if strip.is_enlarged else quality, "lossless": strip.is_enlarged}
+    tiles = [to_tile(frame) for frame in frames]
+    width, height = tiles[0].size
+    is_enlarged = height > frames.shape[1]
     box = _bytes3(width - 1) + _bytes3(height - 1)
     chunks = _chunk(b"VP8X", bytes([0b10, 0, 0, 0]) + box)  # an animation
     chunks += _chunk(b"ANIM", bytes(4) + bytes(2))  # no background, endless
-    for tile in strip.tiles:
+    for tile in tiles:
         buffer = io.BytesIO()
-        tile.save(buffer, "WEBP", **options)
+        tile.save(buffer, "WEBP", quality=100 if is_enlarged else quality, lossless=is_enlarged)
         still = buffer.getvalue()[12:]  # after RIFF, the size, WEBP
         frame_box = _bytes3(0) + _bytes3(0) + box + _bytes3(round(1000 / frames_per_second))
         chunks += _chunk(b"ANMF", frame_box + bytes([0b10]) + still)  # replaces, is not blended
@@ -379,65 +408,8 @@ class _Grid:
     size: tuple[int, int]
 
     def x(self, column: int) -> int:
-        """Return the left edge of a column of tiles."""
+        """The left edge of a column of tiles."""
         return self.left + column * (self.width + self.gap)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pen:
-    """Writes on a picture; positions in pixels, font sizes in units of layout."""
-
-    draw: ImageDraw.ImageDraw
-    unit: float
-
-    def text(
-        self,
-        x: Number,
-        y: Number,
-        text: str,
-        *,
-        anchor: str,
-        size: Number = 14,
-        colour: tuple[int, int, int] = _INK,
-    ) -> None:
-        """Draw text at a point with an anchor of Pillow: m middle, l left, a top, s base line."""
-        font = ImageFont.load_default(size * self.unit)
-        self.draw.text((x, y), text, fill=colour, font=font, anchor=anchor)
-
-    def line(self, left: Number, right: Number, y: Number) -> None:
-        """Draw a thin horizontal line."""
-        self.draw.line([(left, y), (right, y)], fill=_LINE, width=max(1, round(self.unit)))
-
-
-def _draw_heading(
-    pen: _Pen, grid: _Grid, group: str, heads: Sequence[str], top: int, *, has_line: bool
-) -> None:
-    """Draw the name of the group, the names of the columns, and a line above them."""
-    base = top - 12 * grid.unit
-    pen.text(grid.margin, base, group, anchor="ls", size=17)
-    for column, head in enumerate(heads):
-        middle = grid.x(column) + grid.width / 2
-        pen.text(middle, base, head, anchor="ms", size=12.5, colour=_MUTED)
-    if has_line:
-        pen.line(grid.margin, grid.size[0] - grid.margin, top - _HEAD * grid.unit)
-
-
-def _draw_row(sheet: Image.Image, pen: _Pen, grid: _Grid, row: Row, top: int) -> None:
-    """Draw framed tiles, and the label beside their middle."""
-    middle = top + grid.height / 2
-    anchor = "ls" if row.detail else "lm"
-    pen.text(grid.margin, middle - 2 * grid.unit * bool(row.detail), row.label, anchor=anchor)
-    below = middle + 4 * grid.unit
-    pen.text(grid.margin, below, row.detail, anchor="la", size=12.5, colour=_MUTED)
-    for column, tile in enumerate(row.tiles):
-        x = grid.x(column)
-        frame = (x - 1, top - 1, x + grid.width, top + grid.height)
-        pen.draw.rectangle(frame, outline=_LINE)
-        sheet.paste(tile, (x, top))
-    for column, caption in enumerate(row.captions):
-        x = grid.x(column) + grid.width / 2
-        y = top + grid.height + 4 * grid.unit
-        pen.text(x, y, caption, anchor="ma", size=12.5, colour=_MUTED)
 
 
 def _arrange(rows: Sequence[Row]) -> _Grid:
@@ -463,6 +435,34 @@ def _arrange(rows: Sequence[Row]) -> _Grid:
     return _Grid(unit, margin, gap, left, tops, width, height, (right + margin, bottom + margin))
 
 
+def _draw_heading(
+    pen: _Pen, grid: _Grid, group: str, heads: Sequence[str], top: int, *, has_line: bool
+) -> None:
+    """Draw the name of the group, the names of the columns, and a line above them."""
+    base = top - 12 * grid.unit
+    pen.text(grid.margin, base, group, anchor="ls", size=17)
+    for column, head in enumerate(heads):
+        middle = grid.x(column) + grid.width / 2
+        pen.text(middle, base, head, anchor="ms", size=12.5, colour=_MUTED)
+    if has_line:
+        y = top - _HEAD * grid.unit
+        pen.line((grid.margin, y), (grid.size[0] - grid.margin, y))
+
+
+def _draw_row(pen: _Pen, grid: _Grid, row: Row, top: int) -> None:
+    """Draw framed tiles with their captions, and the label beside their middle."""
+    middle = top + grid.height / 2
+    anchor = "ls" if row.detail else "lm"
+    pen.text(grid.margin, middle - 2 * grid.unit * bool(row.detail), row.label, anchor=anchor)
+    below = middle + 4 * grid.unit
+    pen.text(grid.margin, below, row.detail, anchor="la", size=12.5, colour=_MUTED)
+    for column, tile in enumerate(row.tiles):
+        pen.place(tile, grid.x(column), top)
+    for column, caption in enumerate(row.captions):
+        x, y = grid.x(column) + grid.width / 2, top + grid.height + 4 * grid.unit
+        pen.text(x, y, caption, size=12.5, colour=_MUTED)
+
+
 def _check_file(path: str | PathLike[str], suffixes: Collection[str], quality: int) -> Path:
     path = Path(path)
     if path.suffix.lower() not in suffixes:
@@ -478,3 +478,210 @@ def _readable(name: str) -> str:
 
 def _check_image(image: Any) -> None:
     check_images(np.asarray(image)[None], where="image")
+
+
+# --- previews of plans
+
+
+def render_preview(
+    image: Pixels, plan: Plan, *, index: int = 0, view: int = 0, scale: Number = 1.0
+) -> Image.Image:
+    """Draw one realisation of one image.
+
+    Args:
+        image: uint8, RGB or grey, of the plan's size.
+        plan: Holds the realisation.
+        index: Position of the image in the plan's batch.
+        view: Which of its views.
+        scale: Pixels of the picture for one unit of layout; 1 is about 1,200 wide for chains of
+            three, 2 is sharp in print.
+
+    Raises:
+        TypeError: If the image is not a uint8 array.
+        ValueError: If its shape is not the plan's, index, view or scale is out of range, or the
+            plan takes pixels of other images (see `write_preview`).
+    """
+    _check_image(image)
+    if not 0 <= index < len(plan) or not 0 <= view < plan.num_views:
+        raise ValueError(
+            f"index and view must name one of {len(plan)} images and {plan.num_views} views, "
+            f"got index {index} and view {view}"
+        )
+    if plan.pairs:
+        raise ValueError("a plan of pairs is drawn with all its images: call write_preview")
+    alone = plan[index : index + 1]
+    check_plan(alone, (1, *image.shape))
+    finished = render(image[None], alone, executor="pillow")[view, 0]
+    return _draw_realisation(image, finished, plan, index, view, scale)
+
+
+def write_preview(
+    path: str | PathLike[str],
+    images: UInt8[np.ndarray, "batch height width channel"],
+    plan: Plan,
+    *,
+    scale: Number = 1.0,
+) -> Path:
+    """Write a PNG with a strip for every view of every image of a plan, and return the path.
+
+    Args:
+        path: The file.
+        images: As many as the plan has.
+        plan: Drawn for them.
+        scale: See `render_preview`.
+
+    Raises:
+        ValueError: If images and plan do not fit, or there is nothing to draw.
+        RunError: If the file cannot be written.
+    """
+    check_images(images)
+    check_plan(plan, images.shape)
+    if not len(plan) or not plan.num_views:
+        raise ValueError(f"nothing to draw: {len(plan)} images with {plan.num_views} views")
+    views = render(images, plan, executor="pillow")
+    strips = [
+        _draw_realisation(images[index], views[view, index], plan, index, view, scale)
+        for index in range(len(plan))
+        for view in range(plan.num_views)
+    ]
+    page = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), _PAPER)
+    top = 0
+    for strip in strips:
+        page.paste(strip, (0, top))
+        top += strip.height
+        if top < page.height:
+            margin = round(_EDGE * scale)
+            _Pen(page, scale).line((margin, top - 1), (page.width - margin, top - 1))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG", optimize=True)  # a PNG, whatever the name's ending
+    write_bytes(Path(path), buffer.getvalue())
+    return Path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the columns begin and how large the picture is, in units of layout."""
+
+    tile_height: int
+    start: int
+    weight: int
+    mixture: int
+    view: int
+    width: int
+    height: int
+
+
+def _layout(plan: Plan) -> _Layout:
+    _, _, chains, depth = plan.op.shape
+    start = _EDGE + _STEP + _COLUMN_GAP
+    weight = start + depth * (_STEP + _STEP_GAP)
+    mixture = weight + _WEIGHT + _COLUMN_GAP
+    view = mixture + _STEP + _COLUMN_GAP
+    tile_height = max(1, round(_STEP * min(1.0, plan.size[0] / plan.size[1])))
+    height = _EDGE + _TITLE + chains * (tile_height + _STEP_CAPTION) + _EDGE // 2
+    return _Layout(tile_height, start, weight, mixture, view, view + _STEP + _EDGE, height)
+
+
+def _draw_realisation(
+    image: Pixels, finished: View, plan: Plan, index: int, view: int, scale: Number
+) -> Image.Image:
+    """Columns from left to right; what is not a chain is drawn at half height."""
+    if not scale > 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
+    notes = "; ".join(plan.describe_finish(index, view))
+    plan = plan.without(Pairs)[index : index + 1]
+    layout, start = _layout(plan), _start(image, plan, view)
+    size = (round(layout.width * scale), round(layout.height * scale))
+    pen = _Pen(Image.new("RGB", size, _PAPER), scale, step=scale)
+    title = f"image {int(plan.ids[0])}, view {view}"
+    pen.text(_EDGE, _EDGE - 6, title, size=17, anchor="la")
+    if notes:
+        pen.text(_NOTES, _EDGE - 3, notes, size=13, colour=_MUTED, anchor="la")
+
+    weights, mix = plan.weight[view, 0], float(plan.mix[view, 0])
+    top, half = _EDGE + _TITLE, layout.tile_height / 2
+    pitch = layout.tile_height + _STEP_CAPTION
+    rows = [top + chain * pitch + half for chain in range(len(weights))]
+    middle = top + (len(weights) * pitch - _STEP_CAPTION) / 2
+    fork = layout.start - _COLUMN_GAP / 2
+    join = layout.weight - _STEP_GAP / 2 + _WEIGHT + _COLUMN_GAP / 2
+    for points in (
+        ((_EDGE + _STEP, middle), (fork, middle)),
+        ((fork, rows[0]), (fork, rows[-1])),
+        ((join, rows[0]), (join, rows[-1])),
+        ((join, middle), (layout.view, middle)),
+    ):
+        pen.line(*points, width=2)
+    for chain, (y, weight) in enumerate(zip(rows, weights, strict=True)):
+        pen.line((fork, y), (layout.weight, y), width=2)
+        pen.line((layout.weight + _WEIGHT, y), (join, y), width=2)
+        for column, (picture, *words) in enumerate(_steps(start, plan, view, chain)):
+            x = layout.start + column * (_STEP + _STEP_GAP)
+            _draw_tile(pen, layout, x, y - half, picture, *words)
+        pen.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
+        pen.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
+    view_pixels = to_uint8(np.ascontiguousarray(finished.transpose(1, 2, 0)))
+    for x, pixels, first, second in (
+        (_EDGE, start, "clean", _moves(plan)),
+        (layout.mixture, _mixture(start, plan, view), "mixture", "sum of the chains"),
+        (layout.view, view_pixels, "view", f"{1 - mix:.2f} clean + {mix:.2f} mix"),
+    ):
+        _draw_tile(pen, layout, x, middle - half, to_pillow(pixels), first, second)
+    return pen.picture
+
+
+def _draw_tile(
+    pen: _Pen, layout: _Layout, x: Number, y: Number, picture: Image.Image, first: str, second: str
+) -> None:
+    """Draw an image in a frame over two lines; small ones show their pixels."""
+    height = max(1, round(layout.tile_height * pen.step))
+    width = min(round(height * picture.width / picture.height), round(_STEP * pen.step))
+    size = (max(1, width), height)
+    how = Image.Resampling.NEAREST if height >= picture.height else Image.Resampling.LANCZOS
+    left = round((x + _STEP / 2) * pen.step - size[0] / 2)
+    shown = picture.convert("RGB").resize(size, how)
+    pen.place(shown, left, round(y * pen.step), width=max(1, round(pen.unit)))
+    below = y + layout.tile_height
+    pen.text(x + _STEP / 2, below + 4, first, size=13.5)
+    pen.text(x + _STEP / 2, below + 20, second, size=12, colour=_MUTED)
+
+
+def _start(image: Pixels, plan: Plan, view: int) -> Pixels:
+    """The image as the chains of the only image of a plan receive it."""
+    pixels = image[None, None]
+    for stage in plan.stages:
+        pixels = stage.apply(pixels) if stage.gives == "images" else pixels
+    return np.asarray(pixels)[view if len(pixels) > 1 else 0, 0]
+
+
+def _steps(start: Pixels, plan: Plan, view: int, chain: int) -> list[tuple[Image.Image, str, str]]:
+    """The pictures along one chain, each with operation and amount."""
+    picture = to_pillow(start)
+    steps = []
+    for op, amount in plan.chains.steps(view, 0, chain):
+        picture = apply_op(picture, op, amount)
+        name, _, size = describe_step(op, amount).partition(" ")
+        steps.append((picture, name.replace("_", " "), size))
+    return steps or [(picture, "unchanged", "")]
+
+
+def _mixture(start: Pixels, plan: Plan, view: int) -> Pixels:
+    """The weighted sum of the chains alone."""
+    total: Float32[np.ndarray, "height width channel"] = np.zeros(start.shape, np.float32)
+    for chain, weight in enumerate(plan.weight[view, 0]):
+        pixels = from_pillow(plan.chains.apply_chain(to_pillow(start), view, 0, chain))
+        total += weight * pixels.astype(np.float32)
+    return to_uint8(total / np.float32(255))
+
+
+def _moves(plan: Plan) -> str:
+    """What was done before the chains, in a few words."""
+    crop = plan.find(CropFlip)
+    if crop is None:
+        return ""
+    words = ["mirrored"] if crop.flip[0] else []
+    if crop.padding:
+        down, right = (crop.padding - int(offset) for offset in crop.crop[0])
+        words += [f"{abs(right)} px {'right' if right > 0 else 'left'}"] if right else []
+        words += [f"{abs(down)} px {'down' if down > 0 else 'up'}"] if down else []
+    return ", ".join(words)

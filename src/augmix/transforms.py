@@ -19,11 +19,11 @@ other, and a program that calls `torch.manual_seed` draws the same when it is ru
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, Integer, UInt8
+from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -37,6 +37,7 @@ Batch = UInt8[np.ndarray, "batch height width channel"]
 Views = Float32[np.ndarray, "view batch channel height width"]
 CpuExecutor = Literal["auto", "pillow", "compiled"]
 _CLASS = TypeVar("_CLASS", bound=type)
+_OF_BASE = ("crop_padding", "flip")  # options of the policy below
 
 
 def to_batch(image: Any) -> Batch:
@@ -47,9 +48,10 @@ def to_batch(image: Any) -> Batch:
     """
     if isinstance(image, Image.Image):
         if image.mode not in ("L", "RGB"):
+            mode = "L" if image.mode in ("1", "I;16", "I", "F", "LA") else "RGB"
             raise ValueError(
                 f"a PIL image must be of mode L or RGB, got {image.mode}; "
-                f"convert it first, e.g. image.convert('{_suggested_mode(image.mode)}')"
+                f"convert it first, e.g. image.convert('{mode}')"
             )
         pixels = np.asarray(image)
         batch = pixels[None, :, :, None] if image.mode == "L" else pixels[None]
@@ -93,10 +95,6 @@ def is_batch(image: Any) -> bool:
     return isinstance(image, Tensor) and image.ndim == 4
 
 
-def _suggested_mode(mode: str) -> str:
-    return "L" if mode in ("1", "I;16", "I", "F", "LA") else "RGB"
-
-
 class Drawer:
     """The policy of a transform, what renders its plans, and the number of images drawn so far.
 
@@ -119,7 +117,12 @@ class Drawer:
 
     def plan(self, count: int, size: tuple[int, int], num_views: int) -> Plan:
         """The plan of the next images of this process."""
-        stream, ids = self._next(count)
+        if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed
+            self.torch_seed, self.num_drawn = torch.initial_seed(), 0
+        turn, first = divmod(self.num_drawn, 2**32)  # ids have 32 bits, epochs take the rest
+        self.num_drawn += count
+        ids = (first + np.arange(count)) % 2**32
+        stream = self.stream.spawn(self.torch_seed % 2**64).at(epoch=turn)
         return self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
 
     def views(self, batch: Batch, num_views: int, *, clean: bool) -> Views:
@@ -127,23 +130,15 @@ class Drawer:
         plan = self.plan(len(batch), batch.shape[1:3], num_views)
         return render(batch, plan.with_clean() if clean else plan, executor=self.executor)
 
-    def _next(self, count: int) -> tuple[Stream, Int64[np.ndarray, " batch"]]:
-        if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed
-            self.torch_seed, self.num_drawn = torch.initial_seed(), 0
-        turn, first = divmod(self.num_drawn, 2**32)  # ids have 32 bits, epochs take the rest
-        self.num_drawn += count
-        stream = self.stream.spawn(self.torch_seed % 2**64).at(epoch=turn)
-        return stream, (first + np.arange(count)) % 2**32
-
     def __repr__(self) -> str:
         return f"{self.policy}, seed={self.stream.seed}"
 
 
 def _takes_options_of(policy: type, *left_out: str) -> Callable[[_CLASS], _CLASS]:
-    """Decorator: show the policy's fields in the signature of a transform that takes them by name.
+    """Decorator of a transform that makes its policy of options by name, which only that declares.
 
-    So help() and editors show the options, which only the policy declares. Where the policy has a
-    base they are also those of `Standard`, which is then the base.
+    So help() and editors show the options in the signature. Where the policy has a base they are
+    also those of `Standard`, which is then the base.
     """
 
     def decorate(transform: _CLASS) -> _CLASS:
@@ -154,19 +149,10 @@ def _takes_options_of(policy: type, *left_out: str) -> Callable[[_CLASS], _CLASS
             options += inspect.signature(policies.Standard).parameters.values()
         kept = [option for option in options if option.name not in ("base", *left_out)]
         setattr(transform, "__signature__", inspect.Signature([*named, *kept]))  # noqa: B010
+        setattr(transform, "policy_type", policy)  # noqa: B010
         return transform
 
     return decorate
-
-
-def _build(policy: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """The policy with these options; crop_padding and flip are those of its base, if it has one."""
-    own = {field.name for field in fields(policy)}  # type: ignore[arg-type]
-    if "base" not in own:
-        return policy(**options)
-    of_base = {name: options[name] for name in ("crop_padding", "flip") if name in options}
-    rest = {name: value for name, value in options.items() if name not in of_base}
-    return policy(base=policies.Standard(**of_base), **rest)
 
 
 class OneView:
@@ -201,7 +187,15 @@ class OneView:
     ) -> None:
         if dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"dtype must be torch.uint8 or torch.float32, got {dtype}")
-        _refuse_pairs(policy)
+        layer = policy
+        while layer is not None:  # one image has no partner, and its label is not at hand
+            if isinstance(layer, (policies.Mixup, policies.CutMix)):
+                name = type(layer).__name__
+                raise ValueError(
+                    f"{name} pairs the images of a batch and mixes their labels; take "
+                    f"augmix.transforms.{name} for finished batches"
+                )
+            layer = getattr(layer, "base", None)
         self.dtype = dtype
         self.drawer = Drawer(policy, seed, executor)
 
@@ -215,27 +209,33 @@ class OneView:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, dtype={self.dtype})"
 
 
-def _refuse_pairs(policy: Policy) -> None:
-    """One image has no partner, and its label is not at hand."""
-    layer = policy
-    while layer is not None:
-        if isinstance(layer, (policies.Mixup, policies.CutMix)):
-            name = type(layer).__name__
-            raise ValueError(
-                f"{name} pairs the images of a batch and mixes their labels; take "
-                f"augmix.transforms.{name} for finished batches"
-            )
-        layer = getattr(layer, "base", None)
+class _OptionsView(OneView):
+    """One view by a policy of options, which the subclass names; the rest is as in `OneView`."""
+
+    policy_type: ClassVar[type]
+
+    def __init__(
+        self,
+        *,
+        dtype: torch.dtype = torch.uint8,
+        seed: int = 0,
+        executor: CpuExecutor = "auto",
+        **options: Any,
+    ) -> None:
+        if any(field.name == "base" for field in fields(self.policy_type)):
+            of_base = {name: options.pop(name) for name in _OF_BASE if name in options}
+            options["base"] = policies.Standard(**of_base)
+        policy = self.policy_type(**options)
+        super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
 @_takes_options_of(policies.AugMix)
-class AugMix(OneView):
+class AugMix(_OptionsView):
     """One AugMix view of an image, in the type it came in.
 
     Args:
-        dtype: See `OneView`, as ``seed`` and ``executor``.
         options: The fields of `augmix.AugMix`: severity, width, depth, alpha, ops, crop_padding and
-            flip.
+            flip; and dtype, seed and executor of `OneView`.
 
     Example:
         >>> from PIL import Image
@@ -244,102 +244,46 @@ class AugMix(OneView):
         (32, 32)
     """
 
-    def __init__(
-        self,
-        *,
-        dtype: torch.dtype = torch.uint8,
-        seed: int = 0,
-        executor: CpuExecutor = "auto",
-        **options: Any,
-    ) -> None:
-        policy = _build(policies.AugMix, options)
-        super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
-
 
 @_takes_options_of(policies.AutoAugment)
-class AutoAugment(OneView):
+class AutoAugment(_OptionsView):
     """A sub-policy of AutoAugment, by default of AutoAugment*.
 
     Args:
-        dtype: See `OneView`, as ``seed`` and ``executor``.
-        options: The fields of `augmix.AutoAugment`: table, full, crop_padding and flip.
+        options: The fields of `augmix.AutoAugment`: table, full, crop_padding and flip; and dtype,
+            seed and executor of `OneView`.
     """
-
-    def __init__(
-        self,
-        *,
-        dtype: torch.dtype = torch.uint8,
-        seed: int = 0,
-        executor: CpuExecutor = "auto",
-        **options: Any,
-    ) -> None:
-        policy = _build(policies.AutoAugment, options)
-        super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
 @_takes_options_of(policies.RandomAA)
-class RandomAA(OneView):
+class RandomAA(_OptionsView):
     """One random chain in place of the image.
 
     Args:
-        dtype: See `OneView`, as ``seed`` and ``executor``.
-        options: The fields of `augmix.RandomAA`: severity, depth, ops, crop_padding and flip.
+        options: The fields of `augmix.RandomAA`: severity, depth, ops, crop_padding and flip; and
+            dtype, seed and executor of `OneView`.
     """
-
-    def __init__(
-        self,
-        *,
-        dtype: torch.dtype = torch.uint8,
-        seed: int = 0,
-        executor: CpuExecutor = "auto",
-        **options: Any,
-    ) -> None:
-        policy = _build(policies.RandomAA, options)
-        super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
 @_takes_options_of(policies.Cutout)
-class Cutout(OneView):
+class Cutout(_OptionsView):
     """A square of the image covered with one level.
 
     Args:
-        dtype: See `OneView`, as ``seed`` and ``executor``.
         options: The fields of `augmix.Cutout` except its base, and those of `augmix.Standard`:
-            size_px, fill, crop_padding and flip.
+            size_px, fill, crop_padding and flip; and dtype, seed and executor of `OneView`.
     """
-
-    def __init__(
-        self,
-        *,
-        dtype: torch.dtype = torch.uint8,
-        seed: int = 0,
-        executor: CpuExecutor = "auto",
-        **options: Any,
-    ) -> None:
-        policy = _build(policies.Cutout, options)
-        super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
 @_takes_options_of(policies.PatchUniform)
-class PatchUniform(OneView):
+class PatchUniform(_OptionsView):
     """Uniform noise in a square of the image.
 
     Args:
-        dtype: See `OneView`, as ``seed`` and ``executor``.
         options: The fields of `augmix.PatchUniform` except its base, and those of
-            `augmix.Standard`: size_px, amplitude, random_size, crop_padding and flip.
+            `augmix.Standard`: size_px, amplitude, random_size, crop_padding and flip; and dtype,
+            seed and executor of `OneView`.
     """
-
-    def __init__(
-        self,
-        *,
-        dtype: torch.dtype = torch.uint8,
-        seed: int = 0,
-        executor: CpuExecutor = "auto",
-        **options: Any,
-    ) -> None:
-        policy = _build(policies.PatchUniform, options)
-        super().__init__(policy, dtype=dtype, seed=seed, executor=executor)
 
 
 @_takes_options_of(policies.AugMix)
@@ -419,7 +363,14 @@ class Pairs:
                 "images must be a float tensor [batch channel height width], "
                 f"got {images.dtype} of shape {tuple(images.shape)}; mix after ToTensor"
             )
-        targets = self._targets(labels, len(images))
+        is_soft, batch = labels.is_floating_point(), len(images)
+        if tuple(labels.shape) != ((batch, self.num_classes) if is_soft else (batch,)):
+            raise ValueError(
+                f"labels must be {batch} class ids, or rows of shape {(batch, self.num_classes)}, "
+                f"got {labels.dtype} of shape {tuple(labels.shape)}"
+            )
+        one_hot = torch.nn.functional.one_hot
+        targets = labels.float() if is_soft else one_hot(labels.long(), self.num_classes).float()
         height, width = images.shape[2:]
         pairs = self.drawer.plan(len(images), (height, width), 1).pairs
         assert pairs is not None
@@ -427,18 +378,6 @@ class Pairs:
         weight, partner = values["weight"][:, None], values["partner"]
         mixed = pairs.apply_torch(images[None], **values)[0]
         return mixed, weight * targets + (1 - weight) * targets[partner]
-
-    def _targets(self, labels: Labels, batch: int) -> Targets:
-        is_soft = labels.is_floating_point()
-        expected = (batch, self.num_classes) if is_soft else (batch,)
-        if tuple(labels.shape) != expected:
-            raise ValueError(
-                f"labels must be {batch} class ids, or rows of shape {(batch, self.num_classes)}, "
-                f"got {labels.dtype} of shape {tuple(labels.shape)}"
-            )
-        if is_soft:
-            return labels.float()
-        return torch.nn.functional.one_hot(labels.long(), self.num_classes).float()
 
     def __repr__(self) -> str:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, {self.num_classes} classes)"

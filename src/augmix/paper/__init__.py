@@ -30,7 +30,7 @@ from augmix.paper.compare import (
     write_findings,
 )
 from augmix.paper.runs import Task, TaskResult, run_tasks
-from augmix.preview import write_preview
+from augmix.pictures import write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream

@@ -5,8 +5,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int8, Int64, UInt8
+from PIL.Image import Image
 
-from augmix.augment.ops import Op, apply_op, describe_step, from_pillow, to_pillow
+from augmix.arrays import from_pillow, to_pillow
+from augmix.augment.ops import Op, apply_op, describe_step
 from augmix.augment.stages import Pictures, Pixels, Stage, add_view, map_arrays, register_stage
 
 _NUM_OPS = len(Op)
@@ -55,19 +57,17 @@ class Chains(Stage):
             views[view, index] = self._mix_one(image, view, index).transpose(2, 0, 1)
         return views
 
-    def apply_chain(
-        self, image: UInt8[np.ndarray, "height width channel"], view: int, index: int, chain: int
-    ) -> UInt8[np.ndarray, "height width channel"]:
+    def apply_chain(self, picture: Image, view: int, index: int, chain: int) -> Image:
         """One chain of one view: its operations, one after another, on 8-bit pixels."""
-        picture = to_pillow(image)
         for op, amount in self.steps(view, index, chain):
             picture = apply_op(picture, op, amount)
-        return from_pillow(picture)
+        return picture
 
     def steps(self, view: int, index: int, chain: int) -> list[tuple[Op, float]]:
         """The operations of a chain with their amounts."""
-        pairs = zip(self.op[view, index, chain], self.amount[view, index, chain], strict=True)
-        return [(Op(op), float(amount)) for op, amount in pairs if op != Op.NONE]
+        ops, amounts = self.op[view, index, chain], self.amount[view, index, chain]
+        pairs = zip(ops.tolist(), amounts.tolist(), strict=True)
+        return [(Op(op), amount) for op, amount in pairs if op != Op.NONE]
 
     def _mix_one(
         self, image: UInt8[np.ndarray, "height width channel"], view: int, index: int
@@ -77,8 +77,9 @@ class Chains(Stage):
         total = (np.float32(1) - mix) * image.astype(np.float32)
         if mix == 0:  # a clean view is exactly v / 255
             return total / np.float32(255)
+        picture = to_pillow(image)
         for chain, weight in enumerate(self.weight[view, index]):
-            pixels = self.apply_chain(image, view, index, chain)
+            pixels = from_pillow(self.apply_chain(picture, view, index, chain))
             total += (mix * weight) * pixels.astype(np.float32)
         return np.minimum(total / np.float32(255), np.float32(1))  # weights may sum to 1 + 1e-7
 

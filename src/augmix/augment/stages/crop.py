@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Bool, Int32, Int64
 
 from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
 
@@ -28,24 +28,20 @@ class CropFlip(Stage):
     gives: ClassVar[Literal["images", "views"]] = "images"
     rank: ClassVar[int] = 10
 
-    def apply_one(
-        self, image: UInt8[np.ndarray, "height width channel"], index: int
-    ) -> UInt8[np.ndarray, "height width channel"]:
-        """One image of the batch, mirrored and cropped."""
-        if self.flip[index]:
-            image = image[:, ::-1]
-        if self.padding:
-            height, width = image.shape[:2]
-            row, column = self.crop[index]
-            border = (self.padding, self.padding)
-            padded = np.pad(image, (border, border, (0, 0)))
-            image = padded[row : row + height, column : column + width]
-        return image
-
     def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+        if not (self.padding or self.flip.any()):
+            return pixels
+        height, width = pixels.shape[2:4]
+        border = (self.padding, self.padding)
         result = np.empty_like(pixels)
-        for view, index in np.ndindex(pixels.shape[:2]):
-            result[view, index] = self.apply_one(pixels[view, index], index)
+        for index, (row, column) in enumerate(self.crop):
+            images = pixels[:, index]
+            if self.flip[index]:
+                images = images[:, :, ::-1]
+            if self.padding:
+                padded = np.pad(images, ((0, 0), border, border, (0, 0)))
+                images = padded[:, row : row + height, column : column + width]
+            result[:, index] = images
         return result
 
     @staticmethod

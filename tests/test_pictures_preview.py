@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 from toy_plans import change, define
 
-from augmix import preview
+from augmix import pictures
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform, Standard
@@ -45,8 +45,8 @@ def tile(picture: Image.Image, x: float, y: float) -> np.ndarray:
 
 
 def test_every_tile_shows_what_its_step_makes(images: np.ndarray, plan: Plan):
-    picture = preview.render_preview(images[0], plan, index=0)
-    layout = preview._layout(plan)
+    picture = pictures.render_preview(images[0], plan, index=0)
+    layout = pictures._layout(plan)
     start = Image.fromarray(images[0])
     solarized = ImageOps.solarize(start, 100)
     equalized = ImageOps.equalize(solarized)
@@ -69,16 +69,16 @@ def test_operations_amounts_and_weights_are_written(
     images: np.ndarray, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ):
     written = []
-    original = preview._Canvas.text
+    original = pictures._Pen.text
 
     def record(self, x, y, text, **options):
         written.append(text)
         original(self, x, y, text, **options)
 
-    monkeypatch.setattr(preview._Canvas, "text", record)
+    monkeypatch.setattr(pictures._Pen, "text", record)
     crop, flip = np.array([[6, 1], [4, 4]], np.int32), np.array([True, True])
     moved = change(plan, CropFlip, padding=4, crop=crop, flip=flip)
-    preview.render_preview(images[0], moved, index=0)
+    pictures.render_preview(images[0], moved, index=0)
     assert written[0] == "image 0, view 0"
     pairs = set(pairwise(written))
     assert {("solarize", "100 threshold"), ("equalize", ""), ("posterize", "2 bits")} <= pairs
@@ -86,14 +86,14 @@ def test_operations_amounts_and_weights_are_written(
     assert ("view", "0.50 clean + 0.50 mix") in pairs
     assert ("clean", "mirrored, 3 px right, 2 px up") in pairs
     written.clear()
-    preview.render_preview(images[1], moved, index=1)
+    pictures.render_preview(images[1], moved, index=1)
     assert ("clean", "mirrored") in set(pairwise(written))
 
 
 def test_bars_are_as_long_as_the_weights(images: np.ndarray, plan: Plan):
-    pixels = np.asarray(preview.render_preview(images[0], plan))
-    layout = preview._layout(plan)
-    column = (pixels[:, layout.weight : layout.weight + 74] == preview._BAR).all(axis=2)
+    pixels = np.asarray(pictures.render_preview(images[0], plan))
+    layout = pictures._layout(plan)
+    column = (pixels[:, layout.weight : layout.weight + 74] == pictures._BAR).all(axis=2)
     lengths = [row.sum() for row in column if row.any()]
     assert sorted({round(length / 62, 1) for length in lengths}) == [0.3, 0.8]  # 62 is a whole bar
     assert lengths[0] < lengths[-1]
@@ -107,16 +107,16 @@ def test_any_image_is_drawn(shape: tuple[int, int, int]):
     plan = AugMix(ops="all").sample(
         np.array([7]), num_views=1, size=shape[:2], stream=Stream(seed=1)
     )
-    picture = preview.render_preview(image, plan)
+    picture = pictures.render_preview(image, plan)
     assert picture.mode == "RGB"
     assert 1100 <= picture.width <= 1300
-    assert preview.render_preview(image, plan, scale=2).width == 2 * picture.width
+    assert pictures.render_preview(image, plan, scale=2).width == 2 * picture.width
 
 
 def test_a_plan_without_operations_is_drawn(images: np.ndarray):
     plan = Standard().sample(np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=0))
-    picture = preview.render_preview(images[0], plan)
-    layout = preview._layout(plan)
+    picture = pictures.render_preview(images[0], plan)
+    layout = pictures._layout(plan)
     np.testing.assert_array_equal(tile(picture, layout.view, 60), images[0])
 
 
@@ -124,13 +124,13 @@ def test_noise_holes_and_partners_are_shown_and_named(
     tmp_path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
     written = []
-    original = preview._Canvas.text
+    original = pictures._Pen.text
 
     def record(self, x, y, text, **options):
         written.append(text)
         original(self, x, y, text, **options)
 
-    monkeypatch.setattr(preview._Canvas, "text", record)
+    monkeypatch.setattr(pictures._Pen, "text", record)
     policy = CutMix(probability=1.0, base=Cutout(size_px=9, base=PatchUniform(size_px=11)))
     plan = next(
         drawn
@@ -143,8 +143,8 @@ def test_noise_holes_and_partners_are_shown_and_named(
         == 1
         and drawn.pairs.weight[0] < 1
     )
-    path = preview.write_preview(tmp_path / "preview.png", images, plan)
-    layout = preview._layout(plan)
+    path = pictures.write_preview(tmp_path / "preview.png", images, plan)
+    layout = pictures._layout(plan)
     views = np.rint(define(images, plan)[0] * 255).transpose(0, 2, 3, 1)
     with Image.open(path) as page:
         for row in range(2):
@@ -153,29 +153,29 @@ def test_noise_holes_and_partners_are_shown_and_named(
     assert "; ".join(plan.describe_finish(0)) in written
     assert "; ".join(plan.describe_finish(1)) in written
     with pytest.raises(ValueError, match="call write_preview"):
-        preview.render_preview(images[0], plan)
+        pictures.render_preview(images[0], plan)
 
 
 def test_a_page_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):
-    path = preview.write_preview(tmp_path / "preview.png", images, plan.with_clean())
-    row = preview.render_preview(images[0], plan)
+    path = pictures.write_preview(tmp_path / "preview.png", images, plan.with_clean())
+    row = pictures.render_preview(images[0], plan)
     with Image.open(path) as page:
         assert page.format == "PNG"
         assert page.size == (row.width, 4 * row.height)
         second = page.crop((0, row.height, row.width, 2 * row.height - 1))
-    expected = preview.render_preview(images[0], plan.with_clean(), view=1)
+    expected = pictures.render_preview(images[0], plan.with_clean(), view=1)
     expected = expected.crop((0, 0, row.width, row.height - 1))
     np.testing.assert_array_equal(np.asarray(second), np.asarray(expected))
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path, images: np.ndarray, plan: Plan):
     with pytest.raises(ValueError, match="one of 2 images and 1 views, got index 2"):
-        preview.render_preview(images[0], plan, index=2)
+        pictures.render_preview(images[0], plan, index=2)
     with pytest.raises(ValueError, match="scale must be above 0"):
-        preview.render_preview(images[0], plan, scale=0)
+        pictures.render_preview(images[0], plan, scale=0)
     with pytest.raises(ValueError, match="28x28 pixels, got 1 of 20x28"):
-        preview.render_preview(images[0, :20], plan)
+        pictures.render_preview(images[0, :20], plan)
     with pytest.raises(ValueError, match="nothing to draw"):
-        preview.write_preview(tmp_path / "x.png", images[:0], plan[:0])
+        pictures.write_preview(tmp_path / "x.png", images[:0], plan[:0])
     with pytest.raises(RunError, match="cannot write"):
-        preview.write_preview(tmp_path / "missing" / "x.png", images, plan)
+        pictures.write_preview(tmp_path / "missing" / "x.png", images, plan)
