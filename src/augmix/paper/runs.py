@@ -26,7 +26,6 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
-from augmix.training.checkpoint import lock
 from augmix.training.config import TrainConfig, flatten
 from augmix.training.run import train
 
@@ -225,7 +224,7 @@ def _one_device(index: int, num_devices: int) -> Iterator[None]:
 def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
     """Try to lock a task until the stack is closed."""
     try:
-        held.enter_context(lock(folder / _LOCKS / task.name))
+        held.enter_context(files.hold_folder(folder / _LOCKS / task.name))
     except RunError:
         return False
     return True
