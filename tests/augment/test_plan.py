@@ -12,9 +12,8 @@ from augmix.augment.policies import AugMix, CutMix, Cutout, Mixup, PatchUniform
 from augmix.augment.stages import fields_of
 from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.crop import CropFlip
-from augmix.augment.stages.hole import Hole
-from augmix.augment.stages.noise import Noise
 from augmix.augment.stages.pairs import Pairs
+from augmix.augment.stages.patches import Hole, Noise
 from augmix.rng import Stream
 
 FIELDS = ("ids", "crop", "flip", "op", "amount", "weight", "mix")

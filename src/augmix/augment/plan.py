@@ -17,9 +17,8 @@ from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 from augmix.augment.stages import Stage, fields_of, find_stage, fold_views, is_per_view, stage_name
 from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.crop import CropFlip
-from augmix.augment.stages.hole import Hole
-from augmix.augment.stages.noise import Noise
 from augmix.augment.stages.pairs import Pairs
+from augmix.augment.stages.patches import Hole, Noise
 
 _VERSION = 3  # 1 had the fields of crop and chains, 2 also noise, hole and pairs
 _CROP_FIELDS = {"padding": "crop_padding", "crop": "crop", "flip": "flip"}

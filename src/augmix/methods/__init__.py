@@ -1,13 +1,20 @@
-"""Methods of training, one file a family; importing the package registers all of them.
+"""Methods of training; importing the package registers all of them.
 
 Here is what a method of your own needs: `Method`, `register_method`, and for its loss `losses`.
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
-from augmix.methods.autoaugment import AutoAugment
-from augmix.methods.pairs import CutMix, Mixup
-from augmix.methods.patches import Cutout, PatchUniform
+from augmix.methods.baselines import (
+    AutoAugment,
+    CutMix,
+    Cutout,
+    MaxBlur,
+    Mixup,
+    PatchUniform,
+    Standard,
+    StylisedImages,
+)
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -17,7 +24,6 @@ from augmix.methods.registry import (
     find_method,
     register_method,
 )
-from augmix.methods.standard import MaxBlur, Standard, StylisedImages
 
 __all__ = [
     "METHODS",

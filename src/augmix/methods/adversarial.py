@@ -28,8 +28,7 @@ class Attack:
     def __post_init__(self) -> None:
         if self.norm not in _RADII:
             raise ValueError(f"norm must be 'linf' or 'l2', got {self.norm!r}")
-        for name in ("epsilon", "step_size"):
-            value = getattr(self, name)
+        for name, value in {"epsilon": self.epsilon, "step_size": self.step_size}.items():
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(
                     f"{name} must be a finite number above 0, or None for the usual, got {value}"

@@ -55,6 +55,13 @@ def pgd(
         ValueError: If a number is out of range.
     """
     attack = Attack(norm=norm, epsilon=epsilon, num_steps=num_steps, step_size=step_size)
+    return attack_images(model, images, targets, attack, start)
+
+
+def attack_images(
+    model: nn.Module, images: Images, targets: Targets, attack: Attack, start: Images | None
+) -> Images:
+    """Attack images as `pgd` does."""
     # DistributedDataParallel must not exchange gradients during the attack
     no_sync = getattr(model, "no_sync", nullcontext)
     with no_sync(), torch.inference_mode(False), torch.enable_grad():
@@ -64,9 +71,11 @@ def pgd(
             found = found.detach().requires_grad_()
             loss = F.cross_entropy(_as_float(model(found)), targets, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, found)
-            found = _project(
-                found.detach() + attack.step * _direction(gradient, norm), clean, attack
-            )
+            if attack.norm == "linf":
+                direction = gradient.sign()
+            else:
+                direction = gradient / _lengths(gradient).clamp(min=_TINY)
+            found = _project(found.detach() + attack.step * direction, clean, attack)
     return found.detach()
 
 
@@ -79,13 +88,9 @@ def random_start(
 ) -> Images:
     """Add uniform noise in [-epsilon, epsilon], drawn by address, and clip to [0, 1].
 
-    It is the noise that `policies.RandomStart` plans. `pgd` projects it into an l2 ball.
-
-    Args:
-        images: In [0, 1].
-        ids: Dataset indices of the images.
-        epsilon: Largest noise.
-        stream: Address of the draws; another ``part`` is another start.
+    It is the noise that `policies.RandomStart` plans. `pgd` projects it into an l2 ball. Its
+    address is ``ids``, dataset indices of the images, and ``stream``; another ``part`` is another
+    start.
     """
     batch, channels, height, width = images.shape
     count = 4 * height * width  # a Philox block of four numbers for each pixel
@@ -108,15 +113,7 @@ def resists(
     """Whether the model classifies an image and every attacked form of it correctly.
 
     The robust error of a set is 1 - the mean of this over its images. Call ``model.eval()`` first.
-
-    Args:
-        model: Gives logits for images in [0, 1].
-        images: In [0, 1].
-        labels: Class ids.
-        ids: Dataset indices of the images; they address the starts.
-        attack: Norm, radius and steps.
-        stream: Address of the starts.
-        num_restarts: Attacks on each image, from different starts.
+    Arguments as for `worst_logits`.
     """
     logits = worst_logits(
         model, images, labels, ids, attack=attack, stream=stream, num_restarts=num_restarts
@@ -138,7 +135,16 @@ def worst_logits(
 
     An image is attacked from one start after another until it is misclassified, and those logits
     are returned; an image that is misclassified without an attack keeps its clean logits. For an
-    image that resists, the logits of the highest loss are returned. Arguments as for `resists`.
+    image that resists, the logits of the highest loss are returned.
+
+    Args:
+        model: Gives logits for images in [0, 1].
+        images: In [0, 1].
+        labels: Class ids.
+        ids: Dataset indices of the images; they address the starts.
+        attack: Norm, radius and steps.
+        stream: Address of the starts.
+        num_restarts: Attacks on each image, from different starts.
     """
     with torch.inference_mode(False), torch.no_grad():
         worst = _as_float(model(images)).clone()
@@ -147,46 +153,22 @@ def worst_logits(
             if not len(indices):
                 break
             clean, targets = images[indices], labels[indices]
-            found = pgd(
-                model,
-                clean,
-                targets,
-                norm=attack.norm,
-                epsilon=attack.radius,
-                num_steps=attack.num_steps,
-                step_size=attack.step,
-                start=random_start(
-                    clean,
-                    ids[indices.cpu().numpy()],
-                    epsilon=attack.radius,
-                    stream=stream.at(part=restart),
-                ),
+            own_ids, own_stream = ids[indices.cpu().numpy()], stream.at(part=restart)
+            start = random_start(clean, own_ids, epsilon=attack.radius, stream=own_stream)
+            attacked = _as_float(model(attack_images(model, clean, targets, attack, start)))
+            loss, before = (
+                F.cross_entropy(logits, targets, reduction="none")
+                for logits in (attacked, worst[indices])
             )
-            attacked = _as_float(model(found))
-            is_harmless = (attacked.argmax(dim=1) == targets) & (
-                _losses(attacked, targets) <= _losses(worst[indices], targets)
-            )  # NaN compares false, so it is kept
+            # NaN compares false, so it is kept
+            is_harmless = (attacked.argmax(dim=1) == targets) & (loss <= before)
             worst[indices] = torch.where(is_harmless[:, None], worst[indices], attacked)
     return worst
-
-
-def _losses(
-    logits: Float[Tensor, "batch class"], labels: Integer[Tensor, " batch"]
-) -> Float[Tensor, " batch"]:
-    """Cross-entropy of every image."""
-    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def _as_float(logits: Float[Tensor, "batch class"]) -> Float[Tensor, "batch class"]:
     """Logits of half precision as float32; float64 stays."""
     return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def _direction(gradient: Images, norm: Norm) -> Images:
-    """The step of length 1 in the norm that raises the loss fastest."""
-    if norm == "linf":
-        return gradient.sign()
-    return gradient / _lengths(gradient).clamp(min=_TINY)
 
 
 def _project(found: Images, clean: Images, attack: Attack) -> Images:

@@ -8,58 +8,47 @@ every view. Losses are computed in float32 whatever the precision of the logits 
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix.methods.adversarial import Attack
-from augmix.methods.attacks import pgd
+from augmix.methods.attacks import Targets, attack_images
 from augmix.methods.registry import check_loss_options
 
+Views = Float[Tensor, "view batch channel height width"]
 LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above this (released code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """The loss of a batch.
-
-    Attributes:
-        total: The value to minimise; carries the gradient.
-        terms: Its parts by name, detached; the objective documents how they add up.
-        logits: Logits of the first view's images, detached.
-    """
+    """The loss of a batch."""
 
     total: Float[Tensor, ""]
+    """The value to minimise; carries the gradient."""
     terms: dict[str, Tensor]
+    """Its parts by name, detached; the objective documents how they add up."""
     logits: Float[Tensor, "batch class"]
+    """Of the first view's images, detached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEntropy:
-    """Mean cross-entropy of a single view; term ``cross_entropy``.
-
-    Attributes:
-        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
-    """
+    """Mean cross-entropy of a single view; term ``cross_entropy``."""
 
     label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=0.0, label_smoothing=self.label_smoothing)
+        check_loss_options(label_smoothing=self.label_smoothing)
 
-    def __call__(
-        self,
-        model: nn.Module,
-        views: Float[Tensor, "view batch channel height width"],
-        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
-    ) -> Loss:
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
         """The loss of a batch; see `Consistency.__call__`.
 
         Raises:
             ValueError: If there is more than one view, or the targets do not fit.
         """
-        _check_views(views)
-        if len(views) != 1:
+        if _count_views(views) != 1:
             raise ValueError(f"cross-entropy takes exactly 1 view, got {len(views)}")
         logits = model(views[0])
         _check_targets(logits, targets)
@@ -73,24 +62,17 @@ class Consistency:
 
     The total is ``cross_entropy + weight * consistency``, the names of its two terms
     (Hendrycks et al. 2020, section 3). The first view is the clean one.
-
-    Attributes:
-        weight: Factor of the divergence, at least 0 (the paper's lambda, 12).
-        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
     """
 
     weight: float = 12.0
+    """Factor of the divergence, at least 0 (the paper's lambda)."""
     label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
 
     def __post_init__(self) -> None:
         check_loss_options(weight=self.weight, label_smoothing=self.label_smoothing)
 
-    def __call__(
-        self,
-        model: nn.Module,
-        views: Float[Tensor, "view batch channel height width"],
-        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
-    ) -> Loss:
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
         """The loss of a batch, by one forward pass over all its views.
 
         Args:
@@ -101,16 +83,12 @@ class Consistency:
         Raises:
             ValueError: If there are fewer than 2 views, or the targets do not fit.
         """
-        _check_views(views)
-        num_views = len(views)
+        num_views = _count_views(views)
         if num_views < 2:
             raise ValueError(f"consistency needs at least 2 views, clean first, got {num_views}")
         logits = model(views.flatten(0, 1))  # (view batch) label
         logits = logits.unflatten(0, (num_views, -1))  # view batch class
-        _check_targets(logits[0], targets)
-        log_p = _log_probabilities(logits)
-        cross_entropy = _cross_entropy(log_p[0], targets, self.label_smoothing)
-        divergence = _divergence(log_p)
+        cross_entropy, divergence = _consistency_terms(logits, targets, self.label_smoothing)
         return Loss(
             total=cross_entropy + self.weight * divergence,
             terms={"cross_entropy": cross_entropy.detach(), "consistency": divergence.detach()},
@@ -119,55 +97,32 @@ class Consistency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adversarial:
+class Adversarial(CrossEntropy):
     """Cross-entropy of attacked images alone; term ``cross_entropy`` (Madry et al. 2018).
 
     The first view is the image, the second the start of its attack (`policies.RandomStart`). The
     attack runs the model in training mode, so its passes update the running statistics of batch
     norm too, as in the code of the comparison's authors. The logits returned, and with them the
     training error, are those of the attacked images.
-
-    Attributes:
-        attack: Norm, radius and steps.
-        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
     """
 
     attack: Attack = field(default_factory=Attack)
-    label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
-        check_loss_options(weight=0.0, label_smoothing=self.label_smoothing)
-
-    def __call__(
-        self,
-        model: nn.Module,
-        views: Float[Tensor, "view batch channel height width"],
-        targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
-    ) -> Loss:
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
         """The loss of a batch; see `Consistency.__call__`.
 
         Raises:
             ValueError: If there are not 2 views, or the targets do not fit.
         """
-        _check_views(views)
-        if len(views) != 2:
+        if _count_views(views) != 2:
             raise ValueError(f"an attack takes 2 views, image and start, got {len(views)}")
-        images = pgd(
-            model,
-            views[0],
-            targets,
-            norm=self.attack.norm,
-            epsilon=self.attack.radius,
-            num_steps=self.attack.num_steps,
-            step_size=self.attack.step,
-            start=views[1],
-        )
-        return CrossEntropy(label_smoothing=self.label_smoothing)(model, images[None], targets)
+        images = attack_images(model, views[0], targets, self.attack, views[1])
+        return CrossEntropy.__call__(self, model, images[None], targets)
 
 
 def jsd_loss(
     logits: Float[Tensor, "view batch class"],
-    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
+    targets: Targets,
     weight: float = 12.0,
     *,
     label_smoothing: float = 0.0,
@@ -200,9 +155,20 @@ def jsd_loss(
             "logits must be [view batch class] with at least 2 views, clean first, "
             f"got shape {tuple(logits.shape)}"
         )
+    cross_entropy, divergence = _consistency_terms(logits, targets, label_smoothing)
+    return cross_entropy + weight * divergence
+
+
+def _consistency_terms(
+    logits: Tensor, targets: Tensor, label_smoothing: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross-entropy of the first view, and the mean over views and images of KL(p_view || M)."""
     _check_targets(logits[0], targets)
     log_p = _log_probabilities(logits)
-    return _cross_entropy(log_p[0], targets, label_smoothing) + weight * _divergence(log_p)
+    p = log_p.exp()  # log p is finite where p is 0: 0 log 0 is 0 and its gradient too
+    mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
+    divergence = (p * (log_p - mixture.log())).sum(dim=2).mean()
+    return _cross_entropy(log_p[0], targets, label_smoothing), divergence
 
 
 def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "*batch class"]:
@@ -211,9 +177,7 @@ def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "
 
 
 def _cross_entropy(
-    log_p: Float[Tensor, "batch class"],
-    targets: Integer[Tensor, " batch"] | Float[Tensor, "batch class"],
-    label_smoothing: float,
+    log_p: Float[Tensor, "batch class"], targets: Targets, label_smoothing: float
 ) -> Float[Tensor, ""]:
     """Mean over the batch of -sum over classes of target * log p."""
     if targets.is_floating_point():
@@ -225,21 +189,12 @@ def _cross_entropy(
     return (1 - label_smoothing) * hard - label_smoothing * log_p.mean()
 
 
-def _divergence(log_p: Float[Tensor, "view batch class"]) -> Float[Tensor, ""]:
-    """Mean over views and images of KL(p_view || M).
-
-    log p is finite where p is 0, so that 0 log 0 is 0 and its gradient too.
-    """
-    p = log_p.exp()
-    mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
-    return (p * (log_p - mixture.log())).sum(dim=2).mean()
-
-
-def _check_views(views: Tensor) -> None:
+def _count_views(views: Tensor) -> int:
     if views.ndim != 5:
         raise ValueError(
             f"views must be [view batch channel height width], got shape {tuple(views.shape)}"
         )
+    return len(views)
 
 
 def _check_targets(logits: Tensor, targets: Tensor) -> None:

@@ -32,21 +32,13 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingImages:
-    """What a method may adapt to.
+    """What a method may adapt to."""
 
-    Attributes:
-        size: Height and width, px.
-        num_classes: Number of classes.
-        mean: What the model subtracts from each channel.
-        crop_padding: Border of the random crop, px, where the policy has none of its own.
-        flip: Whether to mirror half of the images.
-    """
-
-    size: tuple[int, int] = (32, 32)
+    size: tuple[int, int] = (32, 32)  # height and width, px
     num_classes: int = 10
-    mean: tuple[float, ...] = (0.5,)
-    crop_padding: int = 0
-    flip: bool = False
+    mean: tuple[float, ...] = (0.5,)  # what the model subtracts from each channel
+    crop_padding: int = 0  # border of the random crop, px, where the policy has none of its own
+    flip: bool = False  # whether to mirror half of the images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +73,7 @@ class Method:
     flag_prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=0.0, label_smoothing=self.label_smoothing)
+        check_loss_options(label_smoothing=self.label_smoothing)
 
     @property
     def num_views(self) -> int:
@@ -179,8 +171,10 @@ def build_method(name: str) -> Method:
         >>> build_method("augmix").num_views
         2
     """
-    first, *others = [name] if name.startswith(PREFIX) else name.split("+")
-    method = _import_method(name)() if name.startswith(PREFIX) else find_method(first)()
+    if name.startswith(PREFIX):
+        return _import_method(name)()
+    first, *others = name.split("+")
+    method = find_method(first)()
     for other in others:
         top = find_method(other)
         if not _is_layer(top):
@@ -229,12 +223,8 @@ def fit_policy(policy: Any, images: TrainingImages) -> Any:
     return replace(policy, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def check_loss_options(*, weight: float, label_smoothing: float) -> None:
-    """Refuse options of a loss that are out of range.
-
-    Raises:
-        ValueError: If the weight of a term is negative or infinite, or the smoothing not in [0, 1).
-    """
+def check_loss_options(*, label_smoothing: float, weight: float = 0.0) -> None:
+    """Refuse a smoothing not in [0, 1), and a negative or infinite weight (ValueError)."""
     if not 0 <= weight < math.inf:
         raise ValueError(f"weight must be a finite number of at least 0, got {weight}")
     if not 0 <= label_smoothing < 1:

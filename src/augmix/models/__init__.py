@@ -26,7 +26,6 @@ class ModelConfig:
 
     Attributes:
         name: Architecture, e.g. ``small`` or ``wrn-40-2``.
-        num_classes: Logits per image.
         channels: Channels of an input image, 1 or 3.
         mean: Subtracted from every channel, in [0, 1] units; one number per channel.
         std: Every channel is then divided by it; above 0.
@@ -51,7 +50,7 @@ class ModelConfig:
             raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels}")
-        for name, values in (("mean", self.mean), ("std", self.std)):
+        for name, values in {"mean": self.mean, "std": self.std}.items():
             if len(values) != self.channels:
                 raise ValueError(
                     f"{name} must have one number for each of {self.channels} channel(s), "
@@ -74,18 +73,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Networks that differ in the numbers of their names.
-
-    Attributes:
-        form: The name, with fields in place of its numbers, e.g. ``wrn-{depth}-{width}``.
-        build: Takes a `ModelConfig`, and the numbers of its name as keyword arguments.
-        examples: Names of usual or published networks.
-        size: Height and width in pixels of the images it was made for.
-        dropout: Dropout of the published network.
-        mean: Usual mean of its three input channels.
-        std: Usual standard deviation of its three input channels.
-        has_maxblur: Whether it has a blur-pooled form.
-    """
+    """Networks that differ in the numbers of their names; fields as for `register_network`."""
 
     form: str
     build: Callable[..., Any]
@@ -135,8 +123,8 @@ def register_network(
         form: The name; numbers in it are written as fields, e.g. ``wrn-{depth}-{width}``.
         examples: Names of usual networks, for messages; by default the form if it has no fields.
         size: Height and width in pixels of the images it is made for.
-        dropout: Used unless another dropout is asked for.
-        mean: Of its input channels, in [0, 1] units; used unless another mean is asked for.
+        dropout: Used unless another dropout is asked for, like ``mean`` and ``std``.
+        mean: Of its three input channels, in [0, 1] units.
         std: Likewise.
         has_maxblur: Whether it heeds `ModelConfig.is_blurred`.
 
@@ -178,9 +166,9 @@ def register_network(
 def list_networks() -> tuple[str, ...]:
     """Return the names of usual networks; other numbers in a name make other networks."""
     _register_own()
-    names = [name for family in _FAMILIES.values() for name in family.examples]
-    families = [family for family in _FAMILIES.values() if family.has_maxblur]
-    return (*names, *(name + BLURRED for family in families for name in family.examples))
+    families = _FAMILIES.values()
+    blurred = (name + BLURRED for each in families if each.has_maxblur for name in each.examples)
+    return (*(name for each in families for name in each.examples), *blurred)
 
 
 def find_family(name: str) -> Family:

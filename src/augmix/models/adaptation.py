@@ -7,15 +7,13 @@ batch, so such results are reported separately.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augmix.errors import RunError
-
-_NAMES = ("running_mean", "running_var")
 
 
 @contextmanager
@@ -45,56 +43,41 @@ def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
     """
     if not prior >= 0:
         raise ValueError(f"prior must be at least 0 images, got {prior}")
-    layers = adaptable_layers(model)
-    stored = [(layer, dict(layer._buffers)) for layer in layers]
-    handles = []
-    for layer in layers:
-        handles += [
-            layer.register_forward_pre_hook(_mixing(prior)),
-            layer.register_forward_hook(_restore, always_call=True),
-        ]
-    try:
-        yield model
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, buffers in stored:
-            layer.__dict__.pop("_stored_statistics", None)
-            for name in _NAMES:
-                layer._buffers[name] = buffers[name]
-
-
-def adaptable_layers(model: nn.Module) -> list[nn.Module]:
-    """Return the batch-norm layers that keep statistics, in order.
-
-    Raises:
-        RunError: If there is none.
-    """
-    layers: list[nn.Module] = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
-    ]
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    layers = [layer for layer in layers if layer.running_mean is not None]
     if not layers:
         raise RunError(
             f"batch-norm adaptation needs a torch model with batch-norm layers, but "
             f"{getattr(model, 'name', type(model).__name__)} has none (ONNX files and networks "
             "with layer norm never do); measure it without adaptation"
         )
-    return layers
+    with ExitStack() as undo:
+        for layer in layers:
+            _adapt(layer, prior, undo)
+        yield model
 
 
-def mix_statistics(
-    features: Tensor, mean: Tensor, variance: Tensor, prior: int
-) -> tuple[Tensor, Tensor]:
-    """Mix the stored statistics of a layer with those of a batch.
+def _adapt(layer: _BatchNorm, prior: int, undo: ExitStack) -> None:
+    """Mix the statistics of a layer before each of its calls, and restore them after it."""
+    stored = {name: layer._buffers[name] for name in ("running_mean", "running_var")}
 
-    Args:
-        features: `batch channel ...`.
-        mean: Stored mean `channel`.
-        variance: Stored variance `channel`.
-        prior: Weight of the stored statistics, in images.
-    """
+    def mix(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if layer.training:
+            raise RuntimeError(
+                "adapt_batch_norm is for a model in evaluation mode; call model.eval() first"
+            )
+        layer._buffers.update(zip(stored, _mix(inputs[0], *stored.values(), prior), strict=True))
+
+    def restore(*_: Any) -> None:
+        layer._buffers.update(stored)
+
+    undo.callback(restore)
+    undo.enter_context(layer.register_forward_pre_hook(mix))
+    undo.enter_context(layer.register_forward_hook(restore, always_call=True))
+
+
+def _mix(features: Tensor, mean: Any, variance: Any, prior: int) -> tuple[Tensor, Tensor]:
+    """Mix stored mean and variance `channel` with those of features `batch channel ...`."""
     values = features.detach().float().transpose(0, 1).flatten(1)  # channel value
     weight = prior / (prior + len(features))
     batch_variance = values.var(dim=1, correction=min(1, values.shape[1] - 1))
@@ -102,23 +85,3 @@ def mix_statistics(
         weight * mean + (1 - weight) * values.mean(dim=1).to(mean.dtype),
         weight * variance + (1 - weight) * batch_variance.to(variance.dtype),
     )
-
-
-def _mixing(prior: int) -> Any:
-    def mix(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-        if layer.training:
-            raise RuntimeError(
-                "adapt_batch_norm is for a model in evaluation mode; call model.eval() first"
-            )
-        stored = layer.running_mean, layer.running_var
-        layer.__dict__["_stored_statistics"] = stored
-        mixed = mix_statistics(inputs[0], *stored, prior)
-        layer._buffers.update(zip(_NAMES, mixed, strict=True))
-
-    return mix
-
-
-def _restore(layer: Any, inputs: Any, output: Any) -> None:
-    stored = layer.__dict__.pop("_stored_statistics", None)
-    if stored is not None:
-        layer._buffers.update(zip(_NAMES, stored, strict=True))

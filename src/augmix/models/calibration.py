@@ -19,12 +19,10 @@ Labels = Integer[np.ndarray, " image"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Temperature:
-    """A fitted temperature and its effect on the images it was fitted on.
+    """A fitted divisor of logits, 0.2..5, and its effect on the images it was fitted on.
 
     Attributes:
-        value: Divisor of the logits, 0.2..5.
-        num_images: Images it was fitted on.
-        nll_before: Mean negative log-likelihood before scaling.
+        nll_before: Mean negative log-likelihood before scaling, in nats.
         nll_after: The same after scaling; never larger.
     """
 
@@ -48,14 +46,21 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
         >>> round(fit_temperature(logits, np.array([0, 0, 0, 1])), 3)  # 3 / ln 3
         2.731
     """
-    _check(logits, labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(
+            "a temperature is fitted on logits [image class] with one label per image, "
+            f"got shapes {logits.shape} and {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(
+            f"labels must be 0..{logits.shape[1] - 1}, got {labels.min()}..{labels.max()}"
+        )
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite to fit a temperature")
     low, high = _LOWEST, _HIGHEST
     while high - low > _PRECISION:
         middle = (low + high) / 2
-        if _slope(logits, labels, middle) > 0:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if _slope(logits, labels, middle) > 0 else (middle, high)
     return min((low, (low + high) / 2, high), key=lambda value: mean_nll(logits, labels, value))
 
 
@@ -68,8 +73,7 @@ def measure_temperature(logits: Logits, labels: Labels) -> Temperature:
         ValueError: As `fit_temperature`.
     """
     value = fit_temperature(logits, labels)
-    before = mean_nll(logits, labels, 1.0)
-    after = mean_nll(logits, labels, value)
+    before, after = (mean_nll(logits, labels, each) for each in (1.0, value))
     if after > before:
         value, after = 1.0, before
     return Temperature(value=value, num_images=len(labels), nll_before=before, nll_after=after)
@@ -100,17 +104,3 @@ def _scaled_chunks(logits: Logits, labels: Labels, temperature: float):
         scaled = logits[start : start + _CHUNK].astype(np.float64) / temperature
         chosen = labels[start : start + _CHUNK, None]
         yield scaled, np.take_along_axis(scaled, chosen, axis=1)[:, 0]
-
-
-def _check(logits: np.ndarray, labels: np.ndarray) -> None:
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(
-            "a temperature is fitted on logits [image class] with one label per image, "
-            f"got shapes {logits.shape} and {labels.shape}"
-        )
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f"labels must be 0..{logits.shape[1] - 1}, got {labels.min()}..{labels.max()}"
-        )
-    if not np.isfinite(logits).all():
-        raise ValueError("logits must be finite to fit a temperature")

@@ -1,5 +1,6 @@
 """Networks for small images: usually 32x32, but other heights and widths work too."""
 
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -9,8 +10,12 @@ from torch.nn import functional as F
 
 from augmix.models import ModelConfig, register_network
 from augmix.models.layers import (
+    BlurPool,
     Classifier,
-    average_pool,
+    Features,
+    Images,
+    Logits,
+    build_stage,
     check_size,
     conv,
     global_average,
@@ -25,8 +30,6 @@ _ALLCONV_STAGES = (  # (width factor, kernel size, padding) of the convolutions 
     ((2, 3, 1),) * 3,
     ((2, 3, 0), (2, 1, 1), (2, 1, 1)),
 )
-_ALLCONV_LEAST = 12  # pixels, so that the third stage gets maps of 3x3
-_DENSENET_LEAST = 4  # pixels, for two poolings
 
 
 @register_network("small", has_maxblur=True)
@@ -52,9 +55,7 @@ class SmallNet(Classifier):
         self.head = nn.Linear(width, config.num_classes)
         initialize(self)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1]."""
         features = self.features(self.normalize(images))
         return self.head(self.dropout(global_average(features)))
@@ -71,8 +72,7 @@ class AllConvNet(Classifier):
     and columns are left out at any size.
 
     Args:
-        config: Its configuration; ``dropout`` acts after each max pooling, 0.5 in the released
-            code.
+        config: ``dropout`` acts after each max pooling, 0.5 in the released code.
         width: Channels of the first stage; the others have twice as many. 96 in the released code.
 
     Raises:
@@ -94,11 +94,9 @@ class AllConvNet(Classifier):
         self.head = nn.Linear(widths[-1], config.num_classes)
         initialize(self)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1], at least 12x12 pixels."""
-        check_size(images, _ALLCONV_LEAST, self.config)
+        check_size(images, 12, self.config)  # so that the third stage gets maps of 3x3
         features = self.pools[0](self.stages[0](self.normalize(images)))
         features = self.stages[2](self.pools[1](self.stages[1](features)))
         return self.head(global_average(features[:, :, :-2, :-2]))
@@ -118,8 +116,8 @@ def _build_plain_stage(
     modules: list[nn.Module] = []
     for factor, size, padding in layers:
         outputs = factor * width
-        modules += [nn.Conv2d(inputs, outputs, size, padding=padding)]
-        modules += [nn.BatchNorm2d(outputs), _QuickGELU()]
+        convolution = nn.Conv2d(inputs, outputs, size, padding=padding)
+        modules += [convolution, nn.BatchNorm2d(outputs), _QuickGELU()]
         inputs = outputs
     return nn.Sequential(*modules)
 
@@ -134,7 +132,7 @@ class WideResNet(Classifier):
     64 times ``width`` channels, the second and third group halving the image.
 
     Args:
-        config: Its configuration; ``dropout`` acts inside every block.
+        config: ``dropout`` acts inside every block.
         depth: Convolutions on the longest path, 10, 16, 22, 28, 34, 40, ...
         width: Channels as a multiple of the plain network's, at least 1.
 
@@ -154,19 +152,16 @@ class WideResNet(Classifier):
             raise ValueError(f"width must be at least 1, got {width} in {config.name!r}")
         self.stem = conv(config.channels, 16)
         widths = (16, 16 * width, 32 * width, 64 * width)
+        block = partial(_WideBlock, config)
+        groups = zip(pairwise(widths), (1, 2, 2), strict=True)
         self.groups = nn.Sequential(
-            *(
-                _build_group(config, num_blocks, inputs, outputs, stride)
-                for (inputs, outputs), stride in zip(pairwise(widths), (1, 2, 2), strict=True)
-            )
+            *(build_stage(block, num_blocks, *channels, stride) for channels, stride in groups)
         )
         self.norm = nn.BatchNorm2d(widths[3])
         self.head = nn.Linear(widths[3], config.num_classes)
         initialize(self)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1]."""
         features = self.groups(self.stem(self.normalize(images)))
         return self.head(global_average(F.relu(self.norm(features), inplace=True)))
@@ -190,24 +185,13 @@ class _WideBlock(nn.Module):
         self.conv2 = conv(outputs, outputs)
         self.shortcut = conv(inputs, outputs, 1, stride=stride) if inputs != outputs else None
 
-    def forward(
-        self, features: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch outputs less_height less_width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs less_height less_width"]:
         activated = F.relu(self.norm1(features), inplace=True)
         residual = self.blur(F.relu(self.norm2(self.conv1(activated)), inplace=True))
         residual = self.conv2(self.dropout(residual))
         if self.shortcut is not None:
             features = self.shortcut(self.blur(activated))
         return residual + features
-
-
-def _build_group(
-    config: ModelConfig, num_blocks: int, inputs: int, outputs: int, stride: int
-) -> nn.Sequential:
-    """Build blocks of equal width, of which only the first changes channels and size."""
-    first = _WideBlock(config, inputs, outputs, stride)
-    others = (_WideBlock(config, outputs, outputs, 1) for _ in range(num_blocks - 1))
-    return nn.Sequential(first, *others)
 
 
 @register_network("densenet-{depth}-{growth}", examples=("densenet-40-12",), has_maxblur=True)
@@ -220,8 +204,7 @@ class DenseNet(Classifier):
     convolution, and its transitions halve the channels too.
 
     Args:
-        config: Its configuration; ``dropout`` acts after every convolution of blocks and
-            transitions.
+        config: ``dropout`` acts after every convolution of blocks and transitions.
         depth: Convolutions on the longest path and the linear layer: 3 n + 4 plain (40), 6 n + 4
             with bottlenecks (100).
         growth: Channels that a layer appends, at least 1.
@@ -261,11 +244,9 @@ class DenseNet(Classifier):
         self.head = nn.Linear(width, config.num_classes)
         initialize(self)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1], at least 4x4 pixels."""
-        check_size(images, _DENSENET_LEAST, self.config)
+        check_size(images, 4, self.config)  # for two poolings
         features = self.stages(self.stem(self.normalize(images)))
         return self.head(global_average(F.relu(self.norm(features), inplace=True)))
 
@@ -279,9 +260,7 @@ class _PlainLayer(nn.Module):
         self.conv = conv(inputs, growth)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, features: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch outputs height width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs height width"]:
         new = self.dropout(self.conv(F.relu(self.norm(features), inplace=True)))
         return torch.cat([features, new], dim=1)
 
@@ -297,9 +276,7 @@ class _BottleneckLayer(nn.Module):
         self.conv2 = conv(4 * growth, growth)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, features: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch outputs height width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs height width"]:
         new = self.dropout(self.conv1(F.relu(self.norm1(features), inplace=True)))
         new = self.dropout(self.conv2(F.relu(self.norm2(new), inplace=True)))
         return torch.cat([features, new], dim=1)
@@ -313,11 +290,9 @@ class _Transition(nn.Module):
         self.norm = nn.BatchNorm2d(inputs)
         self.conv = conv(inputs, outputs, 1)
         self.dropout = nn.Dropout(config.dropout)
-        self.pool = average_pool(config)
+        self.pool = BlurPool(config.blur_size) if config.is_blurred else nn.AvgPool2d(2)
 
-    def forward(
-        self, features: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch outputs half_height half_width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs half_height half_width"]:
         activated = F.relu(self.norm(features), inplace=True)
         return self.pool(self.dropout(self.conv(activated)))
 

@@ -2,26 +2,22 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
+
+from augmix.models.layers import Images, Logits
 
 
 class Ensemble(nn.Module):
     """Average the softmax probabilities of several models (a deep ensemble, if seeds differ).
 
     Its logits are the logarithms of the mean probabilities, whose softmax is the mean itself.
-
-    Attributes:
-        members: The models, in order.
-        name: ``ensemble of 3``, followed by the members' names.
-        num_classes: That of every member; None until a member knows it.
-        class_names: The names that a member knows, or None.
-        preprocessing: That of the first member that has one, or None.
+    ``num_classes``, ``class_names`` and ``preprocessing`` are those of the first member that has
+    them, else None.
 
     Args:
         members: At least one model that maps images in [0, 1] to logits.
@@ -35,12 +31,20 @@ class Ensemble(nn.Module):
         if not members:
             raise ValueError("an ensemble needs at least one member, got none")
         self.members = nn.ModuleList(members)
-        self.num_classes: int | None = _agree(
-            members, {name_of(each): num_classes_of(each) for each in members}
-        )
-        known = (getattr(each, "class_names", None) for each in members)
-        self.class_names = next((names for names in known if names), None)
-        self.preprocessing = _shared_preprocessing(members)
+        counts = {name_of(each): num_classes_of(each) for each in members}
+        known = {num_classes_of(each) for each in members} - {None}
+        if len(known) > 1:
+            shown = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+            raise ValueError(f"the members of an ensemble must have the same classes, got {shown}")
+        self.num_classes = known.pop() if known else None
+        self.class_names = next(_known(members, "class_names"), None)
+        geometries = [each.geometry for each in _known(members, "preprocessing")]
+        if any(geometry != geometries[0] for geometry in geometries):
+            raise ValueError(
+                "the members of an ensemble get the same images, but ask for different geometries: "
+                f"{geometries}; open them with one preprocessing"
+            )
+        self.preprocessing = next(_known(members, "preprocessing"), None)
         self.name = f"ensemble of {len(members)}: {', '.join(map(name_of, members))}"
 
     @property
@@ -60,9 +64,7 @@ class Ensemble(nn.Module):
             hasher.update(f"{own}\n".encode())
         return hasher.hexdigest()
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logarithms of the mean probabilities as float32, finite like the logits.
 
         Raises:
@@ -71,14 +73,11 @@ class Ensemble(nn.Module):
         return average([member(images) for member in self.members])
 
 
-def average(logits: Sequence[Float[Tensor, "batch class"]]) -> Float[Tensor, "batch class"]:
+def average(logits: Sequence[Logits]) -> Logits:
     """Compute the logarithm of the mean of the softmax probabilities of several models.
 
-    Args:
-        logits: One tensor per member.
-
     Raises:
-        ValueError: If their shapes differ.
+        ValueError: If the shapes of their logits differ.
 
     Example:
         >>> average([torch.tensor([[0.0, 0.0]]), torch.tensor([[100.0, 0.0]])]).exp()
@@ -110,21 +109,6 @@ def num_classes_of(model: nn.Module) -> int | None:
     return own if isinstance(own, int) else None
 
 
-def _agree(members: Sequence[nn.Module], counts: dict[str, int | None]) -> int | None:
-    known = {num_classes_of(each) for each in members} - {None}
-    if len(known) > 1:
-        shown = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-        raise ValueError(f"the members of an ensemble must have the same classes, got {shown}")
-    return known.pop() if known else None
-
-
-def _shared_preprocessing(members: Sequence[nn.Module]) -> Any:
-    """Return the first member's preprocessing, after checking that all geometries are equal."""
-    known = [each for each in (getattr(each, "preprocessing", None) for each in members) if each]
-    geometries = [each.geometry for each in known]
-    if any(geometry != geometries[0] for geometry in geometries):
-        raise ValueError(
-            "the members of an ensemble get the same images, but ask for different geometries: "
-            f"{geometries}; open them with one preprocessing"
-        )
-    return known[0] if known else None
+def _known(members: Sequence[nn.Module], name: str) -> Iterator[Any]:
+    """Yield an attribute of the members that have it."""
+    return filter(None, (getattr(each, name, None) for each in members))

@@ -14,15 +14,15 @@ import copy
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as pack_weights
 from torch import Tensor
@@ -34,11 +34,7 @@ from augmix.models.layers import Classifier
 from augmix.models.weights import build_network, import_library
 
 Format = Literal["onnx", "torch-export", "safetensors"]
-SUFFIXES: dict[Format, str] = {
-    "onnx": ".onnx",
-    "torch-export": ".pt2",
-    "safetensors": ".safetensors",
-}
+SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors"}
 TOLERANCE = 1e-4  # of the largest logit, for differences in other programs' arithmetic
 _BATCHES = (3, 1)  # batch sizes of the comparison
 _GOLDEN = 0.6180339887  # the fractional parts of its multiples cover [0, 1) evenly
@@ -48,21 +44,13 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An exported file, and how well it agrees with the model.
-
-    Attributes:
-        path: The file.
-        num_bytes: Its size.
-        size: Height and width in pixels of the images it takes.
-        max_difference: Largest difference between its logits and the model's.
-        largest_logit: Largest absolute logit of the model, for comparison.
-    """
+    """An exported file, and how well it agrees with the model."""
 
     path: Path
     num_bytes: int
-    size: tuple[int, int]
-    max_difference: float
-    largest_logit: float
+    size: tuple[int, int]  # height and width in pixels of the images it takes
+    max_difference: float  # between its logits and the model's
+    largest_logit: float  # of the model, absolute, for comparison
 
 
 def export_model(
@@ -77,7 +65,7 @@ def export_model(
     Args:
         model: A model of `build_model` or `load_model`.
         path: The file; its folder must exist.
-        format: ``onnx``, ``torch-export`` or ``safetensors``.
+        format: See the table of this module.
         size: Height and width in pixels of the images the file takes; by default those the network
             was made for. A safetensors file takes any.
 
@@ -88,10 +76,10 @@ def export_model(
     if format not in get_args(Format):
         raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
     network = copy.deepcopy(model).float().cpu().eval()
-    if size is None:
-        usual = find_family(network.config.name).size
-        size = (usual, usual)
-    images = _make_images(max(_BATCHES), network.config.channels, size)
+    size = size or (find_family(network.config.name).size,) * 2
+    shape = (max(_BATCHES), network.config.channels, *size)
+    values = torch.arange(math.prod(shape), dtype=torch.float64) * _GOLDEN % 1
+    images = values.float().reshape(shape)
     with torch.no_grad():
         expected = network(images)
         content, run = _WRITERS[format](network, images[:2])
@@ -135,18 +123,14 @@ def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
             f"{first_line(error)}; a newer torch may, or take another format"
         ) from error
     assert program is not None
-    content = _pack_onnx(program.model_proto, network)
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, lambda batch: torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
-
-
-def _pack_onnx(model: Any, network: Classifier) -> bytes:
-    """Return the file's content, with the network's configuration and without local file names."""
+    model = program.model_proto
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")
+        part.ClearField("metadata_props")  # names of local files
     model.metadata_props.add(key="augmix", value=_describe(network))
-    return model.SerializeToString()
+    content = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, lambda batch: torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
 
 
 def _write_torch_export(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
@@ -183,15 +167,6 @@ def _describe(network: Classifier) -> str:
     return json.dumps(asdict(network.config))
 
 
-def _make_images(
-    count: int, channels: int, size: tuple[int, int]
-) -> Float[Tensor, "batch channel height width"]:
-    """Make fixed images whose values cover [0, 1) evenly."""
-    shape = (count, channels, *size)
-    indices = torch.arange(count * channels * size[0] * size[1], dtype=torch.float64)
-    return (indices * _GOLDEN % 1).float().reshape(shape)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the warnings of torch's exporter that are meant for its own developers."""
@@ -199,8 +174,7 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:

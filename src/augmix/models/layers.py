@@ -1,7 +1,7 @@
 """Layers that the networks share, and the base class of the networks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix.models import BLUR_SIZES, ModelConfig
+
+Images = Float[Tensor, "batch channel height width"]  # in [0, 1]
+Features = Float[Tensor, "batch inputs height width"]
+Logits = Float[Tensor, "batch class"]
 
 
 class Normalize(nn.Module):
@@ -34,9 +38,7 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, images: Images) -> Images:
         """Normalise a batch of images in [0, 1].
 
         Raises:
@@ -54,24 +56,16 @@ class Normalize(nn.Module):
                 f" got shape {tuple(images.shape)}"
             )
         mean, std = self.mean, self.std
-        if images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last):
-            mean, std = (_spread(one, images) for one in (mean, std))
+        layout = torch.channels_last
+        if images.device.type == "cpu" and images.is_contiguous(memory_format=layout):
+            # a CPU vectorises along memory, and the few channels of a pixel are too short for that
+            spread = (one.expand(1, *images.shape[1:]) for one in (mean, std))
+            mean, std = (one.contiguous(memory_format=layout) for one in spread)
         return (images - mean) / std
 
     def extra_repr(self) -> str:
         """Return the numbers, for printing a model."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
-
-
-def _spread(
-    numbers: Float[Tensor, "channel 1 1"], images: Float[Tensor, "batch channel height width"]
-) -> Float[Tensor, "1 channel height width"]:
-    """Expand one number per channel to an image in channels-last memory.
-
-    A CPU vectorises along memory, and the few channels of a pixel are too short for that.
-    """
-    image = numbers.expand(1, *images.shape[1:])
-    return image.contiguous(memory_format=torch.channels_last)
 
 
 class BlurPool(nn.Module):
@@ -102,9 +96,7 @@ class BlurPool(nn.Module):
         before, after = (size - 1) // 2, size // 2
         self.padding = (before, after, before, after)
 
-    def forward(
-        self, features: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel half_height half_width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch inputs half_height half_width"]:
         """Blur and halve a map; odd sizes are rounded up.
 
         Raises:
@@ -130,9 +122,7 @@ class BlurPool(nn.Module):
 class Classifier(nn.Module):
     """Base of the networks of this package: images in [0, 1] -> logits.
 
-    Attributes:
-        config: The configuration that builds this network again.
-        normalize: The first layer.
+    ``config`` builds the network again; ``normalize`` is its first layer.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -142,20 +132,13 @@ class Classifier(nn.Module):
 
 
 class RegisteredNetwork(Classifier):
-    """A network built by a user's function (`register_network`), with its images normalised.
-
-    Args:
-        config: The configuration it was built for.
-        network: Normalised images -> logits.
-    """
+    """A network of a user's builder (`register_network`) behind its `Normalize`."""
 
     def __init__(self, config: ModelConfig, network: nn.Module) -> None:
         super().__init__(config)
         self.network = network
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1]."""
         return self.network(self.normalize(images))
 
@@ -181,18 +164,11 @@ def max_pool(config: ModelConfig, size: int, *, padding: int = 0) -> nn.Module:
     return nn.MaxPool2d(size, stride=2, padding=padding)
 
 
-def average_pool(config: ModelConfig) -> nn.Module:
-    """Build a mean over 2x2 windows; in a blur-pooled network a `BlurPool`."""
-    return BlurPool(config.blur_size) if config.is_blurred else nn.AvgPool2d(2)
-
-
-def check_size(
-    images: Float[Tensor, "batch channel height width"], least: int, config: ModelConfig
-) -> None:
-    """Refuse images that a network has too many pooling layers for.
+def check_size(images: Images, least: int, config: ModelConfig) -> None:
+    """Refuse images of less than ``least`` pixels, for a network of many pooling layers.
 
     Raises:
-        ValueError: If height or width is below ``least`` pixels.
+        ValueError: If height or width is below that.
     """
     height, width = images.shape[2:]
     if min(height, width) < least:
@@ -209,6 +185,18 @@ def conv(
     return nn.Conv2d(
         inputs, outputs, size, stride=stride, padding=size // 2, groups=groups, bias=False
     )
+
+
+def build_stage(
+    block: Callable[[int, int, int], nn.Module],
+    num_blocks: int,
+    inputs: int,
+    outputs: int,
+    stride: int,
+) -> nn.Sequential:
+    """Build blocks (inputs, outputs, stride), of which only the first changes channels and size."""
+    others = (block(outputs, outputs, 1) for _ in range(num_blocks - 1))
+    return nn.Sequential(block(inputs, outputs, stride), *others)
 
 
 def initialize(network: nn.Module) -> None:
@@ -230,9 +218,7 @@ def initialize(network: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def global_average(
-    features: Float[Tensor, "batch channel height width"],
-) -> Float[Tensor, "batch channel"]:
+def global_average(features: Features) -> Float[Tensor, "batch inputs"]:
     """Average every channel over all pixels, whatever the image size.
 
     A pooling, because the gradient of `Tensor.mean` does not keep the channels-last format, which

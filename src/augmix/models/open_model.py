@@ -16,12 +16,17 @@
 | ``onnx:FILE`` | an ONNX file, run by onnxruntime |
 | ``python:MODULE:FUNCTION`` | what a function of yours returns; MODULE may be a ``.py`` file |
 
+The function is called without arguments and returns an `nn.Module`, or anything that can be called
+with a float batch `batch channel height width` and gives logits `batch class` (a tensor or an
+array). Attributes ``preprocessing``, ``num_classes`` and ``class_names`` of it are used.
+
 Files of weights are safetensors or torch files that hold tensors only: no code in them is run.
 """
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +37,8 @@ from torch import Tensor, nn
 from augmix.errors import RunError, did_you_mean
 from augmix.models import find_family, list_networks, weights
 from augmix.models.layers import Classifier
-from augmix.models.onnx import open_onnx
 from augmix.models.preprocessing import PRESETS, Preprocessing
-from augmix.models.pretrained import open_hf, open_timm, open_torchvision
+from augmix.models.pretrained import open_hf, open_onnx, open_timm, open_torchvision
 from augmix.models.weights import build_model, load_model
 from augmix.models.wrapper import OpenedModel, OpenOptions, hash_weights
 from augmix.user_code import describe_error, hash_module, import_object, search_path
@@ -136,11 +140,7 @@ def _open_name(name: str, options: OpenOptions) -> OpenedModel:
 
 
 def _open_file(text: str, options: OpenOptions) -> OpenedModel:
-    """Open ``NAME@FILE``.
-
-    Without a preprocessing the network normalises as usual for it, and an ImageNet network asks for
-    ImageNet's geometry; otherwise that of the preprocessing replaces its own normalisation.
-    """
+    """Open ``NAME@FILE``; a preprocessing replaces the network's usual mean, std and geometry."""
     name, _, file_name = text.partition("@")
     find_family(name)
     file = Path(file_name).expanduser()
@@ -150,9 +150,7 @@ def _open_file(text: str, options: OpenOptions) -> OpenedModel:
     blur_size = weights.find_blur_size(name, state, file)
     state = weights.rename_released(name, state)
     channels = weights.count_channels(state)
-    changes = _statistics(options, channels)
-    if blur_size is not None:
-        changes["blur_size"] = blur_size
+    changes = _statistics(options, channels) | ({"blur_size": blur_size} if blur_size else {})
 
     def build(num_classes: int) -> nn.Module:
         return build_model(name, num_classes=num_classes, channels=channels, **changes)
@@ -191,29 +189,20 @@ def _open_hub(name: str, options: OpenOptions) -> OpenedModel:
 
 
 def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> OpenedModel:
-    plain = PRESETS["none"]
-    if preprocessing is not None and (
-        (preprocessing.mean, preprocessing.std, preprocessing.input_range)
-        != (plain.mean, plain.std, plain.input_range)
-    ):
+    config = network.config
+    traits = attrgetter("mean", "std", "input_range")
+    if preprocessing is not None and traits(preprocessing) != traits(PRESETS["none"]):
         raise RunError(
-            f"{network.config.name} normalises its images itself; name a geometry only "
+            f"{config.name} normalises its images itself; name a geometry only "
             "(--preprocessing none with --resize, --crop, --interpolation)"
         )
-    config = network.config
     model = OpenedModel(network, name=config.name, num_classes=config.num_classes)
     model.preprocessing = preprocessing
     return model
 
 
 def _open_python(text: str, options: OpenOptions) -> OpenedModel:
-    """Open ``MODULE:FUNCTION``: what a function of the user's code returns.
-
-    The function is called without arguments and returns an `nn.Module`, or anything that can be
-    called with a float batch `batch channel height width` and gives logits `batch class` (a tensor
-    or an array). Attributes ``preprocessing``, ``num_classes`` and ``class_names`` of what it
-    returns are used if they are there.
-    """
+    """Open ``MODULE:FUNCTION``: what a function of the user's code returns."""
     name = f"python:{text}"
     module, function = import_object(name)
     location = text.rpartition(":")[0]
@@ -224,8 +213,8 @@ def _open_python(text: str, options: OpenOptions) -> OpenedModel:
             f"{name} must return an nn.Module or a function of a batch, got {type(made).__name__}"
         )
     network = made if isinstance(made, nn.Module) else _FunctionModel(made)
-    own, count = getattr(made, "preprocessing", None), getattr(made, "num_classes", None)
-    class_names = getattr(made, "class_names", None)
+    names = ("preprocessing", "num_classes", "class_names")
+    own, count, class_names = (getattr(made, each, None) for each in names)
     return OpenedModel(
         network,
         name=name,
@@ -280,17 +269,11 @@ class _FunctionModel(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of model text.
+    """A kind of model text."""
 
-    Attributes:
-        form: The text, for messages; empty for run folders.
-        open: Opens the rest of the text.
-        has_start_weights: Whether it can be opened without weights.
-    """
-
-    form: str
-    open: Callable[[str, OpenOptions], OpenedModel]
-    has_start_weights: bool = False
+    form: str  # the text, for messages; empty for run folders
+    open: Callable[[str, OpenOptions], OpenedModel]  # takes the rest of the text
+    has_start_weights: bool = False  # whether it can be opened without weights
 
 
 KINDS = {

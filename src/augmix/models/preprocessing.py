@@ -105,16 +105,10 @@ PRESETS = {
         resize=256, crop=224, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3
     ),
     "imagenet-none": Preprocessing(resize=256, crop=224),
-    # inputs (pixel - 127) / 128, bicubic: the released EfficientNet-Lite models
-    "efficientnet-lite": Preprocessing(
-        resize=256,
-        crop=224,
-        interpolation="bicubic",
-        mean=(127.0,) * 3,
-        std=(128.0,) * 3,
-        input_range=(0.0, 255.0),
-    ),
 }
+PRESETS["efficientnet-lite"] = replace(  # inputs (pixel - 127) / 128: the released models
+    PRESETS["imagenet-bicubic"], mean=(127.0,) * 3, std=(128.0,) * 3, input_range=(0.0, 255.0)
+)
 
 
 def choose_preprocessing(preset: str, **changes: Any) -> Preprocessing:
@@ -139,7 +133,6 @@ def choose_preprocessing(preset: str, **changes: Any) -> Preprocessing:
         )
     wanted = {name: value for name, value in changes.items() if value is not None}
     if wanted.get("crop") and "resize" not in wanted:
-        crop = wanted["crop"]
-        squash = wanted.get("squash", PRESETS[preset].squash)
-        wanted["resize"] = crop if squash else round(crop * 256 / 224)
+        is_squashed = wanted.get("squash", PRESETS[preset].squash)
+        wanted["resize"] = round(wanted["crop"] * (1 if is_squashed else 256 / 224))
     return replace(PRESETS[preset], **wanted)

@@ -1,16 +1,19 @@
-"""Models of timm, torchvision and transformers, with their own preprocessing.
+"""Models of timm, torchvision and transformers with their own preprocessing, and ONNX files.
 
 A preprocessing that `Preprocessing` cannot express (images that are not square, padding) is
 refused; the user then names the nearest one. Each library is imported when one of its models is
 opened.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from augmix.errors import RunError, did_you_mean, first_line
@@ -21,6 +24,10 @@ from augmix.models.wrapper import OpenedModel, OpenOptions
 # Pillow's numbers of its filters, as transformers writes them
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _SQUASHED_FROM = 384  # ConvNeXT resizes in proportion and crops below this size, else it squashes
+_NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # huggingface_hub, old and new
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_EXTERNAL = (".data", "_data")  # weights beside an ONNX file, as the usual exporters name them
 
 
 def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
@@ -55,16 +62,15 @@ def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
     """
     try:
         (crop,), (resize,) = transform.crop_size, transform.resize_size
-        interpolation = transform.interpolation.value
-        mean, std = tuple(transform.mean), tuple(transform.std)
+        interpolation, mean, std = transform.interpolation.value, transform.mean, transform.std
     except (AttributeError, TypeError, ValueError) as error:
         raise _refuse(f"{transform!r}", where) from error
     return Preprocessing(
         crop=crop,
         resize=resize,
         interpolation=_interpolation(interpolation, where),
-        mean=mean,
-        std=std,
+        mean=tuple(mean),
+        std=tuple(std),
     )
 
 
@@ -139,9 +145,6 @@ def _refuse(what: str, where: str) -> RunError:
     )
 
 
-_NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # huggingface_hub, old and new
-
-
 def open_timm(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared.
 
@@ -151,30 +154,36 @@ def open_timm(text: str, options: OpenOptions) -> OpenedModel:
     timm = import_library("timm", f"timm:{text}", "timm")
     name, _, file = text.partition("@")
 
-    def build(num_classes: int | None) -> nn.Module:
-        count = {} if num_classes is None else {"num_classes": num_classes}
-        return timm.create_model(name, **count)
+    def build(num_classes: int) -> nn.Module:
+        return timm.create_model(name, num_classes=num_classes)
 
     if file:
         options.require_pretrained(f"timm:{text}")
         network, num_classes = _load_file(build, f"timm:{name}", file)
     else:
         network = _call_library(
-            lambda: (
-                timm.create_model(name, pretrained=True)
-                if options.pretrained
-                else build(options.num_classes)
-            ),
+            lambda: _create_timm(timm, name, options),
             f"timm:{name}",
             lambda: timm.list_models(pretrained=options.pretrained),
         )
         num_classes = int(network.num_classes)
-    return OpenedModel(
-        network,
-        name=f"timm:{text}",
-        num_classes=num_classes,
-        preprocessing=options.preprocessing or _read_timm(timm, network, text),
+    return _wrap_timm(timm, network, f"timm:{text}", num_classes, options)
+
+
+def _create_timm(timm: Any, location: str, options: OpenOptions) -> nn.Module:
+    if options.pretrained:
+        return timm.create_model(location, pretrained=True)
+    count = {} if options.num_classes is None else {"num_classes": options.num_classes}
+    return timm.create_model(location, **count)
+
+
+def _wrap_timm(
+    timm: Any, network: nn.Module, name: str, num_classes: int, options: OpenOptions
+) -> OpenedModel:
+    preprocessing = options.preprocessing or from_timm(
+        timm.data.resolve_model_data_config(network), where=f"timm:{name.partition(':')[2]}"
     )
+    return OpenedModel(network, name=name, num_classes=num_classes, preprocessing=preprocessing)
 
 
 def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
@@ -238,7 +247,10 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
     if config is None:
         raise RunError(f"hf:{text}: there is no config.json; is {repo} a model?")
     if "architecture" in config and "architectures" not in config:  # timm's form
-        return _open_hf_timm(text, options)
+        timm = import_library("timm", f"hf:{text}", "timm")
+        location = f"local-dir:{repo}" if Path(repo).is_dir() else f"hf-hub:{text}"
+        network = _call_library(lambda: _create_timm(timm, location, options), f"hf:{text}")
+        return _wrap_timm(timm, network, f"hf:{text}", int(network.num_classes), options)
     network = _open_transformer(repo, revision, f"hf:{text}", options)
     labels: dict[int, Any] = getattr(network.config, "id2label", {})
     class_names = [str(labels[index]) for index in sorted(labels)]
@@ -249,26 +261,6 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
         num_classes=int(network.config.num_labels),
         class_names=class_names if has_names else None,
         preprocessing=options.preprocessing or _read_transformer(hub, repo, revision),
-    )
-
-
-def _open_hf_timm(text: str, options: OpenOptions) -> OpenedModel:
-    timm = import_library("timm", f"hf:{text}", "timm")
-    repo = text.partition("@")[0]
-    location = f"local-dir:{repo}" if Path(repo).is_dir() else f"hf-hub:{text}"
-    count = (
-        {}
-        if options.pretrained or not options.num_classes
-        else {"num_classes": options.num_classes}
-    )
-    network = _call_library(
-        lambda: timm.create_model(location, pretrained=options.pretrained, **count), f"hf:{text}"
-    )
-    return OpenedModel(
-        network,
-        name=f"hf:{text}",
-        num_classes=int(network.num_classes),
-        preprocessing=options.preprocessing or _read_timm(timm, network, text),
     )
 
 
@@ -306,35 +298,32 @@ def _read_transformer(hub: Any, repo: str, revision: str) -> Preprocessing:
     return from_transformers(config, where=f"hf:{repo}")
 
 
-def _read_timm(timm: Any, network: nn.Module, text: str) -> Preprocessing:
-    return from_timm(timm.data.resolve_model_data_config(network), where=f"timm:{text}")
-
-
 def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any] | None:
     """Load a JSON file of a repository or folder; None if it has no such file."""
     if Path(repo).is_dir():
         path = Path(repo) / file
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    try:
-        path = Path(hub.hf_hub_download(repo, file, revision=revision or None))
-    except Exception as error:
-        if type(error).__name__ in _NO_SUCH_FILE:
+        if not path.is_file():
             return None
-        raise RunError(
-            f"hf:{repo} cannot be fetched: {type(error).__name__}: {first_line(error)}; "
-            "is its name OWNER/NAME right, and is the hub reached from here?"
-        ) from error
+    else:
+        try:
+            path = Path(hub.hf_hub_download(repo, file, revision=revision or None))
+        except Exception as error:
+            if type(error).__name__ in _NO_SUCH_FILE:
+                return None
+            raise RunError(
+                f"hf:{repo} cannot be fetched: {type(error).__name__}: {first_line(error)}; "
+                "is its name OWNER/NAME right, and is the hub reached from here?"
+            ) from error
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _load_file(build: Callable[[int], nn.Module], what: str, file: str) -> tuple[nn.Module, int]:
     path = Path(file).expanduser()
-    return load_into(
-        lambda count: _call_library(lambda: build(count), what),
-        load_state(path),
-        name=what,
-        file=path,
-    )
+
+    def build_checked(num_classes: int) -> nn.Module:
+        return _call_library(lambda: build(num_classes), what)
+
+    return load_into(build_checked, load_state(path), name=what, file=path)
 
 
 def _choose_weights(known: Any, chosen: str, name: str) -> Any:
@@ -361,3 +350,112 @@ def _call_library(
         raise RunError(
             f"{what} cannot be opened: {type(error).__name__}: {first_line(error)}{guess}"
         ) from error
+
+
+def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
+    """Open an ONNX file, run by onnxruntime (extra ``onnx``) on CUDA if it can, else on the CPU.
+
+    It has one input of floats, `batch channel height width` or, if its shape says so, `batch height
+    width channel`, and one output of two axes. If its batch size is fixed, larger batches are
+    split, and the last part is padded.
+
+    Raises:
+        RunError: If onnxruntime or the file is missing, or it has other inputs or outputs.
+    """
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise RunError(f"the ONNX file {path} does not exist")
+    network = _OnnxNetwork(_start(path), path)
+    return OpenedModel(
+        network,
+        name=f"onnx:{path.name}",
+        fingerprint=_hash_files(path),
+        num_classes=network.num_classes,
+        preprocessing=options.preprocessing,
+        hint="the file's inputs must fit the images (--preprocessing, --crop)",
+    )
+
+
+class _OnnxNetwork(nn.Module):
+    """Run the `InferenceSession` of a file as a module without weights."""
+
+    def __init__(self, session: Any, path: Path) -> None:
+        super().__init__()
+        self._session = session
+        self._path = path
+        self._input = _find_input(session, path)
+        self._output = _find_output(session, path)
+        shape = list(self._input.shape)
+        self._is_last = shape[3] in (1, 3) and shape[1] not in (1, 3)  # channels
+        if self._is_last:
+            shape = [shape[0], shape[3], shape[1], shape[2]]
+        known = [size if isinstance(size, int) and size > 0 else None for size in shape]
+        self._batch, self._expected = known[0] or 0, known[1:]
+        count = self._output.shape[1] if self._output.shape else None
+        self.num_classes = count if isinstance(count, int) and count > 0 else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits on the device of the images."""
+        shape, expected = images.shape[1:], self._expected
+        if any(size not in (None, got) for size, got in zip(expected, shape, strict=True)):
+            shown = " x ".join("any" if size is None else str(size) for size in expected)
+            raise RunError(
+                f"{self._path} takes images of {shown} (channels, height, width), got "
+                f"{' x '.join(map(str, shape))}; crop them to that size with --crop"
+            )
+        pixels = images.detach().cpu().numpy().astype(_TYPES[self._input.type])
+        if self._is_last:
+            pixels = pixels.transpose(0, 2, 3, 1)
+        step = self._batch or len(pixels)
+        parts = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
+        return torch.from_numpy(np.concatenate(parts).astype(np.float32)).to(images.device)
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        missing = max(self._batch - len(pixels), 0)
+        full = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
+        feed = {self._input.name: np.ascontiguousarray(full)}
+        (logits,) = self._session.run([self._output.name], feed)
+        return logits[: len(pixels)]
+
+
+def _start(path: Path) -> Any:
+    runtime = import_library("onnxruntime", "onnx:FILE", "augmix[onnx]")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = [name for name in _PROVIDERS if name in runtime.get_available_providers()]
+    try:
+        return runtime.InferenceSession(str(path), sess_options=options, providers=providers)
+    except Exception as error:  # the runtime has an error class for each way to fail
+        raise RunError(f"onnxruntime cannot use {path}: {error}") from error
+
+
+def _find_input(session: Any, path: Path) -> Any:
+    found = session.get_inputs()
+    shown = ", ".join(f"{each.name} {each.type} {each.shape}" for each in found)
+    if len(found) != 1 or len(found[0].shape) != 4 or found[0].type not in _TYPES:
+        raise RunError(
+            f"{path}: expected one input of float images [batch, channel, height, width], "
+            f"got {shown or 'none'}"
+        )
+    return found[0]
+
+
+def _find_output(session: Any, path: Path) -> Any:
+    """Return the only output of two axes; some exporters leave the shape of an output open."""
+    found = session.get_outputs()
+    fitting = [each for each in found if len(each.shape or (0, 0)) == 2]
+    if len(fitting) != 1:
+        shown = ", ".join(f"{each.name} {each.shape}" for each in found)
+        raise RunError(f"{path}: expected one output of logits [batch, class], got {shown}")
+    return fitting[0]
+
+
+def _hash_files(path: Path) -> str:
+    """Compute the sha256 of a file, and of the weights beside it if it keeps them apart."""
+    beside = [path.with_name(path.name + suffix) for suffix in _EXTERNAL]
+    hasher = hashlib.sha256()
+    for file in (path, *(each for each in beside if each.is_file())):
+        with open(file, "rb") as content:
+            hashlib.file_digest(content, lambda: hasher)
+    return hasher.hexdigest()

@@ -5,6 +5,7 @@ depth. Blur pools have no weights and do not change it.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Float
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from augmix.models import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, register_network
 from augmix.models.layers import (
     Classifier,
+    Features,
+    Images,
+    Logits,
+    build_stage,
     conv,
     global_average,
     halving,
@@ -51,51 +56,43 @@ class ResidualNet(Classifier):
     the convolution of the stem keeps its stride, the max pooling and the first block of each later
     stage, on both of its paths, get blur pools: seven for four stages (Zhang 2019).
 
-    Args:
-        config: Its configuration; ``dropout`` acts before the linear layer.
-        shape: How many blocks of which kind.
+    Dropout acts before the linear layer.
     """
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:
         super().__init__(config)
         if shape.stem == "imagenet":
-            self.conv1 = nn.Conv2d(
-                config.channels, shape.planes, 7, stride=2, padding=3, bias=False
-            )
+            self.conv1 = conv(config.channels, shape.planes, 7, stride=2)
             self.maxpool = max_pool(config, 3, padding=1)
         else:
             self.conv1 = conv(config.channels, shape.planes)
             self.maxpool = nn.Identity()
         self.bn1 = nn.BatchNorm2d(shape.planes)
         self.relu = nn.ReLU(inplace=True)
+        kind = _BasicBlock if shape.block == "basic" else _Bottleneck
+        block = partial(kind, config, shape)
         stages: list[nn.Module] = []
         width = shape.planes
         for number, num_blocks in enumerate(shape.blocks):
-            planes = shape.planes * 2**number
-            stage, width = _build_stage(config, shape, width, planes, num_blocks)
-            stages.append(stage)
+            outputs = shape.planes * 2**number * kind.expansion
+            stages.append(build_stage(block, num_blocks, width, outputs, 2 if number else 1))
+            width = outputs
         stages += [nn.Identity()] * (4 - len(stages))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(width, config.num_classes)
-        self._initialize(shape)
+        initialize(self)
+        if shape.groups > 1:  # ResNeXt of AugMix's released code
+            nn.init.kaiming_normal_(self.fc.weight)  # N(0, 2 / inputs)
+        else:  # torchvision's ResNet
+            bound = width**-0.5
+            nn.init.uniform_(self.fc.bias, -bound, bound)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1]."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return self.fc(self.dropout(global_average(features)))
-
-    def _initialize(self, shape: Shape) -> None:
-        """Draw start weights: of ResNeXt as AugMix's released code, of ResNet as torchvision."""
-        initialize(self)
-        if shape.groups > 1:
-            nn.init.kaiming_normal_(self.fc.weight)  # N(0, 2 / inputs)
-        else:
-            bound = self.fc.in_features**-0.5
-            nn.init.uniform_(self.fc.bias, -bound, bound)
 
 
 class _BasicBlock(nn.Module):
@@ -104,20 +101,18 @@ class _BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, config: ModelConfig, shape: Shape, inputs: int, planes: int, stride: int
+        self, config: ModelConfig, shape: Shape, inputs: int, outputs: int, stride: int
     ) -> None:
         super().__init__()
         own_stride, self.blur = halving(config, stride)
-        self.conv1 = conv(inputs, planes, stride=own_stride)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv1 = conv(inputs, outputs, stride=own_stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv(planes, planes)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = _shortcut(inputs, planes, stride, own_stride)
+        self.conv2 = conv(outputs, outputs)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = _shortcut(inputs, outputs, stride, own_stride)
 
-    def forward(
-        self, features: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch outputs less_height less_width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs less_height less_width"]:
         residual = self.blur(self.relu(self.bn1(self.conv1(features))))
         residual = self.bn2(self.conv2(residual))
         if self.downsample is not None:
@@ -131,23 +126,21 @@ class _Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, config: ModelConfig, shape: Shape, inputs: int, planes: int, stride: int
+        self, config: ModelConfig, shape: Shape, inputs: int, outputs: int, stride: int
     ) -> None:
         super().__init__()
-        width = planes * shape.base_width // shape.planes * shape.groups
+        width = outputs // self.expansion * shape.base_width // shape.planes * shape.groups
         own_stride, self.blur = halving(config, stride)
         self.conv1 = conv(inputs, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = conv(width, width, stride=own_stride, groups=shape.groups)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = conv(width, planes * self.expansion, 1)
-        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.conv3 = conv(width, outputs, 1)
+        self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(inputs, planes * self.expansion, stride, own_stride)
+        self.downsample = _shortcut(inputs, outputs, stride, own_stride)
 
-    def forward(
-        self, features: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch outputs less_height less_width"]:
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs less_height less_width"]:
         residual = self.relu(self.bn1(self.conv1(features)))
         residual = self.blur(self.relu(self.bn2(self.conv2(residual))))
         residual = self.bn3(self.conv3(residual))
@@ -161,18 +154,6 @@ def _shortcut(inputs: int, outputs: int, stride: int, own_stride: int) -> nn.Seq
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(conv(inputs, outputs, 1, stride=own_stride), nn.BatchNorm2d(outputs))
-
-
-def _build_stage(
-    config: ModelConfig, shape: Shape, inputs: int, planes: int, num_blocks: int
-) -> tuple[nn.Sequential, int]:
-    """Build a stage, whose first block changes channels and size; return it and its channels."""
-    block = _BasicBlock if shape.block == "basic" else _Bottleneck
-    stride = 1 if planes == shape.planes else 2
-    outputs = planes * block.expansion
-    first = block(config, shape, inputs, planes, stride)
-    others = (block(config, shape, outputs, planes, 1) for _ in range(num_blocks - 1))
-    return nn.Sequential(first, *others), outputs
 
 
 _RESNETS = {  # He et al. (2016), Table 1

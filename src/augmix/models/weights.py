@@ -85,11 +85,7 @@ def build_model(
 
 
 def build_network(config: ModelConfig) -> Classifier:
-    """Build the network of a configuration; its start weights are drawn from torch's generator.
-
-    Raises:
-        ValueError: If no network has that name, or a number in it does not fit.
-    """
+    """Build the network of a configuration; see `build_model`."""
     family = find_family(config.name)
     network = family.build(config, **(family.numbers(config.name) or {}))
     if isinstance(network, Classifier):
@@ -109,14 +105,16 @@ def save_model(folder: Path, model: nn.Module) -> None:
             f"save_model takes a model of build_model, got {type(model).__name__}; "
             "unwrap it first (model.module, model._orig_mod)"
         )
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    folder = Path(folder)
-    files.write_bytes(folder / results.WEIGHTS_FILE, pack_weights(weights))
-    files.write_json(
-        folder / results.MODEL_FILE, {"schema": results.SCHEMA, **asdict(model.config)}
-    )
+    write_weights(Path(folder) / results.WEIGHTS_FILE, model)
+    config = {"schema": results.SCHEMA, **asdict(model.config)}
+    files.write_json(Path(folder) / results.MODEL_FILE, config)
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write the state of a network as a safetensors file, atomically."""
+    state = network.state_dict().items()
+    weights = {name: value.detach().cpu().contiguous() for name, value in state}
+    files.write_bytes(path, pack_weights(weights))
 
 
 def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
@@ -161,15 +159,11 @@ def _load_config(path: Path) -> ModelConfig:
 
 
 def is_hub_name(where: str | Path) -> bool:
-    """Check whether text names a model on the Hugging Face Hub.
-
-    That is ``hub:owner/name``, or ``owner/name`` if there is no folder of that name.
-    """
-    if not isinstance(where, str):
-        return False
-    if where.startswith(_HUB_PREFIX):
-        return True
-    return bool(_HUB_NAME.fullmatch(where)) and not Path(where).exists()
+    """Check for ``hub:owner/name``, or ``owner/name`` if there is no folder of that name."""
+    return isinstance(where, str) and (
+        where.startswith(_HUB_PREFIX)
+        or (bool(_HUB_NAME.fullmatch(where)) and not Path(where).exists())
+    )
 
 
 def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
@@ -177,16 +171,14 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
 
     Only `model.json` and `weights.safetensors` are fetched, and neither can run code.
 
-    Args:
-        name: ``owner/name``, with or without ``hub:`` in front.
-        revision: Branch, tag or commit; the main branch by default.
+    Arguments as for `load_model`.
 
     Returns:
         The folder that holds the two files.
 
     Raises:
-        RunError: If huggingface_hub is not installed, the hub cannot be reached, or it has no such
-            model of this package.
+        RunError: If huggingface_hub is not installed, or the hub has no such model of this package
+            or cannot be reached.
     """
     repo = name.removeprefix(_HUB_PREFIX)
     hint = "" if name.startswith(_HUB_PREFIX) else f"there is no folder {name!r}, and "
@@ -211,12 +203,7 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
 
 
 def import_library(module: str, needed_by: str, install: str) -> Any:
-    """Import a module of an optional library.
-
-    Args:
-        module: Its name.
-        needed_by: The beginning of the message if it is missing, e.g. ``timm:resnet50``.
-        install: What `pip install` is given.
+    """Import a module of an optional library, or say what needs it and what `pip` installs it.
 
     Raises:
         RunError: If it is not installed, or cannot be imported.
@@ -313,12 +300,10 @@ def check_state(
     Raises:
         RunError: If a name is missing or unknown, or a shape is different.
     """
-    missing = [
-        name
-        for name in expected
-        if name not in found and (needs_counters or not name.endswith(_COUNTER))
-    ]
-    unknown = [name for name in found if name not in expected]
+    unknown = found.keys() - expected
+    missing = expected.keys() - found
+    if not needs_counters:
+        missing = {name for name in missing if not name.endswith(_COUNTER)}
     if missing or unknown:
         raise RunError(
             f"{what}: expected {len(expected)} tensors, got {len(found)}; "
@@ -353,8 +338,8 @@ def load_into(
     Raises:
         RunError: If names or shapes are not those of the network.
     """
-    num_classes = _count_classes(build, state, name=name, file=file)
     with torch.random.fork_rng(devices=[]):
+        num_classes = _count_classes(build(_PROBE_CLASSES).state_dict(), state, name, file)
         network = build(num_classes)
     what = f"{file} does not fit {name}"
     check_state(state, network.state_dict(), what=what, needs_counters=False)
@@ -362,10 +347,10 @@ def load_into(
     return network.eval(), num_classes
 
 
-def _count_classes(build: Build, state: dict[str, Tensor], *, name: str, file: Path) -> int:
+def _count_classes(
+    probe: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str, file: Path
+) -> int:
     """Count the classes of weights where a network of `_PROBE_CLASSES` classes has that size."""
-    with torch.random.fork_rng(devices=[]):
-        probe = build(_PROBE_CLASSES).state_dict()
     heads = [key for key, value in probe.items() if _PROBE_CLASSES in value.shape]
     for key in heads:
         axis = list(probe[key].shape).index(_PROBE_CLASSES)
@@ -402,13 +387,8 @@ _STEM_AND_HEAD = {  # by the beginning of a network's name
 def rename_released(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give weights of AugMix's or Zhang's released networks the names they have here.
 
-    Args:
-        name: The network's name here, e.g. ``wrn-40-2`` or ``resnet50-maxblur``.
-        state: Tensors by name, without the ``module.`` of data-parallel training.
-
-    Returns:
-        The same tensors by our names, without the filters of blur pools, which are no weights
-        here. Tensors of any other names come back unchanged.
+    ``name`` is the network's here, e.g. ``wrn-40-2``. Filters of blur pools, which are no weights
+    here, are left out; tensors of any other names come back unchanged.
     """
     kind = re.split(r"[\d-]", name)[0]
     if kind == "resnet":

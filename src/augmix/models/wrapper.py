@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from augmix.errors import RunError
-from augmix.models.layers import Normalize
+from augmix.models.layers import Images, Logits, Normalize
 from augmix.models.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
-    """What the caller of `open_model` asks for; see there."""
+    """The options of `open_model`; see there."""
 
     preprocessing: Preprocessing | None = None
     num_classes: int | None = None
@@ -37,24 +37,17 @@ class OpenOptions:
 
 
 class OpenedModel(nn.Module):
-    """A model as `open_model` returns it.
-
-    Attributes:
-        name: Its name in results, e.g. ``timm:resnet50.a1_in1k``.
-        num_classes: Logits per image; None until the first batch for models that do not say.
-        class_names: Names of the classes, or None if they are unknown.
-        preprocessing: How its images are prepared, or None if it does not say: the network then
-            takes images as the source stores them, in [0, 1].
-        fingerprint: Sha256 of the weights, of the file, or of the code if there are no weights.
-        network: The network that is wrapped.
+    """A model as `open_model` returns it; all but ``hint`` are its attributes too.
 
     Args:
         network: Takes normalised images `batch channel height width`, gives logits `batch class`.
-        name: See above.
-        fingerprint: See above; by default the hash of the network's weights.
-        num_classes: See above.
-        class_names: See above.
-        preprocessing: See above; its range, mean and std become the first layer.
+        name: Its name in results, e.g. ``timm:resnet50.a1_in1k``.
+        fingerprint: Sha256 of the weights (the default), of the file, or of the code if there are
+            no weights.
+        num_classes: Logits per image; None until the first batch for models that do not say.
+        class_names: None if they are unknown.
+        preprocessing: How its images are prepared; range, mean and std become the first layer. None
+            takes images as the source stores them, in [0, 1].
         hint: What the user can do when the network fails, for the message.
     """
 
@@ -81,9 +74,7 @@ class OpenedModel(nn.Module):
         self.network = network
         self._hint = hint
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1].
 
         Raises:
@@ -99,19 +90,14 @@ class OpenedModel(nn.Module):
                 f"{self.name} failed on images of shape {tuple(images.shape)}: "
                 f"{type(error).__name__}: {error}; {self._hint}"
             ) from error
-        return self._check(logits, len(images))
-
-    def _check(self, logits: Any, num_images: int) -> Tensor:
-        is_matrix = isinstance(logits, Tensor) and logits.ndim == 2
-        if not is_matrix or len(logits) != num_images or not logits.is_floating_point():
-            got = (
-                f"{logits.dtype} of shape {tuple(logits.shape)}"
-                if isinstance(logits, Tensor)
-                else type(logits).__name__
-            )
+        count, is_tensor = len(images), isinstance(logits, Tensor)
+        is_matrix = is_tensor and logits.ndim == 2 and logits.is_floating_point()
+        if not is_matrix or len(logits) != count:
+            shape = f"{logits.dtype} of shape {tuple(logits.shape)}" if is_tensor else ""
+            got = shape or type(logits).__name__
             raise RunError(
-                f"{self.name} must give float logits [batch class] with {num_images} rows "
-                f"for {num_images} images, got {got}"
+                f"{self.name} must give float logits [batch class] with {count} rows "
+                f"for {count} images, got {got}"
             )
         if self.num_classes is None:
             self.num_classes = logits.shape[1]
@@ -126,15 +112,8 @@ class Restricted(nn.Module):
     """Restrict a model to some of its classes, for images of a subset of them.
 
     A prediction is the best of those classes, and probabilities sum to 1 over them alone. Such
-    accuracies are higher than those over all classes and must not be compared with them.
-
-    Attributes:
-        name: The model's name and the number of classes kept.
-        num_classes: Number of columns.
-        class_names: Names of the classes kept, or None if they are unknown.
-        preprocessing: The model's.
-        fingerprint: Sha256 of the model's fingerprint and the columns.
-        columns: Indices of the logits kept, `class`.
+    accuracies are higher than those over all classes and must not be compared with them. It has
+    the attributes of an `OpenedModel`; the fingerprint depends on the columns too.
 
     Args:
         model: A model of `open_model`, or an `Ensemble` of them.
@@ -150,18 +129,15 @@ class Restricted(nn.Module):
         self.model = model
         self.name = f"{whole.name}, {len(columns)} classes"
         self.num_classes = len(columns)
-        self.class_names: tuple[str, ...] | None = None
-        if names is not None and int(columns.max()) < len(names):
-            self.class_names = tuple(names[column] for column in columns)
+        has_names = names is not None and int(columns.max()) < len(names)
+        self.class_names = tuple(names[column] for column in columns) if has_names else None
         self.preprocessing = whole.preprocessing
         digest = hashlib.sha256(whole.fingerprint.encode())
         digest.update(columns.astype("<i8").tobytes())
         self.fingerprint = digest.hexdigest()
         self.register_buffer("columns", torch.from_numpy(columns), persistent=False)
 
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Images) -> Logits:
         """Compute the logits of the classes kept.
 
         Raises:
@@ -180,9 +156,8 @@ class Restricted(nn.Module):
 def build_normalization(preprocessing: Preprocessing) -> Normalize:
     """Build the layer that applies range, mean and std of a preprocessing to images in [0, 1]."""
     low, high = preprocessing.input_range
-    scale = high - low
-    mean = [(value - low) / scale for value in preprocessing.mean]
-    std = [value / scale for value in preprocessing.std]
+    mean = [(value - low) / (high - low) for value in preprocessing.mean]
+    std = [value / (high - low) for value in preprocessing.std]
     return Normalize(mean, std, is_shared=True)
 
 

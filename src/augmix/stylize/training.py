@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix import files, results
-from augmix.data.batches import BatchOrder, prefetch
+from augmix.data.batches import BatchOrder, run_ahead
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
@@ -321,7 +321,7 @@ def _train(
         "identity": config.identity_weight,
     }
     make = make_batches(config, inputs)
-    with closing(prefetch(make, range(progress.step, config.steps))) as batches:
+    with closing(run_ahead(make, range(progress.step, config.steps))) as batches:
         for content, style in batches:
             began = perf_counter()
             for group in optimizer.param_groups:

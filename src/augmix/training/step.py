@@ -76,6 +76,8 @@ class Learner:
         num_parts = min(self.optimisation.accumulate, num_images // distributed.world_size())
         self.optimizer.zero_grad(set_to_none=True)
         losses, weights = [], []
+        if isinstance(network, _GraphedNetwork):
+            torch.compiler.cudagraph_mark_step_begin()
         for number, (some, some_targets) in enumerate(_split(views, targets, num_parts)):
             with self._autocast(), self._gradient_exchange(number == num_parts - 1):
                 loss = self.objective(network, some, some_targets)
@@ -176,6 +178,7 @@ def open_learner(
         momentum=optimisation.momentum,
         nesterov=optimisation.nesterov and optimisation.momentum > 0,
         weight_decay=optimisation.weight_decay or 0.0,
+        fused=device.type == "cuda",
     )
     average = open_average(model, optimisation.ema_decay) if optimisation.ema_decay else None
     network = _data_parallel(model, optimisation, device) if is_shared else model
@@ -188,8 +191,35 @@ def open_learner(
         scaler=torch.amp.GradScaler(device.type, enabled=optimisation.precision == "fp16"),
         average=average,
         network=network,
-        compiled=cast(nn.Module, torch.compile(network)) if optimisation.compile else network,
+        compiled=_compile(network, optimisation, device) if optimisation.compile else network,
     )
+
+
+class _GraphedNetwork(nn.Module):
+    """A compiled network whose forward and backward passes are CUDA graphs.
+
+    A small network is otherwise limited by the launches of its kernels. The next call overwrites
+    what a graph returns, so the logits are copied.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.compiled = torch.compile(network, mode="reduce-overhead")
+
+    def forward(
+        self, images: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch class"]:
+        return self.compiled(images).clone()
+
+
+def _compile(
+    network: nn.Module, optimisation: OptimisationConfig, device: torch.device
+) -> nn.Module:
+    """The network compiled; on one GPU with CUDA graphs, unless gradients are accumulated."""
+    is_graphed = distributed.world_size() == 1 and optimisation.accumulate == 1
+    if device.type == "cuda" and is_graphed:
+        return _GraphedNetwork(network)
+    return cast(nn.Module, torch.compile(network))
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -71,8 +71,10 @@ half = batched.render(
 )
 assert torch.equal(half, torch.from_numpy(views).half())
 assert half.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-kernels._SCRATCH_BYTES = 2 * (2 * 4 * 3 * 3 * 20 * 19)  # two images at a time
+kernels._SCRATCH_BYTES = 2 * 3 * 3 * 4 * (2 * 20 * 19 + 1024)  # two images at a time
 assert np.array_equal(check("chains in parts", images, plan), views)
+kernels._COUNTED, kernels._COUNTED_BLOCKS = 64, 2  # three programs count an image
+assert np.array_equal(check("counts in parts", images, plan), views)
 plan = draw(CutMix(base=Cutout(size_px=4, base=AugMix()), probability=1.0), 3, (12, 12))
 check("holes and pairs", make_images(rng, (3, 12, 12, 3)), plan)
 step = torch.compile(batched.execute, fullgraph=True, backend="aot_eager")
@@ -118,11 +120,14 @@ from augmix.augment.batched import triton as kernels
 TYPES = {
     **dict.fromkeys(("images", "tables"), "*u8"),
     **dict.fromkeys(("crop", "clean", "pixels", "target", "kind", "value", "start"), "*i32"),
+    "counts": "*i32",
     **{"moves": "*i32", "numbers": "*fp64", "weight": "*fp32", "clean_weight": "*fp32"},
 }
-COUNTED, BLOCK = kernels._COUNTED, kernels._BLOCK
+COUNTED, BLOCK, PARTS = kernels._COUNTED, kernels._BLOCK, kernels._COUNTED_BLOCKS
 FORMS = [
     (kernels.load, {"CHANNELS": 3, "BLOCK": BLOCK}),
+    (kernels.count, {"IS_FIRST": True, "IS_WHOLE": True, "BLOCK": COUNTED, "NUM_BLOCKS": PARTS}),
+    (kernels.count, {"IS_FIRST": False, "IS_WHOLE": False, "BLOCK": COUNTED, "NUM_BLOCKS": PARTS}),
     (kernels.make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": COUNTED}),
     (kernels.make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": COUNTED}),
     (kernels.move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": BLOCK}),
@@ -151,5 +156,5 @@ for target in (GPUTarget(*one) for one in TARGETS):
 def test_kernels_compile_for_gpus_without_fused_products(tmp_path: Path) -> None:
     printed = run_alone(_COMPILE, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
     lines = printed.splitlines()
-    assert len(lines) == 24
+    assert len(lines) == 30
     assert [line for line in lines if not line.endswith(" 0")] == []

@@ -255,7 +255,8 @@ def mix(
     total = clean_weight.reshape(*shape[:2], 1, 1) * clean[:, None].float()
     for chain in range(layout.chains):
         total = total + weights[:, :, chain] * pixels.unflatten(0, shape)[:, :, chain].float()
-    views = (total / 255).clamp(max=1)  # batch view channel pixel
+    largest = total.new_full((), 255)  # by a number, a GPU would multiply with its reciprocal
+    views = (total / largest).clamp(max=1)  # batch view channel pixel
     return views.unflatten(3, (layout.height, layout.width)).transpose(0, 1)
 
 

@@ -1,15 +1,16 @@
 """The steps of a packed plan as Triton kernels, for NVIDIA and AMD GPUs.
 
 A chain is a sequence of rounds (`packing.Steps`). First `load` mirrors, crops and packs the images.
-In every round `make_tables` composes the round's tables into one and `move` carries out the
-operation that needs the pixels, looking that table up while it reads. `mix` looks up the last
-tables and sums. Programs whose chain has no such round return at once.
+In every round `count` makes the histograms that its tables need, `make_tables` composes the tables
+into one, and `move` carries out the operation that needs the pixels, looking that table up while it
+reads. `mix` looks up the last tables and sums. Programs whose chain has no such round return at
+once.
 
 Pixels lie in memory as 32-bit words, red in the lowest byte, so that a sample of all channels is
 one load. The arithmetic is Pillow's, as in `tensors`: float64 for affine positions and their
 blends, float32 for the others; the kernels are compiled without fusing products with sums.
 
-For a batch there is one launch that loads the images, two a round, and one that mixes; how many
+For a batch there is one launch that loads the images, three a round, and one that mixes; how many
 does not depend on the plan, so a CUDA graph of them serves every plan of a shape.
 """
 
@@ -58,32 +59,63 @@ def load(
 
 @triton.jit(do_not_specialize=["turn"])
 @no_type_check
+def count(
+    pixels, kind, start, moves, counts, size, num_parts, turn, depth, per_image,
+    IS_FIRST: tl.constexpr, IS_WHOLE: tl.constexpr, BLOCK: tl.constexpr, NUM_BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """The histograms `channel level` of one part of a chain's pixels, if its round needs them."""
+    program = tl.program_id(0)
+    chain, part = program // num_parts, program % num_parts
+    first, last = _tables_of(start, moves, chain, turn, depth)
+    is_needed = 0
+    for step in range(first, last):
+        what = tl.load(kind + chain * depth + step)
+        is_needed |= ((what == _STRETCH) | (what == _EQUALIZE)).to(tl.int32)
+    if is_needed == 0:
+        return
+    source = pixels + (chain // per_image if IS_FIRST else chain).to(tl.int64) * size
+    channel, level = _table_axes()
+    found = tl.zeros((_ROWS * 256,), tl.int32)
+    begin = part * NUM_BLOCKS * BLOCK
+    end = tl.minimum(begin + NUM_BLOCKS * BLOCK, size)
+    for at in range(begin, end, BLOCK):
+        pixel = at + tl.arange(0, BLOCK)
+        word = tl.load(source + pixel, mask=pixel < size, other=0)
+        bins = ((word[None, :] >> (8 * channel)) & 255) + 256 * channel
+        found += tl.histogram(tl.reshape(bins, (_ROWS * BLOCK,)), _ROWS * 256)
+    found = tl.reshape(found, (_ROWS, 256))
+    beyond = tl.cdiv(end - begin, BLOCK) * BLOCK - (end - begin)  # counted as black
+    found -= tl.where(level == 0, beyond, 0)
+    position = counts + (chain * _ROWS + channel).to(tl.int64) * 256 + level
+    if IS_WHOLE:
+        tl.store(position, found)
+    else:
+        tl.atomic_add(position, found, mask=found != 0, sem="relaxed")
+
+
+@triton.jit(do_not_specialize=["turn"])
+@no_type_check
 def make_tables(
-    pixels, kind, value, numbers, start, moves, tables, size, turn, depth, per_image,
+    pixels, kind, value, numbers, start, moves, counts, tables, size, turn, depth, per_image,
     IS_FIRST: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The tables of a chain's round, composed into one; a program a chain."""
     chain = tl.program_id(0)
-    num_moves = tl.load(moves + chain)
-    if turn > num_moves:
-        return
-    rounds = start + chain * (depth + 2) + turn
-    first, last = tl.load(rounds), tl.load(rounds + 1)
-    last -= (turn < num_moves).to(tl.int32)
+    first, last = _tables_of(start, moves, chain, turn, depth)
     if first >= last:
         return
     source = pixels + (chain // per_image if IS_FIRST else chain).to(tl.int64) * size
-    channel = tl.arange(0, _ROWS)[:, None]
-    level = tl.arange(0, 256)[None, :] + 0 * channel
+    channel, level = _table_axes()
+    counted = counts + (chain * _ROWS + channel).to(tl.int64) * 256 + level
     table = level
     for step in range(first, last):
         at = chain * depth + step
         what, bound = tl.load(kind + at), tl.load(value + at)
         factor = tl.load(numbers + at * 6).to(tl.float32)
         if what == _STRETCH:
-            table = _stretch(source, table, step > first, size, BLOCK)
+            table = _stretch(tl.load(counted), table)
         elif what == _EQUALIZE:
-            table = _equalize(source, table, step > first, size, BLOCK)
+            table = _equalize(tl.load(counted), table, step > first, size)
         elif what == _MASK:
             table = table & bound
         elif what == _INVERT_FROM:
@@ -95,6 +127,25 @@ def make_tables(
             table = _blend(mean, table, factor)
     position = tables + (chain * CHANNELS + channel).to(tl.int64) * 256 + level
     tl.store(position, table.to(tl.uint8), mask=channel < CHANNELS)
+
+
+@triton.jit
+@no_type_check
+def _tables_of(start, moves, chain, turn, depth):
+    """The steps of a chain's round that are tables, from the first to before the last."""
+    num_moves = tl.load(moves + chain)
+    is_there = turn <= num_moves
+    rounds = start + chain * (depth + 2) + turn
+    first = tl.load(rounds, mask=is_there, other=0)
+    last = tl.load(rounds + 1, mask=is_there, other=0) - (turn < num_moves).to(tl.int32)
+    return first, last
+
+
+@triton.jit
+@no_type_check
+def _table_axes():
+    channel = tl.arange(0, _ROWS)[:, None]
+    return channel, tl.arange(0, 256)[None, :] + 0 * channel
 
 
 @triton.jit
@@ -115,16 +166,10 @@ def _levels(source, table, has_table, begin, size, BLOCK: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _stretch(source, table, has_table, size, BLOCK: tl.constexpr):
+def _stretch(counts, table):
     """`ImageOps.autocontrast` after a table."""
-    low = tl.full((_ROWS, BLOCK), 255, tl.int32)
-    high = tl.zeros((_ROWS, BLOCK), tl.int32)
-    for begin in range(0, size, BLOCK):
-        levels = _levels(source, table, has_table, begin, size, BLOCK)
-        is_there = (begin + tl.arange(0, BLOCK) < size)[None, :]
-        low = tl.where(is_there, tl.minimum(low, levels), low)
-        high = tl.where(is_there, tl.maximum(high, levels), high)
-    low, high = tl.min(low, axis=1)[:, None], tl.max(high, axis=1)[:, None]
+    low = tl.min(tl.where(counts > 0, table, 255), axis=1)[:, None]
+    high = tl.max(tl.where(counts > 0, table, 0), axis=1)[:, None]
     scale = 255.0 / tl.maximum(high - low, 1).to(tl.float64)
     stretched = table.to(tl.float64) * scale + (-low).to(tl.float64) * scale
     new = tl.minimum(tl.maximum(stretched.to(tl.int32), 0), 255)
@@ -133,19 +178,16 @@ def _stretch(source, table, has_table, size, BLOCK: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _equalize(source, table, has_table, size, BLOCK: tl.constexpr):
+def _equalize(counts, table, has_table, size):
     """`ImageOps.equalize` after a table."""
-    channel = tl.arange(0, _ROWS)[:, None]
-    level = tl.arange(0, 256)[None, :] + 0 * channel
-    counts = tl.zeros((_ROWS * 256,), tl.int32)
-    for begin in range(0, size, BLOCK):
-        levels = _levels(source, table, has_table, begin, size, BLOCK)
-        bins = tl.reshape(levels + 256 * channel, (_ROWS * BLOCK,))
-        counts += tl.histogram(bins, _ROWS * 256)
-    counts = tl.reshape(counts, (_ROWS, 256))
-    beyond = (size + BLOCK - 1) // BLOCK * BLOCK - size
-    of_zero = tl.sum(tl.where(level == 0, table, 0), axis=1)[:, None]
-    counts -= tl.where(level == of_zero, beyond, 0)
+    _, level = _table_axes()
+    if has_table:  # the histogram of the levels behind it
+        behind = tl.zeros_like(counts)
+        for before in range(256):
+            number = tl.sum(tl.where(level == before, counts, 0), axis=1)[:, None]
+            after = tl.sum(tl.where(level == before, table, 0), axis=1)[:, None]
+            behind += tl.where(level == after, number, 0)
+        counts = behind
     highest = tl.max(tl.where(counts > 0, level, 0), axis=1)[:, None]
     last = tl.sum(tl.where(level == highest, counts, 0), axis=1)[:, None]
     step = (size - last) // 255
@@ -339,9 +381,11 @@ def mix(
         tl.store(out + row * size * CHANNELS + position, value, mask=is_there)
 
 
-_COUNTED = 512  # pixels a program counts at a time
+_COUNTED = 512  # pixels a program counts at a time; more take Triton minutes to compile
+_COUNTED_BLOCKS = 4  # how often, at most: of larger images several programs count parts
 _BLOCK = 256  # pixels a program loads, moves or mixes
-_SCRATCH_BYTES = 2**31  # of the chains' pixels; batches that need more are done in parts
+_NUM_COUNTS = 4 * 256  # of a chain's histograms
+_SCRATCH_BYTES = 2**31  # of the chains' pixels and counts; batches that need more are done in parts
 
 
 def render(
@@ -393,7 +437,7 @@ def _render(
     layout = Layout(*axes)
     views = _empty_views(images, layout, dtype, channels_last)
     pairs, chains = layout.views, layout.views * layout.chains
-    per_image = 2 * 4 * layout.num_pixels * max(chains, 1)
+    per_image = (2 * layout.num_pixels + _NUM_COUNTS) * 4 * max(chains, 1)
     most = max(_SCRATCH_BYTES // per_image, 1)
     with _on(images.device):
         for first in range(0, layout.batch, most):
@@ -485,17 +529,25 @@ def _launch(
     form = {"CHANNELS": channels, "enable_fp_fusion": False}
     near = {"height": layout.height, "width": layout.width, "num_blocks": blocks, "BLOCK": _BLOCK}
     _start(load, layout.batch * blocks, images, plan["crop"], clean, **near, **form)
-    chains = {name: plan[name] for name in ("kind", "numbers", "start", "moves")}
+    parts = triton.cdiv(size, _COUNTED * _COUNTED_BLOCKS)
+    counted = {"num_parts": parts, "IS_WHOLE": parts == 1, "NUM_BLOCKS": _COUNTED_BLOCKS}
+    counts = images.new_empty((num, _NUM_COUNTS), dtype=torch.int32)
     for turn in range(layout.depth + 1):
-        source = pixels[(turn - 1) % 2] if turn else clean
         where = {
+            "pixels": pixels[(turn - 1) % 2] if turn else clean,
             "turn": turn,
             "depth": layout.depth,
             "per_image": layout.views * layout.chains,
             "IS_FIRST": turn == 0,
+            **{name: plan[name] for name in ("kind", "start", "moves")},
         }
-        steps = {"pixels": source, "tables": tables, **chains, **where, **form}
-        _start(make_tables, num, value=plan["value"], size=size, **steps, BLOCK=_COUNTED)
+        if parts > 1:
+            counts.zero_()
+        _start(count, num * parts, counts=counts, size=size, BLOCK=_COUNTED, **counted, **where)
+        steps = {"tables": tables, "numbers": plan["numbers"], **where, **form}
+        _start(
+            make_tables, num, value=plan["value"], counts=counts, size=size, BLOCK=_COUNTED, **steps
+        )
         if turn < layout.depth:
             _start(move, num * blocks, target=pixels[turn % 2], **near, **steps)
     _start(

@@ -13,9 +13,8 @@ from jaxtyping import Float32
 
 from augmix import rng
 from augmix.augment.compiled.tables import look_up
-from augmix.augment.stages.hole import Hole
-from augmix.augment.stages.noise import Noise
 from augmix.augment.stages.pairs import Pairs
+from augmix.augment.stages.patches import Hole, Noise
 from augmix.jit import inner, outer, run_on_threads, source_stamp
 
 _BLOCK = 2048  # pixels mixed at a time, 8 KiB of float32

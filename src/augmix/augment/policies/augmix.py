@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, Int8, Integer
+from jaxtyping import Float64, Int8, Int64, Integer
 
 from augmix.augment.ops import OP_SETS, Op, level_to_amount
 from augmix.augment.plan import Plan
@@ -16,6 +16,7 @@ from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.crop import CropFlip
 from augmix.rng import Purpose, Stream
 
+Ids = Integer[np.ndarray, " batch"]
 LARGE_PX = 64
 """Images whose shorter side is above this take the settings published for ImageNet, the others
 those for CIFAR, where a policy is left to choose."""
@@ -27,14 +28,7 @@ _LOWEST_LEVEL = 0.1
 class Policy(Protocol):
     """Draws the plan of a batch; what it draws for an image depends on its address alone."""
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw a plan with ``num_views`` views of every image; see `AugMix.sample`."""
         ...
 
@@ -51,16 +45,9 @@ class Standard:
     def __post_init__(self) -> None:
         check_crop(self.crop_padding)
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw crops and flips; see `AugMix.sample`. All views of an image are alike."""
-        check_request(num_views, size)
+        ids = check_request(ids, num_views, size)
         chains = Chains.unchanged(num_views, len(ids))
         return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
@@ -90,21 +77,14 @@ class AugMix:
     """Mirror half of the images left to right."""
 
     def __post_init__(self) -> None:
-        _check_chains(self.severity, self.depth, self.ops)
+        _check_chains(self)
         if self.width < 1:
             raise ValueError(f"width must be at least 1 chain, got {self.width}")
         if not 0 < self.alpha < np.inf:
             raise ValueError(f"alpha must be a finite number above 0, got {self.alpha}")
         check_crop(self.crop_padding)
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the AugMix plan of a batch without touching a pixel.
 
         Each image is drawn at its own address, so image 17 gets the same plan whatever the batch,
@@ -129,17 +109,12 @@ class AugMix:
             >>> plan.weight.shape
             (2, 4, 3)
         """
-        check_request(num_views, size)
-        ids = np.asarray(ids, dtype=np.int64)
-        op, level, sign = _draw_chains(
-            ids, num_views, self.width, self.depth, OP_SETS[self.ops], self.severity, stream
-        )
+        ids = check_request(ids, num_views, size)
+        op, amount = _draw_chains(self, self.width, ids, num_views, size, stream)
         weight = dirichlet(ids, num_views, self.width, self.alpha, stream.at(Purpose.WEIGHTS))
+        mix = beta(ids, num_views, self.alpha, stream.at(Purpose.MIX))
         chains = Chains(
-            op=op,
-            amount=level_to_amount(op, level, sign, size),
-            weight=weight.astype(np.float32),
-            mix=beta(ids, num_views, self.alpha, stream.at(Purpose.MIX)).astype(np.float32),
+            op=op, amount=amount, weight=weight.astype(np.float32), mix=mix.astype(np.float32)
         )
         return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
@@ -164,66 +139,53 @@ class RandomAA:
     """Mirror half of the images left to right."""
 
     def __post_init__(self) -> None:
-        _check_chains(self.severity, self.depth, self.ops)
+        _check_chains(self)
         check_crop(self.crop_padding)
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw one chain for each view, which takes the place of the image; see `AugMix.sample`."""
-        check_request(num_views, size)
-        ids = np.asarray(ids, dtype=np.int64)
-        op, level, sign = _draw_chains(
-            ids, num_views, 1, self.depth, OP_SETS[self.ops], self.severity, stream
-        )
-        chains = one_chain(op, level_to_amount(op, level, sign, size))
+        ids = check_request(ids, num_views, size)
+        chains = one_chain(*_draw_chains(self, 1, ids, num_views, size, stream))
         return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
 
 
-def _check_chains(severity: int, depth: int | None, ops: str) -> None:
-    if not 1 <= severity <= 10:
-        raise ValueError(f"severity must be 1..10, got {severity}")
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth must be at least 1, or None for random, got {depth}")
-    if ops not in OP_SETS:
-        raise ValueError(f"ops must be 'paper' or 'all', got {ops!r}")
+def _check_chains(policy: AugMix | RandomAA) -> None:
+    if not 1 <= policy.severity <= 10:
+        raise ValueError(f"severity must be 1..10, got {policy.severity}")
+    if policy.depth is not None and policy.depth < 1:
+        raise ValueError(f"depth must be at least 1, or None for random, got {policy.depth}")
+    if policy.ops not in OP_SETS:
+        raise ValueError(f"ops must be 'paper' or 'all', got {policy.ops!r}")
 
 
 def _draw_chains(
-    ids: Integer[np.ndarray, " batch"],
-    num_views: int,
+    policy: AugMix | RandomAA,
     width: int,
-    depth: int | None,
-    ops: tuple[Op, ...],
-    severity: int,
+    ids: Ids,
+    num_views: int,
+    size: tuple[int, int],
     stream: Stream,
 ) -> tuple[
-    Int8[np.ndarray, "view batch chain depth"],
-    Float64[np.ndarray, "view batch chain depth"],
-    Float64[np.ndarray, "view batch chain depth"],
+    Int8[np.ndarray, "view batch chain depth"], Float64[np.ndarray, "view batch chain depth"]
 ]:
-    """Operations, levels and signs of every chain; one address for each view of an image."""
-    longest = _RANDOM_DEPTH if depth is None else depth
-    per_chain = 1 + 3 * longest  # the depth, then operation, level and sign of every step
+    """Operations and amounts of every chain; one address for each view of an image."""
+    depth = policy.depth or _RANDOM_DEPTH
+    per_chain = 1 + 3 * depth  # the depth, then operation, level and sign of every step
     uniforms = stream.at(Purpose.CHAINS).uniforms(ids, num_views=num_views, count=width * per_chain)
     uniforms = uniforms.reshape(num_views, len(ids), width, per_chain)
-    steps = uniforms[..., 1:].reshape(num_views, len(ids), width, longest, 3)
-    op = np.array(ops, np.int8)[(steps[..., 0] * len(ops)).astype(np.int8)]
-    if depth is None:
+    steps = uniforms[..., 1:].reshape(num_views, len(ids), width, depth, 3)
+    ops = np.array(OP_SETS[policy.ops], np.int8)
+    op = ops[(steps[..., 0] * len(ops)).astype(np.int8)]
+    if policy.depth is None:
         length = 1 + (uniforms[..., 0] * _RANDOM_DEPTH).astype(np.int8)
-        op = np.where(np.arange(longest) < length[..., None], op, np.int8(Op.NONE))
-    level = _LOWEST_LEVEL + steps[..., 1] * (severity - _LOWEST_LEVEL)
+        op = np.where(np.arange(depth) < length[..., None], op, np.int8(Op.NONE))
+    level = _LOWEST_LEVEL + steps[..., 1] * (policy.severity - _LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
-    return op, level, sign
+    return op, level_to_amount(op, level, sign, size)
 
 
 def make_plan(
-    ids: Integer[np.ndarray, " batch"],
+    ids: Int64[np.ndarray, " batch"],
     size: tuple[int, int],
     chains: Chains,
     crop_padding: int,
@@ -231,7 +193,6 @@ def make_plan(
     stream: Stream,
 ) -> Plan:
     """The plan of some chains behind a crop and flip that are drawn here, alike for all views."""
-    ids = np.asarray(ids, dtype=np.int64)
     corner, mirrored = np.zeros((len(ids), 2), np.int32), np.zeros(len(ids), bool)
     if crop_padding or flip:
         uniforms = stream.at(Purpose.CROP).uniforms(ids, count=3)[0]
@@ -250,7 +211,7 @@ def one_chain(
 
 
 def dirichlet(
-    ids: Integer[np.ndarray, " batch"], num_views: int, width: int, alpha: float, stream: Stream
+    ids: Ids, num_views: int, width: int, alpha: float, stream: Stream
 ) -> Float64[np.ndarray, "view batch chain"]:
     """Symmetric Dirichlet rows, by normalising Gamma(alpha) draws in logarithms."""
     log_gamma = _log_gamma(ids, num_views, width, alpha, stream)
@@ -259,7 +220,7 @@ def dirichlet(
 
 
 def beta(
-    ids: Integer[np.ndarray, " batch"], num_views: int, alpha: float, stream: Stream
+    ids: Ids, num_views: int, alpha: float, stream: Stream
 ) -> Float64[np.ndarray, "view batch"]:
     """Beta(alpha, alpha); the uniform distribution when alpha is 1."""
     if alpha == 1:
@@ -268,7 +229,7 @@ def beta(
 
 
 def _log_gamma(
-    ids: Integer[np.ndarray, " batch"], num_views: int, count: int, alpha: float, stream: Stream
+    ids: Ids, num_views: int, count: int, alpha: float, stream: Stream
 ) -> Float64[np.ndarray, "view batch count"]:
     """Logarithms of Gamma(alpha, 1) draws, for any alpha above 0.
 
@@ -300,8 +261,8 @@ def _log_gamma(
     return result
 
 
-def check_request(num_views: int, size: tuple[int, int]) -> None:
-    """Refuse a request for no view or no pixel.
+def check_request(ids: Ids, num_views: int, size: tuple[int, int]) -> Int64[np.ndarray, " batch"]:
+    """The ids as int64; refuse a request for no view or no pixel.
 
     Raises:
         ValueError: If ``num_views``, or a number in ``size``, is below 1.
@@ -310,13 +271,10 @@ def check_request(num_views: int, size: tuple[int, int]) -> None:
         raise ValueError(f"num_views must be at least 1, got {num_views}")
     if min(size) < 1:
         raise ValueError(f"size must be at least 1x1 pixel, got {size[0]}x{size[1]}")
+    return np.asarray(ids, dtype=np.int64)
 
 
 def check_crop(crop_padding: int) -> None:
-    """Refuse a negative border.
-
-    Raises:
-        ValueError: If it is negative.
-    """
+    """Refuse a negative border."""
     if crop_padding < 0:
         raise ValueError(f"crop_padding must be at least 0 pixels, got {crop_padding}")

@@ -15,6 +15,7 @@ from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies.augmix import (
     LARGE_PX,
+    Ids,
     check_crop,
     check_request,
     make_plan,
@@ -110,17 +111,9 @@ class AutoAugment:
             raise ValueError(f"table must be one of {', '.join(TABLES)}, got {self.table!r}")
         check_crop(self.crop_padding)
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw a sub-policy for every view, in place of the image; see `AugMix.sample`."""
-        check_request(num_views, size)
-        ids = np.asarray(ids, dtype=np.int64)
+        ids = check_request(ids, num_views, size)
         table = self.table or ("imagenet" if min(size) > LARGE_PX else "cifar10")
         op, probability, magnitude = _as_arrays(TABLES[table], self.full)
         uniforms = stream.at(Purpose.POLICY).uniforms(ids, num_views=num_views, count=5)

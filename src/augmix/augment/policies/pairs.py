@@ -9,12 +9,12 @@ address of its smallest id.
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Float64, Int64
 
 from augmix.augment.plan import Plan
-from augmix.augment.policies.augmix import LARGE_PX, Policy, Standard, beta
-from augmix.augment.stages import square_boxes
+from augmix.augment.policies.augmix import LARGE_PX, Ids, Policy, Standard, beta
 from augmix.augment.stages.pairs import Pairs
+from augmix.augment.stages.patches import boxes_around
 from augmix.rng import Purpose, Stream
 
 _BETA_PART = 1  # of Purpose.PAIRS; part 0 has the other numbers
@@ -34,14 +34,7 @@ class Mixup:
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan, partners and weights; see `AugMix.sample`.
 
         Raises:
@@ -82,14 +75,7 @@ class CutMix:
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be in [0, 1], got {self.probability}")
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan, partners and boxes; see `AugMix.sample`.
 
         Raises:
@@ -98,9 +84,8 @@ class CutMix:
         plan = _sample_base(self.base, ids, num_views, size, stream)
         uniforms = _draw_numbers(plan.ids, self.per_image, stream)
         left = np.sqrt(1 - _draw_weight(plan.ids, self.alpha, self.per_image, stream))
-        row, column = ((uniforms[:, axis] * size[axis]).astype(np.int64) for axis in (0, 1))
-        height, width = ((size[axis] * left).astype(np.int64) // 2 * 2 for axis in (0, 1))
-        box = square_boxes(row, column, height, width, size)
+        height, width = ((length * left).astype(np.int64) // 2 * 2 for length in size)
+        box = boxes_around(uniforms[:, :2], height, width, size)
         probability = self.probability
         if probability is None:
             probability = 1.0 if min(size) > LARGE_PX else 0.5
@@ -121,11 +106,7 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _sample_base(
-    base: Policy,
-    ids: Integer[np.ndarray, " batch"],
-    num_views: int,
-    size: tuple[int, int],
-    stream: Stream,
+    base: Policy, ids: Ids, num_views: int, size: tuple[int, int], stream: Stream
 ) -> Plan:
     plan = base.sample(ids, num_views=num_views, size=size, stream=stream)
     if plan.pairs:

@@ -3,13 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Integer
 
 from augmix.augment.plan import Plan
-from augmix.augment.policies.augmix import LARGE_PX, Policy, Standard
-from augmix.augment.stages import square_boxes
-from augmix.augment.stages.hole import Hole
-from augmix.augment.stages.noise import Noise
+from augmix.augment.policies.augmix import LARGE_PX, Ids, Policy, Standard
+from augmix.augment.stages.patches import Hole, Noise, boxes_around
 from augmix.rng import Purpose, Stream
 
 _GREY = (0.5,)
@@ -39,14 +36,7 @@ class Cutout:
         if len(fill) not in (1, 3) or not all(0 <= level <= 1 for level in fill):
             raise ValueError(f"fill must be 1 or 3 levels in [0, 1], got {self.fill}")
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan and a hole, whose centre is any pixel; see `AugMix.sample`.
 
         Raises:
@@ -56,9 +46,8 @@ class Cutout:
         if plan.hole:
             raise ValueError("the base of Cutout cuts holes already; a view has one at most")
         uniforms = stream.at(Purpose.HOLE).uniforms(plan.ids, num_views=num_views, count=2)
-        row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
         square_px = max(min(size) // 2, 1) if self.size_px is None else self.size_px
-        box = square_boxes(row, column, square_px, square_px, size)
+        box = boxes_around(uniforms, square_px, square_px, size)
         return plan.with_stage(Hole(box=box, fill=np.array(self.fill or _GREY, np.float32)))
 
 
@@ -86,14 +75,7 @@ class PatchUniform:
         if not 0 < self.amplitude < np.inf:
             raise ValueError(f"amplitude must be a finite number above 0, got {self.amplitude}")
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan and a patch, whose centre is any pixel; see `AugMix.sample`.
 
         Raises:
@@ -103,26 +85,21 @@ class PatchUniform:
         if plan.noise:
             raise ValueError("the base of PatchUniform adds noise already; a view has it once")
         uniforms = stream.at(Purpose.PATCH).uniforms(plan.ids, num_views=num_views, count=4)
-        row, column = (_whole(uniforms[..., axis], size[axis]) for axis in (0, 1))
-        largest, is_random = self._settle(size)
-        square_px = np.full(row.shape, largest)
+        largest, is_random = self.size_px, self.random_size
+        if largest is None:
+            is_large = min(size) > LARGE_PX
+            largest = max(round((250 / 224 if is_large else 25 / 32) * min(size)), 1)
+            is_random |= is_large
+        square_px = np.full(uniforms.shape[:2], largest)
         if is_random:
-            square_px = _whole(uniforms[..., 2], largest + 1)
+            square_px = (uniforms[..., 2] * (largest + 1)).astype(np.int64)
         noise = Noise(
-            box=square_boxes(row, column, square_px, square_px, size),
+            box=boxes_around(uniforms[..., :2], square_px, square_px, size),
             amplitude=(self.amplitude * uniforms[..., 3]).astype(np.float32),
             address=stream.at(Purpose.NOISE).addresses(plan.ids, num_views=num_views),
             seed=stream.seed,
         )
         return plan.with_stage(noise)
-
-    def _settle(self, size: tuple[int, int]) -> tuple[int, bool]:
-        """The size of the square for images of a size, and whether smaller ones are drawn too."""
-        if self.size_px is not None:
-            return self.size_px, self.random_size
-        is_large = min(size) > LARGE_PX
-        fraction = 250 / 224 if is_large else 25 / 32
-        return max(round(fraction * min(size)), 1), self.random_size or is_large
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,29 +119,16 @@ class RandomStart:
         if not 0 < self.epsilon < np.inf:
             raise ValueError(f"epsilon must be a finite number above 0, got {self.epsilon}")
 
-    def sample(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        *,
-        num_views: int,
-        size: tuple[int, int],
-        stream: Stream,
-    ) -> Plan:
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan and the addresses of the noise; see `AugMix.sample`."""
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
         if plan.noise or plan.hole:
             raise ValueError("an attack starts at the image itself: its base can have no patches")
         shape = (num_views, len(plan))
-        box = np.broadcast_to(np.array([0, 0, *plan.size], np.int32), (*shape, 4)).copy()
         noise = Noise(
-            box=box,
+            box=np.tile(np.array([0, 0, *plan.size], np.int32), (*shape, 1)),
             amplitude=np.full(shape, self.epsilon, np.float32),
             address=stream.at(Purpose.ATTACK).addresses(plan.ids, num_views=num_views),
             seed=stream.seed,
         )
         return plan.with_stage(noise)
-
-
-def _whole(uniforms: np.ndarray, count: int) -> np.ndarray:
-    """Whole numbers 0 .. count - 1, all equally likely."""
-    return (uniforms * count).astype(np.int64)

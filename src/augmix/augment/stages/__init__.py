@@ -29,7 +29,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 Pixels = (
     Float32[Any, "view batch channel height width"] | UInt8[Any, "_ batch height width channel"]
@@ -301,65 +301,3 @@ def torch_dtype(dtype: np.dtype, real: str) -> str:
     if dtype.name in ("uint16", "uint32", "uint64"):
         return "int64"
     return real if dtype.name == "float64" else dtype.name
-
-
-# Boxes: rows top .. bottom - 1 and columns left .. right - 1 of an image. Where bottom is not below
-# top, or right not beyond left, a box is empty.
-
-
-def square_boxes(
-    row: Integer[np.ndarray, "*batch"],
-    column: Integer[np.ndarray, "*batch"],
-    height: int | Integer[np.ndarray, "*batch"],
-    width: int | Integer[np.ndarray, "*batch"],
-    size: tuple[int, int],
-) -> Int32[np.ndarray, "*batch 4"]:
-    """Boxes (top, left, bottom, right) around centres, clipped at the border of the images.
-
-    A box starts half its height and width, rounded down, before its centre.
-    """
-    top, left = row - np.asarray(height) // 2, column - np.asarray(width) // 2
-    edges = [
-        np.clip(top, 0, size[0]),
-        np.clip(left, 0, size[1]),
-        np.clip(top + height, 0, size[0]),
-        np.clip(left + width, 0, size[1]),
-    ]
-    return np.stack(np.broadcast_arrays(*edges), axis=-1).astype(np.int32)
-
-
-def is_empty(box: Int32[np.ndarray, " 4"]) -> bool:
-    """Whether a box holds no pixel."""
-    return bool(box[2] <= box[0] or box[3] <= box[1])
-
-
-def check_boxes(name: str, box: Int32[np.ndarray, "*batch 4"], size: tuple[int, int]) -> None:
-    """Refuse boxes that reach over the border of the images.
-
-    Raises:
-        ValueError: If one does; the message names the first.
-    """
-    limits = np.array([size[0], size[1], size[0], size[1]])
-    wrong = np.argwhere(((box < 0) | (box > limits)).any(axis=-1))
-    if len(wrong):
-        first = box[tuple(wrong[0])].tolist()
-        raise ValueError(
-            f"{name} boxes (top, left, bottom, right) must lie within {size[0]}x{size[1]} pixels, "
-            f"got {first}"
-        )
-
-
-def describe_box(box: Int32[np.ndarray, " 4"]) -> str:
-    """A box for reading, e.g. ``rows 3..18, columns 0..12``."""
-    top, left, bottom, right = (int(edge) for edge in box)
-    return f"rows {top}..{bottom - 1}, columns {left}..{right - 1}"
-
-
-def pixels_inside(box: Any, views: Any) -> Any:
-    """Which pixels of a view lie in its box: bool tensor `view batch 1 height width`."""
-    import torch
-
-    top, left, bottom, right = box[..., None, None, None].unbind(2)
-    rows = torch.arange(views.shape[3], device=views.device)[:, None]
-    columns = torch.arange(views.shape[4], device=views.device)
-    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

@@ -7,15 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer
 
-from augmix.augment.stages import (
-    Pictures,
-    Pixels,
-    Stage,
-    check_boxes,
-    describe_box,
-    pixels_inside,
-    register_stage,
-)
+from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
+from augmix.augment.stages.patches import check_boxes, describe_box, pixels_inside
 
 
 @register_stage("pairs")
