@@ -26,7 +26,6 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
-from augmix.training.checkpoint import lock
 from augmix.training.config import TrainConfig, flatten
 from augmix.training.run import train
 
@@ -208,7 +207,7 @@ def _worker(tasks: Sequence[Task], folder: Path, events: Any, device: str | None
 def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
     """Lock a task until the stack is closed, if no other process has."""
     try:
-        held.enter_context(lock(folder / _LOCKS / task.name))
+        held.enter_context(files.hold_folder(folder / _LOCKS / task.name))
     except RunError:
         return False
     return True

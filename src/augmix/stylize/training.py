@@ -253,7 +253,7 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
         layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
         decoder = build_decoder(layers)
         folder = config.out.with_suffix(".fit")
-        with checkpoint.lock(folder):
+        with files.hold_folder(folder):
             _train(config, inputs, decoder, folder, device, on_progress or ignore)
             fitted = FittedDecoder(
                 layers=layers,
