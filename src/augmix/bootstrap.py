@@ -265,9 +265,7 @@ def widened(images: Interval, seeds: Interval) -> Interval:
 
 
 def _rms(
-    counts: Int32[np.ndarray, "resample image"],
-    gap: Float64[np.ndarray, " image"],
-    bin_size: int,
+    counts: Int32[np.ndarray, "resample image"], gap: Float64[np.ndarray, " image"], bin_size: int
 ) -> Float64[np.ndarray, " resample"]:
     """RMS over bins of resampled sets; images in order of confidence, gap = correct - confidence.
 

@@ -85,7 +85,7 @@ class RunKey:
         data_set: ``cifar10``, ``cifar100`` or ``imagenet``.
         family: Of the network, a key of `NETWORKS`.
         method: A key of `methods.METHODS`.
-        seed: Of the run; `ENSEMBLE` for all seeds together.
+        seed: Or `ENSEMBLE` for all seeds together.
     """
 
     data_set: str

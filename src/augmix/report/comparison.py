@@ -159,14 +159,10 @@ _SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number of a row with its uncertainty.
+    """A number of a row: its mean over seeds, and how uncertain it is.
 
-    Attributes:
-        value: The mean over the row's runs.
-        low: Lower end of the interval over images; None without predictions of single images.
-        high: Upper end.
-        std: Standard deviation over seeds; None for a single run.
-        num_seeds: Runs behind it.
+    The interval over images needs predictions of single images, the standard deviation over seeds
+    several runs.
     """
 
     value: float
@@ -187,9 +183,7 @@ def over_seeds(values: Sequence[float]) -> Number:
 class Group:
     """A row of the report: one run, or several that differ only in their seed.
 
-    Attributes:
-        label: Its name in the report; no two groups share one.
-        estimates: The numbers of each run.
+    No two groups share a label; ``estimates`` has the numbers of each run.
     """
 
     label: str

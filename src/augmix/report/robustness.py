@@ -1,6 +1,6 @@
 """Tables and charts of errors, stability, attacks, adaptation and calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,10 +35,10 @@ from augmix.report.tables import (
     Scatter,
     Table,
     group_row,
+    number_entries,
     percent,
     plain,
     shown,
-    table_by_name,
     table_by_row,
 )
 from augmix.results import Cell, Scaled
@@ -63,22 +63,68 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
     )
 
 
-def corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
-    """Show a metric for every corruption, a column for each row of the report."""
-    grid = comparison.grid
-    return table_by_name(comparison, metric, CORRUPTION, grid.names, total=CORRUPTED, own=grid.own)
-
-
-def stability_table(comparison: Comparison, metric: str = "flip") -> Table | None:
-    """Show a metric for every perturbation, a column for each row of the report."""
-    own = {name for run in comparison.runs for name in own_sequences(run.results)}
-    return table_by_name(
+def corruption_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every corruption and their mean, a column for each row of the report."""
+    grid, about = comparison.grid, METRICS[metric]
+    return _table_by_name(
         comparison,
-        metric,
-        PERTURBATION,
-        [name for name in comparison.sequences if name not in own],
-        total=PERTURBED if PERTURBED in METRICS[metric].scopes else "",
-        own=[name for name in comparison.sequences if name in own],
+        Key(metric, CORRUPTED),
+        {name: Key(metric, CORRUPTION, name) for name in (*grid.names, *grid.own)},
+        grid.own,
+        name=f"corruptions-{metric}",
+        title=about.title + ("" if about.baseline else " per corruption"),
+        unit=f"{about.unit}, mean over severities",
+        corner="Corruption",
+    )
+
+
+def stability_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every perturbation and their mean, a column for each row of the report."""
+    own = {name for run in comparison.runs for name in own_sequences(run.results)}
+    about, mean = METRICS[metric], Key(metric, PERTURBED)
+    return _table_by_name(
+        comparison,
+        mean if PERTURBED in about.scopes else None,
+        {name: Key(metric, PERTURBATION, name) for name in comparison.sequences},
+        own,
+        name=f"stability-{metric}",
+        title=about.title,
+        unit=about.unit,
+        corner="Perturbation",
+    )
+
+
+def _table_by_name(
+    comparison: Comparison,
+    mean: Key | None,
+    keys: Mapping[str, Key],
+    own: Collection[str],
+    **settings: Any,
+) -> Table | None:
+    """A row for each name, their mean, then the user's own; none if nothing was measured."""
+    measured = {name: key for name, key in keys.items() if comparison.has(key)}
+    names = [name for name in measured if name not in own]
+    rows = {readable(name): measured[name] for name in names}
+    if mean and rows:
+        rows["mean"] = mean
+    rows |= {
+        f"{readable(name)} (own, not in the mean)": measured[name]
+        for name in measured
+        if name in own
+    }
+    if not rows:
+        return None
+    return Table(
+        columns=tuple(Column(title=group.label) for group in comparison.groups),
+        rows=tuple(
+            Row(
+                label=label,
+                kind="total" if key == mean else "measured",
+                entries=tuple(number_entries(comparison, key)),
+            )
+            for label, key in rows.items()
+        ),
+        **settings,
     )
 
 

@@ -433,10 +433,10 @@ class Section:
 
     Attributes:
         title: In the navigation of the page.
-        content: Variables of the section's template, or None if it is left out.
+        content: Variables of the template, or None if the section is left out.
         heading: Above the section; by default the title.
         tables: Its tables that stand for themselves in LaTeX.
-        template: File of the section's template; by default its name.
+        template: A file; by default of the section's name.
     """
 
     title: str
