@@ -214,17 +214,8 @@ def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL)
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """Mean and standard deviation (n - 1) over seeds; that of one seed is NaN."""
-
-    mean: float
-    std: float
-    num: int
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Compute mean and standard deviation of a number over seeds.
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Compute mean and standard deviation (n - 1) over seeds; that of one seed is NaN.
 
     Raises:
         ValueError: If there is none.
@@ -232,7 +223,7 @@ def spread(values: Sequence[float]) -> Spread:
     if not values:
         raise ValueError("at least 1 seed is needed, got none")
     std = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return Spread(mean=float(np.mean(values)), std=std, num=len(values))
+    return float(np.mean(values)), std
 
 
 def seed_difference(

@@ -442,27 +442,22 @@ def _before_and_after(group: Group, comparison: Comparison) -> list[Entry]:
     temperatures = [float((run.results.temperature or {})["value"]) for run in group.runs]
     entries = [_mean_entry(temperatures, scale=1.0, decimals=3)]
     for scope in (CLEAN, CORRUPTED):
-        pairs = [
-            [(cell, cell.scaled) for cell in _cells(run, comparison, scope) if cell.scaled]
-            for run in group.runs
-        ]
-        for scale, decimals, measure in ((100.0, 1, _rms_pair), (1.0, 3, _nll_pair)):
-            means = [
-                np.mean([measure(*pair) for pair in of_run], axis=0) for of_run in pairs if of_run
-            ]
+        cells = [_cells(run, comparison, scope) for run in group.runs]
+        pairs = [[(cell, cell.scaled) for cell in each if cell.scaled] for each in cells]
+        for scale, decimals, measure in ((100.0, 1, _rms), (1.0, 3, _nll)):
+            means = [np.mean([measure(*pair) for pair in each], axis=0) for each in pairs if each]
             for after in (0, 1):
                 values = [float(mean[after]) for mean in means] if len(means) == len(pairs) else []
                 entries.append(_mean_entry(values, scale=scale, decimals=decimals))
     return entries
 
 
-def _rms_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    before, after = (metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled))
-    return before, after
+def _rms(cell: Cell, scaled: Scaled) -> list[float]:
+    return [metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled)]
 
 
-def _nll_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    return cell.nll, scaled.nll_sum / cell.num_images
+def _nll(cell: Cell, scaled: Scaled) -> list[float]:
+    return [each.nll_sum / cell.num_images for each in (cell, scaled)]
 
 
 def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:
