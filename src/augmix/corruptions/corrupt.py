@@ -107,11 +107,6 @@ def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool =
     functions are so short that two threads mostly wait for each other: at 32 x 32 they took twice
     as long as one. From 128 x 128 on two were never slower than one.
 
-    Args:
-        num_threads: As asked for.
-        size: Height and width of the images in pixels.
-        keeps_gil: Whether most of the work is done under the GIL.
-
     Raises:
         ValueError: If ``num_threads`` is below 1.
     """
@@ -121,23 +116,16 @@ def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool =
 
 
 def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> None:
-    """Call ``work`` with 0 .. count - 1, each once; the first error is raised.
+    """Call ``work`` with 0 .. count - 1, each once, in any order; the first error is raised."""
 
-    Args:
-        work: Called from any thread, in any order, if there are several.
-        count: How often.
-        num_threads: 1 works in this thread.
-    """
-    if num_threads == 1 or count < 2:
-        for index in range(count):
+    def work_through(indices: range) -> None:
+        for index in indices:
             work(index)
+
+    if num_threads == 1 or count < 2:
+        work_through(range(count))
         return
     step = -(-count // (num_threads * _CHUNKS))
-
-    def work_chunk(start: int) -> None:
-        for index in range(start, min(start + step, count)):
-            work(index)
-
+    chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
     with ThreadPoolExecutor(min(num_threads, count)) as pool:
-        for _ in pool.map(work_chunk, range(0, count, step)):
-            pass
+        list(pool.map(work_through, chunks))

@@ -15,21 +15,24 @@ act on the frame alone. `photograph_frames` starts from a photograph of any size
 scripts do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Integer, UInt8
-from PIL import Image as PillowImage
+from PIL.Image import Resampling
 
-from augmix.arrays import check_images
+from augmix.arrays import check_images, from_pillow, to_pillow
 from augmix.corruptions.corrupt import for_each, useful_threads
 from augmix.corruptions.registry import (
     DIFFICULTIES,
     PRESETS,
     SEQUENCES,
+    Frame,
     Frames,
+    Image,
     Perturbation,
     check_size,
     resolve_preset,
@@ -41,7 +44,10 @@ SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
 _LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
 _INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
-_MOVED_BEFORE_CROP = ("translate", "rotate", "tilt", "shear")  # of imagenet-299
+_SHRUNK_AFTERWARDS = {
+    "tiny": ("motion_blur",),
+    "imagenet-299": ("translate", "rotate", "tilt", "shear"),
+}
 
 
 def perturb(
@@ -131,14 +137,14 @@ def iterate_frames(
 
 
 def photograph_frames(
-    photograph: UInt8[np.ndarray, "height width channel"],
+    photograph: Image,
     name: str,
     *,
     preset: str,
     seed: int = 0,
     sample: int = 0,
     difficulty: int = 1,
-) -> Iterator[UInt8[np.ndarray, "row column channel"]]:
+) -> Frames:
     """Yield the frames of one photograph of any size, prepared as the published scripts do.
 
     ``imagenet`` first resizes the shorter edge to 256 pixels, ``tiny`` to 64 (Pillow, bilinear),
@@ -148,12 +154,9 @@ def photograph_frames(
     whatever its shape; translate, rotate, tilt and shear move the whole photograph before that.
 
     Args:
-        photograph: Grey levels, RGB or grey.
-        name: The sequence.
-        preset: ``"cifar"``, ``"tiny"``, ``"imagenet"`` or ``"imagenet-299"``.
-        seed: Of the draws.
+        photograph: RGB or grey.
+        name: This, preset (not ``"auto"``), seed and difficulty are those of `perturb`.
         sample: Dataset index of the photograph.
-        difficulty: How strong noise is.
 
     Raises:
         TypeError: If the photograph is not a uint8 array.
@@ -168,28 +171,20 @@ def photograph_frames(
             "photograph must be [height width channel], one at a time, "
             f"got shape {tuple(photograph.shape)}"
         )
+    shrink: Callable[[Image], Frame] = _crop_for_inception
+    if preset in _LARGE_SIZES:
+        shrink = partial(_resize_shorter, shorter=_LARGE_SIZES[preset])
     settings = {"preset": preset, "seed": seed, "ids": np.array([sample]), "difficulty": difficulty}
-    large = _LARGE_SIZES.get(preset)
-    if preset == "imagenet-299":
-        if name in _MOVED_BEFORE_CROP:
-            frames = iterate_frames(photograph, name, **settings)
-            return (_crop_for_inception(frame) for frame in frames)
-        return iterate_frames(_crop_for_inception(photograph), name, **settings)
-    if large is None:
+    if preset == "cifar":
         return iterate_frames(photograph, name, **settings)
-    if preset == "tiny" and name == "motion_blur":
-        blurred = iterate_frames(photograph, name, size=photograph.shape[:2], **settings)
-        return (_resize_shorter(frame, large) for frame in blurred)
-    return iterate_frames(_resize_shorter(photograph, large), name, **settings)
+    if name in _SHRUNK_AFTERWARDS.get(preset, ()):
+        frames = iterate_frames(photograph, name, size=photograph.shape[:2], **settings)
+        return map(shrink, frames)
+    return iterate_frames(shrink(photograph), name, **settings)
 
 
 def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
-    """Return height and width of the frames of images of some size, by the rule of the preset.
-
-    Args:
-        size: Height and width of the images.
-        preset: May be ``"auto"``.
-    """
+    """Return height and width of the frames of images of some size, by the rule of the preset."""
     preset, shorter = resolve_preset(preset, size), min(size)
     if preset in ("cifar", "imagenet-299"):
         return size
@@ -270,9 +265,7 @@ def _frame_by_frame(
             yield result
 
 
-def _resize_shorter(
-    image: UInt8[np.ndarray, "height width channel"], shorter: int
-) -> UInt8[np.ndarray, "row column channel"]:
+def _resize_shorter(image: Image, shorter: int) -> Frame:
     """Resize the shorter edge to so many pixels, the other in proportion, rounded down."""
     height, width = image.shape[:2]
     old = min(height, width)
@@ -281,9 +274,7 @@ def _resize_shorter(
     return _resize(image, shorter * height // old, shorter * width // old)
 
 
-def _crop_for_inception(
-    image: UInt8[np.ndarray, "height width channel"],
-) -> UInt8[np.ndarray, "row column channel"]:
+def _crop_for_inception(image: Image) -> Frame:
     """Crop the middle 87.5 % of height and width and resize it to a square of 299 pixels."""
     height, width = image.shape[:2]
     inner = (int(height * _INCEPTION_CROP), int(width * _INCEPTION_CROP))
@@ -291,10 +282,5 @@ def _crop_for_inception(
     return _resize(part, _INCEPTION_SIZE, _INCEPTION_SIZE)
 
 
-def _resize(
-    image: UInt8[np.ndarray, "height width channel"], height: int, width: int
-) -> UInt8[np.ndarray, "row column channel"]:
-    channels = image.shape[2]
-    picture = PillowImage.fromarray(image if channels == 3 else image[:, :, 0])
-    resized = np.asarray(picture.resize((width, height), PillowImage.Resampling.BILINEAR))
-    return resized.reshape(height, width, channels)
+def _resize(image: Image, height: int, width: int) -> Frame:
+    return from_pillow(to_pillow(image).resize((width, height), Resampling.BILINEAR))
