@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float32, UInt8
+from PIL import Image
 
 MAX_PIXELS = 20_000 * 10_000  # an image above this is refused as a decompression bomb
 
@@ -67,6 +68,17 @@ def to_uint8(
 ) -> UInt8[np.ndarray, "*batch"]:
     """Convert floats in [0, 1] to grey levels: clipped, and rounded to nearest, half to even."""
     return np.rint(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def to_pillow(image: UInt8[np.ndarray, "height width channel"]) -> Image.Image:
+    """Convert an RGB or grey array to a picture of mode RGB or L."""
+    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+
+
+def from_pillow(picture: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
+    """Convert a picture of mode RGB or L to an array."""
+    pixels = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def channel_statistics(

@@ -24,9 +24,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from augmix.arrays import check_images, to_uint8
+from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
 from augmix.augment import render
-from augmix.augment.ops import apply_op, describe_step, from_pillow, to_pillow
+from augmix.augment.ops import apply_op, describe_step
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
@@ -331,9 +331,9 @@ def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:
 
 def to_tile(pixels: Pixels) -> Image.Image:
     """Return an image as it is shown: enlarged by a whole number, unchanged, or reduced."""
-    height, width, channels = pixels.shape
+    height, width = pixels.shape[:2]
     longer = max(height, width)
-    picture = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).convert("RGB")
+    picture = to_pillow(pixels).convert("RGB")
     if longer > _LARGE:
         size = (max(1, round(width * _LARGE / longer)), max(1, round(height * _LARGE / longer)))
         return picture.resize(size, Image.Resampling.LANCZOS)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from augmix.augment.ops import Op, apply_op, quarter_turns, rotation, to_pillow
+from augmix.arrays import to_pillow
+from augmix.augment.ops import Op, apply_op, quarter_turns, rotation
 
 
 @pytest.mark.parametrize("angle", [0.0, 90.0, 180.0, 270.0, -450.0])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import IntEnum, unique
 
 import numpy as np
-from jaxtyping import Float64, Int8, UInt8
+from jaxtyping import Float64, Int8
 from PIL import Image, ImageEnhance, ImageOps
 
 
@@ -97,17 +97,6 @@ def apply_op(picture: Image.Image, op: Op, amount: float) -> Image.Image:
     return picture.transform(
         picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
     )
-
-
-def to_pillow(image: UInt8[np.ndarray, "height width channel"]) -> Image.Image:
-    """An RGB or grey array as a picture of mode RGB or L."""
-    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
-
-
-def from_pillow(picture: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
-    """A picture of mode RGB or L as an array."""
-    pixels = np.asarray(picture)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def quarter_turns(angle: float, height: int, width: int) -> int:

@@ -42,14 +42,12 @@ STANDARD_10 = _SEQUENCE_GROUPS["standard"]
 # The evaluation script of CIFAR-10-P averages over spatter in place of snow.
 CIFAR_SCRIPT_10 = tuple("spatter" if name == "snow" else name for name in STANDARD_10)
 
-CORRUPTIONS.protocols.update({"paper-15": PAPER_15, "extra-4": EXTRA_4})
-SEQUENCES.protocols.update(
-    {
-        "standard-10": STANDARD_10,
-        "cifar-script-10": CIFAR_SCRIPT_10,
-        "extra-4": _SEQUENCE_GROUPS["extra"],
-    }
-)
+CORRUPTIONS.protocols |= {"paper-15": PAPER_15, "extra-4": EXTRA_4}
+SEQUENCES.protocols |= {
+    "standard-10": STANDARD_10,
+    "cifar-script-10": CIFAR_SCRIPT_10,
+    "extra-4": _SEQUENCE_GROUPS["extra"],
+}
 
 
 def _corruption(
@@ -102,8 +100,11 @@ def _position(name: str, groups: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     return {"name": name, "number": order.index(name), "group": group}
 
 
-def _elastic(size: int, *severities: tuple[Real, ...]) -> tuple[tuple[Real, ...], ...]:
+def _elastic(
+    size: int, distance: tuple[Real, ...], smoothness: tuple[Real, ...], jolt: tuple[Real, ...]
+) -> tuple[tuple[Real, ...], ...]:
     """Pixels from fractions of a size; ImageNet's is 244 by a slip in the script, for 224."""
+    severities = zip(distance, smoothness, jolt, strict=True)
     return tuple(tuple(size * part for part in severity) for severity in severities)
 
 
@@ -204,40 +205,17 @@ _corruption(  # fraction of the distance to the mean that is kept
     tiny=(0.4, 0.3, 0.2, 0.1, 0.05),
     imagenet=(0.4, 0.3, 0.2, 0.1, 0.05),
 )
+_ELASTIC = ((2, 2, 0.05, 0.07, 0.12), (0.7, 0.08, 0.01, 0.01, 0.01), (0.1, 0.2, 0.02, 0.02, 0.02))
 _corruption(  # distance, smoothness and jolt, in pixels
     digital.elastic_transform,
     cifar=_elastic(
-        32,
-        (0, 0, 0.08),
-        (0.05, 0.2, 0.07),
-        (0.08, 0.06, 0.06),
-        (0.1, 0.04, 0.05),
-        (0.1, 0.03, 0.03),
+        32, (0, 0.05, 0.08, 0.1, 0.1), (0, 0.2, 0.06, 0.04, 0.03), (0.08, 0.07, 0.06, 0.05, 0.03)
     ),
     tiny=_elastic(
-        64,
-        (0, 0, 0.08),
-        (0.05, 0.3, 0.06),
-        (0.1, 0.08, 0.06),
-        (0.1, 0.03, 0.03),
-        (0.16, 0.03, 0.02),
+        64, (0, 0.05, 0.1, 0.1, 0.16), (0, 0.3, 0.08, 0.03, 0.03), (0.08, 0.06, 0.06, 0.03, 0.02)
     ),
-    imagenet=_elastic(
-        244,
-        (2, 0.7, 0.1),
-        (2, 0.08, 0.2),
-        (0.05, 0.01, 0.02),
-        (0.07, 0.01, 0.02),
-        (0.12, 0.01, 0.02),
-    ),
-    imagenet_299=_elastic(
-        360,
-        (2, 0.7, 0.1),
-        (2, 0.08, 0.2),
-        (0.05, 0.01, 0.02),
-        (0.07, 0.01, 0.02),
-        (0.12, 0.01, 0.02),
-    ),
+    imagenet=_elastic(244, *_ELASTIC),
+    imagenet_299=_elastic(360, *_ELASTIC),
 )
 _corruption(  # size of the small image, as a fraction
     digital.pixelate,
@@ -338,11 +316,7 @@ _sequence(  # mean, std, zoom, threshold, radius and std of the trail, blend
 )
 _sequence(sequences.brightness, cifar=(1.5,), tiny=(2,), imagenet=(2,))  # step, percent of white
 _sequence(  # first shift to the right, in pixels
-    sequences.translate,
-    cifar=(-7,),
-    tiny=(-15,),
-    imagenet=(-20,),
-    num_frames=(16, 31, 41),
+    sequences.translate, cifar=(-7,), tiny=(-15,), imagenet=(-20,), num_frames=(16, 31, 41)
 )
 _sequence(sequences.rotate, cifar=(1,), tiny=(1,), imagenet=(1,))  # step, degrees
 _sequence(sequences.tilt, cifar=(0.75,), tiny=(1,), imagenet=(1,))  # step, degrees

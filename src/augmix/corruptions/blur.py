@@ -6,9 +6,8 @@ function adds in an order of its own, single values differ by at most one grey l
 """
 
 import math
-import typing
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, UInt32
@@ -26,25 +25,15 @@ def defocus_blur(image: Image, radius: Real, alias_std: Real, *, generator: Draw
     """Correlate with a disk whose edge is softened; the border mirrors.
 
     Args:
-        image: Grey levels.
         radius: Of the disk, in pixels; below 1 only the softening is left.
         alias_std: Standard deviation of the softening, in pixels.
-        generator: Not used.
     """
     plan = _plan_disk(radius, alias_std)
     height, width = image.shape[:2]
     padded = image[_mirror(height, plan.margin)[:, None], _mirror(width, plan.margin)]
     if not plan.half_widths.size:
         return _correlate(padded, plan.margin, plan.taps, plan.weights)
-    return _correlate_disk(
-        padded,
-        plan.margin,
-        plan.taps,
-        plan.weights,
-        plan.half_widths,
-        plan.softening,
-        plan.scale,
-    )
+    return _correlate_disk(padded, *plan)
 
 
 def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generator: Draws) -> Image:
@@ -54,7 +43,6 @@ def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generato
     so it copies one way.
 
     Args:
-        image: Grey levels.
         std: Of both Gaussian filters, in pixels.
         reach: A pixel is copied from ``-reach .. reach - 1`` rows and columns away.
         num_rounds: How often every pixel is replaced.
@@ -69,26 +57,12 @@ def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generato
 
 
 def motion_blur(image: Image, radius: Real, std: Real, *, generator: Draws) -> Image:
-    """Smear in one direction within 45 degrees of the horizontal.
-
-    Args:
-        image: Grey levels.
-        radius: Half the length of the trail, in pixels.
-        std: Of its weights, in pixels.
-        generator: Draws the direction.
-    """
+    """Smear in a drawn direction within 45 degrees of the horizontal; see `motion_trail`."""
     return motion_trail(image, radius, std, float(generator.uniform(-45, 45, ())))
 
 
 def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Image:
-    """Average the image and its enlargements.
-
-    Args:
-        image: Grey levels.
-        stop: The factors are ``np.arange(1, stop, step)``, with its rounding at the end.
-        step: Between factors.
-        generator: Not used.
-    """
+    """Average the image and its enlargements by ``np.arange(1, stop, step)``."""
     factors = tuple(np.arange(1, stop, step).tolist())
     values = (image / 255.0).astype(np.float32)
     mean = (values + sum_of_zooms(values, factors)) / np.float32(len(factors) + 1)
@@ -96,13 +70,7 @@ def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Imag
 
 
 def gaussian_blur(image: Image, std: Real, *, generator: Draws) -> Image:
-    """Smooth with a Gaussian; the border repeats the edge value.
-
-    Args:
-        image: Grey levels.
-        std: Standard deviation, in pixels.
-        generator: Not used.
-    """
+    """Smooth with a Gaussian of ``std`` pixels; the border repeats the edge value."""
     return _to_levels(gaussian_filter(image / 255.0, std))
 
 
@@ -117,7 +85,7 @@ def gaussian_filter(
 
     Args:
         values: The channel axis is not filtered.
-        std: Standard deviation, in pixels.
+        std: In pixels.
         truncate: Reach of the filter, in standard deviations.
         is_mirrored: The border mirrors, repeating the edge (d c b a | a b c d); otherwise it
             repeats the edge value.
@@ -139,8 +107,7 @@ def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Imag
     """Smear every pixel in one direction, as ImageMagick 6.9 with 16 bits does.
 
     Args:
-        image: Grey levels.
-        radius: The trail is ``2 * ceil(radius) + 1`` pixels long.
+        radius: In pixels; the trail is ``2 * ceil(radius) + 1`` pixels long.
         std: Of the half Gaussian that weighs the trail, in pixels.
         angle_deg: Where the trail comes from: 0 is the right, 90 is below.
     """
@@ -159,11 +126,9 @@ def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Imag
 def clipped_zoom(
     values: Float[np.ndarray, "height width channel"], factor: Real
 ) -> Float[np.ndarray, "height width channel"]:
-    """Enlarge the middle, linearly between pixel centres, and keep the size.
+    """Enlarge the middle by at least 1, linearly between pixel centres, and keep the size.
 
-    Args:
-        values: Height and width are cropped separately, so the image need not be square.
-        factor: At least 1.
+    Height and width are cropped separately, so the image need not be square.
     """
     return sum_of_zooms(values, (float(factor),))
 
@@ -175,8 +140,7 @@ def sum_of_zooms(
     height, width, channels = values.shape
     flat = np.ascontiguousarray(values).reshape(height, width * channels)
     result = np.zeros(flat.shape, flat.dtype)
-    table = _zoom_table(height, width, channels, factors)
-    _add_zooms(flat, result, table.row, table.row_weight, table.left, table.right, table.weight)
+    _add_zooms(flat, result, *_zoom_table(height, width, channels, factors))
     return result.reshape(values.shape)
 
 
@@ -193,25 +157,15 @@ def disk_kernel(radius: Real, alias_std: Real) -> Float32[np.ndarray, "row colum
     return _soften(np.pad(disk, len(softening) // 2, mode="reflect"), softening)
 
 
-@dataclass(frozen=True, slots=True)
-class _DiskPlan:
-    """A disk kernel as single taps, or as whole rows of a disk, softened, plus a few taps.
+class _DiskPlan(NamedTuple):
+    """A disk kernel as single taps, or as whole rows of a disk, softened, plus a few taps."""
 
-    Attributes:
-        margin: Pixels needed around the image.
-        taps: Row and column from the centre.
-        weights: Of the taps.
-        half_widths: Of the disk's rows; empty if the taps are the whole kernel.
-        softening: Weights along one direction.
-        scale: Weight of one pixel of the disk.
-    """
-
-    margin: int
-    taps: Int64[np.ndarray, "tap 2"]
+    margin: int  # pixels needed around the image
+    taps: Int64[np.ndarray, "tap 2"]  # row and column from the centre
     weights: Float64[np.ndarray, " tap"]
-    half_widths: Int64[np.ndarray, " row"]
-    softening: Float64[np.ndarray, " weight"]
-    scale: float
+    half_widths: Int64[np.ndarray, " row"]  # of the disk; empty if the taps are the whole kernel
+    softening: Float64[np.ndarray, " weight"]  # along one direction
+    scale: float  # weight of one pixel of the disk
 
 
 @lru_cache(maxsize=32)
@@ -281,7 +235,7 @@ def _mirror(size: int, margin: int) -> Int64[np.ndarray, " padded"]:
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _to_levels(values):
     """Clip to [0, 1], scale to 0..255, drop the fraction."""
     result = np.empty(values.shape, np.uint8)
@@ -292,7 +246,7 @@ def _to_levels(values):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _copy_neighbours(image, offsets, reach):
     height, width, channels = image.shape
     for turn in range(offsets.shape[0]):
@@ -307,15 +261,12 @@ def _copy_neighbours(image, offsets, reach):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _correlate(padded, margin, taps, weights):
     """Sum tap by tap in the order and precision of the published scripts."""
-    height, width, channels = (
-        padded.shape[0] - 2 * margin,
-        padded.shape[1] - 2 * margin,
-        padded.shape[2],
-    )
-    values = (padded / 255.0).reshape(padded.shape[0], -1)
+    rows, columns, channels = padded.shape
+    height, width = rows - 2 * margin, columns - 2 * margin
+    values = (padded / 255.0).reshape(rows, -1)
     length = width * channels
     result = np.empty((height, length), np.uint8)
     sums = np.empty(length)
@@ -333,7 +284,7 @@ def _correlate(padded, margin, taps, weights):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale):
     """Sum rows of the disk as differences of running sums (integers), then soften."""
     rows, columns, channels = padded.shape
@@ -428,23 +379,14 @@ def _fold(
     return matrix
 
 
-@dataclass(frozen=True, slots=True)
-class _ZoomTable:
-    """Between which two values every output lies, and how far along; a row for each factor.
+class _ZoomTable(NamedTuple):
+    """Between which two values every output lies, and how far along; a row for each factor."""
 
-    Attributes:
-        row: The upper row; the lower one is the next.
-        row_weight: Of the lower row.
-        left: Index of the left value in its row, for every column and channel.
-        right: Index of the right value.
-        weight: Of the right value.
-    """
-
-    row: Int64[np.ndarray, "factor height"]
-    row_weight: Float64[np.ndarray, "factor height"]
-    left: UInt32[np.ndarray, "factor value"]
+    row: Int64[np.ndarray, "factor height"]  # the upper one
+    row_weight: Float64[np.ndarray, "factor height"]  # of the lower one, which is the next
+    left: UInt32[np.ndarray, "factor value"]  # index in its row, for every column and channel
     right: UInt32[np.ndarray, "factor value"]
-    weight: Float64[np.ndarray, "factor value"]
+    weight: Float64[np.ndarray, "factor value"]  # of the right value
 
 
 @lru_cache(maxsize=64)
@@ -477,7 +419,7 @@ def _zoom_line(
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _filter(values, weights, rows, columns, channels):
     """Filter both directions, adding as SciPy does: the middle, then from outside inwards."""
     height, length = values.shape
@@ -514,7 +456,7 @@ def _filter(values, weights, rows, columns, channels):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _multiply(left, right):
     """Matrix product whose additions are always in the same order."""
     result = np.zeros((left.shape[0], right.shape[1]))
@@ -529,7 +471,7 @@ def _multiply(left, right):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _smear(image, weights, down, right):
     height, width, channels = image.shape
     left_margin = max(0, -right.min())
@@ -559,7 +501,7 @@ def _smear(image, weights, down, right):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _stretch(row, left, right, weight, target):
     for i in range(len(target)):
         before = 1.0 - weight[i]
@@ -567,7 +509,7 @@ def _stretch(row, left, right, weight, target):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _add_zooms(values, result, rows, row_weights, left, right, weights):
     """Interpolate in double precision along rows, then along columns, round once, and add."""
     height, length = values.shape

@@ -15,12 +15,7 @@ from jaxtyping import Integer, UInt8
 
 from augmix.arrays import check_images
 from augmix.corruptions.digital import recode
-from augmix.corruptions.registry import (
-    CORRUPTIONS,
-    SEVERITIES,
-    check_size,
-    resolve_preset,
-)
+from augmix.corruptions.registry import CORRUPTIONS, SEVERITIES, check_size, resolve_preset
 
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
 

@@ -6,84 +6,61 @@ not round them and gives images that differ by up to 6 grey levels, so the step 
 """
 
 import io
-import typing
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Float64
 from PIL import Image as PillowImage
 
+from augmix.arrays import from_pillow, to_pillow
 from augmix.corruptions.blur import gaussian_filter
 from augmix.corruptions.registry import Draws, Image, Real
-from augmix.jit import outer
+from augmix.jit import inner, outer
 
 
 def contrast(image: Image, factor: Real, *, generator: Draws) -> Image:
-    """Pull every channel towards its mean.
-
-    Args:
-        image: Grey levels.
-        factor: Fraction of the distance to the mean that is kept.
-        generator: Not used.
-    """
+    """Pull every channel towards its mean; ``factor`` is the fraction of the distance kept."""
     return _pull_to_mean(image, factor)
 
 
 def pixelate(image: Image, fraction: Real, *, generator: Draws) -> Image:
-    """Shrink with a box filter and enlarge again.
-
-    Args:
-        image: Grey levels.
-        fraction: Height and width of the small image relative to the image, rounded down to pixels.
-        generator: Not used.
-    """
+    """Shrink with a box filter to a fraction of the size, rounded down, and enlarge again."""
     height, width = image.shape[:2]
     small = (max(int(width * fraction), 1), max(int(height * fraction), 1))
-    picture = _to_picture(image).resize(small, PillowImage.Resampling.BOX)
-    return _to_array(picture.resize((width, height), PillowImage.Resampling.BOX))
+    picture = to_pillow(image).resize(small, PillowImage.Resampling.BOX)
+    return from_pillow(picture.resize((width, height), PillowImage.Resampling.BOX))
 
 
 def jpeg_compression(image: Image, quality: int, *, generator: Draws) -> Image:
-    """Encode as JPEG with Pillow's other defaults (4:2:0 chroma) and decode.
-
-    Args:
-        image: Grey levels.
-        quality: 1..95, as libjpeg scales its tables.
-        generator: Not used.
-    """
-    file = io.BytesIO()
-    _to_picture(image).save(file, "JPEG", quality=quality)
-    return _to_array(PillowImage.open(file, formats=("JPEG",)))
+    """Encode as JPEG of quality 1..95, with Pillow's other defaults (4:2:0 chroma), and decode."""
+    return _decode(_encode(image, quality=quality))
 
 
 def encode_jpeg(image: Image, *, quality: int) -> bytes:
     """Encode a JPEG file as those of the published sets: optimised tables, 4:2:0 chroma, by Pillow.
 
-    Args:
-        image: Grey levels.
-        quality: 1..100; the published sets have 85.
+    ``quality`` is 1..100; the published sets have 85.
     """
-    file = io.BytesIO()
-    _to_picture(image).save(file, "JPEG", quality=quality, optimize=True)
-    return file.getvalue()
+    return _encode(image, quality=quality, optimize=True).getvalue()
 
 
 def recode(image: Image, quality: int) -> Image:
     """Encode with `encode_jpeg` and decode: what reading a published set gives."""
-    file = io.BytesIO(encode_jpeg(image, quality=quality))
-    return _to_array(PillowImage.open(file, formats=("JPEG",)))
+    return _decode(_encode(image, quality=quality, optimize=True))
 
 
-def _to_picture(image: Image) -> PillowImage.Image:
-    return PillowImage.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
+def _encode(image: Image, **options: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    to_pillow(image).save(file, "JPEG", **options)
+    return file
 
 
-def _to_array(picture: PillowImage.Image) -> Image:
-    array = np.asarray(picture)
-    return array if array.ndim == 3 else array[:, :, None]
+def _decode(file: io.BytesIO) -> Image:
+    return from_pillow(PillowImage.open(file, formats=("JPEG",)))
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _pull_to_mean(image, factor):
     """Sum the mean in C order, as NumPy adds rows of three, since its last bit can show."""
     height, width, channels = image.shape
@@ -111,7 +88,6 @@ def elastic_transform(
     """Move three points of the image, then every pixel by a smooth random field.
 
     Args:
-        image: Grey levels.
         distance: Factor of the smoothed uniform field of displacements, in pixels.
         smoothness: Standard deviation of the Gaussian that smooths the field, in pixels.
         jolt: Largest shift of the three points in each direction, in pixels.
@@ -157,37 +133,28 @@ def _backward_map(
     return np.column_stack([inverse, offset])
 
 
-@outer
-@typing.no_type_check
-def _mirror(index, size):
-    """Mirror without repeating the edge: -1 is 1."""
+@inner
+@no_type_check
+def _mirror(index, size, twice):
+    """Mirror a position outside: -1 is 1 where ``twice`` is 0, and 0 where 1 repeats the edge."""
     if 0 <= index < size:
         return index
     if size == 1:
         return 0
-    index = index % (2 * size - 2)
-    return min(index, 2 * size - 2 - index)
+    last = 2 * size - 2 + twice
+    index = index % (last + twice)
+    return min(index, last - index)
 
 
-@outer
-@typing.no_type_check
-def _mirror_edge(index, size):
-    """Mirror with the edge twice: -1 is 0."""
-    if 0 <= index < size:
-        return index
-    index = index % (2 * size)
-    return min(index, 2 * size - 1 - index)
-
-
-@outer
-@typing.no_type_check
+@inner
+@no_type_check
 def _fixed(value):
     """Round to 1/1024, within 32 bits."""
     return np.int64(min(max(np.rint(value * 1024.0), -2147483648.0), 2147483647.0))
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _warp(image, backward):
     """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
     height, width, channels = image.shape
@@ -207,8 +174,8 @@ def _warp(image, backward):
             right, down = np.float32(at_x & 31) * unit, np.float32(at_y & 31) * unit
             left = min(max(at_x >> 5, -32768), 32767)
             top = min(max(at_y >> 5, -32768), 32767)
-            x0, x1 = np.uintp(_mirror(left, width)), np.uintp(_mirror(left + 1, width))
-            y0, y1 = np.uintp(_mirror(top, height)), np.uintp(_mirror(top + 1, height))
+            x0, x1 = np.uintp(_mirror(left, width, 0)), np.uintp(_mirror(left + 1, width, 0))
+            y0, y1 = np.uintp(_mirror(top, height, 0)), np.uintp(_mirror(top + 1, height, 0))
             weight00, weight01 = (one - down) * (one - right), (one - down) * right
             weight10, weight11 = down * (one - right), down * right
             for channel in range(channels):
@@ -222,7 +189,7 @@ def _warp(image, backward):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _displace(image, right, down):
     """Bilinear in double precision, rounded to single, the border mirrored with the edge twice."""
     height, width, channels = image.shape
@@ -234,9 +201,8 @@ def _displace(image, right, down):
             above, before = 1.0 - (at_y - top), 1.0 - (at_x - left)
             below, behind = 1.0 - above, 1.0 - before
             row, column = np.int64(top), np.int64(left)
-            y0, y1 = np.uintp(_mirror_edge(row, height)), np.uintp(_mirror_edge(row + 1, height))
-            x0 = np.uintp(_mirror_edge(column, width))
-            x1 = np.uintp(_mirror_edge(column + 1, width))
+            y0, y1 = np.uintp(_mirror(row, height, 1)), np.uintp(_mirror(row + 1, height, 1))
+            x0, x1 = np.uintp(_mirror(column, width, 1)), np.uintp(_mirror(column + 1, width, 1))
             weight00, weight01 = above * before, above * behind
             weight10, weight11 = below * before, below * behind
             for channel in range(channels):

@@ -9,10 +9,9 @@ reports say which was used.
 
 import hashlib
 import math
-import typing
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple, no_type_check
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from PIL import Image as PillowImage
 from augmix.corruptions.blur import gaussian_filter
 from augmix.corruptions.noise import integers
 from augmix.corruptions.registry import Draws, Image, Real
-from augmix.corruptions.weather import plasma_fractal
+from augmix.corruptions.weather import LUMA, plasma_fractal
 from augmix.errors import RunError
 from augmix.jit import outer
 
@@ -31,7 +30,6 @@ Texture = UInt8[np.ndarray, "texture_height texture_width 3"]
 PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 """In the published order. A sixth file, frost6.jpg, is never used; 2 and 3 are the same image."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])
 _QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
 _STEP_PX = 0.7  # of a growing branch
 
@@ -45,10 +43,9 @@ def frost(
     generator: Draws,
     textures: Path | None = None,
 ) -> Image:
-    """Add a piece of a frost texture.
+    """Add a piece of a frost texture; a grey image gets its luma.
 
     Args:
-        image: Grey levels; a grey image gets the luma of the texture.
         image_weight: Factor of the image.
         texture_weight: Factor of the texture.
         scale: Factor by which the texture is resized first; more where the image would not fit.
@@ -65,17 +62,13 @@ def frost(
     column = int(integers(generator, 0, texture.shape[1] - width))
     piece = texture[row : row + height, column : column + width]
     if channels == 1:
-        piece = (piece @ _LUMA)[:, :, None]
+        piece = (piece @ LUMA)[:, :, None]
     weights = float(image_weight), float(texture_weight)
     return _blend(image.ravel(), piece.ravel(), *weights).reshape(image.shape)
 
 
 def load_texture(index: int, folder: Path | None = None) -> Texture:
-    """Return a frost texture at full size.
-
-    Args:
-        index: 0..4, in the order of `PHOTOGRAPHS`.
-        folder: Of the published photographs; the texture drawn here if not given.
+    """Return one of the five textures at full size: a photograph of a folder, or drawn here.
 
     Raises:
         RunError: If the photograph is missing or cannot be read.
@@ -120,86 +113,47 @@ def _photograph(path: Path) -> Texture:
         raise RunError(f"cannot read the frost texture {path}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Style:
-    """How a texture is grown, and its grey levels.
+class _Style(NamedTuple):
+    """How a texture is grown, and its grey levels."""
 
-    Attributes:
-        height: Of the photograph that it replaces, in pixels.
-        width: Likewise.
-        stems: Number of crystals.
-        length_px: Greatest length of a stem; a stem has 0.4 to 1 of it.
-        rays: Stems that start at one point.
-        spread_deg: Angle between a branch and its twigs.
-        spacing: Steps from one pair of twigs to the next.
-        twig: Length of a twig, as a fraction of the rest of its branch.
-        bend: How much a branch bends at random.
-        weights: Of cloud, crystals, light from the upper left, and grain.
-        levels: Red, green and blue at the quantiles 0.01, 0.1, 0.5, 0.9 and 0.99 of the photograph.
-    """
-
-    height: int
-    width: int
-    stems: int
-    length_px: float
-    rays: int
-    spread_deg: float
-    spacing: int
-    twig: float
-    bend: float
+    size: tuple[int, int]  # height and width of the photograph that it replaces, in pixels
+    stems: tuple[int, float, int, float]
+    """Crystals, greatest length of a stem in pixels (a stem has 0.4 to 1 of it), stems that start
+    at one point, and how much a branch bends at random."""
+    twigs: tuple[float, int, float]
+    """Angle to the branch in degrees, steps from one pair of twigs to the next, and length as a
+    fraction of the rest of the branch."""
     weights: tuple[float, float, float, float]
+    """Of cloud, crystals, light from the upper left, and grain."""
     levels: tuple[tuple[int, int, int, int, int], ...]
+    """Red, green and blue at the quantiles 0.01, 0.1, 0.5, 0.9 and 0.99 of the photograph."""
 
 
 _WRINKLED = _Style(
-    height=600,
-    width=900,
-    stems=1800,
-    length_px=60.0,
-    rays=1,
-    spread_deg=25.0,
-    spacing=14,
-    twig=0.5,
-    bend=0.5,
+    size=(600, 900),
+    stems=(1800, 60.0, 1, 0.5),
+    twigs=(25.0, 14, 0.5),
     weights=(0.9, 0.1, 0.9, 0.4),
     levels=((31, 46, 74, 115, 150), (116, 128, 148, 171, 190), (134, 146, 166, 186, 202)),
 )
 _NEEDLES = _Style(
-    height=315,
-    width=560,
-    stems=700,
-    length_px=75.0,
-    rays=1,
-    spread_deg=14.0,
-    spacing=9,
-    twig=0.6,
-    bend=0.02,
+    size=(315, 560),
+    stems=(700, 75.0, 1, 0.02),
+    twigs=(14.0, 9, 0.6),
     weights=(0.5, 0.35, 0.6, 0.2),
     levels=((138, 173, 204, 225, 241), (140, 176, 209, 230, 245), (146, 184, 218, 240, 250)),
 )
 _GRAINS = _Style(
-    height=350,
-    width=527,
-    stems=2600,
-    length_px=10.0,
-    rays=3,
-    spread_deg=30.0,
-    spacing=5,
-    twig=0.4,
-    bend=0.1,
+    size=(350, 527),
+    stems=(2600, 10.0, 3, 0.1),
+    twigs=(30.0, 5, 0.4),
     weights=(0.4, 0.35, 0.9, 0.5),
     levels=((69, 102, 138, 171, 218), (84, 118, 153, 186, 234), (92, 129, 165, 201, 249)),
 )
 _FERNS = _Style(
-    height=495,
-    width=660,
-    stems=260,
-    length_px=60.0,
-    rays=3,
-    spread_deg=52.0,
-    spacing=4,
-    twig=0.45,
-    bend=0.08,
+    size=(495, 660),
+    stems=(260, 60.0, 3, 0.08),
+    twigs=(52.0, 4, 0.45),
     weights=(0.45, 0.8, 0.4, 0.1),
     levels=((34, 59, 107, 174, 233), (45, 70, 119, 183, 238), (57, 83, 131, 192, 243)),
 )
@@ -228,32 +182,25 @@ def _drawn(index: int) -> Texture:
 def _cut_cloud(
     style: _Style, decay: float, generator: np.random.Generator
 ) -> Float64[np.ndarray, "height width"]:
-    size = 1 << (max(style.height, style.width) - 1).bit_length()
-    return plasma_fractal(size, decay, generator=generator)[: style.height, : style.width]
+    height, width = style.size
+    size = 1 << (max(height, width) - 1).bit_length()
+    return plasma_fractal(size, decay, generator=generator)[:height, :width]
 
 
 def _grow_crystals(
     style: _Style, cloud: Float64[np.ndarray, "height width"], generator: np.random.Generator
 ) -> Float64[np.ndarray, "height width"]:
     """Stems at random points, the rays of a crystal evenly around it, twigs left and right."""
-    stems = generator.random((style.stems, 4))
+    count, longest, rays, bend = style.stems
+    spread, spacing, twig = style.twigs
+    twigs = (math.radians(spread), spacing, twig)
+    stems = generator.random((count, 4))
     field = np.zeros(cloud.shape)
     uniforms = generator.random(1 << 16)
     for y, x, turn, size in stems:
-        _grow(
-            field,
-            y * style.height,
-            x * style.width,
-            turn * 2 * math.pi,
-            style.length_px * (0.4 + 0.6 * size),
-            style.rays,
-            math.radians(style.spread_deg),
-            style.spacing,
-            style.twig,
-            style.bend,
-            uniforms,
-            int(size * len(uniforms)),
-        )
+        length = longest * (0.4 + 0.6 * size)
+        stem = (y * style.size[0], x * style.size[1], turn * 2 * math.pi, length)
+        _grow(field, stem, rays, bend, twigs, uniforms, int(size * len(uniforms)))
     return field
 
 
@@ -269,7 +216,7 @@ def _spread(
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _blend(image, piece, image_weight, texture_weight):
     result = np.empty(image.size, np.uint8)
     for i in range(image.size):
@@ -279,9 +226,11 @@ def _blend(image, piece, image_weight, texture_weight):
 
 
 @outer
-@typing.no_type_check
-def _grow(field, y0, x0, turn, length, rays, spread, spacing, twig_part, bend, uniforms, used):
+@no_type_check
+def _grow(field, stem, rays, bend, twigs, uniforms, used):
     """Draw every branch in small steps; a pixel keeps the larger of its old and new value."""
+    y0, x0, turn, length = stem
+    spread, spacing, twig_part = twigs
     stack = np.empty((4096, 6))
     top = 0
     for ray in range(rays):

@@ -9,8 +9,8 @@ published scripts do, so that every noisy image is half a grey level too dark on
 """
 
 import math
-import typing
 from functools import lru_cache
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16, UInt32
@@ -22,25 +22,13 @@ _GUIDES = 256  # starting points of the search in a table of cumulative probabil
 
 
 def gaussian_noise(image: Image, std: Real, *, generator: Draws) -> Image:
-    """Add normal noise to every value.
-
-    Args:
-        image: Grey levels.
-        std: Standard deviation, as a fraction of white.
-        generator: Draws one number a value.
-    """
+    """Add normal noise to every value; ``std`` is a fraction of white."""
     noise = generator.standard_normal(image.shape)
-    return _add_noise(image.ravel(), noise.ravel(), float(std)).reshape(image.shape)
+    return _add_noise(image.ravel(), noise.ravel(), float(std), False).reshape(image.shape)
 
 
 def shot_noise(image: Image, photons: Real, *, generator: Draws) -> Image:
-    """Replace every value by a Poisson count of photons.
-
-    Args:
-        image: Grey levels.
-        photons: Mean count at white; fewer are noisier.
-        generator: Draws one count a value.
-    """
+    """Replace every value by a Poisson count of photons, whose mean at white is ``photons``."""
     counts = poisson_counts(generator, image, photons)
     levels = np.arange(int(np.floor(photons)) + 2) / photons
     table = (np.clip(levels, 0, 1) * 255).astype(np.uint8)
@@ -48,28 +36,16 @@ def shot_noise(image: Image, photons: Real, *, generator: Draws) -> Image:
 
 
 def impulse_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
-    """Turn values black or white, each with probability ``amount / 2``.
-
-    Args:
-        image: Grey levels.
-        amount: Fraction of the values that change.
-        generator: Draws which values change, then which of all values would be white.
-    """
+    """Turn values black or white, each with probability ``amount / 2``."""
     flipped = bernoulli(generator, amount, image.shape)
     salted = bernoulli(generator, 0.5, image.shape)
     return _salt(image.ravel(), flipped.ravel(), salted.ravel()).reshape(image.shape)
 
 
 def speckle_noise(image: Image, std: Real, *, generator: Draws) -> Image:
-    """Add normal noise in proportion to every value.
-
-    Args:
-        image: Grey levels.
-        std: Standard deviation, as a fraction of the value.
-        generator: Draws one number a value.
-    """
+    """Add normal noise in proportion to every value, of which ``std`` is a fraction."""
     noise = generator.standard_normal(image.shape)
-    return _scale_noise(image.ravel(), noise.ravel(), float(std)).reshape(image.shape)
+    return _add_noise(image.ravel(), noise.ravel(), float(std), True).reshape(image.shape)
 
 
 def integers(
@@ -78,9 +54,8 @@ def integers(
     """Draw whole numbers from low to high - 1, in C order."""
     if isinstance(generator, np.random.RandomState):
         return np.asarray(generator.randint(low, high, shape or None))
-    return generator.integers(
-        low, high, shape, dtype=np.int8 if low >= -128 and high <= 128 else np.int64
-    )
+    dtype = np.int8 if low >= -128 and high <= 128 else np.int64
+    return generator.integers(low, high, shape, dtype=dtype)
 
 
 def bernoulli(
@@ -134,7 +109,7 @@ def _poisson_tables(
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _search(levels, words, cumulative, guide):
     """The first count whose cumulative probability lies above the word."""
     counts = np.empty(levels.size, np.uint16)
@@ -149,28 +124,20 @@ def _search(levels, words, cumulative, guide):
 
 
 @outer
-@typing.no_type_check
-def _add_noise(values, noise, std):
-    result = np.empty(values.size, np.uint8)
-    for i in range(values.size):
-        value = values[i] / 255.0 + std * noise[i]
-        result[i] = np.uint8(min(max(value, 0.0), 1.0) * 255)
-    return result
-
-
-@outer
-@typing.no_type_check
-def _scale_noise(values, noise, std):
+@no_type_check
+def _add_noise(values, noise, std, is_speckle):
+    """Add noise, in proportion to the value if it is speckle."""
     result = np.empty(values.size, np.uint8)
     for i in range(values.size):
         value = values[i] / 255.0
-        value += value * (std * noise[i])
+        shift = std * noise[i]
+        value += value * shift if is_speckle else shift
         result[i] = np.uint8(min(max(value, 0.0), 1.0) * 255)
     return result
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _salt(values, flipped, salted):
     result = np.empty(values.size, np.uint8)
     for i in range(values.size):

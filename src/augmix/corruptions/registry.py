@@ -39,8 +39,7 @@ PRESETS = ("cifar", "tiny", "imagenet", "imagenet-299")
 OWN = "own"  # group and suite of the user's corruptions
 SMALLEST_SIZE = 16  # pixels
 
-_LARGEST_CIFAR = 48  # pixels of the shorter edge
-_LARGEST_TINY = 112
+_LARGEST = {"cifar": 48, "tiny": 112}  # pixels of the shorter edge
 _FIRST_OWN = 2**63  # numbers from here on are hashes of the names of the user's corruptions
 _SEQUENCE_PART = 512  # of the stream's address; the corruptions have the parts below
 
@@ -48,35 +47,21 @@ _SEQUENCE_PART = 512  # of the stream's address; the corruptions have the parts 
 def resolve_preset(preset: str, size: tuple[int, int]) -> str:
     """Return the preset itself, or for ``"auto"`` the one made for images of about this size.
 
-    Args:
-        preset: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"`` or ``"auto"``.
-        size: Height and width in pixels. ``"auto"`` is ``cifar`` up to 48 pixels of the shorter
-            edge, ``tiny`` up to 112, else ``imagenet``; never ``imagenet-299``, whose parameters
-            belong to one family of networks.
+    ``"auto"`` is ``cifar`` up to 48 pixels of the shorter edge, ``tiny`` up to 112, else
+    ``imagenet``; never ``imagenet-299``, whose parameters belong to one family of networks.
 
     Raises:
         ValueError: If there is no such preset.
     """
     if preset == "auto":
-        shorter = min(size)
-        if shorter <= _LARGEST_CIFAR:
-            return "cifar"
-        return "tiny" if shorter <= _LARGEST_TINY else "imagenet"
+        return next((name for name, most in _LARGEST.items() if min(size) <= most), "imagenet")
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of auto, {', '.join(PRESETS)}, got {preset!r}")
     return preset
 
 
 def check_size(size: tuple[int, int], verb: str) -> None:
-    """Refuse images smaller than any that the benchmarks were made for.
-
-    Args:
-        size: Height and width in pixels.
-        verb: What is to be done to the images, for the message.
-
-    Raises:
-        ValueError: If height or width is below 16 pixels.
-    """
+    """Refuse images smaller than any that the benchmarks were made for: below 16 pixels."""
     if min(size) < SMALLEST_SIZE:
         raise ValueError(
             f"images to {verb} must be at least {SMALLEST_SIZE} x {SMALLEST_SIZE} pixels, got "
@@ -86,28 +71,21 @@ def check_size(size: tuple[int, int], verb: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """A corruption or perturbation sequence.
-
-    Attributes:
-        name: Of files, folders and results.
-        number: Address of its random draws: position in the published order, or a hash of the
-            name of a user's own.
-        group: Heading under which it is shown.
-        function: What makes the images.
-        parameters: By preset, in the function's units.
-        code_sha256: Of the user's code, which is part of the identity of results; empty for the
-            published ones.
-        reference: ``python:FILE:FUNCTION`` of the user's code, from which another process loads
-            it; empty if it lies in no file.
-    """
+    """A corruption or perturbation sequence."""
 
     name: str
+    """Of files, folders and results."""
     number: int
+    """Address of its draws: position in the published order, or a hash of a user's name."""
     group: str
+    """Heading under which it is shown."""
     function: Callable[..., Any]
     parameters: Mapping[str, tuple[Any, ...]]
+    """By preset, in the function's units."""
     code_sha256: str = ""
+    """Of the user's code, which is part of the identity of results; empty for published ones."""
     reference: str = ""
+    """``python:FILE:FUNCTION``, which another process can load; empty if it lies in no file."""
 
     @property
     def is_own(self) -> bool:
@@ -170,15 +148,12 @@ class Perturbation(_Entry):
 
     `parameters` holds a tuple for each preset; for noise the strength at difficulty 1, 2 and 3, of
     which the function gets one.
-
-    Attributes:
-        num_frames: By preset.
-        is_noise: Whether frames are compared with the first, clean one; otherwise with the frame
-            before.
     """
 
     num_frames: Mapping[str, int]
+    """By preset."""
     is_noise: bool
+    """Whether frames are compared with the first, clean one; otherwise with the frame before."""
 
     def stream(self, seed: int) -> Stream:
         """Return the stream from which the sequences are drawn."""
@@ -216,17 +191,12 @@ Entry = TypeVar("Entry", bound=_Entry)
 
 
 class Registry(dict[str, Entry], Generic[Entry]):
-    """Entries by name, in the benchmark's order, the user's own last.
-
-    Attributes:
-        what: The noun of messages.
-        protocols: The names that each named list stands for.
-    """
+    """Entries by name, in the benchmark's order, the user's own last."""
 
     def __init__(self, what: str, own: Callable[[Callable[..., Any]], Any]) -> None:
         super().__init__()
-        self.what = what
-        self.protocols: dict[str, tuple[str, ...]] = {}
+        self.what = what  # the noun of messages
+        self.protocols: dict[str, tuple[str, ...]] = {}  # the names that a named list stands for
         self._register_own = own
 
     def find(self, name: str) -> Entry:
@@ -247,9 +217,6 @@ class Registry(dict[str, Entry], Generic[Entry]):
 
     def resolve(self, names: str | Sequence[str]) -> tuple[str, ...]:
         """Return names, named lists and ``python:FILE:FUNCTION`` as names, each once, in order.
-
-        Args:
-            names: One, or several in any mixture.
 
         Raises:
             ValueError: If one is unknown, or there is none.
@@ -423,11 +390,7 @@ SEQUENCES: Registry[Perturbation] = Registry("perturbation", register_sequence()
 
 
 def num_frames(name: str, preset: str) -> int:
-    """Return how many frames a sequence has.
-
-    Args:
-        name: Of the sequence.
-        preset: One of `PRESETS`, not ``"auto"``, which depends on the size of the images.
+    """Return how many frames a sequence has with a preset, which is not ``"auto"``.
 
     Raises:
         ValueError: If there is no such sequence or preset.

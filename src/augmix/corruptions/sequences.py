@@ -1,8 +1,10 @@
 """Perturbation sequences: functions that yield the frames of a scene, one after the other.
 
 They work on one uint8 `height width channel` image, RGB or grey, and know nothing of names,
-difficulties or seeds. The quirks of the published scripts are kept: the centre of rotation is half
-a pixel off the middle, tilt never shows the clean image, and the fraction is dropped at the end.
+difficulties or seeds. ``num_frames`` counts the clean frame, where there is one; ``offset_px`` is
+that of `affine_map`; what is not noise, snow or spatter draws nothing from its generator. The
+quirks of the published scripts are kept: the centre of rotation is half a pixel off the middle,
+tilt never shows the clean image, and the fraction is dropped at the end.
 
 The published scripts called Pillow for affine maps and OpenCV 3.4 for the tilt. Both are redone
 here to the same bits, so that frames do not depend on the installed release (OpenCV 5 tilts
@@ -10,25 +12,24 @@ differently), and only the part of the image that is shown is computed. Outside 
 """
 
 import math
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from augmix.corruptions import noise, weather
-from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.blur import gaussian_filter, motion_trail
 from augmix.corruptions.registry import Draws, Frames, Image, Real
 from augmix.jit import outer
 
 Matrix = tuple[tuple[Real, ...], ...]
 
-PUBLISHED_OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2
+OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """The part of an image that becomes the frame, in pixels."""
 
     top: int
@@ -44,12 +45,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An image and the part of it that is shown.
-
-    Attributes:
-        image: The image that moves.
-        window: Position of the frame in it.
-    """
+    """An image that moves, and the window through which it is seen."""
 
     image: Image
     window: Window
@@ -63,66 +59,38 @@ class Scene:
         """Return the clean frame."""
         return self.window.crop(self.image)
 
+    def moved(self, **motion: Real) -> Image:
+        """Return the frame after a motion by `affine_map`."""
+        return warp_affine(self.image, affine_map(self.size, **motion), self.window)
+
 
 def centre_window(size: tuple[int, int], inner: tuple[int, int]) -> Window:
-    """Return the middle of an image as torchvision's ``CenterCrop`` does (halves to even).
-
-    Args:
-        size: Height and width of the image.
-        inner: Height and width of the window, not above ``size``.
-    """
+    """Return the middle of an image as torchvision's ``CenterCrop`` does (halves to even)."""
     top, left = (round((whole - part) / 2) for whole, part in zip(size, inner, strict=True))
     return Window(top, left, *inner)
 
 
 def gaussian_noise(scene: Scene, std: Real, *, num_frames: int, generator: Draws) -> Frames:
-    """Show the clean frame, then new normal noise on it in every frame.
-
-    Args:
-        scene: The image.
-        std: Standard deviation, as a fraction of white.
-        num_frames: With the clean one.
-        generator: Draws one number a value and noisy frame.
-    """
+    """Show the clean frame, then new normal noise on it; ``std`` is a fraction of white."""
     return _noisy(scene, noise.gaussian_noise, std, num_frames, generator)
 
 
 def shot_noise(scene: Scene, photons: Real, *, num_frames: int, generator: Draws) -> Frames:
-    """Show the clean frame, then count its photons again for every frame.
-
-    Args:
-        scene: The image.
-        photons: Mean count at white; fewer are noisier.
-        num_frames: With the clean one.
-        generator: Draws one count a value and noisy frame.
-    """
+    """Show the clean frame, then count its photons again, whose mean at white is ``photons``."""
     return _noisy(scene, noise.shot_noise, photons, num_frames, generator)
 
 
 def speckle_noise(scene: Scene, std: Real, *, num_frames: int, generator: Draws) -> Frames:
-    """Show the clean frame, then new noise in proportion to the values in every frame.
-
-    Args:
-        scene: The image.
-        std: Standard deviation, as a fraction of the value.
-        num_frames: With the clean one.
-        generator: Draws one number a value and noisy frame.
-    """
+    """Show the clean frame, then new noise in proportion to its values: ``std`` is a fraction."""
     return _noisy(scene, noise.speckle_noise, std, num_frames, generator)
 
 
 def motion_blur(
     scene: Scene, radius: Real, std: Real, step_deg: Real, *, num_frames: int, generator: Draws
 ) -> Frames:
-    """Turn the trail until it comes from the right; no frame is clean.
+    """Turn the trail of `augmix.corruptions.blur.motion_trail` until it comes from the right.
 
-    Args:
-        scene: The image.
-        radius: Half the length of the trail, in pixels.
-        std: Of its weights, in pixels.
-        step_deg: Turn from frame to frame.
-        num_frames: The last is at 0 degrees.
-        generator: Not used.
+    No frame is clean; the last is at 0 degrees.
     """
     image = scene.crop()
     for frame in range(num_frames):
@@ -130,28 +98,17 @@ def motion_blur(
 
 
 def zoom_blur(
-    scene: Scene,
-    step: Real,
-    *,
-    num_frames: int,
-    generator: Draws,
-    offset_px: Real = PUBLISHED_OFFSET_PX,
+    scene: Scene, step: Real, *, num_frames: int, generator: Draws, offset_px: Real = OFFSET_PX
 ) -> Frames:
     """Average the clean frame and more and more enlarged ones, in single precision.
 
-    Args:
-        scene: The image.
-        step: Added to the factor from frame to frame, from 1 on.
-        num_frames: With the clean one.
-        generator: Not used.
-        offset_px: Of the centre from the middle, see `affine_map`.
+    The factor grows by ``step`` from frame to frame, from 1 on.
     """
     clean = scene.crop()
     total = clean.astype(np.float32) / np.float32(255)
     yield clean
     for frame in range(1, num_frames):
-        mapping = affine_map(scene.size, scale=1 + step * frame, offset_px=offset_px)
-        zoomed = warp_affine(scene.image, mapping, scene.window)
+        zoomed = scene.moved(scale=1 + step * frame, offset_px=offset_px)
         total += zoomed.astype(np.float32) / np.float32(255)
         yield (total / np.float32(frame + 1) * np.float32(255)).astype(np.uint8)
 
@@ -171,23 +128,10 @@ def snow(
 ) -> Frames:
     """Show the same flakes in every frame, their trails turning from -150 degrees by 4 a frame.
 
-    Args:
-        scene: The image.
-        mean: Of the normal field whose peaks are flakes, as a fraction of white.
-        std: Of that field.
-        zoom: Factor by which the field is enlarged.
-        threshold: Values of the field below it are no flakes.
-        radius: Half the length of a flake's trail, in pixels.
-        trail_std: Of the trail's weights, in pixels.
-        blend: Weight of the image that is not whitened.
-        num_frames: Number of frames.
-        generator: Draws the field.
+    The parameters are those of `augmix.corruptions.weather.snow`.
     """
     image = scene.crop()
-    field = mean + std * generator.standard_normal(image.shape[:2])
-    field = clipped_zoom(field[:, :, None], zoom)
-    field[field < threshold] = 0
-    flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
+    flakes = weather.draw_flakes(image.shape[:2], mean, std, zoom, threshold, generator)
     whitened = _whiten(image, float(blend))
     for frame in range(num_frames):
         trails = motion_trail(flakes, radius, trail_std, frame * 4 - 150)
@@ -195,14 +139,7 @@ def snow(
 
 
 def brightness(scene: Scene, step_percent: Real, *, num_frames: int, generator: Draws) -> Frames:
-    """Go from dark to bright in the value V of the HSV model.
-
-    Args:
-        scene: The image.
-        step_percent: Added to V from frame to frame, in percent of white.
-        num_frames: The middle one adds nothing.
-        generator: Not used.
-    """
+    """Go from dark to bright in the value V of HSV, by steps in percent of white."""
     image = scene.crop()
     for frame in range(num_frames):
         shift = (frame - num_frames // 2) * step_percent / 100
@@ -210,49 +147,24 @@ def brightness(scene: Scene, step_percent: Real, *, num_frames: int, generator: 
 
 
 def translate(scene: Scene, first_px: int, *, num_frames: int, generator: Draws) -> Frames:
-    """Move to the right by a pixel a frame.
-
-    Args:
-        scene: The image.
-        first_px: Shift of the first frame, to the right.
-        num_frames: Number of frames.
-        generator: Not used.
-    """
+    """Move to the right by a pixel a frame, from ``first_px`` on."""
     for frame in range(num_frames):
         yield shift_columns(scene.image, first_px + frame, scene.window)
 
 
 def rotate(
-    scene: Scene,
-    step_deg: Real,
-    *,
-    num_frames: int,
-    generator: Draws,
-    offset_px: Real = PUBLISHED_OFFSET_PX,
+    scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws, offset_px: Real = OFFSET_PX
 ) -> Frames:
-    """Turn clockwise about the centre.
-
-    Args:
-        scene: The image.
-        step_deg: Turn from frame to frame.
-        num_frames: The middle one is clean.
-        generator: Not used.
-        offset_px: Of the centre from the middle, see `affine_map`.
-    """
+    """Turn clockwise about the centre; the middle frame is clean."""
     for frame in range(num_frames):
         angle_deg = (frame - num_frames // 2) * step_deg
-        mapping = affine_map(scene.size, angle_deg=angle_deg, offset_px=offset_px)
-        yield warp_affine(scene.image, mapping, scene.window)
+        yield scene.moved(angle_deg=angle_deg, offset_px=offset_px)
 
 
 def tilt(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) -> Frames:
     """Turn in space about the row and the column through the centre at once.
 
-    Args:
-        scene: The image.
-        step_deg: Turn from frame to frame, about either.
-        num_frames: The middle one is not turned, but slightly smaller than the clean image.
-        generator: Not used.
+    The middle frame is not turned, but slightly smaller than the clean image.
     """
     for frame in range(num_frames):
         mapping = tilt_map(scene.size, (frame - num_frames // 2) * step_deg)
@@ -266,43 +178,18 @@ def scale(
     *,
     num_frames: int,
     generator: Draws,
-    offset_px: Real = PUBLISHED_OFFSET_PX,
+    offset_px: Real = OFFSET_PX,
 ) -> Frames:
-    """Grow from small to large about the centre.
-
-    Args:
-        scene: The image.
-        first_percent: Size of the first frame, in percent.
-        step_percent: Added from frame to frame.
-        num_frames: Number of frames.
-        generator: Not used.
-        offset_px: Of the centre from the middle, see `affine_map`.
-    """
+    """Grow about the centre, from a size in percent on."""
     for frame in range(num_frames):
         factor = (frame * step_percent + first_percent) / 100
-        mapping = affine_map(scene.size, scale=factor, offset_px=offset_px)
-        yield warp_affine(scene.image, mapping, scene.window)
+        yield scene.moved(scale=factor, offset_px=offset_px)
 
 
 def gaussian_blur(
-    scene: Scene,
-    first_std: Real,
-    step: Real,
-    truncate: float,
-    *,
-    num_frames: int,
-    generator: Draws,
+    scene: Scene, first_std: Real, step: Real, truncate: float, *, num_frames: int, generator: Draws
 ) -> Frames:
-    """Smooth more and more; no frame is clean.
-
-    Args:
-        scene: The image.
-        first_std: Standard deviation of the first frame, in pixels.
-        step: Added to it from frame to frame.
-        truncate: Reach of the filter, in standard deviations.
-        num_frames: Number of frames.
-        generator: Not used.
-    """
+    """Smooth more and more, by stds in pixels, truncated at so many stds; no frame is clean."""
     values = scene.crop() / 255.0
     for frame in range(num_frames):
         smooth = gaussian_filter(values, first_std + step * frame, truncate=truncate)
@@ -323,22 +210,11 @@ def spatter(
 ) -> Frames:
     """Let drops of water run down and fade.
 
-    Args:
-        scene: The image.
-        mean: Of the normal field whose peaks are drops, as a fraction of white.
-        std: Of that field.
-        blur: Standard deviation of the Gaussian that smooths the field, in pixels.
-        threshold: Values of the field below it are no drops.
-        strength: Fraction of the colour of water that is added where it is thickest.
-        fall: Every column is convolved with it from frame to frame, as ``np.convolve`` does in mode
-            ``same``.
-        num_frames: Number of frames.
-        generator: Draws the field.
+    The parameters are those of `augmix.corruptions.weather.spatter`; every column is convolved with
+    ``fall`` from frame to frame, as ``np.convolve`` does in mode ``same``.
     """
     image = scene.crop()
-    field = mean + std * generator.standard_normal(image.shape[:2])
-    field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
-    field[field < threshold] = 0
+    field = weather.draw_drops(image.shape[:2], mean, std, blur, threshold, generator)
     values = image.astype(np.float32) / np.float32(255)
     for _ in range(num_frames):
         wet = np.clip(weather.water(values, field, strength), 0, 1)
@@ -347,26 +223,12 @@ def spatter(
 
 
 def shear(
-    scene: Scene,
-    step_deg: Real,
-    *,
-    num_frames: int,
-    generator: Draws,
-    offset_px: Real = PUBLISHED_OFFSET_PX,
+    scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws, offset_px: Real = OFFSET_PX
 ) -> Frames:
-    """Slant along the rows.
-
-    Args:
-        scene: The image.
-        step_deg: Turn of the columns from frame to frame.
-        num_frames: The middle one is clean.
-        generator: Not used.
-        offset_px: Of the centre from the middle, see `affine_map`.
-    """
+    """Slant along the rows by turning the columns; the middle frame is clean."""
     for frame in range(num_frames):
         angle_deg = (frame - num_frames // 2) * step_deg
-        mapping = affine_map(scene.size, shear_deg=angle_deg, offset_px=offset_px)
-        yield warp_affine(scene.image, mapping, scene.window)
+        yield scene.moved(shear_deg=angle_deg, offset_px=offset_px)
 
 
 def affine_map(
@@ -375,7 +237,7 @@ def affine_map(
     angle_deg: Real = 0,
     scale: Real = 1,
     shear_deg: Real = 0,
-    offset_px: Real = PUBLISHED_OFFSET_PX,
+    offset_px: Real = OFFSET_PX,
 ) -> tuple[float, ...]:
     """Map output to input pixels as torchvision 0.2 did.
 
@@ -407,13 +269,9 @@ def warp_affine(
 ) -> UInt8[np.ndarray, "row column channel"]:
     """Sample between pixels as Pillow's ``transform(AFFINE, BILINEAR)`` does, bit for bit.
 
-    Args:
-        image: Grey levels.
-        mapping: From `affine_map`.
-        window: The part of the result that is computed.
+    Only the window of the result is computed.
     """
-    part = (window.top, window.left, window.height, window.width)
-    return _sample_affine(image, mapping, part)
+    return _sample_affine(image, mapping, tuple(window))
 
 
 def shift_columns(
@@ -432,11 +290,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     """Turn the image in space by the same angle about its row and its column.
 
     The image lies one pixel behind the plane at the focal length, so that it shrinks slightly even
-    at angle 0.
-
-    Args:
-        size: Height and width; the focal length is the diagonal.
-        angle_deg: Of both turns.
+    at angle 0. The focal length is the diagonal of ``size``.
 
     Returns:
         Three rows, from input to output, homogeneous.
@@ -460,13 +314,9 @@ def warp_perspective(
 ) -> UInt8[np.ndarray, "row column channel"]:
     """Sample between pixels as ``warpPerspective`` of OpenCV 3.4 does: to 1/32 of a pixel.
 
-    Args:
-        image: Grey levels.
-        mapping: From input to output, e.g. from `tilt_map`.
-        window: The part of the result that is computed.
+    The mapping goes from input to output; only the window of the result is computed.
     """
-    part = (window.top, window.left, window.height, window.width)
-    return _sample_perspective(image, _inverse(mapping), part)
+    return _sample_perspective(image, _inverse(mapping), tuple(window))
 
 
 def _noisy(
@@ -489,7 +339,7 @@ def _run_down(
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _whiten(image, blend):
     """Blend with white in double precision, but take the luma in single precision."""
     height, width, channels = image.shape
@@ -510,7 +360,7 @@ def _whiten(image, blend):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _add_flakes(whitened, flakes):
     """Add the flakes, and the flakes turned by 180 degrees."""
     height, width, channels = whitened.shape
@@ -548,7 +398,7 @@ def _inverse(matrix: Matrix) -> tuple[float, ...]:
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _sample_affine(image, mapping, part):
     """Pixel centres, double precision, neighbours clamped, the fraction dropped."""
     height, width, channels = image.shape
@@ -580,7 +430,7 @@ def _sample_affine(image, mapping, part):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _sample_perspective(image, inverse, part):
     """Columns in blocks of 64, positions in 1/32 pixel, weights in 1/1024, rounded once."""
     height, width, channels = image.shape

@@ -5,15 +5,20 @@ dropped at the end can show the last bit. The water of spatter is the published 
 calls on 8-bit images.
 """
 
-import typing
+from typing import no_type_check
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
+
+LUMA = np.array([0.299, 0.587, 0.114])
+_WATER = np.array([175, 238, 238]) / 255.0
+_MUD = np.array([63, 42, 20]) / 255.0
+_EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def snow(
@@ -31,7 +36,6 @@ def snow(
     """Whiten the image and add falling flakes.
 
     Args:
-        image: Grey levels.
         mean: Of the normal field whose peaks are flakes, as a fraction of white.
         std: Of that field.
         zoom: Factor by which the field is enlarged.
@@ -41,21 +45,26 @@ def snow(
         blend: Weight of the image that is not whitened.
         generator: Draws the field, then the direction of the fall.
     """
-    height, width = image.shape[:2]
-    field = mean + std * generator.standard_normal((height, width))
-    field = clipped_zoom(field[:, :, None], zoom)
-    field[field < threshold] = 0
-    flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
+    flakes = draw_flakes(image.shape[:2], mean, std, zoom, threshold, generator)
     angle = float(generator.uniform(-135, -45, ()))
     flakes = motion_trail(flakes, radius, trail_std, angle)[:, :, 0]
     return _add_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
+
+
+def draw_flakes(
+    size: tuple[int, int], mean: Real, std: Real, zoom: Real, threshold: Real, generator: Draws
+) -> UInt8[np.ndarray, "height width 1"]:
+    """Draw the flakes of `snow`, before they fall."""
+    field = mean + std * generator.standard_normal(size)
+    field = clipped_zoom(field[:, :, None], zoom)
+    field[field < threshold] = 0
+    return (np.clip(field, 0, 1) * 255).astype(np.uint8)
 
 
 def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
     """Add a plasma cloud and scale the image back to its old maximum.
 
     Args:
-        image: Grey levels.
         amount: Height of the cloud, as a multiple of white.
         decay: The larger, the smoother the cloud.
         generator: Draws the cloud; its size is the next power of two not below the larger of
@@ -70,41 +79,25 @@ def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
 def plasma_fractal(size: int, decay: Real, *, generator: Draws) -> Float64[np.ndarray, "size size"]:
     """Make a cloud from 0 to 1 that repeats at its borders, by the diamond-square algorithm.
 
-    Args:
-        size: In pixels, a power of two.
-        decay: The disturbance falls by its square from level to level.
-        generator: Draws ``size * size - 1`` numbers.
+    ``size`` is a power of two; the disturbance falls by ``decay``, squared, from level to level.
     """
     return _plasma(size, float(decay), generator.uniform(0, 1, (size * size - 1,)))
 
 
 def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
-    """Raise the value V of the HSV model.
-
-    Args:
-        image: Grey levels; a grey image is its own V.
-        shift: Added to V, as a fraction of white.
-        generator: Not used.
-    """
+    """Add ``shift``, a fraction of white, to the value V of HSV; a grey image is its own V."""
     return _change_hsv(image, 1.0, 0.0, float(shift))
 
 
 def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Image:
-    """Change the saturation S of the HSV model.
-
-    Args:
-        image: Grey levels; an image of one channel has no saturation and is copied.
-        factor: S is multiplied by it.
-        shift: Then added to S, 0..1.
-        generator: Not used.
-    """
+    """Set the saturation S of HSV to ``S * factor + shift``; a grey image, without S, is copied."""
     if image.shape[2] == 1:
         return image.copy()
     return _change_hsv(image, float(factor), float(shift), 0.0)
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
     """Set S to S * factor + shift and V to V + shift, both clipped to [0, 1]."""
     height, width, channels = image.shape
@@ -155,7 +148,7 @@ def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _add_snow(image, flakes, blend, rest):
     """Single precision up to the flakes, which are added in double precision."""
     height, width, channels = image.shape
@@ -188,7 +181,7 @@ def _add_snow(image, flakes, blend, rest):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _add_fog(image, cloud, amount):
     height, width, channels = image.shape
     length = width * channels
@@ -208,7 +201,7 @@ def _add_fog(image, cloud, amount):
 
 
 @outer
-@typing.no_type_check
+@no_type_check
 def _plasma(size, decay, uniforms):
     """Level by level: squares, then the diamonds of the rows, then those of the columns."""
     cloud = np.zeros((size, size))
@@ -251,12 +244,6 @@ def _plasma(size, decay, uniforms):
     return cloud
 
 
-_WATER = np.array([175, 238, 238]) / 255.0
-_MUD = np.array([63, 42, 20]) / 255.0
-_LUMA = np.array([0.299, 0.587, 0.114])
-_EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-
-
 def spatter(
     image: Image,
     mean: Real,
@@ -268,10 +255,9 @@ def spatter(
     *,
     generator: Draws,
 ) -> Image:
-    """Splash water or mud over the image.
+    """Splash water or mud over the image; a grey image gets the luma of the colours.
 
     Args:
-        image: Grey levels; a grey image gets the luma of the colours.
         mean: Of the normal field whose peaks are drops, as a fraction of white.
         std: Of that field.
         blur: Standard deviation of the Gaussian that smooths the field, in pixels.
@@ -281,12 +267,20 @@ def spatter(
         is_mud: 0 for water, 1 for mud.
         generator: Draws the field.
     """
-    field = mean + std * generator.standard_normal(image.shape[:2])
-    field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
-    field[field < threshold] = 0
+    field = draw_drops(image.shape[:2], mean, std, blur, threshold, generator)
     values = image.astype(np.float32) / np.float32(255)
     mixed = _mud(values, field > threshold, strength) if is_mud else water(values, field, strength)
     return (np.clip(mixed, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def draw_drops(
+    size: tuple[int, int], mean: Real, std: Real, blur: Real, threshold: Real, generator: Draws
+) -> Float64[np.ndarray, "height width"]:
+    """Draw the height of the drops of `spatter`; 0 where there is none."""
+    field = mean + std * generator.standard_normal(size)
+    field = gaussian_filter(field[:, :, None], blur)[:, :, 0]
+    field[field < threshold] = 0
+    return field
 
 
 def water(
@@ -294,15 +288,9 @@ def water(
     field: Float64[np.ndarray, "height width"],
     strength: Real,
 ) -> Float32[np.ndarray, "height width channel"]:
-    """Add drops that shine by their height and the distance to their edge.
+    """Add drops, as `draw_drops` gives them, that shine by height and distance to their edge.
 
-    Args:
-        values: The image in [0, 1].
-        field: Height of the drops; 0 where there is none.
-        strength: Fraction of the colour of water that is added where it is thickest.
-
-    Returns:
-        New values, which may lie above 1; the same ones if there is no drop.
+    Values in [0, 1] become new ones, which may lie above 1; without a drop they are the same ones.
     """
     layer = (field * 255).astype(np.int64).astype(np.uint8)  # values above 1 wrap around
     distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
@@ -317,9 +305,7 @@ def water(
 
 
 def _mud(
-    values: Float32[np.ndarray, "height width channel"],
-    is_drop: np.ndarray,
-    strength: Real,
+    values: Float32[np.ndarray, "height width channel"], is_drop: np.ndarray, strength: Real
 ) -> Float32[np.ndarray, "height width channel"]:
     """Cover with mud, of which only the inner part is opaque enough to be kept."""
     cover = gaussian_filter(is_drop[:, :, None].astype(np.float64), strength)
@@ -330,4 +316,4 @@ def _mud(
 
 def _colour(rgb: Float64[np.ndarray, " three"], channels: int) -> Float32[np.ndarray, " channel"]:
     """The colour, or its luma for a grey image."""
-    return (rgb if channels == 3 else np.array([rgb @ _LUMA])).astype(np.float32)
+    return (rgb if channels == 3 else np.array([rgb @ LUMA])).astype(np.float32)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix import files, results
-from augmix.data.batches import BatchOrder, prefetch
+from augmix.data.batches import BatchOrder, run_ahead
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
@@ -229,7 +229,7 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
         layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
         decoder = build_decoder(layers)
         folder = config.out.with_suffix(".fit")
-        with checkpoint.lock(folder):
+        with files.hold_folder(folder):
             _train(config, inputs, decoder, folder, device, on_progress or ignore)
             fitted = FittedDecoder(
                 layers=layers,
@@ -300,7 +300,7 @@ def _train(
     names = ("content", "style", "identity")
     weights = {name: getattr(config, f"{name}_weight") for name in names}
     make = make_batches(config, inputs)
-    with closing(prefetch(make, range(progress.step, config.steps))) as batches:
+    with closing(run_ahead(make, range(progress.step, config.steps))) as batches:
         for content, style in batches:
             began = perf_counter()
             for group in optimizer.param_groups:

@@ -7,7 +7,6 @@ was killed and started again ends with the same files. `manifest.json` says how 
 (2019), "ImageNet-trained CNNs are biased towards texture".
 """
 
-import hashlib
 import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from augmix.data.batches import prefetch
+from augmix.data.batches import run_ahead
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.files import load_json, write_bytes, write_npz
@@ -47,8 +46,16 @@ from augmix.stylize.styles import (
     open_styles,
     style_stream,
 )
-from augmix.write.manifest import complete, hold_destination, versions
-from augmix.write.sinks import ArraySink, Frame, Piece, TreeSink
+from augmix.write.destination import (
+    ArraySink,
+    Frame,
+    Piece,
+    TreeSink,
+    complete,
+    hash_file,
+    hold_destination,
+    versions,
+)
 
 STYLES_FILE = "styles.csv"
 _NAME = "stylised"  # of the pieces
@@ -105,7 +112,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
                     "images": [where for where, _ in content.source.skipped],
                     "styles": find_skipped_styles(styles, content.ids, used, stream),
                 }
-                sums = chain(sink.checksums(pieces), [_hash_file(config.dst / STYLES_FILE)])
+                sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
                 complete(config.dst, {**identity, "skipped": skipped}, sums)
     return config.dst
 
@@ -205,7 +212,7 @@ class NpzSink(ArraySink):
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of the archive."""
-        yield _hash_file(self._final(_NAME))
+        yield hash_file(self._final(_NAME))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{self.split}.npz"
@@ -228,7 +235,7 @@ def _write_missing(
     def load(number: int) -> np.ndarray:
         return content.source.load(np.arange(missing[number].start, missing[number].stop))
 
-    with closing(prefetch(load, range(len(missing)))) as loaded:
+    with closing(run_ahead(load, range(len(missing)))) as loaded:
         for piece, images in zip(missing, loaded, strict=True):
             drawn = batches.styles.draw(content.ids[piece.start : piece.stop], stream)
             styles = [batches.styles.files[index] for index in drawn]
@@ -325,9 +332,3 @@ def _write_styles(folder: Path, images: Iterable[str], styles: Sequence[str]) ->
 
 def _quote(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
-
-
-def _hash_file(path: Path) -> tuple[str, int, str]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return path.name, path.stat().st_size, digest

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int8, Int64, UInt8
 from PIL.Image import Image
 
-from augmix.augment.ops import Op, apply_op, describe_step, from_pillow, to_pillow
+from augmix.arrays import from_pillow, to_pillow
+from augmix.augment.ops import Op, apply_op, describe_step
 from augmix.augment.stages import Pictures, Pixels, Stage, add_view, map_arrays, register_stage
 
 _NUM_OPS = len(Op)
