@@ -12,7 +12,7 @@ from augmix.augment import batched
 from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.policies import AugMix
-from augmix.data.batches import prefetch
+from augmix.data.batches import run_ahead
 
 Row = dict[str, str | int | float]
 _NUM_VIEWS = 2
@@ -65,9 +65,7 @@ def measure_throughput(
     if device.type == "cuda":
         works["render, replayed graph"] = _graph(images, packed[0], device)
     rows = [_row(size, batch, name, _time(work, device, seconds)) for name, work in works.items()]
-    ahead = prefetch(
-        draw_packed, itertools.count(), num_threads=PLANNING_THREADS, num_ahead=2 * PLANNING_THREADS
-    )
+    ahead = run_ahead(draw_packed, itertools.count(), num_threads=PLANNING_THREADS)
     try:
         planned = _time(
             lambda: batched.execute(images, *batched.upload(next(ahead), device)), device, seconds

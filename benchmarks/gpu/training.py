@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from throughput import PLANNING_THREADS, synchronize, time_calls
+from throughput import synchronize, time_calls
 
 from augmix import files, results
 from augmix.data.batches import BatchOrder, run_ahead
@@ -26,6 +26,7 @@ from augmix.training.loop import train_model
 from augmix.training.pipeline import open_order, open_pipeline
 from augmix.training.step import open_learner
 
+_PLANNING_THREADS = 1  # more take the interpreter from the thread that launches kernels
 _WARM_UP_EPOCHS = 1
 _SHOWN_KERNELS = 15
 _WARM_UP_STEPS = 3
@@ -50,7 +51,7 @@ class Setup:
     def config(self) -> TrainConfig:
         return build_config(
             batch_size=self.batch_size, seed=self.seed, executor="batched", precision="bf16",
-            channels_last=True, compile=self.is_compiled, num_threads=PLANNING_THREADS,
+            channels_last=True, compile=self.is_compiled, num_threads=_PLANNING_THREADS,
         )  # fmt: skip
 
     @property
@@ -84,7 +85,7 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
         setup.build_model(), setup.method, optimisation=config.optimisation, device=device
     )
     whole_batches = itertools.cycle(range(max(setup.order.steps_per_epoch - 1, 1)))
-    with closing(run_ahead(views.make, whole_batches, num_threads=PLANNING_THREADS)) as drawn:
+    with closing(run_ahead(views.make, whole_batches, num_threads=_PLANNING_THREADS)) as drawn:
         ready = views.finish(next(drawn))
 
         def with_views() -> None:

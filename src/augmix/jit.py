@@ -54,12 +54,12 @@ def source_stamp(*modules: ModuleType) -> int:
 def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_threads: int) -> None:
     """Call ``kernel(*arguments, start, stop)`` for ranges that cover 0 .. count, on threads."""
     if num_threads == 1 or count <= 1:
-        _call(kernel, arguments, 0, count)
+        call(kernel, *arguments, 0, count)
         return
     edges = np.linspace(0, count, min(count, num_threads * _RANGES) + 1).astype(int)
     pool = _threads(num_threads, os.getpid())
     ranges = itertools.pairwise(edges)
-    done = [pool.submit(_call, kernel, arguments, int(start), int(stop)) for start, stop in ranges]
+    done = [pool.submit(call, kernel, *arguments, int(start), int(stop)) for start, stop in ranges]
     for future in done:
         future.result()
 
@@ -70,8 +70,9 @@ def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
 
 
-def _call(kernel: Any, arguments: tuple[Any, ...], start: int, stop: int) -> None:
+def call(kernel: Any, *arguments: Any) -> None:
+    """Call an outer kernel, also where its compiled form cannot be kept on disk."""
     try:
-        kernel(*arguments, start, stop)
-    except OSError:  # the kernel is compiled, but there was no space to keep it on disk
-        kernel(*arguments, start, stop)
+        kernel(*arguments)
+    except OSError:  # the kernel is compiled, but there was no space to keep it
+        kernel(*arguments)

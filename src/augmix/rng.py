@@ -15,6 +15,7 @@ for tensors, and `philox4x32_scalar`, which numba compiles where a kernel draws 
 
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
+from functools import cache
 from typing import Any, no_type_check
 
 import numpy as np
@@ -131,12 +132,12 @@ class Stream:
             ValueError: If an id does not fit into 32 bits.
         """
         addresses = self.addresses(ids, num_views=num_views)
-        num_blocks = -(-count // 4)
-        counter = np.empty((4, *addresses.shape[:2], num_blocks), np.uint32)
-        counter[0] = np.arange(first_block, first_block + num_blocks, dtype=np.uint32)
-        counter[1:] = addresses.transpose(2, 0, 1)[..., None]
-        words = philox4x32(counter.reshape(4, -1), self.seed)
-        words = words.T.reshape(*addresses.shape[:2], num_blocks * 4)[..., :count]
+        words = np.empty((*addresses.shape[:2], count), np.uint32)
+        from augmix import jit
+
+        key0, key1 = self.seed & _WORD, self.seed >> 32
+        rows = addresses.reshape(-1, 3), words.reshape(addresses.size // 3, count)
+        jit.call(_fill_words(), *rows, key0, key1, first_block)
         return to_uniforms(words)
 
     def uniforms_torch(
@@ -233,6 +234,29 @@ def philox4x32_scalar(c0, c1, c2, c3, k0, k1, words):
         k0 = np.uint32(k0 + _W0)
         k1 = np.uint32(k1 + _W1)
     words[0], words[1], words[2], words[3] = c0, c1, c2, c3
+
+
+@cache
+def _fill_words() -> Any:
+    """A kernel that fills rows of words, each from the blocks of an address; one call, no GIL."""
+    from augmix.jit import inner, outer
+
+    philox = inner(philox4x32_scalar)
+
+    @outer
+    @no_type_check
+    def fill(addresses, result, key0, key1, first_block):
+        words = np.empty(4, np.uint32)
+        num_rows, count = result.shape
+        for row in range(num_rows):
+            c1, c2, c3 = addresses[row, 0], addresses[row, 1], addresses[row, 2]
+            for start in range(0, count, 4):
+                block = np.uint32(first_block + start // 4)
+                philox(block, c1, c2, c3, np.uint32(key0), np.uint32(key1), words)
+                for index in range(start, min(start + 4, count)):
+                    result[row, index] = words[index - start]
+
+    return fill
 
 
 def philox4x32_torch(counter: list[Any], seed: int) -> list[Any]:

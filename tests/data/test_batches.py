@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augmix.data.batches import BatchOrder, prefetch
+from augmix.data.batches import BatchOrder, run_ahead
 from augmix.rng import Purpose, Stream
 
 
@@ -80,29 +80,29 @@ def test_negative_steps_are_refused():
         BatchOrder(10, 4, seed=0).ids(-1)
 
 
-def prefetch_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name.startswith("augmix-prefetch")]
+def threads_ahead() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("augmix-ahead")]
 
 
-@pytest.mark.parametrize("num_threads", [0, 1, 3])
+@pytest.mark.parametrize("num_threads", [1, 3])
 def test_results_come_in_order(num_threads):
     def make(index: int) -> int:
         time.sleep(0.002 * (index % 3 == 0))
         return index * index
 
-    made = list(prefetch(make, range(20), num_threads=num_threads, num_ahead=3))
+    made = list(run_ahead(make, range(20), num_threads=num_threads))
     assert made == [index * index for index in range(20)]
-    assert not prefetch_threads()
+    assert not threads_ahead()
 
 
-@pytest.mark.parametrize("num_ahead", [1, 4])
-def test_no_more_than_num_ahead_wait(num_ahead):
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_no_more_than_one_besides_those_of_the_threads_wait(num_threads):
     begun = []
-    results = prefetch(lambda index: begun.append(index), range(100), num_ahead=num_ahead)
+    results = run_ahead(lambda index: begun.append(index), range(100), num_threads=num_threads)
     for taken in range(1, 10):
         next(results)
         time.sleep(0.005)
-        assert taken <= len(begun) <= taken + num_ahead
+        assert taken <= len(begun) <= taken + num_threads + 1
     results.close()
     assert len(begun) < 20
 
@@ -115,57 +115,39 @@ def test_the_next_result_is_made_while_the_consumer_works():
             made.set()
         return index
 
-    results = prefetch(make, range(5))
+    results = run_ahead(make, range(5))
     assert next(results) == 0
     assert made.wait(5)
     results.close()
 
 
-@pytest.mark.parametrize("num_threads", [0, 2])
+@pytest.mark.parametrize("num_threads", [1, 2])
 def test_an_error_comes_out_at_its_step(num_threads):
     def make(index: int) -> int:
         if index == 3:
             raise KeyError("broken image")
         return index
 
-    results = prefetch(make, range(10), num_threads=num_threads, num_ahead=4)
+    results = run_ahead(make, range(10), num_threads=num_threads)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyError, match="broken image"):
         next(results)
     assert list(results) == []
-    assert not prefetch_threads()
+    assert not threads_ahead()
 
 
 def test_threads_end_with_the_consumer():
-    results = prefetch(lambda index: index, range(10**9), num_threads=2)
+    results = run_ahead(lambda index: index, range(10**9), num_threads=2)
     next(results)
-    assert prefetch_threads()
+    assert threads_ahead()
     results.close()
-    assert not prefetch_threads()
+    assert not threads_ahead()
 
     def consume() -> None:
-        for result in prefetch(lambda index: index, range(10**9), num_threads=2):
+        for result in run_ahead(lambda index: index, range(10**9), num_threads=2):
             if result == 3:
                 raise RuntimeError("the step failed")
 
     with pytest.raises(RuntimeError, match="the step failed"):
         consume()
-    assert not prefetch_threads()
-
-
-def test_inline_runs_in_the_callers_thread_when_asked():
-    names = []
-    results = prefetch(
-        lambda index: names.append(threading.current_thread().name), range(9), num_threads=0
-    )
-    assert names == []
-    next(results)
-    assert names == [threading.current_thread().name]
-    results.close()
-
-
-def test_refused_counts():
-    with pytest.raises(ValueError, match="num_threads must be 0 .inline. or more, got -1"):
-        prefetch(lambda index: index, range(3), num_threads=-1)
-    with pytest.raises(ValueError, match="num_ahead must be at least 1, got 0"):
-        prefetch(lambda index: index, range(3), num_ahead=0)
+    assert not threads_ahead()

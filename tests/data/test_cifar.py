@@ -138,9 +138,9 @@ def test_missing_data_is_named(tmp_path):
 
 
 def test_without_a_root_the_download_folder_is_searched(tmp_path, monkeypatch, cifar10):
-    monkeypatch.setattr("augmix.data.cifar._cache", lambda: tmp_path / "cifar")
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "cifar")
     assert len(open_source("cifar10", split="test")) == 2
-    monkeypatch.setattr("augmix.data.cifar._cache", lambda: tmp_path / "empty")
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "empty")
     with pytest.raises(RunError, match=r"cifar10: expected .* got neither.*--download"):
         open_source("cifar10", split="test")
 

@@ -26,11 +26,11 @@ def test_an_inspection_is_kept_until_the_files_change(folder, cache, monkeypatch
     kept = list((cache / "inspections").iterdir())
     assert len(kept) == 1
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise AssertionError("the images were decoded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("augmix.data.stores._fill", fail)
+        patch.setattr("augmix.data.stores._visit", fail)
         again = open_source("folder", root=folder, size=8, on_error="skip")
         assert again.skipped == before.skipped
         assert again.fingerprint == before.fingerprint

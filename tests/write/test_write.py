@@ -32,7 +32,6 @@ from augmix.write import (
     PerturbConfig,
     PerturbOptions,
     corrupt_source,
-    manifest,
     perturb_source,
 )
 
@@ -336,7 +335,6 @@ def test_a_set_in_work_elsewhere_is_left_alone(tmp_path, source):
 
 
 def test_another_version_is_refused(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(manifest, "versions", lambda: {"numpy": "1"})
     monkeypatch.setattr(write, "versions", lambda: {"numpy": "1"})
     write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
     monkeypatch.setattr(write, "versions", lambda: {"numpy": "2"})

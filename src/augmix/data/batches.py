@@ -1,10 +1,11 @@
 """The order of training batches, and work prepared ahead of its use on threads."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -24,11 +25,8 @@ class BatchOrder:
     most one.
 
     Attributes:
-        num_images: Images of the source.
         batch_size: Images of a whole batch, over all ranks.
-        seed: The run's seed.
         rank: This process, 0 .. world_size - 1.
-        world_size: Processes that each batch is divided among.
 
     Example:
         >>> order = BatchOrder(num_images=10, batch_size=4, seed=0)
@@ -80,53 +78,22 @@ class BatchOrder:
         return batch[first:last].copy()
 
 
-def prefetch(
-    make: Callable[[int], Made],
-    indices: Iterable[int],
-    *,
-    num_threads: int = 1,
-    num_ahead: int = 2,
-) -> Generator[Made, None, None]:
-    """Run ``make(index)`` ahead of its use and yield the results in order.
-
-    At most ``num_ahead`` results wait or are being made besides the one in use, so more threads
-    than that never work at once. An error is raised where its result would have been yielded. When
-    the consumer stops, by an error or by closing or dropping the generator, calls that have not
-    begun are cancelled and those that have are waited for.
-
-    Args:
-        make: What to run; from several threads at once if there are several.
-        indices: Its arguments, drawn as needed.
-        num_threads: Threads; 0 runs ``make`` in the caller's own, when asked.
-        num_ahead: Results prepared ahead.
-
-    Raises:
-        ValueError: If a count is out of range.
-    """
-    if num_threads < 0:
-        raise ValueError(f"num_threads must be 0 (inline) or more, got {num_threads}")
-    if num_ahead < 1:
-        raise ValueError(f"num_ahead must be at least 1, got {num_ahead}")
-    if num_threads == 0:
-        return (make(index) for index in indices)
-    return _run_ahead(make, iter(indices), num_threads, num_ahead)
-
-
 def run_ahead(
-    make: Callable[[int], Made], indices: Iterable[int], *, num_threads: int
+    make: Callable[[int], Made], indices: Iterable[int], *, num_threads: int = 1
 ) -> Generator[Made]:
-    """`prefetch` with one more ahead than there are threads; closing it stops the threads."""
-    yield from prefetch(make, indices, num_threads=num_threads, num_ahead=num_threads + 1)
+    """Run ``make(index)`` on threads ahead of its use and yield the results in order.
 
-
-def _run_ahead(
-    make: Callable[[int], Made], indices: Iterator[int], num_threads: int, num_ahead: int
-) -> Generator[Made, None, None]:
+    At most ``num_threads + 1`` results wait or are being made besides the one in use. An error is
+    raised where its result would have been yielded. When the consumer stops, by an error or by
+    closing or dropping the generator, calls that have not begun are cancelled and those that have
+    are waited for.
+    """
+    remaining = iter(indices)
     waiting: deque[Future[Made]] = deque()
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-prefetch")
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-ahead")
     try:
         while True:
-            while len(waiting) <= num_ahead and (index := next(indices, None)) is not None:
+            for index in islice(remaining, num_threads + 2 - len(waiting)):
                 waiting.append(pool.submit(make, index))
             if not waiting:
                 return

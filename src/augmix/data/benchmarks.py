@@ -11,27 +11,31 @@ Between the folder and the names there may be the group folders of the published
 (``noise``, ``blur``, ``weather``, ``digital``, ``extra``).
 
 One corruption at one severity is a `sources.Source` like any other; `Sequences` are the same for
-perturbations, read whole or frame by frame. ``.npy`` files are mapped into memory, image trees and
-videos are decoded when loaded, so no more than one batch is in memory. Videos are decoded by
-OpenCV's FFmpeg. The sets are those of Hendrycks & Dietterich (2019), or written by `augmix.write`.
+perturbations. ``.npy`` files are mapped into memory, image trees and videos are decoded when loaded
+(videos by OpenCV's FFmpeg), so no more than one batch is in memory. The sets are those of
+Hendrycks & Dietterich (2019), or written by `augmix.write`.
 """
 
-import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import UInt8
 
 from augmix.arrays import MAX_PIXELS
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.decode import SUFFIXES, ImageError, decode_image
 from augmix.data.folders import FileItems, is_image, list_entries, list_folders, list_labelled
+from augmix.data.published_sets import GROUPS
 from augmix.data.stores import (
+    Description,
+    Ids,
+    Images,
+    Labels,
     LazySource,
     check_ids,
     check_labels,
@@ -50,7 +54,6 @@ SEVERITIES = (1, 2, 3, 4, 5)
 Frame = UInt8[np.ndarray, "height width channel"]
 Frames = UInt8[np.ndarray, "batch frame height width channel"]
 Kind = Literal["cifar-c", "imagenet-c", "cifar-p", "imagenet-p"]
-_GROUPS = ("noise", "blur", "weather", "digital", "extra")
 _KNOWN_CLASSES = {
     **dict.fromkeys(("CIFAR-10-C", "CIFAR-10-P"), CIFAR10_CLASSES),
     **dict.fromkeys(("CIFAR-100-C", "CIFAR-100-P"), CIFAR100_CLASSES),
@@ -140,7 +143,7 @@ def _read(folder: Path) -> Layout | None:
     """The layout of this very folder, its group folders included; None if it has none."""
     class_names = _class_names(folder)
     found = _entries(folder)
-    for group in (folder / name for name in _GROUPS if (folder / name).is_dir()):
+    for group in (folder / name for name in GROUPS if (folder / name).is_dir()):
         found = _entries(group) | found
     if not found:
         return None
@@ -203,44 +206,16 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSource:
-    """One severity of a ``.npy`` file; the fields are those of `sources.Source`."""
+class MappedSource(Description):
+    """One severity of a ``.npy`` file; its fingerprint is computed when asked for."""
 
-    name: str
-    class_names: tuple[str, ...]
-    labels: Int64[np.ndarray, " image"]
-    images: UInt8[np.ndarray, "image height width channel"]
-    split: str = "test"
-    crop_padding: int = 0
-    flip: bool = False
-    skipped: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.images.shape[1], self.images.shape[2]
-
-    @property
-    def channels(self) -> int:
-        return self.images.shape[3]
+    images: Images
 
     @property
     def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
         return fingerprint(hash_array(self.images), self.labels)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return a copy of the images with these ids."""
         return np.array(self.images[check_ids(ids, len(self))])
 
@@ -292,7 +267,13 @@ def _open_slice(
     path: Path, severity: int, class_names: tuple[str, ...], title: str
 ) -> MappedSource:
     """Open images n (s - 1) .. n s - 1 of the file, n a fifth of its length."""
-    images = _check_images(open_array(path), path)
+    images = open_array(path)
+    is_fit = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] in (1, 3)
+    if not is_fit or 0 in images.shape or len(images) % len(SEVERITIES):
+        raise RunError(
+            f"{path}: expected uint8 [5 n, height, width, 1 or 3], five severities of n images, "
+            f"got {images.dtype} {list(images.shape)}"
+        )
     labels_path = path.parent / LABELS_FILE
     if not labels_path.exists() and (path.parents[1] / LABELS_FILE).exists():
         labels_path = path.parents[1] / LABELS_FILE  # of a set with group folders
@@ -307,20 +288,15 @@ def _open_slice(
     rows = slice(count * (severity - 1), count * severity)
     return MappedSource(
         name=title,
+        split="test",
         class_names=class_names or number_classes(labels, where=str(labels_path)),
         labels=labels[rows],
+        size=(images.shape[1], images.shape[2]),
+        channels=images.shape[3],
+        crop_padding=0,
+        flip=False,
         images=images[rows],
     )
-
-
-def _check_images(images: np.ndarray, path: Path) -> np.ndarray:
-    is_fit = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] in (1, 3)
-    if not is_fit or 0 in images.shape or len(images) % len(SEVERITIES):
-        raise RunError(
-            f"{path}: expected uint8 [5 n, height, width, 1 or 3], five severities of n images, "
-            f"got {images.dtype} {list(images.shape)}"
-        )
-    return images
 
 
 def _open_tree(
@@ -336,28 +312,29 @@ def _open_tree(
     paths, labels, names = _list_classes(folder, class_names, SUFFIXES)
     items = FileItems(root=folder, paths=paths)
     try:
-        size = items.image(0).shape[:2]
+        height, width, _ = items.image(0).shape
     except ImageError as error:
         raise RunError(f"cannot use image {items.where(0)}: {error}") from error
     rows = np.arange(len(paths))
     return LazySource(
-        items=items,
-        rows=rows,
-        size=(size[0], size[1]),
-        num_threads=num_threads,
         name=title,
         split="test",
         class_names=names,
         labels=labels,
-        fingerprint=fingerprint(items.digest(rows), labels),
+        size=(height, width),
+        channels=items.channels,
         crop_padding=0,
         flip=False,
+        items=items,
+        rows=rows,
+        num_threads=num_threads,
+        fingerprint=fingerprint(items.digest(rows), labels),
     )
 
 
 def _list_classes(
     folder: Path, class_names: tuple[str, ...], suffixes: frozenset[str]
-) -> tuple[tuple[str, ...], Int64[np.ndarray, " image"], tuple[str, ...]]:
+) -> tuple[tuple[str, ...], Labels, tuple[str, ...]]:
     """Files of a folder of class folders: sorted paths below it, classes, and all class names.
 
     Raises:
@@ -378,8 +355,8 @@ def _list_classes(
     return paths, indices[labels], names
 
 
-@runtime_checkable
-class Sequences(Protocol):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sequences(ABC):
     """The sequences of one perturbation; sequence i belongs to test image i of the set.
 
     Attributes:
@@ -387,29 +364,37 @@ class Sequences(Protocol):
         num_frames: Frames of every sequence.
         size: Height and width of the frames.
         channels: 1 for grey, 3 for RGB.
-        fingerprint: Sha256 of the stored frames; of paths and sizes for trees.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def num_frames(self) -> int: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
+    name: str
+    num_frames: int
+    size: tuple[int, int]
+    channels: int
 
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Sha256 of the stored frames, computed when asked for; of paths and sizes for trees."""
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
-        """Load whole sequences, in the order of the ids."""
-        ...
-
+    @abstractmethod
     def frames(self, index: int) -> Iterator[Frame]:
-        """Iterate over the frames of one sequence."""
-        ...
+        """Iterate over the frames of one sequence.
+
+        Raises:
+            RunError: If it is broken, cut short, or of another size.
+        """
+
+    def load(self, ids: Ids) -> Frames:
+        """Load whole sequences, in the order of the ids; raises as `frames` does."""
+        chosen = check_ids(ids, len(self))
+        loaded = np.empty((len(chosen), self.num_frames, *self.size, self.channels), np.uint8)
+        for position, index in enumerate(chosen):
+            for number, frame in enumerate(self.frames(int(index))):
+                loaded[position, number] = frame
+        return loaded
 
 
 def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
@@ -436,85 +421,46 @@ def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSequences:
-    """The sequences of a ``.npy`` file; see `Sequences`."""
+class MappedSequences(Sequences):
+    """The sequences of a ``.npy`` file."""
 
-    name: str
     array: Frames
 
     @property
-    def num_frames(self) -> int:
-        return self.array.shape[1]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.array.shape[2], self.array.shape[3]
-
-    @property
-    def channels(self) -> int:
-        return self.array.shape[4]
-
-    @property
     def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        hasher = hashlib.sha256(repr(self.array.shape).encode())
-        for sequence in self.array:
-            hasher.update(np.ascontiguousarray(sequence).data)
-        return hasher.hexdigest()
+        return hash_array(self.array)
 
     def __len__(self) -> int:
         return len(self.array)
 
-    def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
-        """Return a copy of the sequences with these ids."""
-        return np.array(self.array[check_ids(ids, len(self))])
-
     def frames(self, index: int) -> Iterator[Frame]:
-        """Iterate over the frames of one sequence."""
         check_ids(np.array([index]), len(self))
         return (np.array(frame) for frame in self.array[index])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FileSequences:
-    """A tree of videos, or of folders of frames; see `Sequences`.
+class FileSequences(Sequences):
+    """A tree of videos, or of folders of frames.
 
     Attributes:
-        root: The perturbation's folder.
-        videos: The video or frame folder of every sequence, below the root.
+        files: The videos or frames.
+        videos: The video or frame folder of every sequence, below the perturbation's folder.
     """
 
-    name: str
-    root: Path
+    files: FileItems
     videos: tuple[str, ...]
-    num_frames: int
-    size: tuple[int, int]
-    channels: int
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        return self.files.digest(np.arange(len(self.files)))
 
     def __len__(self) -> int:
         return len(self.videos)
 
-    def load(self, ids: Integer[np.ndarray, " batch"]) -> Frames:
-        """Decode the sequences with these ids.
-
-        Raises:
-            RunError: If one is broken, cut short, or of another size.
-        """
-        chosen = check_ids(ids, len(self))
-        loaded = np.empty((len(chosen), self.num_frames, *self.size, self.channels), np.uint8)
-        for position, index in enumerate(chosen):
-            for number, frame in enumerate(self.frames(int(index))):
-                loaded[position, number] = frame
-        return loaded
-
     def frames(self, index: int) -> Iterator[Frame]:
-        """Decode one sequence frame by frame; see `load`."""
         check_ids(np.array([index]), len(self))
-        path = self.root / self.videos[index]
+        root = self.files.root
+        path = root / self.videos[index]
         count = 0
         for frame in _decode(path):
             if count == self.num_frames or frame.shape[:2] != self.size:
@@ -526,7 +472,7 @@ class FileSequences:
                 return
         raise RunError(
             f"{path}: expected {self.num_frames} frames of {self.size[0]}x{self.size[1]} (height x "
-            f"width) like the first of {self.root}, got another number or size after {count} "
+            f"width) like the first of {root}, got another number or size after {count} "
             "frames; fetch or write it again"
         )
 
@@ -539,7 +485,10 @@ def _open_array(path: Path, title: str) -> MappedSequences:
             f"{path}: expected uint8 [n, frame, height, width, 1 or 3], got {array.dtype} "
             f"{list(array.shape)}"
         )
-    return MappedSequences(name=title, array=array)
+    _, num_frames, height, width, channels = array.shape
+    return MappedSequences(
+        name=title, num_frames=num_frames, size=(height, width), channels=channels, array=array
+    )
 
 
 def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> FileSequences:
@@ -554,36 +503,24 @@ def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) ->
         raise RunError(f"{folder / videos[0]} holds no frame; fetch or write it again")
     items = FileItems(root=folder, paths=files)
     return FileSequences(
-        name=title,
-        root=folder,
-        videos=videos,
-        num_frames=num_frames,
-        size=size,
-        channels=3,
-        fingerprint=items.digest(np.arange(len(files))),
+        name=title, num_frames=num_frames, size=size, channels=3, files=items, videos=videos
     )
 
 
 def _decode(path: Path) -> Iterator[Frame]:
-    """The frames of a video file or of a folder of images, RGB."""
-    return _decode_video(path) if path.suffix == ".mp4" else _decode_images(_frame_files(path))
-
-
-def _decode_images(paths: Sequence[Path]) -> Iterator[Frame]:
-    for path in paths:
-        try:
-            yield decode_image(path.read_bytes())
-        except (ImageError, OSError) as error:
-            raise RunError(f"cannot use frame {path}: {error}") from error
-
-
-def _frame_files(folder: Path) -> list[Path]:
-    """Frames in the order of their numbers."""
-    files = [path for path in folder.iterdir() if is_image(path.name)]
-    wrong = [path.name for path in files if not path.stem.isdigit()]
+    """The frames of a video file, or of a folder of images in the order of their numbers, RGB."""
+    if path.suffix == ".mp4":
+        yield from _decode_video(path)
+        return
+    files = [file for file in path.iterdir() if is_image(file.name)]
+    wrong = [file.name for file in files if not file.stem.isdigit()]
     if wrong:
-        raise RunError(f"{folder}: expected frames named by number, e.g. 00.JPEG, got {wrong[0]}")
-    return sorted(files, key=lambda path: int(path.stem))
+        raise RunError(f"{path}: expected frames named by number, e.g. 00.JPEG, got {wrong[0]}")
+    for file in sorted(files, key=lambda file: int(file.stem)):
+        try:
+            yield decode_image(file.read_bytes())
+        except (ImageError, OSError) as error:
+            raise RunError(f"cannot use frame {file}: {error}") from error
 
 
 def _decode_video(path: Path) -> Iterator[Frame]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
 from augmix.data.parquet import find_tables, load_table
 from augmix.data.published_sets import fetch_file, make_folder, unpack_archive
@@ -25,6 +25,7 @@ from augmix.data.stores import (
     ArrayItems,
     ArraySource,
     Items,
+    Labels,
     LazySource,
     OpenOptions,
     build_source,
@@ -47,10 +48,7 @@ _ALLOWED = {
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """Read the dict in a pickled file without running anything in it.
-
-    Returns:
-        The dict, with its arrays as uint8 NumPy arrays.
+    """Read the dict of uint8 arrays, lists and text in a pickled file, without running any of it.
 
     Raises:
         RunError: If the file is missing, truncated, no pickled dict, or names a global that these
@@ -94,11 +92,7 @@ class _Call:
 
 
 class _Recorder:
-    """An allowed global; calling it records the call.
-
-    ``_codecs.encode``, by which Python 3 writes bytes for Python 2, returns those bytes at once:
-    they may be keys.
-    """
+    """An allowed global; calling it records the call."""
 
     __slots__ = ("name",)
 
@@ -108,7 +102,7 @@ class _Recorder:
     def __call__(self, *args: Any) -> "_Call | bytes":
         if self.name != "encode":
             return _Call(self.name, args)
-        text, encoding = args
+        text, encoding = args  # bytes that Python 3 wrote for Python 2; they may be keys
         if not isinstance(text, str) or encoding != "latin1":
             raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
         return text.encode("latin1")
@@ -118,8 +112,6 @@ class _Recorder:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler with recorders for globals."""
-
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise _ForbiddenGlobal(f"{module}.{name}")
@@ -136,23 +128,15 @@ def _array(value: Any, path: Path) -> Any:
         else:
             content, dtype, shape, order = value.args
             is_fortran = order == "F"
-        return _uint8(dtype, shape, is_fortran, content)
+        kind = _text(dtype.args[0]) if isinstance(dtype, _Call) else dtype
+        if kind != "u1":
+            raise ValueError(f"dtype {kind}")
+        shape = tuple(shape)
+        if math.prod(shape) != len(content):
+            raise ValueError(f"{len(content)} bytes for shape {shape}")
+        return np.frombuffer(content, np.uint8).reshape(shape, order="F" if is_fortran else "C")
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise RunError(f"{path} holds no uint8 array where one is expected: {error}") from error
-
-
-def _uint8(dtype: Any, shape: Any, is_fortran: Any, content: Any) -> UInt8[np.ndarray, "..."]:
-    if not (isinstance(dtype, _Call) and dtype.name == "dtype" and _text(dtype.args[0]) == "u1"):
-        raise ValueError(f"dtype {_text(dtype.args[0]) if isinstance(dtype, _Call) else dtype}")
-    if not isinstance(content, (bytes, bytearray)):
-        raise ValueError(f"{type(content).__name__} instead of bytes")
-    lengths = tuple(shape)
-    if not all(isinstance(length, int) and length >= 0 for length in lengths):
-        raise ValueError(f"shape {lengths}")
-    if math.prod(lengths) != len(content):
-        raise ValueError(f"{len(content)} bytes for shape {lengths}")
-    flat = np.frombuffer(content, np.uint8)
-    return flat.reshape(lengths, order="F" if is_fortran else "C")
 
 
 def _text(value: Any) -> str:
@@ -180,8 +164,6 @@ class Edition:
     """One of the two sets.
 
     Attributes:
-        name: As in `open_source`.
-        class_names: In the official order.
         archive: The official download.
         sha256: Of the archive.
         folder: The only folder in it.
@@ -209,10 +191,7 @@ EDITIONS = {
         archive="cifar-10-python.tar.gz",
         sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
         folder="cifar-10-batches-py",
-        files={
-            "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
-            "test": ("test_batch",),
-        },
+        files={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
         key="labels",
         column="label",
         sibling="cifar100",
@@ -234,24 +213,21 @@ EDITIONS = {
 def open_cifar(
     root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL
 ) -> ArraySource | LazySource:
-    """Open a CIFAR set; see `sources.open_source`.
+    """Open a CIFAR set, without a root from where downloads are kept; see `sources.open_source`."""
+    import pooch
 
-    Args:
-        root: The official folder or its parent, or a folder of parquet files; None looks where
-            downloads are kept.
-        options: What is asked for; its name is a key of `EDITIONS`.
-        url: The address below which the archive lies.
-    """
     edition, split = EDITIONS[options.name], options.split
     if split not in edition.files:
         raise RunError(f"{edition.name} has the splits train and test, got {split!r}")
-    folder = _cache() if root is None else root
+    folder = Path(pooch.os_cache("augmix")) if root is None else root
     official = _find_official(edition, folder)
-    tables = (
-        () if official else find_tables(folder, split=split, extra=(edition.name,), is_strict=False)
-    )
+    tables = () if official else find_tables(folder, split, extra=(edition.name,))
     if not official and not tables and options.download:
-        official = _fetch(edition, folder, url)
+        make_folder(folder)
+        path = folder / edition.archive
+        fetch_file(url + edition.archive, path, checksum=edition.sha256, num_tries=2)
+        unpack_archive(path, folder, names=(edition.folder,), max_bytes=_MAX_BYTES)
+        official = folder / edition.folder
     if official:
         items, labels = _load_official(edition, official, split)
     elif tables:
@@ -260,15 +236,6 @@ def open_cifar(
     else:
         raise _missing(edition, folder, split, given=root is not None)
     return build_source(items, labels, edition.class_names, options)
-
-
-def _fetch(edition: Edition, root: Path, url: str) -> Path:
-    """Download the official archive into a folder, unless it is there, and unpack it."""
-    make_folder(root)
-    path = root / edition.archive
-    fetch_file(url + edition.archive, path, checksum=edition.sha256, num_tries=2)
-    unpack_archive(path, root, names=(edition.folder,), max_bytes=_MAX_BYTES)
-    return root / edition.folder
 
 
 def _find_official(edition: Edition, folder: Path) -> Path | None:
@@ -281,9 +248,7 @@ def _find_official(edition: Edition, folder: Path) -> Path | None:
     return folder if is_official or any(file.is_file() for file in files) else None
 
 
-def _load_official(
-    edition: Edition, folder: Path, split: str
-) -> tuple[Items, Int64[np.ndarray, " image"]]:
+def _load_official(edition: Edition, folder: Path, split: str) -> tuple[Items, Labels]:
     images, labels = [], []
     for file in edition.files[split]:
         path = folder / file
@@ -307,9 +272,7 @@ def _batch_images(batch: dict[str, Any], path: Path) -> UInt8[np.ndarray, "image
     return np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def _batch_labels(
-    batch: dict[str, Any], edition: Edition, path: Path, num_images: int
-) -> Int64[np.ndarray, " image"]:
+def _batch_labels(batch: dict[str, Any], edition: Edition, path: Path, num_images: int) -> Labels:
     values = batch.get(edition.key)
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise RunError(
@@ -321,9 +284,7 @@ def _batch_labels(
     return _check(np.array(values, np.int64), num_images, edition, where=str(path))
 
 
-def _check(
-    labels: np.ndarray, num_images: int, edition: Edition, *, where: str
-) -> Int64[np.ndarray, " image"]:
+def _check(labels: np.ndarray, num_images: int, edition: Edition, *, where: str) -> Labels:
     return check_labels(
         labels,
         num_images,
@@ -349,10 +310,3 @@ def _missing(edition: Edition, folder: Path, split: str, *, given: bool) -> RunE
 
 def _hint(edition: Edition) -> str:
     return f"if this is {edition.sibling}, open it as {edition.sibling}"
-
-
-def _cache() -> Path:
-    """Where downloads are kept when no folder is named."""
-    import pooch
-
-    return Path(pooch.os_cache("augmix"))

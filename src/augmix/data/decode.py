@@ -61,9 +61,6 @@ class ResizedCrop:
     Attributes:
         area: Smallest and largest fraction of the image's area that a crop covers, in (0, 1].
         ratio: Smallest and largest width / height of a crop.
-
-    Raises:
-        ValueError: If a range is empty or out of bounds.
     """
 
     area: tuple[float, float] = (0.08, 1.0)
@@ -76,12 +73,7 @@ class ResizedCrop:
             raise ValueError(f"ratio must be 0 < low <= high, got {self.ratio}")
 
     def sample(self, ids: Integer[np.ndarray, " batch"], *, stream: Stream) -> Draws:
-        """Draw uniform numbers in (0, 1) for every try: area, ratio, row and column.
-
-        Args:
-            ids: Images, as the plan numbers them.
-            stream: The run's seed and epoch.
-        """
+        """Draw uniform numbers in (0, 1) for every try: area, ratio, row and column."""
         numbers = stream.at(Purpose.CROP, part=_PART).uniforms(ids, count=4 * _NUM_TRIES)
         return numbers.reshape(len(ids), _NUM_TRIES, 4)
 
@@ -123,9 +115,6 @@ class Geometry:
         squash: Resize both edges to `size`, whatever the image's shape, and cut nothing.
         crop: The random crops that images are loaded with for training, if any.
         is_reduced: Whether JPEGs much larger than their crop are decoded at a reduced size.
-
-    Raises:
-        ValueError: If these do not go together.
     """
 
     size: int = 0
@@ -169,7 +158,10 @@ class Geometry:
         """
         if not self.size:
             return image
-        width, height = self._resized(image.size)
+        shorter = self.resize or (round(self.size * 256 / 224) if self.size >= 64 else self.size)
+        width, height = (int(shorter * edge / min(image.size)) for edge in image.size)
+        if self.squash:
+            width = height = self.size
         if (width, height) != image.size:
             _check_pixels(width, height, "resized ")
             image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
@@ -185,13 +177,6 @@ class Geometry:
         grey = pixels.shape[2] == 1
         return to_pixels(self.apply(Image.fromarray(pixels[..., 0] if grey else pixels)))
 
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        if self.squash:
-            return self.size, self.size
-        shorter = self.resize or (round(self.size * 256 / 224) if self.size >= 64 else self.size)
-        width, height = (int(shorter * edge / min(size)) for edge in size)
-        return width, height
-
 
 AS_STORED = Geometry()
 
@@ -199,11 +184,7 @@ AS_STORED = Geometry()
 def decode_image(
     content: bytes, geometry: Geometry = AS_STORED
 ) -> UInt8[np.ndarray, "height width channel=3"]:
-    """Decode an image file to RGB pixels.
-
-    Args:
-        content: A whole image file.
-        geometry: How the image is resized and cut; the crop in it has no effect here.
+    """Decode an image file to RGB pixels, resized and cut, but for random crops.
 
     Raises:
         ImageError: If the file is no image, is broken or truncated, or is too large.
@@ -224,7 +205,6 @@ def decode_crop(
     pixels wanted along each edge. That is quicker; grey levels differ by about 1 on average.
 
     Args:
-        content: A whole image file.
         choose: Returns the part for an image's height and width.
         size: Edge of the square in pixels.
         is_reduced: Whether JPEGs may be decoded at a reduced size; without it, the result is that
@@ -237,7 +217,10 @@ def decode_crop(
         image = _open(content)
         width, height = image.size
         top, left, tall, wide = choose(height, width)
-        scale = _reduction(image, min(tall, wide), size) if is_reduced else 1
+        scale = 1
+        if is_reduced and image.format == "JPEG":
+            fitting = (by for by in _REDUCTIONS if min(tall, wide) >= by * _SPARE * size)
+            scale = next(fitting, 1)
         if scale > 1:
             image.draft(None, (width // scale, height // scale))
         image.load()
@@ -313,13 +296,6 @@ def _check_pixels(width: int, height: int, what: str = "") -> None:
             f"expected at most {MAX_PIXELS:,} pixels, got {what}{width}x{height} "
             f"= {width * height:,}"
         )
-
-
-def _reduction(image: Image.Image, shorter: int, size: int) -> int:
-    """By how much a JPEG may be reduced for a part with this shorter edge."""
-    if image.format != "JPEG":
-        return 1
-    return next((by for by in _REDUCTIONS if shorter >= by * _SPARE * size), 1)
 
 
 def _resize_part(

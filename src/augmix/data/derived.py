@@ -11,17 +11,17 @@ testing on the same images would go unnoticed. `check_disjoint` compares fingerp
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Int64, Integer
 
 from augmix.data.decode import Draws, ResizedCrop
 from augmix.data.sources import CroppingSource, Source, find_crop, open_source
-from augmix.data.stores import MAX_CLASSES, check_ids
+from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
@@ -29,55 +29,14 @@ _TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
 _SHOWN = 5  # names in a message
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Derived:
-    """A source made of another one, with all fields of that one that it does not define itself.
-
-    Attributes:
-        source: The other one.
-    """
-
-    source: Source
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def split(self) -> str:
-        return self.source.split
-
-    @property
-    def num_classes(self) -> int:
-        return self.source.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.source.class_names
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.source.size
-
-    @property
-    def channels(self) -> int:
-        return self.source.channels
-
-    @property
-    def crop_padding(self) -> int:
-        return self.source.crop_padding
-
-    @property
-    def flip(self) -> bool:
-        return self.source.flip
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        return self.source.skipped
+def _describe(source: Source) -> dict[str, Any]:
+    """The fields of a source that one made of it has too, unless they are replaced."""
+    names = [entry.name for entry in fields(Description) if entry.name != "files"]
+    return {name: getattr(source, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subset(Derived):
+class Subset(Description):
     """Some images of a source, renumbered 0 .. len - 1.
 
     Attributes:
@@ -85,11 +44,8 @@ class Subset(Derived):
         ids: Of every image of this in the whole.
     """
 
-    ids: Int64[np.ndarray, " image"]
-
-    @property
-    def labels(self) -> Int64[np.ndarray, " image"]:
-        return self.source.labels[self.ids]
+    source: Source
+    ids: Labels
 
     @property
     def fingerprint(self) -> str:
@@ -97,22 +53,15 @@ class Subset(Derived):
         hasher.update(self.ids.astype("<i8").tobytes())
         return hasher.hexdigest()
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     @property
     def crop(self) -> ResizedCrop | None:
         return find_crop(self.source)
 
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return the images with these ids, which count from 0 in the subset."""
         return self.source.load(self.ids[check_ids(ids, len(self))])
 
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids of the subset, each cropped as drawn for it."""
         assert isinstance(self.source, CroppingSource)
         return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
@@ -127,7 +76,10 @@ def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
     """
     if not len(ids):
         raise ValueError("a subset needs at least one id, got none")
-    return Subset(source=source, ids=check_ids(ids, len(source)).astype(np.int64))
+    ids = check_ids(ids, len(source)).astype(np.int64)
+    files = getattr(source, "files", ())
+    some = {"labels": source.labels[ids], "files": tuple(files[i] for i in ids) if files else ()}
+    return Subset(source=source, ids=ids, **_describe(source) | some)
 
 
 def take(source: Source, count: int, *, seed: int = 0) -> Source:
@@ -147,17 +99,16 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mix(Derived):
+class Mix(Description):
     """The images of two sources, those of the first before those of the second; see `mix`.
 
     Attributes:
         source: The first, which gives name, split, crop and flip.
         second: What is mixed in.
-        labels: The class of every image.
     """
 
+    source: Source
     second: Source
-    labels: Int64[np.ndarray, " image"]
 
     @property
     def fingerprint(self) -> str:
@@ -169,22 +120,11 @@ class Mix(Derived):
     def crop(self) -> ResizedCrop | None:
         return find_crop(self.source)
 
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        return (*self.source.skipped, *self.second.skipped)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return the images with these ids, each from its own source."""
         return self._gather(ids, lambda part, here, _: part.load(here))
 
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids, each cropped as drawn if its own source crops."""
 
         def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -196,10 +136,8 @@ class Mix(Derived):
         return self._gather(ids, load)
 
     def _gather(
-        self,
-        ids: Integer[np.ndarray, " batch"],
-        load: Callable[[Source, np.ndarray, np.ndarray], np.ndarray],
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+        self, ids: Ids, load: Callable[[Source, np.ndarray, np.ndarray], np.ndarray]
+    ) -> Images:
         """Call ``load(part, its ids, their rows)`` of both; gather in the order of the ids."""
         ids = check_ids(ids, len(self))
         images = np.empty((len(ids), *self.size, self.channels), np.uint8)
@@ -235,7 +173,11 @@ def mix(first: Source, second: Source) -> Mix:
                 f"{second.name!r}; make the second from the first, at the same size (augmix "
                 "stylize)"
             )
-    return Mix(source=first, second=second, labels=np.concatenate([first.labels, second.labels]))
+    both = {
+        "labels": np.concatenate([first.labels, second.labels]),
+        "skipped": (*first.skipped, *second.skipped),
+    }
+    return Mix(source=first, second=second, **_describe(first) | both)
 
 
 def open_stylised(root: str | PathLike[str], like: Source) -> Source:
@@ -286,21 +228,13 @@ def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: in
 
 def overlaps(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> bool:
     """Return whether a model was trained on these images, or some; see `check_disjoint`."""
-    for whole in _layers(test):
-        known = {whole.fingerprint}
-        if max_train_images:
-            known.add(take(whole, max_train_images).fingerprint)
-        if train_fingerprint in known:
+    whole: Source | None = test
+    while whole is not None:
+        parts = [whole, take(whole, max_train_images)] if max_train_images else [whole]
+        if any(part.fingerprint == train_fingerprint for part in parts):
             return True
+        whole = getattr(whole, "source", None)  # what it is a part or mapping of
     return False
-
-
-def _layers(source: Source) -> list[Source]:
-    """A source, the one it is a part or mapping of, and so on."""
-    found: list[Any] = [source]
-    while (inner := getattr(found[-1], "source", None)) is not None:
-        found.append(inner)
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,33 +337,16 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSource(Derived):
+class MappedSource(Description):
     """A source with the labels of a model; its images are untouched.
 
     Attributes:
         source: With labels of its own.
-        classes: The classes of the model.
         indices: The model's class for every class of the source.
     """
 
-    classes: ClassList
+    source: Source
     indices: Int64[np.ndarray, " class"]
-
-    @property
-    def num_classes(self) -> int:
-        return self.classes.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The last name of each class, which is the readable one."""
-        return tuple(
-            names[-1] if names else f"class {index}"
-            for index, names in enumerate(self.classes.names)
-        )
-
-    @property
-    def labels(self) -> Int64[np.ndarray, " image"]:
-        return self.indices[self.source.labels]
 
     @property
     def fingerprint(self) -> str:
@@ -437,24 +354,21 @@ class MappedSource(Derived):
         hasher.update(f"{self.num_classes}\n".encode() + self.indices.astype("<i8").tobytes())
         return hasher.hexdigest()
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return the images with these ids."""
         return self.source.load(ids)
 
 
 def map_classes(source: Source, classes: ClassList) -> Source:
-    """Give a source the labels and classes of a model.
+    """Give a source the labels of a model, and the last, readable name of each of its classes.
 
     Raises:
         RunError: As `match_classes`.
     """
     indices = match_classes(tuple(source.class_names), classes)
-    return MappedSource(source=source, classes=classes, indices=indices)
+    names = (held[-1] if held else f"class {i}" for i, held in enumerate(classes.names))
+    mapped = {"class_names": tuple(names), "labels": indices[source.labels]}
+    return MappedSource(source=source, indices=indices, **_describe(source) | mapped)
 
 
 def _index_names(classes: ClassList) -> dict[str, int]:

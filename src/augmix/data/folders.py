@@ -1,8 +1,6 @@
 """Image folders: one folder per class, below an optional folder per split.
 
-Every reader of a directory tree in this package lists classes by `list_folders` and images by
-`list_images`, so that one rule says what a class and what an image is. The names of splits and
-what serves for which are here too.
+The rules that all readers share are here too: what is an image, a class folder, and a split.
 """
 
 import hashlib
@@ -13,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
 from augmix.data.decode import FORMATS, SUFFIXES, ImageError
 from augmix.data.stores import (
     ArraySource,
     ImageFiles,
+    Labels,
     LazySource,
     OpenOptions,
     build_source,
+    check_classes,
     fingerprint,
 )
 from augmix.errors import RunError
@@ -65,11 +65,7 @@ def list_entries(folder: Path) -> list[str]:
 
 
 def list_classes(folder: Path) -> list[str]:
-    """List the class folders of a split, in order.
-
-    Raises:
-        RunError: If there are none.
-    """
+    """List the class folders of a split, in order; refuse a folder without any."""
     names = list_folders(folder)
     if not names:
         entries = ", ".join(list_entries(folder)[:8]) or "nothing"
@@ -84,19 +80,11 @@ def list_classes(folder: Path) -> list[str]:
 
 def list_labelled(
     folder: Path, class_names: Sequence[str], *, suffixes: Collection[str] = SUFFIXES
-) -> tuple[tuple[str, ...], Int64[np.ndarray, " image"]]:
+) -> tuple[tuple[str, ...], Labels]:
     """List the images of all class folders, in the order of the classes, and their labels."""
     files = [list_images(folder, name, suffixes=suffixes) for name in class_names]
     labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(part) for part in files])
     return tuple(path for part in files for path in part), labels
-
-
-def has_splits(folder: Path) -> bool:
-    """Return whether a folder is divided into splits, each a folder of class folders."""
-    return any(
-        (folder / name).is_dir() and any(path.is_dir() for path in (folder / name).iterdir())
-        for name in ALL_NAMES
-    )
 
 
 def find_split(folder: Path, split: str) -> Path | None:
@@ -106,10 +94,7 @@ def find_split(folder: Path, split: str) -> Path | None:
 
 
 def check_named_split(path: Path, split: str) -> None:
-    """Refuse a file or folder that is named like another split.
-
-    Without this, training on ``val`` or measuring on ``train`` would go unnoticed.
-    """
+    """Refuse a file or folder named like another split; its use would go unnoticed."""
     own = next((name for name in ALL_NAMES if _is_named(path, name)), None)
     if own is not None and own not in SPLIT_NAMES[split]:
         raise RunError(
@@ -124,11 +109,6 @@ def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -
         return RunError(f"{root} does not exist; name the data with --data")
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     return RunError(f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}")
-
-
-def name_words(path: Path) -> list[str]:
-    """Split a file's name into words: ``imagenet-train-0001.tar`` has train among them."""
-    return re.split(r"[-_.]", path.stem.lower())
 
 
 def check_shards(shards: Sequence[Path]) -> None:
@@ -148,12 +128,7 @@ def _is_named(path: Path, name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileItems(ImageFiles):
-    """Image files below a folder.
-
-    Attributes:
-        root: The folder.
-        paths: Below it, ``class/file.png``, sorted.
-    """
+    """Image files below a folder; their paths are ``class/file.png``, sorted."""
 
     root: Path
     paths: tuple[str, ...]
@@ -194,26 +169,17 @@ class Photographs:
     """The images of a folder, each at its own size, for callers that resize them themselves.
 
     Attributes:
-        items: The files.
-        split: ``train``, ``test`` or ``val``.
-        labels: The class of every image.
-        class_names: One for each class.
         fingerprint: Sha256 of labels, paths and sizes of the files.
+        files: Their paths, below the folder of the split.
     """
 
     items: FileItems
     split: str
-    labels: Int64[np.ndarray, " image"]
+    labels: Labels
     class_names: tuple[str, ...]
     fingerprint: str
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return self.items.paths
-
-    @property
-    def channels(self) -> int:
-        return self.items.channels
+    files: tuple[str, ...]
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -231,11 +197,7 @@ class Photographs:
 
 
 def open_photographs(root: Path, *, split: str) -> Photographs:
-    """Open the images of a split of an image folder, each at its own size.
-
-    Raises:
-        RunError: As `sources.open_source`.
-    """
+    """Open the images of a split of an image folder, each at its own size."""
     items, labels, class_names = _list_split(root, split)
     return Photographs(
         items=items,
@@ -243,12 +205,11 @@ def open_photographs(root: Path, *, split: str) -> Photographs:
         labels=labels,
         class_names=class_names,
         fingerprint=fingerprint(items.digest(np.arange(len(items))), labels),
+        files=items.paths,
     )
 
 
-def _list_split(
-    root: Path, split: str
-) -> tuple[FileItems, Int64[np.ndarray, " image"], tuple[str, ...]]:
+def _list_split(root: Path, split: str) -> tuple[FileItems, Labels, tuple[str, ...]]:
     """The images of a split, their labels, and the names of the classes."""
     folder, class_names = _find_classes(root, split)
     paths, labels = list_labelled(folder, class_names)
@@ -265,7 +226,11 @@ def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; name a folder of class folders with --data")
-    if not has_splits(root):
+    has_splits = any(
+        (root / name).is_dir() and any(path.is_dir() for path in (root / name).iterdir())
+        for name in ALL_NAMES
+    )
+    if not has_splits:
         check_named_split(root, split)
         return root, list_classes(root)
     folder = find_split(root, split)
@@ -276,10 +241,6 @@ def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
     if train is None or train == folder:
         return folder, found
     known = list_classes(train)
-    unknown = sorted(set(found) - set(known))
-    if unknown:
-        raise RunError(
-            f"{folder}: expected the {len(known)} classes of {train}, got {', '.join(unknown[:8])} "
-            f"besides ({len(unknown)} in all); the splits must have the same class folders"
-        )
+    hint = "; the splits must have the same class folders"
+    check_classes(found, known, where=folder, whose=str(train), hint=hint)
     return folder, known

@@ -14,12 +14,11 @@ The ids of the devkit are in an order of their own, which is in its ``meta.mat``
 Classes are numbered in the order of their synsets, which is the order of ILSVRC's 1,000 classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from augmix.data.folders import (
     FileItems,
@@ -32,35 +31,39 @@ from augmix.data.folders import (
     open_folder,
 )
 from augmix.data.parquet import find_tables, open_parquet
-from augmix.data.stores import ArraySource, Items, LazySource, OpenOptions, build_source
+from augmix.data.stores import (
+    ArraySource,
+    Items,
+    Labels,
+    LazySource,
+    OpenOptions,
+    build_source,
+    check_classes,
+)
 from augmix.data.tar import SYNSET, find_shards, load_shards, open_shards
 from augmix.errors import RunError
 
 _BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # Kaggle's folders
 _DEVKIT = "ILSVRC2012_validation_ground_truth.txt"
-NAMES = (
-    "LOC_val_solution.csv",
-    "imagenet_2012_validation_synset_labels.txt",
-    "val.txt",
-    _DEVKIT,
-)
 _META = "meta.mat"
+_NAMED = ("LOC_val_solution.csv", "val.txt")  # each line names its image
+_SYNSETS = ("LOC_val_solution.csv", "imagenet_2012_validation_synset_labels.txt")
+NAMES = (*_SYNSETS, "val.txt", _DEVKIT)
 
 
 def find_labels(folders: Sequence[Path]) -> Path | None:
     """Find the first known file of labels in these folders or in the ``data`` of a devkit there."""
-    searched = [
-        below
-        for folder in folders
-        for below in (folder, folder / "data", *sorted(folder.glob("*devkit*/data")))
-    ]
-    found = (below / name for below in searched for name in NAMES if (below / name).is_file())
-    return next(found, None)
+    for folder in folders:
+        for below in (folder, folder / "data", *sorted(folder.glob("*devkit*/data"))):
+            for path in (below / name for name in NAMES):
+                if path.is_file():
+                    return path
+    return None
 
 
 def load_labels(
     path: Path, images: Sequence[str], class_names: Sequence[str]
-) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
+) -> tuple[Labels, tuple[str, ...]]:
     """Read the classes of images from a file of labels, and the names of all classes.
 
     Args:
@@ -76,9 +79,14 @@ def load_labels(
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     lines = [line.strip() for line in lines if line.strip()]
-    read: Callable[[Sequence[str], Sequence[str], Path], list[str]]
-    read = _read_named if path.name in ("LOC_val_solution.csv", "val.txt") else _read_ordered
-    words = read(lines, images, path)
+    if path.name in _NAMED:
+        words = _find_words(lines, images, path)
+    elif len(lines) == len(images):
+        words = lines
+    else:
+        raise RunError(
+            f"{path}: expected a line for each of {len(images)} images, got {len(lines)}"
+        )
     if path.name == _DEVKIT:
         synsets = _load_meta(path.with_name(_META))
         unknown = [number for number in words if number not in synsets]
@@ -89,15 +97,7 @@ def load_labels(
     return _number(words, class_names, path)
 
 
-def _read_ordered(lines: Sequence[str], images: Sequence[str], path: Path) -> list[str]:
-    if len(lines) != len(images):
-        raise RunError(
-            f"{path}: expected a line for each of {len(images)} images, got {len(lines)}"
-        )
-    return list(lines)
-
-
-def _read_named(lines: Sequence[str], images: Sequence[str], path: Path) -> list[str]:
+def _find_words(lines: Sequence[str], images: Sequence[str], path: Path) -> list[str]:
     """``name,class ...`` or ``name class``, in any order; names with or without their ending."""
     found = {}
     for line in lines:
@@ -117,7 +117,7 @@ def _read_named(lines: Sequence[str], images: Sequence[str], path: Path) -> list
 
 def _number(
     words: Sequence[str], class_names: Sequence[str], path: Path
-) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
+) -> tuple[Labels, tuple[str, ...]]:
     """Labels of synsets or numbers, and the names of the classes."""
     is_synset = {bool(SYNSET.fullmatch(word)) for word in words}
     wrong = [word for word in words if not (SYNSET.fullmatch(word) or word.isdecimal())]
@@ -131,7 +131,7 @@ def _number(
         if not class_names:
             raise RunError(
                 f"{path}: numbers need to know the synsets; put the class folders of the training "
-                f"images beside (train/n01440764/ ...), or one of {', '.join(NAMES[:2])}"
+                f"images beside (train/n01440764/ ...), or one of {', '.join(_SYNSETS)}"
             )
         if largest >= len(class_names):
             raise RunError(
@@ -140,13 +140,8 @@ def _number(
             )
         return np.array([int(word) for word in words], np.int64), tuple(class_names)
     names = tuple(class_names) or tuple(sorted(set(words)))
+    check_classes(words, names, where=path, whose="the training images")
     index = {name: number for number, name in enumerate(names)}
-    unknown = sorted(set(words) - set(index))
-    if unknown:
-        raise RunError(
-            f"{path}: expected the {len(names)} classes of the training images, got "
-            f"{', '.join(unknown[:8])} besides ({len(unknown)} in all)"
-        )
     return np.array([index[word] for word in words], np.int64), names
 
 
@@ -186,15 +181,18 @@ def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
         reader = open_parquet if root.suffix == ".parquet" else open_shards
         return reader(root, options)
     for base in (root / below for below in _BELOW):
-        folder = find_split(base, split) if base.is_dir() else None
-        if folder is not None and list_folders(folder):
+        folder = find_split(base, split)
+        if folder is None:
+            continue
+        if list_folders(folder):
             return open_folder(base, options)
-        if folder is not None and (paths := _flat_files(folder)):
+        files = (path.name for path in folder.iterdir() if is_image(path.name))
+        if paths := tuple(sorted(files)):
             items = FileItems(root=folder, paths=paths)
             return _open_flat(items, paths, (root, base, folder), options)
-    if find_tables(root, split=split, is_strict=False):
+    if find_tables(root, split):
         return open_parquet(root, options)
-    if shards := find_shards(root, split=split, is_strict=False):
+    if shards := find_shards(root, split):
         items, classes = load_shards(shards)
         if any(classes):
             return open_shards(root, options)
@@ -231,11 +229,6 @@ def _training_classes(folders: tuple[Path, ...]) -> tuple[str, ...]:
         train = folder / "train"
         if train.is_dir() and list_folders(train):
             return tuple(list_classes(train))
-        if shards := find_shards(folder, split="train", is_strict=False):
+        if shards := find_shards(folder, "train"):
             return tuple(sorted(set(load_shards(shards)[1]) - {""}))
     return ()
-
-
-def _flat_files(folder: Path) -> tuple[str, ...]:
-    """Names of the image files right in a folder, sorted."""
-    return tuple(sorted(path.name for path in folder.iterdir() if is_image(path.name)))

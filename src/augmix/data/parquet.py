@@ -21,6 +21,7 @@ from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, mi
 from augmix.data.stores import (
     ArraySource,
     ImageFiles,
+    Labels,
     LazySource,
     OpenOptions,
     build_source,
@@ -37,34 +38,15 @@ MEMORY_BYTES = 2**32  # of parquet files that are read as a whole
 _ROWS = 256  # written at a time
 
 
-def is_large(paths: Sequence[Path]) -> bool:
-    """Return whether these files are too large to be read as a whole."""
-    return sum(path.stat().st_size for path in paths) > MEMORY_BYTES
-
-
-def load_schema(path: Path) -> Any:
-    """Read the Arrow schema of a parquet file.
-
-    Raises:
-        RunError: If pyarrow is missing or the file cannot be read.
-    """
+def _load_schema(path: Path) -> Any:
     with _reading(path):
         from pyarrow import parquet
 
         return parquet.read_schema(path)
 
 
-def load_column(path: Path, name: str, *, is_large: bool = False) -> Any:
-    """Read a column of a parquet file as an Arrow chunked array.
-
-    Args:
-        path: The file.
-        name: Of the column.
-        is_large: Map it from an Arrow file in the cache folder, which is made if missing.
-
-    Raises:
-        RunError: If the file cannot be read or lacks the column, or the cache folder has no space.
-    """
+def _load_column(path: Path, name: str, *, is_large: bool = False) -> Any:
+    """A column as an Arrow chunked array, mapped from the cache folder if the file is large."""
     with _reading(path):
         import pyarrow
         from pyarrow import ipc, parquet
@@ -74,12 +56,7 @@ def load_column(path: Path, name: str, *, is_large: bool = False) -> Any:
         return ipc.open_file(pyarrow.memory_map(str(_write_arrow(path, name)))).read_all()[name]
 
 
-def join_columns(columns: Sequence[Any], paths: Sequence[Path]) -> Any:
-    """Join the columns of several files.
-
-    Raises:
-        RunError: If they differ in type.
-    """
+def _join_columns(columns: Sequence[Any], paths: Sequence[Path]) -> Any:
     import pyarrow
 
     for column, path in zip(columns, paths, strict=True):
@@ -130,8 +107,7 @@ class TableItems(ImageFiles):
 
     Attributes:
         cells: An Arrow chunked array.
-        paths: The files it was read from.
-        starts: The first row of each.
+        starts: The first row of each file.
         is_large: Whether the cells are mapped from the disk.
     """
 
@@ -175,7 +151,11 @@ def open_parquet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     The encoded images of all files stay in memory, up to `MEMORY_BYTES` of them; larger sets are
     mapped from the disk.
     """
-    paths = find_tables(root, split=options.split)
+    paths = find_tables(root, options.split)
+    if not paths:
+        found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
+        forms = f"{options.split}.parquet or {options.split}-*.parquet"
+        raise missing_split(root, options.split, forms, found)
     items, labels, names = load_table(paths, label_columns=LABEL_COLUMNS)
     where = str(paths[0] if len(paths) == 1 else paths[0].parent)
     labels = check_labels(
@@ -190,20 +170,16 @@ def open_parquet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     return build_source(items, labels, names, options)
 
 
-def find_tables(
-    root: Path, *, split: str, extra: Sequence[str] = (), is_strict: bool = True
-) -> tuple[Path, ...]:
-    """Find the parquet files of a split: one file, or the shards in order.
+def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Find the parquet files of a split: one file, or the shards in order; none if there are none.
 
     Args:
         root: A file, or a folder with ``train.parquet`` or ``train-*.parquet`` in it, below
             ``data/``, ``plain_text/`` or ``default/``.
-        split: ``train``, ``test`` or ``val``.
         extra: More folders to look in.
-        is_strict: Whether to raise if there are none, rather than return none.
 
     Raises:
-        RunError: If the files are missing (when strict), or shards of the split are.
+        RunError: If shards of the split are missing.
     """
     if root.is_file():
         check_named_split(root, split)
@@ -217,42 +193,39 @@ def find_tables(
             if shards:
                 check_shards(shards)
                 return shards
-    if not is_strict:
-        return ()
-    found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
-    raise missing_split(root, split, f"{split}.parquet or {split}-*.parquet", found)
+    return ()
 
 
 def load_table(
     paths: Sequence[Path], *, label_columns: Sequence[str], hint: str = ""
-) -> tuple[TableItems, Int64[np.ndarray, " image"], tuple[str, ...] | None]:
+) -> tuple[TableItems, Labels, tuple[str, ...] | None]:
     """Read images, labels and class names of parquet files; None if the schema has no names.
 
     Raises:
         RunError: If pyarrow is missing, a file is truncated, or a column is missing or of a type
             that cannot be used.
     """
-    image = _find_column(load_schema(paths[0]), IMAGE_COLUMNS, "image", paths[0], hint)
+    image = _find_column(_load_schema(paths[0]), IMAGE_COLUMNS, "image", paths[0], hint)
     labels, names = _load_labels(paths, label_columns, hint)
-    columns = [load_column(path, image, is_large=is_large(paths)) for path in paths]
-    parts = [_image_cells(column, path) for column, path in zip(columns, paths, strict=True)]
+    is_large = sum(path.stat().st_size for path in paths) > MEMORY_BYTES
+    parts = [_image_cells(_load_column(path, image, is_large=is_large), path) for path in paths]
     items = TableItems(
-        cells=join_columns(parts, paths),
+        cells=_join_columns(parts, paths),
         paths=tuple(map(str, paths)),
         starts=np.cumsum([0, *map(len, parts[:-1])]),
-        is_large=is_large(paths),
+        is_large=is_large,
     )
     return items, labels, names
 
 
 def _load_labels(
     paths: Sequence[Path], label_columns: Sequence[str], hint: str = ""
-) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...] | None]:
+) -> tuple[Labels, tuple[str, ...] | None]:
     from pyarrow import types
 
-    schema = load_schema(paths[0])
+    schema = _load_schema(paths[0])
     label = _find_column(schema, label_columns, "label", paths[0], hint)
-    values = join_columns([load_column(path, label) for path in paths], paths)
+    values = _join_columns([_load_column(path, label) for path in paths], paths)
     if not types.is_integer(values.type) or values.null_count:
         raise RunError(
             f"{paths[0]}: expected whole numbers in column {label!r}, got {values.type} with "
@@ -299,15 +272,10 @@ def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...] | None:
     return tuple(str(name) for name in names) if names else None
 
 
-def _all_labels(
-    root: Path, paths: Sequence[Path], labels: Int64[np.ndarray, " image"]
-) -> Int64[np.ndarray, " all"]:
+def _all_labels(root: Path, paths: Sequence[Path], labels: Labels) -> Int64[np.ndarray, " all"]:
     """The labels of every split, so that each split counts the same classes."""
     if root.is_file():
         return labels
-    every = [labels]
-    for split in SPLIT_NAMES:
-        others = find_tables(root, split=split, is_strict=False)
-        if others and others != tuple(paths):
-            every.append(_load_labels(others, LABEL_COLUMNS)[0])
-    return np.concatenate(every)
+    found = (find_tables(root, split) for split in SPLIT_NAMES)
+    others = [tables for tables in found if tables and tables != tuple(paths)]
+    return np.concatenate([labels, *(_load_labels(each, LABEL_COLUMNS)[0] for each in others)])

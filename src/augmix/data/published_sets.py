@@ -80,64 +80,50 @@ class PublishedSet:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-_CIFAR10_FILES = {
-    "labels.npy": "c439b113295ed5254878798ffe28fd54",
-    "gaussian_noise.npy": "ecaf8b9a2399ffeda7680934c33405fd",
-    "shot_noise.npy": "3a7239bb118894f013d9bf1984be7f11",
-    "impulse_noise.npy": "2090e01c83519ec51427e65116af6b1a",
-    "defocus_blur.npy": "7d1322666342a0702b1957e92f6254bc",
-    "glass_blur.npy": "7361fb4019269e02dbf6925f083e8629",
-    "motion_blur.npy": "fffa5f852ff7ad299cfe8a7643f090f4",
-    "zoom_blur.npy": "6ea8e63f1c5cdee1517533840641641b",
-    "snow.npy": "bb238de8555123da9c282dea23bd6e55",
-    "frost.npy": "31f6ab3bce1d9934abfb0cc13656f141",
-    "fog.npy": "7b397314b5670f825465fbcd1f6e9ccd",
-    "brightness.npy": "0a81ef75e0b523c3383219c330a85d48",
-    "contrast.npy": "3c8262171c51307f916c30a3308235a8",
-    "elastic_transform.npy": "9421657c6cd452429cf6ce96cc412b5f",
-    "pixelate.npy": "0f14f7e2db14288304e1de10df16832f",
-    "jpeg_compression.npy": "2b9cc4c864e0193bb64db8d7728f8187",
-    "speckle_noise.npy": "ef00b87611792b00df09c0b0237a1e30",
-    "gaussian_blur.npy": "c33370155bc9b055fb4a89113d3c559d",
-    "spatter.npy": "8a5a3903a7f8f65b59501a6093b4311e",
-    "saturate.npy": "1cfae0964219c5102abbb883e538cc56",
-}
-_CIFAR100_FILES = {
-    "labels.npy": "bb4026e9ce52996b95f439544568cdb2",
-    "gaussian_noise.npy": "ecc4d366eac432bdf25c024086f5e97d",
-    "shot_noise.npy": "b0a1fa6e1e465a747c1b204b1914048a",
-    "impulse_noise.npy": "3b3c210ddfa0b5cb918ff4537a429fef",
-    "defocus_blur.npy": "d923e3d9c585a27f0956e2f2ad832564",
-    "glass_blur.npy": "0bf384f38e5ccbf8dd479d9059b913e1",
-    "motion_blur.npy": "732a7e2e54152ff97c742d4c388c5516",
-    "zoom_blur.npy": "0204613400c034a81c4830d5df81cb82",
-    "snow.npy": "0237be164583af146b7b144e73b43465",
-    "frost.npy": "3a39c6823bdfaa0bf8b12fe7004b8117",
-    "fog.npy": "4efc7ebd5e82b028bdbe13048e3ea564",
-    "brightness.npy": "f22d7195aecd6abb541e27fca230c171",
-    "contrast.npy": "322bb385f1d05154ee197ca16535f71e",
-    "elastic_transform.npy": "a0792bd6581f6810878be71acedfc65a",
-    "pixelate.npy": "96c00c60f144539e14cffb02ddbd0640",
-    "jpeg_compression.npy": "c851b7f1324e1d2ffddeb76920576d11",
-    "speckle_noise.npy": "e3f215b1a0f9fd9fd6f0d1cf94a7ce99",
-    "gaussian_blur.npy": "5204ba0d557839772ef5a4196a052c3e",
-    "spatter.npy": "12ccf41d62564d36e1f6a6ada5022728",
-    "saturate.npy": "c0697e9fdd646916a61e9c312c77bf6b",
-}
+# MD5 of the arrays of CIFAR-10-C and of CIFAR-100-C
+_CIFAR_FILES = """
+    labels            c439b113295ed5254878798ffe28fd54 bb4026e9ce52996b95f439544568cdb2
+    gaussian_noise    ecaf8b9a2399ffeda7680934c33405fd ecc4d366eac432bdf25c024086f5e97d
+    shot_noise        3a7239bb118894f013d9bf1984be7f11 b0a1fa6e1e465a747c1b204b1914048a
+    impulse_noise     2090e01c83519ec51427e65116af6b1a 3b3c210ddfa0b5cb918ff4537a429fef
+    defocus_blur      7d1322666342a0702b1957e92f6254bc d923e3d9c585a27f0956e2f2ad832564
+    glass_blur        7361fb4019269e02dbf6925f083e8629 0bf384f38e5ccbf8dd479d9059b913e1
+    motion_blur       fffa5f852ff7ad299cfe8a7643f090f4 732a7e2e54152ff97c742d4c388c5516
+    zoom_blur         6ea8e63f1c5cdee1517533840641641b 0204613400c034a81c4830d5df81cb82
+    snow              bb238de8555123da9c282dea23bd6e55 0237be164583af146b7b144e73b43465
+    frost             31f6ab3bce1d9934abfb0cc13656f141 3a39c6823bdfaa0bf8b12fe7004b8117
+    fog               7b397314b5670f825465fbcd1f6e9ccd 4efc7ebd5e82b028bdbe13048e3ea564
+    brightness        0a81ef75e0b523c3383219c330a85d48 f22d7195aecd6abb541e27fca230c171
+    contrast          3c8262171c51307f916c30a3308235a8 322bb385f1d05154ee197ca16535f71e
+    elastic_transform 9421657c6cd452429cf6ce96cc412b5f a0792bd6581f6810878be71acedfc65a
+    pixelate          0f14f7e2db14288304e1de10df16832f 96c00c60f144539e14cffb02ddbd0640
+    jpeg_compression  2b9cc4c864e0193bb64db8d7728f8187 c851b7f1324e1d2ffddeb76920576d11
+    speckle_noise     ef00b87611792b00df09c0b0237a1e30 e3f215b1a0f9fd9fd6f0d1cf94a7ce99
+    gaussian_blur     c33370155bc9b055fb4a89113d3c559d 5204ba0d557839772ef5a4196a052c3e
+    spatter           8a5a3903a7f8f65b59501a6093b4311e 12ccf41d62564d36e1f6a6ada5022728
+    saturate          1cfae0964219c5102abbb883e538cc56 c0697e9fdd646916a61e9c312c77bf6b
+"""
+
+
+def _file_checksums(column: int) -> dict[str, str]:
+    rows = (line.split() for line in _CIFAR_FILES.strip().splitlines())
+    return {f"{row[0]}.npy": row[column] for row in rows}
+
+
 PUBLISHED_SETS: Mapping[str, PublishedSet] = {
     "cifar10-c": PublishedSet(
         url=ZENODO.format(record=2535967),
         folder="CIFAR-10-C",
         form="arrays",
         archives={"CIFAR-10-C.tar": "56bf5dcef84df0e2308c6dcbcbbd8499"},
-        files=_CIFAR10_FILES,
+        files=_file_checksums(1),
     ),
     "cifar100-c": PublishedSet(
         url=ZENODO.format(record=3555552),
         folder="CIFAR-100-C",
         form="arrays",
         archives={"CIFAR-100-C.tar": "11f0ed0f1191edbf9fa23466ae6021d3"},
-        files=_CIFAR100_FILES,
+        files=_file_checksums(2),
     ),
     "tiny-imagenet-c": PublishedSet(
         url=ZENODO.format(record=8206060),
@@ -226,13 +212,23 @@ def fetch_published(
         RunError: If an archive cannot be had, its checksum is wrong, or it is not safe.
     """
     published = find_published(name)
-    wanted = _choose(published, archives)
-    emit = on_progress or ignore
+    unknown = [file for file in archives if file not in published.archives]
+    if unknown:
+        raise ValueError(
+            f"archives of {published.folder} are {', '.join(published.archives)}, got "
+            f"{unknown[0]!r}"
+        )
+    emit, is_plain = on_progress or ignore, published.form == "plain"
     if from_local is not None and (from_local / published.folder).is_dir():
-        verify_files(published, from_local / published.folder, on_progress=emit)
-        return from_local / published.folder
+        folder = from_local / published.folder
+        files = published.archives if is_plain else published.files
+        for file, checksum in files.items():
+            emit(ChecksumStarted(file=file))
+            check_file(folder / file, checksum=checksum)
+        return folder
     folder = root / published.folder
-    downloads = folder if published.form == "plain" else root / "archives" / published.folder
+    downloads = folder if is_plain else root / "archives" / published.folder
+    wanted = archives or list(published.archives)
     missing = [file for file in wanted if not _is_done(published, file, folder)]
     make_folder(downloads if missing and from_local is None else root)
     for file in missing:
@@ -244,48 +240,19 @@ def fetch_published(
             address = (url or published.url) + file
             path = fetch_file(address, downloads / file, checksum=checksum, on_progress=on_progress)
         _put(published, file, path, folder, emit)
-        if from_local is None and not keep_archives and published.form != "plain":
+        if from_local is None and not keep_archives and not is_plain:
             path.unlink()
     return folder
 
 
 def find_published(name: str) -> PublishedSet:
-    """Look up a published set by its name.
-
-    Raises:
-        ValueError: If there is none of this name; names the nearest.
-    """
+    """Look up a published set by its name."""
     if name in PUBLISHED_SETS:
         return PUBLISHED_SETS[name]
     raise ValueError(
         f"unknown published set {name!r}{did_you_mean(name, PUBLISHED_SETS, cutoff=0.0)} There are "
         f"{', '.join(PUBLISHED_SETS)}; no other has a published checksum"
     )
-
-
-def verify_files(
-    published: PublishedSet, folder: Path, *, on_progress: OnProgress | None = None
-) -> None:
-    """Check the files of an unpacked set against their published checksums, where there are any.
-
-    Raises:
-        RunError: If one is missing or differs.
-    """
-    files = published.archives if published.form == "plain" else published.files
-    for file, checksum in files.items():
-        if on_progress is not None:
-            on_progress(ChecksumStarted(file=file))
-        check_file(folder / file, checksum=checksum)
-
-
-def _choose(published: PublishedSet, archives: Sequence[str]) -> Sequence[str]:
-    unknown = [file for file in archives if file not in published.archives]
-    if unknown:
-        raise ValueError(
-            f"archives of {published.folder} are {', '.join(published.archives)}, got "
-            f"{unknown[0]!r}"
-        )
-    return archives or list(published.archives)
 
 
 def _is_done(published: PublishedSet, file: str, folder: Path) -> bool:
@@ -301,11 +268,7 @@ def _mark(folder: Path, file: str) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, unless it is there.
-
-    Raises:
-        RunError: If that is not possible.
-    """
+    """Make a folder, unless it is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -393,7 +356,7 @@ def fetch_file(
     on_progress: OnProgress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Download a file, continuing what an earlier try left.
+    """Download a file, continuing what an earlier try left, and return its path.
 
     Args:
         url: Its address.
@@ -402,10 +365,6 @@ def fetch_file(
         num_tries: Tries without a new byte until it fails.
         on_progress: Called with `DownloadProgress` as the file grows, `DownloadDelayed` before a
             new try, and `ChecksumStarted`.
-        sleep: Waits; for tests.
-
-    Returns:
-        ``path``.
 
     Raises:
         RunError: If the server says no, stays silent through all tries, or sends another file.
@@ -452,10 +411,7 @@ def fetch_file(
 
 
 def check_file(path: Path, *, checksum: str) -> Path:
-    """Check the MD5 or sha256 of a file.
-
-    Returns:
-        Its path.
+    """Check the MD5 or sha256 of a file and return its path.
 
     Raises:
         RunError: If it is missing, half-downloaded or another file.
@@ -479,43 +435,21 @@ def _attempt(url: str, part: Path, start: int, emit: OnProgress) -> tuple[str, f
         What went wrong, empty if nothing did; the seconds the server asks to wait; whether another
         try is pointless.
     """
-    import pooch
     import requests
 
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        with open(part, "ab") as file:
-
-            def on_response(response: Any, *_: Any, **__: Any) -> None:
-                """Start from the beginning if the server does not continue at our last byte."""
-                given = response.headers.get("Content-Range", "")
-                if response.status_code == 416 or (
-                    response.status_code == 206 and not given.startswith(f"bytes {start}-")
-                ):
-                    file.truncate(0)
-                    raise _NotContinued(f"the server cannot continue at byte {start:,}")
-                if response.status_code == 200:
-                    file.truncate(0)
-
-            bar: Any = _ProgressBar(part.name.removesuffix(".part"), start, emit)
-            fetch: Any = pooch.HTTPDownloader(
-                progressbar=bar,
-                chunk_size=_CHUNK,
-                timeout=_TIMEOUT_S,
-                headers=headers,
-                hooks={"response": on_response},
-            )
-            fetch(url, file, None)
-            file.flush()
-            os.fsync(file.fileno())
-    except _NotContinued as error:
-        return str(error), 0.0, False
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+            status, given = response.status_code, response.headers.get("Content-Range", "")
+            if status == 416 or (status == 206 and not given.startswith(f"bytes {start}-")):
+                part.unlink(missing_ok=True)
+                return f"the server cannot continue at byte {start:,}", 0.0, False
+            response.raise_for_status()
+            _save(response, part, start if status == 206 else 0, emit)
     except requests.HTTPError as error:
-        response: Any = error.response
-        is_busy = response.status_code in (408, 429) or response.status_code >= 500
-        return str(error), _retry_after(response), not is_busy
+        answer: Any = error.response
+        is_busy = answer.status_code in (408, 429) or answer.status_code >= 500
+        return str(error), _retry_after(answer), not is_busy
     except requests.RequestException as error:
         return " ".join(str(error).split()), 0.0, False
     except OSError as error:
@@ -523,33 +457,25 @@ def _attempt(url: str, part: Path, start: int, emit: OnProgress) -> tuple[str, f
     return "", 0.0, False
 
 
-class _NotContinued(Exception):
-    """The server answered a request to continue with something else."""
+def _save(response: Any, part: Path, start: int, emit: OnProgress) -> None:
+    """Write what the server sends from byte ``start`` on."""
+    file_name = part.name.removesuffix(".part")
+    total = start + int(response.headers.get("Content-Length", 0))
+    num_bytes = reported = start
 
+    def report() -> None:
+        size = max(total, num_bytes)
+        emit(DownloadProgress(file=file_name, num_bytes=num_bytes, total_bytes=size))
 
-class _ProgressBar:
-    """A progress bar as pooch expects it, which emits an event every few megabytes."""
-
-    def __init__(self, file: str, start: int, emit: OnProgress) -> None:
-        self.file, self.num_bytes, self.emit = file, start, emit
-        self.start, self.total, self.reported = start, 0, start
-
-    def update(self, num_bytes: int) -> None:
-        self.num_bytes += num_bytes
-        if self.num_bytes - self.reported >= _PROGRESS_BYTES:
-            self._report()
-
-    def reset(self) -> None:
-        """Called at the end, before the whole length is added once more."""
-        self.num_bytes = self.start
-
-    def close(self) -> None:
-        self._report()
-
-    def _report(self) -> None:
-        self.reported = self.num_bytes
-        total = max(self.start + self.total, self.num_bytes)
-        self.emit(DownloadProgress(file=self.file, num_bytes=self.num_bytes, total_bytes=total))
+    with open(part, "ab" if start else "wb") as file:
+        for chunk in response.iter_content(_CHUNK):
+            num_bytes += file.write(chunk)
+            if num_bytes - reported >= _PROGRESS_BYTES:
+                reported = num_bytes
+                report()
+        file.flush()
+        os.fsync(file.fileno())
+    report()
 
 
 def _retry_after(response: Any) -> float:

@@ -1,24 +1,31 @@
-"""Data sources: their registry, and how they are opened.
+"""Data sources: their registry, how they are opened, and those of arrays in memory.
 
-`open_source` opens a `Source` by name: labels and class names at once, images as uint8 batches when
-loaded. `SOURCES` has an entry for every kind of data; `register_source` adds one. `as_source` turns
-a torch ``Dataset``, or an object with labels and images, into a source.
+`open_source` opens a `Source` by name, `register_source` adds a kind of data to `SOURCES`, and
+`as_source` turns a torch ``Dataset``, or an object with labels and images, into a source. ``.npz``
+archives and the handwritten digits of scikit-learn are opened here, files of images elsewhere.
 """
 
 import importlib
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
 
+from augmix.arrays import check_images
 from augmix.data.decode import AS_STORED, Draws, Geometry, ResizedCrop
-from augmix.data.folders import SPLIT_NAMES
+from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
 from augmix.data.stores import (
+    ArrayItems,
+    ArraySource,
     DatasetItems,
+    Ids,
+    Images,
+    Labels,
+    LazySource,
     OnError,
     OpenOptions,
     build_source,
@@ -27,9 +34,11 @@ from augmix.data.stores import (
     number_classes,
 )
 from augmix.errors import RunError, did_you_mean
-from augmix.rng import Stream
+from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
+_NUM_TRAIN = 1400  # of the 1,797 digits
+_DIGITS_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 
 Opener = TypeVar("Opener", bound=Callable[..., Any])
 
@@ -61,7 +70,7 @@ class Source(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...
     @property
-    def labels(self) -> Int64[np.ndarray, " image"]: ...
+    def labels(self) -> Labels: ...
     @property
     def size(self) -> tuple[int, int]: ...
     @property
@@ -77,9 +86,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return the images with these ids, in that order; repeats allowed, from any thread."""
         ...
 
@@ -95,9 +102,7 @@ class CroppingSource(Source, Protocol):
     @property
     def crop(self) -> ResizedCrop | None: ...
 
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids, each cropped as drawn for it."""
         ...
 
@@ -107,14 +112,10 @@ def find_crop(source: Source) -> ResizedCrop | None:
     return source.crop if isinstance(source, CroppingSource) else None
 
 
-def load_at(
-    source: Source, ids: Integer[np.ndarray, " batch"], *, stream: Stream
-) -> UInt8[np.ndarray, "batch height width channel"]:
+def load_at(source: Source, ids: Ids, *, stream: Stream) -> Images:
     """Load the images of a training step, each with its random crop if the source crops.
 
     Args:
-        source: The images.
-        ids: Of the images of the step.
         stream: The run's seed and the step's epoch.
     """
     crop = find_crop(source)
@@ -150,7 +151,7 @@ class SourceKind:
 _CIFAR = "the official python folder or its parent, or a folder of parquet files"
 SOURCES: dict[str, SourceKind] = {
     "digits": SourceKind(
-        "npz:open_digits", "nothing: scikit-learn's", needs_data=False, size=32, has_files=False
+        "sources:open_digits", "nothing: scikit-learn's", needs_data=False, size=32, has_files=False
     ),
     "cifar10": SourceKind("cifar:open_cifar", _CIFAR, needs_data=False),
     "cifar100": SourceKind("cifar:open_cifar", _CIFAR, needs_data=False),
@@ -159,7 +160,7 @@ SOURCES: dict[str, SourceKind] = {
         "parquet:open_parquet", "train.parquet or train-*.parquet", endings=(".parquet",)
     ),
     "npz": SourceKind(
-        "npz:open_npz",
+        "sources:open_npz",
         "arrays images and labels, or x_train, y_train, x_test, ...",
         endings=(".npz",),
         has_files=False,
@@ -285,7 +286,14 @@ def open_source(
             f"source must be one of {', '.join(SOURCES)}, got {name!r}{did_you_mean(name, SOURCES)}"
         )
     kind = SOURCES[name]
-    _check_arguments(split, size, on_error, num_threads)
+    if split not in SPLIT_NAMES:
+        raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
+    if not 0 <= size <= _MAX_SIZE:
+        raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if num_threads < 0:
+        raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
     geometry = Geometry(
         size=size or kind.size,
         resize=resize,
@@ -357,12 +365,103 @@ def _adapt(data: Any, options: OpenOptions) -> Source:
     return build_source(items, checked, names or number_classes(checked, where=where), options)
 
 
-def _check_arguments(split: str, size: int, on_error: str, num_threads: int) -> None:
-    if split not in SPLIT_NAMES:
-        raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
-    if not 0 <= size <= _MAX_SIZE:
-        raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if num_threads < 0:
-        raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
+def open_npz(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+    """Open an ``.npz`` set; see `sources.open_source`."""
+    split = options.split
+    path = root
+    if root.is_dir():
+        candidates = [root / f"{name}.npz" for name in SPLIT_NAMES[split]]
+        path = next((path for path in candidates if path.exists()), root)
+        if path == root:
+            raise missing_split(root, split, f"{split}.npz", list_entries(root))
+    arrays = _load_arrays(path)
+    images, labels = _choose_arrays(arrays, path, split)
+    labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if images.ndim == 3:
+        images = images[..., None]  # image height width -> one channel
+    try:
+        check_images(images, where=f"{path}: images")
+    except (TypeError, ValueError) as error:
+        raise RunError(str(error)) from None
+    names = arrays.get("class_names")
+    if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
+        raise RunError(f"{path}: expected class_names as one text per class, got {names.dtype}")
+    labels = check_labels(
+        labels,
+        len(images),
+        num_classes=0 if names is None else len(names),
+        where=str(path),
+        hint="class_names holds fewer classes",
+    )
+    items = ArrayItems(images=np.ascontiguousarray(images), path=str(path))
+    if names is None:
+        names = number_classes(_all_labels(arrays), where=str(path))
+    return build_source(items, labels, list(names), options)
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                raise RunError(f"{path}: expected an .npz archive of arrays, got a single array")
+            return dict(content)
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist; name an .npz file with --data") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        raise RunError(
+            f"cannot read {path}: {error}; expected an .npz archive of plain arrays (no objects), "
+            "written by numpy.savez"
+        ) from error
+
+
+def _choose_arrays(
+    arrays: dict[str, np.ndarray], path: Path, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if {"images", "labels"} <= set(arrays):
+        check_named_split(path, split)
+        return arrays["images"], arrays["labels"]
+    for name in SPLIT_NAMES[split]:
+        if {f"x_{name}", f"y_{name}"} <= set(arrays):
+            return arrays[f"x_{name}"], arrays[f"y_{name}"]
+    raise RunError(
+        f"{path}: expected the arrays images and labels, or x_{split} and y_{split}, "
+        f"got {', '.join(arrays) or 'none'}"
+    )
+
+
+def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
+    """The whole-number labels of every split, so that each split counts the same classes."""
+    labels = [values for key, values in arrays.items() if key == "labels" or key.startswith("y_")]
+    whole = [values.ravel() for values in labels if np.issubdtype(values.dtype, np.integer)]
+    return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
+
+
+def open_digits(root: Path | None, options: OpenOptions) -> ArraySource | LazySource:
+    """Open the digits; see `sources.open_source`.
+
+    They are 8x8 with levels 0..16, enlarged to RGB of the size asked for, bilinearly and whole.
+
+    Raises:
+        RunError: If there is no such split, or scikit-learn is not installed.
+    """
+    if options.split not in ("train", "test"):
+        raise RunError(f"digits has the splits train and test, got {options.split!r}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise RunError(
+            "source digits needs scikit-learn, which is not installed: pip install 'augmix[demo]'"
+        ) from error
+    raw: Any = load_digits()
+    order = Stream(seed=0).at(Purpose.SPLIT, part=_DIGITS_PART).permutation(len(raw.target))
+    chosen = order[:_NUM_TRAIN] if options.split == "train" else order[_NUM_TRAIN:]
+    levels = np.rint(raw.images[np.sort(chosen)] * (255 / 16)).astype(np.uint8)
+    enlarge = Geometry(size=options.geometry.size, squash=True)
+    grey = np.stack([enlarge.apply_to_array(image) for image in levels[..., None]])
+    images = np.repeat(grey, 3, axis=3)
+    labels = check_labels(raw.target[np.sort(chosen)], len(images), num_classes=10, where="digits")
+    items = ArrayItems(images=images, path="digits")
+    class_names = [str(digit) for digit in range(10)]
+    as_made = replace(options, geometry=AS_STORED)
+    return build_source(items, labels, class_names, as_made, flip=False)  # a mirrored 2 is none

@@ -1,6 +1,6 @@
 """Sources made of images that are read one by one: kept in memory, or decoded when loaded.
 
-A reader (`folders`, `parquet`, `tar`, `npz`, `cifar`) hands over labels and `Items`, which make the
+A reader (of `folders`, `parquet`, `tar`, `cifar` ...) hands over labels and `Items`, which make the
 pixels of any one image. `build_source` decodes them all on threads if they take at most
 `MEMORY_BYTES`, and finds broken images and images of another size on the way.
 
@@ -9,13 +9,15 @@ its ids are settled. That takes a pass over all files; its result is cached for 
 """
 
 import hashlib
+import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
@@ -42,22 +44,16 @@ _HASHED = 64  # images in the fingerprint of a user's data
 _CHUNK = 64  # images a thread takes at a time
 _CROPS_AT_ONCE = 8  # photographs a thread takes at a time
 
+Ids = Integer[np.ndarray, " batch"]
+Images = UInt8[np.ndarray, "batch height width channel"]
+Labels = Int64[np.ndarray, " image"]
 OnError = Literal["raise", "skip"]
-Result = TypeVar("Result")
+Decode = Callable[[int, int], np.ndarray]  # of an image's position in the batch, and its row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
-    """What `sources.open_source` asks of the reader of a kind of data.
-
-    Attributes:
-        name: Of the source.
-        split: ``train``, ``test`` or ``val``.
-        geometry: What is done to every image; as stored, all must have one size.
-        on_error: ``raise`` names a broken image, ``skip`` leaves it out and lists it.
-        num_threads: Threads that decode.
-        download: Whether to fetch a set that is not there.
-    """
+    """What the reader of a kind of data is asked for; `sources.open_source` explains the fields."""
 
     name: str
     split: str
@@ -140,17 +136,11 @@ class ArrayItems:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DatasetItems:
-    """The images of a user's data; see `sources.as_source` for its forms.
-
-    Attributes:
-        data: A torch ``Dataset``, or an object with ``images(ids)``.
-        name: What messages call it.
-    """
+    """The images of a user's data; see `sources.as_source` for its forms."""
 
     data: Any
     name: str
     _lock: Lock = field(default_factory=Lock)  # data sets are read by processes, not by threads
-
     channels: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -204,7 +194,7 @@ def hash_array(array: np.ndarray) -> str:
     return hasher.hexdigest()
 
 
-def fingerprint(digest: str, labels: Int64[np.ndarray, " image"]) -> str:
+def fingerprint(digest: str, labels: Labels) -> str:
     """Return the sha256 of a digest of the stored images and of the labels."""
     hasher = hashlib.sha256(digest.encode())
     hasher.update(labels.astype("<i8").tobytes())
@@ -218,34 +208,15 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def on_threads(
-    work: Callable[[range], Result], count: int, num_threads: int, *, chunk: int = _CHUNK
-) -> list[Result]:
-    """Run ``work`` on chunks of 0 .. count - 1, results in order; the first chunk's error wins."""
-    chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
-    if num_threads <= 1 or len(chunks) <= 1:
-        return [work(chunk) for chunk in chunks]
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-decode")
-    try:
-        return list(pool.map(work, chunks))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def check_labels(
     labels: np.ndarray, num_images: int, *, num_classes: int = 0, where: str, hint: str = ""
-) -> Int64[np.ndarray, " image"]:
-    """Check that there is one label of a class of the set for every image.
+) -> Labels:
+    """Return labels as int64 if there is one of a class of the set for every image.
 
     Args:
-        labels: Whole numbers `image`.
-        num_images: How many there must be.
         num_classes: 0 allows any number of classes.
         where: What they were read from.
         hint: The way out when a label is beyond the last class.
-
-    Returns:
-        The labels as int64.
 
     Raises:
         RunError: If type, number or range is wrong.
@@ -281,12 +252,8 @@ def check_ids(ids: np.ndarray, num_images: int) -> np.ndarray:
     return ids
 
 
-def number_classes(labels: Int64[np.ndarray, " image"], *, where: str) -> tuple[str, ...]:
-    """Name classes that have no names by their numbers, up to the largest label.
-
-    Raises:
-        RunError: If that is beyond `MAX_CLASSES`.
-    """
+def number_classes(labels: Labels, *, where: str) -> tuple[str, ...]:
+    """Name classes that have no names by their numbers, up to the largest label."""
     num_classes = int(labels.max()) + 1
     if num_classes > MAX_CLASSES:
         raise RunError(
@@ -294,6 +261,17 @@ def number_classes(labels: Int64[np.ndarray, " image"], *, where: str) -> tuple[
             "splits; number the classes from 0"
         )
     return tuple(str(number) for number in range(num_classes))
+
+
+def check_classes(
+    found: Iterable[str], known: Collection[str], *, where: Path, whose: str, hint: str = ""
+) -> None:
+    """Refuse classes that are none of those of the training images."""
+    if unknown := sorted(set(found) - set(known)):
+        raise RunError(
+            f"{where}: expected the {len(known)} classes of {whose}, got {', '.join(unknown[:8])} "
+            f"besides ({len(unknown)} in all){hint}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -307,8 +285,9 @@ class Description:
     name: str
     split: str
     class_names: tuple[str, ...]
-    labels: Int64[np.ndarray, " image"]
-    fingerprint: str
+    labels: Labels
+    size: tuple[int, int]
+    channels: int
     crop_padding: int
     flip: bool
     skipped: tuple[tuple[str, str], ...] = ()
@@ -326,19 +305,10 @@ class Description:
 class ArraySource(Description):
     """A source with all images in memory."""
 
-    images: UInt8[np.ndarray, "image height width channel"]
+    images: Images
+    fingerprint: str
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.images.shape[1], self.images.shape[2]
-
-    @property
-    def channels(self) -> int:
-        return self.images.shape[3]
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Return a copy of the images with these ids."""
         return self.images[check_ids(ids, len(self))]
 
@@ -350,33 +320,35 @@ class LazySource(Description):
     Attributes:
         items: Where the images come from.
         rows: The item of every image; images left out as broken have none.
-        size: Height and width of every image.
-        geometry: How items are brought to that size.
+        geometry: How items are brought to the size of the source.
         num_threads: Threads that decode one batch.
     """
 
     items: Items
-    rows: Int64[np.ndarray, " image"]
-    size: tuple[int, int]
+    rows: Labels
     geometry: Geometry = AS_STORED
     num_threads: int
+    fingerprint: str
 
-    @property
-    def channels(self) -> int:
-        return self.items.channels
-
-    def load(
-        self, ids: Integer[np.ndarray, " batch"]
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load(self, ids: Ids) -> Images:
         """Decode the images with these ids.
 
         Raises:
             RunError: If one is broken; the message names its file and index.
         """
+        return self._decode(ids, lambda _, row: self.items.image(row, self.geometry), _CHUNK)
+
+    def _decode(self, ids: Ids, decode: Decode, chunk: int) -> Images:
         rows = self.rows[check_ids(ids, len(self))]
         images = np.empty((len(rows), *self.size, self.channels), np.uint8)
         first = int(self.rows[0])
-        _fill(images, self.items, rows, self.geometry, "raise", self.num_threads, first)
+
+        def work(position: int, row: int) -> None:
+            pixels = decode(position, row)
+            _check_size(self.items, row, pixels.shape[:2], first, self.size)
+            images[position] = pixels
+
+        _visit(self.items, rows, work, self.num_threads, chunk=chunk)
         return images
 
 
@@ -385,46 +357,33 @@ class CroppedSource(LazySource):
     """A source of image files that decodes a random crop of each for training.
 
     Attributes:
-        items: Image files.
         crop: The distribution of crops; `load` returns the centre of every image instead.
     """
 
     items: ImageFiles
     crop: ResizedCrop
 
-    def load_crops(
-        self, ids: Integer[np.ndarray, " batch"], draws: Draws
-    ) -> UInt8[np.ndarray, "batch height width channel"]:
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Decode the crops that were drawn for these images.
 
         Raises:
             RunError: If one is broken; the message names its file and index.
         """
-        rows = self.rows[check_ids(ids, len(self))]
-        images = np.empty((len(rows), *self.size, self.channels), np.uint8)
 
-        def fill(chunk: range) -> None:
-            for position in chunk:
-                images[position] = self._crop(int(rows[position]), draws[position])
-
-        on_threads(fill, len(rows), self.num_threads, chunk=_CROPS_AT_ONCE)
-        return images
-
-    def _crop(self, row: int, draws: np.ndarray) -> np.ndarray:
-        try:
+        def decode(position: int, row: int) -> np.ndarray:
             return decode_crop(
                 self.items.content(row),
-                lambda height, width: self.crop.box(draws, height, width),
+                lambda height, width: self.crop.box(draws[position], height, width),
                 size=self.size[0],
                 is_reduced=self.geometry.is_reduced,
             )
-        except ImageError as error:
-            raise _broken_image(self.items, row, error) from error
+
+        return self._decode(ids, decode, _CROPS_AT_ONCE)
 
 
 def build_source(
     items: Items,
-    labels: Int64[np.ndarray, " image"],
+    labels: Labels,
     class_names: Sequence[str],
     options: OpenOptions,
     *,
@@ -438,12 +397,9 @@ def build_source(
     settled from the start.
 
     Args:
-        items: The images.
         labels: Their classes, already checked.
-        class_names: One for each class.
-        options: What was asked of the reader.
-        crop_padding: Border of the training crop; None takes CIFAR's 4 of 32 in proportion, and
-            none besides random resized crops.
+        crop_padding: Border of the training crop in pixels; None takes CIFAR's 4 of 32 in
+            proportion, and none besides random resized crops.
         flip: Whether training images are mirrored.
         files: Path of every item, for items that are image files.
 
@@ -464,18 +420,19 @@ def build_source(
         "split": options.split,
         "class_names": tuple(class_names),
         "labels": labels[kept],
-        "fingerprint": fingerprint(items.digest(kept), labels[kept]),
+        "size": size,
+        "channels": items.channels,
         "crop_padding": crop_padding,
         "flip": flip,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
+        "fingerprint": fingerprint(items.digest(kept), labels[kept]),
     }
     if images is not None:
         return ArraySource(images=images[kept] if broken else images, **described)
     described |= {
         "items": items,
         "rows": kept,
-        "size": size,
         "geometry": options.geometry,
         "num_threads": options.num_threads,
     }
@@ -486,21 +443,34 @@ def _hold(
     items: Items, options: OpenOptions
 ) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
     """The images if they fit into memory, else None; their height and width; what is broken."""
-    geometry = options.geometry
+    geometry, skip = options.geometry, options.on_error == "skip"
     if isinstance(items, ArrayItems) and not geometry.size:
         return items.images, items.stored_size(0), {}
     first, size, broken = _find_first(items, options)
-    shape = (*size, items.channels)
-    if not geometry.crop and len(items) * int(np.prod(shape)) <= MEMORY_BYTES:
-        images = np.empty((len(items), *shape), np.uint8)
-        rows = np.arange(len(items))
-        broken |= _fill(images, items, rows, geometry, options.on_error, options.num_threads, first)
-        return images, size, broken
-    if options.on_error == "skip":
-        broken |= _find_broken(items, options, shape, first)
+    shape = (len(items), *size, items.channels)
+    images = None
+    if not geometry.crop and math.prod(shape) <= MEMORY_BYTES:
+        images = np.empty(shape, np.uint8)
+
+    def decode(position: int, row: int) -> None:
+        pixels = items.image(row, geometry)
+        _check_size(items, row, pixels.shape[:2], first, size)
+        if images is not None:
+            images[position] = pixels
+
+    def check_header(_: int, row: int) -> None:
+        _check_size(items, row, items.stored_size(row), first, size)
+
+    def visit(work: Callable[[int, int], None]) -> dict[int, str]:
+        return _visit(items, np.arange(len(items)), work, options.num_threads, skip=skip)
+
+    if images is not None:
+        broken |= visit(decode)
+    elif skip:
+        broken |= _recall(items, geometry.size, lambda: visit(decode))
     elif not geometry.size:
-        _check_headers(items, size, options.num_threads, first)
-    return None, size, broken
+        visit(check_header)
+    return images, size, broken
 
 
 def _find_first(items: Items, options: OpenOptions) -> tuple[int, tuple[int, int], dict[int, str]]:
@@ -521,40 +491,41 @@ def _find_first(items: Items, options: OpenOptions) -> tuple[int, tuple[int, int
     )
 
 
-def _fill(
-    images: np.ndarray,
+def _visit(
     items: Items,
     rows: np.ndarray,
-    geometry: Geometry,
-    on_error: OnError,
+    work: Callable[[int, int], None],
     num_threads: int,
-    first: int,
+    *,
+    skip: bool = False,
+    chunk: int = _CHUNK,
 ) -> dict[int, str]:
-    """Decode ``rows`` into ``images``; return the broken ones. ``first`` has the right size."""
+    """Call ``work(position, row)`` of each row on threads; return what is broken, or raise that."""
 
-    def fill(chunk: range) -> dict[int, str]:
+    def visit(positions: range) -> dict[int, str]:
         broken = {}
-        for position in chunk:
+        for position in positions:
             row = int(rows[position])
             try:
-                pixels = items.image(row, geometry)
+                work(position, row)
             except ImageError as error:
-                if on_error == "raise":
+                if not skip:
                     raise _broken_image(items, row, error) from error
                 broken[row] = str(error)
-            else:
-                _check_size(items, row, pixels.shape[:2], first, images.shape[1:3])
-                images[position] = pixels
         return broken
 
-    return _merge(on_threads(fill, len(rows), num_threads))
+    chunks = [range(start, min(start + chunk, len(rows))) for start in range(0, len(rows), chunk)]
+    if num_threads <= 1 or len(chunks) <= 1:
+        parts = [visit(positions) for positions in chunks]
+    else:
+        with ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-decode") as pool:
+            parts = list(pool.map(visit, chunks))  # the first chunk's error wins
+    return {row: reason for part in parts for row, reason in part.items()}
 
 
-def _find_broken(
-    items: Items, options: OpenOptions, shape: tuple[int, int, int], first: int
-) -> dict[int, str]:
+def _recall(items: Items, size: int, inspect: Callable[[], dict[int, str]]) -> dict[int, str]:
     """The broken items and the reasons, from an earlier inspection of the same files if any."""
-    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {options.geometry.size}"
+    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {size}"
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     path = cache_folder("inspections") / f"{key}.json"
     if path.exists():
@@ -563,15 +534,7 @@ def _find_broken(
             return {int(row): str(reason) for row, reason in cached.items()}
         except (RunError, KeyError, AttributeError, ValueError):
             path.unlink()  # damaged: inspect again
-
-    def check(chunk: range) -> dict[int, str]:
-        pixels = np.empty((1, *shape), np.uint8)
-        rows = (np.array([row]) for row in chunk)
-        return _merge(
-            [_fill(pixels, items, row, options.geometry, "skip", 1, first) for row in rows]
-        )
-
-    broken = _merge(on_threads(check, len(items), options.num_threads))
+    broken = inspect()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"broken": {str(row): broken[row] for row in sorted(broken)}})
@@ -580,28 +543,10 @@ def _find_broken(
     return broken
 
 
-def _check_headers(items: Items, expected: tuple[int, int], num_threads: int, first: int) -> None:
-    """Read every header; refuse images of another size."""
-
-    def check(chunk: range) -> None:
-        for row in chunk:
-            try:
-                found = items.stored_size(row)
-            except ImageError as error:
-                raise _broken_image(items, row, error) from error
-            _check_size(items, row, found, first, expected)
-
-    on_threads(check, len(items), num_threads)
-
-
-def _merge(parts: list[dict[int, str]]) -> dict[int, str]:
-    return {row: reason for part in parts for row, reason in part.items()}
-
-
 def _check_size(
-    items: Items, row: int, found: tuple[int, ...], first: int, expected: tuple[int, ...]
+    items: Items, row: int, found: tuple[int, ...], first: int, expected: tuple[int, int]
 ) -> None:
-    if tuple(found) != tuple(expected):
+    if found != expected:
         raise RunError(
             f"expected images of one size, got {expected[0]}x{expected[1]} (height x width) in "
             f"{items.where(first)} and {found[0]}x{found[1]} in {items.where(row)}; "
@@ -610,7 +555,6 @@ def _check_size(
 
 
 def _broken_image(items: Items, row: int, error: ImageError) -> RunError:
-    """Make the error that names a broken image and the way out."""
     return RunError(
         f"cannot use image {items.where(row)} (index {row}): {error}; mend or remove it, or leave "
         "out what is broken with --on-error skip (on_error='skip')"

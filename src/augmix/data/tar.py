@@ -30,14 +30,15 @@ from augmix.data.folders import (
     is_image,
     list_entries,
     missing_split,
-    name_words,
 )
 from augmix.data.stores import (
     ArraySource,
     ImageFiles,
+    Labels,
     LazySource,
     OpenOptions,
     build_source,
+    check_classes,
     check_labels,
     number_classes,
 )
@@ -55,11 +56,9 @@ class Shard:
     """The images of one tar file.
 
     Attributes:
-        path: The file.
         names: Of every image, with the folders and tars it lies in.
         classes: The class of each as far as the shard itself says; empty where it does not.
         offset: Where its bytes begin.
-        num_bytes: How many they are.
     """
 
     path: Path
@@ -110,14 +109,7 @@ class _Member:
 
 
 def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Member]:
-    """List images and class files of a tar and of the tars within it.
-
-    Args:
-        file: Its bytes.
-        where: What messages call it.
-        prefix: Put before every name.
-        base: Where the tar begins in its file.
-    """
+    """List images and class files of a tar, which begins at ``base``, and of the tars in it."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (info := tar.next()) is not None:
             # a million of them would take a gigabyte; typeshed does not know the list
@@ -125,7 +117,11 @@ def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Me
             if not info.isreg() or info.issparse():
                 continue
             path = PurePosixPath(info.name)
-            _check_name(info.name, path, where)
+            is_named = info.name.isprintable() and bool(path.name)
+            if not is_named or path.is_absolute() or ".." in path.parts:
+                raise RunError(
+                    f"{where}: expected relative printable names, got member {info.name[:80]!r}"
+                )
             name, kind = prefix + str(path), path.suffix.lower()
             offset = base + info.offset_data
             if is_image(path.name):
@@ -145,11 +141,6 @@ def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Me
         if any(block := file.read(_BLOCK)) or len(block) < _BLOCK:
             what = "a broken header" if block else "the end of the file"
             raise tarfile.ReadError(f"expected an end mark at byte {tar.offset}, got {what}")
-
-
-def _check_name(name: str, path: PurePosixPath, where: str) -> None:
-    if not name.isprintable() or path.is_absolute() or ".." in path.parts or not path.name:
-        raise RunError(f"{where}: expected relative printable names, got member {name[:80]!r}")
 
 
 def _gather(path: Path, members: Sequence[_Member]) -> Shard:
@@ -260,46 +251,43 @@ class ShardItems(ImageFiles):
 
 def open_shards(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     """Open a set of tar shards; see `sources.open_source`."""
-    items, classes = load_shards(find_shards(root, split=options.split))
-    every = _all_classes(root, options.split, classes)
+    split = options.split
+    shards = find_shards(root, split)
+    if not shards:
+        forms = f"{split}.tar, {split}-*.tar or a folder {split} of tar files"
+        found = list_entries(root) if root.is_dir() else []
+        raise missing_split(root, split, forms, found)
+    items, classes = load_shards(shards)
+    every = _all_classes(root, split, classes)
     labels, class_names = _number(classes, every, str(root))
     return build_source(items, labels, class_names, options)
 
 
-def find_shards(root: Path, *, split: str, is_strict: bool = True) -> tuple[Path, ...]:
-    """Find the tar files of a split, in order.
+def find_shards(root: Path, split: str) -> tuple[Path, ...]:
+    """Find the tar files of a split, in order; none if there are none.
 
     Args:
         root: A tar file, or a folder with ``train.tar`` or ``train-0001.tar`` (the split among the
             words of the name), or with a folder ``train`` of tar files.
-        split: ``train``, ``test`` or ``val``.
-        is_strict: Whether to raise if there are none, rather than return none.
 
     Raises:
-        RunError: If there are none (when strict), or shards of the split are missing.
+        RunError: If shards of the split are missing.
     """
     if root.is_file():
         check_named_split(root, split)
         return (root,)
     here = sorted(root.glob("*.tar"))
     for name in SPLIT_NAMES[split]:
-        named = [path for path in here if name in name_words(path)]
+        named = [path for path in here if name in re.split(r"[-_.]", path.stem.lower())]
         found = tuple(named or sorted((root / name).glob("*.tar")))
         if found:
             check_shards(found)
             return found
-    if not is_strict:
-        return ()
-    expected = f"{split}.tar, {split}-*.tar or a folder {split} of tar files"
-    raise missing_split(root, split, expected, list_entries(root) if root.is_dir() else [])
+    return ()
 
 
 def load_shards(paths: Sequence[Path]) -> tuple[ShardItems, tuple[str, ...]]:
-    """Index the images of tar files, with the class of each as far as the files say.
-
-    Raises:
-        RunError: If a file is no tar, is broken or truncated, or there is no image.
-    """
+    """Index the images of tar files, with the class of each as far as the files say."""
     shards = tuple(load_shard(path) for path in paths)
     lengths = [len(shard) for shard in shards]
     if not sum(lengths):
@@ -315,27 +303,25 @@ def load_shards(paths: Sequence[Path]) -> tuple[ShardItems, tuple[str, ...]]:
 
 def _number(
     classes: Sequence[str], every: Collection[str], where: str
-) -> tuple[Int64[np.ndarray, " image"], tuple[str, ...]]:
+) -> tuple[Labels, tuple[str, ...]]:
     """Labels, and names of the classes: numbers as they are, names in sorted order."""
     if "" in classes:
         raise RunError(
             f"{where}: expected a class for every image, by a file KEY.cls or a folder, got none "
             f"for {classes.count('')} of {len(classes)}"
         )
-    are_numbers = {_is_number(name) for name in every}
-    if len(are_numbers) > 1:
-        number = next(name for name in sorted(every) if _is_number(name))
-        other = next(name for name in sorted(every) if not _is_number(name))
+    numbers = sorted(filter(_is_number, every))
+    others = sorted(set(every) - set(numbers))
+    if numbers and others:
         raise RunError(
-            f"{where}: expected all classes as numbers or all as names, got {number!r} and "
-            f"{other!r}"
+            f"{where}: expected all classes as numbers or all as names, got {numbers[0]!r} and "
+            f"{others[0]!r}"
         )
-    if are_numbers == {True}:
-        largest = np.array([max(int(name) for name in every)], np.int64)
-        names = number_classes(largest, where=where)
+    if numbers:
+        names = number_classes(np.array([max(map(int, numbers))], np.int64), where=where)
         labels = np.array([int(name) for name in classes], np.int64)
         return check_labels(labels, len(classes), where=where), names
-    names = tuple(sorted(every))
+    names = tuple(others)
     index = {name: number for number, name in enumerate(names)}
     return np.array([index[name] for name in classes], np.int64), names
 
@@ -346,26 +332,18 @@ def _all_classes(root: Path, split: str, classes: Sequence[str]) -> set[str]:
     Names are those of the training split; of numbers, every split's count.
     """
     own = set(classes) - {""}
-    if root.is_file() or (split == "train" and not _have_numbers(own)):
+    if root.is_file() or (split == "train" and not any(map(_is_number, own))):
         return own
     every = {
         other: set(load_shards(paths)[1]) - {""}
         for other in SPLIT_NAMES
-        if other != split and (paths := find_shards(root, split=other, is_strict=False))
+        if other != split and (paths := find_shards(root, other))
     }
     train = every.get("train", set())
-    if not train or _have_numbers(own | train):
+    if not train or any(map(_is_number, own | train)):
         return own.union(*every.values())
-    if unknown := sorted(own - train):
-        raise RunError(
-            f"{root}: expected the {len(train)} classes of the training shards, got "
-            f"{', '.join(unknown[:8])} besides ({len(unknown)} in all)"
-        )
+    check_classes(own, train, where=root, whose="the training shards")
     return train
-
-
-def _have_numbers(classes: Collection[str]) -> bool:
-    return any(_is_number(name) for name in classes)
 
 
 def _is_number(name: str) -> bool:

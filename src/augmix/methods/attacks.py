@@ -80,11 +80,7 @@ def attack_images(
 
 
 def random_start(
-    images: Images,
-    ids: Integer[np.ndarray, " batch"],
-    *,
-    epsilon: float,
-    stream: Stream,
+    images: Images, ids: Integer[np.ndarray, " batch"], *, epsilon: float, stream: Stream
 ) -> Images:
     """Add uniform noise in [-epsilon, epsilon], drawn by address, and clip to [0, 1].
 

@@ -71,7 +71,7 @@ class ModelConfig:
         return self.name.endswith(BLURRED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Family:
     """Networks that differ in the numbers of their names; fields as for `register_network`."""
 
@@ -148,16 +148,8 @@ def register_network(
         known = _FAMILIES.get(form)
         if known is not None and known.build.__module__ != build.__module__:
             raise ValueError(f"network {form!r} is registered already; choose another name")
-        _FAMILIES[form] = Family(
-            form=form,
-            build=build,
-            examples=examples or (() if "{" in form else (form,)),
-            size=size,
-            dropout=dropout,
-            mean=mean,
-            std=std,
-            has_maxblur=has_maxblur,
-        )
+        usual = examples or (() if "{" in form else (form,))
+        _FAMILIES[form] = Family(form, build, usual, size, dropout, mean, std, has_maxblur)
         return build
 
     return register

@@ -120,7 +120,7 @@ class BlurPool(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Base of the networks of this package: images in [0, 1] -> logits.
+    """Base of the networks of this package, which compute the logits of images in [0, 1].
 
     ``config`` builds the network again; ``normalize`` is its first layer.
     """
@@ -139,7 +139,6 @@ class RegisteredNetwork(Classifier):
         self.network = network
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1]."""
         return self.network(self.normalize(images))
 
 

@@ -158,7 +158,6 @@ def open_timm(text: str, options: OpenOptions) -> OpenedModel:
         return timm.create_model(name, num_classes=num_classes)
 
     if file:
-        options.require_pretrained(f"timm:{text}")
         network, num_classes = _load_file(build, f"timm:{name}", file)
     else:
         network = _call_library(
@@ -199,14 +198,18 @@ def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
     models = import_library("torchvision.models", f"torchvision:{text}", "torchvision")
     rest, _, file = text.partition("@")
     name, _, chosen = rest.partition(":")
-    if file or chosen:
-        options.require_pretrained(f"torchvision:{text}")
     known = _call_library(
         lambda: models.get_model_weights(name),
         f"torchvision:{name}",
         lambda: models.list_models(module=models),
     )
-    weights = _choose_weights(known, chosen or ("" if not file else next(iter(known)).name), name)
+    names = [each.name for each in known]
+    if chosen and chosen not in names:
+        raise RunError(
+            f"torchvision:{name} has the weights {', '.join(names)}, got {chosen!r}"
+            f"{did_you_mean(chosen, names)}"
+        )
+    weights = known[chosen or names[0]] if chosen or file else known.DEFAULT
     label = f"torchvision:{name}:{weights.name}"
     categories = tuple(weights.meta["categories"])
 
@@ -255,12 +258,21 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
     labels: dict[int, Any] = getattr(network.config, "id2label", {})
     class_names = [str(labels[index]) for index in sorted(labels)]
     has_names = options.pretrained and not all(name.startswith("LABEL_") for name in class_names)
+    preprocessing = options.preprocessing
+    if preprocessing is None:
+        stated = _fetch_json(hub, repo, revision, "preprocessor_config.json")
+        if stated is None:
+            raise RunError(
+                f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
+                "name it with --preprocessing"
+            )
+        preprocessing = from_transformers(stated, where=f"hf:{repo}")
     return OpenedModel(
         _LogitsOnly(network),
         name=f"hf:{text}",
         num_classes=int(network.config.num_labels),
         class_names=class_names if has_names else None,
-        preprocessing=options.preprocessing or _read_transformer(hub, repo, revision),
+        preprocessing=preprocessing,
     )
 
 
@@ -286,16 +298,6 @@ def _open_transformer(repo: str, revision: str, what: str, options: OpenOptions)
     return _call_library(
         lambda: models.from_config(configs.from_pretrained(repo, revision=revision, **count)), what
     )
-
-
-def _read_transformer(hub: Any, repo: str, revision: str) -> Preprocessing:
-    config = _fetch_json(hub, repo, revision, "preprocessor_config.json")
-    if config is None:
-        raise RunError(
-            f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
-            "name it with --preprocessing"
-        )
-    return from_transformers(config, where=f"hf:{repo}")
 
 
 def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any] | None:
@@ -324,19 +326,6 @@ def _load_file(build: Callable[[int], nn.Module], what: str, file: str) -> tuple
         return _call_library(lambda: build(num_classes), what)
 
     return load_into(build_checked, load_state(path), name=what, file=path)
-
-
-def _choose_weights(known: Any, chosen: str, name: str) -> Any:
-    """Return a member of the library's enumeration of weights; its default without a choice."""
-    if not chosen:
-        return known.DEFAULT
-    names = [each.name for each in known]
-    if chosen not in names:
-        raise RunError(
-            f"torchvision:{name} has the weights {', '.join(names)}, got {chosen!r}"
-            f"{did_you_mean(chosen, names)}"
-        )
-    return known[chosen]
 
 
 def _call_library(

@@ -89,7 +89,6 @@ class ResidualNet(Classifier):
             nn.init.uniform_(self.fc.bias, -bound, bound)
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1]."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return self.fc(self.dropout(global_average(features)))

@@ -17,10 +17,15 @@ that, and what encoders write changes with their version, so frames are files he
 
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -37,21 +42,31 @@ from augmix.corruptions.registry import (
     resolve_preset,
 )
 from augmix.data.benchmarks import LABELS_FILE
-from augmix.data.derived import Subset, take
+from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
+from augmix.errors import RunError
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, PieceWritten, ignore
-from augmix.write.manifest import complete, hold_destination, versions
-from augmix.write.pieces import CorruptionTask, PerturbationTask, WritePiece, run_pieces
-from augmix.write.sinks import ArraySink, Piece, Sink, TreeSink, name_files
+from augmix.write.destination import (
+    ArraySink,
+    Frame,
+    Piece,
+    Sink,
+    TreeSink,
+    complete,
+    hold_destination,
+    name_files,
+    versions,
+)
 
 CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time
 _MAX_IMAGES = 1024  # in a piece
 _FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
 _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in size
+_WORKER: dict[str, Callable[[Piece], None]] = {}  # the function that a worker process calls
 
 Layout = Literal["cifar", "imagenet"]
 LayoutChoice = Literal["auto", "cifar", "imagenet"]
@@ -247,27 +262,17 @@ def write_corrupted(
         for severity in severities
         for start, stop in _split(count, math.prod(shape))
     ]
-    num_processes = options.num_processes or default_threads()
-    references = names if num_processes == 1 else CORRUPTIONS.references(names)
-    folder = Path(destination)
-    with hold_destination(folder, identity) as work:
-        if work is not None:
-            if layout == "cifar":
-                with open_atomic(folder / LABELS_FILE) as file:
-                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
-            shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
-            sink = _make_sink(source, layout, folder, work, shapes, options.jpeg_quality)
-            task = CorruptionTask(
-                clean=_decode(source, work),
-                references=references,
-                preset=preset,
-                seed=options.seed,
-                frost_textures=textures,
-            )
-            write = WritePiece(task=task, sink=sink)
-            _write_missing(write, pieces, num_processes, on_progress or ignore)
-            complete(folder, identity, sink.checksums(pieces))
-    return folder
+    shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
+    make = partial(
+        _corrupt,
+        references=names if _num_processes(options) == 1 else CORRUPTIONS.references(names),
+        preset=preset,
+        seed=options.seed,
+        frost_textures=textures,
+    )
+    return _write_set(
+        source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
+    )
 
 
 def write_perturbed(
@@ -328,50 +333,117 @@ def write_perturbed(
         for title in titles
         for start, stop in _split(len(source), counts[title] * num_bytes)
     ]
-    num_processes = options.num_processes or default_threads()
-    references = names if num_processes == 1 else SEQUENCES.references(names)
-    folder = Path(destination)
+    shapes = {
+        title: (len(source), count, *size, source.channels) for title, count in counts.items()
+    }
+    make = partial(
+        _perturb,
+        references=names if _num_processes(options) == 1 else SEQUENCES.references(names),
+        titles=titles,
+        preset=preset,
+        seed=options.seed,
+        difficulty=options.difficulty,
+    )
+    return _write_set(
+        source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
+    )
+
+
+def _write_set(
+    source: Source | Photographs,
+    folder: Path,
+    options: CorruptOptions | PerturbOptions,
+    identity: dict[str, Any],
+    pieces: Sequence[Piece],
+    shapes: dict[str, tuple[int, ...]],
+    make: Callable[..., Any],
+    on_progress: OnProgress,
+) -> Path:
+    """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
     with hold_destination(folder, identity) as work:
-        if work is not None:
-            shapes = {
-                title: (len(source), count, *size, source.channels)
-                for title, count in counts.items()
-            }
-            sink = _make_sink(source, layout, folder, work, shapes, options.jpeg_quality)
-            task = PerturbationTask(
-                clean=source if isinstance(source, Photographs) else _decode(source, work),
-                references=references,
-                titles=titles,
-                preset=preset,
-                seed=options.seed,
-                difficulty=options.difficulty,
-            )
-            write = WritePiece(task=task, sink=sink)
-            _write_missing(write, pieces, num_processes, on_progress or ignore)
-            complete(folder, identity, sink.checksums(pieces))
+        if work is None:
+            return folder
+        sink: Sink
+        if identity["layout"] == "cifar":
+            sink = ArraySink(folder=folder, work=work, shapes=shapes)
+            if identity["form"] == "corrupted":
+                with open_atomic(folder / LABELS_FILE) as file:
+                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
+        else:
+            files = name_files(getattr(source, "files", ()), source.labels, source.class_names)
+            encode = partial(encode_jpeg, quality=options.jpeg_quality)
+            sink = TreeSink(folder=folder, work=work, files=files, encode=encode)
+        clean = source if isinstance(source, Photographs) else _decode(source, work)
+        write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
+        _write_missing(write, sink, pieces, _num_processes(options), on_progress)
+        complete(folder, identity, sink.checksums(pieces))
     return folder
 
 
+def _num_processes(options: CorruptOptions | PerturbOptions) -> int:
+    return options.num_processes or default_threads()
+
+
+def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: Sink) -> None:
+    sink.write(piece, make(piece))
+
+
+def _corrupt(
+    piece: Piece, *, clean: Path, references: tuple[str, ...], **settings: Any
+) -> np.ndarray:
+    """Corrupt the images of a piece, which are in the file ``clean``."""
+    CORRUPTIONS.resolve(references)  # another process has to load the user's own
+    ids = np.arange(piece.start, piece.stop)
+    images = np.load(clean, mmap_mode="r")[piece.start : piece.stop]
+    return corrupt.corrupt(
+        np.array(images), piece.name, severity=piece.severity, ids=ids, **settings
+    )
+
+
+def _perturb(
+    piece: Piece,
+    *,
+    clean: Path | Photographs,
+    references: tuple[str, ...],
+    titles: dict[str, str],
+    **settings: Any,
+) -> np.ndarray | Iterable[Iterable[Frame]]:
+    """Make the sequences of a piece; ``titles`` gives the perturbation behind every name."""
+    SEQUENCES.resolve(references)
+    name, ids = titles[piece.name], np.arange(piece.start, piece.stop)
+    if isinstance(clean, Photographs):
+        return (
+            perturb.photograph_frames(clean.load_one(index), name, sample=index, **settings)
+            for index in ids.tolist()
+        )
+    images = np.load(clean, mmap_mode="r")[piece.start : piece.stop]
+    return perturb.perturb(np.array(images), name, ids=ids, **settings)
+
+
 def _write_missing(
-    write: WritePiece, pieces: Sequence[Piece], num_processes: int, on_progress: OnProgress
+    write: Callable[[Piece], None],
+    sink: Sink,
+    pieces: Sequence[Piece],
+    num_processes: int,
+    on_progress: OnProgress,
 ) -> None:
     """Write the pieces that are not there yet; a name is finished when all its pieces are."""
     groups: dict[str, list[Piece]] = {}
     for piece in pieces:
         groups.setdefault(piece.name, []).append(piece)
-    missing = {name: write.sink.prepare(name, group) for name, group in groups.items()}
+    missing = {name: sink.prepare(name, group) for name, group in groups.items()}
     waiting = {name: len(group) for name, group in missing.items()}
     for name, count in waiting.items():
         if not count:
-            write.sink.finish(name)
+            sink.finish(name)
     todo = [piece for group in missing.values() for piece in group]
     total = sum(piece.stop - piece.start for piece in pieces)
     skipped = done = total - sum(piece.stop - piece.start for piece in todo)
     start_s = time.perf_counter()
-    for piece, _ in run_pieces(write, todo, num_processes=num_processes):
+    for piece in _run_pieces(write, todo, num_processes):
         waiting[piece.name] -= 1
         if not waiting[piece.name]:
-            write.sink.finish(piece.name)
+            sink.finish(piece.name)
         done += piece.stop - piece.start
         on_progress(
             PieceWritten(
@@ -384,27 +456,56 @@ def _write_missing(
         )
 
 
-def _make_sink(
-    source: Source | Photographs,
-    layout: Layout,
-    folder: Path,
-    work: Path,
-    shapes: dict[str, tuple[int, ...]],
-    jpeg_quality: int,
-) -> Sink:
-    if layout == "cifar":
-        return ArraySink(folder=folder, work=work, shapes=shapes)
-    files = name_files(_find_files(source), source.labels, source.class_names)
-    encode = partial(encode_jpeg, quality=jpeg_quality)
-    return TreeSink(folder=folder, work=work, files=files, encode=encode)
+def _run_pieces(
+    write: Callable[[Piece], None], pieces: Sequence[Piece], num_processes: int
+) -> Iterator[Piece]:
+    """Write pieces, by new processes if several, and yield each when it is written, in any order.
+
+    When the consumer stops, by an error or Ctrl-C, the pieces in work are finished and no more are
+    begun.
+    """
+    if num_processes == 1 or len(pieces) <= 1:
+        for piece in pieces:
+            write(piece)
+            yield piece
+        return
+    pool = ProcessPoolExecutor(
+        min(num_processes, len(pieces)),
+        mp_context=get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(write,),
+    )
+    try:
+        futures = {pool.submit(_call, piece): piece for piece in pieces}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process ended before its work did; the memory may be short (take fewer "
+            'processes), or a script calls this outside of if __name__ == "__main__". What was '
+            "finished is kept: start again to continue"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _find_files(source: Source | Photographs) -> tuple[str, ...]:
-    """Paths of the images below their set, for sources made of image files; else empty."""
-    if isinstance(source, Subset):
-        files = _find_files(source.source)
-        return tuple(files[index] for index in source.ids) if files else ()
-    return getattr(source, "files", ())
+def _begin_worker(write: Callable[[Piece], None]) -> None:
+    """Keep the function, leave Ctrl-C to the parent, and end when the parent does."""
+    _WORKER["write"] = write
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _call(piece: Piece) -> None:
+    _WORKER["write"](piece)
 
 
 def _decode(source: Source, work: Path) -> Path:

@@ -10,15 +10,17 @@ No shape on the device depends on a value of the buffer, so no step waits for th
 
 import math
 from enum import IntEnum, unique
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int8, Int32, Int64, UInt8
+from jaxtyping import Float64, Int32, Int64, UInt8
 
 from augmix.augment.ops import Op, rotation
 from augmix.augment.plan import Plan, split
 from augmix.augment.stages import Stage, fields_of, torch_dtype
 from augmix.augment.stages.chains import Chains
+from augmix.jit import call, inner, outer
 
 
 @unique
@@ -76,15 +78,27 @@ def encode(chains: Chains, channels: int, size: tuple[int, int]) -> Steps:
         ValueError: If an amount or an operation is impossible.
     """
     chains.check_amounts()
-    op, amount = _without_gaps(chains, channels)
-    kind = _KIND_OF[op]
-    value = np.zeros(op.shape, np.int32)
-    masked = op == Op.POSTERIZE
-    value[masked] = 256 - (1 << (8 - np.trunc(amount[masked]).astype(np.int32)))
-    solarized = op == Op.SOLARIZE
-    value[solarized] = np.clip(np.trunc(amount[solarized]), 0, 256)
-    return Steps(kind, value, _numbers(op, amount, size), *_rounds(kind))
+    depth = chains.op.shape[3]
+    op = chains.op.swapaxes(0, 1).reshape(-1, depth)
+    amount = chains.amount.swapaxes(0, 1).reshape(-1, depth)
+    weight = (chains.mix[..., None] * chains.weight).swapaxes(0, 1).reshape(-1)
+    num = len(op)
+    steps = Steps(
+        kind=np.zeros((num, depth), np.int32),
+        value=np.zeros((num, depth), np.int32),
+        numbers=np.empty((num, depth, NUM_NUMBERS)),
+        start=np.zeros((num, depth + 2), np.int32),
+        moves=np.zeros(num, np.int32),
+    )
+    angles = np.zeros((num, depth))
+    call(_encode, op, amount, weight, channels, _TABLES, *steps, angles)
+    rows, columns = np.nonzero(angles)
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        steps.numbers[row, column] = _rotation(float(angles[row, column]), *size)
+    return steps
 
+
+_rotation = lru_cache(4096)(rotation)
 
 _KINDS = {
     Op.NONE: Kind.NOTHING,
@@ -103,69 +117,57 @@ _KINDS = {
     Op.COLOR: Kind.COLOR,
     Op.SHARPNESS: Kind.SHARPNESS,
 }
-_KIND_OF = np.array([_KINDS[op] for op in Op], np.int32)
 _ENTRY = {Op.SHEAR_X: 1, Op.SHEAR_Y: 3, Op.TRANSLATE_X: 2, Op.TRANSLATE_Y: 5}  # of the matrix
 _IS_BLEND = np.isin(list(Op), [Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS])
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_TABLES = np.array([[_KINDS[op], _ENTRY.get(op, -1), _IS_BLEND[op]] for op in Op], np.int64)
+_NOTHING, _AFFINE = int(Kind.NOTHING), int(Kind.AFFINE)
+_ROTATE, _POSTERIZE, _COLOR = int(Op.ROTATE), int(Op.POSTERIZE), int(Op.COLOR)
+_SOLARIZE = int(Op.SOLARIZE)
 
 
-def _without_gaps(
-    chains: Chains, channels: int
-) -> tuple[Int8[np.ndarray, "num depth"], Float64[np.ndarray, "num depth"]]:
-    """Operations and amounts, without those that change no image."""
-    depth = chains.op.shape[3]
-    op = chains.op.swapaxes(0, 1).reshape(-1, depth)
-    amount = chains.amount.swapaxes(0, 1).reshape(-1, depth)
-    weight = (chains.mix[..., None] * chains.weight).swapaxes(0, 1).reshape(-1, 1)
-    dropped = _changes_nothing(op, amount, channels) | (weight == 0)  # 0 times anything is nothing
-    op = np.where(dropped, np.int8(Op.NONE), op)
-    order = np.argsort(op == Op.NONE, axis=1, kind="stable")
-    return np.take_along_axis(op, order, axis=1), np.take_along_axis(amount, order, axis=1)
+@outer
+@no_type_check
+def _encode(op, amount, weight, channels, tables, kind, value, numbers, start, moves, angles):
+    """Fill `Steps` row by row, and the angles of rotations, whose matrices are made by Python."""
+    for row in range(len(op)):
+        count = 0
+        for step in range(op.shape[1]):
+            code, number = op[row, step], amount[row, step]
+            what, entry, is_blend = tables[code]
+            numbers[row, step] = 0.0
+            numbers[row, step, 0] = numbers[row, step, 4] = 1.0
+            if weight[row] == 0 or _changes_nothing(code, number, what, is_blend, channels):
+                continue
+            kind[row, count] = what
+            if code == _POSTERIZE:
+                value[row, count] = 256 - (1 << (8 - int(number)))
+            elif code == _SOLARIZE:
+                value[row, count] = min(max(np.trunc(number), 0.0), 256.0)
+            elif code == _ROTATE:
+                angles[row, count] = number
+            elif is_blend:
+                numbers[row, count, 0] = np.float32(number)
+            elif entry >= 0:
+                numbers[row, count, entry] = number
+            count += 1
+            if what > LAST_TABLE:
+                moves[row] += 1
+                start[row, moves[row]] = count
+        start[row, moves[row] + 1 :] = count
 
 
-def _changes_nothing(
-    op: Int8[np.ndarray, "num depth"], amount: Float64[np.ndarray, "num depth"], channels: int
-) -> Bool[np.ndarray, "num depth"]:
-    """Where a step returns the image as it is."""
-    nothing = (_KIND_OF[op] == Kind.AFFINE) & (amount == 0)
-    nothing |= (op == Op.ROTATE) & (amount % 360 == 0)
-    with np.errstate(over="ignore"):
-        nothing |= _IS_BLEND[op] & (amount.astype(np.float32) == 1)
-    nothing |= (op == Op.POSTERIZE) & (np.trunc(amount) == 8)
-    return nothing | ((op == Op.COLOR) & (channels == 1))
-
-
-def _numbers(
-    op: Int8[np.ndarray, "num depth"],
-    amount: Float64[np.ndarray, "num depth"],
-    size: tuple[int, int],
-) -> Float64[np.ndarray, "num depth 6"]:
-    """Matrices of what moves pixels, factors of blends."""
-    numbers = np.empty((*op.shape, NUM_NUMBERS))
-    numbers[...] = _IDENTITY
-    for moving, entry in _ENTRY.items():
-        np.copyto(numbers[..., entry], amount, where=op == moving)
-    turned = op == Op.ROTATE
-    angles, row = np.unique(amount[turned], return_inverse=True)
-    matrices = np.array([rotation(float(angle), *size) for angle in angles])
-    numbers[turned] = matrices.reshape(-1, NUM_NUMBERS)[row]
-    blended = _IS_BLEND[op]
-    numbers[blended, 0] = amount[blended].astype(np.float32)
-    return numbers
-
-
-def _rounds(
-    kind: Int32[np.ndarray, "num depth"],
-) -> tuple[Int32[np.ndarray, "num round"], Int32[np.ndarray, " num"]]:
-    """Where rounds start, and how many of a chain's operations need the pixels; see `Steps`."""
-    num, depth = kind.shape
-    is_move = kind > LAST_TABLE
-    start = np.empty((num, depth + 2), np.int32)
-    start[...] = (kind != Kind.NOTHING).sum(axis=1)[:, None]
-    start[:, 0] = 0
-    rows, steps = np.nonzero(is_move)
-    start[rows, np.cumsum(is_move, axis=1)[rows, steps]] = steps + 1
-    return start, is_move.sum(axis=1).astype(np.int32)
+@inner
+@no_type_check
+def _changes_nothing(code, amount, what, is_blend, channels):
+    """Whether a step returns the image as it is."""
+    return (
+        what == _NOTHING
+        or (what == _AFFINE and amount == 0)
+        or (code == _ROTATE and amount % 360 == 0)
+        or (is_blend and np.float32(amount) == 1)
+        or (code == _POSTERIZE and np.trunc(amount) == 8)
+        or (code == _COLOR and channels == 1)
+    )
 
 
 MAX_PIXELS = 2**31 // 4  # of an image; positions are 32-bit integers

@@ -1,13 +1,17 @@
-"""Write the images of a set: as arrays of all images, or as a tree of image files.
+"""The folder of a written set: its lock, manifest and checksums, and its arrays or image files.
 
-Nothing half-written is ever visible under its final name: arrays grow in the work folder, files are
-renamed into the tree.
+`manifest.json` holds everything that determines the bytes of the set. It is written first, with
+``complete`` false until the end. `SHA256SUMS` lists every file, in the form of ``sha256sum -c``,
+and the manifest holds its checksum. Nothing half-written is ever visible under its final name:
+arrays grow in the work folder, files are renamed into the tree.
 """
 
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,13 +19,133 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from augmix import results
+from augmix.data.benchmarks import MANIFEST_FILE
 from augmix.errors import RunError
-from augmix.files import load_json, write_json
+from augmix.files import LOCK_FILE, hold_folder, load_json, open_atomic, to_plain, write_json
 
+SUMS_FILE = "SHA256SUMS"
+WORK_FOLDER = ".work"
 MARKS = "done"  # folder of the marks of finished pieces, in the work folder
+_SCHEMA = 1
+_UNUSED = ("torch",)  # packages that do not influence the bytes
 _JPEG = (".jpeg", ".jpg")
 
 Frame = UInt8[np.ndarray, "height width channel"]
+
+
+@contextmanager
+def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | None]:
+    """Lock a folder for a set, make it if missing, and yield its work folder.
+
+    Args:
+        folder: The destination.
+        identity: Everything that determines the bytes of the set.
+
+    Yields:
+        The work folder, which is deleted at the end; None if the set is complete already.
+
+    Raises:
+        RunError: If the folder holds another set or something else, is in use, or cannot be
+            written.
+    """
+    ours = {"schema": _SCHEMA, **to_plain(identity)}
+    work = folder / WORK_FOLDER
+    try:
+        _check_empty(folder)
+        if _check_same(folder, ours) and not work.exists():
+            yield None
+            return
+        (work / MARKS).mkdir(parents=True, exist_ok=True)
+        with hold_folder(work, what=f"set {folder}", way_out="choose another destination"):
+            is_complete = _check_same(folder, ours)
+            if not is_complete:
+                write_json(folder / MANIFEST_FILE, {**ours, "complete": False})
+            yield None if is_complete else work
+            for path in work.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK_FILE:  # which is held
+                    path.unlink()
+    except OSError as error:
+        path = error.filename or folder
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; what is finished is kept: start "
+            "again to continue"
+        ) from error
+    with suppress(OSError):  # another process may hold the lock by now
+        (work / LOCK_FILE).unlink()
+        work.rmdir()
+
+
+def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, int, str]]) -> None:
+    """Write the checksums and the final manifest of a set whose files are all written.
+
+    Args:
+        sums: Path below the folder, bytes and sha256 of every file.
+    """
+    count, total = 0, 0
+    hasher = hashlib.sha256()
+    with open_atomic(folder / SUMS_FILE) as file:
+        for path, num_bytes, digest in sums:
+            line = f"{digest}  {path}\n".encode()
+            file.write(line)
+            hasher.update(line)
+            count, total = count + 1, total + num_bytes
+    files = {"count": count, "bytes": total, "sums": SUMS_FILE, "sha256": hasher.hexdigest()}
+    manifest = {"schema": _SCHEMA, **identity, "complete": True, "files": files}
+    write_json(folder / MANIFEST_FILE, manifest)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the interpreter and the packages that determine the bytes."""
+    packages = results.provenance()["versions"]
+    kept = {name: version for name, version in packages.items() if name not in _UNUSED}
+    return {**kept, "python": platform.python_version()}
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; choose a folder for the set")
+    found = [path.name for path in folder.iterdir()] if folder.exists() else []
+    others = sorted(name for name in found if name != WORK_FOLDER)
+    if others and MANIFEST_FILE not in others:
+        raise RunError(
+            f"{folder} holds {others[0]} but no {MANIFEST_FILE}; choose an empty or new folder"
+        )
+
+
+def _check_same(folder: Path, ours: dict[str, Any]) -> bool:
+    """Whether the set of this folder is complete; another set is refused."""
+    path = folder / MANIFEST_FILE
+    if not path.exists():
+        return False
+    theirs = load_json(path)
+    for name, found, wanted in _differences(theirs, ours):
+        raise RunError(
+            f"{folder} holds a set with {name} = {_short(found)}, asked for {_short(wanted)}; "
+            "choose another destination, or delete the folder"
+        )
+    return theirs.get("complete") is True
+
+
+def _differences(
+    theirs: dict[str, Any], ours: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, their value and ours of every entry that differs."""
+    absent = "nothing"
+    more = sorted(set(theirs) - set(ours)) if prefix else []
+    for name in (*ours, *more):
+        found, wanted = theirs.get(name, absent), ours.get(name, absent)
+        if isinstance(found, dict) and isinstance(wanted, dict):
+            yield from _differences(found, wanted, f"{prefix}{name}.")
+        elif found != wanted:
+            yield f"{prefix}{name}", found, wanted
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +155,6 @@ class Piece:
     Attributes:
         name: Of the corruption or perturbation.
         severity: 1..5; 0 for sequences.
-        start: The first image.
-        stop: One beyond the last.
         row: Index of the first image in an array.
     """
 
@@ -49,13 +171,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArraySink:
-    """Writes one ``.npy`` file for each name.
-
-    Attributes:
-        folder: The destination.
-        work: The work folder, in which arrays grow.
-        shapes: Of every array, by name.
-    """
+    """Writes one ``.npy`` file for each name, of the shapes given."""
 
     folder: Path
     work: Path
@@ -94,10 +210,7 @@ class ArraySink:
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of every file."""
-        for path in sorted(self.folder.glob("*.npy")):
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            yield path.name, path.stat().st_size, digest
+        yield from map(hash_file, sorted(self.folder.glob("*.npy")))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
@@ -111,8 +224,6 @@ class TreeSink:
     """Writes image files: ``name/severity/class/image.JPEG``, or a folder of frames per image.
 
     Attributes:
-        folder: The destination.
-        work: The work folder, on the same disk.
         files: ``class/image.JPEG`` of every image.
         encode: Makes the content of a file from an image.
     """
@@ -187,8 +298,6 @@ def name_files(
 
     Args:
         files: Paths of the images below their set, if they are files; else empty.
-        labels: Their classes.
-        class_names: One for each class.
 
     Raises:
         RunError: If a class name cannot be a folder, or two images would be one file.
@@ -202,23 +311,13 @@ def name_files(
     named = tuple(
         file if PurePosixPath(file).suffix.lower() in _JPEG else f"{file}.JPEG" for file in files
     )
-    stems = {str(PurePosixPath(file).with_suffix("")) for file in named}
-    if len(stems) < len(named):
-        seen: set[str] = set()
-        twice = next(
-            file for file in named if (stem := file.rsplit(".", 1)[0]) in seen or seen.add(stem)
-        )
-        raise RunError(f"two images would become {twice}; give every image its own file name")
+    seen: set[str] = set()
+    for file in named:
+        stem = file.rpartition(".")[0]
+        if stem in seen:
+            raise RunError(f"two images would become {file}; give every image its own file name")
+        seen.add(stem)
     return named
-
-
-def clear_work(work: Path, keep: str) -> None:
-    """Delete the content of the work folder, except for the lock that is held."""
-    for path in work.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != keep:
-            path.unlink()
 
 
 def _num_bytes(path: Path) -> int:
@@ -226,3 +325,10 @@ def _num_bytes(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return -1
+
+
+def hash_file(path: Path) -> tuple[str, int, str]:
+    """Return name, bytes and sha256 of a file."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return path.name, path.stat().st_size, digest
