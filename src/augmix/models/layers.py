@@ -164,11 +164,7 @@ def max_pool(config: ModelConfig, size: int, *, padding: int = 0) -> nn.Module:
 
 
 def check_size(images: Images, least: int, config: ModelConfig) -> None:
-    """Refuse images of less than ``least`` pixels, for a network of many pooling layers.
-
-    Raises:
-        ValueError: If height or width is below that.
-    """
+    """Refuse (ValueError) images of less than ``least`` pixels, which the poolings use up."""
     height, width = images.shape[2:]
     if min(height, width) < least:
         raise ValueError(
