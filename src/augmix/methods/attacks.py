@@ -176,5 +176,4 @@ def _project(found: Images, clean: Images, attack: Attack) -> Images:
 
 
 def _lengths(images: Images) -> Float[Tensor, "batch 1 1 1"]:
-    """Euclidean length of every image."""
     return images.flatten(1).norm(dim=1)[:, None, None, None]

@@ -68,9 +68,6 @@ def measure_temperature(logits: Logits, labels: Labels) -> Temperature:
     """Fit a temperature and measure its effect on the likelihood.
 
     If even the best temperature in the range is worse than none, the value is 1.
-
-    Raises:
-        ValueError: As `fit_temperature`.
     """
     value = fit_temperature(logits, labels)
     before, after = (mean_nll(logits, labels, each) for each in (1.0, value))

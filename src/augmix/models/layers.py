@@ -64,7 +64,6 @@ class Normalize(nn.Module):
         return (images - mean) / std
 
     def extra_repr(self) -> str:
-        """Return the numbers, for printing a model."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
@@ -115,7 +114,6 @@ class BlurPool(nn.Module):
         return F.conv2d(padded, kernel, stride=2, groups=channels)
 
     def extra_repr(self) -> str:
-        """Return the size of the filter, for printing a model."""
         return f"size={self.kernel.shape[-1]}"
 
 

@@ -355,7 +355,6 @@ class _OnnxNetwork(nn.Module):
         self.num_classes = count if isinstance(count, int) and count > 0 else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute logits on the device of the images."""
         shape, expected = images.shape[1:], self._expected
         if any(size not in (None, got) for size, got in zip(expected, shape, strict=True)):
             shown = " x ".join("any" if size is None else str(size) for size in expected)

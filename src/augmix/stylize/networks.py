@@ -216,11 +216,7 @@ def _build_layer(layer: Layer) -> list[nn.Module]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], *, path: Path, what: str) -> None:
-    """Load weights into a network; ``path`` should hold ``what``, for messages.
-
-    Raises:
-        RunError: If a name is missing or unknown, a shape is another, or a number is not finite.
-    """
+    """Load weights into a network; ``path`` should hold ``what``, for messages."""
     check_state(weights, network.state_dict(), what=f"{path} does not hold {what}")
     for name, values in weights.items():
         if not bool(torch.isfinite(values).all()):
@@ -302,9 +298,6 @@ def open_encoder(spec: str, *, stages: Sequence[str] = (), size: int) -> Encoder
         stages: Names of modules, shallow to deep. By default the published four of VGG; of other
             networks one for each size of features, down to a stride of 4.
         size: Height and width in pixels of an image the network can take, to find its strides.
-
-    Raises:
-        RunError: If there is no such encoder, or a stage cannot be used.
     """
     if spec.startswith("python:"):
         _, network = call_user_code(spec)
@@ -466,10 +459,6 @@ def open_stylizer(
         size: Shorter edge of the images in pixels.
         scale: Whole factor by which images are enlarged; by default the smallest that reaches the
             size the encoder needs, or that of the fit.
-
-    Raises:
-        ValueError: If the images are too small.
-        RunError: If a file is missing or not what it should be, or they do not fit each other.
     """
     if not decoder:
         raise RunError(

@@ -98,12 +98,7 @@ class FitInputs:
 
 
 def open_inputs(config: FitConfig) -> FitInputs:
-    """Open content images, style images and encoder.
-
-    Raises:
-        ValueError: If a size does not fit the images.
-        RunError: If something is missing, broken or grey.
-    """
+    """Open content images, style images and encoder."""
     content = open_content(config)
     if content.source.channels != 3:
         raise RunError("a fit needs colour images, got grey ones; choose another --src")
@@ -137,11 +132,7 @@ def open_inputs(config: FitConfig) -> FitInputs:
 
 
 def find_restyled(encoder: Encoder, name: str | None) -> int:
-    """Return the number of the stage that is restyled; without a name see `FitConfig`.
-
-    Raises:
-        RunError: If no stage has the name, or it is not VGG's last.
-    """
+    """Return the number of the stage that is restyled; without a name see `FitConfig`."""
     names = [stage.name for stage in encoder.stages]
     is_vgg = encoder.identity.get("kind") == "vgg"
     if name:

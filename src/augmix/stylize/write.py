@@ -135,11 +135,7 @@ class _BatchStylizer:
         images: UInt8[np.ndarray, "batch height width channel"],
         drawn: Int64[np.ndarray, " batch"],
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Stylise images, each in the style image that was drawn for it.
-
-        Raises:
-            RunError: If a stylised image is not finite.
-        """
+        """Stylise images, each in the style image that was drawn for it."""
         is_bf16 = self.config.precision == "bf16"
         floats = to_floats(images).to(self.device)
         is_grey = floats.shape[1] == 1
@@ -272,7 +268,7 @@ def _describe(
     networks: dict[str, Any],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Describe everything that the bytes of the set depend on."""
+    """Return everything that the bytes of the set depend on."""
     source = content.source
     usual = "folder" if content.files else "npz"
     return {
@@ -325,7 +321,6 @@ def name_files(
 
 
 def _write_styles(folder: Path, images: Iterable[str], styles: Sequence[str]) -> None:
-    """Write a CSV file of image and style."""
     lines = [f"{_quote(i)},{_quote(s)}\n" for i, s in zip(images, styles, strict=True)]
     text = "image,style\n" + "".join(lines)
     write_bytes(folder / STYLES_FILE, text.encode("utf-8", "surrogateescape"))
