@@ -231,7 +231,8 @@ class RunConfig:
     executor: Executor = "auto"
     """What renders the views; all executors of a CPU give the same bits."""
     num_threads: int = 1
-    """Threads that prepare views while the model computes."""
+    """Threads that prepare views while the model computes; a GPU that holds all images needs none,
+    its plans are drawn between two steps."""
     torch_threads: int | None = None
     """CPU threads of torch; None is torch's own choice."""
     checkpoint_every: int = 200
