@@ -196,8 +196,7 @@ def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
         items, classes = load_shards(shards)
         if any(classes):
             return open_shards(root, options)
-        names = [items.shards[s].names[row] for s, row in zip(items.shard, items.row, strict=True)]
-        return _open_flat(items, names, (root,), options)
+        return _open_flat(items, items.names, (root,), options)
     if any(SYNSET.fullmatch(name) for name in list_folders(root)):
         return open_folder(root, options)
     forms = f"{split}/n01440764/..., {split}/ILSVRC2012_val_..., {split}-*.parquet or {split}*.tar"
