@@ -29,7 +29,7 @@ from jaxtyping import UInt8
 from augmix.arrays import MAX_PIXELS
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.decode import SUFFIXES, ImageError, decode_image
-from augmix.data.folders import FileItems, is_image, list_entries, list_folders, list_labelled
+from augmix.data.folders import FileItems, is_image, list_folders, list_labelled, show_entries
 from augmix.data.published_sets import GROUPS
 from augmix.data.stores import (
     Description,
@@ -82,11 +82,7 @@ class Layout:
         return tuple(sorted(self.paths))
 
     def path(self, name: str) -> Path:
-        """Look up the file or folder of a corruption or perturbation.
-
-        Raises:
-            RunError: If it is not there; names the nearest.
-        """
+        """Look up the file or folder of a corruption or perturbation."""
         if name in self.paths:
             return self.paths[name]
         guess = did_you_mean(name, self.names, cutoff=0.0)
@@ -94,10 +90,7 @@ class Layout:
 
 
 def find_layout(root: Path) -> Layout:
-    """Find out which benchmark a folder holds.
-
-    Args:
-        root: The folder of the set, or the one above it if that holds a single set.
+    """Find out which benchmark a folder holds, or the only set in it.
 
     Raises:
         RunError: If it holds none of the forms, several, or mixes them.
@@ -114,20 +107,15 @@ def find_layout(root: Path) -> Layout:
             f"{root} holds several sets: {', '.join(found.root.name for found in below)}; name one"
         )
     if not below:
-        shown = ", ".join(list_entries(root)[:8]) or "nothing"
         raise RunError(
             f"{root}: expected a -C or -P set (fog.npy and labels.npy, or fog/1/<class>/*.JPEG, or "
-            f"tilt.npy, or tilt/<class>/*.mp4), got {shown}"
+            f"tilt.npy, or tilt/<class>/*.mp4), got {show_entries(root)}"
         )
     return below[0]
 
 
 def open_array(path: Path) -> np.ndarray:
-    """Map an ``.npy`` file into memory.
-
-    Raises:
-        RunError: If it is missing, cut short, or no plain array.
-    """
+    """Map an ``.npy`` file into memory."""
     try:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except FileNotFoundError:
@@ -173,14 +161,11 @@ def _tree_kind(folder: Path) -> Kind | None:
     if any(path.name in map(str, SEVERITIES) for path in inner):
         return "imagenet-c"
     for path in inner[:1]:
-        if any(path.glob("*.mp4")) or any(_has_frames(video) for video in _subfolders(path)[:1]):
+        frames = [file for video in _subfolders(path)[:1] for file in video.iterdir()]
+        is_numbered = any(is_image(file.name) and file.stem.isdigit() for file in frames)
+        if is_numbered or any(path.glob("*.mp4")):
             return "imagenet-p"
     return None
-
-
-def _has_frames(folder: Path) -> bool:
-    """Whether a folder holds image files named by number."""
-    return any(is_image(path.name) and path.stem.isdigit() for path in folder.iterdir())
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -217,7 +202,7 @@ class MappedSource(Description):
 
     def load(self, ids: Ids) -> Images:
         """Return a copy of the images with these ids."""
-        return np.array(self.images[check_ids(ids, len(self))])
+        return self.images[check_ids(ids, len(self))]
 
 
 def open_corrupted(
@@ -226,7 +211,6 @@ def open_corrupted(
     severity: int,
     *,
     class_names: Sequence[str] = (),
-    num_threads: int = 0,
 ) -> MappedSource | LazySource:
     """Open one corruption at one severity of a -C set on disk, as a source.
 
@@ -240,7 +224,6 @@ def open_corrupted(
         class_names: The classes in the order of the model's outputs; for a tree the names of its
             class folders. If none: those of the set's manifest or of a published set of this
             name, else the sorted class folders, or the numbers up to the largest label.
-        num_threads: Threads that decode an image tree; 0 takes every processor of this process.
 
     Raises:
         ValueError: If the severity is not 1..5.
@@ -256,7 +239,7 @@ def open_corrupted(
     if layout.kind == "cifar-c":
         return _open_slice(path, severity, known, title)
     if layout.kind == "imagenet-c":
-        return _open_tree(path, severity, known, title, num_threads or default_threads())
+        return _open_tree(path, severity, known, title)
     raise RunError(
         f"{layout.root} holds perturbation sequences ({layout.kind}), expected corrupted images; "
         "open them with open_perturbed"
@@ -299,15 +282,12 @@ def _open_slice(
     )
 
 
-def _open_tree(
-    path: Path, severity: int, class_names: tuple[str, ...], title: str, num_threads: int
-) -> LazySource:
+def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> LazySource:
     folder = path / str(severity)
     if not folder.is_dir():
-        shown = ", ".join(list_entries(path)[:8]) or "nothing"
         raise RunError(
-            f"{folder} is missing: expected the severities 1 to 5 in {path}, got {shown}; unpack "
-            "or write the set again"
+            f"{folder} is missing: expected the severities 1 to 5 in {path}, got "
+            f"{show_entries(path)}; unpack or write the set again"
         )
     paths, labels, names = _list_classes(folder, class_names, SUFFIXES)
     items = FileItems(root=folder, paths=paths)
@@ -327,7 +307,7 @@ def _open_tree(
         flip=False,
         items=items,
         rows=rows,
-        num_threads=num_threads,
+        num_threads=default_threads(),
         fingerprint=fingerprint(items.digest(rows), labels),
     )
 
@@ -335,11 +315,7 @@ def _open_tree(
 def _list_classes(
     folder: Path, class_names: tuple[str, ...], suffixes: frozenset[str]
 ) -> tuple[tuple[str, ...], Labels, tuple[str, ...]]:
-    """Files of a folder of class folders: sorted paths below it, classes, and all class names.
-
-    Raises:
-        RunError: If there is no file, or a class folder is none of the names.
-    """
+    """Files of a folder of class folders: sorted paths below it, classes, and all class names."""
     found = list_folders(folder)
     names = class_names or tuple(found)
     unknown = sorted(set(found) - set(names))
