@@ -16,11 +16,11 @@ perturbations. ``.npy`` files are mapped into memory, image trees and videos are
 Hendrycks & Dietterich (2019), or written by `augmix.write`.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -206,11 +206,7 @@ class MappedSource(Description):
 
 
 def open_corrupted(
-    root: Path | str | Layout,
-    name: str,
-    severity: int,
-    *,
-    class_names: Sequence[str] = (),
+    root: Path | str | Layout, name: str, severity: int, *, class_names: Sequence[str] = ()
 ) -> MappedSource | LazySource:
     """Open one corruption at one severity of a -C set on disk, as a source.
 
@@ -332,36 +328,36 @@ def _list_classes(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sequences(ABC):
+class Sequences:
     """The sequences of one perturbation; sequence i belongs to test image i of the set.
 
     Attributes:
         name: Set and perturbation.
+        root: The file or folder of the perturbation.
         num_frames: Frames of every sequence.
         size: Height and width of the frames.
         channels: 1 for grey, 3 for RGB.
+        stored: The sequences: arrays, or their videos or folders of frames.
+        decode: Iterates over the frames of a stored sequence.
+        digest: Computes the fingerprint.
     """
 
     name: str
+    root: Path
     num_frames: int
     size: tuple[int, int]
     channels: int
+    stored: Sequence[Any]
+    decode: Callable[[Any], Iterator[Frame]]
+    digest: Callable[[], str]
 
     @property
-    @abstractmethod
     def fingerprint(self) -> str:
         """Sha256 of the stored frames, computed when asked for; of paths and sizes for trees."""
+        return self.digest()
 
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def frames(self, index: int) -> Iterator[Frame]:
-        """Iterate over the frames of one sequence.
-
-        Raises:
-            RunError: If it is broken, cut short, or of another size.
-        """
+    def __len__(self) -> int:
+        return len(self.stored)
 
     def load(self, ids: Ids) -> Frames:
         """Load whole sequences, in the order of the ids; raises as `frames` does."""
@@ -371,6 +367,28 @@ class Sequences(ABC):
             for number, frame in enumerate(self.frames(int(index))):
                 loaded[position, number] = frame
         return loaded
+
+    def frames(self, index: int) -> Iterator[Frame]:
+        """Iterate over the frames of one sequence.
+
+        Raises:
+            RunError: If it is broken, cut short, or of another size.
+        """
+        check_ids(np.array([index]), len(self))
+        stored, count = self.stored[index], 0
+        for frame in self.decode(stored):
+            if count == self.num_frames or frame.shape[:2] != self.size:
+                break
+            count += 1
+            yield frame
+        else:
+            if count == self.num_frames:
+                return
+        raise RunError(
+            f"{stored}: expected {self.num_frames} frames of {self.size[0]}x{self.size[1]} (height "
+            f"x width) like the first of {self.root}, got another number or size after {count} "
+            "frames; fetch or write it again"
+        )
 
 
 def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
@@ -396,64 +414,7 @@ def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSequences(Sequences):
-    """The sequences of a ``.npy`` file."""
-
-    array: Frames
-
-    @property
-    def fingerprint(self) -> str:
-        return hash_array(self.array)
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def frames(self, index: int) -> Iterator[Frame]:
-        check_ids(np.array([index]), len(self))
-        return (np.array(frame) for frame in self.array[index])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FileSequences(Sequences):
-    """A tree of videos, or of folders of frames.
-
-    Attributes:
-        files: The videos or frames.
-        videos: The video or frame folder of every sequence, below the perturbation's folder.
-    """
-
-    files: FileItems
-    videos: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        return self.files.digest(np.arange(len(self.files)))
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def frames(self, index: int) -> Iterator[Frame]:
-        check_ids(np.array([index]), len(self))
-        root = self.files.root
-        path = root / self.videos[index]
-        count = 0
-        for frame in _decode(path):
-            if count == self.num_frames or frame.shape[:2] != self.size:
-                break
-            count += 1
-            yield frame
-        else:
-            if count == self.num_frames:
-                return
-        raise RunError(
-            f"{path}: expected {self.num_frames} frames of {self.size[0]}x{self.size[1]} (height x "
-            f"width) like the first of {root}, got another number or size after {count} "
-            "frames; fetch or write it again"
-        )
-
-
-def _open_array(path: Path, title: str) -> MappedSequences:
+def _open_array(path: Path, title: str) -> Sequences:
     array = open_array(path)
     is_fit = array.dtype == np.uint8 and array.ndim == 5 and array.shape[-1] in (1, 3)
     if not is_fit or 0 in array.shape:
@@ -461,25 +422,37 @@ def _open_array(path: Path, title: str) -> MappedSequences:
             f"{path}: expected uint8 [n, frame, height, width, 1 or 3], got {array.dtype} "
             f"{list(array.shape)}"
         )
-    _, num_frames, height, width, channels = array.shape
-    return MappedSequences(
-        name=title, num_frames=num_frames, size=(height, width), channels=channels, array=array
+    return Sequences(
+        name=title,
+        root=path,
+        num_frames=array.shape[1],
+        size=(array.shape[2], array.shape[3]),
+        channels=array.shape[4],
+        stored=list(array),
+        decode=partial(map, np.array),
+        digest=partial(hash_array, array),
     )
 
 
-def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> FileSequences:
+def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> Sequences:
     is_video = any(folder.glob("*/*.mp4"))
     suffixes = frozenset((".mp4",)) if is_video else SUFFIXES
     files, _, _ = _list_classes(folder, class_names, suffixes)
-    videos = files if is_video else tuple(sorted({str(Path(file).parent) for file in files}))
+    videos = files if is_video else sorted({str(Path(file).parent) for file in files})
     num_frames, size = 0, (0, 0)
     for frame in _decode(folder / videos[0]):
         num_frames, size = num_frames + 1, (frame.shape[0], frame.shape[1])
     if not num_frames:
         raise RunError(f"{folder / videos[0]} holds no frame; fetch or write it again")
-    items = FileItems(root=folder, paths=files)
-    return FileSequences(
-        name=title, num_frames=num_frames, size=size, channels=3, files=items, videos=videos
+    return Sequences(
+        name=title,
+        root=folder,
+        num_frames=num_frames,
+        size=size,
+        channels=3,
+        stored=[folder / video for video in videos],
+        decode=_decode,
+        digest=partial(FileItems(root=folder, paths=files).digest, np.arange(len(files))),
     )
 
 

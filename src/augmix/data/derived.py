@@ -18,15 +18,7 @@ from jaxtyping import Int64, Integer
 
 from augmix.data.decode import Draws, ResizedCrop
 from augmix.data.sources import CroppingSource, Source, find_crop, open_source
-from augmix.data.stores import (
-    MAX_CLASSES,
-    Description,
-    Ids,
-    Images,
-    Labels,
-    check_ids,
-    fingerprint,
-)
+from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids, fingerprint
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 

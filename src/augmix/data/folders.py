@@ -183,7 +183,9 @@ class Photographs:
     class_names: tuple[str, ...]
     fingerprint: str
     files: tuple[str, ...]
+    name: str = "folder"
     channels: int = 3
+    size: None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -70,9 +70,6 @@ def load_labels(
         path: The file; its name says of which kind it is.
         images: File names in sorted order.
         class_names: Synsets in order; none takes those in the file, in sorted order.
-
-    Raises:
-        RunError: If the file cannot be read, does not fit the images, or names unknown classes.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -170,9 +167,6 @@ def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
     Taken in this order: ``SPLIT/synset/image``; ``SPLIT/image`` with a file of labels; parquet
     files; tar files, with a file of labels if they have no classes; and folders of synsets alone,
     which serve any split.
-
-    Raises:
-        RunError: If the split is in none of these forms; the message names them.
     """
     split = options.split
     if not root.exists():

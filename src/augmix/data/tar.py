@@ -246,9 +246,6 @@ def find_shards(root: Path, split: str) -> tuple[Path, ...]:
     Args:
         root: A tar file, or a folder with ``train.tar`` or ``train-0001.tar`` (the split among the
             words of the name), or with a folder ``train`` of tar files.
-
-    Raises:
-        RunError: If shards of the split are missing.
     """
     if root.is_file():
         check_named_split(root, split)
