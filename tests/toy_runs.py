@@ -47,6 +47,13 @@ def toy_config(folder: Path, **changes: Any) -> TrainConfig:
     return build_config(**{**settings, **changes})
 
 
+def load_config(folder: Path) -> TrainConfig:
+    """The run that `config.json` of a run folder describes."""
+    flat = json.loads((folder / "config.json").read_text())
+    assert flat.pop("schema") == 2
+    return build_config(**{**flat, "out": folder})
+
+
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The log without what the machine decides."""
     times = ("images_per_second", "wait_fraction", "peak_memory_mib", "seconds")

@@ -3,7 +3,9 @@
 The names below are loaded at first use, so that ``import augmix`` takes no torch, numba or OpenCV.
 """
 
+import ast
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from augmix.augment.stages import Stage as Stage
     from augmix.augment.stages import register_stage as register_stage
     from augmix.corruptions.corrupt import corrupt as corrupt
-    from augmix.corruptions.perturb import perturb as perturb
+    from augmix.corruptions.corrupt import perturb as perturb
     from augmix.corruptions.registry import register_corruption as register_corruption
     from augmix.corruptions.registry import register_sequence as register_sequence
     from augmix.data.sources import open_source as open_source
@@ -47,60 +49,27 @@ if TYPE_CHECKING:
     from augmix.training.config import TrainConfig as TrainConfig
     from augmix.training.run import train as train
 
-_HOME = {
-    "AugMix": "augment.policies",
-    "AutoAugment": "augment.policies",
-    "CutMix": "augment.policies",
-    "Cutout": "augment.policies",
-    "Ensemble": "models.ensemble",
-    "EvaluateConfig": "evaluation.config",
-    "Mixup": "augment.policies",
-    "Op": "augment.ops",
-    "PatchUniform": "augment.policies",
-    "Plan": "augment.plan",
-    "Preprocessing": "models.preprocessing",
-    "RandomAA": "augment.policies",
-    "Stage": "augment.stages",
-    "Standard": "augment.policies",
-    "Stream": "rng",
-    "TrainConfig": "training.config",
-    "attacks": "methods",
-    "bootstrap": "",
-    "build_model": "models.weights",
-    "corrupt": "corruptions.corrupt",
-    "evaluate": "evaluation.loop",
-    "jsd_loss": "methods.losses",
-    "load_model": "models.weights",
-    "metrics": "",
-    "open_model": "models.open_model",
-    "open_source": "data.sources",
-    "perturb": "corruptions.perturb",
-    "published": "",
-    "push_to_hub": "report.hub",
-    "register_corruption": "corruptions.registry",
-    "register_method": "methods",
-    "register_network": "models",
-    "register_sequence": "corruptions.registry",
-    "register_source": "data.sources",
-    "register_stage": "augment.stages",
-    "render": "augment",
-    "train": "training.run",
-    "transforms": "",
-    "write_report": "report",
-}
-_MODULES = {"attacks", "bootstrap", "metrics", "published", "transforms"}
-__all__ = sorted(_HOME)
+
+def _read_homes() -> dict[str, str]:
+    """The module of each public name, read from the imports above, which type checkers read."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_HOMES = _read_homes()
+__all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _HOMES:
         raise AttributeError(f"module 'augmix' has no attribute {name!r}")
-    path = ".".join(part for part in ("augmix", _HOME[name]) if part)
-    if name in _MODULES:
-        value = importlib.import_module(f"{path}.{name}")
-    else:
-        value = getattr(importlib.import_module(path), name)
+    home = _HOMES[name]
+    module = importlib.import_module(home)
+    is_module = home == "augmix" or not hasattr(module, name)
+    value = importlib.import_module(f"{home}.{name}") if is_module else getattr(module, name)
     globals()[name] = value
     return value
 

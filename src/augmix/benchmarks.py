@@ -122,11 +122,11 @@ def measure_executors(
     The executors render the same fresh plans in turns; numbers are medians over the turns.
 
     Args:
-        sizes: Sizes of the square images in pixels.
+        sizes: Of the square images, in pixels.
         num_threads: Threads of the compiled executor, one record each.
         seconds: Time for each size and severity, for all executors together.
-        device: Device of the batched executor, ``auto`` for a GPU if there is one. Its images and
-            views stay there. None leaves this executor out.
+        device: Of the batched executor, whose images and views stay there; ``auto`` is a GPU if
+            there is one, None leaves this executor out.
 
     Returns:
         For each size, severity and executor: ``size`` in pixels, ``severity``, ``executor``,
@@ -158,9 +158,8 @@ def recommend_executors(records: Sequence[Record]) -> list[str]:
         severity = max(record["severity"] for record in records if record["size"] == size)
         case = [each for each in records if (each["size"], each["severity"]) == (size, severity)]
         best = max((each for each in case if each["equal"]), key=lambda it: it["views_per_second"])
-        where = f"on {best['device']}"
-        if best["device"] == "cpu":
-            where = f"with {_format_threads(int(best['threads']))}"
+        is_cpu = best["device"] == "cpu"
+        where = f"with {_threads(best['threads'])}" if is_cpu else f"on {best['device']}"
         lines.append(
             f"{size} px: executor {best['executor']!r} {where} is the fastest, "
             f"{best['views_per_second']:,.0f} views per second"
@@ -262,15 +261,10 @@ def _render_repeatedly(
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another package with the same corruptions.
+    """Another package with the same corruptions."""
 
-    Attributes:
-        title: Its name and version.
-        corrupt: Called for one image as ``corrupt(image, severity=3, corruption_name="fog")``.
-    """
-
-    title: str
-    corrupt: Callable[..., np.ndarray]
+    title: str  # its name and version
+    corrupt: Callable[..., np.ndarray]  # (image, severity=3, corruption_name="fog")
 
     def corrupt_all(self, images: np.ndarray, severity: int, name: str) -> None:
         for image in images:
@@ -304,7 +298,7 @@ def measure_corruptions(
     compile or load kernels, are left out.
 
     Args:
-        sizes: Sizes of the square images in pixels, at least 16.
+        sizes: Of the square images in pixels, at least 16.
         num_threads: Threads of `augmix.corrupt`.
         severity: 1 to 5.
         seconds: Time for each size and number of threads, for all corruptions together; each
@@ -337,10 +331,8 @@ def measure_corruptions(
         for package, threads, work in cases:
             case: Record = {"package": package, "size": size, "threads": threads}
             times_ms = _time_corruptions(work, names, len(images), seconds)
-            records += [
-                {"corruption": name, **case, "ms_per_image": time_ms}
-                for name, time_ms in times_ms.items()
-            ]
+            for name, time_ms in times_ms.items():
+                records.append({"corruption": name, **case, "ms_per_image": time_ms})
     return records
 
 
@@ -348,10 +340,8 @@ def tabulate_corruptions(records: Sequence[Record]) -> list[Record]:
     """Arrange the records of `measure_corruptions`: a row per corruption, a column per case."""
     table: dict[str, Record] = {}
     for record in records:
-        package = record["package"]
-        if package == "augmix":
-            package = _format_threads(record["threads"])
-        name = record["corruption"]
+        name, package = record["corruption"], record["package"]
+        package = _threads(record["threads"]) if package == "augmix" else package
         row = table.setdefault(name, {"ms_per_image": name})
         row[f"{record['size']} px, {package}"] = record["ms_per_image"]
     return list(table.values())
@@ -393,7 +383,6 @@ def measure_training(
             compared with the first.
         batch_size: Images of a step; each has three views.
         seconds: Time for each network, all arithmetics together; each has at least 3 turns.
-        device: Device of training.
 
     Returns:
         For each network and arithmetic: ``model``, ``arithmetic``, ``batch_size``,
@@ -439,7 +428,9 @@ def _measure_model(config: TrainConfig, arithmetics: Sequence[str], seconds: flo
             [[next(run) for _ in turns(_TURN_S, at_least=1)] for run in runs]
             for _ in turns(seconds)
         ]
-    medians_s = [[_median_s(steps) for steps in turn] for turn in by_turn]
+    medians_s = [
+        [statistics.median(step.elapsed_s for step in steps) for steps in turn] for turn in by_turn
+    ]
     first_s = [turn[0] for turn in medians_s]
     records: list[Record] = []
     for index, name in enumerate(arithmetics):
@@ -478,10 +469,6 @@ def _steps(config: TrainConfig) -> Generator[StepTime]:
         )
         pipeline = open_pipeline(run.source, run.method, order, config, run.device)
         yield from time_steps(learner, pipeline, order, itertools.count(), config.run)
-
-
-def _median_s(steps: Sequence[StepTime]) -> float:
-    return statistics.median(step.elapsed_s for step in steps)
 
 
 def measure_startup() -> dict[str, float]:
@@ -525,7 +512,7 @@ def _check_counts(sizes: Sequence[int], num_threads: Sequence[int]) -> None:
         raise ValueError(f"num_threads must be at least 1, got {tuple(num_threads)}")
 
 
-def _format_threads(count: int) -> str:
+def _threads(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
 
 

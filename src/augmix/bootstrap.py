@@ -181,7 +181,7 @@ def resample_rms(
         )
     resampled = np.concatenate(blocks, axis=1)  # cell resample
     return tuple(
-        _biased(float(estimate), values)
+        biased(float(estimate), values)
         for estimate, values in zip(estimates, resampled, strict=True)
     )
 
@@ -203,7 +203,7 @@ def resample_ece(
     )
     draws = resample_means(by_bin, num_resamples=num_resamples, stream=stream)
     estimate = float(sum(abs(each.estimate) for each in draws))
-    return _biased(estimate, np.abs([each.resampled for each in draws]).sum(axis=0))
+    return biased(estimate, np.abs([each.resampled for each in draws]).sum(axis=0))
 
 
 def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL) -> Interval:
@@ -306,8 +306,8 @@ def _rms(
     return np.sqrt((totals**2 / sizes).sum(axis=1) / num_images)
 
 
-def _biased(estimate: float, resampled: Float64[np.ndarray, " resample"]) -> Draws:
-    """Draws of a number that resampling increases."""
+def biased(estimate: float, resampled: Float64[np.ndarray, " resample"]) -> Draws:
+    """Make the draws of a number that resampling increases."""
     return Draws(estimate=estimate, resampled=resampled, bias=float(resampled.mean()) - estimate)
 
 

@@ -15,33 +15,36 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from augmix.errors import Interrupted, RunError, check_positive, did_you_mean
+
 if TYPE_CHECKING:
     import tyro
     from rich.console import Console
 
+    from augmix.progress import ProgressDisplay
     from augmix.training.config import TrainConfig
 
-COMMANDS = {
-    "demo": "train Standard and AugMix on the embedded digits, measure both, write a report",
-    "train": "train one model by one method on one set of images",
-    "evaluate": "measure any model on clean, corrupted, perturbed and attacked images",
-    "report": "one HTML page that compares any number of runs",
-    "export": "a trained model as one file: ONNX, torch.export or safetensors",
-    "corrupt": "write the -C form of any images, in the official layout",
-    "perturb": "write the -P form of any images, in the official layout",
-    "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
-    "download": "fetch a published -C or -P set, checked and unpacked",
-    "preview": "pictures of a method's views, or of every corruption",
-    "reproduce": "a table or figure of the paper, published numbers beside measured ones",
-    "bench": "how fast executors and corruptions are on this machine",
-}
+COMMANDS: dict[str, str] = {}
 """The line of each command in the help."""
+
+RUN: dict[str, Callable[[Sequence[str]], None]] = {}
+"""What runs each command, on the words behind its name."""
 
 Config = TypeVar("Config")
 Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 _CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
+
+
+def command(name: str, summary: str) -> Callable[[Callable], Callable]:
+    """Decorator: make a function a command of this name, with its line in the help."""
+
+    def register(run: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+        COMMANDS[name], RUN[name] = summary, run
+        return run
+
+    return register
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,8 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(augmix.__version__)
         return 0
-    from augmix.errors import did_you_mean
-
     if words[0] not in RUN:
         nearest = did_you_mean(words[0], COMMANDS)
         return _fail(f"unknown command {words[0]!r}{nearest}; see augmix --help")
@@ -82,8 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception, is_debug: bool) -> int:
     """Print one message for what a user can fix; anything else is a bug and shows where."""
-    from augmix.errors import Interrupted, RunError
-
     if is_debug:
         traceback.print_exception(error)
         return 2
@@ -212,7 +211,19 @@ def _peek(words: Sequence[str], flag: str, default: str) -> str:
     return values[0] if values else default
 
 
-# --- train
+# --- commands
+
+
+@command("demo", "train Standard and AugMix on the embedded digits, measure both, write a report")
+def _demo(words: Sequence[str]) -> None:
+    from augmix.paper.demo import DemoConfig, demo
+
+    config = parse(DemoConfig, "demo", words)
+    _keep_memory()
+    with _progress() as progress:
+        report = demo(config, on_progress=progress)
+    _print_summaries([report.parent / "standard", report.parent / "augmix"])
+    _say(f"report: {report}")
 
 
 def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
@@ -245,43 +256,26 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     return build_config(method=method, **given), flags.dry_run
 
 
+@command("train", "train one model by one method on one set of images")
 def _train(words: Sequence[str]) -> None:
     config, is_dry = parse_training(words)
     _keep_memory()
     from augmix import distributed
-    from augmix.progress import ProgressDisplay
     from augmix.training.run import backend, forecast_run, train
 
     with distributed.joined(backend=backend()):
         if distributed.rank():  # process 0 prints for all
             forecast_run(config) if is_dry else train(config)
             return
-        console = _console()
         if is_dry:
-            _say(console, "\n".join(forecast_run(config)))
+            _say("\n".join(forecast_run(config)))
             return
-        with ProgressDisplay(console) as progress:
+        with _progress() as progress:
             folder = train(config, on_progress=progress)
-        _say(console, f"run: {folder}")
+        _say(f"run: {folder}")
 
 
-# --- the other commands
-
-
-def _demo(words: Sequence[str]) -> None:
-    from augmix.paper.demo import DemoConfig, demo
-
-    config = parse(DemoConfig, "demo", words)
-    _keep_memory()
-    from augmix.progress import ProgressDisplay
-
-    console = _console()
-    with ProgressDisplay(console) as progress:
-        report = demo(config, on_progress=progress)
-    _print_summaries(console, [report.parent / "standard", report.parent / "augmix"])
-    _say(console, f"report: {report}")
-
-
+@command("evaluate", "measure any model on clean, corrupted, perturbed and attacked images")
 def _evaluate(words: Sequence[str]) -> None:
     from augmix.evaluation.config import Measurement
 
@@ -289,16 +283,14 @@ def _evaluate(words: Sequence[str]) -> None:
     _keep_memory()
     from augmix import distributed
     from augmix.evaluation.models import run_measurement
-    from augmix.progress import ProgressDisplay
 
     with distributed.joined():
         if distributed.rank():  # process 0 prints for all
             run_measurement(measurement)
             return
-        console = _console()
-        with ProgressDisplay(console) as progress:
+        with _progress() as progress:
             run_measurement(measurement, on_progress=progress)
-        _print_summaries(console, [measurement.folder])
+        _print_summaries([measurement.folder])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,6 +305,7 @@ class ReportConfig:
     """More files beside the page: every number, the tables, a model card."""
 
 
+@command("report", "one HTML page that compares any number of runs")
 def _report(words: Sequence[str]) -> None:
     config = parse(ReportConfig, "report", words)
     from augmix import report
@@ -337,10 +330,10 @@ class ExportConfig:
     """Size in pixels of the images it takes; None is what the model was measured or trained on."""
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size must be at least 1, got {self.size}")
+        check_positive(self, "size")
 
 
+@command("export", "a trained model as one file: ONNX, torch.export or safetensors")
 def _export(words: Sequence[str]) -> None:
     config = parse(ExportConfig, "export", words)
     from augmix.models.export import SUFFIXES, export_model
@@ -353,7 +346,6 @@ def _export(words: Sequence[str]) -> None:
     done = export_model(model, out, format=config.format, size=size)
     height, width = done.size
     _say(
-        _console(),
         f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB\n"
         f"input: images [batch, {model.config.channels}, {height}, {width}], float32 in [0, 1]; "
         f"output: logits [batch, {model.config.num_classes}]\n"
@@ -367,27 +359,30 @@ def _known_size(folder: Path) -> tuple[int, int] | None:
     from augmix import files
     from augmix.results import CONFIG_FILE, RESULTS_FILE
 
-    found = {
-        name: files.load_json(folder / name) if (folder / name).is_file() else {}
+    trained, results = (
+        files.load_json(folder / name) if (folder / name).is_file() else {}
         for name in (CONFIG_FILE, RESULTS_FILE)
-    }
-    measured = found[RESULTS_FILE].get("source", {}).get("size")
-    trained = found[CONFIG_FILE].get("size")
-    return tuple(measured) if measured else (trained, trained) if trained else None
+    )
+    size = trained.get("size")
+    measured = results.get("source", {}).get("size")
+    return tuple(measured) if measured else (size, size) if size else None
 
 
+@command("corrupt", "write the -C form of any images, in the official layout")
 def _corrupt(words: Sequence[str]) -> None:
     from augmix.write import CorruptConfig, corrupt_source
 
     _write(parse(CorruptConfig, "corrupt", words), corrupt_source)
 
 
+@command("perturb", "write the -P form of any images, in the official layout")
 def _perturb(words: Sequence[str]) -> None:
     from augmix.write import PerturbConfig, perturb_source
 
     _write(parse(PerturbConfig, "perturb", words), perturb_source)
 
 
+@command("stylize", "write a stylised copy of any images (stylize fit: train a decoder for it)")
 def _stylize(words: Sequence[str]) -> None:
     from augmix.stylize import FitConfig, StylizeConfig
 
@@ -406,9 +401,7 @@ def _stylize(words: Sequence[str]) -> None:
 def _write(config: Any, write: Callable[..., Path], what: str = "set") -> None:
     """Call what writes a data set or a file, show its progress, and print where it is."""
     _keep_memory()
-    from augmix.progress import ProgressDisplay
-
-    with ProgressDisplay(_console()) as progress:
+    with _progress() as progress:
         path = write(config, on_progress=progress)
     print(f"{what}: {path}")
 
@@ -433,12 +426,12 @@ class DownloadConfig:
     """Keep downloaded archives once they are unpacked."""
 
 
+@command("download", "fetch a published -C or -P set, checked and unpacked")
 def _download(words: Sequence[str]) -> None:
     config = parse(DownloadConfig, "download", words)
     from augmix.data.published_sets import fetch_published
-    from augmix.progress import ProgressDisplay
 
-    with ProgressDisplay(_console()) as progress:
+    with _progress() as progress:
         folder = fetch_published(
             config.name,
             config.dst,
@@ -481,6 +474,7 @@ class PreviewConfig:
     """Strength table of the corruptions; auto goes by image size."""
 
 
+@command("preview", "pictures of a method's views, or of every corruption")
 def _preview(words: Sequence[str]) -> None:
     from augmix.training.config import DataConfig, build_config
 
@@ -525,19 +519,17 @@ def _preview(words: Sequence[str]) -> None:
     print(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
 
 
+@command("reproduce", "a table or figure of the paper, published numbers beside measured ones")
 def _reproduce(words: Sequence[str]) -> None:
-    from augmix.paper.reproduce import ReproduceConfig, reproduce
+    from augmix.paper import ReproduceConfig, reproduce
 
     config = parse(ReproduceConfig, "reproduce", words)
     _keep_memory()
-    from augmix.progress import ProgressDisplay
-
-    console = _console()
-    with ProgressDisplay(console) as progress:
+    with _progress() as progress:
         made = reproduce(config, on_progress=progress)
     for path in made.paths:
         if path.suffix == ".md":
-            _say(console, path.read_text())
+            _say(path.read_text())
         print(f"written: {path}")
     if not made.unfinished:
         return
@@ -575,6 +567,7 @@ _WHAT = (
 )
 
 
+@command("bench", "how fast executors and corruptions are on this machine")
 def _bench(words: Sequence[str]) -> None:
     import tyro
 
@@ -585,51 +578,29 @@ def _bench(words: Sequence[str]) -> None:
     _keep_memory()
     from augmix import benchmarks
 
-    console = _console()
     if flags.what in ("executors", "all"):
         rows = benchmarks.measure_executors(
-            sizes=config.sizes,
-            num_threads=config.num_threads,
-            seconds=config.seconds,
-            device=config.device,
+            config.sizes, config.num_threads, config.seconds, device=config.device
         )
-        _print_table(console, rows)
-        _say(console, "\n".join(benchmarks.recommend_executors(rows)))
+        _print_table(rows)
+        _say("\n".join(benchmarks.recommend_executors(rows)))
     if flags.what in ("corruptions", "all"):
         peer = benchmarks.find_peer()
         rows = benchmarks.measure_corruptions(
             sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
         )
-        _print_table(console, benchmarks.tabulate_corruptions(rows))
+        _print_table(benchmarks.tabulate_corruptions(rows))
         if peer is None:
-            _say(console, f"install {benchmarks.PEERS[0]} to compare with its times")
+            _say(f"install {benchmarks.PEERS[0]} to compare with its times")
     if flags.what in ("startup", "all"):
-        _print_table(console, [benchmarks.measure_startup()])
+        _print_table([benchmarks.measure_startup()])
     if flags.what in ("train", "all"):
-        rows = benchmarks.measure_training(
-            config.models,
-            batch_size=config.batch_size,
-            seconds=10 * config.seconds,
-            device=config.device,
+        size, seconds = config.batch_size, 10 * config.seconds
+        _print_table(
+            benchmarks.measure_training(
+                config.models, batch_size=size, seconds=seconds, device=config.device
+            )
         )
-        _print_table(console, rows)
-
-
-RUN: dict[str, Callable[[Sequence[str]], None]] = {
-    "demo": _demo,
-    "train": _train,
-    "evaluate": _evaluate,
-    "report": _report,
-    "export": _export,
-    "corrupt": _corrupt,
-    "perturb": _perturb,
-    "stylize": _stylize,
-    "download": _download,
-    "preview": _preview,
-    "reproduce": _reproduce,
-    "bench": _bench,
-}
-"""What runs each command."""
 
 
 # --- output
@@ -666,11 +637,17 @@ def _console() -> "Console":
     return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
-def _say(console: "Console", text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+def _progress() -> "ProgressDisplay":
+    from augmix.progress import ProgressDisplay
+
+    return ProgressDisplay(_console())
 
 
-def _print_summaries(console: "Console", folders: Sequence[Path]) -> None:
+def _say(text: str) -> None:
+    _console().print(text, highlight=False, markup=False)
+
+
+def _print_summaries(folders: Sequence[Path]) -> None:
     """A table of the runs' main numbers, in percent; those of other suites where any has them."""
     from rich.table import Table
 
@@ -689,17 +666,17 @@ def _print_summaries(console: "Console", folders: Sequence[Path]) -> None:
         values = [each[name] for name in columns]
         cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
         table.add_row(str(results.model.get("label") or folder.name), *cells)
-    console.print(table)
+    _console().print(table)
 
 
-def _print_table(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
     """Records as a table; fractions in percent, large numbers without decimals."""
     from rich.table import Table
 
     table = Table(*(_HEADINGS.get(name, name.replace("_", " ")) for name in rows[0]))
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
-    console.print(table)
+    _console().print(table)
 
 
 def _cell(name: str, value: Any) -> str:

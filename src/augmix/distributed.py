@@ -2,7 +2,8 @@
 
 Without an initialised process group every function describes a single process. `torchrun` starts
 the processes; `joined` makes a group of them. CPU tensors are always exchanged by gloo, so several
-processes may share a GPU as long as they exchange nothing on it.
+processes may share a GPU as long as they exchange nothing on it. Every exchange raises a `RunError`
+if another process has ended.
 """
 
 import hashlib
@@ -49,10 +50,7 @@ def local_world_size() -> int:
 def joined(*, backend: str = "gloo") -> Iterator[None]:
     """Join the processes that `torchrun` started into one group; a single process stays alone.
 
-    An existing group is used and left.
-
-    Args:
-        backend: ``"gloo"``, or ``"cpu:gloo,cuda:nccl"`` for gradients on GPUs.
+    An existing group is used and left. Gradients on GPUs need the backend ``cpu:gloo,cuda:nccl``.
 
     Raises:
         RunError: If the processes do not find each other.
@@ -82,11 +80,7 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 def any_rank(flag: bool) -> bool:
-    """Return on every rank whether the flag is set on at least one.
-
-    Raises:
-        RunError: If another process has ended.
-    """
+    """Return on every rank whether the flag is set on at least one."""
     if not _is_distributed():
         return flag
     flags = torch.tensor([int(flag)])
@@ -97,12 +91,8 @@ def any_rank(flag: bool) -> bool:
 def agree(value: str, what: str) -> None:
     """Refuse to work with processes that were started with other settings.
 
-    Args:
-        value: A text that must be the same on every rank; of any length.
-        what: Its name in messages, e.g. ``"model or source"``.
-
     Raises:
-        RunError: If this rank has another value than rank 0.
+        RunError: If this rank has another value than rank 0; the message calls it ``what``.
     """
     own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
     if not np.array_equal(broadcast(own), own):
@@ -113,22 +103,14 @@ def agree(value: str, what: str) -> None:
 
 
 def broadcast_bytes(content: bytes) -> bytes:
-    """Return rank 0's bytes, of any length, on every rank.
-
-    Raises:
-        RunError: If another process has ended.
-    """
+    """Return rank 0's bytes, of any length, on every rank."""
     length = int(broadcast(np.array([len(content)]))[0])
     own = np.frombuffer(content, np.uint8) if rank() == 0 else np.zeros(length, np.uint8)
     return broadcast(own).tobytes()
 
 
 def broadcast(values: np.ndarray) -> np.ndarray:
-    """Return rank 0's array on every rank; all ranks pass one of the same shape and type.
-
-    Raises:
-        RunError: If another process has ended.
-    """
+    """Return rank 0's array on every rank; all ranks pass one of the same shape and type."""
     if not _is_distributed():
         return values
     content = torch.from_numpy(_to_bytes(values).copy())
@@ -139,11 +121,7 @@ def broadcast(values: np.ndarray) -> np.ndarray:
 def gather(values: np.ndarray) -> list[np.ndarray]:
     """Return the arrays of all ranks in order, on rank 0; none on the others.
 
-    Args:
-        values: Of one type everywhere and of any length; the axes after the first are the same.
-
-    Raises:
-        RunError: If another process has ended.
+    They are of one type and of any length; the axes after the first are the same everywhere.
     """
     if not _is_distributed():
         return [values]

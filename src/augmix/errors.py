@@ -1,6 +1,7 @@
 """Errors that users can cause, and the wording their messages share."""
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class RunError(Exception):
@@ -44,3 +45,21 @@ def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.5) -> str
 
     near = get_close_matches(word, (names := list(names)), n=1, cutoff=cutoff)
     return f", did you mean {near[0]!r}?" if near and word not in names else ""
+
+
+def check_fields(config: Any, **rules: tuple[bool, str]) -> None:
+    """Refuse a configuration by the name of a field, whether it is fine, and what is expected.
+
+    Raises:
+        ValueError: At the first field that is not fine.
+    """
+    for name, (is_fine, expected) in rules.items():
+        if not is_fine:
+            raise ValueError(f"{name} must be {expected}, got {getattr(config, name)!r}")
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Refuse a configuration with fields below 1; None is fine. Raises a ValueError."""
+    for name in names:
+        value = getattr(config, name)
+        check_fields(config, **{name: (value is None or value >= 1, "at least 1")})

@@ -130,17 +130,20 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def hold_folder(folder: Path, *, what: str, way_out: str) -> Iterator[None]:
+def hold_folder(
+    folder: Path, *, what: str = "", way_out: str = "choose another --out"
+) -> Iterator[None]:
     """Hold a folder, made if missing, for this process alone, until it ends in whatever way.
 
     Args:
-        what: What is held, for messages, e.g. ``"run folder runs/a"``.
-        way_out: What else the user can do, for messages, e.g. ``"choose another --out"``.
+        what: What is held, for messages, e.g. ``"set tiny-c"``; a run folder if not given.
+        way_out: What else the user can do, for messages.
 
     Raises:
         RunError: If another process holds it, it cannot be written, or its file system has no
             locks.
     """
+    what = what or f"run folder {folder}"
     holder = folder / _HOLDER_FILE
     with ExitStack() as stack:
         try:

@@ -226,6 +226,11 @@ class Results:
     cells: tuple[Cell, ...] = ()
     sequences: tuple[SequenceCell, ...] = ()
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether any cell has images."""
+        return any(cell.num_images > 0 for cell in (*self.cells, *self.sequences))
+
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
         """Return the cell, or None if it was not measured yet."""
         key = (suite, name, severity)

@@ -15,7 +15,7 @@ from augmix.errors import ResumeError, RunError
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.suites import find_official
 from augmix.progress import CellFinished, Event
-from augmix.results import Results, load_images, load_results
+from augmix.results import CellKey, Results, load_images, load_results
 from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
 
 NAMES = ("gaussian_noise", "contrast")
@@ -122,13 +122,13 @@ def test_sets_of_other_images_are_refused(
 ) -> None:
     other = open_source("npz", root=write_npz(tmp_path / "o.npz", num_classes=5), split="test")
     with pytest.raises(RunError, match=r"but the label of image 3 is 0 there and 3 here"):
-        find_official((corrupted,), other)["c"].images("contrast", 2)
+        find_official((corrupted,), other)["c"].open(CellKey("c", "contrast", 2))
     few = subset(source, np.arange(7))
     message = "contrast 2: expected 7 images of 16x16 .* got 20 of 16x16"
     with pytest.raises(RunError, match=message):
-        find_official((corrupted,), few)["c"].images("contrast", 2)
+        find_official((corrupted,), few)["c"].open(CellKey("c", "contrast", 2))
     with pytest.raises(RunError, match="translate: expected 7 images"):
-        find_official((perturbed,), few)["p"].sequences("translate")
+        find_official((perturbed,), few)["p"].open(CellKey("p", "translate", 0))
     large = open_source("npz", root=tmp_path / "toy.npz", split="test", size=24)
     with pytest.raises(RunError, match="expected 20 images of 24x24 .* got 20 of 16x16"):
         measure(model, large, official=(corrupted,), suite=("c",))

@@ -232,10 +232,10 @@ class Mine(Method):
 
 
 def test_a_method_of_your_own_is_trained_by_its_name(tmp_path, monkeypatch, capsys):
-    from toy_runs import write_npz
+    from toy_runs import load_config, write_npz
 
     from augmix import cli
-    from augmix.training.run import load_train_config
+    from augmix.evaluation.models import load_run
 
     monkeypatch.setitem(METHODS, "mine", Mine)
     monkeypatch.setattr(Mine, "name", "mine")
@@ -243,13 +243,12 @@ def test_a_method_of_your_own_is_trained_by_its_name(tmp_path, monkeypatch, caps
     words = ["train", "--data", str(data), "--model", "small", "--epochs", "1", "--device", "cpu"]
     mine = ["--method", "mine", "--entropy-weight", "0.2", "--cutout-size-px", "5"]
     assert cli.main([*words, *mine, "--out", str(tmp_path / "run")]) == 0
-    config = load_train_config(tmp_path / "run")
+    config = load_config(tmp_path / "run")
     assert config.method == Mine(entropy_weight=0.2, policy=policies.Cutout(size_px=5))
     assert (tmp_path / "run" / "weights.safetensors").exists()
     with pytest.raises(SystemExit):
         cli.main(["train", "--method", "mine", "--help"]) or (_ for _ in ()).throw(SystemExit)
     assert "--entropy-weight" in capsys.readouterr().out
     monkeypatch.delitem(METHODS, "mine")  # another process, in which nothing registers it
-    unknown = load_train_config(tmp_path / "run")
-    assert str(unknown.method) == "mine"
-    assert unknown.data == config.data
+    measured = load_run(tmp_path / "run")
+    assert (measured.method, measured.data) == ("mine", str(data))

@@ -15,9 +15,9 @@ from toy_runs import read_weights, toy_config, write_npz
 from augmix import files, results
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.files import hold_folder
 from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
-from augmix.training.checkpoint import lock
 from augmix.training.config import update_config
 
 
@@ -130,7 +130,7 @@ def test_another_measurement_keeps_the_training(
 
 
 def _hold(folder: Path, ready: Any, done: Any) -> None:
-    with lock(folder):
+    with hold_folder(folder):
         ready.set()
         done.wait(60)
 
@@ -194,7 +194,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
         while True:  # the run's lock is free once its process has ended
             assert time.monotonic() < give_up
             try:
-                with lock(log.parent):
+                with hold_folder(log.parent):
                     break
             except RunError:
                 time.sleep(0.1)

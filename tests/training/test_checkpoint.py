@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from augmix.errors import ResumeError, RunError
+from augmix.files import hold_folder
 from augmix.training import checkpoint
 from augmix.training.checkpoint import State
 
@@ -120,9 +121,9 @@ def test_a_full_disk_keeps_the_older_state(tmp_path: Path, monkeypatch: pytest.M
 def test_a_run_folder_in_use_is_named(tmp_path: Path) -> None:
     message = f"run folder {tmp_path} is in use by process {os.getpid()}; .* choose another --out"
     with (
-        checkpoint.lock(tmp_path),
+        hold_folder(tmp_path),
         pytest.raises(RunError, match=message),
-        checkpoint.lock(tmp_path),
+        hold_folder(tmp_path),
     ):
         pass
 

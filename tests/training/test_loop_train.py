@@ -13,6 +13,7 @@ from toy_runs import STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_
 
 from augmix import results
 from augmix.errors import Interrupted, ResumeError, RunError
+from augmix.files import hold_folder
 from augmix.models import cifar
 from augmix.models.weights import load_model
 from augmix.progress import Event, OnProgress, StepFinished, TrainingFinished
@@ -339,7 +340,7 @@ def test_a_full_disk_stops_with_the_older_checkpoint(
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run", epochs=1)
     with (
-        checkpoint.lock(config.run.out),
+        hold_folder(config.run.out),
         pytest.raises(RunError, match=f"in use by process {os.getpid()}"),
     ):
         train(config)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_runs import read_log, read_weights, toy_config, write_npz
+from toy_runs import load_config, read_log, read_weights, toy_config, write_npz
 
 from augmix.augment import render
 from augmix.data.batches import BatchOrder
@@ -18,7 +18,7 @@ from augmix.models.weights import load_model
 from augmix.progress import Event, PhaseStarted, StepFinished
 from augmix.rng import Stream
 from augmix.training.pipeline import open_pipeline
-from augmix.training.run import load_train_config, open_split, train
+from augmix.training.run import open_split, train
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "cutout": {"method": "cutout"},
@@ -72,7 +72,7 @@ def test_a_crash_changes_no_bit(tmp_path: Path, name: str) -> None:
     train(config)
     assert read_weights(config.run.out) == read_weights(calm)
     assert read_log(config.run.out) == read_log(calm)
-    assert load_train_config(config.run.out) == config
+    assert load_config(config.run.out) == config
     logits = load_model(config.run.out).eval()(torch.zeros(1, 3, 16, 16))
     assert torch.isfinite(logits).all()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_runs import read_weights, toy_config, write_npz
+from toy_runs import load_config, read_weights, toy_config, write_npz
 
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
@@ -17,7 +17,7 @@ from augmix.paper.demo import DemoConfig, demo, demo_run
 from augmix.progress import Event, OnProgress, PhaseStarted, TrainingStarted
 from augmix.results import load_results
 from augmix.training.config import update_config
-from augmix.training.run import load_train_config, open_split, train
+from augmix.training.run import open_split, train
 
 TOY_DEMO: dict[str, Any] = {"epochs": 1, "max_train_images": 40, "max_images": 10}
 
@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_configuration_is_read_back(trained: Path) -> None:
-    config = load_train_config(trained)
+    config = load_config(trained)
     assert config == toy_config(trained)
 
 
@@ -90,7 +90,7 @@ def test_a_run_is_measured_on_its_own_test_split(trained: Path, tmp_path: Path) 
     assert (results.source["split"], results.source["num_images"]) == ("test", 20)
     assert load_results(tmp_path / "m" / "results.json") == results
     model = load_model(trained)
-    source = open_split(load_train_config(trained), "test")
+    source = open_split(load_config(trained), "test")
     images = torch.from_numpy(source.load(np.arange(20)).transpose(0, 3, 1, 2) / np.float32(255))
     with torch.inference_mode():
         wrong = model(images).argmax(dim=1).numpy() != source.labels

@@ -22,7 +22,7 @@ def fixed_times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         taken.extend(steps)
         for time in take(learner, views, order, steps, run):
             assert time.elapsed_s > time.waited_s >= 0
-            yield StepTime(elapsed_s=0.5, waited_s=0.05, num_images=time.num_images)
+            yield StepTime(elapsed_s=0.5, waited_s=0.05)
 
     monkeypatch.setattr(module, "time_steps", timed)
     return taken

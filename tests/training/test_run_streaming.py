@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_runs import read_log, read_weights
+from toy_runs import load_config, read_log, read_weights
 
 from augmix import cli
 from augmix.data.batches import BatchOrder
@@ -20,7 +20,7 @@ from augmix.progress import Event, OnProgress, StepFinished
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
 from augmix.training.pipeline import open_pipeline
-from augmix.training.run import load_train_config, open_split, train
+from augmix.training.run import open_split, train
 
 SYNSETS = ("n01440764", "n01751748")
 
@@ -138,7 +138,7 @@ def test_the_recipe_is_one_command(
     toy_sized = ["--epochs", "1", "--batch-size", "4", "--device", "cpu"]
     assert cli.main([*words.split(), *toy_sized]) == 0
     assert f"run: {out}" in capsys.readouterr().out
-    config = load_train_config(out)
+    config = load_config(out)
     how = config.optimisation
     assert (config.data.kind, config.method.policy.severity) == ("imagenet", 1)
     assert (how.schedule, how.nesterov, how.decay_at, how.epochs) == (

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from augmix.corruptions import noise, weather
 from augmix.corruptions.blur import gaussian_filter, motion_trail
-from augmix.corruptions.registry import Draws, Frames, Image, Real
+from augmix.corruptions.registry import Draws, Frame, Frames, Image, Real
 from augmix.jit import outer
 
 Matrix = tuple[tuple[Real, ...], ...]
@@ -37,7 +37,7 @@ class Window(NamedTuple):
     height: int
     width: int
 
-    def crop(self, image: Image) -> UInt8[np.ndarray, "row column channel"]:
+    def crop(self, image: Image) -> Frame:
         """Return this part of an image, as a new array."""
         part = image[self.top : self.top + self.height, self.left : self.left + self.width]
         return part.copy()
@@ -55,11 +55,11 @@ class Scene:
         """Height and width of the whole image, in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
-    def crop(self) -> Image:
+    def crop(self) -> Frame:
         """Return the clean frame."""
         return self.window.crop(self.image)
 
-    def moved(self, **motion: Real) -> Image:
+    def moved(self, **motion: Real) -> Frame:
         """Return the frame after a motion by `affine_map`."""
         return warp_affine(self.image, affine_map(self.size, **motion), self.window)
 
@@ -264,9 +264,7 @@ def affine_map(
     return a, b, c, d, e, f
 
 
-def warp_affine(
-    image: Image, mapping: tuple[float, ...], window: Window
-) -> UInt8[np.ndarray, "row column channel"]:
+def warp_affine(image: Image, mapping: tuple[float, ...], window: Window) -> Frame:
     """Sample between pixels as Pillow's ``transform(AFFINE, BILINEAR)`` does, bit for bit.
 
     Only the window of the result is computed.
@@ -274,9 +272,7 @@ def warp_affine(
     return _sample_affine(image, mapping, tuple(window))
 
 
-def shift_columns(
-    image: Image, shift_px: int, window: Window
-) -> UInt8[np.ndarray, "row column channel"]:
+def shift_columns(image: Image, shift_px: int, window: Window) -> Frame:
     """Move to the right by whole pixels; to the left if negative."""
     moved = np.zeros_like(image)
     width = image.shape[1]
@@ -309,9 +305,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     return result
 
 
-def warp_perspective(
-    image: Image, mapping: Matrix, window: Window
-) -> UInt8[np.ndarray, "row column channel"]:
+def warp_perspective(image: Image, mapping: Matrix, window: Window) -> Frame:
     """Sample between pixels as ``warpPerspective`` of OpenCV 3.4 does: to 1/32 of a pixel.
 
     The mapping goes from input to output; only the window of the result is computed.

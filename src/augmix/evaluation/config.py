@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-ADAPTED = "adapted"  # folder below a run: its results with batch-norm adaptation
-_RUNS = Path("runs")
-_ATTACK = "attack_"  # how the fields of suite `attack` begin
+from augmix.errors import check_fields, check_positive
 
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
@@ -76,18 +74,17 @@ class EvaluateConfig:
     adapted), for other models into runs/NAME; a call from Python keeps nothing on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "bin_size", "max_images", "num_threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.difficulty not in (1, 2, 3):
-            raise ValueError(f"difficulty must be 1, 2 or 3, got {self.difficulty}")
-        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality must be 1..100, got {self.jpeg_quality}")
+        check_positive(self, "batch_size", "bin_size", "max_images", "num_threads")
+        quality = self.jpeg_quality
+        check_fields(
+            self,
+            difficulty=(self.difficulty in (1, 2, 3), "1, 2 or 3"),
+            jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
+        )
         if "attack" not in self.suite:
             for entry in fields(self):
                 value = getattr(self, entry.name)
-                if entry.name.startswith(_ATTACK) and value != entry.default:
+                if entry.name.startswith("attack_") and value != entry.default:
                     raise ValueError(
                         f"{entry.name} {value!r} would have no effect: it belongs to suite "
                         f"'attack', suites asked for: {', '.join(self.suite)}"
@@ -159,8 +156,8 @@ class Measurement:
             return Path(self.how.out)
         run = Path(self.models[0]).expanduser()
         if not run.is_dir():
-            run = _RUNS / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")
-        return run / ADAPTED if self.how.adapt_batch_norm else run
+            run = Path("runs") / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")
+        return run / "adapted" if self.how.adapt_batch_norm else run
 
 
 def shorten(model: str) -> str:

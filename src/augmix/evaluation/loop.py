@@ -1,69 +1,68 @@
-"""The evaluation loop.
+"""The evaluation loop: images -> logits -> scores of every image -> sums of a cell.
 
 Images are made ahead on threads while the model computes. Whole batches are distributed over the
 ranks in turn, so a batch holds the same images however many processes there are. The scores of
 every image are gathered on rank 0 at the end of a cell, so one process and eight compute the same
-sums.
-
-The sums of a cell in `results.json` and its file of predictions are written as soon as the cell is
-complete, so an interrupted evaluation continues with the missing cells.
+sums. A cell is written as soon as it is complete, so an interrupted evaluation continues with the
+missing ones.
 """
 
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import nn
 
-from augmix import distributed
+from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.data.batches import run_ahead
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.data.stores import default_threads
 from augmix.devices import resolve_device
-from augmix.errors import Interrupted
+from augmix.errors import Interrupted, RunError
 from augmix.evaluation import store
-from augmix.evaluation.cells import (
-    choose_images,
-    gather,
-    keep_predictions,
-    keep_sequence_predictions,
-    make_cell,
-    make_sequence_cell,
-    score_sequences,
-)
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
 from augmix.evaluation.suites import CLEAN, Clean, Suite, list_cells, open_suites
 from augmix.files import hold_folder, to_plain
-from augmix.metrics import image_scores, num_pairs, top_classes
+from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
 from augmix.models import adaptation
 from augmix.models.calibration import measure_temperature
 from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, OnProgress, ignore
 from augmix.results import (
     HARDEST_FILE,
+    Bins,
     Cell,
     CellKey,
     MeasuredImages,
+    Predictions,
     Results,
+    Scaled,
+    SequenceCell,
+    SequencePredictions,
     provenance,
+    to_classes,
 )
+from augmix.rng import Purpose, Stream
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
+_MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
+_NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
 
 Ids = Int64[np.ndarray, " image"]
 Pixels = Float32[np.ndarray, "batch channel height width"]
 Batch = tuple[int, Int64[np.ndarray, "_"]]  # position of its first image; its ids
+Scores = TypeVar("Scores")
 
 
 def evaluate(
@@ -118,7 +117,15 @@ def evaluate(
     adapted = f"batch norm, prior {config.adapt_prior}" if config.adapt_batch_norm else ""
     fresh = Results(
         model={**describe_model(model), "adaptation": adapted, **(about or {})},
-        source=_describe_source(source, len(ids)),
+        source={
+            "name": source.name,
+            "split": source.split,
+            "num_images": len(ids),
+            "num_classes": source.num_classes,
+            "class_names": list(source.class_names),
+            "fingerprint": source.fingerprint,
+            "size": list(source.size),
+        },
         protocol=_describe_protocol(config, suites, device),
         provenance=provenance(),
     )
@@ -142,8 +149,7 @@ def evaluate(
         folder = Path(config.out) if config.out and distributed.rank() == 0 else None
         results = fresh
         if folder:
-            way_out = "choose another --out"
-            stack.enter_context(hold_folder(folder, what=f"run folder {folder}", way_out=way_out))
+            stack.enter_context(hold_folder(folder))
             images = MeasuredImages(ids=ids, labels=source.labels[ids])
             results = store.resume(folder, fresh, keys, suites, images, source)
         stack.enter_context(ready(model, device))
@@ -152,28 +158,44 @@ def evaluate(
         return _measure_missing(evaluator, keys, held, results, folder)
 
 
+def choose_images(
+    num_images: int, *, max_images: int | None = None, num_held: int = 0, seed: int
+) -> tuple[Int64[np.ndarray, " image"], Int64[np.ndarray, " held"]]:
+    """Choose the images that are measured, and those held out for the temperature; ids ascending.
+
+    Both are fixed random subsets. Fewer measured images are a subset of more, and the same whether
+    or not others are held out, as long as enough images are left.
+
+    Raises:
+        ValueError: If so many cannot be held out.
+        RunError: If there is no image.
+    """
+    if num_images == 0:
+        raise RunError("the source holds no image")
+    if not 0 <= num_held < num_images:
+        raise ValueError(
+            f"temperature_images must be at least 0 and leave some of the source's {num_images} "
+            f"images to measure, got {num_held}"
+        )
+    num_rest = num_images - num_held
+    num_measured = min(max_images or num_rest, num_rest)
+    if num_measured == num_images:
+        return np.arange(num_images), np.empty(0, np.int64)
+    order = Stream(seed=seed, purpose=Purpose.SPLIT, part=_MEASURED_PART).permutation(num_images)
+    return np.sort(order[:num_measured]), np.sort(order[num_rest:])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """A model, the suites and images it is measured on, and how.
-
-    Attributes:
-        predictor: The model.
-        suites: The suites by name.
-        source: The clean images and their labels.
-        config: How the model is measured.
-        ids: Which of the images are measured.
-        num_threads: Threads that make images while the model computes.
-        temperature: Divides the logits of the scaled scores; None computes none.
-        emit: Called with the progress of every batch.
-    """
+    """A model, the suites and images it is measured on, and how."""
 
     predictor: Predictor
     suites: Mapping[str, Suite]
-    source: Source
+    source: Source  # the clean images and their labels
     config: EvaluateConfig
-    ids: Ids
-    num_threads: int
-    temperature: float | None = None
+    ids: Ids  # of the images that are measured
+    num_threads: int  # that make images while the model computes
+    temperature: float | None = None  # divides the logits of the scaled scores, if there are any
     emit: OnProgress = ignore
 
     def batches(self, key: CellKey) -> list[Batch]:
@@ -253,8 +275,7 @@ def _measure_images(evaluator: Evaluator, key: CellKey, images: _Waiting) -> Mea
     began = perf_counter()
     suite, predictor = evaluator.suites[key.suite], evaluator.predictor
     labels, temperature = evaluator.source.labels, evaluator.temperature
-    num_classes = predictor.num_classes
-    empty = image_scores(np.empty((0, num_classes)), np.empty(0, np.int64))
+    empty = image_scores(np.empty((0, predictor.num_classes)), np.empty(0, np.int64))
     plain, scaled = [empty], [empty]
     batches = evaluator.batches(key)
     for _, ids in batches:
@@ -262,21 +283,20 @@ def _measure_images(evaluator: Evaluator, key: CellKey, images: _Waiting) -> Mea
         plain.append(image_scores(logits, labels[ids]))
         if temperature is not None:
             scaled.append(image_scores(logits, labels[ids], temperature=temperature))
-        evaluator.emit(_batch_event(key, len(ids) * suite.num_passes(key)))
+        num_images = len(ids) * suite.num_passes(key)
+        evaluator.emit(BatchFinished(**key._asdict(), num_images=num_images))
     positions = _positions(batches)
     found = gather(plain, positions)
     found_scaled = None if temperature is None else gather(scaled, positions)
     if found is None:
         return None
+    seconds, bin_size = perf_counter() - began, evaluator.config.bin_size
     return Measured(
-        cell=make_cell(
-            key,
-            found,
-            bin_size=evaluator.config.bin_size,
-            seconds=perf_counter() - began,
-            scaled=found_scaled,
+        cell=make_cell(key, found, bin_size=bin_size, seconds=seconds, scaled=found_scaled),
+        predictions=Predictions(
+            prediction=to_classes(found.prediction, predictor.num_classes),
+            confidence=found.confidence.astype(np.float32),
         ),
-        predictions=keep_predictions(found, num_classes),
         wait_s=images.wait_s,
     )
 
@@ -291,17 +311,14 @@ def _measure_sequences(evaluator: Evaluator, key: CellKey, images: _Waiting) -> 
     batches = evaluator.batches(key)
     for _, ids in batches:
         scores.append(score_sequences(_rank_frames(evaluator, key, ids, images.next()), **how))
-        evaluator.emit(_batch_event(key, len(ids) * num_frames))
+        evaluator.emit(BatchFinished(**key._asdict(), num_images=len(ids) * num_frames))
     found = gather(scores, _positions(batches))
     if found is None:
         return None
-    sizes = {"num_pairs": num_pairs(num_frames, **how), "num_classes": num_classes}
-    seconds = perf_counter() - began
-    return Measured(
-        cell=make_sequence_cell(key.name, found, **sizes, seconds=seconds),
-        predictions=keep_sequence_predictions(found, **sizes),
-        wait_s=images.wait_s,
-    )
+    sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
+    cell = make_sequence_cell(key.name, found, **sizes, seconds=perf_counter() - began)
+    predictions = keep_sequence_predictions(found, **sizes)
+    return Measured(cell=cell, predictions=predictions, wait_s=images.wait_s)
 
 
 def _rank_frames(
@@ -321,6 +338,110 @@ def _positions(batches: Sequence[Batch]) -> Ids:
     """Position of every image of some batches among the measured ones."""
     ranges = [np.arange(start, start + len(ids)) for start, ids in batches]
     return np.concatenate([np.empty(0, np.int64), *ranges])
+
+
+def gather(batches: Sequence[Scores], positions: Int64[np.ndarray, " image"]) -> Scores | None:
+    """Gather the scores of all ranks in the order of the images, on rank 0; None on the others.
+
+    Args:
+        batches: This rank's, dataclasses of one array per image; at least one, which may be empty.
+        positions: Position of each of their images among all that are measured.
+
+    Raises:
+        RunError: If another process has ended.
+    """
+    record: Any = batches[0]
+    found = distributed.gather(positions)
+    columns = {
+        entry.name: distributed.gather(
+            np.concatenate([getattr(batch, entry.name) for batch in batches])
+        )
+        for entry in fields(record)
+    }
+    if not found:
+        return None
+    order = np.argsort(np.concatenate(found), kind="stable")
+    return type(record)(**{name: np.concatenate(pieces)[order] for name, pieces in columns.items()})
+
+
+def make_cell(
+    key: CellKey,
+    scores: ImageScores,
+    *,
+    bin_size: int,
+    seconds: float,
+    scaled: ImageScores | None = None,
+) -> Cell:
+    """Sum up the scores of all images of a cell, in their order; ``scaled`` at the temperature."""
+    return Cell(
+        **key._asdict(),
+        num_images=len(scores.correct),
+        num_errors=int((~scores.correct).sum()),
+        **_sums(scores, bin_size),
+        seconds=seconds,
+        scaled=None if scaled is None else Scaled(**_sums(scaled, bin_size)),
+    )
+
+
+def _sums(scores: ImageScores, bin_size: int) -> dict[str, Any]:
+    answers = scores.confidence, scores.correct
+    return {
+        "nll_sum": float(scores.nll.sum()),
+        "brier_sum": float(scores.brier.sum()),
+        "adaptive": Bins.of(metrics.adaptive_bins(*answers, bin_size=bin_size)),
+        "equal_width": Bins.of(metrics.equal_width_bins(*answers, num_bins=_NUM_BINS)),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceScores:
+    """Scores of every image of a perturbation."""
+
+    prediction: Int64[np.ndarray, "image frame"]  # class of the largest logit
+    flips: Int64[np.ndarray, " image"]  # pairs of compared frames whose predictions differ
+    distance: Int64[np.ndarray, " image"]  # of the pairs' top five, summed; 0 below five classes
+
+
+def score_sequences(
+    top: Int64[np.ndarray, "image frame rank"], *, is_noise: bool, difficulty: int
+) -> SequenceScores:
+    """Compare the frames of sequences by their `metrics.top_classes`.
+
+    Noise is compared with the first frame, else frames with the one ``difficulty`` (1..3) before.
+    """
+    how = {"is_noise": is_noise, "difficulty": difficulty}
+    flips = metrics.image_flips(top[..., 0], **how)
+    has_distance = top.shape[2] == TOP
+    return SequenceScores(
+        prediction=top[..., 0],
+        flips=flips,
+        distance=metrics.image_top5_distance(top, **how) if has_distance else 0 * flips,
+    )
+
+
+def make_sequence_cell(
+    name: str, scores: SequenceScores, *, num_pairs: int, num_classes: int, seconds: float
+) -> SequenceCell:
+    """Sum up the scores of all sequences of a perturbation, of so many pairs each."""
+    return SequenceCell(
+        name=name,
+        num_images=len(scores.flips),
+        num_pairs=num_pairs * len(scores.flips),
+        num_flips=int(scores.flips.sum()),
+        top5_distance_sum=float(scores.distance.sum()) if num_classes >= TOP else None,
+        seconds=seconds,
+    )
+
+
+def keep_sequence_predictions(
+    scores: SequenceScores, *, num_pairs: int, num_classes: int
+) -> SequencePredictions:
+    """Reduce the scores to what the file of a perturbation keeps of every image."""
+    return SequencePredictions(
+        prediction=to_classes(scores.prediction, num_classes),
+        flips=scores.flips.astype(np.uint16),
+        pairs=np.full(len(scores.flips), num_pairs, np.uint16),
+    )
 
 
 def _measure_missing(
@@ -370,18 +491,6 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
     return replace(evaluator, temperature=float(value[0])), replace(results, temperature=found)
 
 
-def _describe_source(source: Source, num_images: int) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "split": source.split,
-        "num_images": num_images,
-        "num_classes": source.num_classes,
-        "class_names": list(source.class_names),
-        "fingerprint": source.fingerprint,
-        "size": list(source.size),
-    }
-
-
 def _describe_protocol(
     config: EvaluateConfig, suites: Mapping[str, Suite], device: torch.device
 ) -> dict[str, Any]:
@@ -404,10 +513,6 @@ def _useful_threads(device: torch.device) -> int:
     if device.type == "cpu":
         return 1
     return max(1, min(_MOST_THREADS, default_threads() // distributed.world_size()))
-
-
-def _batch_event(key: CellKey, num_images: int) -> BatchFinished:
-    return BatchFinished(**key._asdict(), num_images=num_images)
 
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:

@@ -29,28 +29,55 @@ from augmix.models.wrapper import OpenedModel, Restricted
 from augmix.progress import OnProgress
 from augmix.results import Results
 
+_PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
+
+
+def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None = None) -> Results:
+    """Open the models and images of a measurement and evaluate; see `evaluate`.
+
+    In several processes started by `torchrun`, they share the work and process 0 returns the
+    results.
+
+    Raises:
+        ValueError: If a setting is out of range.
+        RunError: If a model or its data is missing, or they do not go together.
+    """
+    with distributed.joined():
+        config = replace(measurement.how, out=measurement.folder)
+        list_cells(config)  # a misspelt name is found before a model is opened
+        preprocessing = find_preprocessing(measurement)
+        members = [_open_member(spec, preprocessing) for spec in measurement.models]
+        model, facts = combine(members)
+        source = open_images(measurement, members)
+        if measurement.class_list:
+            classes = load_class_list(measurement.class_list)
+            if measurement.restrict:
+                model = Restricted(model, match_classes(tuple(source.class_names), classes))
+            else:
+                source = map_classes(source, classes)
+        if config.adapt_batch_norm:
+            facts["label"] = f"{facts['label']}, adapted"
+        return evaluate(
+            model,
+            source,
+            config,
+            photographs=_find_photographs(measurement, members, source),
+            about=facts,
+            on_progress=on_progress if distributed.rank() == 0 else None,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedRun:
-    """The settings of a training run that matter for its evaluation, from its `config.json`.
-
-    Attributes:
-        method: Training method.
-        seed: Seed of the run.
-        source: Kind of its images.
-        data: Their folder or file; empty for a source that needs none.
-        size: Their height and width in pixels; 0 as stored.
-        on_error: What a broken image does: ``raise`` or ``skip``.
-        max_train_images: Size of the random subset it was trained on; 0 for all images.
-    """
+    """The settings of a training run that matter for its evaluation, from its `config.json`."""
 
     method: str
     seed: int
-    source: str
-    data: str
-    size: int
-    on_error: Any
-    max_train_images: int
+    source: str  # kind of its images
+    data: str  # their folder or file; empty for a source that needs none
+    size: int  # their height and width in pixels; 0 as stored
+    on_error: Any  # what a broken image does: raise or skip
+    max_train_images: int  # size of the random subset it was trained on; 0 for all images
 
 
 def load_run(folder: Path) -> TrainedRun:
@@ -80,13 +107,7 @@ def load_run(folder: Path) -> TrainedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One model to evaluate.
-
-    Attributes:
-        spec: The text it was named by; see `open_model`.
-        model: Maps images in [0, 1] to logits.
-        trained: Its training settings, for a run folder of this package.
-    """
+    """One model to evaluate, by its name (see `open_model`), and its training settings if known."""
 
     spec: str
     model: OpenedModel
@@ -109,35 +130,14 @@ class Member:
         return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
 
 
-def open_members(
-    specs: Sequence[str], *, preprocessing: Preprocessing | None = None
-) -> list[Member]:
-    """Open the models to evaluate.
-
-    Args:
-        specs: Run folders, or texts such as ``timm:resnet50``; see `open_model`.
-        preprocessing: Replaces what the models themselves say.
-
-    Raises:
-        ValueError: If there is none, or a text has no known form.
-        RunError: If a model is missing or broken.
-    """
-    if not specs:
-        raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
-    members = []
-    for spec in specs:
-        folder = Path(spec).expanduser()
-        trained = load_run(folder) if folder.is_dir() else None
-        model = open_model(spec, preprocessing=preprocessing)
-        members.append(Member(spec=spec, model=model, trained=trained))
-    return members
+def _open_member(spec: str, preprocessing: Preprocessing | None) -> Member:
+    folder = Path(spec).expanduser()
+    trained = load_run(folder) if folder.is_dir() else None
+    return Member(spec=spec, model=open_model(spec, preprocessing=preprocessing), trained=trained)
 
 
 def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
-    """Combine the members into one model, a deep ensemble of several, and describe it.
-
-    Returns:
-        The model, and facts about it for the results.
+    """The members as one model, a deep ensemble of several, and facts about it for the results.
 
     Raises:
         RunError: If their classes or image geometries differ.
@@ -156,75 +156,32 @@ def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
     return model, facts
 
 
-def open_images(
-    members: Sequence[Member],
-    *,
-    source: str,
-    data: str,
-    split: str,
-    geometry: dict[str, Any],
-    allow_train_data: bool,
-) -> Source:
+def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     """Open the images to evaluate on: those that are named, else the runs' own.
-
-    Args:
-        members: The models.
-        source: Kind of the images; empty takes the runs' own, or the kind that ``data`` looks like.
-        data: Their folder or file; empty takes the runs' own.
-        split: The split to evaluate on.
-        geometry: ``size``, ``resize``, ``interpolation``, ``squash`` that replace those the models
-            ask for.
-        allow_train_data: Allow images that a run was trained on.
 
     Raises:
         RunError: If the images are not known, the runs have different ones, they are missing, or a
             run was trained on them.
     """
-    runs = [member.trained for member in members if member.trained is not None]
+    data, runs = measurement.data, [member.trained for member in members if member.trained]
     settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
-    if not runs or source:
-        settings["name"] = source or _kind(data, members)
-    else:
-        own = _agreed(runs, data)
+    if runs and not measurement.source:
+        own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
         settings |= {"on_error": own.on_error, "size": own.size}
-    opened = open_source(split=split, **{**settings, **_model_geometry(members), **geometry})
-    if not allow_train_data:
-        for member in members:
-            _check_unseen(member, opened)
-    return opened
-
-
-def match_labels(
-    model: nn.Module, source: Source, *, class_list: str, restrict: bool
-) -> tuple[nn.Module, Source]:
-    """Give model and images the same classes, by a list of the model's.
-
-    Args:
-        model: A model with more classes than the images, or in another order.
-        source: The images.
-        class_list: The file; see `data.derived.load_class_list`. Empty changes nothing.
-        restrict: Restrict the model to the classes of the images. Otherwise the labels of the
-            images become the model's, and any of its classes may be predicted.
-
-    Raises:
-        RunError: If the list cannot be read or lacks a class of the images.
-    """
-    if not class_list:
-        return model, source
-    classes = load_class_list(class_list)
-    if not restrict:
-        return model, map_classes(source, classes)
-    return Restricted(model, match_classes(tuple(source.class_names), classes)), source
-
-
-def _kind(data: str, members: Sequence[Member]) -> str:
-    if not data:
+    elif measurement.source or data:
+        settings["name"] = measurement.source or name_source(data or "")
+    else:
         raise RunError(
             f"{members[0].label} does not say what images to measure it on; name their folder or "
             "file with --data, and its kind with --source"
         )
-    return name_source(data)
+    settings |= _model_geometry(members) | _find_geometry(measurement)
+    source = open_source(split=measurement.split, **settings)
+    if not measurement.allow_train_data:
+        for member in members:
+            _check_unseen(member, source)
+    return source
 
 
 def _agreed(runs: Sequence[TrainedRun], data: str) -> TrainedRun:
@@ -259,51 +216,6 @@ def _check_unseen(member: Member, source: Source) -> None:
             raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
         fingerprint = identity.get("source_fingerprint", "")
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
-
-
-_PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
-
-
-def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None = None) -> Results:
-    """Open the models and images of a measurement and evaluate; see `evaluate`.
-
-    In several processes started by `torchrun`, they share the work and process 0 returns the
-    results.
-
-    Raises:
-        ValueError: If a setting is out of range.
-        RunError: If a model or its data is missing, or they do not go together.
-    """
-    with distributed.joined():
-        return _run(measurement, on_progress if distributed.rank() == 0 else None)
-
-
-def _run(measurement: Measurement, on_progress: OnProgress | None) -> Results:
-    config = replace(measurement.how, out=measurement.folder)
-    list_cells(config)  # a misspelt name is found before a model is opened
-    members = open_members(measurement.models, preprocessing=find_preprocessing(measurement))
-    model, facts = combine(members)
-    source = open_images(
-        members,
-        source=measurement.source or "",
-        data=measurement.data or "",
-        split=measurement.split,
-        geometry=_find_geometry(measurement),
-        allow_train_data=measurement.allow_train_data,
-    )
-    model, source = match_labels(
-        model, source, class_list=measurement.class_list or "", restrict=measurement.restrict
-    )
-    if config.adapt_batch_norm:
-        facts["label"] = f"{facts['label']}, adapted"
-    return evaluate(
-        model,
-        source,
-        config,
-        photographs=_find_photographs(measurement, members, source),
-        about=facts,
-        on_progress=on_progress,
-    )
 
 
 def find_preprocessing(measurement: Measurement) -> Preprocessing | None:

@@ -25,19 +25,12 @@ _ELSEWHERE = ("same device", "expected device", "and weight type")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictor:
-    """A model that is measured, on its device.
+    """A model that is measured, on its device."""
 
-    Attributes:
-        model: In evaluation mode on the device; see `ready`.
-        device: Device it runs on.
-        precision: ``fp32``, or ``bf16`` by autocast.
-        num_classes: Of the source; the model must give as many logits.
-    """
-
-    model: nn.Module
+    model: nn.Module  # in evaluation mode on the device; see `ready`
     device: torch.device
-    precision: str
-    num_classes: int
+    precision: str  # fp32, or bf16 by autocast
+    num_classes: int  # of the source; the model must give as many logits
 
     def logits(
         self,
@@ -45,12 +38,7 @@ class Predictor:
         key: CellKey,
         ids: Int64[np.ndarray, " batch"],
     ) -> Float64[np.ndarray, "batch class"]:
-        """Compute the logits of a batch and return them on the CPU.
-
-        Args:
-            images: In [0, 1].
-            key: The cell, for messages.
-            ids: Indices of the images in the source, for messages.
+        """Compute the logits of images in [0, 1] on the CPU; messages name cell and ids.
 
         Raises:
             RunError: If they have another shape or are not finite, or the device cannot do it.
@@ -84,9 +72,6 @@ class Predictor:
     @contextmanager
     def computing(self, shape: tuple[int, ...]) -> Iterator[None]:
         """Run the block in the predictor's precision and explain what the device cannot do.
-
-        Args:
-            shape: Of the images, `batch channel height width`.
 
         Raises:
             RunError: If the device has too little memory, or the model is not all on it.

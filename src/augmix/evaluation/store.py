@@ -49,17 +49,11 @@ _MOST = 64  # hardest images kept at all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A measured cell with the predictions of every image.
-
-    Attributes:
-        cell: For the results.
-        predictions: For their own file.
-        wait_s: How long the model of rank 0 waited for images.
-    """
+    """A measured cell with the predictions of every image."""
 
     cell: Cell | SequenceCell
     predictions: Predictions | SequencePredictions
-    wait_s: float
+    wait_s: float  # how long the model of rank 0 waited for images
 
 
 def resume(
@@ -91,11 +85,11 @@ def resume(
     results = fresh
     if path.exists():
         found = load_results(path)
-        found = replace(
-            found,
-            cells=tuple(cell for cell in found.cells if _has_predictions(folder, cell)),
-            sequences=tuple(cell for cell in found.sequences if _has_predictions(folder, cell)),
+        cells, sequences = (
+            tuple(cell for cell in cells if predictions_path(folder, *cell.key).exists())
+            for cells in (found.cells, found.sequences)
         )
+        found = replace(found, cells=cells, sequences=sequences)
         _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
         _check_files(path, found, suites)
         results = replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
@@ -113,7 +107,7 @@ def add(
     official = suites[key.suite].official
     if official is not None:
         known = results.protocol.get("fingerprints", {})
-        own = {" ".join(map(str, key)): official.fingerprint(key)}
+        own = {" ".join(map(str, key)): official.open(key).fingerprint}
         results = replace(results, protocol={**results.protocol, "fingerprints": known | own})
     suite_order, order = list(SUITES), list(keys)
 
@@ -121,11 +115,9 @@ def add(
         is_known = cell.key in order  # else of an earlier evaluation into this folder
         return suite_order.index(cell.key.suite), order.index(cell.key) if is_known else -1
 
-    if isinstance(measured.cell, Cell):
-        cells = sorted((*results.cells, measured.cell), key=position)
-        return replace(results, cells=tuple(cells))
-    sequences = sorted((*results.sequences, measured.cell), key=position)
-    return replace(results, sequences=tuple(sequences))
+    name = "cells" if isinstance(measured.cell, Cell) else "sequences"
+    cells = sorted((*getattr(results, name), measured.cell), key=position)
+    return replace(results, **{name: tuple(cells)})
 
 
 def write(folder: Path, results: Results, measured: Measured) -> None:
@@ -141,10 +133,6 @@ def write(folder: Path, results: Results, measured: Measured) -> None:
 def is_done(results: Results, key: CellKey) -> bool:
     """Return whether a cell was measured."""
     return any(cell.key == key for cell in (*results.cells, *results.sequences))
-
-
-def _has_predictions(folder: Path, cell: Cell | SequenceCell) -> bool:
-    return predictions_path(folder, *cell.key).exists()
 
 
 def _check_same(
@@ -192,7 +180,7 @@ def _check_files(path: Path, found: Results, suites: Mapping[str, Suite]) -> Non
         if suite.official is None or not text:
             continue
         _, name, severity = text.split()
-        own = suite.official.fingerprint(CellKey(suite.name, name, int(severity)))
+        own = suite.official.open(CellKey(suite.name, name, int(severity))).fingerprint
         if own != known[text]:
             raise ResumeError(
                 f"{path} holds results of {name} from files with fingerprint {known[text]}, those "
@@ -243,18 +231,18 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
     """Write `hardest.npz`: the images most often misclassified and most often flipped.
 
     Its arrays: ``ids`` (ascending), ``labels``, ``images`` (uint8 `image height width channel`, not
-    corrupted), ``errors`` (corrupted forms of the image that were misclassified).
-
-    Args:
-        folder: Holds the predictions of all cells of ``results``.
-        results: What was measured.
-        source: Of the images.
+    corrupted), ``errors`` (corrupted forms of the image that were misclassified). The folder holds
+    the predictions of all cells of ``results``.
 
     Raises:
         RunError: If predictions cannot be read or the file not be written.
     """
     measured = load_images(folder)
-    wrong = _count_errors(folder, results, measured.labels)
+    wrong: dict[str, Float64[np.ndarray, " image"]] = {}  # by corruption of the benchmark
+    for cell in results.cells:
+        if cell.suite == "c":
+            errors = load_predictions(folder, *cell.key).prediction != measured.labels
+            wrong[cell.name] = wrong.get(cell.name, 0.0) + errors.astype(float)
     flips = {
         cell.name: load_sequence_predictions(folder, cell.name).flips.astype(float)
         for cell in results.sequences
@@ -276,18 +264,6 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
         "errors": errors[chosen].astype(np.int64),
     }
     write_npz(folder / HARDEST_FILE, arrays)
-
-
-def _count_errors(
-    folder: Path, results: Results, labels: np.ndarray
-) -> dict[str, Float64[np.ndarray, " image"]]:
-    """By corruption of the benchmark: at how many severities each image was misclassified."""
-    counts: dict[str, Float64[np.ndarray, " image"]] = {}
-    for cell in results.cells:
-        if cell.suite == "c":
-            wrong = load_predictions(folder, *cell.key).prediction != labels
-            counts[cell.name] = counts.get(cell.name, 0.0) + wrong.astype(float)
-    return counts
 
 
 def _highest(count: Float64[np.ndarray, " image"], num: int) -> list[int]:

@@ -20,8 +20,13 @@ from torch import nn
 
 from augmix.arrays import to_float
 from augmix.corruptions import frost, registry
-from augmix.corruptions.corrupt import SUITE_VERSION, corrupt
-from augmix.corruptions.perturb import SEQUENCE_VERSION, perturb, photograph_frames
+from augmix.corruptions.corrupt import (
+    SEQUENCE_VERSION,
+    SUITE_VERSION,
+    corrupt,
+    perturb,
+    photograph_frames,
+)
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
@@ -49,7 +54,6 @@ class Suite(ABC):
     """Base of the suites: cells that are measured on the images of one source.
 
     Attributes:
-        config: How they are measured.
         source: The clean images.
         photographs: The source's images at their own size, from which sequences are made as the
             published scripts do. None perturbs the source's images themselves, so that frames are
@@ -87,19 +91,11 @@ class Suite(ABC):
         return {}
 
     def check(self) -> None:
-        """Refuse images that cannot be measured, before any cell is.
-
-        Raises:
-            ValueError: If they are too small, or do not fit each other.
-        """
+        """Refuse images that are too small or do not fit each other, by a ValueError."""
         return
 
     def check_model(self, predictor: Predictor, ids: Ids) -> None:
-        """Refuse a model that cannot be measured, before any cell is.
-
-        Raises:
-            RunError: With the reason.
-        """
+        """Refuse a model that cannot be measured, before any cell is, by a RunError."""
         return
 
     def num_frames(self, key: CellKey) -> int:
@@ -230,7 +226,7 @@ class Corruptions(Suite):
     def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
         """Corrupt the images, or read them."""
         if self.official is not None:
-            return self.official.images(key.name, key.severity).load(ids)
+            return self.official.open(key).load(ids)
         return corrupt(
             self.source.load(ids),
             key.name,
@@ -300,7 +296,7 @@ class Perturbations(Suite):
     def num_frames(self, key: CellKey) -> int:
         """Return the number of frames of each sequence."""
         if self.official is not None:
-            return self.official.sequences(key.name).num_frames
+            return self.official.open(key).num_frames
         return registry.num_frames(key.name, self.preset)
 
     def is_noise(self, key: CellKey) -> bool:
@@ -312,7 +308,7 @@ class Perturbations(Suite):
     ) -> UInt8[np.ndarray, "batch frame height width channel"]:
         """Make the sequences, or read them."""
         if self.official is not None:
-            return self.official.sequences(key.name).load(ids)
+            return self.official.open(key).load(ids)
         how: dict[str, Any] = {
             "preset": self.preset,
             "seed": self.config.seed,
@@ -414,15 +410,9 @@ def _attack(config: EvaluateConfig) -> Attack:
 
 
 def check_gradient(predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> None:
-    """Refuse a model whose logits have no gradient by the images, or one of 0 everywhere.
+    """Refuse a model whose logits have no gradient by a few images, or one of 0 everywhere.
 
     Of an ensemble, every member is checked.
-
-    Args:
-        predictor: The model, on its device.
-        images: A few, in [0, 1].
-        key: The cell, for messages.
-        ids: Indices of the images in the source, for messages.
 
     Raises:
         RunError: If there is none, it is 0, or the model does not fit the images at all.
@@ -475,17 +465,11 @@ def _repeatable() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OfficialFiles:
-    """A -C or -P set on disk.
-
-    Attributes:
-        layout: Where everything is.
-        source: The clean images it was made of.
-        difficulty: Of a -P set, whose noise of difficulty 2 and 3 has names of its own.
-    """
+    """A -C or -P set on disk."""
 
     layout: Layout
-    source: Source
-    difficulty: int = 1
+    source: Source  # the clean images it was made of
+    difficulty: int = 1  # of a -P set, whose noise of difficulty 2 and 3 has names of its own
 
     @property
     def suite(self) -> str:
@@ -497,26 +481,13 @@ class OfficialFiles:
         """The set's folder and form."""
         return f"{self.layout.root.name} ({self.layout.kind})"
 
-    def images(self, name: str, severity: int) -> Source:
-        """Open the images of a corruption at a severity.
+    def open(self, key: CellKey) -> Any:
+        """Open the images of a corruption, or the `Sequences` of a perturbation.
 
         Raises:
             RunError: If a file is missing, broken, or not of this source.
         """
-        return _open_images(self, name, severity)
-
-    def sequences(self, name: str) -> Sequences:
-        """Open the sequences of a perturbation.
-
-        Raises:
-            RunError: If a file is missing, broken, or not of this source.
-        """
-        return _open_sequences(self, name)
-
-    def fingerprint(self, key: CellKey) -> str:
-        """Compute the sha256 of the files of a cell, or of paths and sizes where they are trees."""
-        opened = self.sequences(key.name) if self.suite == "p" else self.images(*key[1:])
-        return opened.fingerprint
+        return _open_files(self, key)
 
 
 def find_official(
@@ -541,39 +512,30 @@ def find_official(
 
 
 @lru_cache(maxsize=_NUM_OPEN)
-def _open_images(files: OfficialFiles, name: str, severity: int) -> Source:
-    is_tree = files.layout.kind == "imagenet-c"
-    class_names = files.source.class_names if is_tree else ()
-    images = open_corrupted(files.layout, name, severity, class_names=class_names)
-    _check_fit(files, f"{name} {severity}", len(images), images.size)
-    if not np.array_equal(images.labels, files.source.labels):
-        first = int((images.labels != files.source.labels).argmax())
-        raise RunError(
-            f"{files.title}, {name} {severity}: expected the images of {_describe(files.source)} "
-            f"in its order, but the label of image {first} is {int(images.labels[first])} there "
-            f"and {int(files.source.labels[first])} here; name the clean set that it was made of"
-        )
-    return images
-
-
-@lru_cache(maxsize=_NUM_OPEN)
-def _open_sequences(files: OfficialFiles, name: str) -> Sequences:
-    is_noise = registry.SEQUENCES.find(name).is_noise
-    stored = f"{name}_{files.difficulty}" if is_noise and files.difficulty > 1 else name
-    sequences = open_perturbed(files.layout, stored)
-    _check_fit(files, stored, len(sequences), sequences.size)
-    return sequences
-
-
-def _check_fit(files: OfficialFiles, what: str, count: int, size: tuple[int, int]) -> None:
-    source = files.source
-    if (count, size) != (len(source), source.size):
+def _open_files(files: OfficialFiles, key: CellKey) -> Source | Sequences:
+    source, layout = files.source, files.layout
+    if files.suite == "p":
+        is_noise = registry.SEQUENCES.find(key.name).is_noise
+        what = f"{key.name}_{files.difficulty}" if is_noise and files.difficulty > 1 else key.name
+        opened = open_perturbed(layout, what)
+    else:
+        what = f"{key.name} {key.severity}"
+        class_names = source.class_names if layout.kind == "imagenet-c" else ()
+        opened = open_corrupted(layout, key.name, key.severity, class_names=class_names)
+    where = f"{source.name}, split {source.split}"
+    if (len(opened), opened.size) != (len(source), source.size):
         raise RunError(
             f"{files.title}, {what}: expected {len(source)} images of {source.size[0]}x"
-            f"{source.size[1]} (height x width) like {_describe(source)}, got {count} of "
-            f"{size[0]}x{size[1]}; name the clean set that it was made of, and its --size"
+            f"{source.size[1]} (height x width) like {where}, got {len(opened)} of "
+            f"{opened.size[0]}x{opened.size[1]}; name the clean set that it was made of, and its "
+            "--size"
         )
-
-
-def _describe(source: Source) -> str:
-    return f"{source.name}, split {source.split}"
+    labels = getattr(opened, "labels", source.labels)  # sequences have none of their own
+    if not np.array_equal(labels, source.labels):
+        first = int((labels != source.labels).argmax())
+        raise RunError(
+            f"{files.title}, {what}: expected the images of {where} in its order, but the label of "
+            f"image {first} is {int(labels[first])} there and {int(source.labels[first])} "
+            "here; name the clean set that it was made of"
+        )
+    return opened

@@ -13,8 +13,8 @@ import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
@@ -26,7 +26,6 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
-from augmix.training.checkpoint import lock
 from augmix.training.config import TrainConfig, flatten
 from augmix.training.run import train
 
@@ -42,12 +41,7 @@ State = Literal["open", "done", "failed", "held"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One run: a training, then its measurements.
-
-    Attributes:
-        training: Its ``out`` is the run folder.
-        measurements: Evaluations of the run, in order.
-    """
+    """One run: a training, whose ``out`` is the run folder, then its measurements in order."""
 
     training: TrainConfig
     measurements: tuple[Measurement, ...] = ()
@@ -73,7 +67,6 @@ class TaskResult:
     """The state of a task after `run_tasks`.
 
     Attributes:
-        task: The task.
         state: ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
         reason: Why it failed; empty otherwise.
     """
@@ -155,9 +148,9 @@ def _run(task: Task, emit: OnProgress) -> None:
         reason = f"{type(error).__name__}: {error}"
         _mark(task, measured, reason=reason, trace=traceback.format_exc())
         emit(TaskFinished(name=task.name, error=reason))
-        return
-    _mark(task, measured)
-    emit(TaskFinished(name=task.name))
+    else:
+        _mark(task, measured)
+        emit(TaskFinished(name=task.name))
 
 
 def _work_together(
@@ -167,13 +160,16 @@ def _work_together(
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
     workers = []
+    devices = [str(number) for number in range(num_devices)]
+    if devices and os.environ.get(_VISIBLE):
+        devices = os.environ[_VISIBLE].split(",")
     for index in range(num_processes):
-        with _one_device(index, num_devices):
-            worker = context.Process(
-                target=_worker, args=(list(tasks), folder, events), name=f"runs-{index}"
-            )
-            worker.start()
-            workers.append(worker)
+        device = devices[index % len(devices)] if devices else None
+        worker = context.Process(
+            target=_worker, args=(list(tasks), folder, events, device), name=f"runs-{index}"
+        )
+        worker.start()
+        workers.append(worker)
     try:
         while any(worker.is_alive() for worker in workers) or not events.empty():
             try:
@@ -189,8 +185,10 @@ def _work_together(
             worker.join()
 
 
-def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
-    """Run tasks in a process that stops when the one that started it has ended."""
+def _worker(tasks: Sequence[Task], folder: Path, events: Any, device: str | None) -> None:
+    """Run tasks in a process that sees one GPU and stops when the one that started it has ended."""
+    if device is not None:
+        os.environ[_VISIBLE] = device  # nothing has opened a GPU yet
     keep_freed_memory()
     parent = multiprocessing.parent_process()
 
@@ -206,26 +204,10 @@ def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
         sys.exit(130)
 
 
-@contextmanager
-def _one_device(index: int, num_devices: int) -> Iterator[None]:
-    """Make one GPU visible to the processes started inside."""
-    before = os.environ.get(_VISIBLE)
-    if num_devices:
-        listed = before.split(",") if before else [str(number) for number in range(num_devices)]
-        os.environ[_VISIBLE] = listed[index % len(listed)]
-    try:
-        yield
-    finally:
-        if num_devices and before is None:
-            del os.environ[_VISIBLE]
-        elif num_devices and before is not None:
-            os.environ[_VISIBLE] = before
-
-
 def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
-    """Try to lock a task until the stack is closed."""
+    """Lock a task until the stack is closed, if no other process has."""
     try:
-        held.enter_context(lock(folder / _LOCKS / task.name))
+        held.enter_context(files.hold_folder(folder / _LOCKS / task.name))
     except RunError:
         return False
     return True
@@ -260,8 +242,7 @@ def _state(task: Task) -> State:
     mark = _load_mark(task)
     if mark.get("reason"):
         return "failed"
-    is_done = bool(mark) and set(task.parts) <= set(mark["measured"])
-    return "done" if is_done else "open"
+    return "done" if mark and set(task.parts) <= set(mark["measured"]) else "open"
 
 
 def _result(task: Task, folder: Path) -> TaskResult:

@@ -48,10 +48,8 @@ class Run:
     """One run folder.
 
     Attributes:
-        folder: Its path.
         label: Its name in the report; no two runs share one.
         config: `config.json`, or empty.
-        results: `results.json`.
         log: `log.jsonl`, one record a step; steps repeated after a restart are there once.
         examples: Example images: ``clean`` is `image height width channel`, a corruption is
             `severity image height width channel`; ``labels`` and ``ids`` one number an image.
@@ -76,10 +74,9 @@ class Run:
     @property
     def network(self) -> str:
         """The network's name; of an ensemble also its size."""
-        name = str(self.results.model.get("name") or "")
         members = self.results.model.get("members") or []
         if not members:
-            return name
+            return str(self.results.model.get("name") or "")
         names = dict.fromkeys(str(member.get("name") or "") for member in members)
         return f"ensemble of {len(members)} × {', '.join(names)}"
 
@@ -116,11 +113,20 @@ def distinct(labels: Sequence[str]) -> list[str]:
     return result if len(set(result)) == len(result) else [*map(str, range(1, len(labels) + 1))]
 
 
+def flatten(settings: dict[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Write nested settings as one level, named ``outer.inner``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, dict)
+        name = prefix + key
+        flat |= flatten(value, separator, name + separator) if nested else {name: value}
+    return flat
+
+
 def _load_run(folder: Path) -> Run:
     results = _load_results(folder)
     label = str(results.model.get("label") or results.model.get("method") or folder.name)
-    adaptation = results.model.get("adaptation")
-    if adaptation:
+    if adaptation := results.model.get("adaptation"):
         label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
     lines = [record for record in load_lines(folder / LOG_FILE) if "step" in record]
     by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
@@ -145,7 +151,7 @@ def _load_results(folder: Path) -> Results:
             f"measure it first: augmix evaluate {folder}"
         )
     results = load_results(folder / RESULTS_FILE)
-    if not any(cell.num_images > 0 for cell in (*results.cells, *results.sequences)):
+    if not results.is_measured:
         raise RunError(
             f"{folder / RESULTS_FILE} holds no measured cell yet; "
             f"finish the evaluation first: augmix evaluate {folder}"

@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from augmix.errors import check_fields, check_positive
 
 OnError = Literal["raise", "skip"]
 Precision = Literal["fp32", "bf16"]
@@ -45,7 +47,7 @@ class _Config:
     """CPU threads of torch; by default torch's own choice."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "size", "max_images", "scale", "style_size", "num_threads")
+        check_positive(self, "size", "max_images", "scale", "style_size", "num_threads")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +70,8 @@ class StylizeConfig(_Config):
 
     def __post_init__(self) -> None:
         _Config.__post_init__(self)
-        _require(0 <= self.alpha <= 1, "alpha", "0..1", self.alpha)
-        _require_positive(self, "batch_size")
+        check_fields(self, alpha=(0 <= self.alpha <= 1, "0..1"))
+        check_positive(self, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,23 +111,12 @@ class FitConfig(_Config):
 
     def __post_init__(self) -> None:
         _Config.__post_init__(self)
-        _require_positive(self, "crop", "depth", "steps", "batch_size")
-        _require_positive(self, "checkpoint_every", "log_every")
-        rate = self.learning_rate
-        _require(0 < rate < math.inf, "learning_rate", "a finite number above 0", rate)
+        check_positive(self, "crop", "depth", "steps", "batch_size")
+        check_positive(self, "checkpoint_every", "log_every")
+        is_rate = 0 < self.learning_rate < math.inf
+        check_fields(self, learning_rate=(is_rate, "a finite number above 0"))
         for name in ("content_weight", "style_weight", "identity_weight"):
-            weight = getattr(self, name)
-            _require(0 <= weight < math.inf, name, "a finite number from 0", weight)
+            is_weight = 0 <= getattr(self, name) < math.inf
+            check_fields(self, **{name: (is_weight, "a finite number from 0")})
         if self.out.suffix != ".safetensors":
             raise ValueError(f"out must be a file NAME.safetensors, got {self.out}")
-
-
-def _require_positive(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        _require(value is None or value >= 1, name, "at least 1", value)
-
-
-def _require(is_met: bool, name: str, expected: str, got: Any) -> None:
-    if not is_met:
-        raise ValueError(f"{name} must be {expected}, got {got!r}")

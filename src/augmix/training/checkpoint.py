@@ -9,8 +9,7 @@ identity is not continued. Of several processes, process 0 reads and writes for 
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,7 +20,6 @@ from torch import nn
 
 from augmix import distributed, files, results
 from augmix.errors import ResumeError, RunError
-from augmix.files import hold_folder
 
 _SCHEMA = 3  # 2 had an identity of other names; 1 kept the state of torch's random generators
 _ABSENT = "nothing"
@@ -29,25 +27,15 @@ _ABSENT = "nothing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The content of `state.pt`.
+    """The content of `state.pt`; what belongs to torch as its `state_dict`."""
 
-    Attributes:
-        step: Optimiser steps done.
-        identity: All that decides about the bits of the run: plain values by name.
-        model: The model's `state_dict`.
-        optimizer: The optimiser's `state_dict`.
-        meters: Sums since the last log line.
-        scaler: The `state_dict` of the gradient's scale, of float16 alone.
-        average: The `state_dict` of the weights' moving average, where there is one.
-    """
-
-    step: int
-    identity: dict[str, Any]
+    step: int  # optimiser steps done
+    identity: dict[str, Any]  # all that decides about the bits of the run: plain values by name
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    meters: dict[str, Any]
-    scaler: dict[str, Any] = field(default_factory=dict)
-    average: dict[str, Any] = field(default_factory=dict)
+    meters: dict[str, Any]  # sums since the last log line
+    scaler: dict[str, Any] = field(default_factory=dict)  # of float16 alone
+    average: dict[str, Any] = field(default_factory=dict)  # of the weights, where there is one
 
 
 def capture(
@@ -96,9 +84,6 @@ def write_state(folder: Path, state: State) -> None:
     files.write_bytes(folder / results.STATE_FILE, content.getvalue())
 
 
-Capture = Callable[[int, Mapping[str, Any], Mapping[str, Any]], State]  # step, identity, meters
-
-
 @dataclass(kw_only=True)
 class Checkpointer:
     """Writes the checkpoints of a run; of several processes, process 0 alone writes.
@@ -106,20 +91,13 @@ class Checkpointer:
     During a step, forward and backward change nothing of the run's state but buffers (the running
     statistics of batch norm). So the state of the last `mark` is the model as it is, with the
     buffers kept at the mark, as long as ``guard`` is held around everything else.
-
-    Attributes:
-        folder: The run folder.
-        model: Whose weights are checked.
-        capture: The state of the run, see `Learner.capture`.
-        identity: See `State`.
-        guard: Held while the state changes, or is written.
     """
 
     folder: Path
-    model: nn.Module
-    capture: Capture
+    model: nn.Module  # whose weights are checked
+    capture: Callable[[int, Mapping[str, Any], Mapping[str, Any]], State]  # see `Learner.capture`
     identity: Mapping[str, Any]
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    guard: threading.Lock = field(default_factory=threading.Lock)  # see above
     _marked: tuple[int, Mapping[str, Any], dict[str, torch.Tensor]] | None = None
 
     def save(self, step: int, meters: Mapping[str, Any]) -> None:
@@ -202,19 +180,6 @@ def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> N
                 f"is continued with the settings it was started with: set {name} back, choose "
                 f"another --out, or delete {folder}"
             )
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder, made if missing, for this process alone.
-
-    The operating system releases the lock when the process ends, however it ends.
-
-    Raises:
-        RunError: If another process holds it, or the folder cannot be written.
-    """
-    with hold_folder(folder, what=f"run folder {folder}", way_out="choose another --out"):
-        yield
 
 
 def _read(path: Path) -> bytes:

@@ -10,7 +10,7 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from augmix.augment import Executor
 from augmix.augment.policies import Policy
-from augmix.errors import RunError, did_you_mean
+from augmix.errors import RunError, check_fields, check_positive, did_you_mean
 from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
 from augmix.methods.registry import layers_of
 from augmix.rng import Stream
@@ -34,7 +34,6 @@ _ROUNDING = 1e-9  # so that 0.29 of 100 epochs are 29, whatever floats make of i
 _WEIGHT_DECAY = 5e-4  # of the CIFAR recipe
 _SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of ImageNet
 _BLURRED = "-maxblur"  # end of the name of a blur-pooled network
-_MEMBER = "seed-{}"  # folder of a member of an ensemble
 
 Schedule = Literal["cosine", "one-cycle", "step"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -54,7 +53,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         drop = self.dropout
-        _require(drop is None or 0 <= drop < 1, "dropout", "0 up to below 1", drop)
+        check_fields(self, dropout=(drop is None or 0 <= drop < 1, "0 up to below 1"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,11 +88,9 @@ class DataConfig:
     """Threads that decode a batch; None divides the processors among the processes."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "max_train_images", "decode_threads"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, name, "at least 1", value)
-        padding = self.crop_padding
-        _require(padding is None or padding >= 0, "crop_padding", "at least 0 pixels", padding)
+        check_positive(self, "size", "max_train_images", "decode_threads")
+        is_padding = self.crop_padding is None or self.crop_padding >= 0
+        check_fields(self, crop_padding=(is_padding, "at least 0 pixels"))
         if self.path is not None and self.source == "digits" and self.path != "digits":
             raise ValueError(
                 f"source 'digits' has no files: leave out --data {self.path}, or --source digits"
@@ -171,41 +168,35 @@ class OptimisationConfig:
     channels_last: bool = False
     """Keep the channels of a pixel together in memory; faster on recent GPUs and CPUs with bf16."""
     compile: bool = False
-    """Compile the network by torch.compile: takes a minute or so, then steps are faster."""
+    """Compile the network by torch.compile, with CUDA graphs on one GPU: takes a minute or so, then
+    steps are faster."""
     deterministic: bool = False
     """Use only operations that give the same bits each time, on GPUs too; slower there."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decay_at", tuple(self.decay_at))
-        for name in ("epochs", "batch_size"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        rate = self.learning_rate
-        _require(0 < rate < math.inf, "learning_rate", "a finite number above 0", rate)
-        _require(0 <= self.momentum < 1, "momentum", "0 up to below 1", self.momentum)
-        decay = self.weight_decay
-        is_finite = decay is None or 0 <= decay < math.inf
-        _require(is_finite, "weight_decay", "a finite number from 0", decay)
-        schedules = get_args(Schedule)
-        _require(self.schedule in schedules, "schedule", f"one of {schedules}", self.schedule)
-        base = self.base_batch_size
-        _require(base is None or base >= 1, "base_batch_size", "at least 1", base)
-        is_rising = list(self.decay_at) == sorted(set(self.decay_at))
-        is_inside = all(0 < fraction < 1 for fraction in self.decay_at)
-        expected = "rising fractions in (0, 1)"
-        _require(is_rising and is_inside, "decay_at", expected, self.decay_at)
-        warm_up = self.warm_up_epochs
-        _require(0 <= warm_up < self.epochs, "warm_up_epochs", f"0 up to {self.epochs}", warm_up)
+        decay, clip, ema = self.weight_decay, self.clip_norm, self.ema_decay
+        drops, warm_up = self.decay_at, self.warm_up_epochs
+        schedules, precisions = get_args(Schedule), get_args(Precision)
+        check_positive(self, "epochs", "batch_size", "base_batch_size")
+        check_fields(
+            self,
+            learning_rate=(0 < self.learning_rate < math.inf, "a finite number above 0"),
+            momentum=(0 <= self.momentum < 1, "0 up to below 1"),
+            weight_decay=(decay is None or 0 <= decay < math.inf, "a finite number from 0"),
+            schedule=(self.schedule in schedules, f"one of {schedules}"),
+            decay_at=(
+                list(drops) == sorted(set(drops)) and all(0 < drop < 1 for drop in drops),
+                "rising fractions in (0, 1)",
+            ),
+            warm_up_epochs=(0 <= warm_up < self.epochs, f"0 up to {self.epochs}"),
+            clip_norm=(clip is None or 0 < clip < math.inf, "a finite number above 0"),
+            ema_decay=(ema is None or 0 < ema < 1, "above 0 and below 1"),
+            accumulate=(1 <= self.accumulate <= self.batch_size, f"1..{self.batch_size} parts"),
+            precision=(self.precision in precisions, f"one of {precisions}"),
+        )
         is_free = not warm_up or self.schedule != "one-cycle"
-        _require(is_free, "warm_up_epochs", "0 with one-cycle, which has its own", warm_up)
-        clip = self.clip_norm
-        is_positive = clip is None or 0 < clip < math.inf
-        _require(is_positive, "clip_norm", "a finite number above 0", clip)
-        ema = self.ema_decay
-        _require(ema is None or 0 < ema < 1, "ema_decay", "above 0 and below 1", ema)
-        parts = self.accumulate
-        _require(1 <= parts <= self.batch_size, "accumulate", f"1..{self.batch_size} parts", parts)
-        precisions = get_args(Precision)
-        _require(self.precision in precisions, "precision", f"one of {precisions}", self.precision)
+        check_fields(self, warm_up_epochs=(is_free, "0 with one-cycle, which has its own"))
 
     @property
     def peak(self) -> float:
@@ -241,7 +232,8 @@ class RunConfig:
     executor: Executor = "auto"
     """What renders the views; all executors of a CPU give the same bits."""
     num_threads: int = 1
-    """Threads that prepare views while the model computes."""
+    """Threads that prepare views while the model computes; a GPU that holds all images needs none,
+    its plans are drawn between two steps."""
     torch_threads: int | None = None
     """CPU threads of torch; None is torch's own choice."""
     checkpoint_every: int = 200
@@ -253,10 +245,9 @@ class RunConfig:
     package tensorboard is installed."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "num_threads", "checkpoint_every", "log_every", "torch_threads"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, name, "at least 1", value)
-        _require(0 <= self.seed < 2**64, "seed", "0..2**64 - 1", self.seed)
+        check_positive(self, "seeds", "num_threads", "checkpoint_every", "log_every")
+        check_positive(self, "torch_threads")
+        check_fields(self, seed=(0 <= self.seed < 2**64, "0..2**64 - 1"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,7 +282,7 @@ class TrainConfig:
     def member(self, number: int) -> "TrainConfig":
         """The run of one seed of an ensemble."""
         seed = self.run.seed + number
-        run = replace(self.run, seeds=1, seed=seed, out=self.run.out / _MEMBER.format(seed))
+        run = replace(self.run, seeds=1, seed=seed, out=self.run.out / f"seed-{seed}")
         return replace(self, run=run)
 
     def _check(self) -> None:
@@ -352,8 +343,6 @@ def learning_rate(
     Args:
         step: 0 .. num_steps - 1.
         num_steps: Steps of the whole run.
-        peak: Largest learning rate.
-        schedule: ``cosine``, ``one-cycle`` or ``step``.
         warm_up: Steps in which the rate climbs from peak / warm_up to the peak. A cosine begins
             after them; drops are counted from the start of the run.
         drops: Steps from which on a ``step`` schedule is lower.
@@ -375,21 +364,9 @@ def learning_rate(
     return peak * (last + (1 - last) * (1 + math.cos(math.pi * done)) / 2)
 
 
-def _require(is_met: bool, name: str, expected: str, got: Any) -> None:
-    if not is_met:
-        raise ValueError(f"{name} must be {expected}, got {got!r}")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """One setting of a run by its flat name.
-
-    Attributes:
-        path: Names of the fields that lead to it.
-        hint: Its type.
-        value: Its value.
-        help: What it is.
-    """
+    """One setting of a run; ``path`` names the fields that lead to it, ``hint`` is its type."""
 
     path: tuple[str, ...]
     hint: Any
@@ -419,12 +396,18 @@ def method_settings(method: Method) -> dict[str, Setting]:
     return dict(_list_settings(method, ("method",), ""))
 
 
+def general_settings(config: "TrainConfig | None" = None) -> dict[str, Setting]:
+    """The settings that every run has, whatever its method: those of a run, else the defaults."""
+    return {
+        name: found
+        for group, cls in _GROUPS.items()
+        for name, found in _list_settings(getattr(config, group, cls()), (group,), "")
+    }
+
+
 def config_settings(config: TrainConfig) -> dict[str, Setting]:
     """All settings of a run by flat name."""
-    listed = dict(_list_settings(config.method, ("method",), ""))
-    for group in _GROUPS:
-        listed |= dict(_list_settings(getattr(config, group), (group,), ""))
-    return listed
+    return method_settings(config.method) | general_settings(config)
 
 
 def flatten(config: TrainConfig) -> dict[str, Any]:
@@ -435,8 +418,6 @@ def flatten(config: TrainConfig) -> dict[str, Any]:
     """
     flat = {name: setting.value for name, setting in config_settings(config).items()}
     flat = {"method": str(config.method), **flat}
-    if isinstance(config.method, UnknownMethod):
-        return flat | dict(config.method.settings)
     try:
         is_same = build_config(**flat) == config
     except ValueError:
@@ -477,11 +458,7 @@ def build_config(
 
 
 def find_recipe(name: str) -> Mapping[str, Any]:
-    """The settings of a recipe; none for an empty name.
-
-    Raises:
-        ValueError: If no recipe has that name; the nearest is suggested.
-    """
+    """The settings of a recipe; none for an empty name, a ValueError for an unknown one."""
     if name and name not in RECIPES:
         raise ValueError(
             f"recipe must be one of {', '.join(RECIPES)}, got {name!r}{did_you_mean(name, RECIPES)}"
@@ -503,33 +480,23 @@ def update_config(config: TrainConfig, **changes: Any) -> TrainConfig:
     return TrainConfig(**_apply(parts, config_settings(config), changes, str(config.method)))
 
 
-def general_settings() -> dict[str, Setting]:
-    """The settings that every run has, whatever its method, with their defaults."""
-    return {
-        name: found
-        for group, cls in _GROUPS.items()
-        for name, found in _list_settings(cls(), (group,), "")
-    }
-
-
 def find_owners(name: str) -> list[str]:
     """The methods that have a setting of this flat name."""
     return [method for method, cls in METHODS.items() if name in method_settings(cls())]
 
 
-def check_setting(name: str, method: str, known: Iterator[str] | Sequence[str]) -> None:
+def check_setting(name: str, method: str, known: Collection[str]) -> None:
     """Refuse the flat name of a setting that a run by this method does not have.
 
     Raises:
         ValueError: Naming the method it belongs to, or the nearest name.
     """
-    names = list(known)
-    if name in names:
+    if name in known:
         return
     flag = f"--{name.replace('_', '-')}"
     owners = find_owners(name)
     if not owners:
-        raise ValueError(f"there is no setting {flag}{did_you_mean(name, names)}")
+        raise ValueError(f"there is no setting {flag}{did_you_mean(name, known)}")
     over = [owner for owner in owners if METHODS[owner].flag_prefix]
     hint = f"; --method {method}+{over[0]} lays it over" if over else ""
     raise ValueError(f"{flag} belongs to {', '.join(owners)}; --method is {method}{hint}")
@@ -583,7 +550,7 @@ def _apply(
     """The parts of a configuration with settings changed; every part is checked once."""
     nested: dict[str, Any] = {}
     for name, value in changes.items():
-        check_setting(name, method, list(known))
+        check_setting(name, method, known)
         setting = known[name]
         at = nested
         for step in setting.path[:-1]:
@@ -610,22 +577,6 @@ def _coerce(value: Any, hint: Any) -> Any:
         return str(value)
     is_tuple = any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
     return tuple(value) if is_tuple and isinstance(value, list) else value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownMethod(Method):
-    """A method of a run that is not registered in this process: it can be measured, not trained."""
-
-    known_as: str
-    settings: Mapping[str, Any]
-
-    @property
-    def objective(self) -> Any:
-        """Refuse to train."""
-        raise RunError(f"method {self.known_as!r} is not known here: import what registers it")
-
-    def __str__(self) -> str:
-        return self.known_as
 
 
 _IMAGENET: dict[str, Any] = {

@@ -130,16 +130,20 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
     Raises:
         RunError: If the choice is True without the package.
     """
-    open_writer = _find_writer() if choice is not False else None
-    if choice and open_writer is None:
-        raise RunError(
-            "--tensorboard yes needs the package tensorboard, which is not installed: "
-            "pip install 'augmix[tensorboard]'"
-        )
-    if open_writer is None or distributed.rank():
+    writer: Any = None
+    if choice is not False:
+        try:
+            from torch.utils.tensorboard import SummaryWriter as writer
+        except ImportError as error:
+            if choice:
+                raise RunError(
+                    "--tensorboard yes needs the package tensorboard, which is not installed: "
+                    "pip install 'augmix[tensorboard]'"
+                ) from error
+    if writer is None or distributed.rank():
         yield on_progress
         return
-    event_files = _EventFiles(open_writer)
+    event_files = _EventFiles(writer)
     emit = on_progress or ignore
 
     def watch(event: Event) -> None:
@@ -206,12 +210,3 @@ def _curves(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield from ((f"{name}/{below}", number) for below, number in _curves(value))
         elif isinstance(value, (int, float)) and name != "step":
             yield name, value
-
-
-def _find_writer() -> Any:
-    """torch's writer of event files; None without the package tensorboard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter

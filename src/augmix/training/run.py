@@ -1,4 +1,4 @@
-"""A training run from its configuration: trained into a run folder, read back, or forecast.
+"""A training run from its configuration: trained into a run folder, or forecast.
 
 A run folder holds all that is needed to continue the run or to measure it.
 """
@@ -9,7 +9,7 @@ import itertools
 import statistics
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,19 +24,12 @@ from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
-from augmix.methods import METHODS, Method, TrainingImages
+from augmix.methods import Method, TrainingImages
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.progress import OnProgress, PhaseStarted
 from augmix.training import checkpoint
-from augmix.training.config import (
-    RunConfig,
-    TrainConfig,
-    UnknownMethod,
-    build_config,
-    flatten,
-    general_settings,
-)
+from augmix.training.config import RunConfig, TrainConfig, flatten
 from augmix.training.logging import tensorboard
 from augmix.training.loop import take_steps, train_model
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
@@ -85,21 +78,13 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """All parts of a run before its first step.
+    """All parts of a run before its first step."""
 
-    Attributes:
-        model: With its start weights, on the CPU.
-        method: Policy, objective and number of views, fitted to the images.
-        source: All that is trained on.
-        device: Device that will train the model.
-        identity: All that decides about the bits of the run.
-    """
-
-    model: Classifier
-    method: Method
-    source: Source
+    model: Classifier  # with its start weights, on the CPU
+    method: Method  # fitted to the images
+    source: Source  # all that is trained on
     device: torch.device
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # all that decides about the bits of the run
 
 
 @contextmanager
@@ -134,22 +119,19 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             dropout=config.network.dropout,
             blur_size=config.network.blur_size or 5,
         )
-        method = config.method.fit(
-            TrainingImages(
-                size=source.size,
-                num_classes=source.num_classes,
-                mean=model.config.mean,
-                crop_padding=padding,
-                flip=flip,
-            )
+        images = TrainingImages(
+            size=source.size,
+            num_classes=source.num_classes,
+            mean=model.config.mean,
+            crop_padding=padding,
+            flip=flip,
         )
-        identity = _identity(config, plain, source, device, padding, flip)
         yield Prepared(
             model=model,
-            method=method,
+            method=config.method.fit(images),
             source=source,
             device=device,
-            identity={**identity, "network": _hash_network(model)},
+            identity=_identity(config, plain, source, device, images, model),
         )
 
 
@@ -177,7 +159,7 @@ def _held(config: TrainConfig) -> Iterator[None]:
     if distributed.rank() > 0:
         yield
         return
-    with checkpoint.lock(config.run.out):
+    with files.hold_folder(config.run.out):
         _write_config(config)
         yield
 
@@ -196,37 +178,6 @@ def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
             on_progress(PhaseStarted(title=title))
         train(member, on_progress=on_progress)
     return config.run.out
-
-
-def load_train_config(run: Path) -> TrainConfig:
-    """Load the configuration of a run folder.
-
-    Raises:
-        RunError: If the folder holds no settings of this package.
-    """
-    path = run / results.CONFIG_FILE
-    plain = files.load_json(path)
-    schema = plain.pop("schema", None)
-    if schema != results.CONFIG_SCHEMA:
-        raise RunError(
-            f"{path} is not the configuration of a run of schema {results.CONFIG_SCHEMA} (it has "
-            f"{schema!r}): use the version of the package that began the run, or train it again"
-        )
-    try:
-        return _parse_config({**plain, "out": run})
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is not the configuration of a run: {error}") from error
-
-
-def _parse_config(flat: dict[str, Any]) -> TrainConfig:
-    """The configuration of flat settings, also of a method that is not registered here."""
-    name = flat["method"]
-    if set(name.split("+")) <= set(METHODS):
-        return build_config(**flat)
-    known = {key: value for key, value in flat.items() if key in general_settings()}
-    settings = {key: value for key, value in flat.items() if key not in known and key != "method"}
-    method = UnknownMethod(known_as=name, settings=settings)
-    return replace(build_config(method="standard", **known), method=method)
 
 
 def open_split(config: TrainConfig, split: str) -> Source:
@@ -265,29 +216,31 @@ def _identity(
     plain: Source,
     source: Source,
     device: torch.device,
-    padding: int,
-    flip: bool,
+    images: TrainingImages,
+    model: torch.nn.Module,
 ) -> dict[str, Any]:
-    """All that decides about the bits of a run: settings, data, packages, arithmetic.
+    """All that decides about the bits of a run: settings, data, packages, arithmetic, network.
 
     The images without their stylised copies have a fingerprint of their own, so that evaluation can
     refuse them.
     """
     settings = {name: value for name, value in flatten(config).items() if name not in _FREE}
     versions = results.provenance()["versions"]
-    facts = {
+    return {
+        **settings,
         "source": config.data.kind,
-        "crop_padding": padding,
-        "flip": flip,
+        "crop_padding": images.crop_padding,
+        "flip": images.flip,
         "source_fingerprint": plain.fingerprint,
         "mix_fingerprint": "" if source is plain else source.fingerprint,
         "num_train_images": len(source),
         "device": _device_name(device),
         **{f"{name} version": version for name, version in versions.items()},
+        **({"torch_threads": torch.get_num_threads()} if device.type == "cpu" else {}),
+        "processes": distributed.world_size(),
+        # sha256 of the layers with their settings: weights of equal names may be another network's
+        "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
     }
-    if device.type == "cpu":
-        facts["torch_threads"] = torch.get_num_threads()
-    return {**settings, **facts, "processes": distributed.world_size()}
 
 
 def backend() -> str:
@@ -304,11 +257,6 @@ def _check_processes(device: torch.device) -> None:
             f"{num_local} processes train on this machine, which has {num_devices} GPU(s): start "
             f"--nproc-per-node {num_devices}, or train with --device cpu"
         )
-
-
-def _hash_network(model: torch.nn.Module) -> str:
-    """sha256 of the layers with their settings: another network may have weights of equal names."""
-    return hashlib.sha256(repr(model).encode()).hexdigest()[:16]
 
 
 def _device_name(device: torch.device) -> str:
@@ -341,17 +289,10 @@ def _write_config(config: TrainConfig) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTime:
-    """The time of one step.
+    """The time of one step."""
 
-    Attributes:
-        elapsed_s: To the end of the device's work.
-        waited_s: Of it, waiting for views that were not ready.
-        num_images: Images of the step over all processes.
-    """
-
-    elapsed_s: float
-    waited_s: float
-    num_images: int
+    elapsed_s: float  # to the end of the device's work
+    waited_s: float  # of it, waiting for views that were not ready
 
 
 def time_steps(
@@ -362,46 +303,26 @@ def time_steps(
         for step in taken:
             if learner.device.type == "cuda":
                 torch.cuda.synchronize(learner.device)
-            yield StepTime(
-                elapsed_s=perf_counter() - step.began,
-                waited_s=step.waited_s,
-                num_images=step.num_images,
-            )
+            yield StepTime(elapsed_s=perf_counter() - step.began, waited_s=step.waited_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a run takes, estimated from a few of its steps.
-
-    Attributes:
-        num_images: Training images.
-        num_views: Views per image in a step, the clean one included.
-        num_parameters: Of the network.
-        steps_per_epoch: Of the run.
-        num_steps: Of the whole run.
-        first_step: Steps that are done already.
-        measured_steps: Steps that were timed.
-        step_s: Their median time, in seconds.
-        images_per_second: By that time, over all processes.
-        wait_fraction: Of the measured time, waiting for views.
-        peak_memory_mib: Of this process: on a GPU of tensors, on the CPU of everything.
-        checkpoint_mib: Size of `state.pt`.
-        executor: What renders the views.
-    """
+    """What a run takes, estimated from a few of its steps."""
 
     num_images: int
-    num_views: int
+    num_views: int  # per image in a step, the clean one included
     num_parameters: int
     steps_per_epoch: int
-    num_steps: int
-    first_step: int
+    num_steps: int  # of the whole run
+    first_step: int  # how many are done already
     measured_steps: int
-    step_s: float
-    images_per_second: float
-    wait_fraction: float
-    peak_memory_mib: float
-    checkpoint_mib: float
-    executor: str
+    step_s: float  # their median time
+    images_per_second: float  # by that time, over all processes
+    wait_fraction: float  # of the measured time, waiting for views
+    peak_memory_mib: float  # of this process: on a GPU of tensors, on the CPU of everything
+    checkpoint_mib: float  # size of `state.pt`
+    executor: str  # what renders the views
 
     @property
     def seconds_left(self) -> float:

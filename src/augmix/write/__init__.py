@@ -32,7 +32,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from augmix.corruptions import corrupt, frost, perturb
+from augmix.corruptions import corrupt, frost
 from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -194,7 +194,7 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
         return write_perturbed(source, config.dst, config, on_progress=on_progress)
     preset = "imagenet" if config.preset == "auto" else config.preset
     if kind != "folder":
-        source = _open(config, kind, size=perturb.large_size(preset), is_whole=True)
+        source = _open(config, kind, size=corrupt.large_size(preset), is_whole=True)
     elif config.max_images or config.on_error == "skip":
         raise ValueError("max_images and on_error='skip' need a size for a folder of images")
     else:
@@ -286,7 +286,7 @@ def write_perturbed(
     Noise of difficulty 2 or 3 goes by the names ``gaussian_noise_2`` etc., as published.
 
     Args:
-        source: The clean images; see `augmix.corruptions.perturb` for which part is shown.
+        source: The clean images; see `augmix.corruptions.corrupt` for which part is shown.
             `Photographs` are images of any size, prepared as the published scripts do; they need
             JPEG files and a preset by name.
         destination: As for `write_corrupted`.
@@ -310,7 +310,7 @@ def write_perturbed(
     else:
         check_size(source.size, "perturb")
         preset = _choose_preset(preset, source.size, on_progress or ignore)
-        size = perturb.frame_size(source.size, preset)
+        size = corrupt.frame_size(source.size, preset)
     difficulty = options.difficulty
     titles = {
         f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name: name
@@ -323,7 +323,7 @@ def write_perturbed(
         "difficulty": difficulty,
         "preset": preset,
         "seed": options.seed,
-        "suite_version": perturb.SEQUENCE_VERSION,
+        "suite_version": corrupt.SEQUENCE_VERSION,
         **_describe(source, layout, options.jpeg_quality, SEQUENCES.hash_own(names)),
     }
     counts = {title: SEQUENCES[name].num_frames[preset] for title, name in titles.items()}
@@ -411,10 +411,10 @@ def _perturb(
     name, ids = titles[piece.name], np.arange(piece.start, piece.stop)
     if isinstance(clean, Photographs):
         return (
-            perturb.photograph_frames(clean.load_one(index), name, sample=index, **settings)
+            corrupt.photograph_frames(clean.load_one(index), name, sample=index, **settings)
             for index in ids.tolist()
         )
-    return perturb.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
+    return corrupt.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
 
 
 def _write_missing(

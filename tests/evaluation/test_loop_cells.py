@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from augmix.errors import RunError
-from augmix.evaluation.cells import (
+from augmix.evaluation.loop import (
     choose_images,
     gather,
     keep_sequence_predictions,
