@@ -54,7 +54,6 @@ def torch_settings(
 
     Args:
         device: The device of the run; torch's current one, if it is a GPU with an index.
-        seed: Of torch's generators.
         num_threads: CPU threads of torch; 0 leaves the number unchanged.
         is_tuned: Let cuDNN time its algorithms and take the fastest; they differ in the last bits.
         is_deterministic: Allow deterministic operations only.

@@ -42,9 +42,7 @@ def pgd(
         model: Gives logits for images in [0, 1].
         images: In [0, 1].
         targets: Class ids, or class probabilities of each image.
-        norm: ``linf`` or ``l2``.
         epsilon: Radius of the ball, above 0, in [0, 1] units.
-        num_steps: Gradient steps.
         step_size: Length of a step in the norm.
         start: Where to begin, e.g. `random_start`; the images themselves if not given.
 
@@ -178,5 +176,4 @@ def _project(found: Images, clean: Images, attack: Attack) -> Images:
 
 
 def _lengths(images: Images) -> Float[Tensor, "batch 1 1 1"]:
-    """Euclidean length of every image."""
     return images.flatten(1).norm(dim=1)[:, None, None, None]

@@ -105,10 +105,7 @@ class Method:
 
 
 def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
-    """Make a method known by a name to `build_method` and ``augmix train --method``.
-
-    Args:
-        name: Lower case, words joined by ``-``.
+    """Make a method known to `build_method` and ``augmix train --method`` as ``lower-case-words``.
 
     Raises:
         ValueError: If the name is taken.

@@ -73,9 +73,6 @@ class AllConvNet(Classifier):
     Args:
         config: ``dropout`` acts after each max pooling, 0.5 in the released code.
         width: Channels of the first stage; the others have twice as many. 96 in the released code.
-
-    Raises:
-        ValueError: If ``width`` is below 1.
     """
 
     def __init__(self, config: ModelConfig, *, width: int = 96) -> None:
@@ -133,9 +130,6 @@ class WideResNet(Classifier):
         config: ``dropout`` acts inside every block.
         depth: Convolutions on the longest path, 10, 16, 22, 28, 34, 40, ...
         width: Channels as a multiple of the plain network's, at least 1.
-
-    Raises:
-        ValueError: If depth or width is none of these.
     """
 
     def __init__(self, config: ModelConfig, *, depth: int, width: int) -> None:
@@ -205,9 +199,6 @@ class DenseNet(Classifier):
         depth: Convolutions on the longest path and the linear layer: 3 n + 4 plain (40), 6 n + 4
             with bottlenecks (100).
         growth: Channels that a layer appends, at least 1.
-
-    Raises:
-        ValueError: If depth or growth is none of these.
     """
 
     def __init__(

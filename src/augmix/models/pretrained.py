@@ -2,7 +2,7 @@
 
 A preprocessing that `Preprocessing` cannot express (images that are not square, padding) is
 refused; the user then names the nearest one. Each library is imported when one of its models is
-opened.
+opened; all that is missing or does not fit is a `RunError`.
 """
 
 import hashlib
@@ -31,13 +31,7 @@ _EXTERNAL = (".data", "_data")  # weights beside an ONNX file, as the usual expo
 
 
 def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate what ``timm.data.resolve_model_data_config`` returns.
-
-    timm resizes to the size of the crop divided by ``crop_pct``.
-
-    Raises:
-        RunError: If `Preprocessing` cannot express it.
-    """
+    """Translate ``timm.data.resolve_model_data_config``; it resizes to crop / ``crop_pct``."""
     _, height, width = config["input_size"]
     crop = _square(height, width, where)
     mode = config.get("crop_mode", "center")
@@ -55,11 +49,7 @@ def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
 
 
 def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
-    """Translate the ``transforms()`` of torchvision's weights.
-
-    Raises:
-        RunError: If `Preprocessing` cannot express it.
-    """
+    """Translate the ``transforms()`` of torchvision's weights."""
     try:
         (crop,), (resize,) = transform.crop_size, transform.resize_size
         interpolation, mean, std = transform.interpolation.value, transform.mean, transform.std
@@ -75,11 +65,7 @@ def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
 
 
 def from_transformers(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate a ``preprocessor_config.json`` of transformers.
-
-    Raises:
-        RunError: If `Preprocessing` cannot express it.
-    """
+    """Translate a ``preprocessor_config.json`` of transformers."""
     resize, crop, is_squashed = _read_geometry(config, where)
     is_normalised = config.get("do_normalize", True)
     factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
@@ -146,11 +132,7 @@ def _refuse(what: str, where: str) -> RunError:
 
 
 def open_timm(text: str, options: OpenOptions) -> OpenedModel:
-    """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared.
-
-    Raises:
-        RunError: If timm is missing, has no such model, or cannot fetch its weights.
-    """
+    """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared."""
     timm = import_library("timm", f"timm:{text}", "timm")
     name, _, file = text.partition("@")
 
@@ -190,10 +172,6 @@ def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
 
     Without WEIGHTS the library's latest are taken; the literature mostly uses ``IMAGENET1K_V1``.
     Images are prepared as for the weights, for a file as for the network's first weights.
-
-    Raises:
-        RunError: If torchvision is missing, has no such classifier or weights, or cannot fetch
-            them.
     """
     models = import_library("torchvision.models", f"torchvision:{text}", "torchvision")
     rest, _, file = text.partition("@")
@@ -239,10 +217,6 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
 
     A repository of timm is opened by timm, any other by transformers' classifiers. No code of the
     repository is run.
-
-    Raises:
-        RunError: If a package is missing, or the repository cannot be fetched or holds no image
-            classifier.
     """
     repo, _, revision = text.partition("@")
     hub = import_library("huggingface_hub", f"hf:{text}", "huggingface-hub")
@@ -347,9 +321,6 @@ def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
     It has one input of floats, `batch channel height width` or, if its shape says so, `batch height
     width channel`, and one output of two axes. If its batch size is fixed, larger batches are
     split, and the last part is padded.
-
-    Raises:
-        RunError: If onnxruntime or the file is missing, or it has other inputs or outputs.
     """
     path = Path(text).expanduser()
     if not path.is_file():
@@ -384,7 +355,6 @@ class _OnnxNetwork(nn.Module):
         self.num_classes = count if isinstance(count, int) and count > 0 else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute logits on the device of the images."""
         shape, expected = images.shape[1:], self._expected
         if any(size not in (None, got) for size, got in zip(expected, shape, strict=True)):
             shown = " x ".join("any" if size is None else str(size) for size in expected)

@@ -192,11 +192,7 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
 
 
 def import_library(module: str, needed_by: str, install: str) -> Any:
-    """Import a module of an optional library, or say what needs it and what `pip` installs it.
-
-    Raises:
-        RunError: If it is not installed, or cannot be imported.
-    """
+    """Import a module of an optional library, or say what needs it and what `pip` installs it."""
     library = module.partition(".")[0]
     try:
         return importlib.import_module(module)
@@ -247,11 +243,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Load the tensors of a file by name, without what training scripts wrap around them.
-
-    Raises:
-        RunError: If the file cannot be read, or holds no tensors by name.
-    """
+    """Load the tensors of a file by name, without what training scripts wrap around them."""
     found = load_tensors(path)
     state = _unwrap(found)
     if not state:
@@ -322,9 +314,6 @@ def load_into(
 
     Returns:
         The network in evaluation mode, and its number of classes.
-
-    Raises:
-        RunError: If names or shapes are not those of the network.
     """
     with torch.random.fork_rng(devices=[]):
         num_classes = _count_classes(build(_PROBE_CLASSES).state_dict(), state, name, file)
@@ -427,11 +416,7 @@ def _rename_blurred(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_blur_size(name: str, state: Mapping[str, Tensor], file: Path) -> int | None:
-    """Return the filter size of the blur pools in a state dict; None if it has none.
-
-    Raises:
-        RunError: If the network of that name is not blur-pooled, or pooled at other layers.
-    """
+    """Return the filter size of the blur pools in a state dict; None if it has none."""
     filters = [key for key in state if key.endswith(".filt")]
     if not filters:
         return None

@@ -19,6 +19,7 @@ layers and the encoder it was trained for.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -162,13 +163,12 @@ def to_bytes(images: Maps) -> UInt8[np.ndarray, "batch height width channel"]:
 
 def describe_arithmetic(device: torch.device) -> dict[str, Any]:
     """Return what the last bits depend on: device, torch's version, threads."""
+    is_cuda = device.type == "cuda"
     name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else torch.backends.cpu.get_cpu_capability()
+        torch.cuda.get_device_name(device) if is_cuda else torch.backends.cpu.get_cpu_capability()
     )
-    facts = {"device": f"{device.type} {name}", "torch": str(torch.__version__)}
-    return {**facts, "threads": torch.get_num_threads() if device.type == "cpu" else 0}
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "threads": threads}
 
 
 def build_encoder(layers: Sequence[Layer]) -> nn.Sequential:
@@ -216,11 +216,7 @@ def _build_layer(layer: Layer) -> list[nn.Module]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], *, path: Path, what: str) -> None:
-    """Load weights into a network; ``path`` should hold ``what``, for messages.
-
-    Raises:
-        RunError: If a name is missing or unknown, a shape is another, or a number is not finite.
-    """
+    """Load weights into a network; ``path`` should hold ``what``, for messages."""
     check_state(weights, network.state_dict(), what=f"{path} does not hold {what}")
     for name, values in weights.items():
         if not bool(torch.isfinite(values).all()):
@@ -299,14 +295,9 @@ def open_encoder(spec: str, *, stages: Sequence[str] = (), size: int) -> Encoder
     """Open an encoder; see the table of this module.
 
     Args:
-        spec: File, folder or ``python:MODULE:FUNCTION``.
         stages: Names of modules, shallow to deep. By default the published four of VGG; of other
             networks one for each size of features, down to a stride of 4.
         size: Height and width in pixels of an image the network can take, to find its strides.
-
-    Raises:
-        ValueError: If ``python:`` is followed by something else.
-        RunError: If there is no such encoder, or a stage cannot be used.
     """
     if spec.startswith("python:"):
         _, network = call_user_code(spec)
@@ -320,11 +311,7 @@ def open_encoder(spec: str, *, stages: Sequence[str] = (), size: int) -> Encoder
 
 
 def check_size(stride: int, size: int, what: str) -> None:
-    """Refuse images that are too small to have a variance at the last stage.
-
-    Raises:
-        ValueError: If fewer than 2 x 2 pixels are left.
-    """
+    """Refuse (ValueError) images that leave fewer than 2 x 2 pixels at the last stage."""
     if size < 2 * stride:
         raise ValueError(
             f"{what} must be at least {2 * stride} pixels wide and high for the encoder's "
@@ -414,7 +401,8 @@ def _open_vgg(path: Path, names: Sequence[str]) -> Encoder:
     """Open VGG-19 up to relu4_1; the published file holds its deeper layers too."""
     if names and tuple(names) != VGG_STAGES:
         raise RunError(f"VGG-19 has the stages {', '.join(VGG_STAGES)}, got {', '.join(names)}")
-    weights = {name: value for name, value in load_state(path).items() if not _is_deeper(name)}
+    deeper = re.compile(r"(3[1-9]|4\d|5[0-2])\.")  # numbers of the layers after relu4_1
+    weights = {name: value for name, value in load_state(path).items() if not deeper.match(name)}
     with torch.random.fork_rng(devices=[]):
         network = build_encoder(VGG_LAYERS)
     load_weights(network, weights, path=path, what="the weights of VGG-19 (vgg_normalised.pth)")
@@ -424,12 +412,6 @@ def _open_vgg(path: Path, names: Sequence[str]) -> Encoder:
     ]
     identity = {"kind": "vgg", "sha256": _hash_file(path), "stages": list(VGG_STAGES)}
     return Encoder(network, stages, min_size=VGG_MIN_SIZE, identity=identity)
-
-
-def _is_deeper(name: str) -> bool:
-    """Check whether a weight belongs to the layers after relu4_1, numbers 31 to 52."""
-    number = name.split(".")[0]
-    return number.isdigit() and int(VGG_STAGES[-1]) < int(number) <= 52
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,11 +433,7 @@ def write_decoder(path: Path, decoder: nn.Module, fitted: FittedDecoder) -> None
 
 
 def load_fitted(path: Path) -> FittedDecoder:
-    """Load the description of a fitted decoder, from the ``NAME.json`` beside its weights.
-
-    Raises:
-        RunError: If it is not one.
-    """
+    """Load the description of a fitted decoder, from the ``NAME.json`` beside its weights."""
     path = path.with_suffix(".json")
     plain = files.load_json(path)
     schema = plain.pop("schema", None)
@@ -473,7 +451,7 @@ def load_fitted(path: Path) -> FittedDecoder:
 def open_stylizer(
     decoder: str, encoder: str | None, *, size: int, scale: int | None
 ) -> tuple[Stylizer, dict[str, Any]]:
-    """Open encoder and decoder.
+    """Open encoder and decoder; return them, and their identities and scale for the manifest.
 
     Args:
         decoder: File of a fitted decoder, or of the published one (``decoder.pth``).
@@ -481,13 +459,6 @@ def open_stylizer(
         size: Shorter edge of the images in pixels.
         scale: Whole factor by which images are enlarged; by default the smallest that reaches the
             size the encoder needs, or that of the fit.
-
-    Returns:
-        The networks, and their identities and scale for the manifest.
-
-    Raises:
-        ValueError: If the images are too small.
-        RunError: If a file is missing or not what it should be, or they do not fit each other.
     """
     if not decoder:
         raise RunError(

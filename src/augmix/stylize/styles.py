@@ -104,11 +104,7 @@ class StyleImages:
 
 
 def open_styles(folder: Path | str, *, size: int, on_error: OnError = "raise") -> StyleImages:
-    """Find the style images of a folder, at any depth; hidden files are ignored.
-
-    Raises:
-        RunError: If there is no such folder or no image in it.
-    """
+    """Find the style images of a folder, at any depth; hidden files are ignored."""
     if not str(folder):
         raise RunError("name a folder of style images with --styles, such as paintings")
     root = Path(folder).expanduser()
@@ -159,12 +155,7 @@ class Content:
 
 
 def open_content(config: StylizeConfig | FitConfig) -> Content:
-    """Open the content images that a configuration names, or a fixed random subset of them.
-
-    Raises:
-        ValueError: If a setting is out of range.
-        RunError: If the data is missing or broken.
-    """
+    """Open the content images that a configuration names, or a fixed random subset of them."""
     kind = config.source or name_source(config.src)
     source = open_source(
         kind,

@@ -25,25 +25,8 @@ from augmix.data.batches import BatchOrder, run_ahead
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
-from augmix.stylize import FitConfig
-from augmix.stylize.networks import (
-    VGG_DECODER_LAYERS,
-    Encoder,
-    FittedDecoder,
-    Images,
-    Layer,
-    adapt,
-    build_decoder,
-    channel_statistics,
-    check_size,
-    describe_arithmetic,
-    enlarge,
-    mirror,
-    open_encoder,
-    pad_to_stride,
-    to_floats,
-    write_decoder,
-)
+from augmix.stylize import FitConfig, networks
+from augmix.stylize.networks import Encoder, Images
 from augmix.stylize.styles import (
     CROPPING,
     FITTING,
@@ -81,14 +64,14 @@ def fit_loss(
     """
     with torch.no_grad():
         features = encoder(content)[restyled]
-        styles = [channel_statistics(stage) for stage in encoder(style)]
-        target = adapt(features, styles[restyled])
+        styles = [networks.channel_statistics(stage) for stage in encoder(style)]
+        target = networks.adapt(features, styles[restyled])
     stylised, same = decoder(torch.cat([target, features])).float().chunk(2)
     found = encoder(stylised)
     terms = {"content": F.mse_loss(found[restyled].float(), target.float())}
     distances = [
         F.mse_loss(own.mean, style.mean) + F.mse_loss(own.std, style.std)
-        for own, style in zip(map(channel_statistics, found), styles, strict=True)
+        for own, style in zip(map(networks.channel_statistics, found), styles, strict=True)
     ]
     return {**terms, "style": torch.stack(distances).sum(), "identity": F.mse_loss(same, content)}
 
@@ -115,12 +98,7 @@ class FitInputs:
 
 
 def open_inputs(config: FitConfig) -> FitInputs:
-    """Open content images, style images and encoder.
-
-    Raises:
-        ValueError: If a size does not fit the images.
-        RunError: If something is missing, broken or grey.
-    """
+    """Open content images, style images and encoder."""
     content = open_content(config)
     if content.source.channels != 3:
         raise RunError("a fit needs colour images, got grey ones; choose another --src")
@@ -129,19 +107,20 @@ def open_inputs(config: FitConfig) -> FitInputs:
             f"crop must be at most the images' shorter edge {content.size}, got {config.crop}"
         )
     size = config.crop or content.size
-    encoder = open_encoder(config.encoder, stages=config.stages, size=size)
+    encoder = networks.open_encoder(config.encoder, stages=config.stages, size=size)
     scale = config.scale or max(1, -(-encoder.min_size // size))
     style_size = choose_style_size(config.style_size, content.size * scale)
-    check_size(encoder.stride, size * scale, "images, as cropped and enlarged,")
-    check_size(encoder.stride, style_size, "style images")
+    networks.check_size(encoder.stride, size * scale, "images, as cropped and enlarged,")
+    networks.check_size(encoder.stride, style_size, "style images")
     if config.crop and style_size < size * scale:
         raise ValueError(
             f"style_size must be at least {size * scale} to crop squares of {size} enlarged "
             f"{scale} times, got {style_size}"
         )
-    images = to_floats(content.source.load(np.arange(min(_NUM_GAIN_IMAGES, len(content.ids)))))
+    first = np.arange(min(_NUM_GAIN_IMAGES, len(content.ids)))
+    images = networks.to_floats(content.source.load(first))
     if encoder.identity["kind"] != "vgg":  # whose authors normalised its weights
-        encoder.gains = measure_gains(encoder, pad_to_stride(images, encoder.stride))
+        encoder.gains = measure_gains(encoder, networks.pad_to_stride(images, encoder.stride))
     return FitInputs(
         content=content,
         styles=open_styles(config.styles, size=style_size, on_error=config.on_error),
@@ -153,11 +132,7 @@ def open_inputs(config: FitConfig) -> FitInputs:
 
 
 def find_restyled(encoder: Encoder, name: str | None) -> int:
-    """Return the number of the stage that is restyled; without a name see `FitConfig`.
-
-    Raises:
-        RunError: If no stage has the name, or it is not VGG's last.
-    """
+    """Return the number of the stage that is restyled; without a name see `FitConfig`."""
     names = [stage.name for stage in encoder.stages]
     is_vgg = encoder.identity.get("kind") == "vgg"
     if name:
@@ -190,8 +165,9 @@ def make_batches(
             content = crop_squares(content, corners[:, :2], size)
             style = crop_squares(style, corners[:, 2:], size * scale)
         stride = inputs.encoder.stride
-        content_floats = pad_to_stride(enlarge(to_floats(content), scale), stride)
-        return content_floats, pad_to_stride(to_floats(style), stride)
+        images = networks.enlarge(networks.to_floats(content), scale)
+        styles = networks.to_floats(style)
+        return networks.pad_to_stride(images, stride), networks.pad_to_stride(styles, stride)
 
     return make
 
@@ -208,10 +184,9 @@ def crop_squares(
 
 
 def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Train a decoder, or continue its fit; ``on_progress`` is called after every log line.
+    """Train a decoder, or continue its fit, and return its file.
 
-    Returns:
-        The decoder's file.
+    ``on_progress`` is called after every log line.
 
     Raises:
         ResumeError: If the folder of the fit holds one of other settings.
@@ -227,11 +202,11 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
         inputs = open_inputs(config)
         encoder, num_stages = inputs.encoder, inputs.restyled + 1
         layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
-        decoder = build_decoder(layers)
+        decoder = networks.build_decoder(layers)
         folder = config.out.with_suffix(".fit")
         with files.hold_folder(folder):
             _train(config, inputs, decoder, folder, device, on_progress or ignore)
-            fitted = FittedDecoder(
+            fitted = networks.FittedDecoder(
                 layers=layers,
                 encoder=config.encoder,
                 identity={**encoder.identity, "stages": encoder.identity["stages"][:num_stages]},
@@ -239,17 +214,17 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
                 min_size=inputs.size * inputs.scale,
                 settings=files.to_plain(config),
             )
-            write_decoder(config.out, decoder, fitted)
+            networks.write_decoder(config.out, decoder, fitted)
     return config.out
 
 
-def decoder_layers(encoder: Encoder, *, depth: int, restyled: int) -> tuple[Layer, ...]:
+def decoder_layers(encoder: Encoder, *, depth: int, restyled: int) -> tuple[networks.Layer, ...]:
     """Return the layers of VGG's published decoder, else the mirror of the encoder's stages."""
     if encoder.identity.get("kind") == "vgg":
-        return VGG_DECODER_LAYERS
+        return networks.VGG_DECODER_LAYERS
     stages = encoder.stages[: restyled + 1]
     channels, strides = [s.channels for s in stages], [s.stride for s in stages]
-    return mirror(channels, strides, depth=depth)
+    return networks.mirror(channels, strides, depth=depth)
 
 
 @dataclass(kw_only=True)
@@ -284,7 +259,7 @@ def _train(
     encoder = inputs.encoder.to(device)
     decoder.to(device).train()
     optimizer = torch.optim.Adam(decoder.parameters(), lr=config.learning_rate)
-    identity = {**_identity(config, inputs), **describe_arithmetic(device)}
+    identity = {**_identity(config, inputs), **networks.describe_arithmetic(device)}
     progress = _resume(folder, decoder, optimizer, identity)
 
     def save() -> None:

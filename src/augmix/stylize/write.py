@@ -11,7 +11,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,6 +52,7 @@ from augmix.write.destination import (
     Piece,
     TreeSink,
     complete,
+    describe_source,
     hash_file,
     hold_destination,
     versions,
@@ -66,10 +67,8 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     """Write a stylised copy of a data set, or continue writing it.
 
     Images keep number, class, size and channels. Grey images are stylised in colour and converted
-    back to grey. ``on_progress`` is called with `PieceWritten` after every batch.
-
-    Returns:
-        The set's folder.
+    back to grey. ``on_progress`` is called with `PieceWritten` after every batch. Return the set's
+    folder.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -89,56 +88,55 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         batches = _BatchStylizer(config, stylizer.to(device), styles, device)
         with hold_destination(config.dst, identity) as work:
             if work is not None:
-                sink = _open_sink(identity["layout"], content, config.dst, work)
-                total, step = len(content.ids), config.batch_size
-                pieces = [
-                    Piece(
-                        name=_NAME,
-                        severity=0,
-                        start=first,
-                        stop=min(first + step, total),
-                        row=first,
-                    )
-                    for first in range(0, total, step)
-                ]
-                _write_missing(content, batches, sink, pieces, on_progress or ignore)
-                sink.finish(_NAME)
-                marks = [load_json(piece.mark(work)) for piece in pieces]
-                used = [style for mark in marks for style in mark["styles"]]
-                images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
-                _write_styles(config.dst, images, used)
-                stream = style_stream(config.seed, WRITING)
-                skipped = {
-                    "images": [where for where, _ in content.source.skipped],
-                    "styles": find_skipped_styles(styles, content.ids, used, stream),
-                }
-                sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
-                complete(config.dst, {**identity, "skipped": skipped}, sums)
+                _write_set(content, batches, identity, work, on_progress or ignore)
     return config.dst
 
 
+def _write_set(
+    content: Content,
+    batches: "_BatchStylizer",
+    identity: dict[str, Any],
+    work: Path,
+    emit: OnProgress,
+) -> None:
+    """Write what is missing of a set, then its styles, checksums and manifest."""
+    config = batches.config
+    sink = _open_sink(identity["layout"], content, config.dst, work)
+    total, step = len(content.ids), config.batch_size
+    pieces = [
+        Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
+        for first in range(0, total, step)
+    ]
+    stream = style_stream(config.seed, WRITING)
+    _write_missing(content, batches, sink, pieces, stream, emit)
+    sink.finish(_NAME)
+    used = [style for piece in pieces for style in load_json(piece.mark(work))["styles"]]
+    images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
+    _write_styles(config.dst, images, used)
+    skipped = {
+        "images": [where for where, _ in content.source.skipped],
+        "styles": find_skipped_styles(batches.styles, content.ids, used, stream),
+    }
+    sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
+    complete(config.dst, {**identity, "skipped": skipped}, sums)
+
+
+@dataclass
 class _BatchStylizer:
     """Stylise batches of uint8 images, computing the statistics of each style only once."""
 
-    def __init__(
-        self, config: StylizeConfig, stylizer: Stylizer, styles: StyleImages, device: torch.device
-    ) -> None:
-        self.config = config
-        self.stylizer = stylizer
-        self.styles = styles
-        self.device = device
-        self._statistics: dict[int, ChannelStatistics] = {}
+    config: StylizeConfig
+    stylizer: Stylizer
+    styles: StyleImages
+    device: torch.device
+    _statistics: dict[int, ChannelStatistics] = field(default_factory=dict)
 
     def stylize(
         self,
         images: UInt8[np.ndarray, "batch height width channel"],
         drawn: Int64[np.ndarray, " batch"],
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Stylise images, each in the style image that was drawn for it.
-
-        Raises:
-            RunError: If a stylised image is not finite.
-        """
+        """Stylise images, each in the style image that was drawn for it."""
         is_bf16 = self.config.precision == "bf16"
         floats = to_floats(images).to(self.device)
         is_grey = floats.shape[1] == 1
@@ -223,13 +221,13 @@ def _write_missing(
     batches: _BatchStylizer,
     sink: FolderSink | NpzSink,
     pieces: Sequence[Piece],
+    stream: Stream,
     emit: OnProgress,
 ) -> None:
     """Stylise the pieces that are not written yet; images are loaded while the networks compute."""
     missing = sink.prepare(_NAME, pieces)
     total = len(content.ids)
     skipped = done = total - sum(piece.stop - piece.start for piece in missing)
-    stream = style_stream(batches.config.seed, WRITING)
     start_s = time.perf_counter()
 
     def load(number: int) -> np.ndarray:
@@ -271,7 +269,7 @@ def _describe(
     networks: dict[str, Any],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Describe everything that the bytes of the set depend on."""
+    """Return everything that the bytes of the set depend on."""
     source = content.source
     usual = "folder" if content.files else "npz"
     return {
@@ -285,15 +283,7 @@ def _describe(
         "batch_size": config.batch_size,
         "precision": config.precision,
         "arithmetic": describe_arithmetic(device),
-        "source": {
-            "name": source.name,
-            "split": source.split,
-            "num_images": len(source),
-            "size": list(source.size),
-            "channels": source.channels,
-            "class_names": list(source.class_names),
-            "fingerprint": source.fingerprint,
-        },
+        "source": describe_source(source),
         "versions": versions(),
     }
 
@@ -324,7 +314,6 @@ def name_files(
 
 
 def _write_styles(folder: Path, images: Iterable[str], styles: Sequence[str]) -> None:
-    """Write a CSV file of image and style."""
     lines = [f"{_quote(i)},{_quote(s)}\n" for i, s in zip(images, styles, strict=True)]
     text = "image,style\n" + "".join(lines)
     write_bytes(folder / STYLES_FILE, text.encode("utf-8", "surrogateescape"))
