@@ -110,12 +110,8 @@ def quarter_turns(angle: float, height: int, width: int) -> int:
 def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
     """The affine matrix, output to input, of `Image.rotate` without expansion.
 
-    For exact quarters, by which Pillow moves whole pixels, it samples pixel centres.
-
-    Args:
-        angle: Degrees, counter-clockwise.
-        height: Of the image, px.
-        width: Of the image, px.
+    The angle is in degrees, counter-clockwise. For exact quarters, by which Pillow moves whole
+    pixels, it samples pixel centres.
     """
     quarters = quarter_turns(angle, height, width)
     if quarters >= 0:
@@ -155,15 +151,11 @@ def level_to_amount(
 ) -> Float64[np.ndarray, "*shape"]:
     """The paper's level (0..10) as the physical amount of each operation (released code).
 
-    Args:
-        op: Operations by `Op`.
-        level: Levels, 0..10.
-        sign: +1 or -1, used by rotation, shear and translation.
-        size: Image height and width in pixels.
+    ``sign``, +1 or -1, is used by rotation, shear and translation; ``size`` is height and width in
+    pixels.
     """
-    height, width = size
     largest = _LARGEST.copy()
-    largest[Op.TRANSLATE_X], largest[Op.TRANSLATE_Y] = width / 3, height / 3
+    largest[Op.TRANSLATE_Y], largest[Op.TRANSLATE_X] = (pixels / 3 for pixels in size)
     value = level * largest[op] / 10
     value = np.where(_IS_WHOLE[op], np.trunc(value), value)
     return _OFFSET[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value

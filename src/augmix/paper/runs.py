@@ -184,7 +184,7 @@ def _work_together(
 
 
 def _worker(tasks: Sequence[Task], folder: Path, events: Any, device: str | None) -> None:
-    """Run tasks in a process that sees one GPU and stops when the one that started it has ended."""
+    """Run tasks in a process that has one GPU and stops when the one that started it has ended."""
     if device is not None:
         os.environ[_VISIBLE] = device  # nothing has opened a GPU yet
     keep_freed_memory()

@@ -136,19 +136,13 @@ def magnitude_to_amount(
 ) -> Float64[np.ndarray, "*shape"]:
     """The published magnitudes 0..9 as the physical amount of each operation.
 
-    Args:
-        op: Operations by `Op`.
-        magnitude: 0..9.
-        sign: +1 or -1, for all but posterize and solarize.
-        size: Image height and width in pixels.
+    ``sign``, +1 or -1, is used by all but posterize and solarize; ``size`` is height and width in
+    pixels.
     """
-    height, width = size
     fraction = np.arange(10) / 9
     table = np.zeros((len(Op), 10))
     table[Op.SHEAR_X] = table[Op.SHEAR_Y] = 0.3 * fraction
-    table[Op.TRANSLATE_X], table[Op.TRANSLATE_Y] = (
-        pixels * _FARTHEST * fraction for pixels in (width, height)
-    )
+    table[[Op.TRANSLATE_Y, Op.TRANSLATE_X]] = np.outer(np.multiply(size, _FARTHEST), fraction)
     table[Op.ROTATE] = 30 * fraction
     table[Op.POSTERIZE] = np.rint(8 - 4 * fraction)
     table[Op.SOLARIZE] = np.ceil(256 * (1 - fraction))  # the same levels as above a fraction
