@@ -126,6 +126,7 @@ def write_card(run: Path, name: str) -> str:
 
 def _load_public(path: Path) -> dict[str, Any]:
     """Load `config.json` or `results.json` without private entries and folders."""
+    private = _PRIVATE[path.name]
 
     def publish(value: Any) -> Any:
         if isinstance(value, dict):
@@ -138,5 +139,4 @@ def _load_public(path: Path) -> dict[str, Any]:
                 return kind(value).name
         return value
 
-    private = _PRIVATE[path.name]
     return publish(load_json(path))
