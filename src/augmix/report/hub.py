@@ -117,7 +117,7 @@ def write_card(run: Path, name: str) -> str:
         lines = [f"| {key} | {value} |" for key, value in rows]
         parts.append("\n".join(["## Training\n", "| setting | value |", "| --- | --- |", *lines]))
     path = run / RESULTS_FILE
-    if path.is_file() and load_results(path).is_measured:
+    if path.is_file() and load_results(path).num_images:
         parts.append("\n" + re.sub(r"(?m)^#", "##", to_markdown(compare([run]))))
     else:
         parts.append("\n## Robustness\n\nNothing was measured.\n")

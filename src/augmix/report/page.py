@@ -87,7 +87,6 @@ def render_page(comparison: Comparison) -> str:
 def _facts(comparison: Comparison) -> list[str]:
     """What was measured, for the head of the page."""
     runs = comparison.runs
-    results = runs[0].results
     sources = [run.results.source for run in runs]
     first = sources[0]
     num_rows = len(comparison.groups)
@@ -96,8 +95,7 @@ def _facts(comparison: Comparison) -> list[str]:
         facts = [f"{facts[0]} in {num_rows} row{'s' if num_rows > 1 else ''}"]
     if all(source.get("fingerprint") == first.get("fingerprint") for source in sources):
         facts.append(" ".join(str(first[key]) for key in ("name", "split") if key in first))
-        counts = [cell.num_images for cell in [*results.cells, *results.sequences]]
-        facts.append(f"{max(counts):,} images")
+        facts.append(f"{runs[0].results.num_images:,} images")
         size = first.get("size")
         if isinstance(size, (list, tuple)):
             facts.append(" × ".join(map(str, size)) + " pixels")

@@ -293,7 +293,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chart:
-    """Any chart; the name is unique on the page and prefixes every id, the note is below the title."""
+    """Any chart; its name is unique on the page and prefixes every id."""
 
     name: str
     title: str
