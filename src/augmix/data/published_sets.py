@@ -206,9 +206,6 @@ def fetch_published(
 
     Returns:
         The unpacked folder.
-
-    Raises:
-        RunError: If an archive cannot be had, its checksum is wrong, or it is not safe.
     """
     published = find_published(name)
     unknown = [file for file in archives if file not in published.archives]
