@@ -360,6 +360,9 @@ class CroppedSource(LazySource):
         return self._decode(ids, decode, _CROPS_AT_ONCE)
 
 
+Opened = ArraySource | LazySource  # what the reader of a kind of data returns
+
+
 def build_source(
     items: Items,
     labels: Labels,
@@ -369,7 +372,7 @@ def build_source(
     crop_padding: int | None = None,
     flip: bool = True,
     files: Sequence[str] = (),
-) -> ArraySource | LazySource:
+) -> Opened:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
     With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
