@@ -165,8 +165,7 @@ def run_parts(
 ) -> int:
     """Run the parts one after another."""
     torch.backends.cudnn.benchmark = True
-    is_trained = options.part != "executor"
-    writer = start_writer(scale, name, data, work) if is_trained else None
+    writer = None
     try:
         with report.part("data") as found:
             train_set = open_source(name, root=data, split="train")
@@ -180,8 +179,9 @@ def run_parts(
             is_compiled=scale.is_compiled,
         )  # fmt: skip
         setup, model = measure_step(report, setup, scale), None
-        if writer is None:
+        if options.part == "executor":
             return finish(report, scale, options.out)
+        writer = start_writer(scale, name, data, work)  # only now: it takes nearly all cores
         folder = options.out / "run"
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier call
         with report.part("training") as found:

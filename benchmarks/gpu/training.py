@@ -26,7 +26,6 @@ from augmix.training.loop import Prepared, train_model
 from augmix.training.pipeline import open_order, open_pipeline
 from augmix.training.step import open_learner
 
-_PLANNING_THREADS = 1  # more take the interpreter from the thread that launches kernels
 _WARM_UP_EPOCHS = 1
 _SHOWN_KERNELS = 15
 _WARM_UP_STEPS = 3
@@ -51,7 +50,7 @@ class Setup:
     def config(self) -> TrainConfig:
         return build_config(
             batch_size=self.batch_size, seed=self.seed, executor="batched", precision="bf16",
-            channels_last=True, compile=self.is_compiled, num_threads=_PLANNING_THREADS,
+            channels_last=True, compile=self.is_compiled,
         )  # fmt: skip
 
     @property
@@ -85,7 +84,8 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
         setup.build_model(), setup.method, optimisation=config.optimisation, device=device
     )
     whole_batches = itertools.cycle(range(max(setup.order.steps_per_epoch - 1, 1)))
-    with closing(run_ahead(views.make, whole_batches, num_threads=_PLANNING_THREADS)) as drawn:
+    num_threads = config.run.num_threads if views.is_made_ahead else 0
+    with closing(run_ahead(views.make, whole_batches, num_threads=num_threads)) as drawn:
         ready = views.finish(next(drawn))
 
         def with_views() -> None:

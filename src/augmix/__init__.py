@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from augmix.augment.stages import Stage as Stage
     from augmix.augment.stages import register_stage as register_stage
     from augmix.corruptions.corrupt import corrupt as corrupt
-    from augmix.corruptions.perturb import perturb as perturb
+    from augmix.corruptions.corrupt import perturb as perturb
     from augmix.corruptions.registry import register_corruption as register_corruption
     from augmix.corruptions.registry import register_sequence as register_sequence
     from augmix.data.sources import open_source as open_source

@@ -509,7 +509,7 @@ def _preview(words: Sequence[str]) -> None:
 
 @command("reproduce", "a table or figure of the paper, published numbers beside measured ones")
 def _reproduce(words: Sequence[str]) -> None:
-    from augmix.paper.reproduce import ReproduceConfig, reproduce
+    from augmix.paper import ReproduceConfig, reproduce
 
     config = parse(ReproduceConfig, "reproduce", words)
     made = _watch(reproduce, config)

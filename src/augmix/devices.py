@@ -54,7 +54,6 @@ def torch_settings(
 
     Args:
         device: The device of the run; torch's current one, if it is a GPU with an index.
-        seed: Seed of torch's generators.
         num_threads: CPU threads of torch; 0 leaves the number unchanged.
         is_tuned: Let cuDNN time its algorithms and take the fastest; they differ in the last bits.
         is_deterministic: Allow deterministic operations only.
@@ -103,10 +102,7 @@ def keep_freed_memory() -> bool:
     By default glibc returns large blocks as soon as they are freed and requests them again, page
     by page, at the next step; networks on a CPU then spend up to half of their time in the kernel.
     Peak memory grows by about half at most. The setting is global, so it is meant for programs
-    that own their process, not for libraries.
-
-    Returns:
-        Whether the setting was applied; it exists in glibc only.
+    that own their process, not for libraries. Return whether it was applied; only glibc has it.
     """
     if not has_glibc():
         return False

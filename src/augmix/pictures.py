@@ -30,8 +30,7 @@ from augmix.augment.ops import apply_op, describe_step
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
-from augmix.corruptions.corrupt import corrupt
-from augmix.corruptions.perturb import perturb
+from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
 from augmix.errors import RunError
 from augmix.files import write_bytes
@@ -167,7 +166,7 @@ def render_strips(
 
     Args:
         image: uint8, RGB or grey; the large image from whose middle the frame is cut, see
-            `augmix.corruptions.perturb`.
+            `augmix.corruptions.corrupt`.
         names: Sequences, lists of them or ``python:FILE:FUNCTION``, in the order of the rows.
         num_tiles: Frames shown, evenly spaced, the first and the last among them; at least 2.
         preset: Whose parameters.

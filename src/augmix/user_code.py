@@ -103,18 +103,16 @@ def _import(location: str, name: str) -> ModuleType:
         if location.endswith(".py"):
             return _import_file(Path(location))
         return importlib.import_module(location)
-    except ModuleNotFoundError as error:
-        missing = error.name
-        if missing is not None and (location == missing or location.startswith(f"{missing}.")):
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{location}.".startswith(f"{missing}."):
             raise RunError(
                 f"{name}: there is no module {location!r} in {Path.cwd()} or on PYTHONPATH; "
                 "start where it lies, set PYTHONPATH, or name the .py file"
             ) from None
-        raise RunError(f"{name}: {describe_error(error)}") from error
-    except FileNotFoundError as error:
-        raise RunError(f"{name}: {describe_error(error)}") from error
-    except Exception as error:
-        raise RunError(f"{name}: importing it failed: {describe_error(error)}") from error
+        is_named = isinstance(error, ModuleNotFoundError | FileNotFoundError)
+        failed = "" if is_named else "importing it failed: "
+        raise RunError(f"{name}: {failed}{describe_error(error)}") from error
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 import augmix
-from augmix.corruptions.corrupt import SUITE_VERSION, corrupt, for_each, useful_threads
-from augmix.corruptions.perturb import perturb
+from augmix.corruptions.corrupt import SUITE_VERSION, corrupt, for_each, perturb, useful_threads
 from augmix.corruptions.registry import CORRUPTIONS
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream

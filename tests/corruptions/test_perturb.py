@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from augmix.corruptions import CIFAR_SCRIPT_10, STANDARD_10, registry
-from augmix.corruptions.perturb import (
+from augmix.corruptions.corrupt import (
     SEQUENCE_VERSION,
     _check,
     frame_size,

@@ -11,8 +11,7 @@ from toy_runs import write_npz
 from augmix import metrics
 from augmix.arrays import to_float
 from augmix.corruptions import STANDARD_10
-from augmix.corruptions.corrupt import corrupt
-from augmix.corruptions.perturb import perturb
+from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.data.sources import Source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.loop import choose_images, evaluate

@@ -12,7 +12,7 @@ from toy_runs import toy_config, write_npz
 
 from augmix import files
 from augmix.arrays import to_float
-from augmix.corruptions.perturb import photograph_frames
+from augmix.corruptions.corrupt import photograph_frames
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from augmix.corruptions import CIFAR_SCRIPT_10, PAPER_15, STANDARD_10, frost
-from augmix.corruptions.corrupt import corrupt
-from augmix.corruptions.perturb import photograph_frames
+from augmix.corruptions.corrupt import corrupt, photograph_frames
 from augmix.data.folders import open_photographs
 from augmix.data.sources import Source, open_source
 from augmix.evaluation.config import EvaluateConfig

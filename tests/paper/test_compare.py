@@ -9,6 +9,7 @@ import pytest
 
 from augmix import published
 from augmix.methods.registry import METHODS
+from augmix.paper import PAPER_TABLES, SCALES
 from augmix.paper.compare import (
     ENSEMBLE,
     FIGURES,
@@ -21,7 +22,6 @@ from augmix.paper.compare import (
     mean_error,
     write_findings,
 )
-from augmix.paper.tables import PAPER_TABLES, SCALES
 from augmix.results import Bins, Cell, Results, SequenceCell
 
 

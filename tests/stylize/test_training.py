@@ -15,8 +15,13 @@ from augmix import files
 from augmix.errors import ResumeError, RunError
 from augmix.progress import Note
 from augmix.stylize import FitConfig, training
-from augmix.stylize.adain import channel_statistics
-from augmix.stylize.networks import build_decoder, load_fitted, open_encoder, open_stylizer
+from augmix.stylize.networks import (
+    build_decoder,
+    channel_statistics,
+    load_fitted,
+    open_encoder,
+    open_stylizer,
+)
 from augmix.stylize.training import (
     decoder_layers,
     find_restyled,

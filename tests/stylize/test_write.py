@@ -18,13 +18,14 @@ from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import load_json
 from augmix.stylize import StylizeConfig, write
-from augmix.stylize.adain import channel_statistics, to_floats
 from augmix.stylize.networks import (
     VGG_DECODER_LAYERS,
     VGG_LAYERS,
     build_decoder,
     build_encoder,
+    channel_statistics,
     open_stylizer,
+    to_floats,
 )
 from augmix.stylize.styles import open_styles, style_stream
 from augmix.stylize.write import name_files, stylize
@@ -69,12 +70,12 @@ def styles_of(folder: Path) -> list[tuple[str, str]]:
 
 def stylise_by_hand(config: StylizeConfig, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """One image at a time: encode, restyle by the formula, decode, round."""
-    styles = open_styles(config.styles)
+    styles = open_styles(config.styles, size=16)
     stylizer, _ = open_stylizer(config.decoder, config.encoder, size=16, scale=1)
     drawn = styles.draw(ids, style_stream(config.seed, 0))
     stylised = []
     for image, index in zip(images, drawn, strict=True):
-        style_image = styles.load(int(index), size=16)
+        style_image = styles.image(int(index))
         with torch.no_grad():
             style = channel_statistics(stylizer.encoder(to_floats(style_image[None]))[-1])
             features = stylizer.encoder(to_floats(image[None]))[-1]
@@ -121,8 +122,8 @@ def test_a_folder_set_is_read_back_with_its_numbers_and_classes(photographs):
         "n1/deep/c.png",
         "n3/a.png",
     ]
-    drawn = open_styles(photographs.styles).draw(np.arange(4), style_stream(0, 0))
-    files = open_styles(photographs.styles).files
+    drawn = open_styles(photographs.styles, size=16).draw(np.arange(4), style_stream(0, 0))
+    files = open_styles(photographs.styles, size=16).files
     images = ["n1/a.png", "n1/b.png", "n1/deep/c.png", "n3/a.png"]
     assert styles_of(out) == [(i, files[d]) for i, d in zip(images, drawn, strict=True)]
 

@@ -36,14 +36,16 @@ def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert read_log(config.run.out) == read_log(calm)
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's compiler
 @pytest.mark.parametrize(
     "changes",
     [
         {"precision": "fp16", "ema_decay": 0.9, "clip_norm": 1.0},
         {"precision": "bf16", "compile": True, "accumulate": 2},
+        {"precision": "bf16", "compile": True},
         {"method": "adversarial", "attack_steps": 2, "precision": "bf16"},
     ],
-    ids=["fp16", "compiled", "attacked"],
+    ids=["fp16", "compiled", "graphed", "attacked"],
 )
 def test_a_run_learns_what_the_cpu_learns(tmp_path: Path, changes: dict[str, Any]) -> None:
     plain = {"dropout": 0.0, "learning_rate": 0.01, "log_every": 1, "batch_size": 10}

@@ -1,5 +1,6 @@
 """Views made on the device are those made on the CPU, and a run trained on them is the same."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,10 @@ def test_images_stay_on_the_device_if_they_are_small(
     assert not pipeline.fits_device(source, CPU)
     images = pipeline.load_images(source, CPU)
     np.testing.assert_array_equal(images.numpy(), source.load(np.arange(len(source))))
+
+
+def test_plans_alone_are_drawn_ahead_for_a_cpu_only(tmp_path: Path) -> None:
+    made = opened(toy_config(tmp_path / "run"), executor="batched")
+    assert made.is_made_ahead
+    assert not replace(made, device=torch.device("cuda")).is_made_ahead
+    assert replace(made, device=torch.device("cuda"), images=None).is_made_ahead

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from augmix import write
-from augmix.corruptions import frost, perturb
-from augmix.corruptions.corrupt import corrupt
+from augmix.corruptions import frost
+from augmix.corruptions.corrupt import corrupt, perturb, photograph_frames
 from augmix.data.benchmarks import find_layout, open_corrupted, open_perturbed
 from augmix.data.derived import subset
 from augmix.data.folders import open_photographs
@@ -407,7 +407,7 @@ def test_arrays_of_sequences(tmp_path, source, small_pieces):
     assert (layout.kind, layout.names) == ("cifar-p", ("gaussian_noise_3", "translate"))
     clean = source.load(np.arange(7))
     for title, name in (("gaussian_noise_3", "gaussian_noise"), ("translate", "translate")):
-        expected = perturb.perturb(clean, name, difficulty=3, seed=2)
+        expected = perturb(clean, name, difficulty=3, seed=2)
         assert np.array_equal(open_perturbed(out, title).load(np.arange(7)), expected)
 
 
@@ -425,7 +425,7 @@ def test_frames_of_photographs(tmp_path, folder):
     assert (len(read), read.num_frames, read.size) == (4, 31, (64, 64))
     for index, file in enumerate(("n1/a.JPEG", "n1/b.png", "n1/deep/c.jpg", "n2/a.JPEG")):
         picture = np.asarray(Image.open(folder / file).convert("RGB"))
-        expected = perturb.photograph_frames(picture, "scale", preset="tiny", sample=index)
+        expected = photograph_frames(picture, "scale", preset="tiny", sample=index)
         for frame, whole in zip(read.frames(index), expected, strict=True):
             assert np.array_equal(frame, jpeg(whole, 85))
     with pytest.raises(ValueError, match="need layout 'imagenet' and a preset by name"):

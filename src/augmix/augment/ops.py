@@ -34,18 +34,18 @@ class Op(IntEnum):
     INVERT = 14
 
 
+PAPER_OPS = tuple(Op)[Op.AUTOCONTRAST : Op.COLOR]
+OVERLAPPING = tuple(Op)[Op.COLOR : Op.INVERT]
+"""Operations like those of the corruption benchmarks, which the paper leaves out."""
+ALL_OPS = PAPER_OPS + OVERLAPPING
+OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS}
+SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
+
 UNITS = {
-    Op.POSTERIZE: "bits",
-    Op.ROTATE: "deg",
-    Op.SOLARIZE: "threshold",
-    Op.SHEAR_X: "shear",
-    Op.SHEAR_Y: "shear",
-    Op.TRANSLATE_X: "px",
-    Op.TRANSLATE_Y: "px",
-    Op.COLOR: "x",
-    Op.CONTRAST: "x",
-    Op.BRIGHTNESS: "x",
-    Op.SHARPNESS: "x",
+    **{Op.POSTERIZE: "bits", Op.ROTATE: "deg", Op.SOLARIZE: "threshold"},
+    **dict.fromkeys((Op.SHEAR_X, Op.SHEAR_Y), "shear"),
+    **dict.fromkeys((Op.TRANSLATE_X, Op.TRANSLATE_Y), "px"),
+    **dict.fromkeys(OVERLAPPING, "x"),
 }
 _DECIMALS = {"bits": 0, "deg": 0, "threshold": 0, "px": 0, "shear": 3, "x": 2}
 
@@ -110,12 +110,8 @@ def quarter_turns(angle: float, height: int, width: int) -> int:
 def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
     """The affine matrix, output to input, of `Image.rotate` without expansion.
 
-    For exact quarters, by which Pillow moves whole pixels, it samples pixel centres.
-
-    Args:
-        angle: Degrees, counter-clockwise.
-        height: Of the image, px.
-        width: Of the image, px.
+    The angle is in degrees, counter-clockwise. For exact quarters, by which Pillow moves whole
+    pixels, it samples pixel centres.
     """
     quarters = quarter_turns(angle, height, width)
     if quarters >= 0:
@@ -132,21 +128,6 @@ def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
     return (a, b, a * -x + b * -y + 0.0 + x, d, e, d * -x + e * -y + 0.0 + y)
 
 
-PAPER_OPS = (
-    Op.AUTOCONTRAST,
-    Op.EQUALIZE,
-    Op.POSTERIZE,
-    Op.ROTATE,
-    Op.SOLARIZE,
-    Op.SHEAR_X,
-    Op.SHEAR_Y,
-    Op.TRANSLATE_X,
-    Op.TRANSLATE_Y,
-)
-ALL_OPS = (*PAPER_OPS, Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
-OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS}
-
-
 def level_to_amount(
     op: Int8[np.ndarray, "*shape"],
     level: Float64[np.ndarray, "*shape"],
@@ -155,15 +136,11 @@ def level_to_amount(
 ) -> Float64[np.ndarray, "*shape"]:
     """The paper's level (0..10) as the physical amount of each operation (released code).
 
-    Args:
-        op: Operations by `Op`.
-        level: Levels, 0..10.
-        sign: +1 or -1, used by rotation, shear and translation.
-        size: Image height and width in pixels.
+    ``sign``, +1 or -1, is used by rotation, shear and translation; ``size`` is height and width in
+    pixels.
     """
-    height, width = size
     largest = _LARGEST.copy()
-    largest[Op.TRANSLATE_X], largest[Op.TRANSLATE_Y] = width / 3, height / 3
+    largest[Op.TRANSLATE_Y], largest[Op.TRANSLATE_X] = (pixels / 3 for pixels in size)
     value = level * largest[op] / 10
     value = np.where(_IS_WHOLE[op], np.trunc(value), value)
     return _OFFSET[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value
@@ -177,17 +154,15 @@ def _per_op(values: Mapping[Op, int | float], otherwise: float = 0.0) -> Float64
     return table
 
 
-_ENHANCE = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
-_SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 _WHOLE = (Op.POSTERIZE, Op.SOLARIZE, Op.ROTATE, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 # amount = offset + scale (or the sign) * level * largest / 10, cut to a whole number for some
 _LARGEST = _per_op(
     {
         **{Op.POSTERIZE: 4, Op.SOLARIZE: 256, Op.ROTATE: 30, Op.SHEAR_X: 0.3, Op.SHEAR_Y: 0.3},
-        **dict.fromkeys(_ENHANCE, 1.8),
+        **dict.fromkeys(OVERLAPPING, 1.8),
     }
 )
-_OFFSET = _per_op({Op.POSTERIZE: 4, Op.SOLARIZE: 256, **dict.fromkeys(_ENHANCE, 0.1)})
+_OFFSET = _per_op({Op.POSTERIZE: 4, Op.SOLARIZE: 256, **dict.fromkeys(OVERLAPPING, 0.1)})
 _SCALE = _per_op({Op.POSTERIZE: -1, Op.SOLARIZE: -1}, otherwise=1.0)
-_IS_SIGNED = _per_op(dict.fromkeys(_SIGNED, 1.0)).astype(bool)
+_IS_SIGNED = _per_op(dict.fromkeys(SIGNED, 1.0)).astype(bool)
 _IS_WHOLE = _per_op(dict.fromkeys(_WHOLE, 1.0)).astype(bool)

@@ -169,10 +169,9 @@ class Plan:
                 first += lines
             elif stage.takes == "images" and lines:
                 title, middle = f"{title}: {lines[0]}", lines[1:]
-        lines = [title, *(f"  first: {line}" for line in first), *(f"  {line}" for line in middle)]
-        return "\n".join(
-            [*lines, *(f"  then: {line}" for line in self.describe_finish(index, view))]
-        )
+        lines = [f"first: {line}" for line in first] + middle
+        lines += [f"then: {line}" for line in self.describe_finish(index, view)]
+        return "\n  ".join([title, *lines])
 
     def describe_finish(self, index: int, view: int = 0) -> list[str]:
         """What is done to the finished view of an image, a line for each thing."""
@@ -219,32 +218,23 @@ class Plan:
             if arrays:
                 raise KeyError(next(iter(arrays)))
         except KeyError as error:
-            message = (
+            raise ValueError(
                 f"{path} is not a plan of version {version}: field {error} is wrong or missing"
-            )
-            raise ValueError(message) from error
+            ) from error
         height, width = size
         return cls(ids=ids, size=(height, width), stages=tuple(stages))
 
 
 class Parts(NamedTuple):
-    """The stages of a plan as the fast executors take them.
+    """The stages of a plan as the fast executors take them."""
 
-    Attributes:
-        before: What is done to 8-bit images first.
-        crop: The crop right before the chains, if any.
-        chains: The chains; `Chains.unchanged` where the plan has none; None where the last stage
-            of ``before`` gives views already.
-        after: What is done to finished views.
-        num_folded: 1, or the number of views where ``before`` gives every view an image of its own:
-            crop and chains are then those of one view of as many images, view after view.
-    """
-
-    before: tuple[Stage, ...]
-    crop: CropFlip | None
-    chains: Chains | None
-    after: tuple[Stage, ...]
+    before: tuple[Stage, ...]  # of 8-bit images
+    crop: CropFlip | None  # right before the chains
+    chains: Chains | None  # None where ``before`` gives views already
+    after: tuple[Stage, ...]  # of finished views
     num_folded: int
+    """1, or the number of views where ``before`` gives every view an image of its own: crop and
+    chains are then those of one view of as many images, view after view."""
 
 
 def split(plan: Plan) -> Parts:
@@ -289,16 +279,7 @@ def concatenate(plans: Sequence[Plan]) -> Plan:
 
 
 def check_plan(plan: Plan, shape: tuple[int, ...], pictures: Any = None) -> None:
-    """Refuse images that a plan was not drawn for, and pictures missing or of another size.
-
-    Args:
-        plan: The plan.
-        shape: `batch height width channel` of the images.
-        pictures: The pictures for its stages, if any.
-
-    Raises:
-        ValueError: If something does not fit.
-    """
+    """Refuse images of a shape that a plan was not drawn for, and pictures that do not fit them."""
     if len(plan) != shape[0] or tuple(plan.size) != tuple(shape[1:3]):
         raise ValueError(
             f"the plan was drawn for {len(plan)} images of {plan.size[0]}x{plan.size[1]} pixels, "
@@ -328,23 +309,18 @@ def _take_stage(arrays: dict[str, np.ndarray], position: int, kind: type[Stage])
 
 def _upgrade(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays of a plan of version 1 or 2 as version 3 has them."""
-    names = ["crop", "chains"]
-    old = {f"0.{new}": arrays[name] for new, name in _CROP_FIELDS.items()}
-    old |= {f"1.{name}": arrays[name] for name in ("op", "amount", "weight", "mix")}
-    used = {*_CROP_FIELDS.values(), "op", "amount", "weight", "mix"}
-    for name in ("noise", "hole", "pairs"):
-        parts = {key: values for key, values in arrays.items() if key.startswith(f"{name}.")}
-        if parts:
-            for key, values in parts.items():
-                field = key.removeprefix(f"{name}.")
-                old[f"{len(names)}.{'weight' if field == 'share' else field}"] = values
-            names.append(name)
-            used |= set(parts)
-    rest = {key: values for key, values in arrays.items() if key not in used}
-    return {**rest, **old, "stages": np.array(names)}
+    rest, names = dict(arrays), ["crop", "chains"]
+    new = {f"0.{name}": rest.pop(old) for name, old in _CROP_FIELDS.items()}
+    new |= {f"1.{name}": rest.pop(name) for name in ("op", "amount", "weight", "mix")}
+    for stage in ("noise", "hole", "pairs"):
+        keys = [key for key in rest if key.startswith(f"{stage}.")]
+        for key in keys:
+            field = key.removeprefix(f"{stage}.")
+            new[f"{len(names)}.{'weight' if field == 'share' else field}"] = rest.pop(key)
+        names += [stage] if keys else []
+    return {**rest, **new, "stages": np.array(names)}
 
 
 def _to_array(value: Any) -> np.ndarray:
     """An array; a seed of 64 bits stays a whole number."""
-    is_large = type(value) is int and value >= 0
-    return np.asarray(value, np.uint64 if is_large else None)
+    return np.asarray(value, np.uint64 if type(value) is int and value >= 0 else None)

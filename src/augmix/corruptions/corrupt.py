@@ -1,41 +1,75 @@
-"""Corrupt a batch of images.
+"""Corrupt batches of images, and make their perturbation sequences.
 
-Every image draws from a generator at its own address (seed, corruption, severity, id), so that it
-is corrupted the same way in whatever batch, order or thread it comes.
+Every image draws from a generator at its own address (seed, corruption, severity, id) or (seed,
+sequence, id), so that it becomes the same in whatever batch, order or thread it comes.
+
+**Which part of an image a sequence shows.** The images given are the large ones on which the
+published scripts move the image; the frame is cut from the middle. With preset ``cifar`` it is the
+whole image; with ``tiny`` a square of the shorter of height and width (64 of 64 pixels), with
+``imagenet`` a square of 7/8 of it (224 of 256), so that the black border outside the image shows
+only where the motion is larger than the margin; with ``imagenet-299`` again the whole image.
+``size`` sets another frame, e.g. the whole of images of 224 pixels. Noise, blur, weather and light
+act on the frame alone. `photograph_frames` starts from a photograph of any size, as the published
+scripts do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
+from PIL.Image import Resampling
 
-from augmix.arrays import check_images
+from augmix.arrays import check_images, from_pillow, to_pillow
 from augmix.corruptions.digital import recode
-from augmix.corruptions.registry import CORRUPTIONS, SEVERITIES, check_size, resolve_preset
+from augmix.corruptions.registry import (
+    CORRUPTIONS,
+    DIFFICULTIES,
+    PRESETS,
+    SEQUENCES,
+    SEVERITIES,
+    Frame,
+    Frames,
+    Image,
+    Perturbation,
+    check_size,
+    resolve_preset,
+)
+from augmix.corruptions.sequences import Scene, centre_window
+from augmix.rng import Stream
+
+Images = UInt8[np.ndarray, "batch height width channel"]
+Ids = Integer[np.ndarray, "..."]
 
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
+SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
 _KEEP_GIL = ("pixelate", "jpeg_compression")  # Pillow works under the GIL here
 _MIN_PIXELS = 128 * 128  # of an image, for threads to pay
 _CHUNKS = 4  # of the batch for each thread, so that none waits long for the last one
+_LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
+_INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
+_SHRUNK_AFTERWARDS = {
+    "tiny": ("motion_blur",),
+    "imagenet-299": ("translate", "rotate", "tilt", "shear"),
+}
 
 
 def corrupt(
-    images: UInt8[np.ndarray, "batch height width channel"],
+    images: Images,
     name: str,
     *,
     severity: int,
     preset: str = "auto",
     seed: int = 0,
-    ids: Integer[np.ndarray, "..."] | None = None,
+    ids: Ids | None = None,
     num_threads: int = 1,
     frost_textures: Path | str | None = None,
     jpeg_quality: int | None = None,
-) -> UInt8[np.ndarray, "batch height width channel"]:
+) -> Images:
     """Corrupt images as the corruption benchmark does.
 
     The bytes of an image depend on the image, ``name``, ``severity``, ``preset``, ``seed`` and its
@@ -77,9 +111,7 @@ def corrupt(
         raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
-    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
-    if ids.shape != (len(images),):
-        raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
+    ids = _ids_of(images, ids)
     preset = resolve_preset(preset, images.shape[1:3])
     stream = corruption.stream(seed, severity)
     if name == "frost" and frost_textures is not None:
@@ -100,17 +132,158 @@ def corrupt(
     return result
 
 
+def perturb(
+    images: Images,
+    name: str,
+    *,
+    preset: str = "auto",
+    seed: int = 0,
+    ids: Ids | None = None,
+    difficulty: int = 1,
+    num_threads: int = 1,
+    size: tuple[int, int] | None = None,
+) -> UInt8[np.ndarray, "batch frame row column channel"]:
+    """Make the perturbation sequence of every image.
+
+    The bytes of a sequence depend on the image, ``name``, ``preset``, ``difficulty``, ``size``,
+    ``seed`` and its id, and on nothing else.
+
+    Args:
+        images: Grey levels, RGB or grey, at least 16 x 16; an empty batch gives an empty batch.
+        name: A sequence, e.g. ``"motion_blur"``: a published one, one of your own that was
+            registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
+        preset: Whose parameters: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
+            ``"auto"``, see `augmix.corruptions.registry.resolve_preset`.
+        seed: Of the draws.
+        ids: Dataset indices of the images; their positions in the batch if not given.
+        difficulty: 1, 2 or 3: how strong noise is. The frames of the other sequences are the same
+            at every difficulty, which is how far apart the compared frames lie
+            (`augmix.metrics.flip_probability`).
+        num_threads: Images worked on at a time, at most; see
+            `useful_threads`.
+        size: Height and width of the frames; by the rule at the top of this module if not given.
+
+    Returns:
+        The frames, `num_frames` of them for each image.
+
+    Raises:
+        TypeError: If the images are not a uint8 array.
+        ValueError: If an argument is out of range, or the shapes do not fit.
+        RunError: If the user's code fails.
+
+    Example:
+        >>> images = np.full((2, 32, 32, 3), 200, np.uint8)
+        >>> perturb(images, "translate", preset="cifar").shape
+        (2, 16, 32, 32, 3)
+    """
+    batch = _check(images, name, preset, seed, ids, difficulty, size)
+    shape = (batch.num_frames, *batch.frame_size, images.shape[3])
+    result = np.empty((len(images), *shape), np.uint8)
+
+    def perturb_one(index: int) -> None:
+        for frame, image in enumerate(batch.frames(index)):
+            result[index, frame] = image
+
+    for_each(perturb_one, len(images), num_threads=batch.useful_threads(num_threads))
+    return result
+
+
+def iterate_frames(
+    images: UInt8[np.ndarray, "*batch height width channel"],
+    name: str,
+    *,
+    preset: str = "auto",
+    seed: int = 0,
+    ids: Ids | None = None,
+    difficulty: int = 1,
+    num_threads: int = 1,
+    size: tuple[int, int] | None = None,
+) -> Iterator[UInt8[np.ndarray, "*batch row column channel"]]:
+    """Yield the frames of `perturb`, one after the other, without keeping them.
+
+    Args:
+        images: A batch, or one image without the first axis, whose id is 0 if none is given.
+        name: This and the other arguments are those of `perturb`.
+
+    Yields:
+        Frame 0 of every image, frame 1 of every image, ...; one frame at a time for one image.
+
+    Raises:
+        TypeError: At the call, if the images are not a uint8 array.
+        ValueError: At the call, if an argument is out of range, or the shapes do not fit.
+    """
+    is_single = getattr(images, "ndim", 4) == 3
+    batch = _check(images[None] if is_single else images, name, preset, seed, ids, difficulty, size)
+    frames = _frame_by_frame(batch, batch.useful_threads(num_threads))
+    return (frame[0] for frame in frames) if is_single else frames
+
+
+def photograph_frames(
+    photograph: Image,
+    name: str,
+    *,
+    preset: str,
+    seed: int = 0,
+    sample: int = 0,
+    difficulty: int = 1,
+) -> Frames:
+    """Yield the frames of one photograph of any size, prepared as the published scripts do.
+
+    ``imagenet`` first resizes the shorter edge to 256 pixels, ``tiny`` to 64 (Pillow, bilinear),
+    ``cifar`` takes the image as it is. ``tiny`` has one exception: motion blur acts on the whole
+    photograph, whose blurred frames are then resized and not cropped, so that they keep its aspect
+    ratio. ``imagenet-299`` crops the middle 87.5 % of height and width and resizes it to 299 x 299,
+    whatever its shape; translate, rotate, tilt and shear move the whole photograph before that.
+
+    Args:
+        photograph: RGB or grey.
+        name: This, preset (not ``"auto"``), seed and difficulty are those of `perturb`.
+        sample: Dataset index of the photograph.
+
+    Raises:
+        TypeError: If the photograph is not a uint8 array.
+        ValueError: If an argument is out of range, or the shape does not fit.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    is_single = getattr(photograph, "ndim", 4) == 3
+    check_images(photograph[None] if is_single else photograph, where="photograph")
+    if not is_single:
+        raise ValueError(
+            "photograph must be [height width channel], one at a time, "
+            f"got shape {tuple(photograph.shape)}"
+        )
+    shrink: Callable[[Image], Frame] = _crop_for_inception
+    if preset in _LARGE_SIZES:
+        shrink = partial(_resize_shorter, shorter=_LARGE_SIZES[preset])
+    settings = {"preset": preset, "seed": seed, "ids": np.array([sample]), "difficulty": difficulty}
+    if preset == "cifar":
+        return iterate_frames(photograph, name, **settings)
+    if name in _SHRUNK_AFTERWARDS.get(preset, ()):
+        frames = iterate_frames(photograph, name, size=photograph.shape[:2], **settings)
+        return map(shrink, frames)
+    return iterate_frames(shrink(photograph), name, **settings)
+
+
+def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
+    """Return height and width of the frames of images of some size, by the rule of the preset."""
+    preset, shorter = resolve_preset(preset, size), min(size)
+    if preset in ("cifar", "imagenet-299"):
+        return size
+    return (shorter, shorter) if preset == "tiny" else (shorter * 7 // 8, shorter * 7 // 8)
+
+
+def large_size(preset: str) -> int:
+    """Return the height and width of the large image of a preset; 0 for any size."""
+    return _INCEPTION_SIZE if preset == "imagenet-299" else _LARGE_SIZES.get(preset, 0)
+
+
 def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool = False) -> int:
     """Return the number of threads asked for, or 1 where more would be slower.
 
     A compiled function releases the GIL, but the steps between need it. On small images these
     functions are so short that two threads mostly wait for each other: at 32 x 32 they took twice
     as long as one. From 128 x 128 on two were never slower than one.
-
-    Args:
-        num_threads: As asked for.
-        size: Height and width of the images in pixels.
-        keeps_gil: Whether most of the work is done under the GIL.
 
     Raises:
         ValueError: If ``num_threads`` is below 1.
@@ -121,23 +294,111 @@ def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool =
 
 
 def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> None:
-    """Call ``work`` with 0 .. count - 1, each once; the first error is raised.
+    """Call ``work`` with 0 .. count - 1, each once, in any order; the first error is raised."""
 
-    Args:
-        work: Called from any thread, in any order, if there are several.
-        count: How often.
-        num_threads: 1 works in this thread.
-    """
-    if num_threads == 1 or count < 2:
-        for index in range(count):
+    def work_through(indices: range) -> None:
+        for index in indices:
             work(index)
+
+    if num_threads == 1 or count < 2:
+        work_through(range(count))
         return
     step = -(-count // (num_threads * _CHUNKS))
-
-    def work_chunk(start: int) -> None:
-        for index in range(start, min(start + step, count)):
-            work(index)
-
+    chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
     with ThreadPoolExecutor(min(num_threads, count)) as pool:
-        for _ in pool.map(work_chunk, range(0, count, step)):
-            pass
+        list(pool.map(work_through, chunks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The checked arguments of a call."""
+
+    images: Images
+    sequence: Perturbation
+    preset: str
+    difficulty: int
+    frame_size: tuple[int, int]
+    stream: Stream
+    ids: Integer[np.ndarray, " batch"]
+
+    @property
+    def num_frames(self) -> int:
+        return self.sequence.num_frames[self.preset]
+
+    def useful_threads(self, num_threads: int) -> int:
+        return useful_threads(num_threads, self.images.shape[1:3], keeps_gil=self.sequence.is_own)
+
+    def frames(self, index: int) -> Frames:
+        image = np.ascontiguousarray(self.images[index])
+        scene = Scene(image, centre_window((image.shape[0], image.shape[1]), self.frame_size))
+        generator = self.stream.generator(int(self.ids[index]))
+        return self.sequence.apply(scene, self.preset, self.difficulty, generator)
+
+
+def _check(
+    images: Images,
+    name: str,
+    preset: str,
+    seed: int,
+    ids: Ids | None,
+    difficulty: int,
+    size: tuple[int, int] | None,
+) -> _Batch:
+    check_images(images)
+    height, width = images.shape[1:3]
+    check_size((height, width), "perturb")
+    sequence = SEQUENCES.find(name)
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty} for {name!r}")
+    ids = _ids_of(images, ids)
+    preset = resolve_preset(preset, (height, width))
+    inner = frame_size((height, width), preset) if size is None else size
+    if not (1 <= inner[0] <= height and 1 <= inner[1] <= width):
+        raise ValueError(
+            f"size must lie within the images of {height} x {width} pixels, "
+            f"got {inner[0]} x {inner[1]}"
+        )
+    return _Batch(images, sequence, preset, difficulty, inner, sequence.stream(seed), ids)
+
+
+def _ids_of(images: Images, ids: Ids | None) -> Integer[np.ndarray, " batch"]:
+    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
+    if ids.shape != (len(images),):
+        raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
+    return ids
+
+
+def _frame_by_frame(
+    batch: _Batch, num_threads: int
+) -> Iterator[UInt8[np.ndarray, "batch row column channel"]]:
+    """Frame 0 of all images, frame 1 of all images, ..."""
+    sequences = [batch.frames(index) for index in range(len(batch.images))]
+    shape = (len(sequences), *batch.frame_size, batch.images.shape[3])
+    with ThreadPoolExecutor(num_threads) as pool:
+        for _ in range(batch.num_frames):
+            result = np.empty(shape, np.uint8)
+            frames = (map if num_threads == 1 else pool.map)(next, sequences)
+            for index, frame in enumerate(frames):
+                result[index] = frame
+            yield result
+
+
+def _resize_shorter(image: Image, shorter: int) -> Frame:
+    """Resize the shorter edge to so many pixels, the other in proportion, rounded down."""
+    height, width = image.shape[:2]
+    old = min(height, width)
+    if old == shorter:
+        return image
+    return _resize(image, shorter * height // old, shorter * width // old)
+
+
+def _crop_for_inception(image: Image) -> Frame:
+    """Crop the middle 87.5 % of height and width and resize it to a square of 299 pixels."""
+    height, width = image.shape[:2]
+    inner = (int(height * _INCEPTION_CROP), int(width * _INCEPTION_CROP))
+    part = centre_window((height, width), inner).crop(image)
+    return _resize(part, _INCEPTION_SIZE, _INCEPTION_SIZE)
+
+
+def _resize(image: Image, height: int, width: int) -> Frame:
+    return from_pillow(to_pillow(image).resize((width, height), Resampling.BILINEAR))

@@ -31,7 +31,8 @@ from augmix.user_code import PREFIX, describe_error, hash_function, import_objec
 Real = float | int
 Draws = np.random.Generator | np.random.RandomState
 Image = UInt8[np.ndarray, "height width channel"]
-Frames = Iterator[Image]
+Frame = UInt8[np.ndarray, "row column channel"]
+Frames = Iterator[Frame]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 DIFFICULTIES = (1, 2, 3)

@@ -14,17 +14,18 @@ differently), and only the part of the image that is shown is computed. Outside 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from augmix.corruptions import noise, weather
 from augmix.corruptions.blur import gaussian_filter, motion_trail
-from augmix.corruptions.registry import Draws, Frames, Image, Real
+from augmix.corruptions.registry import Draws, Frame, Frames, Image, Real
 from augmix.jit import outer
 
-Matrix = tuple[tuple[Real, ...], ...]
+Matrix = Float64[np.ndarray, "3 3"]
 
 OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2
 
@@ -37,7 +38,7 @@ class Window(NamedTuple):
     height: int
     width: int
 
-    def crop(self, image: Image) -> UInt8[np.ndarray, "row column channel"]:
+    def crop(self, image: Image) -> Frame:
         """Return this part of an image, as a new array."""
         part = image[self.top : self.top + self.height, self.left : self.left + self.width]
         return part.copy()
@@ -55,11 +56,11 @@ class Scene:
         """Height and width of the whole image, in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
-    def crop(self) -> Image:
+    def crop(self) -> Frame:
         """Return the clean frame."""
         return self.window.crop(self.image)
 
-    def moved(self, **motion: Real) -> Image:
+    def moved(self, **motion: Real) -> Frame:
         """Return the frame after a motion by `affine_map`."""
         return warp_affine(self.image, affine_map(self.size, **motion), self.window)
 
@@ -264,9 +265,7 @@ def affine_map(
     return a, b, c, d, e, f
 
 
-def warp_affine(
-    image: Image, mapping: tuple[float, ...], window: Window
-) -> UInt8[np.ndarray, "row column channel"]:
+def warp_affine(image: Image, mapping: tuple[float, ...], window: Window) -> Frame:
     """Sample between pixels as Pillow's ``transform(AFFINE, BILINEAR)`` does, bit for bit.
 
     Only the window of the result is computed.
@@ -274,9 +273,7 @@ def warp_affine(
     return _sample_affine(image, mapping, tuple(window))
 
 
-def shift_columns(
-    image: Image, shift_px: int, window: Window
-) -> UInt8[np.ndarray, "row column channel"]:
+def shift_columns(image: Image, shift_px: int, window: Window) -> Frame:
     """Move to the right by whole pixels; to the left if negative."""
     moved = np.zeros_like(image)
     width = image.shape[1]
@@ -293,7 +290,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     at angle 0. The focal length is the diagonal of ``size``.
 
     Returns:
-        Three rows, from input to output, homogeneous.
+        From input to output, homogeneous.
     """
     height, width = size
     focus = math.sqrt(width**2 + height**2)
@@ -303,15 +300,12 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     turn_x = ((1, 0, 0, 0), (0, cos, -sin, 0), (0, sin, cos, 0), (0, 0, 0, 1))
     away = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, focus), (0, 0, 0, 1))
     project = ((focus, 0, width / 2, 0), (0, focus, height / 2, 0), (0, 0, 1, 0))
-    result: Matrix = project
-    for factor in (away, turn_x, turn_y, lift):
-        result = _product(result, factor)
-    return result
+    # products of Python numbers add from left to right; BLAS may add in another order
+    factors = (np.array(each, object) for each in (project, away, turn_x, turn_y, lift))
+    return reduce(np.matmul, factors).astype(np.float64)
 
 
-def warp_perspective(
-    image: Image, mapping: Matrix, window: Window
-) -> UInt8[np.ndarray, "row column channel"]:
+def warp_perspective(image: Image, mapping: Matrix, window: Window) -> Frame:
     """Sample between pixels as ``warpPerspective`` of OpenCV 3.4 does: to 1/32 of a pixel.
 
     The mapping goes from input to output; only the window of the result is computed.
@@ -373,17 +367,6 @@ def _add_flakes(whitened, flakes):
                 value = whitened[y, x, channel] + here + turned
                 result[y, x, channel] = np.uint8(min(value, 1.0) * 255)
     return result
-
-
-def _product(left: Matrix, right: Matrix) -> Matrix:
-    """Matrix product that adds from left to right; a library may add in another order."""
-    return tuple(
-        tuple(
-            sum((row[k] * right[k][column] for k in range(1, len(row))), row[0] * right[0][column])
-            for column in range(len(right[0]))
-        )
-        for row in left
-    )
 
 
 def _inverse(matrix: Matrix) -> tuple[float, ...]:

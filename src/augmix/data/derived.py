@@ -1,12 +1,9 @@
 """Sources made of other sources: subsets, mixtures, and sources with the classes of a model.
 
 An image folder numbers the class folders it finds, a model its own classes. A class list names the
-classes of the model, and every class of the source is looked up in it. Then either the source gets
-the model's numbers (`map_classes`: a prediction may be any class of the model), or the logits of
-the model are cut down to the classes of the source (`match_classes` gives the columns to keep).
-
-A folder without splits, a single table or archive serves any split asked for, so training and
-testing on the same images would go unnoticed. `check_disjoint` compares fingerprints to refuse it.
+classes of the model. Either the source gets the model's numbers (`map_classes`: a prediction may be
+any class of the model), or the logits of the model are cut down to the classes of the source
+(`match_classes` gives the columns to keep).
 """
 
 import hashlib
@@ -14,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int64, Integer
 
 from augmix.data.decode import Draws, ResizedCrop
 from augmix.data.sources import CroppingSource, Source, find_crop, open_source
-from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids
+from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids, fingerprint
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
@@ -37,21 +34,14 @@ def _describe(source: Source) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subset(Description):
-    """Some images of a source, renumbered 0 .. len - 1.
-
-    Attributes:
-        source: The whole.
-        ids: Of every image of this in the whole.
-    """
+    """Some images of a source, whose ``ids`` these are, renumbered 0 .. len - 1."""
 
     source: Source
     ids: Labels
 
     @property
     def fingerprint(self) -> str:
-        hasher = hashlib.sha256(self.source.fingerprint.encode())
-        hasher.update(self.ids.astype("<i8").tobytes())
-        return hasher.hexdigest()
+        return fingerprint(self.source.fingerprint, self.ids)
 
     @property
     def crop(self) -> ResizedCrop | None:
@@ -63,17 +53,12 @@ class Subset(Description):
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids of the subset, each cropped as drawn for it."""
-        assert isinstance(self.source, CroppingSource)
-        return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
+        chosen = self.ids[check_ids(ids, len(self))]
+        return cast(CroppingSource, self.source).load_crops(chosen, draws)
 
 
 def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
-    """Make a source of some images of another.
-
-    Raises:
-        IndexError: If an id is not in the source.
-        ValueError: If there is none.
-    """
+    """Make a source of some images of another; there must be at least one."""
     if not len(ids):
         raise ValueError("a subset needs at least one id, got none")
     ids = check_ids(ids, len(source)).astype(np.int64)
@@ -86,9 +71,6 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
     """Draw a random subset of ``count`` images in stored order, the same for the same seed.
 
     A larger count contains the smaller ones; the source itself if it has no more images.
-
-    Raises:
-        ValueError: If count is below 1.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -100,12 +82,7 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mix(Description):
-    """The images of two sources, those of the first before those of the second; see `mix`.
-
-    Attributes:
-        source: The first, which gives name, split, crop and flip.
-        second: What is mixed in.
-    """
+    """The images of two sources, of which the first gives name, split, crop and flip."""
 
     source: Source
     second: Source
@@ -130,8 +107,7 @@ class Mix(Description):
         def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
             if find_crop(part) is None:
                 return part.load(here)
-            assert isinstance(part, CroppingSource)
-            return part.load_crops(here, draws[rows])
+            return cast(CroppingSource, part).load_crops(here, draws[rows])
 
         return self._gather(ids, load)
 
@@ -192,19 +168,15 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
         RunError: If they are missing or broken.
     """
     path = Path(root).expanduser()
-    is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
-    crop = None if is_archive else find_crop(like)
-    return open_source(
-        "npz" if is_archive else "folder",
-        root=path,
-        split=like.split,
-        crop=crop,
-        size=like.size[0] if crop else 0,
-    )
+    if path.suffix == ".npz" or (path / f"{like.split}.npz").exists():
+        return open_source("npz", root=path, split=like.split)
+    crop = find_crop(like)
+    size = like.size[0] if crop else 0
+    return open_source("folder", root=path, split=like.split, crop=crop, size=size)
 
 
 def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
-    """Refuse to measure a model on the set it was trained on.
+    """Refuse to measure a model on the set it was trained on, as data without splits would.
 
     What is found: the same images, classes and order, whole or as the parts that `take` and
     `subset` return, whatever labels they were mapped to since. What is not found: a set stored in
@@ -212,29 +184,22 @@ def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: in
 
     Args:
         train_fingerprint: Of the source that was trained on, as its run recorded it.
-        test: The images to measure on.
         max_train_images: What the run limited its training images to; 0 for all.
 
     Raises:
         RunError: If they are the same.
     """
-    if overlaps(train_fingerprint, test, max_train_images=max_train_images):
-        raise RunError(
-            f"the {test.split!r} images of source {test.name!r} are those the model was trained "
-            "on: data without splits serves any split. Measure on other images (--data, or "
-            "folders train and test), or take them all the same with --allow-train-data"
-        )
-
-
-def overlaps(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> bool:
-    """Return whether a model was trained on these images, or some; see `check_disjoint`."""
     whole: Source | None = test
     while whole is not None:
         parts = [whole, take(whole, max_train_images)] if max_train_images else [whole]
         if any(part.fingerprint == train_fingerprint for part in parts):
-            return True
+            raise RunError(
+                f"the {test.split!r} images of source {test.name!r} are those the model was "
+                "trained on: data without splits serves any split. Measure on other images "
+                "(--data, or folders train and test), or take them all the same with "
+                "--allow-train-data"
+            )
         whole = getattr(whole, "source", None)  # what it is a part or mapping of
-    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +266,6 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
 
     Args:
         class_names: Of the source; each is the first or the second name of a class of the model.
-        classes: The classes of the model.
 
     Returns:
         The indices: the columns to keep of the model's logits.
@@ -338,12 +302,7 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MappedSource(Description):
-    """A source with the labels of a model; its images are untouched.
-
-    Attributes:
-        source: With labels of its own.
-        indices: The model's class for every class of the source.
-    """
+    """A source with the labels of a model; ``indices`` gives its class for each of the source."""
 
     source: Source
     indices: Int64[np.ndarray, " class"]

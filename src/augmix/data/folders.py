@@ -64,12 +64,16 @@ def list_entries(folder: Path) -> list[str]:
     return sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
 
 
+def show_entries(folder: Path) -> str:
+    """Name the first entries of a folder, for messages."""
+    return ", ".join(list_entries(folder)[:8]) or "nothing"
+
+
 def list_classes(folder: Path) -> list[str]:
     """List the class folders of a split, in order; refuse a folder without any."""
     names = list_folders(folder)
     if not names:
-        entries = ", ".join(list_entries(folder)[:8]) or "nothing"
-        raise RunError(f"{folder}: expected one folder per class, got {entries}")
+        raise RunError(f"{folder}: expected one folder per class, got {show_entries(folder)}")
     if set(names) <= set(ALL_NAMES):
         raise RunError(
             f"{folder}: expected class folders, got only the splits {', '.join(names)} without "
@@ -179,7 +183,9 @@ class Photographs:
     class_names: tuple[str, ...]
     fingerprint: str
     files: tuple[str, ...]
+    name: str = "folder"
     channels: int = 3
+    size: None = None
 
     def __len__(self) -> int:
         return len(self.labels)

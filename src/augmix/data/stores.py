@@ -11,13 +11,13 @@ its ids are settled. That takes a pass over all files; its result is cached for 
 import hashlib
 import math
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
@@ -63,38 +63,36 @@ class OpenOptions:
     download: bool = False
 
 
-@runtime_checkable
-class Items(Protocol):
+class Items(ABC):
     """Images by index, each made on demand by any thread."""
 
-    @property
-    def channels(self) -> int: ...
+    channels: int
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         """Return pixels uint8 `height width channel`; raise `ImageError` if there are none."""
-        ...
 
     def stored_size(self, index: int) -> tuple[int, int]:
         """Return height and width before any resizing."""
-        ...
+        height, width = self.image(index).shape[:2]
+        return height, width
 
+    @abstractmethod
     def where(self, index: int) -> str:
         """Return file or row, for messages."""
-        ...
 
+    @abstractmethod
     def digest(self, rows: np.ndarray) -> str:
         """Return the sha256 of what is stored for these rows, labels left out."""
-        ...
 
 
 class ImageFiles(Items):
     """Base of `Items` that are whole image files, wherever these lie; they are decoded to RGB."""
 
-    @property
-    def channels(self) -> int:
-        return 3
+    channels = 3
 
     @abstractmethod
     def content(self, index: int) -> bytes:
@@ -108,7 +106,7 @@ class ImageFiles(Items):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ArrayItems:
+class ArrayItems(Items):
     """Images in memory, which may still have to be resized."""
 
     images: UInt8[np.ndarray, "image height width channel"]
@@ -124,9 +122,6 @@ class ArrayItems:
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         return geometry.apply_to_array(self.images[index])
 
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return self.images.shape[1], self.images.shape[2]
-
     def where(self, index: int) -> str:
         return f"{self.path}, image {index}"
 
@@ -135,7 +130,7 @@ class ArrayItems:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DatasetItems:
+class DatasetItems(Items):
     """The images of a user's data; see `sources.as_source` for its forms."""
 
     data: Any
@@ -171,10 +166,6 @@ class DatasetItems:
                 "transforms that make floats"
             )
         return geometry.apply_to_array(pixels)
-
-    def stored_size(self, index: int) -> tuple[int, int]:
-        height, width = self.image(index).shape[:2]
-        return height, width
 
     def where(self, index: int) -> str:
         return f"source {self.name}, image {index}"

@@ -20,8 +20,13 @@ from torch import nn
 
 from augmix.arrays import to_float
 from augmix.corruptions import frost, registry
-from augmix.corruptions.corrupt import SUITE_VERSION, corrupt
-from augmix.corruptions.perturb import SEQUENCE_VERSION, perturb, photograph_frames
+from augmix.corruptions.corrupt import (
+    SEQUENCE_VERSION,
+    SUITE_VERSION,
+    corrupt,
+    perturb,
+    photograph_frames,
+)
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source

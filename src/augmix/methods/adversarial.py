@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from augmix.augment.policies import RandomStart
+from augmix.errors import check_fields, check_positive
 from augmix.methods.registry import Method, Objective, TrainingImages, fit_policy, register_method
 
 Norm = Literal["linf", "l2"]
@@ -26,15 +27,12 @@ class Attack:
     """Length of a step; None takes a quarter of the radius."""
 
     def __post_init__(self) -> None:
-        if self.norm not in _RADII:
-            raise ValueError(f"norm must be 'linf' or 'l2', got {self.norm!r}")
+        check_fields(self, norm=(self.norm in _RADII, "'linf' or 'l2'"))
         for name, value in {"epsilon": self.epsilon, "step_size": self.step_size}.items():
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(
-                    f"{name} must be a finite number above 0, or None for the usual, got {value}"
-                )
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {self.num_steps}")
+            is_usable = value is None or 0 < value < math.inf
+            expected = "a finite number above 0, or None for the usual"
+            check_fields(self, **{name: (is_usable, expected)})
+        check_positive(self, "num_steps")
 
     @property
     def radius(self) -> float:

@@ -42,9 +42,7 @@ def pgd(
         model: Gives logits for images in [0, 1].
         images: In [0, 1].
         targets: Class ids, or class probabilities of each image.
-        norm: ``linf`` or ``l2``.
         epsilon: Radius of the ball, above 0, in [0, 1] units.
-        num_steps: Gradient steps.
         step_size: Length of a step in the norm.
         start: Where to begin, e.g. `random_start`; the images themselves if not given.
 
@@ -80,11 +78,7 @@ def attack_images(
 
 
 def random_start(
-    images: Images,
-    ids: Integer[np.ndarray, " batch"],
-    *,
-    epsilon: float,
-    stream: Stream,
+    images: Images, ids: Integer[np.ndarray, " batch"], *, epsilon: float, stream: Stream
 ) -> Images:
     """Add uniform noise in [-epsilon, epsilon], drawn by address, and clip to [0, 1].
 
@@ -182,5 +176,4 @@ def _project(found: Images, clean: Images, attack: Attack) -> Images:
 
 
 def _lengths(images: Images) -> Float[Tensor, "batch 1 1 1"]:
-    """Euclidean length of every image."""
     return images.flatten(1).norm(dim=1)[:, None, None, None]

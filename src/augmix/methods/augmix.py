@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from augmix.augment import policies
 from augmix.augment.policies import Policy
+from augmix.errors import check_positive
 from augmix.methods.registry import Method, Objective, check_loss_options, register_method
 
 _ABLATION = "an ablation of Hendrycks et al. (2020)"
@@ -27,8 +28,7 @@ class AugMix(Method):
 
     def __post_init__(self) -> None:
         check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
-        if self.num_views < 1:
-            raise ValueError(f"num_views must be at least 1, got {self.num_views}")
+        check_positive(self, "num_views")
 
     @property
     def objective(self) -> Objective:

@@ -24,12 +24,9 @@ LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above t
 class Loss:
     """The loss of a batch."""
 
-    total: Float[Tensor, ""]
-    """The value to minimise; carries the gradient."""
-    terms: dict[str, Tensor]
-    """Its parts by name, detached; the objective documents how they add up."""
-    logits: Float[Tensor, "batch class"]
-    """Of the first view's images, detached."""
+    total: Float[Tensor, ""]  # to be minimised; carries the gradient
+    terms: dict[str, Tensor]  # its parts by name, detached; the objective says how they add up
+    logits: Float[Tensor, "batch class"]  # of the first view's images, detached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +40,7 @@ class CrossEntropy:
         check_loss_options(label_smoothing=self.label_smoothing)
 
     def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
-        """The loss of a batch; see `Consistency.__call__`.
-
-        Raises:
-            ValueError: If there is more than one view, or the targets do not fit.
-        """
+        """The loss of a batch of a single view; see `Consistency.__call__`."""
         if _count_views(views) != 1:
             raise ValueError(f"cross-entropy takes exactly 1 view, got {len(views)}")
         logits = model(views[0])
@@ -81,7 +74,7 @@ class Consistency:
             targets: Class ids, or class probabilities of each image.
 
         Raises:
-            ValueError: If there are fewer than 2 views, or the targets do not fit.
+            ValueError: If the number of views is another, or the targets do not fit.
         """
         num_views = _count_views(views)
         if num_views < 2:
@@ -109,11 +102,7 @@ class Adversarial(CrossEntropy):
     attack: Attack = field(default_factory=Attack)
 
     def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
-        """The loss of a batch; see `Consistency.__call__`.
-
-        Raises:
-            ValueError: If there are not 2 views, or the targets do not fit.
-        """
+        """The loss of a batch of 2 views; see `Consistency.__call__`."""
         if _count_views(views) != 2:
             raise ValueError(f"an attack takes 2 views, image and start, got {len(views)}")
         images = attack_images(model, views[0], targets, self.attack, views[1])

@@ -48,15 +48,6 @@ class Method:
     A subclass declares its policy and the options of its loss as fields, and overrides `objective`,
     `has_clean` or a field ``num_views`` where it needs more than one view. The first line of its
     docstring says what it does; `register_method` makes it known to the command line.
-
-    Attributes:
-        name: The registered name.
-        title: Name in the tables of the paper.
-        source: Where it was published.
-        has_clean: Whether the clean image goes in front of the drawn views.
-        needs_stylised: Whether it trains on stylised copies of the images too.
-        weight_decay: Published weight decay, where it differs from the network's.
-        flag_prefix: Goes in front of the flags of its policy, so that methods can be combined.
     """
 
     policy: Policy = field(default_factory=Standard)
@@ -64,13 +55,13 @@ class Method:
     label_smoothing: float = 0.0
     """Fraction of the target spread evenly over all classes, in [0, 1)."""
 
-    name: ClassVar[str] = ""
-    title: ClassVar[str] = ""
-    source: ClassVar[str] = ""
-    has_clean: ClassVar[bool] = False
-    needs_stylised: ClassVar[bool] = False
-    weight_decay: ClassVar[float | None] = None
-    flag_prefix: ClassVar[str] = ""
+    name: ClassVar[str] = ""  # as registered
+    title: ClassVar[str] = ""  # in the tables of the paper
+    source: ClassVar[str] = ""  # where it was published
+    has_clean: ClassVar[bool] = False  # whether the clean image goes in front of the drawn views
+    needs_stylised: ClassVar[bool] = False  # whether it trains on stylised copies of images too
+    weight_decay: ClassVar[float | None] = None  # published, where not the network's
+    flag_prefix: ClassVar[str] = ""  # of the flags of its policy, so that methods can be combined
 
     def __post_init__(self) -> None:
         check_loss_options(label_smoothing=self.label_smoothing)
@@ -114,10 +105,7 @@ class Method:
 
 
 def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
-    """Make a method known by a name to `build_method` and ``augmix train --method``.
-
-    Args:
-        name: Lower case, words joined by ``-``.
+    """Make a method known to `build_method` and ``augmix train --method`` as ``lower-case-words``.
 
     Raises:
         ValueError: If the name is taken.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TypeVar
 
-from augmix.errors import did_you_mean
+from augmix.errors import check_fields, check_positive, did_you_mean
 
 BLUR_SIZES = (2, 3, 4, 5)  # filter sizes in pixels that Zhang (2019) measured
 BLURRED = "-maxblur"  # ends the name of a network that is pooled without aliasing
@@ -46,24 +46,21 @@ class ModelConfig:
     blur_size: int = 5
 
     def __post_init__(self) -> None:
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels must be 1 or 3, got {self.channels}")
+        check_positive(self, "num_classes")
+        check_fields(self, channels=(self.channels in (1, 3), "1 or 3"))
         for name, values in {"mean": self.mean, "std": self.std}.items():
             if len(values) != self.channels:
                 raise ValueError(
                     f"{name} must have one number for each of {self.channels} channel(s), "
-                    f"got {tuple(values)}"
+                    f"got {values}"
                 )
-            if not all(isfinite(value) for value in values):
-                raise ValueError(f"{name} must be finite, got {tuple(values)}")
-        if not all(value > 0 for value in self.std):
-            raise ValueError(f"std must be above 0 in every channel, got {tuple(self.std)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        if self.blur_size not in BLUR_SIZES:
-            raise ValueError(f"blur_size must be 2..5 pixels, got {self.blur_size}")
+            check_fields(self, **{name: (all(map(isfinite, values)), "finite")})
+        check_fields(
+            self,
+            std=(min(self.std) > 0, "above 0 in every channel"),
+            dropout=(0 <= self.dropout < 1, "in [0, 1)"),
+            blur_size=(self.blur_size in BLUR_SIZES, "2..5 pixels"),
+        )
 
     @property
     def is_blurred(self) -> bool:
@@ -71,7 +68,7 @@ class ModelConfig:
         return self.name.endswith(BLURRED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Family:
     """Networks that differ in the numbers of their names; fields as for `register_network`."""
 
@@ -148,16 +145,8 @@ def register_network(
         known = _FAMILIES.get(form)
         if known is not None and known.build.__module__ != build.__module__:
             raise ValueError(f"network {form!r} is registered already; choose another name")
-        _FAMILIES[form] = Family(
-            form=form,
-            build=build,
-            examples=examples or (() if "{" in form else (form,)),
-            size=size,
-            dropout=dropout,
-            mean=mean,
-            std=std,
-            has_maxblur=has_maxblur,
-        )
+        usual = examples or (() if "{" in form else (form,))
+        _FAMILIES[form] = Family(form, build, usual, size, dropout, mean, std, has_maxblur)
         return build
 
     return register

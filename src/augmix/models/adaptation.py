@@ -18,7 +18,7 @@ from augmix.errors import RunError
 
 @contextmanager
 def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
-    """Let every batch-norm layer adapt to each batch the model gets within the block.
+    """Let every batch-norm layer adapt to each batch the model gets within the block; yield it.
 
     Nothing is carried from one batch to the next, and the stored statistics do not change. The
     variance of a batch is the unbiased one, like the stored one.
@@ -26,9 +26,6 @@ def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
     Args:
         model: In evaluation mode, with batch-norm layers that keep statistics.
         prior: Weight of the stored statistics, in images; 0 uses the batch alone.
-
-    Yields:
-        The model itself.
 
     Raises:
         ValueError: If the prior is negative.

@@ -60,7 +60,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     low, high = _LOWEST, _HIGHEST
     while high - low > _PRECISION:
         middle = (low + high) / 2
-        low, high = (low, middle) if _slope(logits, labels, middle) > 0 else (middle, high)
+        low, high = (low, middle) if _sum_nll(logits, labels, middle)[1] > 0 else (middle, high)
     return min((low, (low + high) / 2, high), key=lambda value: mean_nll(logits, labels, value))
 
 
@@ -68,9 +68,6 @@ def measure_temperature(logits: Logits, labels: Labels) -> Temperature:
     """Fit a temperature and measure its effect on the likelihood.
 
     If even the best temperature in the range is worse than none, the value is 1.
-
-    Raises:
-        ValueError: As `fit_temperature`.
     """
     value = fit_temperature(logits, labels)
     before, after = (mean_nll(logits, labels, each) for each in (1.0, value))
@@ -81,26 +78,18 @@ def measure_temperature(logits: Logits, labels: Labels) -> Temperature:
 
 def mean_nll(logits: Logits, labels: Labels, temperature: float) -> float:
     """Compute the mean negative log-likelihood (in nats) of logits divided by a temperature."""
-    total = 0.0
-    for scaled, target in _scaled_chunks(logits, labels, temperature):
-        peak = scaled.max(axis=1)
-        sums = np.exp(scaled - peak[:, None]).sum(axis=1)
-        total += float((peak + np.log(sums) - target).sum())
-    return total / len(labels)
+    return _sum_nll(logits, labels, temperature)[0] / len(labels)
 
 
-def _slope(logits: Logits, labels: Labels, temperature: float) -> float:
-    """Compute the derivative by the temperature, times a positive factor: target - expectation."""
-    total = 0.0
-    for scaled, target in _scaled_chunks(logits, labels, temperature):
-        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        expected = (weights * scaled).sum(axis=1) / weights.sum(axis=1)
-        total += float((target - expected).sum())
-    return total
-
-
-def _scaled_chunks(logits: Logits, labels: Labels, temperature: float):
+def _sum_nll(logits: Logits, labels: Labels, temperature: float) -> tuple[float, float]:
+    """Sum the negative log-likelihood, and its derivative by the temperature times the latter."""
+    total = slope = 0.0
     for start in range(0, len(labels), _CHUNK):
         scaled = logits[start : start + _CHUNK].astype(np.float64) / temperature
-        chosen = labels[start : start + _CHUNK, None]
-        yield scaled, np.take_along_axis(scaled, chosen, axis=1)[:, 0]
+        target = np.take_along_axis(scaled, labels[start : start + _CHUNK, None], axis=1)[:, 0]
+        peak = scaled.max(axis=1)
+        weights = np.exp(scaled - peak[:, None])
+        sums = weights.sum(axis=1)
+        total += float((peak + np.log(sums) - target).sum())
+        slope += float((target - (weights * scaled).sum(axis=1) / sums).sum())
+    return total, slope

@@ -56,7 +56,6 @@ class SmallNet(Classifier):
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1]."""
         features = self.features(self.normalize(images))
         return self.head(self.dropout(global_average(features)))
 
@@ -69,14 +68,11 @@ class AllConvNet(Classifier):
     Every convolution has a bias and is followed by batch normalisation and ``x sigmoid(1.702 x)``.
     The last three shrink a map by two pixels, then pad it by one twice, so a map of 8x8 becomes
     10x10, of which the released code averages the first 8 rows and columns. Here the last two rows
-    and columns are left out at any size.
+    and columns are left out at any size, which is at least 12x12.
 
     Args:
         config: ``dropout`` acts after each max pooling, 0.5 in the released code.
         width: Channels of the first stage; the others have twice as many. 96 in the released code.
-
-    Raises:
-        ValueError: If ``width`` is below 1.
     """
 
     def __init__(self, config: ModelConfig, *, width: int = 96) -> None:
@@ -95,7 +91,6 @@ class AllConvNet(Classifier):
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1], at least 12x12 pixels."""
         check_size(images, 12, self.config)  # so that the third stage gets maps of 3x3
         features = self.pools[0](self.stages[0](self.normalize(images)))
         features = self.stages[2](self.pools[1](self.stages[1](features)))
@@ -135,9 +130,6 @@ class WideResNet(Classifier):
         config: ``dropout`` acts inside every block.
         depth: Convolutions on the longest path, 10, 16, 22, 28, 34, 40, ...
         width: Channels as a multiple of the plain network's, at least 1.
-
-    Raises:
-        ValueError: If depth or width is none of these.
     """
 
     def __init__(self, config: ModelConfig, *, depth: int, width: int) -> None:
@@ -162,7 +154,6 @@ class WideResNet(Classifier):
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1]."""
         features = self.groups(self.stem(self.normalize(images)))
         return self.head(global_average(F.relu(self.norm(features), inplace=True)))
 
@@ -201,17 +192,13 @@ class DenseNet(Classifier):
     A convolution to ``2 growth`` channels; in a block every layer appends ``growth`` channels to
     its input; a transition (norm-ReLU-1x1 convolution-pooling) halves height and width. The form
     with bottlenecks (DenseNet-BC) puts a 1x1 convolution to ``4 growth`` channels before each 3x3
-    convolution, and its transitions halve the channels too.
+    convolution, and its transitions halve the channels too. Images have at least 4x4 pixels.
 
     Args:
         config: ``dropout`` acts after every convolution of blocks and transitions.
         depth: Convolutions on the longest path and the linear layer: 3 n + 4 plain (40), 6 n + 4
             with bottlenecks (100).
         growth: Channels that a layer appends, at least 1.
-        has_bottlenecks: Whether it is a DenseNet-BC.
-
-    Raises:
-        ValueError: If depth or growth is none of these.
     """
 
     def __init__(
@@ -245,7 +232,6 @@ class DenseNet(Classifier):
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1], at least 4x4 pixels."""
         check_size(images, 4, self.config)  # for two poolings
         features = self.stages(self.stem(self.normalize(images)))
         return self.head(global_average(F.relu(self.norm(features), inplace=True)))

@@ -65,11 +65,7 @@ class Ensemble(nn.Module):
         return hasher.hexdigest()
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logarithms of the mean probabilities as float32, finite like the logits.
-
-        Raises:
-            ValueError: If members give different numbers of classes.
-        """
+        """Compute the logarithms of the mean probabilities as float32, finite like the logits."""
         return average([member(images) for member in self.members])
 
 
@@ -97,16 +93,18 @@ def average(logits: Sequence[Logits]) -> Logits:
 
 def name_of(model: nn.Module) -> str:
     """Return a model's name: its own, its configuration's, or that of its class."""
-    config = getattr(model, "config", None)
-    own: Any = getattr(model, "name", None) or getattr(config, "name", None)
+    own = _stated(model, "name")
     return own if isinstance(own, str) else type(model).__name__
 
 
 def num_classes_of(model: nn.Module) -> int | None:
     """Return the number of logits a model gives, if it says so."""
-    config = getattr(model, "config", None)
-    own: Any = getattr(model, "num_classes", None) or getattr(config, "num_classes", None)
+    own = _stated(model, "num_classes")
     return own if isinstance(own, int) else None
+
+
+def _stated(model: nn.Module, name: str) -> Any:
+    return getattr(model, name, None) or getattr(getattr(model, "config", None), name, None)
 
 
 def _known(members: Sequence[nn.Module], name: str) -> Iterator[Any]:

@@ -64,7 +64,6 @@ class Normalize(nn.Module):
         return (images - mean) / std
 
     def extra_repr(self) -> str:
-        """Return the numbers, for printing a model."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
@@ -115,12 +114,11 @@ class BlurPool(nn.Module):
         return F.conv2d(padded, kernel, stride=2, groups=channels)
 
     def extra_repr(self) -> str:
-        """Return the size of the filter, for printing a model."""
         return f"size={self.kernel.shape[-1]}"
 
 
 class Classifier(nn.Module):
-    """Base of the networks of this package: images in [0, 1] -> logits.
+    """Base of the networks of this package, which compute the logits of images in [0, 1].
 
     ``config`` builds the network again; ``normalize`` is its first layer.
     """
@@ -139,7 +137,6 @@ class RegisteredNetwork(Classifier):
         self.network = network
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1]."""
         return self.network(self.normalize(images))
 
 
@@ -165,11 +162,7 @@ def max_pool(config: ModelConfig, size: int, *, padding: int = 0) -> nn.Module:
 
 
 def check_size(images: Images, least: int, config: ModelConfig) -> None:
-    """Refuse images of less than ``least`` pixels, for a network of many pooling layers.
-
-    Raises:
-        ValueError: If height or width is below that.
-    """
+    """Refuse (ValueError) images of less than ``least`` pixels, which the poolings use up."""
     height, width = images.shape[2:]
     if min(height, width) < least:
         raise ValueError(

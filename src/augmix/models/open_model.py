@@ -28,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from augmix.models.preprocessing import PRESETS, Preprocessing
 from augmix.models.pretrained import open_hf, open_onnx, open_timm, open_torchvision
 from augmix.models.weights import build_model, load_model
 from augmix.models.wrapper import OpenedModel, OpenOptions, hash_weights
-from augmix.user_code import describe_error, hash_module, import_object, search_path
+from augmix.user_code import PREFIX, describe_error, hash_module, import_object, search_path
 
 _IMAGENET_SIZE = 224
 
@@ -80,12 +81,16 @@ def open_model(
         torch.Size([2, 10])
     """
     kind, rest = _parse(text)
+    marks = kind.weight_marks
+    if not pretrained and (marks is None or set(marks) & set(rest)):
+        raise ValueError(
+            f"{text} names its weights, so it cannot be opened with pretrained=False; name the "
+            "network alone"
+        )
     options = OpenOptions(
         preprocessing=preprocessing, num_classes=num_classes, pretrained=pretrained
     )
-    if not KINDS[kind].has_start_weights:
-        options.require_pretrained(str(text))
-    model = KINDS[kind].open(rest, options)
+    model = kind.open(rest, options)
     if num_classes is not None:
         if model.num_classes not in (None, num_classes):
             raise RunError(
@@ -96,23 +101,23 @@ def open_model(
     return model.eval()
 
 
-def _parse(text: str | Path) -> tuple[str, str]:
+def _parse(text: str | Path) -> "tuple[Kind, str]":
     """Split a model's text into its kind and the rest."""
     words = str(text)
     if isinstance(text, Path) or Path(words).expanduser().is_dir():
-        return "run", words
+        return KINDS["run"], words
     prefix, colon, rest = words.partition(":")
     if colon and prefix in PREFIXES:
         if not rest:
             raise ValueError(f"expected {KINDS[prefix].form}, got {words!r}")
-        return prefix, rest
+        return KINDS[prefix], rest
     if colon and prefix.isidentifier() and len(prefix) > 1:  # one letter is a drive of Windows
         raise ValueError(
             f"a model is {_list_forms()}, got {words!r}{did_you_mean(prefix, PREFIXES)}"
         )
     if "@" in words:
-        return "file", words
-    return ("run" if set(words) & set("/\\") else "name"), words
+        return KINDS["file"], words
+    return KINDS["run" if set(words) & set("/\\") else "name"], words
 
 
 def _list_forms() -> str:
@@ -204,10 +209,7 @@ def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> Opene
 def _open_python(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``MODULE:FUNCTION``: what a function of the user's code returns."""
     name = f"python:{text}"
-    module, function = import_object(name)
-    location = text.rpartition(":")[0]
-    with search_path(Path(location).parent if location.endswith(".py") else Path()):
-        made = _call(function, name)
+    module, made = call_user_code(name)
     if not callable(made):
         raise RunError(
             f"{name} must return an nn.Module or a function of a batch, got {type(made).__name__}"
@@ -226,10 +228,17 @@ def _open_python(text: str, options: OpenOptions) -> OpenedModel:
     )
 
 
-def _call(function: Any, name: str) -> Any:
-    """Return what the function returns; an `nn.Module` of that name is returned itself."""
+def call_user_code(name: str) -> tuple[ModuleType, Any]:
+    """Return the module of ``python:MODULE:FUNCTION``, and what the function returns.
+
+    An `nn.Module` of that name is returned itself.
+
+    Raises:
+        RunError: If there is no such function, it takes arguments, or it fails.
+    """
+    module, function = import_object(name)
     if isinstance(function, nn.Module):
-        return function
+        return module, function
     if not callable(function):
         raise RunError(f"{name} must be a function, got {type(function).__name__}")
     try:
@@ -247,8 +256,10 @@ def _call(function: Any, name: str) -> Any:
             f"{name} is called without arguments and returns the model, but it asks for "
             f"{', '.join(needed)}; write a function around it that takes none"
         )
+    location = name.removeprefix(PREFIX).rpartition(":")[0]
     try:
-        return function()
+        with search_path(Path(location).parent if location.endswith(".py") else Path()):
+            return module, function()
     except Exception as error:
         raise RunError(f"{name} failed: {describe_error(error)}") from error
 
@@ -273,17 +284,17 @@ class Kind:
 
     form: str  # the text, for messages; empty for run folders
     open: Callable[[str, OpenOptions], OpenedModel]  # takes the rest of the text
-    has_start_weights: bool = False  # whether it can be opened without weights
+    weight_marks: str | None = None  # a text with one of these names its weights; None: any text
 
 
 KINDS = {
     "run": Kind("", _open_run),
-    "name": Kind("NAME", _open_name, has_start_weights=True),
+    "name": Kind("NAME", _open_name, weight_marks=""),
     "file": Kind("NAME@FILE", _open_file),
     "hub": Kind("hub:OWNER/NAME", _open_hub),
-    "timm": Kind("timm:NAME", open_timm, has_start_weights=True),
-    "torchvision": Kind("torchvision:NAME", open_torchvision, has_start_weights=True),
-    "hf": Kind("hf:REPO", open_hf, has_start_weights=True),
+    "timm": Kind("timm:NAME", open_timm, weight_marks="@"),
+    "torchvision": Kind("torchvision:NAME", open_torchvision, weight_marks="@:"),
+    "hf": Kind("hf:REPO", open_hf, weight_marks=""),
     "onnx": Kind("onnx:FILE", open_onnx),
     "python": Kind("python:MODULE:FUNCTION", _open_python),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from augmix.errors import did_you_mean
+from augmix.errors import check_fields, did_you_mean
 from augmix.models import IMAGENET_MEAN, IMAGENET_STD
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -78,8 +78,7 @@ class Preprocessing:
         low, high = self.input_range
         if not all(map(isfinite, (*self.mean, *self.std, low, high))):
             raise ValueError("mean, std and input_range must be finite")
-        if not all(value > 0 for value in self.std):
-            raise ValueError(f"std must be above 0 in every channel, got {self.std}")
+        check_fields(self, std=(min(self.std) > 0, "above 0 in every channel"))
         if not low < high:
             raise ValueError(f"input_range must rise from black to white, got {self.input_range}")
 

@@ -2,7 +2,7 @@
 
 A preprocessing that `Preprocessing` cannot express (images that are not square, padding) is
 refused; the user then names the nearest one. Each library is imported when one of its models is
-opened.
+opened; all that is missing or does not fit is a `RunError`.
 """
 
 import hashlib
@@ -31,13 +31,7 @@ _EXTERNAL = (".data", "_data")  # weights beside an ONNX file, as the usual expo
 
 
 def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate what ``timm.data.resolve_model_data_config`` returns.
-
-    timm resizes to the size of the crop divided by ``crop_pct``.
-
-    Raises:
-        RunError: If `Preprocessing` cannot express it.
-    """
+    """Translate ``timm.data.resolve_model_data_config``; it resizes to crop / ``crop_pct``."""
     _, height, width = config["input_size"]
     crop = _square(height, width, where)
     mode = config.get("crop_mode", "center")
@@ -55,11 +49,7 @@ def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
 
 
 def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
-    """Translate the ``transforms()`` of torchvision's weights.
-
-    Raises:
-        RunError: If `Preprocessing` cannot express it.
-    """
+    """Translate the ``transforms()`` of torchvision's weights."""
     try:
         (crop,), (resize,) = transform.crop_size, transform.resize_size
         interpolation, mean, std = transform.interpolation.value, transform.mean, transform.std
@@ -75,11 +65,7 @@ def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
 
 
 def from_transformers(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate a ``preprocessor_config.json`` of transformers.
-
-    Raises:
-        RunError: If `Preprocessing` cannot express it.
-    """
+    """Translate a ``preprocessor_config.json`` of transformers."""
     resize, crop, is_squashed = _read_geometry(config, where)
     is_normalised = config.get("do_normalize", True)
     factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
@@ -146,11 +132,7 @@ def _refuse(what: str, where: str) -> RunError:
 
 
 def open_timm(text: str, options: OpenOptions) -> OpenedModel:
-    """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared.
-
-    Raises:
-        RunError: If timm is missing, has no such model, or cannot fetch its weights.
-    """
+    """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared."""
     timm = import_library("timm", f"timm:{text}", "timm")
     name, _, file = text.partition("@")
 
@@ -158,7 +140,6 @@ def open_timm(text: str, options: OpenOptions) -> OpenedModel:
         return timm.create_model(name, num_classes=num_classes)
 
     if file:
-        options.require_pretrained(f"timm:{text}")
         network, num_classes = _load_file(build, f"timm:{name}", file)
     else:
         network = _call_library(
@@ -191,22 +172,22 @@ def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
 
     Without WEIGHTS the library's latest are taken; the literature mostly uses ``IMAGENET1K_V1``.
     Images are prepared as for the weights, for a file as for the network's first weights.
-
-    Raises:
-        RunError: If torchvision is missing, has no such classifier or weights, or cannot fetch
-            them.
     """
     models = import_library("torchvision.models", f"torchvision:{text}", "torchvision")
     rest, _, file = text.partition("@")
     name, _, chosen = rest.partition(":")
-    if file or chosen:
-        options.require_pretrained(f"torchvision:{text}")
     known = _call_library(
         lambda: models.get_model_weights(name),
         f"torchvision:{name}",
         lambda: models.list_models(module=models),
     )
-    weights = _choose_weights(known, chosen or ("" if not file else next(iter(known)).name), name)
+    names = [each.name for each in known]
+    if chosen and chosen not in names:
+        raise RunError(
+            f"torchvision:{name} has the weights {', '.join(names)}, got {chosen!r}"
+            f"{did_you_mean(chosen, names)}"
+        )
+    weights = known[chosen or names[0]] if chosen or file else known.DEFAULT
     label = f"torchvision:{name}:{weights.name}"
     categories = tuple(weights.meta["categories"])
 
@@ -236,10 +217,6 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
 
     A repository of timm is opened by timm, any other by transformers' classifiers. No code of the
     repository is run.
-
-    Raises:
-        RunError: If a package is missing, or the repository cannot be fetched or holds no image
-            classifier.
     """
     repo, _, revision = text.partition("@")
     hub = import_library("huggingface_hub", f"hf:{text}", "huggingface-hub")
@@ -255,12 +232,21 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
     labels: dict[int, Any] = getattr(network.config, "id2label", {})
     class_names = [str(labels[index]) for index in sorted(labels)]
     has_names = options.pretrained and not all(name.startswith("LABEL_") for name in class_names)
+    preprocessing = options.preprocessing
+    if preprocessing is None:
+        found = _fetch_json(hub, repo, revision, "preprocessor_config.json")
+        if found is None:
+            raise RunError(
+                f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
+                "name it with --preprocessing"
+            )
+        preprocessing = from_transformers(found, where=f"hf:{repo}")
     return OpenedModel(
         _LogitsOnly(network),
         name=f"hf:{text}",
         num_classes=int(network.config.num_labels),
         class_names=class_names if has_names else None,
-        preprocessing=options.preprocessing or _read_transformer(hub, repo, revision),
+        preprocessing=preprocessing,
     )
 
 
@@ -286,16 +272,6 @@ def _open_transformer(repo: str, revision: str, what: str, options: OpenOptions)
     return _call_library(
         lambda: models.from_config(configs.from_pretrained(repo, revision=revision, **count)), what
     )
-
-
-def _read_transformer(hub: Any, repo: str, revision: str) -> Preprocessing:
-    config = _fetch_json(hub, repo, revision, "preprocessor_config.json")
-    if config is None:
-        raise RunError(
-            f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
-            "name it with --preprocessing"
-        )
-    return from_transformers(config, where=f"hf:{repo}")
 
 
 def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any] | None:
@@ -326,19 +302,6 @@ def _load_file(build: Callable[[int], nn.Module], what: str, file: str) -> tuple
     return load_into(build_checked, load_state(path), name=what, file=path)
 
 
-def _choose_weights(known: Any, chosen: str, name: str) -> Any:
-    """Return a member of the library's enumeration of weights; its default without a choice."""
-    if not chosen:
-        return known.DEFAULT
-    names = [each.name for each in known]
-    if chosen not in names:
-        raise RunError(
-            f"torchvision:{name} has the weights {', '.join(names)}, got {chosen!r}"
-            f"{did_you_mean(chosen, names)}"
-        )
-    return known[chosen]
-
-
 def _call_library(
     make: Callable[[], Any], what: str, names: Callable[[], Sequence[str]] = tuple
 ) -> Any:
@@ -358,9 +321,6 @@ def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
     It has one input of floats, `batch channel height width` or, if its shape says so, `batch height
     width channel`, and one output of two axes. If its batch size is fixed, larger batches are
     split, and the last part is padded.
-
-    Raises:
-        RunError: If onnxruntime or the file is missing, or it has other inputs or outputs.
     """
     path = Path(text).expanduser()
     if not path.is_file():
@@ -395,7 +355,6 @@ class _OnnxNetwork(nn.Module):
         self.num_classes = count if isinstance(count, int) and count > 0 else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute logits on the device of the images."""
         shape, expected = images.shape[1:], self._expected
         if any(size not in (None, got) for size, got in zip(expected, shape, strict=True)):
             shown = " x ".join("any" if size is None else str(size) for size in expected)

@@ -32,8 +32,7 @@ class Shape:
 
     Attributes:
         blocks: Blocks of each stage, 3 or 4 stages; every stage but the first halves the map.
-        block: ``basic``, two 3x3 convolutions; ``bottleneck``, a 3x3 one between two 1x1 ones,
-            the last of which has four times the stage's width.
+        block: Class of the blocks.
         stem: ``imagenet``, a 7x7 convolution of stride 2 and max pooling, which leave a quarter of
             height and width; ``cifar``, a 3x3 convolution.
         groups: Groups of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
@@ -42,7 +41,7 @@ class Shape:
     """
 
     blocks: tuple[int, ...]
-    block: Literal["basic", "bottleneck"]
+    block: "type[_BasicBlock | _Bottleneck]"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     groups: int = 1
     base_width: int = 64
@@ -54,9 +53,8 @@ class ResidualNet(Classifier):
 
     A bottleneck has its stride in the 3x3 convolution, as torchvision's. In the blur-pooled form
     the convolution of the stem keeps its stride, the max pooling and the first block of each later
-    stage, on both of its paths, get blur pools: seven for four stages (Zhang 2019).
-
-    Dropout acts before the linear layer.
+    stage, on both of its paths, get blur pools: seven for four stages (Zhang 2019). Dropout acts
+    before the linear layer.
     """
 
     def __init__(self, config: ModelConfig, shape: Shape) -> None:
@@ -69,12 +67,11 @@ class ResidualNet(Classifier):
             self.maxpool = nn.Identity()
         self.bn1 = nn.BatchNorm2d(shape.planes)
         self.relu = nn.ReLU(inplace=True)
-        kind = _BasicBlock if shape.block == "basic" else _Bottleneck
-        block = partial(kind, config, shape)
+        block = partial(shape.block, config, shape)
         stages: list[nn.Module] = []
         width = shape.planes
         for number, num_blocks in enumerate(shape.blocks):
-            outputs = shape.planes * 2**number * kind.expansion
+            outputs = shape.planes * 2**number * shape.block.expansion
             stages.append(build_stage(block, num_blocks, width, outputs, 2 if number else 1))
             width = outputs
         stages += [nn.Identity()] * (4 - len(stages))
@@ -89,7 +86,6 @@ class ResidualNet(Classifier):
             nn.init.uniform_(self.fc.bias, -bound, bound)
 
     def forward(self, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1]."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return self.fc(self.dropout(global_average(features)))
@@ -157,11 +153,11 @@ def _shortcut(inputs: int, outputs: int, stride: int, own_stride: int) -> nn.Seq
 
 
 _RESNETS = {  # He et al. (2016), Table 1
-    18: Shape(block="basic", blocks=(2, 2, 2, 2)),
-    34: Shape(block="basic", blocks=(3, 4, 6, 3)),
-    50: Shape(block="bottleneck", blocks=(3, 4, 6, 3)),
-    101: Shape(block="bottleneck", blocks=(3, 4, 23, 3)),
-    152: Shape(block="bottleneck", blocks=(3, 8, 36, 3)),
+    18: Shape(block=_BasicBlock, blocks=(2, 2, 2, 2)),
+    34: Shape(block=_BasicBlock, blocks=(3, 4, 6, 3)),
+    50: Shape(block=_Bottleneck, blocks=(3, 4, 6, 3)),
+    101: Shape(block=_Bottleneck, blocks=(3, 4, 23, 3)),
+    152: Shape(block=_Bottleneck, blocks=(3, 8, 36, 3)),
 }
 
 
@@ -184,7 +180,7 @@ def _build_resnext(
         )
     shape = Shape(
         blocks=(num_blocks,) * 3,
-        block="bottleneck",
+        block=_Bottleneck,
         stem="cifar",
         groups=groups,
         base_width=base_width,

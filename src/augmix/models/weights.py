@@ -53,7 +53,6 @@ def build_model(
         name: ``small``, ``allconv``, ``wrn-D-W``, ``densenet-D-K``, ``densenet-bc-D-K``,
             ``resnext-D-CxWd``, ``resnetD`` (ImageNet), ``resnetD-cifar``, each also with
             ``-maxblur`` at the end (blur-pooled), or a name of `register_network`.
-        num_classes: Logits per image.
         channels: Channels of an image, 1 or 3.
         mean: Subtracted from every channel, in [0, 1] units; one number per channel. By default
             the network's usual one: 0.5, or that of ImageNet for its networks.
@@ -120,8 +119,6 @@ def write_weights(path: Path, network: nn.Module) -> None:
 def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
     """Load a model written by `save_model`, on the CPU and in evaluation mode.
 
-    The state of torch's generator does not change.
-
     Args:
         where: A folder, or the name ``owner/name`` of a model on the Hugging Face Hub; with the
             prefix ``hub:`` the hub is asked even if there is a folder of that name.
@@ -136,7 +133,7 @@ def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
     path = folder / results.WEIGHTS_FILE
     weights = load_tensors(path)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # the state of torch's generator does not change
             model = build_network(config)
     except ValueError as error:
         raise RunError(f"{folder / results.MODEL_FILE}: {error}") from error
@@ -167,18 +164,10 @@ def is_hub_name(where: str | Path) -> bool:
 
 
 def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
-    """Download a model of this package from the Hugging Face Hub into its local cache.
+    """Download a model of the Hugging Face Hub into its local cache, and return its folder.
 
-    Only `model.json` and `weights.safetensors` are fetched, and neither can run code.
-
-    Arguments as for `load_model`.
-
-    Returns:
-        The folder that holds the two files.
-
-    Raises:
-        RunError: If huggingface_hub is not installed, or the hub has no such model of this package
-            or cannot be reached.
+    Arguments and errors as for `load_model`. Only `model.json` and `weights.safetensors` are
+    fetched, and neither can run code.
     """
     repo = name.removeprefix(_HUB_PREFIX)
     hint = "" if name.startswith(_HUB_PREFIX) else f"there is no folder {name!r}, and "
@@ -203,11 +192,7 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
 
 
 def import_library(module: str, needed_by: str, install: str) -> Any:
-    """Import a module of an optional library, or say what needs it and what `pip` installs it.
-
-    Raises:
-        RunError: If it is not installed, or cannot be imported.
-    """
+    """Import a module of an optional library, or say what needs it and what `pip` installs it."""
     library = module.partition(".")[0]
     try:
         return importlib.import_module(module)
@@ -258,11 +243,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Load the tensors of a file by name, without what training scripts wrap around them.
-
-    Raises:
-        RunError: If the file cannot be read, or holds no tensors by name.
-    """
+    """Load the tensors of a file by name, without what training scripts wrap around them."""
     found = load_tensors(path)
     state = _unwrap(found)
     if not state:
@@ -294,11 +275,10 @@ def check_state(
 ) -> None:
     """Check that the tensors of a file have the names and shapes of a network's state.
 
-    ``what`` begins the message (which file does not fit what); batch norm's counters of batches may
-    be missing unless ``needs_counters``.
+    Batch norm's counters of batches may be missing unless ``needs_counters``.
 
     Raises:
-        RunError: If a name is missing or unknown, or a shape is different.
+        RunError: If not; the message begins with ``what`` (which file does not fit what).
     """
     unknown = found.keys() - expected
     missing = expected.keys() - found
@@ -333,10 +313,7 @@ def load_into(
     """Build a network with as many classes as the weights of a file have, and load them.
 
     Returns:
-        The network in evaluation mode, and its number of classes. Torch's generator is unchanged.
-
-    Raises:
-        RunError: If names or shapes are not those of the network.
+        The network in evaluation mode, and its number of classes.
     """
     with torch.random.fork_rng(devices=[]):
         num_classes = _count_classes(build(_PROBE_CLASSES).state_dict(), state, name, file)
@@ -439,11 +416,7 @@ def _rename_blurred(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_blur_size(name: str, state: Mapping[str, Tensor], file: Path) -> int | None:
-    """Return the filter size of the blur pools in a state dict; None if it has none.
-
-    Raises:
-        RunError: If the network of that name is not blur-pooled, or pooled at other layers.
-    """
+    """Return the filter size of the blur pools in a state dict; None if it has none."""
     filters = [key for key in state if key.endswith(".filt")]
     if not filters:
         return None

@@ -23,18 +23,6 @@ class OpenOptions:
     num_classes: int | None = None
     pretrained: bool = True
 
-    def require_pretrained(self, text: str) -> None:
-        """Refuse to open a model without its weights.
-
-        Raises:
-            ValueError: If that is what the caller asks for.
-        """
-        if not self.pretrained:
-            raise ValueError(
-                f"{text} names its weights, so it cannot be opened with pretrained=False; name the "
-                "network alone"
-            )
-
 
 class OpenedModel(nn.Module):
     """A model as `open_model` returns it; all but ``hint`` are its attributes too.

@@ -4,7 +4,8 @@ import io
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,6 @@ class Finding:
         published: As printed in the paper; None where it prints none.
         measured: Mean over the seeds; None while no run has it.
         spread: Standard deviation over the seeds; None for fewer than two.
-        num_seeds: Runs measured.
         tolerance: Points that measured and published may differ by; 0 if they are not compared.
     """
 
@@ -85,7 +85,7 @@ class RunKey:
         data_set: ``cifar10``, ``cifar100`` or ``imagenet``.
         family: Of the network, a key of `NETWORKS`.
         method: A key of `methods.METHODS`.
-        seed: Of the run; `ENSEMBLE` for all seeds together.
+        seed: Or `ENSEMBLE` for all seeds together.
     """
 
     data_set: str
@@ -104,12 +104,9 @@ Measured = Mapping[RunKey, Results]
 
 
 def list_findings(name: str, measured: Measured, *, tolerance: float = 0.0) -> list[Finding]:
-    """List the numbers of a table or figure.
+    """List the numbers of a table or figure, a key of `paper.PAPER_TABLES`, from its runs so far.
 
-    Args:
-        name: A key of `tables.PAPER_TABLES`.
-        measured: The results of its runs so far.
-        tolerance: Percentage points a mean may differ from the published one.
+    A mean may differ from the published one by ``tolerance`` percentage points.
     """
     return _LISTED[name](measured, tolerance)
 
@@ -170,11 +167,6 @@ def _errors(results: Results) -> dict[str, list[float]]:
     return errors
 
 
-def _clean_error(results: Results) -> float:
-    cell = results.find("clean", "clean", 0)
-    return math.nan if cell is None else 100 * cell.error
-
-
 def _corruption_errors(results: Results) -> dict[str, float]:
     """CE of every corruption of the benchmark, in per cent."""
     errors = _errors(results)
@@ -184,79 +176,63 @@ def _corruption_errors(results: Results) -> dict[str, float]:
     }
 
 
-def _flip_probabilities(results: Results) -> dict[str, float]:
-    return {cell.name: cell.flip_probability for cell in results.sequences}
-
-
 def _flip_rates(results: Results) -> dict[str, float]:
     """FR of every perturbation of the benchmark, in per cent."""
-    measured = _flip_probabilities(results)
+    measured = {cell.name: cell.flip_probability for cell in results.sequences}
     return {
         name: 100 * metrics.flip_rate(measured[name], baseline)
         for name, baseline in ALEXNET_FLIP_PROBABILITIES.items()
     }
 
 
-def _rms(results: Iterable[Results], severities: Iterable[int]) -> list[float]:
+def _rms(results: Iterable[Results], severities: Sequence[int]) -> list[float]:
     """Mean RMS calibration error of the cells at some severities, in per cent, of each run."""
-    wanted = set(severities)
+    cells = [[cell for cell in one.cells if cell.severity in severities] for one in results]
     return [
-        100
-        * statistics.fmean(
-            metrics.rms_from_bins(*cell.adaptive) for cell in one.cells if cell.severity in wanted
-        )
-        for one in results
+        100 * statistics.fmean(metrics.rms_from_bins(*cell.adaptive) for cell in of_run)
+        for of_run in cells
     ]
 
 
 # -- The tables and figures -----------------------------------------------------------------------
 
 
-def _cifar_table(number: int) -> Callable[[Measured, float], list[Finding]]:
+def _cifar_table(number: int, measured: Measured, tolerance: float) -> list[Finding]:
     """A row for each method, a column for each data set and network."""
-
-    def list_table(measured: Measured, tolerance: float) -> list[Finding]:
-        return _filled(
-            find(
-                published.LABELS[row.method],
-                f"{row.data} {row.network}",
-                list(map(mean_error, _of_row(measured, row))),
-                published=row.mean,
-                tolerance=tolerance,
-            )
-            for row in published.TABLES[number].rows
-            if row.network in NETWORKS.values()
+    return _filled(
+        find(
+            published.LABELS[row.method],
+            f"{row.data} {row.network}",
+            list(map(mean_error, _of_row(measured, row))),
+            published=row.mean,
+            tolerance=tolerance,
         )
-
-    return list_table
+        for row in published.TABLES[number].rows
+        if row.network in NETWORKS.values()
+    )
 
 
 def _imagenet_table(
-    number: int, cells_of: Callable[[Results], Mapping[str, float]], mean_name: str
-) -> Callable[[Measured, float], list[Finding]]:
+    number: int,
+    cells_of: Callable[[Results], Mapping[str, float]],
+    mean_name: str,
+    measured: Measured,
+    tolerance: float,
+) -> list[Finding]:
     """A row for each method, a column for each corruption or perturbation."""
-
-    def list_table(measured: Measured, tolerance: float) -> list[Finding]:
-        findings = []
-        for row in published.TABLES[number].rows:
-            results, printed = _of_row(measured, row), row.cells or {}
-            label, cells = published.LABELS[row.method], [cells_of(one) for one in results]
-            clean, means = map(_clean_error, results), [_mean(one, printed) for one in cells]
-            findings += [
-                find(label, "clean error", list(clean), published=row.clean),
-                *(
-                    find(label, name, [one[name] for one in cells], published=value)
-                    for name, value in printed.items()
-                ),
-                find(label, mean_name, means, published=row.mean, tolerance=tolerance),
-            ]
-        return _filled(findings)
-
-    return list_table
-
-
-def _mean(cells: Mapping[str, float], names: Iterable[str]) -> float:
-    return statistics.fmean(cells[name] for name in names)
+    findings = []
+    for row in published.TABLES[number].rows:
+        label, printed = published.LABELS[row.method], row.cells or {}
+        results = _of_row(measured, row)
+        found = [one.find("clean", "clean", 0) for one in results]
+        clean = [100 * cell.error for cell in found if cell]
+        cells = [cells_of(one) for one in results]
+        means = [statistics.fmean(one[name] for name in printed) for one in cells]
+        findings.append(find(label, "clean error", clean, published=row.clean))
+        for name, value in printed.items():
+            findings.append(find(label, name, [one[name] for one in cells], published=value))
+        findings.append(find(label, mean_name, means, published=row.mean, tolerance=tolerance))
+    return _filled(findings)
 
 
 def _errors_of_resnext(measured: Measured, tolerance: float) -> list[Finding]:
@@ -274,7 +250,10 @@ def _stability_and_calibration(measured: Measured, tolerance: float) -> list[Fin
     findings = []
     for method in dict.fromkeys(key.method for key in measured):
         results = [one for key, one in measured.items() if key.method == method]
-        flips = [100 * statistics.fmean(_flip_probabilities(one).values()) for one in results]
+        flips = [
+            100 * statistics.fmean(cell.flip_probability for cell in one.sequences)
+            for one in results
+        ]
         label = published.LABELS[method]
         findings += [
             find(label, "mean flip probability", flips),
@@ -315,10 +294,10 @@ def _filled(findings: Iterable[Finding]) -> list[Finding]:
 
 
 _LISTED: Mapping[str, Callable[[Measured, float], list[Finding]]] = {
-    "table1": _cifar_table(1),
-    "table2": _imagenet_table(2, _corruption_errors, "mCE"),
-    "table3": _imagenet_table(3, _flip_rates, "mFR"),
-    "table4": _cifar_table(4),
+    "table1": partial(_cifar_table, 1),
+    "table2": partial(_imagenet_table, 2, _corruption_errors, "mCE"),
+    "table3": partial(_imagenet_table, 3, _flip_rates, "mFR"),
+    "table4": partial(_cifar_table, 4),
     "figure5": _errors_of_resnext,
     "figure6": _stability_and_calibration,
     "figure7": _calibration_by_severity,
@@ -331,34 +310,22 @@ _LISTED: Mapping[str, Callable[[Measured, float], list[Finding]]] = {
 def write_findings(
     folder: Path, name: str, findings: Sequence[Finding], about: Mapping[str, Any]
 ) -> list[Path]:
-    """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` into a folder.
+    """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` of a table or figure into a folder.
 
-    Args:
-        folder: Destination.
-        name: Of the table or figure.
-        findings: Its numbers.
-        about: ``title``, ``scale``, ``summary``, ``runs`` (folder -> state), ``remarks`` (lines).
+    ``about`` has ``title``, ``scale``, ``summary``, ``runs`` (folder -> state) and ``remarks``
+    (lines).
     """
     records = [
-        {
-            **files.to_plain(finding),
-            "difference": finding.difference,
-            "verdict": finding.verdict,
-        }
-        for finding in findings
+        {**files.to_plain(each), "difference": each.difference, "verdict": each.verdict}
+        for each in findings
     ]
     paths = [folder / f"{name}.{suffix}" for suffix in ("json", "csv", "md")]
     order = {column: list(pair) for column, pair in agreement(findings).items()}
     files.write_json(paths[0], {**about, "findings": records, "pairs_in_published_order": order})
-    files.write_bytes(paths[1], records_to_csv(records, _FIELDS).encode())
+    columns = [*(each.name for each in fields(Finding)), "difference", "verdict"]
+    files.write_bytes(paths[1], records_to_csv(records, columns).encode())
     files.write_bytes(paths[2], _to_markdown(findings, about).encode())
     return paths
-
-
-_FIELDS = (
-    *("row", "column", "published", "measured", "spread", "num_seeds", "tolerance"),
-    *("difference", "verdict"),
-)
 
 
 def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
@@ -409,12 +376,7 @@ def _entry(finding: Finding | None) -> Entry:
 
 
 def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
-    """Draw a figure into an SVG file.
-
-    Args:
-        path: The file.
-        name: One of `FIGURES`.
-        findings: The numbers of `list_findings`.
+    """Draw one of `FIGURES` into an SVG file, from the numbers of `list_findings`.
 
     Raises:
         ValueError: If it is none of the figures.
@@ -432,14 +394,14 @@ def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
             figure = Figure(figsize=(width, 3.2), layout="constrained")
             grid = figure.subplots(1, panels, squeeze=False)[0]
             for axes, column in zip(grid, columns, strict=False):
-                _draw_bars(axes, [each for each in findings if each.column == column], column)
+                _draw_bars(axes, [each for each in findings if each.column == column])
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     files.write_bytes(path, buffer.getvalue())
     return path
 
 
-def _draw_bars(axes: Axes, findings: Sequence[Finding], title: str) -> None:
+def _draw_bars(axes: Axes, findings: Sequence[Finding]) -> None:
     """A bar for each method; a ring where the paper prints a number."""
     shown = [finding for finding in findings if finding.measured is not None]
     heights = [finding.measured or 0.0 for finding in shown]
@@ -463,7 +425,7 @@ def _draw_bars(axes: Axes, findings: Sequence[Finding], title: str) -> None:
         axes.legend(frameon=False, loc="lower left", fontsize=8)
     labels = [finding.row for finding in shown]
     axes.set_xticks(range(len(shown)), labels, rotation=35, ha="right")
-    axes.set_title(f"{title}, %", loc="left", fontsize=9)
+    axes.set_title(f"{findings[0].column}, %", loc="left", fontsize=9)
     axes.set_ylim(bottom=0)
     axes.margins(y=0.12)
 

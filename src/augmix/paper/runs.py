@@ -13,8 +13,8 @@ import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
@@ -41,12 +41,7 @@ State = Literal["open", "done", "failed", "held"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One run: a training, then its measurements.
-
-    Attributes:
-        training: Its ``out`` is the run folder.
-        measurements: Evaluations of the run, in order.
-    """
+    """One run: a training, whose ``out`` is the run folder, then its measurements in order."""
 
     training: TrainConfig
     measurements: tuple[Measurement, ...] = ()
@@ -69,12 +64,9 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """The state of a task after `run_tasks`.
+    """The state of a task after `run_tasks`, and why it failed if it did.
 
-    Attributes:
-        task: The task.
-        state: ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
-        reason: Why it failed; empty otherwise.
+    It is ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
     """
 
     task: Task
@@ -93,8 +85,8 @@ def run_tasks(
     """Train and measure every task that is not done yet.
 
     Args:
-        tasks: The runs, each with a folder of its own.
-        folder: Holds the locks of the tasks.
+        tasks: Each with a folder of its own.
+        folder: Holds their locks.
         num_processes: Tasks run at the same time.
         num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
         on_progress: Called with `TaskStarted` and `TaskFinished`, and with one process also with
@@ -154,9 +146,9 @@ def _run(task: Task, emit: OnProgress) -> None:
         reason = f"{type(error).__name__}: {error}"
         _mark(task, measured, reason=reason, trace=traceback.format_exc())
         emit(TaskFinished(name=task.name, error=reason))
-        return
-    _mark(task, measured)
-    emit(TaskFinished(name=task.name))
+    else:
+        _mark(task, measured)
+        emit(TaskFinished(name=task.name))
 
 
 def _work_together(
@@ -166,13 +158,16 @@ def _work_together(
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
     workers = []
+    devices = [str(number) for number in range(num_devices)]
+    if devices and os.environ.get(_VISIBLE):
+        devices = os.environ[_VISIBLE].split(",")
     for index in range(num_processes):
-        with _one_device(index, num_devices):
-            worker = context.Process(
-                target=_worker, args=(list(tasks), folder, events), name=f"runs-{index}"
-            )
-            worker.start()
-            workers.append(worker)
+        device = devices[index % len(devices)] if devices else None
+        worker = context.Process(
+            target=_worker, args=(list(tasks), folder, events, device), name=f"runs-{index}"
+        )
+        worker.start()
+        workers.append(worker)
     try:
         while any(worker.is_alive() for worker in workers) or not events.empty():
             try:
@@ -188,8 +183,10 @@ def _work_together(
             worker.join()
 
 
-def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
-    """Run tasks in a process that stops when the one that started it has ended."""
+def _worker(tasks: Sequence[Task], folder: Path, events: Any, device: str | None) -> None:
+    """Run tasks in a process that has one GPU and stops when the one that started it has ended."""
+    if device is not None:
+        os.environ[_VISIBLE] = device  # nothing has opened a GPU yet
     keep_freed_memory()
     parent = multiprocessing.parent_process()
 
@@ -205,24 +202,8 @@ def _worker(tasks: Sequence[Task], folder: Path, events: Any) -> None:
         sys.exit(130)
 
 
-@contextmanager
-def _one_device(index: int, num_devices: int) -> Iterator[None]:
-    """Make one GPU visible to the processes started inside."""
-    before = os.environ.get(_VISIBLE)
-    if num_devices:
-        listed = before.split(",") if before else [str(number) for number in range(num_devices)]
-        os.environ[_VISIBLE] = listed[index % len(listed)]
-    try:
-        yield
-    finally:
-        if num_devices and before is None:
-            del os.environ[_VISIBLE]
-        elif num_devices and before is not None:
-            os.environ[_VISIBLE] = before
-
-
 def _is_free(task: Task, folder: Path, held: ExitStack) -> bool:
-    """Try to lock a task until the stack is closed."""
+    """Lock a task until the stack is closed, if no other process has."""
     try:
         held.enter_context(files.hold_folder(folder / _LOCKS / task.name))
     except RunError:
@@ -238,11 +219,7 @@ def _mark(task: Task, measured: list[str], *, reason: str = "", trace: str = "")
 
 
 def _load_mark(task: Task) -> dict[str, Any]:
-    """Read the record of a task; empty if it was never started.
-
-    Raises:
-        RunError: If the folder holds a task of other settings.
-    """
+    """Read the record of a task, empty if it was never started; refuse one of other settings."""
     path = task.training.run.out / TASK_FILE
     if not path.exists():
         return {}
@@ -259,8 +236,7 @@ def _state(task: Task) -> State:
     mark = _load_mark(task)
     if mark.get("reason"):
         return "failed"
-    is_done = bool(mark) and set(task.parts) <= set(mark["measured"])
-    return "done" if is_done else "open"
+    return "done" if mark and set(task.parts) <= set(mark["measured"]) else "open"
 
 
 def _result(task: Task, folder: Path) -> TaskResult:

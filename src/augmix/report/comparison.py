@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from augmix.report.estimates import (
     estimate,
     planned_grid,
 )
-from augmix.report.load import Run, distinct, load_runs
-from augmix.results import Cell, Results, SequenceCell
+from augmix.report.load import Run, distinct, flatten, load_runs
+from augmix.results import Results
 
 _HARMLESS = {  # settings that may differ: what was measured, and on which machine
     *["suite", "names", "severities", "sequences", "seed", "batch_size", "precision", "device"],
@@ -37,19 +37,19 @@ def differences(runs: Sequence[Run]) -> list[str]:
     """
     found = []
     for part in ("source", "protocol"):
-        plain = [_flat(getattr(run.results, part)) for run in runs]
+        plain = [_decisive(getattr(run.results, part)) for run in runs]
         for key in dict.fromkeys(key for each in plain for key in each):
-            having = [
-                (run, each[key]) for run, each in zip(runs, plain, strict=True) if key in each
-            ]
-            if len({json.dumps(value, sort_keys=True) for _, value in having}) > 1:
-                values = [_show(value) for _, value in having]
-                who = _by_value([run for run, _ in having], values)
+            having = [run for run, each in zip(runs, plain, strict=True) if key in each]
+            values = [each[key] for each in plain if key in each]
+            if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
+                who = _by_value(having, [_show(value) for value in values])
                 found.append(f"{part} {key.replace('_', ' ')}: {who}")
-    counts = [_show({cell.num_images for cell in _measured(run)}) for run in runs]
+    cells = [(*run.results.cells, *run.results.sequences) for run in runs]
+    counts = [_show(sorted({cell.num_images for cell in of_run})) for of_run in cells]
     if not found and len(set(counts)) > 1:
         found.append("images in a measured set: " + _by_value(runs, counts))
-    if not found and not _have_same_images(runs):
+    ids = [run.predictions.images.ids for run in runs if run.predictions is not None]
+    if not found and not all(np.array_equal(each, ids[0]) for each in ids):
         found.append("the images that were measured: other ones of the same source")
     return found
 
@@ -90,55 +90,39 @@ def remarks(runs: Sequence[Run], grid: Grid) -> list[str]:
 def _missing(run: Run) -> list[str]:
     """List the planned measurements that a run lacks, a sentence for each kind."""
     found = []
-    plan = planned_grid(run.results)
-    missing = [
-        f"{name} {level}"
-        for name in plan.names
-        for level in plan.severities
-        if run.results.find("c", name, level) is None
-    ]
-    total = len(plan.names) * len(plan.severities)
-    if not run.results.find("clean", "clean", 0):
+    results, plan = run.results, planned_grid(run.results)
+    planned = [(name, level) for name in plan.names for level in plan.severities]
+    sets = [f"{name} {level}" for name, level in planned if not results.find("c", name, level)]
+    sequences = results.protocol.get("sequences") or []
+    lacking = [name for name in sequences if not results.find_sequence(name)]
+    if not results.find("clean", "clean", 0):
         found.append(f"{run.label} was not measured on clean images.")
-    if not any(cell.suite == "c" for cell in run.results.cells):
+    if not any(cell.suite == "c" for cell in results.cells):
         found.append(f"{run.label} was not measured on corrupted images.")
-    elif missing:
-        found.append(
-            f"{run.label} is incomplete: {len(missing)} of {total} corrupted sets are not measured "
-            f"({_some(missing)}). Evaluate it again to add them."
-        )
-    wanted = run.results.protocol.get("sequences") or []
-    lacking = [name for name in wanted if run.results.find_sequence(name) is None]
-    if lacking:
-        found.append(
-            f"{run.label} is incomplete: {len(lacking)} of {len(wanted)} perturbations are not "
-            f"measured ({_some(lacking)}). Evaluate it again to add them."
-        )
-    if "attack" in run.results.protocol.get("suite", ()) and not attacked_cell(run.results):
+        sets = []
+    for what, missing, total in (
+        ("corrupted sets", sets, len(planned)),
+        ("perturbations", lacking, len(sequences)),
+    ):
+        if missing:
+            found.append(
+                f"{run.label} is incomplete: {len(missing)} of {total} {what} are not measured "
+                f"({_some(missing)}). Evaluate it again to add them."
+            )
+    if "attack" in results.protocol.get("suite", ()) and not attacked_cell(results):
         found.append(
             f"{run.label} is incomplete: the attack is not measured. Evaluate it again to add it."
         )
     return found
 
 
-def _flat(facts: dict[str, Any]) -> dict[str, Any]:
-    """Flatten the settings that matter; nested ones get a name of two words."""
-    flat = {}
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            flat |= {f"{key} {inner}": entry for inner, entry in value.items()}
-        elif key not in _HARMLESS and value is not None and (key, value) != ("frost_textures", ""):
-            flat[key] = value
-    return flat
-
-
-def _measured(run: Run) -> tuple[Cell | SequenceCell, ...]:
-    return (*run.results.cells, *run.results.sequences)
-
-
-def _have_same_images(runs: Sequence[Run]) -> bool:
-    ids = [run.predictions.images.ids for run in runs if run.predictions is not None]
-    return all(np.array_equal(each, ids[0]) for each in ids)
+def _decisive(facts: dict[str, Any]) -> dict[str, Any]:
+    """The settings that matter; nested ones get a name of two words."""
+    return {
+        key: value
+        for key, value in flatten(facts, " ").items()
+        if key not in _HARMLESS and value is not None and (key, value) != ("frost_textures", "")
+    }
 
 
 def _by_value(runs: Sequence[Run], values: Sequence[str]) -> str:
@@ -157,8 +141,6 @@ def _listed(names: Sequence[str]) -> str:
 def _show(value: Any) -> str:
     if value is None:
         return "unknown"
-    if isinstance(value, (set, frozenset)):
-        value = sorted(value)
     if isinstance(value, str):
         return value if len(value) <= 40 else value[:12] + "…"
     return json.dumps(value, ensure_ascii=False)
@@ -177,14 +159,10 @@ _SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number of a row with its uncertainty.
+    """A number of a row: its mean over seeds, and how uncertain it is.
 
-    Attributes:
-        value: The mean over the row's runs.
-        low: Lower end of the interval over images; None without predictions of single images.
-        high: Upper end.
-        std: Standard deviation over seeds; None for a single run.
-        num_seeds: Runs behind it.
+    The interval over images needs predictions of single images, the standard deviation over seeds
+    several runs.
     """
 
     value: float
@@ -194,14 +172,17 @@ class Number:
     num_seeds: int = 1
 
 
+def over_seeds(values: Sequence[float]) -> Number:
+    """Average the values of several seeds, or of one."""
+    mean, std = spread(values)
+    return Number(value=mean, std=std if len(values) > 1 else None, num_seeds=len(values))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """A row of the report: one run, or several that differ only in their seed.
 
-    Attributes:
-        label: Its name in the report; no two groups share one.
-        runs: At least one.
-        estimates: The numbers of each run.
+    No two groups share a label; ``estimates`` has the numbers of each run.
     """
 
     label: str
@@ -213,23 +194,32 @@ class Group:
         """The first run, for what all of them have in common."""
         return self.runs[0]
 
+    @property
+    def kind(self) -> Literal["adapted", "measured"]:
+        """Whether its models were adapted to the measured images."""
+        return "adapted" if self.first.adaptation else "measured"
+
+    @property
+    def singles(self) -> "list[Group]":
+        """Each run as a group of its own."""
+        return [
+            Group(label=run.label, runs=(run,), estimates=(estimates,))
+            for run, estimates in zip(self.runs, self.estimates, strict=True)
+        ]
+
     def number(self, key: Key) -> Number | None:
         """Average a number over the runs; None if one of them lacks it."""
         found = [each[key] for each in self.estimates if key in each]
         if len(found) < len(self.runs):
             return None
-        over_seeds = spread([each.value for each in found])
         draws = [each.draws for each in found if each.draws is not None]
         interval = found[0].interval if len(found) == 1 else None
         if interval is None and len(draws) == len(found):
             interval = average(draws).interval()
-        return Number(
-            value=over_seeds.mean,
-            low=None if interval is None else interval.low,
-            high=None if interval is None else interval.high,
-            std=over_seeds.std if len(found) > 1 else None,
-            num_seeds=len(found),
-        )
+        number = over_seeds([each.value for each in found])
+        if interval is None:
+            return number
+        return replace(number, low=interval.low, high=interval.high)
 
 
 def contrast(first: Group, second: Group, key: Key) -> Interval | None:
@@ -253,22 +243,19 @@ def contrast(first: Group, second: Group, key: Key) -> Interval | None:
 
 def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Group]:
     """Gather runs that differ only in their seed into rows, in the order of their first run."""
-    by_key: dict[str, list[int]] = {}
-    for index, run in enumerate(runs):
-        by_key.setdefault(_identity(run) or f"run {index}", []).append(index)
+    by_key: dict[str, list[tuple[Run, Estimates]]] = {}
+    for index, (run, numbers) in enumerate(zip(runs, estimates, strict=True)):
+        by_key.setdefault(_identity(run) or f"run {index}", []).append((run, numbers))
     rows = []
-    for indices in by_key.values():
-        seeds = {runs[index].results.model.get("seed") for index in indices}
-        is_one_row = len(seeds) == len(indices)  # the same seed twice stays two rows
-        rows += [indices] if is_one_row else [[index] for index in indices]
-    labels = distinct([_label([runs[index] for index in row]) for row in rows])
+    for pairs in by_key.values():
+        seeds = {run.results.model.get("seed") for run, _ in pairs}
+        is_one_row = len(seeds) == len(pairs)  # the same seed twice stays two rows
+        rows += [pairs] if is_one_row else [[pair] for pair in pairs]
+    columns = [tuple(zip(*row, strict=True)) for row in rows]
+    labels = distinct([_label(of_row) for of_row, _ in columns])
     return [
-        Group(
-            label=label,
-            runs=tuple(runs[index] for index in row),
-            estimates=tuple(estimates[index] for index in row),
-        )
-        for label, row in zip(labels, rows, strict=True)
+        Group(label=label, runs=of_row, estimates=numbers)
+        for label, (of_row, numbers) in zip(labels, columns, strict=True)
     ]
 
 
@@ -309,7 +296,6 @@ class Comparison:
     """Runs beside each other.
 
     Attributes:
-        runs: In the order given.
         groups: The rows of the report: runs, or several seeds of the same.
         grid: Corruptions and severities measured by all.
         sequences: Perturbations measured by all.
@@ -330,6 +316,10 @@ class Comparison:
     def is_comparable(self) -> bool:
         """Whether there is more than one row, all measured alike."""
         return len(self.groups) > 1 and not self.unlike
+
+    def has(self, key: Key) -> bool:
+        """Whether any row has a number."""
+        return any(group.number(key) for group in self.groups)
 
 
 def compare(folders: Sequence[Path]) -> Comparison:

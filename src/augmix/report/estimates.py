@@ -9,8 +9,9 @@ predictions of single images has the same numbers without draws, and so without 
 errors of single sets have Wilson's interval of their counts instead.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from augmix.bootstrap import (
     Draws,
     Interval,
     average,
+    biased,
     proportion_interval,
     resample_counts,
     resample_ece,
@@ -70,14 +72,11 @@ Estimates = dict[Key, Estimate]
 class Grid:
     """Corruptions and severities that are averaged over; every cell of it was measured.
 
-    Attributes:
-        names: Corruptions of the protocol.
-        severities: Of each.
-        own: The user's own corruptions, which are shown but not averaged over.
+    The user's ``own`` corruptions are shown but not averaged over.
     """
 
-    names: tuple[str, ...]
-    severities: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    severities: tuple[int, ...] = ()
     own: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -102,10 +101,9 @@ def common_grid(results: Sequence[Results]) -> Grid:
 
     Runs without any corrupted cell are ignored: they have nothing to compare.
     """
+    own = _common_own(results)
     measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
-    if not measured:
-        return Grid(names=(), severities=(), own=_common_own(results))
-    plans = [planned_grid(each) for each in measured]
+    plans = [planned_grid(each) for each in measured] or [Grid()]
     severities = tuple(
         level for level in plans[0].severities if all(level in plan.severities for plan in plans)
     )
@@ -114,11 +112,9 @@ def common_grid(results: Sequence[Results]) -> Grid:
         for name in plans[0].names
         if all(each.find("c", name, level) for each in measured for level in severities)
     )
-    return Grid(
-        names=names if severities else (),
-        severities=severities if names else (),
-        own=_common_own(results),
-    )
+    if not (names and severities):
+        return Grid(own=own)
+    return Grid(names=names, severities=severities, own=own)
 
 
 def _common_own(results: Sequence[Results]) -> tuple[str, ...]:
@@ -211,7 +207,6 @@ class Metric:
         label: Its name among other words; by default the title in lower case.
         unit: ``%``, ``nats``, or nothing.
         scale: Factor from stored to shown values.
-        decimals: Shown after the point.
         lower_is_better: None for a number that has no better direction: no best value is marked.
         scopes: Where it is computed.
         tables: Tables of several metrics that have a column for it: ``summary``, ``calibration``,
@@ -293,10 +288,6 @@ def _resample_rms(cells: Sequence[CellArrays]) -> Sequence[Draws]:
     return resample_rms(*_stacked(cells), bin_size=size, num_resamples=_NUM_RESAMPLES)
 
 
-def _resample_ece(cells: Sequence[CellArrays]) -> Sequence[Draws]:
-    return [resample_ece(*_stacked(cells))]
-
-
 def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
     """Confidences and correct predictions, `cell image`."""
     return np.stack([cell.confidence for cell in cells]), np.stack([cell.correct for cell in cells])
@@ -338,7 +329,7 @@ METRICS: dict[str, Metric] = {
         tables=("calibration",),
         per_set=lambda cell: metrics.expected_calibration_error(cell.confidence, cell.correct),
         from_bins=metrics.ece_from_bins,
-        resample=_resample_ece,
+        resample=lambda cells: [resample_ece(*_stacked(cells))],
     ),
     "rms": Metric(
         title="RMS calibration error",
@@ -407,12 +398,13 @@ class _Group:
     divisors: Sequence[float]
 
     @property
-    def weights(self) -> list[float]:
-        return [1 / (divisor * len(self.cells)) for divisor in self.divisors]
-
-    @property
     def metric(self) -> Metric:
         return METRICS[self.key.metric]
+
+    def weighted(self, values: Iterable[Any]) -> Any:
+        """The mean of the cells' values, each divided by its baseline."""
+        weights = [1 / (divisor * len(self.cells)) for divisor in self.divisors]
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
 
 def estimate(
@@ -420,11 +412,7 @@ def estimate(
 ) -> Estimates:
     """Compute every number of a run on what all runs have measured.
 
-    Args:
-        run: With the predictions of single images, if they were kept.
-        grid: Corruptions and severities.
-        sequences: Perturbations.
-        is_alexnet: Whether errors and flip probabilities are also divided by AlexNet's.
+    With ``is_alexnet``, errors and flip probabilities are also divided by AlexNet's.
     """
     groups = [
         group
@@ -432,15 +420,16 @@ def estimate(
         if is_alexnet or not metric.baseline
         for group in _groups(name, metric, run.results, grid, sequences)
     ]
-    values = {group.key: _from_sums(group) for group in groups}
     draws = {} if run.predictions is None else _draws(run, groups)
     found = {}
     for group in groups:
-        value, drawn = values[group.key], draws.get(group.key)
+        value, drawn, interval = _from_sums(group), draws.get(group.key), None
+        if group.metric.interval and group.key.scope in (CLEAN, ATTACKED):
+            interval = group.metric.interval(*group.cells)
         if value is None and drawn is not None:
             value = drawn.estimate
         if value is not None:
-            found[group.key] = Estimate(value=value, draws=drawn, interval=_interval(group))
+            found[group.key] = Estimate(value=value, draws=drawn, interval=interval)
     return found
 
 
@@ -481,16 +470,15 @@ def _groups(
 def _from_sums(group: _Group) -> float | None:
     """The value of a number from the sums of its cells; None if they do not have it."""
     if group.metric.from_bins:
-        bins = metrics.pool_bins(cell.equal_width for cell in group.cells)
-        return group.metric.from_bins(*bins)
-    if not group.metric.from_cell:
-        return None
-    values = [group.metric.from_cell(cell) for cell in group.cells]
+        return group.metric.from_bins(*metrics.pool_bins(cell.equal_width for cell in group.cells))
+    values = (
+        [group.metric.from_cell(cell) for cell in group.cells] if group.metric.from_cell else [None]
+    )
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
     if group.metric.per_image:
-        return sum(weight * value for weight, value in zip(group.weights, known, strict=True))
+        return group.weighted(known)
     return float(np.mean(np.divide(known, group.divisors)))
 
 
@@ -504,12 +492,10 @@ def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
             for name, cell in zip(names, group.cells, strict=True):
                 if name not in parts:
                     parts[name] = _image_values(group.metric, run, cell)
-            weighted = zip(group.weights, names, strict=True)
-            means[group.key] = sum(weight * parts[name] for weight, name in weighted)
+            means[group.key] = group.weighted(parts[name] for name in names)
     found: dict[Key, Draws] = {}
     if means:
-        drawn = resample_means(np.stack(list(means.values())))
-        found |= zip(means, drawn, strict=True)
+        found |= zip(means, resample_means(np.stack(list(means.values()))), strict=True)
     for name, metric in METRICS.items():
         of_metric = [group for group in groups if group.key.metric == name]
         if metric.per_set and of_metric:
@@ -529,7 +515,7 @@ def _image_values(metric: Metric, run: Run, cell: Cell | SequenceCell) -> np.nda
 
 def _set_draws(metric: Metric, run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
     """Draws of a metric of whole sets: each set resampled once, or pooled sets as one."""
-    resample = metric.resample or _resampler(metric)
+    resample = metric.resample or partial(_resample_sets, metric)
     if metric.from_bins:
         sets = {group.key: [_arrays_of(run, cell) for cell in group.cells] for group in groups}
         return {key: resample(cells)[0] for key, cells in sets.items()}
@@ -539,30 +525,18 @@ def _set_draws(metric: Metric, run: Run, groups: Sequence[_Group]) -> dict[Key, 
     return {group.key: average([by_cell[cell.key] for cell in group.cells]) for group in groups}
 
 
-def _resampler(metric: Metric) -> Callable[[Sequence[CellArrays]], Sequence[Draws]]:
+def _resample_sets(metric: Metric, cells: Sequence[CellArrays]) -> Sequence[Draws]:
     """Resample a metric of whole sets by computing it again for every resampled set."""
-
-    def resample(cells: Sequence[CellArrays]) -> Sequence[Draws]:
-        assert metric.per_set is not None
-        num_images, values = len(cells[0].labels), []
-        for counts in resample_counts(num_images, num_resamples=_NUM_RESAMPLES):
-            for count in counts:
-                images = np.repeat(np.arange(num_images), count)
-                values.append([metric.per_set(cell.take(images)) for cell in cells])
-        draws = []
-        for cell, resampled in zip(cells, np.transpose(values), strict=True):
-            value = float(metric.per_set(cell))
-            bias = float(resampled.mean()) - value
-            draws.append(Draws(estimate=value, resampled=resampled, bias=bias))
-        return draws
-
-    return resample
-
-
-def _interval(group: _Group) -> Interval | None:
-    """The interval from counts of a single clean or attacked set."""
-    is_single = group.key.scope in (CLEAN, ATTACKED)
-    return group.metric.interval(*group.cells) if group.metric.interval and is_single else None
+    assert metric.per_set is not None
+    num_images, values = len(cells[0].labels), []
+    for counts in resample_counts(num_images, num_resamples=_NUM_RESAMPLES):
+        for count in counts:
+            images = np.repeat(np.arange(num_images), count)
+            values.append([metric.per_set(cell.take(images)) for cell in cells])
+    return [
+        biased(float(metric.per_set(cell)), resampled)
+        for cell, resampled in zip(cells, np.transpose(values), strict=True)
+    ]
 
 
 def _arrays_of(run: Run, cell: Cell) -> CellArrays:
@@ -579,11 +553,8 @@ def _arrays_of(run: Run, cell: Cell) -> CellArrays:
 def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | None]:
     """Compute the headline numbers of a run from its sums: fractions, nats and Brier units.
 
-    Corrupted values are means over cells, each cell counting equally (Hendrycks et al. 2020).
-
-    Args:
-        results: One run's measurements.
-        grid: Cells to average over; by default every corruption measured at all its severities.
+    Corrupted values are means over cells, each cell counting equally (Hendrycks et al. 2020); by
+    default over every corruption measured at all its severities.
 
     Returns:
         ``clean_error``, ``corruption_error``, ``rms_calibration_error_clean``,
@@ -592,7 +563,15 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
         ``robust_error``; None where not measured.
     """
     grid = common_grid([results]) if grid is None else grid
-    return {name: _headline(results, grid, *key) for name, key in _HEADLINES.items()}
+    sequences = [cell.name for cell in results.sequences]
+    found = {}
+    for name, (metric, scope) in _HEADLINES.items():
+        groups = _groups(metric, METRICS[metric], results, grid, sequences)
+        cells = next((group.cells for group in groups if group.key.scope == scope), [])
+        from_cell = METRICS[metric].from_cell
+        values = [from_cell(cell) for cell in cells] if from_cell else []
+        found[name] = float(np.mean([v for v in values if v is not None])) if values else None
+    return found
 
 
 _HEADLINES = {
@@ -607,13 +586,3 @@ _HEADLINES = {
     "nll": ("nll", CORRUPTED),
     "brier": ("brier", CORRUPTED),
 }
-
-
-def _headline(results: Results, grid: Grid, metric: str, scope: str) -> float | None:
-    sequences = [cell.name for cell in results.sequences]
-    groups = _groups(metric, METRICS[metric], results, grid, sequences)
-    group = next((group for group in groups if group.key.scope == scope), None)
-    from_cell = METRICS[metric].from_cell
-    if group is None or from_cell is None:
-        return None
-    return float(np.mean([value for cell in group.cells if (value := from_cell(cell)) is not None]))

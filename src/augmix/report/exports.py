@@ -4,11 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from augmix.bootstrap import LEVEL
 from augmix.files import to_plain
-from augmix.report.comparison import Comparison, Group, contrast
+from augmix.report.comparison import Comparison, contrast
 from augmix.report.estimates import METRICS, readable
 from augmix.report.load import Run
 from augmix.report.robustness import attack_words
@@ -61,23 +62,18 @@ def to_json(comparison: Comparison) -> str:
         "notes": comparison.notes,
         "unlike": comparison.unlike,
         "rows": [
-            {
-                "label": group.label,
-                "runs": [
-                    {
-                        "label": run.label,
-                        "model": run.results.model,
-                        "temperature": run.results.temperature,
-                    }
-                    for run in group.runs
-                ],
-            }
+            {"label": group.label, "runs": [_about(run) for run in group.runs]}
             for group in comparison.groups
         ],
         "numbers": _lines(comparison),
         "differences": _differences(comparison),
     }
     return json.dumps(to_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _about(run: Run) -> dict[str, Any]:
+    results = run.results
+    return {"label": run.label, "model": results.model, "temperature": results.temperature}
 
 
 def to_latex(comparison: Comparison) -> str:
@@ -90,45 +86,27 @@ def _lines(comparison: Comparison) -> list[dict[str, Any]]:
     """Every number of every row; of metrics known as sums only, of every run."""
     lines = []
     for group in comparison.groups:
-        lines += _lines_of(group, has_draws=True)
-        for run, estimates in zip(group.runs, group.estimates, strict=True):
-            alone = Group(label=run.label, runs=(run,), estimates=(estimates,))
-            lines += _lines_of(alone, has_draws=False)
+        for part in (group, *group.singles):
+            run = part.first
+            about = {"row": part.label, "method": run.method, "model": run.network}
+            lines += [
+                {**about, "adaptation": run.adaptation, **key._asdict(), **to_plain(number)}
+                for key in part.estimates[0]
+                if METRICS[key.metric].has_draws == (part is group) and (number := part.number(key))
+            ]
     return lines
-
-
-def _lines_of(group: Group, *, has_draws: bool) -> list[dict[str, Any]]:
-    about = {
-        "row": group.label,
-        "method": group.first.method,
-        "model": group.first.network,
-        "adaptation": group.first.adaptation,
-    }
-    return [
-        {**about, **key._asdict(), **to_plain(number)}
-        for key in group.estimates[0]
-        if METRICS[key.metric].has_draws == has_draws and (number := group.number(key))
-    ]
 
 
 def _differences(comparison: Comparison) -> list[dict[str, Any]]:
     if not comparison.is_comparable:
         return []
     found = []
-    for index, reference in enumerate(comparison.groups):
-        for other in comparison.groups[index + 1 :]:
-            for key in reference.estimates[0]:
-                apart = contrast(other, reference, key)
-                if apart is not None:
-                    found.append(
-                        {
-                            "row": other.label,
-                            "minus": reference.label,
-                            **key._asdict(),
-                            **to_plain(apart),
-                            "verdict": apart.verdict,
-                        }
-                    )
+    for reference, other in combinations(comparison.groups, 2):
+        about = {"row": other.label, "minus": reference.label}
+        for key in reference.estimates[0]:
+            if apart := contrast(other, reference, key):
+                numbers = {**to_plain(apart), "verdict": apart.verdict}
+                found.append({**about, **key._asdict(), **numbers})
     return found
 
 
@@ -141,24 +119,14 @@ def _latex_table(table: Table) -> str:
         "\\toprule",
     ]
     if any(column.group for column in table.columns):
-        lines.append(" & " + " & ".join(_spanned(table)) + " \\\\")
+        spans = [f"\\multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name, width in table.groups]
+        lines.append(" & " + " & ".join(spans) + " \\\\")
     titles = [f"{column.title} {column.unit}".strip() for column in table.columns]
     lines += [" & ".join(map(escape, [table.corner, *titles])) + " \\\\", "\\midrule"]
     for row in table.rows:
         label = f"{row.label} ({row.kind})" if row.kind == "published" else row.label
         lines.append(" & ".join([escape(label), *map(_latex_entry, row.entries)]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
-
-
-def _spanned(table: Table) -> list[str]:
-    """Headings over neighbours of one group."""
-    spans: list[tuple[str, int]] = []
-    for column in table.columns:
-        if spans and spans[-1][0] == column.group:
-            spans[-1] = (column.group, spans[-1][1] + 1)
-        else:
-            spans.append((column.group, 1))
-    return [f"\\multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name, width in spans]
 
 
 def _latex_entry(entry: Entry) -> str:
@@ -199,9 +167,8 @@ def _described(comparison: Comparison) -> str:
     num_images = max(cell.num_images for cell in cells)
     text = f"Measured on {num_images:,} images of {name} ({split}): clean"
     if grid:
-        text += (
-            f", {len(grid.names)} corruptions at severities {', '.join(map(str, grid.severities))}"
-        )
+        severities = ", ".join(map(str, grid.severities))
+        text += f", {len(grid.names)} corruptions at severities {severities}"
     if comparison.sequences:
         text += f", {len(comparison.sequences)} perturbation sequences"
     if attack := attack_words(comparison):

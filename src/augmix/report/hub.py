@@ -3,7 +3,6 @@
 The package huggingface_hub (extra ``hub``) is imported when a model is published.
 """
 
-import importlib
 import json
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -13,6 +12,7 @@ from augmix.errors import RunError, first_line
 from augmix.files import load_json
 from augmix.report.comparison import compare
 from augmix.report.exports import to_markdown
+from augmix.report.load import flatten
 from augmix.report.tables import escape_markdown
 from augmix.results import CONFIG_FILE, MODEL_FILE, RESULTS_FILE, WEIGHTS_FILE, load_results
 
@@ -24,7 +24,10 @@ tags:
 - augmix
 ---
 """
-_PRIVATE = ("data", "root", "out", "schema", "command")  # of use on the machine that trained only
+_PRIVATE = {  # entries that are of use on the machine that trained only
+    CONFIG_FILE: ("data", "root", "out", "schema", "command"),
+    RESULTS_FILE: ("command",),
+}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -45,7 +48,7 @@ def push_to_hub(
         run: Folder with `model.json` and `weights.safetensors`.
         repo_id: ``owner/name``; created if it does not exist.
         is_private: Whether a newly created repository is visible to its owner only.
-        message: Message of the commit.
+        message: Of the commit.
         token: Token of the hub; by default the one that `hf auth login` stored.
 
     Returns:
@@ -62,17 +65,15 @@ def push_to_hub(
             raise RunError(f"{folder / file} does not exist; is {folder} a finished run?")
     files: dict[str, bytes | str] = {"README.md": write_card(folder, repo_id).encode()}
     files |= {file: str(folder / file) for file in (MODEL_FILE, WEIGHTS_FILE)}
-    for file, load in ((CONFIG_FILE, _load_settings), (RESULTS_FILE, _load_results)):
+    for file in _PRIVATE:
         if (folder / file).is_file():
-            public = load(folder / file)
+            public = _load_public(folder / file)
             files[file] = json.dumps(public, indent=1, ensure_ascii=False).encode()
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError:
-        raise RunError(
-            "putting a model on the Hugging Face Hub needs huggingface_hub, which is not "
-            "installed: pip install 'augmix[hub]'"
-        ) from None
+    from augmix.models.weights import import_library  # loads torch
+
+    hub = import_library(
+        "huggingface_hub", "putting a model on the Hugging Face Hub", "augmix[hub]"
+    )
     try:
         api = hub.HfApi(token=token)
         api.create_repo(repo_id, private=is_private, exist_ok=True)
@@ -93,11 +94,9 @@ def push_to_hub(
 
 
 def write_card(run: Path, name: str) -> str:
-    """Write the model card of a run folder as Markdown.
+    """Write the model card of a run folder as Markdown, under a name ``owner/name``.
 
-    Args:
-        run: Folder with `model.json`; `config.json` and `results.json` are used if they exist.
-        name: The model's name, ``owner/name``.
+    `model.json` is needed; `config.json` and `results.json` are used if they exist.
 
     Raises:
         RunError: If one of the files is damaged.
@@ -113,58 +112,31 @@ def write_card(run: Path, name: str) -> str:
         f"model = augmix.load_model({name!r})  # logits = model(images)\n```\n",
     ]
     if (run / CONFIG_FILE).is_file():
-        rows = _flatten(_load_settings(run / CONFIG_FILE))
-        lines = [
-            f"| {escape_markdown(key)} | {escape_markdown(str(value))} |"
-            for key, value in rows.items()
-        ]
+        settings = flatten(_load_public(run / CONFIG_FILE))
+        rows = [[escape_markdown(str(word)) for word in entry] for entry in settings.items()]
+        lines = [f"| {key} | {value} |" for key, value in rows]
         parts.append("\n".join(["## Training\n", "| setting | value |", "| --- | --- |", *lines]))
-    if _is_measured(run / RESULTS_FILE):
+    path = run / RESULTS_FILE
+    if path.is_file() and load_results(path).is_measured:
         parts.append("\n" + re.sub(r"(?m)^#", "##", to_markdown(compare([run]))))
     else:
         parts.append("\n## Robustness\n\nNothing was measured.\n")
     return "\n".join(parts)
 
 
-def _is_measured(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    results = load_results(path)
-    return any(cell.num_images > 0 for cell in (*results.cells, *results.sequences))
+def _load_public(path: Path) -> dict[str, Any]:
+    """Load `config.json` or `results.json` without private entries and folders."""
 
+    def publish(value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {k: v for k, v in value.items() if isinstance(v, dict) or k not in private}
+            return {key: publish(entry) for key, entry in kept.items()}
+        if isinstance(value, list):
+            return [publish(entry) for entry in value]
+        for kind in (PurePosixPath, PureWindowsPath):
+            if isinstance(value, str) and kind(value).is_absolute():
+                return kind(value).name
+        return value
 
-def _publish(value: Any) -> Any:
-    """Replace absolute paths by their last part, recursively."""
-    if isinstance(value, dict):
-        return {key: _publish(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_publish(entry) for entry in value]
-    for kind in (PurePosixPath, PureWindowsPath):
-        if isinstance(value, str) and kind(value).is_absolute():
-            return kind(value).name
-    return value
-
-
-def _load_settings(path: Path) -> dict[str, Any]:
-    """Load `config.json` without the entries that are of use on this machine only."""
-
-    def drop(settings: dict[str, Any]) -> dict[str, Any]:
-        kept = {k: v for k, v in settings.items() if isinstance(v, dict) or k not in _PRIVATE}
-        return {k: drop(v) if isinstance(v, dict) else v for k, v in kept.items()}
-
-    return _publish(drop(load_json(path)))
-
-
-def _load_results(path: Path) -> dict[str, Any]:
-    plain = load_json(path)
-    plain.get("provenance", {}).pop("command", None)
-    return _publish(plain)
-
-
-def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Name the entries of nested dictionaries ``outer.inner``."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        nested = isinstance(value, dict)
-        flat |= _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return flat
+    private = _PRIVATE[path.name]
+    return publish(load_json(path))

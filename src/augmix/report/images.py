@@ -3,7 +3,7 @@
 import base64
 import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from augmix.bootstrap import proportion_interval
-from augmix.report.comparison import Comparison, Group, Number
+from augmix.report.comparison import Comparison, Group, Number, over_seeds
 from augmix.report.estimates import CORRUPTION, METRICS, PERTURBATION, Key, readable
 from augmix.report.load import Run, RunPredictions
-from augmix.report.tables import Column, Entry, Row, Table, plain, shown, text
+from augmix.report.tables import Column, Entry, Row, Table, shown, text
 
 _THUMB_PX = 96
 _SMALLEST_PX = 32
@@ -35,20 +35,17 @@ def collect_thumbs(runs: Sequence[Run]) -> dict[int, np.ndarray]:
     """Collect the clean images that any run kept, by their id in the source."""
     found: dict[int, np.ndarray] = {}
     for run in runs:
-        for ids, images in (
-            (run.hardest.get("ids"), run.hardest.get("images")),
-            (run.examples.get("ids"), run.examples.get("clean")),
-        ):
-            if ids is not None and images is not None:
-                found |= {int(number): image for number, image in zip(ids, images, strict=True)}
+        for kept, images in ((run.hardest, "images"), (run.examples, "clean")):
+            if "ids" in kept and images in kept:
+                found |= zip(kept["ids"].tolist(), kept[images], strict=True)
     return found
 
 
 def thumb_uris(thumbs: Mapping[int, np.ndarray], used: Collection[int]) -> dict[int, str]:
     """Encode the thumbnails that are used, small enough that all fit into the page."""
     kept = {number: image for number, image in thumbs.items() if number in used}
-    size = min(_THUMB_PX, int((_THUMB_PIXELS / max(len(kept), 1)) ** 0.5))
-    size = max(size, _SMALLEST_PX)
+    size = int((_THUMB_PIXELS / max(len(kept), 1)) ** 0.5)
+    size = max(min(size, _THUMB_PX), _SMALLEST_PX)
     return {number: data_uri(image, max_px=size) for number, image in kept.items()}
 
 
@@ -80,8 +77,6 @@ class Examples:
     Attributes:
         label: Of the run that kept them.
         names: Corruptions in words.
-        severities: Of the columns.
-        images: The first few.
         max_px: Largest height or width shown.
         reduced_from: Largest height or width as measured if it was larger, else 0.
         others: Labels of runs that were measured on other images.
@@ -103,6 +98,7 @@ def examples(runs: Sequence[Run]) -> Examples | None:
         return None
     pictures = owner.examples
     clean = pictures["clean"][:_MAX_EXAMPLES]
+    labels = [class_name(owner, int(label)) for label in pictures.get("labels", ())]
     names = [name for name in pictures if name not in _NO_CORRUPTION]
     planned = owner.results.protocol.get("severities", [])
     levels = max((len(pictures[name]) for name in names), default=0)
@@ -112,25 +108,23 @@ def examples(runs: Sequence[Run]) -> Examples | None:
         label=owner.label,
         names=tuple(readable(name) for name in names),
         severities=tuple(planned if len(planned) == levels else range(1, levels + 1)),
-        images=tuple(_example(owner, index, names, size) for index in range(num)),
+        images=tuple(
+            Example(
+                title=labels[index] if index < len(labels) else f"image {index + 1}",
+                clean=data_uri(clean[index], max_px=size),
+                rows=tuple(
+                    tuple(data_uri(level[index], max_px=size) for level in pictures[name])
+                    for name in names
+                ),
+            )
+            for index in range(num)
+        ),
         max_px=size,
         reduced_from=largest if largest > size else 0,
         others=tuple(
             run.label
             for run in runs
-            if run is not owner
-            and not np.array_equal(run.examples.get("clean", pictures["clean"]), pictures["clean"])
-        ),
-    )
-
-
-def _example(run: Run, index: int, names: Sequence[str], size: int) -> Example:
-    pictures = run.examples
-    return Example(
-        title=_title(run, index),
-        clean=data_uri(pictures["clean"][index], max_px=size),
-        rows=tuple(
-            tuple(data_uri(level[index], max_px=size) for level in pictures[name]) for name in names
+            if not np.array_equal(run.examples.get("clean", pictures["clean"]), pictures["clean"])
         ),
     )
 
@@ -143,26 +137,13 @@ def _budget(available: int, tiles: int, size: int) -> tuple[int, int]:
     return num, max(16, min(size, largest))
 
 
-def _title(run: Run, index: int) -> str:
-    labels = run.examples.get("labels")
-    if labels is None or index >= len(labels):
-        return f"image {index + 1}"
-    return class_name(run, int(labels[index]))
-
-
 _NUM_IMAGES = 8  # most often wrong, of each corruption
 _NUM_MISTAKES = 3  # pairs of classes named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardImage:
-    """An image that is often misclassified, or often flips.
-
-    Attributes:
-        number: Its id in the source.
-        label: The name of its class.
-        notes: For each row of the report, how often it is wrong or flips.
-    """
+    """An image and its id in the source; for each row of the report, how often it is wrong."""
 
     number: int
     label: str
@@ -174,8 +155,6 @@ class Drill:
     """The details of one corruption or perturbation.
 
     Attributes:
-        name: Unique among the drills of a kind.
-        title: In words.
         headline: The main number of each row of the report.
         table: Numbers by severity; None for a perturbation.
         mistakes: For each row of the report, the pairs of classes most often confused.
@@ -223,28 +202,21 @@ def perturbation_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]
 def _headlines(comparison: Comparison, key: Key) -> tuple[str, ...]:
     """A number of each row, without its interval."""
     decimals = METRICS[key.metric].decimals
-    numbers = [group.number(key) for group in comparison.groups]
-    return tuple(
-        plain(None if number is None else number.value, decimals=decimals).text
-        for number in numbers
-    )
+    return tuple(shown(group.number(key), decimals=decimals).text for group in comparison.groups)
 
 
 def _table(comparison: Comparison, index: int, name: str) -> Table:
     """Error by severity of every row, with Wilson's interval, or ± the std over seeds."""
-    rows = [
-        Row(
-            label=group.label,
-            style=style,
-            entries=tuple(_error(group, name, severity) for severity in comparison.grid.severities),
-        )
-        for style, group in enumerate(comparison.groups)
-    ]
+    levels = comparison.grid.severities
+    rows = []
+    for style, group in enumerate(comparison.groups):
+        entries = tuple(_error(group, name, level) for level in levels)
+        rows.append(Row(label=group.label, style=style, entries=entries))
     return Table(
         name=f"drill-{index}",
         title="Error by severity",
         unit="%",
-        columns=tuple(Column(title=str(level)) for level in comparison.grid.severities),
+        columns=tuple(Column(title=str(level)) for level in levels),
         rows=tuple(rows),
     )
 
@@ -252,14 +224,12 @@ def _table(comparison: Comparison, index: int, name: str) -> Table:
 def _error(group: Group, name: str, severity: int) -> Entry:
     cells = [run.results.find("c", name, severity) for run in group.runs]
     known = [cell for cell in cells if cell is not None]
-    if not known or len(known) < len(cells):
+    if len(known) < len(cells):
         return text("")
     if len(known) == 1:
         found = proportion_interval(known[0].num_errors, known[0].num_images)
         return shown(Number(value=found.estimate, low=found.low, high=found.high))
-    errors = [cell.error for cell in known]
-    std = float(np.std(errors, ddof=1))
-    return shown(Number(value=float(np.mean(errors)), std=std, num_seeds=len(errors)))
+    return shown(over_seeds([cell.error for cell in known]))
 
 
 def _predicted(comparison: Comparison, run: Run, name: str) -> np.ndarray | None:
@@ -301,16 +271,13 @@ def _hardest(comparison: Comparison, name: str, thumbs: set[int]) -> tuple[HardI
     for of_group in predicted:
         for classes in of_group:
             wrong += (classes != labels).mean(axis=0) / len(of_group)
-    return tuple(
-        HardImage(
-            number=int(predictions.images.ids[index]),
-            label=class_name(comparison.runs[0], int(labels[index])),
-            notes=tuple(
-                _note(comparison.runs[0], of_group, index, int(labels[index]))
-                for of_group in predicted
-            ),
-        )
-        for index in _worst(wrong, predictions, thumbs)
+    run = comparison.runs[0]
+    return _worst(
+        wrong,
+        lambda index: [_note(run, of_group, index, int(labels[index])) for of_group in predicted],
+        run,
+        predictions,
+        thumbs,
     )
 
 
@@ -340,17 +307,12 @@ def _most_flipped(comparison: Comparison, name: str, thumbs: set[int]) -> tuple[
     known = [fraction for fraction in fractions if fraction is not None]
     if not known:
         return ()
-    return tuple(
-        HardImage(
-            number=int(predictions.images.ids[index]),
-            label=class_name(comparison.runs[0], int(predictions.images.labels[index])),
-            notes=tuple(
-                "" if fraction is None else f"flips in {100 * fraction[index]:.0f} % of pairs"
-                for fraction in fractions
-            ),
-        )
-        for index in _worst(np.sum(known, axis=0), predictions, thumbs)
-    )
+
+    def notes(index: int) -> list[str]:
+        percents = [None if each is None else 100 * each[index] for each in fractions]
+        return ["" if each is None else f"flips in {each:.0f} % of pairs" for each in percents]
+
+    return _worst(np.sum(known, axis=0), notes, comparison.runs[0], predictions, thumbs)
 
 
 def _same_images(comparison: Comparison) -> RunPredictions | None:
@@ -359,8 +321,23 @@ def _same_images(comparison: Comparison) -> RunPredictions | None:
     return kept[0] if kept and not comparison.unlike else None
 
 
-def _worst(score: np.ndarray, predictions: RunPredictions, thumbs: set[int]) -> list[int]:
-    """Indices of the highest scores above 0; of equal ones, those with a thumbnail first."""
-    has_thumb = np.isin(predictions.images.ids, list(thumbs))
+def _worst(
+    score: np.ndarray,
+    notes: Callable[[int], Sequence[str]],
+    run: Run,
+    predictions: RunPredictions,
+    thumbs: set[int],
+) -> tuple[HardImage, ...]:
+    """The images of highest score above 0; of equal ones, those with a thumbnail first."""
+    ids, labels = predictions.images.ids, predictions.images.labels
+    has_thumb = np.isin(ids, list(thumbs))
     order = np.lexsort((np.arange(len(score)), ~has_thumb, -np.round(score, 9)))
-    return [int(index) for index in order[:_NUM_IMAGES] if score[index] > 0]
+    return tuple(
+        HardImage(
+            number=int(ids[index]),
+            label=class_name(run, int(labels[index])),
+            notes=tuple(notes(index)),
+        )
+        for index in order[:_NUM_IMAGES].tolist()
+        if score[index] > 0
+    )

@@ -10,33 +10,20 @@ from augmix.report.estimates import (
     BENCHMARK,
     CLEAN,
     CORRUPTED,
+    CORRUPTION,
+    METRICS,
+    PERTURBATION,
     PERTURBED,
     Key,
-    readable,
 )
-from augmix.report.tables import Column, Entry, Row, Table, group_kind, plain, shown
+from augmix.report.tables import Column, Entry, Row, Table, group_row, plain, shown
 
 _NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")
-_SHORT = {  # as the paper's columns are headed
+_SHORT = {  # headings of the paper's columns that are not the first word of the name
     "gaussian_noise": "Gauss",
-    "shot_noise": "Shot",
-    "impulse_noise": "Impulse",
-    "defocus_blur": "Defocus",
-    "glass_blur": "Glass",
-    "motion_blur": "Motion",
-    "zoom_blur": "Zoom",
-    "snow": "Snow",
-    "frost": "Frost",
-    "fog": "Fog",
     "brightness": "Bright",
-    "contrast": "Contrast",
-    "elastic_transform": "Elastic",
     "pixelate": "Pixel",
     "jpeg_compression": "JPEG",
-    "translate": "Translate",
-    "rotate": "Rotate",
-    "tilt": "Tilt",
-    "scale": "Scale",
 }
 _NAMES = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 
@@ -49,12 +36,12 @@ def literature_tables(comparison: Comparison) -> list[Table]:
     tables = []
     if source in _NAMES and comparison.grid.is_complete:
         tables.append(_cifar_table(comparison, source))
-    if any(group.number(Key("ce", CORRUPTED)) for group in comparison.groups):
-        tables.append(_imagenet_table(comparison, published.TABLE_2, "ce", "corruption", CORRUPTED))
-    if any(group.number(Key("fr", PERTURBED)) for group in comparison.groups):
-        tables.append(
-            _imagenet_table(comparison, published.TABLE_3, "fr", "perturbation", PERTURBED)
-        )
+    for table, metric, part, whole in (
+        (published.TABLE_2, "ce", CORRUPTION, CORRUPTED),
+        (published.TABLE_3, "fr", PERTURBATION, PERTURBED),
+    ):
+        if comparison.has(Key(metric, whole)):
+            tables.append(_imagenet_table(comparison, table, metric, part, whole))
     return tables
 
 
@@ -80,25 +67,18 @@ def _cifar_table(comparison: Comparison, source: str) -> Table:
         *(Column(title=network, unit="%", group="Published") for network in _NETWORKS),
         *(Column(title=name, unit="%", group="Measured here") for name in names),
     ]
-    printed = _printed(source)
     rows, taken = [], set()
-    for method, values in printed.items():
+    for method, values in _printed(source).items():
         own = [group for group in comparison.groups if _is_of(group, method, comparison)]
         taken |= {id(group) for group in own}
-        rows.append(
-            Row(
-                label=published.LABELS[method],
-                kind="published",
-                entries=(*(plain(value) for value in values), *_own(own, names)),
-            )
-        )
-    for index, group in enumerate(comparison.groups):
-        if id(group) not in taken:
-            blank = [plain(None)] * len(_NETWORKS)
-            entries = (*blank, *_own([group], names))
-            rows.append(
-                Row(label=group.label, style=index, kind=group_kind(group), entries=entries)
-            )
+        entries = (*map(plain, values), *_own(own, names))
+        rows.append(Row(label=published.LABELS[method], kind="published", entries=entries))
+    blank = [plain(None)] * len(_NETWORKS)
+    rows += [
+        group_row(index, group, [*blank, *_own([group], names)])
+        for index, group in enumerate(comparison.groups)
+        if id(group) not in taken
+    ]
     return Table(
         name="literature-cifar",
         title=f"{_NAMES[source]}: mean error over 15 corruptions",
@@ -130,9 +110,8 @@ def _is_of(group: Group, method: str, comparison: Comparison) -> bool:
         return False
     same = [
         other
-        for other in comparison.groups
-        if (other.first.method, other.first.network) == (method, first.network)
-        and not other.first.adaptation
+        for other in (group.first for group in comparison.groups)
+        if (other.method, other.network) == (method, first.network) and not other.adaptation
     ]
     return len(same) == 1
 
@@ -150,43 +129,28 @@ def _imagenet_table(
 ) -> Table:
     """Tables 2 and 3: clean error, each cell divided by AlexNet's, and their mean."""
     names = list(table.rows[0].cells or ())
-    mean = {"ce": "mCE", "fr": "mFR"}[metric]
-    rows = [
-        Row(
-            label=published.LABELS[row.method],
-            kind="published",
-            entries=(
-                plain(_fraction(row.clean)),
-                *(plain(_fraction((row.cells or {})[name]), decimals=0) for name in names),
-                plain(_fraction(row.mean)),
-            ),
-        )
-        for row in table.rows
-    ]
-    rows += [
-        Row(
-            label=group.label,
-            style=index,
-            kind=group_kind(group),
-            entries=(
-                shown(group.number(Key("error", CLEAN))),
-                *(shown(group.number(Key(metric, part, name)), decimals=0) for name in names),
-                shown(group.number(Key(metric, whole))),
-            ),
-        )
-        for index, group in enumerate(comparison.groups)
-    ]
-    columns = (
-        Column(title="Clean"),
-        *(Column(title=_SHORT.get(name, readable(name))) for name in names),
-        Column(title=mean),
-    )
+    keys = [Key("error", CLEAN), *(Key(metric, part, name) for name in names), Key(metric, whole)]
+    decimals = [1, *[0] * len(names), 1]
+    titles = ["Clean", *(_SHORT.get(name, name.partition("_")[0].capitalize()) for name in names)]
+    rows = []
+    for row in table.rows:
+        printed = [row.clean, *((row.cells or {})[name] for name in names), row.mean]
+        entries = [
+            plain(None if value is None else value / 100, decimals=digits)
+            for value, digits in zip(printed, decimals, strict=True)
+        ]
+        label = published.LABELS[row.method]
+        rows.append(Row(label=label, kind="published", entries=tuple(entries)))
+    for index, group in enumerate(comparison.groups):
+        cells = zip(keys, decimals, strict=True)
+        entries = [shown(group.number(key), decimals=digits) for key, digits in cells]
+        rows.append(group_row(index, group, entries))
     return Table(
         name=f"literature-{table.number}",
         title=f"{table.title}: {table.quantity}",
         unit="%",
         corner="Method",
-        columns=columns,
+        columns=tuple(Column(title=title) for title in [*titles, METRICS[metric].heading]),
         rows=tuple(rows),
         note=f"Published: Table {table.number} of Hendrycks et al. (2020), ResNet-50, official "
         f"{table.title} files. Measured here: {_described(comparison)}; AlexNet's numbers are of "
@@ -200,7 +164,3 @@ def _described(comparison: Comparison) -> str:
     num_images = max(cell.num_images for cell in [*results.cells, *results.sequences])
     made = results.protocol.get("official_c") or "corrupted on the fly"
     return f"{results.source.get('name')}, {num_images:,} images, {made}"
-
-
-def _fraction(percent: float | None) -> float | None:
-    return None if percent is None else percent / 100

@@ -15,7 +15,6 @@ from augmix.results import (
     HARDEST_FILE,
     LOG_FILE,
     RESULTS_FILE,
-    Cell,
     CellKey,
     MeasuredImages,
     Predictions,
@@ -38,20 +37,14 @@ class RunPredictions:
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
 
-    def wrong(self, cell: Cell) -> np.ndarray:
-        """Which images were misclassified in a cell."""
-        return self.cells[cell.key].prediction != self.images.labels
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run folder.
 
     Attributes:
-        folder: Its path.
         label: Its name in the report; no two runs share one.
         config: `config.json`, or empty.
-        results: `results.json`.
         log: `log.jsonl`, one record a step; steps repeated after a restart are there once.
         examples: Example images: ``clean`` is `image height width channel`, a corruption is
             `severity image height width channel`; ``labels`` and ``ids`` one number an image.
@@ -76,10 +69,9 @@ class Run:
     @property
     def network(self) -> str:
         """The network's name; of an ensemble also its size."""
-        name = str(self.results.model.get("name") or "")
         members = self.results.model.get("members") or []
         if not members:
-            return name
+            return str(self.results.model.get("name") or "")
         names = dict.fromkeys(str(member.get("name") or "") for member in members)
         return f"ensemble of {len(members)} × {', '.join(names)}"
 
@@ -116,11 +108,20 @@ def distinct(labels: Sequence[str]) -> list[str]:
     return result if len(set(result)) == len(result) else [*map(str, range(1, len(labels) + 1))]
 
 
+def flatten(settings: dict[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Write nested settings as one level, named ``outer.inner``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, dict)
+        name = prefix + key
+        flat |= flatten(value, separator, name + separator) if nested else {name: value}
+    return flat
+
+
 def _load_run(folder: Path) -> Run:
     results = _load_results(folder)
     label = str(results.model.get("label") or results.model.get("method") or folder.name)
-    adaptation = results.model.get("adaptation")
-    if adaptation:
+    if adaptation := results.model.get("adaptation"):
         label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
     lines = [record for record in load_lines(folder / LOG_FILE) if "step" in record]
     by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
@@ -145,7 +146,7 @@ def _load_results(folder: Path) -> Results:
             f"measure it first: augmix evaluate {folder}"
         )
     results = load_results(folder / RESULTS_FILE)
-    if not any(cell.num_images > 0 for cell in (*results.cells, *results.sequences)):
+    if not results.is_measured:
         raise RunError(
             f"{folder / RESULTS_FILE} holds no measured cell yet; "
             f"finish the evaluation first: augmix evaluate {folder}"
@@ -172,7 +173,7 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
             f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
     for cell in results.cells:
-        num_errors = int(found.wrong(cell).sum())
+        num_errors = int((found.cells[cell.key].prediction != found.images.labels).sum())
         if num_errors != cell.num_errors:
             raise RunError(
                 f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "

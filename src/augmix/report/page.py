@@ -10,12 +10,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import matplotlib.style
 import numpy as np
-from jaxtyping import Float
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -75,7 +74,6 @@ def render_page(comparison: Comparison) -> str:
     styles = {id(run): style for style, g in enumerate(comparison.groups) for run in g.runs}
     return environment.get_template("page.html").render(
         sections=sections,
-        spans=_spans,
         draw=lambda chart: {form: Markup(svg) for form, svg in draw(chart).items()},
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         js=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
@@ -90,17 +88,6 @@ def render_page(comparison: Comparison) -> str:
         facts=_facts(comparison),
         lead=lead(comparison),
     )
-
-
-def _spans(table: Table) -> list[dict[str, Any]]:
-    """Headings over neighbouring columns of one group."""
-    found: list[dict[str, Any]] = []
-    for column in table.columns:
-        if found and found[-1]["title"] == column.group:
-            found[-1]["width"] += 1
-        else:
-            found.append({"title": column.group, "width": 1})
-    return found
 
 
 def _facts(comparison: Comparison) -> list[str]:
@@ -174,7 +161,7 @@ def _colour(style: int) -> str:
     return _COLOURS[style % len(_COLOURS)]
 
 
-def _line(style: int, *, has_marker: bool) -> dict:
+def _line(style: int, *, has_marker: bool) -> dict[str, Any]:
     return {
         "color": _colour(style),
         "linewidth": 2,
@@ -191,16 +178,14 @@ def _to_svg(figure: Figure, name: str) -> str:
     """Write a figure as an ``<svg>`` element without size, with unique ids and CSS colours."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font"
-        )  # the browser has it
+        # The browser has the font.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.S)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.S)
+    for length in ("width", "height"):
+        text = re.sub(rf'(<svg[^>]*?) {length}="[^"]*"', r"\1", text, count=1)
     text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # older matplotlib
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
@@ -227,17 +212,8 @@ def draw(chart: Chart) -> dict[str, str]:
 
 def _draw_columns(chart: Bars) -> str:
     """Vertical bars, 1040 pixels wide."""
-    num_rows, num_groups = chart.values.shape
     with _canvas(1040, 330) as (figure, axes):
-        for row in range(num_rows):
-            where, thick = _positions(row, num_rows, num_groups)
-            values, span = np.nan_to_num(chart.values[row]), _whiskers(chart, row)
-            axes.bar(where, values, thick, **_bar(row))
-            axes.errorbar(where, values, yerr=span, **_whisker())
-            if num_rows * num_groups <= _MAX_NUMBERED:
-                labels = _labels(chart.values[row])
-                for x, y, label in zip(where, values + span[1], labels, strict=True):
-                    _write(axes, (x, y), label, offset=(0, 3), ha="center", va="bottom")
+        _draw_bars(axes, chart, is_upright=True, is_numbered=chart.values.size <= _MAX_NUMBERED)
         _name_groups(axes, chart.categories)
         return _to_svg(figure, f"{chart.name}-wide")
 
@@ -247,14 +223,7 @@ def _draw_rows(chart: Bars) -> str:
     num_rows, num_groups = chart.values.shape
     height = 40 + num_groups * (14 + 13 * max(num_rows, 2))
     with _canvas(360, height) as (figure, axes):
-        for row in range(num_rows):
-            where, thick = _positions(row, num_rows, num_groups)
-            values, span = np.nan_to_num(chart.values[row]), _whiskers(chart, row)
-            axes.barh(where, values, thick, **_bar(row))
-            axes.errorbar(values, where, xerr=span, **_whisker())
-            labels = _labels(chart.values[row])
-            for x, y, label in zip(values + span[1], where, labels, strict=True):
-                _write(axes, (x, y), label, offset=(3, 0), ha="left", va="center")
+        _draw_bars(axes, chart, is_upright=False, is_numbered=True)
         axes.set_yticks(np.arange(num_groups), chart.categories)
         axes.set_ylim(num_groups - 0.4, -0.6)
         axes.tick_params(axis="y", labelcolor=INK)
@@ -262,6 +231,41 @@ def _draw_rows(chart: Bars) -> str:
         axes.margins(x=0.12)
         axes.spines["bottom"].set_visible(False)
         return _to_svg(figure, f"{chart.name}-narrow")
+
+
+def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool, is_numbered: bool) -> None:
+    """Bars with their intervals as whiskers, and their values beside the ends."""
+    num_rows, num_groups = chart.values.shape
+    thick = 0.82 / max(num_rows, 2)
+    for row, values in enumerate(chart.values):
+        where = np.arange(num_groups) + (row - (num_rows - 1) / 2) * thick
+        ends = np.nan_to_num(values)
+        spans = np.stack([values - chart.low[row], chart.high[row] - values])
+        spans = np.maximum(np.nan_to_num(spans), 0)  # 0 where there is no interval
+        (axes.bar if is_upright else axes.barh)(
+            where,
+            ends,
+            thick,
+            color=_colour(row),
+            hatch=HATCHES[cycle(row) % len(HATCHES)],
+            edgecolor=SURFACE,
+            linewidth=0.8,
+        )
+        tips = {"yerr" if is_upright else "xerr": spans}
+        whisker = (where, ends) if is_upright else (ends, where)
+        axes.errorbar(*whisker, fmt="none", ecolor=INK, elinewidth=1, alpha=0.7, **tips)
+        for at, end, value in zip(where, ends + spans[1], values, strict=True):
+            if is_numbered:
+                axes.annotate(
+                    f"{value:.1f}" if value == value else "–",
+                    (at, end) if is_upright else (end, at),
+                    xytext=(0, 3) if is_upright else (3, 0),
+                    textcoords="offset points",
+                    ha="center" if is_upright else "left",
+                    va="bottom" if is_upright else "center",
+                    fontsize=9,
+                    color=MUTED,
+                )
 
 
 def _draw_lines(chart: Lines) -> str:
@@ -336,11 +340,9 @@ def _draw_scatter(chart: Scatter) -> str:
 
 def _draw_point(axes: Axes, point: Point) -> None:
     shade = _colour(point.style)
-    for span, is_x in ((point.x_span, True), (point.y_span, False)):
-        if span:
-            across = [point.y, point.y] if is_x else [point.x, point.x]
-            xy = (span, across) if is_x else (across, span)
-            axes.plot(*xy, color=shade, linewidth=1.4, solid_capstyle="butt", zorder=2)
+    for x, y in ((point.x_span, (point.y, point.y)), ((point.x, point.x), point.y_span)):
+        if x and y:
+            axes.plot(x, y, color=shade, linewidth=1.4, solid_capstyle="butt", zorder=2)
     axes.plot(
         [point.x],
         [point.y],
@@ -366,60 +368,6 @@ def _scale(axes: Axes, curves: Sequence[Curve], *, is_log: bool) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _positions(
-    row: int, num_rows: int, num_groups: int
-) -> tuple[Float[np.ndarray, " category"], float]:
-    """Positions of a row's bars, and their thickness."""
-    thick = 0.82 / max(num_rows, 2)
-    return np.arange(num_groups) + (row - (num_rows - 1) / 2) * thick, thick
-
-
-def _bar(row: int) -> dict:
-    return {
-        "color": _colour(row),
-        "hatch": HATCHES[cycle(row) % len(HATCHES)],
-        "edgecolor": SURFACE,
-        "linewidth": 0.8,
-    }
-
-
-def _whisker() -> dict:
-    return {"fmt": "none", "ecolor": INK, "elinewidth": 1, "alpha": 0.7}
-
-
-def _whiskers(chart: Bars, row: int) -> Float[np.ndarray, "2 category"]:
-    """Lengths below and above each bar's end; 0 where there is no interval."""
-    values = chart.values[row]
-    spans = np.stack([values - chart.low[row], chart.high[row] - values])
-    return np.maximum(np.nan_to_num(spans), 0)
-
-
-def _write(
-    axes: Axes,
-    xy: tuple[float, float],
-    text: str,
-    *,
-    offset: tuple[int, int],
-    ha: Literal["left", "center"],
-    va: Literal["bottom", "center"],
-) -> None:
-    """A number beside the end of a bar or its whisker."""
-    axes.annotate(
-        text,
-        xy,
-        xytext=offset,
-        textcoords="offset points",
-        ha=ha,
-        va=va,
-        fontsize=9,
-        color=MUTED,
-    )
-
-
-def _labels(values: Float[np.ndarray, " category"]) -> list[str]:
-    return [f"{value:.1f}" if value == value else "–" for value in values]
-
-
 def _name_groups(axes: Axes, categories: Sequence[str]) -> None:
     """Category names and a grid along the values."""
     ticks = np.arange(len(categories))
@@ -439,11 +387,10 @@ def _name_groups(axes: Axes, categories: Sequence[str]) -> None:
 def _write_below(axes: Axes, x: float, text: str) -> None:
     """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
     words = text.split(" ")
-    first = " ".join(words[: (len(words) + 1) // 2])
-    second = " ".join(words[(len(words) + 1) // 2 :])
-    for words_of_line, offset in ((first, -5), (second, -18)):
+    half = (len(words) + 1) // 2
+    for line, offset in ((words[:half], -5), (words[half:], -18)):
         axes.annotate(
-            words_of_line,
+            " ".join(line),
             (x, 0),
             xytext=(0, offset),
             xycoords=("data", "axes fraction"),

@@ -1,10 +1,13 @@
-"""Tables and charts of error and stability: by corruption, severity, perturbation and attack."""
+"""Tables and charts of errors, stability, attacks, adaptation and calibration."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from augmix.report.comparison import Comparison, Group, identity
+from augmix import metrics
+from augmix.report.comparison import Comparison, Group, identity, over_seeds
 from augmix.report.estimates import (
     ATTACKED,
     CLEAN,
@@ -27,16 +30,20 @@ from augmix.report.tables import (
     Entry,
     Lines,
     Point,
+    Reliability,
     Row,
     Scatter,
     Table,
+    group_row,
+    number_entries,
     percent,
     plain,
     shown,
-    table_by_name,
     table_by_row,
 )
-from augmix.results import Cell
+from augmix.results import Cell, Scaled
+
+# -- By corruption, severity and perturbation -----------------------------------------------------
 
 
 def corruption_bars(comparison: Comparison) -> Bars | None:
@@ -56,39 +63,86 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
     )
 
 
-def corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
-    """Show a metric for every corruption, a column for each row of the report."""
-    grid = comparison.grid
-    return table_by_name(comparison, metric, CORRUPTION, grid.names, total=CORRUPTED, own=grid.own)
-
-
-def stability_table(comparison: Comparison, metric: str = "flip") -> Table | None:
-    """Show a metric for every perturbation, a column for each row of the report."""
-    own = {name for run in comparison.runs for name in own_sequences(run.results)}
-    return table_by_name(
+def corruption_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every corruption and their mean, a column for each row of the report."""
+    grid, about = comparison.grid, METRICS[metric]
+    return _table_by_name(
         comparison,
-        metric,
-        PERTURBATION,
-        [name for name in comparison.sequences if name not in own],
-        total=PERTURBED if PERTURBED in METRICS[metric].scopes else "",
-        own=[name for name in comparison.sequences if name in own],
+        Key(metric, CORRUPTED),
+        {name: Key(metric, CORRUPTION, name) for name in (*grid.names, *grid.own)},
+        grid.own,
+        name=f"corruptions-{metric}",
+        title=about.title + ("" if about.baseline else " per corruption"),
+        unit=f"{about.unit}, mean over severities",
+        corner="Corruption",
+    )
+
+
+def stability_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every perturbation and their mean, a column for each row of the report."""
+    own = {name for run in comparison.runs for name in own_sequences(run.results)}
+    about, mean = METRICS[metric], Key(metric, PERTURBED)
+    return _table_by_name(
+        comparison,
+        mean if PERTURBED in about.scopes else None,
+        {name: Key(metric, PERTURBATION, name) for name in comparison.sequences},
+        own,
+        name=f"stability-{metric}",
+        title=about.title,
+        unit=about.unit,
+        corner="Perturbation",
+    )
+
+
+def _table_by_name(
+    comparison: Comparison,
+    mean: Key | None,
+    keys: Mapping[str, Key],
+    own: Collection[str],
+    **settings: Any,
+) -> Table | None:
+    """A row for each name, their mean, then the user's own; none if nothing was measured."""
+    measured = {name: key for name, key in keys.items() if comparison.has(key)}
+    names = [name for name in measured if name not in own]
+    rows = {readable(name): measured[name] for name in names}
+    if mean and rows:
+        rows["mean"] = mean
+    rows |= {
+        f"{readable(name)} (own, not in the mean)": measured[name]
+        for name in measured
+        if name in own
+    }
+    if not rows:
+        return None
+    return Table(
+        columns=tuple(Column(title=group.label) for group in comparison.groups),
+        rows=tuple(
+            Row(
+                label=label,
+                kind="total" if key == mean else "measured",
+                entries=tuple(number_entries(comparison, key)),
+            )
+            for label, key in rows.items()
+        ),
+        **settings,
     )
 
 
 def severity_tables(comparison: Comparison) -> list[Table]:
     """Show each row's error by corruption and severity, with heat relative to the largest error."""
-    cells = [cell for group in comparison.groups for cell in _corrupted_cells(group)]
-    top = max([cell.error for cell in cells], default=0) or 1.0
-    tables = [_severity_table(index, group, top) for index, group in enumerate(comparison.groups)]
-    return [table for table in tables if table.rows]
+    cells = [
+        [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
+        for group in comparison.groups
+    ]
+    top = max([cell.error for of_group in cells for cell in of_group], default=0) or 1.0
+    return [
+        _severity_table(index, group, of_group, top)
+        for index, (group, of_group) in enumerate(zip(comparison.groups, cells, strict=True))
+        if of_group
+    ]
 
 
-def _corrupted_cells(group: Group) -> list[Cell]:
-    return [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
-
-
-def _severity_table(index: int, group: Group, top: float) -> Table:
-    cells = _corrupted_cells(group)
+def _severity_table(index: int, group: Group, cells: list[Cell], top: float) -> Table:
     severities = sorted({cell.severity for cell in cells})
     rows = []
     for name in dict.fromkeys(cell.name for cell in cells):
@@ -96,7 +150,8 @@ def _severity_table(index: int, group: Group, top: float) -> Table:
         known = [error for error in errors if error is not None]
         mean = float(np.mean(known)) if len(known) == len(errors) else None
         entries = [
-            Entry(text=plain(error).text, value=error, heat=_heat(error, top)) for error in errors
+            plain(error) if error is None else replace(plain(error), heat=round(100 * error / top))
+            for error in errors
         ]
         rows.append(Row(label=readable(name), entries=(*entries, plain(mean))))
     seeds = f", mean of {len(group.runs)} seeds" if len(group.runs) > 1 else ""
@@ -114,15 +169,6 @@ def _mean_error(group: Group, cells: list[Cell], name: str, severity: int) -> fl
     """Mean over seeds; None if one of them lacks the cell."""
     found = [cell.error for cell in cells if (cell.name, cell.severity) == (name, severity)]
     return float(np.mean(found)) if len(found) == len(group.runs) else None
-
-
-def _heat(error: float | None, top: float) -> int | None:
-    return None if error is None else round(100 * error / top)
-
-
-def severity_metrics() -> list[str]:
-    """List the metrics that are shown by severity."""
-    return [name for name, metric in METRICS.items() if SEVERITY in metric.scopes]
 
 
 def severity_chart(comparison: Comparison, metric: str) -> Lines:
@@ -199,6 +245,8 @@ def stability_chart(comparison: Comparison) -> Scatter | None:
     )
 
 
+# -- Attacked and adapted models ------------------------------------------------------------------
+
 _SETTINGS = {
     "attack_norm": "Norm",
     "attack_epsilon": "Radius",
@@ -206,12 +254,11 @@ _SETTINGS = {
     "attack_step_size": "Step",
     "attack_restarts": "Starts",
 }
-_LEVELS = 255
 
 
 def attack_table(comparison: Comparison) -> Table | None:
     """Show clean and robust error of every attacked row, and the settings of the attack."""
-    if not any(group.number(Key("error", ATTACKED)) for group in comparison.groups):
+    if not comparison.has(Key("error", ATTACKED)):
         return None
     settings = [_attack_settings(group.first) for group in comparison.groups]
     return table_by_row(
@@ -245,15 +292,15 @@ def attack_words(comparison: Comparison) -> str:
 
 
 def _attack_settings(run: Run) -> dict[str, str]:
-    return {name: _setting(run.results.protocol.get(name)) for name in _SETTINGS}
-
-
-def _setting(value: Any) -> str:
-    """Write a length that is a whole number of grey levels as a fraction of 255."""
-    if not isinstance(value, float):
-        return str(value)
-    levels = round(_LEVELS * value, 6)
-    return f"{levels:.0f}/{_LEVELS}" if levels and levels % 1 == 0 else f"{value:.4g}"
+    """The settings in words; a length of whole grey levels is a fraction of 255."""
+    words = {}
+    for name in _SETTINGS:
+        value = run.results.protocol.get(name)
+        words[name] = str(value)
+        if isinstance(value, float):
+            levels = round(255 * value, 6)
+            words[name] = f"{levels:.0f}/255" if levels and levels % 1 == 0 else f"{value:.4g}"
+    return words
 
 
 def adaptation_table(comparison: Comparison) -> Table | None:
@@ -264,7 +311,9 @@ def adaptation_table(comparison: Comparison) -> Table | None:
         return None
     models: dict[Any, dict[str, Group]] = {}
     for group in comparison.groups:
-        models.setdefault(_model(group), {}).setdefault(group.first.adaptation, group)
+        hashes = sorted(str(run.results.model.get("weights_sha256")) for run in group.runs)
+        model = (identity(group.first, has_adaptation=False), *hashes)
+        models.setdefault(model, {}).setdefault(group.first.adaptation, group)
     parts = {
         Key("error", CLEAN): "Clean error",
         Key("error", CORRUPTED): "Corruption error",
@@ -296,7 +345,128 @@ def adaptation_table(comparison: Comparison) -> Table | None:
     )
 
 
-def _model(group: Group) -> tuple[Any, ...]:
-    """Identify the model of a row, adapted or not."""
-    hashes = tuple(sorted(str(run.results.model.get("weights_sha256")) for run in group.runs))
-    return (identity(group.first, has_adaptation=False), hashes)
+# -- Calibration ----------------------------------------------------------------------------------
+
+_MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
+_TITLES = {CLEAN: "Clean images", CORRUPTED: "Corrupted images, pooled"}
+
+
+def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
+    """Draw accuracy against confidence of every row, its seeds pooled."""
+    curves = []
+    for style, group in enumerate(comparison.groups):
+        cells = [cell for run in group.runs for cell in _cells(run, comparison, scope)]
+        if cells:
+            bins = metrics.pool_bins(cell.equal_width for cell in cells)
+            confidence, accuracy, fraction = metrics.curve_from_bins(*bins)
+            used = bins[0] >= _MIN_IN_BIN
+            curves.append(
+                Curve(
+                    style=style,
+                    x=(100 * confidence[used]).tolist(),
+                    y=(100 * accuracy[used]).tolist(),
+                    size=fraction[used].tolist(),
+                )
+            )
+    if not curves:
+        return None
+    return Reliability(
+        name=f"reliability-{scope}",
+        title=_TITLES[scope],
+        note="Accuracy in % against confidence, 15 bins of equal width; larger markers hold more "
+        f"predictions, bins of fewer than {_MIN_IN_BIN} are left out.",
+        curves=tuple(curves),
+    )
+
+
+def calibration_table(comparison: Comparison, scope: str) -> Table | None:
+    """Show accuracy, mean confidence and the calibration errors of every row."""
+    if not comparison.has(Key("ece", scope)):
+        return None
+    return table_by_row(
+        comparison,
+        {
+            Key(name, scope): Column(title=metric.heading)
+            for name, metric in METRICS.items()
+            if "calibration" in metric.tables and scope in metric.scopes
+        },
+        name=f"calibration-{scope}",
+        title=_TITLES[scope],
+        unit="%",
+    )
+
+
+def score_table(comparison: Comparison) -> Table:
+    """Show the proper scores, known as sums only, so without intervals over images."""
+    columns = {
+        Key(name, scope): Column(title=scope.capitalize(), unit=metric.unit, group=metric.title)
+        for name, metric in METRICS.items()
+        if "scores" in metric.tables
+        for scope in (CLEAN, CORRUPTED)
+    }
+    return table_by_row(comparison, columns, name="scores", title="Proper scores")
+
+
+def temperature_table(comparison: Comparison) -> Table | None:
+    """Show the calibration before and after temperature scaling, clean and corrupted."""
+    scaled = [
+        (index, group)
+        for index, group in enumerate(comparison.groups)
+        if all(run.results.temperature for run in group.runs)
+    ]
+    if not scaled:
+        return None
+    fitted = scaled[0][1].first.results.temperature or {}
+    return Table(
+        name="temperature",
+        title="Temperature scaling",
+        columns=(
+            Column(title="Temperature"),
+            *(
+                Column(title=title, unit=unit, group=f"{name}, {scope}")
+                for scope in ("clean", "corrupted")
+                for name, unit in (("RMS cal.", "%"), ("NLL", "nats"))
+                for title in ("before", "after")
+            ),
+        ),
+        rows=tuple(
+            group_row(index, group, _before_and_after(group, comparison)) for index, group in scaled
+        ),
+        note=f"Fitted on {int(fitted.get('num_images', 0)):,} clean images that are not measured; "
+        "errors do not change. Elsewhere on this page everything is before scaling.",
+    )
+
+
+def _before_and_after(group: Group, comparison: Comparison) -> list[Entry]:
+    """The temperature, and each number before and after, averaged over seeds."""
+    temperatures = [float((run.results.temperature or {})["value"]) for run in group.runs]
+    entries = [_mean_entry(temperatures, scale=1.0, decimals=3)]
+    for scope in (CLEAN, CORRUPTED):
+        cells = [_cells(run, comparison, scope) for run in group.runs]
+        pairs = [[(cell, cell.scaled) for cell in each if cell.scaled] for each in cells]
+        for scale, decimals, measure in ((100.0, 1, _rms), (1.0, 3, _nll)):
+            means = [np.mean([measure(*pair) for pair in each], axis=0) for each in pairs if each]
+            for after in (0, 1):
+                values = [float(mean[after]) for mean in means] if len(means) == len(pairs) else []
+                entries.append(_mean_entry(values, scale=scale, decimals=decimals))
+    return entries
+
+
+def _rms(cell: Cell, scaled: Scaled) -> list[float]:
+    return [metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled)]
+
+
+def _nll(cell: Cell, scaled: Scaled) -> list[float]:
+    return [each.nll_sum / cell.num_images for each in (cell, scaled)]
+
+
+def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:
+    """The measured cells of a scope that all runs share."""
+    if scope == CORRUPTED:
+        return comparison.grid.cells(run.results)
+    clean = run.results.find("clean", "clean", 0)
+    return [clean] if clean else []
+
+
+def _mean_entry(values: Sequence[float], *, scale: float, decimals: int) -> Entry:
+    return shown(over_seeds(values) if values else None, scale=scale, decimals=decimals)

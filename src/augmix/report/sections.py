@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from augmix.report import calibration, images, literature, robustness
-from augmix.report.comparison import Comparison, Group, contrast
+from augmix.report import images, literature, robustness
+from augmix.report.comparison import Comparison, contrast
 from augmix.report.estimates import (
     ATTACKED,
     CLEAN,
@@ -20,10 +20,11 @@ from augmix.report.estimates import (
     METRICS,
     PERTURBATION,
     PERTURBED,
+    SEVERITY,
     Key,
     readable,
 )
-from augmix.report.load import Run
+from augmix.report.load import Run, flatten
 from augmix.report.tables import (
     Chart,
     Column,
@@ -59,7 +60,7 @@ def summary_columns(
             key = Key(name, scope)
             if "summary" not in metric.tables or scope not in metric.scopes:
                 continue
-            if key in always or any(each.number(key) for each in comparison.groups):
+            if key in always or comparison.has(key):
                 title = f"Robust {metric.words}" if scope == ATTACKED else metric.heading
                 columns[key] = Column(title=title, unit=metric.unit, group=group)
     return columns
@@ -67,16 +68,13 @@ def summary_columns(
 
 def summary_table(comparison: Comparison) -> Table:
     """Show the main numbers of every row."""
+    runs = [group.first for group in comparison.groups]
     return table_by_row(
         comparison,
         summary_columns(comparison),
         lead={
-            Column(title="Method", is_number=False): [
-                group.first.method for group in comparison.groups
-            ],
-            Column(title="Model", is_number=False): [
-                group.first.network for group in comparison.groups
-            ],
+            Column(title="Method", is_number=False): [run.method for run in runs],
+            Column(title="Model", is_number=False): [run.network for run in runs],
         },
         name="summary",
         title="Summary",
@@ -85,16 +83,14 @@ def summary_table(comparison: Comparison) -> Table:
 
 def seed_table(comparison: Comparison) -> Table | None:
     """Show the single runs of rows with several seeds."""
-    several = [
-        (style, group) for style, group in enumerate(comparison.groups) if len(group.runs) > 1
-    ]
-    if not several:
-        return None
     runs = [
-        (style, Group(label=run.label, runs=(run,), estimates=(estimates,)))
-        for style, group in several
-        for run, estimates in zip(group.runs, group.estimates, strict=True)
+        (style, single)
+        for style, group in enumerate(comparison.groups)
+        if len(group.runs) > 1
+        for single in group.singles
     ]
+    if not runs:
+        return None
     alone = replace(comparison, groups=tuple(run for _, run in runs), unlike=("not compared",))
     seeds = [str(run.first.results.model.get("seed")) for _, run in runs]
     table = table_by_row(
@@ -158,13 +154,9 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
             for key in summary_columns(comparison)
             if METRICS[key.metric].lower_is_better is False
         ],
-        "has_ce": _has(comparison, Key("ce", CORRUPTED)),
-        "has_flip_rates": _has(comparison, Key("fr", PERTURBED)),
+        "has_ce": comparison.has(Key("ce", CORRUPTED)),
+        "has_flip_rates": comparison.has(Key("fr", PERTURBED)),
     }
-
-
-def _has(comparison: Comparison, key: Key) -> bool:
-    return any(group.number(key) for group in comparison.groups)
 
 
 # -- Corruptions, severity, stability, attack, calibration ----------------------------------------
@@ -186,19 +178,18 @@ def _corruptions(comparison: Comparison) -> dict[str, Any]:
 
 def _severity_tables(comparison: Comparison) -> list[Table | None]:
     """Tables by corruption of the metrics other than error and CE."""
-    names = [name for name, metric in METRICS.items() if CORRUPTION in metric.scopes]
-    names = [name for name in names if name not in ("error", "ce")]
-    return [robustness.corruption_table(comparison, name) for name in names]
+    return [
+        robustness.corruption_table(comparison, name)
+        for name, metric in METRICS.items()
+        if CORRUPTION in metric.scopes and name not in ("error", "ce")
+    ]
 
 
 def _severity(comparison: Comparison) -> dict[str, Any] | None:
     if not comparison.grid:
         return None
-    names = [
-        name
-        for name in robustness.severity_metrics()
-        if any(key.metric == name for group in comparison.groups for key in group.estimates[0])
-    ]
+    measured = {key.metric for group in comparison.groups for key in group.estimates[0]}
+    names = [name for name in METRICS if SEVERITY in METRICS[name].scopes and name in measured]
     return {
         "charts": [robustness.severity_chart(comparison, name) for name in names],
         "tables": [
@@ -233,19 +224,14 @@ def _calibration(comparison: Comparison) -> dict[str, Any] | None:
     cells = [cell for run in comparison.runs for cell in run.results.cells]
     if all(cell.suite == "attack" for cell in cells):
         return None
-    return {
-        "charts": [
-            calibration.reliability_chart(comparison, scope) for scope in (CLEAN, CORRUPTED)
-        ],
-        "by_scope": [calibration.calibration_table(comparison, s) for s in (CLEAN, CORRUPTED)],
-        "scores": calibration.score_table(comparison),
-        "temperature": calibration.temperature_table(comparison),
-    }
+    *by_scope, scores, temperature = _calibration_tables(comparison)
+    charts = [robustness.reliability_chart(comparison, scope) for scope in (CLEAN, CORRUPTED)]
+    return {"charts": charts, "by_scope": by_scope, "scores": scores, "temperature": temperature}
 
 
 def _calibration_tables(comparison: Comparison) -> list[Table | None]:
-    by_scope = [calibration.calibration_table(comparison, scope) for scope in (CLEAN, CORRUPTED)]
-    others = (calibration.score_table(comparison), calibration.temperature_table(comparison))
+    by_scope = [robustness.calibration_table(comparison, scope) for scope in (CLEAN, CORRUPTED)]
+    others = (robustness.score_table(comparison), robustness.temperature_table(comparison))
     return [*by_scope, *others]
 
 
@@ -256,17 +242,17 @@ def contrast_tables(comparison: Comparison) -> list[Table]:
     """Show, for each row of the report, the differences of all others from it."""
     if not comparison.is_comparable or any(run.predictions is None for run in comparison.runs):
         return []
-    return [
-        _contrast_table(comparison, index, reference)
-        for index, reference in enumerate(comparison.groups)
-    ]
+    labels = _contrast_labels(comparison)
+    return [_contrast_table(comparison, index, labels) for index in range(len(comparison.groups))]
 
 
-def _contrast_table(comparison: Comparison, index: int, reference: Group) -> Table:
-    others = [group for group in comparison.groups if group is not reference]
-    labels = {key: label for key, label in _contrast_keys(comparison) if reference.number(key)}
+def _contrast_table(comparison: Comparison, index: int, labels: Mapping[Key, str]) -> Table:
+    others = list(comparison.groups)
+    reference = others.pop(index)
     rows = []
     for key, label in labels.items():
+        if not reference.number(key):
+            continue
         metric = METRICS[key.metric]
         entries = [
             changed(contrast(other, reference, key), scale=metric.scale, decimals=metric.decimals)
@@ -285,50 +271,29 @@ def _contrast_table(comparison: Comparison, index: int, reference: Group) -> Tab
     )
 
 
-def _contrast_keys(comparison: Comparison) -> list[tuple[Key, str]]:
+def _contrast_labels(comparison: Comparison) -> dict[Key, str]:
     """The numbers of the summary, then errors by corruption and flips by perturbation."""
-    found = []
-    main = {name: metric for name, metric in METRICS.items() if "summary" in metric.tables}
-    for name, metric in main.items():
-        scopes = [s for s in (CLEAN, CORRUPTED, PERTURBED) if s in metric.scopes]
-        for scope in scopes:
-            suffix = f", {scope}" if len(scopes) > 1 else ""
-            found.append((Key(name, scope), metric.words + suffix))
-    found += [
-        (Key(name, ATTACKED), f"robust {metric.words}")
-        for name, metric in main.items()
-        if ATTACKED in metric.scopes
-    ]
-    found += [
-        (Key("error", CORRUPTION, name), f"error, {readable(name)}")
-        for name in comparison.grid.names
-    ]
-    found += [
-        (Key("flip", PERTURBATION, name), f"flips, {readable(name)}")
-        for name in comparison.sequences
-    ]
-    return found
+    labels, attacked = {}, {}
+    for name, metric in METRICS.items():
+        if "summary" in metric.tables:
+            scopes = [s for s in (CLEAN, CORRUPTED, PERTURBED) if s in metric.scopes]
+            for scope in scopes:
+                suffix = f", {scope}" if len(scopes) > 1 else ""
+                labels[Key(name, scope)] = metric.words + suffix
+            if ATTACKED in metric.scopes:
+                attacked[Key(name, ATTACKED)] = f"robust {metric.words}"
+    labels |= attacked
+    for name in comparison.grid.names:
+        labels[Key("error", CORRUPTION, name)] = f"error, {readable(name)}"
+    for name in comparison.sequences:
+        labels[Key("flip", PERTURBATION, name)] = f"flips, {readable(name)}"
+    return labels
 
 
 def _differences(comparison: Comparison) -> dict[str, Any] | None:
     tables = contrast_tables(comparison)
-    return {"tables": tables, "noise": _noise(comparison)} if tables else None
-
-
-def _noise(comparison: Comparison) -> str:
-    """State which noise the intervals include."""
     counts = [len(group.runs) for group in comparison.groups]
-    if min(counts) > 1:
-        return "Intervals include the noise of the images and of training (seeds)."
-    if max(counts) > 1:
-        return (
-            "Between rows of several seeds, intervals include the noise of the images and of "
-            "training; where a row has one seed, of the images alone."
-        )
-    return (
-        "Intervals include the noise of the images alone: another training run of the same method, "
-        "with another seed, differs by more. Report several seeds to see by how much."
-    )
+    return {"tables": tables, "num_seeds": (min(counts), max(counts))} if tables else None
 
 
 def _literature(comparison: Comparison) -> dict[str, Any]:
@@ -397,52 +362,32 @@ _MAX_LISTED = 12  # entries of a list
 
 def _settings(comparison: Comparison) -> dict[str, Any]:
     """Every setting of every run; rows whose values differ are marked."""
-    runs = comparison.runs
-    times = [
-        {
+    parts: dict[str, Callable[[Run], dict[str, Any]]] = {
+        "Model": lambda run: run.results.model,
+        "Configuration": lambda run: run.config,
+        "Data": lambda run: run.results.source,
+        "Protocol of the measurement": lambda run: run.results.protocol,
+        "Software and machine": lambda run: run.results.provenance,
+        "Run": lambda run: {
             "training_seconds": run.log[-1].get("seconds") if run.log else None,
             "measuring_seconds": round(sum(cell.seconds for cell in run.results.cells), 1),
             "folder": run.folder.name,
-        }
-        for run in runs
-    ]
-    parts: dict[str, list[dict[str, Any]]] = {
-        "Model": [run.results.model for run in runs],
-        "Configuration": [run.config for run in runs],
-        "Data": [run.results.source for run in runs],
-        "Protocol of the measurement": [run.results.protocol for run in runs],
-        "Software and machine": [run.results.provenance for run in runs],
-        "Run": times,
+        },
     }
-    found = [
-        {"title": title, "rows": _setting_rows(columns)}
-        for title, columns in parts.items()
-        if any(columns)
-    ]
+    found = []
+    for title, settings in parts.items():
+        flat = [flatten(settings(run)) for run in comparison.runs]
+        rows = [
+            {
+                "name": key.replace("_", " ").replace(".", " › "),
+                "shown": [_shortened(_setting(each.get(key))) for each in flat],
+                "differs": any(each.get(key) != flat[0].get(key) for each in flat),
+            }
+            for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
+        ]
+        if any(flat):
+            found.append({"title": title, "rows": rows})
     return {"parts": found}
-
-
-def _setting_rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    flat = [_flatten(column) for column in columns]
-    return [
-        {
-            "name": key.replace("_", " ").replace(".", " › "),
-            "shown": [_shortened(_setting(each.get(key))) for each in flat],
-            "differs": any(each.get(key) != flat[0].get(key) for each in flat),
-        }
-        for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
-    ]
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Write nested settings as one level: ``policy.severity``."""
-    flat = {}
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            flat.update(_flatten(entry, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = entry
-    return flat
 
 
 def _setting(value: Any) -> str:
@@ -473,10 +418,10 @@ class Section:
 
     Attributes:
         title: In the navigation of the page.
-        content: Variables of the section's template, or None if it is left out.
+        content: Variables of the template, or None if the section is left out.
         heading: Above the section; by default the title.
         tables: Its tables that stand for themselves in LaTeX.
-        template: File of the section's template; by default its name.
+        template: A file; by default of the section's name.
     """
 
     title: str

@@ -4,8 +4,9 @@ Records and estimates hold fractions; from the entries of a table on, they are p
 """
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Float
 
 from augmix.bootstrap import Interval
 from augmix.report.comparison import Comparison, Group, Number, contrast
-from augmix.report.estimates import METRICS, PERTURBATION, Key, readable
+from augmix.report.estimates import METRICS, Key
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
@@ -26,8 +27,7 @@ class Entry:
     """A cell of a table.
 
     Attributes:
-        text: As shown.
-        value: Sorted by; None for text and for missing numbers.
+        value: What rows are sorted by; None for text and for missing numbers.
         detail: Its uncertainty: ``17.9 – 19.1``, ``± 0.8``; or nothing.
         mark: Whether it is the best of its column, within noise of the best, or, for a
             difference, its verdict.
@@ -67,11 +67,8 @@ class Table:
 
     Attributes:
         name: Unique in the report.
-        title: Above it.
         unit: Of all its numbers, after the title.
         corner: Heading of the rows' labels.
-        columns: Headings.
-        rows: In order.
         note: Below it.
     """
 
@@ -83,6 +80,12 @@ class Table:
     rows: tuple[Row, ...]
     note: str = ""
 
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings over neighbouring columns of one group, with their number of columns."""
+        names = groupby(column.group for column in self.columns)
+        return [(name, len(list(columns))) for name, columns in names]
+
 
 def text(words: str) -> Entry:
     """Make an entry of words."""
@@ -91,9 +94,8 @@ def text(words: str) -> Entry:
 
 def plain(value: float | None, *, scale: float = 100.0, decimals: int = 1) -> Entry:
     """Make an entry of a number without an interval, such as a published one."""
-    if value is None:
-        return Entry(text=NOTHING)
-    return Entry(text=f"{scale * value:.{decimals}f}", value=value)
+    number = None if value is None else Number(value=value)
+    return shown(number, scale=scale, decimals=decimals)
 
 
 def shown(number: Number | None, *, scale: float = 100.0, decimals: int = 1) -> Entry:
@@ -110,7 +112,7 @@ def shown(number: Number | None, *, scale: float = 100.0, decimals: int = 1) -> 
 
 def percent(number: Number | None, scale: float = 100.0) -> list[float]:
     """Give a number and the ends of its interval for a chart; NaN where there is none."""
-    found = (None,) * 3 if number is None else (number.value, number.low, number.high)
+    found = (number.value, number.low, number.high) if number else (None,) * 3
     return [np.nan if end is None else scale * end for end in found]
 
 
@@ -165,15 +167,15 @@ def number_entries(comparison: Comparison, key: Key) -> list[Entry]:
     if len(values) < 2:
         return entries
     best = min(values, key=values.__getitem__)
-    marked = list(entries)
+    text_of_best = entries[best].text
     for index in values:
-        if entries[index].text == entries[best].text:
-            marked[index] = replace(entries[index], mark="best")
-        else:
-            apart = contrast(groups[index], groups[best], key)
-            if apart is not None and apart.verdict == "within noise":
-                marked[index] = replace(entries[index], mark="tied")
-    return marked
+        if entries[index].text == text_of_best:
+            entries[index] = replace(entries[index], mark="best")
+        elif (
+            apart := contrast(groups[index], groups[best], key)
+        ) and apart.verdict == "within noise":
+            entries[index] = replace(entries[index], mark="tied")
+    return entries
 
 
 def table_by_row(
@@ -186,82 +188,22 @@ def table_by_row(
 ) -> Table:
     """Make a table with a row for each row of the report and a column for each number.
 
-    Args:
-        comparison: The runs.
-        columns: Numbers and their headings.
-        lead: Columns of words before them, a word for each row.
-        keep: Which rows are shown.
-        settings: Name, title, unit, corner and note of the `Table`.
+    Columns of words, a word for each row, may stand before them. Settings are those of `Table`.
     """
     words = lead or {}
-    entries = [number_entries(comparison, key) for key in columns]
+    entries = [[text(word) for word in column] for column in words.values()]
+    entries += [number_entries(comparison, key) for key in columns]
     rows = [
-        Row(
-            label=group.label,
-            style=index,
-            kind="adapted" if group.first.adaptation else "measured",
-            entries=(
-                *(text(column[index]) for column in words.values()),
-                *(column[index] for column in entries),
-            ),
-        )
+        group_row(index, group, [column[index] for column in entries])
         for index, group in enumerate(comparison.groups)
         if keep(group)
     ]
     return Table(columns=(*words, *columns.values()), rows=tuple(rows), **settings)
 
 
-def table_by_name(
-    comparison: Comparison,
-    metric: str,
-    scope: str,
-    names: Sequence[str],
-    *,
-    total: str,
-    own: Sequence[str] = (),
-) -> Table | None:
-    """Make a table of a metric with a row for each corruption or perturbation and their mean.
-
-    Args:
-        comparison: The runs, one in each column.
-        metric: A key of `METRICS`.
-        scope: Of the named numbers.
-        names: Corruptions or perturbations.
-        total: Scope of the mean in the row below them; empty for none.
-        own: The user's own, in rows below the mean.
-    """
-    about = METRICS[metric]
-    keys = {name: Key(metric, scope, name) for name in (*names, *own)}
-    entries = {
-        name: tuple(number_entries(comparison, key))
-        for name, key in keys.items()
-        if any(group.number(key) for group in comparison.groups)
-    }
-    if not entries:
-        return None
-    rows = [Row(label=readable(name), entries=entries[name]) for name in names if name in entries]
-    if total and rows:
-        mean = number_entries(comparison, Key(metric, total))
-        rows.append(Row(label="mean", kind="total", entries=tuple(mean)))
-    rows += [
-        Row(label=f"{readable(name)} (own, not in the mean)", entries=entries[name])
-        for name in own
-        if name in entries
-    ]
-    is_perturbation = scope == PERTURBATION
-    return Table(
-        name=f"{'stability' if is_perturbation else 'corruptions'}-{metric}",
-        title=about.title + ("" if is_perturbation or about.baseline else " per corruption"),
-        unit=about.unit + ("" if is_perturbation else ", mean over severities"),
-        corner="Perturbation" if is_perturbation else "Corruption",
-        columns=tuple(Column(title=group.label) for group in comparison.groups),
-        rows=tuple(rows),
-    )
-
-
-def group_kind(group: Group) -> Kind:
-    """Distinguish adapted models from models as they were trained."""
-    return "adapted" if group.first.adaptation else "measured"
+def group_row(index: int, group: Group, entries: Iterable[Entry]) -> Row:
+    """Make the row of a table that shows a row of the report, in its style."""
+    return Row(label=group.label, style=index, kind=group.kind, entries=tuple(entries))
 
 
 def to_markdown_table(table: Table) -> str:
@@ -332,13 +274,11 @@ Value = int | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One row's line in a chart.
+    """One row's line in a chart; NaN in ``y`` leaves a gap.
 
     Attributes:
         style: The row's index in the report; gives colour, marker and dash.
-        x: Any unit.
-        y: Same length; NaN leaves a gap.
-        low: Lower ends of the intervals, same length, or empty.
+        low: Lower ends of the intervals, as many as points, or empty.
         high: Upper ends.
         size: Fraction of the predictions behind each point, for reliability diagrams.
     """
@@ -352,63 +292,55 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bars:
-    """Grouped bars: a group for each category, a bar for each row, its interval as a whisker.
+class Chart:
+    """A drawing; the name is unique on the page and prefixes every id, the note is below the title.
 
-    Attributes:
-        name: Unique on the page; prefixes every id.
-        title: Above it.
-        categories: Names under the groups, taken literally.
-        values: Lengths of the bars; NaN leaves a gap.
-        low: Lower ends of the intervals; NaN where there are none.
-        high: Upper ends.
-        note: Below the title.
+    Charts are of a subclass, which says what is drawn.
     """
 
     name: str
     title: str
-    categories: tuple[str, ...]
-    values: Float[np.ndarray, "row category"]
-    low: Float[np.ndarray, "row category"]
-    high: Float[np.ndarray, "row category"]
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
-    """Lines over a common axis.
+class Bars(Chart):
+    """Grouped bars: a group for each category, a bar for each row, its interval as a whisker.
+
+    NaN in the values leaves a gap; the ends are NaN where there is no interval.
+    """
+
+    categories: tuple[str, ...]
+    values: Float[np.ndarray, "row category"]
+    low: Float[np.ndarray, "row category"]
+    high: Float[np.ndarray, "row category"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines(Chart):
+    """Lines over a common axis; the title has the unit of y.
 
     Attributes:
-        name: Unique on the page; prefixes every id.
-        title: Above it, with the unit of y.
         curves: At least one.
-        x_label: Written under the axis.
         x_ticks: Positions of the ticks; None lets matplotlib choose whole numbers.
         width_px: Width of the picture; it is two thirds as high.
         is_log: Logarithmic y axis; otherwise it starts at 0.
         has_markers: A marker on every point.
-        note: Below the title.
     """
 
-    name: str
-    title: str
     curves: tuple[Curve, ...]
     x_label: str
     x_ticks: tuple[Value, ...] | None = None
     width_px: int = 380
     is_log: bool = False
     has_markers: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reliability:
+class Reliability(Chart):
     """Accuracy against confidence in per cent; markers grow with their fraction of predictions."""
 
-    name: str
-    title: str
     curves: tuple[Curve, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,24 +356,9 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scatter:
-    """Points of two numbers; the points of one row are joined in their order.
+class Scatter(Chart):
+    """Points of two numbers, at least one; those of one row are joined in their order."""
 
-    Attributes:
-        name: Unique on the page; prefixes every id.
-        title: Above it.
-        points: At least one.
-        x_label: Written under the axis.
-        y_label: Written beside it.
-        note: Below the title.
-    """
-
-    name: str
-    title: str
     points: tuple[Point, ...]
     x_label: str
     y_label: str
-    note: str = ""
-
-
-Chart = Bars | Lines | Reliability | Scatter

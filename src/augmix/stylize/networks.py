@@ -1,4 +1,7 @@
-"""Encoders and decoders of style transfer: any network as an encoder, and decoders in files.
+"""Adaptive instance normalisation, and its networks: any network as encoder, decoders in files.
+
+Huang and Belongie (2017), "Arbitrary style transfer in real-time with adaptive instance
+normalization". A style is the mean and std of every channel of its features (`ChannelStatistics`).
 
 A layer is one of ``("conv", inputs, outputs)``: reflection padding, 3x3 convolution, ReLU;
 ``("colour", 3, 3)``: a bare 1x1 convolution; ``("shrink", 2)``: maximum of 2x2 pixels;
@@ -16,26 +19,30 @@ layers and the encoder it was trained for.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
-from safetensors.torch import save as pack_weights
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from augmix import files
+from augmix import arrays, files
 from augmix.errors import RunError, did_you_mean
-from augmix.models.weights import check_state, load_model, load_state
+from augmix.models.open_model import call_user_code
+from augmix.models.weights import check_state, load_model, load_state, write_weights
 from augmix.models.wrapper import hash_weights
-from augmix.stylize.adain import Stylizer
-from augmix.user_code import describe_error, import_object
 
+VARIANCE_FLOOR = 1e-5  # added to every variance before its root (released code)
 Layer = tuple[str | int, ...]
+Images = Float[Tensor, "batch 3 height width"]
+Maps = Float[Tensor, "batch channel height width"]
 
 # VGG-19 up to relu4_1: 31 modules. The first convolution holds the normalisation of the input.
 VGG_LAYERS: tuple[Layer, ...] = (
@@ -53,7 +60,115 @@ VGG_DECODER_LAYERS: tuple[Layer, ...] = (
 )
 _SCHEMA = 2  # of NAME.json
 _OLD_NAMES = {"rows": "layers", "least_side": "min_size"}
+_SHOWN_STAGES = 24
+_PROBE_STEP = 32  # pixels; the size of the probe image is a multiple of every usual stride
+_MAX_LEVELS = 2  # nesting of modules that are offered as stages
+VGG_MIN_SIZE = 128  # pixels; smaller images leave fewer than 16 x 16 features at VGG's last stage
 _MIN_WIDTH = 32  # channels of a mirrored decoder at the size of the image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelStatistics:
+    """A style: mean and std of every channel of its features, over the pixels."""
+
+    mean: Float[Tensor, "batch channel"]
+    std: Float[Tensor, "batch channel"]  # root of the unbiased variance plus 1e-5
+
+
+def channel_statistics(features: Maps) -> ChannelStatistics:
+    """Compute mean and std of every channel over the pixels of each image.
+
+    Raises:
+        ValueError: If a feature map has a single pixel, which has no variance.
+    """
+    if features.shape[2] * features.shape[3] < 2:
+        raise ValueError(
+            "features must have at least 2 pixels for a variance, got shape "
+            f"{tuple(features.shape)}; take larger images or a shallower stage"
+        )
+    pixels = features.flatten(2).float()
+    variance, mean = torch.var_mean(pixels, dim=2, correction=1)
+    return ChannelStatistics(mean=mean, std=(variance + VARIANCE_FLOOR).sqrt())
+
+
+def adapt(content: Maps, style: ChannelStatistics, *, alpha: float = 1.0) -> Maps:
+    """Give the features of the content the channel statistics of the style, one per image.
+
+    t = (f - mean_c) / std_c * std_s + mean_s, then alpha t + (1 - alpha) f (equations 8 and 14).
+    The strength ``alpha`` is 0..1; 0 leaves the features unchanged.
+
+    Raises:
+        ValueError: If alpha is out of range.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be 0..1, got {alpha}")
+    own = channel_statistics(content)
+    normalised = (content - own.mean[..., None, None]) / own.std[..., None, None]
+    adapted = normalised * style.std[..., None, None] + style.mean[..., None, None]
+    return alpha * adapted + (1 - alpha) * content
+
+
+class Stylizer(nn.Module):
+    """Stylise images: an encoder, `adapt`, and a decoder.
+
+    Attributes:
+        encoder: Images in [0, 1] -> features of its stages; the last stage is adapted.
+        decoder: Features of the last stage -> images, not yet clipped to [0, 1].
+        stride: Image pixels per pixel of the last stage; images of other sizes are padded.
+        scale: Whole factor by which images are enlarged first, and averaged back at the end.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, stride: int, scale: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.stride = stride
+        self.scale = scale
+
+    def encode_style(self, styles: Images) -> ChannelStatistics:
+        """Compute the statistics of style images, which are not enlarged."""
+        return channel_statistics(self.encoder(styles)[-1])
+
+    def forward(self, images: Images, style: ChannelStatistics, *, alpha: float) -> Images:
+        """Stylise images; the results have their size and are clipped to [0, 1]."""
+        height, width = (self.scale * size for size in images.shape[2:])
+        content = self.encoder(pad_to_stride(enlarge(images, self.scale), self.stride))[-1]
+        stylised = self.decoder(adapt(content, style, alpha=alpha))[..., :height, :width]
+        return F.avg_pool2d(stylised.float().clamp(0, 1), self.scale)
+
+
+def enlarge(images: Maps, scale: int) -> Float[Tensor, "batch channel _ _"]:
+    """Enlarge images ``scale`` times by bicubic interpolation, clipped to [0, 1]."""
+    if scale == 1:
+        return images
+    larger = F.interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)
+    return larger.clamp(0, 1)
+
+
+def pad_to_stride(images: Maps, stride: int) -> Float[Tensor, "batch channel _ _"]:
+    """Pad images to multiples of ``stride`` by repeating the last row and column."""
+    bottom, right = (-size % stride for size in images.shape[2:])
+    return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
+
+
+def to_floats(batch: UInt8[np.ndarray, "batch height width channel"]) -> Maps:
+    """Convert uint8 images to a tensor in [0, 1]."""
+    return torch.from_numpy(arrays.to_float(batch))
+
+
+def to_bytes(images: Maps) -> UInt8[np.ndarray, "batch height width channel"]:
+    """Round images in [0, 1] to uint8."""
+    return np.ascontiguousarray(arrays.to_channels_last(arrays.to_uint8(images.cpu().numpy())))
+
+
+def describe_arithmetic(device: torch.device) -> dict[str, Any]:
+    """Return what the last bits depend on: device, torch's version, threads."""
+    is_cuda = device.type == "cuda"
+    name = (
+        torch.cuda.get_device_name(device) if is_cuda else torch.backends.cpu.get_cpu_capability()
+    )
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "threads": threads}
 
 
 def build_encoder(layers: Sequence[Layer]) -> nn.Sequential:
@@ -71,13 +186,9 @@ def build_decoder(layers: Sequence[Layer]) -> nn.Sequential:
 def mirror(channels: Sequence[int], strides: Sequence[int], *, depth: int) -> tuple[Layer, ...]:
     """Return the layers of a decoder for an encoder with these channels and strides of its stages.
 
-    From the last stage back to the image: ``depth`` convolutions at the size of each stage, then
-    every pixel is repeated to reach the size of the stage before.
-
-    Args:
-        channels: Channels of every stage, the shallowest first.
-        strides: Image pixels per pixel of every stage; each a multiple of the one before.
-        depth: Convolutions at each size, at least 1.
+    From the last stage back to the image: ``depth`` convolutions, at least 1, at the size of each
+    stage, then every pixel is repeated to reach the size of the stage before. The shallowest stage
+    is the first; each stride is a multiple of the one before.
     """
     layers: list[Layer] = []
     width = channels[-1]
@@ -105,11 +216,7 @@ def _build_layer(layer: Layer) -> list[nn.Module]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], *, path: Path, what: str) -> None:
-    """Load weights into a network; ``path`` should hold ``what``, for messages.
-
-    Raises:
-        RunError: If a name is missing or unknown, a shape is another, or a number is not finite.
-    """
+    """Load weights into a network; ``path`` should hold ``what``, for messages."""
     check_state(weights, network.state_dict(), what=f"{path} does not hold {what}")
     for name, values in weights.items():
         if not bool(torch.isfinite(values).all()):
@@ -117,25 +224,13 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], *, path: Path, 
     network.load_state_dict(weights)
 
 
-_SHOWN_STAGES = 24
-_PROBE_STEP = 32  # pixels; the size of the probe image is a multiple of every usual stride
-_MAX_LEVELS = 2  # nesting of modules that are offered as stages
-VGG_MIN_SIZE = 128  # pixels; smaller images leave fewer than 16 x 16 features at VGG's last stage
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A module of a network whose output is used as features.
+    """A module of a network whose output is used as features."""
 
-    Attributes:
-        name: Its name in `nn.Module.named_modules`.
-        channels: Channels of its output.
-        stride: Image pixels per pixel of its output, along an edge.
-    """
-
-    name: str
+    name: str  # in `nn.Module.named_modules`
     channels: int
-    stride: int
+    stride: int  # image pixels per pixel of its output, along an edge
 
 
 class _LastStageReached(Exception):
@@ -149,8 +244,6 @@ class Encoder(nn.Module):
     frame to every image.
 
     Attributes:
-        network: The network, in evaluation mode.
-        stages: Its stages.
         gains: Factors by which the features of the stages are multiplied.
         min_size: Size in pixels below which images are better enlarged first.
         identity: Kind, sha256 of the weights and stages, independent of the file's location.
@@ -182,19 +275,14 @@ class Encoder(nn.Module):
         """Stride of the last stage."""
         return self.stages[-1].stride
 
-    def forward(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
+    def forward(self, images: Images) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
         """Compute the features of every stage."""
-        self._found.clear()
+        self._found = []
         with suppress(_LastStageReached):
             self.network(images)
-        features = tuple(self._found)
-        self._found.clear()
-        return tuple(
-            found if gain == 1 else gain * found
-            for found, gain in zip(features, self.gains, strict=True)
-        )
+        pairs = zip(self._found, self.gains, strict=True)
+        self._found = []
+        return tuple(found if gain == 1 else gain * found for found, gain in pairs)
 
     def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         is_last = len(self._found) == len(self.stages) - 1
@@ -207,40 +295,23 @@ def open_encoder(spec: str, *, stages: Sequence[str] = (), size: int) -> Encoder
     """Open an encoder; see the table of this module.
 
     Args:
-        spec: File, folder or ``python:MODULE:FUNCTION``.
         stages: Names of modules, shallow to deep. By default the published four of VGG; of other
             networks one for each size of features, down to a stride of 4.
         size: Height and width in pixels of an image the network can take, to find its strides.
-
-    Raises:
-        ValueError: If ``python:`` is followed by something else.
-        RunError: If there is no such encoder, or a stage cannot be used.
     """
     if spec.startswith("python:"):
-        return _wrap(_build_user_network(spec), "python", spec, stages, size)
+        _, network = call_user_code(spec)
+        if not isinstance(network, nn.Module):
+            raise RunError(f"{spec} must return an nn.Module, got {type(network).__name__}")
+        return _wrap(network, "python", spec, stages, size)
     path = Path(spec).expanduser()
     if path.is_dir():
         return _wrap(load_model(path), "run", str(path), stages, size)
     return _open_vgg(path, stages)
 
 
-def _build_user_network(spec: str) -> nn.Module:
-    _, function = import_object(spec)
-    try:
-        network = function()
-    except Exception as error:
-        raise RunError(f"{spec} failed: {describe_error(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise RunError(f"{spec} must return an nn.Module, got {type(network).__name__}")
-    return network
-
-
 def check_size(stride: int, size: int, what: str) -> None:
-    """Refuse images that are too small to have a variance at the last stage.
-
-    Raises:
-        ValueError: If fewer than 2 x 2 pixels are left.
-    """
+    """Refuse (ValueError) images that leave fewer than 2 x 2 pixels at the last stage."""
     if size < 2 * stride:
         raise ValueError(
             f"{what} must be at least {2 * stride} pixels wide and high for the encoder's "
@@ -267,18 +338,11 @@ def find_stages(network: nn.Module, *, size: int) -> tuple[Stage, ...]:
 
         return keep
 
-    modules = network.named_modules()
-    hooks = [
-        module.register_forward_hook(watch(name))
-        for name, module in modules
-        if name and name.count(".") < _MAX_LEVELS
-    ]
-    try:
-        with torch.no_grad():
-            network.eval()(torch.full((1, 3, size, size), 0.5))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in network.named_modules():
+            if name and name.count(".") < _MAX_LEVELS:
+                hooks.enter_context(module.register_forward_hook(watch(name)))
+        network.eval()(torch.full((1, 3, size, size), 0.5))
     return tuple(found)
 
 
@@ -290,7 +354,11 @@ def _wrap(network: nn.Module, kind: str, where: str, names: Sequence[str], size:
         raise RunError(
             f"{where} cannot take square RGB images of {size} pixels and more: {error}"
         ) from error
-    stages = _choose_stages(offered, names, where) if names else _choose_by_stride(offered)
+    if names:
+        stages = _choose_stages(offered, names, where)
+    else:  # the last module at each stride; a module comes after its parts
+        last = {stage.stride: stage for stage in offered if stage.stride in (1, 2, 4)}
+        stages = tuple(last[stride] for stride in sorted(last))
     if not stages:
         raise RunError(
             f"{where} has no features of {size // 4} pixels or more for images of {size}; name "
@@ -298,12 +366,6 @@ def _wrap(network: nn.Module, kind: str, where: str, names: Sequence[str], size:
         )
     identity = {"kind": kind, "sha256": hash_weights(network), "stages": [s.name for s in stages]}
     return Encoder(network, stages, identity=identity)
-
-
-def _choose_by_stride(offered: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Choose the last module at each stride from 1 to 4; a module comes after its parts."""
-    last = {stage.stride: stage for stage in offered if stage.stride in (1, 2, 4)}
-    return tuple(last[stride] for stride in sorted(last))
 
 
 def _choose_stages(offered: Sequence[Stage], names: Sequence[str], where: str) -> tuple[Stage, ...]:
@@ -337,63 +399,42 @@ def _list_stages(offered: Sequence[Stage]) -> str:
 
 def _open_vgg(path: Path, names: Sequence[str]) -> Encoder:
     """Open VGG-19 up to relu4_1; the published file holds its deeper layers too."""
-    what = "the weights of VGG-19 (vgg_normalised.pth)"
     if names and tuple(names) != VGG_STAGES:
         raise RunError(f"VGG-19 has the stages {', '.join(VGG_STAGES)}, got {', '.join(names)}")
-    weights = {name: value for name, value in load_state(path).items() if not _is_deeper(name)}
+    deeper = re.compile(r"(3[1-9]|4\d|5[0-2])\.")  # numbers of the layers after relu4_1
+    weights = {name: value for name, value in load_state(path).items() if not deeper.match(name)}
     with torch.random.fork_rng(devices=[]):
         network = build_encoder(VGG_LAYERS)
-    load_weights(network, weights, path=path, what=what)
-    channels, strides = (64, 128, 256, 512), (1, 2, 4, 8)
+    load_weights(network, weights, path=path, what="the weights of VGG-19 (vgg_normalised.pth)")
     stages = [
-        Stage(name=name, channels=width, stride=stride)
-        for name, width, stride in zip(VGG_STAGES, channels, strides, strict=True)
+        Stage(name=name, channels=64 * 2**index, stride=2**index)
+        for index, name in enumerate(VGG_STAGES)
     ]
     identity = {"kind": "vgg", "sha256": _hash_file(path), "stages": list(VGG_STAGES)}
     return Encoder(network, stages, min_size=VGG_MIN_SIZE, identity=identity)
 
 
-def _is_deeper(name: str) -> bool:
-    """Check whether a weight belongs to the layers after relu4_1, numbers 31 to 52."""
-    number = name.split(".")[0]
-    return number.isdigit() and int(VGG_STAGES[-1]) < int(number) <= 52
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedDecoder:
-    """The description of a fitted decoder, in ``NAME.json``.
-
-    Attributes:
-        layers: Layers of the decoder.
-        encoder: Where its encoder was: file, folder or ``python:MODULE:FUNCTION``.
-        identity: Kind, sha256 of the weights and stages of the encoder.
-        gains: Gains of its stages.
-        min_size: Size in pixels of the images it was fitted with.
-        settings: Settings of the fit, for the record.
-    """
+    """The description of a fitted decoder, in ``NAME.json``."""
 
     layers: tuple[Layer, ...]
-    encoder: str
-    identity: dict[str, Any]
-    gains: tuple[float, ...]
-    min_size: int
-    settings: dict[str, Any]
+    encoder: str  # where its encoder was: file, folder or ``python:MODULE:FUNCTION``
+    identity: dict[str, Any]  # kind, sha256 of the weights and stages of the encoder
+    gains: tuple[float, ...]  # of its stages
+    min_size: int  # of the images it was fitted with, in pixels
+    settings: dict[str, Any]  # of the fit, for the record
 
 
 def write_decoder(path: Path, decoder: nn.Module, fitted: FittedDecoder) -> None:
     """Write the weights and beside them their description, each atomically."""
-    weights = {n: v.detach().cpu().contiguous() for n, v in decoder.state_dict().items()}
-    files.write_bytes(path, pack_weights(weights))
-    files.write_json(_description(path), {"schema": _SCHEMA, **files.to_plain(fitted)})
+    write_weights(path, decoder)
+    files.write_json(path.with_suffix(".json"), {"schema": _SCHEMA, **files.to_plain(fitted)})
 
 
 def load_fitted(path: Path) -> FittedDecoder:
-    """Load the description of a fitted decoder, from the ``NAME.json`` beside its weights.
-
-    Raises:
-        RunError: If it is not one.
-    """
-    path = _description(path)
+    """Load the description of a fitted decoder, from the ``NAME.json`` beside its weights."""
+    path = path.with_suffix(".json")
     plain = files.load_json(path)
     schema = plain.pop("schema", None)
     if schema == 1 and "rows" in plain:  # names before schema 2
@@ -410,7 +451,7 @@ def load_fitted(path: Path) -> FittedDecoder:
 def open_stylizer(
     decoder: str, encoder: str | None, *, size: int, scale: int | None
 ) -> tuple[Stylizer, dict[str, Any]]:
-    """Open encoder and decoder.
+    """Open encoder and decoder; return them, and their identities and scale for the manifest.
 
     Args:
         decoder: File of a fitted decoder, or of the published one (``decoder.pth``).
@@ -418,13 +459,6 @@ def open_stylizer(
         size: Shorter edge of the images in pixels.
         scale: Whole factor by which images are enlarged; by default the smallest that reaches the
             size the encoder needs, or that of the fit.
-
-    Returns:
-        The networks, and their identities and scale for the manifest.
-
-    Raises:
-        ValueError: If the images are too small.
-        RunError: If a file is missing or not what it should be, or they do not fit each other.
     """
     if not decoder:
         raise RunError(
@@ -432,10 +466,13 @@ def open_stylizer(
             "vgg_normalised.pth, or a file written by augmix stylize fit"
         )
     path = Path(decoder).expanduser()
-    if _description(path).exists():
-        opened, layers, min_size = _open_fitted_encoder(path, encoder, size)
+    if path.with_suffix(".json").exists():
+        fitted = load_fitted(path)
+        opened = _open_fitted_encoder(path, fitted, encoder or fitted.encoder, size)
+        layers, min_size = fitted.layers, fitted.min_size
     else:
-        opened, layers, min_size = _open_published_encoder(path, encoder, size)
+        opened = _open_published_encoder(path, encoder, size)
+        layers, min_size = VGG_DECODER_LAYERS, opened.min_size
     weights = load_state(path)
     with torch.random.fork_rng(devices=[]):
         network = build_decoder(layers)
@@ -447,14 +484,11 @@ def open_stylizer(
     return Stylizer(opened, network, stride=opened.stride, scale=scale), identity | {"scale": scale}
 
 
-def _open_published_encoder(
-    path: Path, encoder: str | None, size: int
-) -> tuple[Encoder, tuple[Layer, ...], int]:
-    """Return the encoder of the published decoder, the decoder's layers, the images' least size."""
+def _open_published_encoder(path: Path, encoder: str | None, size: int) -> Encoder:
     if not encoder:
         raise RunError(
-            f"{path} has no {_description(path).name} beside it that names its encoder; name it "
-            "with --encoder, e.g. vgg_normalised.pth"
+            f"{path} has no {path.with_suffix('.json').name} beside it that names its encoder; "
+            "name it with --encoder, e.g. vgg_normalised.pth"
         )
     opened = open_encoder(encoder, size=size)
     if opened.identity["kind"] != "vgg":
@@ -462,15 +496,10 @@ def _open_published_encoder(
             f"the published decoder needs the features of VGG-19, got encoder {encoder}; fit a "
             "decoder for it with augmix stylize fit"
         )
-    return opened, VGG_DECODER_LAYERS, opened.min_size
+    return opened
 
 
-def _open_fitted_encoder(
-    path: Path, encoder: str | None, size: int
-) -> tuple[Encoder, tuple[Layer, ...], int]:
-    """Return the encoder of a fitted decoder, the decoder's layers, the size of the fit."""
-    fitted = load_fitted(path)
-    spec = encoder or fitted.encoder
+def _open_fitted_encoder(path: Path, fitted: FittedDecoder, spec: str, size: int) -> Encoder:
     if not spec.startswith("python:") and not Path(spec).expanduser().exists():
         raise RunError(
             f"{path} was fitted to the encoder {spec}, which is no longer there; name it with "
@@ -485,11 +514,7 @@ def _open_fitted_encoder(
             "again"
         )
     opened.gains = fitted.gains
-    return opened, fitted.layers, fitted.min_size
-
-
-def _description(path: Path) -> Path:
-    return path.with_suffix(".json")
+    return opened
 
 
 def _hash_file(path: Path) -> str:

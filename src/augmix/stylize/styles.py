@@ -1,7 +1,8 @@
 """Content images and style images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
@@ -21,58 +22,89 @@ _MIN_STYLE_SIZE = 96  # pixels, by default; in 32 pixels a painting is noise
 _MAX_DRAWS = 100  # of a style for one image, if style images are broken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class StyleImages:
-    """The style images below a folder, in the order of their paths.
+    """The style images below a folder, in the order of their paths, at one size.
 
-    Attributes:
-        folder: The folder.
-        files: Paths of the images below it.
-        fingerprint: Sha256 of paths and numbers of bytes.
+    They are loaded when they are needed, and kept while memory allows.
     """
 
+    MEMORY_BYTES: ClassVar[int] = 2**29
+
     folder: Path
-    files: tuple[str, ...]
-    fingerprint: str
+    files: tuple[str, ...]  # paths below the folder
+    fingerprint: str  # sha256 of paths and numbers of bytes
+    size: int  # height and width of the squares, in pixels
+    on_error: OnError  # a broken style image stops the work, or another one is drawn
+    broken: dict[int, str] = field(default_factory=dict)
+    _cache: dict[int, UInt8[np.ndarray, "size size 3"]] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self.files)
+    def draw_any(
+        self, ids: Integer[np.ndarray, " batch"], stream: Stream, *, attempt: int = 0
+    ) -> Int64[np.ndarray, " batch"]:
+        """Draw a style for every image of these ids, each equally likely, at the image's address.
 
-    def load(self, index: int, *, size: int) -> UInt8[np.ndarray, "size size channel=3"]:
-        """Load an image's centre square, resized to ``size`` pixels by Pillow's Lanczos filter.
+        ``stream`` is of `Purpose.STYLE`; ``attempt`` is 1 if the first style image was broken, etc.
+        """
+        uniforms = stream.uniforms(ids, count=1, first_block=attempt)[0, :, 0]
+        return (uniforms * len(self.files)).astype(np.int64)
+
+    def draw(
+        self, ids: Integer[np.ndarray, " batch"], stream: Stream
+    ) -> Int64[np.ndarray, " batch"]:
+        """Draw a readable style for every image; see `draw_any`.
+
+        Raises:
+            RunError: If a style image is broken and may not be skipped, or none can be read.
+        """
+        drawn = self.draw_any(ids, stream)
+        for attempt in range(1, _MAX_DRAWS):
+            bad = np.array([not self._is_usable(int(index)) for index in drawn], bool)
+            if not bad.any():
+                return drawn
+            drawn[bad] = self.draw_any(ids[bad], stream, attempt=attempt)
+        raise RunError(
+            f"{_MAX_DRAWS} images in a row could not be read in {self.folder}; the last: "
+            f"{next(reversed(self.broken.values()))}"
+        )
+
+    def image(self, index: int) -> UInt8[np.ndarray, "size size 3"]:
+        """Return the centre square of a style image, resized by Pillow's Lanczos filter.
 
         Raises:
             ImageError: If it is broken; the message names its file.
         """
+        if index in self._cache:
+            return self._cache[index]
         path = self.folder / self.files[index]
         try:
-            pixels = decode_image(path.read_bytes())
+            image = crop_square(decode_image(path.read_bytes()), size=self.size)
         except ImageError as error:
             raise ImageError(f"cannot use style image {path}: {error}") from error
         except OSError as error:
             raise ImageError(f"cannot read style image {path}: {error.strerror}") from error
-        return crop_square(pixels, size=size)
+        if (len(self._cache) + 1) * image.nbytes <= self.MEMORY_BYTES:
+            self._cache[index] = image
+        return image
 
-    def draw(
-        self, ids: Integer[np.ndarray, " batch"], stream: Stream, *, attempt: int = 0
-    ) -> Int64[np.ndarray, " batch"]:
-        """Draw a style for every image, each equally likely, at the image's address.
+    def _is_usable(self, index: int) -> bool:
+        if index in self.broken:
+            return False
+        try:
+            self.image(index)
+        except ImageError as error:
+            if self.on_error == "raise":
+                raise RunError(
+                    f"{error}; repair or remove it, or draw other styles instead with "
+                    "--on-error skip"
+                ) from error
+            self.broken[index] = str(error)
+            return False
+        return True
 
-        Args:
-            ids: Ids of the content images.
-            stream: A stream of `Purpose.STYLE`.
-            attempt: 0 for the first draw, 1 if that style image was broken, and so on.
-        """
-        uniforms = stream.uniforms(ids, count=1, first_block=attempt)[0, :, 0]
-        return (uniforms * len(self)).astype(np.int64)
 
-
-def open_styles(folder: Path | str) -> StyleImages:
-    """Find the style images of a folder, at any depth; hidden files are ignored.
-
-    Raises:
-        RunError: If there is no such folder or no image in it.
-    """
+def open_styles(folder: Path | str, *, size: int, on_error: OnError = "raise") -> StyleImages:
+    """Find the style images of a folder, at any depth; hidden files are ignored."""
     if not str(folder):
         raise RunError("name a folder of style images with --styles, such as paintings")
     root = Path(folder).expanduser()
@@ -82,8 +114,9 @@ def open_styles(folder: Path | str) -> StyleImages:
     found = list_images(root)
     if not found:
         raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")
-    digest = FileItems(root=root, paths=tuple(found)).digest(np.arange(len(found)))
-    return StyleImages(folder=root, files=tuple(found), fingerprint=digest)
+    files = tuple(found)
+    digest = FileItems(root=root, paths=files).digest(np.arange(len(files)))
+    return StyleImages(folder=root, files=files, fingerprint=digest, size=size, on_error=on_error)
 
 
 def crop_square(
@@ -107,81 +140,13 @@ def style_stream(seed: int, part: int) -> Stream:
     return Stream(seed=seed).at(Purpose.STYLE, part=part)
 
 
-class StyleCache:
-    """Load style images at one size when they are needed, and keep them while memory allows.
-
-    Args:
-        styles: The style images.
-        size: Height and width of every square in pixels.
-        on_error: ``raise`` stops at a broken style image; ``skip`` draws another one.
-    """
-
-    MEMORY_BYTES = 2**29
-
-    def __init__(self, styles: StyleImages, *, size: int, on_error: OnError) -> None:
-        self.styles = styles
-        self.size = size
-        self.on_error = on_error
-        self.broken: dict[int, str] = {}
-        self._cache: dict[int, UInt8[np.ndarray, "size size 3"]] = {}
-
-    def draw(
-        self, ids: Integer[np.ndarray, " batch"], stream: Stream
-    ) -> Int64[np.ndarray, " batch"]:
-        """Draw a readable style for every image; see `StyleImages.draw`.
-
-        Raises:
-            RunError: If a style image is broken and may not be skipped, or none can be read.
-        """
-        drawn = self.styles.draw(ids, stream)
-        for attempt in range(1, _MAX_DRAWS):
-            bad = np.array([not self._is_usable(int(index)) for index in drawn], bool)
-            if not bad.any():
-                return drawn
-            drawn[bad] = self.styles.draw(ids[bad], stream, attempt=attempt)
-        raise RunError(
-            f"{_MAX_DRAWS} images in a row could not be read in {self.styles.folder}; the last: "
-            f"{next(reversed(self.broken.values()))}"
-        )
-
-    def image(self, index: int) -> UInt8[np.ndarray, "size size 3"]:
-        """Return a style image, which must be readable."""
-        if index in self._cache:
-            return self._cache[index]
-        image = self.styles.load(index, size=self.size)
-        if (len(self._cache) + 1) * image.nbytes <= self.MEMORY_BYTES:
-            self._cache[index] = image
-        return image
-
-    def _is_usable(self, index: int) -> bool:
-        if index in self.broken:
-            return False
-        try:
-            self.image(index)
-        except ImageError as error:
-            if self.on_error == "raise":
-                raise RunError(
-                    f"{error}; repair or remove it, or draw other styles instead with "
-                    "--on-error skip"
-                ) from error
-            self.broken[index] = str(error)
-            return False
-        return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Content:
-    """Content images.
-
-    Attributes:
-        source: The images.
-        ids: Their ids in the whole set, so that a subset gets the same styles.
-        files: Their paths below the set, for sets of image files; else empty.
-    """
+    """Content images."""
 
     source: Source
-    ids: Int64[np.ndarray, " image"]
-    files: tuple[str, ...]
+    ids: Int64[np.ndarray, " image"]  # in the whole set, so that a subset gets the same styles
+    files: tuple[str, ...]  # paths below the set, for sets of image files; else empty
 
     @property
     def size(self) -> int:
@@ -190,12 +155,7 @@ class Content:
 
 
 def open_content(config: StylizeConfig | FitConfig) -> Content:
-    """Open the content images that a configuration names, or a fixed random subset of them.
-
-    Raises:
-        ValueError: If a setting is out of range.
-        RunError: If the data is missing or broken.
-    """
+    """Open the content images that a configuration names, or a fixed random subset of them."""
     kind = config.source or name_source(config.src)
     source = open_source(
         kind,
@@ -205,9 +165,7 @@ def open_content(config: StylizeConfig | FitConfig) -> Content:
         on_error=config.on_error,
     )
     files = getattr(source, "files", ())
-    ids = np.arange(len(source), dtype=np.int64)
     if config.max_images:
         source = take(source, config.max_images)
-        if isinstance(source, Subset):
-            ids = source.ids
+    ids = source.ids if isinstance(source, Subset) else np.arange(len(source), dtype=np.int64)
     return Content(source=source, ids=ids, files=tuple(files[i] for i in ids) if files else ())

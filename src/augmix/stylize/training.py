@@ -9,7 +9,7 @@ and continued ends with the same weights, bit for bit on the CPU.
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,31 +25,13 @@ from augmix.data.batches import BatchOrder, run_ahead
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
-from augmix.stylize import FitConfig
-from augmix.stylize.adain import (
-    adapt,
-    channel_statistics,
-    describe_arithmetic,
-    enlarge,
-    pad_to_stride,
-    to_floats,
-)
-from augmix.stylize.networks import (
-    VGG_DECODER_LAYERS,
-    Encoder,
-    FittedDecoder,
-    Layer,
-    build_decoder,
-    check_size,
-    mirror,
-    open_encoder,
-    write_decoder,
-)
+from augmix.stylize import FitConfig, networks
+from augmix.stylize.networks import Encoder, Images
 from augmix.stylize.styles import (
     CROPPING,
     FITTING,
     Content,
-    StyleCache,
+    StyleImages,
     choose_style_size,
     open_content,
     open_styles,
@@ -60,22 +42,15 @@ from augmix.training.config import learning_rate
 
 _NUM_GAIN_IMAGES = 64  # images that the gains of the stages are measured on
 # Where things are and how often the fit reports; none of it changes a bit of the result.
-_WITHOUT_EFFECT = (
-    "src",
-    "styles",
-    "encoder",
-    "out",
-    "device",
-    "num_threads",
-    "log_every",
-    "checkpoint_every",
+_WITHOUT_EFFECT = frozenset(
+    ("src", "styles", "encoder", "out", "device", "num_threads", "log_every", "checkpoint_every")
 )
 
 
 def fit_loss(
     encoder: Encoder,
     decoder: nn.Module,
-    content: Float[Tensor, "batch 3 height width"],
+    content: Images,
     style: Float[Tensor, "batch 3 style_height style_width"],
     *,
     restyled: int = -1,
@@ -89,21 +64,19 @@ def fit_loss(
     """
     with torch.no_grad():
         features = encoder(content)[restyled]
-        styles = [channel_statistics(stage) for stage in encoder(style)]
-        target = adapt(features, styles[restyled])
+        styles = [networks.channel_statistics(stage) for stage in encoder(style)]
+        target = networks.adapt(features, styles[restyled])
     stylised, same = decoder(torch.cat([target, features])).float().chunk(2)
     found = encoder(stylised)
     terms = {"content": F.mse_loss(found[restyled].float(), target.float())}
     distances = [
         F.mse_loss(own.mean, style.mean) + F.mse_loss(own.std, style.std)
-        for own, style in zip(map(channel_statistics, found), styles, strict=True)
+        for own, style in zip(map(networks.channel_statistics, found), styles, strict=True)
     ]
     return {**terms, "style": torch.stack(distances).sum(), "identity": F.mse_loss(same, content)}
 
 
-def measure_gains(
-    encoder: Encoder, images: Float32[Tensor, "batch 3 height width"]
-) -> tuple[float, ...]:
+def measure_gains(encoder: Encoder, images: Images) -> tuple[float, ...]:
     """Measure the factors that bring every stage to a mean square of 1, so that none dominates."""
     with torch.no_grad():
         squares = [float(features.square().mean()) for features in encoder(images)]
@@ -114,32 +87,18 @@ def measure_gains(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FitInputs:
-    """What a fit starts from, opened and checked.
-
-    Attributes:
-        content: The content images.
-        styles: The style images.
-        encoder: The encoder.
-        size: Height and width in pixels of the crops, before they are enlarged.
-        scale: Whole factor by which they are enlarged.
-        restyled: Number of the stage that is decoded.
-    """
+    """What a fit starts from, opened and checked."""
 
     content: Content
-    styles: StyleCache
+    styles: StyleImages
     encoder: Encoder
-    size: int
-    scale: int
-    restyled: int
+    size: int  # height and width in pixels of the crops, before they are enlarged
+    scale: int  # whole factor by which they are enlarged
+    restyled: int  # number of the stage that is decoded
 
 
 def open_inputs(config: FitConfig) -> FitInputs:
-    """Open content images, style images and encoder.
-
-    Raises:
-        ValueError: If a size does not fit the images.
-        RunError: If something is missing, broken or grey.
-    """
+    """Open content images, style images and encoder."""
     content = open_content(config)
     if content.source.channels != 3:
         raise RunError("a fit needs colour images, got grey ones; choose another --src")
@@ -148,23 +107,23 @@ def open_inputs(config: FitConfig) -> FitInputs:
             f"crop must be at most the images' shorter edge {content.size}, got {config.crop}"
         )
     size = config.crop or content.size
-    styles = open_styles(config.styles)
-    encoder = open_encoder(config.encoder, stages=config.stages, size=size)
+    encoder = networks.open_encoder(config.encoder, stages=config.stages, size=size)
     scale = config.scale or max(1, -(-encoder.min_size // size))
     style_size = choose_style_size(config.style_size, content.size * scale)
-    check_size(encoder.stride, size * scale, "images, as cropped and enlarged,")
-    check_size(encoder.stride, style_size, "style images")
+    networks.check_size(encoder.stride, size * scale, "images, as cropped and enlarged,")
+    networks.check_size(encoder.stride, style_size, "style images")
     if config.crop and style_size < size * scale:
         raise ValueError(
             f"style_size must be at least {size * scale} to crop squares of {size} enlarged "
             f"{scale} times, got {style_size}"
         )
-    images = to_floats(content.source.load(np.arange(min(_NUM_GAIN_IMAGES, len(content.ids)))))
+    first = np.arange(min(_NUM_GAIN_IMAGES, len(content.ids)))
+    images = networks.to_floats(content.source.load(first))
     if encoder.identity["kind"] != "vgg":  # whose authors normalised its weights
-        encoder.gains = measure_gains(encoder, pad_to_stride(images, encoder.stride))
+        encoder.gains = measure_gains(encoder, networks.pad_to_stride(images, encoder.stride))
     return FitInputs(
         content=content,
-        styles=StyleCache(styles, size=style_size, on_error=config.on_error),
+        styles=open_styles(config.styles, size=style_size, on_error=config.on_error),
         encoder=encoder,
         size=size,
         scale=scale,
@@ -173,11 +132,7 @@ def open_inputs(config: FitConfig) -> FitInputs:
 
 
 def find_restyled(encoder: Encoder, name: str | None) -> int:
-    """Return the number of the stage that is restyled; without a name see `FitConfig`.
-
-    Raises:
-        RunError: If no stage has the name, or it is not VGG's last.
-    """
+    """Return the number of the stage that is restyled; without a name see `FitConfig`."""
     names = [stage.name for stage in encoder.stages]
     is_vgg = encoder.identity.get("kind") == "vgg"
     if name:
@@ -210,8 +165,9 @@ def make_batches(
             content = crop_squares(content, corners[:, :2], size)
             style = crop_squares(style, corners[:, 2:], size * scale)
         stride = inputs.encoder.stride
-        content_floats = pad_to_stride(enlarge(to_floats(content), scale), stride)
-        return content_floats, pad_to_stride(to_floats(style), stride)
+        images = networks.enlarge(networks.to_floats(content), scale)
+        styles = networks.to_floats(style)
+        return networks.pad_to_stride(images, stride), networks.pad_to_stride(styles, stride)
 
     return make
 
@@ -228,14 +184,9 @@ def crop_squares(
 
 
 def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Train a decoder, or continue its fit.
+    """Train a decoder, or continue its fit, and return its file.
 
-    Args:
-        config: The settings.
-        on_progress: Called with an event after every log line.
-
-    Returns:
-        The decoder's file.
+    ``on_progress`` is called after every log line.
 
     Raises:
         ResumeError: If the folder of the fit holds one of other settings.
@@ -251,11 +202,11 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
         inputs = open_inputs(config)
         encoder, num_stages = inputs.encoder, inputs.restyled + 1
         layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
-        decoder = build_decoder(layers)
+        decoder = networks.build_decoder(layers)
         folder = config.out.with_suffix(".fit")
         with files.hold_folder(folder):
             _train(config, inputs, decoder, folder, device, on_progress or ignore)
-            fitted = FittedDecoder(
+            fitted = networks.FittedDecoder(
                 layers=layers,
                 encoder=config.encoder,
                 identity={**encoder.identity, "stages": encoder.identity["stages"][:num_stages]},
@@ -263,17 +214,17 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
                 min_size=inputs.size * inputs.scale,
                 settings=files.to_plain(config),
             )
-            write_decoder(config.out, decoder, fitted)
+            networks.write_decoder(config.out, decoder, fitted)
     return config.out
 
 
-def decoder_layers(encoder: Encoder, *, depth: int, restyled: int) -> tuple[Layer, ...]:
+def decoder_layers(encoder: Encoder, *, depth: int, restyled: int) -> tuple[networks.Layer, ...]:
     """Return the layers of VGG's published decoder, else the mirror of the encoder's stages."""
     if encoder.identity.get("kind") == "vgg":
-        return VGG_DECODER_LAYERS
+        return networks.VGG_DECODER_LAYERS
     stages = encoder.stages[: restyled + 1]
     channels, strides = [s.channels for s in stages], [s.stride for s in stages]
-    return mirror(channels, strides, depth=depth)
+    return networks.mirror(channels, strides, depth=depth)
 
 
 @dataclass(kw_only=True)
@@ -295,9 +246,6 @@ class _Progress:
         self.count, self.sums = 0, {}
         return {"step": self.step, **means, "seconds": self.seconds}
 
-    def to_plain(self) -> dict[str, Any]:
-        return {"count": self.count, "sums": dict(self.sums), "seconds": self.seconds}
-
 
 def _train(
     config: FitConfig,
@@ -311,15 +259,21 @@ def _train(
     encoder = inputs.encoder.to(device)
     decoder.to(device).train()
     optimizer = torch.optim.Adam(decoder.parameters(), lr=config.learning_rate)
-    identity = {**_identity(config, inputs), **describe_arithmetic(device)}
+    identity = {**_identity(config, inputs), **networks.describe_arithmetic(device)}
     progress = _resume(folder, decoder, optimizer, identity)
+
+    def save() -> None:
+        meters = asdict(progress)
+        step = meters.pop("step")
+        state = checkpoint.capture(step, decoder, optimizer, identity=identity, meters=meters)
+        checkpoint.write_state(folder, state)
+
     if progress.step:
         emit(Note(text=f"continues {folder} after step {progress.step}"))
-    weights = {
-        "content": config.content_weight,
-        "style": config.style_weight,
-        "identity": config.identity_weight,
-    }
+    else:
+        save()
+    names = ("content", "style", "identity")
+    weights = {name: getattr(config, f"{name}_weight") for name in names}
     make = make_batches(config, inputs)
     with closing(run_ahead(make, range(progress.step, config.steps))) as batches:
         for content, style in batches:
@@ -344,20 +298,18 @@ def _train(
                 files.append_line(folder / results.LOG_FILE, line)
                 emit(DecoderStepsLogged(num_steps=config.steps, record=line))
             if is_end or progress.step % config.checkpoint_every == 0:
-                _save(folder, progress, decoder, optimizer, identity)
+                save()
 
 
 def _resume(
     folder: Path, decoder: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
 ) -> _Progress:
-    """Load the state of a fit; a new one writes its first checkpoint at once."""
+    """Restore the last checkpoint of a fit, if there is one, and the log up to it."""
     state = checkpoint.load_state(folder)
     log = folder / results.LOG_FILE
     if state is None:
         files.write_bytes(log, b"")
-        progress = _Progress()
-        _save(folder, progress, decoder, optimizer, identity)
-        return progress
+        return _Progress()
     checkpoint.check_identity(state, identity, folder)
     checkpoint.restore(state, decoder, optimizer)
     kept = [line for line in files.load_lines(log) if line["step"] <= state.step]
@@ -367,28 +319,14 @@ def _resume(
     return _Progress(step=state.step, **state.meters)
 
 
-def _save(
-    folder: Path,
-    progress: _Progress,
-    decoder: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    identity: dict[str, Any],
-) -> None:
-    state = checkpoint.capture(
-        progress.step, decoder, optimizer, identity=identity, meters=progress.to_plain()
-    )
-    checkpoint.write_state(folder, state)
-
-
 def _identity(config: FitConfig, inputs: FitInputs) -> dict[str, Any]:
     plain = files.to_plain(config)
-    settings = {name: value for name, value in plain.items() if name not in _WITHOUT_EFFECT}
     encoder = {f"encoder {name}": value for name, value in inputs.encoder.identity.items()}
     return {
-        **settings,
+        **{name: value for name, value in plain.items() if name not in _WITHOUT_EFFECT},
         **encoder,
         "images": inputs.content.source.fingerprint,
-        "style images": inputs.styles.styles.fingerprint,
+        "style images": inputs.styles.fingerprint,
     }
 
 

@@ -10,17 +10,16 @@ was killed and started again ends with the same files. `manifest.json` says how 
 import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
-from torch import Tensor
 
 from augmix.data.batches import run_ahead
 from augmix.devices import resolve_device, torch_settings
@@ -28,19 +27,19 @@ from augmix.errors import RunError
 from augmix.files import load_json, write_bytes, write_npz
 from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.rng import Stream
-from augmix.stylize import Precision, StylizeConfig
-from augmix.stylize.adain import (
+from augmix.stylize import StylizeConfig
+from augmix.stylize.networks import (
     ChannelStatistics,
     Stylizer,
+    check_size,
     describe_arithmetic,
+    open_stylizer,
     to_bytes,
     to_floats,
 )
-from augmix.stylize.networks import check_size, open_stylizer
 from augmix.stylize.styles import (
     WRITING,
     Content,
-    StyleCache,
     StyleImages,
     choose_style_size,
     open_content,
@@ -53,6 +52,7 @@ from augmix.write.destination import (
     Piece,
     TreeSink,
     complete,
+    describe_source,
     hash_file,
     hold_destination,
     versions,
@@ -67,14 +67,8 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     """Write a stylised copy of a data set, or continue writing it.
 
     Images keep number, class, size and channels. Grey images are stylised in colour and converted
-    back to grey.
-
-    Args:
-        config: The settings.
-        on_progress: Called with `PieceWritten` after every batch.
-
-    Returns:
-        The set's folder.
+    back to grey. ``on_progress`` is called with `PieceWritten` after every batch. Return the set's
+    folder.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -84,112 +78,91 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     device = resolve_device(config.device)
     with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
         content = open_content(config)
-        styles = open_styles(config.styles)
         stylizer, networks = open_stylizer(
             config.decoder, config.encoder, size=content.size, scale=config.scale
         )
         style_size = choose_style_size(config.style_size, content.size * stylizer.scale)
         check_size(stylizer.stride, style_size, "style images")
-        identity = _describe(config, content, styles, networks, style_size, device)
-        batches = BatchStylizer(
-            stylizer=stylizer.to(device),
-            styles=StyleCache(styles, size=style_size, on_error=config.on_error),
-            device=device,
-            precision=config.precision,
-        )
+        styles = open_styles(config.styles, size=style_size, on_error=config.on_error)
+        identity = _describe(config, content, styles, networks, device)
+        batches = _BatchStylizer(config, stylizer.to(device), styles, device)
         with hold_destination(config.dst, identity) as work:
             if work is not None:
-                sink = _open_sink(identity["layout"], content, config.dst, work)
-                pieces = _split(config, content)
-                _write_missing(config, content, batches, sink, pieces, on_progress or ignore)
-                sink.finish(_NAME)
-                marks = [load_json(piece.mark(work)) for piece in pieces]
-                used = [style for mark in marks for style in mark["styles"]]
-                images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
-                _write_styles(config.dst, images, used)
-                stream = style_stream(config.seed, WRITING)
-                skipped = {
-                    "images": [where for where, _ in content.source.skipped],
-                    "styles": find_skipped_styles(styles, content.ids, used, stream),
-                }
-                sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
-                complete(config.dst, {**identity, "skipped": skipped}, sums)
+                _write_set(content, batches, identity, work, on_progress or ignore)
     return config.dst
 
 
-class BatchStylizer:
-    """Stylise batches of uint8 images, computing the statistics of each style only once.
+def _write_set(
+    content: Content,
+    batches: "_BatchStylizer",
+    identity: dict[str, Any],
+    work: Path,
+    emit: OnProgress,
+) -> None:
+    """Write what is missing of a set, then its styles, checksums and manifest."""
+    config = batches.config
+    sink = _open_sink(identity["layout"], content, config.dst, work)
+    total, step = len(content.ids), config.batch_size
+    pieces = [
+        Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
+        for first in range(0, total, step)
+    ]
+    stream = style_stream(config.seed, WRITING)
+    _write_missing(content, batches, sink, pieces, stream, emit)
+    sink.finish(_NAME)
+    used = [style for piece in pieces for style in load_json(piece.mark(work))["styles"]]
+    images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
+    _write_styles(config.dst, images, used)
+    skipped = {
+        "images": [where for where, _ in content.source.skipped],
+        "styles": find_skipped_styles(batches.styles, content.ids, used, stream),
+    }
+    sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
+    complete(config.dst, {**identity, "skipped": skipped}, sums)
 
-    Args:
-        stylizer: The networks, on the device.
-        styles: The style images.
-        device: The device.
-        precision: ``fp32``, or ``bf16`` by autocast.
-    """
 
-    def __init__(
-        self,
-        *,
-        stylizer: Stylizer,
-        styles: StyleCache,
-        device: torch.device,
-        precision: Precision,
-    ) -> None:
-        self.stylizer = stylizer
-        self.styles = styles
-        self.device = device
-        self.precision = precision
-        self._statistics: dict[int, ChannelStatistics] = {}
+@dataclass
+class _BatchStylizer:
+    """Stylise batches of uint8 images, computing the statistics of each style only once."""
 
-    def encode_styles(self, indices: Int64[np.ndarray, " batch"]) -> ChannelStatistics:
-        """Return the statistics of style images, each encoded by itself."""
-        found = [self._encode_style(int(index)) for index in indices]
-        return ChannelStatistics(
-            mean=torch.cat([style.mean for style in found]),
-            std=torch.cat([style.std for style in found]),
-        )
+    config: StylizeConfig
+    stylizer: Stylizer
+    styles: StyleImages
+    device: torch.device
+    _statistics: dict[int, ChannelStatistics] = field(default_factory=dict)
 
     def stylize(
         self,
         images: UInt8[np.ndarray, "batch height width channel"],
-        style: ChannelStatistics,
-        alpha: float,
+        drawn: Int64[np.ndarray, " batch"],
     ) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Stylise images, each in its own style.
-
-        Raises:
-            RunError: If a stylised image is not finite.
-        """
+        """Stylise images, each in the style image that was drawn for it."""
+        is_bf16 = self.config.precision == "bf16"
         floats = to_floats(images).to(self.device)
         is_grey = floats.shape[1] == 1
-        with self._computing():
-            stylised = self.stylizer(floats.expand(-1, 3, -1, -1), style, alpha=alpha)
-        if not bool(torch.isfinite(stylised).all()):
-            raise RunError("a stylised image is not finite; use --precision fp32 or fit again")
-        return to_bytes(_to_grey(stylised) if is_grey else stylised)
-
-    def _encode_style(self, index: int) -> ChannelStatistics:
-        if index not in self._statistics:
-            image = to_floats(self.styles.image(index)[None]).to(self.device)
-            with self._computing():
-                self._statistics[index] = self.stylizer.encode_style(image)
-        return self._statistics[index]
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        is_bf16 = self.precision == "bf16"
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16),
         ):
-            yield
+            found = [self._encode_style(int(index)) for index in drawn]
+            style = ChannelStatistics(
+                mean=torch.cat([one.mean for one in found]),
+                std=torch.cat([one.std for one in found]),
+            )
+            colour = floats.expand(-1, 3, -1, -1)
+            stylised = self.stylizer(colour, style, alpha=self.config.alpha)
+        if not bool(torch.isfinite(stylised).all()):
+            raise RunError("a stylised image is not finite; use --precision fp32 or fit again")
+        if is_grey:
+            weights = stylised.new_tensor(_LUMA)[None, :, None, None]
+            stylised = (stylised * weights).sum(1, keepdim=True)
+        return to_bytes(stylised)
 
-
-def _to_grey(
-    images: Float32[Tensor, "batch 3 height width"],
-) -> Float32[Tensor, "batch 1 height width"]:
-    weights = images.new_tensor(_LUMA)[None, :, None, None]
-    return (images * weights).sum(1, keepdim=True)
+    def _encode_style(self, index: int) -> ChannelStatistics:
+        if index not in self._statistics:
+            image = to_floats(self.styles.image(index)[None]).to(self.device)
+            self._statistics[index] = self.stylizer.encode_style(image)
+        return self._statistics[index]
 
 
 def find_skipped_styles(
@@ -199,7 +172,7 @@ def find_skipped_styles(
     found: set[str] = set()
     waiting = np.arange(len(ids))
     for attempt in count():
-        indices = styles.draw(ids[waiting], stream, attempt=attempt)
+        indices = styles.draw_any(ids[waiting], stream, attempt=attempt)
         drawn = [styles.files[index] for index in indices]
         is_other = np.array([file != used[int(i)] for file, i in zip(drawn, waiting, strict=True)])
         if not is_other.any():
@@ -221,13 +194,7 @@ class FolderSink(TreeSink):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpzSink(ArraySink):
-    """Writes ``<split>.npz`` with ``images``, ``labels`` and ``class_names``.
-
-    Attributes:
-        split: Name of the file.
-        labels: Label of every image.
-        class_names: Names of the classes.
-    """
+    """Writes ``<split>.npz`` with ``images``, ``labels`` and ``class_names``."""
 
     split: str
     labels: Int64[np.ndarray, " image"]
@@ -250,18 +217,17 @@ class NpzSink(ArraySink):
 
 
 def _write_missing(
-    config: StylizeConfig,
     content: Content,
-    batches: BatchStylizer,
+    batches: _BatchStylizer,
     sink: FolderSink | NpzSink,
     pieces: Sequence[Piece],
+    stream: Stream,
     emit: OnProgress,
 ) -> None:
     """Stylise the pieces that are not written yet; images are loaded while the networks compute."""
     missing = sink.prepare(_NAME, pieces)
     total = len(content.ids)
     skipped = done = total - sum(piece.stop - piece.start for piece in missing)
-    stream = style_stream(config.seed, WRITING)
     start_s = time.perf_counter()
 
     def load(number: int) -> np.ndarray:
@@ -270,23 +236,13 @@ def _write_missing(
     with closing(run_ahead(load, range(len(missing)))) as loaded:
         for piece, images in zip(missing, loaded, strict=True):
             drawn = batches.styles.draw(content.ids[piece.start : piece.stop], stream)
-            stylised = batches.stylize(images, batches.encode_styles(drawn), config.alpha)
-            styles = [batches.styles.styles.files[index] for index in drawn]
-            sink.write(piece, stylised, styles=styles)
+            styles = [batches.styles.files[index] for index in drawn]
+            sink.write(piece, batches.stylize(images, drawn), styles=styles)
             done += len(images)
             rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
             emit(
                 PieceWritten(name=_NAME, severity=0, done=done, total=total, images_per_second=rate)
             )
-
-
-def _split(config: StylizeConfig, content: Content) -> list[Piece]:
-    """Split the images into batches."""
-    total, step = len(content.ids), config.batch_size
-    return [
-        Piece(name=_NAME, severity=0, start=start, stop=min(start + step, total), row=start)
-        for start in range(0, total, step)
-    ]
 
 
 def _open_sink(layout: str, content: Content, folder: Path, work: Path) -> FolderSink | NpzSink:
@@ -311,34 +267,23 @@ def _describe(
     content: Content,
     styles: StyleImages,
     networks: dict[str, Any],
-    style_size: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Describe everything that the bytes of the set depend on."""
+    """Return everything that the bytes of the set depend on."""
     source = content.source
-    layout = config.layout
-    if layout == "auto":
-        layout = "folder" if content.files else "npz"
+    usual = "folder" if content.files else "npz"
     return {
         "form": "stylised",
-        "layout": layout,
+        "layout": usual if config.layout == "auto" else config.layout,
         "alpha": config.alpha,
         "seed": config.seed,
         **networks,
-        "style_size": style_size,
-        "styles": {"num_pictures": len(styles), "fingerprint": styles.fingerprint},
+        "style_size": styles.size,
+        "styles": {"num_pictures": len(styles.files), "fingerprint": styles.fingerprint},
         "batch_size": config.batch_size,
         "precision": config.precision,
         "arithmetic": describe_arithmetic(device),
-        "source": {
-            "name": source.name,
-            "split": source.split,
-            "num_images": len(source),
-            "size": list(source.size),
-            "channels": source.channels,
-            "class_names": list(source.class_names),
-            "fingerprint": source.fingerprint,
-        },
+        "source": describe_source(source),
         "versions": versions(),
     }
 
@@ -369,7 +314,6 @@ def name_files(
 
 
 def _write_styles(folder: Path, images: Iterable[str], styles: Sequence[str]) -> None:
-    """Write a CSV file of image and style."""
     lines = [f"{_quote(i)},{_quote(s)}\n" for i, s in zip(images, styles, strict=True)]
     text = "image,style\n" + "".join(lines)
     write_bytes(folder / STYLES_FILE, text.encode("utf-8", "surrogateescape"))

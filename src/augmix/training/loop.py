@@ -180,7 +180,8 @@ def take_steps(
     """
     optimisation, device = learner.optimisation, learner.device
     steps, prepared = itertools.tee(steps)
-    with closing(run_ahead(pipeline.make, prepared, num_threads=run.num_threads)) as batches:
+    num_threads = run.num_threads if pipeline.is_made_ahead else 0
+    with closing(run_ahead(pipeline.make, prepared, num_threads=num_threads)) as batches:
         for step in steps:
             began = perf_counter()
             batch = next(batches)

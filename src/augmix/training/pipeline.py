@@ -45,6 +45,11 @@ class Pipeline(Protocol):
         """What renders the views, in words."""
         ...
 
+    @property
+    def is_made_ahead(self) -> bool:
+        """Whether `make` gains from threads of its own."""
+        ...
+
     def make(self, step: int) -> Any:
         """Prepare a step, on any thread."""
         ...
@@ -149,6 +154,11 @@ class CpuPipeline:
         """What renders the views, in words."""
         return self.rendered_by
 
+    @property
+    def is_made_ahead(self) -> bool:
+        """Always: rendering holds no lock."""
+        return True
+
     def make(self, step: int) -> Batch:
         """Draw and render a step, on any thread."""
         plan, targets = self.draws.plan(step)
@@ -182,13 +192,23 @@ class DevicePipeline:
         where = "sent with each step" if self.images is None else "on the device"
         return f"batched by {batched.describe_backend(self.device)}, images {where}"
 
+    @property
+    def is_made_ahead(self) -> bool:
+        """Not where only a plan is drawn for a GPU.
+
+        That takes a millisecond of Python, which the GPU hides. From a thread of its own it would
+        take the interpreter, piece by piece, from the thread that launches kernels, and steps of
+        small networks would take twice as long.
+        """
+        return self.images is None or self.device.type == "cpu"
+
     def make(self, step: int) -> tuple[Packed, Tensor | None, Tensor]:
         """A step's packed plan, its images if they are sent, and its targets; on any thread."""
         plan, targets = self.draws.plan(step)
         packed = pack(plan, self.draws.source.channels, real=tensors.real_of(self.device))
         is_sent = self.images is None
-        images = self._pinned(self.draws.load(step, plan.ids)) if is_sent else None
-        return packed, images, self._pinned(targets)
+        images = batched.pin(self.draws.load(step, plan.ids), self.device) if is_sent else None
+        return packed, images, batched.pin(targets, self.device)
 
     def finish(self, made: tuple[Packed, Tensor | None, Tensor]) -> tuple[Views, Targets]:
         """Send and render a step."""
@@ -201,11 +221,6 @@ class DevicePipeline:
             images = sent.to(self.device, non_blocking=True)
         views = batched.execute(images, arrays, layout, channels_last=self.channels_last)
         return views, targets.to(self.device, non_blocking=True)
-
-    def _pinned(self, values: np.ndarray) -> Tensor:
-        """A tensor from which a GPU copies while Python continues."""
-        tensor = torch.from_numpy(values)
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
 def fits_device(source: Source, device: torch.device) -> bool:

@@ -25,13 +25,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from augmix.corruptions import corrupt, frost, perturb
+from augmix.corruptions import corrupt, frost
 from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -56,6 +57,7 @@ from augmix.write.destination import (
     Sink,
     TreeSink,
     complete,
+    describe_source,
     hold_destination,
     name_files,
     versions,
@@ -192,7 +194,7 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
         return write_perturbed(source, config.dst, config, on_progress=on_progress)
     preset = "imagenet" if config.preset == "auto" else config.preset
     if kind != "folder":
-        source = _open(config, kind, size=perturb.large_size(preset), is_whole=True)
+        source = _open(config, kind, size=corrupt.large_size(preset), is_whole=True)
     elif config.max_images or config.on_error == "skip":
         raise ValueError("max_images and on_error='skip' need a size for a folder of images")
     else:
@@ -208,7 +210,7 @@ def write_corrupted(
     *,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Write the -C form of a source: each image under each corruption at each severity.
+    """Write each image of a source under each corruption at each severity; return the folder.
 
     The bytes depend on the images, their order, and the options, not on the number of processes
     or on how often writing was interrupted. Image i is corrupted at id i, as `evaluate` does.
@@ -221,9 +223,6 @@ def write_corrupted(
             ``imagenet``, JPEG files keep the names of image files, and grey images are read back as
             RGB.
         on_progress: Called with a `Note` of the preset if it was chosen, and with `PieceWritten`.
-
-    Returns:
-        The destination.
 
     Raises:
         ValueError: If a name or the preset is unknown, the layout needs other severities, or the
@@ -282,20 +281,17 @@ def write_perturbed(
     *,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Write the -P form of a source: the perturbation sequences of each image.
+    """Write the perturbation sequences of each image of a source; return the folder.
 
     Noise of difficulty 2 or 3 goes by the names ``gaussian_noise_2`` etc., as published.
 
     Args:
-        source: The clean images; see `augmix.corruptions.perturb` for which part is shown.
+        source: The clean images; see `augmix.corruptions.corrupt` for which part is shown.
             `Photographs` are images of any size, prepared as the published scripts do; they need
             JPEG files and a preset by name.
         destination: As for `write_corrupted`.
         options: Perturbations and form of the set.
         on_progress: As for `write_corrupted`; it counts sequences, whose severity is 0.
-
-    Returns:
-        The destination.
 
     Raises:
         ValueError: If a name or the preset is unknown, or the images are too small or do not go
@@ -314,16 +310,20 @@ def write_perturbed(
     else:
         check_size(source.size, "perturb")
         preset = _choose_preset(preset, source.size, on_progress or ignore)
-        size = perturb.frame_size(source.size, preset)
-    titles = {_title(name, options.difficulty): name for name in names}
+        size = corrupt.frame_size(source.size, preset)
+    difficulty = options.difficulty
+    titles = {
+        f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name: name
+        for name in names
+    }
     identity = {
         "form": "perturbed",
         "layout": layout,
         "names": list(titles),
-        "difficulty": options.difficulty,
+        "difficulty": difficulty,
         "preset": preset,
         "seed": options.seed,
-        "suite_version": perturb.SEQUENCE_VERSION,
+        "suite_version": corrupt.SEQUENCE_VERSION,
         **_describe(source, layout, options.jpeg_quality, SEQUENCES.hash_own(names)),
     }
     counts = {title: SEQUENCES[name].num_frames[preset] for title, name in titles.items()}
@@ -342,7 +342,7 @@ def write_perturbed(
         titles=titles,
         preset=preset,
         seed=options.seed,
-        difficulty=options.difficulty,
+        difficulty=difficulty,
     )
     return _write_set(
         source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
@@ -394,10 +394,8 @@ def _corrupt(
     """Corrupt the images of a piece, which are in the file ``clean``."""
     CORRUPTIONS.resolve(references)  # another process has to load the user's own
     ids = np.arange(piece.start, piece.stop)
-    images = np.load(clean, mmap_mode="r")[piece.start : piece.stop]
-    return corrupt.corrupt(
-        np.array(images), piece.name, severity=piece.severity, ids=ids, **settings
-    )
+    images = np.load(clean, mmap_mode="r")[ids]
+    return corrupt.corrupt(images, piece.name, severity=piece.severity, ids=ids, **settings)
 
 
 def _perturb(
@@ -413,11 +411,10 @@ def _perturb(
     name, ids = titles[piece.name], np.arange(piece.start, piece.stop)
     if isinstance(clean, Photographs):
         return (
-            perturb.photograph_frames(clean.load_one(index), name, sample=index, **settings)
+            corrupt.photograph_frames(clean.load_one(index), name, sample=index, **settings)
             for index in ids.tolist()
         )
-    images = np.load(clean, mmap_mode="r")[piece.start : piece.stop]
-    return perturb.perturb(np.array(images), name, ids=ids, **settings)
+    return corrupt.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
 
 
 def _write_missing(
@@ -428,23 +425,22 @@ def _write_missing(
     on_progress: OnProgress,
 ) -> None:
     """Write the pieces that are not there yet; a name is finished when all its pieces are."""
-    groups: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        groups.setdefault(piece.name, []).append(piece)
-    missing = {name: sink.prepare(name, group) for name, group in groups.items()}
-    waiting = {name: len(group) for name, group in missing.items()}
-    for name, count in waiting.items():
-        if not count:
+    todo: list[Piece] = []
+    waiting: dict[str, int] = {}
+    for name, group in groupby(pieces, key=lambda piece: piece.name):
+        missing = sink.prepare(name, list(group))
+        todo += missing
+        waiting[name] = len(missing)
+        if not missing:
             sink.finish(name)
-    todo = [piece for group in missing.values() for piece in group]
-    total = sum(piece.stop - piece.start for piece in pieces)
-    skipped = done = total - sum(piece.stop - piece.start for piece in todo)
+    total = sum(map(len, pieces))
+    skipped = done = total - sum(map(len, todo))
     start_s = time.perf_counter()
     for piece in _run_pieces(write, todo, num_processes):
         waiting[piece.name] -= 1
         if not waiting[piece.name]:
             sink.finish(piece.name)
-        done += piece.stop - piece.start
+        done += len(piece)
         on_progress(
             PieceWritten(
                 name=piece.name,
@@ -530,10 +526,6 @@ def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, count)) for start in range(0, count, step))
 
 
-def _title(name: str, difficulty: int) -> str:
-    return f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name
-
-
 def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) -> str:
     chosen = resolve_preset(preset, size)
     if preset == "auto":
@@ -545,19 +537,10 @@ def _describe(
     source: Source | Photographs, layout: Layout, jpeg_quality: int, own: dict[str, str]
 ) -> dict[str, Any]:
     """What determines the bytes besides the corruptions."""
-    has_sizes = isinstance(source, Photographs)
     return {
         **({"own": own} if own else {}),
         "jpeg_quality": jpeg_quality if layout == "imagenet" else None,
-        "source": {
-            "name": "folder" if has_sizes else source.name,
-            "split": source.split,
-            "num_images": len(source),
-            "size": None if has_sizes else list(source.size),
-            "channels": source.channels,
-            "class_names": list(source.class_names),
-            "fingerprint": source.fingerprint,
-        },
+        "source": describe_source(source),
         "versions": versions(),
     }
 
@@ -574,8 +557,7 @@ def _check_options(options: CorruptOptions | PerturbOptions) -> None:
 def _choose_layout(layout: LayoutChoice, source: Source | Photographs) -> Layout:
     if layout != "auto":
         return layout
-    has_files = isinstance(source, Photographs) or source.name in _OF_ANY_SIZE
-    return "imagenet" if has_files else "cifar"
+    return "imagenet" if source.name in _OF_ANY_SIZE else "cifar"
 
 
 def _open(

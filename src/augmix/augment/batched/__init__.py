@@ -88,10 +88,21 @@ def render(
 
 def upload(packed: Packed, device: torch.device) -> tuple[Arrays, Layout]:
     """Send a packed plan to a device in one copy that the host does not wait for."""
-    words = torch.from_numpy(packed.words)
-    if device.type == "cuda":
-        words = words.pin_memory()
-    return open_words(words.to(device, non_blocking=True), packed.layout), packed.layout
+    words = pin(packed.words, device).to(device, non_blocking=True)
+    return open_words(words, packed.layout), packed.layout
+
+
+def pin(values: np.ndarray, device: torch.device) -> Tensor:
+    """A tensor from which a GPU copies while Python continues; for a CPU, the array itself.
+
+    NumPy copies it: torch would take all cores, and wait for each, for a few kilobytes.
+    """
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.numpy()[...] = values
+    return pinned
 
 
 def open_words(words: UInt8[Tensor, " byte"], layout: Layout) -> Arrays:

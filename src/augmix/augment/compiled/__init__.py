@@ -39,14 +39,8 @@ def render(
 ) -> Float32[np.ndarray, "view batch channel height width"]:
     """Carry out a plan on CPU threads; the result does not depend on their number.
 
-    Args:
-        images: uint8, 1 or 3 channels, any height and width from 1 pixel, any strides.
-        plan: Drawn for as many images of this size.
-        num_threads: Threads to use, at least 1.
-        pictures: See `augmix.render`.
-
-    Returns:
-        Views in [0, 1], float32, the same bits as those of the executor ``pillow``.
+    See `augmix.render`. Images may have any strides; the views are the same bits as those of the
+    executor ``pillow``.
 
     Raises:
         TypeError: If the images are not a uint8 NumPy array.
@@ -136,18 +130,11 @@ def _resolve(
 @inner
 @no_type_check
 def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, table, behind):
-    """Follow the tables of a chain by one more operation.
+    """Follow the tables of a chain by one more operation that is a table.
 
-    Args:
-        kind: One of the operations that are tables.
-        amount: Its amount.
-        pixels: uint8 `channel pixel`, before the tables.
-        lut: uint8 `channel 256`, the tables so far; changed.
-        is_plain: Whether they change nothing.
-        counts: int32 `channel 256`, histogram of the pixels; filled if it is needed.
-        is_counted: bool `1`, whether it is filled; set when it is.
-        table: Scratch, uint8 `256`.
-        behind: Scratch, int32 `256`.
+    ``lut`` has the tables so far, uint8 `channel 256`, which change nothing if ``is_plain``; they
+    are changed. ``pixels`` are those before the tables, `channel pixel`; ``counts``, int32 `channel
+    256`, is their histogram, filled when it is first needed. ``table`` and ``behind`` are scratch.
     """
     needs_counts = kind == _EQUALIZE or (kind == _AUTOCONTRAST and not is_plain)
     if needs_counts and not is_counted[0]:

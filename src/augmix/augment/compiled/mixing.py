@@ -73,14 +73,9 @@ def _part_channels(flat, origin, planes, target, size):
 def mix(stack, slots, luts, are_plain, weights, total_weight, out):
     """One view: (1 - mix) * clean + sum of weight * chain, / 255, in float32 and in this order.
 
-    Args:
-        stack: uint8 `slot channel pixel`; slot 0 is the clean image.
-        slots: Slot of every chain's pixels.
-        luts: uint8 `chain channel 256`, still to be applied.
-        are_plain: Whether a chain's tables change nothing.
-        weights: float32 `chain`, of the chains in the view.
-        total_weight: float32, of all of them: the plan's ``mix``.
-        out: float32 `channel pixel`.
+    ``stack`` is uint8 `slot channel pixel`: slot 0 is the clean image, ``slots`` has that of every
+    chain. ``luts``, uint8 `chain channel 256`, are still to be applied where not ``are_plain``.
+    ``total_weight`` is the plan's ``mix``, ``out`` float32 `channel pixel`.
     """
     pixels, full, one = stack.shape[2], np.float32(255), np.float32(1)
     looked_up = np.empty((3, _BLOCK), np.uint8)
@@ -112,9 +107,8 @@ def mix(stack, slots, luts, are_plain, weights, total_weight, out):
                 level += weight3 * np.float32(third[index])
                 total[index] = level
             for chain in range(3, len(slots)):
-                first = _finished(
-                    stack, slots, luts, are_plain, chain, channel, start, looked_up[0]
-                )
+                spare = looked_up[0]
+                first = _finished(stack, slots, luts, are_plain, chain, channel, start, spare)
                 for index in range(total.size):
                     total[index] += weights[chain] * np.float32(first[index])
             for index in range(total.size):

@@ -231,9 +231,7 @@ def enhance(level_at_zero, factor, table):
 def mean_luma(pixels, tables):
     """The level `ImageEnhance.Contrast` blends with: the rounded mean of the L conversion.
 
-    Args:
-        pixels: uint8 `channel pixel`, before the tables.
-        tables: uint8 `channel 256`, applied on the fly.
+    The tables, uint8 `channel 256`, are applied to the pixels, `channel pixel`, on the fly.
     """
     channels, size = pixels.shape
     total = np.uint64(0)

@@ -91,18 +91,10 @@ class Stage:
         return [stage_name(type(self))]
 
     def check(self, size: tuple[int, int]) -> None:
-        """Refuse values that images of a height and width cannot have.
-
-        Raises:
-            ValueError: If there are any.
-        """
+        """Raise a ValueError for values that images of a height and width cannot have."""
 
     def check_channels(self, channels: int) -> None:
-        """Refuse images of a number of channels.
-
-        Raises:
-            ValueError: If the stage is for others.
-        """
+        """Raise a ValueError if the stage is not for images of so many channels."""
 
     def select(self: _STAGE, index: slice | np.ndarray) -> _STAGE:
         """The stage of some images of the batch, in the order asked for.
@@ -120,13 +112,11 @@ class Stage:
     @classmethod
     def join(cls: type[_STAGE], parts: Sequence[_STAGE]) -> _STAGE:
         """The stage of several batches, whose images follow each other."""
-        joined = {
-            field.name: np.concatenate(
-                [getattr(part, field.name) for part in parts], axis=field.axes.index("batch")
-            )
-            for field in fields_of(cls)
-            if field.axes and "batch" in field.axes
-        }
+        joined = {}
+        for name, axes, _ in fields_of(cls):
+            if axes and "batch" in axes:
+                values = [getattr(part, name) for part in parts]
+                joined[name] = np.concatenate(values, axes.index("batch"))
         return replace(parts[0], **joined)
 
     def with_clean(self: _STAGE) -> _STAGE:
@@ -134,7 +124,6 @@ class Stage:
 
         A stage that changes pixels where its values are 0 overrides this.
         """
-
         return map_arrays(self, add_view)
 
     def form(self) -> str:
@@ -145,18 +134,15 @@ class Stage:
             if field.axes is None:
                 parts[field.name] = values
             elif "batch" in field.axes:
-                parts |= {axis: n for axis, n in named(values, field.axes) if axis != "batch"}
+                parts |= dict(zip(field.axes, values.shape, strict=True))
             else:
                 parts[field.name] = values.tolist()
+        parts.pop("batch", None)
         shown = ", ".join(f"{name} {value}" for name, value in parts.items() if name.isidentifier())
         return f"{stage_name(type(self))} ({shown})"
 
     def check_arrays(self, sizes: dict[str, int]) -> None:
-        """Check types and shapes of the arrays; ``sizes`` has the axes known so far, and grows.
-
-        Raises:
-            ValueError: If an array does not fit; the message names it.
-        """
+        """Check types and shapes of the arrays; ``sizes`` has the axes known so far, and grows."""
         own = _fixed_axes(type(self)) | sizes
         for name, axes, dtype in fields_of(type(self)):
             if axes is None:
@@ -232,16 +218,14 @@ def fields_of(stage: type[Stage]) -> tuple[Field, ...]:
     """The fields of a stage with the axes and types of their annotations."""
     hints = typing.get_type_hints(stage)
     found = []
-    for field in fields(stage):
-        hint = hints[field.name]
+    for name in (field.name for field in fields(stage)):
+        hint = hints[name]
         if not hasattr(hint, "dim_str"):
-            found.append(Field(field.name, None))
+            found.append(Field(name, None))
             continue
-        names: list[str] = list(hint.dtypes) if isinstance(hint.dtypes, (tuple, list)) else []
-        is_one = len(names) == 1 or "bool" in names
-        found.append(
-            Field(field.name, tuple(hint.dim_str.split()), np.dtype(names[0]) if is_one else None)
-        )
+        types: list[str] = list(hint.dtypes) if isinstance(hint.dtypes, (tuple, list)) else []
+        dtype = np.dtype(types[0]) if len(types) == 1 or "bool" in types else None
+        found.append(Field(name, tuple(hint.dim_str.split()), dtype))
     return tuple(found)
 
 
@@ -250,11 +234,6 @@ def _fixed_axes(stage: type[Stage]) -> dict[str, int]:
     """The axes of a stage's arrays that are numbers, with their sizes."""
     axes = {axis for field in fields_of(stage) for axis in field.axes or ()}
     return {axis: int(axis) for axis in axes if axis.isdigit()}
-
-
-def named(values: np.ndarray, axes: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Name and size of every axis."""
-    return list(zip(axes, values.shape, strict=True))
 
 
 def map_arrays(
@@ -273,8 +252,8 @@ def add_view(values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
     """An array with one more view of zeros in front, if it has views."""
     if "view" not in axes:
         return values
-    shape = tuple(1 if axis == "view" else size for axis, size in named(values, axes))
-    return np.concatenate([np.zeros(shape, values.dtype), values], axes.index("view"))
+    clean = np.zeros_like(values.take([0], axes.index("view")))
+    return np.concatenate([clean, values], axes.index("view"))
 
 
 def fold_views(stage: _STAGE, num_views: int) -> _STAGE:

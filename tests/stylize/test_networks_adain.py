@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from augmix.stylize.adain import (
+from augmix.stylize.networks import (
     ChannelStatistics,
     Stylizer,
     adapt,
