@@ -98,7 +98,7 @@ class DataConfig:
 
     @property
     def kind(self) -> str:
-        """The form of the data, as stated or by its name.
+        """The form of the data, as given or by its name.
 
         Raises:
             ValueError: If nothing says what to train on.
