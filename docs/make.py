@@ -93,5 +93,5 @@ if __name__ == "__main__":
     print(preview())
     for path in gallery_page.write_page(scene(256), scene(147)):
         print(path)
-    for path in methods_page.write_pages(scene(methods_page.SIDE)):
+    for path in methods_page.write_pages(scene(methods_page.SIZE)):
         print(path)

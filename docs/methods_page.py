@@ -39,7 +39,7 @@ from augmix.training.run import train
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "methods"
-SIDE = 128  # px, of a picture's tiles
+SIZE = 128  # px, of a picture's tiles
 GAP = 6
 NUM_VIEWS = 5
 _QUANTITIES = {1: "mean error", 2: "mCE", 3: "mFR", 4: "mean error"}
@@ -49,12 +49,12 @@ _BASE = Standard(crop_padding=16, flip=True)
 _CROPS = {"crop_padding": 16, "flip": True}
 POLICIES: dict[str, Policy] = {
     "standard": _BASE,
-    "cutout": Cutout(size_px=SIDE // 2, base=_BASE),
+    "cutout": Cutout(size_px=SIZE // 2, base=_BASE),
     "mixup": Mixup(base=_BASE),
     "cutmix": CutMix(probability=1.0, base=_BASE),
     "autoaugment": AutoAugment(**_CROPS),
     "random-aa": RandomAA(**_CROPS),
-    "patch-uniform": PatchUniform(size_px=SIDE * 25 // 32, amplitude=0.6, base=_BASE),
+    "patch-uniform": PatchUniform(size_px=SIZE * 25 // 32, amplitude=0.6, base=_BASE),
     "augmix": AugMix(**_CROPS),
 }
 
@@ -192,7 +192,7 @@ def _numbers(name: str, row: type[Method]) -> list[str]:
 
 def boat() -> Image.Image:
     """A boat on the sea, drawn four times too large and made smaller."""
-    big = 4 * SIDE
+    big = 4 * SIZE
     rows = np.linspace(0, 1, big)[:, None, None]
     sky = (1 - rows) * np.array([250, 196, 140]) + rows * np.array([252, 236, 214])
     picture = Image.fromarray(np.broadcast_to(sky, (big, big, 3)).astype(np.uint8))
@@ -210,7 +210,7 @@ def boat() -> Image.Image:
     draw.rectangle(at(0.535, 0.16, 0.555, 0.62), fill=(70, 50, 40))
     draw.polygon(at(0.52, 0.2, 0.52, 0.57, 0.3, 0.57), fill=(246, 244, 238))
     draw.polygon(at(0.57, 0.24, 0.57, 0.57, 0.74, 0.57), fill=(214, 220, 226))
-    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
 Tiles = Sequence[Sequence[np.ndarray]]
@@ -223,7 +223,7 @@ def _views(scenes: np.ndarray, policy: Policy) -> Tiles:
     epoch = 0
     while len(columns) <= NUM_VIEWS:
         plan = policy.sample(
-            ids, num_views=1, size=(SIDE, SIDE), stream=Stream(seed=1).at(epoch=epoch)
+            ids, num_views=1, size=(SIZE, SIZE), stream=Stream(seed=1).at(epoch=epoch)
         )
         epoch += 1
         if plan.pairs and plan.pairs.partner[0] == 0:
@@ -276,18 +276,18 @@ def _to_pixels(views: np.ndarray) -> np.ndarray:
 
 def _enlarge(tile: np.ndarray) -> np.ndarray:
     """A small tile at the size of the others, its pixels to be seen."""
-    picture = Image.fromarray(tile).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    picture = Image.fromarray(tile).resize((SIZE, SIZE), Image.Resampling.NEAREST)
     return np.asarray(picture)
 
 
 def _sheet(rows: Tiles) -> Image.Image:
     """Tiles in rows on white; a wider gap behind the first column."""
-    width = len(rows[0]) * (SIDE + GAP) + GAP
-    sheet = Image.new("RGB", (width, len(rows) * (SIDE + GAP) - GAP), "white")
+    width = len(rows[0]) * (SIZE + GAP) + GAP
+    sheet = Image.new("RGB", (width, len(rows) * (SIZE + GAP) - GAP), "white")
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
-            left = x * (SIDE + GAP) + (GAP if x else 0)
-            sheet.paste(Image.fromarray(tile), (left, y * (SIDE + GAP)))
+            left = x * (SIZE + GAP) + (GAP if x else 0)
+            sheet.paste(Image.fromarray(tile), (left, y * (SIZE + GAP)))
     return sheet
 
 
@@ -295,5 +295,5 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE))
     from make import scene
 
-    for path in write_pages(scene(SIDE)):
+    for path in write_pages(scene(SIZE)):
         print(path)

@@ -126,7 +126,7 @@ TEXTS: dict[str, Text] = {
             *_COMMON,
         ),
         notes=(
-            "Sides are whole and even, as in the published code; the share of the target is "
+            "Sides are whole and even, as in the published code; the weight of each target is "
             "counted from the clipped box.",
             "`--cutmix-probability P` adds CutMix to any method but `mixup`.",
         ),
@@ -312,7 +312,7 @@ TEXTS: dict[str, Text] = {
         settings=(
             _JSD,
             ("--width", "3", "chains that are mixed (paper)"),
-            ("--alpha", "1", "concentration of weights and share (paper)"),
+            ("--alpha", "1", "concentration of chain and mixing weights (paper)"),
             *_CHAINS,
             *_COMMON,
         ),
@@ -334,7 +334,7 @@ TEXTS: dict[str, Text] = {
         image="augmix.webp",
         settings=(
             ("--width", "3", "chains that are mixed (paper)"),
-            ("--alpha", "1", "concentration of weights and share (paper)"),
+            ("--alpha", "1", "concentration of chain and mixing weights (paper)"),
             *_CHAINS,
             *_COMMON,
         ),

@@ -115,10 +115,8 @@ def resample_counts(
         ValueError: If there is no image or no set.
     """
     if num_images < 1 or num_resamples < 2:
-        raise ValueError(
-            f"at least 1 image and 2 resampled sets are needed, got {num_images} and "
-            f"{num_resamples}"
-        )
+        got = f"got {num_images} and {num_resamples}"
+        raise ValueError(f"at least 1 image and 2 resampled sets are needed, {got}")
     block = max(1, _BLOCK // num_images)
     for start in range(0, num_resamples, block):
         numbers = range(start, min(start + block, num_resamples))
@@ -158,31 +156,21 @@ def resample_rms(
 ) -> tuple[Draws, ...]:
     """Resample the RMS calibration error of every cell, binning each resampled set again.
 
-    Args:
-        confidence: Largest softmax probability, in [0, 1].
-        correct: Whether the prediction is correct.
-        bin_size: As in `metrics.rms_calibration_error`, which gives the same estimates.
-        num_resamples: Resampled sets.
-        stream: Where they are drawn.
+    Arguments are those of `metrics.rms_calibration_error`, which gives the same estimates.
     """
-    num_cells, num_images = confidence.shape
+    num_images = confidence.shape[1]
     order = np.argsort(confidence, axis=1, kind="stable")
     gap = correct.astype(np.float64) - confidence
-    gap = np.take_along_axis(gap, order, axis=1)
+    cells = list(zip(order, np.take_along_axis(gap, order, axis=1), strict=True))
     once = np.ones((1, num_images), np.int32)
-    estimates = [_rms(once, gap[cell], bin_size)[0] for cell in range(num_cells)]
-    blocks = []
-    for counts in resample_counts(num_images, num_resamples=num_resamples, stream=stream):
-        blocks.append(
-            [
-                _rms(np.take(counts, order[cell], axis=1), gap[cell], bin_size)
-                for cell in range(num_cells)
-            ]
-        )
+    blocks = [
+        [_rms(np.take(counts, order, axis=1), gap, bin_size) for order, gap in cells]
+        for counts in resample_counts(num_images, num_resamples=num_resamples, stream=stream)
+    ]
     resampled = np.concatenate(blocks, axis=1)  # cell resample
     return tuple(
-        biased(float(estimate), values)
-        for estimate, values in zip(estimates, resampled, strict=True)
+        biased(float(_rms(once, gap, bin_size)[0]), values)
+        for (_, gap), values in zip(cells, resampled, strict=True)
     )
 
 
@@ -198,10 +186,8 @@ def resample_ece(
     edges = np.linspace(0, 1, num_bins + 1)
     index = np.searchsorted(edges, np.minimum(confidence, 1.0), side="left") - 1
     gap = correct.astype(np.float64) - confidence
-    by_bin = np.stack(
-        [np.where(index == number, gap, 0).mean(axis=0) for number in range(num_bins)]
-    )
-    draws = resample_means(by_bin, num_resamples=num_resamples, stream=stream)
+    by_bin = [np.where(index == number, gap, 0).mean(axis=0) for number in range(num_bins)]
+    draws = resample_means(np.stack(by_bin), num_resamples=num_resamples, stream=stream)
     estimate = float(sum(abs(each.estimate) for each in draws))
     return biased(estimate, np.abs([each.resampled for each in draws]).sum(axis=0))
 
@@ -228,17 +214,8 @@ def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL)
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """Mean and standard deviation (n - 1) over seeds; that of one seed is NaN."""
-
-    mean: float
-    std: float
-    num: int
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Compute mean and standard deviation of a number over seeds.
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Compute mean and standard deviation (n - 1) over seeds; that of one seed is NaN.
 
     Raises:
         ValueError: If there is none.
@@ -246,7 +223,7 @@ def spread(values: Sequence[float]) -> Spread:
     if not values:
         raise ValueError("at least 1 seed is needed, got none")
     std = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return Spread(mean=float(np.mean(values)), std=std, num=len(values))
+    return float(np.mean(values)), std
 
 
 def seed_difference(
@@ -260,29 +237,26 @@ def seed_difference(
     if min(len(first), len(second)) < 2:
         raise ValueError(f"at least 2 seeds of each are needed, got {len(first)}, {len(second)}")
     estimate = float(np.mean(first) - np.mean(second))
-    parts = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]
-    if not sum(parts):
+    one, other = (float(np.var(values, ddof=1)) / len(values) for values in (first, second))
+    if not one + other:
         return Interval(estimate=estimate, low=estimate, high=estimate)
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
-    )
-    half = float(stdtrit(freedom, (1 + level) / 2)) * sum(parts) ** 0.5
+    freedom = (one + other) ** 2 / (one**2 / (len(first) - 1) + other**2 / (len(second) - 1))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * (one + other) ** 0.5
     return Interval(estimate=estimate, low=estimate - half, high=estimate + half)
 
 
 def widened(images: Interval, seeds: Interval) -> Interval:
     """Add the noise of seeds to an interval over images: independent, so squares add up."""
+    middle, half = images.estimate, (seeds.high - seeds.low) / 2
     return Interval(
-        estimate=images.estimate,
-        low=images.estimate - float(np.hypot(images.estimate - images.low, _half(seeds))),
-        high=images.estimate + float(np.hypot(images.high - images.estimate, _half(seeds))),
+        estimate=middle,
+        low=middle - float(np.hypot(middle - images.low, half)),
+        high=middle + float(np.hypot(images.high - middle, half)),
     )
 
 
 def _rms(
-    counts: Int32[np.ndarray, "resample image"],
-    gap: Float64[np.ndarray, " image"],
-    bin_size: int,
+    counts: Int32[np.ndarray, "resample image"], gap: Float64[np.ndarray, " image"], bin_size: int
 ) -> Float64[np.ndarray, " resample"]:
     """RMS over bins of resampled sets; images in order of confidence, gap = correct - confidence.
 
@@ -309,10 +283,6 @@ def _rms(
 def biased(estimate: float, resampled: Float64[np.ndarray, " resample"]) -> Draws:
     """Make the draws of a number that resampling increases."""
     return Draws(estimate=estimate, resampled=resampled, bias=float(resampled.mean()) - estimate)
-
-
-def _half(interval: Interval) -> float:
-    return (interval.high - interval.low) / 2
 
 
 def _check_together(draws: Sequence[Draws]) -> None:

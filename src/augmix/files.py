@@ -40,11 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        RunError: If the file is missing or is no JSON object.
-    """
+    """Read a JSON object."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -79,7 +75,9 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -95,7 +93,6 @@ def write_npz(path: Path, arrays: Mapping[str, Any], *, is_compressed: bool = Tr
     """Write arrays as one ``.npz`` file, atomically; the same arrays give the same bytes.
 
     Raises:
-        RunError: If the file cannot be written.
         TypeError: If an array holds Python objects, which could be read back by pickle only.
     """
     for name, value in arrays.items():
@@ -127,12 +124,6 @@ def load_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 LOCK_FILE = "lock"
 _HOLDER_FILE = "lock.holder"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -142,12 +133,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 def hold_folder(
     folder: Path, *, what: str = "", way_out: str = "choose another --out"
 ) -> Iterator[None]:
-    """Hold a folder, made if missing, for this process alone.
-
-    The operating system releases the lock when the process ends, however it ends.
+    """Hold a folder, made if missing, for this process alone, until it ends in whatever way.
 
     Args:
-        folder: The folder that gets the file `LOCK_FILE`.
         what: What is held, for messages, e.g. ``"set tiny-c"``; a run folder if not given.
         way_out: What else the user can do, for messages.
 
@@ -205,11 +193,7 @@ def cache_folder(kind: str) -> Path:
 
 
 def file_key(path: Path) -> str:
-    """Return a key for caching what was made from a file; it changes when the file does.
-
-    Raises:
-        OSError: If the file is not there.
-    """
+    """Return a key for caching what was made from a file; it changes when the file does."""
     path, state = path.resolve(), path.stat()
     state_text = f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
     return hashlib.sha256(state_text.encode("utf-8", "surrogateescape")).hexdigest()[:32]

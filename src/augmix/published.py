@@ -85,15 +85,15 @@ LABELS: Mapping[str, str] = {  # of the methods, as printed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One method on one network, as printed.
+    """One method on one network, as printed, in %.
 
     Attributes:
         data: ``cifar10``, ``cifar100`` or ``imagenet``, of which the -C or -P set was measured.
         network: As the paper names it.
         method: A key of `LABELS`.
-        clean: Clean error in %, where the table has it.
-        cells: In %, by corruption or perturbation, where the table has them.
-        mean: The row's summary in %: mean error, mCE or mFR.
+        mean: The row's summary: mean error, mCE or mFR.
+        clean: Clean error, where the table has it.
+        cells: By corruption or perturbation, where the table has them.
     """
 
     data: str
@@ -106,15 +106,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper, its rows in the printed order.
 
     Attributes:
-        number: As in the paper.
         title: What was measured.
         quantity: What `Row.mean` is.
         rounding: By how much a printed mean may differ from the mean of its printed cells, in
             percentage points; the cells are rounded to integers, the mean before its own rounding.
-        rows: In the printed order.
     """
 
     number: int
@@ -126,24 +124,18 @@ class Table:
 
 def _by_method(data: str, network: str, text: str, methods: tuple[str, ...]) -> tuple[Row, ...]:
     """A printed line of means, one for each method."""
-    values = map(float, text.split())
     return tuple(
-        Row(data=data, network=network, method=method, mean=mean)
-        for method, mean in zip(methods, values, strict=True)
+        Row(data=data, network=network, method=method, mean=float(mean))
+        for method, mean in zip(methods, text.split(), strict=True)
     )
 
 
 def _by_cell(method: str, text: str, names: Mapping[str, object]) -> Row:
     """A printed line of ImageNet: clean error, a cell for each name, the mean."""
-    clean, *cells, mean = map(float, text.split())
-    return Row(
-        data="imagenet",
-        network="ResNet-50",
-        method=method,
-        clean=clean,
-        cells=dict(zip(names, cells, strict=True)),
-        mean=mean,
-    )
+    clean, *values, mean = map(float, text.split())
+    cells = dict(zip(names, values, strict=True))
+    network = "ResNet-50"
+    return Row(data="imagenet", network=network, method=method, clean=clean, cells=cells, mean=mean)
 
 
 _CIFAR = ("standard", "cutout", "mixup", "cutmix", "autoaugment", "adversarial", "augmix")
@@ -215,6 +207,4 @@ TABLE_4 = Table(
         *_by_method("cifar100", "WideResNet", "53.3 49.6 43.6 40.8 39.8 35.9", _ABLATION),
     ),
 )
-TABLES: Mapping[int, Table] = {
-    table.number: table for table in (TABLE_1, TABLE_2, TABLE_3, TABLE_4)
-}
+TABLES: Mapping[int, Table] = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}

@@ -20,6 +20,7 @@ import platform
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -87,14 +88,7 @@ class Bins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """Scores of a cell after temperature scaling, which changes no prediction.
-
-    Attributes:
-        nll_sum: As in `Cell`, of the softmax of logits divided by the temperature.
-        brier_sum: Likewise.
-        adaptive: Likewise.
-        equal_width: Likewise.
-    """
+    """Scores of a cell as in `Cell`, of the softmax of logits divided by the temperature."""
 
     nll_sum: float
     brier_sum: float
@@ -113,13 +107,11 @@ class Cell:
         suite: ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``.
         name: Corruption, ``clean``, or the norm of the attack.
         severity: 1..5; 0 for clean and attacked images.
-        num_images: Images measured.
         num_errors: Images whose largest logit is not the label's.
         nll_sum: Sum over images of the negative log-likelihood, natural logarithm.
         brier_sum: Sum over images of the squared distance to the one-hot label (0..2 each).
         adaptive: Bins of equal size for the RMS calibration error.
         equal_width: 15 bins of equal width for reliability diagrams and ECE.
-        seconds: Time the cell took.
         scaled: The same after temperature scaling; None if no temperature was fitted.
     """
 
@@ -158,16 +150,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceCell:
-    """A measured perturbation: the sequences of all images (suite ``p``).
+    """A measured perturbation: the sequences of all images (suite ``p``), one each.
 
     Attributes:
-        name: Perturbation.
-        num_images: Images measured, a sequence each.
         num_pairs: Pairs of frames compared, over all images.
         num_flips: Pairs whose frames were predicted as different classes.
         top5_distance_sum: Sum over the pairs of the distance of their top five, 0..15 each; None
             for a model of fewer than five classes.
-        seconds: Time the cell took.
     """
 
     name: str
@@ -280,13 +269,10 @@ def _read_bins(plain: dict[str, Any]) -> dict[str, Bins]:
 
 def provenance() -> dict[str, Any]:
     """Return the versions of the packages and of the interpreter, the machine and the command."""
-    packages = ("augmix", "torch", "numpy", "numba", "pillow", "opencv-python-headless")
     versions = {}
-    for package in packages:
-        try:
+    for package in ("augmix", "torch", "numpy", "numba", "pillow", "opencv-python-headless"):
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "versions": versions,
         "python": platform.python_version(),
@@ -299,12 +285,10 @@ def provenance() -> dict[str, Any]:
 
 def _processor() -> str:
     """The CPU's name, as far as the system gives one."""
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
@@ -319,12 +303,7 @@ Record = TypeVar("Record", "MeasuredImages", "Predictions", "SequencePredictions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredImages:
-    """The images that were measured.
-
-    Attributes:
-        ids: Their indices in the source.
-        labels: Their classes.
-    """
+    """The images that were measured: their indices in the source, and their classes."""
 
     ids: Int64[np.ndarray, " image"]
     labels: Int64[np.ndarray, " image"]
@@ -345,13 +324,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequencePredictions:
-    """Predictions of every frame of a `SequenceCell`.
-
-    Attributes:
-        prediction: Class of the largest logit of every frame.
-        flips: Pairs of compared frames with different classes.
-        pairs: Pairs compared.
-    """
+    """Predictions of every frame of a `SequenceCell`, and how many of each image's pairs flip."""
 
     prediction: FrameClasses
     flips: UInt16[np.ndarray, " image"]
@@ -388,29 +361,17 @@ def write_predictions(
 
 
 def load_images(folder: Path) -> MeasuredImages:
-    """Load the ids and labels of the measured images of a run folder.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
+    """Load the measured images of a run folder; a missing or damaged file is a `RunError`."""
     return _load(images_path(folder), MeasuredImages)
 
 
 def load_predictions(folder: Path, suite: str, name: str, severity: int) -> Predictions:
-    """Load the predictions of every image of a cell.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
+    """Load the predictions of a cell; a missing or damaged file is a `RunError`."""
     return _load(predictions_path(folder, suite, name, severity), Predictions)
 
 
 def load_sequence_predictions(folder: Path, name: str) -> SequencePredictions:
-    """Load the predictions of every frame of a perturbation.
-
-    Raises:
-        RunError: If the file is missing or damaged.
-    """
+    """Load the predictions of a perturbation; a missing or damaged file is a `RunError`."""
     return _load(predictions_path(folder, "p", name), SequencePredictions)
 
 
@@ -429,11 +390,7 @@ def _load(path: Path, record: type[Record]) -> Record:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Load an npz file of a run folder; a missing file gives no arrays.
-
-    Raises:
-        RunError: If the file is damaged.
-    """
+    """Load an npz file of a run folder; a missing one has no arrays, a damaged one is refused."""
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return dict(file)

@@ -66,7 +66,7 @@ def test_gaussian_filter(deviation: float):
             rtol=0,
             atol=1e-13,
         )
-        mirrored = blur.gaussian_filter(values, deviation, truncate=3.0, is_mirrored=True)
+        mirrored = blur.gaussian_filter(values, deviation, truncate=3.0, border="mirror with edge")
         expected = smooth(values, deviation, truncate=3.0, mode="reflect")
         np.testing.assert_allclose(mirrored, expected, rtol=0, atol=1e-13)
 
@@ -74,7 +74,7 @@ def test_gaussian_filter(deviation: float):
 def test_gaussian_filter_wider_than_the_picture():
     values = np.random.default_rng(0).random((20, 33, 3))
     np.testing.assert_allclose(
-        blur.gaussian_filter(values, 30.0, truncate=3.0, is_mirrored=True),
+        blur.gaussian_filter(values, 30.0, truncate=3.0, border="mirror with edge"),
         smooth(values, 30.0, truncate=3.0, mode="reflect"),
         rtol=0,
         atol=1e-13,

@@ -273,7 +273,7 @@ def test_arrays(tmp_path):
     assert open_perturbed(layout, "spatter").num_frames == 3
     assert open_perturbed(layout, "spatter").fingerprint != sequences.fingerprint
     with pytest.raises(IndexError):
-        sequences.frames(4)
+        next(sequences.frames(4))
     with pytest.raises(RunError, match="holds no 'tilted', did you mean 'tilt'"):
         open_perturbed(layout, "tilted")
 

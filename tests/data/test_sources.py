@@ -14,7 +14,6 @@ from augmix.data.sources import (
     name_source,
     open_source,
     register_source,
-    source_names,
 )
 from augmix.errors import RunError
 
@@ -143,7 +142,7 @@ def test_refused_arguments(name, arguments, message):
 
 @pytest.mark.parametrize("name", ["folder", "parquet", "npz"])
 def test_a_source_on_disk_needs_its_folder(name):
-    assert name in source_names()
+    assert name in SOURCES
     with pytest.raises(RunError, match=f"source {name} needs to know where its data lies"):
         open_source(name)
 
@@ -175,7 +174,7 @@ def stripes():
 
 def test_a_registered_source_is_opened_like_any_other(stripes):
     source = open_source("stripes")
-    assert "stripes" in source_names()
+    assert "stripes" in SOURCES
     assert (source.name, source.split, len(source)) == ("stripes", "train", 3)
     assert (source.num_classes, source.class_names) == (2, ("0", "1"))
     assert source.load(np.array([2, 1]))[:, 0, 0, 0].tolist() == [2, 1]

@@ -7,7 +7,7 @@ function adds in an order of its own, single values differ by at most one grey l
 
 import math
 from functools import lru_cache
-from typing import NamedTuple, no_type_check
+from typing import Literal, NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, UInt32
@@ -15,6 +15,8 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt32
 from augmix.corruptions.noise import integers
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
+
+Border = Literal["repeat", "mirror", "mirror with edge"]
 
 _SMALL = 2  # pixels; kernels that reach no further are summed tap by tap
 _ROUNDING = 1e-6  # above the float32 rounding of a kernel, far below any real tap
@@ -29,8 +31,8 @@ def defocus_blur(image: Image, radius: Real, alias_std: Real, *, generator: Draw
         alias_std: Standard deviation of the softening, in pixels.
     """
     plan = _plan_disk(radius, alias_std)
-    height, width = image.shape[:2]
-    padded = image[_mirror(height, plan.margin)[:, None], _mirror(width, plan.margin)]
+    rows, columns = (_padded_indices(size, plan.margin, "mirror") for size in image.shape[:2])
+    padded = image[rows[:, None], columns]
     if not plan.half_widths.size:
         return _correlate(padded, plan.margin, plan.taps, plan.weights)
     return _correlate_disk(padded, *plan)
@@ -79,7 +81,7 @@ def gaussian_filter(
     std: Real,
     *,
     truncate: float = 4.0,
-    is_mirrored: bool = False,
+    border: Border = "repeat",
 ) -> Float64[np.ndarray, "height width channel"]:
     """Smooth rows, then columns, to the same bits as `scipy.ndimage.gaussian_filter`.
 
@@ -87,8 +89,7 @@ def gaussian_filter(
         values: The channel axis is not filtered.
         std: In pixels.
         truncate: Reach of the filter, in standard deviations.
-        is_mirrored: The border mirrors, repeating the edge (d c b a | a b c d); otherwise it
-            repeats the edge value.
+        border: ``"mirror with edge"`` is d c b a | a b c d; the other repeats the edge value.
     """
     height, width, channels = values.shape
     reach = int(truncate * std + 0.5)
@@ -96,9 +97,8 @@ def gaussian_filter(
         return values
     weights = _gaussian_weights(float(std), reach)
     if reach > max(height, width):
-        return _filter_folded(values, weights, is_mirrored)
-    rows = _padded_indices(height, reach, is_mirrored)
-    columns = _padded_indices(width, reach, is_mirrored)
+        return _filter_folded(values, weights, border)
+    rows, columns = (_padded_indices(size, reach, border) for size in (height, width))
     flat = np.ascontiguousarray(values).reshape(height, width * channels)
     return _filter(flat, weights, rows, columns, channels).reshape(values.shape)
 
@@ -226,14 +226,6 @@ def _soften(
     return padded
 
 
-def _mirror(size: int, margin: int) -> Int64[np.ndarray, " padded"]:
-    """Indices of a line with a mirrored margin of any width that does not repeat the edge."""
-    if size == 1:
-        return np.zeros(1 + 2 * margin, np.int64)
-    indices = np.arange(-margin, size + margin) % (2 * size - 2)
-    return np.minimum(indices, 2 * size - 2 - indices)
-
-
 @outer
 @no_type_check
 def _to_levels(values):
@@ -344,36 +336,37 @@ def _gaussian_weights(std: float, reach: int) -> Float64[np.ndarray, " weight"]:
     return np.ascontiguousarray((weights / weights.sum())[reach:])
 
 
-def _padded_indices(size: int, reach: int, is_mirrored: bool) -> Int64[np.ndarray, " padded"]:
-    """Indices of a line with a margin."""
-    indices = np.arange(-reach, size + reach)
-    if is_mirrored:
-        indices = indices % (2 * size)
-        return np.minimum(indices, 2 * size - 1 - indices)
-    return np.clip(indices, 0, size - 1)
+def _padded_indices(size: int, margin: int, border: Border) -> Int64[np.ndarray, " padded"]:
+    """Indices of a line with a margin: a a | a b c, c b | a b c or, with the edge, b a | a b c."""
+    indices = np.arange(-margin, size + margin)
+    if border == "repeat":
+        return np.clip(indices, 0, size - 1)
+    last = 2 * size - (1 if border == "mirror with edge" else 2)
+    indices %= max(last + last % 2, 1)
+    return np.minimum(indices, last - indices)
 
 
 def _filter_folded(
     values: Float64[np.ndarray, "height width channel"],
     weights: Float64[np.ndarray, " weight"],
-    is_mirrored: bool,
+    border: Border,
 ) -> Float64[np.ndarray, "height width channel"]:
     """A filter wider than the image: weights outside are added to the pixel they fall on."""
     height, width, channels = values.shape
-    down = _fold(height, weights, is_mirrored)
-    right = np.kron(_fold(width, weights, is_mirrored), np.eye(channels))
+    down = _fold(height, weights, border)
+    right = np.kron(_fold(width, weights, border), np.eye(channels))
     flat = np.ascontiguousarray(values).reshape(height, width * channels)
     result = _multiply(_multiply(down, flat), np.ascontiguousarray(right.T))
     return result.reshape(values.shape)
 
 
 def _fold(
-    size: int, weights: Float64[np.ndarray, " weight"], is_mirrored: bool
+    size: int, weights: Float64[np.ndarray, " weight"], border: Border
 ) -> Float64[np.ndarray, "size size"]:
     reach = len(weights) - 1
     both = np.concatenate([weights[:0:-1], weights])
     matrix = np.zeros((size, size))
-    indices = _padded_indices(size, reach, is_mirrored)
+    indices = _padded_indices(size, reach, border)
     for row in range(size):
         np.add.at(matrix[row], indices[row : row + len(both)], both)
     return matrix

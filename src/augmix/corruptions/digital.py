@@ -105,7 +105,7 @@ def _displacements(
     height: int, width: int, distance: Real, smoothness: Real, generator: Draws
 ) -> Float32[np.ndarray, "height width"]:
     field = generator.uniform(-1, 1, (height, width))[:, :, None]
-    smooth = gaussian_filter(field, smoothness, truncate=3.0, is_mirrored=True)
+    smooth = gaussian_filter(field, smoothness, truncate=3.0, border="mirror with edge")
     return (smooth[:, :, 0] * distance).astype(np.float32)
 
 

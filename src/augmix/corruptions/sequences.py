@@ -14,6 +14,7 @@ differently), and only the part of the image that is shown is computed. Outside 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple, no_type_check
 
 import numpy as np
@@ -24,7 +25,7 @@ from augmix.corruptions.blur import gaussian_filter, motion_trail
 from augmix.corruptions.registry import Draws, Frame, Frames, Image, Real
 from augmix.jit import outer
 
-Matrix = tuple[tuple[Real, ...], ...]
+Matrix = Float64[np.ndarray, "3 3"]
 
 OFFSET_PX = 0.5  # of the centre of rotation from the middle, in torchvision 0.2
 
@@ -289,7 +290,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     at angle 0. The focal length is the diagonal of ``size``.
 
     Returns:
-        Three rows, from input to output, homogeneous.
+        From input to output, homogeneous.
     """
     height, width = size
     focus = math.sqrt(width**2 + height**2)
@@ -299,10 +300,9 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
     turn_x = ((1, 0, 0, 0), (0, cos, -sin, 0), (0, sin, cos, 0), (0, 0, 0, 1))
     away = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, focus), (0, 0, 0, 1))
     project = ((focus, 0, width / 2, 0), (0, focus, height / 2, 0), (0, 0, 1, 0))
-    result: Matrix = project
-    for factor in (away, turn_x, turn_y, lift):
-        result = _product(result, factor)
-    return result
+    # products of Python numbers add from left to right; BLAS may add in another order
+    factors = (np.array(each, object) for each in (project, away, turn_x, turn_y, lift))
+    return reduce(np.matmul, factors).astype(np.float64)
 
 
 def warp_perspective(image: Image, mapping: Matrix, window: Window) -> Frame:
@@ -367,17 +367,6 @@ def _add_flakes(whitened, flakes):
                 value = whitened[y, x, channel] + here + turned
                 result[y, x, channel] = np.uint8(min(value, 1.0) * 255)
     return result
-
-
-def _product(left: Matrix, right: Matrix) -> Matrix:
-    """Matrix product that adds from left to right; a library may add in another order."""
-    return tuple(
-        tuple(
-            sum((row[k] * right[k][column] for k in range(1, len(row))), row[0] * right[0][column])
-            for column in range(len(right[0]))
-        )
-        for row in left
-    )
 
 
 def _inverse(matrix: Matrix) -> tuple[float, ...]:

@@ -16,11 +16,11 @@ perturbations. ``.npy`` files are mapped into memory, image trees and videos are
 Hendrycks & Dietterich (2019), or written by `augmix.write`.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ from jaxtyping import UInt8
 from augmix.arrays import MAX_PIXELS
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.decode import SUFFIXES, ImageError, decode_image
-from augmix.data.folders import FileItems, is_image, list_entries, list_folders, list_labelled
+from augmix.data.folders import FileItems, is_image, list_folders, list_labelled, show_entries
 from augmix.data.published_sets import GROUPS
 from augmix.data.stores import (
     Description,
@@ -62,11 +62,9 @@ _KNOWN_CLASSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A benchmark on disk.
+    """A benchmark on disk, of a kind in the table of this module.
 
     Attributes:
-        root: The folder that holds it.
-        kind: See the table of this module.
         paths: The file or folder of every corruption or perturbation, by name.
         class_names: In the order of the labels, where the folder says; else empty.
     """
@@ -82,11 +80,7 @@ class Layout:
         return tuple(sorted(self.paths))
 
     def path(self, name: str) -> Path:
-        """Look up the file or folder of a corruption or perturbation.
-
-        Raises:
-            RunError: If it is not there; names the nearest.
-        """
+        """Look up the file or folder of a corruption or perturbation."""
         if name in self.paths:
             return self.paths[name]
         guess = did_you_mean(name, self.names, cutoff=0.0)
@@ -94,40 +88,26 @@ class Layout:
 
 
 def find_layout(root: Path) -> Layout:
-    """Find out which benchmark a folder holds.
-
-    Args:
-        root: The folder of the set, or the one above it if that holds a single set.
-
-    Raises:
-        RunError: If it holds none of the forms, several, or mixes them.
-    """
+    """Find out which benchmark a folder holds, or the only set in it."""
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; expected the folder of a -C or -P set")
-    layout = _read(root)
-    if layout is not None:
+    if layout := _read(root):
         return layout
-    below = [found for path in _subfolders(root) if (found := _read(path)) is not None]
-    if len(below) > 1:
-        raise RunError(
-            f"{root} holds several sets: {', '.join(found.root.name for found in below)}; name one"
-        )
+    below = [found for path in _subfolders(root) if (found := _read(path))]
     if not below:
-        shown = ", ".join(list_entries(root)[:8]) or "nothing"
         raise RunError(
             f"{root}: expected a -C or -P set (fog.npy and labels.npy, or fog/1/<class>/*.JPEG, or "
-            f"tilt.npy, or tilt/<class>/*.mp4), got {shown}"
+            f"tilt.npy, or tilt/<class>/*.mp4), got {show_entries(root)}"
         )
+    if len(below) > 1:
+        names = ", ".join(found.root.name for found in below)
+        raise RunError(f"{root} holds several sets: {names}; name one")
     return below[0]
 
 
 def open_array(path: Path) -> np.ndarray:
-    """Map an ``.npy`` file into memory.
-
-    Raises:
-        RunError: If it is missing, cut short, or no plain array.
-    """
+    """Map an ``.npy`` file into memory."""
     try:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except FileNotFoundError:
@@ -161,8 +141,7 @@ def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
             is_sequence = open_array(path).ndim == 5
             entries[path.stem] = ("cifar-p" if is_sequence else "cifar-c", path)
     for path in _subfolders(folder):
-        kind = _tree_kind(path)
-        if kind is not None:
+        if kind := _tree_kind(path):
             entries[path.name] = (kind, path)
     return entries
 
@@ -173,14 +152,11 @@ def _tree_kind(folder: Path) -> Kind | None:
     if any(path.name in map(str, SEVERITIES) for path in inner):
         return "imagenet-c"
     for path in inner[:1]:
-        if any(path.glob("*.mp4")) or any(_has_frames(video) for video in _subfolders(path)[:1]):
+        frames = [file for video in _subfolders(path)[:1] for file in video.iterdir()]
+        is_numbered = any(is_image(file.name) and file.stem.isdigit() for file in frames)
+        if is_numbered or any(path.glob("*.mp4")):
             return "imagenet-p"
     return None
-
-
-def _has_frames(folder: Path) -> bool:
-    """Whether a folder holds image files named by number."""
-    return any(is_image(path.name) and path.stem.isdigit() for path in folder.iterdir())
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -217,16 +193,11 @@ class MappedSource(Description):
 
     def load(self, ids: Ids) -> Images:
         """Return a copy of the images with these ids."""
-        return np.array(self.images[check_ids(ids, len(self))])
+        return self.images[check_ids(ids, len(self))]
 
 
 def open_corrupted(
-    root: Path | str | Layout,
-    name: str,
-    severity: int,
-    *,
-    class_names: Sequence[str] = (),
-    num_threads: int = 0,
+    root: Path | str | Layout, name: str, severity: int, *, class_names: Sequence[str] = ()
 ) -> MappedSource | LazySource:
     """Open one corruption at one severity of a -C set on disk, as a source.
 
@@ -235,15 +206,12 @@ def open_corrupted(
 
     Args:
         root: The set's folder or the one above it, or the result of `find_layout` for it.
-        name: A corruption the set holds.
         severity: 1..5.
         class_names: The classes in the order of the model's outputs; for a tree the names of its
             class folders. If none: those of the set's manifest or of a published set of this
             name, else the sorted class folders, or the numbers up to the largest label.
-        num_threads: Threads that decode an image tree; 0 takes every processor of this process.
 
     Raises:
-        ValueError: If the severity is not 1..5.
         RunError: If the set, the corruption or the severity is missing, a file is broken or of
             another form, or the labels do not fit.
     """
@@ -256,7 +224,7 @@ def open_corrupted(
     if layout.kind == "cifar-c":
         return _open_slice(path, severity, known, title)
     if layout.kind == "imagenet-c":
-        return _open_tree(path, severity, known, title, num_threads or default_threads())
+        return _open_tree(path, severity, known, title)
     raise RunError(
         f"{layout.root} holds perturbation sequences ({layout.kind}), expected corrupted images; "
         "open them with open_perturbed"
@@ -299,15 +267,12 @@ def _open_slice(
     )
 
 
-def _open_tree(
-    path: Path, severity: int, class_names: tuple[str, ...], title: str, num_threads: int
-) -> LazySource:
+def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> LazySource:
     folder = path / str(severity)
     if not folder.is_dir():
-        shown = ", ".join(list_entries(path)[:8]) or "nothing"
         raise RunError(
-            f"{folder} is missing: expected the severities 1 to 5 in {path}, got {shown}; unpack "
-            "or write the set again"
+            f"{folder} is missing: expected the severities 1 to 5 in {path}, got "
+            f"{show_entries(path)}; unpack or write the set again"
         )
     paths, labels, names = _list_classes(folder, class_names, SUFFIXES)
     items = FileItems(root=folder, paths=paths)
@@ -327,7 +292,7 @@ def _open_tree(
         flip=False,
         items=items,
         rows=rows,
-        num_threads=num_threads,
+        num_threads=default_threads(),
         fingerprint=fingerprint(items.digest(rows), labels),
     )
 
@@ -335,11 +300,7 @@ def _open_tree(
 def _list_classes(
     folder: Path, class_names: tuple[str, ...], suffixes: frozenset[str]
 ) -> tuple[tuple[str, ...], Labels, tuple[str, ...]]:
-    """Files of a folder of class folders: sorted paths below it, classes, and all class names.
-
-    Raises:
-        RunError: If there is no file, or a class folder is none of the names.
-    """
+    """Files of a folder of class folders: sorted paths below it, classes, and all class names."""
     found = list_folders(folder)
     names = class_names or tuple(found)
     unknown = sorted(set(found) - set(names))
@@ -356,36 +317,33 @@ def _list_classes(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sequences(ABC):
+class Sequences:
     """The sequences of one perturbation; sequence i belongs to test image i of the set.
 
     Attributes:
-        name: Set and perturbation.
         num_frames: Frames of every sequence.
         size: Height and width of the frames.
-        channels: 1 for grey, 3 for RGB.
+        stored: The sequences: arrays, or their videos or folders of frames.
+        decode: Iterates over the frames of a stored sequence.
+        digest: Computes the fingerprint.
     """
 
     name: str
+    root: Path
     num_frames: int
     size: tuple[int, int]
     channels: int
+    stored: Sequence[Any]
+    decode: Callable[[Any], Iterator[Frame]]
+    digest: Callable[[], str]
 
     @property
-    @abstractmethod
     def fingerprint(self) -> str:
         """Sha256 of the stored frames, computed when asked for; of paths and sizes for trees."""
+        return self.digest()
 
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def frames(self, index: int) -> Iterator[Frame]:
-        """Iterate over the frames of one sequence.
-
-        Raises:
-            RunError: If it is broken, cut short, or of another size.
-        """
+    def __len__(self) -> int:
+        return len(self.stored)
 
     def load(self, ids: Ids) -> Frames:
         """Load whole sequences, in the order of the ids; raises as `frames` does."""
@@ -396,13 +354,31 @@ class Sequences(ABC):
                 loaded[position, number] = frame
         return loaded
 
+    def frames(self, index: int) -> Iterator[Frame]:
+        """Iterate over the frames of one sequence.
+
+        Raises:
+            RunError: If it is broken, cut short, or of another size.
+        """
+        check_ids(np.array([index]), len(self))
+        stored, count = self.stored[index], 0
+        for frame in self.decode(stored):
+            if count == self.num_frames or frame.shape[:2] != self.size:
+                break
+            count += 1
+            yield frame
+        else:
+            if count == self.num_frames:
+                return
+        raise RunError(
+            f"{stored}: expected {self.num_frames} frames of {self.size[0]}x{self.size[1]} (height "
+            f"x width) like the first of {self.root}, got another number or size after {count} "
+            "frames; fetch or write it again"
+        )
+
 
 def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
-    """Open the sequences of one perturbation of a -P set on disk.
-
-    Args:
-        root: The set's folder or the one above it, or the result of `find_layout` for it.
-        name: A perturbation the set holds.
+    """Open the sequences of one perturbation of a -P set on disk; ``root`` as `open_corrupted`.
 
     Raises:
         RunError: If the set or the perturbation is missing, or the first sequence is broken.
@@ -420,64 +396,7 @@ def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSequences(Sequences):
-    """The sequences of a ``.npy`` file."""
-
-    array: Frames
-
-    @property
-    def fingerprint(self) -> str:
-        return hash_array(self.array)
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def frames(self, index: int) -> Iterator[Frame]:
-        check_ids(np.array([index]), len(self))
-        return (np.array(frame) for frame in self.array[index])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FileSequences(Sequences):
-    """A tree of videos, or of folders of frames.
-
-    Attributes:
-        files: The videos or frames.
-        videos: The video or frame folder of every sequence, below the perturbation's folder.
-    """
-
-    files: FileItems
-    videos: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        return self.files.digest(np.arange(len(self.files)))
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def frames(self, index: int) -> Iterator[Frame]:
-        check_ids(np.array([index]), len(self))
-        root = self.files.root
-        path = root / self.videos[index]
-        count = 0
-        for frame in _decode(path):
-            if count == self.num_frames or frame.shape[:2] != self.size:
-                break
-            count += 1
-            yield frame
-        else:
-            if count == self.num_frames:
-                return
-        raise RunError(
-            f"{path}: expected {self.num_frames} frames of {self.size[0]}x{self.size[1]} (height x "
-            f"width) like the first of {root}, got another number or size after {count} "
-            "frames; fetch or write it again"
-        )
-
-
-def _open_array(path: Path, title: str) -> MappedSequences:
+def _open_array(path: Path, title: str) -> Sequences:
     array = open_array(path)
     is_fit = array.dtype == np.uint8 and array.ndim == 5 and array.shape[-1] in (1, 3)
     if not is_fit or 0 in array.shape:
@@ -485,25 +404,37 @@ def _open_array(path: Path, title: str) -> MappedSequences:
             f"{path}: expected uint8 [n, frame, height, width, 1 or 3], got {array.dtype} "
             f"{list(array.shape)}"
         )
-    _, num_frames, height, width, channels = array.shape
-    return MappedSequences(
-        name=title, num_frames=num_frames, size=(height, width), channels=channels, array=array
+    return Sequences(
+        name=title,
+        root=path,
+        num_frames=array.shape[1],
+        size=(array.shape[2], array.shape[3]),
+        channels=array.shape[4],
+        stored=list(array),
+        decode=lambda sequence: (np.array(frame) for frame in sequence),
+        digest=partial(hash_array, array),
     )
 
 
-def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> FileSequences:
+def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> Sequences:
     is_video = any(folder.glob("*/*.mp4"))
     suffixes = frozenset((".mp4",)) if is_video else SUFFIXES
     files, _, _ = _list_classes(folder, class_names, suffixes)
-    videos = files if is_video else tuple(sorted({str(Path(file).parent) for file in files}))
+    videos = files if is_video else sorted({str(Path(file).parent) for file in files})
     num_frames, size = 0, (0, 0)
     for frame in _decode(folder / videos[0]):
         num_frames, size = num_frames + 1, (frame.shape[0], frame.shape[1])
     if not num_frames:
         raise RunError(f"{folder / videos[0]} holds no frame; fetch or write it again")
-    items = FileItems(root=folder, paths=files)
-    return FileSequences(
-        name=title, num_frames=num_frames, size=size, channels=3, files=items, videos=videos
+    return Sequences(
+        name=title,
+        root=folder,
+        num_frames=num_frames,
+        size=size,
+        channels=3,
+        stored=[folder / video for video in videos],
+        decode=_decode,
+        digest=partial(FileItems(root=folder, paths=files).digest, np.arange(len(files))),
     )
 
 

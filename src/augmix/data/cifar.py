@@ -23,10 +23,9 @@ from augmix.data.parquet import find_tables, load_table
 from augmix.data.published_sets import fetch_file, make_folder, unpack_archive
 from augmix.data.stores import (
     ArrayItems,
-    ArraySource,
     Items,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_labels,
@@ -36,14 +35,10 @@ from augmix.errors import RunError
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/"
 _MAX_BYTES = 2**30  # unpacked; the official archives hold 186 MB
 
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): "reconstruct",
-    ("numpy._core.multiarray", "_reconstruct"): "reconstruct",
-    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
-    ("numpy._core.numeric", "_frombuffer"): "frombuffer",
-    ("numpy", "ndarray"): "ndarray",
-    ("numpy", "dtype"): "dtype",
-    ("_codecs", "encode"): "encode",
+_ALLOWED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode"} | {
+    f"numpy.{core}.{name}"
+    for core in ("core", "_core")
+    for name in ("multiarray._reconstruct", "numeric._frombuffer")
 }
 
 
@@ -113,9 +108,9 @@ class _Recorder:
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if f"{module}.{name}" not in _ALLOWED:
             raise _ForbiddenGlobal(f"{module}.{name}")
-        return _Recorder(_ALLOWED[module, name])
+        return _Recorder(name)
 
 
 def _array(value: Any, path: Path) -> Any:
@@ -123,7 +118,7 @@ def _array(value: Any, path: Path) -> Any:
     if not isinstance(value, _Call):
         return value
     try:
-        if value.name == "reconstruct":
+        if value.name == "_reconstruct":
             _, shape, dtype, is_fortran, content = value.state
         else:
             content, dtype, shape, order = value.args
@@ -183,6 +178,15 @@ class Edition:
     column: str
     sibling: str
 
+    @property
+    def hint(self) -> str:
+        return f"if this is {self.sibling}, open it as {self.sibling}"
+
+    def check(self, labels: np.ndarray, num_images: int, *, where: Path) -> Labels:
+        """Return labels as int64 if there is one of this set for every image."""
+        count, name = len(self.class_names), f"{self.name} in {where}"
+        return check_labels(labels, num_images, num_classes=count, where=name, hint=self.hint)
+
 
 EDITIONS = {
     "cifar10": Edition(
@@ -210,9 +214,7 @@ EDITIONS = {
 }
 
 
-def open_cifar(
-    root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL
-) -> ArraySource | LazySource:
+def open_cifar(root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL) -> Opened:
     """Open a CIFAR set, without a root from where downloads are kept; see `sources.open_source`."""
     import pooch
 
@@ -231,8 +233,8 @@ def open_cifar(
     if official:
         items, labels = _load_official(edition, official, split)
     elif tables:
-        items, labels, _ = load_table(tables, label_columns=(edition.column,), hint=_hint(edition))
-        labels = _check(labels, len(items), edition, where=str(tables[0]))
+        items, labels, _ = load_table(tables, label_columns=(edition.column,), hint=edition.hint)
+        labels = edition.check(labels, len(items), where=tables[0])
     else:
         raise _missing(edition, folder, split, given=root is not None)
     return build_source(items, labels, edition.class_names, options)
@@ -277,21 +279,11 @@ def _batch_labels(batch: dict[str, Any], edition: Edition, path: Path, num_image
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise RunError(
             f"{path}: expected {edition.key!r}, a list of whole numbers, among "
-            f"{', '.join(sorted(batch))}; {_hint(edition)}"
+            f"{', '.join(sorted(batch))}; {edition.hint}"
         )
     if any(abs(value) >= 2**31 for value in values):
         raise RunError(f"{path}: expected labels below {len(edition.class_names)}, got more")
-    return _check(np.array(values, np.int64), num_images, edition, where=str(path))
-
-
-def _check(labels: np.ndarray, num_images: int, edition: Edition, *, where: str) -> Labels:
-    return check_labels(
-        labels,
-        num_images,
-        num_classes=len(edition.class_names),
-        where=f"{edition.name} in {where}",
-        hint=_hint(edition),
-    )
+    return edition.check(np.array(values, np.int64), num_images, where=path)
 
 
 def _missing(edition: Edition, folder: Path, split: str, *, given: bool) -> RunError:
@@ -301,12 +293,8 @@ def _missing(edition: Edition, folder: Path, split: str, *, given: bool) -> RunE
             f"{edition.folder}, or let --download fetch it there"
         )
     other = EDITIONS[edition.sibling]
-    hint = f" ({_hint(edition)})" if _find_official(other, folder) else ""
+    hint = f" ({edition.hint})" if _find_official(other, folder) else ""
     return RunError(
         f"{edition.name}: expected {edition.folder}/ or {split}.parquet in {folder}, got "
         f"neither{hint}; name the folder with --data, or let --download fetch it"
     )
-
-
-def _hint(edition: Edition) -> str:
-    return f"if this is {edition.sibling}, open it as {edition.sibling}"

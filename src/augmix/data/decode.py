@@ -7,8 +7,7 @@ orientation is not applied, as is usual in ImageNet evaluation.
 
 For evaluation an image is resized and its centre is cut out (`Geometry`), with the roundings of
 torchvision's evaluation transforms. For training a random part of it may be resized to a square
-(`ResizedCrop`). The random numbers belong to (seed, epoch, id) and the box follows from them and
-the image's size, so an image gets the same crop in whatever batch, worker or process it is decoded.
+(`ResizedCrop`), the same for (seed, epoch, id) in whatever batch, worker or process it is decoded.
 """
 
 import io
@@ -31,14 +30,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
 )
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in _FILTERS}
 
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 Draws = Float64[np.ndarray, "batch try 4"]
@@ -209,9 +202,6 @@ def decode_crop(
         size: Edge of the square in pixels.
         is_reduced: Whether JPEGs may be decoded at a reduced size; without it, the result is that
             of cutting the part out of the whole image and resizing it.
-
-    Raises:
-        ImageError: As `decode_image`.
     """
     with _naming_errors():
         image = _open(content)
@@ -229,22 +219,14 @@ def decode_crop(
 
 
 def stored_size(content: bytes) -> tuple[int, int]:
-    """Return height and width in pixels from the header of an image file.
-
-    Raises:
-        ImageError: If the file is no image or is too large.
-    """
+    """Return height and width in pixels from the header of an image file."""
     with _naming_errors():
         width, height = _open(content).size
         return height, width
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image to 8-bit RGB as this module's documentation says.
-
-    Raises:
-        ImageError: If its levels have no known range.
-    """
+    """Convert a loaded image to 8-bit RGB as this module's documentation says."""
     if image.mode == "RGB":
         return image
     if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PNG"):

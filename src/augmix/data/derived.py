@@ -1,12 +1,9 @@
 """Sources made of other sources: subsets, mixtures, and sources with the classes of a model.
 
 An image folder numbers the class folders it finds, a model its own classes. A class list names the
-classes of the model, and every class of the source is looked up in it. Then either the source gets
-the model's numbers (`map_classes`: a prediction may be any class of the model), or the logits of
-the model are cut down to the classes of the source (`match_classes` gives the columns to keep).
-
-A folder without splits, a single table or archive serves any split asked for, so training and
-testing on the same images would go unnoticed. `check_disjoint` compares fingerprints to refuse it.
+classes of the model. Either the source gets the model's numbers (`map_classes`: a prediction may be
+any class of the model), or the logits of the model are cut down to the classes of the source
+(`match_classes` gives the columns to keep).
 """
 
 import hashlib
@@ -14,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int64, Integer
 
 from augmix.data.decode import Draws, ResizedCrop
 from augmix.data.sources import CroppingSource, Source, find_crop, open_source
-from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids
+from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids, fingerprint
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
@@ -29,29 +26,22 @@ _TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
 _SHOWN = 5  # names in a message
 
 
-def _describe(source: Source) -> dict[str, Any]:
-    """The fields of a source that one made of it has too, unless they are replaced."""
+def _describe(source: Source, **changes: Any) -> dict[str, Any]:
+    """The fields of a source that one made of it has too, with some changed."""
     names = [entry.name for entry in fields(Description) if entry.name != "files"]
-    return {name: getattr(source, name) for name in names}
+    return {name: getattr(source, name) for name in names} | changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subset(Description):
-    """Some images of a source, renumbered 0 .. len - 1.
-
-    Attributes:
-        source: The whole.
-        ids: Of every image of this in the whole.
-    """
+    """Some images of a source, whose ``ids`` these are, renumbered 0 .. len - 1."""
 
     source: Source
     ids: Labels
 
     @property
     def fingerprint(self) -> str:
-        hasher = hashlib.sha256(self.source.fingerprint.encode())
-        hasher.update(self.ids.astype("<i8").tobytes())
-        return hasher.hexdigest()
+        return fingerprint(self.source.fingerprint, self.ids)
 
     @property
     def crop(self) -> ResizedCrop | None:
@@ -63,32 +53,25 @@ class Subset(Description):
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids of the subset, each cropped as drawn for it."""
-        assert isinstance(self.source, CroppingSource)
-        return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
+        chosen = self.ids[check_ids(ids, len(self))]
+        return cast(CroppingSource, self.source).load_crops(chosen, draws)
 
 
 def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
-    """Make a source of some images of another.
-
-    Raises:
-        IndexError: If an id is not in the source.
-        ValueError: If there is none.
-    """
+    """Make a source of some images of another; there must be at least one."""
     if not len(ids):
         raise ValueError("a subset needs at least one id, got none")
     ids = check_ids(ids, len(source)).astype(np.int64)
     files = getattr(source, "files", ())
-    some = {"labels": source.labels[ids], "files": tuple(files[i] for i in ids) if files else ()}
-    return Subset(source=source, ids=ids, **_describe(source) | some)
+    kept = tuple(files[index] for index in ids) if files else ()
+    described = _describe(source, labels=source.labels[ids], files=kept)
+    return Subset(source=source, ids=ids, **described)
 
 
 def take(source: Source, count: int, *, seed: int = 0) -> Source:
     """Draw a random subset of ``count`` images in stored order, the same for the same seed.
 
     A larger count contains the smaller ones; the source itself if it has no more images.
-
-    Raises:
-        ValueError: If count is below 1.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -100,12 +83,7 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mix(Description):
-    """The images of two sources, those of the first before those of the second; see `mix`.
-
-    Attributes:
-        source: The first, which gives name, split, crop and flip.
-        second: What is mixed in.
-    """
+    """The images of two sources, of which the first gives name, split, crop and flip."""
 
     source: Source
     second: Source
@@ -130,8 +108,7 @@ class Mix(Description):
         def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
             if find_crop(part) is None:
                 return part.load(here)
-            assert isinstance(part, CroppingSource)
-            return part.load_crops(here, draws[rows])
+            return cast(CroppingSource, part).load_crops(here, draws[rows])
 
         return self._gather(ids, load)
 
@@ -154,10 +131,7 @@ class Mix(Description):
 def mix(first: Source, second: Source) -> Mix:
     """Make one source of two: the images 0 .. len(first) - 1, then those of the second.
 
-    An epoch has each image of both once.
-
-    Raises:
-        RunError: If classes, image sizes or channels differ.
+    An epoch has each image of both once. Classes, image sizes and channels must agree.
     """
     names = zip(first.class_names, second.class_names, strict=False)
     other = next((pair for pair in enumerate(names) if pair[1][0] != pair[1][1]), None)
@@ -173,11 +147,9 @@ def mix(first: Source, second: Source) -> Mix:
                 f"{second.name!r}; make the second from the first, at the same size (augmix "
                 "stylize)"
             )
-    both = {
-        "labels": np.concatenate([first.labels, second.labels]),
-        "skipped": (*first.skipped, *second.skipped),
-    }
-    return Mix(source=first, second=second, **_describe(first) | both)
+    labels = np.concatenate([first.labels, second.labels])
+    described = _describe(first, labels=labels, skipped=(*first.skipped, *second.skipped))
+    return Mix(source=first, second=second, **described)
 
 
 def open_stylised(root: str | PathLike[str], like: Source) -> Source:
@@ -187,24 +159,17 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
         root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
         like: The source they were made from; they must have its size, channels and classes, but
             are cropped to that size where it is cropped.
-
-    Raises:
-        RunError: If they are missing or broken.
     """
     path = Path(root).expanduser()
-    is_archive = path.suffix == ".npz" or (path / f"{like.split}.npz").exists()
-    crop = None if is_archive else find_crop(like)
-    return open_source(
-        "npz" if is_archive else "folder",
-        root=path,
-        split=like.split,
-        crop=crop,
-        size=like.size[0] if crop else 0,
-    )
+    if path.suffix == ".npz" or (path / f"{like.split}.npz").exists():
+        return open_source("npz", root=path, split=like.split)
+    crop = find_crop(like)
+    size = like.size[0] if crop else 0
+    return open_source("folder", root=path, split=like.split, crop=crop, size=size)
 
 
 def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
-    """Refuse to measure a model on the set it was trained on.
+    """Refuse to measure a model on the set it was trained on, as data without splits would.
 
     What is found: the same images, classes and order, whole or as the parts that `take` and
     `subset` return, whatever labels they were mapped to since. What is not found: a set stored in
@@ -212,29 +177,19 @@ def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: in
 
     Args:
         train_fingerprint: Of the source that was trained on, as its run recorded it.
-        test: The images to measure on.
         max_train_images: What the run limited its training images to; 0 for all.
-
-    Raises:
-        RunError: If they are the same.
     """
-    if overlaps(train_fingerprint, test, max_train_images=max_train_images):
-        raise RunError(
-            f"the {test.split!r} images of source {test.name!r} are those the model was trained "
-            "on: data without splits serves any split. Measure on other images (--data, or "
-            "folders train and test), or take them all the same with --allow-train-data"
-        )
-
-
-def overlaps(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> bool:
-    """Return whether a model was trained on these images, or some; see `check_disjoint`."""
     whole: Source | None = test
     while whole is not None:
         parts = [whole, take(whole, max_train_images)] if max_train_images else [whole]
         if any(part.fingerprint == train_fingerprint for part in parts):
-            return True
+            raise RunError(
+                f"the {test.split!r} images of source {test.name!r} are those the model was "
+                "trained on: data without splits serves any split. Measure on other images "
+                "(--data, or folders train and test), or take them all the same with "
+                "--allow-train-data"
+            )
         whole = getattr(whole, "source", None)  # what it is a part or mapping of
-    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +197,6 @@ class ClassList:
     """The classes of a model.
 
     Attributes:
-        path: Where they were read from.
         names: For every index, all names of the class, e.g. synset and word; none for an index
             that the file leaves out.
     """
@@ -259,11 +213,8 @@ def load_class_list(path: Path | str) -> ClassList:
     """Read a class list: one class a line, its index and then its names.
 
     ``0 n01440764 tench``: the second word (a synset, the name of a folder) and all that follows it
-    are two names of the class. Empty lines and lines that start with ``#`` are left out.
-
-    Raises:
-        RunError: If the file cannot be read, a line is of another form, or an index or name is
-            there twice.
+    are two names of the class. Empty lines and lines that start with ``#`` are left out; an index
+    or a name must not be there twice.
     """
     path = Path(path).expanduser()
     try:
@@ -297,14 +248,10 @@ def load_class_list(path: Path | str) -> ClassList:
 
 
 def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.ndarray, " class"]:
-    """Look up the model's index of every class of a source.
+    """Look up the model's index of every class of a source: the columns to keep of its logits.
 
     Args:
         class_names: Of the source; each is the first or the second name of a class of the model.
-        classes: The classes of the model.
-
-    Returns:
-        The indices: the columns to keep of the model's logits.
 
     Raises:
         RunError: If a name is not in the list, or two name the same class.
@@ -338,12 +285,7 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MappedSource(Description):
-    """A source with the labels of a model; its images are untouched.
-
-    Attributes:
-        source: With labels of its own.
-        indices: The model's class for every class of the source.
-    """
+    """A source with the labels of a model; ``indices`` gives its class for each of the source."""
 
     source: Source
     indices: Int64[np.ndarray, " class"]
@@ -360,15 +302,11 @@ class MappedSource(Description):
 
 
 def map_classes(source: Source, classes: ClassList) -> Source:
-    """Give a source the labels of a model, and the last, readable name of each of its classes.
-
-    Raises:
-        RunError: As `match_classes`.
-    """
+    """Give a source the labels of a model, and the last, readable name of each of its classes."""
     indices = match_classes(tuple(source.class_names), classes)
     names = (held[-1] if held else f"class {i}" for i, held in enumerate(classes.names))
-    mapped = {"class_names": tuple(names), "labels": indices[source.labels]}
-    return MappedSource(source=source, indices=indices, **_describe(source) | mapped)
+    described = _describe(source, class_names=tuple(names), labels=indices[source.labels])
+    return MappedSource(source=source, indices=indices, **described)
 
 
 def _index_names(classes: ClassList) -> dict[str, int]:

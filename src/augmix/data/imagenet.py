@@ -31,15 +31,7 @@ from augmix.data.folders import (
     open_folder,
 )
 from augmix.data.parquet import find_tables, open_parquet
-from augmix.data.stores import (
-    ArraySource,
-    Items,
-    Labels,
-    LazySource,
-    OpenOptions,
-    build_source,
-    check_classes,
-)
+from augmix.data.stores import Items, Labels, Opened, OpenOptions, build_source, check_classes
 from augmix.data.tar import SYNSET, find_shards, load_shards, open_shards
 from augmix.errors import RunError
 
@@ -70,9 +62,6 @@ def load_labels(
         path: The file; its name says of which kind it is.
         images: File names in sorted order.
         class_names: Synsets in order; none takes those in the file, in sorted order.
-
-    Raises:
-        RunError: If the file cannot be read, does not fit the images, or names unknown classes.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -164,15 +153,12 @@ def _load_meta(path: Path) -> dict[str, str]:
         ) from error
 
 
-def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+def open_imagenet(root: Path, options: OpenOptions) -> Opened:
     """Open a split of ImageNet in whatever form it is found; see `sources.open_source`.
 
     Taken in this order: ``SPLIT/synset/image``; ``SPLIT/image`` with a file of labels; parquet
     files; tar files, with a file of labels if they have no classes; and folders of synsets alone,
     which serve any split.
-
-    Raises:
-        RunError: If the split is in none of these forms; the message names them.
     """
     split = options.split
     if not root.exists():
@@ -196,8 +182,7 @@ def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
         items, classes = load_shards(shards)
         if any(classes):
             return open_shards(root, options)
-        names = [items.shards[s].names[row] for s, row in zip(items.shard, items.row, strict=True)]
-        return _open_flat(items, names, (root,), options)
+        return _open_flat(items, items.names, (root,), options)
     if any(SYNSET.fullmatch(name) for name in list_folders(root)):
         return open_folder(root, options)
     forms = f"{split}/n01440764/..., {split}/ILSVRC2012_val_..., {split}-*.parquet or {split}*.tar"
@@ -206,7 +191,7 @@ def open_imagenet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
 
 def _open_flat(
     items: Items, names: Sequence[str], folders: tuple[Path, ...], options: OpenOptions
-) -> ArraySource | LazySource:
+) -> Opened:
     """Open the images of one split without class folders, their classes from a file of labels."""
     path = find_labels(folders)
     if path is None:

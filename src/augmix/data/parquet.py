@@ -19,10 +19,9 @@ from jaxtyping import Int64
 from augmix.data.decode import ImageError
 from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, missing_split
 from augmix.data.stores import (
-    ArraySource,
     ImageFiles,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_labels,
@@ -145,12 +144,8 @@ class TableItems(ImageFiles):
         return content
 
 
-def open_parquet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
-    """Open a parquet set; see `sources.open_source`.
-
-    The encoded images of all files stay in memory, up to `MEMORY_BYTES` of them; larger sets are
-    mapped from the disk.
-    """
+def open_parquet(root: Path, options: OpenOptions) -> Opened:
+    """Open a parquet set, in memory up to `MEMORY_BYTES`; see `sources.open_source`."""
     paths = find_tables(root, options.split)
     if not paths:
         found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
@@ -177,9 +172,6 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
         root: A file, or a folder with ``train.parquet`` or ``train-*.parquet`` in it, below
             ``data/``, ``plain_text/`` or ``default/``.
         extra: More folders to look in.
-
-    Raises:
-        RunError: If shards of the split are missing.
     """
     if root.is_file():
         check_named_split(root, split)
@@ -199,12 +191,7 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
 def load_table(
     paths: Sequence[Path], *, label_columns: Sequence[str], hint: str = ""
 ) -> tuple[TableItems, Labels, tuple[str, ...] | None]:
-    """Read images, labels and class names of parquet files; None if the schema has no names.
-
-    Raises:
-        RunError: If pyarrow is missing, a file is truncated, or a column is missing or of a type
-            that cannot be used.
-    """
+    """Read images, labels and class names of parquet files; None if the schema has no names."""
     image = _find_column(_load_schema(paths[0]), IMAGE_COLUMNS, "image", paths[0], hint)
     labels, names = _load_labels(paths, label_columns, hint)
     is_large = sum(path.stat().st_size for path in paths) > MEMORY_BYTES

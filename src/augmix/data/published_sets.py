@@ -48,12 +48,9 @@ GROUPS = {
 }
 CORRUPTIONS = tuple(name for names in GROUPS.values() for name in names)
 _NOISE_SEQUENCES = ("gaussian_noise", "shot_noise", "speckle_noise")
-_MOVING_SEQUENCES = (
+SEQUENCES = (
     *("motion_blur", "zoom_blur", "gaussian_blur", "snow", "spatter", "brightness"),
     *("translate", "rotate", "tilt", "scale", "shear"),
-)
-SEQUENCES = (
-    *_MOVING_SEQUENCES,
     *(f"{name}{level}" for name in _NOISE_SEQUENCES for level in ("", "_2", "_3")),
 )
 
@@ -206,10 +203,6 @@ def fetch_published(
 
     Returns:
         The unpacked folder.
-
-    Raises:
-        ValueError: If the set or an archive is not known.
-        RunError: If an archive cannot be had, its checksum is wrong, or it is not safe.
     """
     published = find_published(name)
     unknown = [file for file in archives if file not in published.archives]
@@ -239,7 +232,7 @@ def fetch_published(
         else:
             address = (url or published.url) + file
             path = fetch_file(address, downloads / file, checksum=checksum, on_progress=on_progress)
-        _put(published, file, path, folder, emit)
+        _put(published, path, folder, emit)
         if from_local is None and not keep_archives and not is_plain:
             path.unlink()
     return folder
@@ -275,21 +268,21 @@ def make_folder(folder: Path) -> None:
         raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
-def _put(published: PublishedSet, file: str, path: Path, folder: Path, emit: OnProgress) -> None:
+def _put(published: PublishedSet, path: Path, folder: Path, emit: OnProgress) -> None:
     """Add a downloaded file to the set. A plain tar file holds no more than its own length."""
+    if published.form != "arrays":
+        make_folder(folder)
     if published.form == "plain":
         if path.parent != folder:
-            make_folder(folder)
-            shutil.copyfile(path, folder / file)
+            shutil.copyfile(path, folder / path.name)
         return
-    emit(UnpackingStarted(file=file))
+    emit(UnpackingStarted(file=path.name))
     num_bytes = path.stat().st_size
     if published.form == "arrays":
         unpack_archive(path, folder.parent, names=(folder.name,), max_bytes=num_bytes)
     else:
-        make_folder(folder)
         unpack_archive(path, folder, names=published.names, max_bytes=num_bytes)
-        _mark(folder, file).touch()
+        _mark(folder, path.name).touch()
 
 
 def unpack_archive(path: Path, destination: Path, *, names: Sequence[str], max_bytes: int) -> None:
@@ -298,8 +291,6 @@ def unpack_archive(path: Path, destination: Path, *, names: Sequence[str], max_b
     `pooch.Untar` does not do, since on Python 3.11 it lets members leave the folder.
 
     Args:
-        path: The archive.
-        destination: The folder that gets those folders.
         names: The folders; in the archive they may lie in up to two others.
         max_bytes: Refuse an archive that unpacks to more.
 
@@ -359,7 +350,6 @@ def fetch_file(
     """Download a file, continuing what an earlier try left, and return its path.
 
     Args:
-        url: Its address.
         path: Where it goes; if it is there, only its checksum is looked at.
         checksum: Hexadecimal MD5 or sha256 of the whole file, told apart by their lengths.
         num_tries: Tries without a new byte until it fails.
@@ -371,9 +361,8 @@ def fetch_file(
             What arrived stays, unless it is wrong.
     """
     emit = on_progress or ignore
-    checking = ChecksumStarted(file=path.name)
     if path.exists():
-        emit(checking)
+        emit(ChecksumStarted(file=path.name))
         return check_file(path, checksum=checksum)
     part = path.with_name(f"{path.name}.part")
     if part.exists() and _digest(part, checksum) == checksum:  # killed just before it got its name
@@ -384,7 +373,7 @@ def fetch_file(
         before = part.stat().st_size if part.exists() else 0
         problem, asked_s, is_final = _attempt(url, part, before, emit)
         if not problem:
-            emit(checking)
+            emit(ChecksumStarted(file=path.name))
             found = _digest(part, checksum)
             if found == checksum:
                 os.replace(part, path)
@@ -411,11 +400,7 @@ def fetch_file(
 
 
 def check_file(path: Path, *, checksum: str) -> Path:
-    """Check the MD5 or sha256 of a file and return its path.
-
-    Raises:
-        RunError: If it is missing, half-downloaded or another file.
-    """
+    """Check the MD5 or sha256 of a file and return its path."""
     kind = _kind(checksum)
     if not path.is_file():
         raise RunError(f"{path} does not exist; expected the published file with {kind} {checksum}")
@@ -449,7 +434,8 @@ def _attempt(url: str, part: Path, start: int, emit: OnProgress) -> tuple[str, f
     except requests.HTTPError as error:
         answer: Any = error.response
         is_busy = answer.status_code in (408, 429) or answer.status_code >= 500
-        return str(error), _retry_after(answer), not is_busy
+        wait_s = answer.headers.get("Retry-After", "")  # a date instead of seconds is ignored
+        return str(error), float(wait_s) if wait_s.isdigit() else 0.0, not is_busy
     except requests.RequestException as error:
         return " ".join(str(error).split()), 0.0, False
     except OSError as error:
@@ -476,12 +462,6 @@ def _save(response: Any, part: Path, start: int, emit: OnProgress) -> None:
         file.flush()
         os.fsync(file.fileno())
     report()
-
-
-def _retry_after(response: Any) -> float:
-    """The seconds the server asks to wait; a date instead of seconds is ignored."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else 0.0
 
 
 def _kind(checksum: str) -> str:

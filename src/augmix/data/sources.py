@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
@@ -20,13 +20,12 @@ from augmix.data.decode import AS_STORED, Draws, Geometry, ResizedCrop
 from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
-    ArraySource,
     DatasetItems,
     Ids,
     Images,
     Labels,
-    LazySource,
     OnError,
+    Opened,
     OpenOptions,
     build_source,
     check_labels,
@@ -91,16 +90,13 @@ class Source(Protocol):
         ...
 
 
-@runtime_checkable
 class CroppingSource(Source, Protocol):
-    """A source that can decode a random crop of every image, for training.
-
-    Attributes:
-        crop: The distribution of the crops; None if there are none after all.
-    """
+    """A source that can decode a random crop of every image, for training."""
 
     @property
-    def crop(self) -> ResizedCrop | None: ...
+    def crop(self) -> ResizedCrop | None:
+        """The distribution of the crops; None if there are none after all."""
+        ...
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
         """Return the images with these ids, each cropped as drawn for it."""
@@ -109,7 +105,7 @@ class CroppingSource(Source, Protocol):
 
 def find_crop(source: Source) -> ResizedCrop | None:
     """Return the random crops a source decodes its training images with; None if there are none."""
-    return source.crop if isinstance(source, CroppingSource) else None
+    return getattr(source, "crop", None) if hasattr(source, "load_crops") else None
 
 
 def load_at(source: Source, ids: Ids, *, stream: Stream) -> Images:
@@ -121,8 +117,7 @@ def load_at(source: Source, ids: Ids, *, stream: Stream) -> Images:
     crop = find_crop(source)
     if crop is None:
         return source.load(ids)
-    assert isinstance(source, CroppingSource)
-    return source.load_crops(ids, crop.sample(ids, stream=stream))
+    return cast(CroppingSource, source).load_crops(ids, crop.sample(ids, stream=stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +129,6 @@ class SourceKind:
             path (or None) and `OpenOptions`, it returns a `Source`. A callable is the user's:
             called with the path and ``split``, it returns what `as_source` takes.
         reads: What it reads, for help.
-        needs_data: Whether it must be given a path.
         endings: File endings by which `name_source` knows it.
         size: The image size where none is given; 0 as stored.
         has_files: Whether it reads image files, which can be cropped at random.
@@ -178,27 +172,17 @@ SOURCES: dict[str, SourceKind] = {
 }
 
 
-def source_names() -> tuple[str, ...]:
-    """Return the names of all kinds of data, registered ones included."""
-    return tuple(SOURCES)
-
-
 def register_source(
     name: str, *, reads: str = "", needs_data: bool = True
 ) -> Callable[[Opener], Opener]:
     """Register a class or function of your own as a kind of data.
 
+    It is called with the path (a `Path`, or None) and ``split`` and returns what `as_source` takes.
+
     Args:
-        name: What `open_source` and ``--source`` call it.
+        name: What `open_source` and ``--source`` call it; must not be taken.
         reads: What it reads, for help.
         needs_data: Whether it must be given a path.
-
-    Returns:
-        A decorator for the class or function. It is called with the path (a `Path`, or None) and
-        ``split`` and returns what `as_source` takes.
-
-    Raises:
-        ValueError: If the name is taken.
 
     Example:
         >>> @register_source("stripes", needs_data=False)
@@ -258,7 +242,7 @@ def open_source(
     Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
 
     Args:
-        name: One of `source_names()`; ``SOURCES[name].reads`` says what it reads.
+        name: A key of `SOURCES`; ``SOURCES[name].reads`` says what it reads.
         root: Path of the data.
         split: ``train``, ``test`` (which also takes ``val``) or ``val``.
         size: 0 for images as stored, which then must have one size (digits: 32; imagenet: 224).
@@ -365,8 +349,8 @@ def _adapt(data: Any, options: OpenOptions) -> Source:
     return build_source(items, checked, names or number_classes(checked, where=where), options)
 
 
-def open_npz(root: Path, options: OpenOptions) -> ArraySource | LazySource:
-    """Open an ``.npz`` set; see `sources.open_source`."""
+def open_npz(root: Path, options: OpenOptions) -> Opened:
+    """Open an ``.npz`` set; see `open_source`."""
     split = options.split
     path = root
     if root.is_dir():
@@ -437,14 +421,8 @@ def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
 
 
-def open_digits(root: Path | None, options: OpenOptions) -> ArraySource | LazySource:
-    """Open the digits; see `sources.open_source`.
-
-    They are 8x8 with levels 0..16, enlarged to RGB of the size asked for, bilinearly and whole.
-
-    Raises:
-        RunError: If there is no such split, or scikit-learn is not installed.
-    """
+def open_digits(root: Path | None, options: OpenOptions) -> Opened:
+    """Open the digits: 8x8, levels 0..16, enlarged bilinearly and whole to RGB of ``size``."""
     if options.split not in ("train", "test"):
         raise RunError(f"digits has the splits train and test, got {options.split!r}")
     try:

@@ -14,9 +14,10 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -32,10 +33,9 @@ from augmix.data.folders import (
     missing_split,
 )
 from augmix.data.stores import (
-    ArraySource,
     ImageFiles,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_classes,
@@ -51,37 +51,37 @@ _LABEL_BYTES = 200  # a .cls file holds a number or a name
 _FORM = 1  # of a cached index
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Shard:
+class _Index(NamedTuple):
     """The images of one tar file.
 
     Attributes:
-        names: Of every image, with the folders and tars it lies in.
-        classes: The class of each as far as the shard itself says; empty where it does not.
-        offset: Where its bytes begin.
+        names: With the folders and tars an image lies in.
+        classes: As far as the file itself says; empty where it does not.
+        offset: Where the bytes of an image begin.
     """
 
-    path: Path
     names: tuple[str, ...]
     classes: tuple[str, ...]
-    offset: Int64[np.ndarray, " image"]
-    num_bytes: Int64[np.ndarray, " image"]
-
-    def __len__(self) -> int:
-        return len(self.names)
+    offset: np.ndarray
+    num_bytes: np.ndarray
 
 
-def load_shard(path: Path) -> Shard:
-    """Index the images of one tar file: from the cache, else from its headers.
+class _Member(NamedTuple):
+    """A file within a tar; only a .cls file has a text."""
 
-    Raises:
-        RunError: If the file cannot be read, is no tar, or is broken or truncated.
-    """
+    name: str
+    offset: int
+    num_bytes: int
+    text: str | None = None
+
+
+def _load_index(path: Path) -> _Index:
+    """Index the images of one tar file: from the cache, else from its headers."""
     try:
         cached = cache_folder("shards") / f"{file_key(path)}.npz"
-        shard = _load_cached(path, cached)
-        if shard is not None:
-            return shard
+        index = _load_cached(cached)
+        if index is not None:
+            return index
         with open(path, "rb") as file:
             members = list(_list_members(file, str(path), "", 0))
     except (OSError, tarfile.TarError) as error:
@@ -89,23 +89,35 @@ def load_shard(path: Path) -> Shard:
             f"cannot read the shard {path}: {error}; it may be truncated or compressed: fetch it "
             "again, or unpack a .tar.gz to a .tar"
         ) from error
-    shard = _gather(path, members)
-    _cache(shard, cached)
-    return shard
+    index = _gather(path, members)
+    texts = "\n".join((*index.names, *index.classes)).encode("utf-8", "surrogateescape")
+    arrays = {
+        "form": np.array(_FORM),
+        "texts": np.frombuffer(texts, np.uint8),
+        "offset": index.offset,
+        "num_bytes": index.num_bytes,
+    }
+    with suppress(OSError, RunError):  # a cache that cannot be written costs time only
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(cached, arrays, is_compressed=False)
+    return index
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """A file within a tar."""
-
-    name: str
-    offset: int
-    num_bytes: int
-    text: str = ""  # of a .cls file
-
-    @property
-    def is_class(self) -> bool:
-        return self.name.lower().endswith(".cls")
+def _load_cached(cached: Path) -> _Index | None:
+    """Read the index that an earlier process made; None if there is none or it is damaged."""
+    try:
+        with np.load(io.BytesIO(cached.read_bytes()), allow_pickle=False) as file:
+            if int(file["form"]) != _FORM:
+                return None
+            texts = bytes(file["texts"]).decode("utf-8", "surrogateescape")
+            offset, num_bytes = (file[key].astype(np.int64) for key in ("offset", "num_bytes"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    lines = tuple(texts.split("\n")) if texts else ()
+    count = len(offset)
+    if len(lines) != 2 * count:
+        return None
+    return _Index(lines[:count], lines[count:], offset, num_bytes)
 
 
 def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Member]:
@@ -143,13 +155,12 @@ def _list_members(file: Any, where: str, prefix: str, base: int) -> Iterator[_Me
             raise tarfile.ReadError(f"expected an end mark at byte {tar.offset}, got {what}")
 
 
-def _gather(path: Path, members: Sequence[_Member]) -> Shard:
+def _gather(path: Path, members: Sequence[_Member]) -> _Index:
     """Images of a shard with their classes: from a class file of the same key, else the folder."""
-    images = [member for member in members if not member.is_class]
-    texts = {_key(member.name): member.text for member in members if member.is_class}
+    images = [member for member in members if member.text is None]
+    texts = {_key(member.name): member.text for member in members if member.text is not None}
     own = path.stem if SYNSET.fullmatch(path.stem) else ""
-    return Shard(
-        path=path,
+    return _Index(
         names=tuple(image.name for image in images),
         classes=tuple(
             texts.get(_key(image.name)) or _folder(image.name) or own for image in images
@@ -171,73 +182,41 @@ def _folder(name: str) -> str:
     return "" if folder.lower() in ALL_NAMES else folder
 
 
-def _load_cached(path: Path, cached: Path) -> Shard | None:
-    """Read the index that an earlier process made; None if there is none or it is damaged."""
-    try:
-        with np.load(io.BytesIO(cached.read_bytes()), allow_pickle=False) as file:
-            if int(file["form"]) != _FORM:
-                return None
-            texts = bytes(file["texts"]).decode("utf-8", "surrogateescape")
-            lines = texts.split("\n") if texts else []
-            half = len(lines) // 2
-            shard = Shard(
-                path=path,
-                names=tuple(lines[:half]),
-                classes=tuple(lines[half:]),
-                offset=file["offset"].astype(np.int64),
-                num_bytes=file["num_bytes"].astype(np.int64),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return shard if len(shard.offset) == half == len(shard.classes) else None
-
-
-def _cache(shard: Shard, cached: Path) -> None:
-    """Write the index, if the cache folder can be written."""
-    texts = "\n".join((*shard.names, *shard.classes)).encode("utf-8", "surrogateescape")
-    arrays = {
-        "form": np.array(_FORM),
-        "texts": np.frombuffer(texts, np.uint8),
-        "offset": shard.offset,
-        "num_bytes": shard.num_bytes,
-    }
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(cached, arrays, is_compressed=False)
-    except (OSError, RunError):
-        return
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardItems(ImageFiles):
-    """The images of several tar files, in their order."""
+    """The images of several tar files, in their order.
 
-    shards: tuple[Shard, ...]
+    Attributes:
+        shard: Which of the paths an image lies in.
+        names: With the folders and tars an image lies in.
+        offset: Where the bytes of an image begin.
+    """
+
+    paths: tuple[Path, ...]
     shard: Int32[np.ndarray, " image"]
-    row: Int64[np.ndarray, " image"]
+    names: tuple[str, ...]
+    offset: Int64[np.ndarray, " image"]
+    num_bytes: Int64[np.ndarray, " image"]
 
     def __len__(self) -> int:
-        return len(self.row)
+        return len(self.names)
 
     def where(self, index: int) -> str:
-        shard, row = self._find(index)
-        return f"{shard.path}, member {shard.names[row]}"
+        return f"{self.paths[self.shard[index]]}, member {self.names[index]}"
 
     def digest(self, rows: np.ndarray) -> str:
         """Hash name and length of every member, which no image need be read for."""
         hasher = hashlib.sha256()
-        for index in rows:
-            shard, row = self._find(int(index))
-            line = f"{shard.names[row]}\0{int(shard.num_bytes[row])}\n"
+        for row in rows.tolist():
+            line = f"{self.names[row]}\0{self.num_bytes[row]}\n"
             hasher.update(line.encode("utf-8", "surrogateescape"))
         return hasher.hexdigest()
 
     def content(self, index: int) -> bytes:
-        shard, row = self._find(index)
-        expected = int(shard.num_bytes[row])
+        expected = int(self.num_bytes[index])
         try:
-            with open(shard.path, "rb", buffering=0) as file:
-                file.seek(int(shard.offset[row]))
+            with open(self.paths[self.shard[index]], "rb", buffering=0) as file:
+                file.seek(int(self.offset[index]))
                 content = file.read(expected)
         except OSError as error:
             raise ImageError(f"cannot read the shard: {error.strerror or error}") from error
@@ -245,11 +224,8 @@ class ShardItems(ImageFiles):
             raise ImageError(f"expected {expected} bytes in the shard, got {len(content)}")
         return content
 
-    def _find(self, index: int) -> tuple[Shard, int]:
-        return self.shards[self.shard[index]], int(self.row[index])
 
-
-def open_shards(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+def open_shards(root: Path, options: OpenOptions) -> Opened:
     """Open a set of tar shards; see `sources.open_source`."""
     split = options.split
     shards = find_shards(root, split)
@@ -269,9 +245,6 @@ def find_shards(root: Path, split: str) -> tuple[Path, ...]:
     Args:
         root: A tar file, or a folder with ``train.tar`` or ``train-0001.tar`` (the split among the
             words of the name), or with a folder ``train`` of tar files.
-
-    Raises:
-        RunError: If shards of the split are missing.
     """
     if root.is_file():
         check_named_split(root, split)
@@ -288,17 +261,19 @@ def find_shards(root: Path, split: str) -> tuple[Path, ...]:
 
 def load_shards(paths: Sequence[Path]) -> tuple[ShardItems, tuple[str, ...]]:
     """Index the images of tar files, with the class of each as far as the files say."""
-    shards = tuple(load_shard(path) for path in paths)
-    lengths = [len(shard) for shard in shards]
+    found = [_load_index(path) for path in paths]
+    lengths = [len(index.names) for index in found]
     if not sum(lengths):
         shown = ", ".join(str(path) for path in paths[:3])
         raise RunError(f"expected images ({', '.join(sorted(SUFFIXES))}) in {shown}, got none")
     items = ShardItems(
-        shards=shards,
-        shard=np.repeat(np.arange(len(shards), dtype=np.int32), lengths),
-        row=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
+        paths=tuple(paths),
+        shard=np.repeat(np.arange(len(paths), dtype=np.int32), lengths),
+        names=tuple(name for index in found for name in index.names),
+        offset=np.concatenate([index.offset for index in found]),
+        num_bytes=np.concatenate([index.num_bytes for index in found]),
     )
-    return items, tuple(name for shard in shards for name in shard.classes)
+    return items, tuple(name for index in found for name in index.classes)
 
 
 def _number(

@@ -6,9 +6,6 @@ natural. Tables are mappings from the name of a corruption or perturbation. The 
 literature are in `augmix.published`, confidence intervals in `augmix.bootstrap`.
 """
 
-from augmix.metrics.calibration import Bins as Bins
-from augmix.metrics.calibration import Counts as Counts
-from augmix.metrics.calibration import Sums as Sums
 from augmix.metrics.calibration import accuracy_from_bins as accuracy_from_bins
 from augmix.metrics.calibration import adaptive_bins as adaptive_bins
 from augmix.metrics.calibration import confidence_from_bins as confidence_from_bins
@@ -24,7 +21,6 @@ from augmix.metrics.calibration import pool_bins as pool_bins
 from augmix.metrics.calibration import reliability_curve as reliability_curve
 from augmix.metrics.calibration import rms_calibration_error as rms_calibration_error
 from augmix.metrics.calibration import rms_from_bins as rms_from_bins
-from augmix.metrics.errors import Severities as Severities
 from augmix.metrics.errors import corruption_error as corruption_error
 from augmix.metrics.errors import error_by_severity as error_by_severity
 from augmix.metrics.errors import error_rate as error_rate
@@ -33,8 +29,6 @@ from augmix.metrics.errors import mean_corruption_error as mean_corruption_error
 from augmix.metrics.errors import mean_error as mean_error
 from augmix.metrics.errors import relative_corruption_error as relative_corruption_error
 from augmix.metrics.errors import relative_mean_corruption_error as relative_mean_corruption_error
-from augmix.metrics.scores import Confidence as Confidence
-from augmix.metrics.scores import Correct as Correct
 from augmix.metrics.scores import ImageScores as ImageScores
 from augmix.metrics.scores import aurra as aurra
 from augmix.metrics.scores import brier_score as brier_score

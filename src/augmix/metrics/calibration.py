@@ -14,6 +14,7 @@ from augmix.metrics.scores import Confidence, Correct, check_predictions
 Counts = Sequence[int] | Integer[np.ndarray, " bin"]
 Sums = Sequence[float] | Float[np.ndarray, " bin"]
 Bins = tuple[Int64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Int64[np.ndarray, " bin"]]
+Curve = tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]
 
 
 def adaptive_bins(confidence: Confidence, correct: Correct, *, bin_size: int = 100) -> Bins:
@@ -24,7 +25,7 @@ def adaptive_bins(confidence: Confidence, correct: Correct, *, bin_size: int = 1
     Args:
         confidence: Largest softmax probability of every image, in [0, 1].
         correct: Whether the prediction is correct, as booleans or 0 and 1.
-        bin_size: Predictions in a bin, at least 1.
+        bin_size: At least 1.
 
     Returns:
         Count, sum of confidences and number of correct predictions of every bin, least confident
@@ -66,10 +67,8 @@ def equal_width_bins(confidence: Confidence, correct: Correct, *, num_bins: int 
 
 def pool_bins(bins: Iterable[Iterable[Counts | Sums]]) -> Bins:
     """Add up the bins of several cells, bin by bin."""
-    count, confidence_sum, correct_sum = (
-        np.sum(column, axis=0) for column in zip(*bins, strict=True)
-    )
-    return count, confidence_sum, correct_sum
+    count, confidence_sum, correct_sum = zip(*bins, strict=True)
+    return np.sum(count, axis=0), np.sum(confidence_sum, axis=0), np.sum(correct_sum, axis=0)
 
 
 def accuracy_from_bins(count: Counts, confidence_sum: Sums, correct_sum: Counts) -> float:
@@ -87,12 +86,8 @@ def rms_from_bins(
 ) -> float:
     """Compute the root mean square over predictions of their bin's accuracy - mean confidence.
 
-    Args:
-        count: Predictions in each bin.
-        confidence_sum: Sum of confidences over each bin.
-        correct_sum: Correct predictions in each bin.
-        legacy: Leave the last bin out of the sum, as the published code does; it still counts
-            in the number of predictions, so a single bin gives 0.
+    ``legacy`` leaves the last bin out of the sum, as the published code does; it still counts in
+    the number of predictions, so a single bin gives 0.
 
     Raises:
         ValueError: If the bins differ in number or hold no prediction.
@@ -117,19 +112,14 @@ def mce_from_bins(
     return float(np.abs(gap).max(initial=0.0))
 
 
-def curve_from_bins(
-    count: Counts, confidence_sum: Sums, correct_sum: Counts
-) -> tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]:
+def curve_from_bins(count: Counts, confidence_sum: Sums, correct_sum: Counts) -> Curve:
     """Compute mean confidence, accuracy and fraction of the predictions of every bin.
 
     Empty bins have fraction 0 and NaN for the others; see `rms_from_bins`.
     """
-    _gaps(count, confidence_sum, correct_sum, legacy=False)
-    counts = np.asarray(count, np.float64)
+    fraction, _ = _gaps(count, confidence_sum, correct_sum, legacy=False)
     with np.errstate(invalid="ignore"):
-        confidence = np.asarray(confidence_sum, np.float64) / counts
-        accuracy = np.asarray(correct_sum, np.float64) / counts
-    return confidence, accuracy, counts / counts.sum()
+        return np.divide(confidence_sum, count), np.divide(correct_sum, count), fraction
 
 
 def rms_calibration_error(
@@ -188,9 +178,7 @@ def maximum_calibration_error(
     return mce_from_bins(*bins) if bins[0].any() else 0.0
 
 
-def reliability_curve(
-    confidence: Confidence, correct: Correct, *, num_bins: int = 15
-) -> tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]:
+def reliability_curve(confidence: Confidence, correct: Correct, *, num_bins: int = 15) -> Curve:
     """Compute mean confidence, accuracy and fraction of the predictions in bins of equal width.
 
     Raises:
@@ -200,20 +188,16 @@ def reliability_curve(
 
 
 def _gaps(
-    count: Sequence[int] | np.ndarray,
-    confidence_sum: Sequence[float] | np.ndarray,
-    correct_sum: Sequence[int] | np.ndarray,
-    *,
-    legacy: bool,
-) -> tuple[Float64[np.ndarray, " bin"], Float64[np.ndarray, " bin"]]:
+    count: Counts, confidence_sum: Sums, correct_sum: Counts, *, legacy: bool
+) -> tuple[Float64[np.ndarray, " kept"], Float64[np.ndarray, " kept"]]:
     """Fraction of the predictions in each bin, and accuracy minus mean confidence (empty: 0)."""
     counts, confidences = np.asarray(count, np.float64), np.asarray(confidence_sum, np.float64)
     num_correct = np.asarray(correct_sum)
     if not counts.shape == confidences.shape == num_correct.shape or not counts.sum() > 0:
+        shapes = f"{counts.shape}, {confidences.shape}, {num_correct.shape}"
         raise ValueError(
-            "bins must agree in number and hold a prediction, got "
-            f"{counts.shape}, {confidences.shape}, {num_correct.shape} with {counts.sum():.0f} in "
-            "all"
+            "bins must agree in number and hold a prediction, "
+            f"got {shapes} with {counts.sum():.0f} in all"
         )
     gap = (num_correct - confidences) / np.maximum(counts, 1)
     fraction = counts / counts.sum()

@@ -27,12 +27,9 @@ def error_rate(
 
 
 def mean_error(errors: Mapping[str, Severities]) -> float:
-    """Average errors over severities and corruptions, without a baseline: the CIFAR-C score.
+    """Average errors over severities, then corruptions, without a baseline: the CIFAR-C score.
 
     The paper's number is over the 15 corruptions of the benchmark.
-
-    Args:
-        errors: For each corruption, its errors at the severities measured.
     """
     _check_table(errors)
     return float(np.mean([np.mean(values) for values in errors.values()]))
@@ -41,9 +38,7 @@ def mean_error(errors: Mapping[str, Severities]) -> float:
 def corruption_error(errors: Severities, baseline: float | Severities) -> float:
     """Divide the error of one corruption, averaged over severities, by the baseline's: CE.
 
-    Args:
-        errors: Errors at the severities measured.
-        baseline: The baseline's errors at the same severities, or their mean.
+    The baseline's errors are of the same severities, or their mean.
 
     Raises:
         ValueError: If the baseline's mean error is not above 0.
@@ -56,12 +51,8 @@ def image_corruption_error(
 ) -> Float64[np.ndarray, " image"]:
     """Compute the contribution of each image to CE: `corruption_error` is its mean over images.
 
-    Args:
-        wrong: Which images are misclassified at the severities measured.
-        baseline: As in `corruption_error`.
-
     Raises:
-        ValueError: If the baseline's mean error is not above 0.
+        ValueError: As `corruption_error`.
     """
     return wrong.mean(axis=0) / _mean_above_0(baseline)
 
@@ -74,22 +65,17 @@ def relative_corruption_error(
 ) -> float:
     """Divide what one corruption adds to the clean error by what it adds to the baseline's.
 
-    Args:
-        errors: Errors at the severities measured.
-        clean_error: The model's error on clean images.
-        baseline: The baseline's errors at the same severities, or their mean.
-        baseline_clean_error: The baseline's error on clean images.
+    Errors are of the same severities; the baseline's may be their mean.
 
     Raises:
         ValueError: If the corruption does not raise the baseline's error.
     """
-    denominator = float(np.mean(baseline)) - baseline_clean_error
-    if not denominator > 0:
+    mean = float(np.mean(baseline))
+    if not mean > baseline_clean_error:
         raise ValueError(
-            f"the baseline's error must be above its clean error {baseline_clean_error}, "
-            f"got {float(np.mean(baseline))}"
+            f"the baseline's error must be above its clean error {baseline_clean_error}, got {mean}"
         )
-    return (float(np.mean(errors)) - clean_error) / denominator
+    return (float(np.mean(errors)) - clean_error) / (mean - baseline_clean_error)
 
 
 def mean_corruption_error(
@@ -102,8 +88,7 @@ def mean_corruption_error(
 
     Args:
         errors: For each corruption of the baseline, the errors at all severities.
-        baseline: For each corruption, the errors (or their mean) of the baseline, e.g.
-            `published.ALEXNET_ERRORS`.
+        baseline: The same of the baseline, or the means, e.g. `published.ALEXNET_ERRORS`.
 
     Raises:
         ValueError: If a corruption or severity is missing on either side, or an error of the
@@ -121,33 +106,19 @@ def relative_mean_corruption_error(
 ) -> float:
     """Average `relative_corruption_error` over the baseline's corruptions: relative mCE.
 
-    Args:
-        errors: For each corruption of the baseline, the errors at all severities.
-        clean_error: The model's error on clean images.
-        baseline: For each corruption, the errors (or their mean) of the baseline.
-        baseline_clean_error: The baseline's error on clean images.
-
     Raises:
         ValueError: As `mean_corruption_error`; also as `relative_corruption_error`.
     """
     check_complete(errors, baseline)
-    return float(
-        np.mean(
-            [
-                relative_corruption_error(
-                    errors[name], clean_error, baseline[name], baseline_clean_error
-                )
-                for name in baseline
-            ]
-        )
-    )
+    ratios = [
+        relative_corruption_error(errors[name], clean_error, of_baseline, baseline_clean_error)
+        for name, of_baseline in baseline.items()
+    ]
+    return float(np.mean(ratios))
 
 
 def error_by_severity(errors: Mapping[str, Severities]) -> Float64[np.ndarray, " severity"]:
     """Average the error at each severity over corruptions.
-
-    Args:
-        errors: For each corruption, its errors at the same severities.
 
     Raises:
         ValueError: If nothing was measured, or not every corruption at every severity.

@@ -38,10 +38,7 @@ def image_scores(
 ) -> ImageScores:
     """Compute all per-image scores of a batch, which may be empty.
 
-    Args:
-        logits: Of any finite size.
-        labels: Classes.
-        temperature: Divides the logits; it changes no prediction.
+    The temperature divides the logits, which are finite; it changes no prediction.
     """
     log_probabilities = log_softmax(logits, temperature=temperature)
     probabilities = np.exp(log_probabilities)

@@ -43,12 +43,7 @@ def flip_probability(
     is_noise: bool = False,
     difficulty: int = 1,
 ) -> float:
-    """Compute how often the prediction changes from one frame to the next.
-
-    Args:
-        predictions: Predicted class of every frame.
-        is_noise: Compare with the first frame instead.
-        difficulty: Frames between the two that are compared, at least 1; 1 for noise.
+    """Compute how often the prediction changes from one frame to the next; see `image_flips`.
 
     Raises:
         ValueError: If no two frames can be compared, or difficulty does not fit.
@@ -82,18 +77,15 @@ def flip_rate(flip_probability: float, baseline: float) -> float:
 def mean_flip_rate(flip_probabilities: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """Average `flip_rate` over the baseline's perturbations: mFR; the baseline itself has 1.
 
-    Args:
-        flip_probabilities: One for each perturbation of the baseline.
-        baseline: For each perturbation, e.g. `published.ALEXNET_FLIP_PROBABILITIES`.
+    A baseline is, for example, `published.ALEXNET_FLIP_PROBABILITIES`.
 
     Raises:
         ValueError: If a perturbation is missing on either side, or one of the baseline's is not
             above 0.
     """
     check_complete(flip_probabilities, baseline)
-    return float(
-        np.mean([flip_rate(flip_probabilities[name], baseline[name]) for name in baseline])
-    )
+    rates = [flip_rate(flip_probabilities[name], baseline[name]) for name in baseline]
+    return float(np.mean(rates))
 
 
 def top_classes(
@@ -115,12 +107,9 @@ def top_classes(
 def image_top5_distance(
     top: Int64[np.ndarray, "sequence frame rank"], *, is_noise: bool = False, difficulty: int = 1
 ) -> Int64[np.ndarray, " sequence"]:
-    """Sum `top5_distance` over the compared pairs of frames of each sequence.
+    """Sum `top5_distance` over the pairs of each sequence, from the five `top_classes` of frames.
 
-    Args:
-        top: The five `top_classes` of every frame.
-        is_noise: As in `image_flips`.
-        difficulty: As in `image_flips`.
+    Pairs are compared as in `image_flips`.
     """
     reference, later = _compared(top, is_noise=is_noise, difficulty=difficulty)
     is_same = reference[..., :, None] == later[..., None, :]  # sequence pair rank rank
@@ -135,11 +124,7 @@ def top5_distance(
 
     The distance of two frames is the sum over the first frame's top five classes of
     |min(rank, 6) - min(rank in the second, 6)|, from 0 (none moves) to 15 (all leave). Equal logits
-    are ranked by class.
-
-    Args:
-        logits: Of every frame, or anything of the same order.
-        is_noise: Compare with the first frame instead.
+    are ranked by class; anything of the same order as logits gives the same.
 
     Raises:
         ValueError: If there are fewer than 2 frames or 5 classes.
@@ -153,10 +138,6 @@ def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, fl
 
     No source gives AlexNet's distances; use those of a model that was measured the same way.
 
-    Args:
-        distances: One for each perturbation of the baseline.
-        baseline: For each perturbation, the baseline's distance.
-
     Raises:
         ValueError: If a perturbation is missing on either side, or one of the baseline's is not
             above 0.
@@ -164,9 +145,8 @@ def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, fl
     check_complete(distances, baseline)
     low = [name for name, value in baseline.items() if not value > 0]
     if low:
-        raise ValueError(
-            f"the baseline's distances must be above 0, got {baseline[low[0]]} for {low}"
-        )
+        value = baseline[low[0]]
+        raise ValueError(f"the baseline's distances must be above 0, got {value} for {low}")
     return float(np.mean([distances[name] / baseline[name] for name in baseline]))
 
 
@@ -175,9 +155,8 @@ def zipf_distance(
 ) -> float:
     """Compute `top5_distance` over all ranks, weighted by Zipf's law.
 
-    It is the sum of |1/i - 1/sigma(i)| / i. Sigma(i) is the rank in
-    the second frame of the class at rank i of the first. It is in the published scripts, but in
-    none of the paper's tables.
+    It is the sum of |1/i - 1/sigma(i)| / i, where sigma(i) is the rank in the second frame of the
+    class at rank i of the first. It is in the published scripts, but in none of the paper's tables.
     """
     rank, order = _rank(logits)
     reference, _ = _compared(order, is_noise=is_noise)

@@ -230,13 +230,13 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
     has_names = options.pretrained and not all(name.startswith("LABEL_") for name in class_names)
     preprocessing = options.preprocessing
     if preprocessing is None:
-        stated = _fetch_json(hub, repo, revision, "preprocessor_config.json")
-        if stated is None:
+        found = _fetch_json(hub, repo, revision, "preprocessor_config.json")
+        if found is None:
             raise RunError(
                 f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
                 "name it with --preprocessing"
             )
-        preprocessing = from_transformers(stated, where=f"hf:{repo}")
+        preprocessing = from_transformers(found, where=f"hf:{repo}")
     return OpenedModel(
         _LogitsOnly(network),
         name=f"hf:{text}",

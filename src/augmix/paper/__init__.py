@@ -254,11 +254,9 @@ class ReproduceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduction:
-    """A reproduced table or figure.
+    """The files of a table or figure (JSON, CSV, Markdown, a figure's picture), and its runs.
 
-    Attributes:
-        paths: The files written: JSON, CSV, Markdown, and the picture of a figure.
-        runs: The state of every run; the cell of a failed one stays empty.
+    The cell of a failed run stays empty.
     """
 
     paths: list[Path]
@@ -275,9 +273,6 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
 
     Killed at any time, the same call continues. Several processes or machines that share ``out``
     take different runs. A failed run stops neither the others nor the table.
-
-    Returns:
-        The files written, and the state of every run.
 
     Raises:
         RunError: If no data set of the table is given, or a run exists with other settings.
@@ -321,9 +316,7 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
 def plan_tasks(config: ReproduceConfig) -> dict[RunKey, Task]:
     """List the runs of a table for which there is data, in the order they are made.
 
-    Raises:
-        RunError: If no data set of the table is given.
-        ValueError: If the table has no such method or network.
+    Raises as `reproduce`.
     """
     table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
     methods = _chosen("method", config.methods, table.methods)

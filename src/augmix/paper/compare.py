@@ -4,7 +4,7 @@ import io
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -85,7 +85,7 @@ class RunKey:
         data_set: ``cifar10``, ``cifar100`` or ``imagenet``.
         family: Of the network, a key of `NETWORKS`.
         method: A key of `methods.METHODS`.
-        seed: Of the run; `ENSEMBLE` for all seeds together.
+        seed: Or `ENSEMBLE` for all seeds together.
     """
 
     data_set: str
@@ -322,15 +322,10 @@ def write_findings(
     paths = [folder / f"{name}.{suffix}" for suffix in ("json", "csv", "md")]
     order = {column: list(pair) for column, pair in agreement(findings).items()}
     files.write_json(paths[0], {**about, "findings": records, "pairs_in_published_order": order})
-    files.write_bytes(paths[1], records_to_csv(records, _FIELDS).encode())
+    columns = [*(each.name for each in fields(Finding)), "difference", "verdict"]
+    files.write_bytes(paths[1], records_to_csv(records, columns).encode())
     files.write_bytes(paths[2], _to_markdown(findings, about).encode())
     return paths
-
-
-_FIELDS = (
-    *("row", "column", "published", "measured", "spread", "num_seeds", "tolerance"),
-    *("difference", "verdict"),
-)
 
 
 def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:

@@ -64,11 +64,9 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """The state of a task after `run_tasks`.
+    """The state of a task after `run_tasks`, and why it failed if it did.
 
-    Attributes:
-        state: ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
-        reason: Why it failed; empty otherwise.
+    It is ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
     """
 
     task: Task
@@ -87,8 +85,8 @@ def run_tasks(
     """Train and measure every task that is not done yet.
 
     Args:
-        tasks: The runs, each with a folder of its own.
-        folder: Holds the locks of the tasks.
+        tasks: Each with a folder of its own.
+        folder: Holds their locks.
         num_processes: Tasks run at the same time.
         num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
         on_progress: Called with `TaskStarted` and `TaskFinished`, and with one process also with
@@ -186,7 +184,7 @@ def _work_together(
 
 
 def _worker(tasks: Sequence[Task], folder: Path, events: Any, device: str | None) -> None:
-    """Run tasks in a process that sees one GPU and stops when the one that started it has ended."""
+    """Run tasks in a process that has one GPU and stops when the one that started it has ended."""
     if device is not None:
         os.environ[_VISIBLE] = device  # nothing has opened a GPU yet
     keep_freed_memory()
@@ -221,11 +219,7 @@ def _mark(task: Task, measured: list[str], *, reason: str = "", trace: str = "")
 
 
 def _load_mark(task: Task) -> dict[str, Any]:
-    """Read the record of a task; empty if it was never started.
-
-    Raises:
-        RunError: If the folder holds a task of other settings.
-    """
+    """Read the record of a task, empty if it was never started; refuse one of other settings."""
     path = task.training.run.out / TASK_FILE
     if not path.exists():
         return {}

@@ -159,14 +159,10 @@ _SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number of a row with its uncertainty.
+    """A number of a row: its mean over seeds, and how uncertain it is.
 
-    Attributes:
-        value: The mean over the row's runs.
-        low: Lower end of the interval over images; None without predictions of single images.
-        high: Upper end.
-        std: Standard deviation over seeds; None for a single run.
-        num_seeds: Runs behind it.
+    The interval over images needs predictions of single images, the standard deviation over seeds
+    several runs.
     """
 
     value: float
@@ -178,18 +174,15 @@ class Number:
 
 def over_seeds(values: Sequence[float]) -> Number:
     """Average the values of several seeds, or of one."""
-    found = spread(values)
-    std = found.std if len(values) > 1 else None
-    return Number(value=found.mean, std=std, num_seeds=len(values))
+    mean, std = spread(values)
+    return Number(value=mean, std=std if len(values) > 1 else None, num_seeds=len(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """A row of the report: one run, or several that differ only in their seed.
 
-    Attributes:
-        label: Its name in the report; no two groups share one.
-        estimates: The numbers of each run.
+    No two groups share a label; ``estimates`` has the numbers of each run.
     """
 
     label: str
@@ -250,22 +243,19 @@ def contrast(first: Group, second: Group, key: Key) -> Interval | None:
 
 def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Group]:
     """Gather runs that differ only in their seed into rows, in the order of their first run."""
-    by_key: dict[str, list[int]] = {}
-    for index, run in enumerate(runs):
-        by_key.setdefault(_identity(run) or f"run {index}", []).append(index)
+    by_key: dict[str, list[tuple[Run, Estimates]]] = {}
+    for index, (run, numbers) in enumerate(zip(runs, estimates, strict=True)):
+        by_key.setdefault(_identity(run) or f"run {index}", []).append((run, numbers))
     rows = []
-    for indices in by_key.values():
-        seeds = {runs[index].results.model.get("seed") for index in indices}
-        is_one_row = len(seeds) == len(indices)  # the same seed twice stays two rows
-        rows += [indices] if is_one_row else [[index] for index in indices]
-    labels = distinct([_label([runs[index] for index in row]) for row in rows])
+    for pairs in by_key.values():
+        seeds = {run.results.model.get("seed") for run, _ in pairs}
+        is_one_row = len(seeds) == len(pairs)  # the same seed twice stays two rows
+        rows += [pairs] if is_one_row else [[pair] for pair in pairs]
+    columns = [tuple(zip(*row, strict=True)) for row in rows]
+    labels = distinct([_label(of_row) for of_row, _ in columns])
     return [
-        Group(
-            label=label,
-            runs=tuple(runs[index] for index in row),
-            estimates=tuple(estimates[index] for index in row),
-        )
-        for label, row in zip(labels, rows, strict=True)
+        Group(label=label, runs=of_row, estimates=numbers)
+        for label, (of_row, numbers) in zip(labels, columns, strict=True)
     ]
 
 

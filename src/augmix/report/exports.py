@@ -9,7 +9,7 @@ from typing import Any
 
 from augmix.bootstrap import LEVEL
 from augmix.files import to_plain
-from augmix.report.comparison import Comparison, Group, contrast
+from augmix.report.comparison import Comparison, contrast
 from augmix.report.estimates import METRICS, readable
 from augmix.report.load import Run
 from augmix.report.robustness import attack_words
@@ -86,24 +86,15 @@ def _lines(comparison: Comparison) -> list[dict[str, Any]]:
     """Every number of every row; of metrics known as sums only, of every run."""
     lines = []
     for group in comparison.groups:
-        lines += _lines_of(group, has_draws=True)
-        for single in group.singles:
-            lines += _lines_of(single, has_draws=False)
+        for part in (group, *group.singles):
+            run = part.first
+            about = {"row": part.label, "method": run.method, "model": run.network}
+            lines += [
+                {**about, "adaptation": run.adaptation, **key._asdict(), **to_plain(number)}
+                for key in part.estimates[0]
+                if METRICS[key.metric].has_draws == (part is group) and (number := part.number(key))
+            ]
     return lines
-
-
-def _lines_of(group: Group, *, has_draws: bool) -> list[dict[str, Any]]:
-    about = {
-        "row": group.label,
-        "method": group.first.method,
-        "model": group.first.network,
-        "adaptation": group.first.adaptation,
-    }
-    return [
-        {**about, **key._asdict(), **to_plain(number)}
-        for key in group.estimates[0]
-        if METRICS[key.metric].has_draws == has_draws and (number := group.number(key))
-    ]
 
 
 def _differences(comparison: Comparison) -> list[dict[str, Any]]:

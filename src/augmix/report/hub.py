@@ -24,7 +24,10 @@ tags:
 - augmix
 ---
 """
-_PRIVATE = ("data", "root", "out", "schema", "command")  # of use on the machine that trained only
+_PRIVATE = {  # entries that are of use on the machine that trained only
+    CONFIG_FILE: ("data", "root", "out", "schema", "command"),
+    RESULTS_FILE: ("command",),
+}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -62,9 +65,9 @@ def push_to_hub(
             raise RunError(f"{folder / file} does not exist; is {folder} a finished run?")
     files: dict[str, bytes | str] = {"README.md": write_card(folder, repo_id).encode()}
     files |= {file: str(folder / file) for file in (MODEL_FILE, WEIGHTS_FILE)}
-    for file, load in ((CONFIG_FILE, _load_settings), (RESULTS_FILE, _load_results)):
+    for file in _PRIVATE:
         if (folder / file).is_file():
-            public = load(folder / file)
+            public = _load_public(folder / file)
             files[file] = json.dumps(public, indent=1, ensure_ascii=False).encode()
     from augmix.models.weights import import_library  # loads torch
 
@@ -109,11 +112,9 @@ def write_card(run: Path, name: str) -> str:
         f"model = augmix.load_model({name!r})  # logits = model(images)\n```\n",
     ]
     if (run / CONFIG_FILE).is_file():
-        rows = flatten(_load_settings(run / CONFIG_FILE))
-        lines = [
-            f"| {escape_markdown(key)} | {escape_markdown(str(value))} |"
-            for key, value in rows.items()
-        ]
+        settings = flatten(_load_public(run / CONFIG_FILE))
+        rows = [[escape_markdown(str(word)) for word in entry] for entry in settings.items()]
+        lines = [f"| {key} | {value} |" for key, value in rows]
         parts.append("\n".join(["## Training\n", "| setting | value |", "| --- | --- |", *lines]))
     path = run / RESULTS_FILE
     if path.is_file() and load_results(path).is_measured:
@@ -123,29 +124,19 @@ def write_card(run: Path, name: str) -> str:
     return "\n".join(parts)
 
 
-def _publish(value: Any) -> Any:
-    """Replace absolute paths by their last part, recursively."""
-    if isinstance(value, dict):
-        return {key: _publish(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_publish(entry) for entry in value]
-    for kind in (PurePosixPath, PureWindowsPath):
-        if isinstance(value, str) and kind(value).is_absolute():
-            return kind(value).name
-    return value
+def _load_public(path: Path) -> dict[str, Any]:
+    """Load `config.json` or `results.json` without private entries and folders."""
 
+    def publish(value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {k: v for k, v in value.items() if isinstance(v, dict) or k not in private}
+            return {key: publish(entry) for key, entry in kept.items()}
+        if isinstance(value, list):
+            return [publish(entry) for entry in value]
+        for kind in (PurePosixPath, PureWindowsPath):
+            if isinstance(value, str) and kind(value).is_absolute():
+                return kind(value).name
+        return value
 
-def _load_settings(path: Path) -> dict[str, Any]:
-    """Load `config.json` without the entries that are of use on this machine only."""
-
-    def drop(settings: dict[str, Any]) -> dict[str, Any]:
-        kept = {k: v for k, v in settings.items() if isinstance(v, dict) or k not in _PRIVATE}
-        return {k: drop(v) if isinstance(v, dict) else v for k, v in kept.items()}
-
-    return _publish(drop(load_json(path)))
-
-
-def _load_results(path: Path) -> dict[str, Any]:
-    plain = load_json(path)
-    plain.get("provenance", {}).pop("command", None)
-    return _publish(plain)
+    private = _PRIVATE[path.name]
+    return publish(load_json(path))

@@ -143,12 +143,7 @@ _NUM_MISTAKES = 3  # pairs of classes named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardImage:
-    """An image that is often misclassified, or often flips.
-
-    Attributes:
-        number: Its id in the source.
-        notes: For each row of the report, how often it is wrong or flips.
-    """
+    """An image and its id in the source; for each row of the report, how often it is wrong."""
 
     number: int
     label: str
@@ -160,7 +155,6 @@ class Drill:
     """The details of one corruption or perturbation.
 
     Attributes:
-        name: Unique among the drills of a kind.
         headline: The main number of each row of the report.
         table: Numbers by severity; None for a perturbation.
         mistakes: For each row of the report, the pairs of classes most often confused.

@@ -15,7 +15,6 @@ from augmix.results import (
     HARDEST_FILE,
     LOG_FILE,
     RESULTS_FILE,
-    Cell,
     CellKey,
     MeasuredImages,
     Predictions,
@@ -37,10 +36,6 @@ class RunPredictions:
     images: MeasuredImages
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
-
-    def wrong(self, cell: Cell) -> np.ndarray:
-        """Which images were misclassified in a cell."""
-        return self.cells[cell.key].prediction != self.images.labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +173,7 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
             f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
     for cell in results.cells:
-        num_errors = int(found.wrong(cell).sum())
+        num_errors = int((found.cells[cell.key].prediction != found.images.labels).sum())
         if num_errors != cell.num_errors:
             raise RunError(
                 f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "

@@ -1,6 +1,6 @@
 """Tables and charts of errors, stability, attacks, adaptation and calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,10 +35,10 @@ from augmix.report.tables import (
     Scatter,
     Table,
     group_row,
+    number_entries,
     percent,
     plain,
     shown,
-    table_by_name,
     table_by_row,
 )
 from augmix.results import Cell, Scaled
@@ -63,22 +63,68 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
     )
 
 
-def corruption_table(comparison: Comparison, metric: str = "error") -> Table | None:
-    """Show a metric for every corruption, a column for each row of the report."""
-    grid = comparison.grid
-    return table_by_name(comparison, metric, CORRUPTION, grid.names, total=CORRUPTED, own=grid.own)
-
-
-def stability_table(comparison: Comparison, metric: str = "flip") -> Table | None:
-    """Show a metric for every perturbation, a column for each row of the report."""
-    own = {name for run in comparison.runs for name in own_sequences(run.results)}
-    return table_by_name(
+def corruption_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every corruption and their mean, a column for each row of the report."""
+    grid, about = comparison.grid, METRICS[metric]
+    return _table_by_name(
         comparison,
-        metric,
-        PERTURBATION,
-        [name for name in comparison.sequences if name not in own],
-        total=PERTURBED if PERTURBED in METRICS[metric].scopes else "",
-        own=[name for name in comparison.sequences if name in own],
+        Key(metric, CORRUPTED),
+        {name: Key(metric, CORRUPTION, name) for name in (*grid.names, *grid.own)},
+        grid.own,
+        name=f"corruptions-{metric}",
+        title=about.title + ("" if about.baseline else " per corruption"),
+        unit=f"{about.unit}, mean over severities",
+        corner="Corruption",
+    )
+
+
+def stability_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every perturbation and their mean, a column for each row of the report."""
+    own = {name for run in comparison.runs for name in own_sequences(run.results)}
+    about, mean = METRICS[metric], Key(metric, PERTURBED)
+    return _table_by_name(
+        comparison,
+        mean if PERTURBED in about.scopes else None,
+        {name: Key(metric, PERTURBATION, name) for name in comparison.sequences},
+        own,
+        name=f"stability-{metric}",
+        title=about.title,
+        unit=about.unit,
+        corner="Perturbation",
+    )
+
+
+def _table_by_name(
+    comparison: Comparison,
+    mean: Key | None,
+    keys: Mapping[str, Key],
+    own: Collection[str],
+    **settings: Any,
+) -> Table | None:
+    """A row for each name, their mean, then the user's own; none if nothing was measured."""
+    measured = {name: key for name, key in keys.items() if comparison.has(key)}
+    names = [name for name in measured if name not in own]
+    rows = {readable(name): measured[name] for name in names}
+    if mean and rows:
+        rows["mean"] = mean
+    rows |= {
+        f"{readable(name)} (own, not in the mean)": measured[name]
+        for name in measured
+        if name in own
+    }
+    if not rows:
+        return None
+    return Table(
+        columns=tuple(Column(title=group.label) for group in comparison.groups),
+        rows=tuple(
+            Row(
+                label=label,
+                kind="total" if key == mean else "measured",
+                entries=tuple(number_entries(comparison, key)),
+            )
+            for label, key in rows.items()
+        ),
+        **settings,
     )
 
 
@@ -396,27 +442,22 @@ def _before_and_after(group: Group, comparison: Comparison) -> list[Entry]:
     temperatures = [float((run.results.temperature or {})["value"]) for run in group.runs]
     entries = [_mean_entry(temperatures, scale=1.0, decimals=3)]
     for scope in (CLEAN, CORRUPTED):
-        pairs = [
-            [(cell, cell.scaled) for cell in _cells(run, comparison, scope) if cell.scaled]
-            for run in group.runs
-        ]
-        for scale, decimals, measure in ((100.0, 1, _rms_pair), (1.0, 3, _nll_pair)):
-            means = [
-                np.mean([measure(*pair) for pair in of_run], axis=0) for of_run in pairs if of_run
-            ]
+        cells = [_cells(run, comparison, scope) for run in group.runs]
+        pairs = [[(cell, cell.scaled) for cell in each if cell.scaled] for each in cells]
+        for scale, decimals, measure in ((100.0, 1, _rms), (1.0, 3, _nll)):
+            means = [np.mean([measure(*pair) for pair in each], axis=0) for each in pairs if each]
             for after in (0, 1):
                 values = [float(mean[after]) for mean in means] if len(means) == len(pairs) else []
                 entries.append(_mean_entry(values, scale=scale, decimals=decimals))
     return entries
 
 
-def _rms_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    before, after = (metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled))
-    return before, after
+def _rms(cell: Cell, scaled: Scaled) -> list[float]:
+    return [metrics.rms_from_bins(*each.adaptive) for each in (cell, scaled)]
 
 
-def _nll_pair(cell: Cell, scaled: Scaled) -> tuple[float, float]:
-    return cell.nll, scaled.nll_sum / cell.num_images
+def _nll(cell: Cell, scaled: Scaled) -> list[float]:
+    return [each.nll_sum / cell.num_images for each in (cell, scaled)]
 
 
 def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:

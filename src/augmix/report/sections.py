@@ -292,23 +292,8 @@ def _contrast_labels(comparison: Comparison) -> dict[Key, str]:
 
 def _differences(comparison: Comparison) -> dict[str, Any] | None:
     tables = contrast_tables(comparison)
-    return {"tables": tables, "noise": _noise(comparison)} if tables else None
-
-
-def _noise(comparison: Comparison) -> str:
-    """State which noise the intervals include."""
     counts = [len(group.runs) for group in comparison.groups]
-    if min(counts) > 1:
-        return "Intervals include the noise of the images and of training (seeds)."
-    if max(counts) > 1:
-        return (
-            "Between rows of several seeds, intervals include the noise of the images and of "
-            "training; where a row has one seed, of the images alone."
-        )
-    return (
-        "Intervals include the noise of the images alone: another training run of the same method, "
-        "with another seed, differs by more. Report several seeds to see by how much."
-    )
+    return {"tables": tables, "num_seeds": (min(counts), max(counts))} if tables else None
 
 
 def _literature(comparison: Comparison) -> dict[str, Any]:
@@ -433,10 +418,10 @@ class Section:
 
     Attributes:
         title: In the navigation of the page.
-        content: Variables of the section's template, or None if it is left out.
+        content: Variables of the template, or None if the section is left out.
         heading: Above the section; by default the title.
         tables: Its tables that stand for themselves in LaTeX.
-        template: File of the section's template; by default its name.
+        template: A file; by default of the section's name.
     """
 
     title: str

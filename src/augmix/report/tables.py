@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from augmix.bootstrap import Interval
 from augmix.report.comparison import Comparison, Group, Number, contrast
-from augmix.report.estimates import METRICS, PERTURBATION, Key, readable
+from augmix.report.estimates import METRICS, Key
 
 NOTHING = "–"
 Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
@@ -27,7 +27,7 @@ class Entry:
     """A cell of a table.
 
     Attributes:
-        value: Sorted by; None for text and for missing numbers.
+        value: What rows are sorted by; None for text and for missing numbers.
         detail: Its uncertainty: ``17.9 – 19.1``, ``± 0.8``; or nothing.
         mark: Whether it is the best of its column, within noise of the best, or, for a
             difference, its verdict.
@@ -188,12 +188,7 @@ def table_by_row(
 ) -> Table:
     """Make a table with a row for each row of the report and a column for each number.
 
-    Args:
-        comparison: The runs.
-        columns: Numbers and their headings.
-        lead: Columns of words before them, a word for each row.
-        keep: Which rows are shown.
-        settings: Name, title, unit, corner and note of the `Table`.
+    Columns of words, a word for each row, may stand before them. Settings are those of `Table`.
     """
     words = lead or {}
     entries = [[text(word) for word in column] for column in words.values()]
@@ -209,54 +204,6 @@ def table_by_row(
 def group_row(index: int, group: Group, entries: Iterable[Entry]) -> Row:
     """Make the row of a table that shows a row of the report, in its style."""
     return Row(label=group.label, style=index, kind=group.kind, entries=tuple(entries))
-
-
-def table_by_name(
-    comparison: Comparison,
-    metric: str,
-    scope: str,
-    names: Sequence[str],
-    *,
-    total: str,
-    own: Sequence[str] = (),
-) -> Table | None:
-    """Make a table of a metric with a row for each corruption or perturbation and their mean.
-
-    Args:
-        comparison: The runs, one in each column.
-        metric: A key of `METRICS`.
-        scope: Of the named numbers.
-        names: Corruptions or perturbations.
-        total: Scope of the mean in the row below them; empty for none.
-        own: The user's own, in rows below the mean.
-    """
-    about = METRICS[metric]
-    keys = {name: Key(metric, scope, name) for name in (*names, *own)}
-    entries = {
-        name: tuple(number_entries(comparison, key))
-        for name, key in keys.items()
-        if comparison.has(key)
-    }
-    if not entries:
-        return None
-    rows = [Row(label=readable(name), entries=entries[name]) for name in names if name in entries]
-    if total and rows:
-        mean = number_entries(comparison, Key(metric, total))
-        rows.append(Row(label="mean", kind="total", entries=tuple(mean)))
-    rows += [
-        Row(label=f"{readable(name)} (own, not in the mean)", entries=entries[name])
-        for name in own
-        if name in entries
-    ]
-    is_perturbation = scope == PERTURBATION
-    return Table(
-        name=f"{'stability' if is_perturbation else 'corruptions'}-{metric}",
-        title=about.title + ("" if is_perturbation or about.baseline else " per corruption"),
-        unit=about.unit + ("" if is_perturbation else ", mean over severities"),
-        corner="Perturbation" if is_perturbation else "Corruption",
-        columns=tuple(Column(title=group.label) for group in comparison.groups),
-        rows=tuple(rows),
-    )
 
 
 def to_markdown_table(table: Table) -> str:

@@ -52,6 +52,7 @@ from augmix.write.destination import (
     Piece,
     TreeSink,
     complete,
+    describe_source,
     hash_file,
     hold_destination,
     versions,
@@ -281,15 +282,7 @@ def _describe(
         "batch_size": config.batch_size,
         "precision": config.precision,
         "arithmetic": describe_arithmetic(device),
-        "source": {
-            "name": source.name,
-            "split": source.split,
-            "num_images": len(source),
-            "size": list(source.size),
-            "channels": source.channels,
-            "class_names": list(source.class_names),
-            "fingerprint": source.fingerprint,
-        },
+        "source": describe_source(source),
         "versions": versions(),
     }
 

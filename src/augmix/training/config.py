@@ -98,7 +98,7 @@ class DataConfig:
 
     @property
     def kind(self) -> str:
-        """The form of the data, as stated or by its name.
+        """The form of the data, as given or by its name.
 
         Raises:
             ValueError: If nothing says what to train on.
@@ -168,7 +168,8 @@ class OptimisationConfig:
     channels_last: bool = False
     """Keep the channels of a pixel together in memory; faster on recent GPUs and CPUs with bf16."""
     compile: bool = False
-    """Compile the network by torch.compile: takes a minute or so, then steps are faster."""
+    """Compile the network by torch.compile, with CUDA graphs on one GPU: takes a minute or so, then
+    steps are faster."""
     deterministic: bool = False
     """Use only operations that give the same bits each time, on GPUs too; slower there."""
 

@@ -8,7 +8,7 @@ device's sends the packed plan and renders it where the model is; the images sta
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -148,12 +148,16 @@ class CpuPipeline:
     rendered_by: Executor
     device: torch.device
     channels_last: bool
-    is_made_ahead: ClassVar[bool] = True
 
     @property
     def executor(self) -> str:
         """What renders the views, in words."""
         return self.rendered_by
+
+    @property
+    def is_made_ahead(self) -> bool:
+        """Always: rendering holds no lock."""
+        return True
 
     def make(self, step: int) -> Batch:
         """Draw and render a step, on any thread."""

@@ -25,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby, product
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,7 +47,7 @@ from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
-from augmix.errors import RunError
+from augmix.errors import RunError, check_fields
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, PieceWritten, ignore
 from augmix.write.destination import (
@@ -56,6 +57,7 @@ from augmix.write.destination import (
     Sink,
     TreeSink,
     complete,
+    describe_source,
     hold_destination,
     name_files,
     versions,
@@ -145,8 +147,7 @@ class PerturbOptions:
     """Number of processes, which does not change a byte; by default one for every processor."""
 
     def __post_init__(self) -> None:
-        if self.difficulty not in DIFFICULTIES:
-            raise ValueError(f"difficulty must be 1, 2 or 3, got {self.difficulty}")
+        check_fields(self, difficulty=(self.difficulty in DIFFICULTIES, "1, 2 or 3"))
         _check_options(self)
 
 
@@ -181,11 +182,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
 
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Open the images of a config, write their -P form as `write_perturbed` does, return it.
-
-    Raises:
-        ValueError: If a setting does not go with a folder of images of any size.
-    """
+    """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
     kind = config.source or name_source(config.src)
     if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
@@ -208,7 +205,7 @@ def write_corrupted(
     *,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Write the -C form of a source: each image under each corruption at each severity.
+    """Write each image of a source under each corruption at each severity; return the folder.
 
     The bytes depend on the images, their order, and the options, not on the number of processes
     or on how often writing was interrupted. Image i is corrupted at id i, as `evaluate` does.
@@ -222,12 +219,7 @@ def write_corrupted(
             RGB.
         on_progress: Called with a `Note` of the preset if it was chosen, and with `PieceWritten`.
 
-    Returns:
-        The destination.
-
     Raises:
-        ValueError: If a name or the preset is unknown, the layout needs other severities, or the
-            images are too small.
         RunError: If the destination holds something else or cannot be written, an image is broken,
             or the user's code fails.
     """
@@ -254,13 +246,10 @@ def write_corrupted(
         **_describe(source, layout, options.jpeg_quality, CORRUPTIONS.hash_own(names)),
     }
     count, shape = len(source), (*source.size, source.channels)
+    parts = list(_split(count, math.prod(shape)))
     pieces = [
-        Piece(
-            name=name, severity=severity, start=start, stop=stop, row=(severity - 1) * count + start
-        )
-        for name in names
-        for severity in severities
-        for start, stop in _split(count, math.prod(shape))
+        Piece(name=name, severity=level, start=start, stop=stop, row=(level - 1) * count + start)
+        for name, level, (start, stop) in product(names, severities, parts)
     ]
     shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
     make = partial(
@@ -282,7 +271,7 @@ def write_perturbed(
     *,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Write the -P form of a source: the perturbation sequences of each image.
+    """Write the perturbation sequences of each image of a source; return the folder.
 
     Noise of difficulty 2 or 3 goes by the names ``gaussian_noise_2`` etc., as published.
 
@@ -290,17 +279,7 @@ def write_perturbed(
         source: The clean images; see `augmix.corruptions.corrupt` for which part is shown.
             `Photographs` are images of any size, prepared as the published scripts do; they need
             JPEG files and a preset by name.
-        destination: As for `write_corrupted`.
-        options: Perturbations and form of the set.
         on_progress: As for `write_corrupted`; it counts sequences, whose severity is 0.
-
-    Returns:
-        The destination.
-
-    Raises:
-        ValueError: If a name or the preset is unknown, or the images are too small or do not go
-            with the layout.
-        RunError: As for `write_corrupted`.
     """
     names = SEQUENCES.resolve(options.names)
     layout, preset = _choose_layout(options.layout, source), options.preset
@@ -315,12 +294,16 @@ def write_perturbed(
         check_size(source.size, "perturb")
         preset = _choose_preset(preset, source.size, on_progress or ignore)
         size = corrupt.frame_size(source.size, preset)
-    titles = {_title(name, options.difficulty): name for name in names}
+    difficulty = options.difficulty
+    titles = {
+        f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name: name
+        for name in names
+    }
     identity = {
         "form": "perturbed",
         "layout": layout,
         "names": list(titles),
-        "difficulty": options.difficulty,
+        "difficulty": difficulty,
         "preset": preset,
         "seed": options.seed,
         "suite_version": corrupt.SEQUENCE_VERSION,
@@ -342,7 +325,7 @@ def write_perturbed(
         titles=titles,
         preset=preset,
         seed=options.seed,
-        difficulty=options.difficulty,
+        difficulty=difficulty,
     )
     return _write_set(
         source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
@@ -394,10 +377,8 @@ def _corrupt(
     """Corrupt the images of a piece, which are in the file ``clean``."""
     CORRUPTIONS.resolve(references)  # another process has to load the user's own
     ids = np.arange(piece.start, piece.stop)
-    images = np.load(clean, mmap_mode="r")[piece.start : piece.stop]
-    return corrupt.corrupt(
-        np.array(images), piece.name, severity=piece.severity, ids=ids, **settings
-    )
+    images = np.load(clean, mmap_mode="r")[ids]
+    return corrupt.corrupt(images, piece.name, severity=piece.severity, ids=ids, **settings)
 
 
 def _perturb(
@@ -416,8 +397,7 @@ def _perturb(
             corrupt.photograph_frames(clean.load_one(index), name, sample=index, **settings)
             for index in ids.tolist()
         )
-    images = np.load(clean, mmap_mode="r")[piece.start : piece.stop]
-    return corrupt.perturb(np.array(images), name, ids=ids, **settings)
+    return corrupt.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
 
 
 def _write_missing(
@@ -428,23 +408,22 @@ def _write_missing(
     on_progress: OnProgress,
 ) -> None:
     """Write the pieces that are not there yet; a name is finished when all its pieces are."""
-    groups: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        groups.setdefault(piece.name, []).append(piece)
-    missing = {name: sink.prepare(name, group) for name, group in groups.items()}
-    waiting = {name: len(group) for name, group in missing.items()}
-    for name, count in waiting.items():
-        if not count:
+    todo: list[Piece] = []
+    waiting: dict[str, int] = {}
+    for name, group in groupby(pieces, key=lambda piece: piece.name):
+        missing = sink.prepare(name, list(group))
+        todo += missing
+        waiting[name] = len(missing)
+        if not missing:
             sink.finish(name)
-    todo = [piece for group in missing.values() for piece in group]
-    total = sum(piece.stop - piece.start for piece in pieces)
-    skipped = done = total - sum(piece.stop - piece.start for piece in todo)
+    total = sum(map(len, pieces))
+    skipped = done = total - sum(map(len, todo))
     start_s = time.perf_counter()
     for piece in _run_pieces(write, todo, num_processes):
         waiting[piece.name] -= 1
         if not waiting[piece.name]:
             sink.finish(piece.name)
-        done += piece.stop - piece.start
+        done += len(piece)
         on_progress(
             PieceWritten(
                 name=piece.name,
@@ -530,10 +509,6 @@ def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, count)) for start in range(0, count, step))
 
 
-def _title(name: str, difficulty: int) -> str:
-    return f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name
-
-
 def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) -> str:
     chosen = resolve_preset(preset, size)
     if preset == "auto":
@@ -545,37 +520,28 @@ def _describe(
     source: Source | Photographs, layout: Layout, jpeg_quality: int, own: dict[str, str]
 ) -> dict[str, Any]:
     """What determines the bytes besides the corruptions."""
-    has_sizes = isinstance(source, Photographs)
     return {
         **({"own": own} if own else {}),
         "jpeg_quality": jpeg_quality if layout == "imagenet" else None,
-        "source": {
-            "name": "folder" if has_sizes else source.name,
-            "split": source.split,
-            "num_images": len(source),
-            "size": None if has_sizes else list(source.size),
-            "channels": source.channels,
-            "class_names": list(source.class_names),
-            "fingerprint": source.fingerprint,
-        },
+        "source": describe_source(source),
         "versions": versions(),
     }
 
 
 def _check_options(options: CorruptOptions | PerturbOptions) -> None:
-    if options.layout not in get_args(LayoutChoice):
-        raise ValueError(f"layout must be auto, cifar or imagenet, got {options.layout!r}")
-    if options.num_processes is not None and options.num_processes < 1:
-        raise ValueError(f"num_processes must be at least 1, got {options.num_processes}")
-    if not 1 <= options.jpeg_quality <= 100:
-        raise ValueError(f"jpeg_quality must be 1..100, got {options.jpeg_quality}")
+    has_processes = options.num_processes is None or options.num_processes >= 1
+    check_fields(
+        options,
+        layout=(options.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
+        num_processes=(has_processes, "at least 1"),
+        jpeg_quality=(1 <= options.jpeg_quality <= 100, "1..100"),
+    )
 
 
 def _choose_layout(layout: LayoutChoice, source: Source | Photographs) -> Layout:
     if layout != "auto":
         return layout
-    has_files = isinstance(source, Photographs) or source.name in _OF_ANY_SIZE
-    return "imagenet" if has_files else "cifar"
+    return "imagenet" if source.name in _OF_ANY_SIZE else "cifar"
 
 
 def _open(

@@ -21,6 +21,8 @@ from jaxtyping import UInt8
 
 from augmix import results
 from augmix.data.benchmarks import MANIFEST_FILE
+from augmix.data.folders import Photographs
+from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.files import LOCK_FILE, hold_folder, load_json, open_atomic, to_plain, write_json
 
@@ -39,7 +41,6 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
     """Lock a folder for a set, make it if missing, and yield its work folder.
 
     Args:
-        folder: The destination.
         identity: Everything that determines the bytes of the set.
 
     Yields:
@@ -104,6 +105,19 @@ def versions() -> dict[str, str]:
     return {**kept, "python": platform.python_version()}
 
 
+def describe_source(source: Source | Photographs) -> dict[str, Any]:
+    """Return what a manifest says of the clean images."""
+    return {
+        "name": source.name,
+        "split": source.split,
+        "num_images": len(source),
+        "size": source.size and list(source.size),
+        "channels": source.channels,
+        "class_names": list(source.class_names),
+        "fingerprint": source.fingerprint,
+    }
+
+
 def _check_empty(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; choose a folder for the set")
@@ -153,7 +167,6 @@ class Piece:
     """Some images under one corruption or perturbation.
 
     Attributes:
-        name: Of the corruption or perturbation.
         severity: 1..5; 0 for sequences.
         row: Index of the first image in an array.
     """
@@ -163,6 +176,9 @@ class Piece:
     start: int
     stop: int
     row: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
     def mark(self, work: Path) -> Path:
         """Return the path of the file that says that this piece is finished, and what it wrote."""
@@ -281,8 +297,9 @@ class TreeSink:
     def _is_whole(self, piece: Piece) -> bool:
         """Whether every file has the size noted: after a power cut it may be empty."""
         noted = self._noted(piece)
-        return bool(noted) and all(
-            _num_bytes(self.folder / path) == num_bytes for path, (num_bytes, _) in noted.items()
+        sizes = [(self.folder / path, num_bytes) for path, (num_bytes, _) in noted.items()]
+        return bool(sizes) and all(
+            path.exists() and path.stat().st_size == num_bytes for path, num_bytes in sizes
         )
 
 
@@ -318,13 +335,6 @@ def name_files(
             raise RunError(f"two images would become {file}; give every image its own file name")
         seen.add(stem)
     return named
-
-
-def _num_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1
 
 
 def hash_file(path: Path) -> tuple[str, int, str]:
