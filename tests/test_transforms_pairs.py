@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from augmix.augment import policies
 from augmix.rng import Stream
-from augmix.transforms import CutMix, Mixup, Pairs
+from augmix.transforms import CutMix, Mixup
 
 IMAGES = torch.rand(6, 3, 8, 10, generator=torch.Generator().manual_seed(0)) * 4 - 2  # normalised
 LABELS = torch.tensor([0, 3, 1, 2, 2, 0])
@@ -91,7 +91,7 @@ def test_half_precision_stays():
 )
 def test_wrong_batches(images, labels, message: str):
     with pytest.raises(ValueError, match=message):
-        inspect.unwrap(Pairs.__call__)(Mixup(num_classes=4), images, labels)
+        inspect.unwrap(Mixup.__call__)(Mixup(num_classes=4), images, labels)
 
 
 def test_bad_options():

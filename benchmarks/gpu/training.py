@@ -22,7 +22,7 @@ from augmix.methods import Method, TrainingImages, build_method
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.training.config import TrainConfig, build_config, flatten, update_config
-from augmix.training.loop import train_model
+from augmix.training.loop import Prepared, train_model
 from augmix.training.pipeline import open_order, open_pipeline
 from augmix.training.step import open_learner
 
@@ -134,10 +134,11 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     model = setup.build_model()
     folder.mkdir(parents=True)
     start = time.perf_counter()
-    train_model(
-        model, setup.method, setup.source, config=config,
-        identity=files.to_plain(flatten(config)), device=setup.device,
+    run = Prepared(
+        model=model, method=setup.method, source=setup.source, device=setup.device,
+        identity=files.to_plain(flatten(config)),
     )  # fmt: skip
+    train_model(run, config)
     synchronize(setup.device)
     seconds = time.perf_counter() - start
     log = files.load_lines(folder / results.LOG_FILE)

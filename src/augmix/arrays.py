@@ -11,14 +11,15 @@ from einops import rearrange
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+Images = UInt8[np.ndarray, "batch height width channel"]
+Views = Float32[np.ndarray, "view batch channel height width"]
+
 MAX_PIXELS = 20_000 * 10_000  # an image above this is refused as a decompression bomb
 
 Array = TypeVar("Array")
 
 
-def check_images(
-    images: Any, *, where: str = "images"
-) -> UInt8[np.ndarray, "batch height width channel"]:
+def check_images(images: Any, *, where: str = "images") -> Images:
     """Return the batch if it is uint8 `batch height width channel` with 1 or 3 channels.
 
     Raises:
@@ -55,17 +56,13 @@ def to_channels_last(images: Array) -> Array:
     return rearrange(images, "batch channel height width -> batch height width channel")
 
 
-def to_float(
-    images: UInt8[np.ndarray, "batch height width channel"],
-) -> Float32[np.ndarray, "batch channel height width"]:
+def to_float(images: Images) -> Float32[np.ndarray, "batch channel height width"]:
     """Convert grey levels 0..255 to float32 in [0, 1], channels first: exactly v / 255."""
     first = np.ascontiguousarray(to_channels_first(images))
     return first.astype(np.float32) / np.float32(255)
 
 
-def to_uint8(
-    images: Float32[np.ndarray, "*batch"],
-) -> UInt8[np.ndarray, "*batch"]:
+def to_uint8(images: Float32[np.ndarray, "*batch"]) -> UInt8[np.ndarray, "*batch"]:
     """Convert floats in [0, 1] to grey levels: clipped, and rounded to nearest, half to even."""
     return np.rint(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
 
@@ -81,9 +78,7 @@ def from_pillow(picture: Image.Image) -> UInt8[np.ndarray, "height width channel
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def channel_statistics(
-    images: UInt8[np.ndarray, "batch height width channel"],
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute mean and standard deviation of every channel of a batch, in [0, 1] units."""
     levels = np.arange(256) / 255.0
     means, stds = [], []

@@ -36,9 +36,7 @@ from augmix.corruptions.corrupt import corrupt
 from augmix.files import write_npz
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
-from augmix.training.pipeline import open_order, open_pipeline
-from augmix.training.run import StepTime, prepared, time_steps
-from augmix.training.step import open_learner
+from augmix.training.run import StepTime, open_parts, prepared, time_steps
 
 Record = dict[str, Any]
 
@@ -463,11 +461,7 @@ def _parse_arithmetic(name: str) -> dict[str, Any]:
 def _steps(config: TrainConfig) -> Generator[StepTime]:
     """Train without end."""
     with prepared(config) as run:
-        order = open_order(run.source, config)
-        learner = open_learner(
-            run.model, run.method, optimisation=config.optimisation, device=run.device
-        )
-        pipeline = open_pipeline(run.source, run.method, order, config, run.device)
+        order, learner, pipeline = open_parts(config, run)
         yield from time_steps(learner, pipeline, order, itertools.count(), config.run)
 
 

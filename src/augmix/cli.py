@@ -31,6 +31,7 @@ RUN: dict[str, Callable[[Sequence[str]], None]] = {}
 """What runs each command, on the words behind its name."""
 
 Config = TypeVar("Config")
+Result = TypeVar("Result")
 Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -219,9 +220,7 @@ def _demo(words: Sequence[str]) -> None:
     from augmix.paper.demo import DemoConfig, demo
 
     config = parse(DemoConfig, "demo", words)
-    _keep_memory()
-    with _progress() as progress:
-        report = demo(config, on_progress=progress)
+    report = _watch(demo, config)
     _print_summaries([report.parent / "standard", report.parent / "augmix"])
     _say(f"report: {report}")
 
@@ -270,9 +269,7 @@ def _train(words: Sequence[str]) -> None:
         if is_dry:
             _say("\n".join(forecast_run(config)))
             return
-        with _progress() as progress:
-            folder = train(config, on_progress=progress)
-        _say(f"run: {folder}")
+        _say(f"run: {_watch(train, config)}")
 
 
 @command("evaluate", "measure any model on clean, corrupted, perturbed and attacked images")
@@ -288,8 +285,7 @@ def _evaluate(words: Sequence[str]) -> None:
         if distributed.rank():  # process 0 prints for all
             run_measurement(measurement)
             return
-        with _progress() as progress:
-            run_measurement(measurement, on_progress=progress)
+        _watch(run_measurement, measurement)
         _print_summaries([measurement.folder])
 
 
@@ -372,14 +368,14 @@ def _known_size(folder: Path) -> tuple[int, int] | None:
 def _corrupt(words: Sequence[str]) -> None:
     from augmix.write import CorruptConfig, corrupt_source
 
-    _write(parse(CorruptConfig, "corrupt", words), corrupt_source)
+    print(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
 
 
 @command("perturb", "write the -P form of any images, in the official layout")
 def _perturb(words: Sequence[str]) -> None:
     from augmix.write import PerturbConfig, perturb_source
 
-    _write(parse(PerturbConfig, "perturb", words), perturb_source)
+    print(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
 
 
 @command("stylize", "write a stylised copy of any images (stylize fit: train a decoder for it)")
@@ -390,20 +386,12 @@ def _stylize(words: Sequence[str]) -> None:
         settings = parse(FitConfig, "stylize fit", words[1:])
         from augmix.stylize.training import fit
 
-        _write(settings, fit, "decoder")
+        print(f"decoder: {_watch(fit, settings)}")
         return
     config = parse(StylizeConfig, "stylize", words)
     from augmix.stylize.write import stylize
 
-    _write(config, stylize)
-
-
-def _write(config: Any, write: Callable[..., Path], what: str = "set") -> None:
-    """Call what writes a data set or a file, show its progress, and print where it is."""
-    _keep_memory()
-    with _progress() as progress:
-        path = write(config, on_progress=progress)
-    print(f"{what}: {path}")
+    print(f"set: {_watch(stylize, config)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -524,9 +512,7 @@ def _reproduce(words: Sequence[str]) -> None:
     from augmix.paper import ReproduceConfig, reproduce
 
     config = parse(ReproduceConfig, "reproduce", words)
-    _keep_memory()
-    with _progress() as progress:
-        made = reproduce(config, on_progress=progress)
+    made = _watch(reproduce, config)
     for path in made.paths:
         if path.suffix == ".md":
             _say(path.read_text())
@@ -641,6 +627,13 @@ def _progress() -> "ProgressDisplay":
     from augmix.progress import ProgressDisplay
 
     return ProgressDisplay(_console())
+
+
+def _watch(work: Callable[..., Result], config: Any) -> Result:
+    """Do long work of a configuration, and show its progress."""
+    _keep_memory()
+    with _progress() as progress:
+        return work(config, on_progress=progress)
 
 
 def _say(text: str) -> None:

@@ -89,12 +89,8 @@ class Stream:
         self, purpose: Purpose | None = None, *, part: int | None = None, epoch: int | None = None
     ) -> "Stream":
         """The same seed at another address; what is not given stays as it is."""
-        return replace(
-            self,
-            purpose=self.purpose if purpose is None else purpose,
-            part=self.part if part is None else part,
-            epoch=self.epoch if epoch is None else epoch,
-        )
+        given = {"purpose": purpose, "part": part, "epoch": epoch}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def spawn(self, number: int) -> "Stream":
         """A stream of a new seed, made from this one's seed and a 64-bit number by hashing.

@@ -212,7 +212,7 @@ class OneView:
 class _OptionsView(OneView):
     """One view by a policy of options, which the subclass names; the rest is as in `OneView`."""
 
-    policy_type: ClassVar[type]
+    policy_type: ClassVar[Any]  # of its options
 
     def __init__(
         self,
@@ -328,22 +328,16 @@ Labels = Integer[Tensor, " batch"] | Float[Tensor, "batch class"]
 Targets = Float32[Tensor, "batch class"]
 
 
-class Pairs:
-    """Mix the images and targets of finished batches by a policy that pairs them.
+class _Pairs:
+    """Mix the images and targets of finished batches by the policy of the subclass."""
 
-    Args:
-        policy: `augmix.Mixup` or `augmix.CutMix`.
-        num_classes: Classes of the labels.
-        seed: Separates transforms that are used together, 0 .. 2**64 - 1.
-    """
+    policy_type: ClassVar[Any]  # of its options
 
-    def __init__(
-        self, policy: policies.Mixup | policies.CutMix, *, num_classes: int, seed: int = 0
-    ) -> None:
+    def __init__(self, *, num_classes: int, seed: int = 0, **options: Any) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
-        self.drawer = Drawer(policy, seed)
+        self.drawer = Drawer(self.policy_type(**options), seed)
 
     def __call__(self, images: Images, labels: Labels) -> tuple[Images, Targets]:
         """Mix a batch.
@@ -384,7 +378,7 @@ class Pairs:
 
 
 @_takes_options_of(policies.Mixup, "crop_padding", "flip")
-class Mixup(Pairs):
+class Mixup(_Pairs):
     """Blend the images and targets of a batch in pairs.
 
     Args:
@@ -398,12 +392,9 @@ class Mixup(Pairs):
         [1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(self, *, num_classes: int, seed: int = 0, **options: Any) -> None:
-        super().__init__(policies.Mixup(**options), num_classes=num_classes, seed=seed)
-
 
 @_takes_options_of(policies.CutMix, "crop_padding", "flip")
-class CutMix(Pairs):
+class CutMix(_Pairs):
     """Cut a box of every image of a batch from another image, targets by area.
 
     Args:
@@ -411,6 +402,3 @@ class CutMix(Pairs):
         seed: Separates transforms that are used together, 0 .. 2**64 - 1.
         options: The fields of `augmix.CutMix` except its base: alpha, probability and per_image.
     """
-
-    def __init__(self, *, num_classes: int, seed: int = 0, **options: Any) -> None:
-        super().__init__(policies.CutMix(**options), num_classes=num_classes, seed=seed)

@@ -3,13 +3,14 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.rng import Purpose, Stream
 
 
+@settings(deadline=None)  # the first example loads the compiled generator
 @given(
     num_images=st.integers(1, 60),
     batch_size=st.integers(1, 70),

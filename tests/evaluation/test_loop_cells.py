@@ -55,7 +55,7 @@ def test_a_cell_holds_sums_over_all_batches() -> None:
     logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
     parts = (slice(4, 7), slice(0, 4))
     batches = [image_scores(logits[part], 1 - correct[part]) for part in parts]
-    scores = gather(batches, np.array([4, 5, 6, 0, 1, 2, 3]))
+    scores = gather(batches, [(4, np.arange(3)), (0, np.arange(4))])
     assert scores is not None
     cell = make_cell(CellKey("c", "fog", 2), scores, bin_size=3, seconds=1.5)
     assert (cell.key, cell.seconds) == (("c", "fog", 2), 1.5)

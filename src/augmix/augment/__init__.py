@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from augmix.arrays import check_images
+from augmix.arrays import Images, Views, check_images
 from augmix.augment.plan import Plan, check_plan
+from augmix.augment.stages import Pictures
 
 Executor = Literal["auto", "pillow", "compiled", "batched"]
 
@@ -22,7 +23,7 @@ def render(
     executor: Executor = "auto",
     num_threads: int = 1,
     device: Any = "auto",
-    pictures: UInt8[Any, "picture height width channel"] | None = None,
+    pictures: Pictures | None = None,
 ) -> Float32[Any, "view batch channel height width"]:
     """Carry out a plan on a batch of images.
 
@@ -78,20 +79,16 @@ def render(
     return compiled.render(images, plan, num_threads=num_threads, pictures=pictures)
 
 
-def _render_by_definition(
-    images: UInt8[np.ndarray, "batch height width channel"],
-    plan: Plan,
-    pictures: UInt8[np.ndarray, "picture height width channel"] | None,
-) -> Float32[np.ndarray, "view batch channel height width"]:
+def _render_by_definition(images: Images, plan: Plan, pictures: Pictures | None) -> Views:
     """The stages one after another by their NumPy definitions, which the other executors equal."""
     pixels: Any = images[None]
     for stage in plan.stages:
         if stage.takes == "views":
             pixels = _as_views(pixels, plan)
-        pixels = stage.apply(pixels, pictures if stage.needs_pictures else None)
+        pixels = stage.apply(pixels, pictures)
     return _as_views(pixels, plan)
 
 
-def _as_views(pixels: Any, plan: Plan) -> Float32[np.ndarray, "view batch channel height width"]:
+def _as_views(pixels: Any, plan: Plan) -> Views:
     """Images as float views, v / 255 as empty chains give them; views as they are."""
     return pixels if pixels.dtype == np.float32 else plan.chains.apply(pixels)

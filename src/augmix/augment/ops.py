@@ -34,18 +34,18 @@ class Op(IntEnum):
     INVERT = 14
 
 
+PAPER_OPS = tuple(Op)[Op.AUTOCONTRAST : Op.COLOR]
+OVERLAPPING = tuple(Op)[Op.COLOR : Op.INVERT]
+"""Operations like those of the corruption benchmarks, which the paper leaves out."""
+ALL_OPS = PAPER_OPS + OVERLAPPING
+OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS}
+SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
+
 UNITS = {
-    Op.POSTERIZE: "bits",
-    Op.ROTATE: "deg",
-    Op.SOLARIZE: "threshold",
-    Op.SHEAR_X: "shear",
-    Op.SHEAR_Y: "shear",
-    Op.TRANSLATE_X: "px",
-    Op.TRANSLATE_Y: "px",
-    Op.COLOR: "x",
-    Op.CONTRAST: "x",
-    Op.BRIGHTNESS: "x",
-    Op.SHARPNESS: "x",
+    **{Op.POSTERIZE: "bits", Op.ROTATE: "deg", Op.SOLARIZE: "threshold"},
+    **dict.fromkeys((Op.SHEAR_X, Op.SHEAR_Y), "shear"),
+    **dict.fromkeys((Op.TRANSLATE_X, Op.TRANSLATE_Y), "px"),
+    **dict.fromkeys(OVERLAPPING, "x"),
 }
 _DECIMALS = {"bits": 0, "deg": 0, "threshold": 0, "px": 0, "shear": 3, "x": 2}
 
@@ -128,21 +128,6 @@ def rotation(angle: float, height: int, width: int) -> tuple[float, ...]:
     return (a, b, a * -x + b * -y + 0.0 + x, d, e, d * -x + e * -y + 0.0 + y)
 
 
-PAPER_OPS = (
-    Op.AUTOCONTRAST,
-    Op.EQUALIZE,
-    Op.POSTERIZE,
-    Op.ROTATE,
-    Op.SOLARIZE,
-    Op.SHEAR_X,
-    Op.SHEAR_Y,
-    Op.TRANSLATE_X,
-    Op.TRANSLATE_Y,
-)
-ALL_OPS = (*PAPER_OPS, Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
-OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS}
-
-
 def level_to_amount(
     op: Int8[np.ndarray, "*shape"],
     level: Float64[np.ndarray, "*shape"],
@@ -169,17 +154,15 @@ def _per_op(values: Mapping[Op, int | float], otherwise: float = 0.0) -> Float64
     return table
 
 
-_ENHANCE = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
-_SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 _WHOLE = (Op.POSTERIZE, Op.SOLARIZE, Op.ROTATE, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 # amount = offset + scale (or the sign) * level * largest / 10, cut to a whole number for some
 _LARGEST = _per_op(
     {
         **{Op.POSTERIZE: 4, Op.SOLARIZE: 256, Op.ROTATE: 30, Op.SHEAR_X: 0.3, Op.SHEAR_Y: 0.3},
-        **dict.fromkeys(_ENHANCE, 1.8),
+        **dict.fromkeys(OVERLAPPING, 1.8),
     }
 )
-_OFFSET = _per_op({Op.POSTERIZE: 4, Op.SOLARIZE: 256, **dict.fromkeys(_ENHANCE, 0.1)})
+_OFFSET = _per_op({Op.POSTERIZE: 4, Op.SOLARIZE: 256, **dict.fromkeys(OVERLAPPING, 0.1)})
 _SCALE = _per_op({Op.POSTERIZE: -1, Op.SOLARIZE: -1}, otherwise=1.0)
-_IS_SIGNED = _per_op(dict.fromkeys(_SIGNED, 1.0)).astype(bool)
+_IS_SIGNED = _per_op(dict.fromkeys(SIGNED, 1.0)).astype(bool)
 _IS_WHOLE = _per_op(dict.fromkeys(_WHOLE, 1.0)).astype(bool)

@@ -50,48 +50,37 @@ SEQUENCES.protocols |= {
 }
 
 
-def _corruption(
-    function: Callable[..., Any],
-    *,
-    cifar: tuple[Any, ...],
-    tiny: tuple[Any, ...],
-    imagenet: tuple[Any, ...],
-    imagenet_299: tuple[Any, ...] = (),
-) -> None:
+def _corruption(function: Callable[..., Any], **table: tuple[Any, ...]) -> None:
     """Add a corruption under the name of its function; each preset has severity 1 to 5."""
-    table = dict(zip(PRESETS, (cifar, tiny, imagenet, imagenet_299 or imagenet), strict=True))
-    CORRUPTIONS.add(
-        Corruption(
-            **_position(function.__name__, _GROUPS),
-            function=function,
-            parameters={
-                preset: tuple(each if isinstance(each, tuple) else (each,) for each in severities)
-                for preset, severities in table.items()
-            },
-        )
-    )
+    parameters = {
+        preset: tuple(each if isinstance(each, tuple) else (each,) for each in severities)
+        for preset, severities in _by_preset(**table).items()
+    }
+    position = _position(function.__name__, _GROUPS)
+    CORRUPTIONS.add(Corruption(**position, function=function, parameters=parameters))
 
 
 def _sequence(
     function: Callable[..., Any],
     *,
-    cifar: tuple[Any, ...],
-    tiny: tuple[Any, ...],
-    imagenet: tuple[Any, ...],
-    imagenet_299: tuple[Any, ...] = (),
     num_frames: tuple[int, int, int] = (31, 31, 31),
+    **table: tuple[Any, ...],
 ) -> None:
     """Add a sequence under the name of its function."""
-    table = (cifar, tiny, imagenet, imagenet_299 or imagenet)
     SEQUENCES.add(
         Perturbation(
             **_position(function.__name__, _SEQUENCE_GROUPS),
             function=function,
-            parameters=dict(zip(PRESETS, table, strict=True)),
-            num_frames=dict(zip(PRESETS, (*num_frames, num_frames[-1]), strict=True)),
+            parameters=_by_preset(**table),
+            num_frames=_by_preset(*num_frames),
             is_noise="noise" in function.__name__,
         )
     )
+
+
+def _by_preset(cifar: Any, tiny: Any, imagenet: Any, imagenet_299: Any = None) -> dict[str, Any]:
+    """A table by preset; ImageNet's serves the network of 299 pixels where it has no own."""
+    return dict(zip(PRESETS, (cifar, tiny, imagenet, imagenet_299 or imagenet), strict=True))
 
 
 def _position(name: str, groups: dict[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL.Image import Resampling
 
-from augmix.arrays import check_images, from_pillow, to_pillow
+from augmix.arrays import Images, check_images, from_pillow, to_pillow
 from augmix.corruptions.digital import recode
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -41,7 +41,6 @@ from augmix.corruptions.registry import (
 from augmix.corruptions.sequences import Scene, centre_window
 from augmix.rng import Stream
 
-Images = UInt8[np.ndarray, "batch height width channel"]
 Ids = Integer[np.ndarray, "..."]
 
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes

@@ -62,11 +62,9 @@ _KNOWN_CLASSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A benchmark on disk.
+    """A benchmark on disk, of a kind in the table of this module.
 
     Attributes:
-        root: The folder that holds it.
-        kind: See the table of this module.
         paths: The file or folder of every corruption or perturbation, by name.
         class_names: In the order of the labels, where the folder says; else empty.
     """
@@ -90,27 +88,21 @@ class Layout:
 
 
 def find_layout(root: Path) -> Layout:
-    """Find out which benchmark a folder holds, or the only set in it.
-
-    Raises:
-        RunError: If it holds none of the forms, several, or mixes them.
-    """
+    """Find out which benchmark a folder holds, or the only set in it."""
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; expected the folder of a -C or -P set")
-    layout = _read(root)
-    if layout is not None:
+    if layout := _read(root):
         return layout
-    below = [found for path in _subfolders(root) if (found := _read(path)) is not None]
-    if len(below) > 1:
-        raise RunError(
-            f"{root} holds several sets: {', '.join(found.root.name for found in below)}; name one"
-        )
+    below = [found for path in _subfolders(root) if (found := _read(path))]
     if not below:
         raise RunError(
             f"{root}: expected a -C or -P set (fog.npy and labels.npy, or fog/1/<class>/*.JPEG, or "
             f"tilt.npy, or tilt/<class>/*.mp4), got {show_entries(root)}"
         )
+    if len(below) > 1:
+        names = ", ".join(found.root.name for found in below)
+        raise RunError(f"{root} holds several sets: {names}; name one")
     return below[0]
 
 
@@ -149,8 +141,7 @@ def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
             is_sequence = open_array(path).ndim == 5
             entries[path.stem] = ("cifar-p" if is_sequence else "cifar-c", path)
     for path in _subfolders(folder):
-        kind = _tree_kind(path)
-        if kind is not None:
+        if kind := _tree_kind(path):
             entries[path.name] = (kind, path)
     return entries
 
@@ -215,14 +206,12 @@ def open_corrupted(
 
     Args:
         root: The set's folder or the one above it, or the result of `find_layout` for it.
-        name: A corruption the set holds.
         severity: 1..5.
         class_names: The classes in the order of the model's outputs; for a tree the names of its
             class folders. If none: those of the set's manifest or of a published set of this
             name, else the sorted class folders, or the numbers up to the largest label.
 
     Raises:
-        ValueError: If the severity is not 1..5.
         RunError: If the set, the corruption or the severity is missing, a file is broken or of
             another form, or the labels do not fit.
     """
@@ -332,11 +321,8 @@ class Sequences:
     """The sequences of one perturbation; sequence i belongs to test image i of the set.
 
     Attributes:
-        name: Set and perturbation.
-        root: The file or folder of the perturbation.
         num_frames: Frames of every sequence.
         size: Height and width of the frames.
-        channels: 1 for grey, 3 for RGB.
         stored: The sequences: arrays, or their videos or folders of frames.
         decode: Iterates over the frames of a stored sequence.
         digest: Computes the fingerprint.
@@ -392,11 +378,7 @@ class Sequences:
 
 
 def open_perturbed(root: Path | str | Layout, name: str) -> Sequences:
-    """Open the sequences of one perturbation of a -P set on disk.
-
-    Args:
-        root: The set's folder or the one above it, or the result of `find_layout` for it.
-        name: A perturbation the set holds.
+    """Open the sequences of one perturbation of a -P set on disk; ``root`` as `open_corrupted`.
 
     Raises:
         RunError: If the set or the perturbation is missing, or the first sequence is broken.
@@ -429,7 +411,7 @@ def _open_array(path: Path, title: str) -> Sequences:
         size=(array.shape[2], array.shape[3]),
         channels=array.shape[4],
         stored=list(array),
-        decode=partial(map, np.array),
+        decode=lambda sequence: (np.array(frame) for frame in sequence),
         digest=partial(hash_array, array),
     )
 

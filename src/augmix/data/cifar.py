@@ -23,10 +23,9 @@ from augmix.data.parquet import find_tables, load_table
 from augmix.data.published_sets import fetch_file, make_folder, unpack_archive
 from augmix.data.stores import (
     ArrayItems,
-    ArraySource,
     Items,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_labels,
@@ -215,9 +214,7 @@ EDITIONS = {
 }
 
 
-def open_cifar(
-    root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL
-) -> ArraySource | LazySource:
+def open_cifar(root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL) -> Opened:
     """Open a CIFAR set, without a root from where downloads are kept; see `sources.open_source`."""
     import pooch
 

@@ -26,10 +26,10 @@ _TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
 _SHOWN = 5  # names in a message
 
 
-def _describe(source: Source) -> dict[str, Any]:
-    """The fields of a source that one made of it has too, unless they are replaced."""
+def _describe(source: Source, **changes: Any) -> dict[str, Any]:
+    """The fields of a source that one made of it has too, with some changed."""
     names = [entry.name for entry in fields(Description) if entry.name != "files"]
-    return {name: getattr(source, name) for name in names}
+    return {name: getattr(source, name) for name in names} | changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +63,9 @@ def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
         raise ValueError("a subset needs at least one id, got none")
     ids = check_ids(ids, len(source)).astype(np.int64)
     files = getattr(source, "files", ())
-    some = {"labels": source.labels[ids], "files": tuple(files[i] for i in ids) if files else ()}
-    return Subset(source=source, ids=ids, **_describe(source) | some)
+    kept = tuple(files[index] for index in ids) if files else ()
+    described = _describe(source, labels=source.labels[ids], files=kept)
+    return Subset(source=source, ids=ids, **described)
 
 
 def take(source: Source, count: int, *, seed: int = 0) -> Source:
@@ -130,10 +131,7 @@ class Mix(Description):
 def mix(first: Source, second: Source) -> Mix:
     """Make one source of two: the images 0 .. len(first) - 1, then those of the second.
 
-    An epoch has each image of both once.
-
-    Raises:
-        RunError: If classes, image sizes or channels differ.
+    An epoch has each image of both once. Classes, image sizes and channels must agree.
     """
     names = zip(first.class_names, second.class_names, strict=False)
     other = next((pair for pair in enumerate(names) if pair[1][0] != pair[1][1]), None)
@@ -149,11 +147,9 @@ def mix(first: Source, second: Source) -> Mix:
                 f"{second.name!r}; make the second from the first, at the same size (augmix "
                 "stylize)"
             )
-    both = {
-        "labels": np.concatenate([first.labels, second.labels]),
-        "skipped": (*first.skipped, *second.skipped),
-    }
-    return Mix(source=first, second=second, **_describe(first) | both)
+    labels = np.concatenate([first.labels, second.labels])
+    described = _describe(first, labels=labels, skipped=(*first.skipped, *second.skipped))
+    return Mix(source=first, second=second, **described)
 
 
 def open_stylised(root: str | PathLike[str], like: Source) -> Source:
@@ -163,9 +159,6 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
         root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
         like: The source they were made from; they must have its size, channels and classes, but
             are cropped to that size where it is cropped.
-
-    Raises:
-        RunError: If they are missing or broken.
     """
     path = Path(root).expanduser()
     if path.suffix == ".npz" or (path / f"{like.split}.npz").exists():
@@ -185,9 +178,6 @@ def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: in
     Args:
         train_fingerprint: Of the source that was trained on, as its run recorded it.
         max_train_images: What the run limited its training images to; 0 for all.
-
-    Raises:
-        RunError: If they are the same.
     """
     whole: Source | None = test
     while whole is not None:
@@ -207,7 +197,6 @@ class ClassList:
     """The classes of a model.
 
     Attributes:
-        path: Where they were read from.
         names: For every index, all names of the class, e.g. synset and word; none for an index
             that the file leaves out.
     """
@@ -224,11 +213,8 @@ def load_class_list(path: Path | str) -> ClassList:
     """Read a class list: one class a line, its index and then its names.
 
     ``0 n01440764 tench``: the second word (a synset, the name of a folder) and all that follows it
-    are two names of the class. Empty lines and lines that start with ``#`` are left out.
-
-    Raises:
-        RunError: If the file cannot be read, a line is of another form, or an index or name is
-            there twice.
+    are two names of the class. Empty lines and lines that start with ``#`` are left out; an index
+    or a name must not be there twice.
     """
     path = Path(path).expanduser()
     try:
@@ -262,13 +248,10 @@ def load_class_list(path: Path | str) -> ClassList:
 
 
 def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.ndarray, " class"]:
-    """Look up the model's index of every class of a source.
+    """Look up the model's index of every class of a source: the columns to keep of its logits.
 
     Args:
         class_names: Of the source; each is the first or the second name of a class of the model.
-
-    Returns:
-        The indices: the columns to keep of the model's logits.
 
     Raises:
         RunError: If a name is not in the list, or two name the same class.
@@ -319,15 +302,11 @@ class MappedSource(Description):
 
 
 def map_classes(source: Source, classes: ClassList) -> Source:
-    """Give a source the labels of a model, and the last, readable name of each of its classes.
-
-    Raises:
-        RunError: As `match_classes`.
-    """
+    """Give a source the labels of a model, and the last, readable name of each of its classes."""
     indices = match_classes(tuple(source.class_names), classes)
     names = (held[-1] if held else f"class {i}" for i, held in enumerate(classes.names))
-    mapped = {"class_names": tuple(names), "labels": indices[source.labels]}
-    return MappedSource(source=source, indices=indices, **_describe(source) | mapped)
+    described = _describe(source, class_names=tuple(names), labels=indices[source.labels])
+    return MappedSource(source=source, indices=indices, **described)
 
 
 def _index_names(classes: ClassList) -> dict[str, int]:

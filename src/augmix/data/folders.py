@@ -15,10 +15,9 @@ from jaxtyping import UInt8
 
 from augmix.data.decode import FORMATS, SUFFIXES, ImageError
 from augmix.data.stores import (
-    ArraySource,
     ImageFiles,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_classes,
@@ -98,11 +97,16 @@ def find_split(folder: Path, split: str) -> Path | None:
 
 
 def check_named_split(path: Path, split: str) -> None:
-    """Refuse a file or folder named like another split; its use would go unnoticed."""
-    own = next((name for name in ALL_NAMES if _is_named(path, name)), None)
-    if own is not None and own not in SPLIT_NAMES[split]:
+    """Refuse a file or folder named like another split; its use would go unnoticed.
+
+    ``val``, ``val.npz`` and ``val-00000-of-00001.parquet`` are, but not ``valley``.
+    """
+    word = path.name.split(".")[0].lower()
+    if path.suffix:
+        word = re.split("[-_]", word)[0]
+    if word in ALL_NAMES and word not in SPLIT_NAMES[split]:
         raise RunError(
-            f"expected data of split {split!r}, got {path}, named {own!r}; name the folder above "
+            f"expected data of split {split!r}, got {path}, named {word!r}; name the folder above "
             "it, or ask for that split"
         )
 
@@ -122,12 +126,6 @@ def check_shards(shards: Sequence[Path]) -> None:
         raise RunError(
             f"expected {int(match[2])} files like {shards[0]}, got {len(shards)}; fetch the rest"
         )
-
-
-def _is_named(path: Path, name: str) -> bool:
-    """``val``, ``val.npz``, ``val-00000-of-00001.parquet``, but not ``valley``."""
-    stem = path.name.split(".")[0].lower()
-    return stem == name or (stem.startswith((f"{name}-", f"{name}_")) and path.suffix != "")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,7 +160,7 @@ class FileItems(ImageFiles):
             raise ImageError(f"cannot read the file: {error.strerror or error}") from error
 
 
-def open_folder(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+def open_folder(root: Path, options: OpenOptions) -> Opened:
     """Open an image folder; see `sources.open_source`."""
     items, labels, class_names = _list_split(root, options.split)
     return build_source(items, labels, class_names, options, files=items.paths)

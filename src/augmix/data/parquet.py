@@ -19,10 +19,9 @@ from jaxtyping import Int64
 from augmix.data.decode import ImageError
 from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, missing_split
 from augmix.data.stores import (
-    ArraySource,
     ImageFiles,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_labels,
@@ -145,7 +144,7 @@ class TableItems(ImageFiles):
         return content
 
 
-def open_parquet(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+def open_parquet(root: Path, options: OpenOptions) -> Opened:
     """Open a parquet set, in memory up to `MEMORY_BYTES`; see `sources.open_source`."""
     paths = find_tables(root, options.split)
     if not paths:

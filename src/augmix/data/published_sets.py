@@ -48,12 +48,9 @@ GROUPS = {
 }
 CORRUPTIONS = tuple(name for names in GROUPS.values() for name in names)
 _NOISE_SEQUENCES = ("gaussian_noise", "shot_noise", "speckle_noise")
-_MOVING_SEQUENCES = (
+SEQUENCES = (
     *("motion_blur", "zoom_blur", "gaussian_blur", "snow", "spatter", "brightness"),
     *("translate", "rotate", "tilt", "scale", "shear"),
-)
-SEQUENCES = (
-    *_MOVING_SEQUENCES,
     *(f"{name}{level}" for name in _NOISE_SEQUENCES for level in ("", "_2", "_3")),
 )
 
@@ -206,9 +203,6 @@ def fetch_published(
 
     Returns:
         The unpacked folder.
-
-    Raises:
-        RunError: If an archive cannot be had, its checksum is wrong, or it is not safe.
     """
     published = find_published(name)
     unknown = [file for file in archives if file not in published.archives]
@@ -440,7 +434,8 @@ def _attempt(url: str, part: Path, start: int, emit: OnProgress) -> tuple[str, f
     except requests.HTTPError as error:
         answer: Any = error.response
         is_busy = answer.status_code in (408, 429) or answer.status_code >= 500
-        return str(error), _retry_after(answer), not is_busy
+        wait_s = answer.headers.get("Retry-After", "")  # a date instead of seconds is ignored
+        return str(error), float(wait_s) if wait_s.isdigit() else 0.0, not is_busy
     except requests.RequestException as error:
         return " ".join(str(error).split()), 0.0, False
     except OSError as error:
@@ -467,12 +462,6 @@ def _save(response: Any, part: Path, start: int, emit: OnProgress) -> None:
         file.flush()
         os.fsync(file.fileno())
     report()
-
-
-def _retry_after(response: Any) -> float:
-    """The seconds the server asks to wait; a date instead of seconds is ignored."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else 0.0
 
 
 def _kind(checksum: str) -> str:

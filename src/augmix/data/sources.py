@@ -20,13 +20,12 @@ from augmix.data.decode import AS_STORED, Draws, Geometry, ResizedCrop
 from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
-    ArraySource,
     DatasetItems,
     Ids,
     Images,
     Labels,
-    LazySource,
     OnError,
+    Opened,
     OpenOptions,
     build_source,
     check_labels,
@@ -350,7 +349,7 @@ def _adapt(data: Any, options: OpenOptions) -> Source:
     return build_source(items, checked, names or number_classes(checked, where=where), options)
 
 
-def open_npz(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+def open_npz(root: Path, options: OpenOptions) -> Opened:
     """Open an ``.npz`` set; see `open_source`."""
     split = options.split
     path = root
@@ -422,7 +421,7 @@ def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
 
 
-def open_digits(root: Path | None, options: OpenOptions) -> ArraySource | LazySource:
+def open_digits(root: Path | None, options: OpenOptions) -> Opened:
     """Open the digits: 8x8, levels 0..16, enlarged bilinearly and whole to RGB of ``size``."""
     if options.split not in ("train", "test"):
         raise RunError(f"digits has the splits train and test, got {options.split!r}")

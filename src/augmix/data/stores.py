@@ -14,6 +14,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -208,9 +209,6 @@ def check_labels(
         num_classes: 0 allows any number of classes.
         where: What they were read from.
         hint: The way out when a label is beyond the last class.
-
-    Raises:
-        RunError: If type, number or range is wrong.
     """
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise RunError(
@@ -309,10 +307,8 @@ class LazySource(Description):
     """A source that decodes images when they are loaded.
 
     Attributes:
-        items: Where the images come from.
         rows: The item of every image; images left out as broken have none.
         geometry: How items are brought to the size of the source.
-        num_threads: Threads that decode one batch.
     """
 
     items: Items
@@ -345,21 +341,13 @@ class LazySource(Description):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CroppedSource(LazySource):
-    """A source of image files that decodes a random crop of each for training.
-
-    Attributes:
-        crop: The distribution of crops; `load` returns the centre of every image instead.
-    """
+    """A source of image files that decodes a random crop of each; `load` returns the centre."""
 
     items: ImageFiles
     crop: ResizedCrop
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
-        """Decode the crops that were drawn for these images.
-
-        Raises:
-            RunError: If one is broken; the message names its file and index.
-        """
+        """Decode the crops that were drawn for these images; raises as `load` does."""
 
         def decode(position: int, row: int) -> np.ndarray:
             return decode_crop(
@@ -372,6 +360,9 @@ class CroppedSource(LazySource):
         return self._decode(ids, decode, _CROPS_AT_ONCE)
 
 
+Opened = ArraySource | LazySource  # what the reader of a kind of data returns
+
+
 def build_source(
     items: Items,
     labels: Labels,
@@ -381,7 +372,7 @@ def build_source(
     crop_padding: int | None = None,
     flip: bool = True,
     files: Sequence[str] = (),
-) -> ArraySource | LazySource:
+) -> Opened:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
     With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
@@ -406,7 +397,7 @@ def build_source(
     if crop_padding is None:
         crop_padding = 0 if crop else round(min(size) / 8)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
-    described = {
+    described: dict[str, Any] = {
         "name": options.name,
         "split": options.split,
         "class_names": tuple(class_names),
@@ -521,16 +512,13 @@ def _recall(items: Items, size: int, inspect: Callable[[], dict[int, str]]) -> d
     path = cache_folder("inspections") / f"{key}.json"
     if path.exists():
         try:
-            cached = load_json(path)["broken"]
-            return {int(row): str(reason) for row, reason in cached.items()}
+            return {int(row): str(why) for row, why in load_json(path)["broken"].items()}
         except (RunError, KeyError, AttributeError, ValueError):
             path.unlink()  # damaged: inspect again
     broken = inspect()
-    try:
+    with suppress(OSError, RunError):  # a cache that cannot be written costs time only
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"broken": {str(row): broken[row] for row in sorted(broken)}})
-    except (OSError, RunError):
-        pass  # a cache that cannot be written costs time only
     return broken
 
 

@@ -33,10 +33,9 @@ from augmix.data.folders import (
     missing_split,
 )
 from augmix.data.stores import (
-    ArraySource,
     ImageFiles,
     Labels,
-    LazySource,
+    Opened,
     OpenOptions,
     build_source,
     check_classes,
@@ -226,7 +225,7 @@ class ShardItems(ImageFiles):
         return content
 
 
-def open_shards(root: Path, options: OpenOptions) -> ArraySource | LazySource:
+def open_shards(root: Path, options: OpenOptions) -> Opened:
     """Open a set of tar shards; see `sources.open_source`."""
     split = options.split
     shards = find_shards(root, split)

@@ -242,7 +242,7 @@ class Evaluator:
         for _, ids in batches:
             images = _load_pixels(clean, CLEAN, ids)
             found.append(_Logits(logits=self.predictor.logits(images, CLEAN, ids)))
-        gathered = gather(found, _positions(batches))
+        gathered = gather(found, batches)
         return None if gathered is None else gathered.logits
 
 
@@ -285,9 +285,8 @@ def _measure_images(evaluator: Evaluator, key: CellKey, images: _Waiting) -> Mea
             scaled.append(image_scores(logits, labels[ids], temperature=temperature))
         num_images = len(ids) * suite.num_passes(key)
         evaluator.emit(BatchFinished(**key._asdict(), num_images=num_images))
-    positions = _positions(batches)
-    found = gather(plain, positions)
-    found_scaled = None if temperature is None else gather(scaled, positions)
+    found = gather(plain, batches)
+    found_scaled = None if temperature is None else gather(scaled, batches)
     if found is None:
         return None
     seconds, bin_size = perf_counter() - began, evaluator.config.bin_size
@@ -312,7 +311,7 @@ def _measure_sequences(evaluator: Evaluator, key: CellKey, images: _Waiting) -> 
     for _, ids in batches:
         scores.append(score_sequences(_rank_frames(evaluator, key, ids, images.next()), **how))
         evaluator.emit(BatchFinished(**key._asdict(), num_images=len(ids) * num_frames))
-    found = gather(scores, _positions(batches))
+    found = gather(scores, batches)
     if found is None:
         return None
     sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
@@ -325,8 +324,7 @@ def _rank_frames(
     evaluator: Evaluator, key: CellKey, ids: Ids, frames: Pixels
 ) -> Int64[np.ndarray, "image frame rank"]:
     """The top classes of every frame."""
-    owners = np.repeat(ids, len(frames) // len(ids))
-    parts = []
+    owners, parts = np.repeat(ids, len(frames) // len(ids)), []
     suite, step = evaluator.suites[key.suite], evaluator.config.batch_size
     for part in (slice(start, start + step) for start in range(0, len(frames), step)):
         logits = suite.logits(evaluator.predictor, frames[part], key, owners[part])
@@ -334,27 +332,19 @@ def _rank_frames(
     return np.concatenate(parts).reshape(len(ids), -1, parts[0].shape[1])
 
 
-def _positions(batches: Sequence[Batch]) -> Ids:
-    """Position of every image of some batches among the measured ones."""
-    ranges = [np.arange(start, start + len(ids)) for start, ids in batches]
-    return np.concatenate([np.empty(0, np.int64), *ranges])
-
-
-def gather(batches: Sequence[Scores], positions: Int64[np.ndarray, " image"]) -> Scores | None:
+def gather(scores: Sequence[Scores], batches: Sequence[Batch]) -> Scores | None:
     """Gather the scores of all ranks in the order of the images, on rank 0; None on the others.
 
     Args:
-        batches: This rank's, dataclasses of one array per image; at least one, which may be empty.
-        positions: Position of each of their images among all that are measured.
-
-    Raises:
-        RunError: If another process has ended.
+        scores: This rank's, dataclasses of one array per image; at least one, which may be empty.
+        batches: Whose images these are.
     """
-    record: Any = batches[0]
-    found = distributed.gather(positions)
+    record: Any = scores[0]
+    ranges = [np.arange(start, start + len(ids)) for start, ids in batches]
+    found = distributed.gather(np.concatenate([np.empty(0, np.int64), *ranges]))
     columns = {
         entry.name: distributed.gather(
-            np.concatenate([getattr(batch, entry.name) for batch in batches])
+            np.concatenate([getattr(part, entry.name) for part in scores])
         )
         for entry in fields(record)
     }

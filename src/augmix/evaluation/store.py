@@ -66,16 +66,7 @@ def resume(
 ) -> Results:
     """Load what a folder holds of an evaluation, and write the files that come first.
 
-    Args:
-        folder: Folder of the results, which exists.
-        fresh: The results of this evaluation, no cell measured.
-        keys: Its cells.
-        suites: Their suites.
-        images: The images measured.
-        source: Of the images.
-
-    Returns:
-        The results in the folder, without cells whose predictions are missing.
+    Cells whose predictions are missing are left out; ``fresh`` has none yet.
 
     Raises:
         ResumeError: If they are of another model, source or protocol.

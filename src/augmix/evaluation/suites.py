@@ -76,15 +76,15 @@ class Suite(ABC):
             ValueError: If a name or a severity is unknown.
         """
 
-    @abstractmethod
     def images(
         self, key: CellKey, ids: Ids
     ) -> UInt8[np.ndarray, "batch *frame height width channel"]:
-        """Make or read the images of a cell, or the frames of its sequences.
+        """Make or read the images of a cell, or the frames of its sequences; else the source's.
 
         Raises:
             RunError: If a file is missing, broken, or not of this source.
         """
+        return self.source.load(ids)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that decide the numbers of this suite, for the protocol."""
@@ -111,11 +111,7 @@ class Suite(ABC):
         return self.num_frames(key) or 1
 
     def logits(self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> Logits:
-        """Compute the logits of images or frames of a cell.
-
-        Raises:
-            RunError: If they are not finite or of the wrong shape, or the device cannot do it.
-        """
+        """Compute the logits of images or frames of a cell; raises as `Predictor.logits`."""
         return predictor.logits(images, key, ids)
 
     @property
@@ -192,12 +188,7 @@ class Clean(Suite):
 
     @classmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
-        """List the one cell."""
         return [CLEAN]
-
-    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Load the images."""
-        return self.source.load(ids)
 
 
 @register_suite("c")
@@ -206,7 +197,6 @@ class Corruptions(Suite):
 
     @classmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
-        """List every corruption at every severity."""
         for severity in config.severities:
             if severity not in registry.SEVERITIES:
                 raise ValueError(f"severity must be 1..5, got {severity}")
@@ -219,12 +209,10 @@ class Corruptions(Suite):
         ]
 
     def check(self) -> None:
-        """Refuse images that are too small to be corrupted."""
         if self.official is None:
             registry.check_size(self.source.size, "corrupt")
 
     def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Corrupt the images, or read them."""
         if self.official is not None:
             return self.official.open(key).load(ids)
         return corrupt(
@@ -280,11 +268,9 @@ class Perturbations(Suite):
 
     @classmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
-        """List every perturbation."""
         return [CellKey("p", name, 0) for name in registry.SEQUENCES.resolve(config.sequences)]
 
     def check(self) -> None:
-        """Refuse images that are too small to be perturbed, and photographs of other images."""
         if self.official is None:
             registry.check_size(self.source.size, "perturb")
         if self.photographs is not None and len(self.photographs) != len(self.source):
@@ -294,19 +280,16 @@ class Perturbations(Suite):
             )
 
     def num_frames(self, key: CellKey) -> int:
-        """Return the number of frames of each sequence."""
         if self.official is not None:
             return self.official.open(key).num_frames
         return registry.num_frames(key.name, self.preset)
 
     def is_noise(self, key: CellKey) -> bool:
-        """Return whether the frames are noise, which has no order in time."""
         return registry.SEQUENCES.find(key.name).is_noise
 
     def images(
         self, key: CellKey, ids: Ids
     ) -> UInt8[np.ndarray, "batch frame height width channel"]:
-        """Make the sequences, or read them."""
         if self.official is not None:
             return self.official.open(key).load(ids)
         how: dict[str, Any] = {
@@ -317,11 +300,9 @@ class Perturbations(Suite):
         if self.photographs is None:
             images = self.source.load(ids)
             return perturb(images, key.name, ids=ids, size=self.source.size, **how)
-        sequences = []
-        for i in ids.tolist():
-            photograph = self.photographs.load_one(i)
-            sequences.append(np.stack([*photograph_frames(photograph, key.name, sample=i, **how)]))
-        return np.stack(sequences)
+        load = self.photographs.load_one
+        sequences = (photograph_frames(load(i), key.name, sample=i, **how) for i in ids.tolist())
+        return np.stack([np.stack([*frames]) for frames in sequences])
 
     def describe(self) -> dict[str, Any]:
         """Return names, difficulty and the version of the perturbations."""
@@ -332,14 +313,14 @@ class Perturbations(Suite):
             frames_of = "photographs at their size"
         names = [key.name for key in self.list_cells(self.config)]
         own = registry.SEQUENCES.hash_own(names)
-        facts: dict[str, Any] = {
+        return {
             "sequences": names,
             "sequence_version": SEQUENCE_VERSION,
             "difficulty": self.config.difficulty,
             "official_p": self.official.title if self.official else "",
             "frames_of": frames_of,
+            **({"own_sequences": own} if own else {}),
         }
-        return facts | ({"own_sequences": own} if own else {})
 
 
 @register_suite("attack")
@@ -360,10 +341,6 @@ class Attacked(Suite):
             )
         return [CellKey("attack", _attack(config).norm, 0)]
 
-    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
-        """Load the images that are attacked."""
-        return self.source.load(ids)
-
     def num_passes(self, key: CellKey) -> int:
         """Return how often an image that resists is shown to the model."""
         return 1 + self.config.attack_restarts * (self.config.attack_steps + 1)
@@ -380,7 +357,6 @@ class Attacked(Suite):
         }
 
     def check_model(self, predictor: Predictor, ids: Ids) -> None:
-        """Refuse a model without a useful gradient."""
         key = self.list_cells(self.config)[0]
         ids = ids[: min(self.config.batch_size, _TRIED_IMAGES)]
         check_gradient(predictor, to_float(self.images(key, ids)), key, ids)

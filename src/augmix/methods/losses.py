@@ -154,10 +154,11 @@ def _consistency_terms(
     """Cross-entropy of the first view, and the mean over views and images of KL(p_view || M)."""
     _check_targets(logits[0], targets)
     log_p = _log_probabilities(logits)
+    # first, since the order of the terms is the one in which their gradients are summed
+    cross_entropy = _cross_entropy(log_p[0], targets, label_smoothing)
     p = log_p.exp()  # log p is finite where p is 0: 0 log 0 is 0 and its gradient too
     mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
-    divergence = (p * (log_p - mixture.log())).sum(dim=2).mean()
-    return _cross_entropy(log_p[0], targets, label_smoothing), divergence
+    return cross_entropy, (p * (log_p - mixture.log())).sum(dim=2).mean()
 
 
 def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "*batch class"]:

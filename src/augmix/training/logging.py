@@ -112,8 +112,7 @@ class Meters:
         return {"images": self.images, "sums": dict(self.sums), "seconds": self.seconds}
 
 
-FOLDER = "tensorboard"
-
+_FOLDER = "tensorboard"
 _EVENT_FILES = "events.out.tfevents.*"
 
 
@@ -147,7 +146,11 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
     emit = on_progress or ignore
 
     def watch(event: Event) -> None:
-        event_files.show(event)
+        if isinstance(event, TrainingStarted):
+            lines = files.load_lines(event.folder / results.LOG_FILE)
+            event_files.open(event.folder / _FOLDER, lines)
+        elif isinstance(event, StepsLogged):
+            event_files.add([event.record])
         emit(event)
 
     try:
@@ -163,12 +166,6 @@ class _EventFiles:
         self.open_writer = open_writer
         self.writer: Any = None
         self.began = 0.0
-
-    def show(self, event: Event) -> None:
-        if isinstance(event, TrainingStarted):
-            self.open(event.folder / FOLDER, files.load_lines(event.folder / results.LOG_FILE))
-        elif isinstance(event, StepsLogged):
-            self.add([event.record])
 
     def open(self, folder: Path, lines: list[dict[str, Any]]) -> None:
         """Start new event files with the lines that are there.

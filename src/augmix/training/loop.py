@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from augmix import distributed, files, results
 from augmix.data.batches import BatchOrder, run_ahead
@@ -51,15 +51,19 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AVERAGED_STEPS = 200  # at most, from whose views an average's batch norm is recomputed
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """All parts of a run before its first step."""
+
+    model: Classifier  # with its start weights, on the CPU; trained in place
+    method: Method  # fitted to the images
+    source: Source  # all that is trained on
+    device: torch.device
+    identity: Mapping[str, Any]  # all that decides about the bits of the run
+
+
 def train_model(
-    model: nn.Module,
-    method: Method,
-    source: Source,
-    *,
-    config: TrainConfig,
-    identity: Mapping[str, Any],
-    device: torch.device,
-    on_progress: OnProgress | None = None,
+    run: Prepared, config: TrainConfig, *, on_progress: OnProgress | None = None
 ) -> None:
     """Train a model into a run folder, or continue the run the folder holds.
 
@@ -68,12 +72,8 @@ def train_model(
     a moment after the signal, the state from before it is written meanwhile.
 
     Args:
-        model: Takes `batch channel height width` in [0, 1] and gives logits; trained in place.
-        method: Policy, objective and number of views, fitted to the images.
-        source: The training images.
-        config: The run; its folder gets `state.pt`, `log.jsonl` and at the end the weights.
-        identity: All that decides about the bits of the run; see `checkpoint.check_identity`.
-        device: Device that trains the model.
+        run: Of the same configuration.
+        config: Its folder gets `state.pt`, `log.jsonl` and at the end the weights.
         on_progress: Called with an event after every step, log line and checkpoint.
 
     Raises:
@@ -83,22 +83,24 @@ def train_model(
             run has ended, or a file cannot be written.
     """
     emit = on_progress or ignore
-    folder, optimisation = config.run.out, config.optimisation
-    order = open_order(source, config)
-    learner = open_learner(model, method, optimisation=optimisation, device=device)
+    folder, optimisation, device = config.run.out, config.optimisation, run.device
+    order = open_order(run.source, config)
+    learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
     num_steps = optimisation.epochs * order.steps_per_epoch
-    meters = _start(folder, learner, identity)
-    if meters.step == num_steps and distributed.any_rank(_has_weights(folder)):
+    meters = _start(folder, learner, run.identity)
+    written = [(folder / name).exists() for name in (results.WEIGHTS_FILE, results.MODEL_FILE)]
+    has_model = distributed.rank() == 0 and all(written)
+    if meters.step == num_steps and distributed.any_rank(has_model):
         emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
         return
-    pipeline = open_pipeline(source, method, order, config, device)
+    pipeline = open_pipeline(run.source, run.method, order, config, device)
     emit(
         TrainingStarted(
             folder=folder, step=meters.step, num_steps=num_steps, executor=pipeline.executor
         )
     )
     checkpointer = Checkpointer(
-        folder=folder, model=learner.model, capture=learner.capture, identity=identity
+        folder=folder, model=learner.model, capture=learner.capture, identity=run.identity
     )
     is_slow = device.type == "cpu"  # only there a step takes seconds
     in_time = write_after_signal(checkpointer.write_marked) if is_slow else nullcontext()
@@ -147,23 +149,14 @@ def train_model(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """A step that was just taken.
+    """A step that was just taken."""
 
-    Attributes:
-        loss: Of this process's images.
-        targets: Of these images.
-        num_images: Images of the step over all processes.
-        rate: Learning rate.
-        began: `perf_counter` at its start.
-        waited_s: Time spent waiting for views that were not ready.
-    """
-
-    loss: Loss
+    loss: Loss  # of this process's images, as the targets
     targets: Tensor
-    num_images: int
+    num_images: int  # over all processes
     rate: float
-    began: float
-    waited_s: float
+    began: float  # by `perf_counter`
+    waited_s: float  # for views that were not ready
 
 
 def take_steps(
@@ -253,12 +246,6 @@ def _cut_log(folder: Path, step: int) -> None:
     files.write_bytes(path, text.encode())
 
 
-def _has_weights(folder: Path) -> bool:
-    return distributed.rank() == 0 and all(
-        (folder / name).exists() for name in (results.WEIGHTS_FILE, results.MODEL_FILE)
-    )
-
-
 @contextmanager
 def catch_signals() -> Iterator[list[str]]:
     """Collect the name of the first signal that asks this process to stop.
@@ -287,13 +274,10 @@ def catch_signals() -> Iterator[list[str]]:
 
 @contextmanager
 def write_after_signal(write: Callable[[], None], *, grace_s: float = GRACE_S) -> Iterator[None]:
-    """Call ``write`` on a thread if the block has not ended a moment after a signal.
+    """Call ``write`` on a thread, once, if the block has not ended a moment after a signal.
 
-    A step on a CPU can take longer than a machine that is taken away gives.
-
-    Args:
-        write: Called at most once; an error in it is dropped, since the main thread writes too.
-        grace_s: How long after the signal, in seconds.
+    A step on a CPU can take longer than a machine that is taken away gives. An error of ``write``
+    is dropped, since the main thread writes too.
     """
     if not _is_main_thread() or os.name == "nt":  # there, a signal wakes no other thread
         yield
@@ -337,12 +321,7 @@ _COMPILERS = ("torch._dynamo", "torch._inductor")
 
 @contextmanager
 def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> Iterator[None]:
-    """Raise errors of torch about memory, compiling, determinism and processes as `RunError`.
-
-    Args:
-        optimisation: Its numbers; the message says which to change.
-        device: Device of the model.
-    """
+    """Raise errors of torch about memory, compiling, determinism and processes as `RunError`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

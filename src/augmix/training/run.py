@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import statistics
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -24,14 +24,13 @@ from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
-from augmix.methods import Method, TrainingImages
-from augmix.models.layers import Classifier
+from augmix.methods import TrainingImages
 from augmix.models.weights import build_model
 from augmix.progress import OnProgress, PhaseStarted
 from augmix.training import checkpoint
 from augmix.training.config import RunConfig, TrainConfig, flatten
 from augmix.training.logging import tensorboard
-from augmix.training.loop import take_steps, train_model
+from augmix.training.loop import Prepared, take_steps, train_model
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
 from augmix.training.step import Learner, open_learner
 
@@ -74,17 +73,6 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
     with distributed.joined(backend=backend()):
         emit = on_progress if distributed.rank() == 0 else None
         return _train_members(config, emit) if config.run.seeds > 1 else _train_one(config, emit)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
-    """All parts of a run before its first step."""
-
-    model: Classifier  # with its start weights, on the CPU
-    method: Method  # fitted to the images
-    source: Source  # all that is trained on
-    device: torch.device
-    identity: dict[str, Any]  # all that decides about the bits of the run
 
 
 @contextmanager
@@ -139,29 +127,13 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
     with (
         tensorboard(on_progress, config.run.tensorboard) as watch,
         prepared(config) as run,
-        _held(config),
+        ExitStack() as held,
     ):
-        train_model(
-            run.model,
-            run.method,
-            run.source,
-            config=config,
-            identity=run.identity,
-            device=run.device,
-            on_progress=watch,
-        )
+        if distributed.rank() == 0:  # for all
+            held.enter_context(files.hold_folder(config.run.out))
+            _write_config(config)
+        train_model(run, config, on_progress=watch)
     return config.run.out
-
-
-@contextmanager
-def _held(config: TrainConfig) -> Iterator[None]:
-    """Lock the run folder and write the configuration; process 0 does so for all."""
-    if distributed.rank() > 0:
-        yield
-        return
-    with files.hold_folder(config.run.out):
-        _write_config(config)
-        yield
 
 
 def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
@@ -295,6 +267,14 @@ class StepTime:
     waited_s: float  # of it, waiting for views that were not ready
 
 
+def open_parts(config: TrainConfig, run: Prepared) -> tuple[BatchOrder, Learner, Pipeline]:
+    """What `time_steps` takes of a run."""
+    order = open_order(run.source, config)
+    optimisation, device = config.optimisation, run.device
+    learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
+    return order, learner, open_pipeline(run.source, run.method, order, config, device)
+
+
 def time_steps(
     learner: Learner, pipeline: Pipeline, order: BatchOrder, steps: Iterable[int], run: RunConfig
 ) -> Generator[StepTime]:
@@ -337,14 +317,10 @@ def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Fore
         RunError: If memory does not suffice, or torch cannot do what the run asks for.
         ValueError: If no step is left.
     """
-    order = open_order(run.source, config)
+    order, learner, pipeline = open_parts(config, run)
     num_steps = config.optimisation.epochs * order.steps_per_epoch
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
-    learner = open_learner(
-        run.model, run.method, optimisation=config.optimisation, device=run.device
-    )
-    pipeline = open_pipeline(run.source, run.method, order, config, run.device)
     count = _WARM_UP_STEPS + _MEASURED_STEPS
     steps = itertools.islice(itertools.cycle(range(first_step, num_steps)), count)
     times = list(time_steps(learner, pipeline, order, steps, config.run))[_WARM_UP_STEPS:]

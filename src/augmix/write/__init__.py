@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -47,7 +47,7 @@ from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
-from augmix.errors import RunError
+from augmix.errors import RunError, check_fields
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, PieceWritten, ignore
 from augmix.write.destination import (
@@ -147,8 +147,7 @@ class PerturbOptions:
     """Number of processes, which does not change a byte; by default one for every processor."""
 
     def __post_init__(self) -> None:
-        if self.difficulty not in DIFFICULTIES:
-            raise ValueError(f"difficulty must be 1, 2 or 3, got {self.difficulty}")
+        check_fields(self, difficulty=(self.difficulty in DIFFICULTIES, "1, 2 or 3"))
         _check_options(self)
 
 
@@ -183,11 +182,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
 
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
-    """Open the images of a config, write their -P form as `write_perturbed` does, return it.
-
-    Raises:
-        ValueError: If a setting does not go with a folder of images of any size.
-    """
+    """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
     kind = config.source or name_source(config.src)
     if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
@@ -225,8 +220,6 @@ def write_corrupted(
         on_progress: Called with a `Note` of the preset if it was chosen, and with `PieceWritten`.
 
     Raises:
-        ValueError: If a name or the preset is unknown, the layout needs other severities, or the
-            images are too small.
         RunError: If the destination holds something else or cannot be written, an image is broken,
             or the user's code fails.
     """
@@ -253,13 +246,10 @@ def write_corrupted(
         **_describe(source, layout, options.jpeg_quality, CORRUPTIONS.hash_own(names)),
     }
     count, shape = len(source), (*source.size, source.channels)
+    parts = list(_split(count, math.prod(shape)))
     pieces = [
-        Piece(
-            name=name, severity=severity, start=start, stop=stop, row=(severity - 1) * count + start
-        )
-        for name in names
-        for severity in severities
-        for start, stop in _split(count, math.prod(shape))
+        Piece(name=name, severity=level, start=start, stop=stop, row=(level - 1) * count + start)
+        for name, level, (start, stop) in product(names, severities, parts)
     ]
     shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
     make = partial(
@@ -289,14 +279,7 @@ def write_perturbed(
         source: The clean images; see `augmix.corruptions.corrupt` for which part is shown.
             `Photographs` are images of any size, prepared as the published scripts do; they need
             JPEG files and a preset by name.
-        destination: As for `write_corrupted`.
-        options: Perturbations and form of the set.
         on_progress: As for `write_corrupted`; it counts sequences, whose severity is 0.
-
-    Raises:
-        ValueError: If a name or the preset is unknown, or the images are too small or do not go
-            with the layout.
-        RunError: As for `write_corrupted`.
     """
     names = SEQUENCES.resolve(options.names)
     layout, preset = _choose_layout(options.layout, source), options.preset
@@ -546,12 +529,13 @@ def _describe(
 
 
 def _check_options(options: CorruptOptions | PerturbOptions) -> None:
-    if options.layout not in get_args(LayoutChoice):
-        raise ValueError(f"layout must be auto, cifar or imagenet, got {options.layout!r}")
-    if options.num_processes is not None and options.num_processes < 1:
-        raise ValueError(f"num_processes must be at least 1, got {options.num_processes}")
-    if not 1 <= options.jpeg_quality <= 100:
-        raise ValueError(f"jpeg_quality must be 1..100, got {options.jpeg_quality}")
+    has_processes = options.num_processes is None or options.num_processes >= 1
+    check_fields(
+        options,
+        layout=(options.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
+        num_processes=(has_processes, "at least 1"),
+        jpeg_quality=(1 <= options.jpeg_quality <= 100, "1..100"),
+    )
 
 
 def _choose_layout(layout: LayoutChoice, source: Source | Photographs) -> Layout:

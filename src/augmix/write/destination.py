@@ -41,7 +41,6 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
     """Lock a folder for a set, make it if missing, and yield its work folder.
 
     Args:
-        folder: The destination.
         identity: Everything that determines the bytes of the set.
 
     Yields:
@@ -168,7 +167,6 @@ class Piece:
     """Some images under one corruption or perturbation.
 
     Attributes:
-        name: Of the corruption or perturbation.
         severity: 1..5; 0 for sequences.
         row: Index of the first image in an array.
     """

@@ -10,14 +10,14 @@ kernel is applied by its NumPy definition.
 from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, UInt8
+from jaxtyping import Float64, Int8
 
-from augmix.arrays import check_images
+from augmix.arrays import Images, Views, check_images
 from augmix.augment.compiled import mixing, tables, warps
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
 from augmix.augment.plan import Plan, check_plan, split
-from augmix.augment.stages import Stage
+from augmix.augment.stages import Pictures
 from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.crop import CropFlip
 from augmix.jit import inner, outer, run_on_threads, source_stamp
@@ -31,12 +31,8 @@ _BRIGHTNESS, _SHARPNESS = int(Op.BRIGHTNESS), int(Op.SHARPNESS)
 
 
 def render(
-    images: UInt8[np.ndarray, "batch height width channel"],
-    plan: Plan,
-    *,
-    num_threads: int = 1,
-    pictures: UInt8[np.ndarray, "picture height width channel"] | None = None,
-) -> Float32[np.ndarray, "view batch channel height width"]:
+    images: Images, plan: Plan, *, num_threads: int = 1, pictures: Pictures | None = None
+) -> Views:
     """Carry out a plan on CPU threads; the result does not depend on their number.
 
     See `augmix.render`. Images may have any strides; the views are the same bits as those of the
@@ -53,7 +49,7 @@ def render(
     parts = split(plan)
     pixels: Any = images[None]
     for stage in parts.before:
-        pixels = _apply(stage, pixels, pictures)
+        pixels = stage.apply(pixels, pictures)
     if parts.chains is not None:
         folded = pixels.reshape(-1, *images.shape[1:])  # one batch of all views, if they differ
         views = _mix_chains(folded, parts.crop, parts.chains, num_threads)
@@ -63,22 +59,12 @@ def render(
             pixels = np.require(pixels, np.float32, ["C", "W"])
             pixels = mixing.FINISHES[type(stage)](stage, pixels, num_threads)
         else:
-            pixels = _apply(stage, pixels, pictures)
+            pixels = stage.apply(pixels, pictures)
     return pixels
 
 
-def _apply(stage: Stage, pixels: Any, pictures: Any) -> Any:
-    return stage.apply(pixels, pictures if stage.needs_pictures else None)
-
-
-def _mix_chains(
-    images: UInt8[np.ndarray, "batch height width channel"],
-    crop: CropFlip | None,
-    chains: Chains,
-    num_threads: int,
-) -> Float32[np.ndarray, "view batch channel height width"]:
+def _mix_chains(images: Images, crop: CropFlip | None, chains: Chains, num_threads: int) -> Views:
     """Crop images and mix their chains, by one kernel."""
-    op, amount, matrices = _resolve(chains, images.shape[1:3])
     batch, height, width, channels = images.shape
     num_views = len(chains.mix)
     views = np.empty((num_views, batch, channels, height, width), np.float32)
@@ -89,9 +75,7 @@ def _mix_chains(
         crop.padding if crop else 0,
         np.array(crop.crop, np.int64, order="C") if crop else np.zeros((batch, 2), np.int64),
         np.array(crop.flip, np.bool_, order="C") if crop else np.zeros(batch, np.bool_),
-        op,
-        amount,
-        matrices,
+        *_resolve(chains, images.shape[1:3]),
         np.array(chains.mix[..., None] * chains.weight, np.float32, order="C"),
         np.array(chains.mix, np.float32, order="C"),
         views,

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Float32
 
 from augmix import rng
+from augmix.arrays import Views
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
@@ -127,7 +127,6 @@ def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
     return result
 
 
-Views = Float32[np.ndarray, "view batch channel height width"]
 _philox = inner(rng.philox4x32_scalar)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int8, Integer
 
-from augmix.augment.ops import Op
+from augmix.augment.ops import OVERLAPPING, SIGNED, Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies.augmix import (
     LARGE_PX,
@@ -80,10 +80,6 @@ IMAGENET: tuple[tuple[Step, Step], ...] = (
     ((Op.EQUALIZE, 0.8, 8), (Op.EQUALIZE, 0.6, 3)),
 )
 TABLES = {"cifar10": CIFAR10, "imagenet": IMAGENET}
-OVERLAPPING = (Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
-"""Operations like those of the corruption benchmarks, which AutoAugment* leaves out."""
-
-_SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 _FARTHEST = 150 / 331  # of the image's width or height: the largest translation
 
 
@@ -148,7 +144,7 @@ def magnitude_to_amount(
     table[Op.SOLARIZE] = np.ceil(256 * (1 - fraction))  # the same levels as above a fraction
     table[list(OVERLAPPING)] = 0.9 * fraction
     amount = table[op, magnitude]
-    amount = np.where(np.isin(op, _SIGNED), sign * amount, amount)
+    amount = np.where(np.isin(op, SIGNED), sign * amount, amount)
     return np.where(np.isin(op, OVERLAPPING), 1 + sign * amount, amount)
 
 

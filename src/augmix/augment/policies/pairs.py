@@ -35,11 +35,7 @@ class Mixup:
         _check_alpha(self.alpha)
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
-        """Draw the base's plan, partners and weights; see `AugMix.sample`.
-
-        Raises:
-            ValueError: If the base pairs images itself.
-        """
+        """Draw the plan of the base, which pairs no images itself, partners and weights."""
         plan = _sample_base(self.base, ids, num_views, size, stream)
         weight = _draw_weight(plan.ids, self.alpha, self.per_image, stream)
         pairs = Pairs(
@@ -76,11 +72,7 @@ class CutMix:
             raise ValueError(f"probability must be in [0, 1], got {self.probability}")
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
-        """Draw the base's plan, partners and boxes; see `AugMix.sample`.
-
-        Raises:
-            ValueError: If the base pairs images itself.
-        """
+        """Draw the plan of the base, which pairs no images itself, partners and boxes."""
         plan = _sample_base(self.base, ids, num_views, size, stream)
         uniforms = _draw_numbers(plan.ids, self.per_image, stream)
         left = np.sqrt(1 - _draw_weight(plan.ids, self.alpha, self.per_image, stream))

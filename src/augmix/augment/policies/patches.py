@@ -37,11 +37,7 @@ class Cutout:
             raise ValueError(f"fill must be 1 or 3 levels in [0, 1], got {self.fill}")
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
-        """Draw the base's plan and a hole, whose centre is any pixel; see `AugMix.sample`.
-
-        Raises:
-            ValueError: If the base cuts holes itself.
-        """
+        """Draw the plan of the base, which cuts no hole itself, and a hole around any pixel."""
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
         if plan.hole:
             raise ValueError("the base of Cutout cuts holes already; a view has one at most")
@@ -76,11 +72,7 @@ class PatchUniform:
             raise ValueError(f"amplitude must be a finite number above 0, got {self.amplitude}")
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
-        """Draw the base's plan and a patch, whose centre is any pixel; see `AugMix.sample`.
-
-        Raises:
-            ValueError: If the base adds noise itself.
-        """
+        """Draw the plan of the base, which adds no noise itself, and a patch around any pixel."""
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
         if plan.noise:
             raise ValueError("the base of PatchUniform adds noise already; a view has it once")
@@ -120,7 +112,7 @@ class RandomStart:
             raise ValueError(f"epsilon must be a finite number above 0, got {self.epsilon}")
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
-        """Draw the base's plan and the addresses of the noise; see `AugMix.sample`."""
+        """Draw the plan of the base, which has no patches, and the addresses of the noise."""
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
         if plan.noise or plan.hole:
             raise ValueError("an attack starts at the image itself: its base can have no patches")
