@@ -4,7 +4,8 @@ python benchmarks/peers.py [--seconds 5] [--sizes 32 224]
 
 torchvision and timm are measured if they are installed: with default settings except for the
 severity of 3 and, where there is a choice, the paper's operations; one image at a time, as a data
-set calls them, PIL images in and out. Ours plans and renders a batch, float32 out. They take turns.
+set calls them, PIL images in and out. Ours is measured in the same way, and for whole batches:
+planned and rendered, float32 out. They take turns.
 """
 
 import argparse
@@ -48,9 +49,12 @@ def find_libraries(size: int) -> dict[str, Callable[[int], object]]:
         return [transform(picture) for picture in pictures]
 
     found: dict[str, Callable[[int], object]] = {
-        f"augmix, {executor}": partial(render, images, executor)
+        f"augmix, batch, {executor}": partial(render, images, executor)
         for executor in ("compiled", "pillow")
     }
+    for executor in ("compiled", "pillow"):
+        transform = augmix.transforms.AugMix(severity=3, executor=executor)
+        found[f"augmix, one image at a time, {executor}"] = partial(transform_each, transform)
     if (module := import_if_installed("torchvision.transforms.v2")) is not None:
         version = importlib.import_module("torchvision").__version__
         transform = module.AugMix(severity=3, all_ops=False)

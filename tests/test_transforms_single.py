@@ -149,6 +149,33 @@ def test_draws_are_those_of_the_policy_at_the_stated_address():
     np.testing.assert_array_equal(got.numpy(), expected)
 
 
+@pytest.mark.parametrize("policy", [Policy(crop_padding=2, flip=True), policies.Cutout(size_px=3)])
+def test_images_planned_together_are_those_planned_alone(policy):
+    torch.manual_seed(5)
+    transform = OneView(policy, dtype=torch.float32)
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        size = (9, 7) if number in (20, 21, 60) or number > 140 else (8, 8)
+        if number == 100:
+            transform = pickle.loads(pickle.dumps(transform))
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        stream = Stream(seed=0).spawn(5)
+        plan = policy.sample(np.array([number]), num_views=1, size=size, stream=stream)
+        expected = define(image[None], plan)[0, 0]
+        np.testing.assert_array_equal(transform(image).numpy(), expected)
+
+
+def test_views_planned_together_are_those_planned_alone():
+    torch.manual_seed(5)
+    transform, stream = AugMixViews(flip=True), Stream(seed=0).spawn(5)
+    for number in range(40):
+        plan = Policy(flip=True).sample(
+            np.array([number]), num_views=2, size=(24, 20), stream=stream
+        )
+        expected = define(to_batch(picture()), plan.with_clean())[:, 0]
+        np.testing.assert_array_equal(torch.stack(transform(picture())).numpy(), expected)
+
+
 def test_views_share_the_crop():
     image = np.zeros((16, 16, 3), np.uint8)
     image[8, 8] = 255

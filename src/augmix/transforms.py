@@ -19,7 +19,7 @@ other, and a program that calls `torch.manual_seed` draws the same when it is ru
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from augmix import arrays
 from augmix.augment import policies, render
+from augmix.augment.compiled import OneByOne
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
 from augmix.rng import Stream
@@ -37,6 +38,7 @@ Batch = UInt8[np.ndarray, "batch height width channel"]
 Views = Float32[np.ndarray, "view batch channel height width"]
 CpuExecutor = Literal["auto", "pillow", "compiled"]
 _CLASS = TypeVar("_CLASS", bound=type)
+_LARGEST_BLOCK = 64
 _OF_BASE = ("crop_padding", "flip")  # options of the policy below
 
 
@@ -95,6 +97,15 @@ def is_batch(image: Any) -> bool:
     return isinstance(image, Tensor) and image.ndim == 4
 
 
+class _Block(NamedTuple):
+    """Images of one kind that are planned together before they are asked for, one at a time."""
+
+    kind: tuple[Any, ...]
+    first: int
+    count: int
+    images: OneByOne
+
+
 class Drawer:
     """The policy of a transform, what renders its plans, and the number of images drawn so far.
 
@@ -114,21 +125,38 @@ class Drawer:
         self.stream = Stream(seed=seed)
         self.torch_seed = -1
         self.num_drawn = 0
+        self._block: _Block | None = None
 
-    def plan(self, count: int, size: tuple[int, int], num_views: int) -> Plan:
-        """The plan of the next images of this process."""
-        if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed
-            self.torch_seed, self.num_drawn = torch.initial_seed(), 0
-        turn, first = divmod(self.num_drawn, 2**32)  # ids have 32 bits, epochs take the rest
-        self.num_drawn += count
-        ids = (first + np.arange(count)) % 2**32
-        stream = self.stream.spawn(self.torch_seed % 2**64).at(epoch=turn)
-        return self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_block": None}
 
     def views(self, batch: Batch, num_views: int, *, clean: bool) -> Views:
         """Draw and render the views of a batch; with ``clean`` the images themselves come first."""
-        plan = self.plan(len(batch), batch.shape[1:3], num_views)
-        return render(batch, plan.with_clean() if clean else plan, executor=self.executor)
+        if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed
+            self.torch_seed, self.num_drawn, self._block = torch.initial_seed(), 0, None
+        first, count, size = self.num_drawn, len(batch), batch.shape[1:3]
+        self.num_drawn += count
+        if count > 1 or self.executor == "pillow":
+            return render(
+                batch, self._plan(first, count, size, num_views, clean), executor=self.executor
+            )
+        kind, block = (size, num_views, clean), self._block
+        if block is None or block.kind != kind or first >= block.first + block.count:
+            more = 2 * block.count if block is not None and block.kind == kind else 1
+            more = min(more, _LARGEST_BLOCK, 2**32 - first % 2**32)
+            images = OneByOne(self._plan(first, more, size, num_views, clean))
+            self._block = block = _Block(kind, first, more, images)
+        return block.images.render(batch, first - block.first)
+
+    def _plan(
+        self, first: int, count: int, size: tuple[int, int], num_views: int, clean: bool
+    ) -> Plan:
+        """The plan of some images, counted from the first of this process."""
+        turn, first = divmod(first, 2**32)  # ids have 32 bits, epochs take the rest
+        ids = (first + np.arange(count)) % 2**32
+        stream = self.stream.spawn(self.torch_seed % 2**64).at(epoch=turn)
+        plan = self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
+        return plan.with_clean() if clean else plan
 
     def __repr__(self) -> str:
         return f"{self.policy}, seed={self.stream.seed}"

@@ -52,7 +52,8 @@ def render(
         pixels = stage.apply(pixels, pictures)
     if parts.chains is not None:
         folded = pixels.reshape(-1, *images.shape[1:])  # one batch of all views, if they differ
-        views = _mix_chains(folded, parts.crop, parts.chains, num_threads)
+        arrays = _arrays(parts.crop, parts.chains, plan.size)
+        views = _mix_chains(folded, arrays, num_threads)
         pixels = views.reshape(plan.num_views, *images.shape[:1], *views.shape[2:])
     for stage in parts.after:
         if type(stage) in mixing.FINISHES:
@@ -63,29 +64,64 @@ def render(
     return pixels
 
 
-def _mix_chains(images: Images, crop: CropFlip | None, chains: Chains, num_threads: int) -> Views:
+class OneByOne:
+    """The images of a plan rendered one at a time, in any order, with little work for each.
+
+    Args:
+        plan: Of as many images as there will be; stages behind or before crop and chains are
+            carried out by `render`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        parts = split(plan)
+        self.plan = plan
+        self.arrays: tuple[Any, ...] = ()
+        if parts.chains is not None and not parts.before and not parts.after:
+            padding, *arrays = _arrays(parts.crop, parts.chains, plan.size)
+            crop, flip, op, amount, matrices, weights, mix = arrays
+            rows = (crop[:, None], flip[:, None], *(_rows(x) for x in (op, amount, weights, mix)))
+            self.arrays = (padding, matrices, rows)
+
+    def render(self, images: Images, row: int) -> Views:
+        """The views of one image `1 height width channel`, which is one of the plan's."""
+        if not self.arrays:
+            return render(images, self.plan[row : row + 1])
+        padding, matrices, rows = self.arrays
+        crop, flip, op, amount, weights, mix = (values[row] for values in rows)
+        return _mix_chains(images, (padding, crop, flip, op, amount, matrices, weights, mix), 1)
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    """An array `view batch ...` as `batch view 1 ...`, contiguous."""
+    return np.ascontiguousarray(values.swapaxes(0, 1))[:, :, None]
+
+
+def _mix_chains(images: Images, arrays: tuple[Any, ...], num_threads: int) -> Views:
     """Crop images and mix their chains, by one kernel."""
     batch, height, width, channels = images.shape
-    num_views = len(chains.mix)
+    num_views = len(arrays[-1])
     views = np.empty((num_views, batch, channels, height, width), np.float32)
     pixels = np.ascontiguousarray(images).view()
     pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
-    arrays = (
-        pixels,
-        crop.padding if crop else 0,
-        np.array(crop.crop, np.int64, order="C") if crop else np.zeros((batch, 2), np.int64),
-        np.array(crop.flip, np.bool_, order="C") if crop else np.zeros(batch, np.bool_),
-        *_resolve(chains, images.shape[1:3]),
-        np.array(chains.mix[..., None] * chains.weight, np.float32, order="C"),
-        np.array(chains.mix, np.float32, order="C"),
-        views,
-    )
-    run_on_threads(_render_pairs, arrays, batch * num_views, num_threads)
+    run_on_threads(_render_pairs, (pixels, *arrays, views), batch * num_views, num_threads)
     return views
 
 
+def _arrays(crop: CropFlip | None, chains: Chains, size: tuple[int, int]) -> tuple[Any, ...]:
+    """What the kernel reads of a crop and chains."""
+    batch = chains.mix.shape[1]
+    return (
+        crop.padding if crop else 0,
+        np.array(crop.crop, np.int64, order="C") if crop else np.zeros((batch, 2), np.int64),
+        np.array(crop.flip, np.bool_, order="C") if crop else np.zeros(batch, np.bool_),
+        *_resolve(chains, size),
+        np.array(chains.mix[..., None] * chains.weight, np.float32, order="C"),
+        np.array(chains.mix, np.float32, order="C"),
+    )
+
+
 def _resolve(
-    chains: Chains, size: tuple[int, ...]
+    chains: Chains, size: tuple[int, int]
 ) -> tuple[
     Int8[np.ndarray, "view batch chain depth"],
     Float64[np.ndarray, "view batch chain depth"],
