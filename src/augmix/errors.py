@@ -1,6 +1,6 @@
 """Errors that users can cause, and the wording their messages share."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 
@@ -45,6 +45,13 @@ def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.5) -> str
 
     near = get_close_matches(word, (names := list(names)), n=1, cutoff=cutoff)
     return f", did you mean {near[0]!r}?" if near and word not in names else ""
+
+
+def check_name(what: str, name: str, known: Collection[str]) -> None:
+    """Refuse a name that is not known, and suggest the nearest. Raises a ValueError."""
+    if name not in known:
+        guess = did_you_mean(name, known)
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{guess}")
 
 
 def check_fields(config: Any, **rules: tuple[bool, str]) -> None:

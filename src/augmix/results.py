@@ -216,9 +216,9 @@ class Results:
     sequences: tuple[SequenceCell, ...] = ()
 
     @property
-    def is_measured(self) -> bool:
-        """Whether any cell has images."""
-        return any(cell.num_images > 0 for cell in (*self.cells, *self.sequences))
+    def num_images(self) -> int:
+        """Images of the largest cell; 0 if nothing is measured."""
+        return max([cell.num_images for cell in (*self.cells, *self.sequences)], default=0)
 
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
         """Return the cell, or None if it was not measured yet."""

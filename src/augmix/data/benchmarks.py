@@ -92,19 +92,17 @@ def find_layout(root: Path) -> Layout:
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; expected the folder of a -C or -P set")
-    layout = _read(root)
-    if layout is not None:
+    if layout := _read(root):
         return layout
-    below = [found for path in _subfolders(root) if (found := _read(path)) is not None]
-    if len(below) > 1:
-        raise RunError(
-            f"{root} holds several sets: {', '.join(found.root.name for found in below)}; name one"
-        )
+    below = [found for path in _subfolders(root) if (found := _read(path))]
     if not below:
         raise RunError(
             f"{root}: expected a -C or -P set (fog.npy and labels.npy, or fog/1/<class>/*.JPEG, or "
             f"tilt.npy, or tilt/<class>/*.mp4), got {show_entries(root)}"
         )
+    if len(below) > 1:
+        names = ", ".join(found.root.name for found in below)
+        raise RunError(f"{root} holds several sets: {names}; name one")
     return below[0]
 
 
@@ -143,8 +141,7 @@ def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
             is_sequence = open_array(path).ndim == 5
             entries[path.stem] = ("cifar-p" if is_sequence else "cifar-c", path)
     for path in _subfolders(folder):
-        kind = _tree_kind(path)
-        if kind is not None:
+        if kind := _tree_kind(path):
             entries[path.name] = (kind, path)
     return entries
 
@@ -414,7 +411,7 @@ def _open_array(path: Path, title: str) -> Sequences:
         size=(array.shape[2], array.shape[3]),
         channels=array.shape[4],
         stored=list(array),
-        decode=partial(map, np.array),
+        decode=lambda sequence: (np.array(frame) for frame in sequence),
         digest=partial(hash_array, array),
     )
 

@@ -26,10 +26,10 @@ _TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
 _SHOWN = 5  # names in a message
 
 
-def _describe(source: Source) -> dict[str, Any]:
-    """The fields of a source that one made of it has too, unless they are replaced."""
+def _describe(source: Source, **changes: Any) -> dict[str, Any]:
+    """The fields of a source that one made of it has too, with some changed."""
     names = [entry.name for entry in fields(Description) if entry.name != "files"]
-    return {name: getattr(source, name) for name in names}
+    return {name: getattr(source, name) for name in names} | changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +63,9 @@ def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
         raise ValueError("a subset needs at least one id, got none")
     ids = check_ids(ids, len(source)).astype(np.int64)
     files = getattr(source, "files", ())
-    some = {"labels": source.labels[ids], "files": tuple(files[i] for i in ids) if files else ()}
-    return Subset(source=source, ids=ids, **_describe(source) | some)
+    kept = tuple(files[index] for index in ids) if files else ()
+    described = _describe(source, labels=source.labels[ids], files=kept)
+    return Subset(source=source, ids=ids, **described)
 
 
 def take(source: Source, count: int, *, seed: int = 0) -> Source:
@@ -146,11 +147,9 @@ def mix(first: Source, second: Source) -> Mix:
                 f"{second.name!r}; make the second from the first, at the same size (augmix "
                 "stylize)"
             )
-    both = {
-        "labels": np.concatenate([first.labels, second.labels]),
-        "skipped": (*first.skipped, *second.skipped),
-    }
-    return Mix(source=first, second=second, **_describe(first) | both)
+    labels = np.concatenate([first.labels, second.labels])
+    described = _describe(first, labels=labels, skipped=(*first.skipped, *second.skipped))
+    return Mix(source=first, second=second, **described)
 
 
 def open_stylised(root: str | PathLike[str], like: Source) -> Source:
@@ -306,8 +305,8 @@ def map_classes(source: Source, classes: ClassList) -> Source:
     """Give a source the labels of a model, and the last, readable name of each of its classes."""
     indices = match_classes(tuple(source.class_names), classes)
     names = (held[-1] if held else f"class {i}" for i, held in enumerate(classes.names))
-    mapped = {"class_names": tuple(names), "labels": indices[source.labels]}
-    return MappedSource(source=source, indices=indices, **_describe(source) | mapped)
+    described = _describe(source, class_names=tuple(names), labels=indices[source.labels])
+    return MappedSource(source=source, indices=indices, **described)
 
 
 def _index_names(classes: ClassList) -> dict[str, int]:

@@ -397,7 +397,7 @@ def build_source(
     if crop_padding is None:
         crop_padding = 0 if crop else round(min(size) / 8)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
-    described = {
+    described: dict[str, Any] = {
         "name": options.name,
         "split": options.split,
         "class_names": tuple(class_names),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from augmix.augment.policies import Cutout, Policy, Standard
-from augmix.errors import RunError, did_you_mean
+from augmix.errors import RunError, check_name
 from augmix.user_code import PREFIX, import_object
 
 _MANY_CLASSES = 10  # above, the holes of Cutout are those published for CIFAR-100
@@ -136,11 +136,7 @@ def find_method(name: str) -> type[Method]:
     Raises:
         ValueError: If no method has that name; the message suggests the nearest.
     """
-    if name not in METHODS:
-        raise ValueError(
-            f"method must be one of {', '.join(sorted(METHODS))}, got {name!r}"
-            f"{did_you_mean(name, METHODS)}"
-        )
+    check_name("method", name, sorted(METHODS))
     return METHODS[name]
 
 

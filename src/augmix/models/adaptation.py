@@ -56,14 +56,16 @@ def adapt_batch_norm(model: nn.Module, prior: int = 16) -> Iterator[nn.Module]:
 
 def _adapt(layer: _BatchNorm, prior: int, undo: ExitStack) -> None:
     """Mix the statistics of a layer before each of its calls, and restore them after it."""
-    stored = {name: layer._buffers[name] for name in ("running_mean", "running_var")}
+    mean, variance = layer.running_mean, layer.running_var
+    stored = {"running_mean": mean, "running_var": variance}
 
     def mix(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if layer.training:
             raise RuntimeError(
                 "adapt_batch_norm is for a model in evaluation mode; call model.eval() first"
             )
-        layer._buffers.update(zip(stored, _mix(inputs[0], *stored.values(), prior), strict=True))
+        mixed = _mix(inputs[0], mean, variance, prior)
+        layer._buffers.update(zip(stored, mixed, strict=True))
 
     def restore(*_: Any) -> None:
         layer._buffers.update(stored)

@@ -155,7 +155,7 @@ def _write_safetensors(network: Classifier, images: Tensor) -> tuple[bytes, Run]
     return content, found
 
 
-_WRITERS: dict[Format, Callable[[Classifier, Tensor], tuple[bytes, Run]]] = {
+_WRITERS = {
     "onnx": _write_onnx,
     "torch-export": _write_torch_export,
     "safetensors": _write_safetensors,

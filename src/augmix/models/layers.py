@@ -120,21 +120,16 @@ class BlurPool(nn.Module):
 class Classifier(nn.Module):
     """Base of the networks of this package, which compute the logits of images in [0, 1].
 
-    ``config`` builds the network again; ``normalize`` is its first layer.
+    ``config`` builds the network again; ``normalize`` is its first layer, and ``network`` the rest
+    where a user's function has built it (`register_network`).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, network: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
         self.normalize = Normalize(config.mean, config.std)
-
-
-class RegisteredNetwork(Classifier):
-    """A network of a user's builder (`register_network`) behind its `Normalize`."""
-
-    def __init__(self, config: ModelConfig, network: nn.Module) -> None:
-        super().__init__(config)
-        self.network = network
+        if network is not None:
+            self.network = network
 
     def forward(self, images: Images) -> Logits:
         return self.network(self.normalize(images))

@@ -87,10 +87,7 @@ def open_model(
             f"{text} names its weights, so it cannot be opened with pretrained=False; name the "
             "network alone"
         )
-    options = OpenOptions(
-        preprocessing=preprocessing, num_classes=num_classes, pretrained=pretrained
-    )
-    model = kind.open(rest, options)
+    model = kind.open(rest, OpenOptions(preprocessing, num_classes, pretrained))
     if num_classes is not None:
         if model.num_classes not in (None, num_classes):
             raise RunError(

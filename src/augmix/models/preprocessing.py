@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from augmix.errors import check_fields, did_you_mean
+from augmix.errors import check_fields, check_name
 from augmix.models import IMAGENET_MEAN, IMAGENET_STD
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -65,11 +65,7 @@ class Preprocessing:
                 f"squash resizes both edges to the crop, so resize must be {self.crop}, "
                 f"got {self.resize}"
             )
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation must be one of {', '.join(INTERPOLATIONS)}, "
-                f"got {self.interpolation!r}{did_you_mean(self.interpolation, INTERPOLATIONS)}"
-            )
+        check_name("interpolation", self.interpolation, INTERPOLATIONS)
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ValueError(
                 "mean and std must have one number per channel, 1 or 3, "
@@ -125,11 +121,7 @@ def choose_preprocessing(preset: str, **changes: Any) -> Preprocessing:
         >>> choose_preprocessing("imagenet", crop=112).resize
         128
     """
-    if preset not in PRESETS:
-        raise ValueError(
-            f"preprocessing must be one of {', '.join(PRESETS)}, "
-            f"got {preset!r}{did_you_mean(preset, PRESETS)}"
-        )
+    check_name("preprocessing", preset, PRESETS)
     wanted = {name: value for name, value in changes.items() if value is not None}
     if wanted.get("crop") and "resize" not in wanted:
         is_squashed = wanted.get("squash", PRESETS[preset].squash)

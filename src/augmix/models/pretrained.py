@@ -135,35 +135,31 @@ def open_timm(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared."""
     timm = import_library("timm", f"timm:{text}", "timm")
     name, _, file = text.partition("@")
-
-    def build(num_classes: int) -> nn.Module:
-        return timm.create_model(name, num_classes=num_classes)
-
     if file:
-        network, num_classes = _load_file(build, f"timm:{name}", file)
+        network, _ = _load_file(
+            lambda count: timm.create_model(name, num_classes=count), f"timm:{name}", file
+        )
     else:
         network = _call_library(
             lambda: _create_timm(timm, name, options),
             f"timm:{name}",
             lambda: timm.list_models(pretrained=options.pretrained),
         )
-        num_classes = int(network.num_classes)
-    return _wrap_timm(timm, network, f"timm:{text}", num_classes, options)
+    return _wrap_timm(timm, network, f"timm:{text}", options)
 
 
-def _create_timm(timm: Any, location: str, options: OpenOptions) -> nn.Module:
+def _create_timm(timm: Any, location: str, options: OpenOptions) -> Any:
     if options.pretrained:
         return timm.create_model(location, pretrained=True)
     count = {} if options.num_classes is None else {"num_classes": options.num_classes}
     return timm.create_model(location, **count)
 
 
-def _wrap_timm(
-    timm: Any, network: nn.Module, name: str, num_classes: int, options: OpenOptions
-) -> OpenedModel:
+def _wrap_timm(timm: Any, network: Any, name: str, options: OpenOptions) -> OpenedModel:
     preprocessing = options.preprocessing or from_timm(
         timm.data.resolve_model_data_config(network), where=f"timm:{name.partition(':')[2]}"
     )
+    num_classes = int(network.num_classes)
     return OpenedModel(network, name=name, num_classes=num_classes, preprocessing=preprocessing)
 
 
@@ -227,7 +223,7 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
         timm = import_library("timm", f"hf:{text}", "timm")
         location = f"local-dir:{repo}" if Path(repo).is_dir() else f"hf-hub:{text}"
         network = _call_library(lambda: _create_timm(timm, location, options), f"hf:{text}")
-        return _wrap_timm(timm, network, f"hf:{text}", int(network.num_classes), options)
+        return _wrap_timm(timm, network, f"hf:{text}", options)
     network = _open_transformer(repo, revision, f"hf:{text}", options)
     labels: dict[int, Any] = getattr(network.config, "id2label", {})
     class_names = [str(labels[index]) for index in sorted(labels)]

@@ -30,22 +30,16 @@ from augmix.models.layers import (
 class Shape:
     """The size of a residual network.
 
-    Attributes:
-        blocks: Blocks of each stage, 3 or 4 stages; every stage but the first halves the map.
-        block: Class of the blocks.
-        stem: ``imagenet``, a 7x7 convolution of stride 2 and max pooling, which leave a quarter of
-            height and width; ``cifar``, a 3x3 convolution.
-        groups: Groups of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
-        base_width: Channels of a group in the first stage, 64 for ResNet.
-        planes: Channels of the stem and of the first stage, doubled with every stage.
+    The stem ``imagenet`` is a 7x7 convolution of stride 2 and max pooling, which leave a quarter of
+    height and width; ``cifar`` is a 3x3 convolution.
     """
 
-    blocks: tuple[int, ...]
+    blocks: tuple[int, ...]  # of each of 3 or 4 stages; every stage but the first halves the map
     block: "type[_BasicBlock | _Bottleneck]"
     stem: Literal["imagenet", "cifar"] = "imagenet"
-    groups: int = 1
-    base_width: int = 64
-    planes: int = 64
+    groups: int = 1  # of a bottleneck's 3x3 convolution, ResNeXt's cardinality
+    base_width: int = 64  # channels of a group in the first stage
+    planes: int = 64  # channels of the stem and of the first stage, doubled with every stage
 
 
 class ResidualNet(Classifier):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from augmix import files, results
 from augmix.errors import RunError, first_line
 from augmix.models import BLURRED, ModelConfig, find_family
-from augmix.models.layers import Classifier, RegisteredNetwork
+from augmix.models.layers import Classifier
 
 _SHOWN = 3  # names in a message
 _COUNTER = "num_batches_tracked"  # of batch norm; older files lack it, and nothing depends on it
@@ -87,9 +87,7 @@ def build_network(config: ModelConfig) -> Classifier:
     """Build the network of a configuration; see `build_model`."""
     family = find_family(config.name)
     network = family.build(config, **(family.numbers(config.name) or {}))
-    if isinstance(network, Classifier):
-        return network
-    return RegisteredNetwork(config, network)
+    return network if isinstance(network, Classifier) else Classifier(config, network)
 
 
 def save_model(folder: Path, model: nn.Module) -> None:

@@ -15,7 +15,7 @@ from augmix.models.layers import Images, Logits, Normalize
 from augmix.models.preprocessing import Preprocessing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class OpenOptions:
     """The options of `open_model`; see there."""
 
@@ -56,9 +56,7 @@ class OpenedModel(nn.Module):
         self.class_names = None if class_names is None else tuple(class_names)
         self.preprocessing = preprocessing
         self.fingerprint = fingerprint or hash_weights(network)
-        self.normalization = (
-            nn.Identity() if preprocessing is None else build_normalization(preprocessing)
-        )
+        self.normalization = build_normalization(preprocessing) if preprocessing else nn.Identity()
         self.network = network
         self._hint = hint
 

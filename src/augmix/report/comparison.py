@@ -251,11 +251,14 @@ def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Gro
         seeds = {run.results.model.get("seed") for run, _ in pairs}
         is_one_row = len(seeds) == len(pairs)  # the same seed twice stays two rows
         rows += [pairs] if is_one_row else [[pair] for pair in pairs]
-    columns = [tuple(zip(*row, strict=True)) for row in rows]
-    labels = distinct([_label(of_row) for of_row, _ in columns])
+    labels = distinct([_label([run for run, _ in row]) for row in rows])
     return [
-        Group(label=label, runs=of_row, estimates=numbers)
-        for label, (of_row, numbers) in zip(labels, columns, strict=True)
+        Group(
+            label=label,
+            runs=tuple(run for run, _ in row),
+            estimates=tuple(numbers for _, numbers in row),
+        )
+        for label, row in zip(labels, rows, strict=True)
     ]
 
 

@@ -161,11 +161,9 @@ def _described(comparison: Comparison) -> str:
     """Which images, and how they were corrupted."""
     results = comparison.runs[0].results
     source, protocol = results.source, results.protocol
-    cells = [*results.cells, *results.sequences]
     grid = comparison.grid
     name, split = (escape_markdown(str(source.get(key))) for key in ("name", "split"))
-    num_images = max(cell.num_images for cell in cells)
-    text = f"Measured on {num_images:,} images of {name} ({split}): clean"
+    text = f"Measured on {results.num_images:,} images of {name} ({split}): clean"
     if grid:
         severities = ", ".join(map(str, grid.severities))
         text += f", {len(grid.names)} corruptions at severities {severities}"

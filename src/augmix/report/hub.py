@@ -117,7 +117,7 @@ def write_card(run: Path, name: str) -> str:
         lines = [f"| {key} | {value} |" for key, value in rows]
         parts.append("\n".join(["## Training\n", "| setting | value |", "| --- | --- |", *lines]))
     path = run / RESULTS_FILE
-    if path.is_file() and load_results(path).is_measured:
+    if path.is_file() and load_results(path).num_images:
         parts.append("\n" + re.sub(r"(?m)^#", "##", to_markdown(compare([run]))))
     else:
         parts.append("\n## Robustness\n\nNothing was measured.\n")
@@ -126,6 +126,7 @@ def write_card(run: Path, name: str) -> str:
 
 def _load_public(path: Path) -> dict[str, Any]:
     """Load `config.json` or `results.json` without private entries and folders."""
+    private = _PRIVATE[path.name]
 
     def publish(value: Any) -> Any:
         if isinstance(value, dict):
@@ -138,5 +139,4 @@ def _load_public(path: Path) -> dict[str, Any]:
                 return kind(value).name
         return value
 
-    private = _PRIVATE[path.name]
     return publish(load_json(path))

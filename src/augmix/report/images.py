@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -61,38 +62,11 @@ _LARGEST_PX = 160
 _NO_CORRUPTION = ("clean", "labels", "ids")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One image as data URIs: clean, and a row of severities for each corruption."""
+def examples(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Collect the example images of the first run that kept some, for their template.
 
-    title: str
-    clean: str
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examples:
-    """The example images of one run.
-
-    Attributes:
-        label: Of the run that kept them.
-        names: Corruptions in words.
-        max_px: Largest height or width shown.
-        reduced_from: Largest height or width as measured if it was larger, else 0.
-        others: Labels of runs that were measured on other images.
+    Images are data URIs: clean, and a row of severities for each corruption.
     """
-
-    label: str
-    names: tuple[str, ...]
-    severities: tuple[int, ...]
-    images: tuple[Example, ...]
-    max_px: int
-    reduced_from: int
-    others: tuple[str, ...]
-
-
-def examples(runs: Sequence[Run]) -> Examples | None:
-    """Collect the example images of the first run that kept some."""
     owner = next((run for run in runs if "clean" in run.examples), None)
     if owner is None:
         return None
@@ -104,29 +78,28 @@ def examples(runs: Sequence[Run]) -> Examples | None:
     levels = max((len(pictures[name]) for name in names), default=0)
     largest = max(clean.shape[1:3])
     num, size = _budget(len(clean), 1 + len(names) * levels, largest)
-    return Examples(
-        label=owner.label,
-        names=tuple(readable(name) for name in names),
-        severities=tuple(planned if len(planned) == levels else range(1, levels + 1)),
-        images=tuple(
-            Example(
-                title=labels[index] if index < len(labels) else f"image {index + 1}",
-                clean=data_uri(clean[index], max_px=size),
-                rows=tuple(
-                    tuple(data_uri(level[index], max_px=size) for level in pictures[name])
-                    for name in names
-                ),
-            )
-            for index in range(num)
-        ),
-        max_px=size,
-        reduced_from=largest if largest > size else 0,
-        others=tuple(
-            run.label
-            for run in runs
-            if not np.array_equal(run.examples.get("clean", pictures["clean"]), pictures["clean"])
-        ),
-    )
+    images = [
+        {
+            "title": labels[index] if index < len(labels) else f"image {index + 1}",
+            "clean": data_uri(clean[index], max_px=size),
+            "rows": [
+                [data_uri(level[index], max_px=size) for level in pictures[name]] for name in names
+            ],
+        }
+        for index in range(num)
+    ]
+    kept = pictures["clean"]
+    return {
+        "label": owner.label,
+        "names": [readable(name) for name in names],
+        "severities": planned if len(planned) == levels else range(1, levels + 1),
+        "images": images,
+        "max_px": size,
+        "reduced_from": largest if largest > size else 0,
+        "others": [
+            run.label for run in runs if not np.array_equal(run.examples.get("clean", kept), kept)
+        ],
+    }
 
 
 def _budget(available: int, tiles: int, size: int) -> tuple[int, int]:

@@ -161,6 +161,5 @@ def _imagenet_table(
 def _described(comparison: Comparison) -> str:
     """Describe data and origin of the measured numbers."""
     results = comparison.runs[0].results
-    num_images = max(cell.num_images for cell in [*results.cells, *results.sequences])
     made = results.protocol.get("official_c") or "corrupted on the fly"
-    return f"{results.source.get('name')}, {num_images:,} images, {made}"
+    return f"{results.source.get('name')}, {results.num_images:,} images, {made}"

@@ -59,17 +59,11 @@ def render_page(comparison: Comparison) -> str:
     environment.tests["table"] = lambda block: isinstance(block, Table)
     environment.tests["text"] = lambda block: isinstance(block, str)
     sections = [
-        {
-            "name": name,
-            "title": section.title,
-            "heading": section.heading or section.title,
-            "template": section.template or f"{name}.html",
-            "content": content,
-        }
+        (name, section, content)
         for name, section in SECTIONS.items()
         if (content := section.content(comparison)) is not None
     ]
-    drills = [drill for each in sections for drill in each["content"].get("drills", ())]
+    drills = [drill for *_, content in sections for drill in content.get("drills", ())]
     used = {image.number for drill in drills for image in drill.hard}
     styles = {id(run): style for style, g in enumerate(comparison.groups) for run in g.runs}
     return environment.get_template("page.html").render(
@@ -93,24 +87,19 @@ def render_page(comparison: Comparison) -> str:
 def _facts(comparison: Comparison) -> list[str]:
     """What was measured, for the head of the page."""
     runs = comparison.runs
-    results = runs[0].results
     sources = [run.results.source for run in runs]
     first = sources[0]
-    facts = [_counted(len(runs), "run")]
-    if len(comparison.groups) < len(runs):
-        facts = [f"{facts[0]} in {_counted(len(comparison.groups), 'row')}"]
+    num_rows = len(comparison.groups)
+    facts = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}"]
+    if num_rows < len(runs):
+        facts = [f"{facts[0]} in {num_rows} row{'s' if num_rows > 1 else ''}"]
     if all(source.get("fingerprint") == first.get("fingerprint") for source in sources):
         facts.append(" ".join(str(first[key]) for key in ("name", "split") if key in first))
-        counts = [cell.num_images for cell in [*results.cells, *results.sequences]]
-        facts.append(f"{max(counts):,} images")
+        facts.append(f"{runs[0].results.num_images:,} images")
         size = first.get("size")
         if isinstance(size, (list, tuple)):
             facts.append(" × ".join(map(str, size)) + " pixels")
     return facts
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
 # -- Charts ---------------------------------------------------------------------------------------
@@ -251,7 +240,7 @@ def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool, is_numbered: bool) 
             edgecolor=SURFACE,
             linewidth=0.8,
         )
-        tips = {"yerr" if is_upright else "xerr": spans}
+        tips: dict[str, Any] = {"yerr" if is_upright else "xerr": spans}
         whisker = (where, ends) if is_upright else (ends, where)
         axes.errorbar(*whisker, fmt="none", ecolor=INK, elinewidth=1, alpha=0.7, **tips)
         for at, end, value in zip(where, ends + spans[1], values, strict=True):
@@ -272,9 +261,8 @@ def _draw_lines(chart: Lines) -> str:
     with _canvas(chart.width_px, 2 * chart.width_px // 3) as (figure, axes):
         for curve in chart.curves:
             if curve.low:
-                axes.fill_between(
-                    curve.x, curve.low, curve.high, color=_colour(curve.style), alpha=0.16, lw=0
-                )
+                shade: dict[str, Any] = {"color": _colour(curve.style), "alpha": 0.16, "lw": 0}
+                axes.fill_between(curve.x, curve.low, curve.high, **shade)
             axes.plot(curve.x, curve.y, **_line(curve.style, has_marker=chart.has_markers))
         axes.grid(axis="y")
         axes.set_xlabel(chart.x_label)
@@ -292,9 +280,8 @@ def _draw_reliability(chart: Reliability) -> str:
     with _canvas(380, 350) as (figure, axes):
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for curve in chart.curves:
-            axes.plot(
-                curve.x, curve.y, **{**_line(curve.style, has_marker=False), "linewidth": 1.4}
-            )
+            line = _line(curve.style, has_marker=False) | {"linewidth": 1.4}
+            axes.plot(curve.x, curve.y, **line)
             axes.scatter(
                 curve.x,
                 curve.y,

@@ -93,13 +93,9 @@ def seed_table(comparison: Comparison) -> Table | None:
         return None
     alone = replace(comparison, groups=tuple(run for _, run in runs), unlike=("not compared",))
     seeds = [str(run.first.results.model.get("seed")) for _, run in runs]
-    table = table_by_row(
-        alone,
-        summary_columns(alone, always=frozenset()),
-        lead={Column(title="Seed", is_number=False): seeds},
-        name="seeds",
-        title="Single seeds",
-    )
+    columns = summary_columns(alone, always=frozenset())
+    words = {Column(title="Seed", is_number=False): seeds}
+    table = table_by_row(alone, columns, lead=words, name="seeds", title="Single seeds")
     styled = zip(table.rows, runs, strict=True)
     return replace(table, rows=tuple(replace(row, style=style) for row, (style, _) in styled))
 
@@ -323,24 +319,23 @@ def _training(comparison: Comparison) -> dict[str, Any]:
     charts = []
     for key, title, is_log, scale in _CURVES:
         curves = [_curve(style, run, key, scale) for style, run in logged]
-        curves = [curve for curve in curves if not np.isnan(curve.y).all()]
+        curves = tuple(curve for curve in curves if not np.isnan(curve.y).all())
         if curves:
             charts.append(
                 Lines(
                     name=f"training-{key.replace('_', '-')}",
                     title=title,
-                    curves=tuple(curves),
+                    curves=curves,
                     x_label="epoch",
                     width_px=310,
                     is_log=is_log,
                     has_markers=False,
                 )
             )
+    has_log = {style for style, _ in logged}
     return {
         "charts": charts,
-        "missing": [
-            group.label for group in comparison.groups if not any(run.log for run in group.runs)
-        ],
+        "missing": [g.label for style, g in enumerate(comparison.groups) if style not in has_log],
         "max_points": _MAX_POINTS if any(len(run.log) > _MAX_POINTS for _, run in logged) else None,
         "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
     }

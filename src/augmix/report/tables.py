@@ -292,11 +292,8 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A drawing; the name is unique on the page and prefixes every id, the note is below the title.
-
-    Charts are of a subclass, which says what is drawn.
-    """
+class _Chart:
+    """Any chart; its name is unique on the page and prefixes every id."""
 
     name: str
     title: str
@@ -304,7 +301,7 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bars(Chart):
+class Bars(_Chart):
     """Grouped bars: a group for each category, a bar for each row, its interval as a whisker.
 
     NaN in the values leaves a gap; the ends are NaN where there is no interval.
@@ -317,7 +314,7 @@ class Bars(Chart):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines(Chart):
+class Lines(_Chart):
     """Lines over a common axis; the title has the unit of y.
 
     Attributes:
@@ -337,7 +334,7 @@ class Lines(Chart):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reliability(Chart):
+class Reliability(_Chart):
     """Accuracy against confidence in per cent; markers grow with their fraction of predictions."""
 
     curves: tuple[Curve, ...]
@@ -356,9 +353,12 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scatter(Chart):
+class Scatter(_Chart):
     """Points of two numbers, at least one; those of one row are joined in their order."""
 
     points: tuple[Point, ...]
     x_label: str
     y_label: str
+
+
+Chart = Bars | Lines | Reliability | Scatter

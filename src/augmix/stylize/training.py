@@ -135,15 +135,13 @@ def find_restyled(encoder: Encoder, name: str | None) -> int:
     """Return the number of the stage that is restyled; without a name see `FitConfig`."""
     names = [stage.name for stage in encoder.stages]
     is_vgg = encoder.identity.get("kind") == "vgg"
-    if name:
-        if name not in names or (is_vgg and name != names[-1]):
-            offered = names[-1:] if is_vgg else names
-            raise RunError(f"restyled must be one of {', '.join(offered)}, got {name!r}")
-        return names.index(name)
-    if is_vgg:
-        return len(names) - 1
-    shallow = [number for number, stage in enumerate(encoder.stages) if stage.stride <= 2]
-    return shallow[-1] if shallow else 0
+    if not name:
+        shallow = [n for n, stage in enumerate(encoder.stages) if is_vgg or stage.stride <= 2]
+        return shallow[-1] if shallow else 0
+    offered = names[-1:] if is_vgg else names
+    if name not in offered:
+        raise RunError(f"restyled must be one of {', '.join(offered)}, got {name!r}")
+    return names.index(name)
 
 
 def make_batches(

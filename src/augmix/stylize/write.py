@@ -169,16 +169,15 @@ def find_skipped_styles(
     styles: StyleImages, ids: Int64[np.ndarray, " image"], used: Sequence[str], stream: Stream
 ) -> list[str]:
     """Return the broken style images that were drawn before those that were used, sorted."""
+    files, wanted = (np.array(names, object) for names in (styles.files, used))
     found: set[str] = set()
-    waiting = np.arange(len(ids))
     for attempt in count():
-        indices = styles.draw_any(ids[waiting], stream, attempt=attempt)
-        drawn = [styles.files[index] for index in indices]
-        is_other = np.array([file != used[int(i)] for file, i in zip(drawn, waiting, strict=True)])
+        drawn = files[styles.draw_any(ids, stream, attempt=attempt)]
+        is_other = drawn != wanted
         if not is_other.any():
             break
-        found |= {file for file, other in zip(drawn, is_other, strict=True) if other}
-        waiting = waiting[is_other]
+        found.update(drawn[is_other])
+        ids, wanted = ids[is_other], wanted[is_other]
     return sorted(found)
 
 

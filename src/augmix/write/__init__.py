@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -246,13 +246,10 @@ def write_corrupted(
         **_describe(source, layout, options.jpeg_quality, CORRUPTIONS.hash_own(names)),
     }
     count, shape = len(source), (*source.size, source.channels)
+    parts = list(_split(count, math.prod(shape)))
     pieces = [
-        Piece(
-            name=name, severity=severity, start=start, stop=stop, row=(severity - 1) * count + start
-        )
-        for name in names
-        for severity in severities
-        for start, stop in _split(count, math.prod(shape))
+        Piece(name=name, severity=level, start=start, stop=stop, row=(level - 1) * count + start)
+        for name, level, (start, stop) in product(names, severities, parts)
     ]
     shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
     make = partial(
