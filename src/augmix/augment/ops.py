@@ -5,7 +5,7 @@ bilinear sampling and black outside.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum, unique
 
 import numpy as np
@@ -62,41 +62,33 @@ def describe_step(op: Op, amount: float) -> str:
     return f"{op.name.lower()} {amount:{sign}.{decimals}f} {unit}"
 
 
-_ENHANCERS = {
-    Op.COLOR: ImageEnhance.Color,
-    Op.CONTRAST: ImageEnhance.Contrast,
-    Op.BRIGHTNESS: ImageEnhance.Brightness,
-    Op.SHARPNESS: ImageEnhance.Sharpness,
+def _move(picture: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample=_BILINEAR)
+
+
+_BILINEAR = Image.Resampling.BILINEAR
+_FUNCTIONS: dict[Op, Callable[[Image.Image, float], Image.Image]] = {
+    Op.NONE: lambda picture, _: picture,
+    Op.AUTOCONTRAST: lambda picture, _: ImageOps.autocontrast(picture),
+    Op.EQUALIZE: lambda picture, _: ImageOps.equalize(picture),
+    Op.POSTERIZE: lambda picture, bits: ImageOps.posterize(picture, int(bits)),
+    Op.ROTATE: lambda picture, angle: picture.rotate(angle, resample=_BILINEAR),
+    Op.SOLARIZE: lambda picture, threshold: ImageOps.solarize(picture, int(threshold)),
+    Op.SHEAR_X: lambda picture, shear: _move(picture, (1, shear, 0, 0, 1, 0)),
+    Op.SHEAR_Y: lambda picture, shear: _move(picture, (1, 0, 0, shear, 1, 0)),
+    Op.TRANSLATE_X: lambda picture, offset: _move(picture, (1, 0, offset, 0, 1, 0)),
+    Op.TRANSLATE_Y: lambda picture, offset: _move(picture, (1, 0, 0, 0, 1, offset)),
+    Op.COLOR: lambda picture, factor: ImageEnhance.Color(picture).enhance(factor),
+    Op.CONTRAST: lambda picture, factor: ImageEnhance.Contrast(picture).enhance(factor),
+    Op.BRIGHTNESS: lambda picture, factor: ImageEnhance.Brightness(picture).enhance(factor),
+    Op.SHARPNESS: lambda picture, factor: ImageEnhance.Sharpness(picture).enhance(factor),
+    Op.INVERT: lambda picture, _: ImageOps.invert(picture),
 }
 
 
 def apply_op(picture: Image.Image, op: Op, amount: float) -> Image.Image:
     """Apply one operation to a picture of mode L or RGB: the definition of all executors."""
-    if op == Op.NONE:
-        return picture
-    if op == Op.AUTOCONTRAST:
-        return ImageOps.autocontrast(picture)
-    if op == Op.EQUALIZE:
-        return ImageOps.equalize(picture)
-    if op == Op.POSTERIZE:
-        return ImageOps.posterize(picture, int(amount))
-    if op == Op.SOLARIZE:
-        return ImageOps.solarize(picture, int(amount))
-    if op == Op.INVERT:
-        return ImageOps.invert(picture)
-    if op == Op.ROTATE:
-        return picture.rotate(amount, resample=Image.Resampling.BILINEAR)
-    if op in _ENHANCERS:
-        return _ENHANCERS[op](picture).enhance(amount)
-    matrix = {
-        Op.SHEAR_X: (1, amount, 0, 0, 1, 0),
-        Op.SHEAR_Y: (1, 0, 0, amount, 1, 0),
-        Op.TRANSLATE_X: (1, 0, amount, 0, 1, 0),
-        Op.TRANSLATE_Y: (1, 0, 0, 0, 1, amount),
-    }[op]
-    return picture.transform(
-        picture.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
-    )
+    return _FUNCTIONS[op](picture, amount)
 
 
 def quarter_turns(angle: float, height: int, width: int) -> int:

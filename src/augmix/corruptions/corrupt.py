@@ -148,18 +148,12 @@ def perturb(
     ``seed`` and its id, and on nothing else.
 
     Args:
-        images: Grey levels, RGB or grey, at least 16 x 16; an empty batch gives an empty batch.
-        name: A sequence, e.g. ``"motion_blur"``: a published one, one of your own that was
-            registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
-        preset: Whose parameters: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
-            ``"auto"``, see `augmix.corruptions.registry.resolve_preset`.
-        seed: Of the draws.
-        ids: Dataset indices of the images; their positions in the batch if not given.
+        images: RGB or grey, at least 16 x 16; an empty batch gives an empty batch.
+        name: A sequence, e.g. ``"motion_blur"``; this, ``preset``, ``seed``, ``ids`` and
+            ``num_threads`` are as in `corrupt`.
         difficulty: 1, 2 or 3: how strong noise is. The frames of the other sequences are the same
             at every difficulty, which is how far apart the compared frames lie
             (`augmix.metrics.flip_probability`).
-        num_threads: Images worked on at a time, at most; see
-            `useful_threads`.
         size: Height and width of the frames; by the rule at the top of this module if not given.
 
     Returns:
