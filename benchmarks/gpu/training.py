@@ -15,7 +15,7 @@ import torch
 from throughput import synchronize, time_calls
 
 from augmix import files, results
-from augmix.data.batches import BatchOrder, run_ahead
+from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
 from augmix.devices import peak_memory_mib
 from augmix.methods import Method, TrainingImages, build_method
@@ -23,7 +23,7 @@ from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.training.config import TrainConfig, build_config, flatten, update_config
 from augmix.training.loop import Prepared, train_model
-from augmix.training.pipeline import open_order, open_pipeline
+from augmix.training.pipeline import open_order, open_pipeline, prepare
 from augmix.training.step import open_learner
 
 _WARM_UP_EPOCHS = 1
@@ -84,8 +84,7 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
         setup.build_model(), setup.method, optimisation=config.optimisation, device=device
     )
     whole_batches = itertools.cycle(range(max(setup.order.steps_per_epoch - 1, 1)))
-    num_threads = config.run.num_threads if views.is_made_ahead else 0
-    with closing(run_ahead(views.make, whole_batches, num_threads=num_threads)) as drawn:
+    with closing(prepare(views, whole_batches, config.run.num_threads)) as drawn:
         ready = views.finish(next(drawn))
 
         def with_views() -> None:

@@ -130,33 +130,39 @@ class Drawer:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_block": None}
 
+    def plan(self, count: int, size: tuple[int, int], num_views: int) -> Plan:
+        """The plan of the next images of this process."""
+        return self._sample(self._advance(count), count, size, num_views)
+
     def views(self, batch: Batch, num_views: int, *, clean: bool) -> Views:
         """Draw and render the views of a batch; with ``clean`` the images themselves come first."""
-        if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed
-            self.torch_seed, self.num_drawn, self._block = torch.initial_seed(), 0, None
-        first, count, size = self.num_drawn, len(batch), batch.shape[1:3]
-        self.num_drawn += count
+        count, size = len(batch), batch.shape[1:3]
         if count > 1 or self.executor == "pillow":
-            return render(
-                batch, self._plan(first, count, size, num_views, clean), executor=self.executor
-            )
-        kind, block = (size, num_views, clean), self._block
+            plan = self.plan(count, size, num_views)
+            return render(batch, plan.with_clean() if clean else plan, executor=self.executor)
+        first, kind = self._advance(1), (size, num_views, clean)
+        block = self._block
         if block is None or block.kind != kind or first >= block.first + block.count:
-            more = 2 * block.count if block is not None and block.kind == kind else 1
-            more = min(more, _LARGEST_BLOCK, 2**32 - first % 2**32)
-            images = OneByOne(self._plan(first, more, size, num_views, clean))
+            is_next = block is not None and block.kind == kind
+            more = min(2 * block.count if is_next else 1, _LARGEST_BLOCK, 2**32 - first % 2**32)
+            plan = self._sample(first, more, size, num_views)
+            images = OneByOne(plan.with_clean() if clean else plan)
             self._block = block = _Block(kind, first, more, images)
         return block.images.render(batch, first - block.first)
 
-    def _plan(
-        self, first: int, count: int, size: tuple[int, int], num_views: int, clean: bool
-    ) -> Plan:
-        """The plan of some images, counted from the first of this process."""
+    def _advance(self, count: int) -> int:
+        """The number of the next image of this process; as many as asked for are then counted."""
+        if torch.initial_seed() != self.torch_seed:  # another worker, epoch or manual_seed
+            self.torch_seed, self.num_drawn, self._block = torch.initial_seed(), 0, None
+        self.num_drawn += count
+        return self.num_drawn - count
+
+    def _sample(self, first: int, count: int, size: tuple[int, int], num_views: int) -> Plan:
+        """The plan of some images of this process, from a number on."""
         turn, first = divmod(first, 2**32)  # ids have 32 bits, epochs take the rest
         ids = (first + np.arange(count)) % 2**32
         stream = self.stream.spawn(self.torch_seed % 2**64).at(epoch=turn)
-        plan = self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
-        return plan.with_clean() if clean else plan
+        return self.policy.sample(ids, num_views=num_views, size=size, stream=stream)
 
     def __repr__(self) -> str:
         return f"{self.policy}, seed={self.stream.seed}"

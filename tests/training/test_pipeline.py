@@ -50,6 +50,16 @@ def test_a_run_is_the_same_by_either_executor(tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
+def test_a_run_is_the_same_without_a_thread_that_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = []
+    for folder, is_ahead in (("ahead", True), ("between", False)):
+        monkeypatch.setattr(DevicePipeline, "is_made_ahead", is_ahead)
+        weights.append(read_weights(train(toy_config(tmp_path / folder, executor="batched"))))
+    assert weights[0] == weights[1]
+
+
 def test_the_executor_decides_where_views_are_made(tmp_path: Path) -> None:
     config = toy_config(tmp_path / "run")
     for executor in ("auto", "pillow", "compiled"):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from augmix import distributed, files, results
-from augmix.data.batches import BatchOrder, run_ahead
+from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, RunError, first_line
 from augmix.methods import Method
@@ -43,7 +43,7 @@ from augmix.training import checkpoint
 from augmix.training.checkpoint import Checkpointer
 from augmix.training.config import OptimisationConfig, RunConfig, TrainConfig
 from augmix.training.logging import Meters
-from augmix.training.pipeline import Pipeline, open_order, open_pipeline
+from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
 from augmix.training.step import Learner, open_learner
 
 GRACE_S = 1.5  # time for a step to end after a signal
@@ -180,8 +180,7 @@ def take_steps(
     """
     optimisation, device = learner.optimisation, learner.device
     steps, prepared = itertools.tee(steps)
-    num_threads = run.num_threads if pipeline.is_made_ahead else 0
-    with closing(run_ahead(pipeline.make, prepared, num_threads=num_threads)) as batches:
+    with closing(prepare(pipeline, prepared, run.num_threads)) as batches:
         for step in steps:
             began = perf_counter()
             batch = next(batches)

@@ -7,6 +7,7 @@ device's sends the packed plan and renders it where the model is; the images sta
 (`fits_device`), else they are sent as bytes with each step. Nothing waits for the device.
 """
 
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ from augmix.augment import Executor, batched, render
 from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.plan import Plan
-from augmix.data.batches import BatchOrder
+from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source, find_crop, load_at
 from augmix.methods import Method
 from augmix.rng import Stream
@@ -89,6 +90,14 @@ def open_pipeline(
         )
     images = load_images(source, device) if fits_device(source, device) else None
     return DevicePipeline(draws=draws, images=images, device=device, channels_last=channels_last)
+
+
+def prepare(pipeline: Pipeline, steps: Iterable[int], num_threads: int) -> Generator[Any]:
+    """What `Pipeline.make` gives for every step; ahead, on threads, where it gains from them."""
+    if pipeline.is_made_ahead:
+        yield from run_ahead(pipeline.make, steps, num_threads=num_threads)
+    else:
+        yield from map(pipeline.make, steps)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
