@@ -41,7 +41,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         The report, one HTML page.
     """
     emit = on_progress or ignore
-    runs, summary = [], {}
+    runs, summary, seconds = [], {}, 0.0
     for method in ("standard", "augmix"):
         run = config.out / method
         emit(PhaseStarted(title=f"{method}: training"))
@@ -49,11 +49,13 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         emit(PhaseStarted(title=f"{method}: measuring"))
         how = EvaluateConfig(preset="imagenet", max_images=config.max_images, device="cpu")
         measurement = Measurement(models=(str(run),), how=how)
-        numbers = summarise(run_measurement(measurement, on_progress=on_progress))
+        measured = run_measurement(measurement, on_progress=on_progress)
+        seconds += files.load_lines(run / results.LOG_FILE)[-1]["seconds"]  # over all restarts
+        seconds += sum(cell.seconds for cell in measured.cells)
+        numbers = summarise(measured)
         summary[method] = {name: numbers[name] for name in _SUMMARY}
         runs.append(run)
     emit(PhaseStarted(title="report"))
-    seconds = sum(_seconds(run) for run in runs)
     files.write_json(config.out / SUMMARY_FILE, {"seconds": seconds, **summary})
     return write_report(runs, config.out / results.REPORT_FILE)
 
@@ -75,10 +77,3 @@ def demo_run(config: DemoConfig, method: str) -> TrainConfig:
         channels_last=True,  # a quarter faster on a CPU too
         device="cpu",
     )
-
-
-def _seconds(run: Path) -> float:
-    """Total time of training and measuring a run, over all restarts."""
-    lines = files.load_lines(run / results.LOG_FILE)
-    cells = results.load_results(run / results.RESULTS_FILE).cells
-    return lines[-1]["seconds"] + sum(cell.seconds for cell in cells)

@@ -9,6 +9,7 @@ predictions of single images has the same numbers without draws, and so without 
 errors of single sets have Wilson's interval of their counts instead.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -441,19 +442,18 @@ def _groups(
     corrupted, own = grid.cells(results), own_sequences(results)
     perturbed = [cell for cell in results.sequences if cell.name in sequences]
     paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
-    everything: dict[Key, list[Any]] = {
-        Key(name, CLEAN): [clean] if clean else [],
-        Key(name, ATTACKED): [attacked] if attacked else [],
-        Key(name, CORRUPTED): corrupted,
-        Key(name, BENCHMARK): paper if grid.is_complete else [],
-        Key(name, PERTURBED): [cell for cell in perturbed if cell.name not in own],
-    }
+    everything: defaultdict[Key, list[Any]] = defaultdict(list)
+    everything[Key(name, CLEAN)] += [clean] if clean else []
+    everything[Key(name, ATTACKED)] += [attacked] if attacked else []
+    everything[Key(name, CORRUPTED)] += corrupted
+    everything[Key(name, BENCHMARK)] += paper if grid.is_complete else []
+    everything[Key(name, PERTURBED)] += [cell for cell in perturbed if cell.name not in own]
     for cell in corrupted:
-        everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
-        everything.setdefault(Key(name, SEVERITY, str(cell.severity)), []).append(cell)
+        everything[Key(name, CORRUPTION, cell.name)].append(cell)
+        everything[Key(name, SEVERITY, str(cell.severity))].append(cell)
     for cell in results.cells:
         if cell.suite == "own" and cell.name in grid.own:
-            everything.setdefault(Key(name, CORRUPTION, cell.name), []).append(cell)
+            everything[Key(name, CORRUPTION, cell.name)].append(cell)
     everything |= {Key(name, PERTURBATION, cell.name): [cell] for cell in perturbed}
     baseline = metric.baseline or {}
     measured = {cell.name for cell in perturbed}
@@ -471,11 +471,11 @@ def _from_sums(group: _Group) -> float | None:
     """The value of a number from the sums of its cells; None if they do not have it."""
     if group.metric.from_bins:
         return group.metric.from_bins(*metrics.pool_bins(cell.equal_width for cell in group.cells))
-    values = (
-        [group.metric.from_cell(cell) for cell in group.cells] if group.metric.from_cell else [None]
-    )
+    if not group.metric.from_cell:
+        return None
+    values = map(group.metric.from_cell, group.cells)
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    if len(known) < len(group.cells):
         return None
     if group.metric.per_image:
         return group.weighted(known)

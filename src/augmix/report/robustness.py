@@ -222,16 +222,10 @@ def stability_chart(comparison: Comparison) -> Scatter | None:
             rms = group.number(Key("rms", scope))
             if flips and rms:
                 (x, *x_span), (y, *y_span) = percent(rms), percent(flips)
-                points.append(
-                    Point(
-                        style=style,
-                        x=x,
-                        y=y,
-                        x_span=() if rms.low is None else tuple(x_span),
-                        y_span=() if flips.low is None else tuple(y_span),
-                        is_hollow=scope == CLEAN,
-                    )
-                )
+                point = Point(style=style, x=x, y=y, is_hollow=scope == CLEAN)
+                point = point if rms.low is None else replace(point, x_span=tuple(x_span))
+                point = point if flips.low is None else replace(point, y_span=tuple(y_span))
+                points.append(point)
     if not points:
         return None
     return Scatter(
@@ -358,16 +352,9 @@ def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
         cells = [cell for run in group.runs for cell in _cells(run, comparison, scope)]
         if cells:
             bins = metrics.pool_bins(cell.equal_width for cell in cells)
-            confidence, accuracy, fraction = metrics.curve_from_bins(*bins)
-            used = bins[0] >= _MIN_IN_BIN
-            curves.append(
-                Curve(
-                    style=style,
-                    x=(100 * confidence[used]).tolist(),
-                    y=(100 * accuracy[used]).tolist(),
-                    size=fraction[used].tolist(),
-                )
-            )
+            curve = np.stack(metrics.curve_from_bins(*bins))[:, bins[0] >= _MIN_IN_BIN]
+            x, y, size = (curve * [[100], [100], [1]]).tolist()
+            curves.append(Curve(style=style, x=x, y=y, size=size))
     if not curves:
         return None
     return Reliability(

@@ -292,13 +292,6 @@ def _differences(comparison: Comparison) -> dict[str, Any] | None:
     return {"tables": tables, "num_seeds": (min(counts), max(counts))} if tables else None
 
 
-def _literature(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "tables": literature.literature_tables(comparison),
-        "unmatched": literature.unmatched(comparison),
-    }
-
-
 # -- Training -------------------------------------------------------------------------------------
 
 _MAX_POINTS = 300  # of a curve; longer logs are averaged
@@ -502,7 +495,10 @@ SECTIONS: dict[str, Section] = {
     "literature": Section(
         title="Literature",
         heading="Beside published numbers",
-        content=_literature,
+        content=lambda c: {
+            "tables": literature.literature_tables(c),
+            "unmatched": literature.unmatched(c),
+        },
         tables=literature.literature_tables,
     ),
     "training": Section(title="Training", content=_training),
