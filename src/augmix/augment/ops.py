@@ -62,7 +62,7 @@ def describe_step(op: Op, amount: float) -> str:
     return f"{op.name.lower()} {amount:{sign}.{decimals}f} {unit}"
 
 
-def _move(picture: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+def _move(picture: Image.Image, matrix: tuple[float | int, ...]) -> Image.Image:
     return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample=_BILINEAR)
 
 
