@@ -55,7 +55,7 @@ def test_corruptions_are_printed_by_name(run_script) -> None:
 
 def test_peers_are_printed_by_name(run_script) -> None:
     lines = run_script("peers.py --sizes 8 --seconds 0").splitlines()
-    assert lines[0].startswith("   8 px  augmix, compiled ")
+    assert lines[0].startswith("   8 px  augmix, batch, compiled ")
     assert all(line.endswith(" views/s") for line in lines)
 
 
