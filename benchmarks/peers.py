@@ -5,7 +5,8 @@ python benchmarks/peers.py [--seconds 5] [--sizes 32 224]
 torchvision and timm are measured if they are installed: with default settings except for the
 severity of 3 and, where there is a choice, the paper's operations; one image at a time, as a data
 set calls them, PIL images in and out. Ours is measured in the same way, and for whole batches:
-planned and rendered, float32 out. They take turns.
+planned and rendered, float32 out. They take turns. Then data sets with each transform are read by
+a `DataLoader` of two processes: one view of an image, and an image with two views.
 """
 
 import argparse
@@ -17,11 +18,13 @@ from functools import partial
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 import augmix
 from augmix import benchmarks
 
 COUNT = 64  # images of a turn
+FED = 512  # images that a loader gives
 
 
 def main() -> None:
@@ -32,8 +35,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for size in options.sizes:
-        for name, rate in measure(find_libraries(size), options.seconds).items():
-            print(f"{size:4} px  {name:40} {rate:12,.0f} views/s")
+        for name, rate in measure(find_libraries(size), COUNT, options.seconds).items():
+            print(f"{size:4} px  {name:50} {rate:12,.0f} views/s")
+        for name, rate in measure(find_loaders(size), FED, options.seconds).items():
+            print(f"{size:4} px  {name:50} {rate:12,.0f} images/s")
 
 
 def find_libraries(size: int) -> dict[str, Callable[[int], object]]:
@@ -66,6 +71,63 @@ def find_libraries(size: int) -> dict[str, Callable[[int], object]]:
     return found
 
 
+class Pictures(Dataset):
+    """Pictures with a label, each transformed alone."""
+
+    def __init__(self, size: int, transform: Callable[[Image.Image], object] | None = None) -> None:
+        self.pictures = [Image.fromarray(each) for each in benchmarks.smooth_images(COUNT, size)]
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return FED
+
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        picture = self.pictures[index % COUNT]
+        return self.transform(picture) if self.transform else picture, 0
+
+
+def to_tensor(picture: Image.Image) -> torch.Tensor:
+    """What every training script does with a picture."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def find_loaders(size: int) -> dict[str, Callable[[int], object]]:
+    """Return functions that read some images through a loader, by the library's name."""
+    one, several = augmix.transforms.AugMix(severity=3), augmix.transforms.AugMixViews(severity=3)
+    data: dict[str, tuple[Dataset, Callable | None]] = {
+        "augmix, transform": (Pictures(size, lambda picture: to_tensor(one(picture))), None),
+        "augmix, Transformed": (augmix.transforms.Transformed(Pictures(size), one), None),
+        "augmix, Collate": (Pictures(size), augmix.transforms.Collate(one)),
+        "augmix, Collate, image + 2 views": (Pictures(size), augmix.transforms.Collate(several)),
+    }
+    if (module := import_if_installed("torchvision.transforms.v2")) is not None:
+        mixed = module.AugMix(severity=3, all_ops=False)
+        data["torchvision"] = (Pictures(size, lambda picture: to_tensor(mixed(picture))), None)
+    if (module := import_if_installed("timm.data.auto_augment")) is not None:
+        timm_mixed = module.augment_and_mix_transform("augmix-m3", {})
+        data["timm"] = (Pictures(size, lambda picture: to_tensor(timm_mixed(picture))), None)
+        views = importlib.import_module("timm.data").AugMixDataset(TimmPictures(size), num_splits=3)
+        views.transform = (None, timm_mixed, to_tensor)
+        data["timm, AugMixDataset, image + 2 views"] = (views, None)
+    found = {}
+    for name, (dataset, collate) in data.items():
+        loader = DataLoader(
+            dataset, batch_size=64, num_workers=2, persistent_workers=True, collate_fn=collate
+        )
+        found[f"loader of 2 processes: {name}"] = partial(read, loader)
+    return found
+
+
+class TimmPictures(Pictures):
+    """Pictures with the attribute that timm's data set sets."""
+
+
+def read(loader: DataLoader, turn: int) -> None:
+    """Read all batches of a loader."""
+    for _ in loader:
+        pass
+
+
 def import_if_installed(name: str):
     """Import a module; None if it is not installed."""
     try:
@@ -74,15 +136,17 @@ def import_if_installed(name: str):
         return None
 
 
-def measure(libraries: dict[str, Callable[[int], object]], seconds: float) -> dict[str, float]:
-    """Return views per second by name, the medians of at least three turns."""
+def measure(
+    libraries: dict[str, Callable[[int], object]], count: int, seconds: float
+) -> dict[str, float]:
+    """Return images per second by name, the medians of at least three turns of a count."""
     for work in libraries.values():
         work(0)
     times_s: dict[str, list[float]] = {name: [] for name in libraries}
     for turn in benchmarks.turns(seconds):
         for name, work in libraries.items():
             times_s[name].append(benchmarks.timed(partial(work, turn))[1])
-    return {name: COUNT / statistics.median(own) for name, own in times_s.items()}
+    return {name: count / statistics.median(own) for name, own in times_s.items()}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from toy_plans import define
 
 from augmix.augment import policies
@@ -19,10 +19,12 @@ from augmix.transforms import (
     AugMix,
     AugMixViews,
     AutoAugment,
+    Collate,
     Cutout,
     OneView,
     PatchUniform,
     RandomAA,
+    Transformed,
     to_batch,
 )
 
@@ -322,3 +324,53 @@ def test_signatures_show_the_options_of_the_policy():
     assert inspect.signature(AugMix).parameters["severity"].default == 3
     with pytest.raises(TypeError, match="unexpected keyword argument 'severty'"):
         AugMix(severty=3)
+
+
+def samples_of(count: int) -> list[tuple[Image.Image, int]]:
+    rng = np.random.default_rng(1)
+    arrays = rng.integers(0, 256, (count, 10, 12, 3), dtype=np.uint8)
+    return [(Image.fromarray(pixels), index % 3) for index, pixels in enumerate(arrays)]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_batches_transformed_together_are_those_transformed_one_by_one(dtype):
+    samples = samples_of(6)
+    torch.manual_seed(2)
+    alone = [AugMixViews(dtype=dtype, flip=True)]
+    expected = [torch.stack(views) for views in map(alone[0], [image for image, _ in samples])]
+    for transform_of in ("collate", "data set"):
+        torch.manual_seed(2)
+        transform = AugMixViews(dtype=dtype, flip=True)
+        if transform_of == "collate":
+            views, labels = Collate(transform)(samples)
+        else:
+            items = Transformed(samples, transform).__getitems__(range(6))
+            views, labels = default_collate(items)
+        assert labels.tolist() == [0, 1, 2, 0, 1, 2]
+        assert torch.equal(torch.stack(list(views), dim=1), torch.stack(expected))
+        assert views[0].dtype == dtype
+
+
+def test_one_view_of_a_batch_is_a_tensor():
+    images = [image for image, _ in samples_of(4)]
+    torch.manual_seed(2)
+    views = Collate(AugMix())(images)
+    torch.manual_seed(2)
+    expected = [torch.from_numpy(np.array(view)) for view in map(AugMix(), images)]
+    assert torch.equal(views, torch.stack(expected).permute(0, 3, 1, 2))
+    torch.manual_seed(2)
+    assert np.array_equal(np.array(Transformed(images, AugMix())[0]), expected[0].numpy())
+
+
+def test_a_loader_asks_for_whole_batches():
+    loader = DataLoader(Transformed(samples_of(8), AugMix()), batch_size=4, num_workers=2)
+    found = [(tuple(images.shape), labels.tolist()) for images, labels in loader]
+    assert found == [((4, 3, 10, 12), [0, 1, 2, 0]), ((4, 3, 10, 12), [1, 2, 0, 1])]
+
+
+def test_images_of_several_sizes_are_refused_in_a_batch():
+    samples = [*samples_of(2), (Image.new("RGB", (9, 9)), 0)]
+    with pytest.raises(ValueError, match="one size, got 9x9x3 and 10x12x3"):
+        Collate(AugMix())(samples)
+    with pytest.raises(ValueError, match="dtype must be torch.uint8 or torch.float32, got torch.f"):
+        AugMixViews(dtype=torch.float16)

@@ -293,21 +293,13 @@ def save_picture(path: str | PathLike[str], picture: Image.Image, *, quality: in
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a contact sheet.
+    """A row of a contact sheet."""
 
-    Attributes:
-        tiles: From `to_tile`; all of one size, also across rows.
-        label: Name of the row.
-        group: Consecutive rows of one group share a heading.
-        detail: Second line under the label, in grey.
-        captions: One under each tile, or none.
-    """
-
-    tiles: list[Image.Image]
-    label: str
-    group: str
-    detail: str = ""
-    captions: Sequence[str] = ()
+    tiles: list[Image.Image]  # from `to_tile`; all of one size, also across rows
+    label: str  # name of the row
+    group: str  # consecutive rows of one group share a heading
+    detail: str = ""  # second line under the label, in grey
+    captions: Sequence[str] = ()  # one under each tile, or none
 
 
 def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:

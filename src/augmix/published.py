@@ -85,39 +85,25 @@ LABELS: Mapping[str, str] = {  # of the methods, as printed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One method on one network, as printed, in %.
+    """One method on one network, as printed, in %."""
 
-    Attributes:
-        data: ``cifar10``, ``cifar100`` or ``imagenet``, of which the -C or -P set was measured.
-        network: As the paper names it.
-        method: A key of `LABELS`.
-        mean: The row's summary: mean error, mCE or mFR.
-        clean: Clean error, where the table has it.
-        cells: By corruption or perturbation, where the table has them.
-    """
-
-    data: str
-    network: str
-    method: str
-    mean: float
-    clean: float | None = None
-    cells: Mapping[str, float] | None = None
+    data: str  # ``cifar10``, ``cifar100`` or ``imagenet``, of which the -C or -P set was measured
+    network: str  # as the paper names it
+    method: str  # a key of `LABELS`
+    mean: float  # the row's summary: mean error, mCE or mFR
+    clean: float | None = None  # clean error, where the table has it
+    cells: Mapping[str, float] | None = None  # by corruption or perturbation, likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table of the paper, its rows in the printed order.
-
-    Attributes:
-        title: What was measured.
-        quantity: What `Row.mean` is.
-        rounding: By how much a printed mean may differ from the mean of its printed cells, in
-            percentage points; the cells are rounded to integers, the mean before its own rounding.
-    """
+    """A table of the paper, its rows in the printed order."""
 
     number: int
-    title: str
-    quantity: str
+    title: str  # what was measured
+    quantity: str  # what `Row.mean` is
+    # By how many percentage points a printed mean may differ from the mean of its printed cells:
+    # the cells are rounded to integers, the mean before its own rounding.
     rounding: float
     rows: tuple[Row, ...]
 

@@ -61,6 +61,7 @@ _NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
 
 Ids = Int64[np.ndarray, " image"]
 Pixels = Float32[np.ndarray, "batch channel height width"]
+Logits = Float64[np.ndarray, "shown class"]  # of images, or of the frames of sequences
 Batch = tuple[int, Int64[np.ndarray, "_"]]  # position of its first image; its ids
 Scores = TypeVar("Scores")
 
@@ -131,10 +132,7 @@ def evaluate(
     )
     evaluator = Evaluator(
         predictor=Predictor(
-            model=model,
-            device=device,
-            precision=config.precision,
-            num_classes=source.num_classes,
+            model=model, device=device, precision=config.precision, num_classes=source.num_classes
         ),
         suites=suites,
         source=source,
@@ -226,11 +224,58 @@ class Evaluator:
 
         with closing(run_ahead(make, range(len(tasks)), num_threads=self.num_threads)) as ahead:
             for key in keys:
-                is_images = not self.suites[key.suite].num_frames(key)
-                measure = _measure_images if is_images else _measure_sequences
-                yield measure(self, key, _Waiting(ahead))
+                yield self._measure_cell(key, ahead)
 
-    def clean_logits(self) -> Float64[np.ndarray, "image class"] | None:
+    def _measure_cell(self, key: CellKey, ahead: Iterator[Pixels]) -> Measured | None:
+        """Score the images or sequences of a cell, which get ready in the order of its batches."""
+        began, wait_s = perf_counter(), 0.0
+        suite, num_classes = self.suites[key.suite], self.predictor.num_classes
+        num_frames = suite.num_frames(key)
+        how = {"is_noise": suite.is_noise(key), "difficulty": self.config.difficulty}
+        temperatures = [1.0] if self.temperature is None else [1.0, self.temperature]
+
+        def score(logits: Logits, ids: Ids) -> Sequence[Any]:
+            if num_frames:
+                top = top_classes(logits)
+                return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
+            labels = self.source.labels[ids]
+            return [image_scores(logits, labels, temperature=value) for value in temperatures]
+
+        batches = self.batches(key)
+        scores = [score(np.empty((0, num_classes)), np.empty(0, np.int64))]
+        for _, ids in batches:
+            asked = perf_counter()
+            images = next(ahead)
+            wait_s += perf_counter() - asked
+            scores.append(score(self._logits(key, ids, images), ids))
+            num_images = len(ids) * suite.num_passes(key)
+            self.emit(BatchFinished(**key._asdict(), num_images=num_images))
+        found = [gather(parts, batches) for parts in zip(*scores, strict=True)]
+        if found[0] is None:
+            return None
+        seconds = perf_counter() - began
+        if num_frames:
+            sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
+            cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
+            predictions = keep_sequence_predictions(found[0], **sizes)
+        else:
+            cell = make_cell(key, *found, bin_size=self.config.bin_size, seconds=seconds)
+            predictions = Predictions(
+                prediction=to_classes(found[0].prediction, num_classes),
+                confidence=found[0].confidence.astype(np.float32),
+            )
+        return Measured(cell=cell, predictions=predictions, wait_s=wait_s)
+
+    def _logits(self, key: CellKey, ids: Ids, images: Pixels) -> Logits:
+        """The logits of a batch; the frames of a long sequence are shown in several parts."""
+        suite, step = self.suites[key.suite], self.config.batch_size
+        owners = np.repeat(ids, len(images) // len(ids))
+        parts = [slice(start, start + step) for start in range(0, len(images), step)]
+        return np.concatenate(
+            [suite.logits(self.predictor, images[part], key, owners[part]) for part in parts]
+        )
+
+    def clean_logits(self) -> Logits | None:
         """Compute the logits of the clean images, on rank 0; None on the others.
 
         Raises:
@@ -248,88 +293,13 @@ class Evaluator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Logits:
-    logits: Float64[np.ndarray, "image class"]
-
-
-class _Waiting:
-    """Batches of images as they get ready, and how long the model has waited for them."""
-
-    def __init__(self, ahead: Iterator[Pixels]) -> None:
-        self.ahead = ahead
-        self.wait_s = 0.0
-
-    def next(self) -> Pixels:
-        began = perf_counter()
-        images = next(self.ahead)
-        self.wait_s += perf_counter() - began
-        return images
+    logits: Logits
 
 
 def _load_pixels(suites: Mapping[str, Suite], key: CellKey, ids: Ids) -> Pixels:
     """The model's input for some images of a cell; the frames of a sequence follow each other."""
     images = suites[key.suite].images(key, ids)
     return to_float(images.reshape(-1, *images.shape[-3:]))
-
-
-def _measure_images(evaluator: Evaluator, key: CellKey, images: _Waiting) -> Measured | None:
-    began = perf_counter()
-    suite, predictor = evaluator.suites[key.suite], evaluator.predictor
-    labels, temperature = evaluator.source.labels, evaluator.temperature
-    empty = image_scores(np.empty((0, predictor.num_classes)), np.empty(0, np.int64))
-    plain, scaled = [empty], [empty]
-    batches = evaluator.batches(key)
-    for _, ids in batches:
-        logits = suite.logits(predictor, images.next(), key, ids)
-        plain.append(image_scores(logits, labels[ids]))
-        if temperature is not None:
-            scaled.append(image_scores(logits, labels[ids], temperature=temperature))
-        num_images = len(ids) * suite.num_passes(key)
-        evaluator.emit(BatchFinished(**key._asdict(), num_images=num_images))
-    found = gather(plain, batches)
-    found_scaled = None if temperature is None else gather(scaled, batches)
-    if found is None:
-        return None
-    seconds, bin_size = perf_counter() - began, evaluator.config.bin_size
-    return Measured(
-        cell=make_cell(key, found, bin_size=bin_size, seconds=seconds, scaled=found_scaled),
-        predictions=Predictions(
-            prediction=to_classes(found.prediction, predictor.num_classes),
-            confidence=found.confidence.astype(np.float32),
-        ),
-        wait_s=images.wait_s,
-    )
-
-
-def _measure_sequences(evaluator: Evaluator, key: CellKey, images: _Waiting) -> Measured | None:
-    began = perf_counter()
-    suite, num_classes = evaluator.suites[key.suite], evaluator.predictor.num_classes
-    num_frames = suite.num_frames(key)
-    how = {"is_noise": suite.is_noise(key), "difficulty": evaluator.config.difficulty}
-    no_frames = np.empty((0, num_frames, min(TOP, num_classes)), np.int64)
-    scores = [score_sequences(no_frames, **how)]
-    batches = evaluator.batches(key)
-    for _, ids in batches:
-        scores.append(score_sequences(_rank_frames(evaluator, key, ids, images.next()), **how))
-        evaluator.emit(BatchFinished(**key._asdict(), num_images=len(ids) * num_frames))
-    found = gather(scores, batches)
-    if found is None:
-        return None
-    sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
-    cell = make_sequence_cell(key.name, found, **sizes, seconds=perf_counter() - began)
-    predictions = keep_sequence_predictions(found, **sizes)
-    return Measured(cell=cell, predictions=predictions, wait_s=images.wait_s)
-
-
-def _rank_frames(
-    evaluator: Evaluator, key: CellKey, ids: Ids, frames: Pixels
-) -> Int64[np.ndarray, "image frame rank"]:
-    """The top classes of every frame."""
-    owners, parts = np.repeat(ids, len(frames) // len(ids)), []
-    suite, step = evaluator.suites[key.suite], evaluator.config.batch_size
-    for part in (slice(start, start + step) for start in range(0, len(frames), step)):
-        logits = suite.logits(evaluator.predictor, frames[part], key, owners[part])
-        parts.append(top_classes(logits))
-    return np.concatenate(parts).reshape(len(ids), -1, parts[0].shape[1])
 
 
 def gather(scores: Sequence[Scores], batches: Sequence[Batch]) -> Scores | None:
@@ -357,10 +327,10 @@ def gather(scores: Sequence[Scores], batches: Sequence[Batch]) -> Scores | None:
 def make_cell(
     key: CellKey,
     scores: ImageScores,
+    scaled: ImageScores | None = None,
     *,
     bin_size: int,
     seconds: float,
-    scaled: ImageScores | None = None,
 ) -> Cell:
     """Sum up the scores of all images of a cell, in their order; ``scaled`` at the temperature."""
     return Cell(
@@ -435,11 +405,7 @@ def keep_sequence_predictions(
 
 
 def _measure_missing(
-    evaluator: Evaluator,
-    keys: Sequence[CellKey],
-    held: Ids,
-    results: Results,
-    folder: Path | None,
+    evaluator: Evaluator, keys: Sequence[CellKey], held: Ids, results: Results, folder: Path | None
 ) -> Results:
     """Measure the cells that are missing, each written as soon as it is complete."""
     is_missing = distributed.broadcast(np.array([not store.is_done(results, key) for key in keys]))

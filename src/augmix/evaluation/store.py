@@ -127,11 +127,7 @@ def is_done(results: Results, key: CellKey) -> bool:
 
 
 def _check_same(
-    path: Path,
-    found: Results,
-    fresh: Results,
-    suites: Mapping[str, Suite],
-    is_complete: bool,
+    path: Path, found: Results, fresh: Results, suites: Mapping[str, Suite], is_complete: bool
 ) -> None:
     """Refuse results of another evaluation, naming the first difference."""
     known = found.protocol.get("suite", ())

@@ -43,22 +43,14 @@ STYLISED = ("sin", "augmix-sin")  # trained on stylised copies too
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperTable:
-    """A table or figure of the paper, and the runs it needs.
-
-    Attributes:
-        data_sets: ``cifar10``, ``cifar100`` or ``imagenet``.
-        families: Networks by family; a scale names the member.
-        methods: Rows of `methods.METHODS`.
-        suites: What is measured: ``c``, ``p``; clean images always are.
-        num_seeds: Runs of each cell that the table itself asks for (deep ensembles).
-    """
+    """A table or figure of the paper, and the runs it needs."""
 
     title: str
-    data_sets: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    suites: tuple[str, ...] = ("c",)
-    num_seeds: int = 1
+    data_sets: tuple[str, ...] = ()  # ``cifar10``, ``cifar100`` or ``imagenet``
+    families: tuple[str, ...] = ()  # networks by family; a scale names the member
+    methods: tuple[str, ...] = ()  # rows of `methods.METHODS`
+    suites: tuple[str, ...] = ("c",)  # what is measured: ``c``, ``p``; clean images always are
+    num_seeds: int = 1  # runs of each cell that the table itself asks for (deep ensembles)
 
 
 def _methods(number: int) -> tuple[str, ...]:
@@ -111,25 +103,17 @@ PAPER_TABLES: Mapping[str, PaperTable] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """How long the runs of a table train.
-
-    Attributes:
-        networks: The network that stands for each family.
-        recipe: Settings of every training run.
-        by_family: Settings on top, by family.
-        by_method: Settings on top, by method.
-        measuring: Settings of every measurement.
-        tolerance: Percentage points that a measured mean may differ from the published one; 0 where
-            the runs are too small to be compared with it.
-    """
+    """How long the runs of a table train."""
 
     summary: str
-    networks: Mapping[str, str]
-    recipe: Mapping[str, Any]
+    networks: Mapping[str, str]  # the network that stands for each family
+    recipe: Mapping[str, Any]  # settings of every training run
+    # Settings on top of the recipe:
     by_family: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    measuring: Mapping[str, Any] = field(default_factory=dict)
+    measuring: Mapping[str, Any] = field(default_factory=dict)  # settings of every measurement
     num_seeds: int = 1
+    # percentage points from measured to published mean; 0 if the runs are too small to compare
     tolerance: float = 0.0
 
 

@@ -43,24 +43,15 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One number of a table or figure, in per cent.
+    """One number of a table or figure, in per cent."""
 
-    Attributes:
-        row: Method, and in figures the kind of model.
-        column: What was measured, e.g. ``cifar10 WideResNet`` or ``mCE``.
-        published: As printed in the paper; None where it prints none.
-        measured: Mean over the seeds; None while no run has it.
-        spread: Standard deviation over the seeds; None for fewer than two.
-        tolerance: Points that measured and published may differ by; 0 if they are not compared.
-    """
-
-    row: str
-    column: str
-    published: float | None
-    measured: float | None
-    spread: float | None = None
+    row: str  # method, and in figures the kind of model
+    column: str  # what was measured, e.g. ``cifar10 WideResNet`` or ``mCE``
+    published: float | None  # as printed in the paper; None where it prints none
+    measured: float | None  # mean over the seeds; None while no run has it
+    spread: float | None = None  # standard deviation over the seeds; None for fewer than two
     num_seeds: int = 0
-    tolerance: float = 0.0
+    tolerance: float = 0.0  # points that the two may differ by; 0 if they are not compared
 
     @property
     def difference(self) -> float | None:
@@ -79,19 +70,12 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunKey:
-    """Which run of a table or figure a result belongs to.
+    """Which run of a table or figure a result belongs to."""
 
-    Attributes:
-        data_set: ``cifar10``, ``cifar100`` or ``imagenet``.
-        family: Of the network, a key of `NETWORKS`.
-        method: A key of `methods.METHODS`.
-        seed: Or `ENSEMBLE` for all seeds together.
-    """
-
-    data_set: str
-    family: str
-    method: str
-    seed: int
+    data_set: str  # ``cifar10``, ``cifar100`` or ``imagenet``
+    family: str  # of the network, a key of `NETWORKS`
+    method: str  # a key of `methods.METHODS`
+    seed: int  # or `ENSEMBLE` for all seeds together
 
     @property
     def name(self) -> str:

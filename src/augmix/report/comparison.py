@@ -296,24 +296,15 @@ def _label(runs: Sequence[Run]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Runs beside each other.
-
-    Attributes:
-        groups: The rows of the report: runs, or several seeds of the same.
-        grid: Corruptions and severities measured by all.
-        sequences: Perturbations measured by all.
-        is_alexnet: Whether the set is like ImageNet, so that errors are divided by AlexNet's.
-        unlike: Settings that forbid comparing the runs.
-        notes: Sentences that a reader must know.
-    """
+    """Runs beside each other."""
 
     runs: tuple[Run, ...]
-    groups: tuple[Group, ...]
-    grid: Grid
-    sequences: tuple[str, ...]
-    is_alexnet: bool
-    unlike: tuple[str, ...]
-    notes: tuple[str, ...]
+    groups: tuple[Group, ...]  # the rows of the report: runs, or several seeds of the same
+    grid: Grid  # corruptions and severities measured by all
+    sequences: tuple[str, ...]  # perturbations measured by all
+    is_alexnet: bool  # whether the set is like ImageNet, so that errors are divided by AlexNet's
+    unlike: tuple[str, ...]  # settings that forbid comparing the runs
+    notes: tuple[str, ...]  # sentences that a reader must know
 
     @property
     def is_comparable(self) -> bool:

@@ -50,17 +50,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number of one run.
+    """A number of one run."""
 
-    Attributes:
-        value: As measured.
-        draws: Its values on resampled images; None without predictions of single images.
-        interval: From counts, for the error of a single set: it is right for no errors too.
-    """
-
-    value: float
-    draws: Draws | None = None
-    interval: Interval | None = None
+    value: float  # as measured
+    draws: Draws | None = None  # None without predictions of single images
+    interval: Interval | None = None  # from counts, of a single set: right for no errors too
 
 
 Estimates = dict[Key, Estimate]

@@ -125,21 +125,14 @@ class HardImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """The details of one corruption or perturbation.
-
-    Attributes:
-        headline: The main number of each row of the report.
-        table: Numbers by severity; None for a perturbation.
-        mistakes: For each row of the report, the pairs of classes most often confused.
-        hard: The images most often wrong or flipped.
-    """
+    """The details of one corruption or perturbation."""
 
     name: str
     title: str
-    headline: tuple[str, ...]
-    table: Table | None
-    mistakes: tuple[str, ...]
-    hard: tuple[HardImage, ...]
+    headline: tuple[str, ...]  # the main number of each row of the report
+    table: Table | None  # numbers by severity; None for a perturbation
+    mistakes: tuple[str, ...]  # of each row, the pairs of classes most often confused
+    hard: tuple[HardImage, ...]  # the images most often wrong or flipped
 
 
 def corruption_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]:

@@ -40,26 +40,18 @@ class RunPredictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run folder.
-
-    Attributes:
-        label: Its name in the report; no two runs share one.
-        config: `config.json`, or empty.
-        log: `log.jsonl`, one record a step; steps repeated after a restart are there once.
-        examples: Example images: ``clean`` is `image height width channel`, a corruption is
-            `severity image height width channel`; ``labels`` and ``ids`` one number an image.
-        hardest: Images most often wrong: ``ids``, ``labels``, ``images``, ``errors``; or empty.
-        predictions: Of single images; None if the folder does not have them.
-    """
+    """One run folder."""
 
     folder: Path
-    label: str
-    config: dict[str, Any]
+    label: str  # its name in the report; no two runs share one
+    config: dict[str, Any]  # `config.json`, or empty
     results: Results
-    log: list[dict[str, Any]]
+    log: list[dict[str, Any]]  # one record a step, once even if the step was repeated
+    # ``clean`` is `image height width channel`, a corruption `severity image height width channel`;
+    # ``labels`` and ``ids`` have one number an image.
     examples: dict[str, np.ndarray]
-    hardest: dict[str, np.ndarray]
-    predictions: RunPredictions | None
+    hardest: dict[str, np.ndarray]  # ``ids``, ``labels``, ``images``, ``errors``; or empty
+    predictions: RunPredictions | None  # of single images; None if the folder does not have them
 
     @property
     def method(self) -> str:

@@ -7,7 +7,7 @@ script made here are inserted unescaped.
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from augmix.report.tables import (
     SERIES,
     Bars,
     Chart,
-    Curve,
     Lines,
     Point,
     Reliability,
@@ -186,6 +185,7 @@ def _to_svg(figure: Figure, name: str) -> str:
 
 
 _MAX_NUMBERED = 36  # bars with their value written on them
+_STEPS = [1, 2, 2.5, 5, 10]  # between the ticks, times a power of ten
 
 
 def draw(chart: Chart) -> dict[str, str]:
@@ -194,17 +194,44 @@ def draw(chart: Chart) -> dict[str, str]:
         return {"wide": _draw_columns(chart), "narrow": _draw_rows(chart)}
     if isinstance(chart, Lines):
         return {"wide": _draw_lines(chart)}
-    if isinstance(chart, Reliability):
-        return {"wide": _draw_reliability(chart)}
-    return {"wide": _draw_scatter(chart)}
+    is_scatter = isinstance(chart, Scatter)
+    return {"wide": _draw_scatter(chart) if is_scatter else _draw_reliability(chart)}
 
 
 def _draw_columns(chart: Bars) -> str:
     """Vertical bars, 1040 pixels wide."""
+    names, ticks = chart.categories, np.arange(len(chart.categories))
     with _canvas(1040, 330) as (figure, axes):
         _draw_bars(axes, chart, is_upright=True, is_numbered=chart.values.size <= _MAX_NUMBERED)
-        _name_groups(axes, chart.categories)
+        if len(names) <= 10 and max(map(len, names), default=0) <= 24:
+            axes.set_xticks(ticks, [""] * len(names))
+            for x, name in enumerate(names):
+                _write_below(axes, x, name)
+        else:
+            axes.set_xticks(ticks, names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.tick_params(axis="x", labelcolor=INK)
+        axes.grid(axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.spines["bottom"].set_color(GRID)
         return _to_svg(figure, f"{chart.name}-wide")
+
+
+def _write_below(axes: Axes, x: float, text: str) -> None:
+    """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
+    words = text.split(" ")
+    half = (len(words) + 1) // 2
+    for line, offset in ((words[:half], -5), (words[half:], -18)):
+        axes.annotate(
+            " ".join(line),
+            (x, 0),
+            xytext=(0, offset),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=INK,
+        )
 
 
 def _draw_rows(chart: Bars) -> str:
@@ -270,8 +297,15 @@ def _draw_lines(chart: Lines) -> str:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         else:
             axes.set_xticks(list(chart.x_ticks))
-        _scale(axes, chart.curves, is_log=chart.is_log)
         axes.spines["left"].set_visible(False)
+        if chart.is_log and any(value > 0 for curve in chart.curves for value in curve.y):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.yaxis.set_minor_locator(NullLocator())
+        else:
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         return _to_svg(figure, chart.name)
 
 
@@ -306,20 +340,15 @@ def _draw_scatter(chart: Scatter) -> str:
     with _canvas(380, 310) as (figure, axes):
         for style in dict.fromkeys(point.style for point in chart.points):
             points = [point for point in chart.points if point.style == style]
-            axes.plot(
-                [point.x for point in points],
-                [point.y for point in points],
-                color=_colour(style),
-                linewidth=1.2,
-                linestyle=(0, (2, 2)),
-            )
+            x, y = zip(*((point.x, point.y) for point in points), strict=True)
+            axes.plot(x, y, color=_colour(style), linewidth=1.2, linestyle=(0, (2, 2)))
             for point in points:
                 _draw_point(axes, point)
         axes.grid()
         axes.set_xlim(0, 1.06 * axes.get_xlim()[1])
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)
         return _to_svg(figure, chart.name)
@@ -331,8 +360,8 @@ def _draw_point(axes: Axes, point: Point) -> None:
         if x and y:
             axes.plot(x, y, color=shade, linewidth=1.4, solid_capstyle="butt", zorder=2)
     axes.plot(
-        [point.x],
-        [point.y],
+        point.x,
+        point.y,
         linestyle="",
         marker=MARKERS[point.style % len(MARKERS)],
         markersize=9,
@@ -341,48 +370,3 @@ def _draw_point(axes: Axes, point: Point) -> None:
         markeredgewidth=1.8 if point.is_hollow else 0.8,
         zorder=3,
     )
-
-
-def _scale(axes: Axes, curves: Sequence[Curve], *, is_log: bool) -> None:
-    """A y axis from 0, or a logarithmic one where there is anything above 0."""
-    if is_log and any(value > 0 for curve in curves for value in curve.y):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-
-
-def _name_groups(axes: Axes, categories: Sequence[str]) -> None:
-    """Category names and a grid along the values."""
-    ticks = np.arange(len(categories))
-    if len(categories) <= 10 and max(map(len, categories), default=0) <= 24:
-        axes.set_xticks(ticks, [""] * len(categories))
-        for x, category in zip(ticks, categories, strict=True):
-            _write_below(axes, float(x), category)
-    else:
-        axes.set_xticks(ticks, categories, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_xlim(-0.6, len(categories) - 0.4)
-    axes.tick_params(axis="x", labelcolor=INK)
-    axes.grid(axis="y")
-    axes.spines["left"].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)
-
-
-def _write_below(axes: Axes, x: float, text: str) -> None:
-    """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
-    words = text.split(" ")
-    half = (len(words) + 1) // 2
-    for line, offset in ((words[:half], -5), (words[half:], -18)):
-        axes.annotate(
-            " ".join(line),
-            (x, 0),
-            xytext=(0, offset),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            color=INK,
-        )

@@ -402,21 +402,15 @@ Block = Table | Chart | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A section of the report.
+    """A section of the report."""
 
-    Attributes:
-        title: In the navigation of the page.
-        content: Variables of the template, or None if the section is left out.
-        heading: Above the section; by default the title.
-        tables: Its tables that stand for themselves in LaTeX.
-        template: A file; by default of the section's name.
-    """
-
-    title: str
+    title: str  # in the navigation of the page
+    # variables of the template, or None if the section is left out
     content: Callable[[Comparison], Mapping[str, Any] | None]
-    heading: str = ""
+    heading: str = ""  # above the section; by default the title
+    # those that stand for themselves in LaTeX
     tables: Callable[[Comparison], Sequence[Table | None]] = lambda comparison: ()
-    template: str = ""
+    template: str = ""  # a file; by default of the section's name
 
 
 def register_section(

@@ -24,21 +24,13 @@ Kind = Literal["measured", "adapted", "published", "total"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A cell of a table.
-
-    Attributes:
-        value: What rows are sorted by; None for text and for missing numbers.
-        detail: Its uncertainty: ``17.9 – 19.1``, ``± 0.8``; or nothing.
-        mark: Whether it is the best of its column, within noise of the best, or, for a
-            difference, its verdict.
-        heat: In % of the report's largest value, for tables that are coloured.
-    """
+    """A cell of a table."""
 
     text: str
-    value: float | None = None
-    detail: str = ""
-    mark: Mark = ""
-    heat: int | None = None
+    value: float | None = None  # what rows are sorted by; None for text and for missing numbers
+    detail: str = ""  # its uncertainty: ``17.9 – 19.1``, ``± 0.8``; or nothing
+    mark: Mark = ""  # beside the best of its column, or the verdict of a difference
+    heat: int | None = None  # in % of the report's largest value, for tables that are coloured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +55,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table.
+    """A table."""
 
-    Attributes:
-        name: Unique in the report.
-        unit: Of all its numbers, after the title.
-        corner: Heading of the rows' labels.
-        note: Below it.
-    """
-
-    name: str
+    name: str  # unique in the report
     title: str
-    unit: str = ""
-    corner: str = "Run"
+    unit: str = ""  # of all its numbers, after the title
+    corner: str = "Run"  # heading of the rows' labels
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    note: str = ""
+    note: str = ""  # below it
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -274,21 +259,14 @@ Value = int | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One row's line in a chart; NaN in ``y`` leaves a gap.
+    """One row's line in a chart; NaN in ``y`` leaves a gap."""
 
-    Attributes:
-        style: The row's index in the report; gives colour, marker and dash.
-        low: Lower ends of the intervals, as many as points, or empty.
-        high: Upper ends.
-        size: Fraction of the predictions behind each point, for reliability diagrams.
-    """
-
-    style: int
+    style: int  # the row's index in the report; gives colour, marker and dash
     x: Sequence[Value]
     y: Sequence[Value]
-    low: Sequence[Value] = ()
-    high: Sequence[Value] = ()
-    size: Sequence[Value] = ()
+    low: Sequence[Value] = ()  # lower ends of the intervals, as many as points, or empty
+    high: Sequence[Value] = ()  # upper ends
+    size: Sequence[Value] = ()  # fraction of the predictions at each point, for reliability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,22 +293,14 @@ class Bars(_Chart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines(_Chart):
-    """Lines over a common axis; the title has the unit of y.
+    """Lines over a common axis; the title has the unit of y."""
 
-    Attributes:
-        curves: At least one.
-        x_ticks: Positions of the ticks; None lets matplotlib choose whole numbers.
-        width_px: Width of the picture; it is two thirds as high.
-        is_log: Logarithmic y axis; otherwise it starts at 0.
-        has_markers: A marker on every point.
-    """
-
-    curves: tuple[Curve, ...]
+    curves: tuple[Curve, ...]  # at least one
     x_label: str
-    x_ticks: tuple[Value, ...] | None = None
-    width_px: int = 380
-    is_log: bool = False
-    has_markers: bool = True
+    x_ticks: tuple[Value, ...] | None = None  # None lets matplotlib choose whole numbers
+    width_px: int = 380  # width of the picture; it is two thirds as high
+    is_log: bool = False  # logarithmic y axis; otherwise it starts at 0
+    has_markers: bool = True  # a marker on every point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.plan import Plan
 from augmix.data.batches import BatchOrder, run_ahead
-from augmix.data.sources import Source, find_crop, load_at
+from augmix.data.sources import Source, load_at
 from augmix.methods import Method
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig
@@ -197,7 +197,7 @@ def fits_device(source: Source, device: torch.device) -> bool:
 
     Those that are cropped differently in every epoch cannot.
     """
-    if find_crop(source) is not None:
+    if source.crop is not None:
         return False
     height, width = source.size
     num_bytes = len(source) * height * width * source.channels

@@ -19,7 +19,6 @@ import math
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -49,7 +48,7 @@ from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
 from augmix.errors import RunError, check_fields
 from augmix.files import open_atomic
-from augmix.progress import Note, OnProgress, PieceWritten, ignore
+from augmix.progress import Note, OnProgress, ignore
 from augmix.write.destination import (
     ArraySink,
     Frame,
@@ -60,6 +59,7 @@ from augmix.write.destination import (
     describe_source,
     hold_destination,
     name_files,
+    report_pieces,
     versions,
 )
 
@@ -353,7 +353,7 @@ def _write_set(
                 with open_atomic(folder / LABELS_FILE) as file:
                     np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
         else:
-            files = name_files(getattr(source, "files", ()), source.labels, source.class_names)
+            files = name_files(source.files, source.labels, source.class_names)
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
             sink = TreeSink(folder=folder, work=work, files=files, encode=encode)
         clean = source if isinstance(source, Photographs) else _decode(source, work)
@@ -416,23 +416,12 @@ def _write_missing(
         waiting[name] = len(missing)
         if not missing:
             sink.finish(name)
-    total = sum(map(len, pieces))
-    skipped = done = total - sum(map(len, todo))
-    start_s = time.perf_counter()
-    for piece in _run_pieces(write, todo, num_processes):
+    for piece in report_pieces(
+        _run_pieces(write, todo, num_processes), pieces, todo, on_progress=on_progress
+    ):
         waiting[piece.name] -= 1
         if not waiting[piece.name]:
             sink.finish(piece.name)
-        done += len(piece)
-        on_progress(
-            PieceWritten(
-                name=piece.name,
-                severity=piece.severity,
-                done=done,
-                total=total,
-                images_per_second=(done - skipped) / max(time.perf_counter() - start_s, 1e-9),
-            )
-        )
 
 
 def _run_pieces(
