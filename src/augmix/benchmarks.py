@@ -481,14 +481,9 @@ def measure_startup() -> dict[str, float]:
 
 
 def run_python(*arguments: str, cache: str | None = None) -> str:
-    """Run a new Python process and return what it prints.
+    """Run a new Python process and return what it prints; its failure is a RuntimeError.
 
-    Args:
-        arguments: Its command line.
-        cache: Folder of numba's compiled kernels; None takes the usual one.
-
-    Raises:
-        RuntimeError: If the process fails, with its standard error.
+    numba's compiled kernels are in the folder ``cache``; None takes the usual one.
     """
     environment = dict(os.environ) | ({} if cache is None else {"NUMBA_CACHE_DIR": cache})
     done = subprocess.run(

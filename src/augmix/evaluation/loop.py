@@ -1,10 +1,8 @@
 """The evaluation loop: images -> logits -> scores of every image -> sums of a cell.
 
 Images are made ahead on threads while the model computes. Whole batches are distributed over the
-ranks in turn, so a batch holds the same images however many processes there are. The scores of
-every image are gathered on rank 0 at the end of a cell, so one process and eight compute the same
-sums. A cell is written as soon as it is complete, so an interrupted evaluation continues with the
-missing ones.
+ranks in turn, and the scores of every image are gathered on rank 0 at the end of a cell, so one
+process and eight see the same batches and compute the same sums.
 """
 
 import json
@@ -213,9 +211,7 @@ class Evaluator:
     def measure(self, keys: Sequence[CellKey]) -> Generator[Measured | None]:
         """Yield one cell after another on rank 0, and None for each on the others.
 
-        Raises:
-            RunError: If an image cannot be made, the model's logits are not finite, or a process
-                has ended.
+        A `RunError` tells that an image cannot be made, logits are not finite, or a process ended.
         """
         tasks = [(key, ids) for key in keys for _, ids in self.batches(key)]
 
@@ -276,11 +272,7 @@ class Evaluator:
         )
 
     def clean_logits(self) -> Logits | None:
-        """Compute the logits of the clean images, on rank 0; None on the others.
-
-        Raises:
-            RunError: As `measure`.
-        """
+        """Compute the logits of the clean images, on rank 0; None on the others."""
         clean = {"clean": Clean(config=self.config, source=self.source)}
         batches = replace(self, suites=clean).batches(CLEAN)
         found = [_Logits(logits=np.empty((0, self.predictor.num_classes)))]

@@ -1,9 +1,8 @@
 """The results store of an evaluation, written cell by cell.
 
-A cell is done once both its file of predictions and its record in `results.json` exist; the record
-is written last. A killed evaluation therefore continues with the cells that are not done, and its
-files end up as if it had never been stopped. Another suite may be added to a folder later; any
-other difference is refused.
+A cell is done once both its predictions and, written last, its record in `results.json` exist; a
+killed evaluation continues with the others, and its files end up as if it had never been stopped.
+Another suite may be added to a folder later; any other difference is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,11 +111,7 @@ def add(
 
 
 def write(folder: Path, results: Results, measured: Measured) -> None:
-    """Write a measured cell: its predictions first, then the results that hold it.
-
-    Raises:
-        RunError: If a file cannot be written.
-    """
+    """Write a measured cell: its predictions first, then the results that hold it."""
     write_predictions(predictions_path(folder, *measured.cell.key), measured.predictions)
     write_results(folder / RESULTS_FILE, results)
 
@@ -220,9 +215,6 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
     Its arrays: ``ids`` (ascending), ``labels``, ``images`` (uint8 `image height width channel`, not
     corrupted), ``errors`` (corrupted forms of the image that were misclassified). The folder holds
     the predictions of all cells of ``results``.
-
-    Raises:
-        RunError: If predictions cannot be read or the file not be written.
     """
     measured = load_images(folder)
     wrong: dict[str, Float64[np.ndarray, " image"]] = {}  # by corruption of the benchmark

@@ -1,8 +1,7 @@
 """Train and measure many runs, by one or several processes, each run once.
 
 A task is one run folder. Its state is kept in `task.json`, and it is locked while a process works
-on it, so any number of processes, on one machine or on several that share the folder, take
-different tasks. A failed task is recorded with its reason and does not stop the others. Killed at
+on it, so processes, also on several machines that share the folder, take different tasks. Killed at
 any time, the same call continues, even in the middle of a training run. Tables may share run
 folders: what was trained or measured for one is not repeated for another.
 """

@@ -1,12 +1,9 @@
 """The numbers of a run: one table of metrics, and their values with bootstrap draws.
 
 `METRICS` has one line a metric: its headings, its unit, where it is shown and how it is computed.
-Tables, charts, CSV, JSON, LaTeX and the model card are made from it. `register_metric` adds a line.
-
-Means are taken over a `Grid` that all runs have measured completely, so no mean hides a gap. A
-`Key` names a number: a metric and where it was taken. Numbers are fractions. A run without
-predictions of single images has the same numbers without draws, and so without intervals; the
-errors of single sets have Wilson's interval of their counts instead.
+Means are taken over a `Grid` that all runs have measured completely, so no mean hides a gap. A run
+without predictions of single images has the same numbers without draws, and so without intervals;
+the errors of single sets have Wilson's interval of their counts instead. Numbers are fractions.
 """
 
 from collections import defaultdict
@@ -30,7 +27,7 @@ from augmix.bootstrap import (
     resample_means,
     resample_rms,
 )
-from augmix.report.load import Run
+from augmix.report.load import Run, RunPredictions
 from augmix.results import Cell, Results, SequenceCell
 
 # Where a number was taken: scopes without a name, and scopes with one.
@@ -415,7 +412,7 @@ def estimate(
         if is_alexnet or not metric.baseline
         for group in _groups(name, metric, run.results, grid, sequences)
     ]
-    draws = {} if run.predictions is None else _draws(run, groups)
+    draws = _draws(run.predictions, groups) if run.predictions else {}
     found = {}
     for group in groups:
         value, drawn, interval = _from_sums(group), draws.get(group.key), None
@@ -476,7 +473,7 @@ def _from_sums(group: _Group) -> float | None:
     return float(np.mean(np.divide(known, group.divisors)))
 
 
-def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
+def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, Draws]:
     """Draws of all numbers that are computed from single images, resampled together."""
     parts: dict[tuple[str, Any], np.ndarray] = {}
     means: dict[Key, Any] = {}
@@ -485,7 +482,7 @@ def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
             names = [(group.key.metric, cell.key) for cell in group.cells]
             for name, cell in zip(names, group.cells, strict=True):
                 if name not in parts:
-                    parts[name] = _image_values(group.metric, run, cell)
+                    parts[name] = _image_values(group.metric, predictions, cell)
             means[group.key] = group.weighted(parts[name] for name in names)
     found: dict[Key, Draws] = {}
     if means:
@@ -493,28 +490,31 @@ def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
     for name, metric in METRICS.items():
         of_metric = [group for group in groups if group.key.metric == name]
         if metric.per_set and of_metric:
-            found |= _set_draws(metric, run, of_metric)
+            found |= _set_draws(metric, predictions, of_metric)
     return found
 
 
-def _image_values(metric: Metric, run: Run, cell: Cell | SequenceCell) -> np.ndarray:
+def _image_values(
+    metric: Metric, predictions: RunPredictions, cell: Cell | SequenceCell
+) -> np.ndarray:
     """What each image contributes to the metric of a cell."""
     if isinstance(cell, SequenceCell):
-        assert run.predictions is not None
-        found = run.predictions.sequences[cell.name]
+        found = predictions.sequences[cell.name]
         return found.flips / found.pairs
     assert metric.per_image is not None
-    return np.asarray(metric.per_image(_arrays_of(run, cell)), np.float64)
+    return np.asarray(metric.per_image(_arrays_of(predictions, cell)), np.float64)
 
 
-def _set_draws(metric: Metric, run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
+def _set_draws(
+    metric: Metric, predictions: RunPredictions, groups: Sequence[_Group]
+) -> dict[Key, Draws]:
     """Draws of a metric of whole sets: each set resampled once, or pooled sets as one."""
     resample = metric.resample or partial(_resample_sets, metric)
     if metric.from_bins:
-        sets = {group.key: [_arrays_of(run, cell) for cell in group.cells] for group in groups}
-        return {key: resample(cells)[0] for key, cells in sets.items()}
+        sets = ([_arrays_of(predictions, cell) for cell in group.cells] for group in groups)
+        return {group.key: resample(cells)[0] for group, cells in zip(groups, sets, strict=True)}
     cells = {cell.key: cell for group in groups for cell in group.cells}
-    drawn = resample([_arrays_of(run, cell) for cell in cells.values()])
+    drawn = resample([_arrays_of(predictions, cell) for cell in cells.values()])
     by_cell = dict(zip(cells, drawn, strict=True))
     return {group.key: average([by_cell[cell.key] for cell in group.cells]) for group in groups}
 
@@ -533,13 +533,12 @@ def _resample_sets(metric: Metric, cells: Sequence[CellArrays]) -> Sequence[Draw
     ]
 
 
-def _arrays_of(run: Run, cell: Cell) -> CellArrays:
-    assert run.predictions is not None
-    found = run.predictions.cells[cell.key]
+def _arrays_of(predictions: RunPredictions, cell: Cell) -> CellArrays:
+    found = predictions.cells[cell.key]
     return CellArrays(
         prediction=found.prediction,
         confidence=found.confidence,
-        labels=run.predictions.images.labels,
+        labels=predictions.images.labels,
         bin_size=min(cell.adaptive.count),
     )
 
