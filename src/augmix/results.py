@@ -91,30 +91,19 @@ class Cell:
 
     An attacked image counts by the model's worst answer, to the image itself or to an attacked form
     of it (`attacks.worst_logits`).
-
-    Attributes:
-        suite: ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``.
-        name: Corruption, ``clean``, or the norm of the attack.
-        severity: 1..5; 0 for clean and attacked images.
-        num_errors: Images whose largest logit is not the label's.
-        nll_sum: Sum over images of the negative log-likelihood, natural logarithm.
-        brier_sum: Sum over images of the squared distance to the one-hot label (0..2 each).
-        adaptive: Bins of equally many predictions for the RMS calibration error.
-        equal_width: 15 bins of equal width for reliability diagrams and ECE.
-        scaled: The same after temperature scaling; None if no temperature was fitted.
     """
 
-    suite: str
-    name: str
-    severity: int
+    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``
+    name: str  # corruption, ``clean``, or the norm of the attack
+    severity: int  # 1..5; 0 for clean and attacked images
     num_images: int
-    num_errors: int
-    nll_sum: float
-    brier_sum: float
-    adaptive: Bins
-    equal_width: Bins
+    num_errors: int  # images whose largest logit is not the label's
+    nll_sum: float  # of the negative log-likelihoods of the images, natural logarithm
+    brier_sum: float  # of the squared distances to the one-hot labels, 0..2 each
+    adaptive: Bins  # of equally many predictions, for the RMS calibration error
+    equal_width: Bins  # 15 of equal width, for reliability diagrams and ECE
     seconds: float
-    scaled: Scaled | None = None
+    scaled: Scaled | None = None  # after temperature scaling; None if no temperature was fitted
 
     @property
     def key(self) -> CellKey:

@@ -51,21 +51,15 @@ _TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by c
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Suite(ABC):
-    """Base of the suites: cells that are measured on the images of one source.
-
-    Attributes:
-        source: The clean images.
-        photographs: The source's images at their own size, from which sequences are made as the
-            published scripts do. None perturbs the source's images themselves, so that frames are
-            as large as they are and black comes in at their border.
-        official: Files that are read instead of making images on the fly.
-    """
+    """Base of the suites: cells that are measured on the images of one source."""
 
     name: ClassVar[str]
     config: EvaluateConfig
-    source: Source
+    source: Source  # the clean images
+    # The source's images at their own size, from which sequences are made as the published scripts
+    # do. None perturbs the source's images themselves: black comes in at their border.
     photographs: Photographs | None = None
-    official: "OfficialFiles | None" = None
+    official: "OfficialFiles | None" = None  # read instead of making images on the fly
 
     @classmethod
     @abstractmethod

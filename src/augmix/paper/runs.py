@@ -63,13 +63,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """The state of a task after `run_tasks`, and why it failed if it did.
-
-    It is ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
-    """
+    """The state of a task after `run_tasks`, and why it failed if it did."""
 
     task: Task
-    state: State
+    state: State  # ``held`` by another process, ``open`` if not started
     reason: str = ""
 
 
@@ -81,18 +78,15 @@ def run_tasks(
     num_devices: int = 0,
     on_progress: OnProgress | None = None,
 ) -> list[TaskResult]:
-    """Train and measure every task that is not done yet.
+    """Train and measure every task that is not done yet, and return the states of all in order.
 
     Args:
         tasks: Each with a folder of its own.
         folder: Holds their locks.
         num_processes: Tasks run at the same time.
         num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
-        on_progress: Called with `TaskStarted` and `TaskFinished`, and with one process also with
-            the events of the runs.
-
-    Returns:
-        The state of every task, in order.
+        on_progress: Called with `TaskStarted` and `TaskFinished`; with one process also with the
+            events of the runs.
 
     Raises:
         ValueError: If two tasks share a folder or ``num_processes`` is below 1.

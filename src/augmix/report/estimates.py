@@ -192,46 +192,30 @@ class Metric:
     A metric is the mean over images of `per_image`, or `per_set` of each measured set, or the mean
     over the pairs of frames of a sequence. `from_cell` and `from_bins` give the same value from the
     sums in `results.json`, which a run has even without predictions of single images.
-
-    Attributes:
-        title: Heading of its tables and charts.
-        column: Heading of its column; by default the title.
-        label: Its name among other words; by default the title in lower case.
-        unit: ``%``, ``nats``, or nothing.
-        scale: Factor from stored to shown values.
-        lower_is_better: None for a number that has no better direction: no best value is marked.
-        scopes: Where it is computed.
-        tables: Tables of several metrics that have a column for it: ``summary``, ``calibration``,
-            ``scores``. Its own table for each corruption, severity or perturbation follows from
-            `scopes`.
-        per_image: Values of the images of a set, averaged.
-        per_set: Value of a whole set; sets are averaged.
-        per_pair: Whether it is the mean over the pairs of frames of a sequence.
-        from_cell: Its value from the sums of a cell or sequence.
-        from_bins: Its value from the bins of equal width of several cells together: the cells are
-            pooled, not averaged.
-        interval: Its interval from the counts of a single set.
-        resample: Draws of all sets at once, or of the pooled sets, faster than one by one.
-        baseline: Divisors by corruption or perturbation; computed only for the whole benchmark.
     """
 
-    title: str
-    column: str = ""
-    label: str = ""
-    unit: str = "%"
-    scale: float = 100.0
+    title: str  # of its tables and charts
+    column: str = ""  # heading of its column; by default the title
+    label: str = ""  # its name among other words; by default the title in lower case
+    unit: str = "%"  # ``%``, ``nats``, or nothing
+    scale: float = 100.0  # from stored to shown values
     decimals: int = 1
-    lower_is_better: bool | None = True
-    scopes: tuple[str, ...] = (CLEAN, CORRUPTED)
+    lower_is_better: bool | None = True  # None for no better direction: no best value is marked
+    scopes: tuple[str, ...] = (CLEAN, CORRUPTED)  # where it is computed
+    # Tables of several metrics that have a column for it: ``summary``, ``calibration``, ``scores``.
+    # Its own table for each corruption, severity or perturbation follows from the scopes.
     tables: tuple[str, ...] = ("summary",)
+    # Values of the images of a set, which are averaged, or the value of a set; sets are averaged.
     per_image: Callable[[CellArrays], Shaped[np.ndarray, " image"]] | None = None
     per_set: Callable[[CellArrays], float] | None = None
-    per_pair: bool = False
+    per_pair: bool = False  # whether it is the mean over the pairs of frames of a sequence
+    # From the sums of a cell or sequence; from the bins of equal width of several cells, pooled.
     from_cell: Callable[..., float | None] | None = None
     from_bins: Callable[..., float] | None = None
-    interval: Callable[[Cell], Interval] | None = None
+    interval: Callable[[Cell], Interval] | None = None  # from the counts of a single set
+    # Draws of all sets at once, or of the pooled sets, faster than one by one.
     resample: Callable[[Sequence[CellArrays]], Sequence[Draws]] | None = None
-    baseline: Mapping[str, float] | None = None
+    baseline: Mapping[str, float] | None = None  # divisors by name; only of the whole benchmark
 
     @property
     def heading(self) -> str:
