@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Int64
 
 from augmix.data.sources import Source
 from augmix.errors import ResumeError
@@ -217,35 +217,32 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
     the predictions of all cells of ``results``.
     """
     measured = load_images(folder)
-    wrong: dict[str, Float64[np.ndarray, " image"]] = {}  # by corruption of the benchmark
+    none = np.zeros(len(measured.ids), np.int64)
+    wrong: dict[str, Int64[np.ndarray, " image"]] = {}  # by corruption of the benchmark
     for cell in results.cells:
         if cell.suite == "c":
             errors = load_predictions(folder, *cell.key).prediction != measured.labels
-            wrong[cell.name] = wrong.get(cell.name, 0.0) + errors.astype(float)
-    flips = {
-        cell.name: load_sequence_predictions(folder, cell.name).flips.astype(float)
-        for cell in results.sequences
-    }
-    found: dict[int, None] = {}
-    for counts in (wrong, flips):
-        if counts:
-            found |= dict.fromkeys(_highest(np.sum(list(counts.values()), axis=0), _OVERALL))
-    for count in (*wrong.values(), *flips.values()):
-        found |= dict.fromkeys(_highest(count, _EACH))
+            wrong[cell.name] = wrong.get(cell.name, none) + errors
+    flips = [
+        none + load_sequence_predictions(folder, cell.name).flips for cell in results.sequences
+    ]
+    errors = np.sum([none, *wrong.values()], axis=0)
+    counts = [(errors, _OVERALL), (np.sum([none, *flips], axis=0), _OVERALL)]
+    counts += [(count, _EACH) for count in (*wrong.values(), *flips)]
+    found = dict.fromkeys(image for count, num in counts for image in _highest(count, num))
     chosen = np.sort(np.array(list(found)[:_MOST], np.int64))
     if not len(chosen):
         return
-    errors = np.sum(list(wrong.values()), axis=0) if wrong else np.zeros(len(measured.ids))
     arrays = {
         "ids": measured.ids[chosen],
         "labels": measured.labels[chosen],
         "images": source.load(measured.ids[chosen]),
-        "errors": errors[chosen].astype(np.int64),
+        "errors": errors[chosen],
     }
     write_npz(folder / HARDEST_FILE, arrays)
 
 
-def _highest(count: Float64[np.ndarray, " image"], num: int) -> list[int]:
+def _highest(count: Int64[np.ndarray, " image"], num: int) -> list[int]:
     """Positions of the highest counts above 0, the first of equals first."""
     order = np.argsort(-count, kind="stable")[:num]
     return [int(position) for position in order if count[position] > 0]

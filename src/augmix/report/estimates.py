@@ -9,6 +9,7 @@ the errors of single sets have Wilson's interval of their counts instead. Number
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,11 +31,23 @@ from augmix.bootstrap import (
 from augmix.report.load import Run, RunPredictions
 from augmix.results import Cell, Results, SequenceCell
 
-# Where a number was taken: scopes without a name, and scopes with one.
-CLEAN, CORRUPTED, PERTURBED, ATTACKED = "clean", "corrupted", "perturbed", "attacked"
-BENCHMARK = "benchmark"  # the paper's 15 corruptions at 5 severities, where all were measured
-CORRUPTION, SEVERITY, PERTURBATION = "corruption", "severity", "perturbation"
 _NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
+
+
+class Scope(StrEnum):
+    """Where a number was taken; the last three scopes have a name too."""
+
+    CLEAN = auto()
+    CORRUPTED = auto()
+    PERTURBED = auto()
+    ATTACKED = auto()
+    BENCHMARK = auto()  # the paper's 15 corruptions at 5 severities, where all were measured
+    CORRUPTION = auto()
+    SEVERITY = auto()
+    PERTURBATION = auto()
+
+
+IMAGE_SCOPES = (Scope.CLEAN, Scope.CORRUPTED)
 
 
 class Key(NamedTuple):
@@ -201,7 +214,7 @@ class Metric:
     scale: float = 100.0  # from stored to shown values
     decimals: int = 1
     lower_is_better: bool | None = True  # None for no better direction: no best value is marked
-    scopes: tuple[str, ...] = (CLEAN, CORRUPTED)  # where it is computed
+    scopes: tuple[str, ...] = IMAGE_SCOPES  # where it is computed
     # Tables of several metrics that have a column for it: ``summary``, ``calibration``, ``scores``.
     # Its own table for each corruption, severity or perturbation follows from the scopes.
     tables: tuple[str, ...] = ("summary",)
@@ -272,7 +285,14 @@ def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
 METRICS: dict[str, Metric] = {
     "error": Metric(
         title="Error",
-        scopes=(CLEAN, ATTACKED, CORRUPTED, BENCHMARK, CORRUPTION, SEVERITY),
+        scopes=(
+            Scope.CLEAN,
+            Scope.ATTACKED,
+            Scope.CORRUPTED,
+            Scope.BENCHMARK,
+            Scope.CORRUPTION,
+            Scope.SEVERITY,
+        ),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
         interval=lambda cell: proportion_interval(cell.num_errors, cell.num_images),
@@ -281,7 +301,7 @@ METRICS: dict[str, Metric] = {
         title="Corruption error (CE): error divided by AlexNet's",
         column="mCE",
         label="mCE",
-        scopes=(CORRUPTED, CORRUPTION),
+        scopes=(Scope.CORRUPTED, Scope.CORRUPTION),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
         baseline={name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()},
@@ -311,7 +331,7 @@ METRICS: dict[str, Metric] = {
         title="RMS calibration error",
         column="RMS cal.",
         label="RMS cal.",
-        scopes=(CLEAN, CORRUPTED, CORRUPTION, SEVERITY),
+        scopes=(Scope.CLEAN, Scope.CORRUPTED, Scope.CORRUPTION, Scope.SEVERITY),
         tables=("summary", "calibration"),
         per_set=_rms,
         from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
@@ -337,7 +357,7 @@ METRICS: dict[str, Metric] = {
         title="Flip probability",
         column="Flips",
         decimals=2,  # most are rare
-        scopes=(PERTURBED, PERTURBATION),
+        scopes=(Scope.PERTURBED, Scope.PERTURBATION),
         per_pair=True,
         from_cell=lambda cell: cell.flip_probability,
     ),
@@ -345,7 +365,7 @@ METRICS: dict[str, Metric] = {
         title="Flip rate (FR): divided by AlexNet's",
         column="mFR",
         label="mFR",
-        scopes=(PERTURBED, PERTURBATION),
+        scopes=(Scope.PERTURBED, Scope.PERTURBATION),
         per_pair=True,
         from_cell=lambda cell: cell.flip_probability,
         baseline=published.ALEXNET_FLIP_PROBABILITIES,
@@ -355,7 +375,7 @@ METRICS: dict[str, Metric] = {
         unit="0 to 15, not divided by AlexNet's, for which no source is known",
         scale=1.0,
         decimals=2,
-        scopes=(PERTURBATION,),
+        scopes=(Scope.PERTURBATION,),
         tables=(),
         from_cell=lambda cell: cell.top5_distance,
     ),
@@ -400,7 +420,7 @@ def estimate(
     found = {}
     for group in groups:
         value, drawn, interval = _from_sums(group), draws.get(group.key), None
-        if group.metric.interval and group.key.scope in (CLEAN, ATTACKED):
+        if group.metric.interval and group.key.scope in (Scope.CLEAN, Scope.ATTACKED):
             interval = group.metric.interval(*group.cells)
         if value is None and drawn is not None:
             value = drawn.estimate
@@ -418,18 +438,18 @@ def _groups(
     perturbed = [cell for cell in results.sequences if cell.name in sequences]
     paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
     everything: defaultdict[Key, list[Any]] = defaultdict(list)
-    everything[Key(name, CLEAN)] += [clean] if clean else []
-    everything[Key(name, ATTACKED)] += [attacked] if attacked else []
-    everything[Key(name, CORRUPTED)] += corrupted
-    everything[Key(name, BENCHMARK)] += paper if grid.is_complete else []
-    everything[Key(name, PERTURBED)] += [cell for cell in perturbed if cell.name not in own]
+    everything[Key(name, Scope.CLEAN)] += [clean] if clean else []
+    everything[Key(name, Scope.ATTACKED)] += [attacked] if attacked else []
+    everything[Key(name, Scope.CORRUPTED)] += corrupted
+    everything[Key(name, Scope.BENCHMARK)] += paper if grid.is_complete else []
+    everything[Key(name, Scope.PERTURBED)] += [cell for cell in perturbed if cell.name not in own]
     for cell in corrupted:
-        everything[Key(name, CORRUPTION, cell.name)].append(cell)
-        everything[Key(name, SEVERITY, str(cell.severity))].append(cell)
+        everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
+        everything[Key(name, Scope.SEVERITY, str(cell.severity))].append(cell)
     for cell in results.cells:
         if cell.suite == "own" and cell.name in grid.own:
-            everything[Key(name, CORRUPTION, cell.name)].append(cell)
-    everything |= {Key(name, PERTURBATION, cell.name): [cell] for cell in perturbed}
+            everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
+    everything |= {Key(name, Scope.PERTURBATION, cell.name): [cell] for cell in perturbed}
     baseline = metric.baseline or {}
     measured = {cell.name for cell in perturbed}
     measured |= {cell.name for cell in corrupted} if grid.is_complete else set()
@@ -552,14 +572,14 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
 
 
 _HEADLINES = {
-    "clean_error": ("error", CLEAN),
-    "corruption_error": ("error", CORRUPTED),
-    "flip_probability": ("flip", PERTURBED),
-    "robust_error": ("error", ATTACKED),
-    "rms_calibration_error_clean": ("rms", CLEAN),
-    "nll_clean": ("nll", CLEAN),
-    "brier_clean": ("brier", CLEAN),
-    "rms_calibration_error": ("rms", CORRUPTED),
-    "nll": ("nll", CORRUPTED),
-    "brier": ("brier", CORRUPTED),
+    "clean_error": ("error", Scope.CLEAN),
+    "corruption_error": ("error", Scope.CORRUPTED),
+    "flip_probability": ("flip", Scope.PERTURBED),
+    "robust_error": ("error", Scope.ATTACKED),
+    "rms_calibration_error_clean": ("rms", Scope.CLEAN),
+    "nll_clean": ("nll", Scope.CLEAN),
+    "brier_clean": ("brier", Scope.CLEAN),
+    "rms_calibration_error": ("rms", Scope.CORRUPTED),
+    "nll": ("nll", Scope.CORRUPTED),
+    "brier": ("brier", Scope.CORRUPTED),
 }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from augmix.bootstrap import proportion_interval
 from augmix.report.comparison import Comparison, Group, Number, over_seeds
-from augmix.report.estimates import CORRUPTION, METRICS, PERTURBATION, Key, readable
+from augmix.report.estimates import METRICS, Key, Scope, readable
 from augmix.report.load import Run, RunPredictions
 from augmix.report.tables import Column, Entry, Row, Table, shown, text
 
@@ -141,7 +141,7 @@ def corruption_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]:
         Drill(
             name=f"c-{index}",
             title=readable(name),
-            headline=_headlines(comparison, Key("error", CORRUPTION, name)),
+            headline=_headlines(comparison, Key("error", Scope.CORRUPTION, name)),
             table=_table(comparison, index, name),
             mistakes=tuple(_mistakes(group, comparison, name) for group in comparison.groups),
             hard=_hardest(comparison, name, thumbs),
@@ -156,7 +156,7 @@ def perturbation_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]
         Drill(
             name=f"p-{index}",
             title=readable(name),
-            headline=_headlines(comparison, Key("flip", PERTURBATION, name)),
+            headline=_headlines(comparison, Key("flip", Scope.PERTURBATION, name)),
             table=None,
             mistakes=(),
             hard=_most_flipped(comparison, name, thumbs),
