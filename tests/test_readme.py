@@ -32,7 +32,8 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for block in blocks("python"):
         exec(block, names)
     assert names["view"].size == (32, 32)
-    assert [tuple(view.shape) for view in (names["clean"], names["first"])] == [(3, 32, 32)] * 2
+    batch = (names["clean"], names["first"])  # of the loader's last line
+    assert [tuple(view.shape) for view in batch] == [(5, 3, 32, 32)] * 2
     assert names["views"].shape == (2, 8, 3, 32, 32)
     assert np.isfinite(names["loss"].item())
     assert len(names["results"].cells) == 6

@@ -454,8 +454,8 @@ def _parse_arithmetic(name: str) -> dict[str, Any]:
 def _steps(config: TrainConfig) -> Generator[StepTime]:
     """Train without end."""
     with prepared(config) as run:
-        order, learner, pipeline = open_parts(config, run)
-        yield from time_steps(learner, pipeline, order, itertools.count(), config.run)
+        parts, num_threads = open_parts(config, run), config.run.num_threads
+        yield from time_steps(*parts, itertools.count(), num_threads=num_threads)
 
 
 def measure_startup() -> dict[str, float]:

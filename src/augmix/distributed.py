@@ -6,12 +6,11 @@ processes may share a GPU as long as they exchange nothing on it. Every exchange
 if another process has ended.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -81,11 +80,7 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
 
 def any_rank(flag: bool) -> bool:
     """Return on every rank whether the flag is set on at least one."""
-    if not _is_distributed():
-        return flag
-    flags = torch.tensor([int(flag)])
-    collective(lambda: dist.all_reduce(flags))
-    return bool(flags)
+    return bool(sum_over_ranks(torch.tensor([int(flag)])))
 
 
 def agree(value: str, what: str) -> None:
@@ -94,49 +89,29 @@ def agree(value: str, what: str) -> None:
     Raises:
         RunError: If this rank has another value than rank 0; the message calls it ``what``.
     """
-    own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
-    if not np.array_equal(broadcast(own), own):
+    if broadcast(value) != value:
         raise RunError(
             f"process {rank()} of {world_size()} has another {what} than process 0; start all with "
             "the same command, on the same files"
         )
 
 
-def broadcast_bytes(content: bytes) -> bytes:
-    """Return rank 0's bytes, of any length, on every rank."""
-    length = int(broadcast(np.array([len(content)]))[0])
-    own = np.frombuffer(content, np.uint8) if rank() == 0 else np.zeros(length, np.uint8)
-    return broadcast(own).tobytes()
-
-
-def broadcast(values: np.ndarray) -> np.ndarray:
-    """Return rank 0's array on every rank; all ranks pass one of the same shape and type."""
+def broadcast(value: Result) -> Result:
+    """Return rank 0's value on every rank: anything that pickle takes."""
     if not _is_distributed():
-        return values
-    content = torch.from_numpy(_to_bytes(values).copy())
-    collective(lambda: dist.broadcast(content, src=0))
-    return content.numpy().view(values.dtype).reshape(values.shape)
+        return value
+    values: list[Any] = [value if rank() == 0 else None]
+    collective(lambda: dist.broadcast_object_list(values, src=0))
+    return values[0]
 
 
 def gather(values: np.ndarray) -> list[np.ndarray]:
-    """Return the arrays of all ranks in order, on rank 0; none on the others.
-
-    They are of one type and of any length; the axes after the first are the same everywhere.
-    """
+    """Return the arrays of all ranks in order, on rank 0; none on the others."""
     if not _is_distributed():
         return [values]
-    content = _to_bytes(values)
-    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    collective(lambda: dist.all_gather(lengths, torch.tensor([len(content)])))
-    longest = max(int(length) for length in lengths)
-    padded = torch.zeros(longest, dtype=torch.uint8)
-    padded[: len(content)] = torch.from_numpy(content.copy())
-    found = [torch.zeros_like(padded) for _ in lengths] if rank() == 0 else None
-    collective(lambda: dist.gather(padded, found))
-    return [
-        piece.numpy()[: int(length)].view(values.dtype).reshape(-1, *values.shape[1:])
-        for piece, length in zip(found or (), lengths, strict=False)
-    ]
+    found: list[Any] | None = [None] * world_size() if rank() == 0 else None
+    collective(lambda: dist.gather_object(values, found))
+    return found or []
 
 
 def collective(call: Callable[[], Result]) -> Result:
@@ -161,10 +136,6 @@ def is_lost(error: Exception) -> bool:
     if not _is_distributed() or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
 def _is_distributed() -> bool:

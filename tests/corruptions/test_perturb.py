@@ -16,7 +16,6 @@ from PIL import Image
 from augmix.corruptions import CIFAR_SCRIPT_10, STANDARD_10, registry
 from augmix.corruptions.corrupt import (
     SEQUENCE_VERSION,
-    _check,
     frame_size,
     iterate_frames,
     perturb,
@@ -398,11 +397,11 @@ def test_messages_about_images(images: np.ndarray):
             function(images[..., :2], "tilt")
         with pytest.raises(TypeError):
             function(images / 255.0, "tilt")
-    check = _check.__wrapped__  # without the shapes of the tests
+    check = iterate_frames.__wrapped__  # without the shapes of the tests
     with pytest.raises(TypeError, match="must be uint8 in 0..255, got float64; convert"):
-        check(images / 255.0, "tilt", "auto", 0, None, 1, None)
+        check(images / 255.0, "tilt")
     with pytest.raises(TypeError, match="must be a uint8 NumPy array"):
-        check(images.tolist(), "tilt", "auto", 0, None, 1, None)
+        check(images.tolist(), "tilt")
     with pytest.raises(ValueError, match="preset must be one of cifar, .*, got 'auto'"):
         photograph_frames(images[0], "tilt", preset="auto")
     with pytest.raises(ValueError, match="preset must be one of cifar, .*, got 'auto'"):

@@ -18,7 +18,7 @@ from augmix.data.decode import (
     stored_size,
 )
 from augmix.data.derived import mix, open_stylised, subset
-from augmix.data.sources import find_crop, load_at, open_source
+from augmix.data.sources import load_at, open_source
 from augmix.errors import RunError
 from augmix.rng import Stream
 
@@ -369,7 +369,7 @@ def test_parts_and_mixes_crop_too(photographs) -> None:
     draws = ResizedCrop().sample(np.array([8]), stream=stream)
     assert np.array_equal(images[:1], source.load_crops(np.array([2]), draws))
     assert np.array_equal(images[1:], load_at(source, np.array([2]), stream=stream))
-    assert find_crop(subset(open_source("folder", root=root, size=8), np.array([0]))) is None
+    assert subset(open_source("folder", root=root, size=8), np.array([0])).crop is None
 
 
 def test_a_broken_photograph_is_named_and_the_others_stay_usable(photographs) -> None:

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from augmix.data.sources import (
     open_source,
     register_source,
 )
+from augmix.data.stores import OpenOptions
 from augmix.errors import RunError
 
+OPTIONS = OpenOptions(name="dataset", split="test")
 FIRST_TEST_LABELS = [1, 5, 7, 6, 3, 5, 6, 1, 7, 7, 8, 0]  # golden: the split must never change
 
 
@@ -205,7 +208,9 @@ def test_torch_data_sets_of_every_kind_of_image(pixels):
         list(pixels[:4]),
         [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in pixels[:4]],
     ]
-    sources = [as_source(Pairs(images, labels), name="mine", split="val") for images in kinds]
+    sources = [
+        as_source(Pairs(images, labels), OpenOptions(name="mine", split="val")) for images in kinds
+    ]
     for source in sources:
         assert np.array_equal(source.load(np.array([3, 0])), pixels[[3, 0]])
         assert source.labels.tolist() == labels
@@ -213,26 +218,26 @@ def test_torch_data_sets_of_every_kind_of_image(pixels):
         assert source.fingerprint == sources[0].fingerprint
     named = Pairs(kinds[1], labels)
     named.classes, named.targets = ["ant", "bee", "cat"], torch.tensor(labels)
-    assert as_source(named).class_names == ("ant", "bee", "cat")
-    assert as_source(sources[0]) is sources[0]
+    assert as_source(named, OPTIONS).class_names == ("ant", "bee", "cat")
+    assert as_source(sources[0], OPTIONS) is sources[0]
 
 
 @pytest.mark.parametrize("memory", [2**30, 100], ids=["held", "lazy"])
 def test_torch_data_sets_are_resized_and_read_on_threads(pixels, memory, monkeypatch):
     monkeypatch.setattr("augmix.data.stores.MEMORY_BYTES", memory)
     data = Pairs([image[..., 0] for image in pixels], [0] * 12)
-    source = as_source(data, geometry=Geometry(size=4))
+    source = as_source(data, replace(OPTIONS, geometry=Geometry(size=4)))
     assert source.load(np.arange(12)).shape == (12, 4, 4, 1)
 
 
 def test_data_of_other_forms_is_refused(pixels):
     with pytest.raises(TypeError, match=r"a torch Dataset of \(image, label\), .*, got int"):
-        as_source(3)
+        as_source(3, OPTIONS)
     floats = Pairs(list(pixels[:2] / 255), [0, 1])
     with pytest.raises(RunError, match="source dataset, image 0: expected a PIL image, a uint8"):
-        as_source(floats)
+        as_source(floats, OPTIONS)
     with pytest.raises(RunError, match=r"source dataset: expected labels 0..999999, got -1"):
-        as_source(Pairs(list(pixels[:2]), [0, -1]))
+        as_source(Pairs(list(pixels[:2]), [0, -1]), OPTIONS)
 
 
 def test_every_kind_says_what_it_reads():

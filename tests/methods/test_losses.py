@@ -334,3 +334,16 @@ class TestObjectives:
             optimiser.step()
             totals.append(float(loss.total.detach()))
         assert totals[-1] < 0.5 * totals[0]
+
+
+def test_masked_classes_give_the_released_loss_and_finite_gradients() -> None:
+    logits = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    logits[:, :, 2] = -math.inf
+    logits.requires_grad_()
+    labels = torch.tensor([0, 1, 3, 4])
+    loss = jsd_loss(logits, labels)
+    torch.testing.assert_close(loss, released(logits.detach(), labels, 12.0))
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[:, :, 2] == 0).all()

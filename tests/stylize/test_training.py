@@ -198,7 +198,7 @@ def test_crops_are_cut_from_the_images_and_images(config):
     content, style = make_batches(config, inputs)(0)
     assert content.shape == (3, 3, 12, 12)
     assert style.shape == (3, 3, 12, 12)
-    whole = inputs.content.source.load(np.arange(7))
+    whole = inputs.content.load(np.arange(7))
     windows = np.lib.stride_tricks.sliding_window_view(whole, (12, 12), axis=(1, 2))
     levels = (content * 255).round().to(torch.uint8).numpy()
     for square in levels:

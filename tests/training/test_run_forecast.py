@@ -17,10 +17,10 @@ def fixed_times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every step takes half a second, a tenth of it waiting; gives the steps that were taken."""
     take, taken = module.time_steps, []
 
-    def timed(learner: Any, views: Any, order: Any, steps: Any, run: Any) -> Any:
+    def timed(learner: Any, views: Any, steps: Any, *, num_threads: int) -> Any:
         steps = list(steps)
         taken.extend(steps)
-        for time in take(learner, views, order, steps, run):
+        for time in take(learner, views, steps, num_threads=num_threads):
             assert time.elapsed_s > time.waited_s >= 0
             yield StepTime(elapsed_s=0.5, waited_s=0.05)
 

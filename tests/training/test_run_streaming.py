@@ -13,7 +13,6 @@ from toy_runs import load_config, read_log, read_weights
 from augmix import cli
 from augmix.data.batches import BatchOrder
 from augmix.data.decode import ResizedCrop
-from augmix.data.sources import find_crop
 from augmix.errors import RunError
 from augmix.methods import TrainingImages
 from augmix.progress import Event, OnProgress, StepFinished
@@ -151,11 +150,11 @@ def test_the_recipe_is_one_command(
 
 def test_crops_can_be_asked_for_and_refused(photographs: Path, tmp_path: Path) -> None:
     config = toy(photographs, tmp_path / "run", source="folder", resized_crop=True)
-    assert find_crop(open_split(config, "train")) == ResizedCrop()
-    assert find_crop(open_split(update_config(config, source="imagenet"), "train")) == ResizedCrop()
+    assert open_split(config, "train").crop == ResizedCrop()
+    assert open_split(update_config(config, source="imagenet"), "train").crop == ResizedCrop()
     for changes in ({"source": "folder", "resized_crop": None}, {"resized_crop": False}):
         plain = open_split(update_config(config, **changes), "train")
-        assert find_crop(plain) is None
+        assert plain.crop is None
     with pytest.raises(ValueError, match="random resized crops need a size"):
         open_split(update_config(config, size=None), "train")
 

@@ -15,7 +15,7 @@ scripts do.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,12 +34,10 @@ from augmix.corruptions.registry import (
     Frame,
     Frames,
     Image,
-    Perturbation,
     check_size,
     resolve_preset,
 )
 from augmix.corruptions.sequences import Scene, centre_window
-from augmix.rng import Stream
 
 Ids = Integer[np.ndarray, "..."]
 
@@ -169,16 +167,17 @@ def perturb(
         >>> perturb(images, "translate", preset="cifar").shape
         (2, 16, 32, 32, 3)
     """
-    batch = _check(images, name, preset, seed, ids, difficulty, size)
-    shape = (batch.num_frames, *batch.frame_size, images.shape[3])
-    result = np.empty((len(images), *shape), np.uint8)
-
-    def perturb_one(index: int) -> None:
-        for frame, image in enumerate(batch.frames(index)):
-            result[index, frame] = image
-
-    for_each(perturb_one, len(images), num_threads=batch.useful_threads(num_threads))
-    return result
+    frames = iterate_frames(
+        check_images(images),
+        name,
+        preset=preset,
+        seed=seed,
+        ids=ids,
+        difficulty=difficulty,
+        num_threads=num_threads,
+        size=size,
+    )
+    return np.stack(list(frames), axis=1)
 
 
 def iterate_frames(
@@ -206,9 +205,40 @@ def iterate_frames(
         ValueError: At the call, if an argument is out of range, or the shapes do not fit.
     """
     is_single = getattr(images, "ndim", 4) == 3
-    batch = _check(images[None] if is_single else images, name, preset, seed, ids, difficulty, size)
-    frames = _frame_by_frame(batch, batch.useful_threads(num_threads))
-    return (frame[0] for frame in frames) if is_single else frames
+    batch = check_images(images[None] if is_single else images)
+    height, width = batch.shape[1:3]
+    check_size((height, width), "perturb")
+    sequence = SEQUENCES.find(name)
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty} for {name!r}")
+    batch_ids = _ids_of(batch, ids)
+    preset = resolve_preset(preset, (height, width))
+    inner = frame_size((height, width), preset) if size is None else size
+    if not (1 <= inner[0] <= height and 1 <= inner[1] <= width):
+        raise ValueError(
+            f"size must lie within the images of {height} x {width} pixels, "
+            f"got {inner[0]} x {inner[1]}"
+        )
+    stream, window = sequence.stream(seed), centre_window((height, width), inner)
+    num_threads = useful_threads(num_threads, (height, width), keeps_gil=sequence.is_own)
+
+    def start(index: int) -> Frames:
+        scene = Scene(np.ascontiguousarray(batch[index]), window)
+        generator = stream.generator(int(batch_ids[index]))
+        return sequence.apply(scene, preset, difficulty, generator)
+
+    def frame_by_frame() -> Iterator[UInt8[np.ndarray, "*batch row column channel"]]:
+        sequences = [start(index) for index in range(len(batch))]
+        shape = (*batch.shape[:1], *inner, *batch.shape[3:])
+        with ThreadPoolExecutor(num_threads) as pool:
+            for _ in range(sequence.num_frames[preset]):
+                frames = np.empty(shape, np.uint8)
+                made = (map if num_threads == 1 else pool.map)(next, sequences)
+                for index, frame in enumerate(made):
+                    frames[index] = frame
+                yield frames[0] if is_single else frames
+
+    return frame_by_frame()
 
 
 def photograph_frames(
@@ -302,78 +332,11 @@ def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> No
         list(pool.map(work_through, chunks))
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The checked arguments of a call."""
-
-    images: Images
-    sequence: Perturbation
-    preset: str
-    difficulty: int
-    frame_size: tuple[int, int]
-    stream: Stream
-    ids: Integer[np.ndarray, " batch"]
-
-    @property
-    def num_frames(self) -> int:
-        return self.sequence.num_frames[self.preset]
-
-    def useful_threads(self, num_threads: int) -> int:
-        return useful_threads(num_threads, self.images.shape[1:3], keeps_gil=self.sequence.is_own)
-
-    def frames(self, index: int) -> Frames:
-        image = np.ascontiguousarray(self.images[index])
-        scene = Scene(image, centre_window((image.shape[0], image.shape[1]), self.frame_size))
-        generator = self.stream.generator(int(self.ids[index]))
-        return self.sequence.apply(scene, self.preset, self.difficulty, generator)
-
-
-def _check(
-    images: Images,
-    name: str,
-    preset: str,
-    seed: int,
-    ids: Ids | None,
-    difficulty: int,
-    size: tuple[int, int] | None,
-) -> _Batch:
-    check_images(images)
-    height, width = images.shape[1:3]
-    check_size((height, width), "perturb")
-    sequence = SEQUENCES.find(name)
-    if difficulty not in DIFFICULTIES:
-        raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty} for {name!r}")
-    ids = _ids_of(images, ids)
-    preset = resolve_preset(preset, (height, width))
-    inner = frame_size((height, width), preset) if size is None else size
-    if not (1 <= inner[0] <= height and 1 <= inner[1] <= width):
-        raise ValueError(
-            f"size must lie within the images of {height} x {width} pixels, "
-            f"got {inner[0]} x {inner[1]}"
-        )
-    return _Batch(images, sequence, preset, difficulty, inner, sequence.stream(seed), ids)
-
-
 def _ids_of(images: Images, ids: Ids | None) -> Integer[np.ndarray, " batch"]:
     ids = np.arange(len(images)) if ids is None else np.asarray(ids)
     if ids.shape != (len(images),):
         raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
     return ids
-
-
-def _frame_by_frame(
-    batch: _Batch, num_threads: int
-) -> Iterator[UInt8[np.ndarray, "batch row column channel"]]:
-    """Frame 0 of all images, frame 1 of all images, ..."""
-    sequences = [batch.frames(index) for index in range(len(batch.images))]
-    shape = (len(sequences), *batch.frame_size, batch.images.shape[3])
-    with ThreadPoolExecutor(num_threads) as pool:
-        for _ in range(batch.num_frames):
-            result = np.empty(shape, np.uint8)
-            frames = (map if num_threads == 1 else pool.map)(next, sequences)
-            for index, frame in enumerate(frames):
-                result[index] = frame
-            yield result
 
 
 def _resize_shorter(image: Image, shorter: int) -> Frame:

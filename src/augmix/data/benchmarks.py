@@ -32,15 +32,14 @@ from augmix.data.decode import SUFFIXES, ImageError, decode_image
 from augmix.data.folders import FileItems, is_image, list_folders, list_labelled, show_entries
 from augmix.data.published_sets import GROUPS
 from augmix.data.stores import (
-    Description,
+    ArraySource,
     Ids,
-    Images,
     Labels,
     LazySource,
+    Source,
     check_ids,
     check_labels,
     default_threads,
-    fingerprint,
     hash_array,
     number_classes,
 )
@@ -181,24 +180,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSource(Description):
-    """One severity of a ``.npy`` file; its fingerprint is computed when asked for."""
-
-    images: Images
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(hash_array(self.images), self.labels)
-
-    def load(self, ids: Ids) -> Images:
-        """Return a copy of the images with these ids."""
-        return self.images[check_ids(ids, len(self))]
-
-
 def open_corrupted(
     root: Path | str | Layout, name: str, severity: int, *, class_names: Sequence[str] = ()
-) -> MappedSource | LazySource:
+) -> Source:
     """Open one corruption at one severity of a -C set on disk, as a source.
 
     Image i is the same image of the clean set for every corruption and severity, since files and
@@ -231,9 +215,7 @@ def open_corrupted(
     )
 
 
-def _open_slice(
-    path: Path, severity: int, class_names: tuple[str, ...], title: str
-) -> MappedSource:
+def _open_slice(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> Source:
     """Open images n (s - 1) .. n s - 1 of the file, n a fifth of its length."""
     images = open_array(path)
     is_fit = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] in (1, 3)
@@ -254,7 +236,7 @@ def _open_slice(
     )
     count = len(images) // len(SEVERITIES)
     rows = slice(count * (severity - 1), count * severity)
-    return MappedSource(
+    return ArraySource(
         name=title,
         split="test",
         class_names=class_names or number_classes(labels, where=str(labels_path)),
@@ -267,7 +249,7 @@ def _open_slice(
     )
 
 
-def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> LazySource:
+def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> Source:
     folder = path / str(severity)
     if not folder.is_dir():
         raise RunError(
@@ -293,7 +275,7 @@ def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: s
         items=items,
         rows=rows,
         num_threads=default_threads(),
-        fingerprint=fingerprint(items.digest(rows), labels),
+        digest=items.digest(rows),
     )
 
 

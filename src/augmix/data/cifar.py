@@ -25,8 +25,8 @@ from augmix.data.stores import (
     ArrayItems,
     Items,
     Labels,
-    Opened,
     OpenOptions,
+    Source,
     build_source,
     check_labels,
 )
@@ -214,7 +214,7 @@ EDITIONS = {
 }
 
 
-def open_cifar(root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL) -> Opened:
+def open_cifar(root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_URL) -> Source:
     """Open a CIFAR set, without a root from where downloads are kept; see `sources.open_source`."""
     import pooch
 

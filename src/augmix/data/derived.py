@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from augmix.data.decode import Draws, ResizedCrop
-from augmix.data.sources import CroppingSource, Source, find_crop, open_source
-from augmix.data.stores import MAX_CLASSES, Description, Ids, Images, Labels, check_ids, fingerprint
+from augmix.data.decode import Draws
+from augmix.data.sources import open_source
+from augmix.data.stores import MAX_CLASSES, Ids, Images, Labels, Source, check_ids, fingerprint
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
@@ -28,12 +28,11 @@ _SHOWN = 5  # names in a message
 
 def _describe(source: Source, **changes: Any) -> dict[str, Any]:
     """The fields of a source that one made of it has too, with some changed."""
-    names = [entry.name for entry in fields(Description) if entry.name != "files"]
-    return {name: getattr(source, name) for name in names} | changes
+    return {entry.name: getattr(source, entry.name) for entry in fields(Source)} | changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subset(Description):
+class Subset(Source):
     """Some images of a source, whose ``ids`` these are, renumbered 0 .. len - 1."""
 
     source: Source
@@ -43,18 +42,11 @@ class Subset(Description):
     def fingerprint(self) -> str:
         return fingerprint(self.source.fingerprint, self.ids)
 
-    @property
-    def crop(self) -> ResizedCrop | None:
-        return find_crop(self.source)
-
     def load(self, ids: Ids) -> Images:
-        """Return the images with these ids, which count from 0 in the subset."""
         return self.source.load(self.ids[check_ids(ids, len(self))])
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
-        """Return the images with these ids of the subset, each cropped as drawn for it."""
-        chosen = self.ids[check_ids(ids, len(self))]
-        return cast(CroppingSource, self.source).load_crops(chosen, draws)
+        return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
 
 
 def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
@@ -62,8 +54,7 @@ def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
     if not len(ids):
         raise ValueError("a subset needs at least one id, got none")
     ids = check_ids(ids, len(source)).astype(np.int64)
-    files = getattr(source, "files", ())
-    kept = tuple(files[index] for index in ids) if files else ()
+    kept = tuple(source.files[index] for index in ids) if source.files else ()
     described = _describe(source, labels=source.labels[ids], files=kept)
     return Subset(source=source, ids=ids, **described)
 
@@ -82,8 +73,11 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mix(Description):
-    """The images of two sources, of which the first gives name, split, crop and flip."""
+class Mix(Source):
+    """The images of two sources, of which the first gives name, split, crop and flip.
+
+    Images of the second are cropped as drawn only if it crops too.
+    """
 
     source: Source
     second: Source
@@ -94,21 +88,12 @@ class Mix(Description):
         parts = [f"{part.fingerprint} {len(part)}" for part in (self.source, self.second)]
         return hashlib.sha256("\n".join(["mix", *parts]).encode()).hexdigest()
 
-    @property
-    def crop(self) -> ResizedCrop | None:
-        return find_crop(self.source)
-
     def load(self, ids: Ids) -> Images:
-        """Return the images with these ids, each from its own source."""
         return self._gather(ids, lambda part, here, _: part.load(here))
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
-        """Return the images with these ids, each cropped as drawn if its own source crops."""
-
         def load(part: Source, here: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            if find_crop(part) is None:
-                return part.load(here)
-            return cast(CroppingSource, part).load_crops(here, draws[rows])
+            return part.load(here) if part.crop is None else part.load_crops(here, draws[rows])
 
         return self._gather(ids, load)
 
@@ -148,7 +133,8 @@ def mix(first: Source, second: Source) -> Mix:
                 "stylize)"
             )
     labels = np.concatenate([first.labels, second.labels])
-    described = _describe(first, labels=labels, skipped=(*first.skipped, *second.skipped))
+    skipped = (*first.skipped, *second.skipped)
+    described = _describe(first, labels=labels, skipped=skipped, files=())
     return Mix(source=first, second=second, **described)
 
 
@@ -163,9 +149,8 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
     path = Path(root).expanduser()
     if path.suffix == ".npz" or (path / f"{like.split}.npz").exists():
         return open_source("npz", root=path, split=like.split)
-    crop = find_crop(like)
-    size = like.size[0] if crop else 0
-    return open_source("folder", root=path, split=like.split, crop=crop, size=size)
+    size = like.size[0] if like.crop else 0
+    return open_source("folder", root=path, split=like.split, crop=like.crop, size=size)
 
 
 def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
@@ -284,7 +269,7 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MappedSource(Description):
+class MappedSource(Source):
     """A source with the labels of a model; ``indices`` gives its class for each of the source."""
 
     source: Source
@@ -297,7 +282,6 @@ class MappedSource(Description):
         return hasher.hexdigest()
 
     def load(self, ids: Ids) -> Images:
-        """Return the images with these ids."""
         return self.source.load(ids)
 
 
@@ -305,7 +289,8 @@ def map_classes(source: Source, classes: ClassList) -> Source:
     """Give a source the labels of a model, and the last, readable name of each of its classes."""
     indices = match_classes(tuple(source.class_names), classes)
     names = (held[-1] if held else f"class {i}" for i, held in enumerate(classes.names))
-    described = _describe(source, class_names=tuple(names), labels=indices[source.labels])
+    changes = {"class_names": tuple(names), "labels": indices[source.labels]}
+    described = _describe(source, **changes, crop=None, files=())
     return MappedSource(source=source, indices=indices, **described)
 
 

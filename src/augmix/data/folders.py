@@ -17,8 +17,8 @@ from augmix.data.decode import FORMATS, SUFFIXES, ImageError
 from augmix.data.stores import (
     ImageFiles,
     Labels,
-    Opened,
     OpenOptions,
+    Source,
     build_source,
     check_classes,
     fingerprint,
@@ -160,7 +160,7 @@ class FileItems(ImageFiles):
             raise ImageError(f"cannot read the file: {error.strerror or error}") from error
 
 
-def open_folder(root: Path, options: OpenOptions) -> Opened:
+def open_folder(root: Path, options: OpenOptions) -> Source:
     """Open an image folder; see `sources.open_source`."""
     items, labels, class_names = _list_split(root, options.split)
     return build_source(items, labels, class_names, options, files=items.paths)

@@ -31,7 +31,7 @@ from augmix.data.folders import (
     open_folder,
 )
 from augmix.data.parquet import find_tables, open_parquet
-from augmix.data.stores import Items, Labels, Opened, OpenOptions, build_source, check_classes
+from augmix.data.stores import Items, Labels, OpenOptions, Source, build_source, check_classes
 from augmix.data.tar import SYNSET, find_shards, load_shards, open_shards
 from augmix.errors import RunError
 
@@ -153,7 +153,7 @@ def _load_meta(path: Path) -> dict[str, str]:
         ) from error
 
 
-def open_imagenet(root: Path, options: OpenOptions) -> Opened:
+def open_imagenet(root: Path, options: OpenOptions) -> Source:
     """Open a split of ImageNet in whatever form it is found; see `sources.open_source`.
 
     Taken in this order: ``SPLIT/synset/image``; ``SPLIT/image`` with a file of labels; parquet
@@ -191,7 +191,7 @@ def open_imagenet(root: Path, options: OpenOptions) -> Opened:
 
 def _open_flat(
     items: Items, names: Sequence[str], folders: tuple[Path, ...], options: OpenOptions
-) -> Opened:
+) -> Source:
     """Open the images of one split without class folders, their classes from a file of labels."""
     path = find_labels(folders)
     if path is None:

@@ -21,8 +21,8 @@ from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, mi
 from augmix.data.stores import (
     ImageFiles,
     Labels,
-    Opened,
     OpenOptions,
+    Source,
     build_source,
     check_labels,
     number_classes,
@@ -144,7 +144,7 @@ class TableItems(ImageFiles):
         return content
 
 
-def open_parquet(root: Path, options: OpenOptions) -> Opened:
+def open_parquet(root: Path, options: OpenOptions) -> Source:
     """Open a parquet set, in memory up to `MEMORY_BYTES`; see `sources.open_source`."""
     paths = find_tables(root, options.split)
     if not paths:

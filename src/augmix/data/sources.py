@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from augmix.arrays import check_images
-from augmix.data.decode import AS_STORED, Draws, Geometry, ResizedCrop
+from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
 from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
@@ -25,8 +25,8 @@ from augmix.data.stores import (
     Images,
     Labels,
     OnError,
-    Opened,
     OpenOptions,
+    Source,
     build_source,
     check_labels,
     default_threads,
@@ -42,82 +42,15 @@ _DIGITS_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 Opener = TypeVar("Opener", bound=Callable[..., Any])
 
 
-@runtime_checkable
-class Source(Protocol):
-    """A split of a data set; image i is the same in every run.
-
-    Attributes:
-        name: As in `open_source`.
-        split: ``train``, ``test`` or ``val``.
-        num_classes: Classes of the set, also of those without an image in this split.
-        class_names: One for each class.
-        labels: The class of every image.
-        size: Height and width of the images from `load`.
-        channels: 1 for grey, 3 for RGB.
-        fingerprint: Sha256 of labels and stored images; of paths and sizes for image folders.
-        crop_padding: Border in pixels of the usual training crop of the set.
-        flip: Whether its training images are usually mirrored.
-        skipped: What was left out as broken: file or row, and the reason.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def labels(self) -> Labels: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def crop_padding(self) -> int: ...
-    @property
-    def flip(self) -> bool: ...
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def load(self, ids: Ids) -> Images:
-        """Return the images with these ids, in that order; repeats allowed, from any thread."""
-        ...
-
-
-class CroppingSource(Source, Protocol):
-    """A source that can decode a random crop of every image, for training."""
-
-    @property
-    def crop(self) -> ResizedCrop | None:
-        """The distribution of the crops; None if there are none after all."""
-        ...
-
-    def load_crops(self, ids: Ids, draws: Draws) -> Images:
-        """Return the images with these ids, each cropped as drawn for it."""
-        ...
-
-
-def find_crop(source: Source) -> ResizedCrop | None:
-    """Return the random crops a source decodes its training images with; None if there are none."""
-    return getattr(source, "crop", None) if hasattr(source, "load_crops") else None
-
-
 def load_at(source: Source, ids: Ids, *, stream: Stream) -> Images:
     """Load the images of a training step, each with its random crop if the source crops.
 
     Args:
         stream: The run's seed and the step's epoch.
     """
-    crop = find_crop(source)
-    if crop is None:
+    if source.crop is None:
         return source.load(ids)
-    return cast(CroppingSource, source).load_crops(ids, crop.sample(ids, stream=stream))
+    return source.load_crops(ids, source.crop.sample(ids, stream=stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,14 +235,12 @@ def open_source(
         download=download,
     )
     if callable(kind.opener):
-        return _adapt(kind.opener(path, split=split), options)
+        return as_source(kind.opener(path, split=split), options)
     module, _, function = kind.opener.partition(":")
     return getattr(importlib.import_module(f"augmix.data.{module}"), function)(path, options)
 
 
-def as_source(
-    data: Any, *, name: str = "dataset", split: str = "test", geometry: Geometry = AS_STORED
-) -> Source:
+def as_source(data: Any, options: OpenOptions) -> Source:
     """Turn data of any kind into a source.
 
     Args:
@@ -319,20 +250,12 @@ def as_source(
             `height width channel` arrays, or uint8 `channel height width` tensors; its labels are
             taken from ``targets`` or ``labels`` if it has them, and read one by one if not. Names
             of classes are taken from ``class_names`` or ``classes``.
-        name: Of the source.
-        split: ``train``, ``test`` or ``val``.
-        geometry: What is done to every image; as stored, all must have one size.
 
     Raises:
         TypeError: If the data has none of these forms.
         RunError: If labels or images are not usable.
     """
-    return _adapt(data, OpenOptions(name=name, split=split, geometry=geometry))
-
-
-def _adapt(data: Any, options: OpenOptions) -> Source:
-    """`as_source`, with all options."""
-    if hasattr(data, "load") and hasattr(data, "crop_padding"):
+    if isinstance(data, Source):
         return data
     if not (hasattr(data, "__len__") and (hasattr(data, "images") or hasattr(data, "__getitem__"))):
         raise TypeError(
@@ -349,7 +272,7 @@ def _adapt(data: Any, options: OpenOptions) -> Source:
     return build_source(items, checked, names or number_classes(checked, where=where), options)
 
 
-def open_npz(root: Path, options: OpenOptions) -> Opened:
+def open_npz(root: Path, options: OpenOptions) -> Source:
     """Open an ``.npz`` set; see `open_source`."""
     split = options.split
     path = root
@@ -421,7 +344,7 @@ def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
 
 
-def open_digits(root: Path | None, options: OpenOptions) -> Opened:
+def open_digits(root: Path | None, options: OpenOptions) -> Source:
     """Open the digits: 8x8, levels 0..16, enlarged bilinearly and whole to RGB of ``size``."""
     if options.split not in ("train", "test"):
         raise RunError(f"digits has the splits train and test, got {options.split!r}")

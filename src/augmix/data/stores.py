@@ -264,10 +264,20 @@ def check_classes(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Description:
-    """The fields of `sources.Source` that every source has.
+class Source:
+    """A split of a data set; image i is the same in every run.
 
     Attributes:
+        name: As in `sources.open_source`.
+        split: ``train``, ``test`` or ``val``.
+        class_names: One for each class of the set, also of those without an image in this split.
+        labels: The class of every image.
+        size: Height and width of the images from `load`.
+        channels: 1 for grey, 3 for RGB.
+        crop_padding: Border in pixels of the usual training crop of the set.
+        flip: Whether its training images are usually mirrored.
+        crop: The random crops that training images are decoded with, by `load_crops`.
+        skipped: What was left out as broken: file or row, and the reason.
         files: Path of every image below the set's folder, for sources made of image files.
     """
 
@@ -279,6 +289,7 @@ class Description:
     channels: int
     crop_padding: int
     flip: bool
+    crop: ResizedCrop | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
 
@@ -286,25 +297,47 @@ class Description:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of labels and stored images; of paths and sizes for image folders."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return len(self.labels)
 
+    def load(self, ids: Ids) -> Images:
+        """Return a copy of the images with these ids, in that order; repeats allowed.
+
+        It may be called from any thread.
+
+        Raises:
+            RunError: If an image is broken; the message names its file and index.
+        """
+        raise NotImplementedError
+
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
+        """Return the images with these ids, each cropped as drawn for it; raises as `load` does."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ArraySource(Description):
-    """A source with all images in memory."""
+class ArraySource(Source):
+    """A source with all images in memory; its digest is computed when asked for, if not known."""
 
     images: Images
-    fingerprint: str
+    digest: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.digest or hash_array(self.images), self.labels)
 
     def load(self, ids: Ids) -> Images:
-        """Return a copy of the images with these ids."""
         return self.images[check_ids(ids, len(self))]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LazySource(Description):
-    """A source that decodes images when they are loaded.
+class LazySource(Source):
+    """A source that decodes images when they are loaded; `load` returns the centre of cropped ones.
 
     Attributes:
         rows: The item of every image; images left out as broken have none.
@@ -315,15 +348,28 @@ class LazySource(Description):
     rows: Labels
     geometry: Geometry = AS_STORED
     num_threads: int
-    fingerprint: str
+    digest: str
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.digest, self.labels)
 
     def load(self, ids: Ids) -> Images:
-        """Decode the images with these ids.
-
-        Raises:
-            RunError: If one is broken; the message names its file and index.
-        """
         return self._decode(ids, lambda _, row: self.items.image(row, self.geometry), _CHUNK)
+
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
+        items: Any = self.items  # image files, as `build_source` checks
+        crop: Any = self.crop
+
+        def decode(position: int, row: int) -> np.ndarray:
+            return decode_crop(
+                items.content(row),
+                lambda height, width: crop.box(draws[position], height, width),
+                size=self.size[0],
+                is_reduced=self.geometry.is_reduced,
+            )
+
+        return self._decode(ids, decode, _CROPS_AT_ONCE)
 
     def _decode(self, ids: Ids, decode: Decode, chunk: int) -> Images:
         rows = self.rows[check_ids(ids, len(self))]
@@ -339,30 +385,6 @@ class LazySource(Description):
         return images
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CroppedSource(LazySource):
-    """A source of image files that decodes a random crop of each; `load` returns the centre."""
-
-    items: ImageFiles
-    crop: ResizedCrop
-
-    def load_crops(self, ids: Ids, draws: Draws) -> Images:
-        """Decode the crops that were drawn for these images; raises as `load` does."""
-
-        def decode(position: int, row: int) -> np.ndarray:
-            return decode_crop(
-                self.items.content(row),
-                lambda height, width: self.crop.box(draws[position], height, width),
-                size=self.size[0],
-                is_reduced=self.geometry.is_reduced,
-            )
-
-        return self._decode(ids, decode, _CROPS_AT_ONCE)
-
-
-Opened = ArraySource | LazySource  # what the reader of a kind of data returns
-
-
 def build_source(
     items: Items,
     labels: Labels,
@@ -372,7 +394,7 @@ def build_source(
     crop_padding: int | None = None,
     flip: bool = True,
     files: Sequence[str] = (),
-) -> Opened:
+) -> Source:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
     With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
@@ -406,19 +428,20 @@ def build_source(
         "channels": items.channels,
         "crop_padding": crop_padding,
         "flip": flip,
+        "crop": crop,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
-        "fingerprint": fingerprint(items.digest(kept), labels[kept]),
+        "digest": items.digest(kept),
     }
     if images is not None:
         return ArraySource(images=images[kept] if broken else images, **described)
-    described |= {
-        "items": items,
-        "rows": kept,
-        "geometry": options.geometry,
-        "num_threads": options.num_threads,
-    }
-    return CroppedSource(crop=crop, **described) if crop else LazySource(**described)
+    return LazySource(
+        items=items,
+        rows=kept,
+        geometry=options.geometry,
+        num_threads=options.num_threads,
+        **described,
+    )
 
 
 def _hold(

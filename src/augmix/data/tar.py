@@ -35,8 +35,8 @@ from augmix.data.folders import (
 from augmix.data.stores import (
     ImageFiles,
     Labels,
-    Opened,
     OpenOptions,
+    Source,
     build_source,
     check_classes,
     check_labels,
@@ -225,7 +225,7 @@ class ShardItems(ImageFiles):
         return content
 
 
-def open_shards(root: Path, options: OpenOptions) -> Opened:
+def open_shards(root: Path, options: OpenOptions) -> Source:
     """Open a set of tar shards; see `sources.open_source`."""
     split = options.split
     shards = find_shards(root, split)

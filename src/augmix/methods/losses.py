@@ -121,7 +121,8 @@ def jsd_loss(
     Numerically that of the released code, for any number of views: with p_j the softmax of view j
     and M their mean, clamped to [1e-7, 1], the divergence is the mean over views and images of
     KL(p_j || M). Gradients flow through every view and M. Cross-entropy is that of the first view.
-    Both are computed in float32 (float64 for float64 logits) and stay finite for logits of +-1e4.
+    Both are computed in float32 (float64 for float64 logits) and stay finite for logits of +-1e4,
+    and of -inf for classes that are masked out in every view.
 
     Args:
         logits: The first view is the clean one; at least 2 views.
@@ -156,9 +157,10 @@ def _consistency_terms(
     log_p = _log_probabilities(logits)
     # first, since the order of the terms is the one in which their gradients are summed
     cross_entropy = _cross_entropy(log_p[0], targets, label_smoothing)
-    p = log_p.exp()  # log p is finite where p is 0: 0 log 0 is 0 and its gradient too
+    p = log_p.exp()
     mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
-    return cross_entropy, (p * (log_p - mixture.log())).sum(dim=2).mean()
+    lowest = torch.finfo(log_p.dtype).min  # so that 0 log 0 is 0, for logits of -inf too
+    return cross_entropy, (p * (log_p.clamp(min=lowest) - mixture.log())).sum(dim=2).mean()
 
 
 def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "*batch class"]:

@@ -11,7 +11,8 @@ from PIL import Image
 from augmix.data.decode import FORMATS, ImageError, decode_image
 from augmix.data.derived import Subset, take
 from augmix.data.folders import FileItems, list_images
-from augmix.data.sources import Source, name_source, open_source
+from augmix.data.sources import name_source, open_source
+from augmix.data.stores import Source
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
 from augmix.stylize import FitConfig, OnError, StylizeConfig
@@ -140,21 +141,7 @@ def style_stream(seed: int, part: int) -> Stream:
     return Stream(seed=seed).at(Purpose.STYLE, part=part)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Content:
-    """Content images."""
-
-    source: Source
-    ids: Int64[np.ndarray, " image"]  # in the whole set, so that a subset gets the same styles
-    files: tuple[str, ...]  # paths below the set, for sets of image files; else empty
-
-    @property
-    def size(self) -> int:
-        """The shorter edge in pixels."""
-        return min(self.source.size)
-
-
-def open_content(config: StylizeConfig | FitConfig) -> Content:
+def open_content(config: StylizeConfig | FitConfig) -> Source:
     """Open the content images that a configuration names, or a fixed random subset of them."""
     kind = config.source or name_source(config.src)
     source = open_source(
@@ -164,8 +151,9 @@ def open_content(config: StylizeConfig | FitConfig) -> Content:
         size=config.size or (_FOLDER_SIZE if kind == "folder" else 0),
         on_error=config.on_error,
     )
-    files = getattr(source, "files", ())
-    if config.max_images:
-        source = take(source, config.max_images)
-    ids = source.ids if isinstance(source, Subset) else np.arange(len(source), dtype=np.int64)
-    return Content(source=source, ids=ids, files=tuple(files[i] for i in ids) if files else ())
+    return take(source, config.max_images) if config.max_images else source
+
+
+def find_ids(source: Source) -> Int64[np.ndarray, " image"]:
+    """Return the ids of images in the whole set, so that a subset gets the same styles."""
+    return source.ids if isinstance(source, Subset) else np.arange(len(source), dtype=np.int64)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from augmix import files, results
 from augmix.data.batches import BatchOrder, run_ahead
+from augmix.data.stores import Source
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.progress import DecoderStepsLogged, Note, OnProgress, ignore
@@ -30,7 +31,6 @@ from augmix.stylize.networks import Encoder, Images
 from augmix.stylize.styles import (
     CROPPING,
     FITTING,
-    Content,
     StyleImages,
     choose_style_size,
     open_content,
@@ -39,6 +39,7 @@ from augmix.stylize.styles import (
 )
 from augmix.training import checkpoint
 from augmix.training.config import learning_rate
+from augmix.training.loop import cut_log
 
 _NUM_GAIN_IMAGES = 64  # images that the gains of the stages are measured on
 # Where things are and how often the fit reports; none of it changes a bit of the result.
@@ -89,7 +90,7 @@ def measure_gains(encoder: Encoder, images: Images) -> tuple[float, ...]:
 class FitInputs:
     """What a fit starts from, opened and checked."""
 
-    content: Content
+    content: Source
     styles: StyleImages
     encoder: Encoder
     size: int  # height and width in pixels of the crops, before they are enlarged
@@ -100,16 +101,17 @@ class FitInputs:
 def open_inputs(config: FitConfig) -> FitInputs:
     """Open content images, style images and encoder."""
     content = open_content(config)
-    if content.source.channels != 3:
+    if content.channels != 3:
         raise RunError("a fit needs colour images, got grey ones; choose another --src")
-    if config.crop and config.crop > content.size:
+    shorter = min(content.size)
+    if config.crop and config.crop > shorter:
         raise ValueError(
-            f"crop must be at most the images' shorter edge {content.size}, got {config.crop}"
+            f"crop must be at most the images' shorter edge {shorter}, got {config.crop}"
         )
-    size = config.crop or content.size
+    size = config.crop or shorter
     encoder = networks.open_encoder(config.encoder, stages=config.stages, size=size)
     scale = config.scale or max(1, -(-encoder.min_size // size))
-    style_size = choose_style_size(config.style_size, content.size * scale)
+    style_size = choose_style_size(config.style_size, shorter * scale)
     networks.check_size(encoder.stride, size * scale, "images, as cropped and enlarged,")
     networks.check_size(encoder.stride, style_size, "style images")
     if config.crop and style_size < size * scale:
@@ -117,8 +119,8 @@ def open_inputs(config: FitConfig) -> FitInputs:
             f"style_size must be at least {size * scale} to crop squares of {size} enlarged "
             f"{scale} times, got {style_size}"
         )
-    first = np.arange(min(_NUM_GAIN_IMAGES, len(content.ids)))
-    images = networks.to_floats(content.source.load(first))
+    first = np.arange(min(_NUM_GAIN_IMAGES, len(content)))
+    images = networks.to_floats(content.load(first))
     if encoder.identity["kind"] != "vgg":  # whose authors normalised its weights
         encoder.gains = measure_gains(encoder, networks.pad_to_stride(images, encoder.stride))
     return FitInputs(
@@ -148,7 +150,7 @@ def make_batches(
     config: FitConfig, inputs: FitInputs
 ) -> Callable[[int], tuple[Float32[Tensor, "b 3 h w"], Float32[Tensor, "b 3 h2 w2"]]]:
     """Return a function that makes content and style of a step, from (seed, step) only."""
-    source = inputs.content.source
+    source = inputs.content
     order = BatchOrder(num_images=len(source), batch_size=config.batch_size, seed=config.seed)
     scale, size = inputs.scale, inputs.size
 
@@ -304,17 +306,13 @@ def _resume(
 ) -> _Progress:
     """Restore the last checkpoint of a fit, if there is one, and the log up to it."""
     state = checkpoint.load_state(folder)
-    log = folder / results.LOG_FILE
-    if state is None:
-        files.write_bytes(log, b"")
-        return _Progress()
-    checkpoint.check_identity(state, identity, folder)
-    checkpoint.restore(state, decoder, optimizer)
-    kept = [line for line in files.load_lines(log) if line["step"] <= state.step]
-    log.unlink(missing_ok=True)
-    for line in kept:
-        files.append_line(log, line)
-    return _Progress(step=state.step, **state.meters)
+    progress = _Progress()
+    if state is not None:
+        checkpoint.check_identity(state, identity, folder)
+        checkpoint.restore(state, decoder, optimizer)
+        progress = _Progress(step=state.step, **state.meters)
+    cut_log(folder, progress.step)
+    return progress
 
 
 def _identity(config: FitConfig, inputs: FitInputs) -> dict[str, Any]:
@@ -323,7 +321,7 @@ def _identity(config: FitConfig, inputs: FitInputs) -> dict[str, Any]:
     return {
         **{name: value for name, value in plain.items() if name not in _WITHOUT_EFFECT},
         **encoder,
-        "images": inputs.content.source.fingerprint,
+        "images": inputs.content.fingerprint,
         "style images": inputs.styles.fingerprint,
     }
 

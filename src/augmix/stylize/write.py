@@ -8,7 +8,6 @@ was killed and started again ends with the same files. `manifest.json` says how 
 """
 
 import io
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from augmix.data.batches import run_ahead
+from augmix.data.stores import Source
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.files import load_json, write_bytes, write_npz
-from augmix.progress import OnProgress, PieceWritten, ignore
+from augmix.progress import OnProgress, ignore
 from augmix.rng import Stream
 from augmix.stylize import StylizeConfig
 from augmix.stylize.networks import (
@@ -39,9 +39,9 @@ from augmix.stylize.networks import (
 )
 from augmix.stylize.styles import (
     WRITING,
-    Content,
     StyleImages,
     choose_style_size,
+    find_ids,
     open_content,
     open_styles,
     style_stream,
@@ -52,9 +52,10 @@ from augmix.write.destination import (
     Piece,
     TreeSink,
     complete,
+    describe_file,
     describe_source,
-    hash_file,
     hold_destination,
+    report_pieces,
     versions,
 )
 
@@ -79,9 +80,9 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
         content = open_content(config)
         stylizer, networks = open_stylizer(
-            config.decoder, config.encoder, size=content.size, scale=config.scale
+            config.decoder, config.encoder, size=min(content.size), scale=config.scale
         )
-        style_size = choose_style_size(config.style_size, content.size * stylizer.scale)
+        style_size = choose_style_size(config.style_size, min(content.size) * stylizer.scale)
         check_size(stylizer.stride, style_size, "style images")
         styles = open_styles(config.styles, size=style_size, on_error=config.on_error)
         identity = _describe(config, content, styles, networks, device)
@@ -93,31 +94,46 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
 
 
 def _write_set(
-    content: Content,
+    source: Source,
     batches: "_BatchStylizer",
     identity: dict[str, Any],
     work: Path,
-    emit: OnProgress,
+    on_progress: OnProgress,
 ) -> None:
     """Write what is missing of a set, then its styles, checksums and manifest."""
-    config = batches.config
-    sink = _open_sink(identity["layout"], content, config.dst, work)
-    total, step = len(content.ids), config.batch_size
+    config, ids = batches.config, find_ids(source)
+    sink = _open_sink(identity["layout"], source, config.dst, work)
+    total, step = len(source), config.batch_size
     pieces = [
         Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
         for first in range(0, total, step)
     ]
+    missing = sink.prepare(_NAME, pieces)
     stream = style_stream(config.seed, WRITING)
-    _write_missing(content, batches, sink, pieces, stream, emit)
+
+    def load(number: int) -> np.ndarray:
+        return source.load(np.arange(missing[number].start, missing[number].stop))
+
+    def write() -> Iterator[Piece]:
+        """Write the missing pieces; images are loaded while the networks compute."""
+        with closing(run_ahead(load, range(len(missing)))) as loaded:
+            for piece, images in zip(missing, loaded, strict=True):
+                drawn = batches.styles.draw(ids[piece.start : piece.stop], stream)
+                styles = [batches.styles.files[index] for index in drawn]
+                sink.write(piece, batches.stylize(images, drawn), styles=styles)
+                yield piece
+
+    for _ in report_pieces(write(), pieces, missing, on_progress=on_progress):
+        pass
     sink.finish(_NAME)
     used = [style for piece in pieces for style in load_json(piece.mark(work))["styles"]]
     images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
     _write_styles(config.dst, images, used)
     skipped = {
-        "images": [where for where, _ in content.source.skipped],
-        "styles": find_skipped_styles(batches.styles, content.ids, used, stream),
+        "images": [where for where, _ in source.skipped],
+        "styles": find_skipped_styles(batches.styles, ids, used, stream),
     }
-    sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
+    sums = chain(sink.checksums(pieces), [describe_file(config.dst / STYLES_FILE)])
     complete(config.dst, {**identity, "skipped": skipped}, sums)
 
 
@@ -209,43 +225,13 @@ class NpzSink(ArraySink):
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of the archive."""
-        yield hash_file(self._final(_NAME))
+        yield describe_file(self._final(_NAME))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{self.split}.npz"
 
 
-def _write_missing(
-    content: Content,
-    batches: _BatchStylizer,
-    sink: FolderSink | NpzSink,
-    pieces: Sequence[Piece],
-    stream: Stream,
-    emit: OnProgress,
-) -> None:
-    """Stylise the pieces that are not written yet; images are loaded while the networks compute."""
-    missing = sink.prepare(_NAME, pieces)
-    total = len(content.ids)
-    skipped = done = total - sum(piece.stop - piece.start for piece in missing)
-    start_s = time.perf_counter()
-
-    def load(number: int) -> np.ndarray:
-        return content.source.load(np.arange(missing[number].start, missing[number].stop))
-
-    with closing(run_ahead(load, range(len(missing)))) as loaded:
-        for piece, images in zip(missing, loaded, strict=True):
-            drawn = batches.styles.draw(content.ids[piece.start : piece.stop], stream)
-            styles = [batches.styles.files[index] for index in drawn]
-            sink.write(piece, batches.stylize(images, drawn), styles=styles)
-            done += len(images)
-            rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
-            emit(
-                PieceWritten(name=_NAME, severity=0, done=done, total=total, images_per_second=rate)
-            )
-
-
-def _open_sink(layout: str, content: Content, folder: Path, work: Path) -> FolderSink | NpzSink:
-    source = content.source
+def _open_sink(layout: str, source: Source, folder: Path, work: Path) -> FolderSink | NpzSink:
     if layout == "npz":
         return NpzSink(
             folder=folder,
@@ -257,20 +243,19 @@ def _open_sink(layout: str, content: Content, folder: Path, work: Path) -> Folde
         )
     for name in source.class_names:  # a class without images gets its folder too
         (folder / name).mkdir(parents=True, exist_ok=True)
-    files = name_files(content.files, source.labels, source.class_names)
+    files = name_files(source.files, source.labels, source.class_names)
     return FolderSink(folder=folder, work=work, files=files, encode=encode_png)
 
 
 def _describe(
     config: StylizeConfig,
-    content: Content,
+    source: Source,
     styles: StyleImages,
     networks: dict[str, Any],
     device: torch.device,
 ) -> dict[str, Any]:
     """Return everything that the bytes of the set depend on."""
-    source = content.source
-    usual = "folder" if content.files else "npz"
+    usual = "folder" if source.files else "npz"
     return {
         "form": "stylised",
         "layout": usual if config.layout == "auto" else config.layout,

@@ -149,7 +149,7 @@ def load_state(folder: Path) -> State | None:
         RunError: If the file is damaged (its checksums are verified) or of another schema.
     """
     path = folder / results.STATE_FILE
-    content = distributed.broadcast_bytes(_read(path) if distributed.rank() == 0 else b"")
+    content = distributed.broadcast(_read(path) if distributed.rank() == 0 else b"")
     if not content:
         return None
     plain = _parse(path, content)

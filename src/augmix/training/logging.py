@@ -129,75 +129,56 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
     Raises:
         RunError: If the choice is True without the package.
     """
-    writer: Any = None
+    open_writer: Any = None
     if choice is not False:
         try:
-            from torch.utils.tensorboard import SummaryWriter as writer
+            from torch.utils.tensorboard import SummaryWriter as open_writer
         except ImportError as error:
             if choice:
                 raise RunError(
                     "--tensorboard yes needs the package tensorboard, which is not installed: "
                     "pip install 'augmix[tensorboard]'"
                 ) from error
-    if writer is None or distributed.rank():
+    if open_writer is None or distributed.rank():
         yield on_progress
         return
-    event_files = _EventFiles(writer)
     emit = on_progress or ignore
+    writer: Any = None
+    folder, began = Path(), 0.0
 
     def watch(event: Event) -> None:
+        nonlocal writer, folder, began
+        lines: list[Any] = []
         if isinstance(event, TrainingStarted):
-            lines = files.load_lines(event.folder / results.LOG_FILE)
-            event_files.open(event.folder / _FOLDER, lines)
+            folder, lines = (
+                event.folder / _FOLDER,
+                files.load_lines(event.folder / results.LOG_FILE),
+            )
+            # times are those of a run that was never stopped: how long it trained, up to now
+            began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
         elif isinstance(event, StepsLogged):
-            event_files.add([event.record])
+            lines = [event.record]
+        try:
+            if isinstance(event, TrainingStarted):
+                for path in folder.glob(_EVENT_FILES):
+                    path.unlink()
+                # step 0: a TensorBoard that shows this run drops what it has read
+                writer = open_writer(str(folder), purge_step=0)
+            for line in lines:
+                for tag, value in _curves(line):
+                    writer.add_scalar(tag, value, line["step"], walltime=began + line["seconds"])
+            if lines:
+                writer.flush()
+        except OSError as error:
+            raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
         emit(event)
 
     try:
         yield watch
     finally:
-        event_files.close()
-
-
-class _EventFiles:
-    """Event files of a run, open from its first event to `close`."""
-
-    def __init__(self, open_writer: Any) -> None:
-        self.open_writer = open_writer
-        self.writer: Any = None
-        self.began = 0.0
-
-    def open(self, folder: Path, lines: list[dict[str, Any]]) -> None:
-        """Start new event files with the lines that are there.
-
-        Times are those of a run that was never stopped: how long it trained, up to now.
-        """
-        self.began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
-        try:
-            for path in folder.glob(_EVENT_FILES):
-                path.unlink()
-            # step 0: a TensorBoard that shows this run drops what it has read
-            self.writer = self.open_writer(str(folder), purge_step=0)
-        except OSError as error:
-            raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-        self.add(lines)
-
-    def add(self, lines: list[Any]) -> None:
-        """Write lines, and flush them to the disk."""
-        try:
-            for line in lines:
-                for tag, value in _curves(line):
-                    moment = self.began + line["seconds"]
-                    self.writer.add_scalar(tag, value, line["step"], walltime=moment)
-            self.writer.flush()
-        except OSError as error:
-            folder = self.writer.log_dir
-            raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-
-    def close(self) -> None:
-        if self.writer is not None:
+        if writer is not None:
             with suppress(OSError):  # every line was flushed, or its error was raised
-                self.writer.close()
+                writer.close()
 
 
 def _curves(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from augmix import distributed, files, results
-from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, RunError, first_line
 from augmix.methods import Method
@@ -41,7 +40,7 @@ from augmix.progress import (
 from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
 from augmix.training.checkpoint import Checkpointer
-from augmix.training.config import OptimisationConfig, RunConfig, TrainConfig
+from augmix.training.config import OptimisationConfig, TrainConfig
 from augmix.training.logging import Meters
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
 from augmix.training.step import Learner, open_learner
@@ -107,9 +106,8 @@ def train_model(
     steps = take_steps(
         learner,
         pipeline,
-        order,
         range(meters.step, num_steps),
-        config.run,
+        num_threads=config.run.num_threads,
         guard=checkpointer.guard,  # until weights and meters are those of after the step
     )
     with catch_signals() as caught, in_time, closing(steps):
@@ -141,7 +139,7 @@ def train_model(
                     f"{num_steps}; start the same command again to continue the run in {folder}"
                 )
     with explain_errors(optimisation, device):
-        finished = learner.finish(_views_after(pipeline, order, num_steps))
+        finished = learner.finish(_views_after(pipeline, num_steps))
     if distributed.rank() == 0:
         save_model(folder, cast(Classifier, finished))
     emit(TrainingFinished(folder=folder, num_steps=num_steps))
@@ -162,30 +160,23 @@ class Step:
 def take_steps(
     learner: Learner,
     pipeline: Pipeline,
-    order: BatchOrder,
     steps: Iterable[int],
-    run: RunConfig,
     *,
+    num_threads: int,
     guard: AbstractContextManager[Any] | None = None,
 ) -> Generator[Step]:
-    """Take steps of a run one by one.
+    """Take steps of a run one by one; they are counted from the start of the run.
 
-    Args:
-        learner: Changed in place.
-        pipeline: Makes the views, ahead of time.
-        order: Which images a step has.
-        steps: Their numbers, counted from the start of the run.
-        run: Seed and number of threads.
-        guard: Entered before the weights are updated, left when the next step is asked for.
+    The guard is entered before the weights are updated, and left when the next step is asked for.
     """
-    optimisation, device = learner.optimisation, learner.device
+    optimisation, device, order = learner.optimisation, learner.device, pipeline.order
     steps, prepared = itertools.tee(steps)
-    with closing(prepare(pipeline, prepared, run.num_threads)) as batches:
+    with closing(prepare(pipeline, prepared, num_threads)) as batches:
         for step in steps:
             began = perf_counter()
             batch = next(batches)
             waited_s = perf_counter() - began
-            seed_torch(run.seed, step)
+            seed_torch(pipeline.stream.seed, step)
             num_images, rate = order.count(step), optimisation.rate(step, order.steps_per_epoch)
             with explain_errors(optimisation, device):
                 views, targets = pipeline.finish(batch)
@@ -212,9 +203,9 @@ def seed_torch(seed: int, step: int) -> None:
     torch.manual_seed(int(stream.generator(step).integers(2**63)))
 
 
-def _views_after(pipeline: Pipeline, order: BatchOrder, num_steps: int) -> Iterator[Tensor]:
+def _views_after(pipeline: Pipeline, num_steps: int) -> Iterator[Tensor]:
     """Views of the steps that would follow the last one, as flat batches."""
-    count = min(order.steps_per_epoch, _AVERAGED_STEPS)
+    count = min(pipeline.order.steps_per_epoch, _AVERAGED_STEPS)
     for step in itertools.islice(itertools.count(num_steps), count):
         yield pipeline.finish(pipeline.make(step))[0].flatten(0, 1)
 
@@ -233,11 +224,11 @@ def _start(folder: Path, learner: Learner, identity: Mapping[str, Any]) -> Meter
     if distributed.rank() == 0:
         if state is None:
             checkpoint.write_state(folder, learner.capture(0, identity, meters.to_plain()))
-        _cut_log(folder, meters.step)
+        cut_log(folder, meters.step)
     return meters
 
 
-def _cut_log(folder: Path, step: int) -> None:
+def cut_log(folder: Path, step: int) -> None:
     """Drop the log lines after a step, which the continued run writes again."""
     path = folder / results.LOG_FILE
     lines = [line for line in files.load_lines(path) if line["step"] <= step]

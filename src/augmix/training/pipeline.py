@@ -9,7 +9,7 @@ device's sends the packed plan and renders it where the model is; the images sta
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Packed, pack
 from augmix.augment.plan import Plan
 from augmix.data.batches import BatchOrder, run_ahead
-from augmix.data.sources import Source, find_crop, load_at
+from augmix.data.sources import Source, load_at
 from augmix.methods import Method
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig
@@ -37,27 +37,49 @@ Views = Float32[Tensor, "view batch channel height width"]
 Targets = Int64[Tensor, " batch"] | Float32[Tensor, "batch class"]
 
 
-@runtime_checkable
-class Pipeline(Protocol):
-    """Views and targets of a run, step by step."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pipeline:
+    """Views and targets of a run, step by step: all that is random, and the images, by address."""
 
-    @property
-    def executor(self) -> str:
-        """What renders the views, in words."""
-        ...
+    source: Source
+    method: Method  # whose policy draws the plans
+    order: BatchOrder  # which images a step has
+    stream: Stream  # address of the run
+    executor: str  # what renders the views, in words
+    device: torch.device
+    channels_last: bool
 
     @property
     def is_made_ahead(self) -> bool:
-        """Whether `make` gains from threads of its own."""
-        ...
+        """Whether `make` gains from threads of its own, as rendering does, which holds no lock."""
+        return True
 
     def make(self, step: int) -> Any:
         """Prepare a step, on any thread."""
-        ...
+        raise NotImplementedError
 
     def finish(self, made: Any) -> tuple[Views, Targets]:
         """The views and targets of a prepared step, on the device."""
-        ...
+        raise NotImplementedError
+
+    def plan(self, step: int) -> tuple[Plan, ArrayTargets]:
+        """The plan of a step's images, and their targets."""
+        ids = self.order.ids(step)
+        plan = self.method.policy.sample(
+            ids,
+            num_views=self.method.num_views,
+            size=self.source.size,
+            stream=self.stream.at(epoch=self.order.epoch(step)),
+        )
+        plan = plan.with_clean() if self.method.has_clean else plan
+        labels = self.source.labels[ids]
+        if plan.pairs is None:
+            return plan, labels
+        return plan, plan.pairs.targets(labels, self.source.num_classes)
+
+    def load(self, step: int, ids: Int64[np.ndarray, " batch"]) -> Images:
+        """The images of a step, cropped at their address where the source crops."""
+        return load_at(self.source, ids, stream=self.stream.at(epoch=self.order.epoch(step)))
 
 
 def open_order(source: Source, config: TrainConfig) -> BatchOrder:
@@ -82,14 +104,21 @@ def open_pipeline(
 
     The executor ``auto`` is ``batched`` on a device other than the CPU.
     """
-    draws = Draws(source=source, method=method, order=order, stream=Stream(seed=config.run.seed))
-    executor, channels_last = config.run.executor, config.optimisation.channels_last
+    common: dict[str, Any] = {
+        "source": source,
+        "method": method,
+        "order": order,
+        "stream": Stream(seed=config.run.seed),
+        "device": device,
+        "channels_last": config.optimisation.channels_last,
+    }
+    executor = config.run.executor
     if executor != "batched" and (executor != "auto" or device.type == "cpu"):
-        return CpuPipeline(
-            draws=draws, rendered_by=executor, device=device, channels_last=channels_last
-        )
+        return CpuPipeline(executor=executor, **common)
     images = load_images(source, device) if fits_device(source, device) else None
-    return DevicePipeline(draws=draws, images=images, device=device, channels_last=channels_last)
+    where = "sent with each step" if images is None else "on the device"
+    name = f"batched by {batched.describe_backend(device)}, images {where}"
+    return DevicePipeline(executor=name, images=images, **common)
 
 
 def prepare(pipeline: Pipeline, steps: Iterable[int], num_threads: int) -> Generator[Any]:
@@ -100,79 +129,23 @@ def prepare(pipeline: Pipeline, steps: Iterable[int], num_threads: int) -> Gener
         yield from map(pipeline.make, steps)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Draws:
-    """Everything random of a step, and its images, by address.
+class Batch(NamedTuple):
+    """Views and targets made on the CPU."""
 
-    Attributes:
-        source: The training images.
-        method: Its policy draws the plans.
-        order: Which images a step has.
-        stream: Address of the run.
-    """
-
-    source: Source
-    method: Method
-    order: BatchOrder
-    stream: Stream
-
-    def plan(self, step: int) -> tuple[Plan, ArrayTargets]:
-        """The plan of a step's images, and their targets."""
-        ids = self.order.ids(step)
-        plan = self.method.policy.sample(
-            ids,
-            num_views=self.method.num_views,
-            size=self.source.size,
-            stream=self.stream.at(epoch=self.order.epoch(step)),
-        )
-        plan = plan.with_clean() if self.method.has_clean else plan
-        labels = self.source.labels[ids]
-        if plan.pairs is None:
-            return plan, labels
-        return plan, plan.pairs.targets(labels, self.source.num_classes)
-
-    def load(self, step: int, ids: Int64[np.ndarray, " batch"]) -> Images:
-        """The images of a step, cropped at their address where the source crops."""
-        return load_at(self.source, ids, stream=self.stream.at(epoch=self.order.epoch(step)))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """Views and targets made on the CPU.
-
-    Attributes:
-        views: In [0, 1]; the clean view comes first where the method has one.
-        targets: Class ids, or class probabilities where images are paired.
-    """
-
-    views: Float32[np.ndarray, "view batch channel height width"]
+    views: Float32[np.ndarray, "view batch channel height width"]  # the clean ones first, if any
     targets: ArrayTargets
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CpuPipeline:
+class CpuPipeline(Pipeline):
     """Views rendered on this process's threads and sent to the device."""
 
-    draws: Draws
-    rendered_by: Executor
-    device: torch.device
-    channels_last: bool
-
-    @property
-    def executor(self) -> str:
-        """What renders the views, in words."""
-        return self.rendered_by
-
-    @property
-    def is_made_ahead(self) -> bool:
-        """Always: rendering holds no lock."""
-        return True
+    executor: Executor
 
     def make(self, step: int) -> Batch:
         """Draw and render a step, on any thread."""
-        plan, targets = self.draws.plan(step)
-        images = self.draws.load(step, plan.ids)
-        return Batch(views=render(images, plan, executor=self.rendered_by), targets=targets)
+        plan, targets = self.plan(step)
+        return Batch(render(self.load(step, plan.ids), plan, executor=self.executor), targets)
 
     def finish(self, made: Batch) -> tuple[Views, Targets]:
         """Send a step to the device."""
@@ -183,23 +156,10 @@ class CpuPipeline:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DevicePipeline:
-    """Views rendered on the device.
+class DevicePipeline(Pipeline):
+    """Views rendered on the device."""
 
-    Attributes:
-        images: All images of the source on the device, or None where they are sent with each step.
-    """
-
-    draws: Draws
-    images: UInt8[Tensor, "image height width channel"] | None
-    device: torch.device
-    channels_last: bool
-
-    @property
-    def executor(self) -> str:
-        """What renders the views and where images come from, in words."""
-        where = "sent with each step" if self.images is None else "on the device"
-        return f"batched by {batched.describe_backend(self.device)}, images {where}"
+    images: UInt8[Tensor, "image height width channel"] | None  # None if sent with each step
 
     @property
     def is_made_ahead(self) -> bool:
@@ -213,20 +173,20 @@ class DevicePipeline:
 
     def make(self, step: int) -> tuple[Packed, Tensor | None, Tensor]:
         """A step's packed plan, its images if they are sent, and its targets; on any thread."""
-        plan, targets = self.draws.plan(step)
-        packed = pack(plan, self.draws.source.channels, real=tensors.real_of(self.device))
+        plan, targets = self.plan(step)
+        packed = pack(plan, self.source.channels, real=tensors.real_of(self.device))
         is_sent = self.images is None
-        images = batched.pin(self.draws.load(step, plan.ids), self.device) if is_sent else None
+        images = batched.pin(self.load(step, plan.ids), self.device) if is_sent else None
         return packed, images, batched.pin(targets, self.device)
 
     def finish(self, made: tuple[Packed, Tensor | None, Tensor]) -> tuple[Views, Targets]:
         """Send and render a step."""
         packed, sent, targets = made
         arrays, layout = batched.upload(packed, self.device)
-        if self.images is not None:
+        if sent is None:
+            assert self.images is not None
             images = self.images.index_select(0, arrays.ids)
         else:
-            assert sent is not None
             images = sent.to(self.device, non_blocking=True)
         views = batched.execute(images, arrays, layout, channels_last=self.channels_last)
         return views, targets.to(self.device, non_blocking=True)
@@ -237,7 +197,7 @@ def fits_device(source: Source, device: torch.device) -> bool:
 
     Those that are cropped differently in every epoch cannot.
     """
-    if find_crop(source) is not None:
+    if source.crop is not None:
         return False
     height, width = source.size
     num_bytes = len(source) * height * width * source.channels

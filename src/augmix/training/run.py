@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from augmix import distributed, files, results
-from augmix.data.batches import BatchOrder
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import mix, open_stylised, take
 from augmix.data.sources import Source, open_source
@@ -28,7 +27,7 @@ from augmix.methods import TrainingImages
 from augmix.models.weights import build_model
 from augmix.progress import OnProgress, PhaseStarted
 from augmix.training import checkpoint
-from augmix.training.config import RunConfig, TrainConfig, flatten
+from augmix.training.config import TrainConfig, flatten
 from augmix.training.logging import tensorboard
 from augmix.training.loop import Prepared, take_steps, train_model
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
@@ -267,19 +266,19 @@ class StepTime:
     waited_s: float  # of it, waiting for views that were not ready
 
 
-def open_parts(config: TrainConfig, run: Prepared) -> tuple[BatchOrder, Learner, Pipeline]:
+def open_parts(config: TrainConfig, run: Prepared) -> tuple[Learner, Pipeline]:
     """What `time_steps` takes of a run."""
-    order = open_order(run.source, config)
     optimisation, device = config.optimisation, run.device
     learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
-    return order, learner, open_pipeline(run.source, run.method, order, config, device)
+    order = open_order(run.source, config)
+    return learner, open_pipeline(run.source, run.method, order, config, device)
 
 
 def time_steps(
-    learner: Learner, pipeline: Pipeline, order: BatchOrder, steps: Iterable[int], run: RunConfig
+    learner: Learner, pipeline: Pipeline, steps: Iterable[int], *, num_threads: int
 ) -> Generator[StepTime]:
     """Take steps of a run, each timed to the end of the device's work; see `take_steps`."""
-    with closing(take_steps(learner, pipeline, order, steps, run)) as taken:
+    with closing(take_steps(learner, pipeline, steps, num_threads=num_threads)) as taken:
         for step in taken:
             if learner.device.type == "cuda":
                 torch.cuda.synchronize(learner.device)
@@ -317,13 +316,15 @@ def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Fore
         RunError: If memory does not suffice, or torch cannot do what the run asks for.
         ValueError: If no step is left.
     """
-    order, learner, pipeline = open_parts(config, run)
+    learner, pipeline = open_parts(config, run)
+    order = pipeline.order
     num_steps = config.optimisation.epochs * order.steps_per_epoch
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
     count = _WARM_UP_STEPS + _MEASURED_STEPS
     steps = itertools.islice(itertools.cycle(range(first_step, num_steps)), count)
-    times = list(time_steps(learner, pipeline, order, steps, config.run))[_WARM_UP_STEPS:]
+    times = list(time_steps(learner, pipeline, steps, num_threads=config.run.num_threads))
+    times = times[_WARM_UP_STEPS:]
     step_s = statistics.median(time.elapsed_s for time in times)
     return Forecast(
         num_images=len(run.source),

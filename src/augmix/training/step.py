@@ -5,6 +5,7 @@ statistics of batch norm, so a state from before the step can still be written.
 """
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -28,29 +29,17 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learner:
-    """A model with everything that its optimiser steps need.
+    """A model with everything that its optimiser steps need."""
 
-    Attributes:
-        model: The network itself, on its device.
-        objective: Calls the network and gives the loss.
-        optimisation: How the weights are optimised.
-        device: Of the model.
-        optimizer: Of the model's weights.
-        scaler: Of the gradient, for float16; does nothing otherwise.
-        average: The moving average of the weights, if there is one.
-        network: What is called in the model's place: the model, or `DistributedDataParallel`.
-        compiled: The network compiled, for whole batches; the network itself if it is not.
-    """
-
-    model: nn.Module
-    objective: Objective
+    model: nn.Module  # the network itself, on its device
+    objective: Objective  # calls the network and gives the loss
     optimisation: OptimisationConfig
     device: torch.device
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: AveragedModel | None
-    network: nn.Module
-    compiled: nn.Module
+    scaler: torch.amp.GradScaler  # of the gradient, for float16; does nothing otherwise
+    average: AveragedModel | None  # of the weights
+    network: nn.Module  # what is called in the model's place: it, or `DistributedDataParallel`
+    compiled: nn.Module  # the network compiled, for whole batches; else the network
 
     def backward(
         self,
@@ -64,12 +53,12 @@ class Learner:
         images of the step, however many each has.
 
         Args:
-            views: Of this process's images.
-            targets: Of these images.
+            views: Of this process's images, as the targets.
             num_images: Images of the step over all processes.
 
         Returns:
-            Their mean loss; total and terms detached, logits of the first view.
+            The mean loss of this process's images; total and terms detached, logits of the first
+            view.
         """
         is_whole = num_images == self.optimisation.batch_size
         network = self.compiled if is_whole else self.network  # not worth compiling a second time
@@ -78,13 +67,14 @@ class Learner:
         losses, weights = [], []
         if isinstance(network, _GraphedNetwork):
             torch.compiler.cudagraph_mark_step_begin()
-        for number, (some, some_targets) in enumerate(_split(views, targets, num_parts)):
-            with self._autocast(), self._gradient_exchange(number == num_parts - 1):
-                loss = self.objective(network, some, some_targets)
-                weight = len(some_targets) * distributed.world_size() / num_images
+        edges = [len(targets) * number // num_parts for number in range(num_parts + 1)]
+        for first, last in itertools.pairwise(edges):
+            with self._autocast(), self._gradient_exchange(last == len(targets)):
+                loss = self.objective(network, views[:, first:last], targets[first:last])
+                weight = (last - first) * distributed.world_size() / num_images
                 self.scaler.scale(loss.total * weight).backward()
             losses.append(loss)
-            weights.append(len(some_targets) / len(targets))
+            weights.append((last - first) / len(targets))
         return _mean(losses, weights)
 
     def update(self, rate: float) -> None:
@@ -114,9 +104,7 @@ class Learner:
     def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> nn.Module:
         """The final model: the weights, or their average with batch-norm statistics of its own.
 
-        Args:
-            batches: Views as in training, from which batch norm is recomputed; drawn only for an
-                average, whose activations no step has seen.
+        These are computed from views as in training, since no step has seen its activations.
         """
         if self.average is None:
             return self.model
@@ -158,14 +146,7 @@ class Learner:
 def open_learner(
     model: nn.Module, method: Method, *, optimisation: OptimisationConfig, device: torch.device
 ) -> Learner:
-    """Move a model to its device, in place, and give it an optimiser.
-
-    Args:
-        model: Takes `batch channel height width` in [0, 1] and gives logits.
-        method: Its objective is minimised.
-        optimisation: How the weights are optimised.
-        device: Device that trains the model.
-    """
+    """Move a model to its device, in place, and give it an optimiser of the method's objective."""
     model.to(device).train()
     if optimisation.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -227,10 +208,6 @@ def open_average(model: nn.Module, decay: float) -> AveragedModel:
 
     The decay of step t is the smaller of ``decay`` and (1 + t) / (10 + t), so that the start
     weights are soon forgotten.
-
-    Args:
-        model: On its device; copied.
-        decay: Weight of the earlier average at a step, in (0, 1).
     """
 
     def mix(averages: Any, weights: Any, count: Any) -> None:
@@ -331,14 +308,6 @@ class _AllGather(torch.autograd.Function):
         gradient = gradients[0].contiguous().clone()
         dist.all_reduce(gradient)
         return gradient[dist.get_rank()]
-
-
-def _split(views: Tensor, targets: Tensor, num_parts: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts of a batch whose lengths differ by at most one."""
-    count = len(targets)
-    for number in range(num_parts):
-        first, last = (count * index // num_parts for index in (number, number + 1))
-        yield views[:, first:last], targets[first:last]
 
 
 def _mean(losses: list[Loss], weights: list[float]) -> Loss:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,16 @@ from augmix.data.benchmarks import MANIFEST_FILE
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.errors import RunError
-from augmix.files import LOCK_FILE, hold_folder, load_json, open_atomic, to_plain, write_json
+from augmix.files import (
+    LOCK_FILE,
+    hash_file,
+    hold_folder,
+    load_json,
+    open_atomic,
+    to_plain,
+    write_json,
+)
+from augmix.progress import OnProgress, PieceWritten
 
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"
@@ -34,6 +44,24 @@ _UNUSED = ("torch",)  # packages that do not influence the bytes
 _JPEG = (".jpeg", ".jpg")
 
 Frame = UInt8[np.ndarray, "height width channel"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Some images under one corruption or perturbation."""
+
+    name: str
+    severity: int  # 1..5; 0 for sequences
+    start: int
+    stop: int
+    row: int  # index of the first image in an array
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def mark(self, work: Path) -> Path:
+        """Return the path of the file that says that this piece is finished, and what it wrote."""
+        return work / MARKS / f"{self.name}-{self.severity}-{self.start}-{self.stop}.json"
 
 
 @contextmanager
@@ -96,6 +124,32 @@ def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, i
     files = {"count": count, "bytes": total, "sums": SUMS_FILE, "sha256": hasher.hexdigest()}
     manifest = {"schema": _SCHEMA, **identity, "complete": True, "files": files}
     write_json(folder / MANIFEST_FILE, manifest)
+
+
+def report_pieces(
+    written: Iterable[Piece],
+    pieces: Iterable[Piece],
+    missing: Iterable[Piece],
+    *,
+    on_progress: OnProgress,
+) -> Iterator[Piece]:
+    """Yield those of the missing pieces of a set that are written, with a `PieceWritten` each."""
+    total = sum(map(len, pieces))
+    skipped = done = total - sum(map(len, missing))
+    start_s = time.perf_counter()
+    for piece in written:
+        yield piece
+        done += len(piece)
+        rate = (done - skipped) / max(time.perf_counter() - start_s, 1e-9)
+        on_progress(
+            PieceWritten(
+                name=piece.name,
+                severity=piece.severity,
+                done=done,
+                total=total,
+                images_per_second=rate,
+            )
+        )
 
 
 def versions() -> dict[str, str]:
@@ -163,29 +217,6 @@ def _short(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Some images under one corruption or perturbation.
-
-    Attributes:
-        severity: 1..5; 0 for sequences.
-        row: Index of the first image in an array.
-    """
-
-    name: str
-    severity: int
-    start: int
-    stop: int
-    row: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def mark(self, work: Path) -> Path:
-        """Return the path of the file that says that this piece is finished, and what it wrote."""
-        return work / MARKS / f"{self.name}-{self.severity}-{self.start}-{self.stop}.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ArraySink:
     """Writes one ``.npy`` file for each name, of the shapes given."""
 
@@ -226,7 +257,7 @@ class ArraySink:
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of every file."""
-        yield from map(hash_file, sorted(self.folder.glob("*.npy")))
+        yield from map(describe_file, sorted(self.folder.glob("*.npy")))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
@@ -237,16 +268,11 @@ class ArraySink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSink:
-    """Writes image files: ``name/severity/class/image.JPEG``, or a folder of frames per image.
-
-    Attributes:
-        files: ``class/image.JPEG`` of every image.
-        encode: Makes the content of a file from an image.
-    """
+    """Writes image files: ``name/severity/class/image.JPEG``, or a folder of frames per image."""
 
     folder: Path
     work: Path
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # class/image.JPEG of every image
     encode: Callable[[Frame], bytes]
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
@@ -337,8 +363,6 @@ def name_files(
     return named
 
 
-def hash_file(path: Path) -> tuple[str, int, str]:
+def describe_file(path: Path) -> tuple[str, int, str]:
     """Return name, bytes and sha256 of a file."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return path.name, path.stat().st_size, digest
+    return path.name, path.stat().st_size, hash_file(path)

@@ -131,14 +131,8 @@ def execute(
 ) -> Float[Tensor, "view batch channel height width"]:
     """Carry out an uploaded plan; neither waits for the device nor looks at a value.
 
-    Args:
-        images: On the arrays' device.
-        arrays: From `upload`.
-        layout: From `upload`; what a compiled or captured step is made for.
-        dtype: See `render`.
-        channels_last: See `render`.
-        backend: See `render`.
-        pictures: On the arrays' device; see `augmix.render`.
+    Images, pictures and arrays are on one device; the options are those of `render`. A step that is
+    compiled or captured for a layout serves every plan that was packed for it.
 
     Raises:
         ValueError: If an option is unknown.
@@ -217,12 +211,13 @@ def find_device(name: str | torch.device) -> torch.device:
             f"('cuda:1'), got {name!r}"
         )
     if name == "auto":
-        name = next((kind for kind in ("cuda", "mps", "xpu") if _count(kind)), "cpu")
+        gpus = (kind for kind in _KINDS[2:] if torch.get_device_module(kind).device_count())
+        name = next(gpus, "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device must be a name such as 'cuda:1', got {name!r}") from error
-    number = _count(device.type)
+    number = torch.get_device_module(device).device_count()
     if (device.index or 0) >= number:
         raise RunError(
             f"device {str(device)!r} was asked for, but torch {torch.__version__} finds {number} "
@@ -247,26 +242,10 @@ _TRITON = _find_triton()
 
 
 def _check_images(images: Any) -> None:
-    """`check_images`, of an array or a tensor.
-
-    Raises:
-        TypeError: If it is neither, or not uint8.
-        ValueError: If its shape is not `batch height width channel`.
-    """
+    """`check_images`, of an array or a tensor."""
     if not isinstance(images, Tensor):
         check_images(images)
     elif images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 in 0..255, got {images.dtype}")
     else:  # shape alone, whatever the device
         check_images(np.broadcast_to(np.zeros((), np.uint8), tuple(images.shape)))
-
-
-def _count(kind: str) -> int:
-    """Devices of a kind on this machine."""
-    if kind == "cuda":
-        return torch.cuda.device_count()
-    if kind == "mps":
-        return int(torch.backends.mps.is_available())
-    if kind == "xpu":
-        return torch.xpu.device_count()
-    return 1

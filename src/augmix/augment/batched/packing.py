@@ -55,20 +55,15 @@ FAMILIES: tuple[tuple[Kind, ...], ...] = (  # what shares its work, in the order
 class Steps(NamedTuple):
     """The steps of all chains, counted image by image, view by view.
 
-    Attributes:
-        kind: `Kind` of every step; a chain shorter than the depth ends in `Kind.NOTHING`.
-        value: Mask or threshold.
-        numbers: The affine matrix; of a blend, the factor comes first.
-        start: Round r of a chain is steps ``start[r] .. start[r + 1]``; all but its last round end
-            in an operation that needs the pixels.
-        moves: How many operations of a chain need the pixels.
+    Round r of a chain is steps ``start[r] .. start[r + 1]``; all but its last round end in an
+    operation that needs the pixels.
     """
 
-    kind: Int32[np.ndarray, "num depth"]
-    value: Int32[np.ndarray, "num depth"]
-    numbers: Float64[np.ndarray, "num depth 6"]
+    kind: Int32[np.ndarray, "num depth"]  # a chain shorter than the depth ends in `Kind.NOTHING`
+    value: Int32[np.ndarray, "num depth"]  # mask or threshold
+    numbers: Float64[np.ndarray, "num depth 6"]  # the affine matrix; a blend's factor comes first
     start: Int32[np.ndarray, "num round"]
-    moves: Int32[np.ndarray, " num"]
+    moves: Int32[np.ndarray, " num"]  # operations of a chain that need the pixels
 
 
 def encode(chains: Chains, channels: int, size: tuple[int, int]) -> Steps:
@@ -179,33 +174,17 @@ for _number, _family in enumerate(FAMILIES):
 
 
 class StageForm(NamedTuple):
-    """What a stage's torch form needs besides the values of its arrays.
-
-    Attributes:
-        kind: Its class.
-        arrays: Name, type and shape of every array.
-        settings: Name and value of every setting.
-    """
+    """What a stage's torch form needs besides the values of its arrays."""
 
     kind: type[Stage]
-    arrays: tuple[tuple[str, str, tuple[int, ...]], ...]
-    settings: tuple[tuple[str, Any], ...]
+    arrays: tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape
+    settings: tuple[tuple[str, Any], ...]  # name and value
 
 
 class Layout(NamedTuple):
     """All that decides about shapes.
 
     A step compiled or captured for one layout serves every plan that was packed for it.
-
-    Attributes:
-        batch, views, chains, depth: Axes of the chains.
-        channels, height, width: Axes of an image.
-        padding: Black border before the crop, in pixels.
-        capacity: For every step of a chain, how many chains of each family may take it.
-        before, after: The stages before the crop and chains, and on finished views.
-        num_folded: Views that count as images of their own, see `plan.Parts`; batch and views are
-            then those of the folded chains.
-        has_chains: Whether chains make the views; else the last stage of ``before`` does.
     """
 
     batch: int
@@ -215,12 +194,12 @@ class Layout(NamedTuple):
     channels: int
     height: int
     width: int
-    padding: int
-    capacity: tuple[tuple[int, ...], ...] = ()
-    before: tuple[StageForm, ...] = ()
-    after: tuple[StageForm, ...] = ()
-    num_folded: int = 1
-    has_chains: bool = True
+    padding: int  # black border before the crop, px
+    capacity: tuple[tuple[int, ...], ...] = ()  # chains of each family that may take a step
+    before: tuple[StageForm, ...] = ()  # the stages before the crop and chains
+    after: tuple[StageForm, ...] = ()  # the stages on finished views
+    num_folded: int = 1  # views that count as images of their own, batch included; see `plan.Parts`
+    has_chains: bool = True  # whether chains make the views, not the last stage of ``before``
 
     @property
     def num_chains(self) -> int:
@@ -378,11 +357,7 @@ def _fill_rows(groups: list[list[np.ndarray]], layout: Layout) -> Int64[np.ndarr
 
 
 def _checked(layout: Layout, own: Layout) -> Layout:
-    """A layout, once it is known to have the capacity for a plan of another.
-
-    Raises:
-        ValueError: If it has not, or is of another shape.
-    """
+    """A layout, once it is known to have the shape and the capacity that a plan needs."""
     shape, needed = layout._replace(capacity=()), own._replace(capacity=())
     if shape != needed:
         raise ValueError(f"the layout is for {shape}, the plan needs {needed}")

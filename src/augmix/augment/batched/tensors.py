@@ -23,33 +23,19 @@ _LARGE_PIECE = 2**26
 
 
 class Arrays(NamedTuple):
-    """The sections of a packed plan as tensors of one device; see `packing.sections`.
+    """The sections of a packed plan as tensors of one device; see `packing.sections`."""
 
-    Attributes:
-        numbers: Factors and affine matrices, float64 where the device has it.
-        ids: Sample ids.
-        rows: Chains of every family in every step, see `packing.Layout.capacity`.
-        kind: `Kind` of every step.
-        value: Mask or threshold of a step.
-        start: First step of every round of a chain.
-        moves: Rounds of a chain that end in an operation on the pixels.
-        crop: Row and column of the crop against the image, and whether it is mirrored.
-        weight: Weight of every chain in its view.
-        clean_weight: Weight of the image itself in its views.
-        stages: The arrays of the other stages by name: those before the chains, then those after.
-    """
-
-    numbers: Float[Tensor, "num depth 6"]
+    numbers: Float[Tensor, "num depth 6"]  # as `packing.Steps`; float64 where the device has it
     ids: Int64[Tensor, " sample"]
-    rows: Int64[Tensor, " row"]
+    rows: Int64[Tensor, " row"]  # chains of every family in every step, see `Layout.capacity`
     kind: Int32[Tensor, "num depth"]
     value: Int32[Tensor, "num depth"]
     start: Int32[Tensor, "num round"]
     moves: Int32[Tensor, " num"]
-    crop: Int32[Tensor, "batch 3"]
-    weight: Float[Tensor, " num"]
-    clean_weight: Float[Tensor, " pair"]
-    stages: tuple[dict[str, Tensor], ...]
+    crop: Int32[Tensor, "batch 3"]  # row and column against the image, and whether it is mirrored
+    weight: Float[Tensor, " num"]  # of every chain in its view
+    clean_weight: Float[Tensor, " pair"]  # of the image itself in its views
+    stages: tuple[dict[str, Tensor], ...]  # those before the chains, then those after; by name
 
 
 def real_of(device: torch.device) -> str:

@@ -402,7 +402,8 @@ def render(
     """
     if images.device.type == "cpu" and not is_interpreted():
         raise ValueError("Triton kernels need a GPU, got images on the cpu; use backend 'torch'")
-    return _render(images, *_chosen(arrays), list(layout[:8]), dtype, channels_last)
+    plan = [getattr(arrays, name) for name in _READ]
+    return _render(images, plan, list(layout[:8]), dtype, channels_last)
 
 
 def is_interpreted() -> bool:
@@ -410,10 +411,9 @@ def is_interpreted() -> bool:
     return not isinstance(load, triton.JITFunction)
 
 
+_READ = ("numbers", "kind", "value", "start", "moves", "crop", "weight", "clean_weight")
 _SCHEMA = """(
-    Tensor images, Tensor numbers, Tensor kind, Tensor value, Tensor start, Tensor moves,
-    Tensor crop, Tensor weight, Tensor clean_weight, int[] axes, ScalarType dtype,
-    bool channels_last
+    Tensor images, Tensor[] plan, int[] axes, ScalarType dtype, bool channels_last
 ) -> Tensor"""  # written out: not every release of torch reads all annotations
 
 
@@ -421,14 +421,7 @@ _SCHEMA = """(
 @no_type_check
 def _render(
     images: Tensor,
-    numbers: Tensor,
-    kind: Tensor,
-    value: Tensor,
-    start: Tensor,
-    moves: Tensor,
-    crop: Tensor,
-    weight: Tensor,
-    clean_weight: Tensor,
+    plan: Sequence[Tensor],
     axes: Sequence[int],
     dtype: torch.dtype,
     channels_last: bool,
@@ -437,63 +430,25 @@ def _render(
     layout = Layout(*axes)
     views = _empty_views(images, layout, dtype, channels_last)
     pairs, chains = layout.views, layout.views * layout.chains
+    rows = {"crop": 1, "clean_weight": pairs}  # an image; of the others as many as chains
     per_image = (2 * layout.num_pixels + _NUM_COUNTS) * 4 * max(chains, 1)
     most = max(_SCRATCH_BYTES // per_image, 1)
     with _on(images.device):
         for first in range(0, layout.batch, most):
             last = min(first + most, layout.batch)
-            steps, near = slice(first * chains, last * chains), slice(first * pairs, last * pairs)
-            _launch(
-                images[first:last].contiguous(),
-                {
-                    "numbers": numbers[steps],
-                    "kind": kind[steps],
-                    "value": value[steps],
-                    "start": start[steps],
-                    "moves": moves[steps],
-                    "crop": crop[first:last],
-                    "weight": weight[steps],
-                    "clean_weight": clean_weight[near],
-                },
-                layout._replace(batch=last - first),
-                views,
-                first,
-                channels_last,
-            )
+            part = {}
+            for name, values in zip(_READ, plan, strict=True):
+                count = rows.get(name, chains)
+                part[name] = values[first * count : last * count]
+            near = layout._replace(batch=last - first)
+            _launch(images[first:last].contiguous(), part, near, views, first, channels_last)
     return views
 
 
 @_render.register_fake
 @no_type_check
-def _render_fake(
-    images,
-    numbers,
-    kind,
-    value,
-    start,
-    moves,
-    crop,
-    weight,
-    clean_weight,
-    axes,
-    dtype,
-    channels_last,
-):
+def _render_fake(images, plan, axes, dtype, channels_last):
     return _empty_views(images, Layout(*axes), dtype, channels_last)
-
-
-def _chosen(arrays: Arrays) -> tuple[Tensor, ...]:
-    """What the kernels read of a plan."""
-    return (
-        arrays.numbers,
-        arrays.kind,
-        arrays.value,
-        arrays.start,
-        arrays.moves,
-        arrays.crop,
-        arrays.weight,
-        arrays.clean_weight,
-    )
 
 
 def _empty_views(
