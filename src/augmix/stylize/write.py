@@ -52,8 +52,8 @@ from augmix.write.destination import (
     Piece,
     TreeSink,
     complete,
+    describe_file,
     describe_source,
-    hash_file,
     hold_destination,
     report_pieces,
     versions,
@@ -133,7 +133,7 @@ def _write_set(
         "images": [where for where, _ in source.skipped],
         "styles": find_skipped_styles(batches.styles, ids, used, stream),
     }
-    sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
+    sums = chain(sink.checksums(pieces), [describe_file(config.dst / STYLES_FILE)])
     complete(config.dst, {**identity, "skipped": skipped}, sums)
 
 
@@ -225,7 +225,7 @@ class NpzSink(ArraySink):
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of the archive."""
-        yield hash_file(self._final(_NAME))
+        yield describe_file(self._final(_NAME))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{self.split}.npz"
