@@ -217,7 +217,7 @@ def _draw_columns(chart: Bars) -> str:
         return _to_svg(figure, f"{chart.name}-wide")
 
 
-def _write_below(axes: Axes, x: float, text: str) -> None:
+def _write_below(axes: Axes, x: int, text: str) -> None:
     """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
     words = text.split(" ")
     half = (len(words) + 1) // 2

@@ -188,7 +188,8 @@ def table_by_row(
 
 def group_row(index: int, group: Group, entries: Iterable[Entry]) -> Row:
     """Make the row of a table that shows a row of the report, in its style."""
-    return Row(label=group.label, style=index, kind=group.kind, entries=tuple(entries))
+    kind = "adapted" if group.first.adaptation else "measured"
+    return Row(label=group.label, style=index, kind=kind, entries=tuple(entries))
 
 
 def to_markdown_table(table: Table) -> str:
