@@ -60,11 +60,7 @@ def render_page(comparison: Comparison) -> str:
     drills = [drill for *_, content in sections for drill in content.get("drills", ())]
     used = {image.number for drill in drills for image in drill.hard}
     keys = [_swatch(environment, style) for style in range(len(comparison.groups))]
-    run_keys = {
-        id(run): key
-        for key, group in zip(keys, comparison.groups, strict=True)
-        for run in group.runs
-    }
+    styles = {id(run): style for style, g in enumerate(comparison.groups) for run in g.runs}
     return environment.get_template("page.html").render(
         sections=sections,
         draw=lambda chart: {form: Markup(svg) for form, svg in draw(chart).items()},
@@ -74,7 +70,7 @@ def render_page(comparison: Comparison) -> str:
         keys=keys,
         labels=[group.label for group in comparison.groups],
         run_labels=[run.label for run in comparison.runs],
-        run_keys=[run_keys[id(run)] for run in comparison.runs],
+        run_keys=[keys[styles[id(run)]] for run in comparison.runs],
         thumbs=thumb_uris(collect_thumbs(comparison.runs), used),
         facts=_facts(comparison),
         lead=lead(comparison),

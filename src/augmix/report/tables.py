@@ -154,11 +154,10 @@ def number_entries(comparison: Comparison, key: Key) -> list[Entry]:
     best = min(values, key=values.__getitem__)
     text_of_best = entries[best].text
     for index in values:
+        apart = contrast(groups[index], groups[best], key)
         if entries[index].text == text_of_best:
             entries[index] = replace(entries[index], mark="best")
-        elif (
-            apart := contrast(groups[index], groups[best], key)
-        ) and apart.verdict == "within noise":
+        elif apart and apart.verdict == "within noise":
             entries[index] = replace(entries[index], mark="tied")
     return entries
 
