@@ -25,8 +25,7 @@ from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
-from augmix.errors import RunError
-from augmix.files import write_bytes
+from augmix.files import make_folder, write_bytes
 
 Number = int | float
 Pixels = UInt8[np.ndarray, "height width channel"]
@@ -239,10 +238,7 @@ def write_galleries(
         for name in SEQUENCES.resolve(sequences)
     }
     animations = Path(folder) / "perturbations"
-    try:
-        animations.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {animations}: {error.strerror or error}") from error
+    make_folder(animations)
     return [
         save_picture(Path(folder) / "corruptions.png", sheet),
         save_picture(Path(folder) / "perturbations.png", _draw_strips(strips)),

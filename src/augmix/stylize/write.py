@@ -1,10 +1,9 @@
 """Write stylised copies of data sets.
 
-`open_source` reads them as ``folder`` or ``npz``, with the classes and the order of the original.
-The style of an image is drawn at its address, so neither order nor restarts change it: writing that
-was killed and started again ends with the same files. `manifest.json` says how the set was made,
-``styles.csv`` which style every image has, `SHA256SUMS` what every file must be. Geirhos et al.
-(2019), "ImageNet-trained CNNs are biased towards texture".
+`open_source` reads them as ``folder`` or ``npz``, with the classes and the order of the original;
+``styles.csv`` says which style every image has. The style is drawn at the image's address, so
+neither order nor restarts change it. Geirhos et al. (2019), "ImageNet-trained CNNs are biased
+towards texture".
 """
 
 import io

@@ -1,10 +1,8 @@
 """Write the -C and -P form of any data set, in the official layouts.
 
-The clean images are decoded once into a work folder. Processes then make piece after piece, each
-at the addresses of its images, so that the number of processes does not change a byte. Finished
-pieces are marked: a run that was killed is continued by the next one, to the same bytes.
-`manifest.json` says how a set was made, `SHA256SUMS` (for ``sha256sum -c``) holds the checksum of
-every file; `augmix.data.benchmarks` reads the set.
+Processes make piece after piece, each at the addresses of its images, so that their number does not
+change a byte. Finished pieces are marked: a run that was killed is continued to the same bytes.
+`augmix.data.benchmarks` reads the set.
 
 | layout | corrupted | perturbed |
 | --- | --- | --- |
