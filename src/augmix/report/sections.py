@@ -200,11 +200,6 @@ def _stability(comparison: Comparison) -> dict[str, Any] | None:
     }
 
 
-def _attack(comparison: Comparison) -> dict[str, Any] | None:
-    table = robustness.attack_table(comparison)
-    return {"table": table} if table else None
-
-
 def _calibration(comparison: Comparison) -> dict[str, Any] | None:
     cells = [cell for run in comparison.runs for cell in run.results.cells]
     if all(cell.suite == "attack" for cell in cells):
@@ -468,7 +463,7 @@ SECTIONS: dict[str, Section] = {
     "attack": Section(
         title="Attack",
         heading="Attacked images",
-        content=_attack,
+        content=lambda c: {"table": table} if (table := robustness.attack_table(c)) else None,
         tables=lambda c: [robustness.attack_table(c)],
     ),
     "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),
