@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int64
 
+from augmix.errors import check_positive
 from augmix.rng import Purpose, Stream
 
 Made = TypeVar("Made")
@@ -41,9 +42,7 @@ class BatchOrder:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "batch_size", "world_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_positive(self, "num_images", "batch_size", "world_size")
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be 0..{self.world_size - 1}, got {self.rank}")
         last = self.num_images - (self.steps_per_epoch - 1) * self.batch_size

@@ -44,7 +44,7 @@ from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
-from augmix.errors import RunError, check_fields
+from augmix.errors import RunError, check_fields, check_positive
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, ignore
 from augmix.write.destination import (
@@ -89,11 +89,10 @@ class _Options:
     """Number of processes, which does not change a byte; by default one for every processor."""
 
     def __post_init__(self) -> None:
-        has_processes = self.num_processes is None or self.num_processes >= 1
+        check_positive(self, "num_processes")
         check_fields(
             self,
             layout=(self.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
-            num_processes=(has_processes, "at least 1"),
             jpeg_quality=(1 <= self.jpeg_quality <= 100, "1..100"),
         )
 
