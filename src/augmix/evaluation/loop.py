@@ -201,13 +201,6 @@ class Evaluator:
         starts = range(step * distributed.rank(), len(self.ids), step * distributed.world_size())
         return [(start, self.ids[start : start + step]) for start in starts]
 
-    def count_images(self, keys: Sequence[CellKey]) -> int:
-        """Count the images and frames that this rank shows to the model for these cells."""
-        return sum(
-            self.suites[key.suite].num_passes(key) * sum(len(ids) for _, ids in self.batches(key))
-            for key in keys
-        )
-
     def load(self, key: CellKey, ids: Ids) -> Pixels:
         """Load the model's input for some images; the frames of a sequence follow each other."""
         images = self.suites[key.suite].images(key, ids)
@@ -393,7 +386,11 @@ def _measure_missing(
     try:
         if len(held) and missing:
             evaluator, results = _at_temperature(evaluator, held, results)
-        num_images = evaluator.count_images(missing)
+        num_images = sum(  # with frames, of this rank
+            evaluator.suites[key.suite].num_passes(key) * len(ids)
+            for key in missing
+            for _, ids in evaluator.batches(key)
+        )
         evaluator.emit(EvaluationStarted(done=done, num_cells=len(keys), num_images=num_images))
         with closing(evaluator.load_ahead(missing)) as ahead:
             for key in missing:
