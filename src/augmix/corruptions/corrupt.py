@@ -38,6 +38,7 @@ from augmix.corruptions.registry import (
     resolve_preset,
 )
 from augmix.corruptions.sequences import Scene, centre_window
+from augmix.errors import check_name
 
 Ids = Integer[np.ndarray, "..."]
 
@@ -267,8 +268,7 @@ def photograph_frames(
         TypeError: If the photograph is not a uint8 array.
         ValueError: If an argument is out of range, or the shape does not fit.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    check_name("preset", preset, PRESETS)
     is_single = getattr(photograph, "ndim", 4) == 3
     check_images(photograph[None] if is_single else photograph, where="photograph")
     if not is_single:
