@@ -55,9 +55,7 @@ _FREE = (
 def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Train a model, or continue its run, in a run folder; several seeds one after another.
 
-    Args:
-        config: The run.
-        on_progress: Called with an event after every step, log line and checkpoint.
+    ``on_progress`` is called with an event after every step, log line and checkpoint.
 
     Returns:
         The run folder, which now holds the model, or below it a run folder for each seed.

@@ -10,8 +10,8 @@ Pixels lie in memory as 32-bit words, red in the lowest byte, so that a sample o
 one load. The arithmetic is Pillow's, as in `tensors`: float64 for affine positions and their
 blends, float32 for the others; the kernels are compiled without fusing products with sums.
 
-For a batch there is one launch that loads the images, three a round, and one that mixes; how many
-does not depend on the plan, so a CUDA graph of them serves every plan of a shape.
+How many launches there are does not depend on the plan, so a CUDA graph serves every plan of a
+shape.
 """
 
 from collections.abc import Sequence

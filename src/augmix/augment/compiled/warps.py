@@ -10,9 +10,7 @@ Pillow's rounded coordinate reaches the next whole number although the exact one
 on that number, since rounding keeps order; its blend then takes the next pixel with fraction 0, and
 the one here takes the same pixel with fraction 1. Fractions are Pillow's own, pixel by pixel.
 
-Images are planar here, uint8 `channel pixel`. Scratch space: ``packed`` is uint32
-`(height + 2) * (width + 2)`, ``corners`` uint32 `4 width`, ``offsets`` int32 `width`,
-``fractions`` float64 `3 width`.
+Images are planar here, uint8 `channel pixel`; the scratch space is that of `render_pairs`.
 """
 
 from typing import no_type_check
