@@ -50,12 +50,13 @@ def render(
     clean = prepare(images, arrays.crop, layout)
     pixels = clean[:, None].expand(-1, layout.views * layout.chains, -1, -1).flatten(0, 1)
     pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])  # one row more, of no chain
-    start = 0
+    start, levels = 0, _PIECE.get(pixels.device.type, _LARGE_PIECE)
+    most = max(levels // (layout.channels * layout.num_pixels), 1)  # so that temporaries stay small
     for step, capacities in enumerate(layout.capacity):
         for family, capacity in zip(FAMILIES, capacities, strict=True):
             rows = arrays.rows[start : start + capacity]
             start += capacity
-            for piece in rows.split(_piece(layout, pixels.device)) if capacity else ():
+            for piece in rows.split(most) if capacity else ():
                 pixels.index_copy_(0, piece, _work(family, pixels, piece, step, arrays, layout))
     return mix(clean, pixels[:-1], arrays.weight, arrays.clean_weight, layout)
 
@@ -265,12 +266,6 @@ def _work(
         return sharpness(chosen, numbers[:, 0].float(), layout.height, layout.width)
     kind, value = arrays.kind[near, step], arrays.value[near, step]
     return look_up(chosen, make_tables(family, chosen, kind, value, numbers))
-
-
-def _piece(layout: Layout, device: torch.device) -> int:
-    """Chains worked on at a time, so that the temporaries stay small."""
-    levels = _PIECE.get(device.type, _LARGE_PIECE)
-    return max(levels // (layout.channels * layout.num_pixels), 1)
 
 
 def _neighbours(
