@@ -66,9 +66,23 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
             event files are asked for without the package tensorboard.
     """
+    seeds, folder = config.run.seeds, config.run.out
+    if seeds > 1 and (folder / results.CONFIG_FILE).exists():
+        raise ResumeError(
+            f"{folder} holds a single run, where the runs of {seeds} seeds were to go; choose "
+            "another --out"
+        )
     with distributed.joined(backend=backend()):
         emit = on_progress if distributed.rank() == 0 else None
-        return _train_members(config, emit) if config.run.seeds > 1 else _train_one(config, emit)
+        if seeds == 1:
+            _train_one(config, emit)
+            return folder
+        for number in range(seeds):  # finished ones are skipped
+            member = config.member(number)
+            if emit:
+                emit(PhaseStarted(title=f"{member.run.out.name}: run {number + 1} of {seeds}"))
+            _train_one(member, emit)
+    return folder
 
 
 @contextmanager
@@ -132,7 +146,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         yield Prepared(model=model, method=method, source=source, device=device, identity=identity)
 
 
-def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
+def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
     with (
         tensorboard(on_progress, config.run.tensorboard) as watch,
         prepared(config) as run,
@@ -142,23 +156,6 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
         train_model(run, config, on_progress=watch)
-    return config.run.out
-
-
-def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
-    """Train the runs of an ensemble one after another; finished ones are skipped."""
-    if (config.run.out / results.CONFIG_FILE).exists():
-        raise ResumeError(
-            f"{config.run.out} holds a single run, where the runs of {config.run.seeds} seeds "
-            "were to go; choose another --out"
-        )
-    for number in range(config.run.seeds):
-        member = config.member(number)
-        if on_progress:
-            title = f"{member.run.out.name}: run {number + 1} of {config.run.seeds}"
-            on_progress(PhaseStarted(title=title))
-        train(member, on_progress=on_progress)
-    return config.run.out
 
 
 def open_split(config: TrainConfig, split: str) -> Source:
