@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.blur import gaussian_filter, motion_trail, sum_of_zooms
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
@@ -56,7 +56,7 @@ def draw_flakes(
 ) -> UInt8[np.ndarray, "height width 1"]:
     """Draw the flakes of `snow`, before they fall."""
     field = mean + std * generator.standard_normal(size)
-    field = clipped_zoom(field[:, :, None], zoom)
+    field = sum_of_zooms(field[:, :, None], (float(zoom),))
     field[field < threshold] = 0
     return (np.clip(field, 0, 1) * 255).astype(np.uint8)
 
