@@ -16,7 +16,7 @@ from augmix.data.benchmarks import open_corrupted
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
-from augmix.report.estimates import CORRUPTED, PERTURBED, Key, summarise
+from augmix.report.estimates import Key, Scope, summarise
 from augmix.write import CorruptOptions, write_corrupted
 
 CODE = """
@@ -86,7 +86,7 @@ def test_it_is_measured_and_reported_outside_the_means(source, own, tmp_path):
     assert summarise(results)["corruption_error"] == 0
     comparison = compare([run])
     numbers = comparison.groups[0].estimates[0]
-    assert numbers[Key("error", CORRUPTED)].value == 0
+    assert numbers[Key("error", Scope.CORRUPTED)].value == 0
     assert numbers[Key("error", "corruption", "white")].value == 0.75
     assert numbers[Key("error", "corruption", "black")].draws is not None
     page = tmp_path / "report.html"
@@ -110,7 +110,7 @@ def test_a_sequence_is_outside_the_mean_too(source, own, tmp_path):
     assert flips["blink"] == 1
     assert summarise(results)["flip_probability"] == flips["brightness"] < 1
     numbers = compare([tmp_path / "run"]).groups[0].estimates[0]
-    assert numbers[Key("flip", PERTURBED)].value == flips["brightness"]
+    assert numbers[Key("flip", Scope.PERTURBED)].value == flips["brightness"]
     assert numbers[Key("flip", "perturbation", "blink")].value == 1
 
 

@@ -64,7 +64,9 @@ def to_float(images: Images) -> Float32[np.ndarray, "batch channel height width"
 
 def to_uint8(images: Float32[np.ndarray, "*batch"]) -> UInt8[np.ndarray, "*batch"]:
     """Convert floats in [0, 1] to grey levels: clipped, and rounded to nearest, half to even."""
-    return np.rint(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
+    levels = np.clip(images, 0, 1)
+    levels *= np.float32(255)
+    return np.rint(levels, out=levels).astype(np.uint8)
 
 
 def to_pillow(image: UInt8[np.ndarray, "height width channel"]) -> Image.Image:

@@ -293,7 +293,7 @@ def measure_corruptions(
     """Measure milliseconds per image of each corruption.
 
     The corruptions take turns on one batch; numbers are the fastest turns. First calls, which
-    compile or load kernels, are left out.
+    compile or load kernels, are left out. Counts out of range and unknown names are a ValueError.
 
     Args:
         sizes: Of the square images in pixels, at least 16.
@@ -303,17 +303,13 @@ def measure_corruptions(
             corruption has at least 3 turns.
         names: Corruptions and groups of them, in the order of the records.
         preset: Name of the severity tables, or ``auto``.
-        peer: A package to compare with, on one thread and images of at least 32 pixels (smaller
-            ones it refuses). It has the severities of ImageNet only.
+        peer: A package to compare with, on one thread and images of at least 32 pixels, smaller
+            than which it refuses. It has the severities of ImageNet only.
 
     Returns:
         For each size, number of threads and corruption, and for the peer: ``corruption``,
         ``package``, ``size`` in pixels, ``threads``, ``ms_per_image``. Where all of the paper's 15
         were measured, their sum follows as the corruption `PAPER_SUM`.
-
-    Raises:
-        ValueError: If a size or a number of threads is below 1, or the severity, the preset or a
-            name is unknown.
     """
     _check_counts(sizes, num_threads)
     names = registry.CORRUPTIONS.resolve(names)
@@ -373,7 +369,7 @@ def measure_training(
     """Measure images per second of training by AugMix with the consistency loss.
 
     The steps are those of `augmix.train` on random images; the arithmetics take turns of a few
-    steps.
+    steps. An unknown name is a ValueError.
 
     Args:
         models: Names of networks.
@@ -386,9 +382,6 @@ def measure_training(
         For each network and arithmetic: ``model``, ``arithmetic``, ``batch_size``,
         ``images_per_second`` (median of the turns), ``times_first`` (median ratio to the first
         arithmetic), and ``wait_fraction`` of the time, spent waiting for views.
-
-    Raises:
-        ValueError: If a name is unknown or a count is below 1.
     """
     if not models or not arithmetics or batch_size < 1:
         raise ValueError(
@@ -481,14 +474,9 @@ def measure_startup() -> dict[str, float]:
 
 
 def run_python(*arguments: str, cache: str | None = None) -> str:
-    """Run a new Python process and return what it prints.
+    """Run a new Python process and return what it prints; its failure is a RuntimeError.
 
-    Args:
-        arguments: Its command line.
-        cache: Folder of numba's compiled kernels; None takes the usual one.
-
-    Raises:
-        RuntimeError: If the process fails, with its standard error.
+    numba's compiled kernels are in the folder ``cache``; None takes the usual one.
     """
     environment = dict(os.environ) | ({} if cache is None else {"NUMBA_CACHE_DIR": cache})
     done = subprocess.run(

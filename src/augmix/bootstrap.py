@@ -47,27 +47,18 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """A number, and its values on resampled images.
+    """A number, and its values on resampled images; one index is one set in all draws."""
 
-    Attributes:
-        estimate: From the images as measured.
-        resampled: From each resampled set; the same index in two draws is the same set.
-        bias: Mean of the resampled values minus the estimate, where resampling is biased.
-    """
-
-    estimate: float
+    estimate: float  # from the images as measured
     resampled: Float64[np.ndarray, " resample"]
-    bias: float = 0.0
+    bias: float = 0.0  # mean of the resampled values minus the estimate, where there is one
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Compute the percentile interval, without the bias of resampling.
+        """Compute the percentile interval, without the bias of resampling; the level is in (0, 1).
 
         A mean has no bias. Calibration errors do: every resampled set is noisier within its bins
         than the measured one, so its values are too high, by as much again as the measured value
         itself. The interval is of the value that so many images give on average.
-
-        Raises:
-            ValueError: If the level is not between 0 and 1.
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level}")
@@ -91,11 +82,7 @@ def difference(first: Draws, second: Draws) -> Draws:
 
 
 def average(draws: Sequence[Draws]) -> Draws:
-    """Average several numbers of the same images: cells, corruptions, seeds.
-
-    Raises:
-        ValueError: If there is none, or they were not resampled equally often.
-    """
+    """Average numbers of the same images, resampled equally often: cells, corruptions, seeds."""
     _check_together(draws)
     return Draws(
         estimate=float(np.mean([each.estimate for each in draws])),
@@ -109,10 +96,7 @@ def resample_counts(
 ) -> Iterator[Int32[np.ndarray, "resample image"]]:
     """Count how often each image is drawn into each resampled set, a block of sets at a time.
 
-    Set r is drawn at address r of the stream, whatever the blocks.
-
-    Raises:
-        ValueError: If there is no image or no set.
+    Set r is drawn at address r of the stream, whatever the blocks; there are at least 2 sets.
     """
     if num_images < 1 or num_resamples < 2:
         got = f"got {num_images} and {num_resamples}"
@@ -193,12 +177,9 @@ def resample_ece(
 
 
 def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL) -> Interval:
-    """Compute Wilson's interval of a fraction of independent images, also of 0 of n.
+    """Compute Wilson's interval of a fraction of independent images, also of 0 of n, n at least 1.
 
     Wilson (1927), "Probable inference, the law of succession, and statistical inference".
-
-    Raises:
-        ValueError: If there is no trial, or more hits than trials.
     """
     if not 0 <= num_hits <= num_trials or num_trials < 1:
         raise ValueError(f"hits must be 0..trials, got {num_hits} of {num_trials}")
@@ -215,11 +196,7 @@ def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Compute mean and standard deviation (n - 1) over seeds; that of one seed is NaN.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Compute mean and standard deviation (n - 1) over seeds, of one NaN; none is a ValueError."""
     if not values:
         raise ValueError("at least 1 seed is needed, got none")
     std = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
@@ -229,11 +206,7 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
 def seed_difference(
     first: Sequence[float], second: Sequence[float], *, level: float = LEVEL
 ) -> Interval:
-    """Compute Welch's t interval of first minus second, both over several seeds.
-
-    Raises:
-        ValueError: If either has fewer than 2 seeds.
-    """
+    """Compute Welch's t interval of first minus second; fewer than 2 seeds are a ValueError."""
     if min(len(first), len(second)) < 2:
         raise ValueError(f"at least 2 seeds of each are needed, got {len(first)}, {len(second)}")
     estimate = float(np.mean(first) - np.mean(second))

@@ -6,11 +6,14 @@ some runs of ``augmix reproduce`` failed (or a bug), 2 a mistake that the messag
 stopped by Ctrl-C.
 """
 
+import io
+import itertools
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -118,17 +121,60 @@ def _help() -> str:
 
 
 def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
-    """The configuration of a command from its flags; tyro prints help and mistakes."""
+    """The configuration of a command from its flags; tyro prints the help.
+
+    Raises:
+        ValueError: If a flag is unknown or its value is refused; the message is one line.
+    """
     import tyro
 
-    return tyro.cli(
-        config,
-        prog=f"augmix {name}",
-        args=list(words),
-        description=COMMANDS.get(name, "train a decoder for an encoder, to stylise with"),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
-        registry=_registry(),
-    )
+    options: dict[str, Any] = {
+        "prog": f"augmix {name}",
+        "description": COMMANDS.get(name, "train a decoder for an encoder, to stylise with"),
+        "config": (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
+        "registry": _registry(),
+    }
+    if {"-h", "--help"} & set(words):
+        return tyro.cli(config, args=list(words), **options)
+    printed, columns = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "9999"  # one line for each message in tyro's box
+    try:
+        with redirect_stderr(printed):
+            found, unknown = tyro.cli(config, args=list(words), return_unknown_args=True, **options)
+    except SystemExit as stop:
+        raise ValueError(f"{_explain_box(printed.getvalue())}; see augmix {name} --help") from stop
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ |= {} if columns is None else {"COLUMNS": columns}
+    if unknown:
+        flag = next((word for word in unknown if word.startswith("-")), unknown[0])
+        flag = flag.partition("=")[0]
+        with redirect_stdout(printed), suppress(SystemExit):
+            tyro.cli(config, args=["--help"], **options)
+        known = set(re.findall(r"--[a-z0-9-]+", printed.getvalue()))
+        guess = did_you_mean(flag, known)
+        raise ValueError(f"{name} has no option {flag}{guess}; see augmix {name} --help")
+    return found
+
+
+_TYPES = {
+    r"invalid literal for int\(\) with base 10:": "must be a whole number, got",
+    r"could not convert string to float:": "must be a number, got",
+}
+
+
+def _explain_box(text: str) -> str:
+    """The message in a box of tyro's, between its title and the rule below it."""
+    lines = [line.strip("\u2502| ") for line in text.splitlines()[1:]]
+    below = itertools.dropwhile(lambda line: not set(line) - set("\u2500-"), lines)
+    message = " ".join(itertools.takewhile(lambda line: set(line) - set("\u2500-"), below))
+    message = re.sub(r"^Error parsing (?!-)[^:]*: ", "", message).removeprefix("Error parsing ")
+    for pattern, words in _TYPES.items():
+        message = re.sub(f"(?<=\\w): {pattern}", f" {words}", message)
+    return message.rstrip(".")
+
+
+_ALIASES = {"lr": "learning_rate"}
 
 
 def _registry() -> "tyro.constructors.ConstructorRegistry":
@@ -156,7 +202,9 @@ def _registry() -> "tyro.constructors.ConstructorRegistry":
 def _flag(name: str, hint: Any, default: Any, text: str) -> Flag:
     import tyro
 
-    return name, Annotated[hint, tyro.conf.arg(help=text)], field(default=default)
+    aliases = [alias for alias, flag in _ALIASES.items() if flag == name]
+    argument = tyro.conf.arg(help=text, aliases=[f"--{alias}" for alias in aliases] or None)
+    return name, Annotated[hint, argument], field(default=default)
 
 
 def _group(name: str, flags: Sequence[Flag]) -> Any:
@@ -189,7 +237,7 @@ def _method_group(
     from augmix.training.config import check_setting, method_settings
 
     own = method_settings(build_method(method))
-    known = [*own, *others, "method", "help"]
+    known = [*own, *others, *_ALIASES, "method", "help"]
     for word in words:
         name = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if word.startswith("--"):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -56,6 +55,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with open_atomic(path) as file:
         file.write(content)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -183,13 +190,15 @@ def cache_folder(kind: str) -> Path:
     """
     if named := os.environ.get("AUGMIX_CACHE"):
         return Path(named).expanduser() / kind
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "augmix" / kind
+    import pooch
+
+    return pooch.os_cache("augmix") / kind
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_key(path: Path) -> str:

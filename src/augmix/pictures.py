@@ -1,15 +1,8 @@
 """Pictures of what the package does: contact sheets, animations, and previews of plans.
 
-A sheet has a row for each corruption, under the headings of their groups, the clean image in front;
-or a row for each sequence with some of its frames. An animation shows all frames of one sequence.
 Images up to 256 pixels are shown pixel by pixel, small ones with every pixel as a square; larger
-ones are made smaller after they were corrupted.
-
-A preview shows the realisations of a plan, each from left to right: the image as the chains receive
-it (mirrored and cropped where the plan says so), a strip for each chain with operation and amount
-under every step, the chain's weight, the mixture of the chains, and the view: clean image and
-mixture by their weights, then the stages after the chains, which the title names. The executor is
-``pillow``, the definition.
+ones are made smaller after they were corrupted. A preview shows the realisations of a plan as the
+executor ``pillow`` renders them.
 """
 
 import io
@@ -32,8 +25,7 @@ from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
-from augmix.errors import RunError
-from augmix.files import write_bytes
+from augmix.files import make_folder, write_bytes
 
 Number = int | float
 Pixels = UInt8[np.ndarray, "height width channel"]
@@ -135,8 +127,7 @@ def render_gallery(
 
     Raises:
         TypeError: If the image is not a uint8 array.
-        ValueError: If it has not the shape of an image, there are no names, or a name or the preset
-            is unknown.
+        ValueError: If it has not the shape of an image, or another argument is out of range.
         RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
     """
     _check_image(image)
@@ -164,19 +155,13 @@ def render_strips(
 ) -> Image.Image:
     """Draw a sheet with a row for each perturbation sequence: some of its frames, numbered.
 
+    What is not said here is as for `render_gallery`.
+
     Args:
-        image: uint8, RGB or grey; the large image from whose middle the frame is cut, see
-            `augmix.corruptions.corrupt`.
+        image: The large image from whose middle the frame is cut, see `augmix.corruptions.corrupt`.
         names: Sequences, lists of them or ``python:FILE:FUNCTION``, in the order of the rows.
         num_tiles: Frames shown, evenly spaced, the first and the last among them; at least 2.
-        preset: Whose parameters.
-        seed: Of the draws.
-        sample: Dataset index of the image.
         difficulty: 1, 2 or 3: how strong noise is.
-
-    Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If it has not the shape of an image, or an argument is out of range.
     """
     _check_image(image)
     names = SEQUENCES.resolve(names)
@@ -209,8 +194,6 @@ def write_animation(
         quality: Of frames shown at their own size or smaller, 0..100.
 
     Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If it has not the shape of an image, or an argument is out of range.
         RunError: If the file cannot be written.
     """
     path = _check_file(path, (".webp",), quality)
@@ -235,23 +218,17 @@ def write_galleries(
 ) -> list[Path]:
     """Write the sheets of corruptions and sequences of one image, and the animations.
 
+    Arguments are as for `render_gallery` and `render_strips`; nothing is written if one is wrong.
+
     Args:
         folder: Gets ``corruptions.png``, ``perturbations.png`` and an animation
             ``perturbations/NAME.webp`` for each sequence.
         image: uint8, RGB or grey, at least 16 x 16.
-        names: Corruptions, as for `render_gallery`.
-        sequences: Sequences, as for `render_strips`.
-        preset: Whose severities and parameters.
-        seed: Of the draws.
-        sample: Dataset index of the image.
 
     Returns:
         The paths, the two sheets first.
 
     Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If its shape does not fit, or a name or the preset is unknown. Nothing is
-            written then.
         RunError: If a file cannot be written.
     """
     _check_image(image)
@@ -261,10 +238,7 @@ def write_galleries(
         for name in SEQUENCES.resolve(sequences)
     }
     animations = Path(folder) / "perturbations"
-    try:
-        animations.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {animations}: {error.strerror or error}") from error
+    make_folder(animations)
     return [
         save_picture(Path(folder) / "corruptions.png", sheet),
         save_picture(Path(folder) / "perturbations.png", _draw_strips(strips)),
@@ -275,10 +249,7 @@ def write_galleries(
 def save_picture(path: str | PathLike[str], picture: Image.Image, *, quality: int = 90) -> Path:
     """Write a picture in the format of the path's suffix, one of `FORMATS`, and return the path.
 
-    Args:
-        path: The file.
-        picture: Its content.
-        quality: 0..100; ignored by PNG.
+    The quality is 0..100; PNG ignores it.
 
     Raises:
         ValueError: If the suffix is none of `FORMATS`, or the quality is out of range.
@@ -303,11 +274,9 @@ class Row:
 
 
 def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:
-    """Draw rows of tiles under the headings of their groups, which a line divides; RGB on white.
+    """Draw one or more rows of tiles under the headings of their groups, which a line divides.
 
-    Args:
-        rows: At least one.
-        heads: Names of the columns, or none; repeated for every group.
+    The names of the columns, if there are any, are repeated for every group.
     """
     grid = _arrange(rows)
     pen = _Pen(Image.new("RGB", grid.size, _PAPER), grid.unit)
@@ -479,11 +448,13 @@ def render_preview(
 ) -> Image.Image:
     """Draw one realisation of one image.
 
+    From left to right: the image as the chains receive it, a strip for each chain with operation
+    and amount under every step, the chain's weight, the mixture of the chains, and the view: clean
+    image and mixture by their weights, then the stages after the chains, which the title names.
+
     Args:
         image: uint8, RGB or grey, of the plan's size.
-        plan: Holds the realisation.
-        index: Position of the image in the plan's batch.
-        view: Which of its views.
+        plan: Holds the realisation: the view ``view`` of the image at position ``index``.
         scale: Pixels of the picture for one unit of layout; 1 is about 1,200 wide for chains of
             three, 2 is sharp in print.
 
@@ -515,11 +486,7 @@ def write_preview(
 ) -> Path:
     """Write a PNG with a strip for every view of every image of a plan, and return the path.
 
-    Args:
-        path: The file.
-        images: As many as the plan has.
-        plan: Drawn for them.
-        scale: See `render_preview`.
+    See `render_preview`; the images are as many as the plan has.
 
     Raises:
         ValueError: If images and plan do not fit, or there is nothing to draw.

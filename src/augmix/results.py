@@ -1,12 +1,8 @@
 """Records of a run: cells, results, per-image predictions and provenance; one reader for each file.
 
-A run folder holds `config.json`, `model.json` and `weights.safetensors`, `state.pt`, `log.jsonl`,
-`tensorboard/` where that package is installed, `results.json`, `predictions/`, `examples.npz`,
-`hardest.npz` and `report.html`. Every file but the logs is written under a temporary name, flushed
-to the disk and then renamed, so a killed process leaves either the old file or the new one.
-
 `results.json` holds sums. Intervals over images, and the images most often misclassified, need the
-predictions of every image: arrays in the order of `images.npz`.
+predictions of every image: arrays in the order of `images.npz`. Every file but the logs is written
+atomically, so a killed process leaves either the old file or the new one.
 
 | file in `predictions/` | arrays |
 | --- | --- |
@@ -60,19 +56,12 @@ class CellKey(NamedTuple):
 class Bins:
     """Predictions binned by confidence: enough for every calibration error.
 
-    The `adaptive` bins of a cell hold equally many predictions, sorted by confidence; those of
-    `equal_width` split [0, 1] into equal intervals. Iterating gives the three columns in the order
-    in which `metrics` takes them: ``metrics.rms_from_bins(*cell.adaptive)``.
-
-    Attributes:
-        count: Predictions in each bin.
-        confidence_sum: Sum of the largest softmax probability over each bin.
-        correct_sum: Correct predictions in each bin.
+    Iterating gives the columns as `metrics` takes them: ``metrics.rms_from_bins(*cell.adaptive)``.
     """
 
-    count: list[int]
-    confidence_sum: list[float]
-    correct_sum: list[int]
+    count: list[int]  # predictions in each bin
+    confidence_sum: list[float]  # of their largest softmax probabilities
+    correct_sum: list[int]  # correct ones
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield np.array(self.count, np.int64)
@@ -102,30 +91,19 @@ class Cell:
 
     An attacked image counts by the model's worst answer, to the image itself or to an attacked form
     of it (`attacks.worst_logits`).
-
-    Attributes:
-        suite: ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``.
-        name: Corruption, ``clean``, or the norm of the attack.
-        severity: 1..5; 0 for clean and attacked images.
-        num_errors: Images whose largest logit is not the label's.
-        nll_sum: Sum over images of the negative log-likelihood, natural logarithm.
-        brier_sum: Sum over images of the squared distance to the one-hot label (0..2 each).
-        adaptive: Bins of equal size for the RMS calibration error.
-        equal_width: 15 bins of equal width for reliability diagrams and ECE.
-        scaled: The same after temperature scaling; None if no temperature was fitted.
     """
 
-    suite: str
-    name: str
-    severity: int
+    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``
+    name: str  # corruption, ``clean``, or the norm of the attack
+    severity: int  # 1..5; 0 for clean and attacked images
     num_images: int
-    num_errors: int
-    nll_sum: float
-    brier_sum: float
-    adaptive: Bins
-    equal_width: Bins
+    num_errors: int  # images whose largest logit is not the label's
+    nll_sum: float  # of the negative log-likelihoods of the images, natural logarithm
+    brier_sum: float  # of the squared distances to the one-hot labels, 0..2 each
+    adaptive: Bins  # of equally many predictions, for the RMS calibration error
+    equal_width: Bins  # 15 of equal width, for reliability diagrams and ECE
     seconds: float
-    scaled: Scaled | None = None
+    scaled: Scaled | None = None  # after temperature scaling; None if no temperature was fitted
 
     @property
     def key(self) -> CellKey:
@@ -150,20 +128,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceCell:
-    """A measured perturbation: the sequences of all images (suite ``p``), one each.
-
-    Attributes:
-        num_pairs: Pairs of frames compared, over all images.
-        num_flips: Pairs whose frames were predicted as different classes.
-        top5_distance_sum: Sum over the pairs of the distance of their top five, 0..15 each; None
-            for a model of fewer than five classes.
-    """
+    """A measured perturbation: the sequences of all images (suite ``p``), one each."""
 
     name: str
     num_images: int
-    num_pairs: int
-    num_flips: int
-    top5_distance_sum: float | None
+    num_pairs: int  # of frames that were compared, over all images
+    num_flips: int  # pairs whose frames were predicted as different classes
+    top5_distance_sum: float | None  # over the pairs, 0..15 each; None below five classes
     seconds: float
 
     @property
@@ -236,11 +207,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def load_results(path: Path) -> Results:
-    """Load `results.json`.
-
-    Raises:
-        RunError: If the file is missing, is not JSON, or has another schema.
-    """
+    """Load `results.json`; a missing or damaged file, or one of another schema, is a `RunError`."""
     plain = load_json(path)
     schema = plain.pop("schema", None)
     if schema != RESULTS_SCHEMA:
@@ -311,15 +278,10 @@ class MeasuredImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """Predictions of every image of a `Cell`.
+    """Predictions of every image of a `Cell`."""
 
-    Attributes:
-        prediction: Class of the largest logit, the first of equals.
-        confidence: Its softmax probability, before any temperature.
-    """
-
-    prediction: Classes
-    confidence: Float32[np.ndarray, " image"]
+    prediction: Classes  # of the largest logit, the first of equals
+    confidence: Float32[np.ndarray, " image"]  # its softmax probability, before any temperature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,11 +313,7 @@ def to_classes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
 def write_predictions(
     path: Path, record: MeasuredImages | Predictions | SequencePredictions
 ) -> None:
-    """Write one file of `predictions/` atomically; the same arrays give the same bytes.
-
-    Raises:
-        RunError: If it cannot be written.
-    """
+    """Write one file of `predictions/` atomically; the same arrays give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_npz(path, {entry.name: getattr(record, entry.name) for entry in fields(record)})
 

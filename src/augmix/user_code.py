@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from augmix.errors import RunError, did_you_mean
+from augmix.files import hash_file
 
 PREFIX = "python:"
 
@@ -89,7 +90,7 @@ def hash_function(function: Callable[..., Any]) -> str:
     """
     file = source_file(function)
     if file:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hash_file(file)
     try:
         content = inspect.getsource(function).encode()
     except OSError:

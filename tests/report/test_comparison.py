@@ -8,7 +8,7 @@ from fake_runs import NAMES, make_run
 
 from augmix.bootstrap import average, difference, seed_difference
 from augmix.report.comparison import Comparison, compare, contrast, is_imagenet_like
-from augmix.report.estimates import CLEAN, CORRUPTED, Key
+from augmix.report.estimates import Key, Scope
 
 FEW = {"names": NAMES[:2], "num_images": 300, "has_log": False, "has_examples": False}
 
@@ -47,7 +47,7 @@ def test_mean_and_spread(comparison: Comparison):
         np.mean([cell.error for cell in run.results.cells if cell.suite == "c"])
         for run in group.runs
     ]
-    number = group.number(Key("error", CORRUPTED))
+    number = group.number(Key("error", Scope.CORRUPTED))
     assert number is not None
     assert number.value == pytest.approx(np.mean(errors))
     assert number.std == pytest.approx(np.std(errors, ddof=1))
@@ -55,7 +55,7 @@ def test_mean_and_spread(comparison: Comparison):
     assert number.low is not None
     assert number.high is not None
     assert number.low < number.value < number.high
-    single = comparison.groups[2].number(Key("error", CORRUPTED))
+    single = comparison.groups[2].number(Key("error", Scope.CORRUPTED))
     assert single is not None
     assert single.std is None
     assert group.number(Key("flip", "perturbed")) is None
@@ -63,14 +63,14 @@ def test_mean_and_spread(comparison: Comparison):
 
 def test_verdicts(comparison: Comparison):
     standard, augmix, cutout, _ = comparison.groups
-    key = Key("error", CORRUPTED)
+    key = Key("error", Scope.CORRUPTED)
     apart = contrast(augmix, standard, key)
     back = contrast(standard, augmix, key)
     assert apart is not None
     assert back is not None
     assert apart.verdict == "lower"
     assert (back.estimate, back.verdict) == (pytest.approx(-apart.estimate), "higher")
-    near = contrast(cutout, standard, Key("error", CLEAN))
+    near = contrast(cutout, standard, Key("error", Scope.CLEAN))
     assert near is not None
     assert near.verdict == "within noise"
     same = contrast(cutout, cutout, key)
@@ -82,7 +82,7 @@ def test_verdicts(comparison: Comparison):
 def test_noise_of_training_widens_the_range(comparison: Comparison):
     """Both rows have seeds: the squares of both noises add up."""
     standard, augmix = comparison.groups[:2]
-    key = Key("error", CORRUPTED)
+    key = Key("error", Scope.CORRUPTED)
     pairs = [[each[key] for each in group.estimates] for group in (augmix, standard)]
     draws = [[each.draws for each in found if each.draws] for found in pairs]
     images = difference(average(draws[0]), average(draws[1])).interval()

@@ -11,18 +11,7 @@ from augmix import metrics, published
 from augmix.bootstrap import proportion_interval
 from augmix.errors import RunError
 from augmix.report import summarise
-from augmix.report.estimates import (
-    ATTACKED,
-    CLEAN,
-    CORRUPTED,
-    METRICS,
-    PERTURBED,
-    Estimates,
-    Grid,
-    Key,
-    common_grid,
-    estimate,
-)
+from augmix.report.estimates import METRICS, Estimates, Grid, Key, Scope, common_grid, estimate
 from augmix.report.load import Run, load_runs
 from augmix.results import (
     Bins,
@@ -61,13 +50,13 @@ def test_errors(run: Run, numbers: Estimates):
     errors = {n: [1 - predicted(run, "c", n, s)[1].mean() for s in range(1, 6)] for n in PAPER}
     found = {key: each.value for key, each in numbers.items()}
     clean = 1 - predicted(run, "clean", "clean", 0)[1].mean()
-    assert found[Key("error", CLEAN)] == pytest.approx(clean)
-    assert found[Key("error", CORRUPTED)] == pytest.approx(metrics.mean_error(errors))
+    assert found[Key("error", Scope.CLEAN)] == pytest.approx(clean)
+    assert found[Key("error", Scope.CORRUPTED)] == pytest.approx(metrics.mean_error(errors))
     assert found[Key("error", "corruption", "fog")] == pytest.approx(np.mean(errors["fog"]))
     by_severity = metrics.error_by_severity(errors)
     assert found[Key("error", "severity", "4")] == pytest.approx(by_severity[3])
     alexnet = published.ALEXNET_ERRORS
-    assert found[Key("ce", CORRUPTED)] == pytest.approx(
+    assert found[Key("ce", Scope.CORRUPTED)] == pytest.approx(
         metrics.mean_corruption_error(errors, alexnet)
     )
     assert found[Key("ce", "corruption", "snow")] == pytest.approx(
@@ -82,15 +71,19 @@ def test_the_error_under_attack(tmp_path: Path):
     found = estimate(run, common_grid([results]), (), is_alexnet=False)
     wrong = (~predicted(run, "attack", "linf", 0)[1]).sum()
     assert 60 < wrong < 84
-    robust = found[Key("error", ATTACKED)]
+    robust = found[Key("error", Scope.ATTACKED)]
     assert robust.value == wrong / 120
     assert robust.interval == proportion_interval(int(wrong), 120)
     assert robust.draws is not None
     others = make_run(tmp_path / "plain", **few)
     (plain,) = load_runs([tmp_path / "plain"])
     without = estimate(plain, common_grid([others]), (), is_alexnet=False)
-    assert set(found) - set(without) == {Key("error", ATTACKED)}
-    for key in (Key("error", CORRUPTED), Key("rms", CORRUPTED), Key("ece", CLEAN)):
+    assert set(found) - set(without) == {Key("error", Scope.ATTACKED)}
+    for key in (
+        Key("error", Scope.CORRUPTED),
+        Key("rms", Scope.CORRUPTED),
+        Key("ece", Scope.CLEAN),
+    ):
         assert found[key].value == without[key].value  # the attack is in none of them
 
 
@@ -101,8 +94,8 @@ def test_stability(run: Run, numbers: Estimates):
     }
     found = {key: each.value for key, each in numbers.items()}
     assert found[Key("flip", "perturbation", "tilt")] == pytest.approx(flips["tilt"])
-    assert found[Key("flip", PERTURBED)] == pytest.approx(np.mean(list(flips.values())))
-    assert found[Key("fr", PERTURBED)] == pytest.approx(
+    assert found[Key("flip", Scope.PERTURBED)] == pytest.approx(np.mean(list(flips.values())))
+    assert found[Key("fr", Scope.PERTURBED)] == pytest.approx(
         metrics.mean_flip_rate(flips, published.ALEXNET_FLIP_PROBABILITIES)
     )
 
@@ -111,13 +104,13 @@ def test_calibration(run: Run, numbers: Estimates):
     cells = [predicted(run, "c", name, severity) for name in PAPER for severity in range(1, 6)]
     found = {key: each.value for key, each in numbers.items()}
     rms = [metrics.rms_calibration_error(*cell) for cell in cells]
-    assert found[Key("rms", CORRUPTED)] == pytest.approx(np.mean(rms))
+    assert found[Key("rms", Scope.CORRUPTED)] == pytest.approx(np.mean(rms))
     assert found[Key("rms", "severity", "2")] == pytest.approx(np.mean(rms[1::5]))
     pooled = [np.concatenate(part) for part in zip(*cells, strict=True)]
     ece = metrics.expected_calibration_error(pooled[0], pooled[1])
-    assert found[Key("ece", CORRUPTED)] == pytest.approx(ece)
-    assert found[Key("accuracy", CORRUPTED)] == pytest.approx(pooled[1].mean())
-    assert found[Key("confidence", CORRUPTED)] == pytest.approx(pooled[0].mean())
+    assert found[Key("ece", Scope.CORRUPTED)] == pytest.approx(ece)
+    assert found[Key("accuracy", Scope.CORRUPTED)] == pytest.approx(pooled[1].mean())
+    assert found[Key("confidence", Scope.CORRUPTED)] == pytest.approx(pooled[0].mean())
 
 
 def test_every_number_has_an_interval(numbers: Estimates):
@@ -138,7 +131,7 @@ def test_cells_of_an_image_are_resampled_together(run: Run, numbers: Estimates):
     """
     right = [predicted(run, "c", name, severity)[1] for name in PAPER for severity in range(1, 6)]
     fractions = 1 - np.mean(right, axis=0)
-    draws = numbers[Key("error", CORRUPTED)].draws
+    draws = numbers[Key("error", Scope.CORRUPTED)].draws
     assert draws is not None
     std = fractions.std() / np.sqrt(len(fractions))
     assert draws.resampled.std() == pytest.approx(std, rel=0.1)
@@ -153,7 +146,7 @@ def test_without_errors_the_range_is_still_open(tmp_path: Path):
     found = estimate(
         load_runs([tmp_path / "a"])[0], Grid(names=(), severities=()), (), is_alexnet=False
     )
-    interval = found[Key("error", CLEAN)].interval
+    interval = found[Key("error", Scope.CLEAN)].interval
     assert interval is not None
     assert interval.low == 0
     assert interval.high == pytest.approx(0.0151, abs=1e-3)
@@ -165,8 +158,8 @@ def test_without_predictions_no_intervals(tmp_path: Path):
     found = estimate(run, common_grid([run.results]), (), is_alexnet=False)
     assert run.predictions is None
     assert all(each.draws is None for each in found.values())
-    assert found[Key("error", CLEAN)].interval is not None  # counts are enough for one set
-    assert found[Key("rms", CORRUPTED)].value > 0
+    assert found[Key("error", Scope.CLEAN)].interval is not None  # counts are enough for one set
+    assert found[Key("rms", Scope.CORRUPTED)].value > 0
 
 
 def test_alexnet_needs_the_complete_benchmark(tmp_path: Path):

@@ -13,7 +13,7 @@ from fake_runs import NAMES, make_run
 from augmix import report
 from augmix.bootstrap import resample_means
 from augmix.report.comparison import Comparison, compare
-from augmix.report.estimates import CORRUPTED, METRICS, SEVERITY, Key, summarise
+from augmix.report.estimates import METRICS, Key, Scope, summarise
 from augmix.report.sections import SECTIONS, all_tables
 from augmix.report.tables import Column, Row, Table, plain
 from augmix.results import RESULTS_FILE, load_results, predictions_path, write_results
@@ -56,11 +56,11 @@ def by_hand(comparison: Comparison) -> np.ndarray:
 
 
 def test_a_metric_of_images_is_a_column_everywhere(folders: list[Path], tmp_path: Path):
-    scopes = ("clean", "corrupted", SEVERITY)
+    scopes = ("clean", "corrupted", Scope.SEVERITY)
     metric = report.Metric(title="Sure errors", scopes=scopes, per_image=sure_errors)
     report.register_metric("sure", metric)
     page = report.write_report(folders, tmp_path / "x.html", ("csv", "json", "latex", "markdown"))
-    number = compare(folders).groups[0].number(Key("sure", CORRUPTED))
+    number = compare(folders).groups[0].number(Key("sure", Scope.CORRUPTED))
     assert number is not None
     images = by_hand(compare(folders))
     assert number.value == pytest.approx(images.mean())
@@ -95,7 +95,7 @@ def test_a_metric_of_sets_is_resampled(folders: list[Path]):
     expected = [
         each.confidence.max() for key, each in predictions.cells.items() if key.suite == "c"
     ]
-    number = comparison.groups[0].number(Key("largest", CORRUPTED))
+    number = comparison.groups[0].number(Key("largest", Scope.CORRUPTED))
     assert number is not None
     assert number.low is not None
     assert number.high is not None

@@ -263,7 +263,7 @@ def test_flat_and_nested_settings_are_the_same() -> None:
         ({"method": "cutmix", "patch_size_px": 3}, "--patch-size-px belongs to patch-uniform; --m"),
         ({"autoaugment_full": True}, "--autoaugment-full belongs to autoaugment; --method is augm"),
         ({"method": "standard", "severity": 3}, "--severity belongs to augmix, augmix-no-jsd, "),
-        ({"learning_rat": 1}, "no setting --learning-rat, did you mean 'learning_rate'"),
+        ({"learning_rat": 1}, "no setting --learning-rat, did you mean '--learning-rate'"),
         ({"blur_size": 3}, "method 'maxblur', or --model wrn-40-2-maxblur"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"dropout": 1.5}, "dropout must be 0 up to below 1, got 1.5"),

@@ -7,13 +7,9 @@
 | ``cifar-p`` | ``tilt.npy`` [n, frame, height, width, channel] |
 | ``imagenet-p`` | ``tilt/<class>/<image>.mp4``, or ``tilt/<class>/<image>/<frame>.JPEG`` |
 
-Between the folder and the names there may be the group folders of the published archives
-(``noise``, ``blur``, ``weather``, ``digital``, ``extra``).
-
-One corruption at one severity is a `sources.Source` like any other; `Sequences` are the same for
-perturbations. ``.npy`` files are mapped into memory, image trees and videos are decoded when loaded
-(videos by OpenCV's FFmpeg), so no more than one batch is in memory. The sets are those of
-Hendrycks & Dietterich (2019), or written by `augmix.write`.
+The sets are those of Hendrycks & Dietterich (2019), between whose folder and names there may be the
+group folders of the archives (``noise``, ``blur``, ...), or written by `augmix.write`. No more than
+one batch is in memory: ``.npy`` files are mapped, images and videos decoded when loaded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,17 +57,12 @@ _KNOWN_CLASSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A benchmark on disk, of a kind in the table of this module.
-
-    Attributes:
-        paths: The file or folder of every corruption or perturbation, by name.
-        class_names: In the order of the labels, where the folder says; else empty.
-    """
+    """A benchmark on disk, of a kind in the table of this module."""
 
     root: Path
     kind: Kind
-    paths: Mapping[str, Path]
-    class_names: tuple[str, ...]
+    paths: Mapping[str, Path]  # the file or folder of every corruption or perturbation, by name
+    class_names: tuple[str, ...]  # in the order of the labels, where the folder says; else empty
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -300,24 +291,16 @@ def _list_classes(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sequences:
-    """The sequences of one perturbation; sequence i belongs to test image i of the set.
-
-    Attributes:
-        num_frames: Frames of every sequence.
-        size: Height and width of the frames.
-        stored: The sequences: arrays, or their videos or folders of frames.
-        decode: Iterates over the frames of a stored sequence.
-        digest: Computes the fingerprint.
-    """
+    """The sequences of one perturbation; sequence i belongs to test image i of the set."""
 
     name: str
     root: Path
-    num_frames: int
-    size: tuple[int, int]
+    num_frames: int  # of every sequence
+    size: tuple[int, int]  # height and width of the frames
     channels: int
-    stored: Sequence[Any]
-    decode: Callable[[Any], Iterator[Frame]]
-    digest: Callable[[], str]
+    stored: Sequence[Any]  # arrays, or videos or folders of frames
+    decode: Callable[[Any], Iterator[Frame]]  # iterates over the frames of a stored sequence
+    digest: Callable[[], str]  # computes the fingerprint
 
     @property
     def fingerprint(self) -> str:

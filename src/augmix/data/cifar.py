@@ -1,12 +1,8 @@
 """CIFAR-10 and CIFAR-100: the official Python batches, or parquet.
 
-The official files are Python 2 pickles of one dict with an array, lists and byte strings. Every
-global they name (`numpy.core.multiarray._reconstruct` and few others) is replaced by a recorder
-that only keeps its arguments; the array is then made from those. Any other global is an error, so
-no code of a file is run.
-
-Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images". 50,000 training and
-10,000 test images of 32x32 RGB; CIFAR-100 by its 100 fine labels.
+The official files are pickles of one dict. Every global they name is replaced by a recorder that
+only keeps its arguments, and any other global is an error, so no code of a file is run. Krizhevsky
+(2009), "Learning Multiple Layers of Features from Tiny Images"; CIFAR-100 by its 100 fine labels.
 """
 
 import io
@@ -20,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augmix.data.parquet import find_tables, load_table
-from augmix.data.published_sets import fetch_file, make_folder, unpack_archive
+from augmix.data.published_sets import fetch_file, unpack_archive
 from augmix.data.stores import (
     ArrayItems,
     Items,
@@ -31,6 +27,7 @@ from augmix.data.stores import (
     check_labels,
 )
 from augmix.errors import RunError
+from augmix.files import make_folder
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/"
 _MAX_BYTES = 2**30  # unpacked; the official archives hold 186 MB
@@ -156,27 +153,17 @@ CIFAR100_CLASSES = tuple(_NAMES100.split())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edition:
-    """One of the two sets.
-
-    Attributes:
-        archive: The official download.
-        sha256: Of the archive.
-        folder: The only folder in it.
-        files: The pickles of each split.
-        key: Labels in a pickle.
-        column: Labels in a table.
-        sibling: The other set: its files are the usual mistake.
-    """
+    """One of the two sets."""
 
     name: str
     class_names: tuple[str, ...]
-    archive: str
-    sha256: str
-    folder: str
-    files: dict[str, tuple[str, ...]]
-    key: str
-    column: str
-    sibling: str
+    archive: str  # the official download
+    sha256: str  # of the archive
+    folder: str  # the only folder in it
+    files: dict[str, tuple[str, ...]]  # the pickles of each split
+    key: str  # labels in a pickle
+    column: str  # labels in a table
+    sibling: str  # the other set, whose files are the usual mistake
 
     @property
     def hint(self) -> str:

@@ -6,8 +6,7 @@ Pillow, alpha is dropped (the colours below it stay), of 16-bit grey the high by
 orientation is not applied, as is usual in ImageNet evaluation.
 
 For evaluation an image is resized and its centre is cut out (`Geometry`), with the roundings of
-torchvision's evaluation transforms. For training a random part of it may be resized to a square
-(`ResizedCrop`), the same for (seed, epoch, id) in whatever batch, worker or process it is decoded.
+torchvision's evaluation transforms; for training a random part of it may be (`ResizedCrop`).
 """
 
 import io
@@ -22,7 +21,7 @@ from jaxtyping import Float64, Integer, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from augmix.arrays import MAX_PIXELS
-from augmix.errors import RunError, did_you_mean
+from augmix.errors import RunError, check_name
 from augmix.rng import Purpose, Stream
 
 # No format that Pillow decodes by another program (EPS).
@@ -118,11 +117,7 @@ class Geometry:
     is_reduced: bool = True
 
     def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation must be one of {', '.join(INTERPOLATIONS)}, "
-                f"got {self.interpolation!r}{did_you_mean(self.interpolation, INTERPOLATIONS)}"
-            )
+        check_name("interpolation", self.interpolation, INTERPOLATIONS)
         if self.crop and not self.size:
             raise ValueError(
                 "random resized crops need a size in pixels that they are resized to; "

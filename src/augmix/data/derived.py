@@ -1,9 +1,8 @@
 """Sources made of other sources: subsets, mixtures, and sources with the classes of a model.
 
-An image folder numbers the class folders it finds, a model its own classes. A class list names the
-classes of the model. Either the source gets the model's numbers (`map_classes`: a prediction may be
-any class of the model), or the logits of the model are cut down to the classes of the source
-(`match_classes` gives the columns to keep).
+A class list names the classes of a model. Either a source gets the model's numbers (`map_classes`:
+a prediction may be any class of the model), or the logits of the model are cut down to the classes
+of the source (`match_classes` gives the columns to keep).
 """
 
 import hashlib
@@ -179,11 +178,9 @@ def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassList:
-    """The classes of a model.
+    """The classes of a model, each with all its names, e.g. synset and word, by its index.
 
-    Attributes:
-        names: For every index, all names of the class, e.g. synset and word; none for an index
-            that the file leaves out.
+    There are no names for an index that the file leaves out.
     """
 
     path: str

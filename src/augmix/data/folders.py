@@ -168,19 +168,14 @@ def open_folder(root: Path, options: OpenOptions) -> Source:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photographs:
-    """The images of a folder, each at its own size, for callers that resize them themselves.
-
-    Attributes:
-        fingerprint: Sha256 of labels, paths and sizes of the files.
-        files: Their paths, below the folder of the split.
-    """
+    """The images of a folder, each at its own size, for callers that resize them themselves."""
 
     items: FileItems
     split: str
     labels: Labels
     class_names: tuple[str, ...]
-    fingerprint: str
-    files: tuple[str, ...]
+    fingerprint: str  # sha256 of labels, paths and sizes of the files
+    files: tuple[str, ...]  # their paths, below the folder of the split
     name: str = "folder"
     channels: int = 3
     size: None = None

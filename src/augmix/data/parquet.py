@@ -102,18 +102,12 @@ def _reading(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableItems(ImageFiles):
-    """Encoded images in a column of binary cells.
+    """Encoded images in a column of binary cells."""
 
-    Attributes:
-        cells: An Arrow chunked array.
-        starts: The first row of each file.
-        is_large: Whether the cells are mapped from the disk.
-    """
-
-    cells: Any
+    cells: Any  # an Arrow chunked array
     paths: tuple[str, ...]
-    starts: Int64[np.ndarray, " file"]
-    is_large: bool
+    starts: Int64[np.ndarray, " file"]  # the first row of each file
+    is_large: bool  # whether the cells are mapped from the disk
 
     def __len__(self) -> int:
         return len(self.cells)

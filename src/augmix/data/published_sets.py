@@ -1,14 +1,11 @@
 """Data sets on the web: where they are, their checksums, how they are downloaded and unpacked.
 
-The published -C and -P sets are those of Hendrycks & Dietterich (2019). Their archives come from
-Zenodo or from a folder of files fetched by hand, and are checked against their MD5 (no other
-checksum is published). Zenodo answers 429 to eager clients and drops long transfers, so a file
-grows under the name ``FILE.part``, is continued by the next try, and gets its own name once its
-checksum is right.
+Zenodo answers 429 to eager clients and drops long transfers, so a file grows under the name
+``FILE.part``, is continued by the next try, and gets its own name once its checksum is right.
 
-Checksums of the -C sets as in `ENSTA-U2IS-AI/torch-uncertainty`; of the -P sets as in
-`kkirchheim/pytorch-ood`, which agrees with the former on all -C archives that both have. Those of
-the photographs of frost are the sha256 of the files in `hendrycks/robustness`.
+The -C and -P sets are those of Hendrycks & Dietterich (2019). Their MD5 are from
+`ENSTA-U2IS-AI/torch-uncertainty` (-C) and `kkirchheim/pytorch-ood` (-P), which agree where they
+overlap; the sha256 of the photographs of frost are of the files in `hendrycks/robustness`.
 """
 
 import os
@@ -23,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from augmix.errors import RunError, did_you_mean
+from augmix.files import make_folder
 from augmix.progress import (
     ChecksumStarted,
     DownloadDelayed,
@@ -59,22 +57,16 @@ SEQUENCES = (
 class PublishedSet:
     """A data set on the web.
 
-    Attributes:
-        url: The address below which its files lie.
-        folder: What the set is unpacked to.
-        form: ``"arrays"``: one archive of ``.npy`` files in one folder; ``"tree"``: archives of
-            folders named after corruptions or sequences; ``"plain"``: files as they are.
-        archives: MD5, or sha256 where longer, of every file to fetch, by name.
-        names: The folders of a tree.
-        files: MD5 of every unpacked file, where published.
+    The form is ``arrays``: one archive of ``.npy`` files in one folder; ``tree``: archives of
+    folders named after corruptions or sequences; or ``plain``: files as they are.
     """
 
-    url: str
-    folder: str
+    url: str  # the address below which its files lie
+    folder: str  # what it is unpacked to
     form: Literal["arrays", "tree", "plain"]
-    archives: Mapping[str, str]
-    names: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, str]  # MD5, or sha256 where longer, of every file to fetch, by name
+    names: tuple[str, ...] = ()  # the folders of a tree
+    files: Mapping[str, str] = field(default_factory=dict)  # MD5 of unpacked ones, where published
 
 
 # MD5 of the arrays of CIFAR-10-C and of CIFAR-100-C
@@ -258,14 +250,6 @@ def _is_done(published: PublishedSet, file: str, folder: Path) -> bool:
 def _mark(folder: Path, file: str) -> Path:
     """A file that says that an archive was unpacked whole."""
     return folder / f".{file}.unpacked"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, unless it is there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
 def _put(published: PublishedSet, path: Path, folder: Path, emit: OnProgress) -> None:

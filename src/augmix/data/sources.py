@@ -32,7 +32,7 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
-from augmix.errors import RunError, did_you_mean
+from augmix.errors import RunError, check_name
 from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
@@ -198,13 +198,9 @@ def open_source(
         ValueError: If an argument is out of range.
         RunError: If the data is missing, broken, or not of the form expected.
     """
-    if name not in SOURCES:
-        raise ValueError(
-            f"source must be one of {', '.join(SOURCES)}, got {name!r}{did_you_mean(name, SOURCES)}"
-        )
+    check_name("source", name, SOURCES)
     kind = SOURCES[name]
-    if split not in SPLIT_NAMES:
-        raise ValueError(f"split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
+    check_name("split", split, SPLIT_NAMES)
     if not 0 <= size <= _MAX_SIZE:
         raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
     if on_error not in ("raise", "skip"):

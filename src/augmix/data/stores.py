@@ -1,11 +1,8 @@
 """Sources made of images that are read one by one: kept in memory, or decoded when loaded.
 
 A reader (of `folders`, `parquet`, `tar`, `cifar` ...) hands over labels and `Items`, which make the
-pixels of any one image. `build_source` decodes them all on threads if they take at most
-`MEMORY_BYTES`, and finds broken images and images of another size on the way.
-
-With ``on_error="skip"`` a set that does not fit into memory is inspected when it is opened, so that
-its ids are settled. That takes a pass over all files; its result is cached for the next start.
+pixels of any one image. With ``on_error="skip"`` a set that does not fit into memory is inspected
+when it is opened, so that its ids are settled; the result is cached for the next start.
 """
 
 import hashlib
@@ -337,16 +334,11 @@ class ArraySource(Source):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LazySource(Source):
-    """A source that decodes images when they are loaded; `load` returns the centre of cropped ones.
-
-    Attributes:
-        rows: The item of every image; images left out as broken have none.
-        geometry: How items are brought to the size of the source.
-    """
+    """A source that decodes images on loading; `load` returns the centre of cropped ones."""
 
     items: Items
-    rows: Labels
-    geometry: Geometry = AS_STORED
+    rows: Labels  # the item of every image; images left out as broken have none
+    geometry: Geometry = AS_STORED  # how items are brought to the size of the source
     num_threads: int
     digest: str
 

@@ -1,8 +1,5 @@
 """Tar shards, read at the offsets of their members.
 
-The index of a shard's images is kept in the user's cache folder and made again when the file has
-changed.
-
 An image's class is the number or name in the file ``KEY.cls`` beside ``KEY.jpg`` (WebDataset), else
 the folder it lies in, else the synset that its own tar is called by; tars within tars (the official
 ``ILSVRC2012_img_train.tar``) are looked into.
@@ -52,17 +49,11 @@ _FORM = 1  # of a cached index
 
 
 class _Index(NamedTuple):
-    """The images of one tar file.
+    """The images of one tar file."""
 
-    Attributes:
-        names: With the folders and tars an image lies in.
-        classes: As far as the file itself says; empty where it does not.
-        offset: Where the bytes of an image begin.
-    """
-
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-    offset: np.ndarray
+    names: tuple[str, ...]  # with the folders and tars an image lies in
+    classes: tuple[str, ...]  # as far as the file itself says; empty where it does not
+    offset: np.ndarray  # where the bytes of an image begin
     num_bytes: np.ndarray
 
 
@@ -76,7 +67,7 @@ class _Member(NamedTuple):
 
 
 def _load_index(path: Path) -> _Index:
-    """Index the images of one tar file: from the cache, else from its headers."""
+    """Index the images of a tar file: from the cache if the file has not changed, else anew."""
     try:
         cached = cache_folder("shards") / f"{file_key(path)}.npz"
         index = _load_cached(cached)
@@ -184,16 +175,10 @@ def _folder(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardItems(ImageFiles):
-    """The images of several tar files, in their order.
-
-    Attributes:
-        shard: Which of the paths an image lies in.
-        names: With the folders and tars an image lies in.
-        offset: Where the bytes of an image begin.
-    """
+    """The images of several tar files, in their order; fields as of `_Index`."""
 
     paths: tuple[Path, ...]
-    shard: Int32[np.ndarray, " image"]
+    shard: Int32[np.ndarray, " image"]  # which of the paths an image lies in
     names: tuple[str, ...]
     offset: Int64[np.ndarray, " image"]
     num_bytes: Int64[np.ndarray, " image"]

@@ -1,10 +1,8 @@
 """The evaluation loop: images -> logits -> scores of every image -> sums of a cell.
 
 Images are made ahead on threads while the model computes. Whole batches are distributed over the
-ranks in turn, so a batch holds the same images however many processes there are. The scores of
-every image are gathered on rank 0 at the end of a cell, so one process and eight compute the same
-sums. A cell is written as soon as it is complete, so an interrupted evaluation continues with the
-missing ones.
+ranks in turn, and the scores of every image are gathered on rank 0 at the end of a cell, so one
+process and eight see the same batches and compute the same sums.
 """
 
 import json
@@ -210,24 +208,25 @@ class Evaluator:
             for key in keys
         )
 
-    def measure(self, keys: Sequence[CellKey]) -> Generator[Measured | None]:
-        """Yield one cell after another on rank 0, and None for each on the others.
+    def load(self, key: CellKey, ids: Ids) -> Pixels:
+        """Load the model's input for some images; the frames of a sequence follow each other."""
+        images = self.suites[key.suite].images(key, ids)
+        return to_float(images.reshape(-1, *images.shape[-3:]))
 
-        Raises:
-            RunError: If an image cannot be made, the model's logits are not finite, or a process
-                has ended.
-        """
+    def load_ahead(self, keys: Sequence[CellKey]) -> Generator[Pixels]:
+        """Load the images of all batches of the cells on threads."""
         tasks = [(key, ids) for key in keys for _, ids in self.batches(key)]
 
         def make(index: int) -> Pixels:
-            return _load_pixels(self.suites, *tasks[index])
+            return self.load(*tasks[index])
 
-        with closing(run_ahead(make, range(len(tasks)), num_threads=self.num_threads)) as ahead:
-            for key in keys:
-                yield self._measure_cell(key, ahead)
+        return run_ahead(make, range(len(tasks)), num_threads=self.num_threads)
 
-    def _measure_cell(self, key: CellKey, ahead: Iterator[Pixels]) -> Measured | None:
-        """Score the images or sequences of a cell, which get ready in the order of its batches."""
+    def measure(self, key: CellKey, ahead: Iterator[Pixels]) -> Measured | None:
+        """Measure a cell on rank 0, from its batches of images; it is None on the others.
+
+        A `RunError` tells that an image cannot be made, logits are not finite, or a process ended.
+        """
         began, wait_s = perf_counter(), 0.0
         suite, num_classes = self.suites[key.suite], self.predictor.num_classes
         num_frames = suite.num_frames(key)
@@ -275,39 +274,16 @@ class Evaluator:
             [suite.logits(self.predictor, images[part], key, owners[part]) for part in parts]
         )
 
-    def clean_logits(self) -> Logits | None:
-        """Compute the logits of the clean images, on rank 0; None on the others.
-
-        Raises:
-            RunError: As `measure`.
-        """
-        clean = {"clean": Clean(config=self.config, source=self.source)}
-        batches = replace(self, suites=clean).batches(CLEAN)
-        found = [_Logits(logits=np.empty((0, self.predictor.num_classes)))]
-        for _, ids in batches:
-            images = _load_pixels(clean, CLEAN, ids)
-            found.append(_Logits(logits=self.predictor.logits(images, CLEAN, ids)))
-        gathered = gather(found, batches)
-        return None if gathered is None else gathered.logits
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Logits:
     logits: Logits
 
 
-def _load_pixels(suites: Mapping[str, Suite], key: CellKey, ids: Ids) -> Pixels:
-    """The model's input for some images of a cell; the frames of a sequence follow each other."""
-    images = suites[key.suite].images(key, ids)
-    return to_float(images.reshape(-1, *images.shape[-3:]))
-
-
 def gather(scores: Sequence[Scores], batches: Sequence[Batch]) -> Scores | None:
     """Gather the scores of all ranks in the order of the images, on rank 0; None on the others.
 
-    Args:
-        scores: This rank's, dataclasses of one array per image; at least one, which may be empty.
-        batches: Whose images these are.
+    This rank's are one or more dataclasses of one array per image, of the images of its batches.
     """
     record: Any = scores[0]
     ranges = [np.arange(start, start + len(ids)) for start, ids in batches]
@@ -419,8 +395,9 @@ def _measure_missing(
             evaluator, results = _at_temperature(evaluator, held, results)
         num_images = evaluator.count_images(missing)
         evaluator.emit(EvaluationStarted(done=done, num_cells=len(keys), num_images=num_images))
-        with closing(evaluator.measure(missing)) as cells:
-            for measured in cells:
+        with closing(evaluator.load_ahead(missing)) as ahead:
+            for key in missing:
+                measured = evaluator.measure(key, ahead)
                 if measured is None:  # rank 0 has it
                     continue
                 results = store.add(results, measured, keys, evaluator.suites)
@@ -440,9 +417,14 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
     """Set the temperature of the results, fitted on held-out clean images if there is none yet."""
     found = results.temperature
     if not distributed.broadcast(found is not None):
-        logits = replace(evaluator, ids=held).clean_logits()
-        if logits is not None:  # rank 0
-            found = asdict(measure_temperature(logits, evaluator.source.labels[held]))
+        clean = {"clean": Clean(config=evaluator.config, source=evaluator.source)}
+        on_held = replace(evaluator, ids=held, suites=clean)
+        batches, parts = on_held.batches(CLEAN), [np.empty((0, evaluator.predictor.num_classes))]
+        for _, ids in batches:
+            parts.append(evaluator.predictor.logits(on_held.load(CLEAN, ids), CLEAN, ids))
+        gathered = gather([_Logits(logits=part) for part in parts], batches)
+        if gathered:  # rank 0
+            found = asdict(measure_temperature(gathered.logits, evaluator.source.labels[held]))
     value = distributed.broadcast(found["value"] if found else 0.0)
     return replace(evaluator, temperature=value), replace(results, temperature=found)
 

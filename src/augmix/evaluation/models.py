@@ -81,11 +81,7 @@ class TrainedRun:
 
 
 def load_run(folder: Path) -> TrainedRun:
-    """Load the settings a run folder was trained with.
-
-    Raises:
-        RunError: If the folder holds no settings of this package.
-    """
+    """Load the settings a run folder was trained with; a folder without them is a `RunError`."""
     path = folder / results.CONFIG_FILE
     plain = files.load_json(path)
     if plain.get("schema") != results.CONFIG_SCHEMA:
@@ -139,8 +135,7 @@ def _open_member(spec: str, preprocessing: Preprocessing | None) -> Member:
 def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
     """The members as one model, a deep ensemble of several, and facts about it for the results.
 
-    Raises:
-        RunError: If their classes or image geometries differ.
+    Members of different classes or image geometries are a `RunError`.
     """
     if len(members) == 1:
         return members[0].model, members[0].describe()
@@ -159,9 +154,7 @@ def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
 def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     """Open the images to evaluate on: those that are named, else the runs' own.
 
-    Raises:
-        RunError: If the images are not known, the runs have different ones, they are missing, or a
-            run was trained on them.
+    A `RunError` if they are not known, missing, or trained on, or if the runs have different ones.
     """
     data, runs = measurement.data, [member.trained for member in members if member.trained]
     settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
@@ -219,11 +212,7 @@ def _check_unseen(member: Member, source: Source) -> None:
 
 
 def find_preprocessing(measurement: Measurement) -> Preprocessing | None:
-    """Return the preprocessing that replaces the models' own, if one is named.
-
-    Raises:
-        ValueError: If it is unknown, or its parts do not go together.
-    """
+    """Return the preprocessing that replaces the models' own; an unknown one is a ValueError."""
     if not measurement.preprocessing:
         return None
     changes = {name: getattr(measurement, name) for name in ("mean", "std", "input_range")}

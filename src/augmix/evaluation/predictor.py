@@ -38,10 +38,9 @@ class Predictor:
         key: CellKey,
         ids: Int64[np.ndarray, " batch"],
     ) -> Float64[np.ndarray, "batch class"]:
-        """Compute the logits of images in [0, 1] on the CPU; messages name cell and ids.
+        """Compute the logits of images in [0, 1] on the CPU.
 
-        Raises:
-            RunError: If they have another shape or are not finite, or the device cannot do it.
+        Of another shape, or not finite, they are a `RunError` that names the cell and the image.
         """
         with self.computing(images.shape), torch.inference_mode():
             logits = self.model(torch.from_numpy(images).to(self.device))
@@ -71,10 +70,9 @@ class Predictor:
 
     @contextmanager
     def computing(self, shape: tuple[int, ...]) -> Iterator[None]:
-        """Run the block in the predictor's precision and explain what the device cannot do.
+        """Run the block in the predictor's precision.
 
-        Raises:
-            RunError: If the device has too little memory, or the model is not all on it.
+        Too little memory, or a model that is not all on the device, is a `RunError`.
         """
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):

@@ -1,9 +1,8 @@
 """The results store of an evaluation, written cell by cell.
 
-A cell is done once both its file of predictions and its record in `results.json` exist; the record
-is written last. A killed evaluation therefore continues with the cells that are not done, and its
-files end up as if it had never been stopped. Another suite may be added to a folder later; any
-other difference is refused.
+A cell is done once both its predictions and, written last, its record in `results.json` exist; a
+killed evaluation continues with the others, and its files end up as if it had never been stopped.
+Another suite may be added to a folder later; any other difference is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Int64
 
 from augmix.data.sources import Source
 from augmix.errors import ResumeError
@@ -112,11 +111,7 @@ def add(
 
 
 def write(folder: Path, results: Results, measured: Measured) -> None:
-    """Write a measured cell: its predictions first, then the results that hold it.
-
-    Raises:
-        RunError: If a file cannot be written.
-    """
+    """Write a measured cell: its predictions first, then the results that hold it."""
     write_predictions(predictions_path(folder, *measured.cell.key), measured.predictions)
     write_results(folder / RESULTS_FILE, results)
 
@@ -220,40 +215,34 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
     Its arrays: ``ids`` (ascending), ``labels``, ``images`` (uint8 `image height width channel`, not
     corrupted), ``errors`` (corrupted forms of the image that were misclassified). The folder holds
     the predictions of all cells of ``results``.
-
-    Raises:
-        RunError: If predictions cannot be read or the file not be written.
     """
     measured = load_images(folder)
-    wrong: dict[str, Float64[np.ndarray, " image"]] = {}  # by corruption of the benchmark
+    none = np.zeros(len(measured.ids), np.int64)
+    wrong: dict[str, Int64[np.ndarray, " image"]] = {}  # by corruption of the benchmark
     for cell in results.cells:
         if cell.suite == "c":
             errors = load_predictions(folder, *cell.key).prediction != measured.labels
-            wrong[cell.name] = wrong.get(cell.name, 0.0) + errors.astype(float)
-    flips = {
-        cell.name: load_sequence_predictions(folder, cell.name).flips.astype(float)
-        for cell in results.sequences
-    }
-    found: dict[int, None] = {}
-    for counts in (wrong, flips):
-        if counts:
-            found |= dict.fromkeys(_highest(np.sum(list(counts.values()), axis=0), _OVERALL))
-    for count in (*wrong.values(), *flips.values()):
-        found |= dict.fromkeys(_highest(count, _EACH))
+            wrong[cell.name] = wrong.get(cell.name, none) + errors
+    flips = [
+        none + load_sequence_predictions(folder, cell.name).flips for cell in results.sequences
+    ]
+    errors = np.sum([none, *wrong.values()], axis=0)
+    counts = [(errors, _OVERALL), (np.sum([none, *flips], axis=0), _OVERALL)]
+    counts += [(count, _EACH) for count in (*wrong.values(), *flips)]
+    found = dict.fromkeys(image for count, num in counts for image in _highest(count, num))
     chosen = np.sort(np.array(list(found)[:_MOST], np.int64))
     if not len(chosen):
         return
-    errors = np.sum(list(wrong.values()), axis=0) if wrong else np.zeros(len(measured.ids))
     arrays = {
         "ids": measured.ids[chosen],
         "labels": measured.labels[chosen],
         "images": source.load(measured.ids[chosen]),
-        "errors": errors[chosen].astype(np.int64),
+        "errors": errors[chosen],
     }
     write_npz(folder / HARDEST_FILE, arrays)
 
 
-def _highest(count: Float64[np.ndarray, " image"], num: int) -> list[int]:
+def _highest(count: Int64[np.ndarray, " image"], num: int) -> list[int]:
     """Positions of the highest counts above 0, the first of equals first."""
     order = np.argsort(-count, kind="stable")[:num]
     return [int(position) for position in order if count[position] > 0]

@@ -51,38 +51,27 @@ _TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by c
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Suite(ABC):
-    """Base of the suites: cells that are measured on the images of one source.
-
-    Attributes:
-        source: The clean images.
-        photographs: The source's images at their own size, from which sequences are made as the
-            published scripts do. None perturbs the source's images themselves, so that frames are
-            as large as they are and black comes in at their border.
-        official: Files that are read instead of making images on the fly.
-    """
+    """Base of the suites: cells that are measured on the images of one source."""
 
     name: ClassVar[str]
     config: EvaluateConfig
-    source: Source
+    source: Source  # the clean images
+    # The source's images at their own size, from which sequences are made as the published scripts
+    # do. None perturbs the source's images themselves: black comes in at their border.
     photographs: Photographs | None = None
-    official: "OfficialFiles | None" = None
+    official: "OfficialFiles | None" = None  # read instead of making images on the fly
 
     @classmethod
     @abstractmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
-        """List the cells that a configuration which names the suite asks for, in order.
-
-        Raises:
-            ValueError: If a name or a severity is unknown.
-        """
+        """List the cells a configuration asks for, in order; an unknown name is a ValueError."""
 
     def images(
         self, key: CellKey, ids: Ids
     ) -> UInt8[np.ndarray, "batch *frame height width channel"]:
         """Make or read the images of a cell, or the frames of its sequences; else the source's.
 
-        Raises:
-            RunError: If a file is missing, broken, or not of this source.
+        A file that is missing, broken, or not of this source is a `RunError`.
         """
         return self.source.load(ids)
 
@@ -137,8 +126,7 @@ def register_suite(name: str) -> Callable[[type[Suite]], type[Suite]]:
 def list_cells(config: EvaluateConfig) -> list[CellKey]:
     """List the cells of all suites of a configuration, each once.
 
-    Raises:
-        ValueError: If a suite, a name or a severity is unknown, or nothing is asked for.
+    A ValueError if a suite, a name or a severity is unknown, or nothing is asked for.
     """
     cells = [key for suite in _chosen(config) for key in suite.list_cells(config)]
     if not cells:
@@ -386,13 +374,7 @@ def _attack(config: EvaluateConfig) -> Attack:
 
 
 def check_gradient(predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> None:
-    """Refuse a model whose logits have no gradient by a few images, or one of 0 everywhere.
-
-    Of an ensemble, every member is checked.
-
-    Raises:
-        RunError: If there is none, it is 0, or the model does not fit the images at all.
-    """
+    """Refuse a model, or an ensemble with a member, whose gradient by a few images is none or 0."""
     predictor.logits(images, key, ids)
     for member in _members(predictor.model):
         with predictor.computing(images.shape), torch.enable_grad():
@@ -458,11 +440,7 @@ class OfficialFiles:
         return f"{self.layout.root.name} ({self.layout.kind})"
 
     def open(self, key: CellKey) -> Any:
-        """Open the images of a corruption, or the `Sequences` of a perturbation.
-
-        Raises:
-            RunError: If a file is missing, broken, or not of this source.
-        """
+        """Open the images of a corruption, or the `Sequences` of a perturbation."""
         return _open_files(self, key)
 
 
@@ -471,8 +449,7 @@ def find_official(
 ) -> Mapping[str, OfficialFiles]:
     """Find the sets that some folders hold, by suite: ``c``, ``p`` or both.
 
-    Raises:
-        RunError: If a folder holds no set, or two hold sets of one suite.
+    A folder without a set, or two with sets of one suite, is a `RunError`.
     """
     found: dict[str, OfficialFiles] = {}
     for folder in folders:

@@ -179,11 +179,7 @@ def maximum_calibration_error(
 
 
 def reliability_curve(confidence: Confidence, correct: Correct, *, num_bins: int = 15) -> Curve:
-    """Compute mean confidence, accuracy and fraction of the predictions in bins of equal width.
-
-    Raises:
-        ValueError: As `equal_width_bins`, or if every confidence is 0.
-    """
+    """Compute `curve_from_bins` of bins of equal width; raises as `equal_width_bins`."""
     return curve_from_bins(*equal_width_bins(confidence, correct, num_bins=num_bins))
 
 

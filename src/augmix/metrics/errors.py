@@ -17,11 +17,7 @@ Severities = Sequence[float] | Float[np.ndarray, " severity"]
 def error_rate(
     predictions: Integer[np.ndarray, " image"], labels: Integer[np.ndarray, " image"]
 ) -> float:
-    """Compute the fraction of wrong predictions.
-
-    Raises:
-        ValueError: If the two differ in length or are empty.
-    """
+    """Compute the fraction of wrong predictions; there must be one, and a label for each."""
     check_lengths(predictions=predictions, labels=labels)
     return float(np.mean(np.asarray(predictions) != np.asarray(labels)))
 
@@ -38,10 +34,7 @@ def mean_error(errors: Mapping[str, Severities]) -> float:
 def corruption_error(errors: Severities, baseline: float | Severities) -> float:
     """Divide the error of one corruption, averaged over severities, by the baseline's: CE.
 
-    The baseline's errors are of the same severities, or their mean.
-
-    Raises:
-        ValueError: If the baseline's mean error is not above 0.
+    The baseline's errors are of the same severities, or their mean, which must be above 0.
     """
     return float(np.mean(errors)) / _mean_above_0(baseline)
 
@@ -49,11 +42,7 @@ def corruption_error(errors: Severities, baseline: float | Severities) -> float:
 def image_corruption_error(
     wrong: Bool[np.ndarray, "severity image"], baseline: float | Severities
 ) -> Float64[np.ndarray, " image"]:
-    """Compute the contribution of each image to CE: `corruption_error` is its mean over images.
-
-    Raises:
-        ValueError: As `corruption_error`.
-    """
+    """Compute the contribution of each image to CE: `corruption_error` is its mean over images."""
     return wrong.mean(axis=0) / _mean_above_0(baseline)
 
 
@@ -65,10 +54,8 @@ def relative_corruption_error(
 ) -> float:
     """Divide what one corruption adds to the clean error by what it adds to the baseline's.
 
-    Errors are of the same severities; the baseline's may be their mean.
-
-    Raises:
-        ValueError: If the corruption does not raise the baseline's error.
+    Errors are of the same severities; the baseline's, above its clean error,
+    may be their mean.
     """
     mean = float(np.mean(baseline))
     if not mean > baseline_clean_error:
@@ -106,8 +93,7 @@ def relative_mean_corruption_error(
 ) -> float:
     """Average `relative_corruption_error` over the baseline's corruptions: relative mCE.
 
-    Raises:
-        ValueError: As `mean_corruption_error`; also as `relative_corruption_error`.
+    Raises as `mean_corruption_error` and `relative_corruption_error`.
     """
     check_complete(errors, baseline)
     ratios = [
@@ -118,11 +104,7 @@ def relative_mean_corruption_error(
 
 
 def error_by_severity(errors: Mapping[str, Severities]) -> Float64[np.ndarray, " severity"]:
-    """Average the error at each severity over corruptions.
-
-    Raises:
-        ValueError: If nothing was measured, or not every corruption at every severity.
-    """
+    """Average the error at each severity over corruptions, measured at the same severities."""
     check_complete(errors, dict.fromkeys(errors))
     return np.mean([np.asarray(values, np.float64) for values in errors.values()], axis=0)
 

@@ -13,21 +13,13 @@ Correct = Bool[np.ndarray, " image"] | Integer[np.ndarray, " image"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageScores:
-    """Scores of every image of a batch.
+    """Scores of every image of a batch."""
 
-    Attributes:
-        prediction: Class of the largest logit, the first of equals.
-        confidence: Largest softmax probability.
-        correct: Whether the prediction is the label.
-        nll: Negative log-likelihood, natural logarithm.
-        brier: Squared distance of the probabilities to the one-hot label, 0..2.
-    """
-
-    prediction: Int64[np.ndarray, " image"]
-    confidence: Float64[np.ndarray, " image"]
-    correct: Bool[np.ndarray, " image"]
-    nll: Float64[np.ndarray, " image"]
-    brier: Float64[np.ndarray, " image"]
+    prediction: Int64[np.ndarray, " image"]  # class of the largest logit, the first of equals
+    confidence: Float64[np.ndarray, " image"]  # largest softmax probability
+    correct: Bool[np.ndarray, " image"]  # whether the prediction is the label
+    nll: Float64[np.ndarray, " image"]  # negative log-likelihood, natural logarithm
+    brier: Float64[np.ndarray, " image"]  # squared distance to the one-hot label, 0..2
 
 
 def image_scores(
@@ -82,8 +74,7 @@ def negative_log_likelihood(
 ) -> float:
     """Compute the mean of -log of the label's probability; infinite where that is 0.
 
-    Raises:
-        ValueError: If shapes do not fit or a label is out of range.
+    Labels are columns of the probabilities; another one is a ValueError.
     """
     probabilities, labels = _check_probabilities(probabilities, labels)
     with np.errstate(divide="ignore"):
@@ -95,10 +86,8 @@ def brier_score(
 ) -> float:
     """Compute the mean of `image_brier`: 0..2.
 
-    Some libraries divide by the number of classes; this one does not.
-
-    Raises:
-        ValueError: If shapes do not fit or a label is out of range.
+    Some libraries divide by the number of classes; this one does not. Raises as
+    `negative_log_likelihood`.
     """
     return float(image_brier(*_check_probabilities(probabilities, labels)).mean())
 
@@ -106,10 +95,8 @@ def brier_score(
 def aurra(confidence: Confidence, correct: Correct) -> float:
     """Compute the area under the response-rate accuracy curve.
 
-    It is the accuracy of the k most confident predictions, averaged over all k.
-
-    Raises:
-        ValueError: As `adaptive_bins`.
+    It is the accuracy of the k most confident predictions, averaged over all k. Raises as
+    `adaptive_bins`.
     """
     confidence, correct = check_predictions(confidence, correct)
     order = np.argsort(-confidence, kind="stable")
@@ -119,10 +106,7 @@ def aurra(confidence: Confidence, correct: Correct) -> float:
 def soft_f1(confidence: Confidence, correct: Correct) -> float:
     """Compute the soft F1 of finding errors by 1 - confidence.
 
-    It is NaN if every prediction is right and has confidence 1.
-
-    Raises:
-        ValueError: As `adaptive_bins`.
+    It is NaN if every prediction is right and has confidence 1. Raises as `adaptive_bins`.
     """
     confidence, correct = check_predictions(confidence, correct)
     doubt, wrong = 1 - confidence, 1 - correct

@@ -62,12 +62,9 @@ def flip_probability(
 
 
 def flip_rate(flip_probability: float, baseline: float) -> float:
-    """Divide the flip probability of one perturbation by the baseline's: FR.
+    """Divide the flip probability of one perturbation by the baseline's, which is above 0: FR.
 
     The baseline of the literature is AlexNet.
-
-    Raises:
-        ValueError: If the baseline's is not above 0.
     """
     if not baseline > 0:
         raise ValueError(f"the baseline's flip probability must be above 0, got {baseline}")
@@ -77,11 +74,8 @@ def flip_rate(flip_probability: float, baseline: float) -> float:
 def mean_flip_rate(flip_probabilities: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """Average `flip_rate` over the baseline's perturbations: mFR; the baseline itself has 1.
 
-    A baseline is, for example, `published.ALEXNET_FLIP_PROBABILITIES`.
-
-    Raises:
-        ValueError: If a perturbation is missing on either side, or one of the baseline's is not
-            above 0.
+    A baseline is, for example, `published.ALEXNET_FLIP_PROBABILITIES`. Both sides have the same
+    perturbations; else it is a ValueError.
     """
     check_complete(flip_probabilities, baseline)
     rates = [flip_rate(flip_probabilities[name], baseline[name]) for name in baseline]
@@ -136,11 +130,8 @@ def top5_distance(
 def mean_top5_distance(distances: Mapping[str, float], baseline: Mapping[str, float]) -> float:
     """Average over perturbations `top5_distance` divided by the baseline's: mT5D.
 
-    No source gives AlexNet's distances; use those of a model that was measured the same way.
-
-    Raises:
-        ValueError: If a perturbation is missing on either side, or one of the baseline's is not
-            above 0.
+    No source gives AlexNet's distances; use those of a model that was measured the same way. Both
+    sides have the same perturbations; else it is a ValueError.
     """
     check_complete(distances, baseline)
     low = [name for name, value in baseline.items() if not value > 0]

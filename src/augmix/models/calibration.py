@@ -19,17 +19,12 @@ Labels = Integer[np.ndarray, " image"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Temperature:
-    """A fitted divisor of logits, 0.2..5, and its effect on the images it was fitted on.
-
-    Attributes:
-        nll_before: Mean negative log-likelihood before scaling, in nats.
-        nll_after: The same after scaling; never larger.
-    """
+    """A fitted divisor of logits, 0.2..5, and its effect on the images it was fitted on."""
 
     value: float
     num_images: int
-    nll_before: float
-    nll_after: float
+    nll_before: float  # mean negative log-likelihood before scaling, in nats
+    nll_after: float  # the same after scaling; never larger
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:

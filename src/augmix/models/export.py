@@ -28,7 +28,7 @@ from safetensors.torch import save as pack_weights
 from torch import Tensor
 
 from augmix import files
-from augmix.errors import RunError, first_line
+from augmix.errors import RunError, check_name, first_line
 from augmix.models import find_family
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_network, import_library
@@ -73,8 +73,7 @@ def export_model(
         ValueError: If the format is unknown, or the images are too small for the network.
         RunError: If a package is missing, or the file does not compute what the model does.
     """
-    if format not in get_args(Format):
-        raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
+    check_name("format", format, get_args(Format))
     network = copy.deepcopy(model).float().cpu().eval()
     size = size or (find_family(network.config.name).size,) * 2
     shape = (max(_BATCHES), network.config.channels, *size)

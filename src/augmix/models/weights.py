@@ -1,9 +1,8 @@
 """Build, save and load the networks of this package, and read weights of other programs.
 
-A model folder holds `model.json` (the `ModelConfig`) and `weights.safetensors`. Weights in files
-may be safetensors, or what `torch.save` wrote with nothing but tensors, numbers and text in it: no
-code of a file is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's
-released CIFAR networks and of Zhang's blur-pooled ResNets (2019) are translated.
+A model folder holds `model.json` (the `ModelConfig`) and `weights.safetensors`. No code of a file
+is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's released CIFAR
+networks and of Zhang's blur-pooled ResNets (2019) are translated.
 """
 
 import importlib

@@ -360,11 +360,7 @@ def _entry(finding: Finding | None) -> Entry:
 
 
 def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
-    """Draw one of `FIGURES` into an SVG file, from the numbers of `list_findings`.
-
-    Raises:
-        ValueError: If it is none of the figures.
-    """
+    """Draw one of `FIGURES` into an SVG file, from the numbers of `list_findings`."""
     if name not in FIGURES:
         raise ValueError(f"name must be one of {', '.join(FIGURES)}; got {name!r}")
     columns = list(dict.fromkeys(finding.column for finding in findings))

@@ -1,8 +1,7 @@
 """Train and measure many runs, by one or several processes, each run once.
 
 A task is one run folder. Its state is kept in `task.json`, and it is locked while a process works
-on it, so any number of processes, on one machine or on several that share the folder, take
-different tasks. A failed task is recorded with its reason and does not stop the others. Killed at
+on it, so processes, also on several machines that share the folder, take different tasks. Killed at
 any time, the same call continues, even in the middle of a training run. Tables may share run
 folders: what was trained or measured for one is not repeated for another.
 """
@@ -64,13 +63,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """The state of a task after `run_tasks`, and why it failed if it did.
-
-    It is ``done``, ``failed``, ``held`` (by another process) or ``open`` (not started).
-    """
+    """The state of a task after `run_tasks`, and why it failed if it did."""
 
     task: Task
-    state: State
+    state: State  # ``held`` by another process, ``open`` if not started
     reason: str = ""
 
 
@@ -82,18 +78,15 @@ def run_tasks(
     num_devices: int = 0,
     on_progress: OnProgress | None = None,
 ) -> list[TaskResult]:
-    """Train and measure every task that is not done yet.
+    """Train and measure every task that is not done yet, and return the states of all in order.
 
     Args:
         tasks: Each with a folder of its own.
         folder: Holds their locks.
         num_processes: Tasks run at the same time.
         num_devices: GPUs the processes share, one each in turn; 0 leaves the choice to the tasks.
-        on_progress: Called with `TaskStarted` and `TaskFinished`, and with one process also with
-            the events of the runs.
-
-    Returns:
-        The state of every task, in order.
+        on_progress: Called with `TaskStarted` and `TaskFinished`; with one process also with the
+            events of the runs.
 
     Raises:
         ValueError: If two tasks share a folder or ``num_processes`` is below 1.

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from augmix.errors import RunError
-from augmix.files import write_bytes
+from augmix.files import make_folder, write_bytes
 from augmix.report.comparison import compare
 from augmix.report.estimates import METRICS as METRICS
 from augmix.report.estimates import CellArrays as CellArrays
@@ -49,10 +48,7 @@ def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ())
     comparison = compare(runs)
     out = Path(out)
     out = out / REPORT_FILE if out.is_dir() else out
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {out.parent}: {error.strerror}") from error
+    make_folder(out.parent)
     from augmix.report.page import render_page  # loads matplotlib
 
     write_bytes(out, render_page(comparison).encode())

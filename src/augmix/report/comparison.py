@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -195,11 +195,6 @@ class Group:
         return self.runs[0]
 
     @property
-    def kind(self) -> Literal["adapted", "measured"]:
-        """Whether its models were adapted to the measured images."""
-        return "adapted" if self.first.adaptation else "measured"
-
-    @property
     def singles(self) -> "list[Group]":
         """Each run as a group of its own."""
         return [
@@ -317,11 +312,7 @@ class Comparison:
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
-    """Read run folders and estimate all their numbers.
-
-    Raises:
-        RunError: If there is none, or one holds no results or a damaged file.
-    """
+    """Read run folders and estimate all their numbers; raises as `load_runs`."""
     runs = load_runs(folders)
     results = [run.results for run in runs]
     grid, sequences = common_grid(results), common_sequences(results)

@@ -1,17 +1,15 @@
 """The numbers of a run: one table of metrics, and their values with bootstrap draws.
 
 `METRICS` has one line a metric: its headings, its unit, where it is shown and how it is computed.
-Tables, charts, CSV, JSON, LaTeX and the model card are made from it. `register_metric` adds a line.
-
-Means are taken over a `Grid` that all runs have measured completely, so no mean hides a gap. A
-`Key` names a number: a metric and where it was taken. Numbers are fractions. A run without
-predictions of single images has the same numbers without draws, and so without intervals; the
-errors of single sets have Wilson's interval of their counts instead.
+Means are taken over a `Grid` that all runs have measured completely, so no mean hides a gap. A run
+without predictions of single images has the same numbers without draws, and so without intervals;
+the errors of single sets have Wilson's interval of their counts instead. Numbers are fractions.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,14 +28,26 @@ from augmix.bootstrap import (
     resample_means,
     resample_rms,
 )
-from augmix.report.load import Run
+from augmix.report.load import Run, RunPredictions
 from augmix.results import Cell, Results, SequenceCell
 
-# Where a number was taken: scopes without a name, and scopes with one.
-CLEAN, CORRUPTED, PERTURBED, ATTACKED = "clean", "corrupted", "perturbed", "attacked"
-BENCHMARK = "benchmark"  # the paper's 15 corruptions at 5 severities, where all were measured
-CORRUPTION, SEVERITY, PERTURBATION = "corruption", "severity", "perturbation"
 _NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
+
+
+class Scope(StrEnum):
+    """Where a number was taken; the last three scopes have a name too."""
+
+    CLEAN = auto()
+    CORRUPTED = auto()
+    PERTURBED = auto()
+    ATTACKED = auto()
+    BENCHMARK = auto()  # the paper's 15 corruptions at 5 severities, where all were measured
+    CORRUPTION = auto()
+    SEVERITY = auto()
+    PERTURBATION = auto()
+
+
+IMAGE_SCOPES = (Scope.CLEAN, Scope.CORRUPTED)
 
 
 class Key(NamedTuple):
@@ -195,46 +205,30 @@ class Metric:
     A metric is the mean over images of `per_image`, or `per_set` of each measured set, or the mean
     over the pairs of frames of a sequence. `from_cell` and `from_bins` give the same value from the
     sums in `results.json`, which a run has even without predictions of single images.
-
-    Attributes:
-        title: Heading of its tables and charts.
-        column: Heading of its column; by default the title.
-        label: Its name among other words; by default the title in lower case.
-        unit: ``%``, ``nats``, or nothing.
-        scale: Factor from stored to shown values.
-        lower_is_better: None for a number that has no better direction: no best value is marked.
-        scopes: Where it is computed.
-        tables: Tables of several metrics that have a column for it: ``summary``, ``calibration``,
-            ``scores``. Its own table for each corruption, severity or perturbation follows from
-            `scopes`.
-        per_image: Values of the images of a set, averaged.
-        per_set: Value of a whole set; sets are averaged.
-        per_pair: Whether it is the mean over the pairs of frames of a sequence.
-        from_cell: Its value from the sums of a cell or sequence.
-        from_bins: Its value from the bins of equal width of several cells together: the cells are
-            pooled, not averaged.
-        interval: Its interval from the counts of a single set.
-        resample: Draws of all sets at once, or of the pooled sets, faster than one by one.
-        baseline: Divisors by corruption or perturbation; computed only for the whole benchmark.
     """
 
-    title: str
-    column: str = ""
-    label: str = ""
-    unit: str = "%"
-    scale: float = 100.0
+    title: str  # of its tables and charts
+    column: str = ""  # heading of its column; by default the title
+    label: str = ""  # its name among other words; by default the title in lower case
+    unit: str = "%"  # ``%``, ``nats``, or nothing
+    scale: float = 100.0  # from stored to shown values
     decimals: int = 1
-    lower_is_better: bool | None = True
-    scopes: tuple[str, ...] = (CLEAN, CORRUPTED)
+    lower_is_better: bool | None = True  # None for no better direction: no best value is marked
+    scopes: tuple[str, ...] = IMAGE_SCOPES  # where it is computed
+    # Tables of several metrics that have a column for it: ``summary``, ``calibration``, ``scores``.
+    # Its own table for each corruption, severity or perturbation follows from the scopes.
     tables: tuple[str, ...] = ("summary",)
+    # Values of the images of a set, which are averaged, or the value of a set; sets are averaged.
     per_image: Callable[[CellArrays], Shaped[np.ndarray, " image"]] | None = None
     per_set: Callable[[CellArrays], float] | None = None
-    per_pair: bool = False
+    per_pair: bool = False  # whether it is the mean over the pairs of frames of a sequence
+    # From the sums of a cell or sequence; from the bins of equal width of several cells, pooled.
     from_cell: Callable[..., float | None] | None = None
     from_bins: Callable[..., float] | None = None
-    interval: Callable[[Cell], Interval] | None = None
+    interval: Callable[[Cell], Interval] | None = None  # from the counts of a single set
+    # Draws of all sets at once, or of the pooled sets, faster than one by one.
     resample: Callable[[Sequence[CellArrays]], Sequence[Draws]] | None = None
-    baseline: Mapping[str, float] | None = None
+    baseline: Mapping[str, float] | None = None  # divisors by name; only of the whole benchmark
 
     @property
     def heading(self) -> str:
@@ -291,7 +285,14 @@ def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
 METRICS: dict[str, Metric] = {
     "error": Metric(
         title="Error",
-        scopes=(CLEAN, ATTACKED, CORRUPTED, BENCHMARK, CORRUPTION, SEVERITY),
+        scopes=(
+            Scope.CLEAN,
+            Scope.ATTACKED,
+            Scope.CORRUPTED,
+            Scope.BENCHMARK,
+            Scope.CORRUPTION,
+            Scope.SEVERITY,
+        ),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
         interval=lambda cell: proportion_interval(cell.num_errors, cell.num_images),
@@ -300,7 +301,7 @@ METRICS: dict[str, Metric] = {
         title="Corruption error (CE): error divided by AlexNet's",
         column="mCE",
         label="mCE",
-        scopes=(CORRUPTED, CORRUPTION),
+        scopes=(Scope.CORRUPTED, Scope.CORRUPTION),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
         baseline={name: float(np.mean(each)) for name, each in published.ALEXNET_ERRORS.items()},
@@ -330,7 +331,7 @@ METRICS: dict[str, Metric] = {
         title="RMS calibration error",
         column="RMS cal.",
         label="RMS cal.",
-        scopes=(CLEAN, CORRUPTED, CORRUPTION, SEVERITY),
+        scopes=(Scope.CLEAN, Scope.CORRUPTED, Scope.CORRUPTION, Scope.SEVERITY),
         tables=("summary", "calibration"),
         per_set=_rms,
         from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
@@ -356,7 +357,7 @@ METRICS: dict[str, Metric] = {
         title="Flip probability",
         column="Flips",
         decimals=2,  # most are rare
-        scopes=(PERTURBED, PERTURBATION),
+        scopes=(Scope.PERTURBED, Scope.PERTURBATION),
         per_pair=True,
         from_cell=lambda cell: cell.flip_probability,
     ),
@@ -364,7 +365,7 @@ METRICS: dict[str, Metric] = {
         title="Flip rate (FR): divided by AlexNet's",
         column="mFR",
         label="mFR",
-        scopes=(PERTURBED, PERTURBATION),
+        scopes=(Scope.PERTURBED, Scope.PERTURBATION),
         per_pair=True,
         from_cell=lambda cell: cell.flip_probability,
         baseline=published.ALEXNET_FLIP_PROBABILITIES,
@@ -374,7 +375,7 @@ METRICS: dict[str, Metric] = {
         unit="0 to 15, not divided by AlexNet's, for which no source is known",
         scale=1.0,
         decimals=2,
-        scopes=(PERTURBATION,),
+        scopes=(Scope.PERTURBATION,),
         tables=(),
         from_cell=lambda cell: cell.top5_distance,
     ),
@@ -415,11 +416,11 @@ def estimate(
         if is_alexnet or not metric.baseline
         for group in _groups(name, metric, run.results, grid, sequences)
     ]
-    draws = {} if run.predictions is None else _draws(run, groups)
+    draws = _draws(run.predictions, groups) if run.predictions else {}
     found = {}
     for group in groups:
         value, drawn, interval = _from_sums(group), draws.get(group.key), None
-        if group.metric.interval and group.key.scope in (CLEAN, ATTACKED):
+        if group.metric.interval and group.key.scope in (Scope.CLEAN, Scope.ATTACKED):
             interval = group.metric.interval(*group.cells)
         if value is None and drawn is not None:
             value = drawn.estimate
@@ -437,18 +438,18 @@ def _groups(
     perturbed = [cell for cell in results.sequences if cell.name in sequences]
     paper = [cell for cell in corrupted if cell.name in published.ALEXNET_ERRORS]
     everything: defaultdict[Key, list[Any]] = defaultdict(list)
-    everything[Key(name, CLEAN)] += [clean] if clean else []
-    everything[Key(name, ATTACKED)] += [attacked] if attacked else []
-    everything[Key(name, CORRUPTED)] += corrupted
-    everything[Key(name, BENCHMARK)] += paper if grid.is_complete else []
-    everything[Key(name, PERTURBED)] += [cell for cell in perturbed if cell.name not in own]
+    everything[Key(name, Scope.CLEAN)] += [clean] if clean else []
+    everything[Key(name, Scope.ATTACKED)] += [attacked] if attacked else []
+    everything[Key(name, Scope.CORRUPTED)] += corrupted
+    everything[Key(name, Scope.BENCHMARK)] += paper if grid.is_complete else []
+    everything[Key(name, Scope.PERTURBED)] += [cell for cell in perturbed if cell.name not in own]
     for cell in corrupted:
-        everything[Key(name, CORRUPTION, cell.name)].append(cell)
-        everything[Key(name, SEVERITY, str(cell.severity))].append(cell)
+        everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
+        everything[Key(name, Scope.SEVERITY, str(cell.severity))].append(cell)
     for cell in results.cells:
         if cell.suite == "own" and cell.name in grid.own:
-            everything[Key(name, CORRUPTION, cell.name)].append(cell)
-    everything |= {Key(name, PERTURBATION, cell.name): [cell] for cell in perturbed}
+            everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
+    everything |= {Key(name, Scope.PERTURBATION, cell.name): [cell] for cell in perturbed}
     baseline = metric.baseline or {}
     measured = {cell.name for cell in perturbed}
     measured |= {cell.name for cell in corrupted} if grid.is_complete else set()
@@ -476,7 +477,7 @@ def _from_sums(group: _Group) -> float | None:
     return float(np.mean(np.divide(known, group.divisors)))
 
 
-def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
+def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, Draws]:
     """Draws of all numbers that are computed from single images, resampled together."""
     parts: dict[tuple[str, Any], np.ndarray] = {}
     means: dict[Key, Any] = {}
@@ -485,7 +486,7 @@ def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
             names = [(group.key.metric, cell.key) for cell in group.cells]
             for name, cell in zip(names, group.cells, strict=True):
                 if name not in parts:
-                    parts[name] = _image_values(group.metric, run, cell)
+                    parts[name] = _image_values(group.metric, predictions, cell)
             means[group.key] = group.weighted(parts[name] for name in names)
     found: dict[Key, Draws] = {}
     if means:
@@ -493,28 +494,31 @@ def _draws(run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
     for name, metric in METRICS.items():
         of_metric = [group for group in groups if group.key.metric == name]
         if metric.per_set and of_metric:
-            found |= _set_draws(metric, run, of_metric)
+            found |= _set_draws(metric, predictions, of_metric)
     return found
 
 
-def _image_values(metric: Metric, run: Run, cell: Cell | SequenceCell) -> np.ndarray:
+def _image_values(
+    metric: Metric, predictions: RunPredictions, cell: Cell | SequenceCell
+) -> np.ndarray:
     """What each image contributes to the metric of a cell."""
     if isinstance(cell, SequenceCell):
-        assert run.predictions is not None
-        found = run.predictions.sequences[cell.name]
+        found = predictions.sequences[cell.name]
         return found.flips / found.pairs
     assert metric.per_image is not None
-    return np.asarray(metric.per_image(_arrays_of(run, cell)), np.float64)
+    return np.asarray(metric.per_image(_arrays_of(predictions, cell)), np.float64)
 
 
-def _set_draws(metric: Metric, run: Run, groups: Sequence[_Group]) -> dict[Key, Draws]:
+def _set_draws(
+    metric: Metric, predictions: RunPredictions, groups: Sequence[_Group]
+) -> dict[Key, Draws]:
     """Draws of a metric of whole sets: each set resampled once, or pooled sets as one."""
     resample = metric.resample or partial(_resample_sets, metric)
     if metric.from_bins:
-        sets = {group.key: [_arrays_of(run, cell) for cell in group.cells] for group in groups}
-        return {key: resample(cells)[0] for key, cells in sets.items()}
+        sets = ([_arrays_of(predictions, cell) for cell in group.cells] for group in groups)
+        return {group.key: resample(cells)[0] for group, cells in zip(groups, sets, strict=True)}
     cells = {cell.key: cell for group in groups for cell in group.cells}
-    drawn = resample([_arrays_of(run, cell) for cell in cells.values()])
+    drawn = resample([_arrays_of(predictions, cell) for cell in cells.values()])
     by_cell = dict(zip(cells, drawn, strict=True))
     return {group.key: average([by_cell[cell.key] for cell in group.cells]) for group in groups}
 
@@ -533,13 +537,12 @@ def _resample_sets(metric: Metric, cells: Sequence[CellArrays]) -> Sequence[Draw
     ]
 
 
-def _arrays_of(run: Run, cell: Cell) -> CellArrays:
-    assert run.predictions is not None
-    found = run.predictions.cells[cell.key]
+def _arrays_of(predictions: RunPredictions, cell: Cell) -> CellArrays:
+    found = predictions.cells[cell.key]
     return CellArrays(
         prediction=found.prediction,
         confidence=found.confidence,
-        labels=run.predictions.images.labels,
+        labels=predictions.images.labels,
         bin_size=min(cell.adaptive.count),
     )
 
@@ -569,14 +572,14 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
 
 
 _HEADLINES = {
-    "clean_error": ("error", CLEAN),
-    "corruption_error": ("error", CORRUPTED),
-    "flip_probability": ("flip", PERTURBED),
-    "robust_error": ("error", ATTACKED),
-    "rms_calibration_error_clean": ("rms", CLEAN),
-    "nll_clean": ("nll", CLEAN),
-    "brier_clean": ("brier", CLEAN),
-    "rms_calibration_error": ("rms", CORRUPTED),
-    "nll": ("nll", CORRUPTED),
-    "brier": ("brier", CORRUPTED),
+    "clean_error": ("error", Scope.CLEAN),
+    "corruption_error": ("error", Scope.CORRUPTED),
+    "flip_probability": ("flip", Scope.PERTURBED),
+    "robust_error": ("error", Scope.ATTACKED),
+    "rms_calibration_error_clean": ("rms", Scope.CLEAN),
+    "nll_clean": ("nll", Scope.CLEAN),
+    "brier_clean": ("brier", Scope.CLEAN),
+    "rms_calibration_error": ("rms", Scope.CORRUPTED),
+    "nll": ("nll", Scope.CORRUPTED),
+    "brier": ("brier", Scope.CORRUPTED),
 }

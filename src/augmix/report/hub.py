@@ -96,10 +96,8 @@ def push_to_hub(
 def write_card(run: Path, name: str) -> str:
     """Write the model card of a run folder as Markdown, under a name ``owner/name``.
 
-    `model.json` is needed; `config.json` and `results.json` are used if they exist.
-
-    Raises:
-        RunError: If one of the files is damaged.
+    `model.json` is needed; `config.json` and `results.json` are used if they exist. A damaged file
+    is a `RunError`.
     """
     model = load_json(run / MODEL_FILE)
     parts = [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from augmix.bootstrap import proportion_interval
 from augmix.report.comparison import Comparison, Group, Number, over_seeds
-from augmix.report.estimates import CORRUPTION, METRICS, PERTURBATION, Key, readable
+from augmix.report.estimates import METRICS, Key, Scope, readable
 from augmix.report.load import Run, RunPredictions
 from augmix.report.tables import Column, Entry, Row, Table, shown, text
 
@@ -141,7 +141,7 @@ def corruption_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]:
         Drill(
             name=f"c-{index}",
             title=readable(name),
-            headline=_headlines(comparison, Key("error", CORRUPTION, name)),
+            headline=_headlines(comparison, Key("error", Scope.CORRUPTION, name)),
             table=_table(comparison, index, name),
             mistakes=tuple(_mistakes(group, comparison, name) for group in comparison.groups),
             hard=_hardest(comparison, name, thumbs),
@@ -156,7 +156,7 @@ def perturbation_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]
         Drill(
             name=f"p-{index}",
             title=readable(name),
-            headline=_headlines(comparison, Key("flip", PERTURBATION, name)),
+            headline=_headlines(comparison, Key("flip", Scope.PERTURBATION, name)),
             table=None,
             mistakes=(),
             hard=_most_flipped(comparison, name, thumbs),
@@ -238,13 +238,11 @@ def _hardest(comparison: Comparison, name: str, thumbs: set[int]) -> tuple[HardI
         for classes in of_group:
             wrong += (classes != labels).mean(axis=0) / len(of_group)
     run = comparison.runs[0]
-    return _worst(
-        wrong,
-        lambda index: [_note(run, of_group, index, int(labels[index])) for of_group in predicted],
-        run,
-        predictions,
-        thumbs,
-    )
+
+    def notes(index: int) -> list[str]:
+        return [_note(run, of_group, index, int(labels[index])) for of_group in predicted]
+
+    return _worst(run, predictions, wrong, notes, thumbs)
 
 
 def _note(run: Run, predicted: list[np.ndarray], index: int, label: int) -> str:
@@ -278,7 +276,7 @@ def _most_flipped(comparison: Comparison, name: str, thumbs: set[int]) -> tuple[
         percents = [None if each is None else 100 * each[index] for each in fractions]
         return ["" if each is None else f"flips in {each:.0f} % of pairs" for each in percents]
 
-    return _worst(np.sum(known, axis=0), notes, comparison.runs[0], predictions, thumbs)
+    return _worst(comparison.runs[0], predictions, np.sum(known, axis=0), notes, thumbs)
 
 
 def _same_images(comparison: Comparison) -> RunPredictions | None:
@@ -288,10 +286,10 @@ def _same_images(comparison: Comparison) -> RunPredictions | None:
 
 
 def _worst(
-    score: np.ndarray,
-    notes: Callable[[int], Sequence[str]],
     run: Run,
     predictions: RunPredictions,
+    score: np.ndarray,
+    notes: Callable[[int], Sequence[str]],
     thumbs: set[int],
 ) -> tuple[HardImage, ...]:
     """The images of highest score above 0; of equal ones, those with a thumbnail first."""

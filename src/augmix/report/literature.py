@@ -6,16 +6,7 @@ benchmark. Published numbers come from other training runs, on the official file
 
 from augmix import published
 from augmix.report.comparison import Comparison, Group
-from augmix.report.estimates import (
-    BENCHMARK,
-    CLEAN,
-    CORRUPTED,
-    CORRUPTION,
-    METRICS,
-    PERTURBATION,
-    PERTURBED,
-    Key,
-)
+from augmix.report.estimates import METRICS, Key, Scope
 from augmix.report.tables import Column, Entry, Row, Table, group_row, plain, shown
 
 _NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")
@@ -37,8 +28,8 @@ def literature_tables(comparison: Comparison) -> list[Table]:
     if source in _NAMES and comparison.grid.is_complete:
         tables.append(_cifar_table(comparison, source))
     for table, metric, part, whole in (
-        (published.TABLE_2, "ce", CORRUPTION, CORRUPTED),
-        (published.TABLE_3, "fr", PERTURBATION, PERTURBED),
+        (published.TABLE_2, "ce", Scope.CORRUPTION, Scope.CORRUPTED),
+        (published.TABLE_3, "fr", Scope.PERTURBATION, Scope.PERTURBED),
     ):
         if comparison.has(Key(metric, whole)):
             tables.append(_imagenet_table(comparison, table, metric, part, whole))
@@ -117,11 +108,9 @@ def _is_of(group: Group, method: str, comparison: Comparison) -> bool:
 
 
 def _own(groups: list[Group], names: list[str]) -> list[Entry]:
-    by_name = {group.first.network: group for group in groups}
-    return [
-        shown(by_name[name].number(Key("error", BENCHMARK))) if name in by_name else plain(None)
-        for name in names
-    ]
+    key = Key("error", Scope.BENCHMARK)
+    numbers = {group.first.network: group.number(key) for group in groups}
+    return [shown(numbers.get(name)) for name in names]
 
 
 def _imagenet_table(
@@ -129,7 +118,8 @@ def _imagenet_table(
 ) -> Table:
     """Tables 2 and 3: clean error, each cell divided by AlexNet's, and their mean."""
     names = list(table.rows[0].cells or ())
-    keys = [Key("error", CLEAN), *(Key(metric, part, name) for name in names), Key(metric, whole)]
+    parts = [Key(metric, part, name) for name in names]
+    keys = [Key("error", Scope.CLEAN), *parts, Key(metric, whole)]
     decimals = [1, *[0] * len(names), 1]
     titles = ["Clean", *(_SHORT.get(name, name.partition("_")[0].capitalize()) for name in names)]
     rows = []

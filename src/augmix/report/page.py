@@ -1,7 +1,6 @@
 """The page: sections laid out by the templates, charts drawn as SVG in the colours of the page.
 
-The page needs no network, and jinja2 escapes every text on it; only the drawings, style sheet and
-script made here are inserted unescaped.
+The page needs no network, and jinja2 escapes every text on it, but for the drawings made here.
 """
 
 import io
@@ -39,24 +38,20 @@ from augmix.report.tables import (
     Scatter,
     Table,
     cycle,
-    swatch,
 )
 from augmix.results import provenance
-
-_FOLDER = Path(__file__).parent / "templates"
 
 
 def render_page(comparison: Comparison) -> str:
     """Write the page as HTML."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.tests["table"] = lambda block: isinstance(block, Table)
-    environment.tests["text"] = lambda block: isinstance(block, str)
     sections = [
         (name, section, content)
         for name, section in SECTIONS.items()
@@ -64,23 +59,33 @@ def render_page(comparison: Comparison) -> str:
     ]
     drills = [drill for *_, content in sections for drill in content.get("drills", ())]
     used = {image.number for drill in drills for image in drill.hard}
+    keys = [_swatch(environment, style) for style in range(len(comparison.groups))]
     styles = {id(run): style for style, g in enumerate(comparison.groups) for run in g.runs}
     return environment.get_template("page.html").render(
         sections=sections,
         draw=lambda chart: {form: Markup(svg) for form, svg in draw(chart).items()},
-        css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        js=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
         version=provenance()["versions"].get("augmix", "from its source tree"),
         level=round(100 * LEVEL),
         comparison=comparison,
-        keys=[Markup(swatch(style)) for style in range(len(comparison.groups))],
+        keys=keys,
         labels=[group.label for group in comparison.groups],
         run_labels=[run.label for run in comparison.runs],
-        run_keys=[Markup(swatch(styles[id(run)])) for run in comparison.runs],
+        run_keys=[keys[styles[id(run)]] for run in comparison.runs],
         thumbs=thumb_uris(collect_thumbs(comparison.runs), used),
         facts=_facts(comparison),
         lead=lead(comparison),
     )
+
+
+def _swatch(environment: Environment, style: int) -> Markup:
+    """A row's line and marker as SVG of 34 x 14 pixels, for legends."""
+    dash = DASHES[cycle(style) % len(DASHES)]
+    drawn = environment.get_template("swatch.svg").render(
+        colour=SERIES[style % len(SERIES)],
+        dashes="" if isinstance(dash, str) else " ".join(str(2 * length) for length in dash[1]),
+        marker=MARKERS[style % len(MARKERS)],
+    )
+    return Markup(drawn)
 
 
 def _facts(comparison: Comparison) -> list[str]:
@@ -217,7 +222,7 @@ def _draw_columns(chart: Bars) -> str:
         return _to_svg(figure, f"{chart.name}-wide")
 
 
-def _write_below(axes: Axes, x: float, text: str) -> None:
+def _write_below(axes: Axes, x: int, text: str) -> None:
     """A name under the axis in up to two lines, each anchored at its middle whatever the font."""
     words = text.split(" ")
     half = (len(words) + 1) // 2

@@ -9,15 +9,10 @@ import numpy as np
 from augmix import metrics
 from augmix.report.comparison import Comparison, Group, identity, over_seeds
 from augmix.report.estimates import (
-    ATTACKED,
-    CLEAN,
-    CORRUPTED,
-    CORRUPTION,
+    IMAGE_SCOPES,
     METRICS,
-    PERTURBATION,
-    PERTURBED,
-    SEVERITY,
     Key,
+    Scope,
     attacked_cell,
     own_sequences,
     readable,
@@ -51,7 +46,7 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
     names = comparison.grid.names
     if not names:
         return None
-    keys = [Key("error", CORRUPTION, name) for name in names]
+    keys = [Key("error", Scope.CORRUPTION, name) for name in names]
     ends = np.array([[percent(group.number(key)) for key in keys] for group in comparison.groups])
     return Bars(
         name="bars",
@@ -68,8 +63,8 @@ def corruption_table(comparison: Comparison, metric: str) -> Table | None:
     grid, about = comparison.grid, METRICS[metric]
     return _table_by_name(
         comparison,
-        Key(metric, CORRUPTED),
-        {name: Key(metric, CORRUPTION, name) for name in (*grid.names, *grid.own)},
+        Key(metric, Scope.CORRUPTED),
+        {name: Key(metric, Scope.CORRUPTION, name) for name in (*grid.names, *grid.own)},
         grid.own,
         name=f"corruptions-{metric}",
         title=about.title + ("" if about.baseline else " per corruption"),
@@ -81,11 +76,11 @@ def corruption_table(comparison: Comparison, metric: str) -> Table | None:
 def stability_table(comparison: Comparison, metric: str) -> Table | None:
     """Show a metric for every perturbation and their mean, a column for each row of the report."""
     own = {name for run in comparison.runs for name in own_sequences(run.results)}
-    about, mean = METRICS[metric], Key(metric, PERTURBED)
+    about, mean = METRICS[metric], Key(metric, Scope.PERTURBED)
     return _table_by_name(
         comparison,
-        mean if PERTURBED in about.scopes else None,
-        {name: Key(metric, PERTURBATION, name) for name in comparison.sequences},
+        mean if Scope.PERTURBED in about.scopes else None,
+        {name: Key(metric, Scope.PERTURBATION, name) for name in comparison.sequences},
         own,
         name=f"stability-{metric}",
         title=about.title,
@@ -210,19 +205,19 @@ def severity_table(comparison: Comparison, metric: str) -> Table:
 
 
 def _at_severity(metric: str, level: int) -> Key:
-    return Key(metric, SEVERITY, str(level)) if level else Key(metric, CLEAN)
+    return Key(metric, Scope.SEVERITY, str(level)) if level else Key(metric, Scope.CLEAN)
 
 
 def stability_chart(comparison: Comparison) -> Scatter | None:
     """Draw flip probability against RMS calibration error: clean hollow, corrupted filled."""
     points = []
     for style, group in enumerate(comparison.groups):
-        flips = group.number(Key("flip", PERTURBED))
-        for scope in (CLEAN, CORRUPTED):
+        flips = group.number(Key("flip", Scope.PERTURBED))
+        for scope in IMAGE_SCOPES:
             rms = group.number(Key("rms", scope))
             if flips and rms:
                 (x, *x_span), (y, *y_span) = percent(rms), percent(flips)
-                point = Point(style=style, x=x, y=y, is_hollow=scope == CLEAN)
+                point = Point(style=style, x=x, y=y, is_hollow=scope == Scope.CLEAN)
                 point = point if rms.low is None else replace(point, x_span=tuple(x_span))
                 point = point if flips.low is None else replace(point, y_span=tuple(y_span))
                 points.append(point)
@@ -252,20 +247,20 @@ _SETTINGS = {
 
 def attack_table(comparison: Comparison) -> Table | None:
     """Show clean and robust error of every attacked row, and the settings of the attack."""
-    if not comparison.has(Key("error", ATTACKED)):
+    if not comparison.has(Key("error", Scope.ATTACKED)):
         return None
     settings = [_attack_settings(group.first) for group in comparison.groups]
     return table_by_row(
         comparison,
         {
-            Key("error", CLEAN): Column(title="Clean error", unit="%"),
-            Key("error", ATTACKED): Column(title="Robust error", unit="%"),
+            Key("error", Scope.CLEAN): Column(title="Clean error", unit="%"),
+            Key("error", Scope.ATTACKED): Column(title="Robust error", unit="%"),
         },
         lead={
             Column(title=title, is_number=False): [each[name] for each in settings]
             for name, title in _SETTINGS.items()
         },
-        keep=lambda group: group.number(Key("error", ATTACKED)) is not None,
+        keep=lambda group: group.number(Key("error", Scope.ATTACKED)) is not None,
         name="attack",
         title="Error under attack",
         note="An image counts if the model is wrong about it or about any attacked form of it: "
@@ -309,9 +304,9 @@ def adaptation_table(comparison: Comparison) -> Table | None:
         model = (identity(group.first, has_adaptation=False), *hashes)
         models.setdefault(model, {}).setdefault(group.first.adaptation, group)
     parts = {
-        Key("error", CLEAN): "Clean error",
-        Key("error", CORRUPTED): "Corruption error",
-        Key("rms", CORRUPTED): "RMS cal., corrupted",
+        Key("error", Scope.CLEAN): "Clean error",
+        Key("error", Scope.CORRUPTED): "Corruption error",
+        Key("rms", Scope.CORRUPTED): "RMS cal., corrupted",
     }
     rows = []
     for by_way in models.values():
@@ -342,7 +337,7 @@ def adaptation_table(comparison: Comparison) -> Table | None:
 # -- Calibration ----------------------------------------------------------------------------------
 
 _MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
-_TITLES = {CLEAN: "Clean images", CORRUPTED: "Corrupted images, pooled"}
+_TITLES = {Scope.CLEAN: "Clean images", Scope.CORRUPTED: "Corrupted images, pooled"}
 
 
 def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
@@ -389,7 +384,7 @@ def score_table(comparison: Comparison) -> Table:
         Key(name, scope): Column(title=scope.capitalize(), unit=metric.unit, group=metric.title)
         for name, metric in METRICS.items()
         if "scores" in metric.tables
-        for scope in (CLEAN, CORRUPTED)
+        for scope in IMAGE_SCOPES
     }
     return table_by_row(comparison, columns, name="scores", title="Proper scores")
 
@@ -428,7 +423,7 @@ def _before_and_after(group: Group, comparison: Comparison) -> list[Entry]:
     """The temperature, and each number before and after, averaged over seeds."""
     temperatures = [float((run.results.temperature or {})["value"]) for run in group.runs]
     entries = [_mean_entry(temperatures, scale=1.0, decimals=3)]
-    for scope in (CLEAN, CORRUPTED):
+    for scope in IMAGE_SCOPES:
         cells = [_cells(run, comparison, scope) for run in group.runs]
         pairs = [[(cell, cell.scaled) for cell in each if cell.scaled] for each in cells]
         for scale, decimals, measure in ((100.0, 1, _rms), (1.0, 3, _nll)):
@@ -449,7 +444,7 @@ def _nll(cell: Cell, scaled: Scaled) -> list[float]:
 
 def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:
     """The measured cells of a scope that all runs share."""
-    if scope == CORRUPTED:
+    if scope == Scope.CORRUPTED:
         return comparison.grid.cells(run.results)
     clean = run.results.find("clean", "clean", 0)
     return [clean] if clean else []

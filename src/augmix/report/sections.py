@@ -12,18 +12,7 @@ import numpy as np
 
 from augmix.report import images, literature, robustness
 from augmix.report.comparison import Comparison, contrast
-from augmix.report.estimates import (
-    ATTACKED,
-    CLEAN,
-    CORRUPTED,
-    CORRUPTION,
-    METRICS,
-    PERTURBATION,
-    PERTURBED,
-    SEVERITY,
-    Key,
-    readable,
-)
+from augmix.report.estimates import IMAGE_SCOPES, METRICS, Key, Scope, readable
 from augmix.report.load import Run, flatten
 from augmix.report.tables import (
     Chart,
@@ -40,14 +29,12 @@ from augmix.report.tables import (
 # -- Summary --------------------------------------------------------------------------------------
 
 _GROUPS = {
-    CLEAN: "Clean images",
-    CORRUPTED: "Corrupted images",
-    PERTURBED: "Perturbed",
-    ATTACKED: "Attacked",
+    Scope.CLEAN: "Clean images",
+    Scope.CORRUPTED: "Corrupted images",
+    Scope.PERTURBED: "Perturbed",
+    Scope.ATTACKED: "Attacked",
 }
-_ALWAYS = frozenset(
-    Key(metric, scope) for metric in ("error", "rms") for scope in (CLEAN, CORRUPTED)
-)
+_ALWAYS = frozenset(Key(metric, scope) for metric in ("error", "rms") for scope in IMAGE_SCOPES)
 
 
 def summary_columns(
@@ -61,7 +48,7 @@ def summary_columns(
             if "summary" not in metric.tables or scope not in metric.scopes:
                 continue
             if key in always or comparison.has(key):
-                title = f"Robust {metric.words}" if scope == ATTACKED else metric.heading
+                title = f"Robust {metric.words}" if scope == Scope.ATTACKED else metric.heading
                 columns[key] = Column(title=title, unit=metric.unit, group=group)
     return columns
 
@@ -102,7 +89,7 @@ def seed_table(comparison: Comparison) -> Table | None:
 
 def lead(comparison: Comparison) -> str:
     """State the result in one or two sentences; empty if the runs must not be compared."""
-    keys = Key("error", CORRUPTED), Key("error", CLEAN)
+    keys = Key("error", Scope.CORRUPTED), Key("error", Scope.CLEAN)
     measured = [
         group
         for group in comparison.groups
@@ -150,8 +137,8 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
             for key in summary_columns(comparison)
             if METRICS[key.metric].lower_is_better is False
         ],
-        "has_ce": comparison.has(Key("ce", CORRUPTED)),
-        "has_flip_rates": comparison.has(Key("fr", PERTURBED)),
+        "has_ce": comparison.has(Key("ce", Scope.CORRUPTED)),
+        "has_flip_rates": comparison.has(Key("fr", Scope.PERTURBED)),
     }
 
 
@@ -177,7 +164,7 @@ def _severity_tables(comparison: Comparison) -> list[Table | None]:
     return [
         robustness.corruption_table(comparison, name)
         for name, metric in METRICS.items()
-        if CORRUPTION in metric.scopes and name not in ("error", "ce")
+        if Scope.CORRUPTION in metric.scopes and name not in ("error", "ce")
     ]
 
 
@@ -185,7 +172,9 @@ def _severity(comparison: Comparison) -> dict[str, Any] | None:
     if not comparison.grid:
         return None
     measured = {key.metric for group in comparison.groups for key in group.estimates[0]}
-    names = [name for name in METRICS if SEVERITY in METRICS[name].scopes and name in measured]
+    names = [
+        each for each in METRICS if Scope.SEVERITY in METRICS[each].scopes and each in measured
+    ]
     return {
         "charts": [robustness.severity_chart(comparison, name) for name in names],
         "tables": [
@@ -196,7 +185,7 @@ def _severity(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def _stability_tables(comparison: Comparison) -> dict[str, Table | None]:
-    names = [name for name, metric in METRICS.items() if PERTURBATION in metric.scopes]
+    names = [name for name, metric in METRICS.items() if Scope.PERTURBATION in metric.scopes]
     return {name: robustness.stability_table(comparison, name) for name in names}
 
 
@@ -211,22 +200,17 @@ def _stability(comparison: Comparison) -> dict[str, Any] | None:
     }
 
 
-def _attack(comparison: Comparison) -> dict[str, Any] | None:
-    table = robustness.attack_table(comparison)
-    return {"table": table} if table else None
-
-
 def _calibration(comparison: Comparison) -> dict[str, Any] | None:
     cells = [cell for run in comparison.runs for cell in run.results.cells]
     if all(cell.suite == "attack" for cell in cells):
         return None
     *by_scope, scores, temperature = _calibration_tables(comparison)
-    charts = [robustness.reliability_chart(comparison, scope) for scope in (CLEAN, CORRUPTED)]
+    charts = [robustness.reliability_chart(comparison, scope) for scope in IMAGE_SCOPES]
     return {"charts": charts, "by_scope": by_scope, "scores": scores, "temperature": temperature}
 
 
 def _calibration_tables(comparison: Comparison) -> list[Table | None]:
-    by_scope = [robustness.calibration_table(comparison, scope) for scope in (CLEAN, CORRUPTED)]
+    by_scope = [robustness.calibration_table(comparison, scope) for scope in IMAGE_SCOPES]
     others = (robustness.score_table(comparison), robustness.temperature_table(comparison))
     return [*by_scope, *others]
 
@@ -272,17 +256,17 @@ def _contrast_labels(comparison: Comparison) -> dict[Key, str]:
     labels, attacked = {}, {}
     for name, metric in METRICS.items():
         if "summary" in metric.tables:
-            scopes = [s for s in (CLEAN, CORRUPTED, PERTURBED) if s in metric.scopes]
+            scopes = [s for s in (*IMAGE_SCOPES, Scope.PERTURBED) if s in metric.scopes]
             for scope in scopes:
                 suffix = f", {scope}" if len(scopes) > 1 else ""
                 labels[Key(name, scope)] = metric.words + suffix
-            if ATTACKED in metric.scopes:
-                attacked[Key(name, ATTACKED)] = f"robust {metric.words}"
+            if Scope.ATTACKED in metric.scopes:
+                attacked[Key(name, Scope.ATTACKED)] = f"robust {metric.words}"
     labels |= attacked
     for name in comparison.grid.names:
-        labels[Key("error", CORRUPTION, name)] = f"error, {readable(name)}"
+        labels[Key("error", Scope.CORRUPTION, name)] = f"error, {readable(name)}"
     for name in comparison.sequences:
-        labels[Key("flip", PERTURBATION, name)] = f"flips, {readable(name)}"
+        labels[Key("flip", Scope.PERTURBATION, name)] = f"flips, {readable(name)}"
     return labels
 
 
@@ -479,7 +463,7 @@ SECTIONS: dict[str, Section] = {
     "attack": Section(
         title="Attack",
         heading="Attacked images",
-        content=_attack,
+        content=lambda c: {"table": table} if (table := robustness.attack_table(c)) else None,
         tables=lambda c: [robustness.attack_table(c)],
     ),
     "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),

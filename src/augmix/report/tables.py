@@ -154,11 +154,10 @@ def number_entries(comparison: Comparison, key: Key) -> list[Entry]:
     best = min(values, key=values.__getitem__)
     text_of_best = entries[best].text
     for index in values:
+        apart = contrast(groups[index], groups[best], key)
         if entries[index].text == text_of_best:
             entries[index] = replace(entries[index], mark="best")
-        elif (
-            apart := contrast(groups[index], groups[best], key)
-        ) and apart.verdict == "within noise":
+        elif apart and apart.verdict == "within noise":
             entries[index] = replace(entries[index], mark="tied")
     return entries
 
@@ -188,7 +187,8 @@ def table_by_row(
 
 def group_row(index: int, group: Group, entries: Iterable[Entry]) -> Row:
     """Make the row of a table that shows a row of the report, in its style."""
-    return Row(label=group.label, style=index, kind=group.kind, entries=tuple(entries))
+    kind = "adapted" if group.first.adaptation else "measured"
+    return Row(label=group.label, style=index, kind=kind, entries=tuple(entries))
 
 
 def to_markdown_table(table: Table) -> str:
@@ -226,32 +226,11 @@ SERIES = tuple(f"--series-{index}" for index in range(1, 7))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 HATCHES = ("", "////", "....", "xxxx")
-_SHAPES = {  # the markers as paths around the middle of a swatch
-    "o": "M13.5 7a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
-    "s": "M13.5 3.5h7v7h-7z",
-    "^": "M17 3l4 7.5h-8z",
-    "D": "M17 2.2l4.8 4.8-4.8 4.8-4.8-4.8z",
-    "v": "M17 11l-4-7.5h8z",
-    "P": "M15.6 3h2.8v2.6h2.6v2.8h-2.6v2.6h-2.8v-2.6h-2.6v-2.8h2.6z",
-}
 
 
 def cycle(style: int) -> int:
     """Count how often all colours were used before this row."""
     return style // len(SERIES)
-
-
-def swatch(style: int) -> str:
-    """Draw a row's line and marker as SVG of 34 x 14 pixels for an HTML legend."""
-    colour = f"var({SERIES[style % len(SERIES)]})"
-    dash = DASHES[cycle(style) % len(DASHES)]
-    dashes = "" if isinstance(dash, str) else " ".join(str(2 * length) for length in dash[1])
-    shape = _SHAPES[MARKERS[style % len(MARKERS)]]
-    return (
-        '<svg viewBox="0 0 34 14" aria-hidden="true" focusable="false">'
-        f'<path d="M1 7H33" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-        f'<path d="{shape}" fill="{colour}" stroke="var(--surface)" stroke-width="0.8"/></svg>'
-    )
 
 
 Value = int | float

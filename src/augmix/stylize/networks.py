@@ -18,7 +18,6 @@ numbering of the published weights (released code of AdaIN).
 layers and the encoder it was trained for.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -410,7 +409,7 @@ def _open_vgg(path: Path, names: Sequence[str]) -> Encoder:
         Stage(name=name, channels=64 * 2**index, stride=2**index)
         for index, name in enumerate(VGG_STAGES)
     ]
-    identity = {"kind": "vgg", "sha256": _hash_file(path), "stages": list(VGG_STAGES)}
+    identity = {"kind": "vgg", "sha256": files.hash_file(path), "stages": list(VGG_STAGES)}
     return Encoder(network, stages, min_size=VGG_MIN_SIZE, identity=identity)
 
 
@@ -480,7 +479,7 @@ def open_stylizer(
     network.eval().requires_grad_(False)
     scale = scale or max(1, -(-min_size // size))
     check_size(opened.stride, size * scale, "images, as enlarged,")
-    identity = {"encoder": opened.identity, "decoder": {"sha256": _hash_file(path)}}
+    identity = {"encoder": opened.identity, "decoder": {"sha256": files.hash_file(path)}}
     return Stylizer(opened, network, stride=opened.stride, scale=scale), identity | {"scale": scale}
 
 
@@ -515,7 +514,3 @@ def _open_fitted_encoder(path: Path, fitted: FittedDecoder, spec: str, size: int
         )
     opened.gains = fitted.gains
     return opened
-
-
-def _hash_file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -39,6 +39,7 @@ from augmix.stylize.styles import (
 )
 from augmix.training import checkpoint
 from augmix.training.config import learning_rate
+from augmix.training.loop import cut_log
 
 _NUM_GAIN_IMAGES = 64  # images that the gains of the stages are measured on
 # Where things are and how often the fit reports; none of it changes a bit of the result.
@@ -305,17 +306,13 @@ def _resume(
 ) -> _Progress:
     """Restore the last checkpoint of a fit, if there is one, and the log up to it."""
     state = checkpoint.load_state(folder)
-    log = folder / results.LOG_FILE
-    if state is None:
-        files.write_bytes(log, b"")
-        return _Progress()
-    checkpoint.check_identity(state, identity, folder)
-    checkpoint.restore(state, decoder, optimizer)
-    kept = [line for line in files.load_lines(log) if line["step"] <= state.step]
-    log.unlink(missing_ok=True)
-    for line in kept:
-        files.append_line(log, line)
-    return _Progress(step=state.step, **state.meters)
+    progress = _Progress()
+    if state is not None:
+        checkpoint.check_identity(state, identity, folder)
+        checkpoint.restore(state, decoder, optimizer)
+        progress = _Progress(step=state.step, **state.meters)
+    cut_log(folder, progress.step)
+    return progress
 
 
 def _identity(config: FitConfig, inputs: FitInputs) -> dict[str, Any]:

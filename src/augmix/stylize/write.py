@@ -1,10 +1,9 @@
 """Write stylised copies of data sets.
 
-`open_source` reads them as ``folder`` or ``npz``, with the classes and the order of the original.
-The style of an image is drawn at its address, so neither order nor restarts change it: writing that
-was killed and started again ends with the same files. `manifest.json` says how the set was made,
-``styles.csv`` which style every image has, `SHA256SUMS` what every file must be. Geirhos et al.
-(2019), "ImageNet-trained CNNs are biased towards texture".
+`open_source` reads them as ``folder`` or ``npz``, with the classes and the order of the original;
+``styles.csv`` says which style every image has. The style is drawn at the image's address, so
+neither order nor restarts change it. Geirhos et al. (2019), "ImageNet-trained CNNs are biased
+towards texture".
 """
 
 import io
@@ -52,8 +51,8 @@ from augmix.write.destination import (
     Piece,
     TreeSink,
     complete,
+    describe_file,
     describe_source,
-    hash_file,
     hold_destination,
     report_pieces,
     versions,
@@ -133,7 +132,7 @@ def _write_set(
         "images": [where for where, _ in source.skipped],
         "styles": find_skipped_styles(batches.styles, ids, used, stream),
     }
-    sums = chain(sink.checksums(pieces), [hash_file(config.dst / STYLES_FILE)])
+    sums = chain(sink.checksums(pieces), [describe_file(config.dst / STYLES_FILE)])
     complete(config.dst, {**identity, "skipped": skipped}, sums)
 
 
@@ -225,7 +224,7 @@ class NpzSink(ArraySink):
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of the archive."""
-        yield hash_file(self._final(_NAME))
+        yield describe_file(self._final(_NAME))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{self.split}.npz"

@@ -490,7 +490,8 @@ def check_setting(name: str, method: str, known: Collection[str]) -> None:
     flag = f"--{name.replace('_', '-')}"
     owners = find_owners(name)
     if not owners:
-        raise ValueError(f"there is no setting {flag}{did_you_mean(name, known)}")
+        flags = [f"--{each.replace('_', '-')}" for each in known]
+        raise ValueError(f"there is no setting {flag}{did_you_mean(flag, flags)}")
     over = [owner for owner in owners if METHODS[owner].flag_prefix]
     hint = f"; --method {method}+{over[0]} lays it over" if over else ""
     raise ValueError(f"{flag} belongs to {', '.join(owners)}; --method is {method}{hint}")

@@ -222,11 +222,11 @@ def _start(folder: Path, learner: Learner, identity: Mapping[str, Any]) -> Meter
     if distributed.rank() == 0:
         if state is None:
             checkpoint.write_state(folder, learner.capture(0, identity, meters.to_plain()))
-        _cut_log(folder, meters.step)
+        cut_log(folder, meters.step)
     return meters
 
 
-def _cut_log(folder: Path, step: int) -> None:
+def cut_log(folder: Path, step: int) -> None:
     """Drop the log lines after a step, which the continued run writes again."""
     path = folder / results.LOG_FILE
     lines = [line for line in files.load_lines(path) if line["step"] <= step]

@@ -1,10 +1,8 @@
 """Write the -C and -P form of any data set, in the official layouts.
 
-The clean images are decoded once into a work folder. Processes then make piece after piece, each
-at the addresses of its images, so that the number of processes does not change a byte. Finished
-pieces are marked: a run that was killed is continued by the next one, to the same bytes.
-`manifest.json` says how a set was made, `SHA256SUMS` (for ``sha256sum -c``) holds the checksum of
-every file; `augmix.data.benchmarks` reads the set.
+Processes make piece after piece, each at the addresses of its images, so that their number does not
+change a byte. Finished pieces are marked: a run that was killed is continued to the same bytes.
+`augmix.data.benchmarks` reads the set.
 
 | layout | corrupted | perturbed |
 | --- | --- | --- |
@@ -76,13 +74,9 @@ Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CorruptOptions:
-    """How images are corrupted and written."""
+class _Options:
+    """What both forms of a set have in common."""
 
-    names: tuple[str, ...] = ("paper-15", "extra-4")
-    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
-    severities: tuple[int, ...] = SEVERITIES
-    """Severities, 1..5; the layout cifar needs all."""
     preset: Preset = "auto"
     """Strength table; auto goes by image size."""
     seed: int = 0
@@ -90,11 +84,30 @@ class CorruptOptions:
     layout: LayoutChoice = "auto"
     """Arrays (cifar) or JPEG files (imagenet); auto takes files for a folder, tar or imagenet."""
     jpeg_quality: int = 85
-    """Quality of JPEG files, 1..100; the published sets have 85."""
-    frost_textures: Path | None = None
-    """Folder of the published frost photographs; by default the textures that the package draws."""
+    """Quality of JPEG files, 1..100; the published -C sets have 85."""
     num_processes: int | None = None
     """Number of processes, which does not change a byte; by default one for every processor."""
+
+    def __post_init__(self) -> None:
+        has_processes = self.num_processes is None or self.num_processes >= 1
+        check_fields(
+            self,
+            layout=(self.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
+            num_processes=(has_processes, "at least 1"),
+            jpeg_quality=(1 <= self.jpeg_quality <= 100, "1..100"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorruptOptions(_Options):
+    """How images are corrupted and written."""
+
+    names: tuple[str, ...] = ("paper-15", "extra-4")
+    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
+    severities: tuple[int, ...] = SEVERITIES
+    """Severities, 1..5; the layout cifar needs all."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs; by default the textures that the package draws."""
 
     def __post_init__(self) -> None:
         wrong = [severity for severity in self.severities if severity not in SEVERITIES]
@@ -102,12 +115,28 @@ class CorruptOptions:
             raise ValueError(
                 f"severities must be some of 1..5, each once, got {list(self.severities)}"
             )
-        _check_options(self)
+        _Options.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CorruptConfig(CorruptOptions):
-    """The -C form of a data set: every image under every corruption at every severity."""
+class PerturbOptions(_Options):
+    """How sequences are made and written."""
+
+    names: tuple[str, ...] = ("standard-10",)
+    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION."""
+    preset: Preset = "auto"
+    """Table of the parameters; auto goes by image size (imagenet for a folder without size)."""
+    difficulty: Literal[1, 2, 3] = 1
+    """How strong noise is."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, difficulty=(self.difficulty in DIFFICULTIES, "1, 2 or 3"))
+        _Options.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Paths:
+    """Where a set comes from, and where it is written. No slots, as options are inherited too."""
 
     src: str
     """Folder or file of the images, or the word digits."""
@@ -117,9 +146,6 @@ class CorruptConfig(CorruptOptions):
     """Kind of the images, as in augmix train; by default by the name of SRC, e.g. its ending."""
     split: str = "test"
     """Part of the images: train, test or val."""
-    size: int | None = None
-    """Height and width of the images in pixels; by default as stored, or 224 (299 for the preset
-    imagenet-299) for a folder, tar or imagenet."""
     max_images: int | None = None
     """Write a fixed random part of the images; by default all."""
     on_error: Literal["raise", "skip"] = "raise"
@@ -127,50 +153,22 @@ class CorruptConfig(CorruptOptions):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PerturbOptions:
-    """How sequences are made and written."""
+class CorruptConfig(CorruptOptions, _Paths):
+    """The -C form of a data set: every image under every corruption at every severity."""
 
-    names: tuple[str, ...] = ("standard-10",)
-    """Perturbations, standard-10, cifar-script-10, extra-4, or your own as python:FILE:FUNCTION."""
-    preset: Preset = "auto"
-    """Table of the parameters; auto goes by image size (imagenet for a folder without size)."""
-    seed: int = 0
-    """Seed of the draws."""
-    difficulty: Literal[1, 2, 3] = 1
-    """How strong noise is."""
-    layout: LayoutChoice = "auto"
-    """Arrays (cifar) or folders of JPEG frames (imagenet); auto takes files for a folder, tar or
-    imagenet."""
-    jpeg_quality: int = 85
-    """Quality of JPEG files, 1..100."""
-    num_processes: int | None = None
-    """Number of processes, which does not change a byte; by default one for every processor."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, difficulty=(self.difficulty in DIFFICULTIES, "1, 2 or 3"))
-        _check_options(self)
+    size: int | None = None
+    """Height and width of the images in pixels; by default as stored, or 224 (299 for the preset
+    imagenet-299) for a folder, tar or imagenet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PerturbConfig(PerturbOptions):
+class PerturbConfig(PerturbOptions, _Paths):
     """The -P form of a data set: the perturbation sequences of every image."""
 
-    src: str
-    """Folder or file of the images, or the word digits."""
-    dst: Path
-    """Folder of the set to write; an unfinished one of the same settings is continued."""
-    source: str | None = None
-    """Kind of the images, as in augmix train; by default by the name of SRC, e.g. its ending."""
-    split: str = "test"
-    """Part of the images: train, test or val."""
     size: int | None = None
     """Height and width of the images in pixels. By default as stored; images of a folder are
-    prepared as the published scripts do: at 224 pixels out of 256, at 64, or at 299; those of a tar
-    or of imagenet are squares of 256, 64 or 299."""
-    max_images: int | None = None
-    """Write a fixed random part of the images; by default all. Not for a folder without size."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What to do with a broken image: stop, or leave it out. Not for a folder without size."""
+    prepared as the published scripts do (at 224 pixels out of 256, at 64, or at 299), without
+    max_images and on_error skip; those of a tar or of imagenet are squares of 256, 64 or 299."""
 
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -515,16 +513,6 @@ def _describe(
         "source": describe_source(source),
         "versions": versions(),
     }
-
-
-def _check_options(options: CorruptOptions | PerturbOptions) -> None:
-    has_processes = options.num_processes is None or options.num_processes >= 1
-    check_fields(
-        options,
-        layout=(options.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
-        num_processes=(has_processes, "at least 1"),
-        jpeg_quality=(1 <= options.jpeg_quality <= 100, "1..100"),
-    )
 
 
 def _choose_layout(layout: LayoutChoice, source: Source | Photographs) -> Layout:

@@ -25,7 +25,15 @@ from augmix.data.benchmarks import MANIFEST_FILE
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.errors import RunError
-from augmix.files import LOCK_FILE, hold_folder, load_json, open_atomic, to_plain, write_json
+from augmix.files import (
+    LOCK_FILE,
+    hash_file,
+    hold_folder,
+    load_json,
+    open_atomic,
+    to_plain,
+    write_json,
+)
 from augmix.progress import OnProgress, PieceWritten
 
 SUMS_FILE = "SHA256SUMS"
@@ -249,7 +257,7 @@ class ArraySink:
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of every file."""
-        yield from map(hash_file, sorted(self.folder.glob("*.npy")))
+        yield from map(describe_file, sorted(self.folder.glob("*.npy")))
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
@@ -355,8 +363,6 @@ def name_files(
     return named
 
 
-def hash_file(path: Path) -> tuple[str, int, str]:
+def describe_file(path: Path) -> tuple[str, int, str]:
     """Return name, bytes and sha256 of a file."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return path.name, path.stat().st_size, digest
+    return path.name, path.stat().st_size, hash_file(path)

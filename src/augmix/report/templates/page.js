@@ -53,7 +53,4 @@
   const watch = new IntersectionObserver((entries) => entries.forEach((entry) =>
     links.get(entry.target.id).classList.toggle("here", entry.isIntersecting)), { rootMargin: "-20% 0px -75% 0px" });
   links.forEach((_, id) => watch.observe(document.getElementById(id)));
-
-  // Paper shows everything that a click would open.
-  addEventListener("beforeprint", () => each("details", (details) => { details.open = true; }));
 })();
