@@ -35,7 +35,6 @@ from augmix.data.stores import (
     Source,
     check_ids,
     check_labels,
-    default_threads,
     hash_array,
     number_classes,
 )
@@ -234,8 +233,6 @@ def _open_slice(path: Path, severity: int, class_names: tuple[str, ...], title: 
         labels=labels[rows],
         size=(images.shape[1], images.shape[2]),
         channels=images.shape[3],
-        crop_padding=0,
-        flip=False,
         images=images[rows],
     )
 
@@ -261,11 +258,8 @@ def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: s
         labels=labels,
         size=(height, width),
         channels=items.channels,
-        crop_padding=0,
-        flip=False,
         items=items,
         rows=rows,
-        num_threads=default_threads(),
         digest=items.digest(rows),
     )
 

@@ -17,11 +17,11 @@ from augmix.data.decode import FORMATS, SUFFIXES, ImageError
 from augmix.data.stores import (
     ImageFiles,
     Labels,
+    LazySource,
     OpenOptions,
     Source,
     build_source,
     check_classes,
-    fingerprint,
 )
 from augmix.errors import RunError
 
@@ -167,21 +167,12 @@ def open_folder(root: Path, options: OpenOptions) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Photographs:
+class Photographs(LazySource):
     """The images of a folder, each at its own size, for callers that resize them themselves."""
 
-    items: FileItems
-    split: str
-    labels: Labels
-    class_names: tuple[str, ...]
-    fingerprint: str  # sha256 of labels, paths and sizes of the files
-    files: tuple[str, ...]  # their paths, below the folder of the split
     name: str = "folder"
     channels: int = 3
-    size: None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    size: tuple[int, int] = (0, 0)  # any
 
     def load_one(self, index: int) -> UInt8[np.ndarray, "height width channel"]:
         """Decode one image as stored, RGB.
@@ -198,13 +189,15 @@ class Photographs:
 def open_photographs(root: Path, *, split: str) -> Photographs:
     """Open the images of a split of an image folder, each at its own size."""
     items, labels, class_names = _list_split(root, split)
+    rows = np.arange(len(items))
     return Photographs(
-        items=items,
         split=split,
-        labels=labels,
         class_names=class_names,
-        fingerprint=fingerprint(items.digest(np.arange(len(items))), labels),
+        labels=labels,
         files=items.paths,
+        items=items,
+        rows=rows,
+        digest=items.digest(rows),
     )
 
 

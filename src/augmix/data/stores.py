@@ -284,8 +284,8 @@ class Source:
     labels: Labels
     size: tuple[int, int]
     channels: int
-    crop_padding: int
-    flip: bool
+    crop_padding: int = 0
+    flip: bool = False
     crop: ResizedCrop | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
@@ -339,7 +339,7 @@ class LazySource(Source):
     items: Items
     rows: Labels  # the item of every image; images left out as broken have none
     geometry: Geometry = AS_STORED  # how items are brought to the size of the source
-    num_threads: int
+    num_threads: int = field(default_factory=lambda: default_threads())
     digest: str
 
     @property
@@ -383,7 +383,6 @@ def build_source(
     class_names: Sequence[str],
     options: OpenOptions,
     *,
-    crop_padding: int | None = None,
     flip: bool = True,
     files: Sequence[str] = (),
 ) -> Source:
@@ -394,8 +393,6 @@ def build_source(
 
     Args:
         labels: Their classes, already checked.
-        crop_padding: Border of the training crop in pixels; None takes CIFAR's 4 of 32 in
-            proportion, and none besides random resized crops.
         flip: Whether training images are mirrored.
         files: Path of every item, for items that are image files.
 
@@ -408,8 +405,6 @@ def build_source(
             f"random resized crops need image files, got the arrays of {options.name!r}"
         )
     images, size, broken = _hold(items, options)
-    if crop_padding is None:
-        crop_padding = 0 if crop else round(min(size) / 8)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described: dict[str, Any] = {
         "name": options.name,
@@ -418,7 +413,7 @@ def build_source(
         "labels": labels[kept],
         "size": size,
         "channels": items.channels,
-        "crop_padding": crop_padding,
+        "crop_padding": 0 if crop else round(min(size) / 8),  # in proportion to CIFAR's 4 of 32
         "flip": flip,
         "crop": crop,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),

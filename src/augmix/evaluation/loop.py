@@ -413,7 +413,7 @@ def _measure_missing(
 def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
     """Set the temperature of the results, fitted on held-out clean images if there is none yet."""
     found = results.temperature
-    if not distributed.broadcast(np.array([found is not None]))[0]:
+    if not distributed.broadcast(found is not None):
         clean = {"clean": Clean(config=evaluator.config, source=evaluator.source)}
         on_held = replace(evaluator, ids=held, suites=clean)
         batches, parts = on_held.batches(CLEAN), [np.empty((0, evaluator.predictor.num_classes))]
@@ -422,8 +422,8 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
         gathered = gather([_Logits(logits=part) for part in parts], batches)
         if gathered:  # rank 0
             found = asdict(measure_temperature(gathered.logits, evaluator.source.labels[held]))
-    value = distributed.broadcast(np.array([found["value"] if found else 0.0]))
-    return replace(evaluator, temperature=float(value[0])), replace(results, temperature=found)
+    value = distributed.broadcast(found["value"] if found else 0.0)
+    return replace(evaluator, temperature=value), replace(results, temperature=found)
 
 
 def _describe_protocol(

@@ -263,7 +263,7 @@ def write_corrupted(
 
 
 def write_perturbed(
-    source: Source | Photographs,
+    source: Source,
     destination: Path | str,
     options: PerturbOptions,
     *,
@@ -331,7 +331,7 @@ def write_perturbed(
 
 
 def _write_set(
-    source: Source | Photographs,
+    source: Source,
     folder: Path,
     options: CorruptOptions | PerturbOptions,
     identity: dict[str, Any],
@@ -504,7 +504,7 @@ def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) 
 
 
 def _describe(
-    source: Source | Photographs, layout: Layout, jpeg_quality: int, own: dict[str, str]
+    source: Source, layout: Layout, jpeg_quality: int, own: dict[str, str]
 ) -> dict[str, Any]:
     """What determines the bytes besides the corruptions."""
     return {
@@ -515,7 +515,7 @@ def _describe(
     }
 
 
-def _choose_layout(layout: LayoutChoice, source: Source | Photographs) -> Layout:
+def _choose_layout(layout: LayoutChoice, source: Source) -> Layout:
     if layout != "auto":
         return layout
     return "imagenet" if source.name in _OF_ANY_SIZE else "cifar"

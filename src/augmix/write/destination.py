@@ -22,7 +22,6 @@ from jaxtyping import UInt8
 
 from augmix import results
 from augmix.data.benchmarks import MANIFEST_FILE
-from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.files import (
@@ -159,13 +158,13 @@ def versions() -> dict[str, str]:
     return {**kept, "python": platform.python_version()}
 
 
-def describe_source(source: Source | Photographs) -> dict[str, Any]:
+def describe_source(source: Source) -> dict[str, Any]:
     """Return what a manifest says of the clean images."""
     return {
         "name": source.name,
         "split": source.split,
         "num_images": len(source),
-        "size": source.size and list(source.size),
+        "size": list(source.size) if any(source.size) else None,
         "channels": source.channels,
         "class_names": list(source.class_names),
         "fingerprint": source.fingerprint,
