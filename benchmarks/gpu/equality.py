@@ -8,9 +8,9 @@ from PIL import Image
 
 from augmix import benchmarks
 from augmix.augment import batched, render
-from augmix.augment.ops import Op
+from augmix.augment.ops import Op, level_to_amount
 from augmix.augment.plan import Plan
-from augmix.augment.policies import AugMix, level_to_amount
+from augmix.augment.policies import AugMix
 from augmix.augment.policies.augmix import one_chain
 from augmix.rng import Stream
 

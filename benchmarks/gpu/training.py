@@ -88,10 +88,12 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
         ready = views.finish(next(drawn))
 
         def with_views() -> None:
-            learner.learn(*views.finish(next(drawn)), count, 1e-3)
+            learner.backward(*views.finish(next(drawn)), count)
+            learner.update(1e-3)
 
         def without_views() -> None:
-            learner.learn(*ready, count, 1e-3)
+            learner.backward(*ready, count)
+            learner.update(1e-3)
 
         for _ in range(_WARM_UP_STEPS):  # compiles
             with_views()

@@ -117,7 +117,6 @@ class Stream:
 
         Args:
             ids: Sample ids, 0 .. 2**32 - 1; any order, repeats allowed.
-            count: Numbers per view and sample.
             num_views: Independent draws per sample, at most 65,536.
             first_block: Blocks of four numbers to skip, for draws in several rounds.
 
@@ -192,11 +191,9 @@ class Stream:
 
 
 def philox4x32(counter: UInt32[np.ndarray, "4 n"], seed: int) -> UInt32[np.ndarray, "4 n"]:
-    """Philox4x32-10: four random 32-bit words for every counter of four words.
+    """Philox4x32-10: four random 32-bit words for every counter of four words, a column each.
 
-    Args:
-        counter: One column an address.
-        seed: The 64-bit key; its low half is key word 0.
+    The low half of the 64-bit seed is key word 0.
     """
     c0, c1, c2, c3 = (word.astype(np.uint64) for word in counter)
     product0, product1 = np.empty_like(c0), np.empty_like(c0)

@@ -38,6 +38,12 @@ def make_learner(model: Classifier | None = None, **changes: Any) -> Learner:
     return open_learner(model or Linear(), method, optimisation=optimisation, device=CPU)
 
 
+def learn(learner: Learner, views: Tensor, targets: Tensor, num_images: int) -> None:
+    """Do a whole step, at a learning rate of 0.1."""
+    learner.backward(views, targets, num_images)
+    learner.update(0.1)
+
+
 def make_views(count: int = 7) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.rand(3, count, 3, 8, 8, generator=generator), torch.arange(count) % 4
@@ -90,7 +96,7 @@ def test_float16_scales_the_gradient_and_steps_as_float32_does() -> None:
     views, targets = make_views()
     learners = [make_learner(precision=precision) for precision in ("fp16", "fp32")]
     for learner in learners:
-        learner.learn(views, targets, 7, rate=0.1)
+        learn(learner, views, targets, 7)
     half, full = (one.model.state_dict()["layer.weight"] for one in learners)
     torch.testing.assert_close(half, full, rtol=0, atol=2e-4)
     assert not torch.equal(half, full)
@@ -113,13 +119,13 @@ def test_scale_and_average_come_back_with_the_state() -> None:
     changes: dict[str, Any] = {"precision": "fp16", "ema_decay": 0.6, "momentum": 0.9}
     learner, other = make_learner(**changes), make_learner(**changes)
     for _ in range(3):
-        learner.learn(views, targets, 7, rate=0.1)
+        learn(learner, views, targets, 7)
     learner.backward(views, targets, 7)
     next(learner.model.parameters()).grad[0, 0] = torch.inf  # type: ignore[index]
     learner.update(rate=0.1)  # left out; the scale goes down
     other.restore(copy.deepcopy(learner.capture(4, {}, {})))
     for one in (learner, other):
-        one.learn(views, targets, 7, rate=0.1)
+        learn(one, views, targets, 7)
     assert other.scaler.get_scale() == 2**15
     assert learner.average is not None
     assert other.average is not None
@@ -135,7 +141,7 @@ def test_the_average_follows_the_weights_by_its_decay() -> None:
     assert learner.average is not None
     expected = None
     for step in range(8):
-        learner.learn(views, targets, 7, rate=0.1)
+        learn(learner, views, targets, 7)
         weights = learner.model.layer.weight.detach().clone()
         if expected is None:
             expected = weights
@@ -152,7 +158,7 @@ def test_an_averages_batch_norm_is_measured_on_the_batches_it_is_given() -> None
     learner = make_learner(build_model("small", num_classes=4), ema_decay=0.5)
     views = torch.rand(3, 7, 3, 16, 16)
     for _ in range(3):
-        learner.learn(views, torch.arange(7) % 4, 7, rate=0.1)
+        learn(learner, views, torch.arange(7) % 4, 7)
     batches = [torch.rand(5, 3, 16, 16), torch.rand(6, 3, 16, 16)]
     model = learner.finish(iter(batches))
     assert model is not learner.model
@@ -196,6 +202,6 @@ def test_only_whole_batches_go_through_the_compiled_network(
     monkeypatch.setattr(torch, "compile", Compiled)
     learner = make_learner(compile=True)
     for count in (7, 3, 7):
-        learner.learn(*make_views(count), count, rate=0.1)
+        learn(learner, *make_views(count), count)
     assert calls == [21, 21]
     assert set(learner.capture(0, {}, {}).model) == set(Linear().state_dict())

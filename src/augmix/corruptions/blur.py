@@ -123,20 +123,14 @@ def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Imag
     return _smear(image, weights, down, right)
 
 
-def clipped_zoom(
-    values: Float[np.ndarray, "height width channel"], factor: Real
-) -> Float[np.ndarray, "height width channel"]:
-    """Enlarge the middle by at least 1, linearly between pixel centres, and keep the size.
-
-    Height and width are cropped separately, so the image need not be square.
-    """
-    return sum_of_zooms(values, (float(factor),))
-
-
 def sum_of_zooms(
     values: Float[np.ndarray, "height width channel"], factors: tuple[float, ...]
 ) -> Float[np.ndarray, "height width channel"]:
-    """Sum `clipped_zoom` over the factors, in the precision of the values."""
+    """Enlarge the middle by factors of at least 1, at the same size, and sum the results.
+
+    Values are interpolated linearly between pixel centres, in double precision, and summed in their
+    own. Height and width are cropped separately, so the image need not be square.
+    """
     height, width, channels = values.shape
     flat = np.ascontiguousarray(values).reshape(height, width * channels)
     result = np.zeros(flat.shape, flat.dtype)

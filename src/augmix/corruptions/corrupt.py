@@ -38,6 +38,7 @@ from augmix.corruptions.registry import (
     resolve_preset,
 )
 from augmix.corruptions.sequences import Scene, centre_window
+from augmix.errors import check_name
 
 Ids = Integer[np.ndarray, "..."]
 
@@ -46,7 +47,6 @@ SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
 _KEEP_GIL = ("pixelate", "jpeg_compression")  # Pillow works under the GIL here
 _MIN_PIXELS = 128 * 128  # of an image, for threads to pay
-_CHUNKS = 4  # of the batch for each thread, so that none waits long for the last one
 _LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
 _INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
 _SHRUNK_AFTERWARDS = {
@@ -267,8 +267,7 @@ def photograph_frames(
         TypeError: If the photograph is not a uint8 array.
         ValueError: If an argument is out of range, or the shape does not fit.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    check_name("preset", preset, PRESETS)
     is_single = getattr(photograph, "ndim", 4) == 3
     check_images(photograph[None] if is_single else photograph, where="photograph")
     if not is_single:
@@ -318,18 +317,9 @@ def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool =
 
 def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> None:
     """Call ``work`` with 0 .. count - 1, each once, in any order; the first error is raised."""
-
-    def work_through(indices: range) -> None:
-        for index in indices:
-            work(index)
-
-    if num_threads == 1 or count < 2:
-        work_through(range(count))
-        return
-    step = -(-count // (num_threads * _CHUNKS))
-    chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
-    with ThreadPoolExecutor(min(num_threads, count)) as pool:
-        list(pool.map(work_through, chunks))
+    with ThreadPoolExecutor(num_threads) as pool:
+        for _ in (map if num_threads == 1 else pool.map)(work, range(count)):
+            pass
 
 
 def _ids_of(images: Images, ids: Ids | None) -> Integer[np.ndarray, " batch"]:

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.errors import RunError, did_you_mean
+from augmix.errors import RunError, check_name, did_you_mean
 from augmix.rng import Purpose, Stream
 from augmix.user_code import PREFIX, describe_error, hash_function, import_object, source_file
 
@@ -396,8 +396,7 @@ def num_frames(name: str, preset: str) -> int:
     Raises:
         ValueError: If there is no such sequence or preset.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    check_name("preset", preset, PRESETS)
     return SEQUENCES.find(name).num_frames[preset]
 
 

@@ -266,10 +266,7 @@ def affine_map(
 
 
 def warp_affine(image: Image, mapping: tuple[float, ...], window: Window) -> Frame:
-    """Sample between pixels as Pillow's ``transform(AFFINE, BILINEAR)`` does, bit for bit.
-
-    Only the window of the result is computed.
-    """
+    """Sample between pixels as Pillow's ``transform(AFFINE, BILINEAR)`` does, bit for bit."""
     return _sample_affine(image, mapping, tuple(window))
 
 
@@ -306,10 +303,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
 
 
 def warp_perspective(image: Image, mapping: Matrix, window: Window) -> Frame:
-    """Sample between pixels as ``warpPerspective`` of OpenCV 3.4 does: to 1/32 of a pixel.
-
-    The mapping goes from input to output; only the window of the result is computed.
-    """
+    """Sample as ``warpPerspective`` of OpenCV 3.4 does, by a mapping from input to output."""
     return _sample_perspective(image, _inverse(mapping), tuple(window))
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from augmix.corruptions.blur import clipped_zoom, gaussian_filter, motion_trail
+from augmix.corruptions.blur import gaussian_filter, motion_trail, sum_of_zooms
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
@@ -56,7 +56,7 @@ def draw_flakes(
 ) -> UInt8[np.ndarray, "height width 1"]:
     """Draw the flakes of `snow`, before they fall."""
     field = mean + std * generator.standard_normal(size)
-    field = clipped_zoom(field[:, :, None], zoom)
+    field = sum_of_zooms(field[:, :, None], (float(zoom),))
     field[field < threshold] = 0
     return (np.clip(field, 0, 1) * 255).astype(np.uint8)
 
@@ -208,33 +208,21 @@ def _plasma(size, decay, uniforms):
     step, height, used = size, 100.0, 0
     while step >= 2:
         half, count = step // 2, size // step
-        cells = count * count
-        for i in range(count):
-            for j in range(count):
-                y, x = i * step, j * step
-                below, right = (y + step) % size, (x + step) % size
-                corners = (cloud[y, x] + cloud[below, x]) + (cloud[y, right] + cloud[below, right])
-                shake = -height + (height + height) * uniforms[used + i * count + j]
-                cloud[y + half, x + half] = corners / 4 + height * shake
-        used += cells
-        for i in range(count):
-            for j in range(count):
-                y, x = i * step, j * step
-                above, right = (y - half) % size, (x + step) % size
-                middles = cloud[y + half, x + half] + cloud[above, x + half]
-                corners = cloud[y, x] + cloud[y, right]
-                shake = -height + (height + height) * uniforms[used + i * count + j]
-                cloud[y, x + half] = (middles + corners) / 4 + height * shake
-        used += cells
-        for i in range(count):
-            for j in range(count):
-                y, x = i * step, j * step
-                below, left = (y + step) % size, (x - half) % size
-                middles = cloud[y + half, x + half] + cloud[y + half, left]
-                corners = cloud[y, x] + cloud[below, x]
-                shake = -height + (height + height) * uniforms[used + i * count + j]
-                cloud[y + half, x] = (middles + corners) / 4 + height * shake
-        used += cells
+        for (down, right), (y0, x0), (y1, x1), (y2, x2), (y3, x3) in (
+            ((half, half), (0, 0), (step, 0), (0, step), (step, step)),
+            ((0, half), (half, half), (-half, half), (0, 0), (0, step)),
+            ((half, 0), (half, half), (half, -half), (0, 0), (step, 0)),
+        ):
+            for i in range(count):
+                for j in range(count):
+                    y, x, last = i * step, j * step, size - 1  # a power of two: wraps around
+                    near = cloud[(y + y0) & last, (x + x0) & last]
+                    near += cloud[(y + y1) & last, (x + x1) & last]
+                    far = cloud[(y + y2) & last, (x + x2) & last]
+                    far += cloud[(y + y3) & last, (x + x3) & last]
+                    shake = -height + (height + height) * uniforms[used]
+                    cloud[y + down, x + right] = (near + far) / 4 + height * shake
+                    used += 1
         step, height = half, height / decay
     lowest = cloud.min()
     highest = (cloud - lowest).max()

@@ -201,13 +201,6 @@ class Evaluator:
         starts = range(step * distributed.rank(), len(self.ids), step * distributed.world_size())
         return [(start, self.ids[start : start + step]) for start in starts]
 
-    def count_images(self, keys: Sequence[CellKey]) -> int:
-        """Count the images and frames that this rank shows to the model for these cells."""
-        return sum(
-            self.suites[key.suite].num_passes(key) * sum(len(ids) for _, ids in self.batches(key))
-            for key in keys
-        )
-
     def load(self, key: CellKey, ids: Ids) -> Pixels:
         """Load the model's input for some images; the frames of a sequence follow each other."""
         images = self.suites[key.suite].images(key, ids)
@@ -393,7 +386,11 @@ def _measure_missing(
     try:
         if len(held) and missing:
             evaluator, results = _at_temperature(evaluator, held, results)
-        num_images = evaluator.count_images(missing)
+        num_images = sum(  # with frames, of this rank
+            evaluator.suites[key.suite].num_passes(key) * len(ids)
+            for key in missing
+            for _, ids in evaluator.batches(key)
+        )
         evaluator.emit(EvaluationStarted(done=done, num_cells=len(keys), num_images=num_images))
         with closing(evaluator.load_ahead(missing)) as ahead:
             for key in missing:
@@ -416,7 +413,7 @@ def _measure_missing(
 def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
     """Set the temperature of the results, fitted on held-out clean images if there is none yet."""
     found = results.temperature
-    if not distributed.broadcast(np.array([found is not None]))[0]:
+    if not distributed.broadcast(found is not None):
         clean = {"clean": Clean(config=evaluator.config, source=evaluator.source)}
         on_held = replace(evaluator, ids=held, suites=clean)
         batches, parts = on_held.batches(CLEAN), [np.empty((0, evaluator.predictor.num_classes))]
@@ -425,8 +422,8 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
         gathered = gather([_Logits(logits=part) for part in parts], batches)
         if gathered:  # rank 0
             found = asdict(measure_temperature(gathered.logits, evaluator.source.labels[held]))
-    value = distributed.broadcast(np.array([found["value"] if found else 0.0]))
-    return replace(evaluator, temperature=float(value[0])), replace(results, temperature=found)
+    value = distributed.broadcast(found["value"] if found else 0.0)
+    return replace(evaluator, temperature=value), replace(results, temperature=found)
 
 
 def _describe_protocol(

@@ -121,9 +121,8 @@ class Member:
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the results."""
-        if self.trained is None:
-            return {"method": "", "seed": None, "label": self.label}
-        return {"method": self.trained.method, "seed": self.trained.seed, "label": self.label}
+        method, seed = (self.trained.method, self.trained.seed) if self.trained else ("", None)
+        return {"method": method, "seed": seed, "label": self.label}
 
 
 def _open_member(spec: str, preprocessing: Preprocessing | None) -> Member:

@@ -99,12 +99,9 @@ def _is_of(group: Group, method: str, comparison: Comparison) -> bool:
     first = group.first
     if first.method != method or first.adaptation or first.results.model.get("members"):
         return False
-    same = [
-        other
-        for other in (group.first for group in comparison.groups)
-        if (other.method, other.network) == (method, first.network) and not other.adaptation
-    ]
-    return len(same) == 1
+    others = [each.first for each in comparison.groups if not each.first.adaptation]
+    models = [(other.method, other.network) for other in others]
+    return models.count((method, first.network)) == 1
 
 
 def _own(groups: list[Group], names: list[str]) -> list[Entry]:
@@ -132,8 +129,8 @@ def _imagenet_table(
         label = published.LABELS[row.method]
         rows.append(Row(label=label, kind="published", entries=tuple(entries)))
     for index, group in enumerate(comparison.groups):
-        cells = zip(keys, decimals, strict=True)
-        entries = [shown(group.number(key), decimals=digits) for key, digits in cells]
+        cells = zip(map(group.number, keys), decimals, strict=True)
+        entries = [shown(number, decimals=digits) for number, digits in cells]
         rows.append(group_row(index, group, entries))
     return Table(
         name=f"literature-{table.number}",

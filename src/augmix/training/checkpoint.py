@@ -149,8 +149,8 @@ def load_state(folder: Path) -> State | None:
         RunError: If the file is damaged (its checksums are verified) or of another schema.
     """
     path = folder / results.STATE_FILE
-    content = distributed.broadcast(_read(path) if distributed.rank() == 0 else b"")
-    if not content:
+    content = distributed.broadcast(_read(path) if distributed.rank() == 0 else None)
+    if content is None:
         return None
     plain = _parse(path, content)
     names = {"schema", *(entry.name for entry in fields(State))}
@@ -182,15 +182,14 @@ def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> N
             )
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a state file; none if there is no such file."""
+def _read(path: Path) -> bytes | None:
+    """The bytes of a state file, if there is one."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        return b""
+        return None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    return content or b"nothing"  # an empty file is a damaged one
 
 
 def _parse(path: Path, content: bytes) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 
 from augmix.augment import Executor
 from augmix.augment.policies import Policy
-from augmix.errors import RunError, check_fields, check_positive, did_you_mean
+from augmix.errors import RunError, check_fields, check_name, check_positive, did_you_mean
 from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
 from augmix.methods.registry import layers_of
 from augmix.rng import Stream
@@ -375,14 +375,9 @@ class Setting:
 
 
 _OF_DATA = ("crop_padding", "flip")  # fields of policies that `DataConfig` fills in
-_GROUPS: Mapping[str, type] = MappingProxyType(
-    {
-        "network": NetworkConfig,
-        "data": DataConfig,
-        "optimisation": OptimisationConfig,
-        "run": RunConfig,
-    }
-)
+_GROUPS: Mapping[str, Any] = {  # classes of the settings that every run has
+    entry.name: entry.default_factory for entry in fields(TrainConfig) if entry.name != "method"
+}
 
 
 def method_settings(method: Method) -> dict[str, Setting]:
@@ -459,11 +454,10 @@ def build_config(
 
 def find_recipe(name: str) -> Mapping[str, Any]:
     """The settings of a recipe; none for an empty name, a ValueError for an unknown one."""
-    if name and name not in RECIPES:
-        raise ValueError(
-            f"recipe must be one of {', '.join(RECIPES)}, got {name!r}{did_you_mean(name, RECIPES)}"
-        )
-    return RECIPES[name] if name else {}
+    if not name:
+        return {}
+    check_name("recipe", name, RECIPES)
+    return RECIPES[name]
 
 
 def update_config(config: TrainConfig, **changes: Any) -> TrainConfig:
@@ -543,10 +537,7 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def _apply(
-    parts: Mapping[str, Any],
-    known: Mapping[str, Setting],
-    changes: Mapping[str, Any],
-    method: str,
+    parts: Mapping[str, Any], known: Mapping[str, Setting], changes: Mapping[str, Any], method: str
 ) -> dict[str, Any]:
     """The parts of a configuration with settings changed; every part is checked once."""
     nested: dict[str, Any] = {}

@@ -120,11 +120,7 @@ _EVENT_FILES = "events.out.tfevents.*"
 def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator[OnProgress | None]:
     """Add TensorBoard event files to a progress callback; they are closed in every case.
 
-    Only process 0 of several writes.
-
-    Args:
-        on_progress: Called with the same events.
-        choice: None writes where the package tensorboard is installed.
+    Only process 0 of several writes. A choice of None writes where the package is installed.
 
     Raises:
         RunError: If the choice is True without the package.

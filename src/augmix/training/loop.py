@@ -66,14 +66,12 @@ def train_model(
 ) -> None:
     """Train a model into a run folder, or continue the run the folder holds.
 
+    The folder gets `state.pt`, `log.jsonl` and at the end the weights; ``on_progress`` is called
+    with an event after every step, log line and checkpoint.
+
     The caller holds the folder's lock. Interrupt and termination signals let the step end, write a
     checkpoint and raise `Interrupted`; a second one stops at once. If a step on a CPU has not ended
     a moment after the signal, the state from before it is written meanwhile.
-
-    Args:
-        run: Of the same configuration.
-        config: Its folder gets `state.pt`, `log.jsonl` and at the end the weights.
-        on_progress: Called with an event after every step, log line and checkpoint.
 
     Raises:
         ResumeError: If the folder holds another run.

@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -56,9 +55,7 @@ _FREE = (
 def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Train a model, or continue its run, in a run folder; several seeds one after another.
 
-    Args:
-        config: The run.
-        on_progress: Called with an event after every step, log line and checkpoint.
+    ``on_progress`` is called with an event after every step, log line and checkpoint.
 
     Returns:
         The run folder, which now holds the model, or below it a run folder for each seed.
@@ -69,9 +66,23 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
             event files are asked for without the package tensorboard.
     """
+    seeds, folder = config.run.seeds, config.run.out
+    if seeds > 1 and (folder / results.CONFIG_FILE).exists():
+        raise ResumeError(
+            f"{folder} holds a single run, where the runs of {seeds} seeds were to go; choose "
+            "another --out"
+        )
     with distributed.joined(backend=backend()):
         emit = on_progress if distributed.rank() == 0 else None
-        return _train_members(config, emit) if config.run.seeds > 1 else _train_one(config, emit)
+        if seeds == 1:
+            _train_one(config, emit)
+            return folder
+        for number in range(seeds):  # finished ones are skipped
+            member = config.member(number)
+            if emit:
+                emit(PhaseStarted(title=f"{member.run.out.name}: run {number + 1} of {seeds}"))
+            _train_one(member, emit)
+    return folder
 
 
 @contextmanager
@@ -113,16 +124,29 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             crop_padding=padding,
             flip=flip,
         )
-        yield Prepared(
-            model=model,
-            method=config.method.fit(images),
-            source=source,
-            device=device,
-            identity=_identity(config, plain, source, device, images, model),
-        )
+        settings = {name: value for name, value in flatten(config).items() if name not in _FREE}
+        versions = results.provenance()["versions"]
+        identity = {
+            **settings,
+            "source": config.data.kind,
+            "crop_padding": padding,
+            "flip": flip,
+            # of the images without their stylised copies, so that evaluation can refuse them
+            "source_fingerprint": plain.fingerprint,
+            "mix_fingerprint": "" if source is plain else source.fingerprint,
+            "num_train_images": len(source),
+            "device": _device_name(device),
+            **{f"{name} version": version for name, version in versions.items()},
+            **({"torch_threads": torch.get_num_threads()} if device.type == "cpu" else {}),
+            "processes": distributed.world_size(),
+            # sha256 of the layers with their settings: equal names may be another network's
+            "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
+        }
+        method = config.method.fit(images)
+        yield Prepared(model=model, method=method, source=source, device=device, identity=identity)
 
 
-def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
+def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
     with (
         tensorboard(on_progress, config.run.tensorboard) as watch,
         prepared(config) as run,
@@ -132,23 +156,6 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> Path:
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
         train_model(run, config, on_progress=watch)
-    return config.run.out
-
-
-def _train_members(config: TrainConfig, on_progress: OnProgress | None) -> Path:
-    """Train the runs of an ensemble one after another; finished ones are skipped."""
-    if (config.run.out / results.CONFIG_FILE).exists():
-        raise ResumeError(
-            f"{config.run.out} holds a single run, where the runs of {config.run.seeds} seeds "
-            "were to go; choose another --out"
-        )
-    for number in range(config.run.seeds):
-        member = config.member(number)
-        if on_progress:
-            title = f"{member.run.out.name}: run {number + 1} of {config.run.seeds}"
-            on_progress(PhaseStarted(title=title))
-        train(member, on_progress=on_progress)
-    return config.run.out
 
 
 def open_split(config: TrainConfig, split: str) -> Source:
@@ -180,38 +187,6 @@ def open_training(config: TrainConfig) -> tuple[Source, Source]:
 def _part(config: TrainConfig, source: Source) -> Source:
     count = config.data.max_train_images
     return take(source, count) if count else source
-
-
-def _identity(
-    config: TrainConfig,
-    plain: Source,
-    source: Source,
-    device: torch.device,
-    images: TrainingImages,
-    model: torch.nn.Module,
-) -> dict[str, Any]:
-    """All that decides about the bits of a run: settings, data, packages, arithmetic, network.
-
-    The images without their stylised copies have a fingerprint of their own, so that evaluation can
-    refuse them.
-    """
-    settings = {name: value for name, value in flatten(config).items() if name not in _FREE}
-    versions = results.provenance()["versions"]
-    return {
-        **settings,
-        "source": config.data.kind,
-        "crop_padding": images.crop_padding,
-        "flip": images.flip,
-        "source_fingerprint": plain.fingerprint,
-        "mix_fingerprint": "" if source is plain else source.fingerprint,
-        "num_train_images": len(source),
-        "device": _device_name(device),
-        **{f"{name} version": version for name, version in versions.items()},
-        **({"torch_threads": torch.get_num_threads()} if device.type == "cpu" else {}),
-        "processes": distributed.world_size(),
-        # sha256 of the layers with their settings: weights of equal names may be another network's
-        "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
-    }
 
 
 def backend() -> str:
@@ -289,24 +264,14 @@ def time_steps(
 class Forecast:
     """What a run takes, estimated from a few of its steps."""
 
-    num_images: int
-    num_views: int  # per image in a step, the clean one included
     num_parameters: int
     steps_per_epoch: int
-    num_steps: int  # of the whole run
-    first_step: int  # how many are done already
-    measured_steps: int
-    step_s: float  # their median time
+    step_s: float  # median time of the measured steps
     images_per_second: float  # by that time, over all processes
     wait_fraction: float  # of the measured time, waiting for views
     peak_memory_mib: float  # of this process: on a GPU of tensors, on the CPU of everything
     checkpoint_mib: float  # size of `state.pt`
     executor: str  # what renders the views
-
-    @property
-    def seconds_left(self) -> float:
-        """Training time from here to the end of the run."""
-        return (self.num_steps - self.first_step) * self.step_s
 
 
 def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Forecast:
@@ -317,8 +282,8 @@ def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Fore
         ValueError: If no step is left.
     """
     learner, pipeline = open_parts(config, run)
-    order = pipeline.order
-    num_steps = config.optimisation.epochs * order.steps_per_epoch
+    steps_per_epoch = pipeline.order.steps_per_epoch
+    num_steps = config.optimisation.epochs * steps_per_epoch
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
     count = _WARM_UP_STEPS + _MEASURED_STEPS
@@ -326,40 +291,28 @@ def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Fore
     times = list(time_steps(learner, pipeline, steps, num_threads=config.run.num_threads))
     times = times[_WARM_UP_STEPS:]
     step_s = statistics.median(time.elapsed_s for time in times)
-    return Forecast(
-        num_images=len(run.source),
-        num_views=run.method.num_views + run.method.has_clean,
-        num_parameters=sum(values.numel() for values in learner.model.parameters()),
-        steps_per_epoch=order.steps_per_epoch,
-        num_steps=num_steps,
-        first_step=first_step,
-        measured_steps=len(times),
-        step_s=step_s,
-        images_per_second=len(run.source) / order.steps_per_epoch / step_s,
-        wait_fraction=sum(t.waited_s for t in times) / sum(t.elapsed_s for t in times),
-        peak_memory_mib=peak_memory_mib(run.device),
-        checkpoint_mib=_checkpoint_bytes(learner) / 2**20,
-        executor=pipeline.executor,
-    )
-
-
-def _checkpoint_bytes(learner: Learner) -> int:
-    """All numbers that a checkpoint keeps."""
-    kept = [*learner.model.state_dict().values()]
+    kept = [*learner.model.state_dict().values()]  # in checkpoints
     for state in learner.optimizer.state.values():
         kept += [values for values in state.values() if isinstance(values, torch.Tensor)]
     if learner.average is not None:
         kept += learner.average.state_dict().values()
-    return sum(values.numel() * values.element_size() for values in kept)
+    return Forecast(
+        num_parameters=sum(values.numel() for values in learner.model.parameters()),
+        steps_per_epoch=steps_per_epoch,
+        step_s=step_s,
+        images_per_second=len(run.source) / steps_per_epoch / step_s,
+        wait_fraction=sum(t.waited_s for t in times) / sum(t.elapsed_s for t in times),
+        peak_memory_mib=peak_memory_mib(run.device),
+        checkpoint_mib=sum(values.nbytes for values in kept) / 2**20,
+        executor=pipeline.executor,
+    )
 
 
 def forecast_run(config: TrainConfig) -> list[str]:
     """Time some steps of a run, or of the rest of it, and describe what it will take.
 
-    Nothing is written. Started by `torchrun`, the processes take their steps together.
-
-    Args:
-        config: The run; of several seeds the first is measured.
+    Nothing is written. Started by `torchrun`, the processes take their steps together. Of several
+    seeds the first is measured.
 
     Returns:
         Lines to read: what is trained, steps, memory, time.
@@ -369,41 +322,33 @@ def forecast_run(config: TrainConfig) -> list[str]:
             is damaged.
         ValueError: If the run is complete.
     """
-    one = config.member(0) if config.run.seeds > 1 else config
+    seeds, optimisation = config.run.seeds, config.optimisation
+    one = config.member(0) if seeds > 1 else config
     with distributed.joined(backend=backend()), prepared(one) as run:
         state = checkpoint.load_state(one.run.out)
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
-        found = forecast(one, run, first_step=state.step if state else 0)
-        return _describe(found, config, run.identity["device"])
-
-
-def _describe(found: Forecast, config: TrainConfig, device: str) -> list[str]:
-    """A forecast in words."""
-    processes = distributed.world_size()
-    where = device if processes == 1 else f"{processes} processes on {device}"
-    left, whole = found.seconds_left, found.num_steps * found.step_s
-    lines = [
+        first_step = state.step if state else 0
+        found = forecast(one, run, first_step=first_step)
+        processes, where = distributed.world_size(), run.identity["device"]
+    where = where if processes == 1 else f"{processes} processes on {where}"
+    num_views = run.method.num_views + run.method.has_clean
+    num_steps = optimisation.epochs * found.steps_per_epoch
+    left = (seeds * num_steps - first_step) * found.step_s
+    end = datetime.datetime.now() + datetime.timedelta(seconds=left)
+    return [
         f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
         f"parameters, {where}; views by {found.executor}",
-        f"{found.num_images:,} images, {found.steps_per_epoch:,} steps an epoch of "
-        f"{config.optimisation.batch_size} images with {found.num_views} view(s) each, "
-        f"{found.num_steps:,} "
-        f"steps in {config.optimisation.epochs} epoch(s)",
-        f"{found.measured_steps} steps measured: {_time(found.step_s)} each, "
+        f"{len(run.source):,} images, {found.steps_per_epoch:,} steps an epoch of "
+        f"{optimisation.batch_size} images with {num_views} view(s) each, {num_steps:,} "
+        f"steps in {optimisation.epochs} epoch(s)",
+        f"{_MEASURED_STEPS} steps measured: {_time(found.step_s)} each, "
         f"{found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % of the time "
         "waiting for views",
         f"memory: {found.peak_memory_mib:,.0f} MiB at most; a checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
-    ]
-    if found.first_step:
-        lines.append(f"{found.first_step:,} steps are done already")
-    if config.run.seeds > 1:
-        left += (config.run.seeds - 1) * whole
-        lines.append(f"{config.run.seeds} runs, one after another")
-    end = datetime.datetime.now() + datetime.timedelta(seconds=left)
-    return [
-        *lines,
+        *([f"{first_step:,} steps are done already"] if first_step else []),
+        *([f"{seeds} runs, one after another"] if seeds > 1 else []),
         f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",
     ]
 

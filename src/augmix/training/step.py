@@ -89,18 +89,6 @@ class Learner:
         if self.average is not None:
             self.average.update_parameters(self.model)
 
-    def learn(
-        self,
-        views: Float[Tensor, "view batch channel height width"],
-        targets: Tensor,
-        num_images: int,
-        rate: float,
-    ) -> Loss:
-        """Do a whole step; see `backward` and `update`."""
-        loss = self.backward(views, targets, num_images)
-        self.update(rate)
-        return loss
-
     def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> nn.Module:
         """The final model: the weights, or their average with batch-norm statistics of its own.
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from augmix.augment.ops import Op
+from augmix.augment.ops import ALL_OPS, PAPER_OPS, Op, level_to_amount
 from augmix.augment.plan import Plan
-from augmix.augment.policies import ALL_OPS, PAPER_OPS, AugMix, Standard, level_to_amount
+from augmix.augment.policies import AugMix, Standard
 from augmix.rng import Stream
 
 NUM = 200_000

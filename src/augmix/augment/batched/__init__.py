@@ -185,9 +185,8 @@ def choose_backend(device: torch.device, backend: str = "auto") -> Literal["torc
             f"backend 'triton' needs the package triton from {least} on, got {found or 'none'}; "
             "install it (torch 2.7 and later bring it), or use 'torch'"
         )
-    if backend == "auto":
-        backend = "triton" if is_served and device.type == "cuda" else "torch"
-    return "triton" if backend == "triton" else "torch"
+    has_kernels = backend == "triton" or (backend == "auto" and device.type == "cuda")
+    return "triton" if has_kernels and is_served else "torch"
 
 
 def describe_backend(device: torch.device) -> str:

@@ -239,8 +239,7 @@ def pack(
     """Make the buffer of a plan.
 
     Args:
-        plan: What is to be done.
-        channels: Channels of the images, 1 or 3.
+        channels: Of the images, 1 or 3.
         real: ``float64``, in which results equal Pillow's; ``float32`` for devices without.
         layout: Pack for this layout; by default for one that just fits.
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Int32, Int64, UInt8
 from torch import Tensor
 
 from augmix.augment.batched.packing import FAMILIES, Kind, Layout
+from augmix.augment.stages.crop import CropFlip
 
 RED, GREEN, BLUE, HALF = 19595, 38470, 7471, 0x8000  # luma in 1 / 65536
 _PIECE = {"cpu": 2**20}  # levels worked on at a time, by kind of device
@@ -50,12 +51,13 @@ def render(
     clean = prepare(images, arrays.crop, layout)
     pixels = clean[:, None].expand(-1, layout.views * layout.chains, -1, -1).flatten(0, 1)
     pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])  # one row more, of no chain
-    start = 0
+    start, levels = 0, _PIECE.get(pixels.device.type, _LARGE_PIECE)
+    most = max(levels // (layout.channels * layout.num_pixels), 1)  # so that temporaries stay small
     for step, capacities in enumerate(layout.capacity):
         for family, capacity in zip(FAMILIES, capacities, strict=True):
             rows = arrays.rows[start : start + capacity]
             start += capacity
-            for piece in rows.split(_piece(layout, pixels.device)) if capacity else ():
+            for piece in rows.split(most) if capacity else ():
                 pixels.index_copy_(0, piece, _work(family, pixels, piece, step, arrays, layout))
     return mix(clean, pixels[:-1], arrays.weight, arrays.clean_weight, layout)
 
@@ -66,14 +68,9 @@ def prepare(
     layout: Layout,
 ) -> UInt8[Tensor, "batch channel pixel"]:
     """Images mirrored, padded with black, cropped, and made planar."""
-    is_flipped = (crop[:, 2] != 0).reshape(-1, 1, 1, 1)
-    planes = torch.where(is_flipped, images.flip(2), images).permute(0, 3, 1, 2)
-    if not layout.padding:
-        return planes.flatten(2).contiguous()
-    rows = crop[:, :1] + torch.arange(layout.height, device=crop.device)
-    columns = crop[:, 1:2] + torch.arange(layout.width, device=crop.device)
-    planes = _take(planes, rows, 2, layout.height)
-    return _take(planes, columns, 3, layout.width).flatten(2)
+    padding, corner, is_flipped = layout.padding, crop[:, :2] + layout.padding, crop[:, 2] != 0
+    cropped = CropFlip.apply_torch(images[None], padding=padding, crop=corner, flip=is_flipped)[0]
+    return cropped.permute(0, 3, 1, 2).flatten(2).contiguous()
 
 
 def make_tables(
@@ -267,12 +264,6 @@ def _work(
     return look_up(chosen, make_tables(family, chosen, kind, value, numbers))
 
 
-def _piece(layout: Layout, device: torch.device) -> int:
-    """Chains worked on at a time, so that the temporaries stay small."""
-    levels = _PIECE.get(device.type, _LARGE_PIECE)
-    return max(levels // (layout.channels * layout.num_pixels), 1)
-
-
 def _neighbours(
     position: Float[Tensor, "chain height width"], size: int
 ) -> tuple[
@@ -295,16 +286,6 @@ def _luma(pixels: UInt8[Tensor, "chain channel pixel"]) -> Int32[Tensor, "chain 
         return levels
     red, green, blue = levels[:, :1], levels[:, 1:2], levels[:, 2:]
     return (red * RED + green * GREEN + blue * BLUE + HALF) >> 16
-
-
-def _take(planes: Tensor, positions: Tensor, axis: int, size: int) -> Tensor:
-    """Rows or columns of every image; black where there is none."""
-    shape = [len(positions), 1, 1, 1]
-    shape[axis] = size
-    positions = positions.long().reshape(shape)
-    is_inside = (positions >= 0) & (positions < size)
-    taken = planes.gather(axis, positions.clamp(0, size - 1).expand(planes.shape))
-    return torch.where(is_inside, taken, 0)
 
 
 def _where(kind: Tensor, wanted: Kind, chosen: Tensor, other: Tensor) -> Tensor:

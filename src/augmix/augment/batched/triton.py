@@ -10,12 +10,12 @@ Pixels lie in memory as 32-bit words, red in the lowest byte, so that a sample o
 one load. The arithmetic is Pillow's, as in `tensors`: float64 for affine positions and their
 blends, float32 for the others; the kernels are compiled without fusing products with sums.
 
-For a batch there is one launch that loads the images, three a round, and one that mixes; how many
-does not depend on the plan, so a CUDA graph of them serves every plan of a shape.
+How many launches there are does not depend on the plan, so a CUDA graph serves every plan of a
+shape.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, no_type_check
 
 import torch
@@ -433,7 +433,7 @@ def _render(
     rows = {"crop": 1, "clean_weight": pairs}  # an image; of the others as many as chains
     per_image = (2 * layout.num_pixels + _NUM_COUNTS) * 4 * max(chains, 1)
     most = max(_SCRATCH_BYTES // per_image, 1)
-    with _on(images.device):
+    with torch.cuda.device(images.device) if images.is_cuda else nullcontext():  # for Triton
         for first in range(0, layout.batch, most):
             last = min(first + most, layout.batch)
             part = {}
@@ -460,11 +460,6 @@ def _empty_views(
         return images.new_empty(shape, dtype=dtype)
     shape = (layout.views, layout.batch, *pixels, layout.channels)
     return images.new_empty(shape, dtype=dtype).permute(0, 1, 4, 2, 3)
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Triton launches on the current device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _launch(

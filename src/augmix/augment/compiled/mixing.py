@@ -130,22 +130,6 @@ def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
 _philox = inner(rng.philox4x32_scalar)
 
 
-@inner
-@no_type_check
-def _add_noise(pixels, box, amplitude, address, key0, key1, words):
-    """Noise in a box of one view, `channel height width`."""
-    channels, _, width = pixels.shape
-    zero, one = np.float32(0), np.float32(1)
-    for y in range(box[0], box[2]):
-        for x in range(box[1], box[3]):
-            number = np.uint32(y * width + x)
-            _philox(number, address[0], address[1], address[2], key0, key1, words)
-            for channel in range(channels):
-                drawn = 2.0 * ((float(words[channel]) + 0.5) * 2.0**-32) - 1.0
-                level = pixels[channel, y, x] + np.float32(float(amplitude) * drawn)
-                pixels[channel, y, x] = min(max(level, zero), one)
-
-
 def _build_noise(stamp: int) -> Any:
     """The kernel of `Noise`, for this state of the source of Philox."""
 
@@ -153,14 +137,22 @@ def _build_noise(stamp: int) -> Any:
     @no_type_check
     def add_noise(views, box, amplitude, address, key0, key1, start, stop):
         """Add noise to the pairs (image, view) start..stop, in place."""
-        num_views = views.shape[0]
+        num_views, _, channels, _, width = views.shape
+        zero, one = np.float32(0), np.float32(1)
         words = np.empty(4, np.uint32)
         for pair in range(start, stop if stamp >= 0 else start):
             image, view = pair // num_views, pair % num_views
-            _add_noise(
-                views[view, image], box[view, image], amplitude[view, image], address[view, image],
-                key0, key1, words,
-            )  # fmt: skip
+            pixels = views[view, image]
+            c1, c2, c3 = address[view, image]
+            top, left, bottom, right = box[view, image]
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    _philox(np.uint32(y * width + x), c1, c2, c3, key0, key1, words)
+                    for channel in range(channels):
+                        drawn = 2.0 * ((float(words[channel]) + 0.5) * 2.0**-32) - 1.0
+                        noise = np.float32(float(amplitude[view, image]) * drawn)
+                        level = pixels[channel, y, x] + noise
+                        pixels[channel, y, x] = min(max(level, zero), one)
 
     return add_noise
 

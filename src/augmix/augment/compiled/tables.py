@@ -1,19 +1,14 @@
 """Operations that are look-up tables of grey levels, and the two that blend pixels.
 
+Tables compose, and the histogram behind a table follows from the one before it, so a chain touches
+no pixel between two of them. All arithmetic is Pillow's, operation by operation: see ``ImageOps``
+and ``ImageEnhance`` for the Python, ``Blend.c`` for the float32 blend. ``pixels`` is one channel as
+a flat uint8 row, ``table`` its 256 new levels, ``counts`` its histogram; images are planar, uint8
+`channel pixel`, rows one after another.
+
 LLVM turns no loop over a table into vector code. On CPUs with AVX-512 VBMI (Intel since Ice Lake,
 AMD since Zen 4) two byte permutations look 64 levels up at once, 8 times faster than the loop; that
 is what tables cost at 224x224. Every other CPU runs the loop. Both only move bytes.
-
-Autocontrast, equalize, posterize, solarize, brightness and contrast give every level of a channel
-a new one. Tables compose, and the histogram behind a table follows from the one before it, so a
-chain touches no pixel between two of them. All arithmetic is Pillow's, operation by operation:
-see ``ImageOps`` and ``ImageEnhance`` for the Python, ``Blend.c`` for the float32 blend.
-
-Below, ``pixels`` is one channel as a flat uint8 row, ``table`` its 256 new levels, ``counts`` its
-histogram.
-
-`ImageEnhance.Color` and `.Sharpness` on planar images: uint8 `channel pixel`, rows one after
-another.
 """
 
 from typing import Any, no_type_check

@@ -10,9 +10,7 @@ Pillow's rounded coordinate reaches the next whole number although the exact one
 on that number, since rounding keeps order; its blend then takes the next pixel with fraction 0, and
 the one here takes the same pixel with fraction 1. Fractions are Pillow's own, pixel by pixel.
 
-Images are planar here, uint8 `channel pixel`. Scratch space: ``packed`` is uint32
-`(height + 2) * (width + 2)`, ``corners`` uint32 `4 width`, ``offsets`` int32 `width`,
-``fractions`` float64 `3 width`.
+Images are planar here, uint8 `channel pixel`; the scratch space is that of `render_pairs`.
 """
 
 from typing import no_type_check
@@ -30,44 +28,36 @@ _BYTE = np.uint32(255)
 def move_along_rows(source, height, width, shear, offset, parts, result):
     """Shear_x or translate_x: row y is sampled ``shear * (y + .5) + offset`` to the right.
 
-    One of the two is 0; adding it last or first changes no bit.
+    One of the two is 0; adding it last or first changes no bit. Pixels first..last of a row have
+    both neighbours; one more on either side may have one of them.
     """
-    for y in range(height):
-        _move_row(source, y * width, width, shear * (y + 0.5) + offset, parts, result)
-
-
-@inner
-@no_type_check
-def _move_row(source, start, width, shift, parts, result):
-    """One row of every channel, sampled at (x + .5) + shift.
-
-    Pixels first..last have both neighbours; one more on either side may have one of them.
-    """
-    shift = min(max(shift, -float(width + 1)), float(width + 1))
-    step = int(np.floor(shift))
-    first = min(max(-step, 0), width)
-    last = max(min(width - 1 - step, width), first)
-    size, target = last - first, np.uint64(start + first)
-    origin = np.uint64(start + first + step)
     one = np.uint64(1)
-    for x in range(size):
-        middle = float(x + first) + 0.5
-        parts[x] = ((middle + shift) - 0.5) - float(x + first + step)
-    for channel in range(source.shape[0]):
-        for x in range(first):
-            result[channel, start + x] = 0
-        for x in range(last, width):
-            result[channel, start + x] = 0
-        if first > 0 and step > -width - 1 and (first - 0.5) + shift >= 0:
-            result[channel, start + first - 1] = source[channel, start]
-        if last < width and step < width and (last + 0.5) + shift < width:
-            result[channel, start + last] = source[channel, start + width - 1]
+    for y in range(height):
+        shift = shear * (y + 0.5) + offset
+        shift = min(max(shift, -float(width + 1)), float(width + 1))
+        step, start = int(np.floor(shift)), y * width
+        first = min(max(-step, 0), width)
+        last = max(min(width - 1 - step, width), first)
+        size, target = last - first, np.uint64(start + first)
+        origin = np.uint64(start + first + step)
         for x in range(size):
-            at = np.uint64(x)
-            level = np.int32(source[channel, origin + at])
-            change = np.int32(source[channel, origin + at + one]) - level
-            value = float(level) + float(change) * parts[x]
-            result[channel, target + at] = np.uint8(np.int32(value))
+            middle = float(x + first) + 0.5
+            parts[x] = ((middle + shift) - 0.5) - float(x + first + step)
+        for channel in range(source.shape[0]):
+            for x in range(first):
+                result[channel, start + x] = 0
+            for x in range(last, width):
+                result[channel, start + x] = 0
+            if first > 0 and step > -width - 1 and (first - 0.5) + shift >= 0:
+                result[channel, start + first - 1] = source[channel, start]
+            if last < width and step < width and (last + 0.5) + shift < width:
+                result[channel, start + last] = source[channel, start + width - 1]
+            for x in range(size):
+                at = np.uint64(x)
+                level = np.int32(source[channel, origin + at])
+                change = np.int32(source[channel, origin + at + one]) - level
+                value = float(level) + float(change) * parts[x]
+                result[channel, target + at] = np.uint8(np.int32(value))
 
 
 @inner

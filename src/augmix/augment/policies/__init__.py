@@ -4,15 +4,12 @@
 `RandomStart`, `Mixup` and `CutMix` add a stage to the plan of another policy, their ``base``.
 """
 
-from augmix.augment.ops import ALL_OPS, PAPER_OPS, level_to_amount
 from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 
 __all__ = [
-    "ALL_OPS",
-    "PAPER_OPS",
     "AugMix",
     "AutoAugment",
     "CutMix",
@@ -23,5 +20,4 @@ __all__ = [
     "RandomAA",
     "RandomStart",
     "Standard",
-    "level_to_amount",
 ]

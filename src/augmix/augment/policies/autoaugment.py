@@ -153,9 +153,8 @@ def _as_arrays(
 ) -> tuple[
     Int8[np.ndarray, "policy 2"], Float64[np.ndarray, "policy 2"], Integer[np.ndarray, "policy 2"]
 ]:
-    op = np.array([[step[0] for step in pair] for pair in table], np.int8)
+    values = np.array(table)  # policy 2 step
+    op = values[..., 0].astype(np.int8)
     if not full:
         op[np.isin(op, OVERLAPPING)] = Op.NONE
-    probability = np.array([[step[1] for step in pair] for pair in table], np.float64)
-    magnitude = np.array([[step[2] for step in pair] for pair in table])
-    return op, probability, magnitude
+    return op, values[..., 1], values[..., 2].astype(np.int64)

@@ -48,20 +48,15 @@ class CropFlip(Stage):
     def apply_torch(pixels: Any, *, padding: int, crop: Any, flip: Any) -> Any:
         import torch
 
-        pixels = torch.where(flip.reshape(-1, 1, 1, 1), pixels.flip(3), pixels)
-        if not padding:
-            return pixels
-        for axis, corner in ((2, crop[:, 0]), (3, crop[:, 1])):
-            size = pixels.shape[axis]
-            first = corner.long()[:, None] - padding
-            position = first + torch.arange(size, device=pixels.device)  # batch size
-            shape = [1, len(position), 1, 1, 1]
-            shape[axis] = size
-            position = position.reshape(shape)
-            is_inside = (position >= 0) & (position < size)
-            taken = pixels.gather(axis, position.clamp(0, size - 1).expand(pixels.shape))
-            pixels = torch.where(is_inside, taken, 0)
-        return pixels
+        batch, height, width = pixels.shape[1:4]
+        index = [torch.arange(size, device=pixels.device) for size in (batch, height, width)]
+        image, row, column = index[0][:, None, None], index[1][None, :, None], index[2]
+        row = row + crop[:, :1, None].long() - padding  # batch height 1
+        column = column + crop[:, 1:, None].long() - padding  # batch 1 width
+        is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        column = torch.where(flip[:, None, None], width - 1 - column, column)
+        taken = pixels[:, image, row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        return torch.where(is_inside[..., None], taken, 0)
 
     def describe(self, index: int, view: int, ids: Int64[np.ndarray, " batch"]) -> list[str]:
         words = ["mirrored"] if self.flip[index] else []
