@@ -144,8 +144,8 @@ class Drawer:
         first, kind = self._advance(1), (size, num_views, clean)
         block = self._block
         if block is None or block.kind != kind or first >= block.first + block.count:
-            is_next = block is not None and block.kind == kind
-            more = min(2 * block.count if is_next else 1, _LARGEST_BLOCK, 2**32 - first % 2**32)
+            more = 2 * block.count if block is not None and block.kind == kind else 1
+            more = min(more, _LARGEST_BLOCK, 2**32 - first % 2**32)
             plan = self._sample(first, more, size, num_views)
             images = OneByOne(plan.with_clean() if clean else plan)
             self._block = block = _Block(kind, first, more, images)

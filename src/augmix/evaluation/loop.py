@@ -242,7 +242,7 @@ class Evaluator:
             scores.append(score(self._logits(key, ids, images), ids))
             num_images = len(ids) * suite.num_passes(key)
             self.emit(BatchFinished(**key._asdict(), num_images=num_images))
-        found = [gather(parts, batches) for parts in zip(*scores, strict=True)]
+        found: list[Any] = [gather(parts, batches) for parts in zip(*scores, strict=True)]
         if found[0] is None:
             return None
         seconds = perf_counter() - began

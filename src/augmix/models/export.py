@@ -75,7 +75,8 @@ def export_model(
     """
     check_name("format", format, get_args(Format))
     network = copy.deepcopy(model).float().cpu().eval()
-    size = size or (find_family(network.config.name).size,) * 2
+    usual = find_family(network.config.name).size
+    size = size or (usual, usual)
     shape = (max(_BATCHES), network.config.channels, *size)
     values = torch.arange(math.prod(shape), dtype=torch.float64) * _GOLDEN % 1
     images = values.float().reshape(shape)

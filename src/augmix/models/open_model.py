@@ -152,7 +152,7 @@ def _open_file(text: str, options: OpenOptions) -> OpenedModel:
     blur_size = weights.find_blur_size(name, state, file)
     state = weights.rename_released(name, state)
     channels = weights.count_channels(state)
-    changes = _statistics(options, channels) | ({"blur_size": blur_size} if blur_size else {})
+    changes: Any = _statistics(options, channels) | ({"blur_size": blur_size} if blur_size else {})
 
     def build(num_classes: int) -> nn.Module:
         return build_model(name, num_classes=num_classes, channels=channels, **changes)

@@ -115,8 +115,9 @@ class Restricted(nn.Module):
         self.model = model
         self.name = f"{whole.name}, {len(columns)} classes"
         self.num_classes = len(columns)
-        has_names = names is not None and int(columns.max()) < len(names)
-        self.class_names = tuple(names[column] for column in columns) if has_names else None
+        self.class_names = None
+        if names is not None and int(columns.max()) < len(names):
+            self.class_names = tuple(names[column] for column in columns)
         self.preprocessing = whole.preprocessing
         digest = hashlib.sha256(whole.fingerprint.encode())
         digest.update(columns.astype("<i8").tobytes())

@@ -101,7 +101,7 @@ def _facts(comparison: Comparison) -> list[str]:
         facts.append(" ".join(str(first[key]) for key in ("name", "split") if key in first))
         facts.append(f"{runs[0].results.num_images:,} images")
         size = first.get("size")
-        if isinstance(size, (list, tuple)):
+        if isinstance(size, list | tuple) and size:
             facts.append(" × ".join(map(str, size)) + " pixels")
     return facts
 
@@ -319,7 +319,7 @@ def _draw_reliability(chart: Reliability) -> str:
     with _canvas(380, 350) as (figure, axes):
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for curve in chart.curves:
-            line = _line(curve.style, has_marker=False) | {"linewidth": 1.4}
+            line: Any = _line(curve.style, has_marker=False) | {"linewidth": 1.4}
             axes.plot(curve.x, curve.y, **line)
             axes.scatter(
                 curve.x,

@@ -340,7 +340,7 @@ _MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
 _TITLES = {Scope.CLEAN: "Clean images", Scope.CORRUPTED: "Corrupted images, pooled"}
 
 
-def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
+def reliability_chart(comparison: Comparison, scope: Scope) -> Reliability | None:
     """Draw accuracy against confidence of every row, its seeds pooled."""
     curves = []
     for style, group in enumerate(comparison.groups):
@@ -361,7 +361,7 @@ def reliability_chart(comparison: Comparison, scope: str) -> Reliability | None:
     )
 
 
-def calibration_table(comparison: Comparison, scope: str) -> Table | None:
+def calibration_table(comparison: Comparison, scope: Scope) -> Table | None:
     """Show accuracy, mean confidence and the calibration errors of every row."""
     if not comparison.has(Key("ece", scope)):
         return None
@@ -442,7 +442,7 @@ def _nll(cell: Cell, scaled: Scaled) -> list[float]:
     return [each.nll_sum / cell.num_images for each in (cell, scaled)]
 
 
-def _cells(run: Run, comparison: Comparison, scope: str) -> list[Cell]:
+def _cells(run: Run, comparison: Comparison, scope: Scope) -> list[Cell]:
     """The measured cells of a scope that all runs share."""
     if scope == Scope.CORRUPTED:
         return comparison.grid.cells(run.results)
