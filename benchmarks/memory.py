@@ -19,6 +19,7 @@ import torch
 import tyro
 from torch import nn
 
+from augmix.data.stores import Source
 from augmix.devices import peak_memory_mib
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
@@ -39,21 +40,26 @@ class Matrix(nn.Module):
         return 4 * self.head(images.flatten(1))
 
 
-class DrawnImages:
+class DrawnImages(Source):
     """A source of any number of images, of which only a few patterns are in memory."""
 
-    name, split, channels, crop_padding, flip = "drawn", "test", 3, 0, False
-    size, fingerprint, skipped = (_SIZE, _SIZE), "drawn", ()
-
     def __init__(self, num_images: int, num_classes: int) -> None:
+        super().__init__(
+            name="drawn",
+            split="test",
+            class_names=tuple(map(str, range(num_classes))),
+            labels=np.arange(num_images) % num_classes,
+            size=(_SIZE, _SIZE),
+            channels=3,
+        )
         rng = np.random.default_rng(0)
-        self.patterns = rng.integers(0, 256, (251, _SIZE, _SIZE, 3), dtype=np.uint8)
-        self.labels = np.arange(num_images) % num_classes
-        self.num_classes = num_classes
-        self.class_names = tuple(map(str, range(num_classes)))
+        patterns = rng.integers(0, 256, (251, _SIZE, _SIZE, 3), dtype=np.uint8)
+        object.__setattr__(self, "patterns", patterns)
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def fingerprint(self) -> str:
+        """One name for all."""
+        return "drawn"
 
     def load(self, ids: np.ndarray) -> np.ndarray:
         """Make images whose pattern and brightness depend on the id."""
