@@ -99,7 +99,7 @@ def _facts(comparison: Comparison) -> list[str]:
         facts = [f"{facts[0]} in {num_rows} row{'s' if num_rows > 1 else ''}"]
     if all(source.get("fingerprint") == first.get("fingerprint") for source in sources):
         facts.append(" ".join(str(first[key]) for key in ("name", "split") if key in first))
-        facts.append(f"{runs[0].results.num_images:,} images")
+        facts.append(f"{comparison.runs[0].results.num_images:,} images")
         size = first.get("size")
         if isinstance(size, list | tuple) and size:
             facts.append(" × ".join(map(str, size)) + " pixels")
