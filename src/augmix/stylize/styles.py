@@ -104,14 +104,20 @@ class StyleImages:
         return True
 
 
-def open_styles(folder: Path | str, *, size: int, on_error: OnError = "raise") -> StyleImages:
-    """Find the style images of a folder, at any depth; hidden files are ignored."""
+def find_styles(folder: Path | str) -> Path:
+    """The folder of style images. Raises a RunError if none is named or there is none."""
     if not str(folder):
         raise RunError("name a folder of style images with --styles, such as paintings")
     root = Path(folder).expanduser()
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; name a folder of style images with --styles")
+    return root
+
+
+def open_styles(folder: Path | str, *, size: int, on_error: OnError = "raise") -> StyleImages:
+    """Find the style images of a folder, at any depth; hidden files are ignored."""
+    root = find_styles(folder)
     found = list_images(root)
     if not found:
         raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")

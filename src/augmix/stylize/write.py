@@ -41,6 +41,7 @@ from augmix.stylize.styles import (
     StyleImages,
     choose_style_size,
     find_ids,
+    find_styles,
     open_content,
     open_styles,
     style_stream,
@@ -78,6 +79,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     device = resolve_device(config.device)
     with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
         content = open_content(config)
+        find_styles(config.styles)
         stylizer, networks = open_stylizer(
             config.decoder, config.encoder, size=min(content.size), scale=config.scale
         )
