@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from augmix import AugMix, Stream
-from augmix.cli import COMMANDS
+from augmix.commands import COMMANDS
 from augmix.pictures import write_preview
 
 HERE = Path(__file__).parent

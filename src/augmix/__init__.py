@@ -3,9 +3,7 @@
 The names below are loaded at first use, so that ``import augmix`` takes no torch, numba or OpenCV.
 """
 
-import ast
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,23 +48,33 @@ if TYPE_CHECKING:
     from augmix.training.run import train as train
 
 
+_HOMES: dict[str, str] = {}
+
+
 def _read_homes() -> dict[str, str]:
     """The module of each public name, read from the imports above, which type checkers read."""
+    if _HOMES:
+        return _HOMES
+    import ast
+    from pathlib import Path
+
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
+    _HOMES.update({alias.name: str(node.module) for node in imports for alias in node.names})
+    return _HOMES
 
 
-_HOMES = _read_homes()
-__all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    homes = {} if name.startswith("__") and name != "__all__" else _read_homes()
+    if name == "__all__":
+        return sorted(homes)
+    if name not in homes:
         raise AttributeError(f"module 'augmix' has no attribute {name!r}")
-    home = _HOMES[name]
+    home = homes[name]
     module = importlib.import_module(home)
     is_module = home == "augmix" or not hasattr(module, name)
     value = importlib.import_module(f"{home}.{name}") if is_module else getattr(module, name)
@@ -75,4 +83,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*_read_homes(), "__version__"]

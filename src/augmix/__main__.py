@@ -1,8 +1,19 @@
-"""`python -m augmix` is the command line."""
+"""The command `augmix`, also as ``python -m augmix``: its help comes before anything is loaded."""
 
 import sys
 
-from augmix.cli import main
+from augmix.commands import help_text
+
+
+def main() -> int:
+    """Run the command line and return the exit code of the process."""
+    if sys.argv[1:] in ([], ["-h"], ["--help"]):
+        print(help_text())
+        return 0
+    from augmix.cli import main as run
+
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

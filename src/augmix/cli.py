@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from augmix.commands import COMMANDS, help_text
 from augmix.errors import Interrupted, RunError, check_positive, did_you_mean
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from augmix.progress import ProgressDisplay
     from augmix.training.config import TrainConfig
-
-COMMANDS: dict[str, str] = {}
-"""The line of each command in the help."""
 
 RUN: dict[str, Callable[[Sequence[str]], None]] = {}
 """What runs each command, on the words behind its name."""
@@ -41,11 +39,11 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 _CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
 
 
-def command(name: str, summary: str) -> Callable[[Callable], Callable]:
-    """Decorator: make a function a command of this name, with its line in the help."""
+def command(name: str) -> Callable[[Callable], Callable]:
+    """Decorator: make a function the command of this name."""
 
     def register(run: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
-        COMMANDS[name], RUN[name] = summary, run
+        RUN[name] = run
         return run
 
     return register
@@ -64,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
+        print(help_text())
         return 0
     if words[0] == "--version":
         import augmix
@@ -101,20 +99,6 @@ def _explain(error: Exception, is_debug: bool) -> int:
 def _fail(message: str, code: int = 2) -> int:
     print(f"augmix: {message}", file=sys.stderr)
     return code
-
-
-def _help() -> str:
-    lines = [
-        "augmix: image classifiers that stay accurate and honest when the data shifts",
-        "",
-        "usage: augmix COMMAND [OPTIONS]     (augmix COMMAND --help lists the options)",
-        "",
-        *(f"  {name:<10} {summary}" for name, summary in COMMANDS.items()),
-        "",
-        "  --debug    show the traceback of an error",
-        "  --version  print the version",
-    ]
-    return "\n".join(lines)
 
 
 # --- flags
@@ -263,7 +247,7 @@ def _peek(words: Sequence[str], flag: str, default: str) -> str:
 # --- commands
 
 
-@command("demo", "train Standard and AugMix on the embedded digits, measure both, write a report")
+@command("demo")
 def _demo(words: Sequence[str]) -> None:
     from augmix.paper.demo import DemoConfig, demo
 
@@ -303,7 +287,7 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     return build_config(method=method, **given), flags.dry_run
 
 
-@command("train", "train one model by one method on one set of images")
+@command("train")
 def _train(words: Sequence[str]) -> None:
     config, is_dry = parse_training(words)
     _keep_memory()
@@ -320,7 +304,7 @@ def _train(words: Sequence[str]) -> None:
         _say(f"run: {_watch(train, config)}")
 
 
-@command("evaluate", "measure any model on clean, corrupted, perturbed and attacked images")
+@command("evaluate")
 def _evaluate(words: Sequence[str]) -> None:
     from augmix.evaluation.config import Measurement
 
@@ -349,7 +333,7 @@ class ReportConfig:
     """More files beside the page: every number, the tables, a model card."""
 
 
-@command("report", "one HTML page that compares any number of runs")
+@command("report")
 def _report(words: Sequence[str]) -> None:
     config = parse(ReportConfig, "report", words)
     from augmix import report
@@ -377,7 +361,7 @@ class ExportConfig:
         check_positive(self, "size")
 
 
-@command("export", "a trained model as one file: ONNX, torch.export or safetensors")
+@command("export")
 def _export(words: Sequence[str]) -> None:
     config = parse(ExportConfig, "export", words)
     from augmix.models.export import SUFFIXES, export_model
@@ -412,21 +396,21 @@ def _known_size(folder: Path) -> tuple[int, int] | None:
     return tuple(measured) if measured else (size, size) if size else None
 
 
-@command("corrupt", "write the -C form of any images, in the official layout")
+@command("corrupt")
 def _corrupt(words: Sequence[str]) -> None:
     from augmix.write import CorruptConfig, corrupt_source
 
     print(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
 
 
-@command("perturb", "write the -P form of any images, in the official layout")
+@command("perturb")
 def _perturb(words: Sequence[str]) -> None:
     from augmix.write import PerturbConfig, perturb_source
 
     print(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
 
 
-@command("stylize", "write a stylised copy of any images (stylize fit: train a decoder for it)")
+@command("stylize")
 def _stylize(words: Sequence[str]) -> None:
     from augmix.stylize import FitConfig, StylizeConfig
 
@@ -462,7 +446,7 @@ class DownloadConfig:
     """Keep downloaded archives once they are unpacked."""
 
 
-@command("download", "fetch a published -C or -P set, checked and unpacked")
+@command("download")
 def _download(words: Sequence[str]) -> None:
     config = parse(DownloadConfig, "download", words)
     from augmix.data.published_sets import fetch_published
@@ -510,7 +494,7 @@ class PreviewConfig:
     """Strength table of the corruptions; auto goes by image size."""
 
 
-@command("preview", "pictures of a method's views, or of every corruption")
+@command("preview")
 def _preview(words: Sequence[str]) -> None:
     from augmix.training.config import DataConfig, build_config
 
@@ -555,7 +539,7 @@ def _preview(words: Sequence[str]) -> None:
     print(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
 
 
-@command("reproduce", "a table or figure of the paper, published numbers beside measured ones")
+@command("reproduce")
 def _reproduce(words: Sequence[str]) -> None:
     from augmix.paper import ReproduceConfig, reproduce
 
@@ -601,7 +585,7 @@ _WHAT = (
 )
 
 
-@command("bench", "how fast executors and corruptions are on this machine")
+@command("bench")
 def _bench(words: Sequence[str]) -> None:
     import tyro
 
