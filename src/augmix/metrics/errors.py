@@ -104,7 +104,11 @@ def relative_mean_corruption_error(
 
 
 def error_by_severity(errors: Mapping[str, Severities]) -> Float64[np.ndarray, " severity"]:
-    """Average the error at each severity over corruptions, measured at the same severities."""
+    """Average the error at each severity over corruptions.
+
+    Raises:
+        ValueError: If nothing was measured, or not every corruption at the same severities.
+    """
     check_complete(errors, dict.fromkeys(errors))
     return np.mean([np.asarray(values, np.float64) for values in errors.values()], axis=0)
 
