@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from toy_runs import toy_config, write_npz
 
-from augmix.cli import parse
 from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
+from augmix.flags import parse
 from augmix.models import list_networks
 from augmix.models.open_model import PREFIXES
 from augmix.models.preprocessing import PRESETS, choose_preprocessing

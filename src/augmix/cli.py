@@ -6,23 +6,28 @@ some runs of ``augmix reproduce`` failed (or a bug), 2 a mistake that the messag
 stopped by Ctrl-C.
 """
 
-import io
-import itertools
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field, fields, make_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from augmix.commands import COMMANDS, help_text
 from augmix.errors import Interrupted, RunError, check_positive, did_you_mean
+from augmix.flags import (
+    Flag,
+    make_flag,
+    make_group,
+    make_part,
+    method_flag,
+    method_group,
+    parse,
+    peek,
+)
 
 if TYPE_CHECKING:
-    import tyro
     from rich.console import Console
 
     from augmix.progress import ProgressDisplay
@@ -31,12 +36,8 @@ if TYPE_CHECKING:
 RUN: dict[str, Callable[[Sequence[str]], None]] = {}
 """What runs each command, on the words behind its name."""
 
-Config = TypeVar("Config")
 Result = TypeVar("Result")
-Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
 Device = Literal["auto", "cpu", "cuda", "mps"]
-
-_CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
 
 
 def command(name: str) -> Callable[[Callable], Callable]:
@@ -101,149 +102,6 @@ def _fail(message: str, code: int = 2) -> int:
     return code
 
 
-# --- flags
-
-
-def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
-    """The configuration of a command from its flags; tyro prints the help.
-
-    Raises:
-        ValueError: If a flag is unknown or its value is refused; the message is one line.
-    """
-    import tyro
-
-    options: dict[str, Any] = {
-        "prog": f"augmix {name}",
-        "description": COMMANDS.get(name, "train a decoder for an encoder, to stylise with"),
-        "config": (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
-        "registry": _registry(),
-    }
-    if {"-h", "--help"} & set(words):
-        return tyro.cli(config, args=list(words), **options)
-    printed, columns = io.StringIO(), os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "9999"  # one line for each message in tyro's box
-    try:
-        with redirect_stderr(printed):
-            found, unknown = tyro.cli(config, args=list(words), return_unknown_args=True, **options)
-    except SystemExit as stop:
-        raise ValueError(f"{_explain_box(printed.getvalue())}; see augmix {name} --help") from stop
-    finally:
-        os.environ.pop("COLUMNS")
-        os.environ |= {} if columns is None else {"COLUMNS": columns}
-    if unknown:
-        flag = next((word for word in unknown if word.startswith("-")), unknown[0])
-        flag = flag.partition("=")[0]
-        with redirect_stdout(printed), suppress(SystemExit):
-            tyro.cli(config, args=["--help"], **options)
-        known = set(re.findall(r"--[a-z0-9-]+", printed.getvalue()))
-        guess = did_you_mean(flag, known)
-        raise ValueError(f"{name} has no option {flag}{guess}; see augmix {name} --help")
-    return found
-
-
-_TYPES = {
-    r"invalid literal for int\(\) with base 10:": "must be a whole number, got",
-    r"could not convert string to float:": "must be a number, got",
-}
-
-
-def _explain_box(text: str) -> str:
-    """The message in a box of tyro's, between its title and the rule below it."""
-    lines = [line.strip("\u2502| ") for line in text.splitlines()[1:]]
-    below = itertools.dropwhile(lambda line: not set(line) - set("\u2500-"), lines)
-    message = " ".join(itertools.takewhile(lambda line: set(line) - set("\u2500-"), below))
-    message = re.sub(r"^Error parsing (?!-)[^:]*: ", "", message).removeprefix("Error parsing ")
-    for pattern, words in _TYPES.items():
-        message = re.sub(f"(?<=\\w): {pattern}", f" {words}", message)
-    return message.rstrip(".")
-
-
-_ALIASES = {"lr": "learning_rate"}
-
-
-def _registry() -> "tyro.constructors.ConstructorRegistry":
-    """What tyro must know of flags that are yes, no or left open: ``bool | None``."""
-    import tyro
-
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def read_choice(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
-        if kind.type != bool | None:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="{auto,yes,no}",
-            choices=tuple(_CHOICES),
-            instance_from_str=lambda words: _CHOICES[words[0]],
-            is_instance=lambda value: value is None or isinstance(value, bool),
-            str_from_instance=lambda value: [k for k, v in _CHOICES.items() if v is value],
-        )
-
-    return registry
-
-
-def _flag(name: str, hint: Any, default: Any, text: str) -> Flag:
-    import tyro
-
-    aliases = [alias for alias, flag in _ALIASES.items() if flag == name]
-    argument = tyro.conf.arg(help=text, aliases=[f"--{alias}" for alias in aliases] or None)
-    return name, Annotated[hint, argument], field(default=default)
-
-
-def _group(name: str, flags: Sequence[Flag]) -> Any:
-    """A dataclass of flags, which stand below its name in the help."""
-    return make_dataclass(name, flags, kw_only=True, namespace={"__doc__": " "})
-
-
-def _part(kind: Any, name: str = "") -> Flag:
-    """A dataclass as a field of another one."""
-    return name or kind.__name__, kind, field(default_factory=kind)
-
-
-def _method_flag(method: str) -> Flag:
-    from augmix.methods import METHODS
-
-    names = ", ".join(sorted(METHODS))
-    over = "NAME+NAME lays the second over the first, python:MODULE:CLASS is one of your own"
-    return _flag("method", str, method, f"{names}; {over}.")
-
-
-def _method_group(
-    method: str, words: Sequence[str], others: Sequence[str], presets: Mapping[str, Any]
-) -> Any:
-    """The flags of a method, once the words hold no flag of another one.
-
-    Raises:
-        ValueError: If they do.
-    """
-    from augmix.methods import build_method
-    from augmix.training.config import check_setting, method_settings
-
-    own = method_settings(build_method(method))
-    known = [*own, *others, *_ALIASES, "method", "help"]
-    for word in words:
-        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
-        if word.startswith("--"):
-            positive = name.removeprefix("no_")
-            check_setting(positive if positive in known else name, method, known)
-    flags = [_flag(n, s.hint, presets.get(n, s.value), s.help) for n, s in own.items()]
-    return _group(re.sub(r"\W", "_", method), flags)
-
-
-def _peek(words: Sequence[str], flag: str, default: str) -> str:
-    """The value of a flag that decides about the others.
-
-    Raises:
-        ValueError: If it has no value, or is given twice.
-    """
-    values = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
-    values += [(*words, "")[at + 1] for at, word in enumerate(words) if word == flag]
-    if len(values) > 1 or "" in values:
-        raise ValueError(f"expected one name after {flag}")
-    return values[0] if values else default
-
-
 # --- commands
 
 
@@ -267,22 +125,22 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     """
     from augmix.training.config import RECIPES, build_config, find_recipe, general_settings
 
-    method, recipe = _peek(words, "--method", "augmix"), _peek(words, "--recipe", "")
+    method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
     presets, general = find_recipe(recipe), general_settings()
-    of_method = _method_group(method, words, [*general, "recipe", "dry_run"], presets)
+    of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
     groups: dict[str, list[Flag]] = {}
     for name, found in general.items():
-        flag = _flag(name, found.hint, presets.get(name, found.value), found.help)
+        flag = make_flag(name, found.hint, presets.get(name, found.value), found.help)
         groups.setdefault(found.path[0], []).append(flag)
     recipes = f"Published settings to start from: {', '.join(RECIPES)}."
     dry_run = "Take a few steps, say what the run will take, and write nothing."
     top = [
-        _method_flag(method),
-        _flag("recipe", str, recipe, recipes),
-        _flag("dry_run", bool, False, dry_run),
+        method_flag(method),
+        make_flag("recipe", str, recipe, recipes),
+        make_flag("dry_run", bool, False, dry_run),
     ]
-    parts = [of_method, *(_group(name, flags) for name, flags in groups.items())]
-    flags: Any = parse(_group("flags", [*top, *map(_part, parts)]), "train", words)
+    parts = [of_method, *(make_group(name, flags) for name, flags in groups.items())]
+    flags: Any = parse(make_group("flags", [*top, *map(make_part, parts)]), "train", words)
     given = {k: v for part in parts for k, v in vars(getattr(flags, part.__name__)).items()}
     return build_config(method=method, **given), flags.dry_run
 
@@ -498,10 +356,10 @@ class PreviewConfig:
 def _preview(words: Sequence[str]) -> None:
     from augmix.training.config import DataConfig, build_config
 
-    method = _peek(words, "--method", "augmix")
-    of_method = _method_group(method, words, [entry.name for entry in fields(PreviewConfig)], {})
-    parts = [_part(PreviewConfig, "preview"), _part(of_method)]
-    flags: Any = parse(_group("flags", [_method_flag(method), *parts]), "preview", words)
+    method = peek(words, "--method", "augmix")
+    of_method = method_group(method, words, [entry.name for entry in fields(PreviewConfig)], {})
+    parts = [make_part(PreviewConfig, "preview"), make_part(of_method)]
+    flags: Any = parse(make_group("flags", [method_flag(method), *parts]), "preview", words)
     config: PreviewConfig = flags.preview
     training = build_config(method=method, stylised="-", **vars(getattr(flags, of_method.__name__)))
     import numpy as np
@@ -590,8 +448,8 @@ def _bench(words: Sequence[str]) -> None:
     import tyro
 
     kinds = Literal["executors", "corruptions", "startup", "train", "all"]
-    what = _flag("what", tyro.conf.Positional[kinds], "all", _WHAT)
-    flags: Any = parse(_group("flags", [what, _part(BenchConfig, "bench")]), "bench", words)
+    what = make_flag("what", tyro.conf.Positional[kinds], "all", _WHAT)
+    flags: Any = parse(make_group("flags", [what, make_part(BenchConfig, "bench")]), "bench", words)
     config: BenchConfig = flags.bench
     _keep_memory()
     from augmix import benchmarks

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from augmix.cli import parse
 from augmix.data.sources import Source
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate
+from augmix.flags import parse
 
 
 def test_flags_of_the_command_are_the_fields_of_the_configuration() -> None:

@@ -1,0 +1,166 @@
+"""Flags of the commands: from configurations to flags, and from words to a configuration.
+
+tyro parses; its messages are printed as one line, with the nearest flag for an unknown one.
+"""
+
+import io
+import itertools
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import field, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from augmix.commands import COMMANDS
+from augmix.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import tyro
+
+Config = TypeVar("Config")
+Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
+
+_ALIASES = {"lr": "learning_rate"}
+_CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
+
+
+def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
+    """The configuration of a command from its flags; tyro prints the help.
+
+    Raises:
+        ValueError: If a flag is unknown or its value is refused; the message is one line.
+    """
+    import tyro
+
+    options: dict[str, Any] = {
+        "prog": f"augmix {name}",
+        "description": COMMANDS.get(name, "train a decoder for an encoder, to stylise with"),
+        "config": (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
+        "registry": _registry(),
+    }
+    if {"-h", "--help"} & set(words):
+        return tyro.cli(config, args=list(words), **options)
+    printed, columns = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "9999"  # one line for each message in tyro's box
+    try:
+        with redirect_stderr(printed):
+            found, unknown = tyro.cli(config, args=list(words), return_unknown_args=True, **options)
+    except SystemExit as stop:
+        if not stop.code:  # a completion script was printed
+            raise
+        raise ValueError(f"{_explain_box(printed.getvalue())}; see augmix {name} --help") from stop
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ |= {} if columns is None else {"COLUMNS": columns}
+    if unknown:
+        flag = next((word for word in unknown if word.startswith("-")), unknown[0])
+        flag = flag.partition("=")[0]
+        with redirect_stdout(printed), suppress(SystemExit):
+            tyro.cli(config, args=["--help"], **options)
+        known = set(re.findall(r"--[a-z0-9-]+", printed.getvalue()))
+        guess = did_you_mean(flag, known)
+        raise ValueError(f"{name} has no option {flag}{guess}; see augmix {name} --help")
+    return found
+
+
+_TYPES = {
+    r"invalid literal for int\(\) with base 10:": "must be a whole number, got",
+    r"could not convert string to float:": "must be a number, got",
+}
+
+
+def _explain_box(text: str) -> str:
+    """The message in a box of tyro's, between its title and the rule below it."""
+    lines = [line.strip("\u2502| ") for line in text.splitlines()[1:]]
+    below = itertools.dropwhile(lambda line: not set(line) - set("\u2500-"), lines)
+    message = " ".join(itertools.takewhile(lambda line: set(line) - set("\u2500-"), below))
+    message = re.sub(r"^Error parsing (?!-)[^:]*: ", "", message).removeprefix("Error parsing ")
+    for pattern, words in _TYPES.items():
+        message = re.sub(f"(?<=\\w): {pattern}", f" {words}", message)
+    return message.rstrip(".")
+
+
+def _registry() -> "tyro.constructors.ConstructorRegistry":
+    """What tyro must know of flags that are yes, no or left open: ``bool | None``."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def read_choice(kind: tyro.constructors.PrimitiveTypeInfo) -> Any:
+        if kind.type != bool | None:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="{auto,yes,no}",
+            choices=tuple(_CHOICES),
+            instance_from_str=lambda words: _CHOICES[words[0]],
+            is_instance=lambda value: value is None or isinstance(value, bool),
+            str_from_instance=lambda value: [k for k, v in _CHOICES.items() if v is value],
+        )
+
+    return registry
+
+
+def make_flag(name: str, hint: Any, default: Any, text: str) -> Flag:
+    """A field of a dataclass of flags; ``text`` is its help."""
+    import tyro
+
+    aliases = [alias for alias, flag in _ALIASES.items() if flag == name]
+    argument = tyro.conf.arg(help=text, aliases=[f"--{alias}" for alias in aliases] or None)
+    return name, Annotated[hint, argument], field(default=default)
+
+
+def make_group(name: str, flags: Sequence[Flag]) -> Any:
+    """A dataclass of flags, which stand below its name in the help."""
+    return make_dataclass(name, flags, kw_only=True, namespace={"__doc__": " "})
+
+
+def make_part(kind: Any, name: str = "") -> Flag:
+    """A dataclass as a field of another one."""
+    return name or kind.__name__, kind, field(default_factory=kind)
+
+
+def method_flag(method: str) -> Flag:
+    """The flag that names the method, whose help lists all of them."""
+    from augmix.methods import METHODS
+
+    names = ", ".join(sorted(METHODS))
+    over = "NAME+NAME lays the second over the first, python:MODULE:CLASS is one of your own"
+    return make_flag("method", str, method, f"{names}; {over}.")
+
+
+def method_group(
+    method: str, words: Sequence[str], others: Sequence[str], presets: Mapping[str, Any]
+) -> Any:
+    """The flags of a method, once the words hold no flag of another one.
+
+    Raises:
+        ValueError: If they do.
+    """
+    from augmix.methods import build_method
+    from augmix.training.config import check_setting, method_settings
+
+    own = method_settings(build_method(method))
+    known = [*own, *others, *_ALIASES, "method", "help"]
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--"):
+            positive = name.removeprefix("no_")
+            check_setting(positive if positive in known else name, method, known)
+    flags = [make_flag(n, s.hint, presets.get(n, s.value), s.help) for n, s in own.items()]
+    return make_group(re.sub(r"\W", "_", method), flags)
+
+
+def peek(words: Sequence[str], flag: str, default: str) -> str:
+    """The value of a flag that decides about the others.
+
+    Raises:
+        ValueError: If it has no value, or is given twice.
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    values += [(*words, "")[at + 1] for at, word in enumerate(words) if word == flag]
+    if len(values) > 1 or "" in values:
+        raise ValueError(f"expected one name after {flag}")
+    return values[0] if values else default
