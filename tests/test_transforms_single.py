@@ -370,7 +370,7 @@ def test_a_loader_asks_for_whole_batches():
 
 def test_images_of_several_sizes_are_refused_in_a_batch():
     samples = [*samples_of(2), (Image.new("RGB", (9, 9)), 0)]
-    with pytest.raises(ValueError, match="one size, got 9x9x3 and 10x12x3"):
+    with pytest.raises(ValueError, match="one size and mode, got 9x9x3 and 10x12x3"):
         Collate(AugMix())(samples)
     with pytest.raises(ValueError, match="dtype must be torch.uint8 or torch.float32, got torch.f"):
         AugMixViews(dtype=torch.float16)

@@ -401,8 +401,8 @@ class Collate:
         if len(shapes) > 1:
             shown = " and ".join("x".join(map(str, shape)) for shape in shapes[:2])
             raise ValueError(
-                f"the images of a batch must have one size, got {shown} (height, width, channels); "
-                "resize or crop them in the data set"
+                f"the images of a batch must have one size and mode, got {shown} (height, width, "
+                "channels); resize, crop or convert them in the data set"
             )
         stacked = np.ascontiguousarray(arrays.to_channels_first(np.concatenate(batches)))
         rest = [tuple(sample[1:]) for sample in samples] if has_more else None
