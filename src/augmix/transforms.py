@@ -31,6 +31,7 @@ from torch.utils.data import Dataset, default_collate
 from augmix import arrays
 from augmix.augment import policies, render
 from augmix.augment.compiled import OneByOne
+from augmix.augment.compiled.mixing import round_levels
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
 from augmix.rng import Stream
@@ -83,19 +84,14 @@ def to_batch(image: Any) -> Batch:
     return arrays.check_images(batch, where=f"the {type(image).__name__}")
 
 
-def from_batch(batch: Batch, image: Any) -> Any:
-    """A rendered batch in the type, mode and layout of the image that it was made from."""
-    if isinstance(image, Image.Image):
-        return Image.fromarray(batch[0, :, :, 0] if image.mode == "L" else batch[0])
-    if isinstance(image, Tensor):
-        first = torch.from_numpy(np.ascontiguousarray(arrays.to_channels_first(batch)))
-        return first if image.ndim == 4 else first[0]
-    return batch[0, :, :, 0] if image.ndim == 2 else batch[0]
-
-
 def is_batch(image: Any) -> bool:
     """Whether it is a tensor of several images."""
     return isinstance(image, Tensor) and image.ndim == 4
+
+
+def _is_grey(image: Any) -> bool:
+    """Whether it is a picture or array without an axis of channels."""
+    return image.mode == "L" if isinstance(image, Image.Image) else image.ndim == 2
 
 
 class _Block(NamedTuple):
@@ -236,7 +232,12 @@ class OneView:
         views = self.drawer.views(to_batch(image), 1, clean=False)[0]
         if self.dtype == torch.float32:
             return torch.from_numpy(views if is_batch(image) else views[0])
-        return from_batch(arrays.to_channels_last(arrays.to_uint8(views)), image)
+        if isinstance(image, Tensor):
+            levels = torch.from_numpy(round_levels(views))
+            return levels if image.ndim == 4 else levels[0]
+        levels = round_levels(views, channels_last=True)[0]
+        levels = levels[:, :, 0] if levels.shape[2] == 1 and _is_grey(image) else levels
+        return Image.fromarray(levels) if isinstance(image, Image.Image) else levels
 
     def __repr__(self) -> str:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, dtype={self.dtype})"
@@ -356,7 +357,7 @@ class AugMixViews:
 
     def __call__(self, image: Any) -> tuple[Tensor, ...]:
         views = self.drawer.views(to_batch(image), self.num_views, clean=True)
-        tensors = torch.from_numpy(arrays.to_uint8(views) if self.dtype == torch.uint8 else views)
+        tensors = torch.from_numpy(round_levels(views) if self.dtype == torch.uint8 else views)
         return tuple(tensors if is_batch(image) else tensors[:, 0])
 
     def __repr__(self) -> str:
