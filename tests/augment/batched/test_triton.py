@@ -123,11 +123,12 @@ TYPES = {
     "counts": "*i32",
     **{"moves": "*i32", "numbers": "*fp64", "weight": "*fp32", "clean_weight": "*fp32"},
 }
-COUNTED, BLOCK, PARTS = kernels._COUNTED, kernels._BLOCK, kernels._COUNTED_BLOCKS
+COUNTED, BLOCK = kernels._COUNTED, kernels._BLOCK
+PART = {"BLOCK": COUNTED, "NUM_BLOCKS": kernels._COUNTED_BLOCKS}
 FORMS = [
     (kernels.load, {"CHANNELS": 3, "BLOCK": BLOCK}),
-    (kernels.count, {"IS_FIRST": True, "IS_WHOLE": True, "CHANNELS": 3, "BLOCK": COUNTED, "NUM_BLOCKS": PARTS}),
-    (kernels.count, {"IS_FIRST": False, "IS_WHOLE": False, "CHANNELS": 1, "BLOCK": COUNTED, "NUM_BLOCKS": PARTS}),
+    (kernels.count, {"IS_FIRST": True, "IS_WHOLE": True, "CHANNELS": 3, **PART}),
+    (kernels.count, {"IS_FIRST": False, "IS_WHOLE": False, "CHANNELS": 1, **PART}),
     (kernels.make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": COUNTED}),
     (kernels.make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": COUNTED}),
     (kernels.move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": BLOCK}),
