@@ -291,11 +291,13 @@ class Results:
     """Content of `results.json`: the cells measured so far and how they were measured.
 
     Attributes:
-        model: The model: ``name``, ``num_classes``, ``num_parameters``, ``weights_sha256``; for a
-            run its ``method``, ``seed`` and ``label``; ``members`` of an ensemble (a list of such
-            facts); ``adaptation``, e.g. ``"batch norm, prior 16"``, or empty.
+        model: The model: ``name``, ``num_classes``, ``num_parameters``, ``weights_sha256``,
+            ``preprocessing`` (fields of `Preprocessing`; None if it has none, a list for several),
+            ``outputs`` (its logits for a few of the images, summed up); for a run its ``method``,
+            ``seed`` and ``label``; ``members`` of an ensemble (a list of such facts);
+            ``adaptation``, e.g. ``"batch norm, prior 16"``, or empty.
         source: The images: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
-            ``fingerprint``, ``size``.
+            ``fingerprint``, ``size``, ``geometry`` (resizing and crop; empty for images as stored).
         protocol: The settings that decide the numbers: ``suite`` (list), ``names`` (corruptions),
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,

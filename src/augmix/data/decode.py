@@ -13,7 +13,7 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,20 @@ class Geometry:
                 f"or the same; got size {self.size}, resize {self.resize}"
             )
 
+    @property
+    def shorter(self) -> int:
+        """Shorter edge before the cut, in pixels; 0 for images as stored."""
+        if self.resize or self.size < 64 or self.squash:
+            return self.resize or self.size
+        return round(self.size * 256 / 224)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts that decide the pixels, for results; empty for images as stored."""
+        if not self.size:
+            return {}
+        names = [entry.name for entry in fields(self) if entry.name not in ("crop", "is_reduced")]
+        return {name: getattr(self, name) for name in names} | {"resize": self.shorter}
+
     def apply(self, image: Image.Image) -> Image.Image:
         """Return the square of ``size`` pixels of one image.
 
@@ -146,8 +160,7 @@ class Geometry:
         """
         if not self.size:
             return image
-        shorter = self.resize or (round(self.size * 256 / 224) if self.size >= 64 else self.size)
-        width, height = (int(shorter * edge / min(image.size)) for edge in image.size)
+        width, height = (int(self.shorter * edge / min(image.size)) for edge in image.size)
         if self.squash:
             width = height = self.size
         if (width, height) != image.size:

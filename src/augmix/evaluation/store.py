@@ -43,6 +43,8 @@ from augmix.rng import Purpose, Stream
 _NUM_EXAMPLES = 5
 _OVERALL = 12  # hardest images over all corruptions, and over all perturbations
 _EACH = 4  # the same under each corruption and perturbation
+# Of logits summed up, relative: between processors, TF32 included, and of bfloat16
+_TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
 
 
@@ -141,9 +143,12 @@ def _check_same(
     added = {name for suite in new for name in suite.describe()}
     wanted = {
         "weights": (found.model.get("weights_sha256"), fresh.model["weights_sha256"]),
+        **_compare("preprocessing", found.model, fresh.model),
         "adaptation": (found.model.get("adaptation"), fresh.model["adaptation"]),
         "source": (found.source.get("fingerprint"), fresh.source["fingerprint"]),
         "split": (found.source.get("split"), fresh.source["split"]),
+        "size": (found.source.get("size"), fresh.source["size"]),
+        **_compare("geometry", found.source, fresh.source),
     }
     for name, value in to_plain(fresh.protocol).items():
         before = found.protocol.get(name)
@@ -163,6 +168,44 @@ def _check_same(
                 f"{path} holds results with {name} = {old!r}, this evaluation has {new!r}; "
                 f"evaluate into another --out, or delete {path} to measure again"
             )
+    outputs = found.model.get("outputs"), fresh.model["outputs"]
+    if not _is_close(*outputs, _TOLERANCE[fresh.protocol["precision"]]):
+        raise ResumeError(
+            f"{path} holds results of a model that computes other logits for the same images, with "
+            f"the same weights and preprocessing: (largest, weighted sums) {_first(outputs[0])}, "
+            f"this one {_first(outputs[1])}; its code has changed, or weights that it keeps "
+            f"outside its state: evaluate into another --out, or delete {path} to measure again"
+        )
+
+
+def _compare(
+    name: str, found: Mapping[str, Any], fresh: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Pair what was found and what is wanted under a name; of two records, by field."""
+    old, new = found.get(name), to_plain(fresh[name])
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {name: (old, new)}
+    return {f"{name} {each}": (old.get(each), new.get(each)) for each in {**old, **new}}
+
+
+def _is_close(old: Any, new: list[list[float | None]], tolerance: float) -> bool:
+    """Whether two summaries of logits differ by no more than another processor's rounding."""
+    try:
+        before, after = np.array(old, np.float64), np.array(new, np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        return False
+    if before.shape != after.shape:
+        return False
+    scale = np.nanmax(np.abs(after), axis=1, keepdims=True, initial=0)
+    is_near = np.abs(before - after) <= tolerance * scale
+    return bool((is_near | (np.isnan(before) & np.isnan(after))).all())
+
+
+def _first(outputs: Any) -> str:
+    """Show the summary of the first image."""
+    if not outputs:
+        return "none"
+    return ", ".join("not finite" if each is None else f"{each:.6g}" for each in outputs[0])
 
 
 def _check_files(path: Path, found: Results, suites: Mapping[str, Suite]) -> None:

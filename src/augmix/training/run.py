@@ -116,6 +116,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             channels=source.channels,
             dropout=config.network.dropout,
             blur_size=config.network.blur_size or 5,
+            class_names=source.class_names,
         )
         images = TrainingImages(
             size=source.size,
