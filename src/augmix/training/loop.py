@@ -304,6 +304,7 @@ def _is_main_thread() -> bool:
 _CPU_MEMORY = "can't allocate memory"  # DefaultCPUAllocator
 _NOT_DETERMINISTIC = "does not have a deterministic implementation"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
+_CAPTURING = "captur"  # "operation not permitted when stream is capturing"
 
 
 @contextmanager
@@ -324,7 +325,9 @@ def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> It
                 f"no deterministic form of this network's step on {device.type} "
                 f"({first_line(error)}); leave out --deterministic"
             ) from error
-        if optimisation.compile and type(error).__module__.startswith(_COMPILERS):
+        is_captured = isinstance(error, RuntimeError) and _CAPTURING in text
+        is_compilers = type(error).__module__.startswith(_COMPILERS)
+        if optimisation.compile and (is_compilers or is_captured):
             raise RunError(
                 f"torch.compile cannot build this step here ({first_line(error)}); leave out "
                 "--compile"
