@@ -83,7 +83,7 @@ class TrainedRun:
     source: str  # kind of its images
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
-    on_error: Any  # what a broken image does: raise or skip
+    on_error: str  # what a broken image does: raise or skip
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
 
 
@@ -99,13 +99,11 @@ def load_run(folder: Path) -> TrainedRun:
         )
     if plain.get("source") == "digits":
         plain["data"] = None
-    try:
-        found: dict[str, Any] = {entry.name: plain[entry.name] for entry in fields(TrainedRun)}
-        for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+    found = {entry.name: plain[entry.name] for entry in fields(TrainedRun) if entry.name in plain}
+    for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+        if name in found:
             found[name] = found[name] or empty
-        return TrainedRun(**found)
-    except KeyError as error:
-        raise RunError(f"{path} is not the configuration of a run: {error} is missing") from error
+    return files.load_record(path, TrainedRun, found, way_out="train the run again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,9 +240,10 @@ def _check_unseen(member: Member, source: Source) -> None:
     if path.exists():
         state = load_tensors(path)
         identity = state.get("identity") if isinstance(state, dict) else None
-        if not isinstance(identity, dict):
+        found = identity.get("source_fingerprint", "") if isinstance(identity, dict) else None
+        if not isinstance(found, str):
             raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-        fingerprint = identity.get("source_fingerprint", "")
+        fingerprint = found
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
 
 
