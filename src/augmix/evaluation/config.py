@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from augmix.data import Reading
 from augmix.errors import check_fields, check_positive
 
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -133,6 +134,8 @@ class Measurement:
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
     """Measure on images that the run was trained on."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
     how: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How the model is measured."""
 

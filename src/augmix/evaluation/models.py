@@ -13,6 +13,7 @@ from torch import nn
 
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
+from augmix.data import Reading
 from augmix.data.derived import check_disjoint, load_class_list, map_classes, match_classes
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
@@ -76,7 +77,7 @@ class TrainedRun:
     source: str  # kind of its images
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
-    on_error: Any  # what a broken image does: raise or skip
+    reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
 
 
@@ -93,7 +94,9 @@ def load_run(folder: Path) -> TrainedRun:
     if plain.get("source") == "digits":
         plain["data"] = None
     try:
-        found: dict[str, Any] = {entry.name: plain[entry.name] for entry in fields(TrainedRun)}
+        names = [entry.name for entry in fields(TrainedRun) if entry.name != "reading"]
+        found: dict[str, Any] = {name: plain[name] for name in names}
+        found["reading"] = Reading(**{e.name: plain.get(e.name) for e in fields(Reading)})
         for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
             found[name] = found[name] or empty
         return TrainedRun(**found)
@@ -156,11 +159,11 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     A `RunError` if they are not known, missing, or trained on, or if the runs have different ones.
     """
     data, runs = measurement.data, [member.trained for member in members if member.trained]
-    settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
+    settings: dict[str, Any] = {"root": data or None}
     if runs and not measurement.source:
         own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
-        settings |= {"on_error": own.on_error, "size": own.size}
+        settings |= {"size": own.size, **own.reading.given}
     elif measurement.source or data:
         settings["name"] = measurement.source or name_source(data or "")
     else:
@@ -168,7 +171,7 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
             f"{members[0].label} does not say what images to measure it on; name their folder or "
             "file with --data, and its kind with --source"
         )
-    settings |= _model_geometry(members) | _find_geometry(measurement)
+    settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:
@@ -255,4 +258,6 @@ def _find_photographs(
         return None
     trained = members[0].trained
     root = measurement.data or (trained.data if trained else "")
-    return open_photographs(Path(root).expanduser(), split=measurement.split)
+    own = trained.reading.given if trained and not measurement.source else {}
+    reading = Reading(**{**own, **measurement.reading.given})
+    return open_photographs(Path(root).expanduser(), split=measurement.split, reading=reading)
