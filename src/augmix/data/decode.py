@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -177,6 +177,22 @@ class Geometry:
                 f"or the same; got size {self.size}, resize {self.resize}"
             )
 
+    @property
+    def shorter(self) -> int:
+        """Shorter edge before the cut, in pixels; 0 for images as stored."""
+        if self.resize or self.size < 64 or self.squash:
+            return self.resize or self.size
+        return round(self.size * 256 / 224)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts that decide the pixels, for results; empty for images as stored."""
+        if not self.size:
+            return self.reading.changes
+        left_out = ("crop", "is_reduced", "reading")
+        names = [entry.name for entry in fields(self) if entry.name not in left_out]
+        described = {name: getattr(self, name) for name in names} | {"resize": self.shorter}
+        return described | self.reading.changes
+
     def apply(self, image: Image.Image) -> Image.Image:
         """Return the square of ``size`` pixels of one image.
 
@@ -185,8 +201,7 @@ class Geometry:
         """
         if not self.size:
             return image
-        shorter = self.resize or (round(self.size * 256 / 224) if self.size >= 64 else self.size)
-        width, height = (int(shorter * edge / min(image.size)) for edge in image.size)
+        width, height = (int(self.shorter * edge / min(image.size)) for edge in image.size)
         if self.squash:
             width = height = self.size
         if (width, height) != image.size:

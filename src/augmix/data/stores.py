@@ -274,6 +274,7 @@ class Source:
         crop_padding: Border in pixels of the usual training crop of the set.
         flip: Whether its training images are usually mirrored.
         crop: The random crops that training images are decoded with, by `load_crops`.
+        geometry: How stored images are brought to ``size``.
         skipped: What was left out as broken: file or row, and the reason.
         files: Path of every image below the set's folder, for sources made of image files.
     """
@@ -287,6 +288,7 @@ class Source:
     crop_padding: int = 0
     flip: bool = False
     crop: ResizedCrop | None = None
+    geometry: Geometry = AS_STORED
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
 
@@ -338,7 +340,6 @@ class LazySource(Source):
 
     items: Items
     rows: Labels  # the item of every image; images left out as broken have none
-    geometry: Geometry = AS_STORED  # how items are brought to the size of the source
     num_threads: int = field(default_factory=lambda: default_threads())
     digest: str
 
@@ -423,16 +424,16 @@ def build_source(
         "crop_padding": 0 if crop else round(min(size) / 8),  # in proportion to CIFAR's 4 of 32
         "flip": flip,
         "crop": crop,
+        "geometry": options.geometry,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
-        "digest": items.digest(kept) + (repr(changes) if changes else ""),
+        "digest": items.digest(kept),
     }
     if images is not None:
         return ArraySource(images=images[kept] if broken else images, **described)
     return LazySource(
         items=items,
         rows=kept,
-        geometry=options.geometry,
         num_threads=options.num_threads,
         **described,
     )

@@ -130,6 +130,8 @@ class Measurement:
     class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""
+    classes_by_position: bool = False
+    """Take class i of the images as class i of the model, whatever the names of both."""
     restrict: bool = False
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
@@ -144,6 +146,8 @@ class Measurement:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
+        if self.class_list and self.classes_by_position:
+            raise ValueError("name a class list, or take classes_by_position without one")
         if self.restrict and not self.class_list:
             raise ValueError("restrict needs the list of the model's classes, --class-list")
         if (self.mean or self.std or self.input_range) and not self.preprocessing:

@@ -14,9 +14,17 @@ from torch import nn
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
 from augmix.data import Reading
-from augmix.data.derived import check_disjoint, load_class_list, map_classes, match_classes
+from augmix.data.derived import (
+    ClassList,
+    check_disjoint,
+    load_class_list,
+    map_classes,
+    match_classes,
+    name_classes,
+)
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
+from augmix.data.tar import SYNSET
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
 from augmix.evaluation.loop import evaluate
@@ -50,12 +58,11 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         members = [_open_member(spec, preprocessing) for spec in measurement.models]
         model, facts = combine(members)
         source = open_images(measurement, members)
-        if measurement.class_list:
-            classes = load_class_list(measurement.class_list)
-            if measurement.restrict:
-                model = Restricted(model, match_classes(tuple(source.class_names), classes))
-            else:
-                source = map_classes(source, classes)
+        classes = find_class_list(measurement, members, source)
+        if measurement.restrict and classes:
+            model = Restricted(model, match_classes(source.class_names, classes))
+        elif classes:
+            source = map_classes(source, classes)
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
         return evaluate(
@@ -177,6 +184,37 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
         for member in members:
             _check_unseen(member, source)
     return source
+
+
+def find_class_list(
+    measurement: Measurement, members: Sequence[Member], source: Source
+) -> ClassList | None:
+    """Return the classes of the model by which those of the images are looked up.
+
+    They are those of the class list, else the names that the model brings. None leaves the classes
+    as they are: the names are equal, or the model has none, or they go by position.
+    """
+    if measurement.class_list:
+        return load_class_list(measurement.class_list)
+    found = [(each, each.model.class_names) for each in members if each.model.class_names]
+    for member, names in found[1:]:
+        if names != found[0][1]:
+            raise RunError(
+                f"{found[0][0].label} and {member.label} have other classes, or another order of "
+                "them, so their mean has no meaning; measure them one by one"
+            )
+    if not found or measurement.classes_by_position:
+        return None
+    member, names = found[0]
+    is_imagenet = len(names) == source.num_classes and has_synsets(source.class_names)
+    if names == source.class_names or (is_imagenet and not has_synsets(names)):
+        return None  # words of ImageNet's classes are in the order of its synsets
+    return name_classes(names, where=f"model {member.label}")
+
+
+def has_synsets(class_names: Sequence[str]) -> bool:
+    """Whether classes are named by synsets of WordNet, as ImageNet's folders are."""
+    return all(SYNSET.fullmatch(name) for name in class_names)
 
 
 def _agreed(runs: Sequence[TrainedRun], data: str) -> TrainedRun:

@@ -198,7 +198,12 @@ def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> Opene
             f"{config.name} normalises its images itself; name a geometry only "
             "(--preprocessing none with --resize, --crop, --interpolation)"
         )
-    model = OpenedModel(network, name=config.name, num_classes=config.num_classes)
+    model = OpenedModel(
+        network,
+        name=config.name,
+        num_classes=config.num_classes,
+        class_names=config.class_names or None,
+    )
     model.preprocessing = preprocessing
     return model
 

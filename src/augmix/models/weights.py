@@ -9,7 +9,7 @@ import importlib
 import io
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def build_model(
     std: tuple[float, ...] | None = None,
     dropout: float | None = None,
     blur_size: int = 5,
+    class_names: Sequence[str] = (),
 ) -> Classifier:
     """Build a network by name; its start weights are drawn from torch's generator.
 
@@ -59,6 +60,7 @@ def build_model(
         dropout: Fraction of activations dropped in training, in [0, 1); by default that of the
             published network, 0.5 for ``allconv`` and 0 for all others.
         blur_size: Filter size of a ``-maxblur`` network, 2..5 pixels.
+        class_names: Names of the classes in the order of the logits, to be saved with the model.
 
     Raises:
         ValueError: If no network has that name, or a number is out of range.
@@ -78,6 +80,7 @@ def build_model(
             std=usual_std if std is None else tuple(std),
             dropout=family.dropout if dropout is None else dropout,
             blur_size=blur_size,
+            class_names=tuple(class_names),
         )
     )
 
@@ -103,6 +106,8 @@ def save_model(folder: Path, model: nn.Module) -> None:
         )
     write_weights(Path(folder) / results.WEIGHTS_FILE, model)
     config = {"schema": results.SCHEMA, **asdict(model.config)}
+    if not model.config.class_names:
+        del config["class_names"]
     files.write_json(Path(folder) / results.MODEL_FILE, config)
 
 
@@ -147,6 +152,7 @@ def _load_config(path: Path) -> ModelConfig:
         raise RunError(f"{path} must have schema {results.SCHEMA}, got {schema!r}")
     try:
         lists = {key: tuple(plain.pop(key)) for key in ("mean", "std")}
+        lists["class_names"] = tuple(map(str, plain.pop("class_names", ())))
         return ModelConfig(**lists, **plain)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} does not describe a model: {error}") from error

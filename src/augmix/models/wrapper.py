@@ -55,10 +55,15 @@ class OpenedModel(nn.Module):
         self.num_classes = num_classes
         self.class_names = None if class_names is None else tuple(class_names)
         self.preprocessing = preprocessing
-        self.fingerprint = fingerprint or hash_weights(network)
+        self._fingerprint = fingerprint
         self.normalization = build_normalization(preprocessing) if preprocessing else nn.Identity()
         self.network = network
         self._hint = hint
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the weights as they are now, or of the file or code if there are none."""
+        return self._fingerprint or hash_weights(self.network)
 
     def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1].
@@ -119,10 +124,15 @@ class Restricted(nn.Module):
         if names is not None and int(columns.max()) < len(names):
             self.class_names = tuple(names[column] for column in columns)
         self.preprocessing = whole.preprocessing
-        digest = hashlib.sha256(whole.fingerprint.encode())
-        digest.update(columns.astype("<i8").tobytes())
-        self.fingerprint = digest.hexdigest()
         self.register_buffer("columns", torch.from_numpy(columns), persistent=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the model's fingerprint and of the columns."""
+        whole: Any = self.model
+        digest = hashlib.sha256(whole.fingerprint.encode())
+        digest.update(self.columns.cpu().numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def forward(self, images: Images) -> Logits:
         """Compute the logits of the classes kept.

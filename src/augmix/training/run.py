@@ -36,7 +36,7 @@ _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
 
 # Paths and speed, which change no bit of the result. The device and torch's threads do: the values
-# they resolve to are compared instead. How image files are read is in the source's fingerprint.
+# they resolve to are compared instead, and how image files are read.
 _FREE = (
     "out",
     "data",
@@ -119,6 +119,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             channels=source.channels,
             dropout=config.network.dropout,
             blur_size=config.network.blur_size or 5,
+            class_names=source.class_names,
         )
         images = TrainingImages(
             size=source.size,
@@ -133,6 +134,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             **settings,
             "source": config.data.kind,
             "on_error": config.data.reading.on_error or "raise",
+            **config.data.reading.changes,
             "crop_padding": padding,
             "flip": flip,
             # of the images without their stylised copies, so that evaluation can refuse them
