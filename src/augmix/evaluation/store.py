@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.sources import Source
-from augmix.errors import ResumeError
+from augmix.errors import ResumeError, RunError
 from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
 from augmix.results import (
@@ -29,7 +29,7 @@ from augmix.results import (
     SequenceCell,
     SequencePredictions,
     images_path,
-    load_arrays,
+    load_examples,
     load_images,
     load_predictions,
     load_results,
@@ -67,7 +67,7 @@ def resume(
 ) -> Results:
     """Load what a folder holds of an evaluation, and write the files that come first.
 
-    Cells whose predictions are missing are left out; ``fresh`` has none yet.
+    Cells whose predictions are missing or damaged are left out; ``fresh`` has none yet.
 
     Raises:
         ResumeError: If they are of another model, source or protocol.
@@ -78,17 +78,28 @@ def resume(
     if path.exists():
         found = load_results(path)
         cells, sequences = (
-            tuple(cell for cell in cells if predictions_path(folder, *cell.key).exists())
+            tuple(cell for cell in cells if _is_kept(folder, cell))
             for cells in (found.cells, found.sequences)
         )
         found = replace(found, cells=cells, sequences=sequences)
         _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
         _check_files(path, found, suites)
         results = replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
-    if not images_path(folder).exists():
-        write_predictions(images_path(folder), images)
+    write_predictions(images_path(folder), images)
     _write_examples(folder / EXAMPLES_FILE, keys, suites, source, images.ids)
     return results
+
+
+def _is_kept(folder: Path, cell: Cell | SequenceCell) -> bool:
+    """Whether the predictions of a cell can be read."""
+    try:
+        if isinstance(cell, Cell):
+            kept = load_predictions(folder, *cell.key)
+        else:
+            kept = load_sequence_predictions(folder, cell.name)
+    except RunError:
+        return False
+    return len(kept.prediction) == cell.num_images
 
 
 def add(
@@ -237,7 +248,11 @@ def _write_examples(
     for key in keys:
         if key.severity:
             by_name.setdefault(key.name, []).append(key)
-    if path.exists() and not (by_name and set(load_arrays(path)) == {"clean", "labels", "ids"}):
+    try:
+        found = set(load_examples(path.parent))
+    except RunError:  # damaged: written again
+        found = set()
+    if found and not (by_name and found == {"clean", "labels", "ids"}):
         return
     seed = next(iter(suites.values())).config.seed
     chosen = ids[Stream(seed=seed, purpose=Purpose.EXAMPLES).permutation(len(ids))]
