@@ -50,6 +50,8 @@ SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suf
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in _FILTERS}
 
+CONVENTIONS = ("torchvision", "timm", "transformers", "perceiver")
+
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 Draws = Float64[np.ndarray, "batch try 4"]
 
@@ -132,16 +134,29 @@ class ResizedCrop:
         return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
+def check_resize(resize: int, size: int, name: str, convention: str) -> None:
+    """Refuse an edge that is shorter than the square cut out of it, unless a border is usual."""
+    if 0 < resize < size and convention in ("torchvision", "perceiver"):
+        raise ValueError(
+            f"resize must be at least {name} = {size} pixels, got {resize}; "
+            "ImageNet's usual pair is 256 and 224"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Resize the shorter edge of an image, then cut out its central square.
+    """Resize an image, then cut out its central square.
 
     Attributes:
         size: Edge of the central square in pixels; 0 keeps images as stored.
         resize: The shorter edge before the cut, at least `size`. 0 takes ``round(size * 256 /
             224)`` from 64 pixels on, which is ImageNet's 256 for 224, and `size` below.
         interpolation: Pillow's filter, a key of `INTERPOLATIONS`.
-        squash: Resize both edges to `size`, whatever the image's shape, and cut nothing.
+        squash: Resize both edges to `resize` (0: to `size`), whatever the image's shape.
+        convention: Whose roundings are followed, one of `CONVENTIONS`. ``torchvision`` rounds the
+            corner of the square half to even. ``timm`` does too, and `resize` may be below `size`:
+            the border is black. ``transformers`` rounds the corner down, else like ``timm``.
+            ``perceiver`` cuts first, ``size / resize`` of the shorter edge, and resizes the square.
         crop: The random crops that images are loaded with for training, if any.
         is_reduced: Whether JPEGs much larger than their crop are decoded at a reduced size.
         reading: How image files become upright 8-bit RGB before that.
@@ -151,12 +166,14 @@ class Geometry:
     resize: int = 0
     interpolation: str = "bilinear"
     squash: bool = False
+    convention: str = "torchvision"
     crop: ResizedCrop | None = None
     is_reduced: bool = True
     reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         check_name("interpolation", self.interpolation, INTERPOLATIONS)
+        check_name("convention", self.convention, CONVENTIONS)
         if self.crop and not self.size:
             raise ValueError(
                 "random resized crops need a size in pixels that they are resized to; "
@@ -166,16 +183,9 @@ class Geometry:
             raise ValueError(
                 f"resize = {self.resize} needs a size, that of the square cut out after it"
             )
-        if self.resize and self.resize < self.size:
-            raise ValueError(
-                f"resize must be at least size = {self.size} pixels, got {self.resize}; "
-                "ImageNet's usual pair is 256 and 224"
-            )
-        if self.squash and (not self.size or self.resize not in (0, self.size)):
-            raise ValueError(
-                "squash resizes both edges to size, which must be above 0, and resize must be 0 "
-                f"or the same; got size {self.size}, resize {self.resize}"
-            )
+        check_resize(self.resize, self.size, "size", self.convention)
+        if self.squash and not self.size:
+            raise ValueError("squash resizes both edges to size, which must be above 0, got 0")
 
     @property
     def shorter(self) -> int:
@@ -201,14 +211,27 @@ class Geometry:
         """
         if not self.size:
             return image
+        if self.convention == "perceiver":
+            image = self._cut(image, int(self.size / self.shorter * min(image.size)))
+            return image.resize((self.size, self.size), INTERPOLATIONS[self.interpolation])
         width, height = (int(self.shorter * edge / min(image.size)) for edge in image.size)
         if self.squash:
-            width = height = self.size
+            width = height = self.shorter
         if (width, height) != image.size:
             _check_pixels(width, height, "resized ")
             image = image.resize((width, height), INTERPOLATIONS[self.interpolation])
-        left, top = (round((edge - self.size) / 2) for edge in image.size)
-        return image.crop((left, top, left + self.size, top + self.size))
+        return self._cut(image, self.size)
+
+    def _cut(self, image: Image.Image, size: int) -> Image.Image:
+        """Cut out the central square, black where it is larger than the image."""
+
+        def corner(edge: int) -> int:
+            if self.convention not in ("torchvision", "timm"):
+                return (edge - size) // 2
+            return round((edge - size) / 2) if edge >= size else -((size - edge) // 2)
+
+        left, top = map(corner, image.size)
+        return image.crop((left, top, left + size, top + size))
 
     def apply_to_array(
         self, pixels: UInt8[np.ndarray, "height width channel"]

@@ -165,6 +165,7 @@ def open_source(
     resize: int = 0,
     interpolation: str = "bilinear",
     squash: bool = False,
+    convention: str = "torchvision",
     crop: ResizedCrop | None = None,
     is_reduced: bool = True,
     download: bool = False,
@@ -188,7 +189,8 @@ def open_source(
         resize: The shorter edge before the cut, at least ``size``; 0 takes the rule above.
         interpolation: Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or
             lanczos. Digits are always enlarged whole and bilinearly to ``size``.
-        squash: Resize both edges to ``size``, whatever the image's shape, and cut nothing.
+        squash: Resize both edges to ``resize`` (0: to ``size``), whatever the image's shape.
+        convention: Whose roundings of resizing and cutting are followed, see `Geometry`.
         crop: Decode another random crop of each image in every epoch, resized to ``size`` (see
             `load_at`); for image files only. `load` returns the centre as before.
         is_reduced: Whether JPEGs much larger than their crop are decoded at 1/2, 1/4 or 1/8 of
@@ -220,6 +222,7 @@ def open_source(
         resize=resize,
         interpolation=interpolation,
         squash=squash,
+        convention=convention,
         crop=crop,
         is_reduced=is_reduced,
         reading=Reading(

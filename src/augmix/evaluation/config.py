@@ -127,6 +127,9 @@ class Measurement:
     """Every channel is then divided by it; with --preprocessing."""
     input_range: tuple[float, float] | None = None
     """Values of black and white before that, e.g. 0 255; with --preprocessing."""
+    test_input_size: bool = False
+    """Images of the size that a timm model was tested at (its test_input_size), not of the size it
+    was trained at."""
     class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""

@@ -14,6 +14,7 @@ from torch import nn
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
 from augmix.data import Reading
+from augmix.data.decode import check_resize
 from augmix.data.derived import (
     ClassList,
     check_disjoint,
@@ -35,7 +36,7 @@ from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
-from augmix.progress import OnProgress
+from augmix.progress import Note, OnProgress
 from augmix.results import Results
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
@@ -55,7 +56,13 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
         preprocessing = find_preprocessing(measurement)
-        members = [_open_member(spec, preprocessing) for spec in measurement.models]
+        members = [
+            _open_member(spec, preprocessing, test_input_size=measurement.test_input_size)
+            for spec in measurement.models
+        ]
+        for note in filter(None, (member.model.note for member in members)):
+            if on_progress and distributed.rank() == 0:
+                on_progress(Note(text=note))
         model, facts = combine(members)
         source = open_images(measurement, members)
         classes = find_class_list(measurement, members, source)
@@ -135,10 +142,13 @@ class Member:
         return {"method": method, "seed": seed, "label": self.label}
 
 
-def _open_member(spec: str, preprocessing: Preprocessing | None) -> Member:
+def _open_member(
+    spec: str, preprocessing: Preprocessing | None, *, test_input_size: bool = False
+) -> Member:
     folder = Path(spec).expanduser()
     trained = load_run(folder) if folder.is_dir() else None
-    return Member(spec=spec, model=open_model(spec, preprocessing=preprocessing), trained=trained)
+    model = open_model(spec, preprocessing=preprocessing, test_input_size=test_input_size)
+    return Member(spec=spec, model=model, trained=trained)
 
 
 def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
@@ -179,6 +189,8 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
             "file with --data, and its kind with --source"
         )
     settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
+    if measurement.resize is not None:
+        check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:
