@@ -220,8 +220,8 @@ def _start(folder: Path, learner: Learner, identity: Mapping[str, Any], num_step
     meters = checkpoint.load_meters(folder, Meters, state) if state else Meters()
     if meters.step > num_steps:
         raise ResumeError(
-            f"{folder / results.STATE_FILE} is of step {meters.step} of a run of {num_steps}; choose "
-            f"another --out, or delete {folder}"
+            f"{folder / results.STATE_FILE} is of step {meters.step}, after the last one of the "
+            f"run, {num_steps}; choose another --out, or delete {folder}"
         )
     if distributed.rank() == 0:
         if state is None:
