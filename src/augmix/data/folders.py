@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.data.decode import FORMATS, SUFFIXES, ImageError
+from augmix.data import Reading
+from augmix.data.decode import FORMATS, SUFFIXES, Geometry, ImageError
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -181,12 +182,12 @@ class Photographs(LazySource):
             RunError: If it is broken; the message names its file.
         """
         try:
-            return self.items.image(index)
+            return self.items.image(index, self.geometry)
         except ImageError as error:
             raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
 
 
-def open_photographs(root: Path, *, split: str) -> Photographs:
+def open_photographs(root: Path, *, split: str, reading: Reading | None = None) -> Photographs:
     """Open the images of a split of an image folder, each at its own size."""
     items, labels, class_names = _list_split(root, split)
     rows = np.arange(len(items))
@@ -197,6 +198,7 @@ def open_photographs(root: Path, *, split: str) -> Photographs:
         files=items.paths,
         items=items,
         rows=rows,
+        geometry=Geometry(reading=reading or Reading()),
         digest=items.digest(rows),
     )
 

@@ -15,12 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
+from augmix.data import OnError, Reading
 from augmix.data.decode import (
     AS_STORED,
     Draws,
@@ -45,7 +46,6 @@ _CROPS_AT_ONCE = 8  # photographs a thread takes at a time
 Ids = Integer[np.ndarray, " batch"]
 Images = UInt8[np.ndarray, "batch height width channel"]
 Labels = Int64[np.ndarray, " image"]
-OnError = Literal["raise", "skip"]
 Decode = Callable[[int, int], np.ndarray]  # of an image's position in the batch, and its row
 
 
@@ -73,7 +73,7 @@ class Items(ABC):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         """Return pixels uint8 `height width channel`; raise `ImageError` if there are none."""
 
-    def stored_size(self, index: int) -> tuple[int, int]:
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
         """Return height and width before any resizing."""
         height, width = self.image(index).shape[:2]
         return height, width
@@ -99,8 +99,8 @@ class ImageFiles(Items):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         return decode_image(self.content(index), geometry)
 
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
+        return stored_size(self.content(index), reading)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -360,6 +360,7 @@ class LazySource(Source):
                 lambda height, width: crop.box(draws[position], height, width),
                 size=self.size[0],
                 is_reduced=self.geometry.is_reduced,
+                reading=self.geometry.reading,
             )
 
         return self._decode(ids, decode, _CROPS_AT_ONCE)
@@ -404,6 +405,12 @@ def build_source(
     if crop and not isinstance(items, ImageFiles):
         raise ValueError(
             f"random resized crops need image files, got the arrays of {options.name!r}"
+        )
+    changes = options.geometry.reading.changes
+    if changes and not isinstance(items, ImageFiles):
+        raise ValueError(
+            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
+            f"{options.name!r}"
         )
     images, size, broken = _hold(items, options)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
@@ -452,7 +459,7 @@ def _hold(
             images[position] = pixels
 
     def check_header(_: int, row: int) -> None:
-        _check_size(items, row, items.stored_size(row), first, size)
+        _check_size(items, row, items.stored_size(row, geometry.reading), first, size)
 
     def visit(work: Callable[[int, int], None]) -> dict[int, str]:
         return _visit(items, np.arange(len(items)), work, options.num_threads, skip=skip)

@@ -22,6 +22,7 @@ class OpenOptions:
     preprocessing: Preprocessing | None = None
     num_classes: int | None = None
     pretrained: bool = True
+    test_input_size: bool = False
 
 
 class OpenedModel(nn.Module):
@@ -37,6 +38,7 @@ class OpenedModel(nn.Module):
         preprocessing: How its images are prepared; range, mean and std become the first layer. None
             takes images as the source stores them, in [0, 1].
         hint: What the user can do when the network fails, for the message.
+        note: What the user should know about the choices made, or empty.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class OpenedModel(nn.Module):
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         hint: str = "its preprocessing must fit the images (--preprocessing, --crop)",
+        note: str = "",
     ) -> None:
         super().__init__()
         self.name = name
@@ -58,6 +61,7 @@ class OpenedModel(nn.Module):
         self._fingerprint = fingerprint
         self.normalization = build_normalization(preprocessing) if preprocessing else nn.Identity()
         self.network = network
+        self.note = note
         self._hint = hint
 
     @property
@@ -150,12 +154,20 @@ class Restricted(nn.Module):
         return logits[:, self.columns]
 
 
-def build_normalization(preprocessing: Preprocessing) -> Normalize:
-    """Build the layer that applies range, mean and std of a preprocessing to images in [0, 1]."""
+class _ReverseChannels(nn.Module):
+    """RGB to BGR."""
+
+    def forward(self, images: Images) -> Images:
+        return images.flip(1)
+
+
+def build_normalization(preprocessing: Preprocessing) -> nn.Module:
+    """Build the layer that applies range, mean, std and order of channels to images in [0, 1]."""
     low, high = preprocessing.input_range
     mean = [(value - low) / (high - low) for value in preprocessing.mean]
     std = [value / (high - low) for value in preprocessing.std]
-    return Normalize(mean, std, is_shared=True)
+    layer = Normalize(mean, std, is_shared=True)
+    return nn.Sequential(_ReverseChannels(), layer) if preprocessing.is_bgr else layer
 
 
 def hash_weights(model: nn.Module) -> str:
