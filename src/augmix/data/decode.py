@@ -220,6 +220,18 @@ def stored_size(content: bytes) -> tuple[int, int]:
         return height, width
 
 
+def is_image_start(content: bytes) -> bool:
+    """Return whether a file that starts so is an image that `decode_image` knows by its signature.
+
+    Example:
+        >>> is_image_start(b"\xff\xd8\xff\xe0 ..."), is_image_start(b"# Readme")
+        (True, False)
+    """
+    Image.init()
+    accepts = (Image.OPEN[name][1] for name in FORMATS)
+    return any(accept is not None and accept(content[:16]) is True for accept in accepts)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert a loaded image to 8-bit RGB as this module's documentation says."""
     if image.mode == "RGB":

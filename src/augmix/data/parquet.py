@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.decode import ImageError
-from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, missing_split
+from augmix.data.folders import check_named_split, check_shards, missing_split
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -27,6 +27,7 @@ from augmix.data.stores import (
     check_labels,
     number_classes,
 )
+from augmix.data.trees import SPLIT_NAMES
 from augmix.errors import RunError
 from augmix.files import cache_folder, file_key, open_atomic
 

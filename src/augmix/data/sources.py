@@ -17,7 +17,7 @@ import numpy as np
 
 from augmix.arrays import check_images
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
-from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
+from augmix.data.folders import check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
     DatasetItems,
@@ -32,6 +32,7 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
+from augmix.data.trees import SPLIT_NAMES
 from augmix.errors import RunError, check_name
 from augmix.rng import Purpose, Stream
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from augmix.data.decode import FORMATS, ImageError, decode_image
 from augmix.data.derived import Subset, take
-from augmix.data.folders import FileItems, list_images
+from augmix.data.folders import FileItems
 from augmix.data.sources import name_source, open_source
 from augmix.data.stores import Source
+from augmix.data.trees import FolderTree
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
 from augmix.stylize import FitConfig, OnError, StylizeConfig
@@ -118,10 +119,12 @@ def find_styles(folder: Path | str) -> Path:
 def open_styles(folder: Path | str, *, size: int, on_error: OnError = "raise") -> StyleImages:
     """Find the style images of a folder, at any depth; hidden files are ignored."""
     root = find_styles(folder)
-    found = list_images(root)
-    if not found:
-        raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")
-    files = tuple(found)
+    listing = FolderTree(root).walk()
+    files = listing.images
+    if not files:
+        raise RunError(
+            f"{root} holds no style image; expected files of {', '.join(FORMATS)}{listing.summary}"
+        )
     digest = FileItems(root=root, paths=files).digest(np.arange(len(files)))
     return StyleImages(folder=root, files=files, fingerprint=digest, size=size, on_error=on_error)
 
