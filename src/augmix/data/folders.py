@@ -86,9 +86,10 @@ def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -
 def check_shards(shards: Sequence[Path]) -> None:
     """Refuse a split of which shards are missing: train-00000-of-00005 names how many."""
     named = [match for path in shards if (match := _SHARD.search(path.stem))]
-    if named and {int(match[1]) for match in named} < set(range(int(named[0][2]))):
+    if named and not len({match[1] for match in named}) == len(shards) == int(named[0][2]):
         raise RunError(
-            f"expected {int(named[0][2])} files like {shards[0]}, got {len(shards)}; fetch the rest"
+            f"expected {int(named[0][2])} files like {shards[0]}, got {len(shards)}; "
+            "fetch the rest, or move away those of another version"
         )
 
 

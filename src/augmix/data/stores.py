@@ -59,6 +59,8 @@ class OpenOptions:
     on_error: OnError = "raise"
     num_threads: int = 1
     download: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
 
 
 class Items(ABC):

@@ -29,6 +29,7 @@ SPLIT_NAMES = {
     "test": ("test", "val", "validation", "valid"),
     "val": ("val", "validation", "valid"),
 }
+ALL_SPLIT_NAMES = tuple(dict.fromkeys(name for names in SPLIT_NAMES.values() for name in names))
 SERVING = {"train": ("train",), "test": ("test", "val"), "val": ("val",)}  # kinds of `split_kind`
 OUTSIDE = "outside class folders"  # why an image is left out
 _SYSTEM_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "#recycle"}
