@@ -13,7 +13,7 @@ from toy_runs import toy_config, write_npz
 from augmix import files
 from augmix.arrays import to_float
 from augmix.corruptions.corrupt import photograph_frames
-from augmix.errors import RunError
+from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.models import find_preprocessing, run_measurement
@@ -320,3 +320,52 @@ def test_library_and_configuration_measure_the_same(run: Path) -> None:
     ]
     assert ours.protocol == theirs.protocol
     assert ours.model["weights_sha256"] == theirs.model["weights_sha256"]
+
+
+def test_results_belong_to_one_preprocessing(module: str, photographs: Path, tmp_path: Path):
+    settings: dict[str, Any] = {"data": str(photographs), "out": tmp_path / "m"}
+    settings |= {"preprocessing": "none", "crop": 32, "input_range": (0.0, 255.0)}
+    (tmp_path / "classes.txt").write_text("0 n0 a\n1 n2 b\n2 n1 c\n3 n3 d\n")
+    settings |= {"class_list": str(tmp_path / "classes.txt")}
+    measure(module, **settings)
+    changes: dict[str, dict[str, Any]] = {
+        r"preprocessing mean = \[0.0, 0.0, 0.0\], this evaluation has \[9.0": {"mean": (9.0,) * 3},
+        r"preprocessing std = .* has \[2.0": {"std": (2.0,) * 3},
+        r"preprocessing input_range = \[0.0, 255.0\], .* \[0.0, 1.0\]": {"input_range": (0.0, 1.0)},
+        "preprocessing resize = 37, this evaluation has 40": {"resize": 40},
+        "preprocessing interpolation = 'bilinear', .* 'bicubic'": {"interpolation": "bicubic"},
+    }
+    for message, change in changes.items():
+        for suite in (("clean",), ("clean", "c")):
+            with pytest.raises(ResumeError, match=message):
+                measure(module, **{**settings, **change}, suite=suite)
+    assert measure(module, **settings).cells[0].num_images == 6
+
+
+def test_results_belong_to_one_geometry(run: Path, tmp_path: Path) -> None:
+    measure(run, crop=24, out=tmp_path / "m")
+    for change, message in (
+        ({"crop": 26}, r"size = \[24, 24\], this evaluation has \[26, 26\]"),
+        ({"crop": 24, "resize": 30}, "geometry resize = 24, this evaluation has 30"),
+        ({"crop": 24, "interpolation": "box"}, "geometry interpolation = 'bilinear', .* 'box'"),
+        ({}, r"size = \[24, 24\], this evaluation has \[16, 16\]"),
+    ):
+        with pytest.raises(ResumeError, match=message):
+            measure(run, **change, out=tmp_path / "m")
+
+
+def test_results_belong_to_one_code(module: str, tmp_path: Path) -> None:
+    """Weights or code that a function keeps outside of tensors count too."""
+    write_npz(tmp_path / "toy.npz", num_classes=4)
+    settings: dict[str, Any] = {"data": str(tmp_path / "toy.npz"), "out": tmp_path / "m"}
+    (tmp_path / "made.py").write_text(
+        "import pathlib, torch\n"
+        "def make():\n"
+        "    scale = float(pathlib.Path(__file__).with_name('scale.txt').read_text())\n"
+        "    return lambda images: scale * images.mean((2, 3)) @ torch.ones(3, 4).cumsum(1)\n"
+    )
+    (tmp_path / "scale.txt").write_text("1.0")
+    measure(f"python:{tmp_path / 'made.py'}:make", **settings)
+    (tmp_path / "scale.txt").write_text("1.5")
+    with pytest.raises(ResumeError, match="computes other logits"):
+        measure(f"python:{tmp_path / 'made.py'}:make", **settings)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.data.decode import FORMATS, ImageError
+from augmix.data import Reading
+from augmix.data.decode import FORMATS, Geometry, ImageError
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -153,12 +154,12 @@ class Photographs(LazySource):
             RunError: If it is broken; the message names its file.
         """
         try:
-            return self.items.image(index)
+            return self.items.image(index, self.geometry)
         except ImageError as error:
             raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
 
 
-def open_photographs(root: Path, *, split: str) -> Photographs:
+def open_photographs(root: Path, *, split: str, reading: Reading | None = None) -> Photographs:
     """Open the images of a split of an image folder, each at its own size."""
     found = _read_split(root, split)
     rows = np.arange(len(found.items))
@@ -170,6 +171,7 @@ def open_photographs(root: Path, *, split: str) -> Photographs:
         left_out=found.left_out,
         items=found.items,
         rows=rows,
+        geometry=Geometry(reading=reading or Reading()),
         digest=found.items.digest(rows),
     )
 

@@ -157,8 +157,9 @@ def open_parquet(root: Path, options: OpenOptions) -> Source:
             f"{options.split}{end}" for end in (".parquet", "-*.parquet", "/*.parquet")
         )
         raise missing_split(root, options.split, forms, found)
-    images = (options.image_column,) if options.image_column else IMAGE_COLUMNS
-    columns = (options.label_column,) if options.label_column else LABEL_COLUMNS
+    reading = options.geometry.reading
+    images = (reading.image_column,) if reading.image_column else IMAGE_COLUMNS
+    columns = (reading.label_column,) if reading.label_column else LABEL_COLUMNS
     found = () if root.is_file() else (find_tables(root, split) for split in SERVING)
     others = [tables for tables in found if tables and tables != paths]
     train = () if root.is_file() else find_tables(root, "train")

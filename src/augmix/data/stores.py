@@ -15,12 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
+from augmix.data import OnError, Reading
 from augmix.data.decode import (
     AS_STORED,
     Draws,
@@ -45,7 +46,6 @@ _CROPS_AT_ONCE = 8  # photographs a thread takes at a time
 Ids = Integer[np.ndarray, " batch"]
 Images = UInt8[np.ndarray, "batch height width channel"]
 Labels = Int64[np.ndarray, " image"]
-OnError = Literal["raise", "skip"]
 Decode = Callable[[int, int], np.ndarray]  # of an image's position in the batch, and its row
 
 
@@ -59,8 +59,6 @@ class OpenOptions:
     on_error: OnError = "raise"
     num_threads: int = 1
     download: bool = False
-    image_column: str | None = None
-    label_column: str | None = None
 
 
 class Items(ABC):
@@ -75,7 +73,7 @@ class Items(ABC):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         """Return pixels uint8 `height width channel`; raise `ImageError` if there are none."""
 
-    def stored_size(self, index: int) -> tuple[int, int]:
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
         """Return height and width before any resizing."""
         height, width = self.image(index).shape[:2]
         return height, width
@@ -101,8 +99,8 @@ class ImageFiles(Items):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         return decode_image(self.content(index), geometry)
 
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
+        return stored_size(self.content(index), reading)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -288,6 +286,7 @@ class Source:
         crop_padding: Border in pixels of the usual training crop of the set.
         flip: Whether its training images are usually mirrored.
         crop: The random crops that training images are decoded with, by `load_crops`.
+        geometry: How stored images are brought to ``size``.
         skipped: What was left out as broken: file or row, and the reason.
         files: Path of every image below the set's folder, for sources made of image files.
         left_out: Files in the set's folder that are not used: path, and the reason (see
@@ -303,6 +302,7 @@ class Source:
     crop_padding: int = 0
     flip: bool = False
     crop: ResizedCrop | None = None
+    geometry: Geometry = AS_STORED
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
@@ -355,7 +355,6 @@ class LazySource(Source):
 
     items: Items
     rows: Labels  # the item of every image; images left out as broken have none
-    geometry: Geometry = AS_STORED  # how items are brought to the size of the source
     num_threads: int = field(default_factory=lambda: default_threads())
     digest: str
 
@@ -376,6 +375,7 @@ class LazySource(Source):
                 lambda height, width: crop.box(draws[position], height, width),
                 size=self.size[0],
                 is_reduced=self.geometry.is_reduced,
+                reading=self.geometry.reading,
             )
 
         return self._decode(ids, decode, _CROPS_AT_ONCE)
@@ -424,6 +424,12 @@ def build_source(
             f"random resized crops need image files, got the arrays of {options.name!r}"
         )
     check_class_names(class_names, where=options.name)
+    changes = options.geometry.reading.changes
+    if changes and not isinstance(items, ImageFiles):
+        raise ValueError(
+            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
+            f"{options.name!r}"
+        )
     images, size, broken = _hold(items, options)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described: dict[str, Any] = {
@@ -436,6 +442,7 @@ def build_source(
         "crop_padding": 0 if crop else round(min(size) / 8),  # in proportion to CIFAR's 4 of 32
         "flip": flip,
         "crop": crop,
+        "geometry": options.geometry,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
         "left_out": left_out,
@@ -446,7 +453,6 @@ def build_source(
     return LazySource(
         items=items,
         rows=kept,
-        geometry=options.geometry,
         num_threads=options.num_threads,
         **described,
     )
@@ -472,7 +478,7 @@ def _hold(
             images[position] = pixels
 
     def check_header(_: int, row: int) -> None:
-        _check_size(items, row, items.stored_size(row), first, size)
+        _check_size(items, row, items.stored_size(row, geometry.reading), first, size)
 
     def visit(work: Callable[[int, int], None]) -> dict[int, str]:
         return _visit(items, np.arange(len(items)), work, options.num_threads, skip=skip)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from augmix.data import Reading
 from augmix.errors import check_fields, check_positive
 
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -126,6 +127,9 @@ class Measurement:
     """Every channel is then divided by it; with --preprocessing."""
     input_range: tuple[float, float] | None = None
     """Values of black and white before that, e.g. 0 255; with --preprocessing."""
+    test_input_size: bool = False
+    """Images of the size that a timm model was tested at (its test_input_size), not of the size it
+    was trained at."""
     class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""
@@ -135,6 +139,8 @@ class Measurement:
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
     """Measure on images that the run was trained on."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
     how: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How the model is measured."""
 

@@ -13,6 +13,8 @@ from torch import nn
 
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
+from augmix.data import Reading
+from augmix.data.decode import check_resize
 from augmix.data.derived import (
     ClassList,
     check_disjoint,
@@ -34,7 +36,7 @@ from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
-from augmix.progress import OnProgress
+from augmix.progress import Note, OnProgress
 from augmix.results import Results
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
@@ -54,7 +56,13 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
         preprocessing = find_preprocessing(measurement)
-        members = [_open_member(spec, preprocessing) for spec in measurement.models]
+        members = [
+            _open_member(spec, preprocessing, test_input_size=measurement.test_input_size)
+            for spec in measurement.models
+        ]
+        for note in filter(None, (member.model.note for member in members)):
+            if on_progress and distributed.rank() == 0:
+                on_progress(Note(text=note))
         model, facts = combine(members)
         source = open_images(measurement, members)
         classes = find_class_list(measurement, members, source)
@@ -83,7 +91,7 @@ class TrainedRun:
     source: str  # kind of its images
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
-    on_error: Any  # what a broken image does: raise or skip
+    reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
 
 
@@ -100,7 +108,9 @@ def load_run(folder: Path) -> TrainedRun:
     if plain.get("source") == "digits":
         plain["data"] = None
     try:
-        found: dict[str, Any] = {entry.name: plain[entry.name] for entry in fields(TrainedRun)}
+        names = [entry.name for entry in fields(TrainedRun) if entry.name != "reading"]
+        found: dict[str, Any] = {name: plain[name] for name in names}
+        found["reading"] = Reading(**{e.name: plain.get(e.name) for e in fields(Reading)})
         for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
             found[name] = found[name] or empty
         return TrainedRun(**found)
@@ -132,10 +142,13 @@ class Member:
         return {"method": method, "seed": seed, "label": self.label}
 
 
-def _open_member(spec: str, preprocessing: Preprocessing | None) -> Member:
+def _open_member(
+    spec: str, preprocessing: Preprocessing | None, *, test_input_size: bool = False
+) -> Member:
     folder = Path(spec).expanduser()
     trained = load_run(folder) if folder.is_dir() else None
-    return Member(spec=spec, model=open_model(spec, preprocessing=preprocessing), trained=trained)
+    model = open_model(spec, preprocessing=preprocessing, test_input_size=test_input_size)
+    return Member(spec=spec, model=model, trained=trained)
 
 
 def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
@@ -163,11 +176,11 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     A `RunError` if they are not known, missing, or trained on, or if the runs have different ones.
     """
     data, runs = measurement.data, [member.trained for member in members if member.trained]
-    settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
+    settings: dict[str, Any] = {"root": data or None}
     if runs and not measurement.source:
         own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
-        settings |= {"on_error": own.on_error, "size": own.size}
+        settings |= {"size": own.size, **own.reading.given}
     elif measurement.source or data:
         settings["name"] = measurement.source or name_source(data or "")
     else:
@@ -175,7 +188,9 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
             f"{members[0].label} does not say what images to measure it on; name their folder or "
             "file with --data, and its kind with --source"
         )
-    settings |= _model_geometry(members) | _find_geometry(measurement)
+    settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
+    if measurement.resize is not None:
+        check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:
@@ -293,4 +308,6 @@ def _find_photographs(
         return None
     trained = members[0].trained
     root = measurement.data or (trained.data if trained else "")
-    return open_photographs(Path(root).expanduser(), split=measurement.split)
+    own = trained.reading.given if trained and not measurement.source else {}
+    reading = Reading(**{**own, **measurement.reading.given})
+    return open_photographs(Path(root).expanduser(), split=measurement.split, reading=reading)

@@ -125,7 +125,7 @@ def open_inputs(config: FitConfig) -> FitInputs:
         encoder.gains = measure_gains(encoder, networks.pad_to_stride(images, encoder.stride))
     return FitInputs(
         content=content,
-        styles=open_styles(config.styles, size=style_size, on_error=config.on_error),
+        styles=open_styles(config.styles, size=style_size, reading=config.reading),
         encoder=encoder,
         size=size,
         scale=scale,

@@ -87,7 +87,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         )
         style_size = choose_style_size(config.style_size, min(content.size) * stylizer.scale)
         check_size(stylizer.stride, style_size, "style images")
-        styles = open_styles(config.styles, size=style_size, on_error=config.on_error)
+        styles = open_styles(config.styles, size=style_size, reading=config.reading)
         identity = _describe(config, content, styles, networks, device)
         batches = _BatchStylizer(config, stylizer.to(device), styles, device)
         with hold_destination(config.dst, identity) as work:

@@ -228,10 +228,9 @@ def _start(folder: Path, learner: Learner, identity: Mapping[str, Any]) -> Meter
 
 def cut_log(folder: Path, step: int) -> None:
     """Drop the log lines after a step, which the continued run writes again."""
-    path = folder / results.LOG_FILE
-    lines = [line for line in files.load_lines(path) if line["step"] <= step]
+    lines = [line for line in results.load_log(folder) if line["step"] <= step]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    files.write_bytes(path, text.encode())
+    files.write_bytes(folder / results.LOG_FILE, text.encode())
 
 
 @contextmanager

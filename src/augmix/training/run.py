@@ -37,7 +37,7 @@ _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
 
 # Paths and speed, which change no bit of the result. The device and torch's threads do: the values
-# they resolve to are compared instead.
+# they resolve to are compared instead, and how image files are read.
 _FREE = (
     "out",
     "data",
@@ -45,6 +45,11 @@ _FREE = (
     "download",
     "num_threads",
     "decode_threads",
+    "exif_orientation",
+    "background",
+    "bit_depth",
+    "image_column",
+    "label_column",
     "executor",
     "checkpoint_every",
     "device",
@@ -132,6 +137,8 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         identity = {
             **settings,
             "source": config.data.kind,
+            "on_error": config.data.reading.on_error or "raise",
+            **config.data.reading.changes,
             "crop_padding": padding,
             "flip": flip,
             # of the images without their stylised copies, so that evaluation can refuse them
@@ -172,7 +179,7 @@ def open_split(config: TrainConfig, split: str) -> Source:
         crop=ResizedCrop() if split == "train" and data.is_cropped else None,
         is_reduced=data.reduced_decoding,
         download=data.download,
-        on_error=data.on_error,
+        **data.reading.given,
         num_threads=data.decode_threads
         or max(1, default_threads() // distributed.local_world_size()),
     )
@@ -238,6 +245,7 @@ def _write_config(config: TrainConfig) -> None:
         "schema": results.CONFIG_SCHEMA,
         **files.to_plain(flatten(config)),
         "source": config.data.kind,
+        "on_error": config.data.reading.on_error or "raise",
     }
     if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)

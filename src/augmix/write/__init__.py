@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, product
 from multiprocessing import connection, get_context, parent_process
@@ -39,6 +39,7 @@ from augmix.corruptions.registry import (
     check_size,
     resolve_preset,
 )
+from augmix.data import Reading
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
@@ -148,8 +149,8 @@ class _Paths:
     """Part of the images: train, test or val."""
     max_images: int | None = None
     """Write a fixed random part of the images; by default all."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What to do with a broken image: stop, or leave it out."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,10 +191,11 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
     preset = "imagenet" if config.preset == "auto" else config.preset
     if kind != "folder":
         source = _open(config, kind, size=corrupt.large_size(preset), is_whole=True)
-    elif config.max_images or config.on_error == "skip":
+    elif config.max_images or config.reading.on_error == "skip":
         raise ValueError("max_images and on_error='skip' need a size for a folder of images")
     else:
-        source = open_photographs(Path(config.src).expanduser(), split=config.split)
+        path = Path(config.src).expanduser()
+        source = open_photographs(path, split=config.split, reading=config.reading)
     config = replace(config, preset=preset)
     return write_perturbed(source, config.dst, config, on_progress=on_progress)
 
@@ -533,6 +535,6 @@ def _open(
         split=config.split,
         size=size,
         resize=size if is_whole else 0,
-        on_error=config.on_error,
+        **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source

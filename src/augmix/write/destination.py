@@ -160,7 +160,9 @@ def versions() -> dict[str, str]:
 
 def describe_source(source: Source) -> dict[str, Any]:
     """Return what a manifest says of the clean images."""
+    changes = source.geometry.reading.changes
     return {
+        **({"reading": changes} if changes else {}),
         "name": source.name,
         "split": source.split,
         "num_images": len(source),
