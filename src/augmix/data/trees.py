@@ -325,7 +325,8 @@ def _descend(tree: Tree, folder: str, kind: str) -> str:
 def _check_unknown(tree: Tree, here: str, names: Sequence[str]) -> None:
     """Refuse folders that name splits in words of their own and hold the same folders."""
     inner = {tuple(tree.folders(join(here, name))) for name in names}
-    if len({split_kind(name)[0] for name in names}) > 1 and len(inner) == 1 and any(inner):
+    is_same = len(inner) == 1 and len(min(inner)) > 1
+    if is_same and len({split_kind(name)[0] for name in names}) > 1:
         raise RunError(
             f"{tree.where}: the folders {', '.join(names[:_SHOWN])} look like splits, each with "
             f"the folders {', '.join(inner.pop()[:_SHOWN])}; rename them to train and test"
