@@ -122,7 +122,7 @@ class Tree(ABC):
         images: list[str] = []
         folders: list[str] = []
         left_out: list[tuple[str, str]] = []
-        waiting = [(folder, (self.identify(folder),))]
+        waiting: list[tuple[str, tuple[Hashable, ...]]] = [(folder, (self.identify(folder),))]
         num_links, start = 0, len(folder) + 1 if folder else 0
         while waiting:
             here, above = waiting.pop()
