@@ -1,6 +1,7 @@
 """A step in parts, cut, scaled and averaged is what the arithmetic says."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,7 +115,7 @@ def test_a_float16_step_whose_gradient_overflows_is_left_out() -> None:
     assert learner.scaler.get_scale() == 2**15
 
 
-def test_scale_and_average_come_back_with_the_state() -> None:
+def test_scale_and_average_come_back_with_the_state(tmp_path: Path) -> None:
     views, targets = make_views()
     changes: dict[str, Any] = {"precision": "fp16", "ema_decay": 0.6, "momentum": 0.9}
     learner, other = make_learner(**changes), make_learner(**changes)
@@ -123,7 +124,7 @@ def test_scale_and_average_come_back_with_the_state() -> None:
     learner.backward(views, targets, 7)
     next(learner.model.parameters()).grad[0, 0] = torch.inf  # type: ignore[index]
     learner.update(rate=0.1)  # left out; the scale goes down
-    other.restore(copy.deepcopy(learner.capture(4, {}, {})))
+    other.restore(copy.deepcopy(learner.capture(4, {}, {})), tmp_path)
     for one in (learner, other):
         learn(one, views, targets, 7)
     assert other.scaler.get_scale() == 2**15

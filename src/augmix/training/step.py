@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -108,17 +109,18 @@ class Learner:
         average = {} if self.average is None else self.average.state_dict()
         return replace(state, scaler=self.scaler.state_dict(), average=average)
 
-    def restore(self, state: checkpoint.State) -> None:
-        """Continue from a state of the same run.
+    def restore(self, state: checkpoint.State, folder: Path) -> None:
+        """Continue from the state of the same run that a folder holds.
 
         Raises:
-            ResumeError: If the weights are those of another architecture.
+            ResumeError: If it is of another architecture or optimiser.
         """
-        checkpoint.restore(state, self.model, self.optimizer)
-        if state.scaler:
-            self.scaler.load_state_dict(state.scaler)
-        if self.average is not None:
-            self.average.load_state_dict(state.average)
+        checkpoint.restore(state, self.model, self.optimizer, folder=folder)
+        with checkpoint.explain_misfit(folder):
+            if state.scaler:
+                self.scaler.load_state_dict(state.scaler)
+            if self.average is not None:
+                self.average.load_state_dict(state.average)
 
     def _autocast(self) -> torch.autocast:
         dtype = PRECISIONS.get(self.optimisation.precision)
