@@ -51,6 +51,7 @@ from augmix.write.destination import (
     Frame,
     Piece,
     TreeSink,
+    check_apart,
     complete,
     describe_file,
     describe_source,
@@ -83,6 +84,7 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         RunError: If networks or images are missing, broken or do not fit, or the folder holds
             something else.
     """
+    check_apart(config.src, config.dst)
     device = resolve_device(config.device)
     with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
         content = open_content(config)

@@ -54,6 +54,7 @@ from augmix.write.destination import (
     Piece,
     Sink,
     TreeSink,
+    check_apart,
     complete,
     describe_source,
     hold_destination,
@@ -176,6 +177,7 @@ class PerturbConfig(PerturbOptions, _Paths):
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
+    check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
     size = 299 if config.preset == "imagenet-299" else 224
     source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
@@ -184,6 +186,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
+    check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
     if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
