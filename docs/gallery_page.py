@@ -83,6 +83,11 @@ frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width chann
 ```
 
 Images are uint8, RGB or grey, of any height and width from 16 pixels on; smaller ones are refused.
+Both functions take what the transforms take, one image or a batch, and return the same type: a PIL
+image (frames are then a list), an array `height width channel` or `height width`, a tensor
+`channel height width` or `batch channel height width`. Draws depend on the id of an image, which is
+its position in the batch: one image alone always has id 0, and so the same noise. Give `ids=index`
+in a data set.
 
 ## The corruptions
 

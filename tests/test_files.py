@@ -90,6 +90,74 @@ def refuse(code: int):
     return fail
 
 
+def test_contents_reach_the_disk_before_names_and_names_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    done: list[tuple[str, str]] = []
+    sync, replace = os.fsync, os.replace
+
+    def record_sync(handle: int) -> None:
+        done.append(("sync", os.path.realpath(f"/proc/self/fd/{handle}")))
+        sync(handle)
+
+    def record_replace(source: Path, target: Path) -> None:
+        done.append(("replace", str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    files.make_folder(tmp_path / "new" / "run")
+    assert done == [("sync", str(tmp_path / "new")), ("sync", str(tmp_path))]
+    done.clear()
+    files.write_bytes(tmp_path / "new" / "run" / "a", b"1")
+    (what, temporary), *rest = done
+    assert (what, Path(temporary).parent) == ("sync", tmp_path / "new" / "run")
+    assert temporary.endswith(".tmp")
+    assert rest == [
+        ("replace", str(tmp_path / "new" / "run" / "a")),
+        ("sync", str(tmp_path / "new" / "run")),
+    ]
+
+
+def test_leftovers_of_killed_writers_are_deleted_and_of_living_ones_kept(tmp_path: Path):
+    folder = tmp_path / "run"
+    (folder / "predictions").mkdir(parents=True)
+    left = [folder / ".weights.safetensors.abcdefgh.tmp", folder / ".results.json._1234567.tmp"]
+    left += [folder / "predictions" / ".c-fog-3.npz.abcd_fgh.tmp"]
+    own = [folder / ".results.json.tmp", folder / "a.b.abcdefgh.tmp", folder / ".x.ABC.tmp"]
+    for path in (*left, *own):
+        path.write_bytes(b"")
+    with files.open_atomic(folder / "state.pt") as file:
+        file.write(b"whole")
+        with hold(folder):
+            assert not any(path.exists() for path in left)
+            assert all(path.exists() for path in own)
+    assert (folder / "state.pt").read_bytes() == b"whole"
+    left[0].write_bytes(b"")
+    left[1].write_bytes(b"")
+    files.write_bytes(folder / "results.json", b"{}")  # without the lock: its own ones alone
+    assert left[0].exists()
+    assert not left[1].exists()
+
+
+def test_a_bomb_is_refused_by_what_it_says_it_holds(tmp_path: Path):
+    path = tmp_path / "bomb.npz"
+    files.write_npz(path, {"a": np.zeros(2, np.uint8)})
+    content = path.read_bytes().replace(
+        (130).to_bytes(4, "little"), (2**32 - 2).to_bytes(4, "little")
+    )
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"bomb.npz unpacks to 4,294,967,294 bytes, more than .*; x"):
+        files.load_npz(path, hint="x")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99, b"PK\3\4" + b"\0" * 40, b"\x93NUMPY"])
+def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(RunError, match=r"a.npz is damaged \(.*\)"):
+        files.load_npz(tmp_path / "a.npz")
+
+
 def test_npz_files_are_equal_for_equal_arrays(tmp_path: Path):
     arrays = {"images": np.arange(6, dtype=np.uint8), "names": np.array(["a", "b"])}
     for is_compressed in (True, False):

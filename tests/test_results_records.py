@@ -17,6 +17,7 @@ from augmix.results import (
     Results,
     Scaled,
     SequenceCell,
+    load_log,
     load_results,
     provenance,
     write_results,
@@ -77,7 +78,7 @@ def test_schema_is_checked(tmp_path: Path):
     with pytest.raises(RunError, match="of schema 3, got 2; .*delete it and evaluate again"):
         load_results(path)
     path.write_text(json.dumps({"schema": 3, "cells": [{}]}))
-    with pytest.raises(RunError, match="does not hold the fields"):
+    with pytest.raises(RunError, match=r"results.json: cells\[0\].suite is missing; .*delete it"):
         load_results(path)
 
 
@@ -145,6 +146,42 @@ def test_a_line_cut_short_is_left_out(tmp_path: Path):
     log.write_text(log.read_text()[:-4])
     assert files.load_lines(log) == [{"step": 1}]
     assert files.load_lines(tmp_path / "none") == []
+
+
+def test_a_damaged_line_is_named(tmp_path: Path):
+    log = tmp_path / "log.jsonl"
+    for line in ('{"step": 1', '{"step": NaN}', "[1]", '{"step": "1"}', '{"loss": 1}', "\0\0"):
+        log.write_text('{"step": 1, "loss": 0.5}\n' + line + "\n")
+        with pytest.raises(RunError, match=r"log\.jsonl, line 2: .*delete its lines from there on"):
+            load_log(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": []}, r"model must be an object, got \[\]"),
+        ({"model": {"num_classes": "ten"}}, "model.num_classes must be .*whole number.*got 'ten'"),
+        ({"source": {"class_names": ["a", 5]}}, r"class_names\[1\] must be text, got 5"),
+        ({"source": {"num_classes": 3, "class_names": ["a"]}}, "class_names must name every class"),
+        ({"protocol": {"severities": 5}}, "protocol.severities must be a list, got 5"),
+        ({"temperature": {"value": 1.0}}, "temperature.* is missing"),
+        ({"cells": [{"severity": 9}]}, r"cells\[0\]: severity must be 0..5"),
+        ({"cells": [{"num_images": 0}]}, r"cells\[0\]: num_errors must be 0..num_images"),
+        ({"cells": [{"num_errors": -1}]}, r"cells\[0\]: num_errors must be 0..num_images"),
+        ({"cells": [{"nll_sum": 1e400}]}, "is not valid JSON"),
+        ({"cells": [{"name": "../fog"}]}, "'../fog' cannot be part of a file's name"),
+        ({"cells": [{}, {}]}, "a cell is in it twice"),
+        ({"cells": [{"extra": 1}]}, r"cells\[0\].extra is no field of Cell"),
+    ],
+)
+def test_results_are_checked_field_by_field(tmp_path: Path, change: dict, message: str):
+    write_results(path := tmp_path / "results.json", make_results())
+    plain = json.loads(path.read_text())
+    good = plain["cells"][0]
+    change = {**change, "cells": [good | cell for cell in change.get("cells", [])]}
+    path.write_text(json.dumps({**plain, **change}))
+    with pytest.raises(RunError, match=f"results.json.*{message}.*delete it"):
+        load_results(path)
 
 
 def test_to_plain():

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 from toy_plans import define
 
+from augmix.arrays import to_batch
 from augmix.augment import policies
 from augmix.augment.policies import AugMix as Policy
 from augmix.rng import Stream
@@ -25,7 +26,6 @@ from augmix.transforms import (
     PatchUniform,
     RandomAA,
     Transformed,
-    to_batch,
 )
 
 
@@ -43,7 +43,7 @@ def test_same_type_out():
     array = np.asarray(picture())
     grey = np.asarray(picture("L"))
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
-    for image in (array, grey, grey[:, :, None]):
+    for image in (array, grey, grey[:, :, None], np.stack([array, array])):
         out = AugMix()(image)
         assert isinstance(out, np.ndarray)
         assert (out.shape, out.dtype) == (image.shape, np.uint8)
@@ -250,7 +250,7 @@ def test_a_pickled_transform_draws_the_same():
     np.testing.assert_array_equal(np.asarray(again(picture())), expected)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "P", "1", "I;16", "CMYK", "F", "LA"])
+@pytest.mark.parametrize("mode", ["RGBA", "P", "1", "I;16", "CMYK", "F", "LA", "I"])
 def test_other_modes_are_refused(mode: str):
     image = Image.new(mode, (8, 8))
     with pytest.raises(ValueError, match=f"mode L or RGB, got {mode}; convert it first"):
@@ -258,19 +258,26 @@ def test_other_modes_are_refused(mode: str):
 
 
 @pytest.mark.parametrize(
-    ("image", "message"),
+    ("image", "error", "message"),
     [
-        ("picture.png", "got str"),
-        (np.zeros((8, 8, 3)), r"got float64 of shape \(8, 8, 3\)"),
-        (np.zeros((2, 8, 8, 3), np.uint8), r"got uint8 of shape \(2, 8, 8, 3\)"),
-        (torch.zeros(3, 8, 8), r"got torch.float32 of shape \(3, 8, 8\)"),
-        (torch.zeros(8, 8, dtype=torch.uint8), r"got torch.uint8 of shape \(8, 8\)"),
-        (torch.zeros(4, 8, 8, dtype=torch.uint8), "1 or 3 channels"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8, device="meta"), "lie on the CPU, got device meta"),
+        ("picture.png", TypeError, "got str"),
+        (np.zeros((8, 8, 3)), TypeError, "got float64; convert with"),
+        (
+            torch.zeros(3, 8, 8),
+            TypeError,
+            r"got torch.float32 of shape \(3, 8, 8\); if it is float",
+        ),
+        (torch.zeros(8, 8, dtype=torch.uint8), ValueError, "a grey image is image.None."),
+        (torch.zeros(4, 8, 8, dtype=torch.uint8), ValueError, "1 or 3 channels"),
+        (
+            torch.zeros(3, 8, 8, dtype=torch.uint8, device="meta"),
+            ValueError,
+            "lie on the CPU, got device meta",
+        ),
     ],
 )
-def test_bad_images(image, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_images(image, error, message):
+    with pytest.raises(error, match=message):
         AugMix()(image)
 
 

@@ -10,11 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from augmix.commands import COMMANDS, help_text
+from augmix.data import Reading
 from augmix.errors import Interrupted, RunError, check_positive, did_you_mean
 from augmix.flags import (
     Flag,
@@ -242,16 +243,16 @@ def _export(words: Sequence[str]) -> None:
 
 def _known_size(folder: Path) -> tuple[int, int] | None:
     """Height and width a run was measured on, else trained on, where known."""
-    from augmix import files
-    from augmix.results import CONFIG_FILE, RESULTS_FILE
+    from augmix.files import load_record
+    from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, load_results
 
-    trained, results = (
-        files.load_json(folder / name) if (folder / name).is_file() else {}
-        for name in (CONFIG_FILE, RESULTS_FILE)
-    )
-    size = trained.get("size")
-    measured = results.get("source", {}).get("size")
-    return tuple(measured) if measured else (size, size) if size else None
+    if (folder / RESULTS_FILE).is_file():
+        measured = load_results(folder / RESULTS_FILE).source.get("size") or []
+        if len(measured) == 2:
+            return measured[0], measured[1]
+    path = folder / CONFIG_FILE
+    size = load_record(path, ConfigFacts).get("size") if path.is_file() else None
+    return (size, size) if size else None
 
 
 @command("corrupt")
@@ -350,6 +351,8 @@ class PreviewConfig:
     """With --corruptions: perturbations, standard-10, cifar-script-10, extra-4, or your own."""
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Strength table of the corruptions; auto goes by image size."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @command("preview")
@@ -357,7 +360,8 @@ def _preview(words: Sequence[str]) -> None:
     from augmix.training.config import DataConfig, build_config
 
     method = peek(words, "--method", "augmix")
-    of_method = method_group(method, words, [entry.name for entry in fields(PreviewConfig)], {})
+    others = [entry.name for entry in (*fields(PreviewConfig), *fields(Reading))]
+    of_method = method_group(method, words, others, {})
     parts = [make_part(PreviewConfig, "preview"), make_part(of_method)]
     flags: Any = parse(make_group("flags", [method_flag(method), *parts]), "preview", words)
     config: PreviewConfig = flags.preview
@@ -370,7 +374,9 @@ def _preview(words: Sequence[str]) -> None:
     from augmix.rng import Stream
 
     data = DataConfig(path=config.data, source=config.source, size=config.size)
-    source = open_source(data.kind, root=data.root, split="test", size=data.size or 0)
+    source = open_source(
+        data.kind, root=data.root, split="test", size=data.size or 0, **config.reading.given
+    )
     if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
         raise ValueError(
             f"first and num_images must name images 0..{len(source) - 1}, "

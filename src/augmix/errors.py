@@ -54,6 +54,19 @@ def check_name(what: str, name: str, known: Collection[str]) -> None:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{guess}")
 
 
+def check_integer(name: str, value: Any) -> int:
+    """Return a whole number, Python's or NumPy's; anything else is a TypeError.
+
+    Example:
+        >>> check_integer("severity", 3.0)
+        Traceback (most recent call last):
+        TypeError: severity must be a whole number, got 3.0
+    """
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
+
+
 def check_fields(config: Any, **rules: tuple[bool, str]) -> None:
     """Refuse a configuration by the name of a field, whether it is fine, and what is expected.
 

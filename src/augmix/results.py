@@ -14,19 +14,26 @@ atomically, so a killed process leaves either the old file or the new one.
 import os
 import platform
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, Required, TypedDict, TypeVar, get_type_hints
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8, UInt16
 
 from augmix.errors import RunError
-from augmix.files import load_json, to_plain, write_json, write_npz
+from augmix.files import (
+    load_json,
+    load_lines,
+    load_npz,
+    load_record,
+    to_plain,
+    write_json,
+    write_npz,
+)
 
 CONFIG_FILE = "config.json"
 EXAMPLES_FILE = "examples.npz"
@@ -42,6 +49,22 @@ WEIGHTS_FILE = "weights.safetensors"
 SCHEMA = 1  # of model.json
 CONFIG_SCHEMA = 2  # of config.json, which holds the flags of `augmix train` by name
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
+
+
+_ROUNDED = 1 + 1e-6  # sums of float32 numbers may exceed their bounds by rounding
+
+
+def _require(fits: Any, expected: str) -> None:
+    """Refuse a record. Raises a ValueError."""
+    if not fits:
+        raise ValueError(expected)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that cannot be part of a file's name."""
+    _require(
+        bool(name) and not set(name) & set("/\\\0"), f"{name!r} cannot be part of a file's name"
+    )
 
 
 class CellKey(NamedTuple):
@@ -62,6 +85,13 @@ class Bins:
     count: list[int]  # predictions in each bin
     confidence_sum: list[float]  # of their largest softmax probabilities
     correct_sum: list[int]  # correct ones
+
+    def __post_init__(self) -> None:
+        fits = len(self.count) == len(self.confidence_sum) == len(self.correct_sum)
+        _require(fits, "count, confidence_sum and correct_sum must be of equal length")
+        columns = zip(self.count, self.confidence_sum, self.correct_sum, strict=True)
+        fits = all(0 <= total <= n * _ROUNDED and 0 <= right <= n for n, total, right in columns)
+        _require(fits, "confidence_sum and correct_sum must be 0..count in every bin")
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield np.array(self.count, np.int64)
@@ -105,6 +135,18 @@ class Cell:
     seconds: float
     scaled: Scaled | None = None  # after temperature scaling; None if no temperature was fitted
 
+    def __post_init__(self) -> None:
+        _check_name(self.suite)
+        _check_name(self.name)
+        n, scores = self.num_images, [self, *([self.scaled] if self.scaled else [])]
+        _require(0 <= self.severity <= 5, "severity must be 0..5")
+        _require(n >= 1 and 0 <= self.num_errors <= n, "num_errors must be 0..num_images")
+        for each in scores:
+            _require(each.nll_sum >= 0, "nll_sum must be at least 0")
+            _require(0 <= each.brier_sum <= 2 * n * _ROUNDED, "brier_sum must be 0..2 an image")
+            for bins in (each.adaptive, each.equal_width):
+                _require(sum(bins.count) == n, "bins must hold every image once")
+
     @property
     def key(self) -> CellKey:
         """Identity of the cell."""
@@ -137,6 +179,13 @@ class SequenceCell:
     top5_distance_sum: float | None  # over the pairs, 0..15 each; None below five classes
     seconds: float
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        pairs, distance = self.num_pairs, self.top5_distance_sum or 0.0
+        _require(self.num_images >= 1 and pairs >= 1, "num_images and num_pairs must be above 0")
+        _require(0 <= self.num_flips <= pairs, "num_flips must be 0..num_pairs")
+        _require(0 <= distance <= 15 * pairs * _ROUNDED, "top5_distance_sum must be 0..15 a pair")
+
     @property
     def key(self) -> CellKey:
         """Identity of the cell."""
@@ -153,16 +202,116 @@ class SequenceCell:
         return None if self.top5_distance_sum is None else self.top5_distance_sum / self.num_pairs
 
 
+class ModelFacts(TypedDict, total=False):
+    """The types of what `Results.model` holds."""
+
+    name: str
+    num_classes: int | None
+    num_parameters: int
+    weights_sha256: str
+    method: str | None
+    seed: int | None
+    label: str | None
+    members: list["ModelFacts"]
+    adaptation: str | None
+
+
+class SourceFacts(TypedDict, total=False):
+    """The types of what `Results.source` holds."""
+
+    name: str
+    split: str
+    num_images: int
+    num_classes: int
+    class_names: list[str]
+    fingerprint: str
+    size: list[int]
+
+
+class ProtocolFacts(TypedDict, total=False):
+    """The types of what `Results.protocol` holds."""
+
+    suite: list[str]
+    names: list[str]
+    severities: list[int]
+    sequences: list[str]
+    difficulty: int
+    preset: str | None
+    seed: int
+    bin_size: int
+    suite_version: str | int
+    sequence_version: str | int
+    frost_textures: str
+    frames_of: str
+    own: dict[str, str]
+    own_sequences: dict[str, str]
+    own_severities: list[int]
+    official_c: str
+    official_p: str
+    fingerprints: dict[str, str]
+    attack_norm: str
+    attack_epsilon: float
+    attack_steps: int
+    attack_step_size: float
+    attack_restarts: int
+
+
+class ProvenanceFacts(TypedDict, total=False):
+    """The types of what `Results.provenance` holds."""
+
+    versions: dict[str, str]
+
+
+class TemperatureFacts(TypedDict):
+    """The types of what `Results.temperature` holds."""
+
+    value: float
+    num_images: int
+    nll_before: float
+    nll_after: float
+
+
+class ConfigFacts(TypedDict, total=False):
+    """The types of what `config.json` holds, as far as it is looked at."""
+
+    size: int | None
+
+
+class ModelFile(TypedDict):
+    """The types of what `model.json` holds, as far as it is looked at."""
+
+    name: str
+    num_classes: int
+    channels: int
+
+
+class LogRecord(TypedDict, total=False):
+    """The types of what a line of `log.jsonl` holds."""
+
+    step: Required[int]
+    epoch: float
+    loss: float
+    terms: dict[str, float]
+    learning_rate: float
+    train_error: float
+    images_per_second: float
+    wait_fraction: float
+    peak_memory_mib: float
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """Content of `results.json`: the cells measured so far and how they were measured.
 
     Attributes:
-        model: The model: ``name``, ``num_classes``, ``num_parameters``, ``weights_sha256``; for a
-            run its ``method``, ``seed`` and ``label``; ``members`` of an ensemble (a list of such
-            facts); ``adaptation``, e.g. ``"batch norm, prior 16"``, or empty.
+        model: The model: ``name``, ``num_classes``, ``num_parameters``, ``weights_sha256``,
+            ``preprocessing`` (fields of `Preprocessing`; None if it has none, a list for several),
+            ``outputs`` (its logits for a few of the images, summed up); for a run its ``method``,
+            ``seed`` and ``label``; ``members`` of an ensemble (a list of such facts);
+            ``adaptation``, e.g. ``"batch norm, prior 16"``, or empty.
         source: The images: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
-            ``fingerprint``, ``size``.
+            ``fingerprint``, ``size``, ``geometry`` (resizing and crop; empty for images as stored).
         protocol: The settings that decide the numbers: ``suite`` (list), ``names`` (corruptions),
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
@@ -178,11 +327,11 @@ class Results:
         sequences: Cells of sequences, in the order measured.
     """
 
-    model: dict[str, Any]
-    source: dict[str, Any]
-    protocol: dict[str, Any]
-    provenance: dict[str, Any] = field(default_factory=dict)
-    temperature: dict[str, Any] | None = None
+    model: Annotated[dict[str, Any], ModelFacts]
+    source: Annotated[dict[str, Any], SourceFacts]
+    protocol: Annotated[dict[str, Any], ProtocolFacts]
+    provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)
+    temperature: Annotated[dict[str, Any], TemperatureFacts] | None = None
     cells: tuple[Cell, ...] = ()
     sequences: tuple[SequenceCell, ...] = ()
 
@@ -201,6 +350,11 @@ class Results:
         return next((cell for cell in self.sequences if cell.name == name), None)
 
 
+def load_log(folder: Path) -> list[LogRecord]:
+    """Load `log.jsonl` of a run folder, empty if it has none; a damaged line is a `RunError`."""
+    return load_lines(folder / LOG_FILE, LogRecord)
+
+
 def write_results(path: Path, results: Results) -> None:
     """Write `results.json` atomically."""
     write_json(path, {"schema": RESULTS_SCHEMA, **to_plain(results)})
@@ -215,23 +369,17 @@ def load_results(path: Path) -> Results:
             f"{path} must be a results file of schema {RESULTS_SCHEMA}, got {schema!r}; it was "
             "measured by another version of augmix: delete it and evaluate again"
         )
+    results = load_record(path, Results, plain)
+    keys = [cell.key for cell in (*results.cells, *results.sequences)]
+    num_classes, names = map(results.source.get, ("num_classes", "class_names"))
     try:
-        cells = tuple(_read_cell(cell) for cell in plain.pop("cells"))
-        sequences = tuple(SequenceCell(**cell) for cell in plain.pop("sequences"))
-        return Results(cells=cells, sequences=sequences, **plain)
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path} does not hold the fields of a results file: {error}") from error
-
-
-def _read_cell(plain: dict[str, Any]) -> Cell:
-    scaled = plain["scaled"]
-    if scaled:
-        scaled = Scaled(**{**scaled, **_read_bins(scaled)})
-    return Cell(**{**plain, **_read_bins(plain), "scaled": scaled})
-
-
-def _read_bins(plain: dict[str, Any]) -> dict[str, Bins]:
-    return {name: Bins(**plain[name]) for name in ("adaptive", "equal_width")}
+        _require(len(set(keys)) == len(keys), "a cell is in it twice")
+        _require(num_classes is None or num_classes >= 1, "source.num_classes must be at least 1")
+        if names:
+            _require(len(names) == num_classes, "source.class_names must name every class")
+    except ValueError as error:
+        raise RunError(f"{path}: {error}; delete it and evaluate again") from error
+    return results
 
 
 def provenance() -> dict[str, Any]:
@@ -275,6 +423,10 @@ class MeasuredImages:
     ids: Int64[np.ndarray, " image"]
     labels: Int64[np.ndarray, " image"]
 
+    def __post_init__(self) -> None:
+        _require(len(self.ids) == len(self.labels) > 0, "ids and labels must be of equal length")
+        _require(min(self.ids.min(), self.labels.min()) >= 0, "ids and labels must be at least 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
@@ -282,6 +434,13 @@ class Predictions:
 
     prediction: Classes  # of the largest logit, the first of equals
     confidence: Float32[np.ndarray, " image"]  # its softmax probability, before any temperature
+
+    def __post_init__(self) -> None:
+        fits = len(self.prediction) == len(self.confidence)
+        _require(fits, "prediction and confidence must be of equal length")
+        _require((self.prediction >= 0).all(), "prediction must be at least 0")
+        fits = (self.confidence >= 0) & (self.confidence <= _ROUNDED)
+        _require(fits.all(), "confidence must be in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +450,12 @@ class SequencePredictions:
     prediction: FrameClasses
     flips: UInt16[np.ndarray, " image"]
     pairs: UInt16[np.ndarray, " image"]
+
+    def __post_init__(self) -> None:
+        fits = len(self.prediction) == len(self.flips) == len(self.pairs)
+        _require(fits, "prediction, flips and pairs must be of equal length")
+        _require((self.prediction >= 0).all(), "prediction must be at least 0")
+        _require((self.flips <= self.pairs).all(), "flips must be at most pairs")
 
 
 def predictions_path(folder: Path, suite: str, name: str, severity: int = 0) -> Path:
@@ -333,28 +498,69 @@ def load_sequence_predictions(folder: Path, name: str) -> SequencePredictions:
     return _load(predictions_path(folder, "p", name), SequencePredictions)
 
 
+_AGAIN = "delete it and evaluate the run again"
+
+
 def _load(path: Path, record: type[Record]) -> Record:
-    arrays = load_arrays(path)
-    if not arrays:
+    if not path.exists():
         raise RunError(
             f"{path} does not exist; evaluate the run again, which measures what is missing"
         )
+    arrays, hints = load_npz(path, hint=_AGAIN), get_type_hints(record)
     try:
-        return record(**{entry.name: arrays[entry.name] for entry in fields(record)})
-    except KeyError as error:
-        raise RunError(
-            f"{path} is damaged ({error}); delete it and evaluate the run again"
-        ) from error
+        for name, hint in hints.items():
+            _require(name in arrays, f"the array {name} is missing")
+            _require(isinstance(arrays[name], hint), f"{name} must not be {_form(arrays[name])}")
+        return record(**{name: arrays[name] for name in hints})
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); {_AGAIN}") from error
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Load an npz file of a run folder; a missing one has no arrays, a damaged one is refused."""
+def load_examples(folder: Path) -> dict[str, np.ndarray]:
+    """Load the example images of a run folder, empty if it has none.
+
+    ``clean`` is uint8 `image height width channel`; ``labels`` and ``ids`` have one number an
+    image; a corruption is uint8 `severity image height width channel`.
+    """
+    path = folder / EXAMPLES_FILE
+    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
+    clean = arrays.get("clean")
+    _check_images(path, arrays, "clean", ("labels", "ids"))
+    for name in arrays.keys() - {"clean", "labels", "ids"}:
+        own = arrays[name]
+        is_like = clean is not None and own.ndim == 5 and own.shape[1:] == clean.shape
+        if not is_like or own.dtype != np.uint8:
+            raise RunError(f"{path}: {name} must not be {_form(own)}; {_AGAIN}")
+    return arrays
+
+
+def load_hardest(folder: Path) -> dict[str, np.ndarray]:
+    """Load `hardest.npz` of a run folder, empty if it has none; see `evaluation.store`."""
+    path = folder / HARDEST_FILE
+    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
+    _check_images(path, arrays, "images", ("labels", "ids", "errors"))
+    return arrays
+
+
+def _check_images(
+    path: Path, arrays: dict[str, np.ndarray], images: str, numbers: Iterable[str]
+) -> None:
+    """Refuse arrays that are not images with some whole numbers each."""
+    if not arrays:
+        return
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return dict(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path} is damaged ({error}); delete it and evaluate the run again"
-        ) from error
+        for name in (images, *numbers):
+            _require(name in arrays, f"the array {name} is missing")
+        pixels = arrays[images]
+        fits = pixels.ndim == 4 and pixels.dtype == np.uint8 and pixels.shape[3] in (1, 3)
+        _require(fits and pixels.size > 0, f"{images} must not be {_form(pixels)}")
+        for name in numbers:
+            own = arrays[name]
+            fits = own.shape == pixels.shape[:1] and own.dtype.kind in "iu" and own.min() >= 0
+            _require(fits, f"{name} must not be {_form(own)} or below 0")
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); {_AGAIN}") from error
+
+
+def _form(array: np.ndarray) -> str:
+    return f"{array.dtype} of shape {array.shape}"

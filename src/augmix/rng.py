@@ -21,6 +21,8 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, UInt32
 
+from augmix.errors import check_integer
+
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
@@ -82,7 +84,7 @@ class Stream:
             ("part", self.part, 10),
             ("epoch", self.epoch, 32),
         ):
-            if not 0 <= value < 2**bits:
+            if not 0 <= check_integer(name, value) < 2**bits:
                 raise ValueError(f"{name} must be 0..2**{bits} - 1, got {value}")
 
     def at(

@@ -4,7 +4,8 @@ A transform of one image is a plain callable. It takes what data sets return, an
 type:
 
 * a PIL image of mode L or RGB,
-* a uint8 NumPy array `height width channel` (or `height width` for grey),
+* a uint8 NumPy array `height width channel` (or `height width` for grey), or `batch height width
+  channel`,
 * a uint8 tensor `channel height width` or `batch channel height width`.
 
 `AugMix`, `AutoAugment`, `RandomAA`, `Cutout` and `PatchUniform` give one view, `OneView` does so by
@@ -29,6 +30,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from augmix import arrays
+from augmix.arrays import from_batch, to_batch
 from augmix.augment import policies, render
 from augmix.augment.compiled import OneByOne
 from augmix.augment.compiled.mixing import round_levels
@@ -44,54 +46,9 @@ _LARGEST_BLOCK = 64
 _OF_BASE = ("crop_padding", "flip")  # options of the policy below
 
 
-def to_batch(image: Any) -> Batch:
-    """Any accepted image as uint8 `batch height width channel`.
-
-    Raises:
-        ValueError: If the image is of another mode, type or shape.
-    """
-    if isinstance(image, Image.Image):
-        if image.mode not in ("L", "RGB"):
-            mode = "L" if image.mode in ("1", "I;16", "I", "F", "LA") else "RGB"
-            raise ValueError(
-                f"a PIL image must be of mode L or RGB, got {image.mode}; "
-                f"convert it first, e.g. image.convert('{mode}')"
-            )
-        pixels = np.asarray(image)
-        batch = pixels[None, :, :, None] if image.mode == "L" else pixels[None]
-    elif isinstance(image, Tensor):
-        if image.dtype != torch.uint8 or image.ndim not in (3, 4):
-            raise ValueError(
-                "a tensor must be uint8 [channel height width] or [batch channel height width], "
-                f"got {image.dtype} of shape {tuple(image.shape)}"
-            )
-        if image.device.type != "cpu":
-            raise ValueError(f"a tensor must lie on the CPU, got device {image.device}")
-        pixels = image.numpy()
-        batch = arrays.to_channels_last(pixels if image.ndim == 4 else pixels[None])
-    elif isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise ValueError(
-                "an array must be uint8 [height width channel] or [height width], "
-                f"got {image.dtype} of shape {image.shape}"
-            )
-        batch = image[None, :, :, None] if image.ndim == 2 else image[None]
-    else:
-        raise ValueError(
-            "an image must be a PIL image, a uint8 NumPy array or a uint8 tensor, "
-            f"got {type(image).__name__}"
-        )
-    return arrays.check_images(batch, where=f"the {type(image).__name__}")
-
-
 def is_batch(image: Any) -> bool:
-    """Whether it is a tensor of several images."""
-    return isinstance(image, Tensor) and image.ndim == 4
-
-
-def _is_grey(image: Any) -> bool:
-    """Whether it is a picture or array without an axis of channels."""
-    return image.mode == "L" if isinstance(image, Image.Image) else image.ndim == 2
+    """Whether it is an array or a tensor of several images."""
+    return not isinstance(image, Image.Image) and image.ndim == 4
 
 
 class _Block(NamedTuple):
@@ -197,7 +154,8 @@ class OneView:
         executor: ``pillow`` or ``compiled``, see `augmix.render`; ``auto`` is ``compiled``.
 
     Raises:
-        ValueError: For options out of range, and images of a mode, shape or type other than those
+        TypeError: For images of a type other than those that `augmix.transforms` lists.
+        ValueError: For options out of range, and images of a mode or shape other than those
             that `augmix.transforms` lists.
 
     Example:
@@ -232,12 +190,9 @@ class OneView:
         views = self.drawer.views(to_batch(image), 1, clean=False)[0]
         if self.dtype == torch.float32:
             return torch.from_numpy(views if is_batch(image) else views[0])
-        if isinstance(image, Tensor):
-            levels = torch.from_numpy(round_levels(views))
-            return levels if image.ndim == 4 else levels[0]
-        levels = round_levels(views, channels_last=True)[0]
-        levels = levels[:, :, 0] if levels.shape[2] == 1 and _is_grey(image) else levels
-        return Image.fromarray(levels) if isinstance(image, Image.Image) else levels
+        is_first = isinstance(image, Tensor)  # its layout
+        levels = round_levels(views, channels_last=not is_first)
+        return from_batch(arrays.to_channels_last(levels) if is_first else levels, image)
 
     def __repr__(self) -> str:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, dtype={self.dtype})"

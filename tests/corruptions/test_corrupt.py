@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import augmix
@@ -127,11 +128,81 @@ def test_images_that_are_none(images: np.ndarray):
         check(images / 255.0, "fog", severity=3)
     with pytest.raises(TypeError, match="must be uint8 in 0..255, got int64"):
         check(images.astype(np.int64), "fog", severity=3)
-    with pytest.raises(TypeError, match="must be a uint8 NumPy array .*, got list"):
+    with pytest.raises(TypeError, match="must be a PIL image, a uint8 NumPy array .*, got list"):
         check(images.tolist(), "fog", severity=3)
-    for wrong, shape in ((images[0], "(20, 24, 3)"), (images[..., :2], "(6, 20, 24, 2)")):
-        with pytest.raises(ValueError, match=re.escape(f"1 or 3 channels, got shape {shape}")):
-            check(wrong, "fog", severity=3)
+    with pytest.raises(ValueError, match=re.escape("3 channels, got shape (6, 20, 24, 2)")):
+        check(images[..., :2], "fog", severity=3)
+
+
+def test_one_image_of_any_type(images: np.ndarray):
+    """Array, PIL image and tensor give the same pixels, in the type that came in."""
+    expected = corrupt(images[:1], "gaussian_noise", severity=3)
+    array = corrupt(images[0], "gaussian_noise", severity=3)
+    np.testing.assert_array_equal(array, expected[0])
+    picture = corrupt(Image.fromarray(images[0]), "gaussian_noise", severity=3)
+    assert picture.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(picture), expected[0])
+    first = torch.from_numpy(images[0].transpose(2, 0, 1).copy())
+    for tensor in (first, first[None]):
+        result = corrupt(tensor, "gaussian_noise", severity=3)
+        assert (result.shape, result.dtype) == (tensor.shape, torch.uint8)
+        last = result.reshape(3, 20, 24).permute(1, 2, 0)
+        np.testing.assert_array_equal(last.numpy(), expected[0])
+
+    grey = images[0, :, :, 0]
+    expected = corrupt(grey[None, :, :, None], "gaussian_noise", severity=3)[0, :, :, 0]
+    result = corrupt(grey, "gaussian_noise", severity=3)
+    np.testing.assert_array_equal(result, expected)
+    picture = corrupt(Image.fromarray(grey), "gaussian_noise", severity=3)
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_one_image_has_an_id(images: np.ndarray):
+    expected = corrupt(images[:1], "gaussian_noise", severity=3, ids=np.array([7]))[0]
+    for ids in (7, [7], np.int64(7), np.array([7])):
+        np.testing.assert_array_equal(
+            corrupt(images[0], "gaussian_noise", severity=3, ids=ids), expected
+        )
+    assert (corrupt(images[0], "gaussian_noise", severity=3) != expected).any()
+    with pytest.raises(TypeError, match="ids must be whole numbers, got float64"):
+        corrupt.__wrapped__(images[0], "fog", severity=3, ids=[0.5])
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_tensor", "message"),
+    [
+        ((20, 24, 3), True, "looks like [height width channel]; give image.permute(2, 0, 1)"),
+        ((6, 20, 24, 3), True, "looks like [height width channel]; give image.permute(0, 3, 1, 2)"),
+        ((3, 20, 24), False, "looks like [channel height width]; give image.transpose(1, 2, 0)"),
+        ((6, 1, 20, 24), False, "[channel height width]; give image.transpose(0, 2, 3, 1)"),
+        (
+            (20, 24, 4),
+            False,
+            "got shape (20, 24, 4); without an alpha channel it is image[..., :3]",
+        ),
+        ((6, 20, 24), False, "a batch of grey images is image[..., None]"),
+        ((20, 24), True, "a grey image is image[None]"),
+        ((2, 2, 20, 24, 3), False, "got shape (2, 2, 20, 24, 3)"),
+    ],
+)
+def test_layouts_that_are_wrong(shape: tuple[int, ...], is_tensor: bool, message: str):
+    array = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        corrupt(torch.from_numpy(array) if is_tensor else array, "fog", severity=3)
+
+
+@pytest.mark.parametrize("name", ["severity", "jpeg_quality"])
+def test_numbers_that_are_not_whole(images: np.ndarray, name: str):
+    for value in (3.0, True, "3", np.float64(3)):
+        settings = {"severity": 3, name: value}
+        with pytest.raises(
+            TypeError, match=re.escape(f"{name} must be a whole number, got {value!r}")
+        ):
+            corrupt.__wrapped__(images, "pixelate", **settings)
+    settings = {"severity": 3, name: np.int64(2)}
+    expected = corrupt(images, "pixelate", **{"severity": 3, name: 2})
+    np.testing.assert_array_equal(corrupt.__wrapped__(images, "pixelate", **settings), expected)
 
 
 def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_path: Path):

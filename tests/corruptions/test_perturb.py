@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -362,6 +363,24 @@ def test_inputs_of_every_kind(images: np.ndarray):
             assert np.abs(wide.astype(int) - perturb(grey, name)).max() <= 1, name
 
 
+def test_one_image_of_any_type(images: np.ndarray):
+    expected = perturb(images[:1], "gaussian_noise", ids=np.array([5]))[0]
+    np.testing.assert_array_equal(perturb(images[0], "gaussian_noise", ids=5), expected)
+    pictures = perturb(Image.fromarray(images[0]), "gaussian_noise", ids=5)
+    assert [picture.size for picture in pictures] == [(24, 20)] * len(expected)
+    np.testing.assert_array_equal(np.stack([np.asarray(each) for each in pictures]), expected)
+    tensor = torch.from_numpy(images[0].transpose(2, 0, 1).copy())
+    for image in (tensor, tensor[None]):
+        frames = perturb(image, "gaussian_noise", ids=5).reshape(-1, 3, 20, 24)
+        assert frames.dtype == torch.uint8
+        np.testing.assert_array_equal(frames.permute(0, 2, 3, 1).numpy(), expected)
+    grey = images[0, :, :, 0]
+    frames = perturb(grey, "gaussian_noise")
+    np.testing.assert_array_equal(
+        frames, perturb(grey[None, :, :, None], "gaussian_noise")[0, ..., 0]
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -402,6 +421,8 @@ def test_messages_about_images(images: np.ndarray):
         check(images / 255.0, "tilt")
     with pytest.raises(TypeError, match="must be a uint8 NumPy array"):
         check(images.tolist(), "tilt")
+    with pytest.raises(TypeError, match="difficulty must be a whole number, got 1.0"):
+        check(images, "tilt", difficulty=1.0)
     with pytest.raises(ValueError, match="preset must be one of cifar, .*, got 'auto'"):
         photograph_frames(images[0], "tilt", preset="auto")
     with pytest.raises(ValueError, match="preset must be one of cifar, .*, got 'auto'"):

@@ -13,7 +13,7 @@ from toy_runs import toy_config, write_npz
 from augmix import files
 from augmix.arrays import to_float
 from augmix.corruptions.corrupt import photograph_frames
-from augmix.errors import RunError
+from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.models import find_preprocessing, run_measurement
@@ -185,6 +185,66 @@ def test_classes_are_matched_by_a_list(module: str, photographs: Path, tmp_path:
     assert kept.prediction.tolist() == [int(abs(level - 60) < abs(level - 120)) for level in levels]
 
 
+def named_run(folder: Path, class_names: tuple[str, ...]) -> Path:
+    """A run folder whose model names its classes."""
+    make_run(folder)
+    save_model(folder, build_model("small", num_classes=3, class_names=class_names))
+    return folder
+
+
+def write_folder(root: Path, class_names: tuple[str, ...]) -> Path:
+    """Two images of each class, of the same pixels for the class at the same position."""
+    for number, name in enumerate(class_names):
+        (root / name).mkdir(parents=True)
+        for index in range(2):
+            image = np.random.default_rng(2 * number + index).integers(0, 255, (16, 16, 3))
+            Image.fromarray(image.astype(np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
+def test_a_run_keeps_the_names_of_its_classes(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data" / "train", ("ant", "bee", "cat")).parent
+    config = toy_config(tmp_path / "run", source="folder", data=str(root), epochs=1)
+    assert load_model(train(config)).config.class_names == ("ant", "bee", "cat")
+
+
+def test_images_are_given_the_numbers_of_the_model(tmp_path: Path) -> None:
+    """The order of the images' classes is another one, or some are missing."""
+    run = named_run(tmp_path / "run", ("cat", "ant", "bee"))
+    data = write_folder(tmp_path / "data", ("ant", "bee", "cat"))
+    found = measure(str(run), source="folder", data=str(data), out=tmp_path / "out")
+    assert found.source["class_names"] == ["cat", "ant", "bee"]
+    assert load_images(tmp_path / "out").labels.tolist() == [1, 1, 2, 2, 0, 0]
+    some = write_folder(tmp_path / "some", ("bee", "cat"))
+    measure(str(run), source="folder", data=str(some), out=tmp_path / "part")
+    assert load_images(tmp_path / "part").labels.tolist() == [2, 2, 0, 0]
+
+
+def test_classes_of_other_names_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    run = named_run(tmp_path / "run", ("ant", "bee", "cat"))
+    data = write_folder(tmp_path / "data", ("feline", "hymenoptera_ant", "hymenoptera_bee"))
+    settings: dict[str, Any] = {"source": "folder", "data": str(data)}
+    message = "model run lists 3 classes, but not 'feline'.*--class-list.*--classes-by-position"
+    with pytest.raises(RunError, match=message):
+        measure(str(run), **settings, out=tmp_path / "refused")
+    measure(str(run), **settings, classes_by_position=True, out=tmp_path / "position")
+    assert load_images(tmp_path / "position").labels.tolist() == [0, 0, 1, 1, 2, 2]
+    listing = tmp_path / "classes.txt"
+    listing.write_text("\ufeff0 hymenoptera_ant\n1 hymenoptera_bee\n2 feline\n")
+    measure(str(run), **settings, class_list=str(listing), out=tmp_path / "list")
+    assert load_images(tmp_path / "list").labels.tolist() == [2, 2, 0, 0, 1, 1]
+    with pytest.raises(ValueError, match="a class list, or take classes_by_position"):
+        Measurement(models=("run",), class_list=str(listing), classes_by_position=True)
+
+
+def test_members_of_an_ensemble_have_one_order_of_classes(tmp_path: Path) -> None:
+    runs = [named_run(tmp_path / "a", ("ant", "bee", "cat"))]
+    runs += [named_run(tmp_path / "b", ("cat", "ant", "bee"))]
+    data = write_folder(tmp_path / "data", ("ant", "bee", "cat"))
+    with pytest.raises(RunError, match="a and b have other classes, or another order"):
+        measure(*map(str, runs), source="folder", data=str(data), out=tmp_path / "out")
+
+
 def test_sequences_of_a_folder_start_from_its_photographs(
     module: str, photographs: Path, tmp_path: Path
 ) -> None:
@@ -260,3 +320,52 @@ def test_library_and_configuration_measure_the_same(run: Path) -> None:
     ]
     assert ours.protocol == theirs.protocol
     assert ours.model["weights_sha256"] == theirs.model["weights_sha256"]
+
+
+def test_results_belong_to_one_preprocessing(module: str, photographs: Path, tmp_path: Path):
+    settings: dict[str, Any] = {"data": str(photographs), "out": tmp_path / "m"}
+    settings |= {"preprocessing": "none", "crop": 32, "input_range": (0.0, 255.0)}
+    (tmp_path / "classes.txt").write_text("0 n0 a\n1 n2 b\n2 n1 c\n3 n3 d\n")
+    settings |= {"class_list": str(tmp_path / "classes.txt")}
+    measure(module, **settings)
+    changes: dict[str, dict[str, Any]] = {
+        r"preprocessing mean = \[0.0, 0.0, 0.0\], this evaluation has \[9.0": {"mean": (9.0,) * 3},
+        r"preprocessing std = .* has \[2.0": {"std": (2.0,) * 3},
+        r"preprocessing input_range = \[0.0, 255.0\], .* \[0.0, 1.0\]": {"input_range": (0.0, 1.0)},
+        "preprocessing resize = 37, this evaluation has 40": {"resize": 40},
+        "preprocessing interpolation = 'bilinear', .* 'bicubic'": {"interpolation": "bicubic"},
+    }
+    for message, change in changes.items():
+        for suite in (("clean",), ("clean", "c")):
+            with pytest.raises(ResumeError, match=message):
+                measure(module, **{**settings, **change}, suite=suite)
+    assert measure(module, **settings).cells[0].num_images == 6
+
+
+def test_results_belong_to_one_geometry(run: Path, tmp_path: Path) -> None:
+    measure(run, crop=24, out=tmp_path / "m")
+    for change, message in (
+        ({"crop": 26}, r"size = \[24, 24\], this evaluation has \[26, 26\]"),
+        ({"crop": 24, "resize": 30}, "geometry resize = 24, this evaluation has 30"),
+        ({"crop": 24, "interpolation": "box"}, "geometry interpolation = 'bilinear', .* 'box'"),
+        ({}, r"size = \[24, 24\], this evaluation has \[16, 16\]"),
+    ):
+        with pytest.raises(ResumeError, match=message):
+            measure(run, **change, out=tmp_path / "m")
+
+
+def test_results_belong_to_one_code(module: str, tmp_path: Path) -> None:
+    """Weights or code that a function keeps outside of tensors count too."""
+    write_npz(tmp_path / "toy.npz", num_classes=4)
+    settings: dict[str, Any] = {"data": str(tmp_path / "toy.npz"), "out": tmp_path / "m"}
+    (tmp_path / "made.py").write_text(
+        "import pathlib, torch\n"
+        "def make():\n"
+        "    scale = float(pathlib.Path(__file__).with_name('scale.txt').read_text())\n"
+        "    return lambda images: scale * images.mean((2, 3)) @ torch.ones(3, 4).cumsum(1)\n"
+    )
+    (tmp_path / "scale.txt").write_text("1.0")
+    measure(f"python:{tmp_path / 'made.py'}:make", **settings)
+    (tmp_path / "scale.txt").write_text("1.5")
+    with pytest.raises(ResumeError, match="computes other logits"):
+        measure(f"python:{tmp_path / 'made.py'}:make", **settings)

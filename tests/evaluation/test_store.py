@@ -262,3 +262,39 @@ def test_the_examples_have_their_ids(measured: Path):
         for number in shared:
             one = file["clean"][file["ids"].tolist().index(number)]
             assert np.array_equal(one, hard["images"][hard["ids"].tolist().index(number)])
+
+
+class Scored(Guess):
+    """`Guess` whose code and hidden weights may differ without a tensor of its state."""
+
+    def __init__(self, factor: float = 1.0, order: tuple[int, ...] = (0, 1, 2), noise: float = 0):
+        super().__init__()
+        self.factor, self.order, self.noise = factor, list(order), noise
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.factor * super().forward(images)[:, self.order]
+        return logits + self.noise * torch.randn_like(logits)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ({}, {"factor": 1.05}, False),
+        ({}, {"order": (0, 2, 1)}, False),
+        ({}, {"factor": float("nan")}, False),
+        ({}, {"factor": 1 + 1e-5}, True),  # as another processor rounds
+        ({"noise": 0.5}, {"noise": 0.5}, True),
+        ({"noise": 0.5}, {"noise": 0.6}, False),
+    ],
+    ids=["factor", "order", "nan", "rounding", "random", "noise"],
+)
+def test_results_belong_to_what_the_model_computes(
+    source: Source, tmp_path: Path, first: Any, second: Any, is_same: bool
+) -> None:
+    measure(Scored(**first), source, tmp_path, suite=("clean",))
+    if is_same:
+        measure(Scored(**second), source, tmp_path, suite=("clean", "c"))
+        return
+    with pytest.raises(ResumeError, match="computes other logits .*, this one .*another --out"):
+        measure(Scored(**second), source, tmp_path, suite=("clean", "c"))
+    assert len(load_results(tmp_path / "results.json").cells) == 1

@@ -12,41 +12,12 @@ from torch import nn
 from augmix.errors import RunError
 from augmix.models.open_model import open_model
 from augmix.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PRESETS, Preprocessing
-from augmix.models.pretrained import from_timm, from_torchvision, from_transformers
+from augmix.models.pretrained import from_timm, from_torchvision
 from augmix.models.wrapper import hash_weights
 
 USUAL = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 TIMM = {"input_size": (3, 224, 224), "interpolation": "bicubic", "crop_pct": 0.875, **USUAL}
-VIT = {  # preprocessor_config.json of google/vit-base-patch16-224, in its older and newer form
-    "do_normalize": True,
-    "do_resize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-    "resample": 2,
-    "size": {"height": 224, "width": 224},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-}
-RESNET = {  # of microsoft/resnet-50
-    "crop_pct": 0.875,
-    "do_normalize": True,
-    "do_resize": True,
-    "image_mean": list(IMAGENET_MEAN),
-    "image_std": list(IMAGENET_STD),
-    "resample": 3,
-    "size": {"shortest_edge": 224},
-}
-DEIT = {  # of facebook/deit-base-distilled-patch16-224
-    "crop_size": {"height": 224, "width": 224},
-    "do_center_crop": True,
-    "do_resize": True,
-    "do_normalize": True,
-    "image_mean": list(IMAGENET_MEAN),
-    "image_std": list(IMAGENET_STD),
-    "resample": 3,
-    "size": {"shortest_edge": 256},
-}
 
 
 def test_timm_preprocessing():
@@ -54,8 +25,6 @@ def test_timm_preprocessing():
     assert from_timm(TIMM, where="x") == usual
     inception = {"input_size": (3, 299, 299), "crop_pct": 0.95, "interpolation": "bilinear", **HALF}
     assert from_timm(inception, where="x") == Preprocessing(crop=299, resize=314, **HALF)
-    squash = from_timm({**TIMM, "crop_mode": "squash"}, where="x")
-    assert (squash.crop, squash.resize, squash.squash) == (224, 224, True)
 
 
 @pytest.mark.parametrize(
@@ -86,50 +55,7 @@ def test_torchvision_preprocessing():
         from_torchvision(SimpleNamespace(crop_size=[224, 192]), where="resnet50")
 
 
-def test_transformers_preprocessing():
-    vit = Preprocessing(crop=224, resize=224, squash=True, **HALF)
-    assert from_transformers(VIT, where="x") == vit
-    old = {key: value for key, value in VIT.items() if "rescale" not in key} | {
-        "size": {"height": 224, "width": 224}
-    }
-    assert from_transformers(old, where="x") == vit
-    resnet = Preprocessing(crop=224, resize=256, interpolation="bicubic", **USUAL)
-    assert from_transformers(RESNET, where="x") == resnet
-    assert from_transformers(DEIT, where="x") == resnet
-    large = from_transformers({**RESNET, "size": {"shortest_edge": 384}}, where="x")
-    assert (large.crop, large.resize, large.squash) == (384, 384, True)
-
-
-def test_transformers_range():
-    signed = from_transformers(
-        {**VIT, "rescale_factor": 1 / 127.5, "do_normalize": False}, where=""
-    )
-    assert signed.input_range == pytest.approx((0, 2))
-    assert signed.mean == (0.0,) * 3
-    raw = from_transformers({**VIT, "do_rescale": False}, where="x")
-    assert raw.input_range == (0.0, 255.0)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({**VIT, "do_resize": False}, "images that are not resized"),
-        ({**VIT, "size": {"height": 224, "width": 192}}, "224 x 192"),
-        ({**VIT, "size": {"longest_edge": 224}}, "the size {'longest_edge': 224}"),
-        ({**VIT, "size": {"shortest_edge": 224}}, "images of any shape"),
-        (
-            {**DEIT, "size": {"height": 256, "width": 256}},
-            "images squashed to 256 and cropped to 224",
-        ),
-        ({**VIT, "resample": 9}, "interpolation 'unknown'"),
-    ],
-    ids=["unresized", "wide", "longest", "uncropped", "both", "filter"],
-)
-def test_preprocessing_that_cannot_be_expressed(config, message):
-    with pytest.raises(RunError, match=f"hf:x asks for .*{message}"):
-        from_transformers(config, where="hf:x")
-
-
+HALF_LISTS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 IMAGES = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -159,10 +85,16 @@ def timm(monkeypatch):
         torch.manual_seed(11)
         model = Linear(num_classes)
         model.is_pretrained = pretrained
+        model.has_test_size = name == "resnet50"
         return model
 
     config = {"input_size": (3, 299, 299), "crop_pct": 0.95, "interpolation": "bicubic", **HALF}
-    data = SimpleNamespace(resolve_model_data_config=lambda model: config)
+
+    def resolve(model, use_test_size=False):
+        tested = {"input_size": (3, 320, 320), "crop_pct": 1.0} if use_test_size else {}
+        return config | (tested if getattr(model, "has_test_size", False) else {})
+
+    data = SimpleNamespace(resolve_model_data_config=resolve)
     return fake(
         monkeypatch,
         "timm",
@@ -184,6 +116,21 @@ def test_timm(timm):
     assert stated.preprocessing is PRESETS["none"]
     with pytest.raises(RunError, match=r"Unknown model .*did you mean 'resnet50.tv_in1k'"):
         open_model("timm:resnet50.tv_in1")
+
+
+def test_the_size_that_timm_tested_at_is_said_and_offered(timm):
+    usual = open_model("timm:resnet50")
+    assert usual.preprocessing.crop == 299
+    assert usual.note == (
+        "timm:resnet50 is measured at 299x299; it was tested at 320x320 too: --test-input-size"
+    )
+    tested = open_model("timm:resnet50", test_input_size=True)
+    assert (tested.preprocessing.crop, tested.preprocessing.resize, tested.note) == (320, 320, "")
+    assert open_model("timm:resnet50.tv_in1k").note == ""
+    with pytest.raises(ValueError, match="timm:resnet50.tv_in1k has one input size, 299x299"):
+        open_model("timm:resnet50.tv_in1k", test_input_size=True)
+    with pytest.raises(ValueError, match="test_input_size is of timm's models, got small"):
+        open_model("small", num_classes=3, test_input_size=True)
 
 
 def test_timm_without_weights(timm):
@@ -329,7 +276,7 @@ def hub(monkeypatch, tmp_path):
     return put
 
 
-TINY_VIT = {"size": {"height": 8, "width": 8}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+TINY_VIT = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}}
 
 
 def test_transformers(hub):
@@ -338,7 +285,8 @@ def test_transformers(hub):
     assert hub.calls == [("some/vit", "main")]
     assert (model.name, model.num_classes) == ("hf:some/vit", 4)
     assert model.class_names == ("a", "b", "c", "d")
-    assert model.preprocessing == Preprocessing(crop=8, resize=8, squash=True, **HALF)
+    tiny = Preprocessing(crop=8, resize=8, squash=True, convention="transformers", **HALF)
+    assert model.preprocessing == tiny
     wanted = model.network.model((IMAGES - 0.5) / 0.5).logits
     assert torch.allclose(model(IMAGES), wanted)
 
@@ -348,6 +296,20 @@ def test_transformers_without_weights(hub):
     model = open_model("hf:some/vit@v1", num_classes=7, pretrained=False)
     assert hub.calls == []
     assert (model.num_classes, model.class_names) == (7, None)
+
+
+def test_the_processor_of_a_repository(hub):
+    """By the type of the model where the configuration names none; the nested form comes first."""
+    old = {"do_normalize": True, "do_resize": True, "size": 9, "resample": 3, **HALF_LISTS}
+    hub("some/old@main", config={"model_type": "swin"}, preprocessor_config=old)
+    assert open_model("hf:some/old").preprocessing.squash
+    hub("some/new@main", config={}, processor_config={"image_processor": TINY_VIT})
+    assert open_model("hf:some/new").preprocessing.crop == 8
+    hub("some/none@main", config={"model_type": "x"}, preprocessor_config={**old, "size": [9, 9]})
+    assert open_model("hf:some/none").preprocessing.crop == 9
+    hub("some/own@main", config={}, preprocessor_config={"image_processor_type": "OwnThing"})
+    with pytest.raises(RunError, match="hf:some/own asks for image_processor_type 'OwnThing'"):
+        open_model("hf:some/own")
 
 
 def test_transformers_at_a_revision_or_in_a_folder(hub):

@@ -126,7 +126,7 @@ def test_runs_without_common_corruptions(tmp_path: Path):
 
 def test_names_are_text(tmp_path: Path):
     evil = '<img src=x onerror="alert(1)">'
-    make_run(tmp_path / "a", label=evil, names=(*NAMES[:3], "<b>fog</b> $x_1$"))
+    make_run(tmp_path / "a", label=evil, names=(*NAMES[:3], "<b>fog<i> $x_1$"))
     html = write_report([tmp_path / "a"], tmp_path).read_text(encoding="utf-8")
     assert evil not in html
     assert "<b>fog" not in html

@@ -13,17 +13,18 @@ act on the frame alone. `photograph_frames` starts from a photograph of any size
 scripts do.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL.Image import Resampling
 
-from augmix.arrays import Images, check_images, from_pillow, to_pillow
+from augmix.arrays import check_images, from_batch, from_pillow, to_batch, to_pillow
 from augmix.corruptions.digital import recode
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -38,7 +39,7 @@ from augmix.corruptions.registry import (
     resolve_preset,
 )
 from augmix.corruptions.sequences import Scene, centre_window
-from augmix.errors import check_name
+from augmix.errors import check_integer, check_name
 
 Ids = Integer[np.ndarray, "..."]
 
@@ -56,31 +57,36 @@ _SHRUNK_AFTERWARDS = {
 
 
 def corrupt(
-    images: Images,
+    images: Any,
     name: str,
     *,
     severity: int,
     preset: str = "auto",
     seed: int = 0,
-    ids: Ids | None = None,
+    ids: Ids | Sequence[int] | SupportsIndex | None = None,
     num_threads: int = 1,
     frost_textures: Path | str | None = None,
     jpeg_quality: int | None = None,
-) -> Images:
+) -> Any:
     """Corrupt images as the corruption benchmark does.
 
     The bytes of an image depend on the image, ``name``, ``severity``, ``preset``, ``seed`` and its
     id, and on nothing else.
 
     Args:
-        images: Grey levels, RGB or grey, at least 16 x 16; an empty batch gives an empty batch.
+        images: One image or a batch, RGB or grey, at least 16 x 16, as the transforms take them: a
+            PIL image; a uint8 array `batch height width channel`, `height width channel` or `height
+            width`; a uint8 tensor `batch channel height width` or `channel height width`. An empty
+            batch gives an empty batch.
         name: A corruption, e.g. ``"gaussian_noise"``: a published one, one of your own that was
             registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
         severity: 1 (mild) to 5.
         preset: Whose severities: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
             ``"auto"``, see `resolve_preset`.
         seed: Of the draws.
-        ids: Dataset indices of the images; their positions in the batch if not given.
+        ids: Dataset indices of the images, of one image a number; their positions in the batch if
+            not given. So every image that comes alone has id 0 and draws the same noise: give its
+            index in the data set, or an own number for each image.
         num_threads: Images worked on at a time, at most; see `useful_threads`.
         frost_textures: Folder of the published photographs for ``"frost"``, see
             `augmix.corruptions.frost`; the textures that the package draws if not given.
@@ -88,10 +94,10 @@ def corrupt(
             published ImageNet-C and Tiny-ImageNet-C are at 85. Not done if not given.
 
     Returns:
-        New images of the same shape.
+        New images of the same type and shape.
 
     Raises:
-        TypeError: If the images are not a uint8 array.
+        TypeError: If the images are of another type, or a whole number is none.
         ValueError: If the name, severity, preset or quality is unknown, the images are too small,
             or the shapes do not fit.
         RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
@@ -100,53 +106,58 @@ def corrupt(
         >>> images = np.full((2, 32, 32, 3), 200, np.uint8)
         >>> corrupt(images, "pixelate", severity=3, preset="cifar")[0, 0, 0].tolist()
         [200, 200, 200]
+        >>> corrupt(to_pillow(images[0]), "fog", severity=3, ids=17).size
+        (32, 32)
     """
-    check_images(images)
-    check_size(images.shape[1:3], "corrupt")
+    batch = to_batch(images)
+    check_size(batch.shape[1:3], "corrupt")
     corruption = CORRUPTIONS.find(name)
+    severity = check_integer("severity", severity)
     if severity not in SEVERITIES:
         raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
-    if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
-        raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
-    ids = _ids_of(images, ids)
-    preset = resolve_preset(preset, images.shape[1:3])
+    if jpeg_quality is not None:
+        jpeg_quality = check_integer("jpeg_quality", jpeg_quality)
+        if not 1 <= jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
+    batch_ids = _ids_of(len(batch), ids)
+    preset = resolve_preset(preset, batch.shape[1:3])
     stream = corruption.stream(seed, severity)
     if name == "frost" and frost_textures is not None:
         textures = Path(frost_textures)
         corruption = replace(corruption, function=partial(corruption.function, textures=textures))
     corrupt_image = corruption.at(preset, severity)
-    result = np.empty(images.shape, np.uint8)
+    result = np.empty(batch.shape, np.uint8)
 
     def corrupt_one(index: int) -> None:
-        image = np.ascontiguousarray(images[index])
-        generator = stream.generator(int(ids[index]))
+        image = np.ascontiguousarray(batch[index])
+        generator = stream.generator(int(batch_ids[index]))
         corrupted = corrupt_image(image, generator)
         result[index] = corrupted if jpeg_quality is None else recode(corrupted, jpeg_quality)
 
     keeps_gil = corruption.is_own or name in _KEEP_GIL
-    threads = useful_threads(num_threads, images.shape[1:3], keeps_gil=keeps_gil)
-    for_each(corrupt_one, len(images), num_threads=threads)
-    return result
+    threads = useful_threads(num_threads, batch.shape[1:3], keeps_gil=keeps_gil)
+    for_each(corrupt_one, len(batch), num_threads=threads)
+    return from_batch(result, images)
 
 
 def perturb(
-    images: Images,
+    images: Any,
     name: str,
     *,
     preset: str = "auto",
     seed: int = 0,
-    ids: Ids | None = None,
+    ids: Ids | Sequence[int] | SupportsIndex | None = None,
     difficulty: int = 1,
     num_threads: int = 1,
     size: tuple[int, int] | None = None,
-) -> UInt8[np.ndarray, "batch frame row column channel"]:
+) -> Any:
     """Make the perturbation sequence of every image.
 
     The bytes of a sequence depend on the image, ``name``, ``preset``, ``difficulty``, ``size``,
     ``seed`` and its id, and on nothing else.
 
     Args:
-        images: RGB or grey, at least 16 x 16; an empty batch gives an empty batch.
+        images: One image or a batch, as in `corrupt`.
         name: A sequence, e.g. ``"motion_blur"``; this, ``preset``, ``seed``, ``ids`` and
             ``num_threads`` are as in `corrupt`.
         difficulty: 1, 2 or 3: how strong noise is. The frames of the other sequences are the same
@@ -155,10 +166,12 @@ def perturb(
         size: Height and width of the frames; by the rule at the top of this module if not given.
 
     Returns:
-        The frames, `num_frames` of them for each image.
+        The frames, `num_frames` of them for each image, in the type that came in: an axis of frames
+        stands before those of an image, `batch frame height width channel` for a batch of arrays;
+        of a PIL image they are a list.
 
     Raises:
-        TypeError: If the images are not a uint8 array.
+        TypeError: If the images are of another type, or a whole number is none.
         ValueError: If an argument is out of range, or the shapes do not fit.
         RunError: If the user's code fails.
 
@@ -168,7 +181,7 @@ def perturb(
         (2, 16, 32, 32, 3)
     """
     frames = iterate_frames(
-        check_images(images),
+        to_batch(images),
         name,
         preset=preset,
         seed=seed,
@@ -177,7 +190,7 @@ def perturb(
         num_threads=num_threads,
         size=size,
     )
-    return np.stack(list(frames), axis=1)
+    return from_batch(np.stack(list(frames), axis=1), images)
 
 
 def iterate_frames(
@@ -186,7 +199,7 @@ def iterate_frames(
     *,
     preset: str = "auto",
     seed: int = 0,
-    ids: Ids | None = None,
+    ids: Ids | Sequence[int] | SupportsIndex | None = None,
     difficulty: int = 1,
     num_threads: int = 1,
     size: tuple[int, int] | None = None,
@@ -209,11 +222,14 @@ def iterate_frames(
     height, width = batch.shape[1:3]
     check_size((height, width), "perturb")
     sequence = SEQUENCES.find(name)
+    difficulty = check_integer("difficulty", difficulty)
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty must be 1, 2 or 3, got {difficulty} for {name!r}")
-    batch_ids = _ids_of(batch, ids)
+    batch_ids = _ids_of(len(batch), ids)
     preset = resolve_preset(preset, (height, width))
-    inner = frame_size((height, width), preset) if size is None else size
+    inner = frame_size((height, width), preset)
+    if size is not None:
+        inner = (check_integer("size", size[0]), check_integer("size", size[1]))
     if not (1 <= inner[0] <= height and 1 <= inner[1] <= width):
         raise ValueError(
             f"size must lie within the images of {height} x {width} pixels, "
@@ -310,7 +326,7 @@ def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool =
     Raises:
         ValueError: If ``num_threads`` is below 1.
     """
-    if num_threads < 1:
+    if check_integer("num_threads", num_threads) < 1:
         raise ValueError(f"num_threads must be at least 1, got {num_threads}")
     return 1 if keeps_gil or size[0] * size[1] < _MIN_PIXELS else num_threads
 
@@ -322,11 +338,16 @@ def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> No
             pass
 
 
-def _ids_of(images: Images, ids: Ids | None) -> Integer[np.ndarray, " batch"]:
-    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
-    if ids.shape != (len(images),):
-        raise ValueError(f"ids must be one for each of {len(images)} images, got {ids.shape}")
-    return ids
+def _ids_of(count: int, ids: Any) -> Integer[np.ndarray, " batch"]:
+    """The ids of so many images; a number is the id of one."""
+    found = np.atleast_1d(np.arange(count) if ids is None else np.asarray(ids))
+    if not found.size:
+        found = found.astype(np.int64)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"ids must be whole numbers, got {found.dtype}")
+    if found.shape != (count,):
+        raise ValueError(f"ids must be one for each of {count} images, got {found.shape}")
+    return found
 
 
 def _resize_shorter(image: Image, shorter: int) -> Frame:

@@ -6,7 +6,8 @@ of the source (`match_classes` gives the columns to keep).
 """
 
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -200,7 +201,7 @@ def load_class_list(path: Path | str) -> ClassList:
     """
     path = Path(path).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise RunError(
             f"the class list {path} does not exist; name one with --class-list"
@@ -229,6 +230,22 @@ def load_class_list(path: Path | str) -> ClassList:
     return classes
 
 
+def name_classes(class_names: Sequence[str], *, where: str) -> ClassList:
+    """Make a class list of the names that a model brings, in the order of its logits.
+
+    Args:
+        class_names: One name for each class; where two have the same, it stands for neither.
+        where: The model, for messages.
+
+    Example:
+        >>> match_classes(("bee", "ant"), name_classes(["ant", "bee", "cat"], where="run")).tolist()
+        [1, 0]
+    """
+    count = Counter(class_names)
+    names = tuple((name,) if count[name] == 1 else () for name in class_names)
+    return ClassList(path=where, names=names)
+
+
 def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.ndarray, " class"]:
     """Look up the model's index of every class of a source: the columns to keep of its logits.
 
@@ -250,8 +267,9 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
         raise RunError(
             f"{classes.path} lists {sum(map(bool, classes.names))} classes, but not "
             f"{', '.join(map(repr, unknown[:_SHOWN]))}{rest} of the source's {len(class_names)}"
-            f"{did_you_mean(unknown[0], known) or ';'} its lines must name the "
-            "classes as the source does"
+            f"{did_you_mean(unknown[0], known)}; list the model's classes by the names of the "
+            "images (--class-list), or take class i of the images as class i of the model "
+            "(--classes-by-position)"
         )
     indices = np.array([known[name] for name in class_names], np.int64)
     owner: dict[int, str] = {}

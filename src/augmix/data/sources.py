@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmix.arrays import check_images
+from augmix.data import Orientation, Reading
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
-from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
+from augmix.data.folders import check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
     DatasetItems,
@@ -32,11 +33,22 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
+from augmix.data.trees import ALL_SPLIT_NAMES, SPLIT_NAMES
 from augmix.errors import RunError, check_name
 from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
 _NUM_TRAIN = 1400  # of the 1,797 digits
+# Names of the arrays of images and labels of a split: Keras', MedMNIST's and others.
+_ARRAY_NAMES = (
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("X_{}", "Y_{}"),
+    ("X_{}", "y_{}"),
+    ("{}_x", "{}_y"),
+    ("images_{}", "labels_{}"),
+    ("images", "labels"),
+)
 _DIGITS_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 
 Opener = TypeVar("Opener", bound=Callable[..., Any])
@@ -164,10 +176,16 @@ def open_source(
     resize: int = 0,
     interpolation: str = "bilinear",
     squash: bool = False,
+    convention: str = "torchvision",
     crop: ResizedCrop | None = None,
     is_reduced: bool = True,
     download: bool = False,
     on_error: OnError = "raise",
+    exif_orientation: Orientation = "ignore",
+    background: str | None = None,
+    bit_depth: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     num_threads: int = 0,
 ) -> Source:
     """Open a split of a data set.
@@ -184,7 +202,8 @@ def open_source(
         resize: The shorter edge before the cut, at least ``size``; 0 takes the rule above.
         interpolation: Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or
             lanczos. Digits are always enlarged whole and bilinearly to ``size``.
-        squash: Resize both edges to ``size``, whatever the image's shape, and cut nothing.
+        squash: Resize both edges to ``resize`` (0: to ``size``), whatever the image's shape.
+        convention: Whose roundings of resizing and cutting are followed, see `Geometry`.
         crop: Decode another random crop of each image in every epoch, resized to ``size`` (see
             `load_at`); for image files only. `load` returns the centre as before.
         is_reduced: Whether JPEGs much larger than their crop are decoded at 1/2, 1/4 or 1/8 of
@@ -192,6 +211,15 @@ def open_source(
         download: Fetch a CIFAR set into ``root`` if it is not there.
         on_error: ``raise`` stops at a broken image and names it; ``skip`` leaves it out and lists
             it in ``skipped``.
+        exif_orientation: ``apply`` turns image files upright by their EXIF tag; ``ignore`` takes
+            them as stored.
+        background: Colour behind transparent pixels, such as ``white`` or ``#ff8800``; if not
+            given, transparency is dropped and the colours stored below it appear.
+        bit_depth: Bits of the levels in files with more than 8, 9..16; if not given, those of the
+            file's header.
+        image_column: Column of a parquet file, or array of an npz file, that holds the images; if
+            not given, one of the usual names.
+        label_column: Column or array that holds the labels.
         num_threads: Threads that decode; 0 takes every processor this process may use.
 
     Raises:
@@ -203,8 +231,6 @@ def open_source(
     check_name("split", split, SPLIT_NAMES)
     if not 0 <= size <= _MAX_SIZE:
         raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if num_threads < 0:
         raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
     geometry = Geometry(
@@ -212,9 +238,24 @@ def open_source(
         resize=resize,
         interpolation=interpolation,
         squash=squash,
+        convention=convention,
         crop=crop,
         is_reduced=is_reduced,
+        reading=Reading(
+            on_error=on_error,
+            exif_orientation=exif_orientation,
+            background=background,
+            bit_depth=bit_depth,
+            image_column=image_column,
+            label_column=label_column,
+        ),
     )
+    for what, column in (("image_column", image_column), ("label_column", label_column)):
+        if column and name not in ("parquet", "npz"):
+            raise ValueError(
+                f"{what} {column!r} would have no effect: it is for parquet and npz, got the "
+                f"source {name!r}"
+            )
     if download and name not in ("cifar10", "cifar100"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
     if crop and not kind.has_files:
@@ -278,7 +319,8 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
         if path == root:
             raise missing_split(root, split, f"{split}.npz", list_entries(root))
     arrays = _load_arrays(path)
-    images, labels = _choose_arrays(arrays, path, split)
+    image_key, label_key = _choose_arrays(arrays, path, options)
+    images, labels = arrays[image_key], arrays[label_key]
     labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if images.ndim == 3:
         images = images[..., None]  # image height width -> one channel
@@ -298,7 +340,7 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
     )
     items = ArrayItems(images=np.ascontiguousarray(images), path=str(path))
     if names is None:
-        names = number_classes(_all_labels(arrays), where=str(path))
+        names = number_classes(_all_labels(arrays, label_key), where=str(path))
     return build_source(items, labels, list(names), options)
 
 
@@ -319,24 +361,32 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _choose_arrays(
-    arrays: dict[str, np.ndarray], path: Path, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    if {"images", "labels"} <= set(arrays):
-        check_named_split(path, split)
-        return arrays["images"], arrays["labels"]
-    for name in SPLIT_NAMES[split]:
-        if {f"x_{name}", f"y_{name}"} <= set(arrays):
-            return arrays[f"x_{name}"], arrays[f"y_{name}"]
+    arrays: dict[str, np.ndarray], path: Path, options: OpenOptions
+) -> tuple[str, str]:
+    """The names of the arrays of images and labels."""
+    reading = options.geometry.reading
+    image_key, label_key = reading.image_column, reading.label_column
+    if {"images", "labels"} <= set(arrays) and not (image_key or label_key):
+        check_named_split(path, options.split)
+        return "images", "labels"
+    for split in SPLIT_NAMES[options.split]:
+        for images, labels in _ARRAY_NAMES:
+            found = image_key or images.format(split), label_key or labels.format(split)
+            if set(found) <= set(arrays):
+                return found
     raise RunError(
-        f"{path}: expected the arrays images and labels, or x_{split} and y_{split}, "
-        f"got {', '.join(arrays) or 'none'}"
+        f"{path}: expected the arrays {image_key or 'images'} and {label_key or 'labels'}, or "
+        f"x_{options.split} and y_{options.split}, got {', '.join(arrays) or 'none'}; name them "
+        "with --image-column and --label-column (image_column, label_column)"
     )
 
 
-def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
+def _all_labels(arrays: dict[str, np.ndarray], label_key: str) -> Labels:
     """The whole-number labels of every split, so that each split counts the same classes."""
-    labels = [values for key, values in arrays.items() if key == "labels" or key.startswith("y_")]
-    whole = [values.ravel() for values in labels if np.issubdtype(values.dtype, np.integer)]
+    keys = {labels.format(split) for _, labels in _ARRAY_NAMES for split in ALL_SPLIT_NAMES}
+    keys = {key for key in arrays if key in keys or key in ("labels", label_key)}
+    values = [arrays[key].ravel() for key in sorted(keys)]
+    whole = [each for each in values if np.issubdtype(each.dtype, np.integer)]
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
 
 

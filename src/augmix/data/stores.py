@@ -15,12 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
+from augmix.data import OnError, Reading
 from augmix.data.decode import (
     AS_STORED,
     Draws,
@@ -45,7 +46,6 @@ _CROPS_AT_ONCE = 8  # photographs a thread takes at a time
 Ids = Integer[np.ndarray, " batch"]
 Images = UInt8[np.ndarray, "batch height width channel"]
 Labels = Int64[np.ndarray, " image"]
-OnError = Literal["raise", "skip"]
 Decode = Callable[[int, int], np.ndarray]  # of an image's position in the batch, and its row
 
 
@@ -73,7 +73,7 @@ class Items(ABC):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         """Return pixels uint8 `height width channel`; raise `ImageError` if there are none."""
 
-    def stored_size(self, index: int) -> tuple[int, int]:
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
         """Return height and width before any resizing."""
         height, width = self.image(index).shape[:2]
         return height, width
@@ -99,8 +99,8 @@ class ImageFiles(Items):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         return decode_image(self.content(index), geometry)
 
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
+        return stored_size(self.content(index), reading)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -249,6 +249,18 @@ def number_classes(labels: Labels, *, where: str) -> tuple[str, ...]:
     return tuple(str(number) for number in range(num_classes))
 
 
+def check_class_names(names: Iterable[str], *, where: str) -> None:
+    """Refuse names that cannot be written into JSON files, as those of a run are."""
+    for name in map(str, names):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise RunError(
+                f"source {where}: the class name {os.fsencode(name)!r} is not UTF-8; rename its "
+                "folder, e.g. by convmv -f latin1 -t utf8 --notest"
+            ) from None
+
+
 def check_classes(
     found: Iterable[str], known: Collection[str], *, where: Path, whose: str, hint: str = ""
 ) -> None:
@@ -274,8 +286,11 @@ class Source:
         crop_padding: Border in pixels of the usual training crop of the set.
         flip: Whether its training images are usually mirrored.
         crop: The random crops that training images are decoded with, by `load_crops`.
+        geometry: How stored images are brought to ``size``.
         skipped: What was left out as broken: file or row, and the reason.
         files: Path of every image below the set's folder, for sources made of image files.
+        left_out: Files in the set's folder that are not used: path, and the reason (see
+            `trees.Listing`).
     """
 
     name: str
@@ -287,8 +302,10 @@ class Source:
     crop_padding: int = 0
     flip: bool = False
     crop: ResizedCrop | None = None
+    geometry: Geometry = AS_STORED
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -338,7 +355,6 @@ class LazySource(Source):
 
     items: Items
     rows: Labels  # the item of every image; images left out as broken have none
-    geometry: Geometry = AS_STORED  # how items are brought to the size of the source
     num_threads: int = field(default_factory=lambda: default_threads())
     digest: str
 
@@ -359,6 +375,7 @@ class LazySource(Source):
                 lambda height, width: crop.box(draws[position], height, width),
                 size=self.size[0],
                 is_reduced=self.geometry.is_reduced,
+                reading=self.geometry.reading,
             )
 
         return self._decode(ids, decode, _CROPS_AT_ONCE)
@@ -385,6 +402,7 @@ def build_source(
     *,
     flip: bool = True,
     files: Sequence[str] = (),
+    left_out: tuple[tuple[str, str], ...] = (),
 ) -> Source:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
@@ -395,6 +413,7 @@ def build_source(
         labels: Their classes, already checked.
         flip: Whether training images are mirrored.
         files: Path of every item, for items that are image files.
+        left_out: Files that are no items; see `Source`.
 
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
@@ -403,6 +422,13 @@ def build_source(
     if crop and not isinstance(items, ImageFiles):
         raise ValueError(
             f"random resized crops need image files, got the arrays of {options.name!r}"
+        )
+    check_class_names(class_names, where=options.name)
+    changes = options.geometry.reading.changes
+    if changes and not isinstance(items, ImageFiles):
+        raise ValueError(
+            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
+            f"{options.name!r}"
         )
     images, size, broken = _hold(items, options)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
@@ -416,8 +442,10 @@ def build_source(
         "crop_padding": 0 if crop else round(min(size) / 8),  # in proportion to CIFAR's 4 of 32
         "flip": flip,
         "crop": crop,
+        "geometry": options.geometry,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
+        "left_out": left_out,
         "digest": items.digest(kept),
     }
     if images is not None:
@@ -425,7 +453,6 @@ def build_source(
     return LazySource(
         items=items,
         rows=kept,
-        geometry=options.geometry,
         num_threads=options.num_threads,
         **described,
     )
@@ -451,7 +478,7 @@ def _hold(
             images[position] = pixels
 
     def check_header(_: int, row: int) -> None:
-        _check_size(items, row, items.stored_size(row), first, size)
+        _check_size(items, row, items.stored_size(row, geometry.reading), first, size)
 
     def visit(work: Callable[[int, int], None]) -> dict[int, str]:
         return _visit(items, np.arange(len(items)), work, options.num_threads, skip=skip)

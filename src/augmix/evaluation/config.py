@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from augmix.data import Reading
 from augmix.errors import check_fields, check_positive
 
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -126,13 +127,20 @@ class Measurement:
     """Every channel is then divided by it; with --preprocessing."""
     input_range: tuple[float, float] | None = None
     """Values of black and white before that, e.g. 0 255; with --preprocessing."""
+    test_input_size: bool = False
+    """Images of the size that a timm model was tested at (its test_input_size), not of the size it
+    was trained at."""
     class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""
+    classes_by_position: bool = False
+    """Take class i of the images as class i of the model, whatever the names of both."""
     restrict: bool = False
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
     """Measure on images that the run was trained on."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
     how: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How the model is measured."""
 
@@ -141,6 +149,8 @@ class Measurement:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
+        if self.class_list and self.classes_by_position:
+            raise ValueError("name a class list, or take classes_by_position without one")
         if self.restrict and not self.class_list:
             raise ValueError("restrict needs the list of the model's classes, --class-list")
         if (self.mean or self.std or self.input_range) and not self.preprocessing:

@@ -55,6 +55,7 @@ from augmix.rng import Purpose, Stream
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
+_NUM_PROBES = 8  # images whose logits tell models apart
 _NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
 
 Ids = Int64[np.ndarray, " image"]
@@ -124,6 +125,7 @@ def evaluate(
             "class_names": list(source.class_names),
             "fingerprint": source.fingerprint,
             "size": list(source.size),
+            "geometry": source.geometry.describe(),
         },
         protocol=_describe_protocol(config, suites, device),
         provenance=provenance(),
@@ -143,14 +145,19 @@ def evaluate(
     distributed.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
     with ExitStack() as stack:
         folder = Path(config.out) if config.out and distributed.rank() == 0 else None
-        results = fresh
         if folder:
             stack.enter_context(hold_folder(folder))
-            images = MeasuredImages(ids=ids, labels=source.labels[ids])
-            results = store.resume(folder, fresh, keys, suites, images, source)
         stack.enter_context(ready(model, device))
         if config.adapt_batch_norm:
             stack.enter_context(adaptation.adapt_batch_norm(model, config.adapt_prior))
+        results = fresh
+        if folder:
+            num_shown = min(_NUM_PROBES, len(ids), config.batch_size)
+            shown = ids[np.linspace(0, len(ids) - 1, num_shown).astype(np.int64)]
+            outputs = evaluator.predictor.probe(to_float(source.load(shown)))
+            fresh = replace(fresh, model={**fresh.model, "outputs": outputs})
+            images = MeasuredImages(ids=ids, labels=source.labels[ids])
+            results = store.resume(folder, fresh, keys, suites, images, source)
         return _measure_missing(evaluator, keys, held, results, folder)
 
 

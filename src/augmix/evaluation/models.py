@@ -13,9 +13,19 @@ from torch import nn
 
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
-from augmix.data.derived import check_disjoint, load_class_list, map_classes, match_classes
+from augmix.data import Reading
+from augmix.data.decode import check_resize
+from augmix.data.derived import (
+    ClassList,
+    check_disjoint,
+    load_class_list,
+    map_classes,
+    match_classes,
+    name_classes,
+)
 from augmix.data.folders import Photographs, open_photographs
 from augmix.data.sources import Source, name_source, open_source
+from augmix.data.tar import SYNSET
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
 from augmix.evaluation.loop import evaluate
@@ -26,7 +36,7 @@ from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
-from augmix.progress import OnProgress
+from augmix.progress import Note, OnProgress
 from augmix.results import Results
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
@@ -46,15 +56,20 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
         preprocessing = find_preprocessing(measurement)
-        members = [_open_member(spec, preprocessing) for spec in measurement.models]
+        members = [
+            _open_member(spec, preprocessing, test_input_size=measurement.test_input_size)
+            for spec in measurement.models
+        ]
+        for note in filter(None, (member.model.note for member in members)):
+            if on_progress and distributed.rank() == 0:
+                on_progress(Note(text=note))
         model, facts = combine(members)
         source = open_images(measurement, members)
-        if measurement.class_list:
-            classes = load_class_list(measurement.class_list)
-            if measurement.restrict:
-                model = Restricted(model, match_classes(tuple(source.class_names), classes))
-            else:
-                source = map_classes(source, classes)
+        classes = find_class_list(measurement, members, source)
+        if measurement.restrict and classes:
+            model = Restricted(model, match_classes(source.class_names, classes))
+        elif classes:
+            source = map_classes(source, classes)
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
         return evaluate(
@@ -76,7 +91,7 @@ class TrainedRun:
     source: str  # kind of its images
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
-    on_error: Any  # what a broken image does: raise or skip
+    reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
 
 
@@ -92,13 +107,13 @@ def load_run(folder: Path) -> TrainedRun:
         )
     if plain.get("source") == "digits":
         plain["data"] = None
-    try:
-        found: dict[str, Any] = {entry.name: plain[entry.name] for entry in fields(TrainedRun)}
-        for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+    names = {entry.name for entry in fields(TrainedRun)} & plain.keys()
+    found = {name: plain[name] for name in names}
+    found["reading"] = {e.name: plain[e.name] for e in fields(Reading) if e.name in plain}
+    for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+        if name in found:
             found[name] = found[name] or empty
-        return TrainedRun(**found)
-    except KeyError as error:
-        raise RunError(f"{path} is not the configuration of a run: {error} is missing") from error
+    return files.load_record(path, TrainedRun, found, way_out="train the run again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +140,13 @@ class Member:
         return {"method": method, "seed": seed, "label": self.label}
 
 
-def _open_member(spec: str, preprocessing: Preprocessing | None) -> Member:
+def _open_member(
+    spec: str, preprocessing: Preprocessing | None, *, test_input_size: bool = False
+) -> Member:
     folder = Path(spec).expanduser()
     trained = load_run(folder) if folder.is_dir() else None
-    return Member(spec=spec, model=open_model(spec, preprocessing=preprocessing), trained=trained)
+    model = open_model(spec, preprocessing=preprocessing, test_input_size=test_input_size)
+    return Member(spec=spec, model=model, trained=trained)
 
 
 def combine(members: Sequence[Member]) -> tuple[nn.Module, dict[str, Any]]:
@@ -156,11 +174,11 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     A `RunError` if they are not known, missing, or trained on, or if the runs have different ones.
     """
     data, runs = measurement.data, [member.trained for member in members if member.trained]
-    settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
+    settings: dict[str, Any] = {"root": data or None}
     if runs and not measurement.source:
         own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
-        settings |= {"on_error": own.on_error, "size": own.size}
+        settings |= {"size": own.size, **own.reading.given}
     elif measurement.source or data:
         settings["name"] = measurement.source or name_source(data or "")
     else:
@@ -168,12 +186,45 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
             f"{members[0].label} does not say what images to measure it on; name their folder or "
             "file with --data, and its kind with --source"
         )
-    settings |= _model_geometry(members) | _find_geometry(measurement)
+    settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
+    if measurement.resize is not None:
+        check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:
             _check_unseen(member, source)
     return source
+
+
+def find_class_list(
+    measurement: Measurement, members: Sequence[Member], source: Source
+) -> ClassList | None:
+    """Return the classes of the model by which those of the images are looked up.
+
+    They are those of the class list, else the names that the model brings. None leaves the classes
+    as they are: the names are equal, or the model has none, or they go by position.
+    """
+    if measurement.class_list:
+        return load_class_list(measurement.class_list)
+    found = [(each, each.model.class_names) for each in members if each.model.class_names]
+    for member, names in found[1:]:
+        if names != found[0][1]:
+            raise RunError(
+                f"{found[0][0].label} and {member.label} have other classes, or another order of "
+                "them, so their mean has no meaning; measure them one by one"
+            )
+    if not found or measurement.classes_by_position:
+        return None
+    member, names = found[0]
+    is_imagenet = len(names) == source.num_classes and has_synsets(source.class_names)
+    if names == source.class_names or (is_imagenet and not has_synsets(names)):
+        return None  # words of ImageNet's classes are in the order of its synsets
+    return name_classes(names, where=f"model {member.label}")
+
+
+def has_synsets(class_names: Sequence[str]) -> bool:
+    """Whether classes are named by synsets of WordNet, as ImageNet's folders are."""
+    return all(SYNSET.fullmatch(name) for name in class_names)
 
 
 def _agreed(runs: Sequence[TrainedRun], data: str) -> TrainedRun:
@@ -204,9 +255,10 @@ def _check_unseen(member: Member, source: Source) -> None:
     if path.exists():
         state = load_tensors(path)
         identity = state.get("identity") if isinstance(state, dict) else None
-        if not isinstance(identity, dict):
+        found = identity.get("source_fingerprint", "") if isinstance(identity, dict) else None
+        if not isinstance(found, str):
             raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-        fingerprint = identity.get("source_fingerprint", "")
+        fingerprint = found
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
 
 
@@ -255,4 +307,6 @@ def _find_photographs(
         return None
     trained = members[0].trained
     root = measurement.data or (trained.data if trained else "")
-    return open_photographs(Path(root).expanduser(), split=measurement.split)
+    own = trained.reading.given if trained and not measurement.source else {}
+    reading = Reading(**{**own, **measurement.reading.given})
+    return open_photographs(Path(root).expanduser(), split=measurement.split, reading=reading)

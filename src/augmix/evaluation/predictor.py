@@ -4,6 +4,7 @@ A model is any `nn.Module` that takes `batch channel height width` in [0, 1] and
 `batch class`.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from jaxtyping import Float32, Float64, Int64
 from torch import nn
 
 from augmix.errors import RunError, first_line
-from augmix.models.ensemble import name_of, num_classes_of
+from augmix.files import to_plain
+from augmix.models.ensemble import members_of, name_of, num_classes_of
+from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import hash_weights
 from augmix.results import CellKey
 
 # Words of torch's messages about tensors on two devices.
 _ELSEWHERE = ("same device", "expected device", "and weight type")
+_WAVES = (0.0, 1.0, 2.3)  # radians per class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +54,7 @@ class Predictor:
         self, logits: Any, key: CellKey, ids: Int64[np.ndarray, " batch"]
     ) -> Float64[np.ndarray, "batch class"]:
         """Check the model's output for some images and return it on the CPU; see `logits`."""
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if shape != (len(ids), self.num_classes):
-            raise RunError(
-                f"the model must give logits [batch, class] = ({len(ids)}, {self.num_classes}) "
-                f"for this source of {self.num_classes} classes, got {shape}; was it trained on "
-                "another data set? For a model of more classes name their list with --class-list"
-            )
-        wide = logits.detach().to("cpu").double().numpy()
+        wide = self.check_shape(logits, len(ids))
         is_bad = ~np.isfinite(wide).all(axis=1)
         if is_bad.any():
             cell = f"{key.name} at severity {key.severity}"
@@ -67,6 +64,39 @@ class Predictor:
                 f"{int(ids[is_bad.argmax()])}; check its weights, or measure with --precision fp32"
             )
         return wide
+
+    def check_shape(self, logits: Any, num_images: int) -> Float64[np.ndarray, "batch class"]:
+        """Check the shape of the model's output and return it on the CPU; see `logits`."""
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if shape != (num_images, self.num_classes):
+            raise RunError(
+                f"the model must give logits [batch, class] = ({num_images}, {self.num_classes}) "
+                f"for this source of {self.num_classes} classes, got {shape}; was it trained on "
+                "another data set? For a model of more classes name their list with --class-list"
+            )
+        return logits.detach().to("cpu").double().numpy()
+
+    def probe(
+        self, images: Float32[np.ndarray, "batch channel height width"]
+    ) -> list[list[float | None]]:
+        """Summarize the logits of a few images, by which two models can be told apart.
+
+        Returns:
+            For every image the largest logit and three sums weighted by waves over the classes;
+            None for values that are not finite.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            self.computing(images.shape),
+            torch.random.fork_rng(devices),
+            torch.inference_mode(),
+        ):
+            torch.manual_seed(0)  # for models that draw random numbers
+            logits = self.model(torch.from_numpy(images).to(self.device))
+        wide = self.check_shape(logits, len(images))
+        waves = np.cos(np.outer(np.arange(wide.shape[1]), _WAVES)) / math.sqrt(wide.shape[1])
+        sums = np.column_stack([wide.max(axis=1), wide @ waves])
+        return [[float(value) if np.isfinite(value) else None for value in row] for row in sums]
 
     @contextmanager
     def computing(self, shape: tuple[int, ...]) -> Iterator[None]:
@@ -106,11 +136,14 @@ def ready(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
     """Return facts about a model for the results; see `results.Results`."""
+    own = [getattr(each, "preprocessing", None) for each in members_of(model)]
+    preprocessing = [to_plain(each) if isinstance(each, Preprocessing) else None for each in own]
     return {
         "name": name_of(model),
         "num_classes": num_classes_of(model),
         "num_parameters": sum(values.numel() for values in model.parameters()),
         "weights_sha256": fingerprint(model),
+        "preprocessing": preprocessing if len(preprocessing) > 1 else preprocessing[0],
         "adaptation": "",
     }
 

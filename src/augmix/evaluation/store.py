@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.sources import Source
-from augmix.errors import ResumeError
+from augmix.errors import ResumeError, RunError
 from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
 from augmix.results import (
@@ -29,7 +29,7 @@ from augmix.results import (
     SequenceCell,
     SequencePredictions,
     images_path,
-    load_arrays,
+    load_examples,
     load_images,
     load_predictions,
     load_results,
@@ -43,6 +43,8 @@ from augmix.rng import Purpose, Stream
 _NUM_EXAMPLES = 5
 _OVERALL = 12  # hardest images over all corruptions, and over all perturbations
 _EACH = 4  # the same under each corruption and perturbation
+# Of logits summed up, relative: between processors, TF32 included, and of bfloat16
+_TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
 
 
@@ -65,7 +67,7 @@ def resume(
 ) -> Results:
     """Load what a folder holds of an evaluation, and write the files that come first.
 
-    Cells whose predictions are missing are left out; ``fresh`` has none yet.
+    Cells whose predictions are missing or damaged are left out; ``fresh`` has none yet.
 
     Raises:
         ResumeError: If they are of another model, source or protocol.
@@ -76,17 +78,28 @@ def resume(
     if path.exists():
         found = load_results(path)
         cells, sequences = (
-            tuple(cell for cell in cells if predictions_path(folder, *cell.key).exists())
+            tuple(cell for cell in cells if _is_kept(folder, cell))
             for cells in (found.cells, found.sequences)
         )
         found = replace(found, cells=cells, sequences=sequences)
         _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
         _check_files(path, found, suites)
         results = replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
-    if not images_path(folder).exists():
-        write_predictions(images_path(folder), images)
+    write_predictions(images_path(folder), images)
     _write_examples(folder / EXAMPLES_FILE, keys, suites, source, images.ids)
     return results
+
+
+def _is_kept(folder: Path, cell: Cell | SequenceCell) -> bool:
+    """Whether the predictions of a cell can be read."""
+    try:
+        if isinstance(cell, Cell):
+            kept = load_predictions(folder, *cell.key)
+        else:
+            kept = load_sequence_predictions(folder, cell.name)
+    except RunError:
+        return False
+    return len(kept.prediction) == cell.num_images
 
 
 def add(
@@ -130,9 +143,12 @@ def _check_same(
     added = {name for suite in new for name in suite.describe()}
     wanted = {
         "weights": (found.model.get("weights_sha256"), fresh.model["weights_sha256"]),
+        **_compare("preprocessing", found.model, fresh.model),
         "adaptation": (found.model.get("adaptation"), fresh.model["adaptation"]),
         "source": (found.source.get("fingerprint"), fresh.source["fingerprint"]),
         "split": (found.source.get("split"), fresh.source["split"]),
+        "size": (found.source.get("size"), fresh.source["size"]),
+        **_compare("geometry", found.source, fresh.source),
     }
     for name, value in to_plain(fresh.protocol).items():
         before = found.protocol.get(name)
@@ -152,6 +168,44 @@ def _check_same(
                 f"{path} holds results with {name} = {old!r}, this evaluation has {new!r}; "
                 f"evaluate into another --out, or delete {path} to measure again"
             )
+    outputs = found.model.get("outputs"), fresh.model["outputs"]
+    if not _is_close(*outputs, _TOLERANCE[fresh.protocol["precision"]]):
+        raise ResumeError(
+            f"{path} holds results of a model that computes other logits for the same images, with "
+            f"the same weights and preprocessing: (largest, weighted sums) {_first(outputs[0])}, "
+            f"this one {_first(outputs[1])}; its code has changed, or weights that it keeps "
+            f"outside its state: evaluate into another --out, or delete {path} to measure again"
+        )
+
+
+def _compare(
+    name: str, found: Mapping[str, Any], fresh: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Pair what was found and what is wanted under a name; of two records, by field."""
+    old, new = found.get(name), to_plain(fresh[name])
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {name: (old, new)}
+    return {f"{name} {each}": (old.get(each), new.get(each)) for each in {**old, **new}}
+
+
+def _is_close(old: Any, new: list[list[float | None]], tolerance: float) -> bool:
+    """Whether two summaries of logits differ by no more than another processor's rounding."""
+    try:
+        before, after = np.array(old, np.float64), np.array(new, np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        return False
+    if before.shape != after.shape:
+        return False
+    scale = np.nanmax(np.abs(after), axis=1, keepdims=True, initial=0)
+    is_near = np.abs(before - after) <= tolerance * scale
+    return bool((is_near | (np.isnan(before) & np.isnan(after))).all())
+
+
+def _first(outputs: Any) -> str:
+    """Show the summary of the first image."""
+    if not outputs:
+        return "none"
+    return ", ".join("not finite" if each is None else f"{each:.6g}" for each in outputs[0])
 
 
 def _check_files(path: Path, found: Results, suites: Mapping[str, Suite]) -> None:
@@ -194,7 +248,11 @@ def _write_examples(
     for key in keys:
         if key.severity:
             by_name.setdefault(key.name, []).append(key)
-    if path.exists() and not (by_name and set(load_arrays(path)) == {"clean", "labels", "ids"}):
+    try:
+        found = set(load_examples(path.parent))
+    except RunError:  # damaged: written again
+        found = set()
+    if found and not (by_name and found == {"clean", "labels", "ids"}):
         return
     seed = next(iter(suites.values())).config.seed
     chosen = ids[Stream(seed=seed, purpose=Purpose.EXAMPLES).permutation(len(ids))]

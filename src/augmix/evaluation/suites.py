@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64, UInt8
-from torch import nn
 
 from augmix.arrays import to_float
 from augmix.corruptions import frost, registry
@@ -34,7 +33,7 @@ from augmix.errors import RunError, first_line
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.predictor import Predictor
 from augmix.methods.attacks import Attack, worst_logits
-from augmix.models.ensemble import Ensemble, name_of
+from augmix.models.ensemble import members_of, name_of
 from augmix.results import CellKey
 from augmix.rng import Stream
 
@@ -376,7 +375,7 @@ def _attack(config: EvaluateConfig) -> Attack:
 def check_gradient(predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> None:
     """Refuse a model, or an ensemble with a member, whose gradient by a few images is none or 0."""
     predictor.logits(images, key, ids)
-    for member in _members(predictor.model):
+    for member in members_of(predictor.model):
         with predictor.computing(images.shape), torch.enable_grad():
             pixels = torch.from_numpy(images).to(predictor.device).requires_grad_()
             try:
@@ -400,14 +399,6 @@ def check_gradient(predictor: Predictor, images: Pixels, key: CellKey, ids: Ids)
                 "the images as they are, and the error would look robust; measure it without suite "
                 "'attack'"
             )
-
-
-def _members(model: nn.Module) -> list[nn.Module]:
-    """The members of an ensemble, even a wrapped one; else the model itself."""
-    for module in model.modules():
-        if isinstance(module, Ensemble):
-            return list(module.members)
-    return [model]
 
 
 @contextmanager

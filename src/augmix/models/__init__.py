@@ -32,6 +32,7 @@ class ModelConfig:
         dropout: Fraction of activations dropped in training, in [0, 1).
         blur_size: Filter size in pixels, 2..5, of a network whose name ends in ``-maxblur``; of no
             effect in others.
+        class_names: Names of the classes in the order of the logits; empty if they are not known.
 
     Raises:
         ValueError: If a number is out of range, or ``mean`` and ``std`` do not fit ``channels``.
@@ -44,9 +45,14 @@ class ModelConfig:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     dropout: float = 0.0
     blur_size: int = 5
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_positive(self, "num_classes")
+        if len(self.class_names) not in (0, self.num_classes):
+            raise ValueError(
+                f"class_names must be {self.num_classes} names, got {len(self.class_names)}"
+            )
         check_fields(self, channels=(self.channels in (1, 3), "1 or 3"))
         for name, values in {"mean": self.mean, "std": self.std}.items():
             if len(values) != self.channels:
@@ -176,6 +182,11 @@ def find_family(name: str) -> Family:
         f"model must be one of {', '.join(_FAMILIES)}, most of them also with {BLURRED} at the "
         f"end (such as {shown}), got {name!r}{did_you_mean(name, names, cutoff=0.3)}"
     )
+
+
+def is_own(family: Family) -> bool:
+    """Whether a family is of this package."""
+    return family.build.__module__ in _OWN_MODULES
 
 
 def maxblur_name(name: str) -> str:

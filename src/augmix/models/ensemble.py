@@ -91,6 +91,14 @@ def average(logits: Sequence[Logits]) -> Logits:
     return mean.clamp(min=torch.finfo(torch.float32).min).float()
 
 
+def members_of(model: nn.Module) -> list[nn.Module]:
+    """Return the members of an ensemble, even of a wrapped one; else the model itself."""
+    for module in model.modules():
+        if isinstance(module, Ensemble):
+            return list(module.members)
+    return [model]
+
+
 def name_of(model: nn.Module) -> str:
     """Return a model's name: its own, its configuration's, or that of its class."""
     own = _stated(model, "name")

@@ -53,6 +53,7 @@ def open_model(
     pretrained: bool = True,
     *,
     preprocessing: Preprocessing | None = None,
+    test_input_size: bool = False,
 ) -> OpenedModel:
     """Open a model that takes float images in [0, 1], NCHW, and gives logits `batch class`.
 
@@ -69,6 +70,8 @@ def open_model(
             file always do.
         preprocessing: Replaces what the model itself says. Networks of this package normalise
             their images themselves, so for a run folder it may name a geometry only.
+        test_input_size: Take images of the size that a timm model was tested at, where it has one
+            beside the size it was trained at.
 
     Raises:
         ValueError: If the text has no known form, or the model has no form without weights.
@@ -87,7 +90,12 @@ def open_model(
             f"{text} names its weights, so it cannot be opened with pretrained=False; name the "
             "network alone"
         )
-    model = kind.open(rest, OpenOptions(preprocessing, num_classes, pretrained))
+    options = OpenOptions(preprocessing, num_classes, pretrained, test_input_size)
+    model = kind.open(rest, options)
+    if test_input_size and not model.name.startswith(("timm:", "hf:")):
+        raise ValueError(
+            f"test_input_size is of timm's models, got {text}; name a size with --crop and --resize"
+        )
     if num_classes is not None:
         if model.num_classes not in (None, num_classes):
             raise RunError(
@@ -198,7 +206,12 @@ def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> Opene
             f"{config.name} normalises its images itself; name a geometry only "
             "(--preprocessing none with --resize, --crop, --interpolation)"
         )
-    model = OpenedModel(network, name=config.name, num_classes=config.num_classes)
+    model = OpenedModel(
+        network,
+        name=config.name,
+        num_classes=config.num_classes,
+        class_names=config.class_names or None,
+    )
     model.preprocessing = preprocessing
     return model
 

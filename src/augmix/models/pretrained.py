@@ -1,14 +1,12 @@
 """Models of timm, torchvision and transformers with their own preprocessing, and ONNX files.
 
-A preprocessing that `Preprocessing` cannot express (images that are not square, padding) is
-refused; the user then names the nearest one. Each library is imported when one of its models is
-opened; all that is missing or does not fit is a `RunError`.
+Each library is imported when one of its models is opened; all that is missing or does not fit is a
+`RunError`.
 """
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,118 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from augmix.errors import RunError, did_you_mean, first_line
-from augmix.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
+from augmix.models.preprocessing import from_timm, from_torchvision, from_transformers
 from augmix.models.weights import import_library, load_into, load_state
 from augmix.models.wrapper import OpenedModel, OpenOptions
 
-# Pillow's numbers of its filters, as transformers writes them
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-_SQUASHED_FROM = 384  # ConvNeXT resizes in proportion and crops below this size, else it squashes
 _NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # huggingface_hub, old and new
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _EXTERNAL = (".data", "_data")  # weights beside an ONNX file, as the usual exporters name them
-
-
-def from_timm(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate ``timm.data.resolve_model_data_config``; it resizes to crop / ``crop_pct``."""
-    _, height, width = config["input_size"]
-    crop = _square(height, width, where)
-    mode = config.get("crop_mode", "center")
-    if mode not in ("center", "squash"):
-        raise _refuse(f"a crop of mode {mode!r}", where)
-    is_squashed = mode == "squash"
-    return Preprocessing(
-        crop=crop,
-        resize=crop if is_squashed else math.floor(crop / config.get("crop_pct", 0.875)),
-        squash=is_squashed,
-        interpolation=_interpolation(config.get("interpolation", "bicubic"), where),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
-
-
-def from_torchvision(transform: Any, *, where: str) -> Preprocessing:
-    """Translate the ``transforms()`` of torchvision's weights."""
-    try:
-        (crop,), (resize,) = transform.crop_size, transform.resize_size
-        interpolation, mean, std = transform.interpolation.value, transform.mean, transform.std
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _refuse(f"{transform!r}", where) from error
-    return Preprocessing(
-        crop=crop,
-        resize=resize,
-        interpolation=_interpolation(interpolation, where),
-        mean=tuple(mean),
-        std=tuple(std),
-    )
-
-
-def from_transformers(config: Mapping[str, Any], *, where: str) -> Preprocessing:
-    """Translate a ``preprocessor_config.json`` of transformers."""
-    resize, crop, is_squashed = _read_geometry(config, where)
-    is_normalised = config.get("do_normalize", True)
-    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
-    return Preprocessing(
-        crop=crop,
-        resize=resize,
-        squash=is_squashed,
-        interpolation=_interpolation(_FILTERS.get(config.get("resample", 2), "unknown"), where),
-        mean=tuple(config.get("image_mean", IMAGENET_MEAN)) if is_normalised else (0.0,) * 3,
-        std=tuple(config.get("image_std", IMAGENET_STD)) if is_normalised else (1.0,) * 3,
-        input_range=(0.0, 255 * factor),
-    )
-
-
-def _read_geometry(config: Mapping[str, Any], where: str) -> tuple[int, int, bool]:
-    """Return the shorter edge after resizing, the crop, and whether both edges are resized."""
-    if not config.get("do_resize", True):
-        raise _refuse("images that are not resized", where)
-    size, cut = config.get("size"), config.get("crop_size")
-    is_cropped = bool(config.get("do_center_crop", cut is not None))
-    resize, is_squashed = _read_size(size, where)
-    if "crop_pct" in config and not is_squashed:  # ConvNeXT: size is what is left after the crop
-        if resize >= _SQUASHED_FROM:
-            return resize, resize, True
-        return int(resize / config["crop_pct"]), resize, False
-    if not is_cropped:
-        if not is_squashed:
-            raise _refuse("images of any shape, uncropped", where)
-        return resize, resize, True
-    crop, _ = _read_size(cut, where)
-    if is_squashed and crop != resize:
-        raise _refuse(f"images squashed to {resize} and cropped to {crop}", where)
-    return resize, crop, is_squashed
-
-
-def _read_size(size: Any, where: str) -> tuple[int, bool]:
-    """Return a size in pixels, and whether it is that of both edges."""
-    if isinstance(size, int):
-        return size, False
-    if isinstance(size, Mapping) and "shortest_edge" in size:
-        return int(size["shortest_edge"]), False
-    if isinstance(size, Mapping) and {"height", "width"} <= set(size):
-        return _square(size["height"], size["width"], where), True
-    raise _refuse(f"the size {size!r}", where)
-
-
-def _square(height: int, width: int, where: str) -> int:
-    if height != width:
-        raise _refuse(f"images of {height} x {width}, which are not square", where)
-    return int(height)
-
-
-def _interpolation(name: str, where: str) -> str:
-    if name not in INTERPOLATIONS:
-        raise _refuse(f"interpolation {name!r}", where)
-    return name
-
-
-def _refuse(what: str, where: str) -> RunError:
-    return RunError(
-        f"{where} asks for {what}, which this package cannot do; name the nearest preprocessing "
-        "with --preprocessing"
-    )
 
 
 def open_timm(text: str, options: OpenOptions) -> OpenedModel:
@@ -156,11 +50,27 @@ def _create_timm(timm: Any, location: str, options: OpenOptions) -> Any:
 
 
 def _wrap_timm(timm: Any, network: Any, name: str, options: OpenOptions) -> OpenedModel:
+    trained, tested = (
+        timm.data.resolve_model_data_config(network, use_test_size=is_tested)
+        for is_tested in (False, True)
+    )
+    size, test_size = ("x".join(map(str, each["input_size"][1:])) for each in (trained, tested))
+    note = ""
+    if options.test_input_size and (size == test_size or options.preprocessing):
+        raise ValueError(
+            f"{name} has one input size, {size}; leave out --test-input-size"
+            if size == test_size
+            else "a preprocessing names the size itself; leave out --test-input-size"
+        )
+    if size != test_size and not (options.test_input_size or options.preprocessing):
+        note = f"{name} is measured at {size}; it was tested at {test_size} too: --test-input-size"
     preprocessing = options.preprocessing or from_timm(
-        timm.data.resolve_model_data_config(network), where=f"timm:{name.partition(':')[2]}"
+        tested if options.test_input_size else trained, where=f"timm:{name.partition(':')[2]}"
     )
     num_classes = int(network.num_classes)
-    return OpenedModel(network, name=name, num_classes=num_classes, preprocessing=preprocessing)
+    return OpenedModel(
+        network, name=name, num_classes=num_classes, preprocessing=preprocessing, note=note
+    )
 
 
 def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
@@ -224,19 +134,26 @@ def open_hf(text: str, options: OpenOptions) -> OpenedModel:
         location = f"local-dir:{repo}" if Path(repo).is_dir() else f"hf-hub:{text}"
         network = _call_library(lambda: _create_timm(timm, location, options), f"hf:{text}")
         return _wrap_timm(timm, network, f"hf:{text}", options)
+    if options.test_input_size:
+        raise ValueError(f"test_input_size is of timm's models, hf:{text} is one of transformers")
     network = _open_transformer(repo, revision, f"hf:{text}", options)
     labels: dict[int, Any] = getattr(network.config, "id2label", {})
     class_names = [str(labels[index]) for index in sorted(labels)]
     has_names = options.pretrained and not all(name.startswith("LABEL_") for name in class_names)
     preprocessing = options.preprocessing
     if preprocessing is None:
-        found = _fetch_json(hub, repo, revision, "preprocessor_config.json")
+        nested = _fetch_json(hub, repo, revision, "processor_config.json") or {}
+        found = nested.get("image_processor") or _fetch_json(
+            hub, repo, revision, "preprocessor_config.json"
+        )
         if found is None:
             raise RunError(
                 f"hf:{repo} does not say how its images are prepared (preprocessor_config.json); "
                 "name it with --preprocessing"
             )
-        preprocessing = from_transformers(found, where=f"hf:{repo}")
+        preprocessing = from_transformers(
+            found, where=f"hf:{repo}", model_type=str(config.get("model_type", ""))
+        )
     return OpenedModel(
         _LogitsOnly(network),
         name=f"hf:{text}",

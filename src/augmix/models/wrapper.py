@@ -22,6 +22,7 @@ class OpenOptions:
     preprocessing: Preprocessing | None = None
     num_classes: int | None = None
     pretrained: bool = True
+    test_input_size: bool = False
 
 
 class OpenedModel(nn.Module):
@@ -37,6 +38,7 @@ class OpenedModel(nn.Module):
         preprocessing: How its images are prepared; range, mean and std become the first layer. None
             takes images as the source stores them, in [0, 1].
         hint: What the user can do when the network fails, for the message.
+        note: What the user should know about the choices made, or empty.
     """
 
     def __init__(
@@ -49,16 +51,23 @@ class OpenedModel(nn.Module):
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         hint: str = "its preprocessing must fit the images (--preprocessing, --crop)",
+        note: str = "",
     ) -> None:
         super().__init__()
         self.name = name
         self.num_classes = num_classes
         self.class_names = None if class_names is None else tuple(class_names)
         self.preprocessing = preprocessing
-        self.fingerprint = fingerprint or hash_weights(network)
+        self._fingerprint = fingerprint
         self.normalization = build_normalization(preprocessing) if preprocessing else nn.Identity()
         self.network = network
+        self.note = note
         self._hint = hint
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the weights as they are now, or of the file or code if there are none."""
+        return self._fingerprint or hash_weights(self.network)
 
     def forward(self, images: Images) -> Logits:
         """Compute the logits of images in [0, 1].
@@ -119,10 +128,15 @@ class Restricted(nn.Module):
         if names is not None and int(columns.max()) < len(names):
             self.class_names = tuple(names[column] for column in columns)
         self.preprocessing = whole.preprocessing
-        digest = hashlib.sha256(whole.fingerprint.encode())
-        digest.update(columns.astype("<i8").tobytes())
-        self.fingerprint = digest.hexdigest()
         self.register_buffer("columns", torch.from_numpy(columns), persistent=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the model's fingerprint and of the columns."""
+        whole: Any = self.model
+        digest = hashlib.sha256(whole.fingerprint.encode())
+        digest.update(self.columns.cpu().numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def forward(self, images: Images) -> Logits:
         """Compute the logits of the classes kept.
@@ -140,12 +154,20 @@ class Restricted(nn.Module):
         return logits[:, self.columns]
 
 
-def build_normalization(preprocessing: Preprocessing) -> Normalize:
-    """Build the layer that applies range, mean and std of a preprocessing to images in [0, 1]."""
+class _ReverseChannels(nn.Module):
+    """RGB to BGR."""
+
+    def forward(self, images: Images) -> Images:
+        return images.flip(1)
+
+
+def build_normalization(preprocessing: Preprocessing) -> nn.Module:
+    """Build the layer that applies range, mean, std and order of channels to images in [0, 1]."""
     low, high = preprocessing.input_range
     mean = [(value - low) / (high - low) for value in preprocessing.mean]
     std = [value / (high - low) for value in preprocessing.std]
-    return Normalize(mean, std, is_shared=True)
+    layer = Normalize(mean, std, is_shared=True)
+    return nn.Sequential(_ReverseChannels(), layer) if preprocessing.is_bgr else layer
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -50,7 +50,8 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         how = EvaluateConfig(preset="imagenet", max_images=config.max_images, device="cpu")
         measurement = Measurement(models=(str(run),), how=how)
         measured = run_measurement(measurement, on_progress=on_progress)
-        seconds += files.load_lines(run / results.LOG_FILE)[-1]["seconds"]  # over all restarts
+        log = results.load_log(run)
+        seconds += log[-1].get("seconds", 0.0) if log else 0.0  # over all restarts
         seconds += sum(cell.seconds for cell in measured.cells)
         numbers = summarise(measured)
         summary[method] = {name: numbers[name] for name in _SUMMARY}

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from augmix.errors import RunError
-from augmix.files import load_json, load_lines
+from augmix.files import load_json
 from augmix.results import (
     CONFIG_FILE,
-    EXAMPLES_FILE,
-    HARDEST_FILE,
-    LOG_FILE,
     RESULTS_FILE,
     CellKey,
+    LogRecord,
     MeasuredImages,
     Predictions,
     Results,
     SequencePredictions,
     images_path,
-    load_arrays,
+    load_examples,
+    load_hardest,
     load_images,
+    load_log,
     load_predictions,
     load_results,
     load_sequence_predictions,
@@ -46,7 +46,7 @@ class Run:
     label: str  # its name in the report; no two runs share one
     config: dict[str, Any]  # `config.json`, or empty
     results: Results
-    log: list[dict[str, Any]]  # one record a step, once even if the step was repeated
+    log: list[LogRecord]  # one record a step, once even if the step was repeated
     # ``clean`` is `image height width channel`, a corruption `severity image height width channel`;
     # ``labels`` and ``ids`` have one number an image.
     examples: dict[str, np.ndarray]
@@ -115,7 +115,7 @@ def _load_run(folder: Path) -> Run:
     label = str(results.model.get("label") or results.model.get("method") or folder.name)
     if adaptation := results.model.get("adaptation"):
         label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
-    lines = [record for record in load_lines(folder / LOG_FILE) if "step" in record]
+    lines = load_log(folder)
     by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
     return Run(
         folder=folder,
@@ -123,8 +123,8 @@ def _load_run(folder: Path) -> Run:
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
         log=[by_step[step] for step in sorted(by_step)],
-        examples=load_arrays(folder / EXAMPLES_FILE),
-        hardest=load_arrays(folder / HARDEST_FILE),
+        examples=load_examples(folder),
+        hardest=load_hardest(folder),
         predictions=_load_predictions(folder, results),
     )
 

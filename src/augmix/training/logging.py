@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from augmix import distributed, files, results
+from augmix import distributed, results
 from augmix.devices import peak_memory_mib
 from augmix.errors import RunError
 from augmix.methods.losses import Loss
@@ -146,12 +146,9 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
         nonlocal writer, folder, began
         lines: list[Any] = []
         if isinstance(event, TrainingStarted):
-            folder, lines = (
-                event.folder / _FOLDER,
-                files.load_lines(event.folder / results.LOG_FILE),
-            )
+            folder, lines = event.folder / _FOLDER, list(results.load_log(event.folder))
             # times are those of a run that was never stopped: how long it trained, up to now
-            began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
+            began = time.time() - (lines[-1].get("seconds", 0.0) if lines else 0.0)
         elif isinstance(event, StepsLogged):
             lines = [event.record]
         try:
@@ -162,7 +159,9 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
                 writer = open_writer(str(folder), purge_step=0)
             for line in lines:
                 for tag, value in _curves(line):
-                    writer.add_scalar(tag, value, line["step"], walltime=began + line["seconds"])
+                    writer.add_scalar(
+                        tag, value, line["step"], walltime=began + line.get("seconds", 0.0)
+                    )
             if lines:
                 writer.flush()
         except OSError as error:

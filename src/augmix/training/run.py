@@ -20,6 +20,7 @@ from augmix.data.decode import ResizedCrop
 from augmix.data.derived import mix, open_stylised, take
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
+from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
@@ -36,7 +37,7 @@ _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
 
 # Paths and speed, which change no bit of the result. The device and torch's threads do: the values
-# they resolve to are compared instead.
+# they resolve to are compared instead, and how image files are read.
 _FREE = (
     "out",
     "data",
@@ -44,6 +45,11 @@ _FREE = (
     "download",
     "num_threads",
     "decode_threads",
+    "exif_orientation",
+    "background",
+    "bit_depth",
+    "image_column",
+    "label_column",
     "executor",
     "checkpoint_every",
     "device",
@@ -107,6 +113,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         is_deterministic=config.optimisation.deterministic,
     ):
         plain, source = open_training(config)
+        _check_several(source, config.data.root)
         padding, flip = config.data.crop_padding, config.data.flip
         padding = source.crop_padding if padding is None else padding
         flip = source.flip if flip is None else flip
@@ -116,6 +123,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             channels=source.channels,
             dropout=config.network.dropout,
             blur_size=config.network.blur_size or 5,
+            class_names=source.class_names,
         )
         images = TrainingImages(
             size=source.size,
@@ -129,6 +137,8 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         identity = {
             **settings,
             "source": config.data.kind,
+            "on_error": config.data.reading.on_error or "raise",
+            **config.data.reading.changes,
             "crop_padding": padding,
             "flip": flip,
             # of the images without their stylised copies, so that evaluation can refuse them
@@ -169,7 +179,7 @@ def open_split(config: TrainConfig, split: str) -> Source:
         crop=ResizedCrop() if split == "train" and data.is_cropped else None,
         is_reduced=data.reduced_decoding,
         download=data.download,
-        on_error=data.on_error,
+        **data.reading.given,
         num_threads=data.decode_threads
         or max(1, default_threads() // distributed.local_world_size()),
     )
@@ -182,6 +192,21 @@ def open_training(config: TrainConfig) -> tuple[Source, Source]:
     if not config.data.stylised:
         return source, source
     return source, mix(source, _part(config, open_stylised(config.data.stylised, source)))
+
+
+def _check_several(source: Source, root: str | None) -> None:
+    """Refuse to train on a single class."""
+    if source.num_classes > 1:
+        return
+    path = Path(root or "").expanduser()
+    around = FolderTree(path.resolve().parent).folders() if path.is_dir() else []
+    hint = (
+        f" {path.resolve().parent} holds the folders {', '.join(around[:8])}:" if around[1:] else ""
+    )
+    raise RunError(
+        f"the images of source {source.name} are all of the class {source.class_names[0]!r}, and "
+        f"training needs at least two;{hint} name a folder of several class folders with --data"
+    )
 
 
 def _part(config: TrainConfig, source: Source) -> Source:
@@ -220,6 +245,7 @@ def _write_config(config: TrainConfig) -> None:
         "schema": results.CONFIG_SCHEMA,
         **files.to_plain(flatten(config)),
         "source": config.data.kind,
+        "on_error": config.data.reading.on_error or "raise",
     }
     if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)

@@ -71,7 +71,7 @@ half = batched.render(
 )
 assert torch.equal(half, torch.from_numpy(views).half())
 assert half.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-kernels._SCRATCH_BYTES = 2 * 3 * 3 * 4 * (2 * 20 * 19 + 1024)  # two images at a time
+kernels._SCRATCH_BYTES = 2 * 3 * 3 * 4 * (2 * 20 * 19 + 768)  # two images at a time
 assert np.array_equal(check("chains in parts", images, plan), views)
 kernels._COUNTED, kernels._COUNTED_BLOCKS = 64, 2  # three programs count an image
 assert np.array_equal(check("counts in parts", images, plan), views)
@@ -123,11 +123,12 @@ TYPES = {
     "counts": "*i32",
     **{"moves": "*i32", "numbers": "*fp64", "weight": "*fp32", "clean_weight": "*fp32"},
 }
-COUNTED, BLOCK, PARTS = kernels._COUNTED, kernels._BLOCK, kernels._COUNTED_BLOCKS
+COUNTED, BLOCK = kernels._COUNTED, kernels._BLOCK
+PART = {"BLOCK": COUNTED, "NUM_BLOCKS": kernels._COUNTED_BLOCKS}
 FORMS = [
     (kernels.load, {"CHANNELS": 3, "BLOCK": BLOCK}),
-    (kernels.count, {"IS_FIRST": True, "IS_WHOLE": True, "BLOCK": COUNTED, "NUM_BLOCKS": PARTS}),
-    (kernels.count, {"IS_FIRST": False, "IS_WHOLE": False, "BLOCK": COUNTED, "NUM_BLOCKS": PARTS}),
+    (kernels.count, {"IS_FIRST": True, "IS_WHOLE": True, "CHANNELS": 3, **PART}),
+    (kernels.count, {"IS_FIRST": False, "IS_WHOLE": False, "CHANNELS": 1, **PART}),
     (kernels.make_tables, {"IS_FIRST": False, "CHANNELS": 3, "BLOCK": COUNTED}),
     (kernels.make_tables, {"IS_FIRST": True, "CHANNELS": 1, "BLOCK": COUNTED}),
     (kernels.move, {"IS_FIRST": True, "CHANNELS": 3, "BLOCK": BLOCK}),

@@ -61,32 +61,45 @@ def load(
 @no_type_check
 def count(
     pixels, kind, start, moves, counts, size, num_parts, turn, depth, per_image,
-    IS_FIRST: tl.constexpr, IS_WHOLE: tl.constexpr, BLOCK: tl.constexpr, NUM_BLOCKS: tl.constexpr,
+    IS_FIRST: tl.constexpr, IS_WHOLE: tl.constexpr, CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr, NUM_BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    """The histograms `channel level` of one part of a chain's pixels, if its round needs them."""
+    """The histogram of one channel in a part of a chain's pixels, if its round needs it.
+
+    Where the round needs only the lowest and the highest level, those alone are counted, once.
+    """
     program = tl.program_id(0)
+    channel, program = program % CHANNELS, program // CHANNELS
     chain, part = program // num_parts, program % num_parts
     first, last = _tables_of(start, moves, chain, turn, depth)
-    is_needed = 0
+    needs_ends, needs_all, is_rising = 0, 0, 1  # whether the tables before a step are monotone
     for step in range(first, last):
         what = tl.load(kind + chain * depth + step)
-        is_needed |= ((what == _STRETCH) | (what == _EQUALIZE)).to(tl.int32)
-    if is_needed == 0:
+        needs_ends |= (what == _STRETCH).to(tl.int32)
+        needs_all |= ((what == _EQUALIZE) | ((what == _STRETCH) & (is_rising == 0))).to(tl.int32)
+        is_rising &= (what != _INVERT_FROM).to(tl.int32)
+    if (needs_ends | needs_all) == 0:
         return
     source = pixels + (chain // per_image if IS_FIRST else chain).to(tl.int64) * size
-    channel, level = _table_axes()
-    found = tl.zeros((_ROWS * 256,), tl.int32)
+    level = tl.arange(0, 256)
+    found = tl.zeros((256,), tl.int32)
     begin = part * NUM_BLOCKS * BLOCK
     end = tl.minimum(begin + NUM_BLOCKS * BLOCK, size)
-    for at in range(begin, end, BLOCK):
-        pixel = at + tl.arange(0, BLOCK)
-        word = tl.load(source + pixel, mask=pixel < size, other=0)
-        bins = ((word[None, :] >> (8 * channel)) & 255) + 256 * channel
-        found += tl.histogram(tl.reshape(bins, (_ROWS * BLOCK,)), _ROWS * 256)
-    found = tl.reshape(found, (_ROWS, 256))
-    beyond = tl.cdiv(end - begin, BLOCK) * BLOCK - (end - begin)  # counted as black
-    found -= tl.where(level == 0, beyond, 0)
-    position = counts + (chain * _ROWS + channel).to(tl.int64) * 256 + level
+    if needs_all:
+        for at in range(begin, end, BLOCK):
+            pixel = at + tl.arange(0, BLOCK)
+            word = tl.load(source + pixel, mask=pixel < end, other=0)
+            found += tl.histogram((word >> (8 * channel)) & 255, 256)
+        beyond = tl.cdiv(end - begin, BLOCK) * BLOCK - (end - begin)  # counted as black
+        found -= tl.where(level == 0, beyond, 0)
+    else:
+        low, high = tl.full((BLOCK,), 255, tl.int32), tl.zeros((BLOCK,), tl.int32)
+        for at in range(begin, end, BLOCK):
+            pixel = tl.minimum(at + tl.arange(0, BLOCK), end - 1)
+            levels = (tl.load(source + pixel) >> (8 * channel)) & 255
+            low, high = tl.minimum(low, levels), tl.maximum(high, levels)
+        found += ((level == tl.min(low)) | (level == tl.max(high))).to(tl.int32)
+    position = counts + (chain * CHANNELS + channel).to(tl.int64) * 256 + level
     if IS_WHOLE:
         tl.store(position, found)
     else:
@@ -106,16 +119,17 @@ def make_tables(
         return
     source = pixels + (chain // per_image if IS_FIRST else chain).to(tl.int64) * size
     channel, level = _table_axes()
-    counted = counts + (chain * _ROWS + channel).to(tl.int64) * 256 + level
+    counted = counts + (chain * CHANNELS + channel).to(tl.int64) * 256 + level
     table = level
     for step in range(first, last):
         at = chain * depth + step
         what, bound = tl.load(kind + at), tl.load(value + at)
         factor = tl.load(numbers + at * 6).to(tl.float32)
         if what == _STRETCH:
-            table = _stretch(tl.load(counted), table)
+            table = _stretch(tl.load(counted, mask=channel < CHANNELS, other=0), table)
         elif what == _EQUALIZE:
-            table = _equalize(tl.load(counted), table, step > first, size)
+            number = tl.load(counted, mask=channel < CHANNELS, other=0)
+            table = _equalize(number, table, step > first, size)
         elif what == _MASK:
             table = table & bound
         elif what == _INVERT_FROM:
@@ -381,10 +395,9 @@ def mix(
         tl.store(out + row * size * CHANNELS + position, value, mask=is_there)
 
 
-_COUNTED = 512  # pixels a program counts at a time; more take Triton minutes to compile
-_COUNTED_BLOCKS = 4  # how often, at most: of larger images several programs count parts
+_COUNTED = 512  # pixels a program counts at a time
+_COUNTED_BLOCKS = 8  # how often, at most: of larger images several programs count parts
 _BLOCK = 256  # pixels a program loads, moves or mixes
-_NUM_COUNTS = 4 * 256  # of a chain's histograms
 _SCRATCH_BYTES = 2**31  # of the chains' pixels and counts; batches that need more are done in parts
 
 
@@ -431,7 +444,7 @@ def _render(
     views = _empty_views(images, layout, dtype, channels_last)
     pairs, chains = layout.views, layout.views * layout.chains
     rows = {"crop": 1, "clean_weight": pairs}  # an image; of the others as many as chains
-    per_image = (2 * layout.num_pixels + _NUM_COUNTS) * 4 * max(chains, 1)
+    per_image = (2 * layout.num_pixels + 256 * layout.channels) * 4 * max(chains, 1)
     most = max(_SCRATCH_BYTES // per_image, 1)
     with torch.cuda.device(images.device) if images.is_cuda else nullcontext():  # for Triton
         for first in range(0, layout.batch, most):
@@ -481,7 +494,7 @@ def _launch(
     _start(load, layout.batch * blocks, images, plan["crop"], clean, **near, **form)
     parts = triton.cdiv(size, _COUNTED * _COUNTED_BLOCKS)
     counted = {"num_parts": parts, "IS_WHOLE": parts == 1, "NUM_BLOCKS": _COUNTED_BLOCKS}
-    counts = images.new_empty((num, _NUM_COUNTS), dtype=torch.int32)
+    counts = images.new_empty((num, channels, 256), dtype=torch.int32)
     for turn in range(layout.depth + 1):
         where = {
             "pixels": pixels[(turn - 1) % 2] if turn else clean,
@@ -493,7 +506,10 @@ def _launch(
         }
         if parts > 1:
             counts.zero_()
-        _start(count, num * parts, counts=counts, size=size, BLOCK=_COUNTED, **counted, **where)
+        _start(
+            count, num * parts * channels, counts=counts, size=size, CHANNELS=channels,
+            BLOCK=_COUNTED, **counted, **where,
+        )  # fmt: skip
         steps = {"tables": tables, "numbers": plan["numbers"], **where, **form}
         _start(
             make_tables, num, value=plan["value"], counts=counts, size=size, BLOCK=_COUNTED, **steps
