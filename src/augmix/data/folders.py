@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augmix.data import Reading
-from augmix.data.decode import FORMATS, SUFFIXES, Geometry, ImageError
+from augmix.data.decode import FORMATS, SUFFIXES, Geometry, ImageError, warn_of_files
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -199,6 +199,7 @@ def open_photographs(root: Path, *, split: str, reading: Reading | None = None) 
         items=items,
         rows=rows,
         geometry=Geometry(reading=reading or Reading()),
+        warnings=tuple(warn_of_files(items.content, rows, reading or Reading())),
         digest=items.digest(rows),
     )
 

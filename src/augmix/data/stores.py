@@ -33,6 +33,7 @@ from augmix.data.decode import (
     stored_size,
     to_pixels,
     to_rgb,
+    warn_of_files,
 )
 from augmix.errors import RunError
 from augmix.files import cache_folder, load_json, write_json
@@ -277,6 +278,9 @@ class Source:
         geometry: How stored images are brought to ``size``.
         skipped: What was left out as broken: file or row, and the reason.
         files: Path of every image below the set's folder, for sources made of image files.
+        left_out: Files in the set's folder that are not used: path, and the reason (see
+            `trees.Listing`).
+        warnings: What a user may want to read in another way, in words.
     """
 
     name: str
@@ -291,6 +295,8 @@ class Source:
     geometry: Geometry = AS_STORED
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -427,6 +433,7 @@ def build_source(
         "geometry": options.geometry,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
+        "warnings": _warn(items, kept, options),
         "digest": items.digest(kept),
     }
     if images is not None:
@@ -437,6 +444,12 @@ def build_source(
         num_threads=options.num_threads,
         **described,
     )
+
+
+def _warn(items: Items, rows: np.ndarray, options: OpenOptions) -> tuple[str, ...]:
+    if not isinstance(items, ImageFiles):
+        return ()
+    return tuple(warn_of_files(items.content, rows, options.geometry.reading))
 
 
 def _hold(
