@@ -243,16 +243,16 @@ def _export(words: Sequence[str]) -> None:
 
 def _known_size(folder: Path) -> tuple[int, int] | None:
     """Height and width a run was measured on, else trained on, where known."""
-    from augmix import files
-    from augmix.results import CONFIG_FILE, RESULTS_FILE
+    from augmix.files import load_record
+    from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, load_results
 
-    trained, results = (
-        files.load_json(folder / name) if (folder / name).is_file() else {}
-        for name in (CONFIG_FILE, RESULTS_FILE)
-    )
-    size = trained.get("size")
-    measured = results.get("source", {}).get("size")
-    return tuple(measured) if measured else (size, size) if size else None
+    if (folder / RESULTS_FILE).is_file():
+        measured = load_results(folder / RESULTS_FILE).source.get("size") or []
+        if len(measured) == 2:
+            return measured[0], measured[1]
+    path = folder / CONFIG_FILE
+    size = load_record(path, ConfigFacts).get("size") if path.is_file() else None
+    return (size, size) if size else None
 
 
 @command("corrupt")

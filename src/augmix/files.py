@@ -71,8 +71,12 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, in which every number is finite."""
+def load_json(path: Path, *, way_out: str = "delete it and run again") -> dict[str, Any]:
+    """Read a JSON object, in which every number is finite.
+
+    Raises:
+        RunError: If the file is missing or damaged; the message names it and ends with ``way_out``.
+    """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
@@ -80,9 +84,7 @@ def load_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is not valid JSON ({first_line(error)}); delete it and run again"
-        ) from error
+        raise RunError(f"{path} is not valid JSON ({first_line(error)}); {way_out}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} must hold a JSON object, got {type(value).__name__}")
     return value
@@ -92,23 +94,29 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def load_record(path: Path, kind: type[Record], plain: dict[str, Any] | None = None) -> Record:
+def load_record(
+    path: Path,
+    kind: type[Record],
+    plain: dict[str, Any] | None = None,
+    *,
+    way_out: str = "delete it and run again",
+) -> Record:
     """Read a JSON object as a dataclass whose fields have the types of their annotations.
 
     Args:
         path: The file, also named in messages.
         kind: The dataclass; `from_plain` says which annotations it may have.
         plain: What the file holds, if it was read already.
+        way_out: The end of the message.
 
     Raises:
         RunError: If the file is missing, is no JSON, or does not fit; the message names the field.
     """
     try:
-        return from_plain(kind, load_json(path) if plain is None else plain)
+        return from_plain(kind, load_json(path, way_out=way_out) if plain is None else plain)
     except (ValueError, RecursionError) as error:
         raise RunError(
-            f"{path}: {error}; the file is damaged or of another version of augmix: delete it and "
-            "run again"
+            f"{path}: {error}; the file is damaged or of another version of augmix: {way_out}"
         ) from error
 
 
@@ -229,7 +237,7 @@ def _make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def replace_durably(names: Mapping[Path, Path]) -> None:
@@ -245,18 +253,18 @@ def replace_durably(names: Mapping[Path, Path]) -> None:
         OSError: If a file cannot be flushed or renamed.
     """
     for path in names:
-        _sync(path)
+        sync(path)
     folders = list(dict.fromkeys(path.parent for path in names.values()))
     for folder in folders:
         _make_folder(folder)
     for path, final in names.items():
         os.replace(path, final)
     for folder in folders:
-        _sync(folder)
+        sync(folder)
 
 
-def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk; `OSError` if that fails."""
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":  # which cannot open folders
         return
@@ -399,7 +407,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         if is_new:
-            _sync(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -273,6 +273,20 @@ class TemperatureFacts(TypedDict):
     nll_after: float
 
 
+class ConfigFacts(TypedDict, total=False):
+    """The types of what `config.json` holds, as far as it is looked at."""
+
+    size: int | None
+
+
+class ModelFile(TypedDict):
+    """The types of what `model.json` holds, as far as it is looked at."""
+
+    name: str
+    num_classes: int
+    channels: int
+
+
 class LogRecord(TypedDict, total=False):
     """The types of what a line of `log.jsonl` holds."""
 

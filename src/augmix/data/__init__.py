@@ -27,6 +27,12 @@ class Reading:
     """Bits of the levels in files with more than 8, 9..16, e.g. 12. None goes by the header of the
     file."""
 
+    image_column: str | None = None
+    """Column of a parquet file, or array of an npz file, that holds the images. None goes by the
+    usual names."""
+    label_column: str | None = None
+    """Column or array that holds the labels. None goes by the usual names."""
+
     def __post_init__(self) -> None:
         depth = self.bit_depth
         check_fields(
@@ -58,5 +64,6 @@ class Reading:
     @property
     def changes(self) -> dict[str, Any]:
         """The settings that change pixels."""
-        kept = {name: value for name, value in self.given.items() if name != "on_error"}
+        names = ("exif_orientation", "background", "bit_depth")
+        kept = {name: value for name, value in self.given.items() if name in names}
         return {name: value for name, value in kept.items() if value != "ignore"}

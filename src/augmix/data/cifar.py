@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.data.parquet import find_tables, load_table
+from augmix.data.parquet import find_tables, load_images, load_labels
 from augmix.data.published_sets import fetch_file, unpack_archive
 from augmix.data.stores import (
     ArrayItems,
@@ -220,7 +220,9 @@ def open_cifar(root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_U
     if official:
         items, labels = _load_official(edition, official, split)
     elif tables:
-        items, labels, _ = load_table(tables, label_columns=(edition.column,), hint=edition.hint)
+        items = load_images(tables, hint=edition.hint)
+        known = edition.class_names
+        labels = load_labels(tables, known, label_columns=(edition.column,), hint=edition.hint)
         labels = edition.check(labels, len(items), where=tables[0])
     else:
         raise _missing(edition, folder, split, given=root is not None)

@@ -18,7 +18,7 @@ import numpy as np
 from augmix.arrays import check_images
 from augmix.data import Orientation, Reading
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
-from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
+from augmix.data.folders import check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
     DatasetItems,
@@ -33,11 +33,22 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
+from augmix.data.trees import ALL_SPLIT_NAMES, SPLIT_NAMES
 from augmix.errors import RunError, check_name
 from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
 _NUM_TRAIN = 1400  # of the 1,797 digits
+# Names of the arrays of images and labels of a split: Keras', MedMNIST's and others.
+_ARRAY_NAMES = (
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("X_{}", "Y_{}"),
+    ("X_{}", "y_{}"),
+    ("{}_x", "{}_y"),
+    ("images_{}", "labels_{}"),
+    ("images", "labels"),
+)
 _DIGITS_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 
 Opener = TypeVar("Opener", bound=Callable[..., Any])
@@ -173,6 +184,8 @@ def open_source(
     exif_orientation: Orientation = "ignore",
     background: str | None = None,
     bit_depth: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     num_threads: int = 0,
 ) -> Source:
     """Open a split of a data set.
@@ -204,6 +217,9 @@ def open_source(
             given, transparency is dropped and the colours stored below it appear.
         bit_depth: Bits of the levels in files with more than 8, 9..16; if not given, those of the
             file's header.
+        image_column: Column of a parquet file, or array of an npz file, that holds the images; if
+            not given, one of the usual names.
+        label_column: Column or array that holds the labels.
         num_threads: Threads that decode; 0 takes every processor this process may use.
 
     Raises:
@@ -230,8 +246,16 @@ def open_source(
             exif_orientation=exif_orientation,
             background=background,
             bit_depth=bit_depth,
+            image_column=image_column,
+            label_column=label_column,
         ),
     )
+    for what, column in (("image_column", image_column), ("label_column", label_column)):
+        if column and name not in ("parquet", "npz"):
+            raise ValueError(
+                f"{what} {column!r} would have no effect: it is for parquet and npz, got the "
+                f"source {name!r}"
+            )
     if download and name not in ("cifar10", "cifar100"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
     if crop and not kind.has_files:
@@ -295,7 +319,8 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
         if path == root:
             raise missing_split(root, split, f"{split}.npz", list_entries(root))
     arrays = _load_arrays(path)
-    images, labels = _choose_arrays(arrays, path, split)
+    image_key, label_key = _choose_arrays(arrays, path, options)
+    images, labels = arrays[image_key], arrays[label_key]
     labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if images.ndim == 3:
         images = images[..., None]  # image height width -> one channel
@@ -315,7 +340,7 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
     )
     items = ArrayItems(images=np.ascontiguousarray(images), path=str(path))
     if names is None:
-        names = number_classes(_all_labels(arrays), where=str(path))
+        names = number_classes(_all_labels(arrays, label_key), where=str(path))
     return build_source(items, labels, list(names), options)
 
 
@@ -336,24 +361,32 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _choose_arrays(
-    arrays: dict[str, np.ndarray], path: Path, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    if {"images", "labels"} <= set(arrays):
-        check_named_split(path, split)
-        return arrays["images"], arrays["labels"]
-    for name in SPLIT_NAMES[split]:
-        if {f"x_{name}", f"y_{name}"} <= set(arrays):
-            return arrays[f"x_{name}"], arrays[f"y_{name}"]
+    arrays: dict[str, np.ndarray], path: Path, options: OpenOptions
+) -> tuple[str, str]:
+    """The names of the arrays of images and labels."""
+    reading = options.geometry.reading
+    image_key, label_key = reading.image_column, reading.label_column
+    if {"images", "labels"} <= set(arrays) and not (image_key or label_key):
+        check_named_split(path, options.split)
+        return "images", "labels"
+    for split in SPLIT_NAMES[options.split]:
+        for images, labels in _ARRAY_NAMES:
+            found = image_key or images.format(split), label_key or labels.format(split)
+            if set(found) <= set(arrays):
+                return found
     raise RunError(
-        f"{path}: expected the arrays images and labels, or x_{split} and y_{split}, "
-        f"got {', '.join(arrays) or 'none'}"
+        f"{path}: expected the arrays {image_key or 'images'} and {label_key or 'labels'}, or "
+        f"x_{options.split} and y_{options.split}, got {', '.join(arrays) or 'none'}; name them "
+        "with --image-column and --label-column (image_column, label_column)"
     )
 
 
-def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
+def _all_labels(arrays: dict[str, np.ndarray], label_key: str) -> Labels:
     """The whole-number labels of every split, so that each split counts the same classes."""
-    labels = [values for key, values in arrays.items() if key == "labels" or key.startswith("y_")]
-    whole = [values.ravel() for values in labels if np.issubdtype(values.dtype, np.integer)]
+    keys = {labels.format(split) for _, labels in _ARRAY_NAMES for split in ALL_SPLIT_NAMES}
+    keys = {key for key in arrays if key in keys or key in ("labels", label_key)}
+    values = [arrays[key].ravel() for key in sorted(keys)]
+    whole = [each for each in values if np.issubdtype(each.dtype, np.integer)]
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
 
 

@@ -250,6 +250,18 @@ def number_classes(labels: Labels, *, where: str) -> tuple[str, ...]:
     return tuple(str(number) for number in range(num_classes))
 
 
+def check_class_names(names: Iterable[str], *, where: str) -> None:
+    """Refuse names that cannot be written into JSON files, as those of a run are."""
+    for name in map(str, names):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise RunError(
+                f"source {where}: the class name {os.fsencode(name)!r} is not UTF-8; rename its "
+                "folder, e.g. by convmv -f latin1 -t utf8 --notest"
+            ) from None
+
+
 def check_classes(
     found: Iterable[str], known: Collection[str], *, where: Path, whose: str, hint: str = ""
 ) -> None:
@@ -393,6 +405,7 @@ def build_source(
     *,
     flip: bool = True,
     files: Sequence[str] = (),
+    left_out: tuple[tuple[str, str], ...] = (),
 ) -> Source:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
@@ -403,6 +416,7 @@ def build_source(
         labels: Their classes, already checked.
         flip: Whether training images are mirrored.
         files: Path of every item, for items that are image files.
+        left_out: Files that are no items; see `Source`.
 
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
@@ -412,6 +426,7 @@ def build_source(
         raise ValueError(
             f"random resized crops need image files, got the arrays of {options.name!r}"
         )
+    check_class_names(class_names, where=options.name)
     changes = options.geometry.reading.changes
     if changes and not isinstance(items, ImageFiles):
         raise ValueError(
@@ -434,6 +449,7 @@ def build_source(
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
         "warnings": _warn(items, kept, options),
+        "left_out": left_out,
         "digest": items.digest(kept),
     }
     if images is not None:

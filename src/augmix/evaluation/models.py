@@ -111,15 +111,13 @@ def load_run(folder: Path) -> TrainedRun:
         )
     if plain.get("source") == "digits":
         plain["data"] = None
-    try:
-        names = [entry.name for entry in fields(TrainedRun) if entry.name != "reading"]
-        found: dict[str, Any] = {name: plain[name] for name in names}
-        found["reading"] = Reading(**{e.name: plain.get(e.name) for e in fields(Reading)})
-        for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+    names = {entry.name for entry in fields(TrainedRun)} & plain.keys()
+    found = {name: plain[name] for name in names}
+    found["reading"] = {e.name: plain[e.name] for e in fields(Reading) if e.name in plain}
+    for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+        if name in found:
             found[name] = found[name] or empty
-        return TrainedRun(**found)
-    except KeyError as error:
-        raise RunError(f"{path} is not the configuration of a run: {error} is missing") from error
+    return files.load_record(path, TrainedRun, found, way_out="train the run again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,9 +259,10 @@ def _check_unseen(member: Member, source: Source) -> None:
     if path.exists():
         state = load_tensors(path)
         identity = state.get("identity") if isinstance(state, dict) else None
-        if not isinstance(identity, dict):
+        found = identity.get("source_fingerprint", "") if isinstance(identity, dict) else None
+        if not isinstance(found, str):
             raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-        fingerprint = identity.get("source_fingerprint", "")
+        fingerprint = found
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
 
 

@@ -9,12 +9,19 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from augmix.errors import RunError, first_line
-from augmix.files import load_json
+from augmix.files import load_json, load_record
 from augmix.report.comparison import compare
 from augmix.report.exports import to_markdown
 from augmix.report.load import flatten
 from augmix.report.tables import escape_markdown
-from augmix.results import CONFIG_FILE, MODEL_FILE, RESULTS_FILE, WEIGHTS_FILE, load_results
+from augmix.results import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    RESULTS_FILE,
+    WEIGHTS_FILE,
+    ModelFile,
+    load_results,
+)
 
 _FRONT_MATTER = """---
 library_name: augmix
@@ -99,7 +106,7 @@ def write_card(run: Path, name: str) -> str:
     `model.json` is needed; `config.json` and `results.json` are used if they exist. A damaged file
     is a `RunError`.
     """
-    model = load_json(run / MODEL_FILE)
+    model = load_record(run / MODEL_FILE, ModelFile)
     parts = [
         _FRONT_MATTER,
         f"# {escape_markdown(name)}\n",

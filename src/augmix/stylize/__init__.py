@@ -67,6 +67,9 @@ class StylizeConfig(_Config):
     """PNG files in class folders, or one archive; auto writes files for image files."""
     batch_size: int = 16
     """Images per forward pass."""
+    verify: bool = False
+    """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
+    are damaged are written again."""
 
     def __post_init__(self) -> None:
         _Config.__post_init__(self)

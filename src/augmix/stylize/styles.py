@@ -11,9 +11,10 @@ from PIL import Image
 from augmix.data import Reading
 from augmix.data.decode import FORMATS, Geometry, ImageError, decode_image
 from augmix.data.derived import Subset, take
-from augmix.data.folders import FileItems, list_images
+from augmix.data.folders import FileItems
 from augmix.data.sources import name_source, open_source
 from augmix.data.stores import Source
+from augmix.data.trees import FolderTree
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
 from augmix.stylize import FitConfig, StylizeConfig
@@ -119,10 +120,12 @@ def find_styles(folder: Path | str) -> Path:
 def open_styles(folder: Path | str, *, size: int, reading: Reading | None = None) -> StyleImages:
     """Find the style images of a folder, at any depth; hidden files are ignored."""
     root = find_styles(folder)
-    found = list_images(root)
-    if not found:
-        raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")
-    files = tuple(found)
+    listing = FolderTree(root).walk()
+    files = listing.images
+    if not files:
+        raise RunError(
+            f"{root} holds no style image; expected files of {', '.join(FORMATS)}{listing.summary}"
+        )
     digest = FileItems(root=root, paths=files).digest(np.arange(len(files)))
     geometry = Geometry(reading=reading or Reading())
     changes = geometry.reading.changes

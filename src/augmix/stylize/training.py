@@ -309,8 +309,8 @@ def _resume(
     progress = _Progress()
     if state is not None:
         checkpoint.check_identity(state, identity, folder)
-        checkpoint.restore(state, decoder, optimizer)
-        progress = _Progress(step=state.step, **state.meters)
+        checkpoint.restore(state, decoder, optimizer, folder=folder)
+        progress = checkpoint.load_meters(folder, _Progress, state)
     cut_log(folder, progress.step)
     return progress
 

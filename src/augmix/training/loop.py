@@ -24,11 +24,11 @@ from torch import Tensor
 from augmix import distributed, files, results
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
-from augmix.errors import Interrupted, RunError, first_line
+from augmix.errors import Interrupted, ResumeError, RunError, first_line
 from augmix.methods import Method
 from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
-from augmix.models.weights import save_model
+from augmix.models.weights import has_whole_model, save_model
 from augmix.progress import (
     CheckpointWritten,
     OnProgress,
@@ -85,9 +85,8 @@ def train_model(
     order = open_order(run.source, config)
     learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
     num_steps = optimisation.epochs * order.steps_per_epoch
-    meters = _start(folder, learner, run.source, run.identity)
-    written = [(folder / name).exists() for name in (results.WEIGHTS_FILE, results.MODEL_FILE)]
-    has_model = distributed.rank() == 0 and all(written)
+    meters = _start(folder, learner, run, num_steps)
+    has_model = distributed.rank() == 0 and has_whole_model(folder)
     if meters.step == num_steps and distributed.any_rank(has_model):
         emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
         return
@@ -209,21 +208,27 @@ def _views_after(pipeline: Pipeline, num_steps: int) -> Iterator[Tensor]:
         yield pipeline.finish(pipeline.make(step))[0].flatten(0, 1)
 
 
-def _start(folder: Path, learner: Learner, source: Source, identity: Mapping[str, Any]) -> Meters:
+def _start(folder: Path, learner: Learner, run: Prepared, num_steps: int) -> Meters:
     """Restore the run from its folder; a new run writes its first checkpoint at once.
 
     So a folder that cannot be written is found before any work is done.
     """
+    identity = run.identity
     distributed.agree(json.dumps(files.to_plain(dict(identity)), sort_keys=True), "configuration")
     state = checkpoint.load_state(folder)
     if state is not None:
         checkpoint.check_identity(state, identity, folder)
-        learner.restore(state)
-    meters = Meters(step=state.step, **state.meters) if state else Meters()
+        learner.restore(state, folder)
+    meters = checkpoint.load_meters(folder, Meters, state) if state else Meters()
+    if meters.step > num_steps:
+        raise ResumeError(
+            f"{folder / results.STATE_FILE} is of step {meters.step}, after the last one of the "
+            f"run, {num_steps}; choose another --out, or delete {folder}"
+        )
     if distributed.rank() == 0:
         if state is None:
             checkpoint.write_state(folder, learner.capture(0, identity, meters.to_plain()))
-        cut_log(folder, meters.step, record_images(source))
+        cut_log(folder, meters.step, record_images(run.source))
     return meters
 
 
@@ -310,6 +315,7 @@ def _is_main_thread() -> bool:
 _CPU_MEMORY = "can't allocate memory"  # DefaultCPUAllocator
 _NOT_DETERMINISTIC = "does not have a deterministic implementation"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
+_CAPTURING = "captur"  # "operation not permitted when stream is capturing"
 
 
 @contextmanager
@@ -330,7 +336,9 @@ def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> It
                 f"no deterministic form of this network's step on {device.type} "
                 f"({first_line(error)}); leave out --deterministic"
             ) from error
-        if optimisation.compile and type(error).__module__.startswith(_COMPILERS):
+        is_captured = isinstance(error, RuntimeError) and _CAPTURING in text
+        is_compilers = type(error).__module__.startswith(_COMPILERS)
+        if optimisation.compile and (is_compilers or is_captured):
             raise RunError(
                 f"torch.compile cannot build this step here ({first_line(error)}); leave out "
                 "--compile"

@@ -21,6 +21,7 @@ from augmix.data.derived import mix, open_stylised, take
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
+from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
@@ -48,6 +49,8 @@ _FREE = (
     "exif_orientation",
     "background",
     "bit_depth",
+    "image_column",
+    "label_column",
     "executor",
     "checkpoint_every",
     "device",
@@ -111,6 +114,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         is_deterministic=config.optimisation.deterministic,
     ):
         plain, source = open_training(config)
+        _check_several(source, config.data.root)
         padding, flip = config.data.crop_padding, config.data.flip
         padding = source.crop_padding if padding is None else padding
         flip = source.flip if flip is None else flip
@@ -191,6 +195,21 @@ def open_training(config: TrainConfig) -> tuple[Source, Source]:
     if not config.data.stylised:
         return source, source
     return source, mix(source, _part(config, open_stylised(config.data.stylised, source)))
+
+
+def _check_several(source: Source, root: str | None) -> None:
+    """Refuse to train on a single class."""
+    if source.num_classes > 1:
+        return
+    path = Path(root or "").expanduser()
+    around = FolderTree(path.resolve().parent).folders() if path.is_dir() else []
+    hint = (
+        f" {path.resolve().parent} holds the folders {', '.join(around[:8])}:" if around[1:] else ""
+    )
+    raise RunError(
+        f"the images of source {source.name} are all of the class {source.class_names[0]!r}, and "
+        f"training needs at least two;{hint} name a folder of several class folders with --data"
+    )
 
 
 def _part(config: TrainConfig, source: Source) -> Source:

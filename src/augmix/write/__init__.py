@@ -47,7 +47,7 @@ from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
 from augmix.errors import RunError, check_fields, check_positive
-from augmix.files import open_atomic
+from augmix.files import open_atomic, replace_durably
 from augmix.progress import Note, OnProgress, ignore
 from augmix.write.destination import (
     ArraySink,
@@ -55,6 +55,7 @@ from augmix.write.destination import (
     Piece,
     Sink,
     TreeSink,
+    check_apart,
     complete,
     describe_source,
     hold_destination,
@@ -89,6 +90,9 @@ class _Options:
     """Quality of JPEG files, 1..100; the published -C sets have 85."""
     num_processes: int | None = None
     """Number of processes, which does not change a byte; by default one for every processor."""
+    verify: bool = False
+    """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
+    are damaged are written again."""
 
     def __post_init__(self) -> None:
         check_positive(self, "num_processes")
@@ -174,6 +178,7 @@ class PerturbConfig(PerturbOptions, _Paths):
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
+    check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
     size = 299 if config.preset == "imagenet-299" else 224
     source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
@@ -183,6 +188,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
+    check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
     if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
@@ -346,19 +352,20 @@ def _write_set(
     on_progress: OnProgress,
 ) -> Path:
     """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
-    with hold_destination(folder, identity) as work:
+    verify = options.verify
+    with hold_destination(folder, identity, verify=verify, on_progress=on_progress) as work:
         if work is None:
             return folder
         sink: Sink
         if identity["layout"] == "cifar":
-            sink = ArraySink(folder=folder, work=work, shapes=shapes)
+            sink = ArraySink(folder=folder, work=work, shapes=shapes, verify=verify)
             if identity["form"] == "corrupted":
                 with open_atomic(folder / LABELS_FILE) as file:
                     np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
         else:
             files = name_files(source.files, source.labels, source.class_names)
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
-            sink = TreeSink(folder=folder, work=work, files=files, encode=encode)
+            sink = TreeSink(folder=folder, work=work, files=files, encode=encode, verify=verify)
         clean = source if isinstance(source, Photographs) else _decode(source, work)
         write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
         _write_missing(write, sink, pieces, _num_processes(options), on_progress)
@@ -413,18 +420,19 @@ def _write_missing(
     """Write the pieces that are not there yet; a name is finished when all its pieces are."""
     todo: list[Piece] = []
     waiting: dict[str, int] = {}
-    for name, group in groupby(pieces, key=lambda piece: piece.name):
-        missing = sink.prepare(name, list(group))
+    groups = {name: list(group) for name, group in groupby(pieces, key=lambda piece: piece.name)}
+    for name, group in groups.items():
+        missing = sink.prepare(name, group)
         todo += missing
         waiting[name] = len(missing)
         if not missing:
-            sink.finish(name)
+            sink.finish(name, group)
     for piece in report_pieces(
         _run_pieces(write, todo, num_processes), pieces, todo, on_progress=on_progress
     ):
         waiting[piece.name] -= 1
         if not waiting[piece.name]:
-            sink.finish(piece.name)
+            sink.finish(piece.name, groups[piece.name])
 
 
 def _run_pieces(
@@ -491,7 +499,7 @@ def _decode(source: Source, work: Path) -> Path:
         clean[start:stop] = source.load(np.arange(start, stop))
     clean.flush()
     del clean
-    os.replace(growing, path)
+    replace_durably({growing: path})
     return path
 
 
