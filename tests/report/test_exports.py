@@ -11,7 +11,7 @@ from fake_runs import NAMES, make_run
 
 from augmix.report import export_path, summarise, write_report
 from augmix.report.comparison import Comparison, compare
-from augmix.report.exports import escape, to_csv, to_json, to_latex, to_markdown
+from augmix.report.exports import escape, records_to_csv, to_csv, to_json, to_latex, to_markdown
 from augmix.report.sections import all_tables
 
 EVIL = "<b>50_%</b> | x & \\y"
@@ -92,6 +92,42 @@ def test_markdown_card_is_escaped(comparison: Comparison):
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
     assert len(rows) == 4
     assert "150 images of digits (test)" in text
+
+
+def test_runs_on_different_data_say_so_everywhere(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 60, "has_log": False}
+    make_run(tmp_path / "a", label="A", **few)
+    make_run(tmp_path / "b", label="B", source="digits_% 2", **few)
+    comparison = compare([tmp_path / "a", tmp_path / "b"])
+    warning = "These runs were not measured alike, so their numbers must not be compared"
+    card = to_markdown(comparison)
+    before = card.partition("## Models")[0]
+    assert f"**{warning}:**" in before
+    assert (
+        "Measured on 60 images of digits (test); 60 images of digits\\_% 2 (test): clean" in before
+    )
+    assert "- B: 60 images of digits\\_% 2 (test)" in before
+    latex = to_latex(comparison)
+    assert f"\\textbf{{{warning}:}}" in latex.partition("\\begin{table}")[0]
+    assert latex.count(f"{warning}.}}") == latex.count("\\caption{") > 1
+    lines = list(csv.DictReader(to_csv(comparison).splitlines()))
+    assert {line["not_comparable"] for line in lines} == {"; ".join(comparison.unlike)}
+    assert {line["measured_on"] for line in lines if line["row"] == "B"} == {
+        "60 images of digits_% 2 (test)"
+    }
+    alone = compare([tmp_path / "a"])
+    assert warning not in to_markdown(alone) + to_latex(alone)
+    line = next(csv.DictReader(to_csv(alone).splitlines()))
+    assert (line["not_comparable"], line["interval"]) == ("", "Wilson")
+
+
+def test_cells_are_no_formulas(tmp_path: Path):
+    make_run(tmp_path / "a", label="=1+1", names=NAMES[:1], num_images=60, has_log=False)
+    text = to_csv(compare([tmp_path / "a"]))
+    assert text.splitlines()[1].startswith("'=1+1,")
+    records = [{"a": word} for word in ("+x", "-x", "@x", "\tx", "x", -0.5)]
+    found = [line["a"] for line in csv.DictReader(records_to_csv(records, ["a"]).splitlines())]
+    assert found == ["'+x", "'-x", "'@x", "'\tx", "x", "-0.5"]
 
 
 def test_the_attack_is_in_every_export(tmp_path: Path):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augmix.data import Reading
-from augmix.data.decode import FORMATS, Geometry, ImageError
+from augmix.data.decode import FORMATS, Geometry, ImageError, warn_of_files
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -177,6 +177,7 @@ def open_photographs(root: Path, *, split: str, reading: Reading | None = None) 
         items=found.items,
         rows=rows,
         geometry=Geometry(reading=reading or Reading()),
+        warnings=tuple(warn_of_files(found.items.content, rows, reading or Reading())),
         digest=found.items.digest(rows),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.bootstrap import Interval, average, difference, seed_difference, spread, widened
+from augmix.bootstrap import Interval, Kind, average, difference, seed_difference, spread, widened
 from augmix.report.estimates import (
     Estimates,
     Grid,
@@ -153,7 +153,7 @@ def _some(entries: Sequence[Any]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-_OF_A_SEED = {"seed", "out", "label", "device", "num_threads", "num_workers"}  # settings
+_OF_A_SEED = {"seed", "out", "name", "label", "device", "num_threads", "num_workers"}  # settings
 _SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
 
 
@@ -170,6 +170,7 @@ class Number:
     high: float | None = None
     std: float | None = None
     num_seeds: int = 1
+    interval: Kind | None = None  # of which kind it is
 
 
 def over_seeds(values: Sequence[float]) -> Number:
@@ -214,7 +215,7 @@ class Group:
         number = over_seeds([each.value for each in found])
         if interval is None:
             return number
-        return replace(number, low=interval.low, high=interval.high)
+        return replace(number, low=interval.low, high=interval.high, interval=interval.kind)
 
 
 def contrast(first: Group, second: Group, key: Key) -> Interval | None:
@@ -229,11 +230,11 @@ def contrast(first: Group, second: Group, key: Key) -> Interval | None:
         return None
     if len({len(each.resampled) for drawn in draws for each in drawn}) != 1:
         return None
-    images = difference(average(draws[0]), average(draws[1])).interval()
+    drawn = difference(average(draws[0]), average(draws[1]))
     if min(map(len, pairs)) < 2:
-        return images
+        return drawn.interval()
     values = [[each.value for each in found if each] for found in pairs]
-    return widened(images, seed_difference(*values))
+    return widened(drawn.interval(), seed_difference(*values), drawn.limits)
 
 
 def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Group]:
@@ -300,6 +301,15 @@ class Comparison:
     is_alexnet: bool  # whether the set is like ImageNet, so that errors are divided by AlexNet's
     unlike: tuple[str, ...]  # settings that forbid comparing the runs
     notes: tuple[str, ...]  # sentences that a reader must know
+
+    @property
+    def warning(self) -> str:
+        """What every form of the report says of runs that were not measured alike, else empty."""
+        return (
+            "These runs were not measured alike, so their numbers must not be compared"
+            if self.unlike
+            else ""
+        )
 
     @property
     def is_comparable(self) -> bool:

@@ -18,8 +18,11 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from augmix import metrics, published
 from augmix.bootstrap import (
+    ANYTHING,
+    FRACTION,
     Draws,
     Interval,
+    Limits,
     average,
     biased,
     proportion_interval,
@@ -213,6 +216,7 @@ class Metric:
     unit: str = "%"  # ``%``, ``nats``, or nothing
     scale: float = 100.0  # from stored to shown values
     decimals: int = 1
+    limits: Limits = ANYTHING  # the least and the largest value of a set, which no interval leaves
     lower_is_better: bool | None = True  # None for no better direction: no best value is marked
     scopes: tuple[str, ...] = IMAGE_SCOPES  # where it is computed
     # Tables of several metrics that have a column for it: ``summary``, ``calibration``, ``scores``.
@@ -285,6 +289,7 @@ def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
 METRICS: dict[str, Metric] = {
     "error": Metric(
         title="Error",
+        limits=FRACTION,
         scopes=(
             Scope.CLEAN,
             Scope.ATTACKED,
@@ -299,6 +304,7 @@ METRICS: dict[str, Metric] = {
     ),
     "ce": Metric(
         title="Corruption error (CE): error divided by AlexNet's",
+        limits=FRACTION,
         column="mCE",
         label="mCE",
         scopes=(Scope.CORRUPTED, Scope.CORRUPTION),
@@ -308,6 +314,7 @@ METRICS: dict[str, Metric] = {
     ),
     "accuracy": Metric(
         title="Accuracy",
+        limits=FRACTION,
         lower_is_better=None,
         tables=("calibration",),
         per_image=lambda cell: cell.correct,
@@ -315,6 +322,7 @@ METRICS: dict[str, Metric] = {
     ),
     "confidence": Metric(
         title="Confidence",
+        limits=FRACTION,
         lower_is_better=None,
         tables=("calibration",),
         per_image=lambda cell: cell.confidence,
@@ -322,6 +330,7 @@ METRICS: dict[str, Metric] = {
     ),
     "ece": Metric(
         title="ECE",
+        limits=FRACTION,
         tables=("calibration",),
         per_set=lambda cell: metrics.expected_calibration_error(cell.confidence, cell.correct),
         from_bins=metrics.ece_from_bins,
@@ -329,6 +338,7 @@ METRICS: dict[str, Metric] = {
     ),
     "rms": Metric(
         title="RMS calibration error",
+        limits=FRACTION,
         column="RMS cal.",
         label="RMS cal.",
         scopes=(Scope.CLEAN, Scope.CORRUPTED, Scope.CORRUPTION, Scope.SEVERITY),
@@ -355,6 +365,7 @@ METRICS: dict[str, Metric] = {
     ),
     "flip": Metric(
         title="Flip probability",
+        limits=FRACTION,
         column="Flips",
         decimals=2,  # most are rare
         scopes=(Scope.PERTURBED, Scope.PERTURBATION),
@@ -363,6 +374,7 @@ METRICS: dict[str, Metric] = {
     ),
     "fr": Metric(
         title="Flip rate (FR): divided by AlexNet's",
+        limits=FRACTION,
         column="mFR",
         label="mFR",
         scopes=(Scope.PERTURBED, Scope.PERTURBATION),
@@ -401,6 +413,13 @@ class _Group:
         """The mean of the cells' values, each divided by its baseline."""
         weights = [1 / (divisor * len(self.cells)) for divisor in self.divisors]
         return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the number."""
+        low, high = self.metric.limits
+        total = float(np.mean(np.divide(1, self.divisors)))
+        return total * low, total * high
 
 
 def estimate(
@@ -481,6 +500,7 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
     """Draws of all numbers that are computed from single images, resampled together."""
     parts: dict[tuple[str, Any], np.ndarray] = {}
     means: dict[Key, Any] = {}
+    limits: list[Limits] = []
     for group in groups:
         if group.metric.per_image or group.metric.per_pair:
             names = [(group.key.metric, cell.key) for cell in group.cells]
@@ -488,9 +508,11 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
                 if name not in parts:
                     parts[name] = _image_values(group.metric, predictions, cell)
             means[group.key] = group.weighted(parts[name] for name in names)
+            limits.append(group.limits)
     found: dict[Key, Draws] = {}
     if means:
-        found |= zip(means, resample_means(np.stack(list(means.values()))), strict=True)
+        drawn = resample_means(np.stack(list(means.values())), limits=limits)
+        found |= zip(means, drawn, strict=True)
     for name, metric in METRICS.items():
         of_metric = [group for group in groups if group.key.metric == name]
         if metric.per_set and of_metric:
@@ -532,7 +554,7 @@ def _resample_sets(metric: Metric, cells: Sequence[CellArrays]) -> Sequence[Draw
             images = np.repeat(np.arange(num_images), count)
             values.append([metric.per_set(cell.take(images)) for cell in cells])
     return [
-        biased(float(metric.per_set(cell)), resampled)
+        biased(float(metric.per_set(cell)), resampled, limits=metric.limits)
         for cell, resampled in zip(cells, np.transpose(values), strict=True)
     ]
 

@@ -21,7 +21,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
-from augmix.bootstrap import LEVEL
+from augmix.bootstrap import KINDS, LEVEL
 from augmix.report.comparison import Comparison
 from augmix.report.images import collect_thumbs, thumb_uris
 from augmix.report.sections import SECTIONS, lead
@@ -66,6 +66,7 @@ def render_page(comparison: Comparison) -> str:
         draw=lambda chart: {form: Markup(svg) for form, svg in draw(chart).items()},
         version=provenance()["versions"].get("augmix", "from its source tree"),
         level=round(100 * LEVEL),
+        kinds=KINDS,
         comparison=comparison,
         keys=keys,
         labels=[group.label for group in comparison.groups],
