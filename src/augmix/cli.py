@@ -384,6 +384,7 @@ def _preview(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import pictures
+    from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
     from augmix.rng import Stream
@@ -392,6 +393,8 @@ def _preview(words: Sequence[str]) -> None:
     source = open_source(
         data.kind, root=data.root, split="test", size=data.size or 0, **config.reading.given
     )
+    for line in describe_images(source):
+        _say(line)
     if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
         raise ValueError(
             f"first and num_images must name images 0..{len(source) - 1}, "

@@ -583,3 +583,11 @@ def test_names_are_escaped_in_the_sums(tmp_path: Path):
         assert checked.returncode == 0, checked.stderr
         written = subprocess.run([tool, *names], cwd=tmp_path, capture_output=True, check=True)
         assert written.stdout == sums.read_bytes()
+
+
+def test_a_destination_in_the_folder_of_the_images_is_refused(tmp_path):
+    (tmp_path / "photos" / "ant").mkdir(parents=True)
+    for make, config in ((corrupt_source, CorruptConfig), (perturb_source, PerturbConfig)):
+        settings = config(src=str(tmp_path / "photos"), dst=tmp_path / "photos" / "out")
+        with pytest.raises(RunError, match="out lies in the folder of the images, .*beside it"):
+            make(settings)

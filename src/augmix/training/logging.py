@@ -145,7 +145,7 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
         nonlocal writer, folder, began
         lines: list[Any] = []
         if isinstance(event, TrainingStarted):
-            folder, lines = event.folder / _FOLDER, list(results.load_log(event.folder))
+            folder, lines = event.folder / _FOLDER, results.load_steps(event.folder)
             # times are those of a run that was never stopped: how long it trained, up to now
             began = time.time() - (lines[-1].get("seconds", 0.0) if lines else 0.0)
         elif isinstance(event, StepsLogged):
