@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
 
 from augmix.memory import check_threads
@@ -51,6 +52,15 @@ def source_stamp(*modules: ModuleType) -> int:
         path = Path(str(module.__file__))
         stamp = zlib.crc32(path.read_bytes() if path.exists() else b"", stamp)
     return stamp
+
+
+def vector_at(
+    context: Any, builder: Any, array: Any, value: Any, offset: Any, lanes: int
+) -> ir.Instruction:
+    """The address of some elements of a contiguous array, for an intrinsic that writes LLVM."""
+    data = context.make_array(array)(context, builder, value).data
+    here = builder.gep(data, [offset])
+    return builder.bitcast(here, ir.VectorType(here.type.pointee, lanes).as_pointer())
 
 
 def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_threads: int) -> None:

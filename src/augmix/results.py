@@ -226,6 +226,8 @@ class SourceFacts(TypedDict, total=False):
     class_names: list[str]
     fingerprint: str
     size: list[int]
+    skipped: list[str]
+    left_out: dict[str, int]
 
 
 class ProtocolFacts(TypedDict, total=False):
@@ -298,6 +300,8 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
+    skipped: list[str]  # only of step 0
+    left_out: dict[str, int]  # only of step 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +315,9 @@ class Results:
             ``seed`` and ``label``; ``members`` of an ensemble (a list of such facts);
             ``adaptation``, e.g. ``"batch norm, prior 16"``, or empty.
         source: The images: ``name``, ``split``, ``num_images``, ``num_classes``, ``class_names``,
-            ``fingerprint``, ``size``, ``geometry`` (resizing and crop; empty for images as stored).
+            ``fingerprint``, ``size``, ``geometry`` (resizing and crop; empty for images as stored);
+            where there are any, ``skipped`` (a line for each broken image) and ``left_out`` (the
+            number of other files by the reason).
         protocol: The settings that decide the numbers: ``suite`` (list), ``names`` (corruptions),
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
@@ -353,6 +359,11 @@ class Results:
 def load_log(folder: Path) -> list[LogRecord]:
     """Load `log.jsonl` of a run folder, empty if it has none; a damaged line is a `RunError`."""
     return load_lines(folder / LOG_FILE, LogRecord)
+
+
+def load_steps(folder: Path) -> list[LogRecord]:
+    """Load the lines of `load_log` that are about steps; a first one may be about the images."""
+    return [record for record in load_log(folder) if record["step"]]
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -132,3 +132,21 @@ def test_files_that_are_no_archives_are_named(tmp_path, pixels):
         open_source("npz", root=tmp_path / "one.npy")
     with pytest.raises(RunError, match="nowhere.npz does not exist"):
         open_source("npz", root=tmp_path / "nowhere.npz")
+
+
+def test_arrays_of_medmnist_and_of_other_names(tmp_path, pixels):
+    arrays = {}
+    for split, rows in (("train", slice(0, 6)), ("val", slice(6, 8)), ("test", slice(8, 12))):
+        arrays |= {f"{split}_images": pixels[rows]}
+        arrays |= {f"{split}_labels": np.arange(12, dtype=np.uint8)[rows, None] % 5}
+    np.savez(tmp_path / "pathmnist.npz", **arrays)
+    for split, rows in (("train", slice(0, 6)), ("val", slice(6, 8)), ("test", slice(8, 12))):
+        source = open_source("npz", root=tmp_path / "pathmnist.npz", split=split)
+        assert source.num_classes == 5
+        assert source.labels.tolist() == (np.arange(12)[rows] % 5).tolist()
+        assert np.array_equal(source.load(np.arange(len(source))), pixels[rows])
+    np.savez(tmp_path / "own.npz", pictures=pixels, species=np.arange(12))
+    with pytest.raises(RunError, match="got pictures, species; name them with --image-column and"):
+        open_source("npz", root=tmp_path / "own.npz")
+    columns = {"image_column": "pictures", "label_column": "species"}
+    assert open_source("npz", root=tmp_path / "own.npz", **columns).num_classes == 12

@@ -33,6 +33,7 @@ from augmix.data.decode import (
     stored_size,
     to_pixels,
     to_rgb,
+    warn_of_files,
 )
 from augmix.errors import RunError
 from augmix.files import cache_folder, load_json, write_json
@@ -291,6 +292,7 @@ class Source:
         files: Path of every image below the set's folder, for sources made of image files.
         left_out: Files in the set's folder that are not used: path, and the reason (see
             `trees.Listing`).
+        warnings: What a user may want to read in another way, in words.
     """
 
     name: str
@@ -306,6 +308,7 @@ class Source:
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -445,6 +448,7 @@ def build_source(
         "geometry": options.geometry,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
+        "warnings": _warn(items, kept, options),
         "left_out": left_out,
         "digest": items.digest(kept),
     }
@@ -456,6 +460,12 @@ def build_source(
         num_threads=options.num_threads,
         **described,
     )
+
+
+def _warn(items: Items, rows: np.ndarray, options: OpenOptions) -> tuple[str, ...]:
+    if not isinstance(items, ImageFiles):
+        return ()
+    return tuple(warn_of_files(items.content, rows, options.geometry.reading))
 
 
 def _hold(

@@ -22,6 +22,7 @@ from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.data.batches import run_ahead
 from augmix.data.folders import Photographs
+from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.data.stores import default_threads
 from augmix.devices import resolve_device
@@ -126,6 +127,7 @@ def evaluate(
             "fingerprint": source.fingerprint,
             "size": list(source.size),
             "geometry": source.geometry.describe(),
+            **record_images(source),
         },
         protocol=_describe_protocol(config, suites, device),
         provenance=provenance(),

@@ -24,6 +24,7 @@ from augmix.data.derived import (
     name_classes,
 )
 from augmix.data.folders import Photographs, open_photographs
+from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.tar import SYNSET
 from augmix.errors import RunError
@@ -36,7 +37,7 @@ from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
-from augmix.progress import Note, OnProgress
+from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
@@ -65,6 +66,9 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
                 on_progress(Note(text=note))
         model, facts = combine(members)
         source = open_images(measurement, members)
+        emit = on_progress if on_progress and distributed.rank() == 0 else ignore
+        for line in describe_images(source):
+            emit(Note(text=line))
         classes = find_class_list(measurement, members, source)
         if measurement.restrict and classes:
             model = Restricted(model, match_classes(source.class_names, classes))

@@ -27,6 +27,7 @@ from augmix.corruptions.corrupt import (
     photograph_frames,
 )
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
+from augmix.data.derived import MappedSource
 from augmix.data.folders import Photographs
 from augmix.data.sources import Source
 from augmix.errors import RunError, first_line
@@ -458,6 +459,8 @@ def find_official(
 @lru_cache(maxsize=_NUM_OPEN)
 def _open_files(files: OfficialFiles, key: CellKey) -> Source | Sequences:
     source, layout = files.source, files.layout
+    if isinstance(source, MappedSource):  # the set has the classes of the images, not the model's
+        source = source.source
     if files.suite == "p":
         is_noise = registry.SEQUENCES.find(key.name).is_noise
         what = f"{key.name}_{files.difficulty}" if is_noise and files.difficulty > 1 else key.name

@@ -1,6 +1,6 @@
 """Read run folders: results, log, example images, and the predictions of single images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Run:
     config: dict[str, Any]  # `config.json`, or empty
     results: Results
     log: list[LogRecord]  # one record a step, once even if the step was repeated
+    left_out: Mapping[str, Any]  # what was left out of the training images, as `log.jsonl` has it
     # ``clean`` is `image height width channel`, a corruption `severity image height width channel`;
     # ``labels`` and ``ids`` have one number an image.
     examples: dict[str, np.ndarray]
@@ -116,14 +117,17 @@ def _load_run(folder: Path) -> Run:
     label = str(results.model.get("label") or results.model.get("method") or folder.name)
     if adaptation := results.model.get("adaptation"):
         label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
-    lines = load_log(folder)
-    by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
+    # the last record of a repeated step; step 0 is about the images
+    by_step = {record["step"]: record for record in load_log(folder)}
+    about_images = dict(by_step.pop(0, {}))
+    about_images.pop("step", None)
     return Run(
         folder=folder,
         label=label,
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
         log=[by_step[step] for step in sorted(by_step)],
+        left_out=about_images,
         examples=load_examples(folder),
         hardest=load_hardest(folder),
         predictions=_load_predictions(folder, results),

@@ -344,6 +344,7 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
             "training_seconds": run.log[-1].get("seconds") if run.log else None,
             "measuring_seconds": round(sum(cell.seconds for cell in run.results.cells), 1),
             "folder": run.folder.name,
+            **{f"training_{name}": found for name, found in run.left_out.items()},
         },
     }
     found = []
@@ -352,7 +353,7 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
         rows = [
             {
                 "name": key.replace("_", " ").replace(".", " › "),
-                "shown": [_shortened(_setting(each.get(key))) for each in flat],
+                "shown": [_shortened(_setting(each.get(key), key)) for each in flat],
                 "differs": any(each.get(key) != flat[0].get(key) for each in flat),
             }
             for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
@@ -362,12 +363,14 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
     return {"parts": found}
 
 
-def _setting(value: Any) -> str:
+def _setting(value: Any, name: str = "") -> str:
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
+        if name.endswith("skipped"):  # every image is named
+            return "; ".join(value)
         listed = ", ".join(_setting(entry) for entry in value[:_MAX_LISTED])
         return f"{listed}, … ({len(value)})" if len(value) > _MAX_LISTED else listed
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from augmix import distributed, files, results
+from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, ResumeError, RunError, first_line
 from augmix.memory import memory_error
@@ -85,7 +86,7 @@ def train_model(
     order = open_order(run.source, config)
     learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
     num_steps = optimisation.epochs * order.steps_per_epoch
-    meters = _start(folder, learner, run.identity, num_steps)
+    meters = _start(folder, learner, run, num_steps)
     has_model = distributed.rank() == 0 and has_whole_model(folder)
     if meters.step == num_steps and distributed.any_rank(has_model):
         emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
@@ -208,11 +209,12 @@ def _views_after(pipeline: Pipeline, num_steps: int) -> Iterator[Tensor]:
         yield pipeline.finish(pipeline.make(step))[0].flatten(0, 1)
 
 
-def _start(folder: Path, learner: Learner, identity: Mapping[str, Any], num_steps: int) -> Meters:
+def _start(folder: Path, learner: Learner, run: Prepared, num_steps: int) -> Meters:
     """Restore the run from its folder; a new run writes its first checkpoint at once.
 
     So a folder that cannot be written is found before any work is done.
     """
+    identity = run.identity
     distributed.agree(json.dumps(files.to_plain(dict(identity)), sort_keys=True), "configuration")
     state = checkpoint.load_state(folder)
     if state is not None:
@@ -227,13 +229,18 @@ def _start(folder: Path, learner: Learner, identity: Mapping[str, Any], num_step
     if distributed.rank() == 0:
         if state is None:
             checkpoint.write_state(folder, learner.capture(0, identity, meters.to_plain()))
-        cut_log(folder, meters.step)
+        cut_log(folder, meters.step, record_images(run.source))
     return meters
 
 
-def cut_log(folder: Path, step: int) -> None:
-    """Drop the log lines after a step, which the continued run writes again."""
-    lines = [line for line in results.load_log(folder) if line["step"] <= step]
+def cut_log(folder: Path, step: int, left_out: Mapping[str, Any] | None = None) -> None:
+    """Drop the log lines after a step, which the continued run writes again.
+
+    Args:
+        left_out: What is left out of the images, for a first line at step 0.
+    """
+    lines: list[Any] = [{"step": 0, **left_out}] if left_out else []
+    lines += [line for line in results.load_log(folder) if 0 < line["step"] <= step]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     files.write_bytes(folder / results.LOG_FILE, text.encode())
 

@@ -18,6 +18,7 @@ import torch
 from augmix import distributed, files, results
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import mix, open_stylised, take
+from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
 from augmix.data.trees import FolderTree
@@ -25,7 +26,7 @@ from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
 from augmix.models.weights import build_model
-from augmix.progress import OnProgress, PhaseStarted
+from augmix.progress import Note, OnProgress, PhaseStarted, ignore
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten
 from augmix.training.logging import tensorboard
@@ -162,6 +163,8 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
         prepared(config) as run,
         ExitStack() as held,
     ):
+        for line in describe_images(run.source):
+            (on_progress or ignore)(Note(text=line))
         if distributed.rank() == 0:  # for all
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
@@ -365,6 +368,7 @@ def forecast_run(config: TrainConfig) -> list[str]:
     return [
         f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
         f"parameters, {where}; views by {found.executor}",
+        *describe_images(run.source),
         f"{len(run.source):,} images, {found.steps_per_epoch:,} steps an epoch of "
         f"{optimisation.batch_size} images with {num_views} view(s) each, {num_steps:,} "
         f"steps in {optimisation.epochs} epoch(s)",
