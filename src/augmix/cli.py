@@ -402,7 +402,12 @@ def _preview(words: Sequence[str]) -> None:
 
     data = DataConfig(path=config.data, source=config.source, size=config.size)
     source = open_source(
-        data.kind, root=data.root, split="test", size=data.size or 0, **config.reading.given
+        data.kind,
+        root=data.root,
+        split="test",
+        size=data.size or 0,
+        is_lazy=True,
+        **config.reading.given,
     )
     for line in describe_images(source):
         _say(line)
