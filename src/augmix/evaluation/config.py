@@ -125,6 +125,8 @@ class Measurement:
     models: tuple[str, ...]
     """Run folders, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE, python:MODULE:FUNCTION,
     NAME@FILE; several are measured as one ensemble, the mean of their probabilities."""
+    name: str | None = None
+    """Name in tables and reports; by default that of the run, its folder, or the model."""
     source: str | None = None
     """Form of the images: digits, cifar10, cifar100, folder, parquet, npz, ...; by default the
     run's own, or the form seen from --data."""

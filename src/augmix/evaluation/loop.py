@@ -36,8 +36,15 @@ from augmix.files import hold_folder, to_plain
 from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
 from augmix.models import adaptation
-from augmix.models.calibration import measure_temperature
-from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, OnProgress, ignore
+from augmix.models.calibration import bound_note, measure_temperature
+from augmix.progress import (
+    BatchFinished,
+    CellFinished,
+    EvaluationStarted,
+    Note,
+    OnProgress,
+    ignore,
+)
 from augmix.results import (
     HARDEST_FILE,
     Bins,
@@ -450,6 +457,8 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
         if gathered:  # rank 0
             found = asdict(measure_temperature(gathered.logits, evaluator.source.labels[held]))
     value = distributed.broadcast(found["value"] if found else 0.0)
+    if note := bound_note(value):
+        evaluator.emit(Note(text=note))
     return replace(evaluator, temperature=value), replace(results, temperature=found)
 
 
