@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fake_runs import NAMES, make_run
 
+from augmix.errors import RunError
 from augmix.report import export_path, summarise, write_report
 from augmix.report.comparison import Comparison, compare
 from augmix.report.exports import escape, records_to_csv, to_csv, to_json, to_latex, to_markdown
@@ -173,3 +174,24 @@ def test_numbers_need_no_drawing():
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_nothing_but_an_earlier_report_is_written_over(folders: list[Path], tmp_path: Path):
+    names = ("csv", "json", "latex", "markdown")
+    page = write_report(folders[:1], tmp_path / "x.html", names)
+    before = page.read_bytes()
+    assert write_report(folders[:1], page, names).read_bytes() == before  # again is fine
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"\0\1\2")
+    with pytest.raises(RunError, match="weights.safetensors exists and is no report"):
+        write_report(folders[:1], weights)
+    for name, suffix in zip(names, (".csv", ".json", ".tex", ".md"), strict=True):
+        other = tmp_path / f"results{suffix}"
+        other.write_text('{"schema": 3, "cells": []}')
+        with pytest.raises(RunError, match=f"results{suffix} exists and is no report as {name}"):
+            write_report(folders[:1], tmp_path / "results.html", (name,))
+        assert other.read_text() == '{"schema": 3, "cells": []}'
+        with pytest.raises(RunError, match=f"the page and its {name} would both be"):
+            write_report(folders[:1], tmp_path / f"page{suffix}", (name,))
+    assert weights.read_bytes() == b"\0\1\2"
+    assert not (tmp_path / "results.html").exists()

@@ -37,7 +37,7 @@ from augmix.data.trees import (
     order_classes,
     split_kind,
 )
-from augmix.errors import RunError
+from augmix.errors import RunError, import_library
 from augmix.files import cache_folder, file_key, open_atomic
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
@@ -96,12 +96,7 @@ def _write_arrow(path: Path, name: str) -> Path:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn errors of Arrow into `RunError`."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise RunError(
-            "reading parquet needs pyarrow, which is not installed: pip install 'augmix[parquet]'"
-        ) from error
+    pyarrow = import_library("pyarrow", "reading parquet", "augmix[parquet]")
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:

@@ -34,7 +34,7 @@ from augmix.data.stores import (
     number_classes,
 )
 from augmix.data.trees import ALL_SPLIT_NAMES, SPLIT_NAMES
-from augmix.errors import RunError, check_name
+from augmix.errors import RunError, check_name, import_library
 from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
@@ -394,13 +394,8 @@ def open_digits(root: Path | None, options: OpenOptions) -> Source:
     """Open the digits: 8x8, levels 0..16, enlarged bilinearly and whole to RGB of ``size``."""
     if options.split not in ("train", "test"):
         raise RunError(f"digits has the splits train and test, got {options.split!r}")
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise RunError(
-            "source digits needs scikit-learn, which is not installed: pip install 'augmix[demo]'"
-        ) from error
-    raw: Any = load_digits()
+    datasets = import_library("sklearn.datasets", "source digits of scikit-learn", "augmix[demo]")
+    raw: Any = datasets.load_digits()
     order = Stream(seed=0).at(Purpose.SPLIT, part=_DIGITS_PART).permutation(len(raw.target))
     chosen = order[:_NUM_TRAIN] if options.split == "train" else order[_NUM_TRAIN:]
     levels = np.rint(raw.images[np.sort(chosen)] * (255 / 16)).astype(np.uint8)

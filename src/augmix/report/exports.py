@@ -250,6 +250,12 @@ def _limits(comparison: Comparison) -> str:
     return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
 
+EXPORT_SIGNS: Mapping[str, tuple[bytes, ...]] = {  # what is in every file that was written
+    "csv": (b"row,method,model,adaptation,metric,scope,name,value",),
+    "json": (b'"schema": ', b'"numbers": ', b'"differences": '),
+    "latex": (b"% Written by augmix.",),
+    "markdown": (b"# Robustness of ", b"## Limits"),
+}
 EXPORTS: Mapping[str, tuple[str, Callable[[Comparison], str]]] = {
     "csv": (".csv", to_csv),
     "json": (".json", to_json),

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from augmix.jit import inner, vector_at
@@ -34,11 +34,10 @@ class Scratch(NamedTuple):
     """Space that the kernels of this module work in."""
 
     packed: np.ndarray
-    corners: np.ndarray
+    pairs: np.ndarray
     offsets: np.ndarray
     dxs: np.ndarray
     dys: np.ndarray
-    above: np.ndarray
     shifts: np.ndarray
     steps: np.ndarray
     low: np.ndarray
@@ -53,9 +52,8 @@ def make_scratch(height, width):
     """Scratch space for images of this size."""
     return Scratch(
         np.empty((height + 2) * (width + 2), np.uint32),
-        np.empty((4, width), np.uint32),
+        np.empty((2, width), np.uint64),
         np.empty(width + 1, np.int32),
-        np.empty(width, np.float32),
         np.empty(width, np.float32),
         np.empty(width, np.float32),
         np.empty(width),
@@ -113,6 +111,72 @@ def _blend_16(
         return builder.icmp_unsigned("!=", differ, ir.Constant(ir.IntType(16), 0))
 
     return types.boolean(first, second, low, high, result, start), generate
+
+
+@intrinsic
+def _load_pair(typing_context: Any, packed: Any, index: Any) -> Any:
+    """The words at an index and the one behind it, uint32, as one of uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = vector_at(context, builder, signature.args[0], *arguments, 2)
+        return builder.bitcast(builder.load(place, align=4), ir.IntType(64))
+
+    return types.uint64(packed, index), generate
+
+
+@intrinsic
+def _blend_8(
+    typing_context: Any, upper: Any, lower: Any, dxs: Any, dys: Any, slack: Any,
+    red: Any, green: Any, blue: Any, start: Any, target: Any,
+) -> Any:  # fmt: skip
+    """The bilinear blend of 8 pixels in float32; return the bits of those that are in doubt.
+
+    A pixel is in doubt where a level is within the slack of a whole number. Of the contiguous
+    arrays, pairs of words and float32 fractions are read from ``start`` on, and uint8 levels are
+    written from ``target`` on, red last.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(argument: int, offset: int) -> Any:
+            array = signature.args[argument]
+            return vector_at(context, builder, array, arguments[argument], arguments[offset], 8)
+
+        def split(argument: int) -> list[Any]:
+            both = builder.bitcast(builder.load(place(argument, 8), align=8), sixteen)
+            return [
+                builder.shuffle_vector(both, both, ir.Constant(words, list(range(side, 16, 2))))
+                for side in (0, 1)
+            ]
+
+        def between(one: Any, other: Any, part: Any) -> Any:
+            return builder.fadd(one, builder.fmul(builder.fsub(other, one), part))
+
+        words, floats = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.FloatType(), 8)
+        sixteen = ir.VectorType(ir.IntType(32), 16)
+        corners = [*split(0), *split(1)]
+        dx, dy = (builder.load(place(argument, 8), align=4) for argument in (2, 3))
+        empty = ir.Constant(floats, ir.Undefined)
+        first = builder.insert_element(empty, arguments[4], ir.Constant(ir.IntType(32), 0))
+        margin = builder.shuffle_vector(first, empty, ir.Constant(words, [0] * 8))
+        doubts = []
+        for channel in (2, 1, 0):
+            shift, byte = (ir.Constant(words, [value] * 8) for value in (8 * channel, 255))
+            levels = [
+                builder.sitofp(builder.and_(builder.lshr(corner, shift), byte), floats)
+                for corner in corners
+            ]
+            top, bottom = between(*levels[:2], dx), between(*levels[2:], dx)
+            level = builder.fadd(between(top, bottom, dy), margin)
+            whole = builder.fptosi(level, words)
+            pixels = builder.trunc(whole, ir.VectorType(ir.IntType(8), 8))
+            builder.store(pixels, place(5 + channel, 9), align=1)
+            above = builder.fsub(level, builder.sitofp(whole, floats))
+            doubts.append(builder.fcmp_ordered("<", above, builder.fadd(margin, margin)))
+        doubt = builder.or_(builder.or_(doubts[0], doubts[1]), doubts[2])
+        return builder.bitcast(doubt, ir.IntType(8))
+
+    arrays = (upper, lower, dxs, dys, slack, red, green, blue, start, target)
+    return types.uint8(*arrays), generate
 
 
 @inner
@@ -268,16 +332,17 @@ def _copy_runs(old, height, width, y, steps, runs, num_runs, line):
 def _pack(source, height, width, packed):
     """The channels of every pixel in one 32-bit word, so that one load fetches them all.
 
-    Border pixels are repeated once around the image: neighbours need no clamping.
+    A grey channel is there three times. Border pixels are repeated once around the image:
+    neighbours need no clamping.
     """
     row_size, channels = width + 2, source.shape[0]
+    red, green, blue = source[0], source[channels // 2], source[channels - 1]
     for y in range(height):
         origin, target = np.uint64(y * width), np.uint64((y + 1) * row_size + 1)
         for x in range(width):
-            word = np.uint32(source[0, origin + np.uint64(x)])
-            if channels == 3:
-                word |= np.uint32(source[1, origin + np.uint64(x)]) << np.uint32(8)
-                word |= np.uint32(source[2, origin + np.uint64(x)]) << np.uint32(16)
+            word = np.uint32(red[origin + np.uint64(x)])
+            word |= np.uint32(green[origin + np.uint64(x)]) << np.uint32(8)
+            word |= np.uint32(blue[origin + np.uint64(x)]) << np.uint32(16)
             packed[target + np.uint64(x)] = word
         start = (y + 1) * row_size
         packed[start] = packed[start + 1]
@@ -290,11 +355,16 @@ def _pack(source, height, width, packed):
 @inner
 @no_type_check
 def affine(source, height, width, matrix, scratch, result):
-    """Any affine transform with factors in [-1, 1], matrix (a, b, c, d, e, f) output to input."""
+    """Any affine transform with factors in [-1, 1], matrix (a, b, c, d, e, f) output to input.
+
+    Float32 errors of a level come to less than 2**-14, those of the positions to 2**-23 for each
+    pixel of the image's sides; the slack is twice as much.
+    """
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
-    packed, corners, above = scratch.packed, scratch.corners, scratch.above
-    words, channels = width + 2, source.shape[0]
+    packed, words, channels = scratch.packed, width + 2, source.shape[0]
+    red, green, blue = result[0], result[channels // 2], result[channels - 1]
+    upper, lower, dxs, dys = scratch.pairs[0], scratch.pairs[1], scratch.dxs, scratch.dys
     slack = np.float32(2.0**-13 + (width + height) * 2.0**-22)
     _pack(source, height, width, packed)
     for y in range(height):
@@ -305,7 +375,7 @@ def affine(source, height, width, matrix, scratch, result):
             first += 1
         while first < last and not _is_inside(last - 1, a, by, c, d, ey, f, width, height):
             last -= 1
-        size, target = last - first, np.uint64(y * width + first)
+        size, target = last - first, y * width + first
         for channel in range(channels):
             for x in range(first):
                 result[channel, y * width + x] = 0
@@ -315,31 +385,35 @@ def affine(source, height, width, matrix, scratch, result):
         u = ((a * (first + 0.5) + by) + c) + 0.5
         v = ((d * (first + 0.5) + ey) + f) + 0.5
         _locate(u, v, a, d, words, size, scratch)
-        _gather(packed, scratch.offsets, np.uint64(words), size, corners)
-        if channels == 3:
-            doubts = _blend_four(scratch, size, slack, result, target)
-        else:
-            doubts = _blend_four_grey(scratch, size, slack, result[0], target)
-        if doubts == 0:
-            continue
         for x in range(size):
-            if above[x] < slack + slack and not _is_flat(scratch, x):
+            origin = np.uint64(scratch.offsets[x])
+            upper[x] = _load_pair(packed, origin)
+            lower[x] = _load_pair(packed, origin + np.uint64(words))
+        for block in range((size + 7) // 8):
+            start, doubt = min(8 * block, size - 8), np.uint8(255)
+            if start >= 0:
+                at = target + start
+                doubt = _blend_8(upper, lower, dxs, dys, slack, red, green, blue, start, at)
+            if doubt == 0:
+                continue
+            for x in range(max(start, 0), min(start + 8, size) if start >= 0 else size):
+                if start >= 0 and (not (doubt >> (x - start)) & 1 or _is_flat(scratch, x)):
+                    continue
                 middle = float(x + first) + 0.5
                 u = ((a * middle + by) + c) - 0.5
                 v = ((d * middle + ey) + f) - 0.5
                 for channel in range(channels):
                     level = _sample(packed, words, u, v, np.uint32(8 * channel))
-                    result[channel, target + np.uint64(x)] = level
+                    result[channel, target + x] = level
 
 
 @inner
 @no_type_check
 def _is_flat(scratch, x):
     """Whether the four pixels are equal, and the position is not at the edge to others."""
-    word, margin = scratch.corners[0, x], np.float32(2.0**-16)
-    for corner in range(1, 4):
-        if scratch.corners[corner, x] != word:
-            return False
+    upper, lower, margin = scratch.pairs[0, x], scratch.pairs[1, x], np.float32(2.0**-16)
+    if upper != lower or upper >> np.uint64(32) != upper & np.uint64(0xFFFFFFFF):
+        return False
     near = min(scratch.dxs[x], scratch.dys[x])
     far = max(scratch.dxs[x], scratch.dys[x])
     return near > margin and far < np.float32(1) - margin
@@ -359,77 +433,6 @@ def _locate(u, v, a, d, words, size, scratch):
         dys[x] = np.float32(np.int32((v >> 1) & mask)) * unit
         row = np.int32(np.int32(v >> 32) * np.int32(words))
         offsets[x] = np.int32(row + np.int32(u >> 32))
-
-
-@inner
-@no_type_check
-def _gather(packed, offsets, words, size, corners):
-    """The four words around every position."""
-    one = np.uint64(1)
-    corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
-    for x in range(size):
-        origin = np.uint64(offsets[x])
-        corner0[x] = packed[origin]
-        corner1[x] = packed[origin + one]
-        corner2[x] = packed[origin + words]
-        corner3[x] = packed[origin + words + one]
-
-
-@inner
-@no_type_check
-def _blend_four(scratch, size, slack, result, target):
-    """The bilinear blend of a stretch of an RGB row in float32; return how many are in doubt.
-
-    A pixel is in doubt where a level is within the slack of a whole number. Float32 errors come to
-    less than 2**-14 of a level, those of the positions to 2**-23 for each pixel of the image's
-    sides, and the slack is twice as much.
-    """
-    corners, above = scratch.corners, scratch.above
-    corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
-    red, green, blue = result[0], result[1], result[2]
-    doubts = np.int32(0)
-    for x in range(size):
-        dx, dy, at = scratch.dxs[x], scratch.dys[x], target + np.uint64(x)
-        one, two, three, four = corner0[x], corner1[x], corner2[x], corner3[x]
-        level0 = _blend_one(one, two, three, four, dx, dy, np.uint32(0)) + slack
-        level1 = _blend_one(one, two, three, four, dx, dy, np.uint32(8)) + slack
-        level2 = _blend_one(one, two, three, four, dx, dy, np.uint32(16)) + slack
-        whole0, whole1, whole2 = np.int32(level0), np.int32(level1), np.int32(level2)
-        red[at], green[at], blue[at] = np.uint8(whole0), np.uint8(whole1), np.uint8(whole2)
-        over = min(level0 - np.float32(whole0), level1 - np.float32(whole1))
-        over = min(over, level2 - np.float32(whole2))
-        above[x] = over
-        doubts = np.int32(doubts + np.int32(over < slack + slack))  # in 32 bits: vector code
-    return doubts
-
-
-@inner
-@no_type_check
-def _blend_four_grey(scratch, size, slack, result, target):
-    """`_blend_four` for one channel."""
-    corners, above = scratch.corners, scratch.above
-    doubts = np.int32(0)
-    for x in range(size):
-        level = slack + _blend_one(
-            corners[0, x], corners[1, x], corners[2, x], corners[3, x],
-            scratch.dxs[x], scratch.dys[x], np.uint32(0),
-        )  # fmt: skip
-        whole = np.int32(level)
-        result[target + np.uint64(x)] = np.uint8(whole)
-        above[x] = level - np.float32(whole)
-        doubts = np.int32(doubts + np.int32(above[x] < slack + slack))
-    return doubts
-
-
-@njit(nogil=True, error_model="numpy", inline="always")
-@no_type_check
-def _blend_one(one, two, three, four, dx, dy, bits):
-    """One channel of one pixel; inlined, as constant shifts are cheaper."""
-    upper = np.float32(np.int32((one >> bits) & _BYTE))
-    upper += (np.float32(np.int32((two >> bits) & _BYTE)) - upper) * dx
-    lower = np.float32(np.int32((three >> bits) & _BYTE))
-    lower += (np.float32(np.int32((four >> bits) & _BYTE)) - lower) * dx
-    return upper + (lower - upper) * dy
 
 
 @inner
