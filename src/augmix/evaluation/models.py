@@ -193,6 +193,7 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
     if measurement.resize is not None:
         check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
+    settings["is_lazy"] = True if measurement.how.max_images else None
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:

@@ -26,6 +26,7 @@ from augmix.results import (
     load_predictions,
     load_results,
     load_sequence_predictions,
+    predictions_path,
 )
 
 
@@ -168,11 +169,24 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
             f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
             f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
+    num_classes = results.source.get("num_classes") or 2**31
+    by_path = {images_path(folder): found.images.labels}
+    by_path |= {predictions_path(folder, *k): each.prediction for k, each in found.cells.items()}
+    for name, each in found.sequences.items():
+        by_path[predictions_path(folder, "p", name)] = each.prediction
+    for path, classes in by_path.items():
+        if classes.size and classes.max() >= num_classes:
+            raise RunError(
+                f"{path} has class {classes.max()}, expected 0..{num_classes - 1}; delete it and "
+                "evaluate the run again"
+            )
     for cell in results.cells:
         num_errors = int((found.cells[cell.key].prediction != found.images.labels).sum())
         if num_errors != cell.num_errors:
+            path = predictions_path(folder, *cell.key)
             raise RunError(
-                f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
-                f"{cell.severity}, its predictions {num_errors}; evaluate the run again"
+                f"{folder / RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
+                f"{cell.severity}, {path.name} and {images_path(folder).name} have {num_errors}; "
+                f"delete {path.parent} and evaluate the run again"
             )
     return found

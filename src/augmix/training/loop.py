@@ -25,6 +25,7 @@ from augmix import distributed, files, results
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, ResumeError, RunError, first_line
+from augmix.memory import memory_error
 from augmix.methods import Method
 from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
@@ -312,7 +313,6 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-_CPU_MEMORY = "can't allocate memory"  # DefaultCPUAllocator
 _NOT_DETERMINISTIC = "does not have a deterministic implementation"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 _CAPTURING = "captur"  # "operation not permitted when stream is capturing"
@@ -323,13 +323,13 @@ def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> It
     """Raise errors of torch about memory, compiling, determinism and processes as `RunError`."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RunError(_no_memory(optimisation, device, error)) from error
+    except RunError:
+        raise
     except Exception as error:
         text = str(error)
         if distributed.is_lost(error):
             raise distributed.lost(error) from error
-        if isinstance(error, RuntimeError) and _CPU_MEMORY in text:
+        if memory_error(error):
             raise RunError(_no_memory(optimisation, device, error)) from error
         if isinstance(error, RuntimeError) and _NOT_DETERMINISTIC in text:
             raise RunError(

@@ -182,6 +182,7 @@ def open_split(config: TrainConfig, split: str) -> Source:
         crop=ResizedCrop() if split == "train" and data.is_cropped else None,
         is_reduced=data.reduced_decoding,
         download=data.download,
+        is_lazy=True if split == "train" and data.max_train_images else None,
         **data.reading.given,
         num_threads=data.decode_threads
         or max(1, default_threads() // distributed.local_world_size()),
