@@ -13,6 +13,7 @@ from augmix.results import (
     CONFIG_FILE,
     RESULTS_FILE,
     CellKey,
+    FrequencyPredictions,
     LogRecord,
     MeasuredImages,
     Predictions,
@@ -20,6 +21,7 @@ from augmix.results import (
     SequencePredictions,
     images_path,
     load_examples,
+    load_frequency_predictions,
     load_hardest,
     load_images,
     load_log,
@@ -32,11 +34,12 @@ from augmix.results import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPredictions:
-    """The predictions of a run for single images: of every cell, and of perturbations by name."""
+    """The predictions of a run for single images: of every cell; of the others by their name."""
 
     images: MeasuredImages
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
+    frequencies: dict[str, FrequencyPredictions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,10 +163,14 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
         sequences={
             cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
+        frequencies={
+            cell.name: load_frequency_predictions(folder, cell.name) for cell in results.frequencies
+        },
     )
     num_images, lengths = len(found.images.ids), {len(found.images.labels)}
     lengths |= {len(each.prediction) for each in found.cells.values()}
     lengths |= {len(each.flips) for each in found.sequences.values()}
+    lengths |= {len(each.prediction) for each in found.frequencies.values()}
     if lengths != {num_images}:
         raise RunError(
             f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
