@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,7 +69,8 @@ def to_plain(value: Any) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; refuse NaN and infinity, which JSON does not have."""
     text = json.dumps(to_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
+    # Half characters, of names that are not UTF-8, become escapes, which JSON has too.
+    write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def load_json(path: Path, *, way_out: str = "delete it and run again") -> dict[str, Any]:
@@ -223,6 +225,31 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with open_atomic(path) as file:
         file.write(content)
+
+
+def check_replaceable(path: Path, what: str, *signs: bytes) -> None:
+    """Refuse to write over a file that is no earlier output of the same kind.
+
+    Args:
+        what: The kind, for the message.
+        signs: Patterns that the content of every such file has.
+
+    Raises:
+        RunError: If the path is a folder, or a file that lacks a sign and is not empty.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file in it")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    if content and not all(re.search(sign, content) for sign in signs):
+        raise RunError(
+            f"{path} exists and is no {what}, so it is not written over; choose another --out, or "
+            "delete it"
+        )
 
 
 def make_folder(folder: Path) -> None:
@@ -464,6 +491,12 @@ def hold_folder(
     with ExitStack() as stack:
         try:
             _make_folder(folder)
+            for path in (folder / LOCK_FILE, holder):
+                if path.is_symlink():
+                    raise RunError(
+                        f"{path} is a symbolic link, which is not followed for writing; delete it, "
+                        f"or {way_out}"
+                    )
             stack.enter_context(FileLock(folder / LOCK_FILE, timeout=0, thread_local=False))
             holder.write_text(f"{os.getpid()} {platform.node()}")
         except Timeout:

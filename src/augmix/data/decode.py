@@ -60,6 +60,9 @@ _PART = 1  # of Purpose.CROP; part 0 is for the padded crop and the flip of a pl
 _REDUCTIONS = (8, 4, 2)  # of JPEG's blocks of 8 x 8 pixels
 _SPARE = 1.5  # least pixels of a reduced crop for each pixel of the result, along an edge
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_NUM_INSPECTED = 500  # files whose headers are looked at before a set is used
+_NUM_MEASURED = 32  # of them with 16 bits whose levels are
+_SUSPICIOUS_BITS = 14  # levels of 16 bits that need no more are probably of a 10- to 14-bit camera
 _PREFIX = 16  # bytes by which Pillow knows a format
 _MAX_BYTES = 2**30  # of memory that a decoder may take for an image
 _PIXEL_BYTES = {"WEBP": 16, "AVIF": 10, "HEIF": 10, "JPEG2000": 20}  # that it takes; else 4
@@ -324,6 +327,41 @@ def inspect_file(content: bytes, *, with_levels: bool = True) -> FileFacts:
             found = _deep_levels(content) if deep else np.asarray(image)
             levels = (int(found.min()), int(found.max()))
         return FileFacts(is_turned, levels)
+
+
+def warn_of_files(load: Callable[[int], bytes], rows: np.ndarray, reading: Reading) -> list[str]:
+    """Look at image files, and say what of them a user may want to read in another way.
+
+    At most 500 files are looked at, spread over all.
+
+    Args:
+        load: Returns the content of the file of a row.
+    """
+    looked = rows[np.unique(np.linspace(0, len(rows) - 1, _NUM_INSPECTED).astype(int))]
+    turned, levels = 0, []
+    for row in looked.tolist():
+        with suppress(ImageError):
+            is_wanted = reading.bit_depth is None and len(levels) < _NUM_MEASURED
+            facts = inspect_file(load(row), with_levels=is_wanted)
+            turned += facts.is_turned
+            levels += [facts.levels] if facts.levels else []
+    among = f"{turned:,} of {len(looked):,} images"
+    among += "" if len(looked) == len(rows) else f" looked at ({len(rows):,} in all)"
+    warnings = []
+    if turned and reading.exif_orientation != "apply":
+        warnings.append(
+            f"{among} have an EXIF orientation that is ignored, as in the ImageNet protocol; "
+            "--exif-orientation apply turns them upright"
+        )
+    low = min((low for low, _ in levels), default=0)
+    bits = max((high for _, high in levels), default=2**16 - 1).bit_length()
+    if bits <= _SUSPICIOUS_BITS:
+        high = max(high for _, high in levels)
+        warnings.append(
+            f"the 16-bit files looked at ({len(levels)}) hold levels {low}..{high} only and come "
+            f"out dark; if they have {max(9, bits)} bits, say so by --bit-depth {max(9, bits)}"
+        )
+    return warnings
 
 
 def is_image_start(content: bytes) -> bool:

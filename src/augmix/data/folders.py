@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augmix.data import Reading
-from augmix.data.decode import FORMATS, Geometry, ImageError
+from augmix.data.decode import FORMATS, Geometry, ImageError, warn_of_files
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -69,11 +69,16 @@ def check_named_split(path: Path, split: str) -> None:
     word = path.name.split(".")[0].lower()
     if path.suffix:
         word = re.split("[-_]", word)[0]
-    if is_split(word) and split_kind(word)[0] not in SERVING[split]:
+    if not serves(word, split):
         raise RunError(
             f"expected data of split {split!r}, got {path}, named {word!r}; name the folder above "
             "it, or ask for that split"
         )
+
+
+def serves(word: str, split: str) -> bool:
+    """Return whether a name is none of a split, or of one that serves for this split."""
+    return not is_split(word) or split_kind(word)[0] in SERVING[split]
 
 
 def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -> RunError:
@@ -172,6 +177,7 @@ def open_photographs(root: Path, *, split: str, reading: Reading | None = None) 
         items=found.items,
         rows=rows,
         geometry=Geometry(reading=reading or Reading()),
+        warnings=tuple(warn_of_files(found.items.content, rows, reading or Reading())),
         digest=found.items.digest(rows),
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.decode import ImageError
-from augmix.data.folders import check_named_split, check_shards, missing_split
+from augmix.data.folders import check_named_split, check_shards, missing_split, serves
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -37,7 +37,7 @@ from augmix.data.trees import (
     order_classes,
     split_kind,
 )
-from augmix.errors import RunError
+from augmix.errors import RunError, import_library
 from augmix.files import cache_folder, file_key, open_atomic
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
@@ -96,12 +96,7 @@ def _write_arrow(path: Path, name: str) -> Path:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn errors of Arrow into `RunError`."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise RunError(
-            "reading parquet needs pyarrow, which is not installed: pip install 'augmix[parquet]'"
-        ) from error
+    pyarrow = import_library("pyarrow", "reading parquet", "augmix[parquet]")
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
@@ -152,6 +147,7 @@ def open_parquet(root: Path, options: OpenOptions) -> Source:
     """Open a parquet set, in memory up to `MEMORY_BYTES`; see `sources.open_source`."""
     paths = find_tables(root, options.split)
     if not paths:
+        check_named_split(root, options.split)
         found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
         forms = " or ".join(
             f"{options.split}{end}" for end in (".parquet", "-*.parquet", "/*.parquet")
@@ -208,11 +204,10 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
     if configurations:
         return next(iter(configurations.values()))
     here = _list_tables(root)
-    if here and not any(_kind(path) for path in here):
-        check_named_split(root, split)
-        check_shards(here)
-        return tuple(here)
-    return ()
+    if any(_kind(path) for path in here) or not serves(root.name, split):
+        return ()
+    check_shards(here)
+    return tuple(here)
 
 
 def _find_in(folder: Path, split: str) -> tuple[Path, ...]:

@@ -64,6 +64,7 @@ _BLOCK = 512
 _READ_BYTES = 2**20
 _LABEL_BYTES = 200  # a .cls file holds a number or a name
 _MAX_NESTED = 8  # tars within tars
+_MAX_LENGTH = 4096  # of a path, as on disks
 _MAX_LINKS = 40  # that lead to one file
 _FORM = 2  # of a cached index
 _FILE, _IMAGE, _FOLDER, _LINK, _OTHER, _LABEL = range(6)  # kinds of members
@@ -173,7 +174,7 @@ def _list_members(
                 is_unnamed = not suffix and not info.name.endswith(".")
                 is_image = is_unnamed and is_image_start(_open_member(tar, info).read(_BLOCK))
                 yield _Member(name, "", _IMAGE if is_image else _FILE, offset, info.size)
-        _check_end(file, tar.offset)
+        _check_end(file, tar.offset, where)
 
 
 def _open_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Any:
@@ -190,7 +191,8 @@ def _is_printable(text: str) -> bool:
 def _check_name(name: str, where: str) -> str:
     """The path of a member in its shortest form."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not _is_printable(name):
+    is_inside = not path.is_absolute() and ".." not in path.parts
+    if not is_inside or not _is_printable(name) or len(name) > _MAX_LENGTH:
         raise RunError(
             f"{where}: expected relative printable names, got member {name[:80]!r}; rename it, or "
             "unpack the tar and name the folder with --data"
@@ -198,7 +200,7 @@ def _check_name(name: str, where: str) -> str:
     return "" if str(path) == "." else str(path)
 
 
-def _check_end(file: Any, end: int) -> None:
+def _check_end(file: Any, end: int, where: str) -> None:
     """Refuse a tar that has no end mark, or data behind it."""
     file.seek(end)
     if any(block := file.read(_BLOCK)) or len(block) < _BLOCK:
@@ -208,9 +210,10 @@ def _check_end(file: Any, end: int) -> None:
     while block := file.read(_READ_BYTES):
         if any(block):
             first = position + next(at for at, byte in enumerate(block) if byte)
-            raise tarfile.ReadError(
-                f"expected nothing behind the end mark at byte {end}, got data at byte {first}, as "
-                "of tars that were joined: unpack it by tar --ignore-zeros, and pack it again"
+            raise RunError(
+                f"{where}: expected nothing behind the end mark at byte {end}, got data at byte "
+                f"{first}, as in tars that were joined; unpack it by tar --ignore-zeros, and pack "
+                "it again"
             )
         position += len(block)
 
@@ -245,6 +248,8 @@ class TarTree(Tree):
         self.index = index
         self._row = {name: row for row, name in enumerate(index.names)}
         self._children: dict[str, dict[str, None]] = {"": {}}
+        self._has_links = bool((index.kind == _LINK).any())
+        self._resolved: dict[str, str | None] = {"": ""}
         for name, kind in zip(index.names, index.kind.tolist(), strict=True):
             if kind == _FOLDER:
                 self._add(name)
@@ -268,19 +273,24 @@ class TarTree(Tree):
 
     def resolve(self, path: str) -> str | None:
         """The path of the member that a path leads to, through links; None if to none."""
-        rest, here, num_links = path.split("/")[::-1] if path else [], "", 0
-        while rest:
+        if not self._has_links:
+            return path if path in self._children or path in self._row else None
+        known, rest = path, []
+        while known not in self._resolved:
+            known, _, name = known.rpartition("/")
+            rest.append(name)
+        here, num_links = self._resolved[known], 0
+        while rest and here is not None:
             here = join(here, rest.pop())
             row = self._row.get(here)
             if row is not None and self.index.kind[row] == _LINK:
                 num_links += 1
                 target = self.index.texts[row]
-                if num_links > _MAX_LINKS or not target:
-                    return None
                 rest += [] if target == "." else target.split("/")[::-1]
-                here = ""
+                here = "" if target and num_links <= _MAX_LINKS else None
             elif row is None and here not in self._children:
-                return None
+                here = None
+        self._resolved[path] = here
         return here
 
     def row(self, path: str) -> int | None:
@@ -309,8 +319,8 @@ class TarTree(Tree):
         return self.resolve(folder)
 
     def is_link(self, folder: str) -> bool:
-        row = self._row.get(folder)
-        return row is not None and int(self.index.kind[row]) == _LINK
+        above, _, name = folder.rpartition("/")
+        return join(self.resolve(above) or "", name) != self.resolve(folder)
 
     def start(self, file: str) -> bytes:
         return b""  # the index says what begins like an image

@@ -24,6 +24,7 @@ from augmix.data.derived import (
     name_classes,
 )
 from augmix.data.folders import Photographs, open_photographs
+from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.tar import SYNSET
 from augmix.errors import RunError
@@ -36,7 +37,7 @@ from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
-from augmix.progress import Note, OnProgress
+from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
@@ -65,14 +66,19 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
                 on_progress(Note(text=note))
         model, facts = combine(members)
         source = open_images(measurement, members)
+        emit = on_progress if on_progress and distributed.rank() == 0 else ignore
+        for line in describe_images(source):
+            emit(Note(text=line))
         classes = find_class_list(measurement, members, source)
         if measurement.restrict and classes:
             model = Restricted(model, match_classes(source.class_names, classes))
         elif classes:
             source = map_classes(source, classes)
+        if measurement.name:
+            facts["label"] = measurement.name
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
-        return evaluate(
+        found = evaluate(
             model,
             source,
             config,
@@ -80,6 +86,10 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
         )
+        if measurement.name and found.model["label"] != facts["label"] and not distributed.rank():
+            found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
+            results.write_results(measurement.folder / results.RESULTS_FILE, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,7 @@ class TrainedRun:
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
+    name: str | None = None  # in tables and reports; None is the folder's
 
 
 def load_run(folder: Path) -> TrainedRun:
@@ -131,8 +142,10 @@ class Member:
 
     @property
     def label(self) -> str:
-        """The run folder's name, or the text the model was named by."""
-        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
+        """The run's name, its folder's, or the text the model was named by."""
+        if self.trained is None:
+            return shorten(self.spec)
+        return self.trained.name or self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the results."""
@@ -189,6 +202,7 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
     if measurement.resize is not None:
         check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
+    settings["is_lazy"] = True if measurement.how.max_images else None
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:

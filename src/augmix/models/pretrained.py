@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augmix.errors import RunError, did_you_mean, first_line
+from augmix.errors import RunError, did_you_mean, first_line, import_library
 from augmix.models.preprocessing import from_timm, from_torchvision, from_transformers
-from augmix.models.weights import import_library, load_into, load_state
+from augmix.models.weights import load_into, load_state
 from augmix.models.wrapper import OpenedModel, OpenOptions
 
 _NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # huggingface_hub, old and new

@@ -5,7 +5,6 @@ is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's
 networks and of Zhang's blur-pooled ResNets (2019) are translated.
 """
 
-import importlib
 import io
 import pickle
 import re
@@ -21,7 +20,7 @@ from safetensors.torch import save as pack_weights
 from torch import Tensor, nn
 
 from augmix import files, results
-from augmix.errors import RunError, first_line
+from augmix.errors import RunError, first_line, import_library
 from augmix.models import BLURRED, ModelConfig, find_family, is_own
 from augmix.models.layers import Classifier
 
@@ -240,22 +239,6 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
             f"{repo!r} on the Hugging Face Hub has no {missing[0]}: it is no model of this package"
         )
     return Path(folder)
-
-
-def import_library(module: str, needed_by: str, install: str) -> Any:
-    """Import a module of an optional library, or say what needs it and what `pip` installs it."""
-    library = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f"{needed_by} needs {library}, which is not installed: pip install {install!r}"
-        ) from error
-    except Exception as error:  # a build for another version of torch may raise anything
-        raise RunError(
-            f"{needed_by} needs {library}, but it cannot be imported ({type(error).__name__}: "
-            f"{first_line(error)}); is it made for this version of torch?"
-        ) from error
 
 
 def load_tensors(path: Path) -> Any:

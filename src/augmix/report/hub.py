@@ -8,7 +8,7 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from augmix.errors import RunError, first_line
+from augmix.errors import RunError, first_line, import_library
 from augmix.files import load_json, load_record
 from augmix.report.comparison import compare
 from augmix.report.exports import to_markdown
@@ -76,8 +76,6 @@ def push_to_hub(
         if (folder / file).is_file():
             public = _load_public(folder / file)
             files[file] = json.dumps(public, indent=1, ensure_ascii=False).encode()
-    from augmix.models.weights import import_library  # loads torch
-
     hub = import_library(
         "huggingface_hub", "putting a model on the Hugging Face Hub", "augmix[hub]"
     )

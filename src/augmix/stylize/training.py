@@ -204,6 +204,10 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
         layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
         decoder = networks.build_decoder(layers)
         folder = config.out.with_suffix(".fit")
+        description = config.out.with_suffix(".json")
+        files.check_replaceable(description, "description of a decoder", b'"gains": ')
+        if not folder.exists() and not description.exists():
+            files.check_replaceable(config.out, "decoder", b"^$")
         with files.hold_folder(folder):
             _train(config, inputs, decoder, folder, device, on_progress or ignore)
             fitted = networks.FittedDecoder(

@@ -20,11 +20,12 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from augmix.data.batches import run_ahead
+from augmix.data.inventory import describe_images
 from augmix.data.stores import Source
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
 from augmix.files import load_record, write_bytes, write_json, write_npz
-from augmix.progress import OnProgress, ignore
+from augmix.progress import Note, OnProgress, ignore
 from augmix.rng import Stream
 from augmix.stylize import StylizeConfig
 from augmix.stylize.networks import (
@@ -88,6 +89,8 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
     device = resolve_device(config.device)
     with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
         content = open_content(config)
+        for line in describe_images(content):
+            (on_progress or ignore)(Note(text=line))
         find_styles(config.styles)
         stylizer, networks = open_stylizer(
             config.decoder, config.encoder, size=min(content.size), scale=config.scale

@@ -234,6 +234,8 @@ class RunConfig:
 
     out: Path = Path("runs/run")
     """The run folder; a run of the same settings is continued there."""
+    name: str | None = None
+    """Name of the run in tables and reports; None is the name of its folder."""
     seed: int = 0
     """The one number from which all randomness of the run follows."""
     seeds: int = 1

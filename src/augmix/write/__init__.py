@@ -43,6 +43,7 @@ from augmix.data import Reading
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
+from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
 from augmix.errors import RunError, check_fields, check_positive
@@ -181,6 +182,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
     kind = config.source or name_source(config.src)
     size = 299 if config.preset == "imagenet-299" else 224
     source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
+    _tell(source, on_progress)
     return write_corrupted(source, config.dst, config, on_progress=on_progress)
 
 
@@ -190,6 +192,7 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
     kind = config.source or name_source(config.src)
     if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
+        _tell(source, on_progress)
         return write_perturbed(source, config.dst, config, on_progress=on_progress)
     preset = "imagenet" if config.preset == "auto" else config.preset
     if kind != "folder":
@@ -200,6 +203,7 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
         path = Path(config.src).expanduser()
         source = open_photographs(path, split=config.split, reading=config.reading)
     config = replace(config, preset=preset)
+    _tell(source, on_progress)
     return write_perturbed(source, config.dst, config, on_progress=on_progress)
 
 
@@ -365,7 +369,7 @@ def _write_set(
         clean = source if isinstance(source, Photographs) else _decode(source, work)
         write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
         _write_missing(write, sink, pieces, _num_processes(options), on_progress)
-        complete(folder, identity, sink.checksums(pieces))
+        complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
     return folder
 
 
@@ -505,6 +509,12 @@ def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, count)) for start in range(0, count, step))
 
 
+def _tell(source: Source, on_progress: OnProgress | None) -> None:
+    """Say what is written, and what of the images is left out."""
+    for line in describe_images(source):
+        (on_progress or ignore)(Note(text=line))
+
+
 def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) -> str:
     chosen = resolve_preset(preset, size)
     if preset == "auto":
@@ -540,6 +550,7 @@ def _open(
         split=config.split,
         size=size,
         resize=size if is_whole else 0,
+        is_lazy=True if config.max_images else None,
         **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source

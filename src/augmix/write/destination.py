@@ -170,7 +170,9 @@ def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, i
     hasher = hashlib.sha256()
     with open_atomic(folder / SUMS_FILE) as file:
         for path, num_bytes, digest in sums:
-            line = f"{digest}  {path}\n".encode()
+            escaped = path.translate(_ESCAPES)  # as sha256sum does
+            mark = "\\" if escaped != path else ""
+            line = f"{mark}{digest}  {escaped}\n".encode("utf-8", "surrogateescape")
             file.write(line)
             hasher.update(line)
             count, total = count + 1, total + num_bytes
@@ -299,6 +301,7 @@ def load_sums(path: Path) -> dict[str, str]:
 
 
 _ESCAPED = {"n": "\n", "r": "\r", "\\": "\\"}
+_ESCAPES = str.maketrans({character: f"\\{letter}" for letter, character in _ESCAPED.items()})
 
 
 def _describe_damage(damaged: Mapping[str, str]) -> str:
