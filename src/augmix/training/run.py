@@ -218,7 +218,8 @@ def _check_several(source: Source, root: str | None) -> None:
     )
     raise RunError(
         f"the images of source {source.name} are all of the class "
-        f"{source.class_names[found[0]]!r}, and training needs at least two;{hint} name a folder of several class folders with --data"
+        f"{source.class_names[found[0]]!r}, and training needs at least two;{hint} "
+        "name a folder of several class folders with --data"
     )
 
 
