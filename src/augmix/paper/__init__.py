@@ -16,6 +16,7 @@ import torch
 
 from augmix import published
 from augmix.augment.policies import AugMix
+from augmix.data import Reading
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
@@ -228,6 +229,8 @@ class ReproduceConfig:
     """Runs trained at the same time; by default one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs, which all tables of a scale share, and of the files written."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -331,6 +334,7 @@ def _task(config: ReproduceConfig, key: RunKey) -> Task:
         download=config.download,
         seed=key.seed,
         out=run,
+        **config.reading.given,
         **scale.by_method.get(key.method, {}),
         **stylised,
     )
@@ -348,7 +352,9 @@ def _draw_realisation(config: ReproduceConfig) -> Path:
         raise RunError("figure4 needs images: name their folder by --data, or --data digits")
     data_set = "imagenet" if (Path(config.data) / "val").is_dir() else "cifar10"
     root = "" if config.data == "digits" else config.data
-    source = open_source(_source(data_set, config.data), root=root or None, split="test")
+    source = open_source(
+        _source(data_set, config.data), root=root or None, split="test", **config.reading.given
+    )
     ids = np.arange(min(2, len(source)))
     images = source.load(ids)
     plan = AugMix().sample(ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=0))
