@@ -74,18 +74,6 @@ def describe_import(error: Exception, library: str) -> str:
     )
 
 
-def show_text(text: str) -> str:
-    """Return a text with its control characters and broken bytes escaped, for a terminal or record.
-
-    Example:
-        >>> show_text("caf\u00e9"), show_text("a\\nb\\x1b[2J")
-        ('caf\u00e9', 'a\\\\nb\\\\x1b[2J')
-    """
-    return "".join(
-        each if each.isprintable() or each == "\u00a0" else repr(each)[1:-1] for each in text
-    )
-
-
 def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.5) -> str:
     """Return ``", did you mean 'fog'?"`` for the name nearest to a misspelt one.
 

@@ -9,7 +9,6 @@ from PIL import Image
 from augmix.data.derived import mix, take
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import open_source
-from augmix.errors import show_text
 
 
 def write(path, orientation=1, levels=None) -> None:
@@ -119,9 +118,3 @@ def test_choices_reach_whole_images_and_crops(tmp_path):
     assert plain.fingerprint == source.fingerprint  # the stored images are the same
     assert source.geometry.describe() == {"exif_orientation": "apply", "background": "red"}
     assert plain.geometry.describe() == {}
-
-
-def test_text_is_escaped_for_a_terminal():
-    assert show_text("tab\there \x9b31m caf\u00e9 \u202e \udce9") == (
-        "tab\\there \\x9b31m caf\u00e9 \\u202e \\udce9"
-    )

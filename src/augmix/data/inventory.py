@@ -7,7 +7,7 @@ import numpy as np
 
 from augmix.data.derived import Mix
 from augmix.data.stores import Source
-from augmix.errors import show_text
+from augmix.errors import printable
 
 _MAX_COUNTED = 12  # classes whose images are counted one by one
 _MAX_NAMED = 10  # images or classes in a message
@@ -28,7 +28,7 @@ def describe_images(source: Source) -> tuple[str, ...]:
     if isinstance(source, Mix):
         source = source.source
     counts = np.bincount(source.labels, minlength=source.num_classes).tolist()
-    names = [show_text(name) for name in source.class_names]
+    names = [_show(name) for name in source.class_names]
     title = f"{len(names):,} class{'es' if len(names) > 1 else ''}"
     if len(names) > _MAX_COUNTED or all(name.isdecimal() for name in names):
         low, high = int(np.argmin(counts)), int(np.argmax(counts))
@@ -44,7 +44,7 @@ def describe_images(source: Source) -> tuple[str, ...]:
         what = "fewer than 2 training images" if least > 1 else f"no {source.split} image"
         lines.append(f"warning: {what} of class {_first(few)}")
     if source.skipped:
-        skipped = [f"{show_text(where)}: {show_text(why)}" for where, why in source.skipped]
+        skipped = [f"{_show(where)}: {_show(why)}" for where, why in source.skipped]
         count = f"{len(skipped):,} broken image{'s' if len(skipped) > 1 else ''} skipped"
         more = len(skipped) - _MAX_NAMED
         lines.append("\n  ".join([f"{count}:", *skipped[:_MAX_NAMED]]))
@@ -59,7 +59,7 @@ def record_images(source: Source) -> dict[str, Any]:
         ``skipped``, a line for each broken image, and ``left_out``, the number of other files by
         the reason.
     """
-    skipped = [f"{show_text(where)}: {show_text(why)}" for where, why in source.skipped]
+    skipped = [f"{_show(where)}: {_show(why)}" for where, why in source.skipped]
     counts = dict(Counter(reason for _, reason in source.left_out).most_common())
     found = {"skipped": skipped, "left_out": counts}
     return {name: entries for name, entries in found.items() if entries}
@@ -71,8 +71,13 @@ def _count_left_out(source: Source) -> str:
     if not counts:
         return ""
     count = sum(number for _, number in counts)
-    shown = [f"{number:,} {show_text(reason)}" for reason, number in counts]
+    shown = [f"{number:,} {_show(reason)}" for reason, number in counts]
     return f"; {count:,} file{'s' if count > 1 else ''} left out ({_first(shown)})"
+
+
+def _show(text: str) -> str:
+    """A name on one line of a terminal."""
+    return printable(text).replace("\n", "\\n")
 
 
 def _first(words: list[str]) -> str:

@@ -6,8 +6,10 @@ archives and the handwritten digits of scikit-learn are opened here, files of im
 """
 
 import importlib
+import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 from augmix.arrays import check_images
 from augmix.data import Orientation, Reading
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
-from augmix.data.folders import check_named_split, list_entries, missing_split
+from augmix.data.folders import check_named_split, list_entries, missing_split, serves
 from augmix.data.stores import (
     ArrayItems,
     DatasetItems,
@@ -33,8 +35,15 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
-from augmix.data.trees import ALL_SPLIT_NAMES, SPLIT_NAMES
-from augmix.errors import RunError, check_name, import_library
+from augmix.data.trees import (
+    ALL_SPLIT_NAMES,
+    SERVING,
+    SPLIT_NAMES,
+    FolderTree,
+    find_splits,
+    is_split,
+)
+from augmix.errors import RunError, check_name, first_line, import_library
 from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
@@ -49,6 +58,7 @@ _ARRAY_NAMES = (
     ("images_{}", "labels_{}"),
     ("images", "labels"),
 )
+_SMALL_BYTES, _MAX_RATIO = 2**28, 200  # an array above both unpacks like no images do
 _DIGITS_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 
 Opener = TypeVar("Opener", bound=Callable[..., Any])
@@ -155,7 +165,10 @@ def register_source(
 
 
 def name_source(data: str) -> str:
-    """Return the kind of data at a path, by its ending: a folder if it has none of a file.
+    """Return the kind of data at a path: by the ending of a file, or by what a folder holds.
+
+    A folder without class folders is of the form of the files in it; the official CIFAR folders are
+    known by their names. Any other is an image folder, and so is a path that does not exist.
 
     Example:
         >>> [name_source(data) for data in ("digits", "x/test.NPZ", "photographs")]
@@ -163,8 +176,32 @@ def name_source(data: str) -> str:
     """
     if data == "digits":
         return data
-    ending = Path(data).suffix.lower()
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return _name_folder(path)
+    ending = path.suffix.lower()
     return next((name for name, kind in SOURCES.items() if ending in kind.endings), "folder")
+
+
+def _name_folder(root: Path) -> str:
+    from augmix.data.cifar import EDITIONS
+    from augmix.data.parquet import CONTAINERS, find_tables
+    from augmix.data.tar import find_shards
+
+    for name, edition in EDITIONS.items():
+        if root.name == edition.folder or (root / edition.folder).is_dir():
+            return name
+    tree = FolderTree(root)
+    if any(map(tree.folders, find_splits(tree).values())):
+        return "folder"
+    folders = tree.folders()
+    if any(not (is_split(name) or name in CONTAINERS) for name in folders[1:] and folders):
+        return "folder"
+    for name, find in (("parquet", find_tables), ("tar", find_shards)):
+        if any(find(root, split) for split in SERVING if serves(root.name, split)):
+            return name
+    arrays = [root / f"{split}.npz" for split in ALL_SPLIT_NAMES]
+    return "npz" if any(path.is_file() for path in arrays) else "folder"
 
 
 def open_source(
@@ -187,10 +224,12 @@ def open_source(
     image_column: str | None = None,
     label_column: str | None = None,
     num_threads: int = 0,
+    is_lazy: bool | None = None,
 ) -> Source:
     """Open a split of a data set.
 
-    Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
+    Up to 5,000 image files are decoded here, more of them when they are first loaded; their pixels
+    are kept if those of the whole set take at most 1 GiB.
 
     Args:
         name: A key of `SOURCES`; ``SOURCES[name].reads`` says what it reads.
@@ -221,6 +260,8 @@ def open_source(
             not given, one of the usual names.
         label_column: Column or array that holds the labels.
         num_threads: Threads that decode; 0 takes every processor this process may use.
+        is_lazy: Decode image files when they are first loaded, however few they are; for callers
+            that need some of them only.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -270,6 +311,7 @@ def open_source(
         on_error=on_error,
         num_threads=num_threads or default_threads(),
         download=download,
+        is_lazy=is_lazy,
     )
     if callable(kind.opener):
         return as_source(kind.opener(path, split=split), options)
@@ -318,16 +360,14 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
         path = next((path for path in candidates if path.exists()), root)
         if path == root:
             raise missing_split(root, split, f"{split}.npz", list_entries(root))
-    arrays = _load_arrays(path)
+    arrays = _Archive(path)
     image_key, label_key = _choose_arrays(arrays, path, options)
-    images, labels = arrays[image_key], arrays[label_key]
-    labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if images.ndim == 3:
-        images = images[..., None]  # image height width -> one channel
     try:
-        check_images(images, where=f"{path}: images")
+        check_images(_with_channel(arrays.outline(image_key)), where=f"{path}: images")
     except (TypeError, ValueError) as error:
         raise RunError(str(error)) from None
+    images, labels = _with_channel(arrays[image_key]), arrays[label_key]
+    labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     names = arrays.get("class_names")
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise RunError(f"{path}: expected class_names as one text per class, got {names.dtype}")
@@ -344,25 +384,86 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
     return build_source(items, labels, list(names), options)
 
 
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise RunError(f"{path}: expected an .npz archive of arrays, got a single array")
-            return dict(content)
-    except FileNotFoundError:
-        raise RunError(f"{path} does not exist; name an .npz file with --data") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise RunError(
-            f"cannot read {path}: {error}; expected an .npz archive of plain arrays (no objects), "
-            "written by numpy.savez"
-        ) from error
+def _with_channel(images: np.ndarray) -> np.ndarray:
+    """Add the one channel of `image height width`."""
+    return images[..., None] if images.ndim == 3 else images
 
 
-def _choose_arrays(
-    arrays: dict[str, np.ndarray], path: Path, options: OpenOptions
-) -> tuple[str, str]:
+class _Archive(Mapping[str, Any]):
+    """The arrays of an ``.npz`` file: their headers are read, and an array when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._headers: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        with self._reading(), zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if not member.filename.endswith(".npy"):
+                    continue
+                with archive.open(member) as file:
+                    shape, dtype = _load_header(file)
+                    num_bytes = file.tell() + math.prod(shape) * dtype.itemsize
+                if num_bytes != member.file_size:
+                    raise ValueError(
+                        f"{member.filename} is said to have the shape {shape} of {dtype}, and "
+                        f"unpacks to {member.file_size:,} bytes"
+                    )
+                if num_bytes > _SMALL_BYTES and num_bytes > _MAX_RATIO * member.compress_size:
+                    raise ValueError(
+                        f"{member.filename} would unpack from {member.compress_size:,} bytes to "
+                        f"{num_bytes:,}, which is no data set"
+                    )
+                self._headers[member.filename.removesuffix(".npy")] = (shape, dtype)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._headers:
+            raise KeyError(name)
+        with self._reading(), np.load(self.path, allow_pickle=False) as file:
+            return file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    def outline(self, name: str) -> np.ndarray:
+        """Return an array of the shape and type of another, without its values or their memory."""
+        shape, dtype = self._headers[name]
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn whatever a broken archive raises into a `RunError` that names the file."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise RunError(f"{self.path} does not exist; name an .npz file") from None
+        except Exception as error:  # of zipfile, its decompressors, and NumPy
+            is_array = _is_array(self.path)
+            raise RunError(
+                f"{self.path}: expected an .npz archive of arrays, got a single array"
+                if is_array
+                else f"cannot read {self.path}: {first_line(error)}; expected an .npz archive of "
+                "plain arrays (no objects), written by numpy.savez"
+            ) from error
+
+
+def _is_array(path: Path) -> bool:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(6) == np.lib.format.MAGIC_PREFIX
+    return False
+
+
+def _load_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array from the start of its file."""
+    reads = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, _, dtype = reads[min(2, np.lib.format.read_magic(file)[0])](file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded, they may run code")
+    return shape, dtype
+
+
+def _choose_arrays(arrays: _Archive, path: Path, options: OpenOptions) -> tuple[str, str]:
     """The names of the arrays of images and labels."""
     reading = options.geometry.reading
     image_key, label_key = reading.image_column, reading.label_column
@@ -381,7 +482,7 @@ def _choose_arrays(
     )
 
 
-def _all_labels(arrays: dict[str, np.ndarray], label_key: str) -> Labels:
+def _all_labels(arrays: _Archive, label_key: str) -> Labels:
     """The whole-number labels of every split, so that each split counts the same classes."""
     keys = {labels.format(split) for _, labels in _ARRAY_NAMES for split in ALL_SPLIT_NAMES}
     keys = {key for key in arrays if key in keys or key in ("labels", label_key)}

@@ -12,13 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Bool, Int64, Integer, UInt8
 from PIL import Image
 
 from augmix.data import OnError, Reading
@@ -39,6 +39,7 @@ from augmix.errors import RunError
 from augmix.files import cache_folder, load_json, write_json
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
+MAX_AT_ONCE = 5000  # image files that are decoded when a set is opened
 MAX_CLASSES = 1_000_000  # of a set without class names
 _HASHED = 64  # images in the fingerprint of a user's data
 _CHUNK = 64  # images a thread takes at a time
@@ -60,6 +61,7 @@ class OpenOptions:
     on_error: OnError = "raise"
     num_threads: int = 1
     download: bool = False
+    is_lazy: bool | None = None
 
 
 class Items(ABC):
@@ -354,19 +356,31 @@ class ArraySource(Source):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LazySource(Source):
-    """A source that decodes images on loading; `load` returns the centre of cropped ones."""
+    """A source that decodes images on loading; `load` returns the centre of cropped ones.
+
+    Where they fit into memory, images are kept once they are decoded.
+    """
 
     items: Items
     rows: Labels  # the item of every image; images left out as broken have none
     num_threads: int = field(default_factory=lambda: default_threads())
     digest: str
+    kept: Images | None = None  # those of `is_kept`
+    is_kept: Bool[np.ndarray, " image"] = field(default_factory=lambda: np.zeros(0, bool))
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.digest, self.labels)
 
     def load(self, ids: Ids) -> Images:
-        return self._decode(ids, lambda _, row: self.items.image(row, self.geometry), _CHUNK)
+        if self.kept is None:
+            return self._decode(ids, lambda _, row: self.items.image(row, self.geometry), _CHUNK)
+        ids = check_ids(ids, len(self))
+        missing = np.unique(ids[~self.is_kept[ids]])
+        if len(missing):  # another thread may decode the same images, to the same bytes
+            self.kept[missing] = replace(self, kept=None).load(missing)
+            self.is_kept[missing] = True
+        return self.kept[ids]
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
         items: Any = self.items  # image files, as `build_source` checks
@@ -409,8 +423,9 @@ def build_source(
 ) -> Source:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
-    With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
-    settled from the start.
+    Many image files that fit into memory are decoded when they are first loaded, and kept. With
+    ``on_error="skip"`` every image is decoded once here, so that the ids of the source are settled
+    from the start.
 
     Args:
         labels: Their classes, already checked.
@@ -454,10 +469,14 @@ def build_source(
     }
     if images is not None:
         return ArraySource(images=images[kept] if broken else images, **described)
+    shape = (len(kept), *size, items.channels)
+    fits = not crop and math.prod(shape) <= MEMORY_BYTES
     return LazySource(
         items=items,
         rows=kept,
         num_threads=options.num_threads,
+        kept=np.empty(shape, np.uint8) if fits else None,  # the system gives memory as it is filled
+        is_kept=np.zeros(len(kept), bool),
         **described,
     )
 
@@ -471,14 +490,16 @@ def _warn(items: Items, rows: np.ndarray, options: OpenOptions) -> tuple[str, ..
 def _hold(
     items: Items, options: OpenOptions
 ) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
-    """The images if they fit into memory, else None; their height and width; what is broken."""
+    """The images if they are decoded now, else None; their height and width; what is broken."""
     geometry, skip = options.geometry, options.on_error == "skip"
+    is_lazy = len(items) > MAX_AT_ONCE if options.is_lazy is None else options.is_lazy
+    is_lazy = is_lazy and isinstance(items, ImageFiles) and not skip
     if isinstance(items, ArrayItems) and not geometry.size:
         return items.images, items.stored_size(0), {}
     first, size, broken = _find_first(items, options)
     shape = (len(items), *size, items.channels)
     images = None
-    if not geometry.crop and math.prod(shape) <= MEMORY_BYTES:
+    if not (geometry.crop or is_lazy) and math.prod(shape) <= MEMORY_BYTES:
         images = np.empty(shape, np.uint8)
 
     def decode(position: int, row: int) -> None:
@@ -496,8 +517,9 @@ def _hold(
     if images is not None:
         broken |= visit(decode)
     elif skip:
-        broken |= _recall(items, geometry.size, lambda: visit(decode))
-    elif not geometry.size:
+        how = f"{geometry.size} {geometry.reading.changes or ''}".rstrip()
+        broken |= _recall(items, how, lambda: visit(decode))
+    elif not (geometry.size or is_lazy):
         visit(check_header)
     return images, size, broken
 
@@ -552,9 +574,9 @@ def _visit(
     return {row: reason for part in parts for row, reason in part.items()}
 
 
-def _recall(items: Items, size: int, inspect: Callable[[], dict[int, str]]) -> dict[int, str]:
+def _recall(items: Items, how: str, inspect: Callable[[], dict[int, str]]) -> dict[int, str]:
     """The broken items and the reasons, from an earlier inspection of the same files if any."""
-    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {size}"
+    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {how}"
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     path = cache_folder("inspections") / f"{key}.json"
     if path.exists():

@@ -74,9 +74,11 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             model = Restricted(model, match_classes(source.class_names, classes))
         elif classes:
             source = map_classes(source, classes)
+        if measurement.name:
+            facts["label"] = measurement.name
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
-        return evaluate(
+        found = evaluate(
             model,
             source,
             config,
@@ -84,6 +86,10 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
         )
+        if measurement.name and found.model["label"] != facts["label"] and not distributed.rank():
+            found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
+            results.write_results(measurement.folder / results.RESULTS_FILE, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,7 @@ class TrainedRun:
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
+    name: str | None = None  # in tables and reports; None is the folder's
 
 
 def load_run(folder: Path) -> TrainedRun:
@@ -135,8 +142,10 @@ class Member:
 
     @property
     def label(self) -> str:
-        """The run folder's name, or the text the model was named by."""
-        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
+        """The run's name, its folder's, or the text the model was named by."""
+        if self.trained is None:
+            return shorten(self.spec)
+        return self.trained.name or self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the results."""
@@ -193,6 +202,7 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
     if measurement.resize is not None:
         check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
+    settings["is_lazy"] = True if measurement.how.max_images else None
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:

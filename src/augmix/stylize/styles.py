@@ -162,6 +162,7 @@ def open_content(config: StylizeConfig | FitConfig) -> Source:
         root=None if kind == "digits" else config.src,
         split=config.split,
         size=config.size or (_FOLDER_SIZE if kind == "folder" else 0),
+        is_lazy=True if config.max_images else None,
         **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source

@@ -550,6 +550,7 @@ def _open(
         split=config.split,
         size=size,
         resize=size if is_whole else 0,
+        is_lazy=True if config.max_images else None,
         **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source
