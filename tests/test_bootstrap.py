@@ -8,6 +8,7 @@ from scipy import stats
 
 from augmix import bootstrap, metrics
 from augmix.bootstrap import (
+    FRACTION,
     Draws,
     Interval,
     average,
@@ -214,6 +215,101 @@ def test_proportions_agree_with_scipy():
             proportion_interval(hits, trials)
 
 
+class TestLimits:
+    def test_a_mean_of_one_set_has_wilsons_interval(self):
+        for hits, trials in ((0, 7), (1, 1), (3, 40), (25, 25), (12, 400)):
+            values = (np.arange(trials) < hits).astype(float)[None]
+            found = resample_means(values, limits=[FRACTION])[0].interval()
+            assert found == proportion_interval(hits, trials)
+        half = resample_means(values / 2, limits=[(0.0, 0.5)])[0].interval()
+        assert (half.low, half.high) == pytest.approx((found.low / 2, found.high / 2))
+
+    def test_equal_sets_are_worth_one(self):
+        cell = wrong(np.random.default_rng(0), 0.3, 60)
+        one, both = (
+            resample_means(values[None], limits=[FRACTION])[0].interval()
+            for values in (cell, np.stack([cell] * 5).mean(axis=0))
+        )
+        assert (both.low, both.high) == (one.low, one.high)
+
+    @pytest.mark.parametrize("num", [1, 2, 3, 8, 30])
+    def test_no_interval_leaves_its_limits(self, num: int):
+        rng = np.random.default_rng(num)
+        for chance in (0.0, 0.1, 0.9, 1.0):
+            confidence = 1 - rng.beta(1, 20, (2, num))
+            correct = rng.random((2, num)) < chance
+            means = resample_means(correct * 1, limits=[FRACTION] * 2, num_resamples=50)
+            rms = resample_rms(confidence, correct, num_resamples=50)
+            ece = resample_ece(confidence, correct, num_resamples=50)
+            for draws in (*means, *rms, ece, average(means), average(rms)):
+                found = draws.interval()
+                assert 0 <= found.low <= found.estimate <= found.high <= 1, (chance, draws)
+                assert draws.num_images == 0 or found.high - found.low > 0.05
+            for first, second in (means, rms):
+                apart = difference(first, second)
+                assert apart.limits == (-1, 1)
+                wide = Interval(estimate=0.0, low=-9.0, high=9.0)
+                for found in (apart.interval(), widened(apart.interval(), wide, apart.limits)):
+                    assert -1 <= found.low <= found.estimate <= found.high <= 1
+
+    def test_a_calibration_error_that_left_its_range(self):
+        """0.6 %, with the interval -0.1 to 1.9 %, of a calibrated model."""
+        rng = np.random.default_rng(0)
+        found = [
+            resample_rms(confidence, rng.random((1, 300)) < confidence, num_resamples=100)[0]
+            for confidence in 1 - rng.beta(1, 60, (20, 1, 300))
+        ]
+        percentiles = [np.quantile(each.resampled, 0.025) - each.bias for each in found]
+        assert min(percentiles) < 0
+        assert min(each.interval().low for each in found) == 0
+
+    def test_the_kind_is_named(self):
+        draws = resample_means(np.eye(3), limits=[FRACTION] * 3)
+        assert draws[0].interval().kind == "Wilson"
+        assert difference(draws[0], draws[1]).interval().kind == "bootstrap"
+        assert resample_means(np.eye(3))[0].interval().kind == "bootstrap"
+        assert proportion_interval(1, 3).kind == "Wilson"
+        assert seed_difference([1.0, 2.0], [3.0, 4.0]).kind == "Student's t"
+
+
+def correlated(rng: np.random.Generator, num: int, num_cells: int, chance: float) -> np.ndarray:
+    """Errors `cell image`; an image that is hard in one cell is hard in the others."""
+    hardness = rng.standard_normal(num)
+    latent = 0.6**0.5 * hardness + 0.4**0.5 * rng.standard_normal((num_cells, num))
+    return (latent < stats.norm.ppf(chance)).astype(float)
+
+
+class TestCoverageOfFewImages:
+    """95 % intervals of few images contain the truth in at least 90 % of tries (2 std below)."""
+
+    @pytest.mark.parametrize("num_cells", [1, 15])
+    @pytest.mark.parametrize("num", [5, 10, 20])
+    def test_means(self, num: int, num_cells: int):
+        rng = np.random.default_rng(num)
+        for chance in (0.05, 0.3):
+            values = [correlated(rng, num, num_cells, chance).mean(axis=0) for _ in range(600)]
+            draws = [
+                resample_means(each[None], limits=[FRACTION], num_resamples=2)[0].interval()
+                for each in values
+            ]
+            inside = np.mean([found.low <= chance <= found.high for found in draws])
+            assert inside > 0.88, (chance, inside)
+
+    @pytest.mark.parametrize("num", [5, 20])
+    def test_calibration_errors(self, num: int):
+        """Confident models, of which most sets show no error at all: the hardest case."""
+        rng = np.random.default_rng(num)
+
+        def simulate() -> tuple[np.ndarray, np.ndarray]:
+            confidence = 1 - rng.beta(1, 30, (1, num))
+            return confidence, rng.random((1, num)) < confidence
+
+        sets = [simulate() for _ in range(1000)]
+        truth = np.mean([metrics.rms_calibration_error(c[0], r[0]) for c, r in sets])
+        found = [resample_rms(c, r, num_resamples=50)[0].interval() for c, r in sets[:200]]
+        assert np.mean([each.low <= truth <= each.high for each in found]) > 0.9
+
+
 class TestSeeds:
     def test_mean_and_std(self):
         expected = (0.3, np.sqrt((0.04 + 0.01 + 0.09) / 2))
@@ -281,6 +377,44 @@ class TestCoverage:
                 found = draws.interval()
                 inside += found.low <= np.mean(values) <= found.high
             assert inside / self.TRIES > 0.91, gap
+
+    @pytest.mark.parametrize("num", [5, 10, 20, 50, 200])
+    def test_means_of_cells(self, num: int):
+        """Lower where fewer than two of the images are expected to err at all."""
+        rng = np.random.default_rng(num)
+        for num_cells in (1, 15, 75):
+            for chance in (0.02, 0.1, 0.5):
+                inside = 0
+                for _ in range(1000):
+                    values = correlated(rng, num, num_cells, chance).mean(axis=0)
+                    draws = resample_means(values[None], limits=[FRACTION], num_resamples=2)[0]
+                    found = draws.interval()
+                    inside += found.low <= chance <= found.high
+                least = 0.75 if num * chance < 1.5 and num_cells > 1 else 0.85
+                assert inside / 1000 > least, (num_cells, chance)
+
+    @pytest.mark.parametrize("num", [5, 10, 20, 50, 100])
+    def test_calibration_errors_of_few_images(self, num: int):
+        """At least 80 %: less than 95 % where most sets show no error."""
+        rng = np.random.default_rng(num)
+        for shape, chance in (((1, 1), None), ((1, 30), None), ((1, 10), 0.7)):
+
+            def simulate(shape=shape, chance=chance) -> tuple[np.ndarray, np.ndarray]:
+                confidence = 1 - 0.7 * rng.beta(*shape, (1, num))
+                return confidence, rng.random((1, num)) < (chance or confidence)
+
+            sets = [simulate() for _ in range(1500)]
+            rms = np.mean([metrics.rms_calibration_error(c[0], r[0]) for c, r in sets])
+            ece = np.mean([metrics.expected_calibration_error(c[0], r[0]) for c, r in sets])
+            inside = np.zeros(2)
+            for confidence, right in sets[: self.TRIES]:
+                for which, draws, truth in (
+                    (0, resample_rms(confidence, right, num_resamples=200)[0], rms),
+                    (1, resample_ece(confidence, right, num_resamples=200), ece),
+                ):
+                    found = draws.interval()
+                    inside[which] += found.low <= truth <= found.high
+            assert (inside / self.TRIES > 0.8).all(), (shape, chance, inside)
 
     @staticmethod
     def chance(limit: float) -> float:

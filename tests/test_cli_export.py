@@ -8,6 +8,7 @@ import torch
 
 from augmix import cli
 from augmix.models.weights import build_model, save_model
+from augmix.results import Results, write_results
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_size_is_asked_or_measured_or_trained(
 ):
     (folder / "config.json").write_text(json.dumps({"schema": 1, "size": trained}))
     if measured:
-        (folder / "results.json").write_text(json.dumps({"source": {"size": measured}}))
+        found = Results(model={}, source={"size": measured}, protocol={})
+        write_results(folder / "results.json", found)
     out = folder / "there.safetensors"
     words = ["--format", "safetensors", "--out", str(out), *words]
     assert cli.main(["export", str(folder), *words]) == 0

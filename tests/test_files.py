@@ -1,6 +1,7 @@
 """Files written atomically, and folders held by one process at a time."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -174,3 +175,35 @@ def test_objects_are_no_arrays(tmp_path: Path):
     with pytest.raises(TypeError, match="names holds objects, expected numbers or text"):
         files.write_npz(tmp_path / "a.npz", {"names": np.array([{}], object)})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.holder"])
+def test_a_lock_that_leads_elsewhere_is_refused(tmp_path: Path, name: str):
+    outside, folder = tmp_path / "outside", tmp_path / "run"
+    outside.write_text("mine")
+    folder.mkdir()
+    (folder / name).symlink_to(outside)
+    refused = pytest.raises(RunError, match=f"{name} is a symbolic link, which is not followed")
+    with refused, hold_folder(folder):
+        pass
+    assert outside.read_text() == "mine"
+
+
+def test_names_that_are_not_utf_8_survive_json(tmp_path: Path):
+    value = {"name": os.fsdecode(b"caf\xe9"), "text": "é"}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.load_json(tmp_path / "a.json") == value
+    assert json.loads((tmp_path / "a.json").read_bytes()) == value
+
+
+def test_only_earlier_output_is_written_over(tmp_path: Path):
+    path = tmp_path / "x.txt"
+    files.check_replaceable(path, "report", b"of us")
+    for content in (b"", b"made by one of us"):
+        path.write_bytes(content)
+        files.check_replaceable(path, "report", b"of us")
+    path.write_bytes(b"photograph")
+    with pytest.raises(RunError, match=r"x.txt exists and is no report, so it is not written over"):
+        files.check_replaceable(path, "report", b"of us")
+    with pytest.raises(RunError, match="is a folder; name a file in it"):
+        files.check_replaceable(tmp_path, "report")

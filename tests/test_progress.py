@@ -177,3 +177,16 @@ def test_a_terminal_gets_a_bar_and_no_plain_lines() -> None:
     assert "evaluating" in text.getvalue()
     assert "4/4 clean: error 25.0 %" in text.getvalue()
     assert "evaluated:" not in text.getvalue()
+
+
+@pytest.mark.parametrize("name", ["[/red]", "[bold]a", ":smile:", "a\x1b[2Jb"])
+def test_names_are_no_markup(name: str):
+    clock = Clock()
+    clock.display(PhaseStarted(title=name))
+    clock.display(TaskStarted(name=name, number=1, total=2))
+    shown = name.replace("\x1b", "\\x1b")
+    assert clock.text.getvalue() == f"{shown}\nrun 1 of 2: {shown}\n"
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=120, force_terminal=True)) as display:
+        display(DownloadProgress(file=name, num_bytes=1, total_bytes=2))
+    assert shown in text.getvalue()

@@ -78,7 +78,7 @@ def _training(found: Facts) -> list[str]:
         f"{found['model']}, {found['epochs']} epochs in {found['seconds']:.0f} s "
         f"({found['images_per_second']:,.0f} images/s, three views each), seed {found['seed']}, "
         f"batch {found['batch_size']}; {100 * found['wait_fraction']:.2f} % of the time spent "
-        f"waiting for plans; loss of the last step {found['losses'][-1]:.3f}.",
+        f"waiting for plans or drawing them; loss of the last step {found['losses'][-1]:.3f}.",
     ]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 Images = UInt8[np.ndarray, "batch height width channel"]
 Views = Float32[np.ndarray, "view batch channel height width"]
 
-MAX_PIXELS = 20_000 * 10_000  # an image above this is refused as a decompression bomb
+MAX_PIXELS = 178_956_970  # an image above this is refused as a bomb, as Pillow does
 
 Array = TypeVar("Array")
 

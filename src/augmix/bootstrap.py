@@ -1,4 +1,13 @@
-"""Confidence intervals of measured numbers: bootstrap over images, binomial counts, seeds.
+"""Confidence intervals of measured numbers: over images, of binomial counts, over seeds.
+
+Errors, accuracy, confidence and flips, which are means over images of values with known limits,
+have Wilson's score interval; calibration errors, other metrics of a whole set, and the differences
+of two models have percentiles of the bootstrap. No interval leaves the limits of its number.
+
+For a mean over several sets of the same images, Wilson's interval takes the number of independent
+images that would give a fraction of the same variance, reduced as Student's t is wider than the
+normal distribution (Korn and Graubard, 1998, "Confidence intervals for proportions with small
+expected number of positive counts"). For one set that is the number of images itself.
 
 Images are resampled as a whole: an image that is drawn twice counts twice in every corruption,
 severity and run at once, so the correlation between the cells of an image, and between two models
@@ -10,9 +19,10 @@ training, which only several seeds show (`spread`, `seed_difference`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Integer, Real
@@ -26,6 +36,15 @@ STREAM = Stream(seed=0, purpose=Purpose.BOOTSTRAP)
 _BLOCK = 2**17  # resampled images processed at a time: they stay in the cache
 
 Verdict = Literal["lower", "higher", "within noise"]
+Kind = Literal["bootstrap", "Wilson", "Student's t", "bootstrap and Student's t"]
+Limits = tuple[float, float]
+KINDS = (
+    "Wilson's for errors, accuracy, confidence and flips, percentiles of the bootstrap for "
+    "calibration errors and for differences"
+)
+"""Which kind of interval is where, for readers of a report."""
+ANYTHING: Limits = (-inf, inf)
+FRACTION: Limits = (0.0, 1.0)
 Cells = Bool[np.ndarray, "cell image"] | Integer[np.ndarray, "cell image"]
 
 
@@ -36,6 +55,7 @@ class Interval:
     estimate: float
     low: float
     high: float
+    kind: Kind = "bootstrap"
 
     @property
     def verdict(self) -> Verdict:
@@ -52,22 +72,51 @@ class Draws:
     estimate: float  # from the images as measured
     resampled: Float64[np.ndarray, " resample"]
     bias: float = 0.0  # mean of the resampled values minus the estimate, where there is one
+    limits: Limits = ANYTHING  # the least and the largest value that the number can have
+    num_images: int = 0  # of a mean over images of values within finite limits, else 0
+    variance: float = 0.0  # of such a mean, estimated without bias
+    reach: float = -inf  # the interval goes up to here at least
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Compute the percentile interval, without the bias of resampling; the level is in (0, 1).
+        """Compute the interval of the kind for this number, within its limits.
 
-        A mean has no bias. Calibration errors do: every resampled set is noisier within its bins
-        than the measured one, so its values are too high, by as much again as the measured value
-        itself. The interval is of the value that so many images give on average.
+        A mean of values with limits has Wilson's score interval, else it is that of percentiles
+        without the bias of resampling. A mean has no such bias. Calibration errors do: every
+        resampled set is noisier within its bins than the measured one, so its values are too high,
+        by as much again as the measured value itself. The interval is of the value that so many
+        images give on average.
+
+        Args:
+            level: Fraction of repetitions in which the interval holds the number, in (0, 1).
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level}")
+        if self.num_images:
+            return self._score_interval(level)
         tail = (1 - level) / 2
         low, high = np.quantile(self.resampled, (tail, 1 - tail)) - self.bias
         return Interval(
             estimate=self.estimate,
-            low=min(float(low), self.estimate),
-            high=max(float(high), self.estimate),
+            low=min(max(float(low), self.limits[0]), self.estimate),
+            high=max(min(max(float(high), self.reach), self.limits[1]), self.estimate),
+        )
+
+    def _score_interval(self, level: float) -> Interval:
+        """Wilson's interval of the mean as a fraction of its range."""
+        least, width = self.limits[0], self.limits[1] - self.limits[0]
+        fraction = min(max((self.estimate - least) / width, 0.0), 1.0)
+        count = float(self.num_images)
+        if count > 1 and self.variance > 0:
+            tail = (1 + level) / 2
+            factor = NormalDist().inv_cdf(tail) / float(stdtrit(count - 1, tail))
+            effective = fraction * (1 - fraction) * (width * factor) ** 2 / self.variance
+            count = max(count, effective)
+        low, high = _wilson(fraction, count, level)
+        return Interval(
+            estimate=self.estimate,
+            low=min(least + width * low, self.estimate),
+            high=max(least + width * high, self.estimate),
+            kind="Wilson",
         )
 
 
@@ -78,16 +127,23 @@ def difference(first: Draws, second: Draws) -> Draws:
         estimate=first.estimate - second.estimate,
         resampled=first.resampled - second.resampled,
         bias=first.bias - second.bias,
+        limits=(first.limits[0] - second.limits[1], first.limits[1] - second.limits[0]),
     )
 
 
 def average(draws: Sequence[Draws]) -> Draws:
     """Average numbers of the same images, resampled equally often: cells, corruptions, seeds."""
     _check_together(draws)
+    if len(draws) == 1:
+        return draws[0]
+    resampled = np.mean([each.resampled for each in draws], axis=0)
     return Draws(
         estimate=float(np.mean([each.estimate for each in draws])),
-        resampled=np.mean([each.resampled for each in draws], axis=0),
+        resampled=resampled,
         bias=float(np.mean([each.bias for each in draws])),
+        limits=_mean_limits([each.limits for each in draws]),
+        num_images=min(each.num_images for each in draws),
+        variance=float(resampled.var(ddof=1)),
     )
 
 
@@ -112,6 +168,7 @@ def resample_counts(
 def resample_means(
     values: Real[np.ndarray, "statistic image"],
     *,
+    limits: Sequence[Limits] = (),
     num_resamples: int = NUM_RESAMPLES,
     stream: Stream = STREAM,
 ) -> tuple[Draws, ...]:
@@ -120,13 +177,31 @@ def resample_means(
     An error is the mean of 0 and 1; a mean corruption error the mean of each image's fraction of
     wrong cells; mCE the same with cells weighted by the baseline; a flip probability the mean of
     each sequence's fraction of flips.
+
+    Args:
+        values: Of every image.
+        limits: Of the values of each statistic. If all are finite, intervals are Wilson's.
     """
     columns = np.asarray(values, np.float64).T  # image statistic
-    counts = resample_counts(len(columns), num_resamples=num_resamples, stream=stream)
+    num_images = len(columns)
+    counts = resample_counts(num_images, num_resamples=num_resamples, stream=stream)
     sums = np.concatenate([block @ columns for block in counts])
+    variances = columns.var(axis=0) / max(num_images - 1, 1)
     return tuple(
-        Draws(estimate=float(estimate), resampled=resampled)
-        for estimate, resampled in zip(columns.mean(axis=0), sums.T / len(columns), strict=True)
+        Draws(
+            estimate=float(estimate),
+            resampled=resampled,
+            limits=within,
+            num_images=num_images if np.isfinite(within).all() else 0,
+            variance=float(variance),
+        )
+        for estimate, resampled, variance, within in zip(
+            columns.mean(axis=0),
+            sums.T / num_images,
+            variances,
+            limits or [ANYTHING] * columns.shape[1],
+            strict=True,
+        )
     )
 
 
@@ -153,8 +228,11 @@ def resample_rms(
     ]
     resampled = np.concatenate(blocks, axis=1)  # cell resample
     return tuple(
-        biased(float(_rms(once, gap, bin_size)[0]), values)
-        for (_, gap), values in zip(cells, resampled, strict=True)
+        replace(
+            biased(float(_rms(once, gap, bin_size)[0]), values, limits=FRACTION),
+            reach=_reach(sure, right),
+        )
+        for (_, gap), values, sure, right in zip(cells, resampled, confidence, correct, strict=True)
     )
 
 
@@ -173,7 +251,9 @@ def resample_ece(
     by_bin = [np.where(index == number, gap, 0).mean(axis=0) for number in range(num_bins)]
     draws = resample_means(np.stack(by_bin), num_resamples=num_resamples, stream=stream)
     estimate = float(sum(abs(each.estimate) for each in draws))
-    return biased(estimate, np.abs([each.resampled for each in draws]).sum(axis=0))
+    resampled = np.abs([each.resampled for each in draws]).sum(axis=0)
+    reach = _reach(confidence, correct) if len(confidence) == 1 else -inf
+    return replace(biased(estimate, resampled, limits=FRACTION), reach=reach)
 
 
 def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL) -> Interval:
@@ -183,16 +263,30 @@ def proportion_interval(num_hits: int, num_trials: int, *, level: float = LEVEL)
     """
     if not 0 <= num_hits <= num_trials or num_trials < 1:
         raise ValueError(f"hits must be 0..trials, got {num_hits} of {num_trials}")
-    z = NormalDist().inv_cdf((1 + level) / 2)
     fraction = num_hits / num_trials
+    low, high = _wilson(fraction, float(num_trials), level)
+    return Interval(
+        estimate=fraction, low=min(low, fraction), high=max(high, fraction), kind="Wilson"
+    )
+
+
+def _wilson(fraction: float, num_trials: float, level: float) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + level) / 2)
     middle = (fraction + z**2 / (2 * num_trials)) / (1 + z**2 / num_trials)
     half = z * np.sqrt(fraction * (1 - fraction) / num_trials + z**2 / (4 * num_trials**2))
     half = float(half) / (1 + z**2 / num_trials)
-    return Interval(
-        estimate=fraction,
-        low=min(max(middle - half, 0.0), fraction),
-        high=max(min(middle + half, 1), fraction),
-    )
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def _reach(confidence: Float[np.ndarray, "..."], correct: Bool[np.ndarray, "..."] | Any) -> float:
+    """How far the accuracy may be from the confidence of a set, by the ends of Wilson's interval.
+
+    No calibration error is below the distance of the two means. Resampled sets of few images that
+    are all right, or all wrong, do not show that the next ones may be otherwise.
+    """
+    accuracy = proportion_interval(int(np.count_nonzero(correct)), correct.size)
+    mean = float(np.mean(confidence))
+    return max(abs(accuracy.low - mean), abs(accuracy.high - mean))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -212,19 +306,22 @@ def seed_difference(
     estimate = float(np.mean(first) - np.mean(second))
     one, other = (float(np.var(values, ddof=1)) / len(values) for values in (first, second))
     if not one + other:
-        return Interval(estimate=estimate, low=estimate, high=estimate)
+        return Interval(estimate=estimate, low=estimate, high=estimate, kind="Student's t")
     freedom = (one + other) ** 2 / (one**2 / (len(first) - 1) + other**2 / (len(second) - 1))
     half = float(stdtrit(freedom, (1 + level) / 2)) * (one + other) ** 0.5
-    return Interval(estimate=estimate, low=estimate - half, high=estimate + half)
+    return Interval(
+        estimate=estimate, low=estimate - half, high=estimate + half, kind="Student's t"
+    )
 
 
-def widened(images: Interval, seeds: Interval) -> Interval:
+def widened(images: Interval, seeds: Interval, limits: Limits = ANYTHING) -> Interval:
     """Add the noise of seeds to an interval over images: independent, so squares add up."""
     middle, half = images.estimate, (seeds.high - seeds.low) / 2
     return Interval(
         estimate=middle,
-        low=middle - float(np.hypot(middle - images.low, half)),
-        high=middle + float(np.hypot(images.high - middle, half)),
+        low=max(middle - float(np.hypot(middle - images.low, half)), limits[0]),
+        high=min(middle + float(np.hypot(images.high - middle, half)), limits[1]),
+        kind="bootstrap and Student's t",
     )
 
 
@@ -253,9 +350,17 @@ def _rms(
     return np.sqrt((totals**2 / sizes).sum(axis=1) / num_images)
 
 
-def biased(estimate: float, resampled: Float64[np.ndarray, " resample"]) -> Draws:
+def biased(
+    estimate: float, resampled: Float64[np.ndarray, " resample"], *, limits: Limits = ANYTHING
+) -> Draws:
     """Make the draws of a number that resampling increases."""
-    return Draws(estimate=estimate, resampled=resampled, bias=float(resampled.mean()) - estimate)
+    bias = float(resampled.mean()) - estimate
+    return Draws(estimate=estimate, resampled=resampled, bias=bias, limits=limits)
+
+
+def _mean_limits(limits: Sequence[Limits]) -> Limits:
+    lows, highs = zip(*limits, strict=True)
+    return float(np.mean(lows)), float(np.mean(highs))
 
 
 def _check_together(draws: Sequence[Draws]) -> None:

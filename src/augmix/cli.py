@@ -10,12 +10,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from augmix.commands import COMMANDS, help_text
-from augmix.errors import Interrupted, RunError, check_positive, did_you_mean
+from augmix.data import Reading
+from augmix.errors import (
+    Interrupted,
+    RunError,
+    check_positive,
+    describe_import,
+    did_you_mean,
+    printable,
+)
 from augmix.flags import (
     Flag,
     make_flag,
@@ -26,12 +34,15 @@ from augmix.flags import (
     parse,
     peek,
 )
+from augmix.memory import START_BYTES, check_headroom, memory_error
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from augmix.progress import ProgressDisplay
     from augmix.training.config import TrainConfig
+
+_WITHOUT_TORCH = ("report", "download")  # commands that take far less memory
 
 RUN: dict[str, Callable[[Sequence[str]], None]] = {}
 """What runs each command, on the words behind its name."""
@@ -74,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nearest = did_you_mean(words[0], COMMANDS)
         return _fail(f"unknown command {words[0]!r}{nearest}; see augmix --help")
     try:
+        if not {"-h", "--help"} & set(words):
+            least = START_BYTES // 3 if words[0] in _WITHOUT_TORCH else START_BYTES
+            check_headroom(least, f"augmix {words[0]}")
         RUN[words[0]](words[1:])
     except SystemExit as stop:  # tyro has printed its message
         return stop.code if isinstance(stop.code, int) else 2
@@ -91,14 +105,27 @@ def _explain(error: Exception, is_debug: bool) -> int:
         return 2
     if isinstance(error, Interrupted):
         return _fail(str(error), code=130)
+    if not isinstance(error, RunError) and (reason := memory_error(error)):
+        return _fail(
+            f"too little memory ({reason}); what was finished is kept: raise the limit of this "
+            "process, or take a smaller --batch-size, a smaller model, or fewer threads"
+        )
     if isinstance(error, (RunError, ValueError, TypeError, OSError)):
         return _fail(f"{error}")
+    if isinstance(error, ImportError) and error.name and not error.name.startswith("augmix"):
+        library = error.name.partition(".")[0]
+        return _fail(f"this command needs {describe_import(error, library)}")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return _fail(
+            "the home folder is unknown, so ~ and the folder of cached files cannot be found: set "
+            "HOME, or name folders without ~ (and AUGMIX_CACHE for cached files)"
+        )
     traceback.print_exception(error)
     return _fail("this is a bug; please report it with the lines above", code=1)
 
 
 def _fail(message: str, code: int = 2) -> int:
-    print(f"augmix: {message}", file=sys.stderr)
+    print(f"augmix: {printable(message)}", file=sys.stderr)
     return code
 
 
@@ -157,7 +184,7 @@ def _train(words: Sequence[str]) -> None:
             forecast_run(config) if is_dry else train(config)
             return
         if is_dry:
-            _say("\n".join(forecast_run(config)))
+            _say("\n".join(_watch(forecast_run, config)))
             return
         _say(f"run: {_watch(train, config)}")
 
@@ -197,9 +224,9 @@ def _report(words: Sequence[str]) -> None:
     from augmix import report
 
     path = report.write_report(config.runs, config.out, config.export)
-    print(f"report: {path}")
+    _say(f"report: {path}")
     for name in dict.fromkeys(config.export):
-        print(f"{name}: {report.export_path(path, name)}")
+        _say(f"{name}: {report.export_path(path, name)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,30 +269,30 @@ def _export(words: Sequence[str]) -> None:
 
 def _known_size(folder: Path) -> tuple[int, int] | None:
     """Height and width a run was measured on, else trained on, where known."""
-    from augmix import files
-    from augmix.results import CONFIG_FILE, RESULTS_FILE
+    from augmix.files import load_record
+    from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, load_results
 
-    trained, results = (
-        files.load_json(folder / name) if (folder / name).is_file() else {}
-        for name in (CONFIG_FILE, RESULTS_FILE)
-    )
-    size = trained.get("size")
-    measured = results.get("source", {}).get("size")
-    return tuple(measured) if measured else (size, size) if size else None
+    if (folder / RESULTS_FILE).is_file():
+        measured = load_results(folder / RESULTS_FILE).source.get("size") or []
+        if len(measured) == 2:
+            return measured[0], measured[1]
+    path = folder / CONFIG_FILE
+    size = load_record(path, ConfigFacts).get("size") if path.is_file() else None
+    return (size, size) if size else None
 
 
 @command("corrupt")
 def _corrupt(words: Sequence[str]) -> None:
     from augmix.write import CorruptConfig, corrupt_source
 
-    print(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
+    _say(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
 
 
 @command("perturb")
 def _perturb(words: Sequence[str]) -> None:
     from augmix.write import PerturbConfig, perturb_source
 
-    print(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
+    _say(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
 
 
 @command("stylize")
@@ -276,12 +303,12 @@ def _stylize(words: Sequence[str]) -> None:
         settings = parse(FitConfig, "stylize fit", words[1:])
         from augmix.stylize.training import fit
 
-        print(f"decoder: {_watch(fit, settings)}")
+        _say(f"decoder: {_watch(fit, settings)}")
         return
     config = parse(StylizeConfig, "stylize", words)
     from augmix.stylize.write import stylize
 
-    print(f"set: {_watch(stylize, config)}")
+    _say(f"set: {_watch(stylize, config)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -319,7 +346,7 @@ def _download(words: Sequence[str]) -> None:
             keep_archives=config.keep_archives,
             on_progress=progress,
         )
-    print(f"set: {folder}")
+    _say(f"set: {folder}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -350,6 +377,8 @@ class PreviewConfig:
     """With --corruptions: perturbations, standard-10, cifar-script-10, extra-4, or your own."""
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Strength table of the corruptions; auto goes by image size."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @command("preview")
@@ -357,7 +386,8 @@ def _preview(words: Sequence[str]) -> None:
     from augmix.training.config import DataConfig, build_config
 
     method = peek(words, "--method", "augmix")
-    of_method = method_group(method, words, [entry.name for entry in fields(PreviewConfig)], {})
+    others = [entry.name for entry in (*fields(PreviewConfig), *fields(Reading))]
+    of_method = method_group(method, words, others, {})
     parts = [make_part(PreviewConfig, "preview"), make_part(of_method)]
     flags: Any = parse(make_group("flags", [method_flag(method), *parts]), "preview", words)
     config: PreviewConfig = flags.preview
@@ -365,12 +395,22 @@ def _preview(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import pictures
+    from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
     from augmix.rng import Stream
 
     data = DataConfig(path=config.data, source=config.source, size=config.size)
-    source = open_source(data.kind, root=data.root, split="test", size=data.size or 0)
+    source = open_source(
+        data.kind,
+        root=data.root,
+        split="test",
+        size=data.size or 0,
+        is_lazy=True,
+        **config.reading.given,
+    )
+    for line in describe_images(source):
+        _say(line)
     if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
         raise ValueError(
             f"first and num_images must name images 0..{len(source) - 1}, "
@@ -388,13 +428,16 @@ def _preview(words: Sequence[str]) -> None:
             sample=config.first,
         )
         animations = f"{len(paths) - 2} animations in {paths[2].parent}"
-        print(f"pictures: {paths[0]}, {paths[1]} and {animations}")
+        _say(f"pictures: {paths[0]}, {paths[1]} and {animations}")
         return
+    from augmix.files import check_replaceable
+
     images = TrainingImages(size=source.size, num_classes=source.num_classes)
     plan = training.method.fit(images).policy.sample(
         ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)
     )
-    print(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
+    check_replaceable(config.out, "earlier preview", *(word.encode() for word in pictures.MADE_BY))
+    _say(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
 
 
 @command("reproduce")
@@ -406,14 +449,14 @@ def _reproduce(words: Sequence[str]) -> None:
     for path in made.paths:
         if path.suffix == ".md":
             _say(path.read_text())
-        print(f"written: {path}")
+        _say(f"written: {path}")
     if not made.unfinished:
         return
     count = f"{len(made.unfinished)} of {len(made.runs)} runs"
     print(f"augmix: {count} failed; the same command tries them again:", file=sys.stderr)
     for failed in made.unfinished:
         reason = failed.reason or "its process ended before it was done"
-        print(f"  {failed.task.name}: {reason}", file=sys.stderr)
+        print(printable(f"  {failed.task.name}: {reason}"), file=sys.stderr)
     sys.exit(1)
 
 
@@ -510,7 +553,8 @@ def _console() -> "Console":
     """Standard output; where it is no terminal, lines are long enough for every table."""
     from rich.console import Console
 
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    width = None if sys.stdout.isatty() else 120
+    return Console(soft_wrap=True, width=width, markup=False, emoji=False, highlight=False)
 
 
 def _progress() -> "ProgressDisplay":
@@ -527,7 +571,7 @@ def _watch(work: Callable[..., Result], config: Any) -> Result:
 
 
 def _say(text: str) -> None:
-    _console().print(text, highlight=False, markup=False)
+    _console().print(printable(text))
 
 
 def _print_summaries(folders: Sequence[Path]) -> None:
@@ -548,7 +592,7 @@ def _print_summaries(folders: Sequence[Path]) -> None:
     for folder, results, each in zip(folders, found, numbers, strict=True):
         values = [each[name] for name in columns]
         cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
-        table.add_row(str(results.model.get("label") or folder.name), *cells)
+        table.add_row(printable(str(results.model.get("label") or folder.name)), *cells)
     _console().print(table)
 
 

@@ -3,10 +3,12 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from augmix import distributed
 from augmix.errors import RunError
@@ -15,6 +17,7 @@ NAMES = ("auto", "cpu", "cuda", "mps")
 _CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
 _NEVER = 2**31 - 1
+_CALLS_BEFORE_CAPTURE = 3
 
 
 def resolve_device(name: str) -> torch.device:
@@ -77,6 +80,49 @@ def torch_settings(
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(was_deterministic)
             torch.backends.cudnn.benchmark = was_tuned
+
+
+class GraphedFunction:
+    """A function of tensors whose work on a GPU is launched at once, as a CUDA graph.
+
+    The first calls run as they are, on a stream of their own, so that all kernels are compiled and
+    chosen; the next one is captured. From then on a call copies its tensors into those of the
+    capture and replays it: what a call returned is overwritten by the next.
+
+    Args:
+        function: Must neither wait for the device nor depend on anything but its tensors and what
+            stays where it is on the device; its tensors have the same shapes at every call.
+        device: A GPU.
+    """
+
+    def __init__(self, function: Callable[..., Any], device: torch.device) -> None:
+        self._function, self._device = function, device
+        self._stream = torch.cuda.Stream(device)
+        self._calls_left = _CALLS_BEFORE_CAPTURE
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: list[Tensor] = []
+        self._result: Any = None
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The function of tensors on the device, or in pinned memory of the host."""
+        if self._calls_left:
+            self._calls_left -= 1
+            current = torch.cuda.current_stream(self._device)
+            self._stream.wait_stream(current)
+            with torch.cuda.stream(self._stream):
+                result = self._function(*inputs)
+            current.wait_stream(self._stream)
+            return result
+        if self._graph is None:
+            self._inputs = [torch.empty_like(each, device=self._device) for each in inputs]
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._result = self._function(*self._inputs)
+            self._graph = graph
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return self._result
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -1,5 +1,7 @@
 """Errors that users can cause, and the wording their messages share."""
 
+import importlib
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -24,6 +26,52 @@ def first_line(error: BaseException) -> str:
         ('no such device', 'KeyError')
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+# Control characters but tab and line feed, line separators, text directions, half characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Write what could act on a terminal, or is no character, as escapes.
+
+    Example:
+        >>> print(printable("a\x1b[31m \udcff"))
+        a\x1b[31m \udcff
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def import_library(module: str, needed_by: str, install: str) -> Any:
+    """Import a module of an optional library, or say what needs it and what `pip` installs it.
+
+    Raises:
+        RunError: If the library is not installed, lacks another one, or cannot be imported.
+    """
+    library = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # a build for another version of torch may raise anything
+        missing = (isinstance(error, ModuleNotFoundError) and error.name) or ""
+        if missing.partition(".")[0] == library:
+            raise RunError(
+                f"{needed_by} needs {library}, which is not installed: pip install {install!r}"
+            ) from error
+        raise RunError(f"{needed_by} needs {describe_import(error, library)}") from error
+
+
+def describe_import(error: Exception, library: str) -> str:
+    """Say which library cannot be imported, and which one it lacks if that is the reason."""
+    missing = (isinstance(error, ModuleNotFoundError) and error.name) or ""
+    if missing.partition(".")[0] == library:
+        return f"{library}, which is not installed: pip install {library}"
+    if missing:
+        lacks = missing.partition(".")[0]
+        return f"{library}, which is installed but lacks {lacks}: pip install {lacks}"
+    return (
+        f"{library}, but it cannot be imported ({type(error).__name__}: {first_line(error)}); "
+        "reinstall it, in a version made for the installed ones of torch and NumPy"
+    )
 
 
 def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.5) -> str:

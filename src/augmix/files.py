@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,11 +69,16 @@ def to_plain(value: Any) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; refuse NaN and infinity, which JSON does not have."""
     text = json.dumps(to_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
+    # Half characters, of names that are not UTF-8, become escapes, which JSON has too.
+    write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, in which every number is finite."""
+def load_json(path: Path, *, way_out: str = "delete it and run again") -> dict[str, Any]:
+    """Read a JSON object, in which every number is finite.
+
+    Raises:
+        RunError: If the file is missing or damaged; the message names it and ends with ``way_out``.
+    """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
@@ -80,9 +86,7 @@ def load_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is not valid JSON ({first_line(error)}); delete it and run again"
-        ) from error
+        raise RunError(f"{path} is not valid JSON ({first_line(error)}); {way_out}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} must hold a JSON object, got {type(value).__name__}")
     return value
@@ -92,23 +96,29 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def load_record(path: Path, kind: type[Record], plain: dict[str, Any] | None = None) -> Record:
+def load_record(
+    path: Path,
+    kind: type[Record],
+    plain: dict[str, Any] | None = None,
+    *,
+    way_out: str = "delete it and run again",
+) -> Record:
     """Read a JSON object as a dataclass whose fields have the types of their annotations.
 
     Args:
         path: The file, also named in messages.
         kind: The dataclass; `from_plain` says which annotations it may have.
         plain: What the file holds, if it was read already.
+        way_out: The end of the message.
 
     Raises:
         RunError: If the file is missing, is no JSON, or does not fit; the message names the field.
     """
     try:
-        return from_plain(kind, load_json(path) if plain is None else plain)
+        return from_plain(kind, load_json(path, way_out=way_out) if plain is None else plain)
     except (ValueError, RecursionError) as error:
         raise RunError(
-            f"{path}: {error}; the file is damaged or of another version of augmix: delete it and "
-            "run again"
+            f"{path}: {error}; the file is damaged or of another version of augmix: {way_out}"
         ) from error
 
 
@@ -217,6 +227,31 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def check_replaceable(path: Path, what: str, *signs: bytes) -> None:
+    """Refuse to write over a file that is no earlier output of the same kind.
+
+    Args:
+        what: The kind, for the message.
+        signs: Patterns that the content of every such file has.
+
+    Raises:
+        RunError: If the path is a folder, or a file that lacks a sign and is not empty.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file in it")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    if content and not all(re.search(sign, content) for sign in signs):
+        raise RunError(
+            f"{path} exists and is no {what}, so it is not written over; choose another --out, or "
+            "delete it"
+        )
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, unless it is there."""
     try:
@@ -229,7 +264,7 @@ def _make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def replace_durably(names: Mapping[Path, Path]) -> None:
@@ -245,18 +280,18 @@ def replace_durably(names: Mapping[Path, Path]) -> None:
         OSError: If a file cannot be flushed or renamed.
     """
     for path in names:
-        _sync(path)
+        sync(path)
     folders = list(dict.fromkeys(path.parent for path in names.values()))
     for folder in folders:
         _make_folder(folder)
     for path, final in names.items():
         os.replace(path, final)
     for folder in folders:
-        _sync(folder)
+        sync(folder)
 
 
-def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk; `OSError` if that fails."""
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":  # which cannot open folders
         return
@@ -399,7 +434,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         if is_new:
-            _sync(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -456,6 +491,12 @@ def hold_folder(
     with ExitStack() as stack:
         try:
             _make_folder(folder)
+            for path in (folder / LOCK_FILE, holder):
+                if path.is_symlink():
+                    raise RunError(
+                        f"{path} is a symbolic link, which is not followed for writing; delete it, "
+                        f"or {way_out}"
+                    )
             stack.enter_context(FileLock(folder / LOCK_FILE, timeout=0, thread_local=False))
             holder.write_text(f"{os.getpid()} {platform.node()}")
         except Timeout:

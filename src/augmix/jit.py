@@ -15,7 +15,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
+
+from augmix.memory import check_threads
 
 _RANGES = 4  # for each thread, so that one with harder work does not keep the others waiting
 
@@ -51,6 +54,15 @@ def source_stamp(*modules: ModuleType) -> int:
     return stamp
 
 
+def vector_at(
+    context: Any, builder: Any, array: Any, value: Any, offset: Any, lanes: int
+) -> ir.Instruction:
+    """The address of some elements of a contiguous array, for an intrinsic that writes LLVM."""
+    data = context.make_array(array)(context, builder, value).data
+    here = builder.gep(data, [offset])
+    return builder.bitcast(here, ir.VectorType(here.type.pointee, lanes).as_pointer())
+
+
 def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_threads: int) -> None:
     """Call ``kernel(*arguments, start, stop)`` for ranges that cover 0 .. count, on threads."""
     if num_threads == 1 or count <= 1:
@@ -67,6 +79,7 @@ def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_thre
 @functools.lru_cache(maxsize=4)
 def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads kept for the next batch; a forked process, which has none, starts its own."""
+    check_threads(num_threads)
     return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
 from augmix.augment import render
@@ -33,6 +34,8 @@ Frames = UInt8[np.ndarray, "frame _ _ channel"]  # may be cut out of a larger im
 View = Float32[np.ndarray, "channel height width"]
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+MADE_BY = ("Software", "augmix")  # in the file of every preview
 
 _PAPER = (255, 255, 255)
 _INK = (28, 29, 31)
@@ -511,7 +514,9 @@ def write_preview(
             margin = round(_EDGE * scale)
             _Pen(page, scale).line((margin, top - 1), (page.width - margin, top - 1))
     buffer = io.BytesIO()
-    page.save(buffer, "PNG", optimize=True)  # a PNG, whatever the name's ending
+    made_by = PngInfo()
+    made_by.add_text(*MADE_BY)
+    page.save(buffer, "PNG", optimize=True, pnginfo=made_by)  # whatever the name's ending
     write_bytes(Path(path), buffer.getvalue())
     return Path(path)
 

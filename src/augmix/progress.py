@@ -24,6 +24,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from augmix.errors import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +219,10 @@ class ProgressDisplay:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
@@ -248,7 +251,7 @@ class ProgressDisplay:
                 self._print(event.text)
             case PhaseStarted():
                 self._finish()
-                self.console.print(f"[bold]{event.title}[/bold]", highlight=False)
+                self.console.print(Text(printable(event.title), style="bold"))
             case TaskStarted():
                 self._finish()
                 self._print(f"run {event.number} of {event.total}: {event.name}")
@@ -344,6 +347,7 @@ class ProgressDisplay:
         self._finish()
         self.last_line_s = self.start_s = time.monotonic()
         self.first = done
+        description = printable(description)
         self.task = self.progress.add_task(description, total=total, completed=done, note="")
 
     def _update(self, **changes: Any) -> None:
@@ -373,7 +377,7 @@ class ProgressDisplay:
         return f", about {_format_duration(elapsed_s * task.remaining / gained)} left"
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(printable(text), highlight=False, markup=False, emoji=False)
 
 
 def _format_duration(seconds: float) -> str:

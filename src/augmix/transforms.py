@@ -33,6 +33,7 @@ from augmix import arrays
 from augmix.arrays import from_batch, to_batch
 from augmix.augment import policies, render
 from augmix.augment.compiled import OneByOne
+from augmix.augment.compiled.mixing import round_levels
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
 from augmix.rng import Stream
@@ -189,7 +190,9 @@ class OneView:
         views = self.drawer.views(to_batch(image), 1, clean=False)[0]
         if self.dtype == torch.float32:
             return torch.from_numpy(views if is_batch(image) else views[0])
-        return from_batch(arrays.to_channels_last(arrays.to_uint8(views)), image)
+        is_first = isinstance(image, Tensor)  # its layout
+        levels = round_levels(views, channels_last=not is_first)
+        return from_batch(arrays.to_channels_last(levels) if is_first else levels, image)
 
     def __repr__(self) -> str:
         return f"augmix.transforms.{type(self).__name__}({self.drawer}, dtype={self.dtype})"
@@ -309,7 +312,7 @@ class AugMixViews:
 
     def __call__(self, image: Any) -> tuple[Tensor, ...]:
         views = self.drawer.views(to_batch(image), self.num_views, clean=True)
-        tensors = torch.from_numpy(arrays.to_uint8(views) if self.dtype == torch.uint8 else views)
+        tensors = torch.from_numpy(round_levels(views) if self.dtype == torch.uint8 else views)
         return tuple(tensors if is_batch(image) else tensors[:, 0])
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_plans import (
@@ -197,6 +198,20 @@ def test_both_ways_to_look_up_agree() -> None:
             way(pixels, table.astype(np.uint8), result)
             results.append(result)
             np.testing.assert_array_equal(result, table[pixels])
+
+
+def test_memory_of_large_views_is_used_again_only_when_nothing_is_left_on_it() -> None:
+    images = np.zeros((8, 224, 224, 3), np.uint8)
+    plan = single(Op.INVERT, (0.0,) * 8, (224, 224))
+    first = compiled.render(images, plan)
+    address, part = first.ctypes.data, torch.from_numpy(first[0, 3])
+    del first
+    second = compiled.render(images, plan)
+    assert second.ctypes.data != address
+    second[:] = 0
+    assert (part == 1).all()
+    del part
+    assert compiled.render(images, plan).ctypes.data == address
 
 
 def test_a_batch_of_no_images() -> None:

@@ -246,3 +246,13 @@ def test_what_is_no_dict_or_no_file_is_named(tmp_path):
         load_pickle(path)
     with pytest.raises(RunError, match="cannot read nowhere: No such file"):
         load_pickle(Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02Nr\x00\x00\x00\x08.", b"Np134217728\n.", b"\x80\x02Nq\xff."]
+)
+def test_a_large_memo_index_is_refused(tmp_path, content):
+    path = tmp_path / "data_batch_1"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"is not a whole pickle .UnpicklingError: memo index"):
+        load_pickle(path)

@@ -238,3 +238,61 @@ def test_a_broken_row_or_shard_names_its_own_file(tmp_path, cells):
         RunError, match=r"train-1.parquet: expected large_binary as in .*, got binary"
     ):
         open_source("parquet", root=tmp_path)
+
+
+def test_splits_that_list_the_classes_in_another_order_are_mapped(tmp_path, cells):
+    table = make_table(cells[:3], [0, 1, 2], names=["cat", "dog", "owl"])
+    pq.write_table(table, tmp_path / "train-00000-of-00002.parquet")
+    table = make_table(cells[3:5], [0, 2], names=["owl", "cat", "dog"])
+    pq.write_table(table, tmp_path / "train-00001-of-00002.parquet")
+    table = make_table(cells[5:8], [0, 1, 1], names=["dog", "owl"])
+    pq.write_table(table, tmp_path / "test.parquet")
+    source = open_source("parquet", root=tmp_path)
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog", "owl"), [0, 1, 2, 2, 1])
+    test = open_source("parquet", root=tmp_path, split="test")
+    assert (test.class_names, test.labels.tolist()) == (("cat", "dog", "owl"), [1, 2, 2])
+    pq.write_table(make_table(cells[:1], [0], names=["cow"]), tmp_path / "test.parquet")
+    with pytest.raises(RunError, match="test.parquet: expected the 3 classes .*, got cow besides"):
+        open_source("parquet", root=tmp_path, split="test")
+
+
+def test_labels_may_be_names(tmp_path, cells):
+    for split, labels in (("train", ["10", "9", "x"]), ("test", ["x", "9"])):
+        table = make_table(cells[: len(labels)], labels)
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    source = open_source("parquet", root=tmp_path, split="test")
+    assert (source.class_names, source.labels.tolist()) == (("10", "9", "x"), [2, 1])
+
+
+def test_names_of_the_hub_with_a_hash(tmp_path, cells):
+    name = "train-0000{}-of-00002-ba23e5a1c9fd01ce.parquet"
+    pq.write_table(make_table(cells[:2], [0, 1]), tmp_path / name.format(0))
+    with pytest.raises(RunError, match="expected 2 files like .*train-00000-of-00002-ba.*got 1"):
+        open_source("parquet", root=tmp_path)
+    pq.write_table(make_table(cells[2:4], [1, 0]), tmp_path / name.format(1))
+    assert open_source("parquet", root=tmp_path).labels.tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("folder", ["default/train", "en/train", "train"])
+def test_files_that_the_hub_converted(tmp_path, cells, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    for shard in range(2):
+        table = make_table(cells[:2], [shard, 2], image="jpg", label="cls")
+        pq.write_table(table, tmp_path / folder / f"000{shard}.parquet")
+    for root in (tmp_path, tmp_path / folder):
+        assert open_source("parquet", root=root).labels.tolist() == [0, 2, 1, 2]
+    with pytest.raises(RunError, match="no split 'test'|expected data of split 'test'"):
+        open_source("parquet", root=tmp_path / folder, split="test")
+
+
+def test_columns_of_other_names(tmp_path, cells):
+    table = make_table(cells[:2], [1, 0], image="picture", label="species")
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(RunError, match="got columns picture, species; name it with --label-column"):
+        open_source("parquet", root=tmp_path)
+    with pytest.raises(RunError, match="column image or img, .*name it with --image-column"):
+        open_source("parquet", root=tmp_path, label_column="species")
+    columns = {"image_column": "picture", "label_column": "species"}
+    assert open_source("parquet", root=tmp_path, **columns).labels.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="image_column 'picture' would have no effect"):
+        open_source("folder", root=tmp_path, **columns)

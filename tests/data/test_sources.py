@@ -70,7 +70,7 @@ def test_digits_at_another_size():
 
 def test_digits_without_scikit_learn_name_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(RunError, match=r"needs scikit-learn.*pip install 'augmix\[demo\]'"):
+    with pytest.raises(RunError, match=r"scikit-learn needs sklearn.*pip install 'augmix\[demo\]'"):
         open_source("digits")
 
 

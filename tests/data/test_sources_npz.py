@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,54 @@ def test_files_that_are_no_archives_are_named(tmp_path, pixels):
         open_source("npz", root=tmp_path / "one.npy")
     with pytest.raises(RunError, match="nowhere.npz does not exist"):
         open_source("npz", root=tmp_path / "nowhere.npz")
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path, monkeypatch):
+    black = np.zeros((100, 32, 32, 3), np.uint8)
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, images=black, labels=np.zeros(100, int), unused=np.zeros(10**6))
+    monkeypatch.setattr("augmix.data.sources._SMALL_BYTES", black.nbytes + 128)
+
+    def fail(*arguments, **options):
+        raise AssertionError("an array was unpacked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("augmix.data.sources.np.load", fail)
+        with pytest.raises(RunError, match=r"unused.npy would unpack from .* bytes to 8,000,128"):
+            open_source("npz", root=path)
+    np.savez_compressed(path, images=black, labels=np.zeros(100, int))
+    assert open_source("npz", root=path).num_classes == 1
+
+
+def test_images_of_a_wrong_type_are_not_unpacked(tmp_path, monkeypatch):
+    path = write(tmp_path / "set.npz", images=np.zeros((9, 4, 4, 3)), labels=np.arange(9))
+    monkeypatch.setattr("augmix.data.sources._Archive.__getitem__", None)
+    with pytest.raises(RunError, match=r"images must be uint8 in 0..255, got float64"):
+        open_source("npz", root=path)
+
+
+def test_a_header_that_says_another_shape_is_named(tmp_path):
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("images.npy", "w") as file:
+        described = {"descr": "|u1", "fortran_order": False, "shape": (10**9, 32, 32, 3)}
+        np.lib.format.write_array_header_1_0(file, described)
+    with pytest.raises(RunError, match=r"images.npy is said to have the shape .* unpacks to 128"):
+        open_source("npz", root=path)
+
+
+def test_arrays_of_medmnist_and_of_other_names(tmp_path, pixels):
+    arrays = {}
+    for split, rows in (("train", slice(0, 6)), ("val", slice(6, 8)), ("test", slice(8, 12))):
+        arrays |= {f"{split}_images": pixels[rows]}
+        arrays |= {f"{split}_labels": np.arange(12, dtype=np.uint8)[rows, None] % 5}
+    np.savez(tmp_path / "pathmnist.npz", **arrays)
+    for split, rows in (("train", slice(0, 6)), ("val", slice(6, 8)), ("test", slice(8, 12))):
+        source = open_source("npz", root=tmp_path / "pathmnist.npz", split=split)
+        assert source.num_classes == 5
+        assert source.labels.tolist() == (np.arange(12)[rows] % 5).tolist()
+        assert np.array_equal(source.load(np.arange(len(source))), pixels[rows])
+    np.savez(tmp_path / "own.npz", pictures=pixels, species=np.arange(12))
+    with pytest.raises(RunError, match="got pictures, species; name them with --image-column and"):
+        open_source("npz", root=tmp_path / "own.npz")
+    columns = {"image_column": "pictures", "label_column": "species"}
+    assert open_source("npz", root=tmp_path / "own.npz", **columns).num_classes == 12

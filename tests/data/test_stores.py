@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmix.data.decode import INTERPOLATIONS, Geometry, ImageError
+from augmix.data.decode import INTERPOLATIONS, Geometry, ImageError, decode_image
+from augmix.data.derived import take
 from augmix.data.sources import open_source
 from augmix.errors import RunError
+from augmix.write import CorruptConfig, corrupt_source
 
 
 @pytest.fixture
@@ -156,3 +158,66 @@ def test_a_broken_image_is_still_named(folder):
     with pytest.raises(Exception, match=r"05.png .index 5.: expected an image"):
         open_source("folder", **options)
     assert len(open_source("folder", **options, on_error="skip")) == 7
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The items that are decoded, in order."""
+    found = []
+
+    def image(self, index, geometry=None):
+        found.append(index)
+        return decode_image(self.content(index), geometry)
+
+    monkeypatch.setattr("augmix.data.stores.ImageFiles.image", image)
+    return found
+
+
+def test_images_of_a_large_set_are_decoded_when_they_are_loaded_and_once(
+    folder, decoded, monkeypatch
+):
+    eager = open_source("folder", root=folder, size=8)
+    assert sorted(decoded) == [0, 0, *range(1, 8)]
+    monkeypatch.setattr("augmix.data.stores.MAX_AT_ONCE", 7)
+    decoded.clear()
+    lazy = open_source("folder", root=folder, size=8, num_threads=2)
+    assert decoded == [0]
+    assert (lazy.fingerprint, lazy.size) == (eager.fingerprint, eager.size)
+    ids = np.array([3, 1, 3, 6])
+    for _ in range(2):
+        assert np.array_equal(lazy.load(ids), eager.load(ids))
+    assert sorted(decoded) == [0, 1, 3, 6]
+    assert np.array_equal(lazy.load(np.arange(8)), eager.load(np.arange(8)))
+    assert sorted(decoded) == [0, *range(8)]
+
+
+def test_only_the_images_of_a_part_are_decoded(folder, decoded, tmp_path):
+    options = {"names": ("pixelate",), "severities": (1,), "num_processes": 1, "preset": "cifar"}
+    config = CorruptConfig(
+        src=str(folder), dst=tmp_path / "out", split="train", size=16, max_images=2, **options
+    )
+    corrupt_source(config)
+    assert len(decoded) == 3  # the first tells the size
+    assert len(list((tmp_path / "out").rglob("*.JPEG"))) == 2
+    decoded.clear()
+    broken = folder / "train" / "bee" / "05.png"
+    broken.write_bytes(b"no image")
+    part = take(open_source("folder", root=folder, size=8, is_lazy=True), 2)
+    part.load(np.arange(2))
+    assert len(decoded) == 3
+    with pytest.raises(RunError, match=r"05.png \(index 5\): expected an image"):
+        open_source("folder", root=folder, size=8)
+
+
+def test_an_inspection_belongs_to_the_way_of_reading(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr("augmix.data.stores.MEMORY_BYTES", 10)
+    (tmp_path / "ant").mkdir()
+    for number, largest in enumerate((4095, 65535)):
+        levels = np.full((8, 8), largest, np.uint16)
+        Image.fromarray(levels).save(tmp_path / "ant" / f"{number}.png")
+    for _ in range(2):
+        assert len(open_source("folder", root=tmp_path, on_error="skip", split="test")) == 2
+        deep = open_source("folder", root=tmp_path, on_error="skip", split="test", bit_depth=12)
+        assert [why for _, why in deep.skipped] == [
+            "expected levels 0..4095 as said by --bit-depth, got 65535..65535"
+        ]

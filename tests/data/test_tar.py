@@ -1,5 +1,7 @@
 """Tar shards: classes, offsets, cached indices, and files that are broken."""
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +183,10 @@ def test_a_broken_image_or_vanished_shard_is_named(numbered, monkeypatch, pixels
         ([("a.png", b""), ("b.png", b""), ("b.cls", b"1")], "got none for 1 of 2"),
         ([("a.png", b""), ("a.cls", b"x"), ("b.png", b""), ("b.cls", b"1")], "got '1' and 'x'"),
         ([("a.png", b""), ("a.cls", b"1\n2")], "member a.cls: expected a class, got '1.n2'"),
-        ([("a.txt", b"")], "expected images .* got none"),
+        ([("a.txt", b"")], r"expected images .* got none; 1 files are left out \(1 .txt\)"),
+        ([("a/1.png", b""), ("./a//1.png", b"")], "the member a/1.png is there twice; unpack"),
+        ([("a\x1b[2J.png", b"")], r"got member 'a.x1b\[2J.png'; rename it, or unpack the tar"),
+        ([("a.png", b""), ("a.cls", b"1" * 30)], "expected class numbers 0..999999, got 1111"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path, make_tar, members, message):
@@ -200,3 +205,115 @@ def test_missing_shards_and_splits(numbered, tmp_path):
     (numbered / "val-000000.tar").unlink()
     with pytest.raises(RunError, match="no split 'test': expected test.tar, .*got train-000000"):
         open_source("tar", root=numbered, split="test")
+
+
+def test_names_that_are_no_ascii_are_read(tmp_path, make_tar, pixels, png):
+    """Names of macOS's screenshots, a joined emoji, and a byte of Latin-1."""
+    names = ["ant/Bild\u202f1.png", "ant/2\u00a03.png", "bee/a\u200db.png", "bee/\udce9.png"]
+    members = [(name, png(pixels[index])) for index, name in enumerate(names)]
+    (tmp_path / "train.tar").write_bytes(make_tar(members))
+    source = open_source("tar", root=tmp_path)
+    assert source.labels.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(source.load(np.arange(4)), pixels[:4])
+
+
+def test_splits_within_a_tar(tmp_path, make_tar, pixels, png):
+    members = [
+        (f"NAME/{split}/{name}/{index}.png", png(pixels[index]))
+        for split, count in (("train", 3), ("val", 2))
+        for name in ("ant", "bee")
+        for index in range(count)
+    ]
+    path = tmp_path / "photos.tar"
+    path.write_bytes(make_tar([*members, ("NAME/val/readme.md", b"")]))
+    for root in (path, tmp_path):  # no other tar names a split
+        for split, count in (("train", 6), ("test", 4), ("val", 4)):
+            source = open_source("tar", root=root, split=split)
+            assert (len(source), source.class_names) == (count, ("ant", "bee"))
+    assert open_source("tar", root=path, split="val").left_out == (("readme.md", ".md"),)
+    path.write_bytes(make_tar([*members[:6], ("NAME/val/cow/1.png", png(pixels[0]))]))
+    with pytest.raises(RunError, match="the 2 classes of the training shards, got cow besides"):
+        open_source("tar", root=path, split="val")
+
+
+def test_folders_of_numbers_are_classes_by_their_order(tmp_path, make_tar, pixels, png):
+    members = [(f"{name}/1.png", png(pixels[0])) for name in (3, 20, 7)]
+    (tmp_path / "train.tar").write_bytes(make_tar(members))
+    source = open_source("tar", root=tmp_path)
+    assert (source.class_names, source.labels.tolist()) == (("3", "7", "20"), [0, 2, 1])
+
+
+def test_data_behind_the_end_mark_is_refused(tmp_path, make_tar, pixels, png):
+    tars = [make_tar([(f"{name}/1.png", png(pixels[0]))]) for name in ("ant", "bee")]
+    (tmp_path / "train.tar").write_bytes(b"".join(tars))
+    message = "train.tar: expected nothing behind the end mark at byte 1[0-9]+, got data at byte"
+    with pytest.raises(RunError, match=f"{message} {len(tars[0])}, .*--ignore-zeros"):
+        open_source("tar", root=tmp_path)
+    (tmp_path / "train.tar").write_bytes(tars[0] + bytes(2**21))
+    assert len(open_source("tar", root=tmp_path)) == 1
+
+
+def test_a_class_file_may_begin_with_a_byte_order_mark(tmp_path, make_tar, pixels, png):
+    members = [("a.png", png(pixels[0])), ("a.cls", b"\xef\xbb\xbf1\n")]
+    (tmp_path / "train.tar").write_bytes(make_tar(members))
+    assert open_source("tar", root=tmp_path).labels.tolist() == [1]
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def write_links(path: Path, members: list[tuple[str, bytes]], links: list[tarfile.TarInfo]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for info in links:
+            tar.addfile(info)
+
+
+def test_links_within_a_tar(tmp_path, pixels, png):
+    members = [("store/x", png(pixels[0])), ("ant/0.png", png(pixels[1]))]
+    links = [
+        link("bee/soft.png", "../store/x"),
+        link("bee/hard.png", "store/x", tarfile.LNKTYPE),
+        link("cow", "ant"),
+    ]
+    write_links(tmp_path / "train.tar", members, links)
+    source = open_source("tar", root=tmp_path)
+    assert source.class_names == ("ant", "bee", "cow", "store")
+    assert source.labels.tolist() == [3, 0, 1, 1, 2]
+    assert np.array_equal(source.load(np.arange(5)), pixels[[0, 1, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("target", ["nowhere.png", "/etc/passwd", "../../x.png", "dead.png"])
+def test_links_that_lead_nowhere_are_broken_images(tmp_path, pixels, png, target):
+    members = [("ant/0.png", png(pixels[0])), ("bee/0.png", png(pixels[1]))]
+    write_links(tmp_path / "train.tar", members, [link("bee/dead.png", target)])
+    with pytest.raises(
+        RunError, match="bee/dead.png .index 2.: it is a link to a file that is not"
+    ):
+        open_source("tar", root=tmp_path)
+    assert len(open_source("tar", root=tmp_path, on_error="skip")) == 2
+
+
+def test_links_that_multiply_are_refused(tmp_path, pixels, png):
+    links = [link(f"d{i + 1}/{j}", f"../d{i}") for i in range(20) for j in range(2)]
+    write_links(tmp_path / "train.tar", [("d0/0.png", png(pixels[0]))], links)
+    with pytest.raises(RunError, match="too many links to folders"):
+        open_source("tar", root=tmp_path)
+
+
+def test_depth_is_limited_by_names_only(tmp_path, make_tar, pixels, png):
+    deep = [("/".join(["d"] * 400) + "/0.png", png(pixels[0])), ("e/0.png", png(pixels[1]))]
+    (tmp_path / "train.tar").write_bytes(make_tar(deep))
+    assert open_source("tar", root=tmp_path).labels.tolist() == [0, 1]
+    content = make_tar(deep)
+    for _ in range(12):
+        content = make_tar([("n.tar", content)])
+    (tmp_path / "train.tar").write_bytes(content)
+    with pytest.raises(RunError, match="expected at most 8 tars within tars, got more"):
+        open_source("tar", root=tmp_path)

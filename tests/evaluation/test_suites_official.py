@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_runs import write_npz
 
-from augmix.data.derived import subset
+from augmix.data.derived import ClassList, map_classes, subset
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.loop import evaluate
@@ -63,6 +63,21 @@ def test_written_sets_measure_like_those_made_on_the_fly(
     }
     assert len(set(prints.values())) == 12
     assert load_results(tmp_path / "read" / "results.json") == read
+
+
+@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
+def test_a_set_goes_with_images_that_are_mapped_to_a_models_classes(
+    model: torch.nn.Module, source: Source, tmp_path: Path, layout: Any
+) -> None:
+    ordered = subset(source, np.argsort(source.labels, kind="stable"))
+    options = CorruptOptions(names=NAMES[1:], layout=layout, num_processes=1)
+    folder = write_corrupted(ordered, tmp_path / "Set-C", options)
+    classes = ClassList(path="list", names=(("2", "two"), ("0", "zero"), ("1", "one")))
+    mapped = map_classes(ordered, classes)
+    settings: dict[str, Any] = {"suite": ("c",), "names": NAMES[1:], "official": (folder,)}
+    measure(model, mapped, **settings, out=tmp_path / "out")
+    assert load_images(tmp_path / "out").labels.tolist() == mapped.labels.tolist()
+    assert mapped.labels.tolist()[0] == 1
 
 
 def test_a_set_of_image_files_is_read_too(

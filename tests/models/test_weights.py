@@ -204,9 +204,14 @@ def test_missing_weight(folder: Path):
         ({"name": "resnet19"}, "depth must be one of 18, 34, 50, 101, 152, got 19"),
         ({"name": "wrn-11-1"}, "depth must be"),
         ({"mean": [0.1, 0.2]}, "mean must have one number"),
-        ({"mean": 3}, "does not describe a model"),
+        ({"mean": 3}, "mean must be a list, got 3"),
         ({"colour": 1}, "colour"),
-        ({"num_classes": "ten"}, "does not describe a model"),
+        ({"num_classes": "ten"}, "num_classes must be a whole number"),
+        ({"num_classes": 10**8}, "would have 12,900,277,600 parameters, more than 1,073,741,824"),
+        ({"num_classes": 10**6}, r"head.weight must have shape \(1000000, 128\), got"),
+        ({"name": "wrn-40000-1"}, "depth must be at most 2000, got 40000"),
+        ({"name": "resnext-29-999x999d"}, "would have .* parameters, more than 1,073,741,824"),
+        ({"name": "wrn-28-9999999999999"}, "would have .* parameters, more than 1,073,741,824"),
     ],
 )
 def test_wrong_description(folder: Path, entries: dict, message: str):
@@ -233,7 +238,7 @@ def test_description_without_a_field(folder: Path):
     plain = json.loads(path.read_text())
     del plain["mean"]
     path.write_text(json.dumps(plain))
-    with pytest.raises(RunError, match=r"model.json does not describe a model: 'mean'"):
+    with pytest.raises(RunError, match=r"model.json: mean is missing"):
         load_model(folder)
 
 

@@ -152,6 +152,36 @@ def test_without_errors_the_range_is_still_open(tmp_path: Path):
     assert interval.high == pytest.approx(0.0151, abs=1e-3)
 
 
+@pytest.mark.parametrize("num_images", [3, 12])
+def test_no_interval_leaves_the_range_of_its_metric(tmp_path: Path, num_images: int):
+    few = {"num_images": num_images, "sequences": TEN[:2], "names": NAMES[:2]}
+    make_run(tmp_path / "a", clean_error=0.0, weakness=0.05, robust_error=0.9, **few)
+    run = load_runs([tmp_path / "a"])[0]
+    found = estimate(run, common_grid([run.results]), TEN[:2], is_alexnet=False)
+    for key, each in found.items():
+        if each.draws is None:
+            continue
+        low, high = METRICS[key.metric].limits
+        interval = each.draws.interval()
+        assert low <= interval.low <= each.value + 1e-9, key
+        assert each.value - 1e-9 <= interval.high <= high, key
+        assert interval.kind == ("bootstrap" if key.metric in ("rms", "ece") else "Wilson")
+
+
+def test_a_clean_error_has_one_interval(tmp_path: Path):
+    """The accuracy's is its complement, and the count's is the same."""
+    make_run(tmp_path / "a", names=NAMES[:1], num_images=400, clean_error=0.012)
+    run = load_runs([tmp_path / "a"])[0]
+    found = estimate(run, common_grid([run.results]), ())
+    error, accuracy = (found[Key(name, Scope.CLEAN)] for name in ("error", "accuracy"))
+    assert error.draws is not None
+    assert accuracy.draws is not None
+    one, other = error.draws.interval(), accuracy.draws.interval()
+    assert error.interval is not None
+    assert (one.low, one.high) == (error.interval.low, error.interval.high)
+    assert (1 - other.high, 1 - other.low) == pytest.approx((one.low, one.high))
+
+
 def test_without_predictions_no_intervals(tmp_path: Path):
     make_run(tmp_path / "a", names=NAMES[:2], has_predictions=False)
     run = load_runs([tmp_path / "a"])[0]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from fake_runs import NAMES, make_run
 
+from augmix.errors import RunError
 from augmix.report import export_path, summarise, write_report
 from augmix.report.comparison import Comparison, compare
-from augmix.report.exports import escape, to_csv, to_json, to_latex, to_markdown
+from augmix.report.exports import escape, records_to_csv, to_csv, to_json, to_latex, to_markdown
 from augmix.report.sections import all_tables
 
 EVIL = "<b>50_%</b> | x & \\y"
@@ -94,6 +95,42 @@ def test_markdown_card_is_escaped(comparison: Comparison):
     assert "150 images of digits (test)" in text
 
 
+def test_runs_on_different_data_say_so_everywhere(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 60, "has_log": False}
+    make_run(tmp_path / "a", label="A", **few)
+    make_run(tmp_path / "b", label="B", source="digits_% 2", **few)
+    comparison = compare([tmp_path / "a", tmp_path / "b"])
+    warning = "These runs were not measured alike, so their numbers must not be compared"
+    card = to_markdown(comparison)
+    before = card.partition("## Models")[0]
+    assert f"**{warning}:**" in before
+    assert (
+        "Measured on 60 images of digits (test); 60 images of digits\\_% 2 (test): clean" in before
+    )
+    assert "- B: 60 images of digits\\_% 2 (test)" in before
+    latex = to_latex(comparison)
+    assert f"\\textbf{{{warning}:}}" in latex.partition("\\begin{table}")[0]
+    assert latex.count(f"{warning}.}}") == latex.count("\\caption{") > 1
+    lines = list(csv.DictReader(to_csv(comparison).splitlines()))
+    assert {line["not_comparable"] for line in lines} == {"; ".join(comparison.unlike)}
+    assert {line["measured_on"] for line in lines if line["row"] == "B"} == {
+        "60 images of digits_% 2 (test)"
+    }
+    alone = compare([tmp_path / "a"])
+    assert warning not in to_markdown(alone) + to_latex(alone)
+    line = next(csv.DictReader(to_csv(alone).splitlines()))
+    assert (line["not_comparable"], line["interval"]) == ("", "Wilson")
+
+
+def test_cells_are_no_formulas(tmp_path: Path):
+    make_run(tmp_path / "a", label="=1+1", names=NAMES[:1], num_images=60, has_log=False)
+    text = to_csv(compare([tmp_path / "a"]))
+    assert text.splitlines()[1].startswith("'=1+1,")
+    records = [{"a": word} for word in ("+x", "-x", "@x", "\tx", "x", -0.5)]
+    found = [line["a"] for line in csv.DictReader(records_to_csv(records, ["a"]).splitlines())]
+    assert found == ["'+x", "'-x", "'@x", "'\tx", "x", "-0.5"]
+
+
 def test_the_attack_is_in_every_export(tmp_path: Path):
     few = {"names": NAMES[:1], "num_images": 80, "has_log": False}
     found = make_run(tmp_path / "a", robust_error=0.5, **few)
@@ -137,3 +174,24 @@ def test_numbers_need_no_drawing():
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_nothing_but_an_earlier_report_is_written_over(folders: list[Path], tmp_path: Path):
+    names = ("csv", "json", "latex", "markdown")
+    page = write_report(folders[:1], tmp_path / "x.html", names)
+    before = page.read_bytes()
+    assert write_report(folders[:1], page, names).read_bytes() == before  # again is fine
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"\0\1\2")
+    with pytest.raises(RunError, match="weights.safetensors exists and is no report"):
+        write_report(folders[:1], weights)
+    for name, suffix in zip(names, (".csv", ".json", ".tex", ".md"), strict=True):
+        other = tmp_path / f"results{suffix}"
+        other.write_text('{"schema": 3, "cells": []}')
+        with pytest.raises(RunError, match=f"results{suffix} exists and is no report as {name}"):
+            write_report(folders[:1], tmp_path / "results.html", (name,))
+        assert other.read_text() == '{"schema": 3, "cells": []}'
+        with pytest.raises(RunError, match=f"the page and its {name} would both be"):
+            write_report(folders[:1], tmp_path / f"page{suffix}", (name,))
+    assert weights.read_bytes() == b"\0\1\2"
+    assert not (tmp_path / "results.html").exists()

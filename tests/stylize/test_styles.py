@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmix.data import Reading
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
 from augmix.stylize.styles import (
@@ -15,6 +16,7 @@ from augmix.stylize.styles import (
 )
 
 STREAM = style_stream(7, 0)
+SKIP = Reading(on_error="skip")
 
 
 def test_images_are_found_at_any_depth_in_order(style_folder):
@@ -66,17 +68,16 @@ def test_a_broken_image_stops_or_another_is_drawn(style_folder):
     styles = open_styles(style_folder, size=8)
     ids = np.arange(50)
     with pytest.raises(RunError, match=r"cannot use style image .*b\.jpg.*--on-error skip"):
-        open_styles(style_folder, size=8, on_error="raise").draw(ids, STREAM)
+        open_styles(style_folder, size=8).draw(ids, STREAM)
     first = styles.draw_any(ids, STREAM)
-    cache = open_styles(style_folder, size=8, on_error="skip")
+    cache = open_styles(style_folder, size=8, reading=SKIP)
     drawn = cache.draw(ids, STREAM)
     assert (first == 1).any()
     assert not (drawn == 1).any()
     assert np.array_equal(drawn[first != 1], first[first != 1])
     assert list(cache.broken) == [1]
     alone = [
-        open_styles(style_folder, size=8, on_error="skip").draw(ids[i : i + 1], STREAM)[0]
-        for i in ids
+        open_styles(style_folder, size=8, reading=SKIP).draw(ids[i : i + 1], STREAM)[0] for i in ids
     ]
     assert drawn.tolist() == alone  # whatever else is drawn with it
 
@@ -85,20 +86,20 @@ def test_a_truncated_image_is_broken(style_folder):
     content = (style_folder / "a.png").read_bytes()
     (style_folder / "a.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(RunError, match=r"cannot use style image .*a\.png"):
-        open_styles(style_folder, size=8, on_error="raise").draw(np.arange(50), STREAM)
+        open_styles(style_folder, size=8).draw(np.arange(50), STREAM)
 
 
 def test_a_folder_of_broken_images_only_is_refused(style_folder):
     for path in style_folder.rglob("*.*"):
         path.write_bytes(b"broken")
-    cache = open_styles(style_folder, size=8, on_error="skip")
+    cache = open_styles(style_folder, size=8, reading=SKIP)
     with pytest.raises(RunError, match="100 images in a row could not be read"):
         cache.draw(np.arange(3), STREAM)
 
 
 def test_images_are_kept_while_memory_allows(style_folder, monkeypatch):
     monkeypatch.setattr(StyleImages, "MEMORY_BYTES", 2 * 8 * 8 * 3)
-    cache = open_styles(style_folder, size=8, on_error="raise")
+    cache = open_styles(style_folder, size=8)
     images = [cache.image(index) for index in range(4)]
     assert [cache.image(index) is image for index, image in enumerate(images)] == [
         True,

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from toy_styles import ENCODER, write_images, write_photographs
 
+from augmix.data import Reading
 from augmix.data.derived import mix, open_stylised
 from augmix.data.sources import open_source
 from augmix.errors import RunError
@@ -29,6 +30,8 @@ from augmix.stylize.networks import (
 )
 from augmix.stylize.styles import open_styles, style_stream
 from augmix.stylize.write import name_files, stylize
+
+SKIP = Reading(on_error="skip")
 
 
 @pytest.fixture
@@ -264,7 +267,7 @@ def test_a_broken_style_image_stops_or_is_passed_over(config, style_folder):
     (style_folder / "b.jpg").write_bytes(b"broken")
     with pytest.raises(RunError, match=r"cannot use style image .*b\.jpg"):
         stylize(config)
-    out = stylize(replace(config, on_error="skip", dst=config.dst.with_name("other")))
+    out = stylize(replace(config, reading=SKIP, dst=config.dst.with_name("other")))
     used = [style for _, style in styles_of(out)]
     assert len(used) == 7
     assert "b.jpg" not in used
@@ -275,7 +278,7 @@ def test_a_broken_image_is_named_or_left_out(photographs):
     (Path(photographs.src) / "n1" / "b.png").write_bytes(b"broken")
     with pytest.raises(RunError, match=r"cannot use image .*b\.png"):
         stylize(photographs)
-    out = stylize(replace(photographs, on_error="skip"))
+    out = stylize(replace(photographs, reading=SKIP))
     assert [image for image, _ in styles_of(out)] == ["n1/a.png", "n1/deep/c.png", "n3/a.png"]
     (skipped,) = load_json(out / "manifest.json")["skipped"]["images"]
     assert skipped.endswith("b.png")

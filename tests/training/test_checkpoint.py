@@ -34,7 +34,7 @@ def test_a_state_comes_back_with_every_bit(tmp_path: Path) -> None:
     assert loaded is not None
     other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     other_optimizer = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9)
-    checkpoint.restore(loaded, other, other_optimizer)
+    checkpoint.restore(loaded, other, other_optimizer, folder=tmp_path)
     assert (loaded.step, loaded.identity, loaded.meters) == (7, {"seed": 1}, {"seconds": 0.5})
     for name, values in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], values)
@@ -99,8 +99,8 @@ def test_identity_names_the_field_and_both_values(tmp_path: Path) -> None:
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 5)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ResumeError, match="do not fit this model"):
-        checkpoint.restore(make_state(), model, optimizer)
+    with pytest.raises(ResumeError, match=r"state.pt: .*does not fit this model"):
+        checkpoint.restore(make_state(), model, optimizer, folder=tmp_path)
 
 
 def test_a_full_disk_keeps_the_older_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

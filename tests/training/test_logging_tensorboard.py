@@ -143,7 +143,7 @@ def test_the_choice_changes_no_bit_and_may_be_changed(tmp_path: Path) -> None:
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     config = toy_config(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"pip install 'augmix\[tensorboard\]'"):
         train(update_config(config, tensorboard=True))

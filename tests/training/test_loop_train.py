@@ -330,7 +330,7 @@ def test_a_full_disk_stops_with_the_older_checkpoint(
 
     with monkeypatch.context() as patch:
         fill = at_step(5, lambda: patch.setattr(os, "fsync", full))
-        with pytest.raises(RunError, match=r"cannot write .*state\.pt: No space left on device"):
+        with pytest.raises(RunError, match=r"cannot write .*log\.jsonl: No space left on device"):
             train(config, on_progress=fill)
     train(config)
     assert read_weights(config.run.out) == read_weights(whole)

@@ -126,7 +126,12 @@ def test_a_broken_image_stops_the_run_by_name_and_skip_goes_on(
         train(toy(photographs, tmp_path / "run"))
     assert (tmp_path / "run" / "state.pt").exists()
     kept = train(toy(photographs, tmp_path / "kept", on_error="skip", epochs=1))
-    assert read_log(kept)[-1]["step"] == 3  # 9 images in batches of 4
+    first, *_, last = read_log(kept)
+    assert last["step"] == 3  # 9 images in batches of 4
+    assert first["step"] == 0
+    assert [line.partition(": ")[0] for line in first["skipped"]] == [str(path)]
+    plain = load_config(kept).data.reading
+    assert (plain.on_error, plain.exif_orientation) == ("skip", None)
 
 
 def test_the_recipe_is_one_command(

@@ -1,6 +1,8 @@
 """A step in parts, cut, scaled and averaged is what the arithmetic says."""
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from augmix.methods import build_method
 from augmix.models.layers import Classifier, ModelConfig
 from augmix.models.weights import build_model
+from augmix.training import step as steps
 from augmix.training.config import OptimisationConfig
 from augmix.training.step import Learner, decay_of, open_learner
 
@@ -114,7 +117,7 @@ def test_a_float16_step_whose_gradient_overflows_is_left_out() -> None:
     assert learner.scaler.get_scale() == 2**15
 
 
-def test_scale_and_average_come_back_with_the_state() -> None:
+def test_scale_and_average_come_back_with_the_state(tmp_path: Path) -> None:
     views, targets = make_views()
     changes: dict[str, Any] = {"precision": "fp16", "ema_decay": 0.6, "momentum": 0.9}
     learner, other = make_learner(**changes), make_learner(**changes)
@@ -123,7 +126,7 @@ def test_scale_and_average_come_back_with_the_state() -> None:
     learner.backward(views, targets, 7)
     next(learner.model.parameters()).grad[0, 0] = torch.inf  # type: ignore[index]
     learner.update(rate=0.1)  # left out; the scale goes down
-    other.restore(copy.deepcopy(learner.capture(4, {}, {})))
+    other.restore(copy.deepcopy(learner.capture(4, {}, {})), tmp_path)
     for one in (learner, other):
         learn(one, views, targets, 7)
     assert other.scaler.get_scale() == 2**15
@@ -205,3 +208,43 @@ def test_only_whole_batches_go_through_the_compiled_network(
         learn(learner, *make_views(count), count)
     assert calls == [21, 21]
     assert set(learner.capture(0, {}, {}).model) == set(Linear().state_dict())
+
+
+class Replayed:
+    """Like `devices.GraphedFunction` without a GPU: results stay where the first call put them."""
+
+    def __init__(self, function: Any, device: torch.device) -> None:
+        self.function, self.kept = function, None
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        loss, gradients = self.function(*inputs)
+        if self.kept is None:
+            self.kept = replace(loss, logits=loss.logits.clone()), [g.clone() for g in gradients]
+        kept_loss, kept_gradients = self.kept
+        for kept, new in zip(
+            (kept_loss.total, kept_loss.logits, *kept_gradients),
+            (loss.total, loss.logits, *gradients),
+            strict=True,
+        ):
+            kept.copy_(new)
+        return self.kept
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_graphed_step_is_that_of_the_network(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(steps, "GraphedFunction", Replayed)
+    options = {"precision": precision, "momentum": 0.9}
+    graphed, plain = replace(make_learner(**options), is_graphed=True), make_learner(**options)
+    for count in (7, 7, 3, 7):  # a smaller batch between has gradients of its own
+        views, targets = make_views(count)
+        loss = graphed.backward(views, targets, count)
+        truth = plain.backward(views, targets, count)
+        assert torch.equal(loss.total, truth.total)
+        assert torch.equal(loss.logits, truth.logits)
+        graphed.update(0.1)
+        plain.update(0.1)
+        for one, other in zip(graphed.model.parameters(), plain.model.parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert len(graphed.graphs) == 1

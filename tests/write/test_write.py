@@ -24,7 +24,7 @@ from augmix.data.derived import subset
 from augmix.data.folders import open_photographs
 from augmix.data.sources import open_source
 from augmix.errors import RunError
-from augmix.files import load_json
+from augmix.files import hash_file, load_json
 from augmix.progress import Note, PieceWritten
 from augmix.write import (
     CorruptConfig,
@@ -34,6 +34,7 @@ from augmix.write import (
     corrupt_source,
     perturb_source,
 )
+from augmix.write.destination import complete, describe_file, load_sums
 
 NAMES = ("contrast", "gaussian_noise")
 
@@ -565,3 +566,28 @@ def test_real_images(tmp_path, real_data):
         )
     )
     assert open_perturbed(small, "tilt").load(np.arange(5)).shape == (5, 31, 32, 32, 3)
+
+
+def test_names_are_escaped_in_the_sums(tmp_path: Path):
+    """As sha256sum writes and reads them; names that are not UTF-8 are kept."""
+    names = ["a\nb.png", "c\\d.png", "e\rf.png", os.fsdecode(b"g\xe9.png"), "plain.png"]
+    for name in names:
+        (tmp_path / name).write_text(name, encoding="utf-8", errors="surrogateescape")
+    complete(tmp_path, {}, (describe_file(tmp_path / name) for name in names))
+    sums = tmp_path / "SHA256SUMS"
+    assert sums.read_bytes().count(b"\n") == len(names)
+    assert load_sums(sums) == {name: hash_file(tmp_path / name) for name in names}
+    tool = shutil.which("sha256sum")
+    if tool:
+        checked = subprocess.run([tool, "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True)
+        assert checked.returncode == 0, checked.stderr
+        written = subprocess.run([tool, *names], cwd=tmp_path, capture_output=True, check=True)
+        assert written.stdout == sums.read_bytes()
+
+
+def test_a_destination_in_the_folder_of_the_images_is_refused(tmp_path):
+    (tmp_path / "photos" / "ant").mkdir(parents=True)
+    for make, config in ((corrupt_source, CorruptConfig), (perturb_source, PerturbConfig)):
+        settings = config(src=str(tmp_path / "photos"), dst=tmp_path / "photos" / "out")
+        with pytest.raises(RunError, match="out lies in the folder of the images, .*beside it"):
+            make(settings)

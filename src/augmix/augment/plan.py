@@ -4,11 +4,10 @@ A policy draws a plan, an executor carries it out without drawing anything. A pl
 (`Plan.describe`), sliced, joined, saved and replayed.
 """
 
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,6 +18,8 @@ from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
+from augmix.errors import RunError
+from augmix.files import load_npz, write_npz
 
 _VERSION = 3  # 1 had the fields of crop and chains, 2 also noise, hole and pairs
 _CROP_FIELDS = {"padding": "crop_padding", "crop": "crop", "flip": "flip"}
@@ -189,10 +190,7 @@ class Plan:
         for position, stage in enumerate(self.stages):
             for field in fields_of(type(stage)):
                 arrays[f"{position}.{field.name}"] = _to_array(getattr(stage, field.name))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        with open(path, "wb") as file:
-            file.write(buffer.getvalue())
+        write_npz(Path(path), arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Plan":
@@ -203,26 +201,30 @@ class Plan:
                 registered.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a saved plan (.npz): {error}") from error
-        version = int(arrays.pop("version", -1))
-        if not 1 <= version <= _VERSION:
+            arrays = load_npz(Path(path))
+        except RunError as error:
+            raise ValueError(f"not a saved plan (.npz): {error}") from error
+        version = arrays.pop("version", np.array(-1))
+        if version.shape or version.dtype.kind != "i" or not 1 <= version <= _VERSION:
             raise ValueError(f"{path} is not a plan of version 1..{_VERSION}, got {version}")
         try:
             arrays = _upgrade(arrays) if version < _VERSION else arrays
             names = [str(name) for name in arrays.pop("stages")]
-            ids, size = arrays.pop("ids"), tuple(int(pixels) for pixels in arrays.pop("size"))
+            ids, (height, width) = arrays.pop("ids"), arrays.pop("size").tolist()
             stages = [_take_stage(arrays, n, find_stage(name)) for n, name in enumerate(names)]
             if arrays:
                 raise KeyError(next(iter(arrays)))
+            if ids.ndim != 1 or ids.dtype != np.int64 or not 0 < min(height, width) < 2**15:
+                raise ValueError("field ids or size is wrong")
+            for stage in stages:
+                stage.check_values()
+            return cls(ids=ids, size=(height, width), stages=tuple(stages))
         except KeyError as error:
             raise ValueError(
                 f"{path} is not a plan of version {version}: field {error} is wrong or missing"
             ) from error
-        height, width = size
-        return cls(ids=ids, size=(height, width), stages=tuple(stages))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{path} is not a plan of version {version}: {error}") from error
 
 
 class Parts(NamedTuple):

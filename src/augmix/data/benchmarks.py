@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 from augmix.arrays import MAX_PIXELS
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.decode import SUFFIXES, ImageError, decode_image
-from augmix.data.folders import FileItems, is_image, list_folders, list_labelled, show_entries
+from augmix.data.folders import FileItems, show_entries
 from augmix.data.published_sets import GROUPS
 from augmix.data.stores import (
     ArraySource,
@@ -38,12 +38,15 @@ from augmix.data.stores import (
     hash_array,
     number_classes,
 )
+from augmix.data.trees import FolderTree
 from augmix.errors import RunError, did_you_mean
 from augmix.files import load_json
 
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.npy"
 SEVERITIES = (1, 2, 3, 4, 5)
+
+_VIDEOS = frozenset((".mp4",))
 
 Frame = UInt8[np.ndarray, "height width channel"]
 Frames = UInt8[np.ndarray, "batch frame height width channel"]
@@ -141,15 +144,16 @@ def _tree_kind(folder: Path) -> Kind | None:
     if any(path.name in map(str, SEVERITIES) for path in inner):
         return "imagenet-c"
     for path in inner[:1]:
-        frames = [file for video in _subfolders(path)[:1] for file in video.iterdir()]
-        is_numbered = any(is_image(file.name) and file.stem.isdigit() for file in frames)
-        if is_numbered or any(path.glob("*.mp4")):
+        tree = FolderTree(path)
+        frames = [frame for video in tree.folders()[:1] for frame in tree.images(video)]
+        is_numbered = any(Path(frame).stem.isdigit() for frame in frames)
+        if is_numbered or tree.images(suffixes=_VIDEOS):
             return "imagenet-p"
     return None
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [folder / name for name in list_folders(folder)]
+    return [folder / name for name in FolderTree(folder).folders()]
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -268,19 +272,26 @@ def _list_classes(
     folder: Path, class_names: tuple[str, ...], suffixes: frozenset[str]
 ) -> tuple[tuple[str, ...], Labels, tuple[str, ...]]:
     """Files of a folder of class folders: sorted paths below it, classes, and all class names."""
-    found = list_folders(folder)
-    names = class_names or tuple(found)
+    listing = FolderTree(folder).walk(suffixes=suffixes)
+    found = listing.class_names
+    names = class_names or found
     unknown = sorted(set(found) - set(names))
     if unknown:
         raise RunError(
             f"{folder}: expected the {len(names)} classes {', '.join(names[:4])}, ..., got "
             f"{', '.join(unknown[:4])} besides ({len(unknown)} in all); name the set's classes"
         )
-    paths, labels = list_labelled(folder, found, suffixes=suffixes)
+    paths = [path for path in listing.images if "/" in path]
     if not paths:
         raise RunError(f"{folder}: expected files in class folders, got none; write the set again")
-    indices = np.array([names.index(name) for name in found], np.int64)
-    return paths, indices[labels], names
+    rank = {name: position for position, name in enumerate(found)}
+    paths.sort(key=lambda path: rank[_class_of(path)])
+    number = {name: label for label, name in enumerate(names)}
+    return tuple(paths), np.array([number[_class_of(path)] for path in paths], np.int64), names
+
+
+def _class_of(path: str) -> str:
+    return path.partition("/")[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -376,10 +387,14 @@ def _open_array(path: Path, title: str) -> Sequences:
 
 
 def _open_tree_frames(folder: Path, class_names: tuple[str, ...], title: str) -> Sequences:
-    is_video = any(folder.glob("*/*.mp4"))
-    suffixes = frozenset((".mp4",)) if is_video else SUFFIXES
-    files, _, _ = _list_classes(folder, class_names, suffixes)
-    videos = files if is_video else sorted({str(Path(file).parent) for file in files})
+    tree = FolderTree(folder)
+    is_video = any(tree.images(name, _VIDEOS) for name in tree.folders())
+    files, _, _ = _list_classes(folder, class_names, _VIDEOS if is_video else SUFFIXES)
+    videos = files
+    if not is_video:  # a folder for each sequence
+        rank = {name: position for position, name in enumerate(map(_class_of, files))}
+        folders = {str(Path(file).parent) for file in files}
+        videos = sorted(folders, key=lambda path: (rank[_class_of(path)], path))
     num_frames, size = 0, (0, 0)
     for frame in _decode(folder / videos[0]):
         num_frames, size = num_frames + 1, (frame.shape[0], frame.shape[1])
@@ -402,7 +417,7 @@ def _decode(path: Path) -> Iterator[Frame]:
     if path.suffix == ".mp4":
         yield from _decode_video(path)
         return
-    files = [file for file in path.iterdir() if is_image(file.name)]
+    files = [path / name for name in FolderTree(path).images()]
     wrong = [file.name for file in files if not file.stem.isdigit()]
     if wrong:
         raise RunError(f"{path}: expected frames named by number, e.g. 00.JPEG, got {wrong[0]}")

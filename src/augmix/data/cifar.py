@@ -8,6 +8,7 @@ only keeps its arguments, and any other global is an error, so no code of a file
 import io
 import math
 import pickle
+import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.data.parquet import find_tables, load_table
+from augmix.data.parquet import find_tables, load_images, load_labels
 from augmix.data.published_sets import fetch_file, unpack_archive
 from augmix.data.stores import (
     ArrayItems,
@@ -47,7 +48,9 @@ def load_pickle(path: Path) -> dict[str, Any]:
             files do not need.
     """
     try:
-        value = _Reader(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        content = path.read_bytes()
+        _check_memo(content)
+        value = _Reader(io.BytesIO(content), encoding="bytes").load()
     except _ForbiddenGlobal as error:
         raise RunError(
             f"{path} asks for the global {error}, which a CIFAR file does not need; nothing was "
@@ -63,6 +66,13 @@ def load_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path} must hold a pickled dict, got {type(value).__name__}")
     return {_text(key): _array(entry, path) for key, entry in value.items()}
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse an index of the memo that the unpickler would allocate a table of gigabytes for."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name.endswith("PUT") and argument is not None and argument > len(content):
+            raise pickle.UnpicklingError(f"memo index {argument} of {len(content)} bytes")
 
 
 class _ForbiddenGlobal(Exception):
@@ -220,7 +230,9 @@ def open_cifar(root: Path | None, options: OpenOptions, *, url: str = OFFICIAL_U
     if official:
         items, labels = _load_official(edition, official, split)
     elif tables:
-        items, labels, _ = load_table(tables, label_columns=(edition.column,), hint=edition.hint)
+        items = load_images(tables, hint=edition.hint)
+        known = edition.class_names
+        labels = load_labels(tables, known, label_columns=(edition.column,), hint=edition.hint)
         labels = edition.check(labels, len(items), where=tables[0])
     else:
         raise _missing(edition, folder, split, given=root is not None)

@@ -1,19 +1,18 @@
-"""Image folders: one folder per class, below an optional folder per split.
-
-The rules that all readers share are here too: what is an image, a class folder, and a split.
-"""
+"""Image folders: one folder per class, below an optional folder per split; see `data.trees`."""
 
 import hashlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from augmix.data.decode import FORMATS, SUFFIXES, ImageError
+from augmix.data import Reading
+from augmix.data.decode import FORMATS, Geometry, ImageError, warn_of_files
 from augmix.data.stores import (
     ImageFiles,
     Labels,
@@ -23,39 +22,24 @@ from augmix.data.stores import (
     build_source,
     check_classes,
 )
+from augmix.data.trees import (
+    OUTSIDE,
+    SERVING,
+    FolderTree,
+    Tree,
+    choose_splits,
+    find_splits,
+    inner_classes,
+    is_split,
+    join,
+    order_classes,
+    split_kind,
+)
 from augmix.errors import RunError
 
-# What serves for each split, best first: what is not for training may have any of these names.
-SPLIT_NAMES = {
-    "train": ("train",),
-    "test": ("test", "val", "validation", "valid"),
-    "val": ("val", "validation", "valid"),
-}
-ALL_NAMES = tuple(dict.fromkeys(name for names in SPLIT_NAMES.values() for name in names))
-_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
-
-
-def is_image(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
-    """Return whether a file of this name is an image; hidden files are none."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-
-
-def list_images(
-    folder: Path, below: str = "", *, suffixes: Collection[str] = SUFFIXES
-) -> list[str]:
-    """List the images at any depth of ``folder / below``: paths below ``folder``, sorted."""
-    found = []
-    for parent, _, files in os.walk(folder / below):
-        path = Path(parent).relative_to(folder)
-        found += [(path / file).as_posix() for file in files if is_image(file, suffixes)]
-    return sorted(found)
-
-
-def list_folders(folder: Path) -> list[str]:
-    """List the names of the folders right in a folder, sorted; hidden ones are left out."""
-    return sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+_SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]+)?$")
+_ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet: the class of each image of val/images
+_IMAGES = "images"  # the folder beside it
 
 
 def list_entries(folder: Path) -> list[str]:
@@ -68,32 +52,13 @@ def show_entries(folder: Path) -> str:
     return ", ".join(list_entries(folder)[:8]) or "nothing"
 
 
-def list_classes(folder: Path) -> list[str]:
+def list_classes(tree: FolderTree, folder: str) -> tuple[str, ...]:
     """List the class folders of a split, in order; refuse a folder without any."""
-    names = list_folders(folder)
+    names = tree.folders(folder)
+    path = tree.root / folder
     if not names:
-        raise RunError(f"{folder}: expected one folder per class, got {show_entries(folder)}")
-    if set(names) <= set(ALL_NAMES):
-        raise RunError(
-            f"{folder}: expected class folders, got only the splits {', '.join(names)} without "
-            "class folders in them; sort the images into one folder per class"
-        )
-    return names
-
-
-def list_labelled(
-    folder: Path, class_names: Sequence[str], *, suffixes: Collection[str] = SUFFIXES
-) -> tuple[tuple[str, ...], Labels]:
-    """List the images of all class folders, in the order of the classes, and their labels."""
-    files = [list_images(folder, name, suffixes=suffixes) for name in class_names]
-    labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(part) for part in files])
-    return tuple(path for part in files for path in part), labels
-
-
-def find_split(folder: Path, split: str) -> Path | None:
-    """Find the folder of a split."""
-    found = (folder / name for name in SPLIT_NAMES[split] if (folder / name).is_dir())
-    return next(found, None)
+        raise RunError(f"{path}: expected one folder per class, got {show_entries(path)}")
+    return order_classes(names)
 
 
 def check_named_split(path: Path, split: str) -> None:
@@ -104,11 +69,16 @@ def check_named_split(path: Path, split: str) -> None:
     word = path.name.split(".")[0].lower()
     if path.suffix:
         word = re.split("[-_]", word)[0]
-    if word in ALL_NAMES and word not in SPLIT_NAMES[split]:
+    if not serves(word, split):
         raise RunError(
             f"expected data of split {split!r}, got {path}, named {word!r}; name the folder above "
             "it, or ask for that split"
         )
+
+
+def serves(word: str, split: str) -> bool:
+    """Return whether a name is none of a split, or of one that serves for this split."""
+    return not is_split(word) or split_kind(word)[0] in SERVING[split]
 
 
 def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -> RunError:
@@ -121,10 +91,11 @@ def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -
 
 def check_shards(shards: Sequence[Path]) -> None:
     """Refuse a split of which shards are missing: train-00000-of-00005 names how many."""
-    match = _SHARD.search(shards[0].stem)
-    if match and int(match[2]) != len(shards):
+    named = [match for path in shards if (match := _SHARD.search(path.stem))]
+    if named and not len({match[1] for match in named}) == len(shards) == int(named[0][2]):
         raise RunError(
-            f"expected {int(match[2])} files like {shards[0]}, got {len(shards)}; fetch the rest"
+            f"expected {int(named[0][2])} files like {shards[0]}, got {len(shards)}; "
+            "fetch the rest, or move away those of another version"
         )
 
 
@@ -162,8 +133,15 @@ class FileItems(ImageFiles):
 
 def open_folder(root: Path, options: OpenOptions) -> Source:
     """Open an image folder; see `sources.open_source`."""
-    items, labels, class_names = _list_split(root, options.split)
-    return build_source(items, labels, class_names, options, files=items.paths)
+    found = _read_split(root, options.split)
+    return build_source(
+        found.items,
+        found.labels,
+        found.class_names,
+        options,
+        files=found.items.paths,
+        left_out=found.left_out,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,58 +159,134 @@ class Photographs(LazySource):
             RunError: If it is broken; the message names its file.
         """
         try:
-            return self.items.image(index)
+            return self.items.image(index, self.geometry)
         except ImageError as error:
             raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
 
 
-def open_photographs(root: Path, *, split: str) -> Photographs:
+def open_photographs(root: Path, *, split: str, reading: Reading | None = None) -> Photographs:
     """Open the images of a split of an image folder, each at its own size."""
-    items, labels, class_names = _list_split(root, split)
-    rows = np.arange(len(items))
+    found = _read_split(root, split)
+    rows = np.arange(len(found.items))
     return Photographs(
         split=split,
-        class_names=class_names,
-        labels=labels,
-        files=items.paths,
-        items=items,
+        class_names=found.class_names,
+        labels=found.labels,
+        files=found.items.paths,
+        left_out=found.left_out,
+        items=found.items,
         rows=rows,
-        digest=items.digest(rows),
+        geometry=Geometry(reading=reading or Reading()),
+        warnings=tuple(warn_of_files(found.items.content, rows, reading or Reading())),
+        digest=found.items.digest(rows),
     )
 
 
-def _list_split(root: Path, split: str) -> tuple[FileItems, Labels, tuple[str, ...]]:
-    """The images of a split, their labels, and the names of the classes."""
-    folder, class_names = _find_classes(root, split)
-    paths, labels = list_labelled(folder, class_names)
-    if not paths:
-        raise RunError(
-            f"{folder}: expected images ({', '.join(FORMATS)}) in class folders "
-            f"{', '.join(class_names[:8])}, got none"
-        )
-    return FileItems(root=folder, paths=paths), labels, tuple(class_names)
+class _Split(NamedTuple):
+    """The images of a split, and what in its folder is none."""
+
+    items: FileItems
+    labels: Labels
+    class_names: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
-def _find_classes(root: Path, split: str) -> tuple[Path, Sequence[str]]:
-    """The folder of the split and its classes, numbered as in the training split if any."""
+def _read_split(root: Path, split: str) -> _Split:
+    """List the images of a split, classes numbered as in the training split if there is one."""
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
         raise RunError(f"{root} {what}; name a folder of class folders with --data")
-    has_splits = any(
-        (root / name).is_dir() and any(path.is_dir() for path in (root / name).iterdir())
-        for name in ALL_NAMES
-    )
-    if not has_splits:
+    tree = FolderTree(root)
+    splits = find_splits(tree)
+    if not splits:
         check_named_split(root, split)
-        return root, list_classes(root)
-    folder = find_split(root, split)
-    if folder is None:
+        return list_images(tree, "")
+    if not any(_has_classes(tree, folder) for folder in splits.values()):
+        raise RunError(
+            f"{root}: expected class folders, got only the splits {', '.join(splits.values())} "
+            "without class folders in them; sort the images into one folder per class"
+        )
+    serving = choose_splits(splits, split)
+    if not serving:
         raise missing_split(root, split, f"a folder {split}", list_entries(root))
-    found = list_classes(folder)
-    train = find_split(root, "train")
-    if train is None or train == folder:
-        return folder, found
-    known = list_classes(train)
+    folder = next((each for each in serving if _has_classes(tree, each)), serving[0])
+    train = splits.get("train")
+    known = () if train in (None, folder) else list_classes(tree, train)
+    return list_images(tree, folder, known, whose=str(root / (train or "")))
+
+
+def _has_classes(tree: Tree, folder: str) -> bool:
+    """Whether a split says what the classes of its images are."""
+    return _is_annotated(tree, folder) or tree.folders(folder) not in ([], [_IMAGES])
+
+
+def _is_annotated(tree: Tree, folder: str) -> bool:
+    return (_ANNOTATIONS, "file") in tree.entries(folder)
+
+
+def list_images(
+    tree: FolderTree, folder: str, known: Sequence[str] = (), *, whose: str = ""
+) -> _Split:
+    """List the images of a split and their labels.
+
+    Args:
+        folder: Path of the split below the root of the tree.
+        known: The classes that it must have no other than; if none, those that it has.
+        whose: Where these come from, for the message.
+    """
+    if _is_annotated(tree, folder):
+        return _list_annotated(tree, folder, known, whose=whose)
+    path = tree.root / folder
+    found = list_classes(tree, folder)
     hint = "; the splits must have the same class folders"
-    check_classes(found, known, where=folder, whose=str(train), hint=hint)
-    return folder, known
+    if known:
+        check_classes(found, known, where=path, whose=whose, hint=hint)
+    listing = tree.walk(folder)
+    inside, names = inner_classes(listing.folders)
+    if inside and not known:
+        raise RunError(
+            f"{path}: the single folder {found[0]} would be the only class, while {inside} holds "
+            f"the folders {', '.join(names[:8])}; name it with --data {path / inside}"
+        )
+    class_names = tuple(known) or found
+    number = {name: label for label, name in enumerate(class_names)}
+    inner = [image for image in listing.images if "/" in image]
+    outside = [(image, OUTSIDE) for image in listing.images if "/" not in image]
+    if not inner:
+        raise RunError(
+            f"{path}: expected images ({', '.join(FORMATS)}) in class folders "
+            f"{', '.join(class_names[:8])}, got none{listing.summary}"
+        )
+    labels = np.array([number[image.partition("/")[0]] for image in inner], np.int64)
+    order = np.argsort(labels, kind="stable")
+    items = FileItems(root=path, paths=tuple(inner[row] for row in order))
+    return _Split(items, labels[order], class_names, (*listing.left_out, *outside))
+
+
+def _list_annotated(tree: FolderTree, folder: str, known: Sequence[str], *, whose: str) -> _Split:
+    """List the images of Tiny-ImageNet's validation set, whose classes are in a file."""
+    path = tree.root / join(folder, _ANNOTATIONS)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    classes = {}
+    for words in filter(None, map(str.split, lines)):
+        if len(words) < 2:
+            raise RunError(f"{path}: expected 'image class ...', got {' '.join(words)!r}")
+        classes[words[0]] = words[1]
+    listing = tree.walk(folder)
+    missing = [image for image in listing.images if Path(image).name not in classes]
+    if missing or not listing.images:
+        raise RunError(
+            f"{path}: expected a line for each of {len(listing.images)} images, got none for "
+            f"{missing[0] if missing else 'any'}"
+        )
+    found = [classes[Path(image).name] for image in listing.images]
+    class_names = tuple(known) or order_classes(found)
+    check_classes(found, class_names, where=path, whose=whose)
+    number = {name: label for label, name in enumerate(class_names)}
+    labels = np.array([number[name] for name in found], np.int64)
+    items = FileItems(root=tree.root / folder, paths=listing.images)
+    left_out = tuple(each for each in listing.left_out if each[0] != _ANNOTATIONS)
+    return _Split(items, labels, class_names, left_out)

@@ -20,19 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from augmix.data.folders import (
-    FileItems,
-    find_split,
-    is_image,
-    list_classes,
-    list_entries,
-    list_folders,
-    missing_split,
-    open_folder,
-)
+from augmix.data.folders import FileItems, list_entries, missing_split, open_folder
 from augmix.data.parquet import find_tables, open_parquet
 from augmix.data.stores import Items, Labels, OpenOptions, Source, build_source, check_classes
 from augmix.data.tar import SYNSET, find_shards, load_shards, open_shards
+from augmix.data.trees import FolderTree, choose_splits, find_splits, order_classes
 from augmix.errors import RunError
 
 _BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # Kaggle's folders
@@ -64,7 +56,7 @@ def load_labels(
         class_names: Synsets in order; none takes those in the file, in sorted order.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     lines = [line.strip() for line in lines if line.strip()]
@@ -166,24 +158,25 @@ def open_imagenet(root: Path, options: OpenOptions) -> Source:
     if root.is_file():
         reader = open_parquet if root.suffix == ".parquet" else open_shards
         return reader(root, options)
-    for base in (root / below for below in _BELOW):
-        folder = find_split(base, split)
-        if folder is None:
-            continue
-        if list_folders(folder):
+    for base in (root / below for below in _BELOW if (root / below).is_dir()):
+        tree = FolderTree(base)
+        serving = choose_splits(find_splits(tree, has_flat=True), split)
+        if any(map(tree.folders, serving)):
             return open_folder(base, options)
-        files = (path.name for path in folder.iterdir() if is_image(path.name))
-        if paths := tuple(sorted(files)):
-            items = FileItems(root=folder, paths=paths)
-            return _open_flat(items, paths, (root, base, folder), options)
+        for folder in serving:  # the official test images have no labels: then val is taken
+            paths = tuple(tree.images(folder))
+            is_last = folder == serving[-1]
+            if paths and (is_last or find_labels((base / folder,))):
+                items = FileItems(root=base / folder, paths=paths)
+                return _open_flat(items, paths, (root, base, base / folder), options)
     if find_tables(root, split):
         return open_parquet(root, options)
     if shards := find_shards(root, split):
-        items, classes = load_shards(shards)
-        if any(classes):
+        found = load_shards(shards, split)
+        if any(found.classes):
             return open_shards(root, options)
-        return _open_flat(items, items.names, (root,), options)
-    if any(SYNSET.fullmatch(name) for name in list_folders(root)):
+        return _open_flat(found.items, found.items.names, (root,), options)
+    if any(SYNSET.fullmatch(name) for name in FolderTree(root).folders()):
         return open_folder(root, options)
     forms = f"{split}/n01440764/..., {split}/ILSVRC2012_val_..., {split}-*.parquet or {split}*.tar"
     raise missing_split(root, split, forms, list_entries(root))
@@ -211,9 +204,10 @@ def _open_flat(
 def _training_classes(folders: tuple[Path, ...]) -> tuple[str, ...]:
     """The synsets of the training images, from folders or shards; none if there are none."""
     for folder in folders:
-        train = folder / "train"
-        if train.is_dir() and list_folders(train):
-            return tuple(list_classes(train))
+        tree = FolderTree(folder)
+        train = find_splits(tree, has_flat=True).get("train")
+        if train is not None and (names := tree.folders(train)):
+            return order_classes(names)
         if shards := find_shards(folder, "train"):
-            return tuple(sorted(set(load_shards(shards)[1]) - {""}))
+            return order_classes(set(load_shards(shards, "train").classes) - {""})
     return ()

@@ -7,31 +7,41 @@ into memory: they take about the disk space of the set.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
 from augmix.data.decode import ImageError
-from augmix.data.folders import SPLIT_NAMES, check_named_split, check_shards, missing_split
+from augmix.data.folders import check_named_split, check_shards, missing_split, serves
 from augmix.data.stores import (
     ImageFiles,
     Labels,
     OpenOptions,
     Source,
     build_source,
+    check_classes,
     check_labels,
     number_classes,
 )
-from augmix.errors import RunError
+from augmix.data.trees import (
+    SERVING,
+    FolderTree,
+    is_hidden,
+    is_split,
+    order_classes,
+    split_kind,
+)
+from augmix.errors import RunError, import_library
 from augmix.files import cache_folder, file_key, open_atomic
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "labels", "fine_label")
+IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 _FOLDERS = ("", "data", "plain_text", "default")
 MEMORY_BYTES = 2**32  # of parquet files that are read as a whole
 _ROWS = 256  # written at a time
@@ -86,12 +96,7 @@ def _write_arrow(path: Path, name: str) -> Path:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn errors of Arrow into `RunError`."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise RunError(
-            "reading parquet needs pyarrow, which is not installed: pip install 'augmix[parquet]'"
-        ) from error
+    pyarrow = import_library("pyarrow", "reading parquet", "augmix[parquet]")
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
@@ -142,77 +147,163 @@ def open_parquet(root: Path, options: OpenOptions) -> Source:
     """Open a parquet set, in memory up to `MEMORY_BYTES`; see `sources.open_source`."""
     paths = find_tables(root, options.split)
     if not paths:
+        check_named_split(root, options.split)
         found = [str(path.relative_to(root)) for path in sorted(root.rglob("*.parquet"))]
-        forms = f"{options.split}.parquet or {options.split}-*.parquet"
+        forms = " or ".join(
+            f"{options.split}{end}" for end in (".parquet", "-*.parquet", "/*.parquet")
+        )
         raise missing_split(root, options.split, forms, found)
-    items, labels, names = load_table(paths, label_columns=LABEL_COLUMNS)
+    reading = options.geometry.reading
+    images = (reading.image_column,) if reading.image_column else IMAGE_COLUMNS
+    columns = (reading.label_column,) if reading.label_column else LABEL_COLUMNS
+    found = () if root.is_file() else (find_tables(root, split) for split in SERVING)
+    others = [tables for tables in found if tables and tables != paths]
+    train = () if root.is_file() else find_tables(root, "train")
+    read = {path: _load_labels(path, columns) for each in (paths, *others) for path in each}
+    known = _known_names([read[path] for path in train or paths])
     where = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    labels = np.concatenate([_number(read[path], path, known) for path in paths])
+    items = load_images(paths, image_columns=images)
     labels = check_labels(
         labels,
         len(items),
-        num_classes=len(names or ()),
+        num_classes=len(known),
         where=where,
-        hint=f"the schema names {len(names or ())} classes",
+        hint=f"the schema names {len(known)} classes",
     )
-    if names is None:
-        names = number_classes(_all_labels(root, paths, labels), where=where)
-    return build_source(items, labels, names, options)
+    every = np.concatenate([each.labels for each in read.values()])
+    return build_source(items, labels, known or number_classes(every, where=where), options)
 
 
 def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[Path, ...]:
     """Find the parquet files of a split: one file, or the shards in order; none if there are none.
 
     Args:
-        root: A file, or a folder with ``train.parquet`` or ``train-*.parquet`` in it, below
-            ``data/``, ``plain_text/`` or ``default/``.
-        extra: More folders to look in.
+        root: A file, or a folder with ``train.parquet``, ``train-*.parquet`` or
+            ``train/*.parquet`` in it, or in ``data/``, ``plain_text/``, ``default/`` or the only
+            other folder with such files.
+        extra: Folders to look in instead of any other.
     """
     if root.is_file():
         check_named_split(root, split)
         return (root,)
+    if not root.is_dir():
+        return ()
     for folder in (*_FOLDERS, *extra):
-        for name in SPLIT_NAMES[split]:
-            whole = root / folder / f"{name}.parquet"
-            if whole.is_file():
-                return (whole,)
-            shards = tuple(sorted((root / folder).glob(f"{name}-*.parquet")))
-            if shards:
-                check_shards(shards)
-                return shards
+        if found := _find_in(root / folder, split):
+            return found
+    if extra:
+        return ()
+    below = [name for name in FolderTree(root).folders() if not split_kind(name)[0]]
+    configurations = {name: found for name in below if (found := _find_in(root / name, split))}
+    if len(configurations) > 1:
+        raise RunError(
+            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one "
+            f"with --data {root / next(iter(configurations))}"
+        )
+    if configurations:
+        return next(iter(configurations.values()))
+    here = _list_tables(root)
+    if any(_kind(path) for path in here) or not serves(root.name, split):
+        return ()
+    check_shards(here)
+    return tuple(here)
+
+
+def _find_in(folder: Path, split: str) -> tuple[Path, ...]:
+    """The parquet files of a split right in a folder, or in the folder of the split in it."""
+    if not folder.is_dir():
+        return ()
+    here, folders = _list_tables(folder), FolderTree(folder).folders()
+    for kind in SERVING[split]:
+        named = [path for path in here if _kind(path) == kind]
+        whole = [path for path in named if is_split(path.stem)]
+        inner = [_list_tables(folder / name) for name in folders if split_kind(name) == (kind, "")]
+        if found := whole[:1] or named or next(filter(None, inner), []):
+            check_shards(found)
+            return tuple(found)
     return ()
 
 
-def load_table(
-    paths: Sequence[Path], *, label_columns: Sequence[str], hint: str = ""
-) -> tuple[TableItems, Labels, tuple[str, ...] | None]:
-    """Read images, labels and class names of parquet files; None if the schema has no names."""
-    image = _find_column(_load_schema(paths[0]), IMAGE_COLUMNS, "image", paths[0], hint)
-    labels, names = _load_labels(paths, label_columns, hint)
+def _list_tables(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.parquet") if not is_hidden(path.name))
+
+
+def _kind(path: Path) -> str:
+    """The split that the first word of a file's name says; may be empty."""
+    word = re.split("[-_.]", path.stem)[0]
+    return split_kind(word)[0] if is_split(word) else ""
+
+
+def load_images(
+    paths: Sequence[Path], *, image_columns: Sequence[str] = IMAGE_COLUMNS, hint: str = ""
+) -> TableItems:
+    """Read the images of parquet files."""
+    name = _find_column(_load_schema(paths[0]), image_columns, "image", paths[0], hint)
     is_large = sum(path.stat().st_size for path in paths) > MEMORY_BYTES
-    parts = [_image_cells(_load_column(path, image, is_large=is_large), path) for path in paths]
-    items = TableItems(
+    parts = [_image_cells(_load_column(path, name, is_large=is_large), path) for path in paths]
+    return TableItems(
         cells=_join_columns(parts, paths),
         paths=tuple(map(str, paths)),
         starts=np.cumsum([0, *map(len, parts[:-1])]),
         is_large=is_large,
     )
-    return items, labels, names
 
 
-def _load_labels(
-    paths: Sequence[Path], label_columns: Sequence[str], hint: str = ""
-) -> tuple[Labels, tuple[str, ...] | None]:
+class _Labels(NamedTuple):
+    """The labels of a file, and the names of its classes; none if the schema has no names."""
+
+    labels: Labels
+    class_names: tuple[str, ...]
+    is_text: bool  # whether the labels are stored as names
+
+
+def load_labels(
+    paths: Sequence[Path], known: Sequence[str], *, label_columns: Sequence[str], hint: str = ""
+) -> Labels:
+    """Read the labels of parquet files, as numbers of the known classes where files name them."""
+    return np.concatenate(
+        [_number(_load_labels(path, label_columns, hint), path, known) for path in paths]
+    )
+
+
+def _load_labels(path: Path, label_columns: Sequence[str], hint: str = "") -> _Labels:
+    schema = _load_schema(path)
     from pyarrow import types
 
-    schema = _load_schema(paths[0])
-    label = _find_column(schema, label_columns, "label", paths[0], hint)
-    values = _join_columns([_load_column(path, label) for path in paths], paths)
-    if not types.is_integer(values.type) or values.null_count:
+    label = _find_column(schema, label_columns, "label", path, hint)
+    values = _load_column(path, label)
+    if types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    is_text = types.is_string(values.type) or types.is_large_string(values.type)
+    if not (types.is_integer(values.type) or is_text) or values.null_count:
         raise RunError(
-            f"{paths[0]}: expected whole numbers in column {label!r}, got {values.type} with "
-            f"{values.null_count} empty cells"
+            f"{path}: expected whole numbers in column {label!r}, got {values.type} with "
+            f"{values.null_count} empty cells; names as text serve too"
         )
-    return values.to_numpy().astype(np.int64), _class_names(schema, label, paths[0])
+    if not is_text:
+        return _Labels(values.to_numpy().astype(np.int64), _class_names(schema, label, path), False)
+    words = values.to_pylist()
+    names = order_classes(words)
+    index = {name: number for number, name in enumerate(names)}
+    return _Labels(np.array([index[word] for word in words], np.int64), names, True)
+
+
+def _known_names(read: Sequence[_Labels]) -> tuple[str, ...]:
+    """The classes of the training files: all that are stored as text, or those of the first."""
+    if any(each.is_text for each in read):
+        return order_classes(name for each in read for name in each.class_names)
+    return read[0].class_names
+
+
+def _number(read: _Labels, path: Path, known: Sequence[str]) -> Labels:
+    """Labels as the numbers of the known classes, by the names that the file gives them."""
+    names = read.class_names
+    if not names or not known or names == tuple(known):
+        return read.labels
+    check_classes(names, known, where=path, whose="the training files")
+    labels = check_labels(read.labels, len(read.labels), num_classes=len(names), where=str(path))
+    return np.array([known.index(name) for name in names], np.int64)[labels]
 
 
 def _find_column(schema: Any, names: Sequence[str], what: str, path: Path, hint: str) -> str:
@@ -220,8 +311,9 @@ def _find_column(schema: Any, names: Sequence[str], what: str, path: Path, hint:
         if name in schema.names:
             return name
     raise RunError(
-        f"{path}: expected the {what} column {' or '.join(names)}, "
-        f"got columns {', '.join(schema.names) or 'none'}" + (f"; {hint}" if hint else "")
+        f"{path}: expected the {what} column {' or '.join(names[:2])}, "
+        f"got columns {', '.join(schema.names) or 'none'}; "
+        + (hint or f"name it with --{what}-column ({what}_column)")
     )
 
 
@@ -240,23 +332,14 @@ def _image_cells(column: Any, path: Path) -> Any:
     return column
 
 
-def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...] | None:
+def _class_names(schema: Any, label: str, path: Path) -> tuple[str, ...]:
     """Names from the ClassLabel feature that the `datasets` library writes into the schema."""
     text = (schema.metadata or {}).get(b"huggingface")
     if text is None:
-        return None
+        return ()
     try:
         feature = json.loads(text).get("info", {}).get("features", {}).get(label, {})
         names = feature.get("names")
     except (ValueError, AttributeError) as error:
         raise RunError(f"{path}: the schema's 'huggingface' metadata is broken: {error}") from error
-    return tuple(str(name) for name in names) if names else None
-
-
-def _all_labels(root: Path, paths: Sequence[Path], labels: Labels) -> Int64[np.ndarray, " all"]:
-    """The labels of every split, so that each split counts the same classes."""
-    if root.is_file():
-        return labels
-    found = (find_tables(root, split) for split in SPLIT_NAMES)
-    others = [tables for tables in found if tables and tables != tuple(paths)]
-    return np.concatenate([labels, *(_load_labels(each, LABEL_COLUMNS)[0] for each in others)])
+    return tuple(str(name) for name in names or ())

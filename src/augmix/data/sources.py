@@ -6,8 +6,10 @@ archives and the handwritten digits of scikit-learn are opened here, files of im
 """
 
 import importlib
+import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -16,8 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmix.arrays import check_images
+from augmix.data import Orientation, Reading
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
-from augmix.data.folders import SPLIT_NAMES, check_named_split, list_entries, missing_split
+from augmix.data.folders import check_named_split, list_entries, missing_split
 from augmix.data.stores import (
     ArrayItems,
     DatasetItems,
@@ -32,11 +35,23 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
-from augmix.errors import RunError, check_name
+from augmix.data.trees import ALL_SPLIT_NAMES, SPLIT_NAMES
+from augmix.errors import RunError, check_name, first_line, import_library
 from augmix.rng import Purpose, Stream
 
 _MAX_SIZE = 4096
 _NUM_TRAIN = 1400  # of the 1,797 digits
+# Names of the arrays of images and labels of a split: Keras', MedMNIST's and others.
+_ARRAY_NAMES = (
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("X_{}", "Y_{}"),
+    ("X_{}", "y_{}"),
+    ("{}_x", "{}_y"),
+    ("images_{}", "labels_{}"),
+    ("images", "labels"),
+)
+_SMALL_BYTES, _MAX_RATIO = 2**28, 200  # an array above both unpacks like no images do
 _DIGITS_PART = 0  # of Purpose.SPLIT; part 1 takes images of any source
 
 Opener = TypeVar("Opener", bound=Callable[..., Any])
@@ -169,11 +184,18 @@ def open_source(
     is_reduced: bool = True,
     download: bool = False,
     on_error: OnError = "raise",
+    exif_orientation: Orientation = "ignore",
+    background: str | None = None,
+    bit_depth: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     num_threads: int = 0,
+    is_lazy: bool | None = None,
 ) -> Source:
     """Open a split of a data set.
 
-    Sets whose pixels take at most 1 GiB are decoded once, here; larger ones when loaded.
+    Up to 5,000 image files are decoded here, more of them when they are first loaded; their pixels
+    are kept if those of the whole set take at most 1 GiB.
 
     Args:
         name: A key of `SOURCES`; ``SOURCES[name].reads`` says what it reads.
@@ -194,7 +216,18 @@ def open_source(
         download: Fetch a CIFAR set into ``root`` if it is not there.
         on_error: ``raise`` stops at a broken image and names it; ``skip`` leaves it out and lists
             it in ``skipped``.
+        exif_orientation: ``apply`` turns image files upright by their EXIF tag; ``ignore`` takes
+            them as stored.
+        background: Colour behind transparent pixels, such as ``white`` or ``#ff8800``; if not
+            given, transparency is dropped and the colours stored below it appear.
+        bit_depth: Bits of the levels in files with more than 8, 9..16; if not given, those of the
+            file's header.
+        image_column: Column of a parquet file, or array of an npz file, that holds the images; if
+            not given, one of the usual names.
+        label_column: Column or array that holds the labels.
         num_threads: Threads that decode; 0 takes every processor this process may use.
+        is_lazy: Decode image files when they are first loaded, however few they are; for callers
+            that need some of them only.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -205,8 +238,6 @@ def open_source(
     check_name("split", split, SPLIT_NAMES)
     if not 0 <= size <= _MAX_SIZE:
         raise ValueError(f"size must be 0 (as stored) or 1..{_MAX_SIZE} pixels, got {size}")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if num_threads < 0:
         raise ValueError(f"num_threads must be 0 (all processors) or more, got {num_threads}")
     geometry = Geometry(
@@ -217,7 +248,21 @@ def open_source(
         convention=convention,
         crop=crop,
         is_reduced=is_reduced,
+        reading=Reading(
+            on_error=on_error,
+            exif_orientation=exif_orientation,
+            background=background,
+            bit_depth=bit_depth,
+            image_column=image_column,
+            label_column=label_column,
+        ),
     )
+    for what, column in (("image_column", image_column), ("label_column", label_column)):
+        if column and name not in ("parquet", "npz"):
+            raise ValueError(
+                f"{what} {column!r} would have no effect: it is for parquet and npz, got the "
+                f"source {name!r}"
+            )
     if download and name not in ("cifar10", "cifar100"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
     if crop and not kind.has_files:
@@ -232,6 +277,7 @@ def open_source(
         on_error=on_error,
         num_threads=num_threads or default_threads(),
         download=download,
+        is_lazy=is_lazy,
     )
     if callable(kind.opener):
         return as_source(kind.opener(path, split=split), options)
@@ -280,15 +326,14 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
         path = next((path for path in candidates if path.exists()), root)
         if path == root:
             raise missing_split(root, split, f"{split}.npz", list_entries(root))
-    arrays = _load_arrays(path)
-    images, labels = _choose_arrays(arrays, path, split)
-    labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if images.ndim == 3:
-        images = images[..., None]  # image height width -> one channel
+    arrays = _Archive(path)
+    image_key, label_key = _choose_arrays(arrays, path, options)
     try:
-        check_images(images, where=f"{path}: images")
+        check_images(_with_channel(arrays.outline(image_key)), where=f"{path}: images")
     except (TypeError, ValueError) as error:
         raise RunError(str(error)) from None
+    images, labels = _with_channel(arrays[image_key]), arrays[label_key]
+    labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     names = arrays.get("class_names")
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise RunError(f"{path}: expected class_names as one text per class, got {names.dtype}")
@@ -301,45 +346,114 @@ def open_npz(root: Path, options: OpenOptions) -> Source:
     )
     items = ArrayItems(images=np.ascontiguousarray(images), path=str(path))
     if names is None:
-        names = number_classes(_all_labels(arrays), where=str(path))
+        names = number_classes(_all_labels(arrays, label_key), where=str(path))
     return build_source(items, labels, list(names), options)
 
 
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise RunError(f"{path}: expected an .npz archive of arrays, got a single array")
-            return dict(content)
-    except FileNotFoundError:
-        raise RunError(f"{path} does not exist; name an .npz file with --data") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise RunError(
-            f"cannot read {path}: {error}; expected an .npz archive of plain arrays (no objects), "
-            "written by numpy.savez"
-        ) from error
+def _with_channel(images: np.ndarray) -> np.ndarray:
+    """Add the one channel of `image height width`."""
+    return images[..., None] if images.ndim == 3 else images
 
 
-def _choose_arrays(
-    arrays: dict[str, np.ndarray], path: Path, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    if {"images", "labels"} <= set(arrays):
-        check_named_split(path, split)
-        return arrays["images"], arrays["labels"]
-    for name in SPLIT_NAMES[split]:
-        if {f"x_{name}", f"y_{name}"} <= set(arrays):
-            return arrays[f"x_{name}"], arrays[f"y_{name}"]
+class _Archive(Mapping[str, Any]):
+    """The arrays of an ``.npz`` file: their headers are read, and an array when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._headers: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        with self._reading(), zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if not member.filename.endswith(".npy"):
+                    continue
+                with archive.open(member) as file:
+                    shape, dtype = _load_header(file)
+                    num_bytes = file.tell() + math.prod(shape) * dtype.itemsize
+                if num_bytes != member.file_size:
+                    raise ValueError(
+                        f"{member.filename} is said to have the shape {shape} of {dtype}, and "
+                        f"unpacks to {member.file_size:,} bytes"
+                    )
+                if num_bytes > _SMALL_BYTES and num_bytes > _MAX_RATIO * member.compress_size:
+                    raise ValueError(
+                        f"{member.filename} would unpack from {member.compress_size:,} bytes to "
+                        f"{num_bytes:,}, which is no data set"
+                    )
+                self._headers[member.filename.removesuffix(".npy")] = (shape, dtype)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._headers:
+            raise KeyError(name)
+        with self._reading(), np.load(self.path, allow_pickle=False) as file:
+            return file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    def outline(self, name: str) -> np.ndarray:
+        """Return an array of the shape and type of another, without its values or their memory."""
+        shape, dtype = self._headers[name]
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn whatever a broken archive raises into a `RunError` that names the file."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise RunError(f"{self.path} does not exist; name an .npz file") from None
+        except Exception as error:  # of zipfile, its decompressors, and NumPy
+            is_array = _is_array(self.path)
+            raise RunError(
+                f"{self.path}: expected an .npz archive of arrays, got a single array"
+                if is_array
+                else f"cannot read {self.path}: {first_line(error)}; expected an .npz archive of "
+                "plain arrays (no objects), written by numpy.savez"
+            ) from error
+
+
+def _is_array(path: Path) -> bool:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(6) == np.lib.format.MAGIC_PREFIX
+    return False
+
+
+def _load_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array from the start of its file."""
+    reads = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, _, dtype = reads[min(2, np.lib.format.read_magic(file)[0])](file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded, they may run code")
+    return shape, dtype
+
+
+def _choose_arrays(arrays: _Archive, path: Path, options: OpenOptions) -> tuple[str, str]:
+    """The names of the arrays of images and labels."""
+    reading = options.geometry.reading
+    image_key, label_key = reading.image_column, reading.label_column
+    if {"images", "labels"} <= set(arrays) and not (image_key or label_key):
+        check_named_split(path, options.split)
+        return "images", "labels"
+    for split in SPLIT_NAMES[options.split]:
+        for images, labels in _ARRAY_NAMES:
+            found = image_key or images.format(split), label_key or labels.format(split)
+            if set(found) <= set(arrays):
+                return found
     raise RunError(
-        f"{path}: expected the arrays images and labels, or x_{split} and y_{split}, "
-        f"got {', '.join(arrays) or 'none'}"
+        f"{path}: expected the arrays {image_key or 'images'} and {label_key or 'labels'}, or "
+        f"x_{options.split} and y_{options.split}, got {', '.join(arrays) or 'none'}; name them "
+        "with --image-column and --label-column (image_column, label_column)"
     )
 
 
-def _all_labels(arrays: dict[str, np.ndarray]) -> Labels:
+def _all_labels(arrays: _Archive, label_key: str) -> Labels:
     """The whole-number labels of every split, so that each split counts the same classes."""
-    labels = [values for key, values in arrays.items() if key == "labels" or key.startswith("y_")]
-    whole = [values.ravel() for values in labels if np.issubdtype(values.dtype, np.integer)]
+    keys = {labels.format(split) for _, labels in _ARRAY_NAMES for split in ALL_SPLIT_NAMES}
+    keys = {key for key in arrays if key in keys or key in ("labels", label_key)}
+    values = [arrays[key].ravel() for key in sorted(keys)]
+    whole = [each for each in values if np.issubdtype(each.dtype, np.integer)]
     return np.concatenate([np.zeros(1), *whole]).astype(np.int64)
 
 
@@ -347,13 +461,8 @@ def open_digits(root: Path | None, options: OpenOptions) -> Source:
     """Open the digits: 8x8, levels 0..16, enlarged bilinearly and whole to RGB of ``size``."""
     if options.split not in ("train", "test"):
         raise RunError(f"digits has the splits train and test, got {options.split!r}")
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise RunError(
-            "source digits needs scikit-learn, which is not installed: pip install 'augmix[demo]'"
-        ) from error
-    raw: Any = load_digits()
+    datasets = import_library("sklearn.datasets", "source digits of scikit-learn", "augmix[demo]")
+    raw: Any = datasets.load_digits()
     order = Stream(seed=0).at(Purpose.SPLIT, part=_DIGITS_PART).permutation(len(raw.target))
     chosen = order[:_NUM_TRAIN] if options.split == "train" else order[_NUM_TRAIN:]
     levels = np.rint(raw.images[np.sort(chosen)] * (255 / 16)).astype(np.uint8)

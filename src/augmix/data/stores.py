@@ -12,15 +12,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Bool, Int64, Integer, UInt8
 from PIL import Image
 
+from augmix.data import OnError, Reading
 from augmix.data.decode import (
     AS_STORED,
     Draws,
@@ -32,11 +33,13 @@ from augmix.data.decode import (
     stored_size,
     to_pixels,
     to_rgb,
+    warn_of_files,
 )
 from augmix.errors import RunError
 from augmix.files import cache_folder, load_json, write_json
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
+MAX_AT_ONCE = 5000  # image files that are decoded when a set is opened
 MAX_CLASSES = 1_000_000  # of a set without class names
 _HASHED = 64  # images in the fingerprint of a user's data
 _CHUNK = 64  # images a thread takes at a time
@@ -45,7 +48,6 @@ _CROPS_AT_ONCE = 8  # photographs a thread takes at a time
 Ids = Integer[np.ndarray, " batch"]
 Images = UInt8[np.ndarray, "batch height width channel"]
 Labels = Int64[np.ndarray, " image"]
-OnError = Literal["raise", "skip"]
 Decode = Callable[[int, int], np.ndarray]  # of an image's position in the batch, and its row
 
 
@@ -59,6 +61,7 @@ class OpenOptions:
     on_error: OnError = "raise"
     num_threads: int = 1
     download: bool = False
+    is_lazy: bool | None = None
 
 
 class Items(ABC):
@@ -73,7 +76,7 @@ class Items(ABC):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         """Return pixels uint8 `height width channel`; raise `ImageError` if there are none."""
 
-    def stored_size(self, index: int) -> tuple[int, int]:
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
         """Return height and width before any resizing."""
         height, width = self.image(index).shape[:2]
         return height, width
@@ -99,8 +102,8 @@ class ImageFiles(Items):
     def image(self, index: int, geometry: Geometry = AS_STORED) -> np.ndarray:
         return decode_image(self.content(index), geometry)
 
-    def stored_size(self, index: int) -> tuple[int, int]:
-        return stored_size(self.content(index))
+    def stored_size(self, index: int, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
+        return stored_size(self.content(index), reading)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -249,6 +252,18 @@ def number_classes(labels: Labels, *, where: str) -> tuple[str, ...]:
     return tuple(str(number) for number in range(num_classes))
 
 
+def check_class_names(names: Iterable[str], *, where: str) -> None:
+    """Refuse names that cannot be written into JSON files, as those of a run are."""
+    for name in map(str, names):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise RunError(
+                f"source {where}: the class name {os.fsencode(name)!r} is not UTF-8; rename its "
+                "folder, e.g. by convmv -f latin1 -t utf8 --notest"
+            ) from None
+
+
 def check_classes(
     found: Iterable[str], known: Collection[str], *, where: Path, whose: str, hint: str = ""
 ) -> None:
@@ -277,6 +292,9 @@ class Source:
         geometry: How stored images are brought to ``size``.
         skipped: What was left out as broken: file or row, and the reason.
         files: Path of every image below the set's folder, for sources made of image files.
+        left_out: Files in the set's folder that are not used: path, and the reason (see
+            `trees.Listing`).
+        warnings: What a user may want to read in another way, in words.
     """
 
     name: str
@@ -291,6 +309,8 @@ class Source:
     geometry: Geometry = AS_STORED
     skipped: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -336,19 +356,31 @@ class ArraySource(Source):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LazySource(Source):
-    """A source that decodes images on loading; `load` returns the centre of cropped ones."""
+    """A source that decodes images on loading; `load` returns the centre of cropped ones.
+
+    Where they fit into memory, images are kept once they are decoded.
+    """
 
     items: Items
     rows: Labels  # the item of every image; images left out as broken have none
     num_threads: int = field(default_factory=lambda: default_threads())
     digest: str
+    kept: Images | None = None  # those of `is_kept`
+    is_kept: Bool[np.ndarray, " image"] = field(default_factory=lambda: np.zeros(0, bool))
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.digest, self.labels)
 
     def load(self, ids: Ids) -> Images:
-        return self._decode(ids, lambda _, row: self.items.image(row, self.geometry), _CHUNK)
+        if self.kept is None:
+            return self._decode(ids, lambda _, row: self.items.image(row, self.geometry), _CHUNK)
+        ids = check_ids(ids, len(self))
+        missing = np.unique(ids[~self.is_kept[ids]])
+        if len(missing):  # another thread may decode the same images, to the same bytes
+            self.kept[missing] = replace(self, kept=None).load(missing)
+            self.is_kept[missing] = True
+        return self.kept[ids]
 
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
         items: Any = self.items  # image files, as `build_source` checks
@@ -360,6 +392,7 @@ class LazySource(Source):
                 lambda height, width: crop.box(draws[position], height, width),
                 size=self.size[0],
                 is_reduced=self.geometry.is_reduced,
+                reading=self.geometry.reading,
             )
 
         return self._decode(ids, decode, _CROPS_AT_ONCE)
@@ -386,16 +419,19 @@ def build_source(
     *,
     flip: bool = True,
     files: Sequence[str] = (),
+    left_out: tuple[tuple[str, str], ...] = (),
 ) -> Source:
     """Make a source of items: in memory if it fits and is not cropped, else decoding on load.
 
-    With ``on_error="skip"`` every image is decoded once here, so that the ids of the source are
-    settled from the start.
+    Many image files that fit into memory are decoded when they are first loaded, and kept. With
+    ``on_error="skip"`` every image is decoded once here, so that the ids of the source are settled
+    from the start.
 
     Args:
         labels: Their classes, already checked.
         flip: Whether training images are mirrored.
         files: Path of every item, for items that are image files.
+        left_out: Files that are no items; see `Source`.
 
     Raises:
         RunError: If an image is broken (unless skipped), none is left, or sizes differ.
@@ -404,6 +440,13 @@ def build_source(
     if crop and not isinstance(items, ImageFiles):
         raise ValueError(
             f"random resized crops need image files, got the arrays of {options.name!r}"
+        )
+    check_class_names(class_names, where=options.name)
+    changes = options.geometry.reading.changes
+    if changes and not isinstance(items, ImageFiles):
+        raise ValueError(
+            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
+            f"{options.name!r}"
         )
     images, size, broken = _hold(items, options)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
@@ -420,29 +463,43 @@ def build_source(
         "geometry": options.geometry,
         "skipped": tuple((items.where(row), broken[row]) for row in sorted(broken)),
         "files": tuple(files[row] for row in kept) if files else (),
+        "warnings": _warn(items, kept, options),
+        "left_out": left_out,
         "digest": items.digest(kept),
     }
     if images is not None:
         return ArraySource(images=images[kept] if broken else images, **described)
+    shape = (len(kept), *size, items.channels)
+    fits = not crop and math.prod(shape) <= MEMORY_BYTES
     return LazySource(
         items=items,
         rows=kept,
         num_threads=options.num_threads,
+        kept=np.empty(shape, np.uint8) if fits else None,  # the system gives memory as it is filled
+        is_kept=np.zeros(len(kept), bool),
         **described,
     )
+
+
+def _warn(items: Items, rows: np.ndarray, options: OpenOptions) -> tuple[str, ...]:
+    if not isinstance(items, ImageFiles):
+        return ()
+    return tuple(warn_of_files(items.content, rows, options.geometry.reading))
 
 
 def _hold(
     items: Items, options: OpenOptions
 ) -> tuple[np.ndarray | None, tuple[int, int], dict[int, str]]:
-    """The images if they fit into memory, else None; their height and width; what is broken."""
+    """The images if they are decoded now, else None; their height and width; what is broken."""
     geometry, skip = options.geometry, options.on_error == "skip"
+    is_lazy = len(items) > MAX_AT_ONCE if options.is_lazy is None else options.is_lazy
+    is_lazy = is_lazy and isinstance(items, ImageFiles) and not skip
     if isinstance(items, ArrayItems) and not geometry.size:
         return items.images, items.stored_size(0), {}
     first, size, broken = _find_first(items, options)
     shape = (len(items), *size, items.channels)
     images = None
-    if not geometry.crop and math.prod(shape) <= MEMORY_BYTES:
+    if not (geometry.crop or is_lazy) and math.prod(shape) <= MEMORY_BYTES:
         images = np.empty(shape, np.uint8)
 
     def decode(position: int, row: int) -> None:
@@ -452,7 +509,7 @@ def _hold(
             images[position] = pixels
 
     def check_header(_: int, row: int) -> None:
-        _check_size(items, row, items.stored_size(row), first, size)
+        _check_size(items, row, items.stored_size(row, geometry.reading), first, size)
 
     def visit(work: Callable[[int, int], None]) -> dict[int, str]:
         return _visit(items, np.arange(len(items)), work, options.num_threads, skip=skip)
@@ -460,8 +517,9 @@ def _hold(
     if images is not None:
         broken |= visit(decode)
     elif skip:
-        broken |= _recall(items, geometry.size, lambda: visit(decode))
-    elif not geometry.size:
+        how = f"{geometry.size} {geometry.reading.changes or ''}".rstrip()
+        broken |= _recall(items, how, lambda: visit(decode))
+    elif not (geometry.size or is_lazy):
         visit(check_header)
     return images, size, broken
 
@@ -516,9 +574,9 @@ def _visit(
     return {row: reason for part in parts for row, reason in part.items()}
 
 
-def _recall(items: Items, size: int, inspect: Callable[[], dict[int, str]]) -> dict[int, str]:
+def _recall(items: Items, how: str, inspect: Callable[[], dict[int, str]]) -> dict[int, str]:
     """The broken items and the reasons, from an earlier inspection of the same files if any."""
-    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {size}"
+    identity = f"{items.digest(np.arange(len(items)))} {items.where(0)} {how}"
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     path = cache_folder("inspections") / f"{key}.json"
     if path.exists():

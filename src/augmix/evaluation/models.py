@@ -13,6 +13,7 @@ from torch import nn
 
 from augmix import distributed, files, results
 from augmix.corruptions.registry import resolve_preset
+from augmix.data import Reading
 from augmix.data.decode import check_resize
 from augmix.data.derived import (
     ClassList,
@@ -23,6 +24,7 @@ from augmix.data.derived import (
     name_classes,
 )
 from augmix.data.folders import Photographs, open_photographs
+from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.tar import SYNSET
 from augmix.errors import RunError
@@ -35,7 +37,7 @@ from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
-from augmix.progress import Note, OnProgress
+from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
 
 _PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
@@ -63,14 +65,19 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
                 on_progress(Note(text=note))
         model, facts = combine(members)
         source = open_images(measurement, members)
+        emit = on_progress if on_progress and distributed.rank() == 0 else ignore
+        for line in describe_images(source):
+            emit(Note(text=line))
         classes = find_class_list(measurement, members, source)
         if measurement.restrict and classes:
             model = Restricted(model, match_classes(source.class_names, classes))
         elif classes:
             source = map_classes(source, classes)
+        if measurement.name:
+            facts["label"] = measurement.name
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
-        return evaluate(
+        found = evaluate(
             model,
             source,
             config,
@@ -78,6 +85,10 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
         )
+        if measurement.name and found.model["label"] != facts["label"] and not distributed.rank():
+            found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
+            results.write_results(measurement.folder / results.RESULTS_FILE, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +100,9 @@ class TrainedRun:
     source: str  # kind of its images
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
-    on_error: Any  # what a broken image does: raise or skip
+    reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
+    name: str | None = None  # in tables and reports; None is the folder's
 
 
 def load_run(folder: Path) -> TrainedRun:
@@ -105,13 +117,13 @@ def load_run(folder: Path) -> TrainedRun:
         )
     if plain.get("source") == "digits":
         plain["data"] = None
-    try:
-        found: dict[str, Any] = {entry.name: plain[entry.name] for entry in fields(TrainedRun)}
-        for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+    names = {entry.name for entry in fields(TrainedRun)} & plain.keys()
+    found = {name: plain[name] for name in names}
+    found["reading"] = {e.name: plain[e.name] for e in fields(Reading) if e.name in plain}
+    for name, empty in (("data", ""), ("size", 0), ("max_train_images", 0)):
+        if name in found:
             found[name] = found[name] or empty
-        return TrainedRun(**found)
-    except KeyError as error:
-        raise RunError(f"{path} is not the configuration of a run: {error} is missing") from error
+    return files.load_record(path, TrainedRun, found, way_out="train the run again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +141,10 @@ class Member:
 
     @property
     def label(self) -> str:
-        """The run folder's name, or the text the model was named by."""
-        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
+        """The run's name, its folder's, or the text the model was named by."""
+        if self.trained is None:
+            return shorten(self.spec)
+        return self.trained.name or self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the results."""
@@ -187,11 +201,11 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     A `RunError` if they are not known, missing, or trained on, or if the runs have different ones.
     """
     data, runs = measurement.data, [member.trained for member in members if member.trained]
-    settings: dict[str, Any] = {"root": data or None, "on_error": "raise"}
+    settings: dict[str, Any] = {"root": data or None}
     if runs and not measurement.source:
         own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
-        settings |= {"on_error": own.on_error, "size": own.size}
+        settings |= {"size": own.size, **own.reading.given}
     elif measurement.source or data:
         settings["name"] = measurement.source or name_source(data or "")
     else:
@@ -199,9 +213,10 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
             f"{members[0].label} does not say what images to measure it on; name their folder or "
             "file with --data, and its kind with --source"
         )
-    settings |= _model_geometry(members) | _find_geometry(measurement)
+    settings |= _model_geometry(members) | _find_geometry(measurement) | measurement.reading.given
     if measurement.resize is not None:
         check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
+    settings["is_lazy"] = True if measurement.how.max_images else None
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         for member in members:
@@ -268,9 +283,10 @@ def _check_unseen(member: Member, source: Source) -> None:
     if path.exists():
         state = load_tensors(path)
         identity = state.get("identity") if isinstance(state, dict) else None
-        if not isinstance(identity, dict):
+        found = identity.get("source_fingerprint", "") if isinstance(identity, dict) else None
+        if not isinstance(found, str):
             raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-        fingerprint = identity.get("source_fingerprint", "")
+        fingerprint = found
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
 
 
@@ -319,4 +335,6 @@ def _find_photographs(
         return None
     trained = members[0].trained
     root = measurement.data or (trained.data if trained else "")
-    return open_photographs(Path(root).expanduser(), split=measurement.split)
+    own = trained.reading.given if trained and not measurement.source else {}
+    reading = Reading(**{**own, **measurement.reading.given})
+    return open_photographs(Path(root).expanduser(), split=measurement.split, reading=reading)

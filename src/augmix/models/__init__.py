@@ -184,6 +184,11 @@ def find_family(name: str) -> Family:
     )
 
 
+def is_own(family: Family) -> bool:
+    """Whether a family is of this package."""
+    return family.build.__module__ in _OWN_MODULES
+
+
 def maxblur_name(name: str) -> str:
     """Return the name of a network's blur-pooled form, which has the same weights.
 

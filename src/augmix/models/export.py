@@ -28,10 +28,10 @@ from safetensors.torch import save as pack_weights
 from torch import Tensor
 
 from augmix import files
-from augmix.errors import RunError, check_name, first_line
+from augmix.errors import RunError, check_name, first_line, import_library
 from augmix.models import find_family
 from augmix.models.layers import Classifier
-from augmix.models.weights import build_network, import_library
+from augmix.models.weights import build_network
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors"}
@@ -71,9 +71,11 @@ def export_model(
 
     Raises:
         ValueError: If the format is unknown, or the images are too small for the network.
-        RunError: If a package is missing, or the file does not compute what the model does.
+        RunError: If a package is missing, the file does not compute what the model does, or a file
+            is there that is no earlier export.
     """
     check_name("format", format, get_args(Format))
+    files.check_replaceable(Path(path), f"earlier {format} export", *_SIGNS[format])
     network = copy.deepcopy(model).float().cpu().eval()
     usual = find_family(network.config.name).size
     size = size or (usual, usual)
@@ -155,6 +157,11 @@ def _write_safetensors(network: Classifier, images: Tensor) -> tuple[bytes, Run]
     return content, found
 
 
+_SIGNS = {
+    "onnx": (b"augmix",),
+    "torch-export": (b"archive_format|exported_program",),
+    "safetensors": (b'"augmix"',),
+}
 _WRITERS = {
     "onnx": _write_onnx,
     "torch-export": _write_torch_export,

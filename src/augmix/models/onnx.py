@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augmix.errors import RunError
+from augmix.errors import RunError, import_library
 from augmix.models.preprocessing import Preprocessing
-from augmix.models.weights import import_library
 from augmix.models.wrapper import OpenedModel, OpenOptions
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")

@@ -11,16 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from augmix.errors import RunError, did_you_mean, first_line
+from augmix.errors import RunError, did_you_mean, first_line, import_library
 from augmix.models.preprocessing import from_timm, from_torchvision, from_transformers
-from augmix.models.weights import (
-    Weights,
-    import_library,
-    label_file,
-    load_into,
-    load_state,
-    note_averaged,
-)
+from augmix.models.weights import Weights, label_file, load_into, load_state, note_averaged
 from augmix.models.wrapper import OpenedModel, OpenOptions
 
 _TRANSFORMS_INPUT = ("inception_v3", "googlenet")  # normalised inside for weights of TensorFlow

@@ -5,7 +5,6 @@ is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's
 networks and of Zhang's blur-pooled ResNets (2019) are translated.
 """
 
-import importlib
 import io
 import pickle
 import re
@@ -15,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as pack_weights
 from torch import Tensor, nn
 
 from augmix import files, results
-from augmix.errors import RunError, first_line
-from augmix.models import BLURRED, ModelConfig, find_family
+from augmix.errors import RunError, first_line, import_library
+from augmix.models import BLURRED, ModelConfig, find_family, is_own
 from augmix.models.layers import Classifier
 
 _SHOWN = 3  # names in a message
 _COUNTER = "num_batches_tracked"  # of batch norm; older files lack it, and nothing depends on it
+_MAX_DEPTH = 2000
+_MAX_PARAMETERS = 2**30
 _HUB_PREFIX = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MODEL_FILES = (results.MODEL_FILE, results.WEIGHTS_FILE)
@@ -87,9 +88,40 @@ def build_model(
 
 def build_network(config: ModelConfig) -> Classifier:
     """Build the network of a configuration; see `build_model`."""
+    _outline(config)
+    return _build(config)
+
+
+def _build(config: ModelConfig) -> Classifier:
     family = find_family(config.name)
     network = family.build(config, **(family.numbers(config.name) or {}))
     return network if isinstance(network, Classifier) else Classifier(config, network)
+
+
+def _outline(config: ModelConfig) -> Classifier | None:
+    """Build the network without memory for its weights; None for one of the user's.
+
+    Raises:
+        ValueError: If it is too large to be meant.
+    """
+    family = find_family(config.name)
+    if not is_own(family):  # its code may need numbers
+        return None
+    depth = (family.numbers(config.name) or {}).get("depth", 0)
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"depth must be at most {_MAX_DEPTH}, got {depth} in {config.name!r}")
+    try:
+        with torch.device("meta"):
+            network = _build(config)
+        count = sum(values.numel() for values in network.parameters())
+    except (RuntimeError, OverflowError, TypeError):  # sizes beyond 64 bits
+        count = 2**63
+    if count > _MAX_PARAMETERS:
+        raise ValueError(
+            f"{config.name!r} with {config.num_classes:,} classes would have {count:,} parameters, "
+            f"more than {_MAX_PARAMETERS:,}; choose a smaller network"
+        )
+    return network
 
 
 def save_model(folder: Path, model: nn.Module) -> None:
@@ -139,15 +171,32 @@ def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
     config = _load_config(folder / results.MODEL_FILE)
     path = folder / results.WEIGHTS_FILE
     weights = load_tensors(path)
+    what = f"{path} does not fit model {config.name!r} with {config.num_classes} classes"
     try:
+        outline = _outline(config)
+        if outline is not None:  # before anything of that size is built
+            check_state(weights, outline.state_dict(), what=what)
         with torch.random.fork_rng(devices=[]):  # the state of torch's generator does not change
-            model = build_network(config)
+            model = _build(config)
     except ValueError as error:
         raise RunError(f"{folder / results.MODEL_FILE}: {error}") from error
-    what = f"{path} does not fit model {config.name!r} with {config.num_classes} classes"
     check_state(weights, model.state_dict(), what=what)
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise RunError(f"{path} is damaged: {name} is not finite; train the model again")
     model.load_state_dict(weights)
     return model.eval()
+
+
+def has_whole_model(folder: Path) -> bool:
+    """Whether a folder holds `model.json` and the whole file of weights, by its size."""
+    if not (folder / results.MODEL_FILE).exists():
+        return False
+    try:
+        with safe_open(folder / results.WEIGHTS_FILE, "pt"):  # reads the header
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def _load_config(path: Path) -> ModelConfig:
@@ -155,12 +204,10 @@ def _load_config(path: Path) -> ModelConfig:
     schema = plain.pop("schema", None)
     if schema != results.SCHEMA:
         raise RunError(f"{path} must have schema {results.SCHEMA}, got {schema!r}")
-    try:
-        lists = {key: tuple(plain.pop(key)) for key in ("mean", "std")}
-        lists["class_names"] = tuple(map(str, plain.pop("class_names", ())))
-        return ModelConfig(**lists, **plain)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} does not describe a model: {error}") from error
+    for name in ("mean", "std"):  # whose defaults may be those of another network
+        if name not in plain:
+            raise RunError(f"{path}: {name} is missing; train the model again")
+    return files.load_record(path, ModelConfig, plain, way_out="train the model again")
 
 
 def is_hub_name(where: str | Path) -> bool:
@@ -199,22 +246,6 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
     return Path(folder)
 
 
-def import_library(module: str, needed_by: str, install: str) -> Any:
-    """Import a module of an optional library, or say what needs it and what `pip` installs it."""
-    library = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f"{needed_by} needs {library}, which is not installed: pip install {install!r}"
-        ) from error
-    except Exception as error:  # a build for another version of torch may raise anything
-        raise RunError(
-            f"{needed_by} needs {library}, but it cannot be imported ({type(error).__name__}: "
-            f"{first_line(error)}); is it made for this version of torch?"
-        ) from error
-
-
 def load_tensors(path: Path) -> Any:
     """Load what a safetensors or torch file holds, on the CPU, without running code of it.
 
@@ -230,8 +261,10 @@ def load_tensors(path: Path) -> Any:
     if path.suffix == ".safetensors":
         try:
             return parse_safetensors(content)
-        except SafetensorError as error:
-            raise RunError(f"{path} is damaged or no safetensors file: {error}") from error
+        except Exception as error:  # also of the parser's Python part
+            raise RunError(
+                f"{path} is damaged or no safetensors file: {first_line(error)}"
+            ) from error
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -360,11 +393,13 @@ def check_state(
             f"missing: {_list_names(missing)}; unknown: {_list_names(unknown)}"
         )
     for name, value in expected.items():
-        if name in found and found[name].shape != value.shape:
+        own = found.get(name, value)
+        if own.shape != value.shape:
             raise RunError(
-                f"{what}: {name} must have shape {tuple(value.shape)}, "
-                f"got {tuple(found[name].shape)}"
+                f"{what}: {name} must have shape {tuple(value.shape)}, got {tuple(own.shape)}"
             )
+        if own.is_floating_point() != value.is_floating_point():
+            raise RunError(f"{what}: {name} must be {value.dtype}, got {own.dtype}")
 
 
 def _list_names(names: Iterable[str]) -> str:

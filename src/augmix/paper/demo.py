@@ -50,7 +50,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         how = EvaluateConfig(preset="imagenet", max_images=config.max_images, device="cpu")
         measurement = Measurement(models=(str(run),), how=how)
         measured = run_measurement(measurement, on_progress=on_progress)
-        log = results.load_log(run)
+        log = results.load_steps(run)
         seconds += log[-1].get("seconds", 0.0) if log else 0.0  # over all restarts
         seconds += sum(cell.seconds for cell in measured.cells)
         numbers = summarise(measured)

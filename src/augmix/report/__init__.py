@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from augmix.files import make_folder, write_bytes
+from augmix.errors import RunError
+from augmix.files import check_replaceable, make_folder, write_bytes
 from augmix.report.comparison import compare
 from augmix.report.estimates import METRICS as METRICS
 from augmix.report.estimates import CellArrays as CellArrays
 from augmix.report.estimates import Metric as Metric
 from augmix.report.estimates import register_metric as register_metric
 from augmix.report.estimates import summarise as summarise
-from augmix.report.exports import EXPORTS
+from augmix.report.exports import EXPORT_SIGNS, EXPORTS
 from augmix.report.sections import register_section as register_section
 from augmix.results import REPORT_FILE
 
@@ -39,21 +40,30 @@ def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ())
 
     Raises:
         RunError: If there is no run, one has no results or damaged files, or a file cannot be
-            written.
+            written, or is there and is no earlier report.
         ValueError: If an export is unknown.
     """
     unknown = [name for name in export if name not in EXPORTS]
     if unknown:
         raise ValueError(f"export must be of {', '.join(EXPORTS)}, got {unknown[0]!r}")
-    comparison = compare(runs)
     out = Path(out)
     out = out / REPORT_FILE if out.is_dir() else out
+    exports = {name: export_path(out, name) for name in dict.fromkeys(export)}
+    check_replaceable(out, "report", b"Written by augmix")
+    for name, path in exports.items():
+        if path == out:
+            raise RunError(
+                f"the page and its {name} would both be {out}; name the page *.html with --out"
+            )
+        check_replaceable(path, f"report as {name}", *EXPORT_SIGNS[name])
+    comparison = compare(runs)
     make_folder(out.parent)
     from augmix.report.page import render_page  # loads matplotlib
 
-    write_bytes(out, render_page(comparison).encode())
-    for name in dict.fromkeys(export):
-        write_bytes(export_path(out, name), EXPORTS[name][1](comparison).encode())
+    contents = {out: render_page(comparison)}
+    contents |= {path: EXPORTS[name][1](comparison) for name, path in exports.items()}
+    for path, text in contents.items():
+        write_bytes(path, text.encode("utf-8", "backslashreplace"))
     return out
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.bootstrap import Interval, average, difference, seed_difference, spread, widened
+from augmix.bootstrap import Interval, Kind, average, difference, seed_difference, spread, widened
 from augmix.report.estimates import (
     Estimates,
     Grid,
@@ -44,7 +44,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
             if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
                 who = _by_value(having, [_show(value) for value in values])
                 found.append(f"{part} {key.replace('_', ' ')}: {who}")
-    cells = [(*run.results.cells, *run.results.sequences) for run in runs]
+    cells = [run.results.measured for run in runs]
     counts = [_show(sorted({cell.num_images for cell in of_run})) for of_run in cells]
     if not found and len(set(counts)) > 1:
         found.append("images in a measured set: " + _by_value(runs, counts))
@@ -113,6 +113,12 @@ def _missing(run: Run) -> list[str]:
         found.append(
             f"{run.label} is incomplete: the attack is not measured. Evaluate it again to add it."
         )
+    errors = results.fourier_map
+    if errors is not None and np.isnan(errors).any():
+        found.append(
+            f"{run.label} is incomplete: {np.isnan(errors).sum()} of {errors.size} positions of "
+            "the Fourier map are not measured. Evaluate it again to add them."
+        )
     return found
 
 
@@ -153,7 +159,7 @@ def _some(entries: Sequence[Any]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-_OF_A_SEED = {"seed", "out", "label", "device", "num_threads", "num_workers"}  # settings
+_OF_A_SEED = {"seed", "out", "name", "label", "device", "num_threads", "num_workers"}  # settings
 _SEED = re.compile(r"[-_. ]*(seed)?[-_. =]*\d+$", re.IGNORECASE)
 
 
@@ -170,6 +176,7 @@ class Number:
     high: float | None = None
     std: float | None = None
     num_seeds: int = 1
+    interval: Kind | None = None  # of which kind it is
 
 
 def over_seeds(values: Sequence[float]) -> Number:
@@ -214,7 +221,7 @@ class Group:
         number = over_seeds([each.value for each in found])
         if interval is None:
             return number
-        return replace(number, low=interval.low, high=interval.high)
+        return replace(number, low=interval.low, high=interval.high, interval=interval.kind)
 
 
 def contrast(first: Group, second: Group, key: Key) -> Interval | None:
@@ -229,11 +236,11 @@ def contrast(first: Group, second: Group, key: Key) -> Interval | None:
         return None
     if len({len(each.resampled) for drawn in draws for each in drawn}) != 1:
         return None
-    images = difference(average(draws[0]), average(draws[1])).interval()
+    drawn = difference(average(draws[0]), average(draws[1]))
     if min(map(len, pairs)) < 2:
-        return images
+        return drawn.interval()
     values = [[each.value for each in found if each] for found in pairs]
-    return widened(images, seed_difference(*values))
+    return widened(drawn.interval(), seed_difference(*values), drawn.limits)
 
 
 def gather_runs(runs: Sequence[Run], estimates: Sequence[Estimates]) -> list[Group]:
@@ -300,6 +307,15 @@ class Comparison:
     is_alexnet: bool  # whether the set is like ImageNet, so that errors are divided by AlexNet's
     unlike: tuple[str, ...]  # settings that forbid comparing the runs
     notes: tuple[str, ...]  # sentences that a reader must know
+
+    @property
+    def warning(self) -> str:
+        """What every form of the report says of runs that were not measured alike, else empty."""
+        return (
+            "These runs were not measured alike, so their numbers must not be compared"
+            if self.unlike
+            else ""
+        )
 
     @property
     def is_comparable(self) -> bool:

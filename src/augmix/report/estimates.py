@@ -18,8 +18,11 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from augmix import metrics, published
 from augmix.bootstrap import (
+    ANYTHING,
+    FRACTION,
     Draws,
     Interval,
+    Limits,
     average,
     biased,
     proportion_interval,
@@ -29,22 +32,24 @@ from augmix.bootstrap import (
     resample_rms,
 )
 from augmix.report.load import Run, RunPredictions
-from augmix.results import Cell, Results, SequenceCell
+from augmix.results import Cell, CellKey, FrequencyCell, Results, SequenceCell
 
 _NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
 
 class Scope(StrEnum):
-    """Where a number was taken; the last three scopes have a name too."""
+    """Where a number was taken; the last four scopes have a name too."""
 
     CLEAN = auto()
     CORRUPTED = auto()
     PERTURBED = auto()
     ATTACKED = auto()
+    FOURIER = auto()  # all frequencies of the Fourier map
     BENCHMARK = auto()  # the paper's 15 corruptions at 5 severities, where all were measured
     CORRUPTION = auto()
     SEVERITY = auto()
     PERTURBATION = auto()
+    BAND = auto()  # of frequencies
 
 
 IMAGE_SCOPES = (Scope.CLEAN, Scope.CORRUPTED)
@@ -166,6 +171,62 @@ def attacked_cell(results: Results) -> Cell | None:
     return next((cell for cell in results.cells if cell.suite == "attack"), None)
 
 
+BANDS = ("low", "middle", "high")  # of frequencies: thirds from the middle of the map outwards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencySet:
+    """Frequencies of the Fourier map of a run, each basis image once."""
+
+    name: str
+    cells: tuple[FrequencyCell, ...]
+    chosen: tuple[list[int], ...]  # positions in the horizontal frequencies of each cell
+
+    @property
+    def key(self) -> CellKey:
+        """Identity of the set."""
+        return CellKey("fourier", self.name, 0)
+
+    @property
+    def error(self) -> float:
+        """Fraction of the images that are misclassified, mean over the frequencies."""
+        pairs = zip(self.cells, self.chosen, strict=True)
+        errors = [cell.num_errors[index] / cell.num_images for cell, own in pairs for index in own]
+        return float(np.mean(errors))
+
+    def image_values(self, predictions: RunPredictions) -> Float[np.ndarray, " image"]:
+        """Compute the fraction of the frequencies at which each image is misclassified."""
+        labels, count = predictions.images.labels[:, None], sum(map(len, self.chosen))
+        wrong = [
+            (predictions.frequencies[cell.name].prediction[:, own] != labels).sum(axis=1)
+            for cell, own in zip(self.cells, self.chosen, strict=True)
+        ]
+        return np.sum(wrong, axis=0) / count
+
+
+def frequency_sets(results: Results) -> dict[str, FrequencySet]:
+    """Gather the measured frequencies by band, and all of them as ``all``; none of a part of a map.
+
+    The band of a frequency is its distance from the middle of the map, along the longer of its two
+    axes.
+    """
+    errors, cells = results.fourier_map, results.frequencies
+    if errors is None or np.isnan(errors).any():
+        return {}
+    rows, columns = errors.shape
+    found: dict[str, list[list[int]]] = {}
+    for number, cell in enumerate(cells):
+        for index, horizontal in enumerate(cell.horizontal):
+            distance = max(2 * cell.vertical / rows, 2 * abs(horizontal) / columns)
+            band = BANDS[min(int(len(BANDS) * distance), len(BANDS) - 1)]
+            for name in ("all", band):
+                found.setdefault(name, [[] for _ in cells])[number].append(index)
+    return {
+        name: FrequencySet(name=name, cells=cells, chosen=tuple(chosen))
+        for name, chosen in found.items()
+    }
+
+
 def readable(name: str) -> str:
     """Write a name of the benchmark in words."""
     return name.replace("_", " ")
@@ -213,6 +274,7 @@ class Metric:
     unit: str = "%"  # ``%``, ``nats``, or nothing
     scale: float = 100.0  # from stored to shown values
     decimals: int = 1
+    limits: Limits = ANYTHING  # the least and the largest value of a set, which no interval leaves
     lower_is_better: bool | None = True  # None for no better direction: no best value is marked
     scopes: tuple[str, ...] = IMAGE_SCOPES  # where it is computed
     # Tables of several metrics that have a column for it: ``summary``, ``calibration``, ``scores``.
@@ -285,6 +347,7 @@ def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
 METRICS: dict[str, Metric] = {
     "error": Metric(
         title="Error",
+        limits=FRACTION,
         scopes=(
             Scope.CLEAN,
             Scope.ATTACKED,
@@ -292,6 +355,8 @@ METRICS: dict[str, Metric] = {
             Scope.BENCHMARK,
             Scope.CORRUPTION,
             Scope.SEVERITY,
+            Scope.FOURIER,
+            Scope.BAND,
         ),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
@@ -299,6 +364,7 @@ METRICS: dict[str, Metric] = {
     ),
     "ce": Metric(
         title="Corruption error (CE): error divided by AlexNet's",
+        limits=FRACTION,
         column="mCE",
         label="mCE",
         scopes=(Scope.CORRUPTED, Scope.CORRUPTION),
@@ -308,6 +374,7 @@ METRICS: dict[str, Metric] = {
     ),
     "accuracy": Metric(
         title="Accuracy",
+        limits=FRACTION,
         lower_is_better=None,
         tables=("calibration",),
         per_image=lambda cell: cell.correct,
@@ -315,6 +382,7 @@ METRICS: dict[str, Metric] = {
     ),
     "confidence": Metric(
         title="Confidence",
+        limits=FRACTION,
         lower_is_better=None,
         tables=("calibration",),
         per_image=lambda cell: cell.confidence,
@@ -322,6 +390,7 @@ METRICS: dict[str, Metric] = {
     ),
     "ece": Metric(
         title="ECE",
+        limits=FRACTION,
         tables=("calibration",),
         per_set=lambda cell: metrics.expected_calibration_error(cell.confidence, cell.correct),
         from_bins=metrics.ece_from_bins,
@@ -329,6 +398,7 @@ METRICS: dict[str, Metric] = {
     ),
     "rms": Metric(
         title="RMS calibration error",
+        limits=FRACTION,
         column="RMS cal.",
         label="RMS cal.",
         scopes=(Scope.CLEAN, Scope.CORRUPTED, Scope.CORRUPTION, Scope.SEVERITY),
@@ -355,6 +425,7 @@ METRICS: dict[str, Metric] = {
     ),
     "flip": Metric(
         title="Flip probability",
+        limits=FRACTION,
         column="Flips",
         decimals=2,  # most are rare
         scopes=(Scope.PERTURBED, Scope.PERTURBATION),
@@ -363,6 +434,7 @@ METRICS: dict[str, Metric] = {
     ),
     "fr": Metric(
         title="Flip rate (FR): divided by AlexNet's",
+        limits=FRACTION,
         column="mFR",
         label="mFR",
         scopes=(Scope.PERTURBED, Scope.PERTURBATION),
@@ -390,7 +462,7 @@ class _Group:
     """A number as the mean over some cells or sequences, each divided by its baseline."""
 
     key: Key
-    cells: Sequence[Any]  # Cell or SequenceCell, as the metric has them
+    cells: Sequence[Any]  # Cell, SequenceCell or FrequencySet, as the metric has them
     divisors: Sequence[float]
 
     @property
@@ -401,6 +473,13 @@ class _Group:
         """The mean of the cells' values, each divided by its baseline."""
         weights = [1 / (divisor * len(self.cells)) for divisor in self.divisors]
         return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the number."""
+        low, high = self.metric.limits
+        total = float(np.mean(np.divide(1, self.divisors)))
+        return total * low, total * high
 
 
 def estimate(
@@ -450,6 +529,9 @@ def _groups(
         if cell.suite == "own" and cell.name in grid.own:
             everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
     everything |= {Key(name, Scope.PERTURBATION, cell.name): [cell] for cell in perturbed}
+    for band, frequencies in frequency_sets(results).items():
+        key = Key(name, Scope.FOURIER) if band == "all" else Key(name, Scope.BAND, band)
+        everything[key] = [frequencies]
     baseline = metric.baseline or {}
     measured = {cell.name for cell in perturbed}
     measured |= {cell.name for cell in corrupted} if grid.is_complete else set()
@@ -481,6 +563,7 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
     """Draws of all numbers that are computed from single images, resampled together."""
     parts: dict[tuple[str, Any], np.ndarray] = {}
     means: dict[Key, Any] = {}
+    limits: list[Limits] = []
     for group in groups:
         if group.metric.per_image or group.metric.per_pair:
             names = [(group.key.metric, cell.key) for cell in group.cells]
@@ -488,9 +571,11 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
                 if name not in parts:
                     parts[name] = _image_values(group.metric, predictions, cell)
             means[group.key] = group.weighted(parts[name] for name in names)
+            limits.append(group.limits)
     found: dict[Key, Draws] = {}
     if means:
-        found |= zip(means, resample_means(np.stack(list(means.values()))), strict=True)
+        drawn = resample_means(np.stack(list(means.values())), limits=limits)
+        found |= zip(means, drawn, strict=True)
     for name, metric in METRICS.items():
         of_metric = [group for group in groups if group.key.metric == name]
         if metric.per_set and of_metric:
@@ -499,9 +584,11 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
 
 
 def _image_values(
-    metric: Metric, predictions: RunPredictions, cell: Cell | SequenceCell
+    metric: Metric, predictions: RunPredictions, cell: Cell | SequenceCell | FrequencySet
 ) -> np.ndarray:
     """What each image contributes to the metric of a cell."""
+    if isinstance(cell, FrequencySet):
+        return cell.image_values(predictions)
     if isinstance(cell, SequenceCell):
         found = predictions.sequences[cell.name]
         return found.flips / found.pairs
@@ -532,7 +619,7 @@ def _resample_sets(metric: Metric, cells: Sequence[CellArrays]) -> Sequence[Draw
             images = np.repeat(np.arange(num_images), count)
             values.append([metric.per_set(cell.take(images)) for cell in cells])
     return [
-        biased(float(metric.per_set(cell)), resampled)
+        biased(float(metric.per_set(cell)), resampled, limits=metric.limits)
         for cell, resampled in zip(cells, np.transpose(values), strict=True)
     ]
 

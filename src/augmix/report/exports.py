@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from augmix.bootstrap import LEVEL
+from augmix.bootstrap import KINDS, LEVEL
 from augmix.files import to_plain
-from augmix.report.comparison import Comparison, contrast
+from augmix.report.comparison import Comparison, Group, contrast
 from augmix.report.estimates import METRICS, readable
 from augmix.report.load import Run
 from augmix.report.robustness import attack_words
@@ -19,7 +19,8 @@ from augmix.report.tables import Entry, Table, escape_markdown, to_markdown_tabl
 _FACTS = ("num_parameters", "num_classes", "seed", "weights_sha256")  # of a model card
 _SCHEMA = 2  # of the JSON file
 _FIELDS = ("row", "method", "model", "adaptation", "metric", "scope", "name")
-_NUMBER = ("value", "low", "high", "std", "num_seeds")
+_NUMBER = ("value", "low", "high", "std", "num_seeds", "interval")
+_MEASURED = ("measured_on", "not_comparable")  # columns of the CSV file
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": "\\textbackslash{}",
@@ -36,8 +37,18 @@ _LATEX = {
 
 
 def to_csv(comparison: Comparison) -> str:
-    """Write every number, one a line: fractions, nats and Brier units."""
-    return records_to_csv(_lines(comparison), (*_FIELDS, *_NUMBER))
+    """Write every number, one a line: fractions, nats and Brier units.
+
+    Each line says on which images it was measured, and why it must not be compared with the others,
+    if it must not.
+    """
+    images = {group.label: _images(run) for group in _parts(comparison) for run in group.runs}
+    why = "; ".join(comparison.unlike)
+    lines = [
+        {**line, "measured_on": images[line["row"]], "not_comparable": why}
+        for line in _lines(comparison)
+    ]
+    return records_to_csv(lines, (*_FIELDS, *_NUMBER, *_MEASURED))
 
 
 def records_to_csv(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
@@ -45,8 +56,14 @@ def records_to_csv(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) 
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows([{name: _escaped(value) for name, value in each.items()} for each in records])
     return text.getvalue()
+
+
+def _escaped(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{value}" if is_formula else value
 
 
 def to_json(comparison: Comparison) -> str:
@@ -55,6 +72,7 @@ def to_json(comparison: Comparison) -> str:
     content = {
         "schema": _SCHEMA,
         "level": LEVEL,
+        "intervals": KINDS,
         "source": first.source,
         "protocol": first.protocol,
         "grid": comparison.grid,
@@ -78,23 +96,37 @@ def _about(run: Run) -> dict[str, Any]:
 
 def to_latex(comparison: Comparison) -> str:
     """Write the tables for `booktabs`; ``\\input`` the file."""
-    head = "% Written by augmix. Needs \\usepackage{booktabs}.\n"
-    return head + "\n".join(_latex_table(table) for table in all_tables(comparison))
+    head = (
+        "% Written by augmix. Needs \\usepackage{booktabs}.\n"
+        f"% Intervals of {round(100 * LEVEL)} %: {KINDS}.\n"
+    )
+    if comparison.unlike:
+        reasons = "\n".join(f"\\item {escape(reason)}" for reason in comparison.unlike)
+        head += f"\\noindent\\textbf{{{escape(comparison.warning)}:}}\n"
+        head += f"\\begin{{itemize}}\n{reasons}\n\\end{{itemize}}\n\n"
+    return head + "\n".join(
+        _latex_table(table, comparison.warning) for table in all_tables(comparison)
+    )
 
 
 def _lines(comparison: Comparison) -> list[dict[str, Any]]:
     """Every number of every row; of metrics known as sums only, of every run."""
     lines = []
-    for group in comparison.groups:
-        for part in (group, *group.singles):
-            run = part.first
-            about = {"row": part.label, "method": run.method, "model": run.network}
-            lines += [
-                {**about, "adaptation": run.adaptation, **key._asdict(), **to_plain(number)}
-                for key in part.estimates[0]
-                if METRICS[key.metric].has_draws == (part is group) and (number := part.number(key))
-            ]
+    rows = {id(group) for group in comparison.groups}
+    for part in _parts(comparison):
+        run = part.first
+        about = {"row": part.label, "method": run.method, "model": run.network}
+        lines += [
+            {**about, "adaptation": run.adaptation, **key._asdict(), **to_plain(number)}
+            for key in part.estimates[0]
+            if METRICS[key.metric].has_draws == (id(part) in rows) and (number := part.number(key))
+        ]
     return lines
+
+
+def _parts(comparison: Comparison) -> list[Group]:
+    """Every row, followed by each of its runs."""
+    return [part for group in comparison.groups for part in (group, *group.singles)]
 
 
 def _differences(comparison: Comparison) -> list[dict[str, Any]]:
@@ -110,11 +142,13 @@ def _differences(comparison: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def _latex_table(table: Table) -> str:
+def _latex_table(table: Table, warning: str) -> str:
     kinds = "".join("r" if column.is_number else "l" for column in table.columns)
+    title = f"{table.title}{', ' if table.unit else ''}{table.unit}."
+    title += f" {warning}." if warning else ""
     lines = [
         "\\begin{table}",
-        f"\\caption{{{escape(table.title)}{', ' if table.unit else ''}{escape(table.unit)}.}}",
+        f"\\caption{{{escape(title)}}}",
         f"\\begin{{tabular}}{{l{kinds}}}",
         "\\toprule",
     ]
@@ -145,25 +179,39 @@ def to_markdown(comparison: Comparison) -> str:
     parts = [
         "# Robustness of " + ", ".join(escape_markdown(group.label) for group in comparison.groups),
         escape_markdown(lead(comparison)),
+        _warning(comparison),
         _described(comparison),
         "## Models",
         *[_model(run) for run in comparison.runs],
         "## Results",
-        f"Brackets are {round(100 * LEVEL)} % intervals over the measured images; ± is the "
-        "standard deviation over seeds. Smaller is better, except for accuracy and confidence.",
+        f"Brackets are {round(100 * LEVEL)} % intervals over the measured images ({KINDS}); ± is "
+        "the standard deviation over seeds. Smaller is better, except for accuracy and confidence.",
     ]
     parts += [to_markdown_table(table) for table in all_tables(comparison)]
     parts += ["## Limits", _limits(comparison)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _warning(comparison: Comparison) -> str:
+    """Why the runs must not be compared, and the images of each."""
+    if not comparison.unlike:
+        return ""
+    lines = [*comparison.unlike, *(f"{run.label}: {_images(run)}" for run in comparison.runs)]
+    listed = "\n".join(f"- {escape_markdown(line)}" for line in lines)
+    return f"**{comparison.warning}:**\n\n{listed}"
+
+
+def _images(run: Run) -> str:
+    """The images that a run was measured on."""
+    name, split = (str(run.results.source.get(key)) for key in ("name", "split"))
+    return f"{run.results.num_images:,} images of {name} ({split})"
+
+
 def _described(comparison: Comparison) -> str:
     """Which images, and how they were corrupted."""
-    results = comparison.runs[0].results
-    source, protocol = results.source, results.protocol
-    grid = comparison.grid
-    name, split = (escape_markdown(str(source.get(key))) for key in ("name", "split"))
-    text = f"Measured on {results.num_images:,} images of {name} ({split}): clean"
+    protocol, grid = comparison.runs[0].results.protocol, comparison.grid
+    images = dict.fromkeys(_images(run) for run in comparison.runs)
+    text = f"Measured on {escape_markdown('; '.join(images))}: clean"
     if grid:
         severities = ", ".join(map(str, grid.severities))
         text += f", {len(grid.names)} corruptions at severities {severities}"
@@ -171,6 +219,8 @@ def _described(comparison: Comparison) -> str:
         text += f", {len(comparison.sequences)} perturbation sequences"
     if attack := attack_words(comparison):
         text += f", attacked ({attack})"
+    if "fourier_norm" in protocol:
+        text += f", under single Fourier-basis perturbations of norm {protocol['fourier_norm']:g}"
     text += f"; severities of the preset {escape_markdown(str(protocol.get('preset')))}."
     names = ", ".join(readable(name) for name in (*grid.names, *comparison.sequences))
     return text + (f" In detail: {escape_markdown(names)}." if names else "")
@@ -193,7 +243,7 @@ def _model(run: Run) -> str:
 
 def _limits(comparison: Comparison) -> str:
     """What the numbers do not say, as a list."""
-    lines = [*comparison.unlike, *comparison.notes]
+    lines = [*comparison.notes]
     lines.append(
         "Corruptions are synthetic; a model that survives them may still fail under another shift."
     )
@@ -202,6 +252,12 @@ def _limits(comparison: Comparison) -> str:
     return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
 
+EXPORT_SIGNS: Mapping[str, tuple[bytes, ...]] = {  # what is in every file that was written
+    "csv": (b"row,method,model,adaptation,metric,scope,name,value",),
+    "json": (b'"schema": ', b'"numbers": ', b'"differences": '),
+    "latex": (b"% Written by augmix.",),
+    "markdown": (b"# Robustness of ", b"## Limits"),
+}
 EXPORTS: Mapping[str, tuple[str, Callable[[Comparison], str]]] = {
     "csv": (".csv", to_csv),
     "json": (".json", to_json),

@@ -8,13 +8,20 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from augmix.errors import RunError, first_line
-from augmix.files import load_json
+from augmix.errors import RunError, first_line, import_library
+from augmix.files import load_json, load_record
 from augmix.report.comparison import compare
 from augmix.report.exports import to_markdown
 from augmix.report.load import flatten
 from augmix.report.tables import escape_markdown
-from augmix.results import CONFIG_FILE, MODEL_FILE, RESULTS_FILE, WEIGHTS_FILE, load_results
+from augmix.results import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    RESULTS_FILE,
+    WEIGHTS_FILE,
+    ModelFile,
+    load_results,
+)
 
 _FRONT_MATTER = """---
 library_name: augmix
@@ -69,8 +76,6 @@ def push_to_hub(
         if (folder / file).is_file():
             public = _load_public(folder / file)
             files[file] = json.dumps(public, indent=1, ensure_ascii=False).encode()
-    from augmix.models.weights import import_library  # loads torch
-
     hub = import_library(
         "huggingface_hub", "putting a model on the Hugging Face Hub", "augmix[hub]"
     )
@@ -99,7 +104,7 @@ def write_card(run: Path, name: str) -> str:
     `model.json` is needed; `config.json` and `results.json` are used if they exist. A damaged file
     is a `RunError`.
     """
-    model = load_json(run / MODEL_FILE)
+    model = load_record(run / MODEL_FILE, ModelFile)
     parts = [
         _FRONT_MATTER,
         f"# {escape_markdown(name)}\n",

@@ -1,6 +1,6 @@
 """Read run folders: results, log, example images, and the predictions of single images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from augmix.results import (
     CONFIG_FILE,
     RESULTS_FILE,
     CellKey,
+    FrequencyPredictions,
     LogRecord,
     MeasuredImages,
     Predictions,
@@ -21,22 +22,25 @@ from augmix.results import (
     images_path,
     list_members,
     load_examples,
+    load_frequency_predictions,
     load_hardest,
     load_images,
     load_log,
     load_predictions,
     load_results,
     load_sequence_predictions,
+    predictions_path,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPredictions:
-    """The predictions of a run for single images: of every cell, and of perturbations by name."""
+    """The predictions of a run for single images: of every cell; of the others by their name."""
 
     images: MeasuredImages
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
+    frequencies: dict[str, FrequencyPredictions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class Run:
     config: dict[str, Any]  # `config.json`, or empty
     results: Results
     log: list[LogRecord]  # one record a step, once even if the step was repeated
+    left_out: Mapping[str, Any]  # what was left out of the training images, as `log.jsonl` has it
     # ``clean`` is `image height width channel`, a corruption `severity image height width channel`;
     # ``labels`` and ``ids`` have one number an image.
     examples: dict[str, np.ndarray]
@@ -122,14 +127,17 @@ def _load_run(folder: Path) -> Run:
     label = str(results.model.get("label") or results.model.get("method") or folder.name)
     if adaptation := results.model.get("adaptation"):
         label = f"{label.removesuffix(', adapted')}, adapted ({adaptation})"
-    lines = load_log(folder)
-    by_step = {record["step"]: record for record in lines}  # the last record of a repeated step
+    # the last record of a repeated step; step 0 is about the images
+    by_step = {record["step"]: record for record in load_log(folder)}
+    about_images = dict(by_step.pop(0, {}))
+    about_images.pop("step", None)
     return Run(
         folder=folder,
         label=label,
         config=load_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else {},
         results=results,
         log=[by_step[step] for step in sorted(by_step)],
+        left_out=about_images,
         examples=load_examples(folder),
         hardest=load_hardest(folder),
         predictions=_load_predictions(folder, results),
@@ -162,20 +170,37 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
         sequences={
             cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
+        frequencies={
+            cell.name: load_frequency_predictions(folder, cell.name) for cell in results.frequencies
+        },
     )
     num_images, lengths = len(found.images.ids), {len(found.images.labels)}
     lengths |= {len(each.prediction) for each in found.cells.values()}
     lengths |= {len(each.flips) for each in found.sequences.values()}
+    lengths |= {len(each.prediction) for each in found.frequencies.values()}
     if lengths != {num_images}:
         raise RunError(
             f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
             f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
+    num_classes = results.source.get("num_classes") or 2**31
+    by_path = {images_path(folder): found.images.labels}
+    by_path |= {predictions_path(folder, *k): each.prediction for k, each in found.cells.items()}
+    for name, each in found.sequences.items():
+        by_path[predictions_path(folder, "p", name)] = each.prediction
+    for path, classes in by_path.items():
+        if classes.size and classes.max() >= num_classes:
+            raise RunError(
+                f"{path} has class {classes.max()}, expected 0..{num_classes - 1}; delete it and "
+                "evaluate the run again"
+            )
     for cell in results.cells:
         num_errors = int((found.cells[cell.key].prediction != found.images.labels).sum())
         if num_errors != cell.num_errors:
+            path = predictions_path(folder, *cell.key)
             raise RunError(
-                f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
-                f"{cell.severity}, its predictions {num_errors}; evaluate the run again"
+                f"{folder / RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
+                f"{cell.severity}, {path.name} and {images_path(folder).name} have {num_errors}; "
+                f"delete {path.parent} and evaluate the run again"
             )
     return found

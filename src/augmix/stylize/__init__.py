@@ -1,13 +1,13 @@
 """Style transfer by adaptive instance normalisation: the settings of `augmix stylize`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from augmix.data import Reading
 from augmix.errors import check_fields, check_positive
 
-OnError = Literal["raise", "skip"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -29,8 +29,6 @@ class _Config:
     """Height and width of the images in pixels; by default as stored, 224 for a folder."""
     max_images: int | None = None
     """Take a fixed random subset of this many images; by default all."""
-    on_error: OnError = "raise"
-    """What a broken image or style image does: end the work, or be left out."""
     scale: int | None = None
     """Whole factor by which small images are enlarged, and averaged back when written; by default
     the smallest that reaches 128 pixels for VGG, or the size a decoder was fitted at."""
@@ -45,6 +43,8 @@ class _Config:
     """Device of the networks."""
     num_threads: int | None = None
     """CPU threads of torch; by default torch's own choice."""
+    reading: Reading = field(default_factory=Reading)
+    """How images and style images are read."""
 
     def __post_init__(self) -> None:
         check_positive(self, "size", "max_images", "scale", "style_size", "num_threads")
@@ -67,6 +67,9 @@ class StylizeConfig(_Config):
     """PNG files in class folders, or one archive; auto writes files for image files."""
     batch_size: int = 16
     """Images per forward pass."""
+    verify: bool = False
+    """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
+    are damaged are written again."""
 
     def __post_init__(self) -> None:
         _Config.__post_init__(self)

@@ -8,14 +8,16 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
-from augmix.data.decode import FORMATS, ImageError, decode_image
+from augmix.data import Reading
+from augmix.data.decode import FORMATS, Geometry, ImageError, decode_image
 from augmix.data.derived import Subset, take
-from augmix.data.folders import FileItems, list_images
+from augmix.data.folders import FileItems
 from augmix.data.sources import name_source, open_source
 from augmix.data.stores import Source
+from augmix.data.trees import FolderTree
 from augmix.errors import RunError
 from augmix.rng import Purpose, Stream
-from augmix.stylize import FitConfig, OnError, StylizeConfig
+from augmix.stylize import FitConfig, StylizeConfig
 
 WRITING, FITTING, CROPPING = 0, 1, 2  # parts of Purpose.STYLE
 _FOLDER_SIZE = 224  # pixels, of the images of a folder (Stylized-ImageNet)
@@ -36,7 +38,7 @@ class StyleImages:
     files: tuple[str, ...]  # paths below the folder
     fingerprint: str  # sha256 of paths and numbers of bytes
     size: int  # height and width of the squares, in pixels
-    on_error: OnError  # a broken style image stops the work, or another one is drawn
+    geometry: Geometry  # how files are read: at a broken one, work stops or another is drawn
     broken: dict[int, str] = field(default_factory=dict)
     _cache: dict[int, UInt8[np.ndarray, "size size 3"]] = field(default_factory=dict)
 
@@ -79,7 +81,7 @@ class StyleImages:
             return self._cache[index]
         path = self.folder / self.files[index]
         try:
-            image = crop_square(decode_image(path.read_bytes()), size=self.size)
+            image = crop_square(decode_image(path.read_bytes(), self.geometry), size=self.size)
         except ImageError as error:
             raise ImageError(f"cannot use style image {path}: {error}") from error
         except OSError as error:
@@ -94,7 +96,7 @@ class StyleImages:
         try:
             self.image(index)
         except ImageError as error:
-            if self.on_error == "raise":
+            if self.geometry.reading.on_error != "skip":
                 raise RunError(
                     f"{error}; repair or remove it, or draw other styles instead with "
                     "--on-error skip"
@@ -115,15 +117,20 @@ def find_styles(folder: Path | str) -> Path:
     return root
 
 
-def open_styles(folder: Path | str, *, size: int, on_error: OnError = "raise") -> StyleImages:
+def open_styles(folder: Path | str, *, size: int, reading: Reading | None = None) -> StyleImages:
     """Find the style images of a folder, at any depth; hidden files are ignored."""
     root = find_styles(folder)
-    found = list_images(root)
-    if not found:
-        raise RunError(f"{root} holds no style image; expected files of {', '.join(FORMATS)}")
-    files = tuple(found)
+    listing = FolderTree(root).walk()
+    files = listing.images
+    if not files:
+        raise RunError(
+            f"{root} holds no style image; expected files of {', '.join(FORMATS)}{listing.summary}"
+        )
     digest = FileItems(root=root, paths=files).digest(np.arange(len(files)))
-    return StyleImages(folder=root, files=files, fingerprint=digest, size=size, on_error=on_error)
+    geometry = Geometry(reading=reading or Reading())
+    changes = geometry.reading.changes
+    digest += repr(changes) if changes else ""
+    return StyleImages(folder=root, files=files, fingerprint=digest, size=size, geometry=geometry)
 
 
 def crop_square(
@@ -155,7 +162,8 @@ def open_content(config: StylizeConfig | FitConfig) -> Source:
         root=None if kind == "digits" else config.src,
         split=config.split,
         size=config.size or (_FOLDER_SIZE if kind == "folder" else 0),
-        on_error=config.on_error,
+        is_lazy=True if config.max_images else None,
+        **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source
 

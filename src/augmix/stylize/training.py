@@ -125,7 +125,7 @@ def open_inputs(config: FitConfig) -> FitInputs:
         encoder.gains = measure_gains(encoder, networks.pad_to_stride(images, encoder.stride))
     return FitInputs(
         content=content,
-        styles=open_styles(config.styles, size=style_size, on_error=config.on_error),
+        styles=open_styles(config.styles, size=style_size, reading=config.reading),
         encoder=encoder,
         size=size,
         scale=scale,
@@ -204,6 +204,10 @@ def fit(config: FitConfig, *, on_progress: OnProgress | None = None) -> Path:
         layers = decoder_layers(encoder, depth=config.depth, restyled=inputs.restyled)
         decoder = networks.build_decoder(layers)
         folder = config.out.with_suffix(".fit")
+        description = config.out.with_suffix(".json")
+        files.check_replaceable(description, "description of a decoder", b'"gains": ')
+        if not folder.exists() and not description.exists():
+            files.check_replaceable(config.out, "decoder", b"^$")
         with files.hold_folder(folder):
             _train(config, inputs, decoder, folder, device, on_progress or ignore)
             fitted = networks.FittedDecoder(
@@ -309,8 +313,8 @@ def _resume(
     progress = _Progress()
     if state is not None:
         checkpoint.check_identity(state, identity, folder)
-        checkpoint.restore(state, decoder, optimizer)
-        progress = _Progress(step=state.step, **state.meters)
+        checkpoint.restore(state, decoder, optimizer, folder=folder)
+        progress = checkpoint.load_meters(folder, _Progress, state)
     cut_log(folder, progress.step)
     return progress
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, count, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from augmix.data.batches import run_ahead
+from augmix.data.inventory import describe_images
 from augmix.data.stores import Source
 from augmix.devices import resolve_device, torch_settings
 from augmix.errors import RunError
-from augmix.files import load_json, write_bytes, write_npz
-from augmix.progress import OnProgress, ignore
+from augmix.files import load_record, write_bytes, write_json, write_npz
+from augmix.progress import Note, OnProgress, ignore
 from augmix.rng import Stream
 from augmix.stylize import StylizeConfig
 from augmix.stylize.networks import (
@@ -51,10 +52,12 @@ from augmix.write.destination import (
     Frame,
     Piece,
     TreeSink,
+    check_apart,
     complete,
     describe_file,
     describe_source,
     hold_destination,
+    is_whole,
     report_pieces,
     versions,
 )
@@ -62,6 +65,12 @@ from augmix.write.destination import (
 STYLES_FILE = "styles.csv"
 _NAME = "stylised"  # of the pieces
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts colour to grey
+
+
+class _Mark(TypedDict):
+    """What the mark of a piece holds besides its files."""
+
+    styles: list[str]
 
 
 def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -76,21 +85,26 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         RunError: If networks or images are missing, broken or do not fit, or the folder holds
             something else.
     """
+    check_apart(config.src, config.dst)
     device = resolve_device(config.device)
     with torch_settings(device, seed=config.seed, num_threads=config.num_threads or 0):
         content = open_content(config)
+        for line in describe_images(content):
+            (on_progress or ignore)(Note(text=line))
         find_styles(config.styles)
         stylizer, networks = open_stylizer(
             config.decoder, config.encoder, size=min(content.size), scale=config.scale
         )
         style_size = choose_style_size(config.style_size, min(content.size) * stylizer.scale)
         check_size(stylizer.stride, style_size, "style images")
-        styles = open_styles(config.styles, size=style_size, on_error=config.on_error)
+        styles = open_styles(config.styles, size=style_size, reading=config.reading)
         identity = _describe(config, content, styles, networks, device)
         batches = _BatchStylizer(config, stylizer.to(device), styles, device)
-        with hold_destination(config.dst, identity) as work:
+        emit = on_progress or ignore
+        held = hold_destination(config.dst, identity, verify=config.verify, on_progress=emit)
+        with held as work:
             if work is not None:
-                _write_set(content, batches, identity, work, on_progress or ignore)
+                _write_set(content, batches, identity, work, emit)
     return config.dst
 
 
@@ -103,7 +117,7 @@ def _write_set(
 ) -> None:
     """Write what is missing of a set, then its styles, checksums and manifest."""
     config, ids = batches.config, find_ids(source)
-    sink = _open_sink(identity["layout"], source, config.dst, work)
+    sink = _open_sink(identity["layout"], source, config, work)
     total, step = len(source), config.batch_size
     pieces = [
         Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
@@ -126,8 +140,8 @@ def _write_set(
 
     for _ in report_pieces(write(), pieces, missing, on_progress=on_progress):
         pass
-    sink.finish(_NAME)
-    used = [style for piece in pieces for style in load_json(piece.mark(work))["styles"]]
+    sink.finish(_NAME, pieces)
+    used = [style for piece in pieces for style in load_record(piece.mark(work), _Mark)["styles"]]
     images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
     _write_styles(config.dst, images, used)
     skipped = {
@@ -216,13 +230,16 @@ class NpzSink(ArraySink):
     labels: Int64[np.ndarray, " image"]
     class_names: tuple[str, ...]
 
-    def finish(self, name: str) -> None:
+    def finish(self, name: str, pieces: Sequence[Piece]) -> None:
         """Write the archive from the array, whose pieces are all written."""
-        if not self._final(name).exists():
+        if not is_whole(self.folder, self._mark(name)):
+            self._check_rows(name, pieces)
             images = np.lib.format.open_memmap(self._growing(name), "r")
             names = np.array(self.class_names)
             arrays = {"images": images, "labels": self.labels, "class_names": names}
             write_npz(self._final(name), arrays, is_compressed=False)
+            path, *found = describe_file(self._final(name))
+            write_json(self._mark(name), {"files": {path: found}})
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of the archive."""
@@ -232,11 +249,15 @@ class NpzSink(ArraySink):
         return self.folder / f"{self.split}.npz"
 
 
-def _open_sink(layout: str, source: Source, folder: Path, work: Path) -> FolderSink | NpzSink:
+def _open_sink(
+    layout: str, source: Source, config: StylizeConfig, work: Path
+) -> FolderSink | NpzSink:
+    folder, verify = config.dst, config.verify
     if layout == "npz":
         return NpzSink(
             folder=folder,
             work=work,
+            verify=verify,
             shapes={_NAME: (len(source), *source.size, source.channels)},
             split=source.split,
             labels=source.labels,
@@ -245,7 +266,7 @@ def _open_sink(layout: str, source: Source, folder: Path, work: Path) -> FolderS
     for name in source.class_names:  # a class without images gets its folder too
         (folder / name).mkdir(parents=True, exist_ok=True)
     files = name_files(source.files, source.labels, source.class_names)
-    return FolderSink(folder=folder, work=work, files=files, encode=encode_png)
+    return FolderSink(folder=folder, work=work, files=files, encode=encode_png, verify=verify)
 
 
 def _describe(

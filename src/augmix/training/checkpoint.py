@@ -7,22 +7,24 @@ identity is not continued. Of several processes, process 0 reads and writes for 
 """
 
 import io
+import json
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from augmix import distributed, files, results
-from augmix.errors import ResumeError, RunError
+from augmix.errors import ResumeError, RunError, first_line
 
 _SCHEMA = 3  # 2 had an identity of other names; 1 kept the state of torch's random generators
 _ABSENT = "nothing"
+_Meters = TypeVar("_Meters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +58,45 @@ def capture(
     )
 
 
-def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Restore a model and its optimiser from a state.
+def restore(
+    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, *, folder: Path
+) -> None:
+    """Restore a model and its optimiser from the state that a run folder holds.
 
     Raises:
-        ResumeError: If the weights are those of another architecture.
+        ResumeError: If they are of another architecture or optimiser, or not finite.
     """
-    try:
+    with explain_misfit(folder):
+        groups = [_settings(group) for group in optimizer.param_groups]
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
-    except (RuntimeError, ValueError, KeyError) as error:
+        if [_settings(group) for group in optimizer.param_groups] != groups:
+            raise ValueError("the optimiser has other settings")
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                shape = value.shape if isinstance(value, torch.Tensor) else None
+                if shape not in ((), parameter.shape) or not bool(torch.isfinite(value).all()):
+                    raise ValueError(f"{name} of the optimiser is no finite {parameter.shape}")
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} is not finite")
+
+
+@contextmanager
+def explain_misfit(folder: Path) -> Iterator[None]:
+    """Raise what goes wrong when a state is restored as a `ResumeError` that names its file."""
+    try:
+        yield
+    except Exception as error:  # torch raises what its code meets
         raise ResumeError(
-            f"the checkpoint's weights do not fit this model: {error}; "
-            "choose another --out or delete the run folder"
+            f"{folder / results.STATE_FILE}: the checkpoint does not fit this model "
+            f"({first_line(error)}); choose another --out, or delete {folder}"
         ) from error
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of some parameters of an optimiser that a run does not change."""
+    return {name: value for name, value in group.items() if name not in ("params", "lr")}
 
 
 def write_state(folder: Path, state: State) -> None:
@@ -162,7 +189,25 @@ def load_state(folder: Path) -> State | None:
             f"another --out, or delete {folder}"
         )
     del plain["schema"]
+    try:
+        for name, value in plain.items():
+            kind = int if name == "step" else dict
+            if not isinstance(value, kind) or plain["step"] < 0:
+                raise ValueError(f"{name} must be {kind.__name__}, got {type(value).__name__}")
+        json.dumps([plain["identity"], plain["meters"]], allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from error
     return State(**plain)
+
+
+def load_meters(folder: Path, kind: type[_Meters], state: State) -> _Meters:
+    """Make the meters of a run, a dataclass of steps and sums, from its state."""
+    return files.load_record(
+        folder / results.STATE_FILE,
+        kind,
+        {**state.meters, "step": state.step},
+        way_out=f"choose another --out, or delete {folder}",
+    )
 
 
 def check_identity(state: State, identity: Mapping[str, Any], folder: Path) -> None:
@@ -199,8 +244,12 @@ def _parse(path: Path, content: bytes) -> Any:
         if broken is not None:
             raise zipfile.BadZipFile(f"wrong checksum of {broken}")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
-        raise RunError(
-            f"{path} is damaged ({error}); delete {path.parent} to start again, "
-            "or choose another --out"
-        ) from error
+    except Exception as error:  # zipfile and torch raise what their parsers meet
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path} is damaged ({first_line(error)}); delete {path.parent} to start again, "
+        "or choose another --out"
+    )

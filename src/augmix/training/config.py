@@ -21,6 +21,7 @@ import numpy as np
 
 from augmix.augment import Executor
 from augmix.augment.policies import Policy
+from augmix.data import Reading
 from augmix.errors import RunError, check_fields, check_name, check_positive, did_you_mean
 from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
 from augmix.methods.registry import layers_of
@@ -82,10 +83,10 @@ class DataConfig:
     """Mirror half of the images; None is usual for the source."""
     max_train_images: int | None = None
     """Train on a fixed random part of the images, the same for every seed; None takes all."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """On a broken image: stop the run, or skip and count it."""
     decode_threads: int | None = None
     """Threads that decode a batch; None divides the processors among the processes."""
+    reading: Reading = field(default_factory=Reading, metadata={"flag": ""})
+    """How image files are read."""
 
     def __post_init__(self) -> None:
         check_positive(self, "size", "max_train_images", "decode_threads")
@@ -223,6 +224,8 @@ class RunConfig:
 
     out: Path = Path("runs/run")
     """The run folder; a run of the same settings is continued there."""
+    name: str | None = None
+    """Name of the run in tables and reports; None is the name of its folder."""
     seed: int = 0
     """The one number from which all randomness of the run follows."""
     seeds: int = 1
@@ -502,8 +505,9 @@ def _list_settings(node: Any, path: tuple[str, ...], prefix: str) -> Iterator[tu
     for entry in fields(node):
         value, below = getattr(node, entry.name), (*path, entry.name)
         if is_dataclass(value):
-            is_policy = isinstance(value, Policy)
-            yield from _list_settings(value, below, _prefix(value) if is_policy else entry.name)
+            own = entry.metadata.get("flag", entry.name)
+            own = _prefix(value) if isinstance(value, Policy) else own
+            yield from _list_settings(value, below, own)
         elif not (entry.name in _OF_DATA and isinstance(node, Policy)):
             name = entry.metadata.get("flag", entry.name)
             yield (

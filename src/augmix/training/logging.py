@@ -17,7 +17,7 @@ import torch
 
 from augmix import distributed, results
 from augmix.devices import peak_memory_mib
-from augmix.errors import RunError
+from augmix.errors import RunError, import_library
 from augmix.methods.losses import Loss
 from augmix.progress import Event, OnProgress, StepsLogged, TrainingStarted, ignore
 
@@ -128,13 +128,12 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
     open_writer: Any = None
     if choice is not False:
         try:
-            from torch.utils.tensorboard import SummaryWriter as open_writer
-        except ImportError as error:
+            import_library("tensorboard", "--tensorboard yes", "augmix[tensorboard]")
+            module = import_library("torch.utils.tensorboard", "--tensorboard yes", "tensorboard")
+            open_writer = module.SummaryWriter
+        except RunError:
             if choice:
-                raise RunError(
-                    "--tensorboard yes needs the package tensorboard, which is not installed: "
-                    "pip install 'augmix[tensorboard]'"
-                ) from error
+                raise
     if open_writer is None or distributed.rank():
         yield on_progress
         return
@@ -146,7 +145,7 @@ def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator
         nonlocal writer, folder, began
         lines: list[Any] = []
         if isinstance(event, TrainingStarted):
-            folder, lines = event.folder / _FOLDER, list(results.load_log(event.folder))
+            folder, lines = event.folder / _FOLDER, results.load_steps(event.folder)
             # times are those of a run that was never stopped: how long it trained, up to now
             began = time.time() - (lines[-1].get("seconds", 0.0) if lines else 0.0)
         elif isinstance(event, StepsLogged):

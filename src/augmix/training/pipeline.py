@@ -8,7 +8,8 @@ device's sends the packed plan and renders it where the model is; the images sta
 """
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,11 @@ from torch import Tensor
 from augmix import distributed
 from augmix.augment import Executor, batched, render
 from augmix.augment.batched import tensors
-from augmix.augment.batched.packing import Packed, pack
+from augmix.augment.batched.packing import Layout, Packed, pack
 from augmix.augment.plan import Plan
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.sources import Source, load_at
+from augmix.devices import GraphedFunction
 from augmix.methods import Method
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig
@@ -118,7 +120,12 @@ def open_pipeline(
     images = load_images(source, device) if fits_device(source, device) else None
     where = "sent with each step" if images is None else "on the device"
     name = f"batched by {batched.describe_backend(device)}, images {where}"
-    return DevicePipeline(executor=name, images=images, **common)
+    is_graphed = (
+        config.optimisation.compile
+        and device.type == "cuda"
+        and batched.choose_backend(device) == "triton"
+    )
+    return DevicePipeline(executor=name, images=images, is_graphed=is_graphed, **common)
 
 
 def prepare(pipeline: Pipeline, steps: Iterable[int], num_threads: int) -> Generator[Any]:
@@ -160,6 +167,8 @@ class DevicePipeline(Pipeline):
     """Views rendered on the device."""
 
     images: UInt8[Tensor, "image height width channel"] | None  # None if sent with each step
+    is_graphed: bool  # whether views are made by a CUDA graph, and overwritten by the next step's
+    graphs: dict[Layout, GraphedFunction] = field(default_factory=dict)
 
     @property
     def is_made_ahead(self) -> bool:
@@ -174,7 +183,8 @@ class DevicePipeline(Pipeline):
     def make(self, step: int) -> tuple[Packed, Tensor | None, Tensor]:
         """A step's packed plan, its images if they are sent, and its targets; on any thread."""
         plan, targets = self.plan(step)
-        packed = pack(plan, self.source.channels, real=tensors.real_of(self.device))
+        real, has_rows = tensors.real_of(self.device), not self.is_graphed
+        packed = pack(plan, self.source.channels, real=real, has_rows=has_rows)
         is_sent = self.images is None
         images = batched.pin(self.load(step, plan.ids), self.device) if is_sent else None
         return packed, images, batched.pin(targets, self.device)
@@ -182,14 +192,22 @@ class DevicePipeline(Pipeline):
     def finish(self, made: tuple[Packed, Tensor | None, Tensor]) -> tuple[Views, Targets]:
         """Send and render a step."""
         packed, sent, targets = made
-        arrays, layout = batched.upload(packed, self.device)
+        words = batched.pin(packed.words, self.device)
+        inputs = (words,) if sent is None else (words, sent)
+        render = partial(self._render, packed.layout)
+        if self.is_graphed:
+            render = self.graphs.setdefault(packed.layout, GraphedFunction(render, self.device))
+        return render(*inputs), targets.to(self.device, non_blocking=True)
+
+    def _render(self, layout: Layout, words: Tensor, sent: Tensor | None = None) -> Views:
+        """The views of a plan that lies in one buffer."""
+        arrays = batched.open_words(words.to(self.device, non_blocking=True), layout)
         if sent is None:
             assert self.images is not None
             images = self.images.index_select(0, arrays.ids)
         else:
             images = sent.to(self.device, non_blocking=True)
-        views = batched.execute(images, arrays, layout, channels_last=self.channels_last)
-        return views, targets.to(self.device, non_blocking=True)
+        return batched.execute(images, arrays, layout, channels_last=self.channels_last)
 
 
 def fits_device(source: Source, device: torch.device) -> bool:

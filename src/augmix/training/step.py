@@ -8,7 +8,8 @@ import inspect
 import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from augmix import distributed
+from augmix.devices import GraphedFunction
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss
 from augmix.training import checkpoint
@@ -40,6 +42,8 @@ class Learner:
     average: AveragedModel | None  # of the weights
     network: nn.Module  # what is called in the model's place: it, or `DistributedDataParallel`
     compiled: nn.Module  # the network compiled, for whole batches; else the network
+    is_graphed: bool  # whether forward and backward of whole batches are a CUDA graph
+    graphs: list[GraphedFunction] = field(default_factory=list)
 
     def backward(
         self,
@@ -61,21 +65,51 @@ class Learner:
             view.
         """
         is_whole = num_images == self.optimisation.batch_size
+        if is_whole and self.is_graphed:
+            return self._replay(views, targets)
         network = self.compiled if is_whole else self.network  # not worth compiling a second time
         num_parts = min(self.optimisation.accumulate, num_images // distributed.world_size())
         self.optimizer.zero_grad(set_to_none=True)
         losses, weights = [], []
-        if isinstance(network, _GraphedNetwork):
-            torch.compiler.cudagraph_mark_step_begin()
         edges = [len(targets) * number // num_parts for number in range(num_parts + 1)]
         for first, last in itertools.pairwise(edges):
-            with self._autocast(), self._gradient_exchange(last == len(targets)):
-                loss = self.objective(network, views[:, first:last], targets[first:last])
-                weight = (last - first) * distributed.world_size() / num_images
-                self.scaler.scale(loss.total * weight).backward()
-            losses.append(loss)
+            weight = (last - first) * distributed.world_size() / num_images
+            with self._gradient_exchange(last == len(targets)):
+                part = views[:, first:last], targets[first:last]
+                losses.append(self._add_gradients(network, *part, weight))
             weights.append((last - first) / len(targets))
         return _mean(losses, weights)
+
+    def _add_gradients(
+        self,
+        network: nn.Module,
+        views: Float[Tensor, "view batch channel height width"],
+        targets: Tensor,
+        weight: float,
+    ) -> Loss:
+        """The loss of some images, after its backward pass."""
+        with self._autocast():
+            loss = self.objective(network, views, targets)
+            self.scaler.scale(loss.total * weight).backward()
+        return replace(loss, total=loss.total.detach())
+
+    def _replay(
+        self, views: Float[Tensor, "view batch channel height width"], targets: Tensor
+    ) -> Loss:
+        """`backward` of a whole batch as a CUDA graph; the next one overwrites its results."""
+        parameters = list(self.model.parameters())
+
+        def run(views: Tensor, targets: Tensor) -> tuple[Loss, list[Tensor | None]]:
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self._add_gradients(self.compiled, views, targets, 1.0)
+            return loss, [each.grad for each in parameters]
+
+        if not self.graphs:
+            self.graphs.append(GraphedFunction(run, self.device))
+        loss, gradients = self.graphs[0](views, targets)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient  # another batch may have set others since
+        return loss
 
     def update(self, rate: float) -> None:
         """Update the weights by the gradient of the last `backward`, at a learning rate."""
@@ -108,17 +142,18 @@ class Learner:
         average = {} if self.average is None else self.average.state_dict()
         return replace(state, scaler=self.scaler.state_dict(), average=average)
 
-    def restore(self, state: checkpoint.State) -> None:
-        """Continue from a state of the same run.
+    def restore(self, state: checkpoint.State, folder: Path) -> None:
+        """Continue from the state of the same run that a folder holds.
 
         Raises:
-            ResumeError: If the weights are those of another architecture.
+            ResumeError: If it is of another architecture or optimiser.
         """
-        checkpoint.restore(state, self.model, self.optimizer)
-        if state.scaler:
-            self.scaler.load_state_dict(state.scaler)
-        if self.average is not None:
-            self.average.load_state_dict(state.average)
+        checkpoint.restore(state, self.model, self.optimizer, folder=folder)
+        with checkpoint.explain_misfit(folder):
+            if state.scaler:
+                self.scaler.load_state_dict(state.scaler)
+            if self.average is not None:
+                self.average.load_state_dict(state.average)
 
     def _autocast(self) -> torch.autocast:
         dtype = PRECISIONS.get(self.optimisation.precision)
@@ -160,35 +195,12 @@ def open_learner(
         scaler=torch.amp.GradScaler(device.type, enabled=optimisation.precision == "fp16"),
         average=average,
         network=network,
-        compiled=_compile(network, optimisation, device) if optimisation.compile else network,
+        compiled=cast(nn.Module, torch.compile(network)) if optimisation.compile else network,
+        is_graphed=optimisation.compile
+        and device.type == "cuda"
+        and not is_shared
+        and optimisation.accumulate == 1,
     )
-
-
-class _GraphedNetwork(nn.Module):
-    """A compiled network whose forward and backward passes are CUDA graphs.
-
-    A small network is otherwise limited by the launches of its kernels. The next call overwrites
-    what a graph returns, so the logits are copied.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.compiled = torch.compile(network, mode="reduce-overhead")
-
-    def forward(
-        self, images: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch class"]:
-        return self.compiled(images).clone()
-
-
-def _compile(
-    network: nn.Module, optimisation: OptimisationConfig, device: torch.device
-) -> nn.Module:
-    """The network compiled; on one GPU with CUDA graphs, unless gradients are accumulated."""
-    is_graphed = distributed.world_size() == 1 and optimisation.accumulate == 1
-    if device.type == "cuda" and is_graphed:
-        return _GraphedNetwork(network)
-    return cast(nn.Module, torch.compile(network))
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -301,14 +313,13 @@ class _AllGather(torch.autograd.Function):
 def _mean(losses: list[Loss], weights: list[float]) -> Loss:
     """The loss of all parts together."""
     if len(losses) == 1:
-        (loss,) = losses
-        return Loss(total=loss.total.detach(), terms=loss.terms, logits=loss.logits)
+        return losses[0]
 
     def mean(values: list[Tensor]) -> Tensor:
         return torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum()
 
     return Loss(
-        total=mean([loss.total.detach() for loss in losses]),
+        total=mean([loss.total for loss in losses]),
         terms={name: mean([loss.terms[name] for loss in losses]) for name in losses[0].terms},
         logits=torch.cat([loss.logits for loss in losses]),
     )

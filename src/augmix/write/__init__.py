@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, product
 from multiprocessing import connection, get_context, parent_process
@@ -39,13 +39,15 @@ from augmix.corruptions.registry import (
     check_size,
     resolve_preset,
 )
+from augmix.data import Reading
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
 from augmix.data.folders import Photographs, open_photographs
+from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import default_threads
 from augmix.errors import RunError, check_fields, check_positive
-from augmix.files import open_atomic
+from augmix.files import open_atomic, replace_durably
 from augmix.progress import Note, OnProgress, ignore
 from augmix.write.destination import (
     ArraySink,
@@ -53,6 +55,7 @@ from augmix.write.destination import (
     Piece,
     Sink,
     TreeSink,
+    check_apart,
     complete,
     describe_source,
     hold_destination,
@@ -87,6 +90,9 @@ class _Options:
     """Quality of JPEG files, 1..100; the published -C sets have 85."""
     num_processes: int | None = None
     """Number of processes, which does not change a byte; by default one for every processor."""
+    verify: bool = False
+    """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
+    are damaged are written again."""
 
     def __post_init__(self) -> None:
         check_positive(self, "num_processes")
@@ -147,8 +153,8 @@ class _Paths:
     """Part of the images: train, test or val."""
     max_images: int | None = None
     """Write a fixed random part of the images; by default all."""
-    on_error: Literal["raise", "skip"] = "raise"
-    """What to do with a broken image: stop, or leave it out."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,26 +178,32 @@ class PerturbConfig(PerturbOptions, _Paths):
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
+    check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
     size = 299 if config.preset == "imagenet-299" else 224
     source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
+    _tell(source, on_progress)
     return write_corrupted(source, config.dst, config, on_progress=on_progress)
 
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
+    check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
     if kind not in _OF_ANY_SIZE or config.size is not None:
         source = _open(config, kind, size=config.size or 0)
+        _tell(source, on_progress)
         return write_perturbed(source, config.dst, config, on_progress=on_progress)
     preset = "imagenet" if config.preset == "auto" else config.preset
     if kind != "folder":
         source = _open(config, kind, size=corrupt.large_size(preset), is_whole=True)
-    elif config.max_images or config.on_error == "skip":
+    elif config.max_images or config.reading.on_error == "skip":
         raise ValueError("max_images and on_error='skip' need a size for a folder of images")
     else:
-        source = open_photographs(Path(config.src).expanduser(), split=config.split)
+        path = Path(config.src).expanduser()
+        source = open_photographs(path, split=config.split, reading=config.reading)
     config = replace(config, preset=preset)
+    _tell(source, on_progress)
     return write_perturbed(source, config.dst, config, on_progress=on_progress)
 
 
@@ -340,23 +352,24 @@ def _write_set(
     on_progress: OnProgress,
 ) -> Path:
     """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
-    with hold_destination(folder, identity) as work:
+    verify = options.verify
+    with hold_destination(folder, identity, verify=verify, on_progress=on_progress) as work:
         if work is None:
             return folder
         sink: Sink
         if identity["layout"] == "cifar":
-            sink = ArraySink(folder=folder, work=work, shapes=shapes)
+            sink = ArraySink(folder=folder, work=work, shapes=shapes, verify=verify)
             if identity["form"] == "corrupted":
                 with open_atomic(folder / LABELS_FILE) as file:
                     np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
         else:
             files = name_files(source.files, source.labels, source.class_names)
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
-            sink = TreeSink(folder=folder, work=work, files=files, encode=encode)
+            sink = TreeSink(folder=folder, work=work, files=files, encode=encode, verify=verify)
         clean = source if isinstance(source, Photographs) else _decode(source, work)
         write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
         _write_missing(write, sink, pieces, _num_processes(options), on_progress)
-        complete(folder, identity, sink.checksums(pieces))
+        complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
     return folder
 
 
@@ -407,18 +420,19 @@ def _write_missing(
     """Write the pieces that are not there yet; a name is finished when all its pieces are."""
     todo: list[Piece] = []
     waiting: dict[str, int] = {}
-    for name, group in groupby(pieces, key=lambda piece: piece.name):
-        missing = sink.prepare(name, list(group))
+    groups = {name: list(group) for name, group in groupby(pieces, key=lambda piece: piece.name)}
+    for name, group in groups.items():
+        missing = sink.prepare(name, group)
         todo += missing
         waiting[name] = len(missing)
         if not missing:
-            sink.finish(name)
+            sink.finish(name, group)
     for piece in report_pieces(
         _run_pieces(write, todo, num_processes), pieces, todo, on_progress=on_progress
     ):
         waiting[piece.name] -= 1
         if not waiting[piece.name]:
-            sink.finish(piece.name)
+            sink.finish(piece.name, groups[piece.name])
 
 
 def _run_pieces(
@@ -485,7 +499,7 @@ def _decode(source: Source, work: Path) -> Path:
         clean[start:stop] = source.load(np.arange(start, stop))
     clean.flush()
     del clean
-    os.replace(growing, path)
+    replace_durably({growing: path})
     return path
 
 
@@ -493,6 +507,12 @@ def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
     """Start and stop of pieces of ``count`` images, each of so many bytes."""
     step = max(1, min(_MAX_IMAGES, _PIECE_BYTES // num_bytes))
     return ((start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _tell(source: Source, on_progress: OnProgress | None) -> None:
+    """Say what is written, and what of the images is left out."""
+    for line in describe_images(source):
+        (on_progress or ignore)(Note(text=line))
 
 
 def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) -> str:
@@ -530,6 +550,7 @@ def _open(
         split=config.split,
         size=size,
         resize=size if is_whole else 0,
-        on_error=config.on_error,
+        is_lazy=True if config.max_images else None,
+        **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source

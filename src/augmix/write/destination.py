@@ -2,20 +2,24 @@
 
 `manifest.json` holds everything that determines the bytes of the set. It is written first, with
 ``complete`` false until the end. `SHA256SUMS` lists every file, in the form of ``sha256sum -c``,
-and the manifest holds its checksum. Nothing half-written is ever visible under its final name:
-arrays grow in the work folder, files are renamed into the tree.
+and the manifest holds its checksum. Nothing half-written is ever visible under its final name,
+also not after a power loss: arrays grow in the work folder, files are renamed into the tree, and a
+piece is marked as finished once its bytes and names are on the disk. A set that is complete is
+looked through when it is asked for again: files that are missing or of another size are written
+again.
 """
 
 import hashlib
 import os
 import platform
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8
@@ -28,12 +32,18 @@ from augmix.files import (
     LOCK_FILE,
     hash_file,
     hold_folder,
+    is_leftover,
     load_json,
+    load_record,
+    make_folder,
     open_atomic,
+    remove_leftovers,
+    replace_durably,
+    sync,
     to_plain,
     write_json,
 )
-from augmix.progress import OnProgress, PieceWritten
+from augmix.progress import Note, OnProgress, PieceWritten, ignore
 
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"
@@ -41,6 +51,9 @@ MARKS = "done"  # folder of the marks of finished pieces, in the work folder
 _SCHEMA = 1
 _UNUSED = ("torch",)  # packages that do not influence the bytes
 _JPEG = (".jpeg", ".jpg")
+_SHOWN = 3  # damaged files in a message
+_WRITING = "writing-"  # begins the names of files that are not finished, in the work folder
+_DELETE = "delete {} to write the set again, or choose another destination"
 
 Frame = UInt8[np.ndarray, "height width channel"]
 
@@ -63,12 +76,45 @@ class Piece:
         return work / MARKS / f"{self.name}-{self.severity}-{self.start}-{self.stop}.json"
 
 
+class _Mark(TypedDict):
+    """What the mark of a piece, or of a finished array, holds."""
+
+    files: dict[str, tuple[int, str]]  # bytes and sha256 of every file that was written
+
+
+class _RowsMark(_Mark):
+    """What the mark of some rows of an array holds."""
+
+    rows: str  # their sha256
+
+
+class _Files(TypedDict):
+    """What a complete manifest says of the files of the set."""
+
+    count: int
+    bytes: int
+    sums: str  # file of their checksums
+    sha256: str  # of that file
+
+
+class _CompleteManifest(TypedDict):
+    files: _Files
+
+
 @contextmanager
-def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | None]:
+def hold_destination(
+    folder: Path,
+    identity: dict[str, Any],
+    *,
+    verify: bool = False,
+    on_progress: OnProgress = ignore,
+) -> Iterator[Path | None]:
     """Lock a folder for a set, make it if missing, and yield its work folder.
 
     Args:
         identity: Everything that determines the bytes of the set.
+        verify: Compare the files of a complete set with their checksums, not just with their sizes.
+        on_progress: Called with a `Note` if files of a complete set are written again.
 
     Yields:
         The work folder, which is deleted at the end; None if the set is complete already.
@@ -81,12 +127,20 @@ def hold_destination(folder: Path, identity: dict[str, Any]) -> Iterator[Path | 
     work = folder / WORK_FOLDER
     try:
         _check_empty(folder)
-        if _check_same(folder, ours) and not work.exists():
+        remove_leftovers(folder)
+        if not work.exists() and _check_same(folder, ours) and not _damaged(folder, verify):
             yield None
             return
-        (work / MARKS).mkdir(parents=True, exist_ok=True)
+        make_folder(work / MARKS)
         with hold_folder(work, what=f"set {folder}", way_out="choose another destination"):
+            for path in work.glob(f"{_WRITING}*"):
+                path.unlink()
             is_complete = _check_same(folder, ours)
+            if is_complete and (damaged := _damaged(folder, verify)):
+                on_progress(Note(text=_describe_damage(damaged)))
+                if identity["layout"] == "cifar":  # the other arrays are kept
+                    _mark_arrays(folder, work, damaged)
+                is_complete = False
             if not is_complete:
                 write_json(folder / MANIFEST_FILE, {**ours, "complete": False})
             yield None if is_complete else work
@@ -116,7 +170,9 @@ def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, i
     hasher = hashlib.sha256()
     with open_atomic(folder / SUMS_FILE) as file:
         for path, num_bytes, digest in sums:
-            line = f"{digest}  {path}\n".encode()
+            escaped = path.translate(_ESCAPES)  # as sha256sum does
+            mark = "\\" if escaped != path else ""
+            line = f"{mark}{digest}  {escaped}\n".encode("utf-8", "surrogateescape")
             file.write(line)
             hasher.update(line)
             count, total = count + 1, total + num_bytes
@@ -160,7 +216,9 @@ def versions() -> dict[str, str]:
 
 def describe_source(source: Source) -> dict[str, Any]:
     """Return what a manifest says of the clean images."""
+    changes = source.geometry.reading.changes
     return {
+        **({"reading": changes} if changes else {}),
         "name": source.name,
         "split": source.split,
         "num_images": len(source),
@@ -171,11 +229,21 @@ def describe_source(source: Source) -> dict[str, Any]:
     }
 
 
+def check_apart(images: str, folder: Path) -> None:
+    """Refuse a destination inside the folder of the images, where it would become a class."""
+    source, target = Path(images).expanduser().resolve(), folder.expanduser().resolve()
+    if source.is_dir() and target.is_relative_to(source):
+        raise RunError(
+            f"{folder} lies in the folder of the images, {images}, and would be read as one of its "
+            "classes; choose a destination beside it"
+        )
+
+
 def _check_empty(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; choose a folder for the set")
     found = [path.name for path in folder.iterdir()] if folder.exists() else []
-    others = sorted(name for name in found if name != WORK_FOLDER)
+    others = sorted(name for name in found if name != WORK_FOLDER and not is_leftover(name))
     if others and MANIFEST_FILE not in others:
         raise RunError(
             f"{folder} holds {others[0]} but no {MANIFEST_FILE}; choose an empty or new folder"
@@ -187,13 +255,66 @@ def _check_same(folder: Path, ours: dict[str, Any]) -> bool:
     path = folder / MANIFEST_FILE
     if not path.exists():
         return False
-    theirs = load_json(path)
+    theirs = load_json(path, way_out=_DELETE.format(folder))
     for name, found, wanted in _differences(theirs, ours):
         raise RunError(
             f"{folder} holds a set with {name} = {_short(found)}, asked for {_short(wanted)}; "
             "choose another destination, or delete the folder"
         )
     return theirs.get("complete") is True
+
+
+def _damaged(folder: Path, verify: bool) -> dict[str, str]:
+    """Why files of a complete set are not as they were written, by path below the folder.
+
+    Sizes are looked at; checksums if ``verify``, or if the sum of the sizes is wrong.
+    """
+    path = folder / MANIFEST_FILE
+    files = load_record(path, _CompleteManifest, way_out=_DELETE.format(folder))["files"]
+    sums = folder / SUMS_FILE
+    if not sums.exists() or hash_file(sums) != files["sha256"]:
+        return {SUMS_FILE: "not as written"}
+    listed = load_sums(sums)
+    sizes = {name: _size(folder / name) for name in listed}
+    damaged = {name: "missing" for name, size in sizes.items() if size is None}
+    damaged |= {name: "empty" for name, size in sizes.items() if size == 0}
+    if verify or (not damaged and sum(size or 0 for size in sizes.values()) != files["bytes"]):
+        others = (name for name in listed if name not in damaged)
+        wrong = (name for name in others if hash_file(folder / name) != listed[name])
+        damaged |= dict.fromkeys(wrong, "another checksum")
+    return damaged
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def load_sums(path: Path) -> dict[str, str]:
+    """Read the sha256 of every file of a set, by path, from its `SHA256SUMS`."""
+    found = {}
+    for line in path.read_bytes().decode("utf-8", "surrogateescape").split("\n")[:-1]:
+        digest, _, name = line.partition("  ")
+        if digest.startswith("\\"):  # sha256sum escapes names
+            name = re.sub(r"\\([nr\\])", lambda found: _ESCAPED[found[1]], name)
+        found[name] = digest.removeprefix("\\")
+    return found
+
+
+_ESCAPED = {"n": "\n", "r": "\r", "\\": "\\"}
+_ESCAPES = str.maketrans({character: f"\\{letter}" for letter, character in _ESCAPED.items()})
+
+
+def _describe_damage(damaged: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{name} ({why})" for name, why in list(damaged.items())[:_SHOWN])
+    return f"{len(damaged)} file(s) of the set are written again: {shown}"
+
+
+def _mark_arrays(folder: Path, work: Path, damaged: Mapping[str, str]) -> None:
+    """Mark the arrays of a complete set as finished, but for the damaged ones."""
+    listed = {} if SUMS_FILE in damaged else load_sums(folder / SUMS_FILE)
+    for name in listed.keys() - damaged:
+        note = {name: [(folder / name).stat().st_size, listed[name]]}
+        write_json(work / MARKS / f"{Path(name).stem}.json", {"files": note})
 
 
 def _differences(
@@ -222,18 +343,22 @@ class ArraySink:
     folder: Path
     work: Path
     shapes: dict[str, tuple[int, ...]]
+    verify: bool = False  # compare what an earlier call wrote with its checksums
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
         """Allocate an array and return the pieces that are not yet in it."""
-        if self._final(name).exists():
+        if is_whole(self.folder, self._mark(name), verify=self.verify):
             return []
         path = self._growing(name)
         if not path.exists():
             for piece in pieces:
                 piece.mark(self.work).unlink(missing_ok=True)
+            sync(self.work / MARKS)  # before there are rows of zeros that they would vouch for
             empty = self.work / "empty.npy"
             np.lib.format.open_memmap(empty, "w+", dtype=np.uint8, shape=self.shapes[name]).flush()
-            os.replace(empty, path)
+            replace_durably({empty: path})
+        if self.verify:
+            self._digest(name, pieces)
         return [piece for piece in pieces if not piece.mark(self.work).exists()]
 
     def write(self, piece: Piece, images: UInt8[np.ndarray, "batch *image"], **notes: Any) -> None:
@@ -242,21 +367,66 @@ class ArraySink:
         array = np.lib.format.open_memmap(path, mode="r")
         offset = array.offset + piece.row * int(array.strides[0])
         del array
+        rows = np.ascontiguousarray(images)
         with open(path, "r+b") as file:
             file.seek(offset)
-            file.write(np.ascontiguousarray(images).data)
+            file.write(rows.data)
             file.flush()
             os.fsync(file.fileno())
-        write_json(piece.mark(self.work), {"files": {}, **notes})
+        mark = {"files": {}, "rows": hashlib.sha256(rows.data).hexdigest(), **notes}
+        write_json(piece.mark(self.work), mark)
 
-    def finish(self, name: str) -> None:
-        """Give an array whose pieces are all written its final name."""
-        if not self._final(name).exists():
-            os.replace(self._growing(name), self._final(name))
+    def finish(self, name: str, pieces: Sequence[Piece]) -> None:
+        """Give an array whose pieces are all written its final name.
+
+        Raises:
+            RunError: If rows are not as they were written; their marks are deleted.
+        """
+        if not is_whole(self.folder, self._mark(name)):
+            path, final = self._growing(name), self._final(name)
+            found = [path.stat().st_size, self._check_rows(name, pieces)]
+            write_json(self._mark(name), {"files": {final.name: found}})
+            replace_durably({path: final})
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
-        """Yield path, bytes and sha256 of every file."""
-        yield from map(describe_file, sorted(self.folder.glob("*.npy")))
+        """Yield path, bytes and sha256 of every file, as noted when it was finished."""
+        for path in sorted(self.folder.glob("*.npy")):
+            noted = _noted(self._mark(path.stem))
+            yield (path.name, *noted[path.name]) if noted else describe_file(path)
+
+    def _check_rows(self, name: str, pieces: Sequence[Piece]) -> str:
+        """The sha256 of an array that grows, whose rows must be those that were marked."""
+        digest, damaged = self._digest(name, pieces)
+        if damaged:
+            raise RunError(
+                f"{len(damaged)} part(s) of {self._final(name)} are not as they were written; "
+                "start again to write them again, and check the disk"
+            )
+        return digest
+
+    def _digest(self, name: str, pieces: Sequence[Piece]) -> tuple[str, list[Piece]]:
+        """The sha256 of an array that grows, and the marked pieces whose rows are others.
+
+        The marks of those are deleted.
+        """
+        array = np.lib.format.open_memmap(self._growing(name), mode="r")
+        with open(self._growing(name), "rb") as file:
+            hasher = hashlib.sha256(file.read(array.offset))
+        damaged = []
+        for piece in sorted(pieces, key=lambda piece: piece.row):
+            rows = array[piece.row : piece.row + len(piece)].data
+            hasher.update(rows)
+            mark = piece.mark(self.work)
+            if mark.exists():
+                noted = load_record(mark, _RowsMark)["rows"]
+                if noted != hashlib.sha256(rows).hexdigest():
+                    mark.unlink()
+                    damaged.append(piece)
+        return hasher.hexdigest(), damaged
+
+    def _mark(self, name: str) -> Path:
+        """The mark of a finished array."""
+        return self.work / MARKS / f"{name}.json"
 
     def _final(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
@@ -273,28 +443,38 @@ class TreeSink:
     work: Path
     files: tuple[str, ...]  # class/image.JPEG of every image
     encode: Callable[[Frame], bytes]
+    verify: bool = False  # compare what an earlier call wrote with its checksums
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
         """Return the pieces whose files are missing, or not of the size their marks say."""
-        return [piece for piece in pieces if not self._is_whole(piece)]
+        marks = ((piece, piece.mark(self.work)) for piece in pieces)
+        return [each for each, mark in marks if not is_whole(self.folder, mark, self.verify)]
 
     def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]], **notes: Any) -> None:
         """Write the images or sequences of a piece, and mark it; notes are kept in the mark."""
-        written = {}
-        for index, image in enumerate(images, piece.start):
-            for path, frame in self._frames(piece, self.files[index], image):
-                content = self.encode(frame)
-                self._replace(path, content)
-                written[path] = [len(content), hashlib.sha256(content).hexdigest()]
+        written, names = {}, {}
+        try:
+            for index, image in enumerate(images, piece.start):
+                for path, frame in self._frames(piece, self.files[index], image):
+                    content = self.encode(frame)
+                    temporary = self.work / f"{_WRITING}{os.getpid()}-{len(names)}"
+                    names[temporary] = self.folder / path
+                    temporary.write_bytes(content)
+                    written[path] = [len(content), hashlib.sha256(content).hexdigest()]
+            replace_durably(names)
+        except BaseException:
+            for temporary in names:
+                temporary.unlink(missing_ok=True)
+            raise
         write_json(piece.mark(self.work), {"files": written, **notes})
 
-    def finish(self, name: str) -> None:
+    def finish(self, name: str, pieces: Sequence[Piece]) -> None:
         """Do nothing: files have their final names."""
 
     def checksums(self, pieces: Sequence[Piece]) -> Iterator[tuple[str, int, str]]:
         """Yield path, bytes and sha256 of every file, as noted when it was written."""
         for piece in pieces:
-            for path, (num_bytes, digest) in self._noted(piece).items():
+            for path, (num_bytes, digest) in _noted(piece.mark(self.work)).items():
                 yield path, num_bytes, digest
 
     def _frames(
@@ -307,25 +487,19 @@ class TreeSink:
         for number, frame in enumerate(image):
             yield f"{folder}/{number:02d}.JPEG", frame
 
-    def _replace(self, path: str, content: bytes) -> None:
-        """Write a file under its final name; not flushed to the disk, as `_is_whole` checks it."""
-        temporary = self.work / f"writing-{os.getpid()}"
-        temporary.write_bytes(content)
-        target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, target)
 
-    def _noted(self, piece: Piece) -> dict[str, list]:
-        mark = piece.mark(self.work)
-        return load_json(mark)["files"] if mark.exists() else {}
+def _noted(mark: Path) -> dict[str, tuple[int, str]]:
+    """Bytes and sha256 of the files that a mark lists; none without the mark."""
+    return load_record(mark, _Mark)["files"] if mark.exists() else {}
 
-    def _is_whole(self, piece: Piece) -> bool:
-        """Whether every file has the size noted: after a power cut it may be empty."""
-        noted = self._noted(piece)
-        sizes = [(self.folder / path, num_bytes) for path, (num_bytes, _) in noted.items()]
-        return bool(sizes) and all(
-            path.exists() and path.stat().st_size == num_bytes for path, num_bytes in sizes
-        )
+
+def is_whole(folder: Path, mark: Path, verify: bool = False) -> bool:
+    """Whether every file of a mark is there with its size, and if ``verify`` its checksum."""
+    noted = _noted(mark)
+    return bool(noted) and all(
+        _size(folder / path) == num_bytes and (not verify or hash_file(folder / path) == digest)
+        for path, (num_bytes, digest) in noted.items()
+    )
 
 
 Sink = ArraySink | TreeSink

@@ -6,7 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_plans import assert_equal_bits, draw, images_of
 
+from augmix.arrays import to_uint8
 from augmix.augment import compiled
+from augmix.augment.compiled import mixing
 from augmix.augment.policies import (
     AugMix,
     AutoAugment,
@@ -66,3 +68,13 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     one = compiled.render(images, plan)
     for num_threads in (2, 3, 50):
         np.testing.assert_array_equal(compiled.render(images, plan, num_threads=num_threads), one)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_levels_are_rounded_as_numpy_rounds_them(channels: int) -> None:
+    views = np.random.default_rng(0).uniform(-0.1, 1.1, (2, channels, 9, 31)).astype(np.float32)
+    views.ravel()[:255] = (np.arange(255) + np.float32(0.5)) / np.float32(255)  # half way
+    expected = to_uint8(views)
+    np.testing.assert_array_equal(mixing.round_levels(views), expected)
+    last = mixing.round_levels(views, channels_last=True)
+    np.testing.assert_array_equal(last, expected.transpose(0, 2, 3, 1))

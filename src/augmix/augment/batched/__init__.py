@@ -68,7 +68,9 @@ def render(
     _check_images(images)
     check_plan(plan, tuple(images.shape), pictures)
     try:
-        arrays, layout = upload(pack(plan, images.shape[3], real=real_of(device)), device)
+        has_rows = choose_backend(device, backend) == "torch"
+        packed = pack(plan, images.shape[3], real=real_of(device), has_rows=has_rows)
+        arrays, layout = upload(packed, device)
         return execute(
             torch.as_tensor(images).to(device, non_blocking=True),
             arrays,

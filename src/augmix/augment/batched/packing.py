@@ -234,7 +234,12 @@ class Packed(NamedTuple):
 
 
 def pack(
-    plan: Plan, channels: int, *, real: str = "float64", layout: Layout | None = None
+    plan: Plan,
+    channels: int,
+    *,
+    real: str = "float64",
+    layout: Layout | None = None,
+    has_rows: bool = True,
 ) -> Packed:
     """Make the buffer of a plan.
 
@@ -242,6 +247,8 @@ def pack(
         channels: Of the images, 1 or 3.
         real: ``float64``, in which results equal Pillow's; ``float32`` for devices without.
         layout: Pack for this layout; by default for one that just fits.
+        has_rows: List the chains of every family, as the backend ``torch`` needs. Without them all
+            plans of a shape have one layout.
 
     Raises:
         ValueError: If an amount or an operation is impossible, the images are too large, or the
@@ -256,7 +263,7 @@ def pack(
     chains = parts.chains or Chains.unchanged(1, len(plan))
     views, batch, num_chains, depth = chains.op.shape
     steps = encode(chains, channels, plan.size)
-    groups = _groups(steps.kind)
+    groups = _groups(steps.kind) if has_rows else []
     padding = parts.crop.padding if parts.crop else 0
     own = Layout(
         *(batch, views, num_chains, depth, channels, height, width, padding),

@@ -47,7 +47,13 @@ def real_of(device: torch.device) -> str:
 def render(
     images: UInt8[Tensor, "batch height width channel"], arrays: Arrays, layout: Layout
 ) -> Float[Tensor, "view batch channel height width"]:
-    """The views of a batch, float32 in [0, 1]."""
+    """The views of a batch, float32 in [0, 1].
+
+    Raises:
+        ValueError: If the plan was packed without the rows of its families.
+    """
+    if len(layout.capacity) != layout.depth:
+        raise ValueError("backend 'torch' needs a plan that was packed with has_rows=True")
     clean = prepare(images, arrays.crop, layout)
     pixels = clean[:, None].expand(-1, layout.views * layout.chains, -1, -1).flatten(0, 1)
     pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])  # one row more, of no chain

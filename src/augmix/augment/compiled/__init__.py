@@ -7,6 +7,8 @@ kernels hold no GIL, and every thread takes ranges of the (image, view) pairs. A
 kernel is applied by its NumPy definition.
 """
 
+import math
+from collections import deque
 from typing import Any, no_type_check
 
 import numpy as np
@@ -100,11 +102,38 @@ def _mix_chains(images: Images, arrays: tuple[Any, ...], num_threads: int) -> Vi
     """Crop images and mix their chains, by one kernel."""
     batch, height, width, channels = images.shape
     num_views = len(arrays[-1])
-    views = np.empty((num_views, batch, channels, height, width), np.float32)
+    views = _empty_views((num_views, batch, channels, height, width))
     pixels = np.ascontiguousarray(images).view()
     pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
     run_on_threads(_render_pairs, (pixels, *arrays, views), batch * num_views, num_threads)
     return views
+
+
+_LARGE = 2**22  # bytes from which NumPy asks the system for memory, which zeroes it
+_unused: deque[np.ndarray] = deque(maxlen=2)
+
+
+class _Loan:
+    """Memory of large views, which is used again when the last array on it is gone."""
+
+    def __init__(self, size: int) -> None:
+        try:
+            block = _unused.pop()
+        except IndexError:
+            block = np.empty(size, np.float32)
+        self.block = block if block.size == size else np.empty(size, np.float32)
+        self.__array_interface__ = self.block.__array_interface__
+
+    def __del__(self) -> None:
+        _unused.append(self.block)
+
+
+def _empty_views(shape: tuple[int, ...]) -> Views:
+    """Space for views; a fresh batch of large ones would cost a sixth of their rendering."""
+    size = math.prod(shape)
+    if 4 * size < _LARGE:
+        return np.empty(shape, np.float32)
+    return np.asarray(_Loan(size)).reshape(shape)
 
 
 def _arrays(crop: CropFlip | None, chains: Chains, size: tuple[int, int]) -> tuple[Any, ...]:
@@ -186,14 +215,11 @@ def _make_table(kind, amount, pixels, lut, is_plain, counts, is_counted, table, 
 @no_type_check
 def _move(kind, amount, matrices, source, height, width, scratch, result):
     """Carry out an operation that is not a table."""
-    packed, corners, offsets, fractions = scratch
     is_whole = amount == np.floor(amount) and abs(amount) <= max(height, width)
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
-            warps.affine(
-                source, height, width, matrix[1:], packed, corners, offsets, fractions, result
-            )
+            warps.affine(source, height, width, matrix[1:], scratch, result)
         else:
             warps.turn(source, height, width, int(matrix[0]), result)
     elif is_whole and kind == _TRANSLATE_X:
@@ -202,12 +228,10 @@ def _move(kind, amount, matrices, source, height, width, scratch, result):
         warps.move_whole(source, height, width, 0, int(amount), result)
     elif kind in (_SHEAR_X, _TRANSLATE_X):
         shear, offset = (amount, 0.0) if kind == _SHEAR_X else (0.0, amount)
-        warps.move_along_rows(source, height, width, shear, offset, fractions[0], result)
+        warps.move_along_rows(source, height, width, shear, offset, scratch, result)
     elif kind in (_SHEAR_Y, _TRANSLATE_Y):
         shear, offset = (amount, 0.0) if kind == _SHEAR_Y else (0.0, amount)
-        warps.move_along_columns(
-            source, height, width, shear, offset, packed, corners, offsets, fractions, result
-        )
+        warps.move_along_columns(source, height, width, shear, offset, scratch, result)
     elif kind == _COLOR:
         tables.color(source, np.float32(amount), result)
     else:
@@ -242,17 +266,15 @@ def _build(stamp: int) -> Any:
         _, height, width, channels = images.shape
         views, _, chains, depth = op.shape
         pixels = height * width
-        stack = np.empty((chains + 2, channels, pixels), np.uint8)
+        space = np.empty((chains + 2) * channels * pixels + warps.SPARE, np.uint8)
+        stack = space[: -warps.SPARE].reshape(chains + 2, channels, pixels)
         slots = np.zeros(chains, np.int64)
         luts = np.empty((chains, channels, 256), np.uint8)
         are_plain = np.ones(chains, np.bool_)
         counts = np.empty((2, channels, 256), np.int32)  # of the clean image, of the chain's pixels
         is_counted = np.zeros(2, np.bool_)
         table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
-        packed = np.empty((height + 2) * (width + 2), np.uint32)
-        fractions = np.empty((3, width))
-        corners = np.empty((4, width), np.uint32)
-        scratch = (packed, corners, np.empty(width, np.int32), fractions)
+        scratch = warps.make_scratch(height, width)
         last = -1 if stamp >= 0 else -2
         for pair in range(start, stop):
             image, view = pair // views, pair % views

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from augmix import rng
 from augmix.arrays import Views
@@ -125,6 +126,53 @@ def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
     result = looked_up[: pixels.size]
     look_up(pixels, luts[chain, channel], result)
     return result
+
+
+def round_levels(
+    views: Float32[np.ndarray, "*axes channel height width"], *, channels_last: bool = False
+) -> UInt8[np.ndarray, "..."]:
+    """`augmix.arrays.to_uint8` by a kernel, in the same layout or channels last."""
+    *axes, channels, height, width = views.shape
+    shape = (*axes, height, width, channels) if channels_last else views.shape
+    levels, count = np.empty(shape, np.uint8), int(np.prod(axes))
+    planes = np.ascontiguousarray(views).reshape(count, channels, height * width)
+    kernel = _round_channels_last if channels_last else _round_planes
+    run_on_threads(kernel, (planes, levels.reshape(count, -1)), count, 1)
+    return levels
+
+
+@inner
+@no_type_check
+def _round(value):
+    value = min(max(value, np.float32(0)), np.float32(1)) * np.float32(255)
+    return np.uint8(np.int32(np.rint(value)))
+
+
+@outer
+@no_type_check
+def _round_planes(planes, levels, start, stop):
+    for image in range(start, stop):
+        values, result = planes[image].reshape(-1), levels[image]
+        for index in range(values.size):
+            result[index] = _round(values[index])
+
+
+@outer
+@no_type_check
+def _round_channels_last(planes, levels, start, stop):
+    _, channels, size = planes.shape
+    for image in range(start, stop):
+        result = levels[image]
+        if channels == 3:
+            red, green, blue = planes[image, 0], planes[image, 1], planes[image, 2]
+            for index in range(size):
+                at = np.uint64(3 * index)
+                result[at] = _round(red[index])
+                result[at + np.uint64(1)] = _round(green[index])
+                result[at + np.uint64(2)] = _round(blue[index])
+        else:
+            for index in range(size):
+                result[index] = _round(planes[image, 0, index])
 
 
 _philox = inner(rng.philox4x32_scalar)

@@ -10,54 +10,243 @@ Pillow's rounded coordinate reaches the next whole number although the exact one
 on that number, since rounding keeps order; its blend then takes the next pixel with fraction 0, and
 the one here takes the same pixel with fraction 1. Fractions are Pillow's own, pixel by pixel.
 
-Images are planar here, uint8 `channel pixel`; the scratch space is that of `render_pairs`.
+Blends are first computed with less precision, eight or more pixels at a time, together with the
+pixels where that could give another level than Pillow's doubles; those are computed again, as
+Pillow does.
+
+Images are planar here, uint8 `channel pixel`.
 """
 
-from typing import no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from augmix.jit import inner
+from augmix.jit import inner, vector_at
 
+SPARE = 16  # bytes behind an image that may be read, by vectors that begin inside it
 _BYTE = np.uint32(255)
+
+
+class Scratch(NamedTuple):
+    """Space that the kernels of this module work in."""
+
+    packed: np.ndarray
+    pairs: np.ndarray
+    offsets: np.ndarray
+    dxs: np.ndarray
+    dys: np.ndarray
+    shifts: np.ndarray
+    steps: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    blocks: np.ndarray
+    lines: np.ndarray
 
 
 @inner
 @no_type_check
-def move_along_rows(source, height, width, shear, offset, parts, result):
+def make_scratch(height, width):
+    """Scratch space for images of this size."""
+    return Scratch(
+        np.empty((height + 2) * (width + 2), np.uint32),
+        np.empty((2, width), np.uint64),
+        np.empty(width + 1, np.int32),
+        np.empty(width, np.float32),
+        np.empty(width, np.float32),
+        np.empty(width),
+        np.empty(width),
+        np.empty(width, np.int16),
+        np.empty(width, np.int16),
+        np.empty(width // 16 + 1, np.int32),
+        np.empty((2, width + SPARE), np.uint8),
+    )
+
+
+@intrinsic
+def _copy_16(typing_context: Any, source: Any, origin: Any, result: Any, target: Any) -> Any:
+    """``result[target : target + 16] = source[origin : origin + 16]`` on contiguous uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        places = [
+            vector_at(context, builder, signature.args[of], arguments[of], arguments[of + 1], 16)
+            for of in (0, 2)
+        ]
+        builder.store(builder.load(places[0], align=1), places[1], align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, origin, result, target), generate
+
+
+@intrinsic
+def _blend_16(
+    typing_context: Any, first: Any, second: Any, low: Any, high: Any, result: Any, start: Any
+) -> Any:
+    """Blend 16 pixels of two rows from an index on; return whether a level is in doubt.
+
+    A level is the first plus the whole part of change * ``low`` / 2**15, in doubt where ``high``
+    gives another one. Arrays are contiguous, pixels uint8, ``low`` and ``high`` int16. LLVM makes
+    no multiplications of 16 bits of such a loop, which are several times as fast.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, doubles = (ir.VectorType(ir.IntType(bits), 16) for bits in (16, 32))
+        places = [
+            vector_at(context, builder, array, argument, arguments[5], 16)
+            for array, argument in zip(signature.args[:5], arguments[:5], strict=True)
+        ]
+        loaded = [builder.load(place, align=1) for place in places[:4]]
+        start, stop = (builder.zext(pixels, words) for pixels in loaded[:2])
+        change = builder.shl(builder.sub(stop, start), ir.Constant(words, [1] * 16))
+        whole = []
+        for factor in loaded[2:]:
+            product = builder.mul(builder.sext(change, doubles), builder.sext(factor, doubles))
+            shifted = builder.ashr(product, ir.Constant(doubles, [16] * 16))
+            whole.append(builder.trunc(shifted, words))
+        level = builder.trunc(builder.add(start, whole[0]), ir.VectorType(ir.IntType(8), 16))
+        builder.store(level, places[4], align=1)
+        differ = builder.bitcast(builder.icmp_unsigned("!=", *whole), ir.IntType(16))
+        return builder.icmp_unsigned("!=", differ, ir.Constant(ir.IntType(16), 0))
+
+    return types.boolean(first, second, low, high, result, start), generate
+
+
+@intrinsic
+def _load_pair(typing_context: Any, packed: Any, index: Any) -> Any:
+    """The words at an index and the one behind it, uint32, as one of uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = vector_at(context, builder, signature.args[0], *arguments, 2)
+        return builder.bitcast(builder.load(place, align=4), ir.IntType(64))
+
+    return types.uint64(packed, index), generate
+
+
+@intrinsic
+def _blend_8(
+    typing_context: Any, upper: Any, lower: Any, dxs: Any, dys: Any, slack: Any,
+    red: Any, green: Any, blue: Any, start: Any, target: Any,
+) -> Any:  # fmt: skip
+    """The bilinear blend of 8 pixels in float32; return the bits of those that are in doubt.
+
+    A pixel is in doubt where a level is within the slack of a whole number. Of the contiguous
+    arrays, pairs of words and float32 fractions are read from ``start`` on, and uint8 levels are
+    written from ``target`` on, red last.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(argument: int, offset: int) -> Any:
+            array = signature.args[argument]
+            return vector_at(context, builder, array, arguments[argument], arguments[offset], 8)
+
+        def split(argument: int) -> list[Any]:
+            both = builder.bitcast(builder.load(place(argument, 8), align=8), sixteen)
+            return [
+                builder.shuffle_vector(both, both, ir.Constant(words, list(range(side, 16, 2))))
+                for side in (0, 1)
+            ]
+
+        def between(one: Any, other: Any, part: Any) -> Any:
+            return builder.fadd(one, builder.fmul(builder.fsub(other, one), part))
+
+        words, floats = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.FloatType(), 8)
+        sixteen = ir.VectorType(ir.IntType(32), 16)
+        corners = [*split(0), *split(1)]
+        dx, dy = (builder.load(place(argument, 8), align=4) for argument in (2, 3))
+        empty = ir.Constant(floats, ir.Undefined)
+        first = builder.insert_element(empty, arguments[4], ir.Constant(ir.IntType(32), 0))
+        margin = builder.shuffle_vector(first, empty, ir.Constant(words, [0] * 8))
+        doubts = []
+        for channel in (2, 1, 0):
+            shift, byte = (ir.Constant(words, [value] * 8) for value in (8 * channel, 255))
+            levels = [
+                builder.sitofp(builder.and_(builder.lshr(corner, shift), byte), floats)
+                for corner in corners
+            ]
+            top, bottom = between(*levels[:2], dx), between(*levels[2:], dx)
+            level = builder.fadd(between(top, bottom, dy), margin)
+            whole = builder.fptosi(level, words)
+            pixels = builder.trunc(whole, ir.VectorType(ir.IntType(8), 8))
+            builder.store(pixels, place(5 + channel, 9), align=1)
+            above = builder.fsub(level, builder.sitofp(whole, floats))
+            doubts.append(builder.fcmp_ordered("<", above, builder.fadd(margin, margin)))
+        doubt = builder.or_(builder.or_(doubts[0], doubts[1]), doubts[2])
+        return builder.bitcast(doubt, ir.IntType(8))
+
+    arrays = (upper, lower, dxs, dys, slack, red, green, blue, start, target)
+    return types.uint8(*arrays), generate
+
+
+@inner
+@no_type_check
+def move_along_rows(source, height, width, shear, offset, scratch, result):
     """Shear_x or translate_x: row y is sampled ``shear * (y + .5) + offset`` to the right.
 
     One of the two is 0; adding it last or first changes no bit. Pixels first..last of a row have
     both neighbours; one more on either side may have one of them.
     """
-    one = np.uint64(1)
     for y in range(height):
         shift = shear * (y + 0.5) + offset
         shift = min(max(shift, -float(width + 1)), float(width + 1))
         step, start = int(np.floor(shift)), y * width
         first = min(max(-step, 0), width)
         last = max(min(width - 1 - step, width), first)
-        size, target = last - first, np.uint64(start + first)
-        origin = np.uint64(start + first + step)
+        size, origin = last - first, start + first + step
+        low, high = _bounds(shift - step)
         for x in range(size):
-            middle = float(x + first) + 0.5
-            parts[x] = ((middle + shift) - 0.5) - float(x + first + step)
+            scratch.low[x], scratch.high[x] = low, high
         for channel in range(source.shape[0]):
+            old, new = source[channel], result[channel]
             for x in range(first):
-                result[channel, start + x] = 0
+                new[start + x] = 0
             for x in range(last, width):
-                result[channel, start + x] = 0
+                new[start + x] = 0
             if first > 0 and step > -width - 1 and (first - 0.5) + shift >= 0:
-                result[channel, start + first - 1] = source[channel, start]
+                new[start + first - 1] = old[start]
             if last < width and step < width and (last + 0.5) + shift < width:
-                result[channel, start + last] = source[channel, start + width - 1]
-            for x in range(size):
-                at = np.uint64(x)
-                level = np.int32(source[channel, origin + at])
-                change = np.int32(source[channel, origin + at + one]) - level
-                value = float(level) + float(change) * parts[x]
-                result[channel, target + at] = np.uint8(np.int32(value))
+                new[start + last] = old[start + width - 1]
+            left, right = old[origin : origin + size], old[origin + 1 : origin + 1 + size]
+            target = new[start + first : start + last]
+            for block in range(_blend_two(left, right, target, scratch)):
+                for x in range(scratch.blocks[block], min(scratch.blocks[block] + 16, size)):
+                    middle = float(x + first) + 0.5
+                    part = ((middle + shift) - 0.5) - float(x + first + step)
+                    target[x] = _between(left[x], right[x], part)
+
+
+@inner
+@no_type_check
+def _bounds(part):
+    """Whole numbers around a fraction times 2**15, with a distance above all rounding errors."""
+    low = int(np.floor(part * 2.0**15 - 2.0**-8))
+    high = int(np.floor(part * 2.0**15 + 2.0**-8)) + 1
+    if high > 32767:  # beyond 16 bits: these leave every change in doubt
+        low, high = -1, 32767
+    return np.int16(low), np.int16(high)
+
+
+@inner
+@no_type_check
+def _blend_two(first, second, result, scratch):
+    """Blend two rows; return how many blocks of 16 pixels, in ``scratch.blocks``, are in doubt."""
+    low, high, blocks = scratch.low, scratch.high, scratch.blocks
+    size, count = result.size, 0
+    for block in range((size + 15) // 16):
+        start = min(16 * block, size - 16)
+        if start < 0 or _blend_16(first, second, low, high, result, start):
+            blocks[count] = max(start, 0)
+            count += 1
+    return count
+
+
+@inner
+@no_type_check
+def _between(first, second, part):
+    """One level between two, as Pillow computes it."""
+    change = np.int32(second) - np.int32(first)
+    return np.uint8(np.int32(float(first) + float(change) * part))
 
 
 @inner
@@ -86,63 +275,56 @@ def move_whole(source, height, width, right, down, result):
 
 @inner
 @no_type_check
-def move_along_columns(
-    source, height, width, shear, offset, packed, corners, offsets, fractions, result
-):
+def move_along_columns(source, height, width, shear, offset, scratch, result):
     """Shear_y or translate_y: column x is sampled ``shear * (x + .5) + offset`` further down.
 
-    For every output row the staircase of source pixels is gathered once, and used twice: the lower
-    neighbours of one row are the upper neighbours of the next.
+    Neighbouring columns with the same whole step are a run, which is copied row by row. The lower
+    neighbours of one output row are the upper neighbours of the next.
     """
-    channels = source.shape[0]
-    shifts, parts, steps = fractions[0], fractions[1], fractions[2]
-    lowest, highest, far = np.inf, -np.inf, float(height + 1)
+    shifts, steps, runs, blocks = scratch.shifts, scratch.steps, scratch.offsets, scratch.blocks
+    num_runs, lowest, highest, far = 0, np.inf, -np.inf, float(height + 1)
     for x in range(width):
         shifts[x] = shear * (x + 0.5) + offset
         lowest, highest = min(lowest, shifts[x]), max(highest, shifts[x])
-        steps[x] = np.floor(min(max(shifts[x], -far), far))
-        offsets[x] = np.int32(steps[x]) * np.int32(width + 2) + np.int32(x + 1)
-    _pack(source, height, width, packed)
-    _gather_row(packed, height, width, 0, lowest, highest, offsets, steps, corners[0])
-    for y in range(height):
-        upper, lower = corners[y % 2], corners[(y + 1) % 2]
-        _gather_row(packed, height, width, y + 1, lowest, highest, offsets, steps, lower)
-        middle, row, start = y + 0.5, float(y), np.uint64(y * width)
-        is_inside = lowest + middle >= 0 and highest + middle < height
-        for x in range(width):
-            parts[x] = ((shifts[x] + middle) - 0.5) - (row + steps[x])
-        if not is_inside:
-            for x in range(width):
-                v = shifts[x] + middle
-                if not (v >= 0 and v < height):
-                    parts[x] = 0.0
-        for channel in range(channels):
-            bits = np.uint32(8 * channel)
-            for x in range(width):
-                level = np.int32((upper[x] >> bits) & _BYTE)
-                change = np.int32((lower[x] >> bits) & _BYTE) - level
-                value = float(level) + float(change) * parts[x]
-                result[channel, start + np.uint64(x)] = np.uint8(np.int32(value))
-            if not is_inside:
+        near = min(max(shifts[x], -far), far)
+        steps[x] = np.floor(near)
+        scratch.low[x], scratch.high[x] = _bounds(near - steps[x])
+        if x == 0 or steps[x] != steps[x - 1]:
+            runs[num_runs] = x
+            num_runs += 1
+    runs[num_runs] = width
+    for channel in range(source.shape[0]):
+        old, new = source[channel], result[channel]
+        _copy_runs(old, height, width, 0, steps, runs, num_runs, scratch.lines[0])
+        for y in range(height):
+            upper, lower = scratch.lines[y % 2], scratch.lines[(y + 1) % 2]
+            _copy_runs(old, height, width, y + 1, steps, runs, num_runs, lower)
+            middle, row, target = y + 0.5, float(y), new[y * width : (y + 1) * width]
+            for block in range(_blend_two(upper, lower, target, scratch)):
+                for x in range(blocks[block], min(blocks[block] + 16, width)):
+                    part = ((shifts[x] + middle) - 0.5) - (row + steps[x])
+                    if 0 <= part <= 1:
+                        target[x] = _between(upper[x], lower[x], part)
+            if not (lowest + middle >= 0 and highest + middle < height):
                 for x in range(width):
                     v = shifts[x] + middle
                     if not (v >= 0 and v < height):
-                        result[channel, start + np.uint64(x)] = 0
+                        target[x] = 0
 
 
 @inner
 @no_type_check
-def _gather_row(packed, height, width, y, lowest, highest, offsets, steps, row):
-    """The pixels of row y + steps[x], or of the nearest row there is."""
-    row_size = width + 2
-    if y + lowest >= 0 and y + highest < height:
-        start = np.int64((y + 1) * row_size)
-        for x in range(width):
-            row[x] = packed[np.uint64(start + offsets[x])]
-    else:
-        for x in range(width):
-            origin = min(max(y + 1 + int(steps[x]), 0), height)
-            row[x] = packed[origin * row_size + x + 1]
+def _copy_runs(old, height, width, y, steps, runs, num_runs, line):
+    """The pixels of row y + steps[x], or of the nearest row there is.
+
+    Runs are copied in whole vectors: what is too much is overwritten by the next run, or lies in
+    the spare space behind lines and images.
+    """
+    for run in range(num_runs):
+        start, stop = runs[run], runs[run + 1]
+        origin = min(max(y + int(steps[start]), 0), height - 1) * width
+        for x in range(start, stop, 16):
+            _copy_16(old, origin + x, line, x)
 
 
 @inner
@@ -150,16 +332,17 @@ def _gather_row(packed, height, width, y, lowest, highest, offsets, steps, row):
 def _pack(source, height, width, packed):
     """The channels of every pixel in one 32-bit word, so that one load fetches them all.
 
-    Border pixels are repeated once around the image: neighbours need no clamping.
+    A grey channel is there three times. Border pixels are repeated once around the image:
+    neighbours need no clamping.
     """
     row_size, channels = width + 2, source.shape[0]
+    red, green, blue = source[0], source[channels // 2], source[channels - 1]
     for y in range(height):
         origin, target = np.uint64(y * width), np.uint64((y + 1) * row_size + 1)
         for x in range(width):
-            word = np.uint32(source[0, origin + np.uint64(x)])
-            if channels == 3:
-                word |= np.uint32(source[1, origin + np.uint64(x)]) << np.uint32(8)
-                word |= np.uint32(source[2, origin + np.uint64(x)]) << np.uint32(16)
+            word = np.uint32(red[origin + np.uint64(x)])
+            word |= np.uint32(green[origin + np.uint64(x)]) << np.uint32(8)
+            word |= np.uint32(blue[origin + np.uint64(x)]) << np.uint32(16)
             packed[target + np.uint64(x)] = word
         start = (y + 1) * row_size
         packed[start] = packed[start + 1]
@@ -171,14 +354,18 @@ def _pack(source, height, width, packed):
 
 @inner
 @no_type_check
-def affine(source, height, width, matrix, packed, corners, offsets, fractions, result):
-    """Any affine transform, matrix (a, b, c, d, e, f) from output to input."""
+def affine(source, height, width, matrix, scratch, result):
+    """Any affine transform with factors in [-1, 1], matrix (a, b, c, d, e, f) output to input.
+
+    Float32 errors of a level come to less than 2**-14, those of the positions to 2**-23 for each
+    pixel of the image's sides; the slack is twice as much.
+    """
     a, b, c = matrix[0], matrix[1], matrix[2]
     d, e, f = matrix[3], matrix[4], matrix[5]
-    row_size = np.uint64(width + 2)
-    one, words = np.uint64(1), float(width + 2)
-    dxs, dys = fractions[0], fractions[1]
-    corner0, corner1, corner2, corner3 = corners[0], corners[1], corners[2], corners[3]
+    packed, words, channels = scratch.packed, width + 2, source.shape[0]
+    red, green, blue = result[0], result[channels // 2], result[channels - 1]
+    upper, lower, dxs, dys = scratch.pairs[0], scratch.pairs[1], scratch.dxs, scratch.dys
+    slack = np.float32(2.0**-13 + (width + height) * 2.0**-22)
     _pack(source, height, width, packed)
     for y in range(height):
         by, ey = b * (y + 0.5), e * (y + 0.5)
@@ -188,47 +375,79 @@ def affine(source, height, width, matrix, packed, corners, offsets, fractions, r
             first += 1
         while first < last and not _is_inside(last - 1, a, by, c, d, ey, f, width, height):
             last -= 1
-        size = last - first
-        for x in range(size):
-            middle = float(x + first) + 0.5
-            u = ((a * middle + by) + c) - 0.5
-            v = ((d * middle + ey) + f) - 0.5
-            left, top = np.floor(u), np.floor(v)
-            dxs[x] = u - left
-            dys[x] = v - top
-            offsets[x] = np.int32((top + 1.0) * words + (left + 1.0))
-        for x in range(size):
-            origin = np.uint64(offsets[x])
-            corner0[x] = packed[origin]
-            corner1[x] = packed[origin + one]
-            corner2[x] = packed[origin + row_size]
-            corner3[x] = packed[origin + row_size + one]
-        target = np.uint64(y * width + first)
-        for channel in range(source.shape[0]):
+        size, target = last - first, y * width + first
+        for channel in range(channels):
             for x in range(first):
                 result[channel, y * width + x] = 0
             for x in range(last, width):
                 result[channel, y * width + x] = 0
-        _blend_four(corners, dxs, dys, size, 0, result, target)
-        if source.shape[0] == 3:
-            _blend_four(corners, dxs, dys, size, 1, result, target)
-            _blend_four(corners, dxs, dys, size, 2, result, target)
+        # of the word of the upper left corner, behind the border
+        u = ((a * (first + 0.5) + by) + c) + 0.5
+        v = ((d * (first + 0.5) + ey) + f) + 0.5
+        _locate(u, v, a, d, words, size, scratch)
+        for x in range(size):
+            origin = np.uint64(scratch.offsets[x])
+            upper[x] = _load_pair(packed, origin)
+            lower[x] = _load_pair(packed, origin + np.uint64(words))
+        for block in range((size + 7) // 8):
+            start, doubt = min(8 * block, size - 8), np.uint8(255)
+            if start >= 0:
+                at = target + start
+                doubt = _blend_8(upper, lower, dxs, dys, slack, red, green, blue, start, at)
+            if doubt == 0:
+                continue
+            for x in range(max(start, 0), min(start + 8, size) if start >= 0 else size):
+                if start >= 0 and (not (doubt >> (x - start)) & 1 or _is_flat(scratch, x)):
+                    continue
+                middle = float(x + first) + 0.5
+                u = ((a * middle + by) + c) - 0.5
+                v = ((d * middle + ey) + f) - 0.5
+                for channel in range(channels):
+                    level = _sample(packed, words, u, v, np.uint32(8 * channel))
+                    result[channel, target + x] = level
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@inner
 @no_type_check
-def _blend_four(corners, dxs, dys, size, channel, result, target):
-    """The bilinear blend of a stretch of a row; inlined, as constant shifts are cheaper."""
-    bits = np.uint32(8 * channel)
+def _is_flat(scratch, x):
+    """Whether the four pixels are equal, and the position is not at the edge to others."""
+    upper, lower, margin = scratch.pairs[0, x], scratch.pairs[1, x], np.float32(2.0**-16)
+    if upper != lower or upper >> np.uint64(32) != upper & np.uint64(0xFFFFFFFF):
+        return False
+    near = min(scratch.dxs[x], scratch.dys[x])
+    far = max(scratch.dxs[x], scratch.dys[x])
+    return near > margin and far < np.float32(1) - margin
+
+
+@inner
+@no_type_check
+def _locate(u, v, a, d, words, size, scratch):
+    """Words and fractions of a stretch of a row, which begins at (u, v), in 32.32 fixed point."""
+    dxs, dys, offsets = scratch.dxs, scratch.dys, scratch.offsets
+    right, down = np.int64(a * 2.0**32), np.int64(d * 2.0**32)
+    start_u, start_v = np.int64(u * 2.0**32), np.int64(v * 2.0**32)
+    unit, mask = np.float32(2.0**-31), np.int64(0x7FFFFFFF)
     for x in range(size):
-        level = np.int32((corners[0, x] >> bits) & _BYTE)
-        change = np.int32((corners[1, x] >> bits) & _BYTE) - level
-        upper = float(level) + float(change) * dxs[x]
-        level = np.int32((corners[2, x] >> bits) & _BYTE)
-        change = np.int32((corners[3, x] >> bits) & _BYTE) - level
-        lower = float(level) + float(change) * dxs[x]
-        value = upper + (lower - upper) * dys[x]
-        result[channel, target + np.uint64(x)] = np.uint8(np.int32(value))
+        u, v = start_u + right * x, start_v + down * x
+        dxs[x] = np.float32(np.int32((u >> 1) & mask)) * unit
+        dys[x] = np.float32(np.int32((v >> 1) & mask)) * unit
+        row = np.int32(np.int32(v >> 32) * np.int32(words))
+        offsets[x] = np.int32(row + np.int32(u >> 32))
+
+
+@inner
+@no_type_check
+def _sample(packed, words, u, v, bits):
+    """One channel of one pixel as Pillow computes it, at (u, v) in pixels."""
+    left, top = np.floor(u), np.floor(v)
+    origin, dx, dy = int(top + 1) * words + int(left + 1), u - left, v - top
+    level = np.int32((packed[origin] >> bits) & _BYTE)
+    change = np.int32((packed[origin + 1] >> bits) & _BYTE) - level
+    upper = float(level) + float(change) * dx
+    level = np.int32((packed[origin + words] >> bits) & _BYTE)
+    change = np.int32((packed[origin + words + 1] >> bits) & _BYTE) - level
+    lower = float(level) + float(change) * dx
+    return np.uint8(np.int32(upper + (lower - upper) * dy))
 
 
 @inner

@@ -93,6 +93,13 @@ class Stage:
     def check(self, size: tuple[int, int]) -> None:
         """Raise a ValueError for values that images of a height and width cannot have."""
 
+    def check_values(self) -> None:
+        """Raise a ValueError for values that no policy draws, e.g. of a damaged file."""
+        for name, axes, _ in fields_of(type(self)):
+            values = np.asarray(getattr(self, name))
+            if axes is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ValueError(f"{name} of stage {stage_name(type(self))!r} must be finite")
+
     def check_channels(self, channels: int) -> None:
         """Raise a ValueError if the stage is not for images of so many channels."""
 

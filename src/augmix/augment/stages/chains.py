@@ -49,6 +49,15 @@ class Chains(Stage):
             mix=np.zeros(shape[:2], np.float32),
         )
 
+    def check_values(self) -> None:
+        Stage.check_values(self)
+        if self.op.size and not 0 <= self.op.min() <= self.op.max() < len(Op):
+            raise ValueError(f"op must be 0..{len(Op) - 1}, got {self.op.min()}..{self.op.max()}")
+        for name, most in (("weight", 1), ("mix", 1), ("amount", 1e4)):
+            values = np.abs(getattr(self, name))
+            if values.size and values.max() > most:
+                raise ValueError(f"{name} must be at most {most:g}, got {values.max():g}")
+
     def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
         _, batch, height, width, channels = pixels.shape
         views = np.empty((len(self.mix), batch, channels, height, width), np.float32)

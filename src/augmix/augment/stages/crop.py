@@ -28,6 +28,14 @@ class CropFlip(Stage):
     gives: ClassVar[Literal["images", "views"]] = "images"
     rank: ClassVar[int] = 10
 
+    def check_values(self) -> None:
+        least, most = min(0, self.crop.min(initial=0)), self.crop.max(initial=0)
+        if not 0 <= self.padding < 2**15 or least < 0 or most > 2 * self.padding:
+            raise ValueError(
+                f"crops must be 0..{2 * self.padding} for a padding of {self.padding}, "
+                f"got {least}..{most}"
+            )
+
     def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
         if not (self.padding or self.flip.any()):
             return pixels
