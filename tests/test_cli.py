@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import augmix
 from augmix import benchmarks, cli, corruptions, files, pictures
+from augmix.evaluation.models import load_run
 from augmix.results import (
     CONFIG_FILE,
     LOG_FILE,
@@ -158,6 +160,24 @@ def test_report(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert cli.main(["report", str(trained), "--out", str(page)]) == 0
     assert str(page) in capsys.readouterr().out
     assert "<html" in page.read_text()[:200]
+
+
+def test_a_run_has_a_name(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    page = ["report", str(folder), "--out", str(tmp_path / "page.html"), "--export", "csv"]
+    again = ["evaluate", str(folder), "--names", "contrast", "--max-images", "20"]
+    again += ["--severities", "1", "5"]
+    for name in ("[/red]", "Baseline, 3rd try"):
+        assert cli.main([*again, "--name", name]) == 0
+        assert name in capsys.readouterr().out
+        assert load_results(folder / RESULTS_FILE).model["label"] == name
+        assert cli.main(page) == 0
+        assert name in (tmp_path / "page.csv").read_text()
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    assert config["name"] is None
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"name": "Trained"}))
+    assert load_run(folder).name == "Trained"
 
 
 def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -34,12 +34,15 @@ from augmix.flags import (
     parse,
     peek,
 )
+from augmix.memory import START_BYTES, check_headroom, memory_error
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from augmix.progress import ProgressDisplay
     from augmix.training.config import TrainConfig
+
+_WITHOUT_TORCH = ("report", "download")  # commands that take far less memory
 
 RUN: dict[str, Callable[[Sequence[str]], None]] = {}
 """What runs each command, on the words behind its name."""
@@ -82,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nearest = did_you_mean(words[0], COMMANDS)
         return _fail(f"unknown command {words[0]!r}{nearest}; see augmix --help")
     try:
+        if not {"-h", "--help"} & set(words):
+            least = START_BYTES // 3 if words[0] in _WITHOUT_TORCH else START_BYTES
+            check_headroom(least, f"augmix {words[0]}")
         RUN[words[0]](words[1:])
     except SystemExit as stop:  # tyro has printed its message
         return stop.code if isinstance(stop.code, int) else 2
@@ -99,6 +105,11 @@ def _explain(error: Exception, is_debug: bool) -> int:
         return 2
     if isinstance(error, Interrupted):
         return _fail(str(error), code=130)
+    if not isinstance(error, RunError) and (reason := memory_error(error)):
+        return _fail(
+            f"too little memory ({reason}); what was finished is kept: raise the limit of this "
+            "process, or take a smaller --batch-size, a smaller model, or fewer threads"
+        )
     if isinstance(error, (RunError, ValueError, TypeError, OSError)):
         return _fail(f"{error}")
     if isinstance(error, ImportError) and error.name and not error.name.startswith("augmix"):
@@ -173,7 +184,7 @@ def _train(words: Sequence[str]) -> None:
             forecast_run(config) if is_dry else train(config)
             return
         if is_dry:
-            _say("\n".join(forecast_run(config)))
+            _say("\n".join(_watch(forecast_run, config)))
             return
         _say(f"run: {_watch(train, config)}")
 

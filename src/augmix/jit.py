@@ -18,6 +18,8 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 
+from augmix.memory import check_threads
+
 _RANGES = 4  # for each thread, so that one with harder work does not keep the others waiting
 
 inner = njit(nogil=True, error_model="numpy")
@@ -77,6 +79,7 @@ def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_thre
 @functools.lru_cache(maxsize=4)
 def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads kept for the next batch; a forked process, which has none, starts its own."""
+    check_threads(num_threads)
     return ThreadPoolExecutor(num_threads, f"augmix-render-{process}")
 
 

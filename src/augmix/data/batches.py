@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from augmix.errors import check_positive
+from augmix.memory import check_threads
 from augmix.rng import Purpose, Stream
 
 Made = TypeVar("Made")
@@ -89,6 +90,7 @@ def run_ahead(
     """
     remaining = iter(indices)
     waiting: deque[Future[Made]] = deque()
+    check_threads(num_threads)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="augmix-ahead")
     try:
         while True:

@@ -58,8 +58,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         list_cells(config)  # a misspelt name is found before a model is opened
         preprocessing = find_preprocessing(measurement)
         members = [
-            _open_member(spec, preprocessing, test_input_size=measurement.test_input_size)
-            for spec in measurement.models
+            _open_member(spec, preprocessing, measurement) for spec in _expand(measurement.models)
         ]
         for note in filter(None, (member.model.note for member in members)):
             if on_progress and distributed.rank() == 0:
@@ -74,9 +73,11 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             model = Restricted(model, match_classes(source.class_names, classes))
         elif classes:
             source = map_classes(source, classes)
+        if measurement.name:
+            facts["label"] = measurement.name
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
-        return evaluate(
+        found = evaluate(
             model,
             source,
             config,
@@ -84,6 +85,10 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
         )
+        if measurement.name and found.model["label"] != facts["label"] and not distributed.rank():
+            found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
+            results.write_results(measurement.folder / results.RESULTS_FILE, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,7 @@ class TrainedRun:
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
+    name: str | None = None  # in tables and reports; None is the folder's
 
 
 def load_run(folder: Path) -> TrainedRun:
@@ -135,8 +141,10 @@ class Member:
 
     @property
     def label(self) -> str:
-        """The run folder's name, or the text the model was named by."""
-        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
+        """The run's name, its folder's, or the text the model was named by."""
+        if self.trained is None:
+            return shorten(self.spec)
+        return self.trained.name or self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the results."""
@@ -144,12 +152,27 @@ class Member:
         return {"method": method, "seed": seed, "label": self.label}
 
 
+def _expand(models: Sequence[str]) -> list[str]:
+    """Replace the folder of several seeds by their runs."""
+    found: list[str] = []
+    for spec in models:
+        members = results.list_members(Path(spec).expanduser())
+        found += map(str, members) if members else [spec]
+    return found
+
+
 def _open_member(
-    spec: str, preprocessing: Preprocessing | None, *, test_input_size: bool = False
+    spec: str, preprocessing: Preprocessing | None, measurement: Measurement
 ) -> Member:
     folder = Path(spec).expanduser()
     trained = load_run(folder) if folder.is_dir() else None
-    model = open_model(spec, preprocessing=preprocessing, test_input_size=test_input_size)
+    model = open_model(
+        spec,
+        preprocessing=preprocessing,
+        test_input_size=measurement.test_input_size,
+        outputs=measurement.outputs,
+        use_ema=measurement.ema,
+    )
     return Member(spec=spec, model=model, trained=trained)
 
 

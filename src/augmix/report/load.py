@@ -13,29 +13,34 @@ from augmix.results import (
     CONFIG_FILE,
     RESULTS_FILE,
     CellKey,
+    FrequencyPredictions,
     LogRecord,
     MeasuredImages,
     Predictions,
     Results,
     SequencePredictions,
     images_path,
+    list_members,
     load_examples,
+    load_frequency_predictions,
     load_hardest,
     load_images,
     load_log,
     load_predictions,
     load_results,
     load_sequence_predictions,
+    predictions_path,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPredictions:
-    """The predictions of a run for single images: of every cell, and of perturbations by name."""
+    """The predictions of a run for single images: of every cell; of the others by their name."""
 
     images: MeasuredImages
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
+    frequencies: dict[str, FrequencyPredictions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
         RunError: If there is none, or one holds no results or a damaged file.
     """
-    unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    unique = list(dict.fromkeys(run for folder in folders for run in _expand(Path(folder))))
     if not unique:
         raise RunError(
             "a report needs at least one run folder, got none; name folders that `augmix train` "
@@ -89,6 +94,12 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     runs = [_load_run(folder) for folder in unique]
     labels = distinct([run.label for run in runs])
     return [replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+
+
+def _expand(folder: Path) -> list[Path]:
+    """Return a folder, or those of its seeds if it holds several and no results of all together."""
+    folder = folder.resolve()
+    return (not (folder / RESULTS_FILE).exists() and list_members(folder)) or [folder]
 
 
 def distinct(labels: Sequence[str]) -> list[str]:
@@ -159,20 +170,37 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
         sequences={
             cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
+        frequencies={
+            cell.name: load_frequency_predictions(folder, cell.name) for cell in results.frequencies
+        },
     )
     num_images, lengths = len(found.images.ids), {len(found.images.labels)}
     lengths |= {len(each.prediction) for each in found.cells.values()}
     lengths |= {len(each.flips) for each in found.sequences.values()}
+    lengths |= {len(each.prediction) for each in found.frequencies.values()}
     if lengths != {num_images}:
         raise RunError(
             f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
             f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
         )
+    num_classes = results.source.get("num_classes") or 2**31
+    by_path = {images_path(folder): found.images.labels}
+    by_path |= {predictions_path(folder, *k): each.prediction for k, each in found.cells.items()}
+    for name, each in found.sequences.items():
+        by_path[predictions_path(folder, "p", name)] = each.prediction
+    for path, classes in by_path.items():
+        if classes.size and classes.max() >= num_classes:
+            raise RunError(
+                f"{path} has class {classes.max()}, expected 0..{num_classes - 1}; delete it and "
+                "evaluate the run again"
+            )
     for cell in results.cells:
         num_errors = int((found.cells[cell.key].prediction != found.images.labels).sum())
         if num_errors != cell.num_errors:
+            path = predictions_path(folder, *cell.key)
             raise RunError(
-                f"{folder}: {RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
-                f"{cell.severity}, its predictions {num_errors}; evaluate the run again"
+                f"{folder / RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
+                f"{cell.severity}, {path.name} and {images_path(folder).name} have {num_errors}; "
+                f"delete {path.parent} and evaluate the run again"
             )
     return found

@@ -73,9 +73,10 @@ def restore(
         if [_settings(group) for group in optimizer.param_groups] != groups:
             raise ValueError("the optimiser has other settings")
         for parameter, values in optimizer.state.items():
-            for value in values.values():
-                if isinstance(value, torch.Tensor) and value.shape not in ((), parameter.shape):
-                    raise ValueError(f"a state of the optimiser has shape {tuple(value.shape)}")
+            for name, value in values.items():
+                shape = value.shape if isinstance(value, torch.Tensor) else None
+                if shape not in ((), parameter.shape) or not bool(torch.isfinite(value).all()):
+                    raise ValueError(f"{name} of the optimiser is no finite {parameter.shape}")
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{name} is not finite")
