@@ -31,7 +31,7 @@ from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
-from augmix.evaluation.suites import CLEAN, Clean, Suite, list_cells, open_suites
+from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
 from augmix.files import hold_folder, to_plain
 from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
@@ -50,6 +50,8 @@ from augmix.results import (
     Bins,
     Cell,
     CellKey,
+    FrequencyCell,
+    FrequencyPredictions,
     MeasuredImages,
     Predictions,
     Results,
@@ -83,7 +85,7 @@ def evaluate(
     on_progress: OnProgress | None = None,
     **options: Any,
 ) -> Results:
-    """Measure a model on clean, corrupted, perturbed and attacked images.
+    """Measure a model on clean, corrupted, perturbed and attacked images, and by frequency.
 
     Called by every process of a torch process group (see `distributed.joined`), the processes share
     the work; rank 0 writes and returns the same results as one process would, the others return no
@@ -113,7 +115,7 @@ def evaluate(
     if config is not None and options:
         raise TypeError(f"give config or its fields, not both; got config and {sorted(options)}")
     config = EvaluateConfig(**options) if config is None else config
-    keys = list_cells(config)
+    list_cells(config)  # an unknown name is found before anything is computed
     device = resolve_device(config.device)
     ids, held = choose_images(
         len(source),
@@ -122,6 +124,7 @@ def evaluate(
         seed=config.seed,
     )
     suites = open_suites(config, source, photographs=photographs)
+    keys = list(dict.fromkeys(key for suite in suites.values() for key in suite.cells()))
     adapted = f"batch norm, prior {config.adapt_prior}" if config.adapt_batch_norm else ""
     fresh = Results(
         model={**describe_model(model), "adaptation": adapted, **(about or {})},
@@ -243,6 +246,9 @@ class Evaluator:
         temperatures = [1.0] if self.temperature is None else [1.0, self.temperature]
 
         def score(logits: Logits, ids: Ids) -> Sequence[Any]:
+            if isinstance(suite, Fourier):
+                classes = logits.argmax(axis=1).reshape(len(ids), num_frames)
+                return [FrequencyPredictions(prediction=to_classes(classes, num_classes))]
             if num_frames:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
@@ -262,7 +268,19 @@ class Evaluator:
         if found[0] is None:
             return None
         seconds = perf_counter() - began
-        if num_frames:
+        if isinstance(suite, Fourier):
+            predictions = found[0]
+            is_wrong = predictions.prediction != self.source.labels[self.ids, None]
+            vertical, horizontal = suite.frequencies(key)
+            cell = FrequencyCell(
+                name=key.name,
+                vertical=vertical,
+                horizontal=list(horizontal),
+                num_images=len(is_wrong),
+                num_errors=is_wrong.sum(axis=0).tolist(),
+                seconds=seconds,
+            )
+        elif num_frames:
             sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
             cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
             predictions = keep_sequence_predictions(found[0], **sizes)
@@ -470,11 +488,11 @@ def _useful_threads(device: torch.device) -> int:
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     cell = measured.cell
-    is_images = isinstance(cell, Cell)
+    is_sequence = isinstance(cell, SequenceCell)
     return CellFinished(
         **cell.key._asdict(),
-        metric="error" if is_images else "flip probability",
-        value=cell.error if is_images else cell.flip_probability,
+        metric="flip probability" if is_sequence else "error",
+        value=cell.flip_probability if is_sequence else cell.error,
         wait_fraction=measured.wait_s / cell.seconds,
         done=done,
         num_cells=num_cells,

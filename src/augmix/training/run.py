@@ -25,6 +25,7 @@ from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
+from augmix.models.resnet import zero_last_scales
 from augmix.models.weights import build_model
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore
 from augmix.training import checkpoint
@@ -130,6 +131,8 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             blur_size=config.network.blur_size or 5,
             class_names=source.class_names,
         )
+        if config.network.zero_init_last:
+            zero_last_scales(model)
         images = TrainingImages(
             size=source.size,
             num_classes=source.num_classes,
