@@ -235,7 +235,8 @@ def name_classes(class_names: Sequence[str], *, where: str) -> ClassList:
     """Make a class list of the names that a model brings, in the order of its logits.
 
     Args:
-        class_names: One name for each class; where two have the same, it stands for neither.
+        class_names: One name for each class; where two have the same, it stands for neither. Words
+            between commas, as Hugging Face writes ImageNet's classes, are names of it too.
         where: The model, for messages.
 
     Example:
@@ -243,7 +244,10 @@ def name_classes(class_names: Sequence[str], *, where: str) -> ClassList:
         [1, 0]
     """
     count = Counter(class_names)
-    names = tuple((name,) if count[name] == 1 else () for name in class_names)
+    names = tuple(
+        (name, *(word.strip() for word in name.split(",")), name) if count[name] == 1 else ()
+        for name in class_names
+    )
     return ClassList(path=where, names=names)
 
 

@@ -196,7 +196,7 @@ def _check_name(name: str, where: str) -> str:
     if not is_inside or not _is_printable(name) or len(name) > _MAX_LENGTH:
         raise RunError(
             f"{where}: expected relative printable names, got member {name[:80]!r}; rename it, or "
-            "unpack the tar and name the folder with --data"
+            "unpack the tar and name the folder"
         )
     return "" if str(path) == "." else str(path)
 
@@ -227,7 +227,7 @@ def _gather(path: Path, members: Sequence[_Member]) -> _Index:
         if before is not None and not before.kind == member.kind == _FOLDER:
             raise RunError(
                 f"{path}: the member {member.name} is there twice; unpack the tar and pack it "
-                "again, or name the unpacked folder with --data"
+                "again, or name the unpacked folder"
             )
         kept[member.name] = member
     kept.pop("", None)
@@ -541,7 +541,7 @@ def _find_wrapper(listings: Sequence[Listing], where: str) -> str:
     folders = [path for each in listings for path in each.folders]
     inside, names = inner_classes(images, folders)
     if inside and len({path.partition("/")[0] for path in folders}) > 1:
-        raise RunError(single_class(where, inside, names, "--data once it is unpacked"))
+        raise RunError(single_class(where, inside, names, "unpack it and name that folder"))
     return f"{inside}/" if inside else ""
 
 

@@ -331,7 +331,7 @@ def _check_unknown(tree: Tree, here: str, folders: Sequence[str]) -> None:
     if len({split_kind(name)[0] for name in below}) == len(below) > 1 and all(map(is_split, below)):
         raise RunError(
             f"{tree.where}: the folder {folders[0]} holds the splits {', '.join(below)}; put class "
-            "folders into the folders of splits, e.g. train/ant, or name one split with --data"
+            "folders into the folders of splits, e.g. train/ant"
         )
     starts = {name[:2].lower() for name in folders}
     is_named = len({split_kind(name)[0] for name in folders} - {""}) > 1
