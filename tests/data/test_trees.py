@@ -151,7 +151,7 @@ def test_splits_of_unknown_names_are_refused(tmp_path, png, pixels):
 
 def test_a_single_class_that_holds_more_is_refused(tmp_path, png, pixels):
     fill(tmp_path / "set" / "photos", ["ant", "bee"], png(pixels[0]))
-    with pytest.raises(RunError, match="single folder photos .* holds .*ant, bee.*--data .*photos"):
+    with pytest.raises(RunError, match="single folder photos .* holds .*ant, bee.*name .*photos"):
         open_source("folder", root=tmp_path / "set")
 
 

@@ -84,7 +84,7 @@ def serves(word: str, split: str) -> bool:
 def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -> RunError:
     """Make the error for data in which a split cannot be found."""
     if not root.exists():
-        return RunError(f"{root} does not exist; name the data with --data")
+        return RunError(f"{root} does not exist; check the path of the images")
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     return RunError(f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}")
 
@@ -195,7 +195,7 @@ def _read_split(root: Path, split: str) -> _Split:
     """List the images of a split, classes numbered as in the training split if there is one."""
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
-        raise RunError(f"{root} {what}; name a folder of class folders with --data")
+        raise RunError(f"{root} {what}; name a folder of class folders")
     tree = FolderTree(root)
     splits = find_splits(tree)
     if not splits:
@@ -246,7 +246,7 @@ def list_images(
     if inside and not known:
         raise RunError(
             f"{path}: the single folder {found[0]} would be the only class, while {inside} holds "
-            f"the folders {', '.join(names[:8])}; name it with --data {path / inside}"
+            f"the folders {', '.join(names[:8])}; name {path / inside}"
         )
     class_names = tuple(known) or found
     number = {name: label for label, name in enumerate(class_names)}

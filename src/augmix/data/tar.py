@@ -195,7 +195,7 @@ def _check_name(name: str, where: str) -> str:
     if not is_inside or not _is_printable(name) or len(name) > _MAX_LENGTH:
         raise RunError(
             f"{where}: expected relative printable names, got member {name[:80]!r}; rename it, or "
-            "unpack the tar and name the folder with --data"
+            "unpack the tar and name the folder"
         )
     return "" if str(path) == "." else str(path)
 
@@ -226,7 +226,7 @@ def _gather(path: Path, members: Sequence[_Member]) -> _Index:
         if before is not None and not before.kind == member.kind == _FOLDER:
             raise RunError(
                 f"{path}: the member {member.name} is there twice; unpack the tar and pack it "
-                "again, or name the unpacked folder with --data"
+                "again, or name the unpacked folder"
             )
         kept[member.name] = member
     kept.pop("", None)
