@@ -14,6 +14,7 @@ atomically, so a killed process leaves either the old file or the new one.
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -49,6 +50,8 @@ STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 SCHEMA = 1  # of model.json
 CONFIG_SCHEMA = 2  # of config.json, which holds the flags of `augmix train` by name
+_MEMBER = re.compile(r"seed-\d+")  # run of an ensemble, see `RunConfig.seeds`
+_SHOWN = 8  # runs in a message
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
 
 
@@ -74,6 +77,31 @@ class CellKey(NamedTuple):
     suite: str
     name: str
     severity: int
+
+
+def list_runs(folder: Path) -> list[Path]:
+    """Return the run folders inside a folder that is none itself, by name; empty for a run."""
+    own = (CONFIG_FILE, MODEL_FILE)
+    if not folder.is_dir() or any((folder / name).exists() for name in own):
+        return []
+    inside = [each for each in folder.iterdir() if any((each / name).exists() for name in own)]
+    return sorted(inside, key=lambda each: (len(each.name), each.name))
+
+
+def list_members(folder: Path) -> list[Path]:
+    """Return the runs that `augmix train --seeds N` left in a folder; empty if it holds others.
+
+    Raises:
+        RunError: If the folder holds runs of another kind; the message lists them.
+    """
+    runs = list_runs(folder)
+    if runs and not all(_MEMBER.fullmatch(run.name) for run in runs):
+        shown = ", ".join(map(str, runs[:_SHOWN]))
+        rest = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
+        raise RunError(
+            f"{folder} is no run, but holds {len(runs)}: {shown}{rest}; name one of them"
+        )
+    return runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from toy_runs import read_weights, toy_config
 
 from augmix.data.batches import BatchOrder
@@ -104,6 +105,18 @@ def test_a_run_that_meets_it_keeps_its_checkpoint_and_goes_on(
     assert state.step == 4
     train(config)
     assert read_weights(config.run.out) == read_weights(whole)
+
+
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name / "big").mkdir(parents=True)
+        image = Image.new("RGB", (16, 16))
+        image.save(tmp_path / "photos" / name / "big" / "1.png")
+    config = toy_config(tmp_path / "run", source="folder", data=str(tmp_path / "photos" / "ant"))
+    with pytest.raises(
+        RunError, match=r"of the class 'big'.* .*photos holds the folders ant, bee:"
+    ):
+        train(config)
 
 
 def test_a_last_batch_of_one_image_is_refused_before_training(tmp_path: Path) -> None:

@@ -644,7 +644,9 @@ def test_names_are_escaped_in_the_sums(tmp_path: Path):
 
 def test_a_destination_in_the_folder_of_the_images_is_refused(tmp_path):
     (tmp_path / "photos" / "ant").mkdir(parents=True)
-    for make, config in ((corrupt_source, CorruptConfig), (perturb_source, PerturbConfig)):
-        settings = config(src=str(tmp_path / "photos"), dst=tmp_path / "photos" / "out")
-        with pytest.raises(RunError, match="out lies in the folder of the images, .*beside it"):
-            make(settings)
+    where: dict[str, Any] = {"src": str(tmp_path / "photos"), "dst": tmp_path / "photos" / "out"}
+    message = "out lies in the folder of the images, .*beside it"
+    with pytest.raises(RunError, match=message):
+        corrupt_source(CorruptConfig(**where))
+    with pytest.raises(RunError, match=message):
+        perturb_source(PerturbConfig(**where))

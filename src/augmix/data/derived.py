@@ -6,6 +6,7 @@ of the source (`match_classes` gives the columns to keep).
 """
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -241,7 +242,8 @@ def name_classes(class_names: Sequence[str], *, where: str) -> ClassList:
     """Make a class list of the names that a model brings, in the order of its logits.
 
     Args:
-        class_names: One name for each class; where two have the same, it stands for neither.
+        class_names: One name for each class; where two have the same, it stands for neither. Words
+            between commas, as Hugging Face writes ImageNet's classes, are names of it too.
         where: The model, for messages.
 
     Example:
@@ -249,7 +251,10 @@ def name_classes(class_names: Sequence[str], *, where: str) -> ClassList:
         [1, 0]
     """
     count = Counter(class_names)
-    names = tuple((name,) if count[name] == 1 else () for name in class_names)
+    names = tuple(
+        (name, *(word.strip() for word in name.split(",")), name) if count[name] == 1 else ()
+        for name in class_names
+    )
     return ClassList(path=where, names=names)
 
 
@@ -267,8 +272,8 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
         >>> match_classes(("n3", "n1"), animals).tolist()
         [2, 0]
     """
-    known = _index_names(classes)
-    unknown = [name for name in class_names if name not in known]
+    known = {_compose(name): index for name, index in _index_names(classes).items()}
+    unknown = [name for name in class_names if _compose(name) not in known]
     if unknown:
         rest = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise RunError(
@@ -278,7 +283,7 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
             "images (--class-list), or take class i of the images as class i of the model "
             "(--classes-by-position)"
         )
-    indices = np.array([known[name] for name in class_names], np.int64)
+    indices = np.array([known[_compose(name)] for name in class_names], np.int64)
     owner: dict[int, str] = {}
     for name, index in zip(class_names, indices.tolist(), strict=True):
         if index in owner:
@@ -288,6 +293,11 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
             )
         owner[index] = name
     return indices
+
+
+def _compose(name: str) -> str:
+    """A name with accents as parts of their letters; macOS writes them apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

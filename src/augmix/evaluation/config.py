@@ -152,6 +152,12 @@ class Measurement:
     test_input_size: bool = False
     """Images of the size that a timm model was tested at (its test_input_size), not of the size it
     was trained at."""
+    outputs: Literal["logits", "probabilities"] = "logits"
+    """What the models give: logits, or the probabilities of a softmax, whose logarithms are then
+    measured."""
+    ema: bool = False
+    """Measure the averaged weights (state_dict_ema, model_ema, ...) of a file NAME@FILE that holds
+    them beside the trained ones."""
     class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""

@@ -54,8 +54,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         list_cells(config)  # a misspelt name is found before a model is opened
         preprocessing = find_preprocessing(measurement)
         members = [
-            _open_member(spec, preprocessing, test_input_size=measurement.test_input_size)
-            for spec in measurement.models
+            _open_member(spec, preprocessing, measurement) for spec in _expand(measurement.models)
         ]
         for note in filter(None, (member.model.note for member in members)):
             if on_progress and distributed.rank() == 0:
@@ -148,12 +147,27 @@ class Member:
         return {"method": method, "seed": seed, "label": self.label}
 
 
+def _expand(models: Sequence[str]) -> list[str]:
+    """Replace the folder of several seeds by their runs."""
+    found: list[str] = []
+    for spec in models:
+        members = results.list_members(Path(spec).expanduser())
+        found += map(str, members) if members else [spec]
+    return found
+
+
 def _open_member(
-    spec: str, preprocessing: Preprocessing | None, *, test_input_size: bool = False
+    spec: str, preprocessing: Preprocessing | None, measurement: Measurement
 ) -> Member:
     folder = Path(spec).expanduser()
     trained = load_run(folder) if folder.is_dir() else None
-    model = open_model(spec, preprocessing=preprocessing, test_input_size=test_input_size)
+    model = open_model(
+        spec,
+        preprocessing=preprocessing,
+        test_input_size=measurement.test_input_size,
+        outputs=measurement.outputs,
+        use_ema=measurement.ema,
+    )
     return Member(spec=spec, model=model, trained=trained)
 
 

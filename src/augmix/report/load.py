@@ -20,6 +20,7 @@ from augmix.results import (
     Results,
     SequencePredictions,
     images_path,
+    list_members,
     load_examples,
     load_frequency_predictions,
     load_hardest,
@@ -84,7 +85,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
         RunError: If there is none, or one holds no results or a damaged file.
     """
-    unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    unique = list(dict.fromkeys(run for folder in folders for run in _expand(Path(folder))))
     if not unique:
         raise RunError(
             "a report needs at least one run folder, got none; name folders that `augmix train` "
@@ -93,6 +94,12 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     runs = [_load_run(folder) for folder in unique]
     labels = distinct([run.label for run in runs])
     return [replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+
+
+def _expand(folder: Path) -> list[Path]:
+    """Return a folder, or those of its seeds if it holds several and no results of all together."""
+    folder = folder.resolve()
+    return (not (folder / RESULTS_FILE).exists() and list_members(folder)) or [folder]
 
 
 def distinct(labels: Sequence[str]) -> list[str]:
