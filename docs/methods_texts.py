@@ -26,6 +26,11 @@ class Text:
     example: str = ""
 
 
+_STRENGTH = (
+    "`augmix stylize --alpha 0.5` is said to be the strength of AugMix's rows, with a mean "
+    "corruption error lower by about 0.6 than full strength (unverified wording); the default, 1, "
+    "is that of Stylized-ImageNet."
+)
 _JSD = (
     "--jsd-weight",
     "12",
@@ -240,6 +245,8 @@ TEXTS: dict[str, Text] = {
             "That the paper used just these numbers is not published; they are those of its first "
             "author's code of that year: network in training mode during the attack, random "
             "start, loss on attacked images alone.",
+            "The ball is centred on the image (Madry et al. 2018). That code centres it on the "
+            "image after the random start, so that its attacks reach up to 16/255.",
             "The start is a view of the plan: image, seed and epoch determine its noise, so a "
             "resumed run attacks from the same starts.",
             "The training error in the log is that on attacked images.",
@@ -293,6 +300,7 @@ TEXTS: dict[str, Text] = {
             "An epoch contains every image and every copy once, so it is twice as long. Both sets "
             "must have the same classes, size and channels.",
             "`--stylised` can be given to any method.",
+            _STRENGTH,
         ),
         when=(
             "Where texture misleads: drawings, renderings, odd materials. It costs accuracy "
@@ -352,7 +360,7 @@ TEXTS: dict[str, Text] = {
             *_CHAINS,
             *_COMMON,
         ),
-        notes=("See [sin](sin.md) and [augmix](augmix.md).",),
+        notes=("See [sin](sin.md) and [augmix](augmix.md).", _STRENGTH),
         when=(
             "For the lowest corruption error of the comparison on ImageNet, at a clean error 2.8 "
             "points above AugMix's."

@@ -14,6 +14,8 @@ from augmix.results import (
     RESULTS_FILE,
     Bins,
     Cell,
+    FrequencyCell,
+    FrequencyPredictions,
     MeasuredImages,
     Predictions,
     Results,
@@ -21,6 +23,7 @@ from augmix.results import (
     SequenceCell,
     SequencePredictions,
     images_path,
+    load_images,
     load_results,
     predictions_path,
     provenance,
@@ -319,3 +322,34 @@ def _write_log(path: Path, rng: np.random.Generator, *, loss: float) -> None:
             }
         )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def add_frequencies(
+    folder: Path, *, size: int = 9, weakness: float = 1.0, norm: float = 4.0
+) -> None:
+    """Add a Fourier map to a run: the higher the frequency, the more it errs."""
+    results, rng = load_results(folder / RESULTS_FILE), np.random.default_rng(7)
+    labels = load_images(folder).labels
+    cells = []
+    for vertical in range(size // 2 + 1):
+        horizontal = [*range(-(size // 2) if vertical else 0, size // 2 + 1)]
+        chance = np.array([weakness * np.hypot(vertical, each) / size for each in horizontal])
+        is_wrong = rng.random((len(labels), len(horizontal))) < 0.02 + 0.8 * chance
+        predictions = FrequencyPredictions(
+            prediction=((labels[:, None] + is_wrong) % 10).astype(np.uint8)
+        )
+        cell = FrequencyCell(
+            name=f"vertical-{vertical}",
+            vertical=vertical,
+            horizontal=horizontal,
+            num_images=len(labels),
+            num_errors=is_wrong.sum(axis=0).tolist(),
+            seconds=0.5,
+        )
+        write_predictions(predictions_path(folder, *cell.key), predictions)
+        cells.append(cell)
+    suites = [*results.protocol["suite"], "fourier"]
+    protocol = {**results.protocol, "suite": suites, "fourier_norm": norm}
+    protocol["fourier_size"] = [size, size]
+    changed = replace(results, frequencies=tuple(cells), protocol=protocol)
+    write_results(folder / RESULTS_FILE, changed)

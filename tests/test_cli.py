@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 import augmix
 from augmix import benchmarks, cli, corruptions, files, pictures
+from augmix.evaluation.models import load_run
 from augmix.results import (
     CONFIG_FILE,
     LOG_FILE,
@@ -159,6 +162,24 @@ def test_report(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "<html" in page.read_text()[:200]
 
 
+def test_a_run_has_a_name(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    page = ["report", str(folder), "--out", str(tmp_path / "page.html"), "--export", "csv"]
+    again = ["evaluate", str(folder), "--names", "contrast", "--max-images", "20"]
+    again += ["--severities", "1", "5"]
+    for name in ("[/red]", "Baseline, 3rd try"):
+        assert cli.main([*again, "--name", name]) == 0
+        assert name in capsys.readouterr().out
+        assert load_results(folder / RESULTS_FILE).model["label"] == name
+        assert cli.main(page) == 0
+        assert name in (tmp_path / "page.csv").read_text()
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    assert config["name"] is None
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"name": "Trained"}))
+    assert load_run(folder).name == "Trained"
+
+
 def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     from PIL import Image
 
@@ -300,6 +321,22 @@ def test_a_mistake_is_one_message(arguments, message, tmp_path: Path, monkeypatc
     assert text.startswith("augmix: ")
     assert text.count("\n") == 1
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", ["corrupt", "stylize", "train"])
+@pytest.mark.parametrize("source", ["", ".npz", ".tar", "cifar10"])
+def test_missing_images_are_answered_without_flags_of_other_commands(
+    command: str, source: str, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = f"nowhere{source if source.startswith('.') else ''}"
+    words = ["--data", data] if command in ("preview", "train") else [data, "out"]
+    words += ["--source", source] if source.isalnum() else []
+    assert cli.main([command, *words]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("augmix: ")
+    assert "nowhere" in text
+    assert not set(re.findall(r"(?<!augmix train )--[a-z-]+", text))
 
 
 def test_lr_is_the_learning_rate() -> None:

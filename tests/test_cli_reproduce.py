@@ -76,7 +76,7 @@ def test_a_failed_run_is_listed_after_the_table(
 
 
 def test_a_run_that_another_process_has_is_no_failure() -> None:
-    config = ReproduceConfig(table="table1", scale="smoke", data="digits")
-    task = next(iter(plan_tasks(config).values()))
+    config = ReproduceConfig(tables=("table1",), scale="smoke", data="digits")
+    task = next(iter(plan_tasks(config, "table1").values()))
     outcomes = [TaskResult(task=task, state=state) for state in ("done", "held", "open", "failed")]
     assert Reproduction(paths=[], runs=outcomes).unfinished == outcomes[2:]

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from augmix.corruptions.registry import register_sequence as register_sequence
     from augmix.data.sources import open_source as open_source
     from augmix.data.sources import register_source as register_source
+    from augmix.data.views import views_loader as views_loader
     from augmix.evaluation.config import EvaluateConfig as EvaluateConfig
     from augmix.evaluation.loop import evaluate as evaluate
     from augmix.methods import attacks as attacks
     from augmix.methods import register_method as register_method
+    from augmix.methods.losses import Consistency as Consistency
+    from augmix.methods.losses import JSDLoss as JSDLoss
     from augmix.methods.losses import jsd_loss as jsd_loss
     from augmix.models import register_network as register_network
     from augmix.models.ensemble import Ensemble as Ensemble

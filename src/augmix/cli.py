@@ -184,7 +184,7 @@ def _train(words: Sequence[str]) -> None:
             forecast_run(config) if is_dry else train(config)
             return
         if is_dry:
-            _say("\n".join(forecast_run(config)))
+            _say("\n".join(_watch(forecast_run, config)))
             return
         _say(f"run: {_watch(train, config)}")
 

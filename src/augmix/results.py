@@ -9,10 +9,12 @@ atomically, so a killed process leaves either the old file or the new one.
 | ``images.npz`` | ``ids``, ``labels`` |
 | ``clean-clean-0.npz``, ``c-fog-3.npz``, ``attack-linf-0.npz`` | ``prediction``, ``confidence`` |
 | ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
+| ``fourier-vertical-3.npz`` | ``prediction`` at every horizontal frequency |
 """
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Required, TypedDict, TypeVar, get_type_hints
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, UInt8, UInt16
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8, UInt16
 
 from augmix.errors import RunError
 from augmix.files import (
@@ -48,6 +50,8 @@ STATE_FILE = "state.pt"
 WEIGHTS_FILE = "weights.safetensors"
 SCHEMA = 1  # of model.json
 CONFIG_SCHEMA = 2  # of config.json, which holds the flags of `augmix train` by name
+_MEMBER = re.compile(r"seed-\d+")  # run of an ensemble, see `RunConfig.seeds`
+_SHOWN = 8  # runs in a message
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
 
 
@@ -73,6 +77,31 @@ class CellKey(NamedTuple):
     suite: str
     name: str
     severity: int
+
+
+def list_runs(folder: Path) -> list[Path]:
+    """Return the run folders inside a folder that is none itself, by name; empty for a run."""
+    own = (CONFIG_FILE, MODEL_FILE)
+    if not folder.is_dir() or any((folder / name).exists() for name in own):
+        return []
+    inside = [each for each in folder.iterdir() if any((each / name).exists() for name in own)]
+    return sorted(inside, key=lambda each: (len(each.name), each.name))
+
+
+def list_members(folder: Path) -> list[Path]:
+    """Return the runs that `augmix train --seeds N` left in a folder; empty if it holds others.
+
+    Raises:
+        RunError: If the folder holds runs of another kind; the message lists them.
+    """
+    runs = list_runs(folder)
+    if runs and not all(_MEMBER.fullmatch(run.name) for run in runs):
+        shown = ", ".join(map(str, runs[:_SHOWN]))
+        rest = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
+        raise RunError(
+            f"{folder} is no run, but holds {len(runs)}: {shown}{rest}; name one of them"
+        )
+    return runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +231,63 @@ class SequenceCell:
         return None if self.top5_distance_sum is None else self.top5_distance_sum / self.num_pairs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencyCell:
+    """Images under single Fourier-basis perturbations of one vertical frequency.
+
+    These are the suite ``fourier``. A frequency and its negative have the same basis image, which
+    is measured once: see `fold_frequency`.
+    """
+
+    name: str  # ``vertical-3``
+    vertical: int  # cycles over the height of the image, from 0 to half of it
+    horizontal: list[int]  # cycles over its width, ascending, up to half of it in both directions
+    num_images: int
+    num_errors: list[int]  # misclassified images at each horizontal frequency
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _require(self.vertical >= 0, "vertical must be at least 0")
+        _require(len(set(self.horizontal)) == len(self.horizontal) > 0, "horizontal must differ")
+        _require(len(self.num_errors) == len(self.horizontal), "num_errors must be as many")
+        fits = self.num_images >= 1 and all(0 <= n <= self.num_images for n in self.num_errors)
+        _require(fits, "num_errors must be 0..num_images")
+
+    @property
+    def key(self) -> CellKey:
+        """Identity of the cell."""
+        return CellKey("fourier", self.name, 0)
+
+    @property
+    def error(self) -> float:
+        """Fraction of the images that are misclassified, mean over its frequencies."""
+        return sum(self.num_errors) / (self.num_images * len(self.num_errors))
+
+
+def fold_frequency(vertical: int, horizontal: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the one of all frequencies with the same basis image that is measured.
+
+    Args:
+        vertical: Cycles over the height of the image, of either sign.
+        horizontal: Cycles over its width.
+        size: Height and width of the image in pixels.
+
+    Returns:
+        The vertical frequency from 0 to half of the height, and the horizontal one within half of
+        the width.
+
+    Example:
+        >>> fold_frequency(-3, 5, (32, 32)), fold_frequency(-16, -5, (32, 32))
+        ((3, -5), (16, 5))
+    """
+    height, width = size
+    vertical, horizontal = min(
+        (vertical % height, horizontal % width), (-vertical % height, -horizontal % width)
+    )
+    return vertical, horizontal if 2 * horizontal <= width else horizontal - width
+
+
 class ModelFacts(TypedDict, total=False):
     """The types of what `Results.model` holds."""
 
@@ -256,6 +342,8 @@ class ProtocolFacts(TypedDict, total=False):
     attack_steps: int
     attack_step_size: float
     attack_restarts: int
+    fourier_norm: float
+    fourier_size: list[int]
 
 
 class ProvenanceFacts(TypedDict, total=False):
@@ -325,12 +413,14 @@ class Results:
             of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
             ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
-            ``attack_steps``, ``attack_step_size``, ``attack_restarts``.
+            ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
+            ``fourier_size`` (rows and columns of the map).
         provenance: Versions and machine; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.
         cells: Cells of images, suite by suite.
         sequences: Cells of sequences, in the order measured.
+        frequencies: Cells of Fourier-basis perturbations, from the lowest vertical frequency on.
     """
 
     model: Annotated[dict[str, Any], ModelFacts]
@@ -340,11 +430,40 @@ class Results:
     temperature: Annotated[dict[str, Any], TemperatureFacts] | None = None
     cells: tuple[Cell, ...] = ()
     sequences: tuple[SequenceCell, ...] = ()
+    frequencies: tuple[FrequencyCell, ...] = ()
+
+    @property
+    def measured(self) -> tuple[Cell | SequenceCell | FrequencyCell, ...]:
+        """All cells."""
+        return (*self.cells, *self.sequences, *self.frequencies)
 
     @property
     def num_images(self) -> int:
         """Images of the largest cell; 0 if nothing is measured."""
-        return max([cell.num_images for cell in (*self.cells, *self.sequences)], default=0)
+        return max([cell.num_images for cell in self.measured], default=0)
+
+    @property
+    def fourier_map(self) -> Float64[np.ndarray, "row column"] | None:
+        """The error at each frequency, the lowest in the middle; None without suite ``fourier``.
+
+        The entry of row r and column c of a map of R x C is the fraction of the images that are
+        misclassified at r - R // 2 cycles over the height and c - C // 2 over the width; NaN where
+        it was not measured yet.
+        """
+        if not self.frequencies:
+            return None
+        errors = {
+            (cell.vertical, horizontal): num_errors / cell.num_images
+            for cell in self.frequencies
+            for horizontal, num_errors in zip(cell.horizontal, cell.num_errors, strict=True)
+        }
+        rows, columns = self.protocol["fourier_size"]
+        height, width = self.source["size"]
+        found = np.full((rows, columns), np.nan)
+        for row, column in np.ndindex(rows, columns):
+            frequency = row - rows // 2, column - columns // 2
+            found[row, column] = errors.get(fold_frequency(*frequency, (height, width)), np.nan)
+        return found
 
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
         """Return the cell, or None if it was not measured yet."""
@@ -381,7 +500,7 @@ def load_results(path: Path) -> Results:
             "measured by another version of augmix: delete it and evaluate again"
         )
     results = load_record(path, Results, plain)
-    keys = [cell.key for cell in (*results.cells, *results.sequences)]
+    keys = [cell.key for cell in results.measured]
     num_classes, names = map(results.source.get, ("num_classes", "class_names"))
     try:
         _require(len(set(keys)) == len(keys), "a cell is in it twice")
@@ -424,7 +543,9 @@ FrameClasses = (
     | UInt16[np.ndarray, "image frame"]
     | Int32[np.ndarray, "image frame"]
 )
-Record = TypeVar("Record", "MeasuredImages", "Predictions", "SequencePredictions")
+Record = TypeVar(
+    "Record", "MeasuredImages", "Predictions", "SequencePredictions", "FrequencyPredictions"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,9 +590,22 @@ class SequencePredictions:
         _require((self.flips <= self.pairs).all(), "flips must be at most pairs")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencyPredictions:
+    """Predictions of every image of a `FrequencyCell`, at each of its horizontal frequencies."""
+
+    prediction: FrameClasses
+
+    def __post_init__(self) -> None:
+        _require((self.prediction >= 0).all(), "prediction must be at least 0")
+
+
 def predictions_path(folder: Path, suite: str, name: str, severity: int = 0) -> Path:
-    """Return the file of a cell's predictions in a run folder; those of ``p`` have no severity."""
-    tail = "" if suite == "p" else f"-{severity}"
+    """Return the file of a cell's predictions in a run folder.
+
+    Those of ``p`` and ``fourier`` have no severity.
+    """
+    tail = "" if suite in ("p", "fourier") else f"-{severity}"
     return folder / PREDICTIONS_FOLDER / f"{suite}-{name}{tail}.npz"
 
 
@@ -487,7 +621,8 @@ def to_classes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def write_predictions(
-    path: Path, record: MeasuredImages | Predictions | SequencePredictions
+    path: Path,
+    record: MeasuredImages | Predictions | SequencePredictions | FrequencyPredictions,
 ) -> None:
     """Write one file of `predictions/` atomically; the same arrays give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -507,6 +642,11 @@ def load_predictions(folder: Path, suite: str, name: str, severity: int) -> Pred
 def load_sequence_predictions(folder: Path, name: str) -> SequencePredictions:
     """Load the predictions of a perturbation; a missing or damaged file is a `RunError`."""
     return _load(predictions_path(folder, "p", name), SequencePredictions)
+
+
+def load_frequency_predictions(folder: Path, name: str) -> FrequencyPredictions:
+    """Load the predictions of a `FrequencyCell`; a missing or damaged file is a `RunError`."""
+    return _load(predictions_path(folder, "fourier", name), FrequencyPredictions)
 
 
 _AGAIN = "delete it and evaluate the run again"

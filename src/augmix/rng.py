@@ -55,6 +55,7 @@ class Purpose(IntEnum):
     PAIRS = 16
     ATTACK = 17
     TORCH = 18
+    FOURIER = 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

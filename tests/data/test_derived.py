@@ -13,6 +13,7 @@ from augmix.data.derived import (
     map_classes,
     match_classes,
     mix,
+    name_classes,
     open_stylised,
     subset,
     take,
@@ -231,6 +232,11 @@ def test_a_missing_listing(tmp_path):
         load_class_list(tmp_path / "nowhere.txt")
     with pytest.raises(RunError, match="cannot read the class list"):
         load_class_list(tmp_path)
+
+
+def test_names_that_macos_wrote_are_the_same_names():
+    classes = name_classes(["cafe\u0301", "bar"], where="run")
+    assert match_classes(("bar", "caf\u00e9"), classes).tolist() == [1, 0]
 
 
 def test_real_photographs(real_data):

@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -292,7 +293,7 @@ def test_columns_of_other_names(tmp_path, cells):
         open_source("parquet", root=tmp_path)
     with pytest.raises(RunError, match="column image or img, .*name it with --image-column"):
         open_source("parquet", root=tmp_path, label_column="species")
-    columns = {"image_column": "picture", "label_column": "species"}
+    columns: dict[str, Any] = {"image_column": "picture", "label_column": "species"}
     assert open_source("parquet", root=tmp_path, **columns).labels.tolist() == [1, 0]
     with pytest.raises(ValueError, match="image_column 'picture' would have no effect"):
         open_source("folder", root=tmp_path, **columns)

@@ -245,3 +245,25 @@ def test_every_kind_says_what_it_reads():
     assert [name_source(f"set{ending}") for ending in (".TAR", ".npz", ".parquet", "")] == [
         *("tar", "npz", "parquet", "folder")
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["train/ant/1.png", "val/ant/1.png", "train.npz", "x.tar"], "folder"),
+        (["ant/1.png", "bee/1.png", "images.parquet"], "folder"),
+        (["ant/1.png", "labels.csv"], "folder"),
+        (["default/train/0000.parquet", "default/test/0000.parquet"], "parquet"),
+        (["data/train-00000-of-00001.parquet", "README.md"], "parquet"),
+        (["train/0.tar", "val/0.tar"], "tar"),
+        (["shard-0.tar"], "tar"),
+        (["train.npz", "test.npz"], "npz"),
+        (["cifar-10-batches-py/test_batch"], "cifar10"),
+        (["cifar-100-python/train", "cifar-100-python/test"], "cifar100"),
+    ],
+)
+def test_the_form_of_a_folder_is_seen_from_what_it_holds(tmp_path, files, kind):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    assert name_source(str(tmp_path)) == kind

@@ -1,4 +1,5 @@
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,5 +184,5 @@ def test_arrays_of_medmnist_and_of_other_names(tmp_path, pixels):
     np.savez(tmp_path / "own.npz", pictures=pixels, species=np.arange(12))
     with pytest.raises(RunError, match="got pictures, species; name them with --image-column and"):
         open_source("npz", root=tmp_path / "own.npz")
-    columns = {"image_column": "pictures", "label_column": "species"}
+    columns: dict[str, Any] = {"image_column": "pictures", "label_column": "species"}
     assert open_source("npz", root=tmp_path / "own.npz", **columns).num_classes == 12

@@ -101,3 +101,42 @@ def test_the_mode_of_every_layer_comes_back_after_an_error() -> None:
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert [module.training for module in network.modules()] == modes
+
+
+class Linear(torch.nn.Module):
+    """Three classes by the means of the channels, in a form that ``finish`` chooses."""
+
+    def __init__(self, finish) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 3, bias=False)
+        torch.nn.init.eye_(self.layer.weight)
+        self.finish = finish
+
+    def forward(self, images: torch.Tensor):
+        return self.finish(9 * self.layer(images.mean((2, 3))))
+
+
+def test_a_module_may_have_other_floats_and_a_record_of_outputs(source: Source) -> None:
+    usual = evaluate(Linear(lambda logits: logits), source, suite=("clean",))
+    for model in (
+        Linear(lambda logits: {"logits": logits}),
+        Linear(lambda logits: logits).half(),
+        Linear(lambda logits: logits).double(),
+    ):
+        found = evaluate(model, source, suite=("clean",))
+        assert found.cells[0].num_errors == usual.cells[0].num_errors
+        assert found.cells[0].nll == pytest.approx(usual.cells[0].nll, rel=1e-3)
+
+
+def test_a_module_that_gives_probabilities_is_refused(source: Source) -> None:
+    with pytest.raises(RunError, match="Linear gives probabilities .*outputs="):
+        evaluate(Linear(lambda logits: logits.softmax(1)), source, suite=("clean",))
+
+
+def test_an_exported_program_is_measured(source: Source) -> None:
+    network = build_model("small", num_classes=3).eval()
+    dynamic = ({0: torch.export.Dim("batch", min=1)},)
+    program = torch.export.export(network, (torch.rand(2, 3, 16, 16),), dynamic_shapes=dynamic)
+    found = evaluate(program.module(), source, suite=("clean",))
+    usual = evaluate(network, source, suite=("clean",))
+    assert found.cells[0].num_errors == usual.cells[0].num_errors

@@ -55,7 +55,8 @@ def work(folder, dies_at, seed):
         evaluate(
             model,
             open_source("npz", root=folder.parent / "toy.npz", split="test"),
-            suite=("clean", "attack"),
+            suite=("clean", "attack", "fourier"),
+            fourier_size=3,
             attack_epsilon=0.005,
             attack_steps=3,
             attack_restarts=2,
@@ -137,6 +138,7 @@ def load_timeless(folder: Path) -> Results:
         provenance={},
         cells=tuple(replace(cell, seconds=0.0) for cell in found.cells),
         sequences=tuple(replace(cell, seconds=0.0) for cell in found.sequences),
+        frequencies=tuple(replace(cell, seconds=0.0) for cell in found.frequencies),
     )
 
 
@@ -164,7 +166,7 @@ def test_two_processes_attack_as_one(done: tuple[Path, str, str]) -> None:
     clean, attacked = load_timeless(folder / "alone-attacked").cells
     assert (attacked.suite, attacked.num_images) == ("attack", 20)
     assert clean.nll_sum < attacked.nll_sum
-    assert_same_files(folder / "alone-attacked", folder / "two-attacked", num_files=3)
+    assert_same_files(folder / "alone-attacked", folder / "two-attacked", num_files=5)
 
 
 def test_when_one_ends_the_others_say_so_and_can_continue(done: tuple[Path, str, str]) -> None:
@@ -192,6 +194,6 @@ def test_kill_9_at_random_moments_changes_no_bit(done: tuple[Path, str, str]) ->
     assert (name, code) == ("killed", "0")
     assert int(kills) >= 1
     assert_same_files(folder / "alone", folder / "killed")
-    assert_same_files(folder / "alone-attacked", folder / "killed-attacked", num_files=3)
+    assert_same_files(folder / "alone-attacked", folder / "killed-attacked", num_files=5)
     for file in ("examples.npz", "hardest.npz"):
         assert (folder / "alone" / file).read_bytes() == (folder / "killed" / file).read_bytes()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix.methods.attacks import Attack, pgd
-from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, jsd_loss
+from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, JSDLoss, jsd_loss
 from augmix.models.weights import build_model
 
 WORKED = torch.tensor(
@@ -67,6 +67,17 @@ class TestJsdLoss:
             logits, label = WORKED.double()[:, image : image + 1], LABELS[image : image + 1]
             only = jsd_loss(logits, label, 1.0) - jsd_loss(logits, label, 0.0)
             assert float(only) == pytest.approx(expected, abs=1e-8)
+
+    def test_as_a_module_of_flat_logits(self):
+        module = JSDLoss(weight=3.0, label_smoothing=0.1)
+        expected = jsd_loss(WORKED, LABELS, 3.0, label_smoothing=0.1)
+        assert torch.equal(module(WORKED, LABELS), expected)
+        assert torch.equal(module(WORKED.flatten(0, 1), LABELS), expected)
+        assert repr(module) == "JSDLoss(weight=3.0, label_smoothing=0.1)"
+        with pytest.raises(ValueError, match="5 logits are no whole number of views of 2 targ"):
+            module(WORKED.flatten(0, 1)[:5], LABELS)
+        with pytest.raises(ValueError, match="at least 2 views"):
+            module(WORKED[0], LABELS)
 
     @pytest.mark.parametrize("num_views", [2, 3, 5])
     def test_any_number_of_views(self, num_views: int):

@@ -82,3 +82,25 @@ def test_wrong_input():
             score(PROBABILITIES, np.array([0, 1, 3, 2]))
         with pytest.raises(ValueError, match=r"got shapes \(4, 3\) and \(3,\)"):
             unchecked(score)(PROBABILITIES, LABELS[:3])
+
+
+@pytest.mark.parametrize("metric", [negative_log_likelihood, brier_score])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (50 * np.array([[0.2, 0.8], [0.5, 0.5]]), "row 0 from 10 to 40 with sum 50"),
+        (np.array([[0.2, 0.8], [1.5, -0.5]]), "row 1 from -0.5 to 1.5 with sum 1"),
+        (np.array([[0.2, 0.8], [0.5, 0.6]]), "row 1 from 0.5 to 0.6 with sum 1.1"),
+        (np.array([[0.2, 0.8], [np.nan, 1.0]]), "row 1"),
+    ],
+)
+def test_rows_that_are_no_probabilities_are_refused(metric, rows, message):
+    with pytest.raises(ValueError, match=f"{message}.*log_softmax"):
+        metric(rows, np.array([0, 1]))
+
+
+def test_rounded_probabilities_are_taken():
+    exact = np.array([[0.2, 0.8], [0.5, 0.5]])
+    labels = np.array([1, 0])
+    for rounded in (exact.astype(np.float16), exact.astype(np.float32), exact + 2e-4):
+        assert brier_score(rounded.clip(0, 1), labels) == pytest.approx(0.29, abs=1e-2)

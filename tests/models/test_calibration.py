@@ -6,7 +6,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from augmix.models import calibration
-from augmix.models.calibration import fit_temperature, mean_nll, measure_temperature
+from augmix.models.calibration import (
+    bound_note,
+    fit_temperature,
+    mean_nll,
+    measure_temperature,
+)
 
 
 def draw(true: float, *, seed: int = 0, num_images: int = 3000) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +46,17 @@ def test_by_hand():
 def test_the_ends_of_the_range():
     logits = np.tile([1.0, 0.0], (4, 1))
     assert fit_temperature(logits, np.zeros(4, int)) == pytest.approx(0.2, abs=1e-4)
-    assert fit_temperature(logits, np.ones(4, int)) == pytest.approx(5, abs=1e-4)
+    assert fit_temperature(logits, np.ones(4, int)) == pytest.approx(1000, abs=1e-3)
+    for value, word in ((0.2, "lowest"), (1000.0, "highest")):
+        assert f"the temperature {value:.4g} is the {word} that is tried" in bound_note(value)
+    assert bound_note(1.0) == bound_note(20.0) == ""
+
+
+def test_logits_that_are_far_too_large():
+    """Over-confident logits need more than 5."""
+    logits, labels = draw(1.0)
+    expected = fit_temperature(logits, labels)
+    assert fit_temperature(20 * logits, labels) == pytest.approx(20 * expected, abs=5e-3)
 
 
 def test_what_it_does_is_told():

@@ -84,6 +84,108 @@ def test_normalization_comes_first(tmp_path):
     np.testing.assert_allclose(model(IMAGES).numpy(), wanted, atol=1e-4)
 
 
+def test_one_of_two_outputs(tmp_path):
+    path = write(tmp_path / "toy.onnx", outputs=("flat", "logits"))
+    np.testing.assert_allclose(open_model(f"onnx:{path}")(IMAGES), expected(IMAGES), atol=1e-5)
+    flat = open_model(f"onnx:{path}@flat")
+    np.testing.assert_allclose(flat(IMAGES), IMAGES.mean((2, 3)), atol=1e-6)
+
+
+def build(path, nodes, inputs, outputs, **metadata):
+    """Write a file of some nodes and of the `WEIGHT`."""
+    onnx = pytest.importorskip("onnx", reason="writes the files of these tests")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    weight = helper.make_tensor("weight", kinds.FLOAT, WEIGHT.shape, WEIGHT.flatten().tolist())
+    graph = helper.make_graph(
+        [helper.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes],
+        "toy",
+        [helper.make_tensor_value_info("images", getattr(kinds, inputs[0]), inputs[1])],
+        [helper.make_tensor_value_info(name, kinds.FLOAT, shape) for name, shape in outputs],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+HEAD = [
+    ("GlobalAveragePool", ["pixels"], ["means"]),
+    ("Flatten", ["means"], ["flat"]),
+    ("MatMul", ["flat", "weight"], ["logits"]),
+]
+LOGITS = [("logits", ["n", 2])]
+
+
+def test_bytes_are_pixels(tmp_path):
+    cast = ("Cast", ["images"], ["pixels"], {"to": 1})
+    path = build(tmp_path / "b.onnx", [cast, *HEAD], ("UINT8", ["n", 3, "h", "w"]), LOGITS)
+    wanted = np.rint(IMAGES.numpy() * 255).mean((2, 3)) @ WEIGHT
+    for preset in (None, PRESETS["none"], PRESETS["imagenet-none"]):
+        model = open_model(f"onnx:{path}", preprocessing=preset)
+        np.testing.assert_allclose(model(IMAGES), wanted, rtol=1e-5)
+    with pytest.raises(RunError, match="takes pixels of 0..255 .uint8. and normalises them itself"):
+        open_model(f"onnx:{path}", preprocessing=PRESETS["imagenet"])
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_layout_that_the_shape_leaves_open_is_tried(tmp_path, is_last):
+    """A convolution of three channels takes one layout only."""
+    turn = (
+        "Transpose",
+        ["images"],
+        ["pixels"],
+        {"perm": [0, 3, 1, 2] if is_last else [0, 1, 2, 3]},
+    )
+    onnx = pytest.importorskip("onnx", reason="writes the files of these tests")
+    path = build(tmp_path / "o.onnx", [turn, *HEAD], ("FLOAT", ["n", "a", "b", "c"]), LOGITS)
+    model = onnx.load(path)
+    values = np.eye(3, dtype=np.float32)[..., None, None]
+    kernel = onnx.numpy_helper.from_array(values, "kernel")
+    model.graph.initializer.append(kernel)
+    conv = onnx.helper.make_node("Conv", ["pixels", "kernel"], ["same"])
+    model.graph.node.insert(1, conv)
+    model.graph.node[2].input[0] = "same"
+    onnx.save(model, path)
+    found = open_model(f"onnx:{path}")
+    np.testing.assert_allclose(found(IMAGES), expected(IMAGES), atol=1e-5)
+    with pytest.raises(RunError, match="takes neither channels first .* nor channels last"):
+        open_model(f"onnx:{path}")(IMAGES[:, :1])
+
+
+def test_a_file_that_ends_in_softmax(tmp_path):
+    nodes = [("Identity", ["images"], ["pixels"]), *HEAD, ("Softmax", ["logits"], ["odds"])]
+    shapes = [("odds", ["n", 2])]
+    path = build(tmp_path / "s.onnx", nodes, ("FLOAT", ["n", 3, "h", "w"]), shapes)
+    with pytest.raises(RunError, match="onnx:s.onnx gives probabilities .*--outputs probabilities"):
+        open_model(f"onnx:{path}")(IMAGES)
+    found = open_model(f"onnx:{path}", outputs="probabilities")(IMAGES)
+    wanted = torch.from_numpy(expected(IMAGES))
+    np.testing.assert_allclose(found.log_softmax(1), wanted.log_softmax(1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [
+        ({"names": "{0: 'ant', 1: 'bee'}"}, ("ant", "bee")),
+        ({"names": '["ant", "bee"]'}, ("ant", "bee")),
+        ({"classes": "ant,bee"}, ("ant", "bee")),
+        ({"labels": "ant\nbee\n"}, ("ant", "bee")),
+        ({"id2label": '{"1": "bee", "0": "ant"}'}, ("ant", "bee")),
+        ({"augmix": '{"name": "small", "class_names": ["ant", "bee"]}'}, ("ant", "bee")),
+        ({"names": "['a', 'b', 'c']"}, None),
+        ({"names": "{0: 'a', 2: 'b'}"}, None),
+        ({"names": "{'x': 1"}, None),
+        ({"author": "me"}, None),
+    ],
+)
+def test_names_of_classes_in_the_metadata(tmp_path, metadata, names):
+    nodes = [("Identity", ["images"], ["pixels"]), *HEAD]
+    path = build(tmp_path / "n.onnx", nodes, ("FLOAT", ["n", 3, "h", "w"]), LOGITS, **metadata)
+    assert open_model(f"onnx:{path}").class_names == names
+
+
 def test_weights_beside_the_file_are_part_of_it(tmp_path):
     path = write(tmp_path / "toy.onnx")
     before = open_model(f"onnx:{path}").fingerprint
@@ -108,8 +210,8 @@ def test_other_files_are_refused(tmp_path):
         open_model(f"onnx:{path}")
     with pytest.raises(RunError, match="expected one output of logits .* got means"):
         open_model(f"onnx:{write(path, outputs=('means',))}")
-    with pytest.raises(RunError, match="expected one output of logits .* got flat .* logits"):
-        open_model(f"onnx:{write(path, outputs=('flat', 'logits'))}")
+    with pytest.raises(RunError, match="named 'means', got flat .*as onnx:.*toy.onnx@flat"):
+        open_model(f"onnx:{write(path, outputs=('flat', 'logits'))}@means")
     with pytest.raises(RunError, match="nowhere.onnx does not exist"):
         open_model("onnx:nowhere.onnx")
 

@@ -1,5 +1,6 @@
 """Every form of a model's text; libraries have tests of their own."""
 
+import copy
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -187,6 +188,84 @@ def test_wrappings_are_undone(network, tmp_path, kind):
     assert torch.equal(model(IMAGES), network(IMAGES))
     assert model.num_classes == 7
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def averaged(network):
+    """The network with other weights, as an average would be."""
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for value in other.parameters():
+            value += 0.01
+    return other
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda net: torch.optim.swa_utils.AveragedModel(net).state_dict(),
+        lambda net: {"state_dict": prefixed(net.state_dict(), "net.")},
+        lambda net: {"state_dict": prefixed(net.state_dict(), "backbone.")},
+        lambda net: {"state_dict": prefixed(net.state_dict(), "model.module._orig_mod.")},
+        lambda net: {
+            "state_dict": prefixed(net.state_dict(), "net.") | {"loss.weight": torch.ones(3)}
+        },
+        lambda net: prefixed(net.state_dict(), "encoder.") | {"metric.total": torch.ones(())},
+        lambda net: {"model_ema": net.state_dict()},
+    ],
+    ids=["averaged", "net", "backbone", "three", "with-loss", "other", "only-ema"],
+)
+def test_prefixes_of_training_frameworks(network, tmp_path, save):
+    torch.save(save(network), tmp_path / "mine.ckpt")
+    model = open_model(f"wrn-10-1@{tmp_path}/mine.ckpt")
+    assert torch.equal(model(IMAGES), network.eval()(IMAGES))
+    assert model.note == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "save"),
+    [
+        ("state_dict_ema", lambda net, ema: {"state_dict": net, "state_dict_ema": ema}),
+        ("model_ema", lambda net, ema: {"model": net, "model_ema": ema, "epoch": 3}),
+        ("ema", lambda net, ema: {"model": net, "ema": {"model": ema, "decay": 0.9}}),
+        (
+            "ema_model",
+            lambda net, ema: {
+                "state_dict": {f"model.{key}": value for key, value in net.items()}
+                | {f"ema_model.module.{key}": value for key, value in ema.items()}
+                | {"ema_model.n_averaged": torch.tensor(9)}
+            },
+        ),
+    ],
+    ids=["timm", "torchvision", "nested", "lightning"],
+)
+def test_averaged_weights_are_said_and_taken_by_name(network, tmp_path, key, save):
+    other = averaged(network)
+    torch.save(save(network.state_dict(), other.state_dict()), tmp_path / "mine.pt")
+    spec = f"wrn-10-1@{tmp_path}/mine.pt"
+    raw, ema = open_model(spec), open_model(spec, use_ema=True)
+    assert torch.equal(raw(IMAGES), network.eval()(IMAGES))
+    assert raw.note == (
+        f"{tmp_path}/mine.pt holds averaged weights too ({key}); measure those with --ema"
+    )
+    assert torch.equal(ema(IMAGES), other.eval()(IMAGES))
+    assert (ema.name, ema.note) == ("wrn-10-1@mine.pt (averaged weights)", "")
+    assert ema.fingerprint != raw.fingerprint
+
+
+def test_averaged_weights_that_are_not_there(network, run, tmp_path):
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "mine.pt")
+    with pytest.raises(RunError, match="holds no averaged weights .*leave out --ema"):
+        open_model(f"wrn-10-1@{tmp_path}/mine.pt", use_ema=True)
+    with pytest.raises(ValueError, match="use_ema is for the weights of a file"):
+        open_model(run[0], use_ema=True)
+
+
+def test_two_networks_in_a_file_are_named(network, tmp_path):
+    both = prefixed(network.state_dict(), "student.")
+    both |= prefixed(averaged(network).state_dict(), "teacher.")
+    torch.save({"state_dict": both}, tmp_path / "mine.pt")
+    with pytest.raises(RunError, match="2 networks of the form of wrn-10-1: student, teacher"):
+        open_model(f"wrn-10-1@{tmp_path}/mine.pt")
 
 
 def test_grey_images(tmp_path):

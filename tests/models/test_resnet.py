@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from augmix.models.layers import BlurPool
-from augmix.models.resnet import ResidualNet
+from augmix.models.resnet import ResidualNet, zero_last_scales
 from augmix.models.weights import build_model
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -216,3 +216,21 @@ def test_start_weights_of_the_last_layer():
     for values in (resnet.fc.weight.detach(), resnet.fc.bias.detach()):
         assert float(values.abs().max()) == pytest.approx(512**-0.5, rel=0.01)
         assert float(values.std()) == pytest.approx(512**-0.5 / math.sqrt(3), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["resnet18-cifar", "resnet50", "resnext-11-4x4d-8"])
+def test_blocks_without_a_last_scale_are_the_identity(name: str) -> None:
+    model = build_model(name, num_classes=3)
+    zero_last_scales(model)
+    blocks = [each for each in model.modules() if hasattr(each, "downsample")]
+    assert blocks
+    for block in blocks:
+        channels = next(each for each in block.modules() if isinstance(each, nn.Conv2d)).in_channels
+        features = torch.rand(2, channels, 8, 8)
+        shortcut = features if block.downsample is None else block.downsample(features)
+        assert torch.equal(block(features), torch.relu(shortcut))
+
+
+def test_networks_without_such_blocks_are_refused() -> None:
+    with pytest.raises(ValueError, match="no residual block that ends in batch norm"):
+        zero_last_scales(build_model("wrn-10-1", num_classes=3))

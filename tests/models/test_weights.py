@@ -1,6 +1,7 @@
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -280,6 +281,46 @@ def test_files_that_would_run_code_are_refused(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}, path)
     with pytest.raises(RunError, match="holds more than tensors, and reading it would run code"):
         load_state(path)
+
+
+MODULE = """
+import torch
+
+class Net(torch.nn.Linear):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["net", "{'model': net, 'epoch': 3}", "{'state_dict': net.state_dict(), 'flags': Net(1, 1)}"],
+    ids=["module", "in-a-dict", "beside-tensors"],
+)
+def test_the_advice_for_whole_modules_works(tmp_path, form):
+    """The line of the message is run where the code of the module can be imported."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    script = f"""
+from pathlib import Path
+import torch
+from mine import Net
+torch.manual_seed(0)
+net = Net(2, 3)
+torch.save({form}, "whole.pt")
+torch.save(net.state_dict(), "wanted.pt")
+from augmix.errors import RunError
+from augmix.models.weights import load_tensors
+try:
+    load_tensors(Path("whole.pt"))
+except RunError as error:
+    exec(str(error).partition('python -c "')[2].removesuffix('"'))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found, wanted = (torch.load(tmp_path / name) for name in ("tensors.pt", "wanted.pt"))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,9 +86,9 @@ def test_classes_are_counted_at_the_first_batch():
         (lambda images: torch.zeros(2), r"got torch.float32 of shape \(2,\)"),
         (lambda images: images, r"shape \(2, 3, 4, 4\)"),
         (lambda images: torch.zeros(2, 3, dtype=torch.int64), "got torch.int64"),
-        (lambda images: {"logits": 1}, "for 2 images, got dict"),
+        (lambda images: "none", "for 2 images, got str"),
     ],
-    ids=["rows", "flat", "map", "whole", "dict"],
+    ids=["rows", "flat", "map", "whole", "text"],
 )
 def test_wrong_outputs(make, message):
     with pytest.raises(RunError, match=f"mine must give float logits .*{message}"):
@@ -134,3 +135,71 @@ def test_a_model_cut_down_to_some_classes():
     beyond = Restricted(whole, np.array([4]))
     with pytest.raises(RunError, match="goes up to class 4, but the model gives 4 logits"):
         beyond(IMAGES)
+
+
+PROBABILITIES = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+
+
+def test_probabilities_are_refused_or_taken_by_name():
+    model = wrap(lambda images: PROBABILITIES[: len(images)])
+    with pytest.raises(RunError, match="mine gives probabilities .*--outputs probabilities"):
+        model(IMAGES)
+    logits = wrap(lambda images: PROBABILITIES[: len(images)], outputs="probabilities")(IMAGES)
+    assert torch.allclose(logits.softmax(1).float(), PROBABILITIES)
+    assert torch.isfinite(logits).all()
+    for values in (2 * PROBABILITIES, PROBABILITIES - 0.5, PROBABILITIES.log()):
+        with pytest.raises(RunError, match="mine must give probabilities.*leave out --outputs"):
+            wrap(lambda images, values=values: values, outputs="probabilities")(IMAGES)
+        assert wrap(lambda images, values=values: values)(IMAGES) is values
+
+
+def test_a_record_or_dict_of_outputs():
+    logits = torch.randn(2, 4)
+    record = SimpleNamespace(logits=logits, hidden=logits[:, :2])
+    for found in (record, {"hidden": logits, "logits": logits}, (logits,), [logits]):
+        assert torch.equal(wrap(lambda images, found=found: found)(IMAGES), logits)
+    for found in ((logits, logits), {"main": logits, "aux": logits}):
+        with pytest.raises(RunError, match=r"several outputs .*: \(2, 4\).*name it python:FILE.py"):
+            wrap(lambda images, found=found: found)(IMAGES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_other_floats(dtype):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5))
+    wanted = network((IMAGES - 0.5) / 0.5)
+    model = OpenedModel(network.to(dtype), name="mine", preprocessing=PRESETS["half"])
+    found = model(IMAGES)
+    assert found.dtype == dtype
+    assert torch.allclose(found.float(), wanted, atol=2e-2)
+
+
+def test_the_fingerprint_follows_the_weights():
+    network = nn.Linear(2, 3)
+    model = OpenedModel(network, name="mine")
+    before = model.fingerprint
+    with torch.no_grad():
+        network.bias += 1
+    assert model.fingerprint != before
+
+
+@pytest.mark.filterwarnings("ignore")  # torch announces the end of this module
+def test_quantised_networks_have_a_fingerprint():
+    if torch.backends.quantized.engine == "none":
+        pytest.skip("this torch has no engine for quantised networks")
+
+    def build(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        whole = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+        return torch.ao.quantization.quantize_dynamic(whole, {nn.Linear})
+
+    first, same, other = build(0), build(0), build(1)
+    assert hash_weights(first) == hash_weights(same) != hash_weights(other)
+    assert OpenedModel(first, name="mine").eval()(IMAGES).shape == (2, 3)
+
+
+def test_exported_programs_keep_their_mode():
+    program = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval(), (IMAGES,))
+    model = OpenedModel(program.module(), name="mine").eval()
+    assert not model.training
+    assert model(IMAGES).shape == (2, 3)

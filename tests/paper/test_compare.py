@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from augmix import published
+from augmix.methods import build_method
 from augmix.methods.registry import METHODS
 from augmix.paper import PAPER_TABLES, SCALES
 from augmix.paper.compare import (
@@ -15,6 +16,7 @@ from augmix.paper.compare import (
     FIGURES,
     Finding,
     RunKey,
+    ablated,
     agreement,
     draw,
     find,
@@ -87,7 +89,9 @@ def test_mean_and_spread_over_seeds():
 
 def test_table1_puts_each_run_in_the_cell_of_the_paper():
     measured = {key("wrn", "augmix"): make_results(0.12), key("wrn", "mixup"): make_results(0.24)}
-    entries = {(e.row, e.column): e for e in list_findings("table1", measured, tolerance=1.0)}
+    entries = {
+        (e.row, e.column): e for e in list_findings("table1", measured, tolerance={"cifar10": 1.0})
+    }
     assert set(entries) == {
         ("AugMix", "cifar10 WideResNet"),
         ("Mixup", "cifar10 WideResNet"),
@@ -96,6 +100,85 @@ def test_table1_puts_each_run_in_the_cell_of_the_paper():
     assert (augmix.published, augmix.measured) == (11.2, pytest.approx(12.0))
     assert augmix.verdict == "pass"
     assert entries["Mixup", "cifar10 WideResNet"].verdict == "fail"
+
+
+def test_table1_averages_the_four_networks():
+    errors = {"allconv": 0.1, "densenet": 0.2, "wrn": 0.3, "resnext": 0.4}
+    measured = {key(family, "augmix"): make_results(error) for family, error in errors.items()}
+    measured[key("wrn", "augmix", 1)] = make_results(0.5)  # a seed of one network alone
+    networks = {"densenet": "densenet-40-12"}
+    found = {e.column: e for e in list_findings("table1", measured, networks=networks)}
+    mean = found["cifar10 mean of the four"]
+    assert (mean.published, mean.measured, mean.num_seeds) == (12.5, pytest.approx(25.0), 1)
+    assert found["cifar10 DenseNet (densenet-40-12)"].measured == pytest.approx(20.0)
+    assert "cifar10 DenseNet" not in found
+    del measured[key("allconv", "augmix")]
+    assert "cifar10 mean of the four" not in {e.column for e in list_findings("table1", measured)}
+
+
+def test_the_two_densenets_have_columns_of_their_own():
+    measured = {
+        key("densenet", "augmix"): make_results(0.1),
+        key("densenet-bc", "augmix"): make_results(0.2),
+    }
+    networks = {"densenet": "densenet-40-12", "densenet-bc": "densenet-bc-100-12"}
+    found = list_findings("table1", measured, networks=networks)
+    assert {e.column: (e.published, round(e.measured or 0, 6)) for e in found} == {
+        "cifar10 DenseNet (densenet-40-12)": (12.7, 10.0),
+        "cifar10 DenseNet (densenet-bc-100-12)": (12.7, 20.0),
+    }
+
+
+def test_tables_5_and_6_have_a_column_for_each_network():
+    measured = {key("wrn", "augmix"): make_results(0.3), key("resnext", "mixup"): make_results(0.5)}
+    five = {(e.row, e.column): e.measured for e in list_findings("table5", measured)}
+    assert five["AugMix", "WideResNet, clean"] == pytest.approx(10.0)
+    assert five["AugMix", "WideResNet, corrupted"] == pytest.approx(30.0)
+    six = {(e.row, e.column): e.measured for e in list_findings("table6", measured)}
+    assert six["Mixup", "ResNeXt, clean error"] == pytest.approx(5.0)
+    assert six["Mixup", "ResNeXt, mean flip probability"] == pytest.approx(5.0)
+    assert ("Mixup", "WideResNet, clean error") not in six
+
+
+def test_figure_8_has_a_row_for_each_value():
+    keys = ablated(key("wrn", "augmix"))
+    assert len(keys) == 6 + 6 + 5 + 4 + 5 + 5
+    assert len({each.name for each in keys}) == len(keys) - 5  # the paper's own is one run
+    assert (
+        RunKey(data_set="cifar10", family="wrn", method="augmix", seed=0, setting="depth", value=2)
+        in keys
+    )
+    errors = {
+        each: make_results(0.1 + 0.01 * place) for place, each in enumerate(dict.fromkeys(keys))
+    }
+    found = list_findings("figure8", errors)
+    rows = [e.row for e in found if e.column == "error on CIFAR-10-C"]
+    assert rows[:3] == ["chains 1", "chains 2", "chains 3 (paper)"]
+    assert rows[11] == "depth random (paper)"
+    by_row = {e.row: e.measured for e in found if e.column == "error on CIFAR-10-C"}
+    assert by_row["chains 1"] == pytest.approx(10.0)
+    assert by_row["lambda 12 (paper)"] == by_row["chains 3 (paper)"] == pytest.approx(12.0)
+
+
+def test_figure_11_has_a_column_for_each_corruption():
+    found = {
+        e.column: e.measured
+        for e in list_findings("figure11", {key("resnext", "augmix"): make_results(0.2)})
+    }
+    assert list(found) == list(published.ALEXNET_ERRORS)
+    assert found["fog"] == pytest.approx(20.0)
+
+
+def test_numbers_from_memory_give_no_verdict():
+    found = list_findings(
+        "table4-extended",
+        {key("wrn", "augmix+mixup"): make_results(0.2), key("wrn", "augmix"): make_results(0.2)},
+        tolerance={"cifar10": 1.5},
+    )
+    assert {e.row: (e.published, e.verdict) for e in found} == {
+        "AugMix": (11.2, "fail"),
+        "AugMix + Mixup (unverified)": (13.3, ""),
+    }
 
 
 def test_table4_reads_the_ablation():
@@ -133,6 +216,7 @@ def test_figures_list_what_they_draw():
     assert six["mean flip probability"] == pytest.approx(5.0)
     assert six["RMS calibration error, clean"] == pytest.approx(10.0)
     assert six["RMS calibration error, corrupted"] == pytest.approx(30.0)
+    assert six["RMS calibration error, clean (published script's bins)"] == 0  # of a single bin
     seven = list_findings(
         "figure7",
         {
@@ -141,9 +225,12 @@ def test_figures_list_what_they_draw():
             key("resnet", "augmix", ENSEMBLE, "imagenet"): make_results(0.3, gap=0.05),
         },
     )
-    assert [entry.row for entry in seven[::6]] == ["AugMix", "AugMix ensemble"]
-    assert seven[2].measured == pytest.approx(18.0)
-    assert seven[6].num_seeds == 1
+    assert [entry.row for entry in seven[::18]] == ["AugMix", "AugMix ensemble"]
+    by_column = {entry.column: entry for entry in seven[:18]}
+    assert by_column["RMS calibration error, severity 2"].measured == pytest.approx(18.0)
+    assert by_column["error, severity 0"].measured == pytest.approx(3.0)
+    assert by_column["error, severity 4"].measured == pytest.approx(40.0)
+    assert seven[18].num_seeds == 1
 
 
 def test_pairs_in_the_published_order():
@@ -184,10 +271,13 @@ def test_files(tmp_path: Path):
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_drawn(name: str, tmp_path: Path):
     family = "resnet" if name == "figure7" else "resnext"
-    measured = {
-        key(family, "augmix"): make_results(0.12),
-        key(family, "standard"): make_results(0.3),
-    }
+    if name == "figure8":
+        measured = dict.fromkeys(ablated(key("wrn", "augmix")), make_results(0.2))
+    else:
+        measured = {
+            key(family, "augmix"): make_results(0.12),
+            key(family, "standard"): make_results(0.3),
+        }
     page = draw(tmp_path / "f.svg", name, list_findings(name, measured)).read_text()
     assert page.count("<path") > 10
     with pytest.raises(ValueError, match="got 'table1'"):
@@ -196,8 +286,10 @@ def test_figures_are_drawn(name: str, tmp_path: Path):
 
 def test_every_table_can_be_made_at_every_scale():
     for table in PAPER_TABLES.values():
-        assert set(table.methods) <= set(METHODS)
+        for method in table.methods:
+            build_method(method)
         assert set(table.methods) <= set(published.LABELS)
         for scale in SCALES.values():
             assert set(table.families) <= set(scale.networks)
             assert set(scale.by_method) <= set(METHODS)
+            assert {method for _, method in scale.by_cell} <= set(METHODS)

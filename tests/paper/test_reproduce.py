@@ -12,13 +12,14 @@ from PIL import Image
 
 from augmix import results
 from augmix.errors import Interrupted, RunError
-from augmix.paper import SCALES, ReproduceConfig, plan_tasks, reproduce
+from augmix.paper import PAPER_TABLES, SCALES, ReproduceConfig, plan_tasks, reproduce
+from augmix.paper.compare import ABLATION
 from augmix.progress import CellFinished, Event, StepFinished
 
 
 def smoke(folder: Path, table: Any = "table4", **changes: Any) -> ReproduceConfig:
     return ReproduceConfig(
-        table=table, scale="smoke", data="digits", num_processes=1, out=folder, **changes
+        tables=(table,), scale="smoke", data="digits", num_processes=1, out=folder, **changes
     )
 
 
@@ -113,30 +114,138 @@ def test_what_cannot_be_made_is_said(tmp_path: Path):
         reproduce(smoke(tmp_path, families=("vit",)))
 
 
-def test_settings_of_the_paper():
-    tasks = plan_tasks(
-        ReproduceConfig(table="table1", scale="paper", data="c10", data_cifar100="c100")
-    )
-    assert len(tasks) == 2 * 4 * 7
-    by_name = {task.name: task.training for task in tasks.values()}
-    dense = by_name["cifar100-densenet-augmix-seed0"]
-    assert (dense.network.model, dense.optimisation.epochs) == ("densenet-bc-100-12", 200)
-    assert dense.optimisation.weight_decay == 1e-4
-    assert (dense.data.source, dense.data.path) == ("cifar100", "c100")
-    mixup = by_name["cifar10-wrn-mixup-seed0"]
-    assert (mixup.network.model, mixup.optimisation.epochs) == ("wrn-40-2", 100)
-    assert mixup.optimisation.weight_decay == 1e-4
-    plain = by_name["cifar10-wrn-standard-seed0"].optimisation
-    assert (plain.batch_size, plain.learning_rate, plain.weight_decay) == (128, 0.1, 5e-4)
-    assert plain.schedule == "cosine"
-    assert by_name["cifar10-resnext-augmix-seed0"].optimisation.epochs == 200
-    large = plan_tasks(ReproduceConfig(table="table2", scale="paper", data="in"))
-    resnet = {task.name: task.training for task in large.values()}["imagenet-resnet-augmix-seed0"]
-    assert (resnet.network.model, resnet.data.source, resnet.optimisation.epochs) == (
-        "resnet50",
-        "imagenet",
-        180,
-    )
-    assert (resnet.optimisation.batch_size, resnet.optimisation.weight_decay) == (256, 1e-4)
-    assert resnet.method.policy.severity == 1
-    assert "imagenet-resnet-sin-seed0" not in {task.name for task in large.values()}
+@pytest.fixture(scope="module")
+def all_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """Every table and figure of CIFAR-10 by one call, of two methods and small networks."""
+    folder = tmp_path_factory.mktemp("all")
+    tables = [name for name, table in PAPER_TABLES.items() if "cifar10" in table.data_sets]
+    config = replace(smoke(folder), tables=tuple(tables), methods=("augmix",))
+    two = {setting: values[-2:] for setting, values in ABLATION.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("augmix.paper.compare.ABLATION", two)
+        return folder / "smoke", reproduce(config).paths
+
+
+@pytest.mark.slow
+def test_every_table_and_figure_of_cifar(all_runs: tuple[Path, list[Path]]):
+    folder, paths = all_runs
+    made = {path.stem for path in paths}
+    assert made == {name for name, each in PAPER_TABLES.items() if "cifar10" in each.data_sets}
+    for path in paths:
+        if path.suffix == ".json":
+            plain = json.loads(path.read_text())
+            assert set(plain["runs"].values()) == {"done"}, path
+            assert all(0 <= each["measured"] <= 100 for each in plain["findings"]), path
+            assert any("corrupted on the fly, with drawn frost" in x for x in plain["remarks"])
+    six = json.loads((folder / "figure6.json").read_text())
+    assert any("cifar-script-10" in line and "spatter" in line for line in six["remarks"])
+    eight = json.loads((folder / "figure8.json").read_text())
+    assert len({each["row"] for each in eight["findings"]}) == 12
+
+
+# The runs of scale `paper`, by hand: network, epochs, schedule, weight decay.
+CIFAR_RUNS = {
+    "allconv": ("allconv", 100, 5e-4),
+    "densenet": ("densenet-40-12", 200, 1e-4),
+    "densenet-bc": ("densenet-bc-100-12", 200, 1e-4),
+    "wrn": ("wrn-40-2", 100, 5e-4),
+    "resnext": ("resnext-29-4x32d", 200, 5e-4),
+}
+IMAGENET_EPOCHS = {
+    "standard": 90,
+    "patch-uniform": 90,
+    "autoaugment": 180,
+    "random-aa": 180,
+    "maxblur": 90,
+    "sin": 90,
+    "augmix": 180,
+    "augmix-sin": 180,
+}
+
+
+def paper(**changes: Any) -> ReproduceConfig:
+    given: dict[str, Any] = {"data": "c10", "data_cifar100": "c100", "stylised": "sin"}
+    return ReproduceConfig(tables=(), scale="paper", **{**given, **changes})
+
+
+def test_cifar_runs_of_the_paper():
+    families = tuple(CIFAR_RUNS)
+    tasks = plan_tasks(paper(families=families), "table1")
+    assert len(tasks) == 2 * 5 * 7
+    for key, task in tasks.items():
+        network, epochs, decay = CIFAR_RUNS[key.family]
+        how = task.training.optimisation
+        assert (task.training.network.model, how.epochs) == (network, epochs), key
+        assert how.weight_decay == (1e-4 if key.method == "mixup" else decay), key
+        assert (how.batch_size, how.learning_rate, how.schedule) == (128, 0.1, "cosine")
+        assert (how.momentum, how.nesterov, how.weight_decay_on) == (0.9, True, "all")
+        assert task.training.data.source == key.data_set
+    assert {key.family for key in plan_tasks(paper(), "table1")} == {
+        "allconv", "densenet", "wrn", "resnext",
+    }  # fmt: skip
+    augmix = next(t for k, t in tasks.items() if k.method == "augmix").training.method
+    policy: Any = augmix.policy
+    assert (policy.width, policy.depth, policy.alpha, policy.severity) == (3, None, 1.0, 3)
+    assert (augmix.num_views, getattr(augmix, "jsd_weight", None)) == (2, 12.0)
+
+
+def test_imagenet_runs_of_the_paper():
+    for name in ("table2", "table3"):
+        tasks = plan_tasks(paper(), name)
+        assert {key.method for key in tasks} == set(IMAGENET_EPOCHS)
+        for key, task in tasks.items():
+            how, network = task.training.optimisation, task.training.network
+            assert how.epochs == IMAGENET_EPOCHS[key.method], key
+            assert (network.model, network.zero_init_last) == ("resnet50", True)
+            assert (how.schedule, how.warm_up_epochs) == ("step", 5.0)
+            drops = [how.rate(round(e * 100), 100) for e in (6, how.epochs / 3, how.epochs * 8 / 9)]
+            assert drops == pytest.approx([0.1, 0.01, 0.0001])
+            assert (how.weight_decay, how.weight_decay_on) == (1e-4, "no-norms")
+            assert (how.batch_size, how.learning_rate) == (256, 0.1)
+            assert not task.training.data.reduced_decoding
+            policy: Any = task.training.method.policy
+            if key.method.startswith("augmix"):
+                assert policy.severity == 1
+            assert [how.suite for how in (each.how for each in task.measurements)] == (
+                [("clean", "c")] if name == "table2" else [("clean", "c"), ("p",)]
+            )
+    drift = next(iter(tasks.values())).measurements[-1].how
+    assert drift.sequences == ("standard-10",)
+    assert "sin" not in {key.method for key in plan_tasks(paper(stylised=""), "table2")}
+
+
+def test_other_tables_of_the_paper():
+    for name in ("table6", "figure6"):
+        (how,) = {
+            task.measurements[-1].how.sequences for task in plan_tasks(paper(), name).values()
+        }
+        assert how == ("cifar-script-10",)
+    figure7 = plan_tasks(paper(), "figure7")
+    assert {(key.method, key.seed) for key in figure7} == {
+        (method, seed) for method in ("standard", "augmix") for seed in range(3)
+    }
+    ablation = plan_tasks(paper(), "figure8")
+    assert len(ablation) == 26
+    changed = {(key.setting, key.value): task.training for key, task in ablation.items()}
+    policy: Any = changed["depth", 4].method.policy
+    assert (policy.width, policy.depth) == (3, 4)
+    assert changed["num_views", 3].method.num_views == 3
+    assert {task.network.model for task in changed.values()} == {"wrn-40-2"}
+
+
+def test_published_files_are_measured_where_they_are_given():
+    config = paper(
+        official=(Path("c10-c"),), official_cifar100=(Path("c100-c"),), jpeg_quality=85,
+        frost_textures=Path("frost"),
+    )  # fmt: skip
+    for key, task in plan_tasks(config, "table1").items():
+        how = task.measurements[0].how
+        assert how.official == ((Path("c10-c") if key.data_set == "cifar10" else Path("c100-c")),)
+        assert (how.frost_textures, how.jpeg_quality) == (Path("frost"), None)
+    how = next(iter(plan_tasks(config, "table2").values())).measurements[0].how
+    assert (how.official, how.jpeg_quality) == ((Path("c10-c"),), 85)
+
+
+def test_released_weights_take_the_place_of_a_run():
+    config = paper(maxblur_weights=Path("resnet50_lpf5.pth"))
+    assert "maxblur" not in {key.method for key in plan_tasks(config, "table2")}

@@ -270,6 +270,7 @@ def test_flat_and_nested_settings_are_the_same() -> None:
         ({"dropout": -0.5}, "dropout must be 0 up to below 1, got -0.5"),
         ({"weight_decay": -2.0}, "weight_decay must be a finite number from 0, got -2.0"),
         ({"model": "wrn-40x2"}, "did you mean 'wrn-40-2'"),
+        ({"zero_init_last": True}, "zero_init_last would do nothing with wrn-40-2"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -343,7 +344,9 @@ def test_imagenet_180_is_the_authors_script() -> None:
 
 
 def test_imagenet_goyal_warms_up_and_drops_three_times() -> None:
-    how = build_config("imagenet-goyal", batch_size=8192).optimisation
+    config = build_config("imagenet-goyal", batch_size=8192)
+    how = config.optimisation
+    assert (how.weight_decay_on, config.network.zero_init_last) == ("no-norms", True)
     rates = [how.rate(epoch * 157, 157) for epoch in (5, 59, 60, 119, 120, 159, 160)]
     assert rates == pytest.approx([3.2, 3.2, 0.32, 0.32, 0.032, 0.032, 0.0032])
     assert how.rate(0, 157) == pytest.approx(3.2 / 785)

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from toy_runs import read_weights, toy_config
 
+from augmix.data.batches import BatchOrder
 from augmix.errors import RunError
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
-from augmix.training.loop import explain_errors
-from augmix.training.run import train
+from augmix.training.loop import check_smallest_part, explain_errors
+from augmix.training.run import forecast_run, prepared, train
 from augmix.training.step import Learner
 
 CPU = torch.device("cpu")
@@ -103,3 +105,30 @@ def test_a_run_that_meets_it_keeps_its_checkpoint_and_goes_on(
     assert state.step == 4
     train(config)
     assert read_weights(config.run.out) == read_weights(whole)
+
+
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name / "big").mkdir(parents=True)
+        image = Image.new("RGB", (16, 16))
+        image.save(tmp_path / "photos" / name / "big" / "1.png")
+    config = toy_config(tmp_path / "run", source="folder", data=str(tmp_path / "photos" / "ant"))
+    with pytest.raises(
+        RunError, match=r"of the class 'big'.* .*photos holds the folders ant, bee:"
+    ):
+        train(config)
+
+
+def test_a_last_batch_of_one_image_is_refused_before_training(tmp_path: Path) -> None:
+    """Batch norm at maps of one pixel has one value a channel: it used to end after an epoch."""
+    settings = {"method": "standard", "model": "resnet18", "dropout": 0.0, "batch_size": 19}
+    config = toy_config(tmp_path / "run", **settings)
+    for start in (train, forecast_run):
+        with pytest.raises(
+            RunError, match="a step would have one image, .*another --batch-size, e.g. 20"
+        ):
+            start(config)
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+    with prepared(toy_config(tmp_path / "b", **{**settings, "model": "small"})) as run:
+        order = BatchOrder(num_images=20, batch_size=19, seed=0)
+        check_smallest_part(run, order, 1)  # its last maps are larger

@@ -8,7 +8,7 @@ from toy_runs import toy_config
 
 from augmix import cli
 from augmix.errors import ResumeError
-from augmix.progress import CheckpointWritten, Event
+from augmix.progress import CheckpointWritten, Event, Note
 from augmix.training import run as module
 from augmix.training.run import StepTime, forecast_run, train
 
@@ -25,6 +25,7 @@ def fixed_times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             yield StepTime(elapsed_s=0.5, waited_s=0.05)
 
     monkeypatch.setattr(module, "time_steps", timed)
+    monkeypatch.setattr(module, "_MEASURING_S", 1e6)  # whatever else the machine does
     return taken
 
 
@@ -83,6 +84,35 @@ def test_the_flag_stands_among_the_others(
     assert cli.main([*words.split(), *toy]) == 0
     assert "10 steps measured" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_heavy_run_is_measured_in_parts_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of 4 images takes 4 s here: 16 of them would take 16 s, and thirteen 208 s."""
+
+    def timed(learner: Any, views: Any, steps: Any, *, num_threads: int) -> Any:
+        for _ in steps:
+            yield StepTime(elapsed_s=1.0 * views.order.batch_size, waited_s=0.0)
+
+    monkeypatch.setattr(module, "time_steps", timed)
+    events: list[Event] = []
+    config = toy_config(tmp_path / "run", batch_size=16)
+    text = "\n".join(forecast_run(config, on_progress=events.append))
+    assert "10 steps of 4 images measured: 16 s each for a whole batch of 16" in text
+    assert "MiB at least" in text
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert notes[0] == "opening the images and small"
+    assert notes[1:] == [
+        "measuring steps of 4 images",
+        "measuring steps of 4 images, for about 20 s",
+    ]
+
+
+def test_measuring_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MEASURING_S", 0.0)
+    text = "\n".join(forecast_run(toy_config(tmp_path / "run")))
+    assert "1 steps measured" in text
 
 
 @pytest.mark.parametrize(

@@ -248,3 +248,29 @@ def test_a_graphed_step_is_that_of_the_network(
         for one, other in zip(graphed.model.parameters(), plain.model.parameters(), strict=True):
             assert torch.equal(one, other)
     assert len(graphed.graphs) == 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("all", set()),
+        ("no-norms", {"1.weight", "1.bias"}),
+        ("weights", {"0.bias", "1.weight", "1.bias", "3.bias"}),
+    ],
+)
+def test_the_parameters_that_do_not_decay(choice: Any, expected: set[str]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 4))
+    options: dict[str, Any] = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.5}
+    optimisation = OptimisationConfig(weight_decay_on=choice, **options)
+    learner = open_learner(model, build_method("standard"), optimisation=optimisation, device=CPU)
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    learner.update(0.1)
+    kept = {name for name, each in model.named_parameters() if torch.all(each == 1)}
+    assert kept == expected
+    assert all(
+        torch.allclose(each, torch.tensor(1 - 0.1 * 0.5))  # gradients are 0
+        for name, each in model.named_parameters()
+        if name not in expected
+    )

@@ -13,15 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from augmix import write
 from augmix.corruptions import frost
 from augmix.corruptions.corrupt import corrupt, perturb, photograph_frames
+from augmix.data import Reading
 from augmix.data.benchmarks import find_layout, open_corrupted, open_perturbed
-from augmix.data.derived import subset
-from augmix.data.folders import open_photographs
+from augmix.data.derived import subset, take
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import hash_file, load_json
@@ -413,7 +415,7 @@ def test_arrays_of_sequences(tmp_path, source, small_pieces):
 
 
 def test_frames_of_photographs(tmp_path, folder):
-    photographs = open_photographs(folder, split="test")
+    photographs = open_source("folder", root=folder, split="test", size=64).photographs()
     out = write_perturbed(
         photographs,
         tmp_path / "out",
@@ -499,6 +501,61 @@ def test_tar_shards(tmp_path, folder):
     assert np.array_equal(read.load(np.array([2]))[0], jpeg(expected[0], 85))
     out = perturb_source(PerturbConfig(dst=tmp_path / "p", names=("translate",), **common))
     assert open_perturbed(out, "translate").load(np.arange(4)).shape == (4, 41, 224, 224, 3)
+
+
+def write_table(folder: Path, path: Path) -> None:
+    """The images of an image folder as a parquet file, classes by their names."""
+    files = sorted(file for file in folder.rglob("*.*") if file.is_file())
+    columns = {
+        "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
+        "label": [file.relative_to(folder).parts[0] for file in files],
+    }
+    path.parent.mkdir()
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+@pytest.mark.parametrize("max_images", [None, 2])
+def test_sequences_of_every_source_start_from_its_photographs(tmp_path, folder, max_images):
+    pack(folder, tmp_path / "tar" / "test-0.tar")
+    write_table(folder, tmp_path / "parquet" / "test.parquet")
+    photographs = open_source("folder", root=folder, split="test", size=64, is_lazy=True)
+    chosen = take(photographs, max_images) if max_images else photographs
+    stored = [np.asarray(Image.open(folder / file).convert("RGB")) for file in chosen.files]
+    sources = {"folder": folder, "tar": tmp_path / "tar", "parquet": tmp_path / "parquet"}
+    for kind, src in sources.items():
+        config = PerturbConfig(
+            src=str(src),
+            dst=tmp_path / "out" / kind,
+            source=kind,
+            names=("scale",),
+            preset="tiny",
+            max_images=max_images,
+            num_processes=2 if kind == "parquet" and not max_images else 1,
+        )
+        out = perturb_source(config)
+        read = open_perturbed(out, "scale")
+        assert len(read) == len(stored)
+        for index, photograph in enumerate(stored):
+            expected = photograph_frames(photograph, "scale", preset="tiny", sample=index)
+            for frame, whole in zip(read.frames(index), expected, strict=True):
+                assert np.array_equal(frame, jpeg(whole, 85)), (kind, index)
+
+
+def test_broken_photographs_are_left_out_of_sequences(tmp_path, folder):
+    (folder / "n1" / "a.JPEG").write_bytes(b"broken")
+    config = PerturbConfig(
+        src=str(folder),
+        dst=tmp_path / "out",
+        names=("translate",),
+        preset="tiny",
+        num_processes=1,
+        reading=Reading(on_error="skip"),
+    )
+    read = open_perturbed(perturb_source(config), "translate")
+    whole = np.asarray(Image.open(folder / "n1" / "b.png").convert("RGB"))
+    expected = next(iter(photograph_frames(whole, "translate", preset="tiny", sample=0)))
+    assert len(read) == 3
+    assert np.array_equal(next(read.frames(0)), jpeg(expected, 85))
 
 
 @pytest.mark.parametrize("is_flat", [False, True])
@@ -656,3 +713,10 @@ def test_rows_that_are_not_as_written_are_never_vouched_for(source, tmp_path, sm
     write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
     whole = write_corrupted(source, tmp_path / "other", names=("contrast",), num_processes=1)
     assert content(tmp_path / "set") == content(whole)
+
+    where: dict[str, Any] = {"src": str(tmp_path / "photos"), "dst": tmp_path / "photos" / "out"}
+    message = "out lies in the folder of the images, .*beside it"
+    with pytest.raises(RunError, match=message):
+        corrupt_source(CorruptConfig(**where))
+    with pytest.raises(RunError, match=message):
+        perturb_source(PerturbConfig(**where))

@@ -67,3 +67,11 @@ class Reading:
         names = ("exif_orientation", "background", "bit_depth")
         kept = {name: value for name, value in self.given.items() if name in names}
         return {name: value for name, value in kept.items() if value != "ignore"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "views_loader":  # loads torch
+        from augmix.data.views import views_loader
+
+        return views_loader
+    raise AttributeError(f"module 'augmix.data' has no attribute {name!r}")

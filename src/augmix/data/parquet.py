@@ -42,7 +42,7 @@ from augmix.files import cache_folder, file_key, open_atomic
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
-_FOLDERS = ("", "data", "plain_text", "default")
+CONTAINERS = ("", "data", "plain_text", "default")
 MEMORY_BYTES = 2**32  # of parquet files that are read as a whole
 _ROWS = 256  # written at a time
 
@@ -113,6 +113,11 @@ class TableItems(ImageFiles):
     paths: tuple[str, ...]
     starts: Int64[np.ndarray, " file"]  # the first row of each file
     is_large: bool  # whether the cells are mapped from the disk
+    column: str
+
+    def __reduce__(self) -> Any:
+        """Let another process read the files itself."""
+        return _reload, (self.paths, self.column)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -189,7 +194,7 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
         return (root,)
     if not root.is_dir():
         return ()
-    for folder in (*_FOLDERS, *extra):
+    for folder in (*CONTAINERS, *extra):
         if found := _find_in(root / folder, split):
             return found
     if extra:
@@ -198,8 +203,8 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
     configurations = {name: found for name in below if (found := _find_in(root / name, split))}
     if len(configurations) > 1:
         raise RunError(
-            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one "
-            f"with --data {root / next(iter(configurations))}"
+            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one, "
+            f"such as {root / next(iter(configurations))}"
         )
     if configurations:
         return next(iter(configurations.values()))
@@ -247,7 +252,12 @@ def load_images(
         paths=tuple(map(str, paths)),
         starts=np.cumsum([0, *map(len, parts[:-1])]),
         is_large=is_large,
+        column=name,
     )
+
+
+def _reload(paths: Sequence[str], column: str) -> TableItems:
+    return load_images([Path(path) for path in paths], image_columns=(column,))
 
 
 class _Labels(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 from augmix.arrays import check_images
 from augmix.data import Orientation, Reading
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
-from augmix.data.folders import check_named_split, list_entries, missing_split
+from augmix.data.folders import check_named_split, list_entries, missing_split, serves
 from augmix.data.stores import (
     ArrayItems,
     DatasetItems,
@@ -35,7 +35,14 @@ from augmix.data.stores import (
     default_threads,
     number_classes,
 )
-from augmix.data.trees import ALL_SPLIT_NAMES, SPLIT_NAMES
+from augmix.data.trees import (
+    ALL_SPLIT_NAMES,
+    SERVING,
+    SPLIT_NAMES,
+    FolderTree,
+    find_splits,
+    is_split,
+)
 from augmix.errors import RunError, check_name, first_line, import_library
 from augmix.rng import Purpose, Stream
 
@@ -158,7 +165,10 @@ def register_source(
 
 
 def name_source(data: str) -> str:
-    """Return the kind of data at a path, by its ending: a folder if it has none of a file.
+    """Return the kind of data at a path: by the ending of a file, or by what a folder holds.
+
+    A folder without class folders is of the form of the files in it; the official CIFAR folders are
+    known by their names. Any other is an image folder, and so is a path that does not exist.
 
     Example:
         >>> [name_source(data) for data in ("digits", "x/test.NPZ", "photographs")]
@@ -166,8 +176,32 @@ def name_source(data: str) -> str:
     """
     if data == "digits":
         return data
-    ending = Path(data).suffix.lower()
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return _name_folder(path)
+    ending = path.suffix.lower()
     return next((name for name, kind in SOURCES.items() if ending in kind.endings), "folder")
+
+
+def _name_folder(root: Path) -> str:
+    from augmix.data.cifar import EDITIONS
+    from augmix.data.parquet import CONTAINERS, find_tables
+    from augmix.data.tar import find_shards
+
+    for name, edition in EDITIONS.items():
+        if root.name == edition.folder or (root / edition.folder).is_dir():
+            return name
+    tree = FolderTree(root)
+    if any(map(tree.folders, find_splits(tree).values())):
+        return "folder"
+    folders = tree.folders()
+    if any(not (is_split(name) or name in CONTAINERS) for name in folders[1:] and folders):
+        return "folder"
+    for name, find in (("parquet", find_tables), ("tar", find_shards)):
+        if any(find(root, split) for split in SERVING if serves(root.name, split)):
+            return name
+    arrays = [root / f"{split}.npz" for split in ALL_SPLIT_NAMES]
+    return "npz" if any(path.is_file() for path in arrays) else "folder"
 
 
 def open_source(
@@ -268,7 +302,7 @@ def open_source(
     if crop and not kind.has_files:
         raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
     if root is None and kind.needs_data:
-        raise RunError(f"source {name} needs to know where its data lies; name it with --data")
+        raise RunError(f"source {name} needs to know where its data lies; name a folder or file")
     path = None if root is None else Path(root).expanduser()
     options = OpenOptions(
         name=name,

@@ -1,5 +1,6 @@
 """Configuration of an evaluation: how a model is measured, and which models on which images."""
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -8,6 +9,11 @@ from typing import Literal
 from augmix.data import Reading
 from augmix.errors import check_fields, check_positive
 
+_NOT_ADAPTED = {  # suites with settings of their own, and why they need a model as it was trained
+    "attack": "the predictions of an adapted model depend on the whole batch, so no single image "
+    "resists",
+    "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
+}
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
@@ -17,7 +23,7 @@ class EvaluateConfig:
 
     suite: tuple[str, ...] = ("clean", "c")
     """What is measured: clean (clean images), c (corrupted images), p (perturbation sequences),
-    attack (attacked images)."""
+    attack (attacked images), fourier (single Fourier-basis perturbations)."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
     python:FILE:FUNCTION."""
@@ -48,6 +54,12 @@ class EvaluateConfig:
     """Length of a step; by default a quarter of the radius."""
     attack_restarts: int = 1
     """Attacks on each image, from different random starts; one that succeeds counts."""
+    fourier_norm: float | None = None
+    """l2 norm of a Fourier-basis perturbation in each channel, in [0, 1] units; by default 4 for
+    32x32 pixels with the preset cifar, else 15.7 for 224x224, and in proportion to the edge."""
+    fourier_size: int | None = None
+    """Rows and columns of the map of frequencies, the lowest in its middle; by default all
+    frequencies of images up to 64 pixels, and 63 of larger ones."""
     adapt_batch_norm: bool = False
     """Batch-norm layers adapt to the statistics of every test batch."""
     adapt_prior: int = 16
@@ -75,27 +87,35 @@ class EvaluateConfig:
     adapted), for other models into runs/NAME; a call from Python keeps nothing on disk."""
 
     def __post_init__(self) -> None:
-        check_positive(self, "batch_size", "bin_size", "max_images", "num_threads")
+        check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
         quality = self.jpeg_quality
         check_fields(
             self,
             difficulty=(self.difficulty in (1, 2, 3), "1, 2 or 3"),
             jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
+            fourier_norm=(
+                self.fourier_norm is None or 0 < self.fourier_norm < math.inf,
+                "a finite number above 0",
+            ),
         )
-        if "attack" not in self.suite:
-            for entry in fields(self):
-                value = getattr(self, entry.name)
-                if entry.name.startswith("attack_") and value != entry.default:
-                    raise ValueError(
-                        f"{entry.name} {value!r} would have no effect: it belongs to suite "
-                        f"'attack', suites asked for: {', '.join(self.suite)}"
-                    )
-        elif self.adapt_batch_norm:
-            raise ValueError(
-                "suite 'attack' does not go with adapt_batch_norm: the predictions of an adapted "
-                "model depend on the whole batch, so no single image resists; measure one without "
-                "the other"
-            )
+        for suite, reason in _NOT_ADAPTED.items():
+            if suite not in self.suite:
+                self._check_unused(suite)
+            elif self.adapt_batch_norm:
+                raise ValueError(
+                    f"suite {suite!r} does not go with adapt_batch_norm: {reason}; measure one "
+                    "without the other"
+                )
+
+    def _check_unused(self, suite: str) -> None:
+        """Refuse settings of a suite that is not measured."""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name.startswith(f"{suite}_") and value != entry.default:
+                raise ValueError(
+                    f"{entry.name} {value!r} would have no effect: it belongs to suite "
+                    f"{suite!r}, suites asked for: {', '.join(self.suite)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +125,8 @@ class Measurement:
     models: tuple[str, ...]
     """Run folders, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE, python:MODULE:FUNCTION,
     NAME@FILE; several are measured as one ensemble, the mean of their probabilities."""
+    name: str | None = None
+    """Name in tables and reports; by default that of the run, its folder, or the model."""
     source: str | None = None
     """Form of the images: digits, cifar10, cifar100, folder, parquet, npz, ...; by default the
     run's own, or the form seen from --data."""
@@ -130,6 +152,12 @@ class Measurement:
     test_input_size: bool = False
     """Images of the size that a timm model was tested at (its test_input_size), not of the size it
     was trained at."""
+    outputs: Literal["logits", "probabilities"] = "logits"
+    """What the models give: logits, or the probabilities of a softmax, whose logarithms are then
+    measured."""
+    ema: bool = False
+    """Measure the averaged weights (state_dict_ema, model_ema, ...) of a file NAME@FILE that holds
+    them beside the trained ones."""
     class_list: str | None = None
     """File that lists the model's classes, a line each (index synset name), where the images have
     only some of them or another order."""

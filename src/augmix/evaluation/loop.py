@@ -21,7 +21,6 @@ from torch import nn
 from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.data.batches import run_ahead
-from augmix.data.folders import Photographs
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.data.stores import default_threads
@@ -31,18 +30,27 @@ from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
-from augmix.evaluation.suites import CLEAN, Clean, Suite, list_cells, open_suites
+from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
 from augmix.files import hold_folder, to_plain
 from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
 from augmix.models import adaptation
-from augmix.models.calibration import measure_temperature
-from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, OnProgress, ignore
+from augmix.models.calibration import bound_note, measure_temperature
+from augmix.progress import (
+    BatchFinished,
+    CellFinished,
+    EvaluationStarted,
+    Note,
+    OnProgress,
+    ignore,
+)
 from augmix.results import (
     HARDEST_FILE,
     Bins,
     Cell,
     CellKey,
+    FrequencyCell,
+    FrequencyPredictions,
     MeasuredImages,
     Predictions,
     Results,
@@ -71,12 +79,11 @@ def evaluate(
     source: Source,
     config: EvaluateConfig | None = None,
     *,
-    photographs: Photographs | None = None,
     about: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
 ) -> Results:
-    """Measure a model on clean, corrupted, perturbed and attacked images.
+    """Measure a model on clean, corrupted, perturbed and attacked images, and by frequency.
 
     Called by every process of a torch process group (see `distributed.joined`), the processes share
     the work; rank 0 writes and returns the same results as one process would, the others return no
@@ -86,8 +93,6 @@ def evaluate(
         model: Takes `batch channel height width` in [0, 1] and returns logits `batch class`.
         source: The images and their labels.
         config: How the model is measured; the default configuration if not given.
-        photographs: The source's images at their own size, from which sequences are made as the
-            published scripts do; without them the source's images are perturbed themselves.
         about: More facts about the model for the results, e.g. method, seed and label of its run.
         on_progress: Called with `EvaluationStarted`, then with `BatchFinished` and `CellFinished`.
         **options: Fields of `EvaluateConfig`, instead of ``config``.
@@ -106,7 +111,7 @@ def evaluate(
     if config is not None and options:
         raise TypeError(f"give config or its fields, not both; got config and {sorted(options)}")
     config = EvaluateConfig(**options) if config is None else config
-    keys = list_cells(config)
+    list_cells(config)  # an unknown name is found before anything is computed
     device = resolve_device(config.device)
     ids, held = choose_images(
         len(source),
@@ -114,7 +119,8 @@ def evaluate(
         num_held=config.temperature_images,
         seed=config.seed,
     )
-    suites = open_suites(config, source, photographs=photographs)
+    suites = open_suites(config, source)
+    keys = list(dict.fromkeys(key for suite in suites.values() for key in suite.cells()))
     adapted = f"batch norm, prior {config.adapt_prior}" if config.adapt_batch_norm else ""
     fresh = Results(
         model={**describe_model(model), "adaptation": adapted, **(about or {})},
@@ -143,6 +149,8 @@ def evaluate(
         num_threads=config.num_threads or _useful_threads(device),
         emit=on_progress or ignore,
     )
+    for note in filter(None, (suite.note() for suite in suites.values())):
+        evaluator.emit(Note(text=note))
     plain = to_plain([fresh.model, fresh.source, fresh.protocol])
     distributed.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
     with ExitStack() as stack:
@@ -236,6 +244,9 @@ class Evaluator:
         temperatures = [1.0] if self.temperature is None else [1.0, self.temperature]
 
         def score(logits: Logits, ids: Ids) -> Sequence[Any]:
+            if isinstance(suite, Fourier):
+                classes = logits.argmax(axis=1).reshape(len(ids), num_frames)
+                return [FrequencyPredictions(prediction=to_classes(classes, num_classes))]
             if num_frames:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
@@ -255,7 +266,19 @@ class Evaluator:
         if found[0] is None:
             return None
         seconds = perf_counter() - began
-        if num_frames:
+        if isinstance(suite, Fourier):
+            predictions = found[0]
+            is_wrong = predictions.prediction != self.source.labels[self.ids, None]
+            vertical, horizontal = suite.frequencies(key)
+            cell = FrequencyCell(
+                name=key.name,
+                vertical=vertical,
+                horizontal=list(horizontal),
+                num_images=len(is_wrong),
+                num_errors=is_wrong.sum(axis=0).tolist(),
+                seconds=seconds,
+            )
+        elif num_frames:
             sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
             cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
             predictions = keep_sequence_predictions(found[0], **sizes)
@@ -432,6 +455,8 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
         if gathered:  # rank 0
             found = asdict(measure_temperature(gathered.logits, evaluator.source.labels[held]))
     value = distributed.broadcast(found["value"] if found else 0.0)
+    if note := bound_note(value):
+        evaluator.emit(Note(text=note))
     return replace(evaluator, temperature=value), replace(results, temperature=found)
 
 
@@ -461,11 +486,11 @@ def _useful_threads(device: torch.device) -> int:
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     cell = measured.cell
-    is_images = isinstance(cell, Cell)
+    is_sequence = isinstance(cell, SequenceCell)
     return CellFinished(
         **cell.key._asdict(),
-        metric="error" if is_images else "flip probability",
-        value=cell.error if is_images else cell.flip_probability,
+        metric="flip probability" if is_sequence else "error",
+        value=cell.flip_probability if is_sequence else cell.error,
         wait_fraction=measured.wait_s / cell.seconds,
         done=done,
         num_cells=num_cells,

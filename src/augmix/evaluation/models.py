@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from augmix import distributed, files, results
-from augmix.corruptions.registry import resolve_preset
 from augmix.data import Reading
 from augmix.data.decode import check_resize
 from augmix.data.derived import (
@@ -23,7 +22,6 @@ from augmix.data.derived import (
     match_classes,
     name_classes,
 )
-from augmix.data.folders import Photographs, open_photographs
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.tar import SYNSET
@@ -39,8 +37,6 @@ from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
-
-_PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
 
 
 def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None = None) -> Results:
@@ -58,8 +54,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         list_cells(config)  # a misspelt name is found before a model is opened
         preprocessing = find_preprocessing(measurement)
         members = [
-            _open_member(spec, preprocessing, test_input_size=measurement.test_input_size)
-            for spec in measurement.models
+            _open_member(spec, preprocessing, measurement) for spec in _expand(measurement.models)
         ]
         for note in filter(None, (member.model.note for member in members)):
             if on_progress and distributed.rank() == 0:
@@ -74,16 +69,21 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             model = Restricted(model, match_classes(source.class_names, classes))
         elif classes:
             source = map_classes(source, classes)
+        if measurement.name:
+            facts["label"] = measurement.name
         if config.adapt_batch_norm:
             facts["label"] = f"{facts['label']}, adapted"
-        return evaluate(
+        found = evaluate(
             model,
             source,
             config,
-            photographs=_find_photographs(measurement, members, source),
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
         )
+        if measurement.name and found.model["label"] != facts["label"] and not distributed.rank():
+            found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
+            results.write_results(measurement.folder / results.RESULTS_FILE, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,7 @@ class TrainedRun:
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
+    name: str | None = None  # in tables and reports; None is the folder's
 
 
 def load_run(folder: Path) -> TrainedRun:
@@ -135,8 +136,10 @@ class Member:
 
     @property
     def label(self) -> str:
-        """The run folder's name, or the text the model was named by."""
-        return shorten(self.spec) if self.trained is None else self.folder.resolve().name
+        """The run's name, its folder's, or the text the model was named by."""
+        if self.trained is None:
+            return shorten(self.spec)
+        return self.trained.name or self.folder.resolve().name
 
     def describe(self) -> dict[str, Any]:
         """Return facts for the results."""
@@ -144,12 +147,27 @@ class Member:
         return {"method": method, "seed": seed, "label": self.label}
 
 
+def _expand(models: Sequence[str]) -> list[str]:
+    """Replace the folder of several seeds by their runs."""
+    found: list[str] = []
+    for spec in models:
+        members = results.list_members(Path(spec).expanduser())
+        found += map(str, members) if members else [spec]
+    return found
+
+
 def _open_member(
-    spec: str, preprocessing: Preprocessing | None, *, test_input_size: bool = False
+    spec: str, preprocessing: Preprocessing | None, measurement: Measurement
 ) -> Member:
     folder = Path(spec).expanduser()
     trained = load_run(folder) if folder.is_dir() else None
-    model = open_model(spec, preprocessing=preprocessing, test_input_size=test_input_size)
+    model = open_model(
+        spec,
+        preprocessing=preprocessing,
+        test_input_size=measurement.test_input_size,
+        outputs=measurement.outputs,
+        use_ema=measurement.ema,
+    )
     return Member(spec=spec, model=model, trained=trained)
 
 
@@ -295,23 +313,3 @@ def _sizes(measurement: Measurement, *, crop: str) -> dict[str, Any]:
         "interpolation": measurement.interpolation,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _find_photographs(
-    measurement: Measurement, members: Sequence[Member], source: Source
-) -> Photographs | None:
-    """The images of a folder at their own size, if published sequences would start from them.
-
-    They do if frames prepared as the published scripts do have the size of the images.
-    """
-    config = measurement.how
-    if "p" not in config.suite or source.name != "folder" or source.skipped:
-        return None
-    size = _PHOTOGRAPH_SIZES.get(resolve_preset(config.preset, source.size))
-    if source.size != (size, size):
-        return None
-    trained = members[0].trained
-    root = measurement.data or (trained.data if trained else "")
-    own = trained.reading.given if trained and not measurement.source else {}
-    reading = Reading(**{**own, **measurement.reading.given})
-    return open_photographs(Path(root).expanduser(), split=measurement.split, reading=reading)

@@ -6,7 +6,7 @@ A model is any `nn.Module` that takes `batch channel height width` in [0, 1] and
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,13 @@ from augmix.errors import RunError, first_line
 from augmix.files import to_plain
 from augmix.models.ensemble import members_of, name_of, num_classes_of
 from augmix.models.preprocessing import Preprocessing
-from augmix.models.wrapper import hash_weights
+from augmix.models.wrapper import (
+    OpenedModel,
+    find_logits,
+    float_type,
+    hash_weights,
+    refuse_probabilities,
+)
 from augmix.results import CellKey
 
 # Words of torch's messages about tensors on two devices.
@@ -47,8 +53,15 @@ class Predictor:
         Of another shape, or not finite, they are a `RunError` that names the cell and the image.
         """
         with self.computing(images.shape), torch.inference_mode():
-            logits = self.model(torch.from_numpy(images).to(self.device))
+            logits = self._run(images)
         return self.check_logits(logits, key, ids)
+
+    def _run(self, images: Float32[np.ndarray, "batch channel height width"]) -> Any:
+        """Show images to the model, in its own type of floats unless it converts them itself."""
+        shown = torch.from_numpy(images).to(self.device)
+        if not any(isinstance(module, OpenedModel) for module in self.model.modules()):
+            shown = shown.to(float_type(self.model) or shown.dtype)
+        return find_logits(self.model(shown), name_of(self.model))
 
     def check_logits(
         self, logits: Any, key: CellKey, ids: Int64[np.ndarray, " batch"]
@@ -74,6 +87,7 @@ class Predictor:
                 f"for this source of {self.num_classes} classes, got {shape}; was it trained on "
                 "another data set? For a model of more classes name their list with --class-list"
             )
+        refuse_probabilities(logits, name_of(self.model))
         return logits.detach().to("cpu").double().numpy()
 
     def probe(
@@ -92,7 +106,7 @@ class Predictor:
             torch.inference_mode(),
         ):
             torch.manual_seed(0)  # for models that draw random numbers
-            logits = self.model(torch.from_numpy(images).to(self.device))
+            logits = self._run(images)
         wide = self.check_shape(logits, len(images))
         waves = np.cos(np.outer(np.arange(wide.shape[1]), _WAVES)) / math.sqrt(wide.shape[1])
         sums = np.column_stack([wide.max(axis=1), wide @ waves])
@@ -126,7 +140,9 @@ class Predictor:
 def ready(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put a model on the device in evaluation mode; every module's mode is restored at the end."""
     modes = {module: module.training for module in model.modules()}
-    model.to(device).eval()
+    model.to(device)
+    with suppress(NotImplementedError):  # a program of torch.export keeps its mode
+        model.eval()
     try:
         yield
     finally:

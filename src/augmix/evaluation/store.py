@@ -23,6 +23,8 @@ from augmix.results import (
     RESULTS_FILE,
     Cell,
     CellKey,
+    FrequencyCell,
+    FrequencyPredictions,
     MeasuredImages,
     Predictions,
     Results,
@@ -30,6 +32,7 @@ from augmix.results import (
     SequencePredictions,
     images_path,
     load_examples,
+    load_frequency_predictions,
     load_images,
     load_predictions,
     load_results,
@@ -40,6 +43,7 @@ from augmix.results import (
 )
 from augmix.rng import Purpose, Stream
 
+_FIELDS = {Cell: "cells", SequenceCell: "sequences", FrequencyCell: "frequencies"}  # of `Results`
 _NUM_EXAMPLES = 5
 _OVERALL = 12  # hardest images over all corruptions, and over all perturbations
 _EACH = 4  # the same under each corruption and perturbation
@@ -48,12 +52,15 @@ _TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
 
 
+AnyCell = Cell | SequenceCell | FrequencyCell
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A measured cell with the predictions of every image."""
 
-    cell: Cell | SequenceCell
-    predictions: Predictions | SequencePredictions
+    cell: AnyCell
+    predictions: Predictions | SequencePredictions | FrequencyPredictions
     wait_s: float  # how long the model of rank 0 waited for images
 
 
@@ -77,11 +84,11 @@ def resume(
     results = fresh
     if path.exists():
         found = load_results(path)
-        cells, sequences = (
+        cells, sequences, frequencies = (
             tuple(cell for cell in cells if _is_kept(folder, cell))
-            for cells in (found.cells, found.sequences)
+            for cells in (found.cells, found.sequences, found.frequencies)
         )
-        found = replace(found, cells=cells, sequences=sequences)
+        found = replace(found, cells=cells, sequences=sequences, frequencies=frequencies)
         _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
         _check_files(path, found, suites)
         results = replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
@@ -90,11 +97,13 @@ def resume(
     return results
 
 
-def _is_kept(folder: Path, cell: Cell | SequenceCell) -> bool:
+def _is_kept(folder: Path, cell: AnyCell) -> bool:
     """Whether the predictions of a cell can be read."""
     try:
         if isinstance(cell, Cell):
             kept = load_predictions(folder, *cell.key)
+        elif isinstance(cell, FrequencyCell):
+            kept = load_frequency_predictions(folder, cell.name)
         else:
             kept = load_sequence_predictions(folder, cell.name)
     except RunError:
@@ -114,11 +123,11 @@ def add(
         results = replace(results, protocol={**results.protocol, "fingerprints": known | own})
     suite_order, order = list(SUITES), list(keys)
 
-    def position(cell: Cell | SequenceCell) -> tuple[int, int]:
+    def position(cell: AnyCell) -> tuple[int, int]:
         is_known = cell.key in order  # else of an earlier evaluation into this folder
         return suite_order.index(cell.key.suite), order.index(cell.key) if is_known else -1
 
-    name = "cells" if isinstance(measured.cell, Cell) else "sequences"
+    name = _FIELDS[type(measured.cell)]
     cells = sorted((*getattr(results, name), measured.cell), key=position)
     return replace(results, **{name: tuple(cells)})
 
@@ -131,7 +140,7 @@ def write(folder: Path, results: Results, measured: Measured) -> None:
 
 def is_done(results: Results, key: CellKey) -> bool:
     """Return whether a cell was measured."""
-    return any(cell.key == key for cell in (*results.cells, *results.sequences))
+    return any(cell.key == key for cell in results.measured)
 
 
 def _check_same(

@@ -5,13 +5,14 @@ ids in the source. Image i of an official set is image i of the clean one, which
 and labels confirm.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -28,15 +29,15 @@ from augmix.corruptions.corrupt import (
 )
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
 from augmix.data.derived import MappedSource
-from augmix.data.folders import Photographs
 from augmix.data.sources import Source
+from augmix.data.stores import Photographs
 from augmix.errors import RunError, first_line
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.predictor import Predictor
 from augmix.methods.attacks import Attack, worst_logits
 from augmix.models.ensemble import members_of, name_of
-from augmix.results import CellKey
-from augmix.rng import Stream
+from augmix.results import CellKey, fold_frequency
+from augmix.rng import Purpose, Stream
 
 CLEAN = CellKey("clean", "clean", 0)
 OWN = "own"  # suite of the user's own corruptions
@@ -44,6 +45,11 @@ Ids = Int64[np.ndarray, " batch"]
 Pixels = Float32[np.ndarray, "batch channel height width"]
 Logits = Float64[np.ndarray, "batch class"]
 
+# Norm of Fourier-basis perturbations, and edge of the images in pixels (Yin et al. 2019)
+_PUBLISHED_NORMS = {"cifar": (4.0, 32), "imagenet": (15.7, 224)}
+_FRAME_EDGES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences, in px
+_FULL_MAP = 64  # edge of images of which all frequencies are measured
+_LARGE_MAP = 63  # frequencies along the edge of larger ones
 _NUM_OPEN = 4  # official sets kept open: of the cell measured, of the next one, of the examples
 _MOST_RESTARTS = 1024  # parts of a stream
 _TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by chance
@@ -56,15 +62,16 @@ class Suite(ABC):
     name: ClassVar[str]
     config: EvaluateConfig
     source: Source  # the clean images
-    # The source's images at their own size, from which sequences are made as the published scripts
-    # do. None perturbs the source's images themselves: black comes in at their border.
-    photographs: Photographs | None = None
     official: "OfficialFiles | None" = None  # read instead of making images on the fly
 
     @classmethod
     @abstractmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
         """List the cells a configuration asks for, in order; an unknown name is a ValueError."""
+
+    def cells(self) -> list[CellKey]:
+        """List the cells on this source, where these depend on its images."""
+        return self.list_cells(self.config)
 
     def images(
         self, key: CellKey, ids: Ids
@@ -79,6 +86,10 @@ class Suite(ABC):
         """Return the settings that decide the numbers of this suite, for the protocol."""
         return {}
 
+    def note(self) -> str:
+        """Say what a reader may not expect of this suite on these images; empty for nothing."""
+        return ""
+
     def check(self) -> None:
         """Refuse images that are too small or do not fit each other, by a ValueError."""
         return
@@ -88,7 +99,7 @@ class Suite(ABC):
         return
 
     def num_frames(self, key: CellKey) -> int:
-        """Return the number of frames of each sequence of a cell; 0 for a cell of images."""
+        """Return how many forms of each image the model sees at once, such as frames; 0 for one."""
         return 0
 
     def is_noise(self, key: CellKey) -> bool:
@@ -112,10 +123,13 @@ class Suite(ABC):
 SUITES: dict[str, type[Suite]] = {}
 
 
-def register_suite(name: str) -> Callable[[type[Suite]], type[Suite]]:
+AnySuite = TypeVar("AnySuite", bound=Suite)
+
+
+def register_suite(name: str) -> Callable[[type[AnySuite]], type[AnySuite]]:
     """Make a suite known by its name."""
 
-    def register(suite: type[Suite]) -> type[Suite]:
+    def register(suite: type[AnySuite]) -> type[AnySuite]:
         suite.name = name
         SUITES[name] = suite
         return suite
@@ -143,9 +157,7 @@ def _chosen(config: EvaluateConfig) -> list[type[Suite]]:
     return [suite for name, suite in SUITES.items() if name in names]
 
 
-def open_suites(
-    config: EvaluateConfig, source: Source, *, photographs: Photographs | None = None
-) -> dict[str, Suite]:
+def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
     """Open the suites of a configuration on the images of a source, in the order of `SUITES`.
 
     Raises:
@@ -159,9 +171,8 @@ def open_suites(
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(config.suite))}"
             )
-    how: dict[str, Any] = {"config": config, "source": source, "photographs": photographs}
     found = {
-        suite.name: suite(official=official.get(suite.name), **how)
+        suite.name: suite(config=config, source=source, official=official.get(suite.name))
         for suite in _chosen(config)
         if suite.list_cells(config)
     }
@@ -252,7 +263,12 @@ class OwnCorruptions(Corruptions):
 
 @register_suite("p")
 class Perturbations(Suite):
-    """Perturbation sequences."""
+    """Perturbation sequences.
+
+    Where published frames have the size of the images, sequences start from the photographs as
+    stored, as the published scripts do; else the images themselves move, and black comes in at
+    their border.
+    """
 
     @classmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
@@ -261,11 +277,27 @@ class Perturbations(Suite):
     def check(self) -> None:
         if self.official is None:
             registry.check_size(self.source.size, "perturb")
-        if self.photographs is not None and len(self.photographs) != len(self.source):
-            raise ValueError(
-                f"photographs must be the {len(self.source)} images of the source, "
-                f"got {len(self.photographs)}"
-            )
+
+    @cached_property
+    def photographs(self) -> Photographs | None:
+        """The photographs that sequences start from; None for the images themselves."""
+        edge = _FRAME_EDGES.get(self.preset)
+        if self.official is not None or self.source.size != (edge, edge):
+            return None
+        return self.source.photographs()
+
+    def note(self) -> str:
+        edge = _FRAME_EDGES.get(self.preset)
+        if self.official is not None or self.photographs is not None or edge is None:
+            return ""
+        reason = f"source {self.source.name!r} holds arrays of one size, no photographs"
+        if self.source.size != (edge, edge):
+            height, width = self.source.size
+            reason = f"published frames have {edge}x{edge} pixels, these images {height}x{width}"
+        return (
+            f"sequences of suite 'p' move the images as measured, with black at their border, and "
+            f"not the photographs as the published ones do: {reason}"
+        )
 
     def num_frames(self, key: CellKey) -> int:
         if self.official is not None:
@@ -362,6 +394,128 @@ class Attacked(Suite):
                 num_restarts=self.config.attack_restarts,
             )
         return predictor.check_logits(found, key, ids)
+
+
+@register_suite("fourier")
+class Fourier(Suite):
+    """Images under single Fourier-basis perturbations, a cell for each vertical frequency.
+
+    The heat map of Yin et al. (2019), "A Fourier Perspective on Model Robustness in Computer
+    Vision": to each channel of an image the real basis image of one frequency is added, with the
+    norm given and a random sign; values outside [0, 1] are clipped. The signs are drawn by seed,
+    frequency, image and channel.
+    """
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List the cell of vertical frequency 0, which every map has; see `cells`."""
+        return [CellKey(cls.name, "vertical-0", 0)]
+
+    def cells(self) -> list[CellKey]:
+        """List the cells of the map."""
+        return [CellKey(self.name, f"vertical-{vertical}", 0) for vertical in self._rows]
+
+    def check(self) -> None:
+        size, most = self.config.fourier_size, min(self.source.size)
+        if size is not None and size > most:
+            raise ValueError(
+                f"fourier_size must be 1..{most}, the frequencies of images of "
+                f"{self.source.size[0]}x{self.source.size[1]} pixels, got {size}"
+            )
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Rows and columns of the map."""
+        if self.config.fourier_size is not None:
+            return self.config.fourier_size, self.config.fourier_size
+        height, width = (edge if edge <= _FULL_MAP else _LARGE_MAP for edge in self.source.size)
+        return height, width
+
+    @cached_property
+    def _rows(self) -> dict[int, tuple[int, ...]]:
+        """The horizontal frequencies that are measured, by vertical frequency."""
+        rows, columns = self.map_size
+        found: dict[int, set[int]] = {}
+        for row, column in np.ndindex(rows, columns):
+            frequency = row - rows // 2, column - columns // 2
+            vertical, horizontal = fold_frequency(*frequency, self.source.size)
+            found.setdefault(vertical, set()).add(horizontal)
+        return {vertical: tuple(sorted(found[vertical])) for vertical in sorted(found)}
+
+    def frequencies(self, key: CellKey) -> tuple[int, tuple[int, ...]]:
+        """Return the vertical frequency of a cell, and the horizontal ones."""
+        vertical = int(key.name.rpartition("-")[2])
+        return vertical, self._rows[vertical]
+
+    def num_frames(self, key: CellKey) -> int:
+        return len(self.frequencies(key)[1])
+
+    @property
+    def norm(self) -> float:
+        """Norm of a perturbation in each channel."""
+        if self.config.fourier_norm is not None:
+            return self.config.fourier_norm
+        norm, edge = _PUBLISHED_NORMS["cifar" if self.preset == "cifar" else "imagenet"]
+        return norm * (math.sqrt(math.prod(self.source.size)) / edge)
+
+    def describe(self) -> dict[str, Any]:
+        """Return norm and size of the map."""
+        return {"fourier_norm": self.norm, "fourier_size": list(self.map_size)}
+
+    def logits(
+        self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids
+    ) -> Float64[np.ndarray, "shown class"]:
+        """Compute the logits of every image at every horizontal frequency, image by image."""
+        vertical, horizontal = self.frequencies(key)
+        waves = _waves(vertical, horizontal, self.source.size, predictor.device)
+        signs = fourier_signs(
+            vertical, horizontal, ids, num_channels=images.shape[1], seed=self.config.seed
+        )
+        strength = torch.from_numpy(self.norm * signs).float().to(predictor.device)
+        clean = torch.from_numpy(images).to(predictor.device)[:, None]
+        noisy = clean + strength[..., None, None] * waves[:, None]
+        batch = noisy.clamp_(0, 1).flatten(0, 1)
+        with predictor.computing(tuple(batch.shape)), torch.inference_mode():
+            logits = predictor.model(batch)
+        return predictor.check_logits(logits, key, np.repeat(ids, len(horizontal)))
+
+
+def fourier_basis(
+    vertical: int, horizontal: Sequence[int], size: tuple[int, int]
+) -> Float32[np.ndarray, "frequency height width"]:
+    """Compute real basis images of the Fourier transform, of norm 1.
+
+    The transform of each is 0 but at its frequency and the negative of it. The phase is that of the
+    code released with Yin et al. (2019), ``_get_fourier_basis``: cos + sin.
+
+    Args:
+        vertical: Cycles over the height, as `fold_frequency` returns them.
+        horizontal: Cycles over the width.
+        size: Height and width in pixels.
+    """
+    height, width = size
+    rows = vertical * np.arange(height) % height / height
+    columns = np.outer(horizontal, np.arange(width)) % width / width
+    angle = 2 * np.pi * (rows[:, None] + columns[:, None, :])
+    return ((np.cos(angle) + np.sin(angle)) / math.sqrt(height * width)).astype(np.float32)
+
+
+def fourier_signs(
+    vertical: int, horizontal: Sequence[int], ids: Ids, *, num_channels: int, seed: int
+) -> Float64[np.ndarray, "batch frequency channel"]:
+    """Draw the signs of the perturbations, 1 or -1, for every image, frequency and channel."""
+    stream = Stream(seed=seed, purpose=Purpose.FOURIER, epoch=vertical)
+    # horizontal frequencies 0, -1, 1, -2, 2, ... draw one after the other
+    number = np.array([2 * each if each >= 0 else -2 * each - 1 for each in horizontal])
+    drawn = stream.uniforms(ids, count=num_channels * (int(number.max()) + 1))[0]
+    return np.where(drawn.reshape(len(ids), -1, num_channels)[:, number] < 0.5, -1.0, 1.0)
+
+
+@lru_cache(maxsize=1)
+def _waves(
+    vertical: int, horizontal: tuple[int, ...], size: tuple[int, int], device: torch.device
+) -> torch.Tensor:
+    return torch.from_numpy(fourier_basis(vertical, horizontal, size)).to(device)
 
 
 def _attack(config: EvaluateConfig) -> Attack:

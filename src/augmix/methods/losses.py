@@ -149,6 +149,43 @@ def jsd_loss(
     return cross_entropy + weight * divergence
 
 
+class JSDLoss(nn.Module):
+    """`jsd_loss` as a module, of logits in one batch or by view.
+
+    Args:
+        weight: Factor of the divergence, at least 0.
+        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1).
+
+    Example:
+        >>> logits = torch.zeros(3 * 2, 10)  # of the flat batch of three views of two images
+        >>> round(float(JSDLoss()(logits, torch.tensor([4, 7]))), 4)  # log 10
+        2.3026
+    """
+
+    def __init__(self, weight: float = 12.0, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        check_loss_options(weight=weight, label_smoothing=label_smoothing)
+        self.weight, self.label_smoothing = weight, label_smoothing
+
+    def forward(self, logits: Float[Tensor, "*axes class"], targets: Targets) -> Float[Tensor, ""]:
+        """The loss of logits ``view batch class`` or ``(view batch) class``, the clean view first.
+
+        Raises:
+            ValueError: As `jsd_loss`, or if the logits are not whole views of the targets.
+        """
+        if logits.ndim == 2 and len(targets):
+            if len(logits) % len(targets):
+                raise ValueError(
+                    f"{len(logits)} logits are no whole number of views of {len(targets)} targets"
+                )
+            logits = logits.unflatten(0, (-1, len(targets)))
+        smoothing = self.label_smoothing
+        return jsd_loss(logits, targets, self.weight, label_smoothing=smoothing)
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight}, label_smoothing={self.label_smoothing}"
+
+
 def _consistency_terms(
     logits: Tensor, targets: Tensor, label_smoothing: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 _ROUNDING = 1e-5  # a float32 softmax may exceed 1 by this much
+# How far a sum of probabilities may lie from 1: of float32 or float64, of half precision
+SUM_TOLERANCE = (1e-3, 1e-2)
 
 Confidence = Float[np.ndarray, " image"]
 Correct = Bool[np.ndarray, " image"] | Integer[np.ndarray, " image"]
@@ -74,7 +76,8 @@ def negative_log_likelihood(
 ) -> float:
     """Compute the mean of -log of the label's probability; infinite where that is 0.
 
-    Labels are columns of the probabilities; another one is a ValueError.
+    Labels are columns of the probabilities; another one, and rows that are no probabilities, are a
+    ValueError.
     """
     probabilities, labels = _check_probabilities(probabilities, labels)
     with np.errstate(divide="ignore"):
@@ -114,6 +117,15 @@ def soft_f1(confidence: Confidence, correct: Correct) -> float:
     return float(2 * (doubt @ wrong) / total) if total else float("nan")
 
 
+def are_probabilities(
+    rows: Float64[np.ndarray, "image class"], *, tolerance: float
+) -> Bool[np.ndarray, " image"]:
+    """Return which rows are in [0, 1] and sum to 1; of NaN none is."""
+    with np.errstate(invalid="ignore"):
+        is_inside = ((rows >= 0) & (rows <= 1 + _ROUNDING)).all(axis=1)
+        return is_inside & (np.abs(rows.sum(axis=1) - 1) <= tolerance)
+
+
 def check_lengths(**arrays: np.ndarray) -> None:
     """Refuse arrays that are not one axis of equal, non-zero length."""
     shapes = {name: np.shape(values) for name, values in arrays.items()}
@@ -142,11 +154,20 @@ def _check_probabilities(
     probabilities: np.ndarray, labels: np.ndarray
 ) -> tuple[Float64[np.ndarray, "image class"], Integer[np.ndarray, " image"]]:
     """Check that there is a row of probabilities for every label, and a column for its class."""
+    tolerance = SUM_TOLERANCE[np.asarray(probabilities).dtype == np.float16]
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     if probabilities.ndim != 2 or probabilities.shape[:1] != labels.shape or not len(labels):
         raise ValueError(
             "probabilities must be [image class] and labels [image] of the same, non-zero length, "
             f"got shapes {probabilities.shape} and {labels.shape}"
+        )
+    is_wrong = ~are_probabilities(probabilities, tolerance=tolerance)
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        raise ValueError(
+            "probabilities must be rows in [0, 1] that sum to 1, got row "
+            f"{row} from {probabilities[row].min():.4g} to {probabilities[row].max():.4g} with sum "
+            f"{probabilities[row].sum():.4g}; of logits take np.exp(log_softmax(logits))"
         )
     wrong = labels[(labels < 0) | (labels >= probabilities.shape[1])]
     if len(wrong):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer
 
-_LOWEST, _HIGHEST = 0.2, 5.0
+_LOWEST, _HIGHEST, _LIMIT = 0.2, 5.0, 1000.0  # the last is searched where 5 is not enough
 _PRECISION = 1e-4
 _CHUNK = 4096  # images at a time, so that 50,000 x 1,000 logits are never copied
 
@@ -19,7 +19,7 @@ Labels = Integer[np.ndarray, " image"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Temperature:
-    """A fitted divisor of logits, 0.2..5, and its effect on the images it was fitted on."""
+    """A fitted divisor of logits, 0.2..1000, and its effect on the images it was fitted on."""
 
     value: float
     num_images: int
@@ -27,11 +27,28 @@ class Temperature:
     nll_after: float  # the same after scaling; never larger
 
 
+def bound_note(temperature: float) -> str:
+    """Say that a temperature is an end of the range of the search, else nothing."""
+    if _LOWEST + _PRECISION < temperature < _LIMIT - _PRECISION:
+        return ""
+    is_low = temperature < 1
+    return (
+        f"the temperature {temperature:.4g} is the {'lowest' if is_low else 'highest'} that is "
+        "tried, so the calibration after scaling is not the best there is: "
+        + (
+            "the model is right on all or nearly all images it was fitted on; take more of them"
+            if is_low
+            else "the confidence says nothing about the images it was fitted on"
+        )
+    )
+
+
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """Find the temperature in 0.2..5 that minimises the negative log-likelihood.
+    """Find the temperature in 0.2..1000 that minimises the negative log-likelihood.
 
     Bisection on the sign of the derivative until the interval is below 1e-4, then the best of its
-    two ends and its middle; float64 throughout.
+    two ends and its middle; float64 throughout. Values above 5 are tried only where the likelihood
+    still grows at 5.
 
     Raises:
         ValueError: If there is no image, shapes or labels do not fit, or a logit is not finite.
@@ -53,6 +70,8 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite to fit a temperature")
     low, high = _LOWEST, _HIGHEST
+    if _sum_nll(logits, labels, high)[1] < 0:
+        low, high = _HIGHEST, _LIMIT
     while high - low > _PRECISION:
         middle = (low + high) / 2
         low, high = (low, middle) if _sum_nll(logits, labels, middle)[1] > 0 else (middle, high)

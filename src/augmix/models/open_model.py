@@ -14,6 +14,7 @@
 | ``hf:REPO`` | an image classifier of transformers or timm on the Hugging Face Hub |
 | ``hf:REPO@REVISION`` | the same at a branch, tag or commit |
 | ``onnx:FILE`` | an ONNX file, run by onnxruntime |
+| ``onnx:FILE@OUTPUT`` | the same, measured at one of its outputs |
 | ``python:MODULE:FUNCTION`` | what a function of yours returns; MODULE may be a ``.py`` file |
 
 The function is called without arguments and returns an `nn.Module`, or anything that can be called
@@ -26,22 +27,24 @@ Files of weights are safetensors or torch files that hold tensors only: no code 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augmix.errors import RunError, did_you_mean
+from augmix.errors import RunError, check_name, did_you_mean
 from augmix.models import find_family, list_networks, weights
 from augmix.models.layers import Classifier
+from augmix.models.onnx import open_onnx
 from augmix.models.preprocessing import PRESETS, Preprocessing
-from augmix.models.pretrained import open_hf, open_onnx, open_timm, open_torchvision
+from augmix.models.pretrained import open_hf, open_timm, open_torchvision
 from augmix.models.weights import build_model, load_model
-from augmix.models.wrapper import OpenedModel, OpenOptions, hash_weights
+from augmix.models.wrapper import OpenedModel, OpenOptions, Outputs, hash_weights
 from augmix.user_code import PREFIX, describe_error, hash_module, import_object, search_path
 
 _IMAGENET_SIZE = 224
@@ -54,6 +57,8 @@ def open_model(
     *,
     preprocessing: Preprocessing | None = None,
     test_input_size: bool = False,
+    outputs: Outputs = "logits",
+    use_ema: bool = False,
 ) -> OpenedModel:
     """Open a model that takes float images in [0, 1], NCHW, and gives logits `batch class`.
 
@@ -72,6 +77,9 @@ def open_model(
             their images themselves, so for a run folder it may name a geometry only.
         test_input_size: Take images of the size that a timm model was tested at, where it has one
             beside the size it was trained at.
+        outputs: Whether the network gives ``logits``, or ``probabilities``, whose logarithms are
+            then the model's logits.
+        use_ema: Take the averaged weights of a file that holds them beside the trained ones.
 
     Raises:
         ValueError: If the text has no known form, or the model has no form without weights.
@@ -90,8 +98,12 @@ def open_model(
             f"{text} names its weights, so it cannot be opened with pretrained=False; name the "
             "network alone"
         )
-    options = OpenOptions(preprocessing, num_classes, pretrained, test_input_size)
+    check_name("outputs", outputs, get_args(Outputs))
+    if use_ema and not (kind.form.endswith("@FILE") or (kind.weight_marks and "@" in rest)):
+        raise ValueError(f"use_ema is for the weights of a file, NAME@FILE; got {text}")
+    options = OpenOptions(preprocessing, num_classes, pretrained, test_input_size, outputs, use_ema)
     model = kind.open(rest, options)
+    model.outputs = outputs
     if test_input_size and not model.name.startswith(("timm:", "hf:")):
         raise ValueError(
             f"test_input_size is of timm's models, got {text}; name a size with --crop and --resize"
@@ -134,11 +146,13 @@ def _open_name(name: str, options: OpenOptions) -> OpenedModel:
         find_family(name)
     except ValueError:
         guess = did_you_mean(name, list_networks(), cutoff=0.7)
-        raise RunError(f"{name} does not exist; a model is {_list_forms()}{guess}") from None
+        raise RunError(
+            f"{name} does not exist; a model is {_list_forms()}{guess or _suggest(name)}"
+        ) from None
     if options.num_classes is None:
         raise RunError(
             f"{name} is a network without weights; name a file of them as {name}@FILE, or give "
-            "the number of classes to start from random weights"
+            f"the number of classes to start from random weights{_suggest(name)}"
         )
     network = build_model(name, num_classes=options.num_classes, **_statistics(options))
     return OpenedModel(
@@ -149,6 +163,11 @@ def _open_name(name: str, options: OpenOptions) -> OpenedModel:
     )
 
 
+def _suggest(name: str) -> str:
+    """Return the forms by which libraries may have weights for a name."""
+    return f"; with published weights it may be timm:{name} or torchvision:{name}"
+
+
 def _open_file(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``NAME@FILE``; a preprocessing replaces the network's usual mean, std and geometry."""
     name, _, file_name = text.partition("@")
@@ -156,21 +175,23 @@ def _open_file(text: str, options: OpenOptions) -> OpenedModel:
     file = Path(file_name).expanduser()
     if file.is_dir():
         raise RunError(f"the weights file {file} is a folder; name a file as NAME@FILE")
-    state = weights.load_state(file)
-    blur_size = weights.find_blur_size(name, state, file)
-    state = weights.rename_released(name, state)
-    channels = weights.count_channels(state)
+    found = weights.load_state(file, use_ema=options.use_ema)
+    blur_size = weights.find_blur_size(name, found.tensors, file)
+    channels = weights.count_channels(found.tensors)
     changes: Any = _statistics(options, channels) | ({"blur_size": blur_size} if blur_size else {})
 
     def build(num_classes: int) -> nn.Module:
         return build_model(name, num_classes=num_classes, channels=channels, **changes)
 
-    network, num_classes = weights.load_into(build, state, name=name, file=file)
+    network, num_classes = weights.load_into(
+        build, found, name=name, file=file, rename=partial(weights.rename_released, name)
+    )
     return OpenedModel(
         network,
-        name=f"{name}@{file.name}",
+        name=weights.label_file(f"{name}@{file.name}", options.use_ema),
         num_classes=num_classes,
         preprocessing=options.preprocessing or _usual_geometry(name),
+        note=weights.note_averaged(found, file),
     )
 
 
@@ -220,6 +241,8 @@ def _open_python(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``MODULE:FUNCTION``: what a function of the user's code returns."""
     name = f"python:{text}"
     module, made = call_user_code(name)
+    if isinstance(made, torch.export.ExportedProgram):
+        made = made.module()
     if not callable(made):
         raise RunError(
             f"{name} must return an nn.Module or a function of a batch, got {type(made).__name__}"

@@ -1,37 +1,36 @@
-"""Models of timm, torchvision and transformers with their own preprocessing, and ONNX files.
+"""Models of timm, torchvision and transformers with their own preprocessing.
 
 Each library is imported when one of its models is opened; all that is missing or does not fit is a
 `RunError`.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from augmix.errors import RunError, did_you_mean, first_line, import_library
 from augmix.models.preprocessing import from_timm, from_torchvision, from_transformers
-from augmix.models.weights import load_into, load_state
+from augmix.models.weights import Weights, label_file, load_into, load_state, note_averaged
 from augmix.models.wrapper import OpenedModel, OpenOptions
 
+_TRANSFORMS_INPUT = ("inception_v3", "googlenet")  # normalised inside for weights of TensorFlow
 _NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # huggingface_hub, old and new
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-_EXTERNAL = (".data", "_data")  # weights beside an ONNX file, as the usual exporters name them
 
 
 def open_timm(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``NAME`` or ``NAME@FILE`` of timm; its data config says how images are prepared."""
     timm = import_library("timm", f"timm:{text}", "timm")
     name, _, file = text.partition("@")
+    averaged = ""
     if file:
-        network, _ = _load_file(
-            lambda count: timm.create_model(name, num_classes=count), f"timm:{name}", file
+        network, _, averaged = _load_file(
+            lambda count, _: timm.create_model(name, num_classes=count),
+            f"timm:{name}",
+            file,
+            options,
         )
     else:
         network = _call_library(
@@ -39,7 +38,9 @@ def open_timm(text: str, options: OpenOptions) -> OpenedModel:
             f"timm:{name}",
             lambda: timm.list_models(pretrained=options.pretrained),
         )
-    return _wrap_timm(timm, network, f"timm:{text}", options)
+    model = _wrap_timm(timm, network, label_file(f"timm:{text}", options.use_ema), options)
+    model.note = "; ".join(filter(None, (model.note, averaged)))
+    return model
 
 
 def _create_timm(timm: Any, location: str, options: OpenOptions) -> Any:
@@ -68,8 +69,14 @@ def _wrap_timm(timm: Any, network: Any, name: str, options: OpenOptions) -> Open
         tested if options.test_input_size else trained, where=f"timm:{name.partition(':')[2]}"
     )
     num_classes = int(network.num_classes)
+    labels = getattr(network, "pretrained_cfg", {}).get("label_names") or ()
     return OpenedModel(
-        network, name=name, num_classes=num_classes, preprocessing=preprocessing, note=note
+        network,
+        name=name,
+        num_classes=num_classes,
+        class_names=labels if len(labels) == num_classes and options.pretrained else None,
+        preprocessing=preprocessing,
+        note=note,
     )
 
 
@@ -97,12 +104,17 @@ def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
     label = f"torchvision:{name}:{weights.name}"
     categories = tuple(weights.meta["categories"])
 
-    def build(num_classes: int) -> nn.Module:
-        return models.get_model(name, weights=None, num_classes=num_classes)
+    def build(num_classes: int, state: Weights | None = None) -> nn.Module:
+        changes: dict[str, Any] = {}
+        if state is not None and name in _TRANSFORMS_INPUT:  # as with their published weights
+            has_aux = any(key.lower().startswith("aux") for key in _all_names(state))
+            changes = {"transform_input": True, "aux_logits": has_aux, "init_weights": False}
+        return models.get_model(name, weights=None, num_classes=num_classes, **changes)
 
+    note = ""
     if file:
-        label = f"torchvision:{text}"
-        network, num_classes = _load_file(build, f"torchvision:{name}", file)
+        label = label_file(f"torchvision:{text}", options.use_ema)
+        network, num_classes, note = _load_file(build, f"torchvision:{name}", file, options)
     elif options.pretrained:
         network = _call_library(lambda: models.get_model(name, weights=weights), label)
         num_classes = len(categories)
@@ -115,6 +127,7 @@ def open_torchvision(text: str, options: OpenOptions) -> OpenedModel:
         num_classes=num_classes,
         class_names=categories if options.pretrained and not file else None,
         preprocessing=options.preprocessing or from_torchvision(weights.transforms(), where=name),
+        note=note,
     )
 
 
@@ -206,13 +219,25 @@ def _fetch_json(hub: Any, repo: str, revision: str, file: str) -> dict[str, Any]
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _load_file(build: Callable[[int], nn.Module], what: str, file: str) -> tuple[nn.Module, int]:
+def _load_file(
+    build: Callable[[int, Weights], nn.Module], what: str, file: str, options: OpenOptions
+) -> tuple[nn.Module, int, str]:
+    """Return a network with the weights of a file, its number of classes, and what to say of it."""
     path = Path(file).expanduser()
+    found = load_state(path, use_ema=options.use_ema)
 
     def build_checked(num_classes: int) -> nn.Module:
-        return _call_library(lambda: build(num_classes), what)
+        return _call_library(lambda: build(num_classes, found), what)
 
-    return load_into(build_checked, load_state(path), name=what, file=path)
+    network, num_classes = load_into(build_checked, found, name=what, file=path)
+    return network, num_classes, note_averaged(found, path)
+
+
+def _all_names(found: Weights) -> Iterator[str]:
+    """Yield the names of a file's tensors, and those within its parts."""
+    yield from found.tensors
+    for part in found.parts.values():
+        yield from part
 
 
 def _call_library(
@@ -226,108 +251,3 @@ def _call_library(
         raise RunError(
             f"{what} cannot be opened: {type(error).__name__}: {first_line(error)}{guess}"
         ) from error
-
-
-def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
-    """Open an ONNX file, run by onnxruntime (extra ``onnx``) on CUDA if it can, else on the CPU.
-
-    It has one input of floats, `batch channel height width` or, if its shape says so, `batch height
-    width channel`, and one output of two axes. If its batch size is fixed, larger batches are
-    split, and the last part is padded.
-    """
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise RunError(f"the ONNX file {path} does not exist")
-    network = _OnnxNetwork(_start(path), path)
-    return OpenedModel(
-        network,
-        name=f"onnx:{path.name}",
-        fingerprint=_hash_files(path),
-        num_classes=network.num_classes,
-        preprocessing=options.preprocessing,
-        hint="the file's inputs must fit the images (--preprocessing, --crop)",
-    )
-
-
-class _OnnxNetwork(nn.Module):
-    """Run the `InferenceSession` of a file as a module without weights."""
-
-    def __init__(self, session: Any, path: Path) -> None:
-        super().__init__()
-        self._session = session
-        self._path = path
-        self._input = _find_input(session, path)
-        self._output = _find_output(session, path)
-        shape = list(self._input.shape)
-        self._is_last = shape[3] in (1, 3) and shape[1] not in (1, 3)  # channels
-        if self._is_last:
-            shape = [shape[0], shape[3], shape[1], shape[2]]
-        known = [size if isinstance(size, int) and size > 0 else None for size in shape]
-        self._batch, self._expected = known[0] or 0, known[1:]
-        count = self._output.shape[1] if self._output.shape else None
-        self.num_classes = count if isinstance(count, int) and count > 0 else None
-
-    def forward(self, images: Tensor) -> Tensor:
-        shape, expected = images.shape[1:], self._expected
-        if any(size not in (None, got) for size, got in zip(expected, shape, strict=True)):
-            shown = " x ".join("any" if size is None else str(size) for size in expected)
-            raise RunError(
-                f"{self._path} takes images of {shown} (channels, height, width), got "
-                f"{' x '.join(map(str, shape))}; crop them to that size with --crop"
-            )
-        pixels = images.detach().cpu().numpy().astype(_TYPES[self._input.type])
-        if self._is_last:
-            pixels = pixels.transpose(0, 2, 3, 1)
-        step = self._batch or len(pixels)
-        parts = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
-        return torch.from_numpy(np.concatenate(parts).astype(np.float32)).to(images.device)
-
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
-        missing = max(self._batch - len(pixels), 0)
-        full = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
-        feed = {self._input.name: np.ascontiguousarray(full)}
-        (logits,) = self._session.run([self._output.name], feed)
-        return logits[: len(pixels)]
-
-
-def _start(path: Path) -> Any:
-    runtime = import_library("onnxruntime", "onnx:FILE", "augmix[onnx]")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = torch.get_num_threads()
-    providers = [name for name in _PROVIDERS if name in runtime.get_available_providers()]
-    try:
-        return runtime.InferenceSession(str(path), sess_options=options, providers=providers)
-    except Exception as error:  # the runtime has an error class for each way to fail
-        raise RunError(f"onnxruntime cannot use {path}: {error}") from error
-
-
-def _find_input(session: Any, path: Path) -> Any:
-    found = session.get_inputs()
-    shown = ", ".join(f"{each.name} {each.type} {each.shape}" for each in found)
-    if len(found) != 1 or len(found[0].shape) != 4 or found[0].type not in _TYPES:
-        raise RunError(
-            f"{path}: expected one input of float images [batch, channel, height, width], "
-            f"got {shown or 'none'}"
-        )
-    return found[0]
-
-
-def _find_output(session: Any, path: Path) -> Any:
-    """Return the only output of two axes; some exporters leave the shape of an output open."""
-    found = session.get_outputs()
-    fitting = [each for each in found if len(each.shape or (0, 0)) == 2]
-    if len(fitting) != 1:
-        shown = ", ".join(f"{each.name} {each.shape}" for each in found)
-        raise RunError(f"{path}: expected one output of logits [batch, class], got {shown}")
-    return fitting[0]
-
-
-def _hash_files(path: Path) -> str:
-    """Compute the sha256 of a file, and of the weights beside it if it keeps them apart."""
-    beside = [path.with_name(path.name + suffix) for suffix in _EXTERNAL]
-    hasher = hashlib.sha256()
-    for file in (path, *(each for each in beside if each.is_file())):
-        with open(file, "rb") as content:
-            hashlib.file_digest(content, lambda: hasher)
-    return hasher.hexdigest()

@@ -146,6 +146,20 @@ def _shortcut(inputs: int, outputs: int, stride: int, own_stride: int) -> nn.Seq
     return nn.Sequential(conv(inputs, outputs, 1, stride=own_stride), nn.BatchNorm2d(outputs))
 
 
+def zero_last_scales(model: nn.Module) -> None:
+    """Start residual blocks as the identity: their last batch-norm scale is 0 (Goyal et al. 2017).
+
+    Raises:
+        ValueError: If the network has no residual block that ends in batch norm.
+    """
+    blocks = [each for each in model.modules() if isinstance(each, _BasicBlock | _Bottleneck)]
+    if not blocks:
+        raise ValueError("the network has no residual block that ends in batch norm")
+    for block in blocks:
+        last = block.bn3 if isinstance(block, _Bottleneck) else block.bn2
+        nn.init.zeros_(last.weight)
+
+
 _RESNETS = {  # He et al. (2016), Table 1
     18: Shape(block=_BasicBlock, blocks=(2, 2, 2, 2)),
     34: Shape(block=_BasicBlock, blocks=(3, 4, 6, 3)),

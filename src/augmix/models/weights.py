@@ -9,7 +9,7 @@ import io
 import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,11 @@ def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
             hub has no such model or cannot be reached.
     """
     folder = fetch_from_hub(str(where), revision=revision) if is_hub_name(where) else Path(where)
+    if members := results.list_runs(folder):
+        raise RunError(
+            f"{folder} is no run, but holds {len(members)}: {', '.join(map(str, members[:8]))}; "
+            "name one of them (augmix evaluate takes the seeds of one run as an ensemble)"
+        )
     config = _load_config(folder / results.MODEL_FILE)
     path = folder / results.WEIGHTS_FILE
     weights = load_tensors(path)
@@ -263,10 +268,16 @@ def load_tensors(path: Path) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        kinds = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        code = (
+            f"import torch; x = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
+            f"x = x if hasattr(x, 'state_dict') else next((x[k] for k in {_STATE_KEYS} if k in x), "
+            "x); torch.save(x.state_dict() if hasattr(x, 'state_dict') else x, 'tensors.pt')"
+        )
         raise RunError(
-            f"{path} holds more than tensors, and reading it would run code from it; save the "
-            "weights alone if you trust the file: "
-            "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
+            f"{path} holds more than tensors, and reading it would run code from it "
+            f"({kinds[0] if kinds else first_line(error)}); if you trust the file, save its "
+            f'tensors alone, where that code can be imported: python -c "{code}"'
         ) from error
     except Exception as error:
         raise RunError(
@@ -275,17 +286,62 @@ def load_tensors(path: Path) -> Any:
 
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+_AVERAGED = re.compile(r"(^|_)ema(_|$)")  # in the key of averaged weights
+_NUM_AVERAGED = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
-def load_state(path: Path) -> dict[str, Tensor]:
-    """Load the tensors of a file by name, without what training scripts wrap around them."""
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The tensors of a file by name, and the parts of it among which the network may be.
+
+    A module that trains a network (of Lightning, of torch's `AveragedModel`) holds it under a
+    prefix, beside its loss, its metrics and averaged weights.
+    """
+
+    tensors: dict[str, Tensor]
+    parts: dict[str, dict[str, Tensor]]  # by prefix; those of the tensors that have it, without it
+    averaged: str = ""  # key or prefix of averaged weights that were left aside
+
+
+def load_state(path: Path, *, use_ema: bool = False) -> Weights:
+    """Load the tensors of a file by name, without what training scripts wrap around them.
+
+    Args:
+        use_ema: Take the averaged weights that the file holds beside the trained ones.
+
+    Raises:
+        RunError: If it has no tensors, or no averaged ones; else as `load_tensors`.
+    """
     found = load_tensors(path)
+    averaged = _find_averaged(found)
+    if use_ema and averaged:
+        found = found[averaged]
     state = _unwrap(found)
+    if not state and averaged:  # nothing beside them
+        state, averaged = _unwrap(found[averaged]), ""
     if not state:
         kind = ", ".join(map(str, list(found)[:8])) if isinstance(found, Mapping) else type(found)
         raise RunError(f"{path}: expected tensors by name, or such under state_dict, got {kind}")
-    return state
+    parts = _split(state)
+    inside = next((name for name in parts if _AVERAGED.search(name)), "")
+    if use_ema and not averaged:
+        if not inside:
+            raise RunError(
+                f"{path} holds no averaged weights (a key such as state_dict_ema or model_ema), "
+                f"got {', '.join(map(str, list(found)[:8]))}; leave out --ema"
+            )
+        return Weights(parts[inside], _split(parts[inside]))
+    parts.pop(inside, None)
+    return Weights(state, parts, "" if use_ema else averaged or inside)
+
+
+def _find_averaged(found: Any) -> str:
+    """Return the key of averaged weights beside the trained ones; empty if there is none."""
+    if not isinstance(found, Mapping):
+        return ""
+    keys = [key for key, value in found.items() if isinstance(value, Mapping)]
+    return next((key for key in keys if _AVERAGED.search(str(key)) and _unwrap(found[key])), "")
 
 
 def _unwrap(found: Any) -> dict[str, Tensor]:
@@ -296,10 +352,21 @@ def _unwrap(found: Any) -> dict[str, Tensor]:
         if isinstance(found.get(key), Mapping):
             return _unwrap(found[key])
     state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    state.pop(_NUM_AVERAGED, None)
     for prefix in (*_PREFIXES, *_PREFIXES):  # twice: compiled inside distributed or outside
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _split(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Group tensors by the first word of their names; of each group the common prefixes are cut."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        first, _, rest = key.partition(".")
+        if rest:
+            groups.setdefault(first, {})[rest] = value
+    return {first: _unwrap(group) for first, group in groups.items()}
 
 
 def check_state(
@@ -346,20 +413,62 @@ _PROBE_CLASSES = 7919  # equals no other size in a network
 
 
 def load_into(
-    build: Build, state: dict[str, Tensor], *, name: str, file: Path
+    build: Build,
+    found: Weights,
+    *,
+    name: str,
+    file: Path,
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> tuple[nn.Module, int]:
     """Build a network with as many classes as the weights of a file have, and load them.
 
+    They are all tensors of the file or one part of it, whichever has the names of the network;
+    ``rename`` is applied first.
+
     Returns:
         The network in evaluation mode, and its number of classes.
+
+    Raises:
+        RunError: If they do not fit, or several parts do.
     """
     with torch.random.fork_rng(devices=[]):
-        num_classes = _count_classes(build(_PROBE_CLASSES).state_dict(), state, name, file)
+        probe = build(_PROBE_CLASSES).state_dict()
+        state = rename(found.tensors)
+        fitting = {part: rename(tensors) for part, tensors in found.parts.items()}
+        fitting = {part: tensors for part, tensors in fitting.items() if _has_names(tensors, probe)}
+        if not _has_names(state, probe) and fitting:
+            if len(fitting) > 1:
+                raise RunError(
+                    f"{file} holds {len(fitting)} networks of the form of {name}: "
+                    f"{', '.join(fitting)}; save the one to measure alone"
+                )
+            state = next(iter(fitting.values()))
+        num_classes = _count_classes(probe, state, name, file)
         network = build(num_classes)
     what = f"{file} does not fit {name}"
     check_state(state, network.state_dict(), what=what, needs_counters=False)
     network.load_state_dict(state, strict=False)  # only counters may be missing
     return network.eval(), num_classes
+
+
+def note_averaged(found: Weights, file: Path) -> str:
+    """Return what to say where a file holds averaged weights that are not measured."""
+    if not found.averaged:
+        return ""
+    return f"{file} holds averaged weights too ({found.averaged}); measure those with --ema"
+
+
+def label_file(text: str, use_ema: bool) -> str:
+    """Return the name of a model with the weights of a file."""
+    return f"{text} (averaged weights)" if use_ema else text
+
+
+def _has_names(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
+    """Whether tensors have the names of a network's, counters of batch norm aside."""
+    names, wanted = (
+        {name for name in each if not name.endswith(_COUNTER)} for each in (state, expected)
+    )
+    return names == wanted
 
 
 def _count_classes(

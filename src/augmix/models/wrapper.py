@@ -1,18 +1,22 @@
 """Wrap any network as a model: float images in [0, 1] in, checked logits out."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from augmix.errors import RunError
+from augmix.metrics.scores import SUM_TOLERANCE, are_probabilities
 from augmix.models.layers import Images, Logits, Normalize
 from augmix.models.preprocessing import Preprocessing
+
+Outputs = Literal["logits", "probabilities"]
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,16 @@ class OpenOptions:
     num_classes: int | None = None
     pretrained: bool = True
     test_input_size: bool = False
+    outputs: Outputs = "logits"
+    use_ema: bool = False
 
 
 class OpenedModel(nn.Module):
     """A model as `open_model` returns it; all but ``hint`` are its attributes too.
 
     Args:
-        network: Takes normalised images `batch channel height width`, gives logits `batch class`.
+        network: Takes normalised images `batch channel height width`, gives logits `batch class`,
+            alone or as ``logits`` of a record or dict. It may compute in any type of floats.
         name: Its name in results, e.g. ``timm:resnet50.a1_in1k``.
         fingerprint: Sha256 of the weights (the default), of the file, or of the code if there are
             no weights.
@@ -39,6 +46,8 @@ class OpenedModel(nn.Module):
             takes images as the source stores them, in [0, 1].
         hint: What the user can do when the network fails, for the message.
         note: What the user should know about the choices made, or empty.
+        outputs: Whether the network gives logits or probabilities, whose logarithms are then the
+            model's logits.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class OpenedModel(nn.Module):
         preprocessing: Preprocessing | None = None,
         hint: str = "its preprocessing must fit the images (--preprocessing, --crop)",
         note: str = "",
+        outputs: Outputs = "logits",
     ) -> None:
         super().__init__()
         self.name = name
@@ -62,6 +72,8 @@ class OpenedModel(nn.Module):
         self.normalization = build_normalization(preprocessing) if preprocessing else nn.Identity()
         self.network = network
         self.note = note
+        self.outputs = outputs
+        self._is_checked = False
         self._hint = hint
 
     @property
@@ -73,11 +85,13 @@ class OpenedModel(nn.Module):
         """Compute the logits of images in [0, 1].
 
         Raises:
-            RunError: If the network fails, or does not give as many logits per image as before.
+            RunError: If the network fails, or does not give as many logits per image as before, or
+                gives probabilities where logits are expected or the reverse.
         """
         normalised = self.normalization(images)
+        dtype = float_type(self.network)
         try:
-            logits: Any = self.network(normalised)
+            found: Any = self.network(normalised if dtype is None else normalised.to(dtype))
         except (RunError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -85,6 +99,7 @@ class OpenedModel(nn.Module):
                 f"{self.name} failed on images of shape {tuple(images.shape)}: "
                 f"{type(error).__name__}: {error}; {self._hint}"
             ) from error
+        logits = find_logits(found, self.name)
         count, is_tensor = len(images), isinstance(logits, Tensor)
         is_matrix = is_tensor and logits.ndim == 2 and logits.is_floating_point()
         if not is_matrix or len(logits) != count:
@@ -100,7 +115,84 @@ class OpenedModel(nn.Module):
             raise RunError(
                 f"{self.name} must give {self.num_classes} logits per image, got {logits.shape[1]}"
             )
-        return logits
+        return self._check_outputs(logits)
+
+    def _check_outputs(self, found: Tensor) -> Logits:
+        """Return the logits, of probabilities their logarithms; refuse what was not expected.
+
+        Logits are checked in the first batch only, since a GPU has to wait for it.
+        """
+        if self.outputs == "probabilities":
+            if not bool(is_softmax(found).all()):
+                raise RunError(
+                    f"{self.name} must give probabilities, rows in [0, 1] that sum to 1, got "
+                    f"values from {found.min():.4g} to {found.max():.4g}; leave out --outputs "
+                    "probabilities if they are logits"
+                )
+            wide = found.double() if found.device.type != "mps" else found.float()
+            return wide.clamp_min(torch.finfo(torch.float32).tiny).log()
+        if not self._is_checked:
+            refuse_probabilities(found, self.name)
+            self._is_checked = True
+        return found
+
+    def train(self, mode: bool = True) -> "OpenedModel":
+        """Set the mode of the network; a program of torch.export keeps the one it has."""
+        self.training = mode
+        for module in self.children():
+            try:
+                module.train(mode)
+            except NotImplementedError:
+                continue
+        return self
+
+
+def find_logits(found: Any, name: str) -> Any:
+    """Return the logits of a model's output: itself, or ``logits`` of a record or dict.
+
+    Raises:
+        RunError: If there are several outputs and none has that name.
+    """
+    own = found.get("logits") if isinstance(found, Mapping) else getattr(found, "logits", None)
+    if isinstance(own, Tensor):
+        return own
+    if isinstance(found, (tuple, list)) and len(found) == 1:
+        return found[0]
+    if isinstance(found, (tuple, list, Mapping)):
+        keys = list(found) if isinstance(found, Mapping) else range(len(found))
+        shown = ", ".join(
+            f"{key!r}: {tuple(getattr(found[key], 'shape', ())) or type(found[key]).__name__}"
+            for key in keys
+        )
+        raise RunError(
+            f"{name} gives several outputs ({shown}); return its logits alone from a function of "
+            f"yours, e.g. def make(): model = ...; return lambda images: "
+            f"model(images)[{next(iter(keys), 0)!r}], and name it python:FILE.py:make"
+        )
+    return found
+
+
+def is_softmax(found: Tensor) -> Bool[np.ndarray, " image"]:
+    """Return which rows of a model's output are probabilities."""
+    rows = found.detach().to("cpu").double().numpy()
+    return are_probabilities(rows, tolerance=SUM_TOLERANCE[found.dtype in _HALVES])
+
+
+def refuse_probabilities(found: Tensor, name: str) -> None:
+    """Refuse an output all of whose rows are probabilities of several classes."""
+    if len(found) and found.shape[1] > 1 and bool(is_softmax(found).all()):
+        raise RunError(
+            f"{name} gives probabilities (every row is in [0, 1] and sums to 1), not logits: their "
+            "softmax would be nearly uniform. Measure their logarithms by --outputs probabilities "
+            '(open_model(..., outputs="probabilities")), or remove the softmax at its end'
+        )
+
+
+def float_type(network: nn.Module) -> torch.dtype | None:
+    """Return the type that a network computes in, if that is one and not float32."""
+    found = {each.dtype for each in network.parameters() if each.is_floating_point()}
+    dtype = found.pop() if len(found) == 1 else None
+    return None if dtype == torch.float32 else dtype
 
 
 class Restricted(nn.Module):
@@ -174,7 +266,24 @@ def hash_weights(model: nn.Module) -> str:
     """Compute the sha256 of the names, types, shapes and values of a model's state."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
+        _hash_value(digest, name, value)
+    return digest.hexdigest()
+
+
+def _hash_value(digest: Any, name: str, value: Any) -> None:
+    """Add an entry of a state dict; quantised modules have other values than tensors there too."""
+    if isinstance(value, (tuple, list)):
+        for index, each in enumerate(value):
+            _hash_value(digest, f"{name}.{index}", each)
+    elif not isinstance(value, Tensor):
+        digest.update(f"{name} {value!r}\n".encode())
+    elif value.is_quantized:
+        is_one = value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric)
+        ways = (value.q_scale, value.q_zero_point)
+        if not is_one:
+            ways = (value.q_per_channel_scales, value.q_per_channel_zero_points)
+        _hash_value(digest, name, (value.int_repr(), *(way() for way in ways)))
+    else:
         array = value.detach().cpu().contiguous()
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -6,7 +6,7 @@ settings of its training. Together they are a list of runs. Settings are those o
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,8 @@ import torch
 
 from augmix import published
 from augmix.augment.policies import AugMix
+from augmix.corruptions import SEQUENCES
+from augmix.data import Reading
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
@@ -25,6 +27,7 @@ from augmix.paper.compare import (
     FIGURES,
     NETWORKS,
     RunKey,
+    ablated,
     draw,
     list_findings,
     write_findings,
@@ -48,9 +51,11 @@ class PaperTable:
     title: str
     data_sets: tuple[str, ...] = ()  # ``cifar10``, ``cifar100`` or ``imagenet``
     families: tuple[str, ...] = ()  # networks by family; a scale names the member
-    methods: tuple[str, ...] = ()  # rows of `methods.METHODS`
+    methods: tuple[str, ...] = ()  # as for `methods.build_method`
     suites: tuple[str, ...] = ("c",)  # what is measured: ``c``, ``p``; clean images always are
+    sequences: str = "standard-10"  # of suite ``p``
     num_seeds: int = 1  # runs of each cell that the table itself asks for (deep ensembles)
+    is_ablation: bool = False  # whether every value of `compare.ABLATION` has a run of its own
 
 
 def _methods(number: int) -> tuple[str, ...]:
@@ -70,6 +75,19 @@ _TABLE_2 = PaperTable(
     families=("resnet",),
     methods=_methods(2),
 )
+_TABLE_4 = replace(
+    _TABLE_1,
+    title="Ablation of AugMix on CIFAR-10-C and CIFAR-100-C",
+    families=("wrn",),
+    methods=_methods(4),
+)
+_TABLE_6 = replace(
+    _TABLE_1,
+    title="Clean error and mean flip probability on CIFAR-10(-P) by network",
+    data_sets=("cifar10",),
+    suites=("c", "p"),
+    sequences="cifar-script-10",
+)
 _FIGURE_5 = replace(
     _TABLE_1,
     title="Error on CIFAR-10-C with a ResNeXt",
@@ -80,25 +98,40 @@ PAPER_TABLES: Mapping[str, PaperTable] = {
     "table1": _TABLE_1,
     "table2": _TABLE_2,
     "table3": replace(_TABLE_2, title="Flip rates and mFR on ImageNet-P", suites=("c", "p")),
-    "table4": replace(
-        _TABLE_1,
-        title="Ablation of AugMix on CIFAR-10-C and CIFAR-100-C",
-        families=("wrn",),
-        methods=_methods(4),
+    "table4": _TABLE_4,
+    "table4-extended": replace(
+        _TABLE_4,
+        title="Ablation of AugMix on CIFAR-10-C and CIFAR-100-C, with Mixup over AugMix",
+        methods=(*_methods(4), "augmix+mixup"),
     ),
+    "table5": replace(
+        _TABLE_1,
+        title="RMS calibration error on CIFAR-10 and CIFAR-10-C by network",
+        data_sets=("cifar10",),
+    ),
+    "table6": _TABLE_6,
     "figure5": _FIGURE_5,
     "figure6": replace(
-        _FIGURE_5,
+        _TABLE_6,
         title="Flip probability on CIFAR-10-P and calibration on CIFAR-10(-C), ResNeXt",
-        suites=("c", "p"),
+        families=("resnext",),
     ),
     "figure7": replace(
         _TABLE_2,
-        title="Calibration by severity on ImageNet-C, single networks and ensembles",
+        title="Calibration and error by severity on ImageNet-C, single networks and ensembles",
         methods=("standard", "augmix"),
         num_seeds=3,
     ),
+    "figure8": replace(
+        _FIGURE_5,
+        title="AugMix on CIFAR-10-C with one setting at a time changed, WideResNet",
+        families=("wrn",),
+        methods=("augmix",),
+        is_ablation=True,
+    ),
+    "figure11": replace(_FIGURE_5, title="Error by corruption of CIFAR-10-C, ResNeXt"),
 }
+_ALTERNATIVES = {"densenet": "densenet-bc"}  # families that are chosen by name alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +144,7 @@ class Scale:
     # Settings on top of the recipe:
     by_family: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    by_cell: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     measuring: Mapping[str, Any] = field(default_factory=dict)  # settings of every measurement
     num_seeds: int = 1
     # percentage points from measured to published mean; 0 if the runs are too small to compare
@@ -119,23 +153,26 @@ class Scale:
 
 _PUBLISHED = {
     "allconv": "allconv",
-    "densenet": "densenet-bc-100-12",
+    "densenet": "densenet-40-12",
+    "densenet-bc": "densenet-bc-100-12",
     "wrn": "wrn-40-2",
-    "resnext": "resnext-29-32x4d",
+    "resnext": "resnext-29-4x32d",
     "resnet": "resnet50",
 }
 _SMALL = {
     "allconv": "allconv-16",
     "densenet": "densenet-10-8",
+    "densenet-bc": "densenet-bc-16-8",
     "wrn": "wrn-10-1",
     "resnext": "resnext-11-4x4d-8",
     "resnet": "resnet18-cifar",
 }
-_IMAGENET_180 = {  # but the network and the images, which the table names
+_IMAGENET = {  # but the network and the images, which the table names
     name: value
-    for name, value in RECIPES["imagenet-180"].items()
-    if name not in ("source", "model", "width", "depth", "alpha", "jsd_weight")
+    for name, value in RECIPES["imagenet-goyal"].items()
+    if name not in ("source", "model", "epochs")
 }
+_TWICE_AS_LONG = ("autoaugment", "random-aa", "augmix", "augmix-sin")  # on ImageNet
 _FAST_CPU = {"precision": "bf16", "channels_last": True, "torch_threads": 1, "device": "cpu"}
 
 SCALES: Mapping[str, Scale] = {
@@ -145,9 +182,11 @@ SCALES: Mapping[str, Scale] = {
         recipe={"epochs": 100, "batch_size": 128},
         by_family={
             "densenet": {"epochs": 200},
+            "densenet-bc": {"epochs": 200},
             "resnext": {"epochs": 200},
-            "resnet": _IMAGENET_180,
+            "resnet": {**_IMAGENET, "epochs": 90, "reduced_decoding": False},
         },
+        by_cell={("resnet", method): {"epochs": 180} for method in _TWICE_AS_LONG},
         num_seeds=1,
         tolerance=1.5,
     ),
@@ -195,16 +234,28 @@ RUNS_FOLDER = "runs"
 SEQUENCES_FOLDER = "drift"  # of a run folder: its -P results
 
 TableName = Literal[
-    "table1", "table2", "table3", "table4", "figure4", "figure5", "figure6", "figure7"
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table4-extended",
+    "table5",
+    "table6",
+    "figure4",
+    "figure5",
+    "figure6",
+    "figure7",
+    "figure8",
+    "figure11",
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReproduceConfig:
-    """Which table or figure of the paper, how large, from which data."""
+    """Which tables and figures of the paper, how large, from which data."""
 
-    table: TableName
-    """The table or figure."""
+    tables: tuple[TableName, ...]
+    """The tables and figures; runs that several need are made once."""
     scale: Literal["paper", "gpu-hour", "cpu-hour", "smoke"] = "cpu-hour"
     """How long the runs train: the published settings; the published networks for about an hour on
     a GPU; narrow networks for about an hour on two CPU cores; a few steps."""
@@ -216,18 +267,34 @@ class ReproduceConfig:
     stylised: str = ""
     """Folder of stylised training images, for the methods sin and augmix-sin; without it their
     rows stay empty. `augmix stylize` makes one."""
+    official: tuple[Path, ...] = ()
+    """Folders of the published CIFAR-10-C and -P, or ImageNet-C and -P. Without them images are
+    corrupted on the fly, and numbers are not judged by the printed ones."""
+    official_cifar100: tuple[Path, ...] = ()
+    """Folders of the published CIFAR-100-C."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs, for images corrupted on the fly; by default the
+    textures that the package draws."""
+    jpeg_quality: int | None = None
+    """Images of ImageNet that are corrupted on the fly are coded as JPEG of this quality, as the
+    published ImageNet-C is by 85; by default they are not."""
+    maxblur_weights: Path | None = None
+    """Zhang's released ResNet-50 with Bin-5 blur pools, measured in place of a run of maxblur."""
     download: bool = False
     """Fetch CIFAR-10 and CIFAR-100 if they are not there."""
     methods: tuple[str, ...] = ()
     """Only these methods; none means all of the table's."""
     families: tuple[str, ...] = ()
-    """Only these networks: allconv, densenet, wrn, resnext; none means all of the table's."""
+    """Only these networks: allconv, densenet, wrn, resnext; none means all of the table's. Without
+    being named, densenet-bc, the DenseNet-BC of the paper's text, is never one of them."""
     seeds: int | None = None
     """Runs of each cell; by default the scale's number."""
     num_processes: int | None = None
     """Runs trained at the same time; by default one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs, which all tables of a scale share, and of the files written."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,24 +314,31 @@ class Reproduction:
 
 
 def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> Reproduction:
-    """Train and measure the runs of a table, and write it with the published numbers.
+    """Train and measure the runs of tables, and write them with the published numbers.
 
     Killed at any time, the same call continues. Several processes or machines that share ``out``
     take different runs. A failed run stops neither the others nor the table.
 
     Raises:
-        RunError: If no data set of the table is given, or a run exists with other settings.
-        ValueError: If the table has no such method or network.
+        RunError: If no data set of a table is given, or a run exists with other settings.
+        ValueError: If a table has no such method or network.
     """
-    if config.table == "figure4":
-        return Reproduction(paths=[_draw_realisation(config)])
-    table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
+    if not config.tables:
+        raise ValueError("name at least one table or figure, e.g. table4")
     folder = config.out / config.scale
-    tasks = plan_tasks(config)
-    for root in (config.data, config.data_cifar100, config.stylised):
-        if root not in ("", "digits") and not config.download and not Path(root).exists():
-            raise RunError(f"{root} does not exist; name the folder of the images")
+    planned = {name: plan_tasks(config, name) for name in config.tables if name in PAPER_TABLES}
+    for path in (
+        *(config.data, config.data_cifar100, config.stylised, config.maxblur_weights or ""),
+        *(config.frost_textures or "", *config.official, *config.official_cifar100),
+    ):
+        if path not in ("", "digits") and not config.download and not Path(path).exists():
+            raise RunError(f"{path} does not exist; name the folder of the images")
     num_devices = torch.cuda.device_count()
+    tasks: dict[str, Task] = {}
+    for task in (each for of_table in planned.values() for each in of_table.values()):
+        known = tasks.setdefault(task.name, task)
+        more = [each for each in task.measurements if each not in known.measurements]
+        tasks[task.name] = replace(known, measurements=(*known.measurements, *more))
     runs = run_tasks(
         list(tasks.values()),
         folder,
@@ -272,58 +346,96 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
         num_devices=num_devices,
         on_progress=on_progress,
     )
-    done = {run.task.name for run in runs if run.state == "done"}
-    finished = {key: task for key, task in tasks.items() if task.name in done}
-    measured = {key: _load(task) for key, task in finished.items()}
-    if config.table == "figure7":
-        measured |= _measure_ensembles(finished, folder, on_progress)
-    numbers = list_findings(config.table, measured, tolerance=scale.tolerance)
-    about = {
-        "title": f"{config.table}: {table.title}",
-        "scale": config.scale,
-        "summary": scale.summary,
-        "runs": {run.task.name: run.state for run in runs},
-        "remarks": list(_remarks(config, table, runs)),
-    }
-    paths = write_findings(folder, config.table, numbers, about)
-    if config.table in FIGURES:
-        paths.append(draw(folder / f"{config.table}.svg", config.table, numbers))
+    paths: list[Path] = []
+    for name in config.tables:
+        if name in _PICTURES:
+            paths.append(_PICTURES[name](config))
+        else:
+            states = {run.task.name: run for run in runs}
+            of_table = {key: states[task.name] for key, task in planned[name].items()}
+            paths += _write_table(config, name, of_table, on_progress)
     return Reproduction(paths=paths, runs=runs)
 
 
-def plan_tasks(config: ReproduceConfig) -> dict[RunKey, Task]:
+def _write_table(
+    config: ReproduceConfig,
+    name: str,
+    runs: Mapping[RunKey, TaskResult],
+    on_progress: OnProgress | None,
+) -> list[Path]:
+    """Write a table or figure from those of its runs that are done."""
+    table, scale, folder = PAPER_TABLES[name], SCALES[config.scale], config.out / config.scale
+    finished = {key: run.task for key, run in runs.items() if run.state == "done"}
+    measured = {key: _load(task) for key, task in finished.items()}
+    if name == "figure7":
+        measured |= _measure_ensembles(finished, folder, on_progress)
+    if config.maxblur_weights and "maxblur" in table.methods:
+        key = RunKey(data_set="imagenet", family="resnet", method="maxblur", seed=0)
+        measured[key] = _measure_released(config, name, key, on_progress)
+    tolerance = dict.fromkeys(table.data_sets, scale.tolerance)
+    numbers = list_findings(
+        name,
+        measured,
+        tolerance={each: most for each, most in tolerance.items() if _official(config, each)},
+        networks=scale.networks,
+    )
+    about = {
+        "title": f"{name}: {table.title}",
+        "scale": config.scale,
+        "summary": scale.summary,
+        "runs": {run.task.name: run.state for run in runs.values()},
+        "remarks": list(_remarks(config, name, runs)),
+    }
+    paths = write_findings(folder, name, numbers, about)
+    if name in FIGURES:
+        paths.append(draw(folder / f"{name}.svg", name, numbers))
+    return paths
+
+
+def plan_tasks(config: ReproduceConfig, name: str) -> dict[RunKey, Task]:
     """List the runs of a table for which there is data, in the order they are made.
 
     Raises as `reproduce`.
     """
-    table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
+    table, scale = PAPER_TABLES[name], SCALES[config.scale]
     methods = _chosen("method", config.methods, table.methods)
-    families = _chosen("network", config.families, table.families)
-    data_sets = [name for name in table.data_sets if _root(config, name) or config.download]
+    others = [_ALTERNATIVES[family] for family in table.families if family in _ALTERNATIVES]
+    families = _chosen("network", config.families, table.families, others)
+    data_sets = [each for each in table.data_sets if _root(config, each) or config.download]
     if not data_sets:
         raise RunError(
-            f"{config.table} needs the images of {' or '.join(table.data_sets)}: name their "
+            f"{name} needs the images of {' or '.join(table.data_sets)}: name their "
             "folder by --data (CIFAR-100's by --data-cifar100)"
         )
     num_seeds = config.seeds or max(scale.num_seeds, table.num_seeds)
+    skipped = {
+        *(() if config.stylised else STYLISED),
+        *(["maxblur"] * bool(config.maxblur_weights)),
+    }
     keys = [
         RunKey(data_set=data_set, family=family, method=method, seed=seed)
         for seed in range(num_seeds)
         for data_set in data_sets
         for family in families
         for method in methods
-        if config.stylised or method not in STYLISED
+        if method not in skipped
     ]
-    return {key: _task(config, key) for key in keys}
+    if table.is_ablation:
+        keys = list(dict.fromkeys(each for key in keys for each in ablated(key)))
+    return {key: _task(config, name, key) for key in keys}
 
 
-def _task(config: ReproduceConfig, key: RunKey) -> Task:
-    table, scale = PAPER_TABLES[config.table], SCALES[config.scale]
+def _task(config: ReproduceConfig, name: str, key: RunKey) -> Task:
+    scale = SCALES[config.scale]
     run = config.out / config.scale / RUNS_FOLDER / key.name
     root = _root(config, key.data_set)
     stylised = {"stylised": config.stylised} if key.method in STYLISED else {}
     training = build_config(
-        {**scale.recipe, **scale.by_family.get(key.family, {})},
+        {
+            **scale.recipe,
+            **scale.by_family.get(key.family, {}),
+            **scale.by_cell.get((key.family, key.method), {}),
+        },
         method=key.method,
         model=scale.networks[key.family],
         source=_source(key.data_set, root),
@@ -331,40 +443,75 @@ def _task(config: ReproduceConfig, key: RunKey) -> Task:
         download=config.download,
         seed=key.seed,
         out=run,
+        **config.reading.given,
         **scale.by_method.get(key.method, {}),
+        **({key.setting: key.value} if key.setting else {}),
         **stylised,
     )
-    common = {**scale.measuring, "device": training.run.device}
-    ways = [EvaluateConfig(suite=("clean", "c"), out=run, **common)]
-    if "p" in table.suites:
-        ways.append(EvaluateConfig(suite=("p",), out=run / SEQUENCES_FOLDER, **common))
-    measurements = tuple(Measurement(models=(str(run),), how=how) for how in ways)
+    measurements = tuple(
+        Measurement(models=(str(run),), how=how)
+        for how in _ways(config, name, key, run, training.run.device)
+    )
     return Task(training=training, measurements=measurements)
+
+
+def _ways(
+    config: ReproduceConfig, name: str, key: RunKey, folder: Path, device: Any
+) -> list[EvaluateConfig]:
+    """How a run is measured: clean and corrupted images, then sequences where a table has them."""
+    table = PAPER_TABLES[name]
+    common: dict[str, Any] = {
+        **SCALES[config.scale].measuring,
+        "device": device,
+        "official": _official(config, key.data_set),
+        "frost_textures": config.frost_textures,
+        "jpeg_quality": config.jpeg_quality if key.data_set == "imagenet" else None,
+    }
+    ways = [EvaluateConfig(suite=("clean", "c"), out=folder, **common)]
+    if "p" in table.suites:
+        out = folder / SEQUENCES_FOLDER
+        ways.append(EvaluateConfig(suite=("p",), sequences=(table.sequences,), out=out, **common))
+    return ways
 
 
 def _draw_realisation(config: ReproduceConfig) -> Path:
     """Figure 4: two images and their augmentation by AugMix, step by step."""
     if not config.data:
         raise RunError("figure4 needs images: name their folder by --data, or --data digits")
-    data_set = "imagenet" if (Path(config.data) / "val").is_dir() else "cifar10"
+    is_imagenet = (Path(config.data) / "val").is_dir()
+    data_set, severity = ("imagenet", 1) if is_imagenet else ("cifar10", 3)
     root = "" if config.data == "digits" else config.data
-    source = open_source(_source(data_set, config.data), root=root or None, split="test")
+    source = open_source(
+        _source(data_set, config.data), root=root or None, split="test", **config.reading.given
+    )
     ids = np.arange(min(2, len(source)))
     images = source.load(ids)
-    plan = AugMix().sample(ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=0))
+    plan = AugMix(severity=severity).sample(
+        ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=0)
+    )
     config.out.mkdir(parents=True, exist_ok=True)
     return write_preview(config.out / "figure4.png", images, plan)
 
 
-def _chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+_PICTURES: Mapping[str, Callable[[ReproduceConfig], Path]] = {"figure4": _draw_realisation}
+
+
+def _chosen(
+    what: str, wanted: Sequence[str], usual: Sequence[str], others: Sequence[str] = ()
+) -> list[str]:
+    known = (*usual, *others)
     for name in wanted:
         if name not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}; got {name!r}")
-    return [name for name in known if not wanted or name in wanted]
+    return [name for name in known if name in (wanted or usual)]
 
 
 def _root(config: ReproduceConfig, data_set: str) -> str:
     return config.data_cifar100 if data_set == "cifar100" else config.data
+
+
+def _official(config: ReproduceConfig, data_set: str) -> tuple[Path, ...]:
+    return config.official_cifar100 if data_set == "cifar100" else config.official
 
 
 def _source(data_set: str, root: str) -> str:
@@ -399,20 +546,60 @@ def _measure_ensembles(
     return ensembles
 
 
+def _measure_released(
+    config: ReproduceConfig, name: str, key: RunKey, on_progress: OnProgress | None
+) -> Results:
+    """Measure Zhang's released weights of MaxBlur pooling as the runs of a table are."""
+    folder = config.out / config.scale / RUNS_FOLDER / f"{key.name}-released"
+    measured = None
+    for how in _ways(config, name, key, folder, "auto"):
+        measurement = Measurement(
+            models=(f"resnet50-maxblur@{config.maxblur_weights}",),
+            source=_source(key.data_set, config.data),
+            data=config.data,
+            how=how,
+        )
+        found = run_measurement(measurement, on_progress=on_progress)
+        measured = replace(measured, sequences=found.sequences) if measured else found
+    assert measured is not None
+    return measured
+
+
 def _remarks(
-    config: ReproduceConfig, table: PaperTable, runs: Sequence[TaskResult]
+    config: ReproduceConfig, name: str, runs: Mapping[RunKey, TaskResult]
 ) -> Iterator[str]:
     """Sentences that a reader must know about the numbers."""
-    scale = SCALES[config.scale]
+    table, scale = PAPER_TABLES[name], SCALES[config.scale]
     if not scale.tolerance:
         yield "the runs are smaller than the paper's: do not expect the published numbers"
-    networks = [f"{NETWORKS[family]} is `{scale.networks[family]}`" for family in table.families]
+    families = dict.fromkeys(key.family for key in runs)
+    networks = [f"{NETWORKS[family]} is `{scale.networks[family]}`" for family in families]
     yield "networks: " + ", ".join(networks)
     for data_set in table.data_sets:
         if not _root(config, data_set) and not config.download:
             yield f"{data_set} was not measured: no folder of it was given"
+        elif not _official(config, data_set):
+            frost = "the published frost photographs" if config.frost_textures else "drawn frost"
+            yield (
+                f"images of {data_set} were corrupted on the fly, with {frost}, not read from the "
+                "published files (--official): numbers are not judged by the printed ones"
+            )
+    if "p" in table.suites:
+        names = ", ".join(SEQUENCES.resolve(table.sequences))
+        yield f"sequences ({table.sequences}): {names}"
+    if any(method == "augmix+mixup" for method in table.methods):
+        yield "the published number of AugMix + Mixup is from memory of the paper: unverified"
+    if name in ("figure6", "figure7"):
+        yield (
+            "RMS calibration errors use all bins; those of the published script leave out the most "
+            "confident bin"
+        )
+    if name == "figure7":
+        yield "ensembles of 3: the paper does not say how many networks it took"
     if not config.stylised and any(method in STYLISED for method in table.methods):
         yield "methods on stylised images were not run: --stylised was not given"
-    for run in runs:
+    if config.maxblur_weights and "maxblur" in table.methods:
+        yield f"MaxBlur pool is measured from the released weights {config.maxblur_weights.name}"
+    for run in runs.values():
         if run.state != "done":
             yield f"{run.task.name}: {run.state} {run.reason}".rstrip()

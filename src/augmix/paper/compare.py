@@ -3,11 +3,12 @@
 import io
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -19,18 +20,36 @@ from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
 from augmix.report.exports import records_to_csv
 from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
-from augmix.results import Results
+from augmix.results import Cell, Results
 
 # Family of networks -> the name in the paper's tables.
 NETWORKS = {
     "allconv": "AllConv",
-    "densenet": "DenseNet",
+    "densenet": "DenseNet",  # the released code's
+    "densenet-bc": "DenseNet",  # the one that the paper's text names
     "wrn": "WideResNet",
     "resnext": "ResNeXt",
     "resnet": "ResNet-50",
 }
 ENSEMBLE = -1  # the seed of an ensemble of all seeds
-FIGURES = ("figure5", "figure6", "figure7")
+FIGURES = ("figure5", "figure6", "figure7", "figure8", "figure11")
+ABLATION: Mapping[str, tuple[Any, ...]] = {  # settings of AugMix that figure 8 varies
+    "width": (1, 2, 3, 4, 5, 6),
+    "depth": (1, 2, 3, 4, 5, None),
+    "alpha": (0.1, 0.5, 1.0, 2.0, 5.0),
+    "num_views": (1, 2, 3, 4),
+    "jsd_weight": (0.0, 1.0, 4.0, 12.0, 24.0),
+    "severity": (1, 3, 5, 7, 10),
+}
+_ABLATED = {  # their names in the figure, and the paper's values
+    "width": ("chains", 3),
+    "depth": ("depth", None),
+    "alpha": ("alpha", 1.0),
+    "num_views": ("augmented views", 2),
+    "jsd_weight": ("lambda", 12.0),
+    "severity": ("severity", 3),
+}
+_SCRIPT = " (published script's bins)"
 _INK, _ACCENT, _GREY = "#1b2a41", "#d1495b", "#8d99ae"
 _CYCLE = (_GREY, "#5c6f8a", _ACCENT, "#8c1c2f")
 _STYLE: dict[Any, Any] = {
@@ -74,25 +93,48 @@ class RunKey:
 
     data_set: str  # ``cifar10``, ``cifar100`` or ``imagenet``
     family: str  # of the network, a key of `NETWORKS`
-    method: str  # a key of `methods.METHODS`
+    method: str  # as for `methods.build_method`
     seed: int  # or `ENSEMBLE` for all seeds together
+    setting: str = ""  # a key of `ABLATION` whose value is not the method's own
+    value: Any = None
 
     @property
     def name(self) -> str:
         """The name of its run folder."""
         last = "ensemble" if self.seed == ENSEMBLE else f"seed{self.seed}"
-        return f"{self.data_set}-{self.family}-{self.method}-{last}"
+        changed = f"-{self.setting}-{self.value}" if self.setting else ""
+        return f"{self.data_set}-{self.family}-{self.method}{changed}-{last}"
 
 
 Measured = Mapping[RunKey, Results]
 
 
-def list_findings(name: str, measured: Measured, *, tolerance: float = 0.0) -> list[Finding]:
+def ablated(key: RunKey) -> list[RunKey]:
+    """The run of every value of every setting that is varied; the paper's own is the run itself."""
+    return [
+        key if value == _ABLATED[setting][1] else replace(key, setting=setting, value=value)
+        for setting, values in ABLATION.items()
+        for value in values
+    ]
+
+
+def list_findings(
+    name: str,
+    measured: Measured,
+    *,
+    tolerance: Mapping[str, float] = MappingProxyType({}),
+    networks: Mapping[str, str] = MappingProxyType({}),
+) -> list[Finding]:
     """List the numbers of a table or figure, a key of `paper.PAPER_TABLES`, from its runs so far.
 
-    A mean may differ from the published one by ``tolerance`` percentage points.
+    Args:
+        name: The table or figure.
+        measured: Results by run.
+        tolerance: Percentage points by which a mean may differ from the published one, by data
+            set; no verdict is given for others.
+        networks: The network that stands for each family, where columns must tell it.
     """
-    return _LISTED[name](measured, tolerance)
+    return _LISTED[name](measured, tolerance, networks)
 
 
 def find(
@@ -169,31 +211,79 @@ def _flip_rates(results: Results) -> dict[str, float]:
     }
 
 
-def _rms(results: Iterable[Results], severities: Sequence[int]) -> list[float]:
-    """Mean RMS calibration error of the cells at some severities, in per cent, of each run."""
-    cells = [[cell for cell in one.cells if cell.severity in severities] for one in results]
+def _mean_over_cells(
+    results: Iterable[Results], severities: Sequence[int], number: Callable[[Cell], float]
+) -> list[float]:
+    """Mean of a number of the cells at some severities, in per cent, of each run."""
     return [
-        100 * statistics.fmean(metrics.rms_from_bins(*cell.adaptive) for cell in of_run)
-        for of_run in cells
+        100 * statistics.fmean(number(cell) for cell in one.cells if cell.severity in severities)
+        for one in results
+    ]
+
+
+def _rms(results: Iterable[Results], severities: Sequence[int]) -> list[float]:
+    return _mean_over_cells(results, severities, lambda cell: metrics.rms_from_bins(*cell.adaptive))
+
+
+def _script_rms(results: Iterable[Results], severities: Sequence[int]) -> list[float]:
+    """The same without the most confident bin, as the published script has it."""
+    return _mean_over_cells(
+        results, severities, lambda cell: metrics.rms_from_bins(*cell.adaptive, legacy=True)
+    )
+
+
+def _mean_flips(results: Iterable[Results]) -> list[float]:
+    """Mean flip probability of the sequences, in per cent, of each run."""
+    return [
+        100 * statistics.fmean(cell.flip_probability for cell in one.sequences) for one in results
     ]
 
 
 # -- The tables and figures -----------------------------------------------------------------------
 
 
-def _cifar_table(number: int, measured: Measured, tolerance: float) -> list[Finding]:
+Tolerance = Mapping[str, float]
+Networks = Mapping[str, str]
+
+
+def _cifar_table(
+    rows: Sequence[published.Row], measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
     """A row for each method, a column for each data set and network."""
-    return _filled(
-        find(
-            published.LABELS[row.method],
-            f"{row.data} {row.network}",
-            list(map(mean_error, _of_row(measured, row))),
-            published=row.mean,
-            tolerance=tolerance,
-        )
-        for row in published.TABLES[number].rows
-        if row.network in NETWORKS.values()
-    )
+    findings = []
+    for row in rows:
+        for family in [None] if row.network == published.MEAN else _families_of(row.network):
+            if family is None:
+                network, values = row.network, _means_of_four(measured, row)
+            else:
+                known = networks.get(family, "")
+                is_one_of_two = family.startswith("densenet") and known
+                network = f"{row.network} ({known})" if is_one_of_two else row.network
+                values = list(map(mean_error, _of_row(measured, row, family)))
+            findings.append(
+                find(
+                    published.LABELS[row.method],
+                    f"{row.data} {network}",
+                    values,
+                    published=row.mean,
+                    tolerance=0.0 if row in published.UNVERIFIED else tolerance.get(row.data, 0.0),
+                )
+            )
+    return _filled(findings)
+
+
+def _families_of(network: str) -> list[str]:
+    return [family for family, name in NETWORKS.items() if name == network]
+
+
+def _means_of_four(measured: Measured, row: published.Row) -> list[float]:
+    """Mean over the four networks of Table 1, of each seed that was measured on all of them."""
+    of_seed: dict[int, dict[str, float]] = {}
+    for key, one in measured.items():
+        if (key.data_set, key.method) == (row.data, row.method) and not key.setting:
+            errors = of_seed.setdefault(key.seed, {})
+            errors.setdefault(NETWORKS[key.family], mean_error(one))
+    return [statistics.fmean(each.values()) for each in of_seed.values() if len(each) == 4]
 
 
 def _imagenet_table(
@@ -201,13 +291,14 @@ def _imagenet_table(
     cells_of: Callable[[Results], Mapping[str, float]],
     mean_name: str,
     measured: Measured,
-    tolerance: float,
+    tolerance: Tolerance,
+    networks: Networks,
 ) -> list[Finding]:
     """A row for each method, a column for each corruption or perturbation."""
     findings = []
     for row in published.TABLES[number].rows:
         label, printed = published.LABELS[row.method], row.cells or {}
-        results = _of_row(measured, row)
+        results = _of_row(measured, row, "resnet")
         found = [one.find("clean", "clean", 0) for one in results]
         clean = [100 * cell.error for cell in found if cell]
         cells = [cells_of(one) for one in results]
@@ -215,11 +306,14 @@ def _imagenet_table(
         findings.append(find(label, "clean error", clean, published=row.clean))
         for name, value in printed.items():
             findings.append(find(label, name, [one[name] for one in cells], published=value))
-        findings.append(find(label, mean_name, means, published=row.mean, tolerance=tolerance))
+        most = tolerance.get(row.data, 0.0)
+        findings.append(find(label, mean_name, means, published=row.mean, tolerance=most))
     return _filled(findings)
 
 
-def _errors_of_resnext(measured: Measured, tolerance: float) -> list[Finding]:
+def _errors_of_resnext(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
     """Figure 5: the ResNeXt on CIFAR-10-C, as in Table 1."""
     column = f"cifar10 {NETWORKS['resnext']}"
     return [
@@ -229,43 +323,130 @@ def _errors_of_resnext(measured: Measured, tolerance: float) -> list[Finding]:
     ]
 
 
-def _stability_and_calibration(measured: Measured, tolerance: float) -> list[Finding]:
+def _calibration_by_network(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
+    """Table 5: RMS calibration error by method and network; its numbers are not at hand."""
+    return [
+        find(label, f"{network}, {name}", values)
+        for label, network, results in _by_method_and_network(measured, networks)
+        for name, values in {
+            "clean": _rms(results, (0,)),
+            "corrupted": _rms(results, range(1, 6)),
+        }.items()
+    ]
+
+
+def _clean_error_and_flips(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
+    """Table 6: clean error and mean flip probability, likewise."""
+    return [
+        find(label, f"{network}, {name}", values)
+        for label, network, results in _by_method_and_network(measured, networks)
+        for name, values in {
+            "clean error": _mean_over_cells(results, (0,), _error),
+            "mean flip probability": _mean_flips(results),
+        }.items()
+    ]
+
+
+def _by_method_and_network(
+    measured: Measured, networks: Networks
+) -> Iterator[tuple[str, str, list[Results]]]:
+    """The seeds of every method and network, with the names of both."""
+    groups: dict[tuple[str, str], list[Results]] = {}
+    for key, one in measured.items():
+        network = networks.get(key.family) if key.family.startswith("densenet") else None
+        name = NETWORKS[key.family] + (f" ({network})" if network else "")
+        groups.setdefault((published.LABELS[key.method], name), []).append(one)
+    for (label, name), results in groups.items():
+        yield label, name, results
+
+
+def _stability_and_calibration(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
     """Figure 6, beside which the paper prints no numbers."""
-    findings = []
-    for method in dict.fromkeys(key.method for key in measured):
-        results = [one for key, one in measured.items() if key.method == method]
-        flips = [
-            100 * statistics.fmean(cell.flip_probability for cell in one.sequences)
-            for one in results
-        ]
-        label = published.LABELS[method]
-        findings += [
-            find(label, "mean flip probability", flips),
-            find(label, "RMS calibration error, clean", _rms(results, (0,))),
-            find(label, "RMS calibration error, corrupted", _rms(results, range(1, 6))),
-        ]
-    return findings
+    corrupted = range(1, 6)
+    return [
+        find(label, name, values)
+        for label, _, results in _by_method_and_network(measured, networks)
+        for name, values in {
+            "mean flip probability": _mean_flips(results),
+            "RMS calibration error, clean": _rms(results, (0,)),
+            "RMS calibration error, corrupted": _rms(results, corrupted),
+            f"RMS calibration error, clean{_SCRIPT}": _script_rms(results, (0,)),
+            f"RMS calibration error, corrupted{_SCRIPT}": _script_rms(results, corrupted),
+        }.items()
+    ]
 
 
-def _calibration_by_severity(measured: Measured, tolerance: float) -> list[Finding]:
+def _calibration_by_severity(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
     """Figure 7: single networks (mean over seeds) and their ensembles; severity 0 is clean."""
     groups: dict[str, list[Results]] = {}
     for key, one in measured.items():
         name = published.LABELS[key.method] + (" ensemble" if key.seed == ENSEMBLE else "")
         groups.setdefault(name, []).append(one)
+    numbers = {
+        "RMS calibration error": _rms,
+        "error": partial(_mean_over_cells, number=_error),
+        f"RMS calibration error{_SCRIPT}": _script_rms,
+    }
     return [
-        find(name, f"severity {severity}", _rms(results, (severity,)))
+        find(name, f"{what}, severity {severity}", of_runs(results, (severity,)))
         for name, results in groups.items()
+        for what, of_runs in numbers.items()
         for severity in range(6)
     ]
 
 
-def _of_row(measured: Measured, row: published.Row) -> list[Results]:
-    """The runs of a printed row."""
+def _ablation(measured: Measured, tolerance: Tolerance, networks: Networks) -> list[Finding]:
+    """Figure 8: AugMix with one setting at a time changed; a row for each value."""
+    findings = []
+    for setting, values in ABLATION.items():
+        label, own = _ABLATED[setting]
+        for value in values:
+            is_own = value == own
+            runs = [
+                one
+                for key, one in measured.items()
+                if (key.setting, key.value) == (("", None) if is_own else (setting, value))
+            ]
+            row = f"{label} {_show(value)}{' (paper)' if is_own else ''}"
+            findings.append(find(row, "error on CIFAR-10-C", list(map(mean_error, runs))))
+            findings.append(find(row, "clean error", _mean_over_cells(runs, (0,), _error)))
+    return _filled(findings)
+
+
+def _show(value: Any) -> str:
+    return "random" if value is None else f"{value:g}"
+
+
+def _errors_by_corruption(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
+    """Figure 11: the ResNeXt's error under each corruption of CIFAR-10-C, mean of severities."""
+    return [
+        find(label, name, [100 * statistics.fmean(_errors(one)[name]) for one in results])
+        for label, _, results in _by_method_and_network(measured, networks)
+        for name in ALEXNET_ERRORS
+    ]
+
+
+def _error(cell: Cell) -> float:
+    return cell.error
+
+
+def _of_row(measured: Measured, row: published.Row, family: str) -> list[Results]:
+    """The runs of a printed row by a network of one family."""
     return [
         one
         for key, one in measured.items()
-        if (key.data_set, NETWORKS[key.family], key.method) == (row.data, row.network, row.method)
+        if (key.data_set, key.family, key.method) == (row.data, family, row.method)
+        and not key.setting
     ]
 
 
@@ -277,14 +458,20 @@ def _filled(findings: Iterable[Finding]) -> list[Finding]:
     return [each for each in everything if each.column in columns and each.row in rows]
 
 
-_LISTED: Mapping[str, Callable[[Measured, float], list[Finding]]] = {
-    "table1": partial(_cifar_table, 1),
+_TABLES = published.TABLES
+_LISTED: Mapping[str, Callable[[Measured, Tolerance, Networks], list[Finding]]] = {
+    "table1": partial(_cifar_table, _TABLES[1].rows),
     "table2": partial(_imagenet_table, 2, _corruption_errors, "mCE"),
     "table3": partial(_imagenet_table, 3, _flip_rates, "mFR"),
-    "table4": partial(_cifar_table, 4),
+    "table4": partial(_cifar_table, _TABLES[4].rows),
+    "table4-extended": partial(_cifar_table, (*_TABLES[4].rows, *published.UNVERIFIED)),
+    "table5": _calibration_by_network,
+    "table6": _clean_error_and_flips,
     "figure5": _errors_of_resnext,
     "figure6": _stability_and_calibration,
     "figure7": _calibration_by_severity,
+    "figure8": _ablation,
+    "figure11": _errors_by_corruption,
 }
 
 
@@ -352,7 +539,7 @@ def _entry(finding: Finding | None) -> Entry:
         return Entry(text="")
     parts = ["-" if finding.measured is None else f"{finding.measured:.1f}"]
     parts += [f"± {finding.spread:.1f}"] if finding.spread is not None else []
-    parts += [f"({finding.published:g})"] if finding.published is not None else []
+    parts += [f"({finding.published:.1f})"] if finding.published is not None else []
     return Entry(text=" ".join([*parts, finding.verdict]).strip(), value=finding.measured)
 
 
@@ -363,22 +550,83 @@ def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
     """Draw one of `FIGURES` into an SVG file, from the numbers of `list_findings`."""
     if name not in FIGURES:
         raise ValueError(f"name must be one of {', '.join(FIGURES)}; got {name!r}")
-    columns = list(dict.fromkeys(finding.column for finding in findings))
+    shown = [finding for finding in findings if _SCRIPT not in finding.column]
+    columns = list(dict.fromkeys(finding.column for finding in shown))
     with matplotlib.rc_context(_STYLE):
-        if name == "figure7":
-            figure = Figure(figsize=(5.2, 3.4), layout="constrained")
-            _draw_lines(figure.subplots(), findings, columns)
-        else:
-            panels = max(1, len(columns))
-            width = 3.6 * panels if panels > 1 else 5.2
-            figure = Figure(figsize=(width, 3.2), layout="constrained")
-            grid = figure.subplots(1, panels, squeeze=False)[0]
-            for axes, column in zip(grid, columns, strict=False):
-                _draw_bars(axes, [each for each in findings if each.column == column])
+        figure = _FORMS.get(name, _figure_of_bars)(shown, columns)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     files.write_bytes(path, buffer.getvalue())
     return path
+
+
+def _figure_of_bars(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
+    """A panel for each column."""
+    panels = max(1, len(columns))
+    width = 3.6 * panels if panels > 1 else 5.2
+    figure = Figure(figsize=(width, 3.2), layout="constrained")
+    grid = figure.subplots(1, panels, squeeze=False)[0]
+    for axes, column in zip(grid, columns, strict=False):
+        _draw_bars(axes, [each for each in findings if each.column == column])
+    return figure
+
+
+def _figure_by_severity(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
+    """A panel for each number, whose columns end in the severity."""
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    names = list(dict.fromkeys(column.split(",")[0] for column in columns))
+    for axes, name in zip(figure.subplots(1, 2), names, strict=False):
+        _draw_lines(axes, findings, [each for each in columns if each.startswith(f"{name},")])
+        axes.set_title(f"{name}, %", loc="left", fontsize=9)
+    return figure
+
+
+def _figure_of_ablation(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
+    """A panel for each setting; the paper's value is filled."""
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    found = {f.row: f for f in findings if f.column == "error on CIFAR-10-C"}
+    for axes, (label, _) in zip(figure.subplots(2, 3).flat, _ABLATED.values(), strict=True):
+        rows = [row for row in found if row.startswith(f"{label} ")]
+        heights = [found[row].measured or math.nan for row in rows]
+        spreads = [found[row].spread or 0.0 for row in rows]
+        places = range(len(rows))
+        axes.errorbar(places, heights, yerr=spreads, color=_GREY, linewidth=1.2, capsize=2)
+        colours = [_ACCENT if row.endswith("(paper)") else "white" for row in rows]
+        axes.scatter(places, heights, s=22, color=colours, edgecolor=_INK, zorder=3)
+        names = [row.removeprefix(f"{label} ").removesuffix(" (paper)") for row in rows]
+        axes.set_xticks(places, names)
+        axes.set_title(label, loc="left", fontsize=9)
+    figure.supylabel("error on CIFAR-10-C, %", fontsize=9)
+    return figure
+
+
+def _figure_by_corruption(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
+    """A group of bars for each corruption, a bar for each method."""
+    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    rows = list(dict.fromkeys(finding.row for finding in findings))
+    width = 0.8 / max(len(rows), 1)
+    shades = matplotlib.colormaps["Greys"](np.linspace(0.25, 0.75, max(len(rows), 1)))
+    for number, row in enumerate(rows):
+        heights = [finding.measured or math.nan for finding in findings if finding.row == row]
+        places = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
+        axes.bar(
+            places, heights, width, label=row, color=_ACCENT if row == "AugMix" else shades[number]
+        )
+    labels = [column.replace("_", " ") for column in columns]
+    axes.set_xticks(range(len(columns)), labels, rotation=35, ha="right")
+    axes.set_title("error by corruption of CIFAR-10-C, mean of severities, %", loc="left", size=9)
+    if rows:
+        axes.legend(frameon=False, fontsize=8, ncols=len(rows), loc="upper left")
+    axes.margins(x=0.01, y=0.16)
+    return figure
+
+
+_FORMS = {
+    "figure7": _figure_by_severity,
+    "figure8": _figure_of_ablation,
+    "figure11": _figure_by_corruption,
+}
 
 
 def _draw_bars(axes: Axes, findings: Sequence[Finding]) -> None:
@@ -425,9 +673,8 @@ def _draw_lines(axes: Axes, findings: Sequence[Finding], columns: Sequence[str])
             linestyle="--" if row.endswith("ensemble") else "-",
             label=row,
         )
-    axes.set_xticks(range(len(columns)), [column.removeprefix("severity ") for column in columns])
+    axes.set_xticks(range(len(columns)), [column.rpartition(" ")[2] for column in columns])
     axes.set_xlabel("severity (0: clean)")
-    axes.set_title("RMS calibration error, %", loc="left", fontsize=9)
     axes.set_ylim(bottom=0)
     if rows:
         axes.legend(frameon=False, fontsize=8)

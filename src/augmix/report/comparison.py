@@ -44,7 +44,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
             if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
                 who = _by_value(having, [_show(value) for value in values])
                 found.append(f"{part} {key.replace('_', ' ')}: {who}")
-    cells = [(*run.results.cells, *run.results.sequences) for run in runs]
+    cells = [run.results.measured for run in runs]
     counts = [_show(sorted({cell.num_images for cell in of_run})) for of_run in cells]
     if not found and len(set(counts)) > 1:
         found.append("images in a measured set: " + _by_value(runs, counts))
@@ -112,6 +112,12 @@ def _missing(run: Run) -> list[str]:
     if "attack" in results.protocol.get("suite", ()) and not attacked_cell(results):
         found.append(
             f"{run.label} is incomplete: the attack is not measured. Evaluate it again to add it."
+        )
+    errors = results.fourier_map
+    if errors is not None and np.isnan(errors).any():
+        found.append(
+            f"{run.label} is incomplete: {np.isnan(errors).sum()} of {errors.size} positions of "
+            "the Fourier map are not measured. Evaluate it again to add them."
         )
     return found
 

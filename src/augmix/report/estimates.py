@@ -32,22 +32,24 @@ from augmix.bootstrap import (
     resample_rms,
 )
 from augmix.report.load import Run, RunPredictions
-from augmix.results import Cell, Results, SequenceCell
+from augmix.results import Cell, CellKey, FrequencyCell, Results, SequenceCell
 
 _NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
 
 class Scope(StrEnum):
-    """Where a number was taken; the last three scopes have a name too."""
+    """Where a number was taken; the last four scopes have a name too."""
 
     CLEAN = auto()
     CORRUPTED = auto()
     PERTURBED = auto()
     ATTACKED = auto()
+    FOURIER = auto()  # all frequencies of the Fourier map
     BENCHMARK = auto()  # the paper's 15 corruptions at 5 severities, where all were measured
     CORRUPTION = auto()
     SEVERITY = auto()
     PERTURBATION = auto()
+    BAND = auto()  # of frequencies
 
 
 IMAGE_SCOPES = (Scope.CLEAN, Scope.CORRUPTED)
@@ -167,6 +169,62 @@ def common_sequences(results: Sequence[Results]) -> tuple[str, ...]:
 def attacked_cell(results: Results) -> Cell | None:
     """Find the cell of the suite ``attack``; a folder has at most one."""
     return next((cell for cell in results.cells if cell.suite == "attack"), None)
+
+
+BANDS = ("low", "middle", "high")  # of frequencies: thirds from the middle of the map outwards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencySet:
+    """Frequencies of the Fourier map of a run, each basis image once."""
+
+    name: str
+    cells: tuple[FrequencyCell, ...]
+    chosen: tuple[list[int], ...]  # positions in the horizontal frequencies of each cell
+
+    @property
+    def key(self) -> CellKey:
+        """Identity of the set."""
+        return CellKey("fourier", self.name, 0)
+
+    @property
+    def error(self) -> float:
+        """Fraction of the images that are misclassified, mean over the frequencies."""
+        pairs = zip(self.cells, self.chosen, strict=True)
+        errors = [cell.num_errors[index] / cell.num_images for cell, own in pairs for index in own]
+        return float(np.mean(errors))
+
+    def image_values(self, predictions: RunPredictions) -> Float[np.ndarray, " image"]:
+        """Compute the fraction of the frequencies at which each image is misclassified."""
+        labels, count = predictions.images.labels[:, None], sum(map(len, self.chosen))
+        wrong = [
+            (predictions.frequencies[cell.name].prediction[:, own] != labels).sum(axis=1)
+            for cell, own in zip(self.cells, self.chosen, strict=True)
+        ]
+        return np.sum(wrong, axis=0) / count
+
+
+def frequency_sets(results: Results) -> dict[str, FrequencySet]:
+    """Gather the measured frequencies by band, and all of them as ``all``; none of a part of a map.
+
+    The band of a frequency is its distance from the middle of the map, along the longer of its two
+    axes.
+    """
+    errors, cells = results.fourier_map, results.frequencies
+    if errors is None or np.isnan(errors).any():
+        return {}
+    rows, columns = errors.shape
+    found: dict[str, list[list[int]]] = {}
+    for number, cell in enumerate(cells):
+        for index, horizontal in enumerate(cell.horizontal):
+            distance = max(2 * cell.vertical / rows, 2 * abs(horizontal) / columns)
+            band = BANDS[min(int(len(BANDS) * distance), len(BANDS) - 1)]
+            for name in ("all", band):
+                found.setdefault(name, [[] for _ in cells])[number].append(index)
+    return {
+        name: FrequencySet(name=name, cells=cells, chosen=tuple(chosen))
+        for name, chosen in found.items()
+    }
 
 
 def readable(name: str) -> str:
@@ -297,6 +355,8 @@ METRICS: dict[str, Metric] = {
             Scope.BENCHMARK,
             Scope.CORRUPTION,
             Scope.SEVERITY,
+            Scope.FOURIER,
+            Scope.BAND,
         ),
         per_image=lambda cell: ~cell.correct,
         from_cell=lambda cell: cell.error,
@@ -402,7 +462,7 @@ class _Group:
     """A number as the mean over some cells or sequences, each divided by its baseline."""
 
     key: Key
-    cells: Sequence[Any]  # Cell or SequenceCell, as the metric has them
+    cells: Sequence[Any]  # Cell, SequenceCell or FrequencySet, as the metric has them
     divisors: Sequence[float]
 
     @property
@@ -469,6 +529,9 @@ def _groups(
         if cell.suite == "own" and cell.name in grid.own:
             everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
     everything |= {Key(name, Scope.PERTURBATION, cell.name): [cell] for cell in perturbed}
+    for band, frequencies in frequency_sets(results).items():
+        key = Key(name, Scope.FOURIER) if band == "all" else Key(name, Scope.BAND, band)
+        everything[key] = [frequencies]
     baseline = metric.baseline or {}
     measured = {cell.name for cell in perturbed}
     measured |= {cell.name for cell in corrupted} if grid.is_complete else set()
@@ -521,9 +584,11 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
 
 
 def _image_values(
-    metric: Metric, predictions: RunPredictions, cell: Cell | SequenceCell
+    metric: Metric, predictions: RunPredictions, cell: Cell | SequenceCell | FrequencySet
 ) -> np.ndarray:
     """What each image contributes to the metric of a cell."""
+    if isinstance(cell, FrequencySet):
+        return cell.image_values(predictions)
     if isinstance(cell, SequenceCell):
         found = predictions.sequences[cell.name]
         return found.flips / found.pairs

@@ -219,6 +219,8 @@ def _described(comparison: Comparison) -> str:
         text += f", {len(comparison.sequences)} perturbation sequences"
     if attack := attack_words(comparison):
         text += f", attacked ({attack})"
+    if "fourier_norm" in protocol:
+        text += f", under single Fourier-basis perturbations of norm {protocol['fourier_norm']:g}"
     text += f"; severities of the preset {escape_markdown(str(protocol.get('preset')))}."
     names = ", ".join(readable(name) for name in (*grid.names, *comparison.sequences))
     return text + (f" In detail: {escape_markdown(names)}." if names else "")

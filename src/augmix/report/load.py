@@ -13,13 +13,16 @@ from augmix.results import (
     CONFIG_FILE,
     RESULTS_FILE,
     CellKey,
+    FrequencyPredictions,
     LogRecord,
     MeasuredImages,
     Predictions,
     Results,
     SequencePredictions,
     images_path,
+    list_members,
     load_examples,
+    load_frequency_predictions,
     load_hardest,
     load_images,
     load_log,
@@ -32,11 +35,12 @@ from augmix.results import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPredictions:
-    """The predictions of a run for single images: of every cell, and of perturbations by name."""
+    """The predictions of a run for single images: of every cell; of the others by their name."""
 
     images: MeasuredImages
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
+    frequencies: dict[str, FrequencyPredictions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
         RunError: If there is none, or one holds no results or a damaged file.
     """
-    unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    unique = list(dict.fromkeys(run for folder in folders for run in _expand(Path(folder))))
     if not unique:
         raise RunError(
             "a report needs at least one run folder, got none; name folders that `augmix train` "
@@ -90,6 +94,12 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     runs = [_load_run(folder) for folder in unique]
     labels = distinct([run.label for run in runs])
     return [replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+
+
+def _expand(folder: Path) -> list[Path]:
+    """Return a folder, or those of its seeds if it holds several and no results of all together."""
+    folder = folder.resolve()
+    return (not (folder / RESULTS_FILE).exists() and list_members(folder)) or [folder]
 
 
 def distinct(labels: Sequence[str]) -> list[str]:
@@ -160,10 +170,14 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
         sequences={
             cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
+        frequencies={
+            cell.name: load_frequency_predictions(folder, cell.name) for cell in results.frequencies
+        },
     )
     num_images, lengths = len(found.images.ids), {len(found.images.labels)}
     lengths |= {len(each.prediction) for each in found.cells.values()}
     lengths |= {len(each.flips) for each in found.sequences.values()}
+    lengths |= {len(each.prediction) for each in found.frequencies.values()}
     if lengths != {num_images}:
         raise RunError(
             f"the predictions in {images_path(folder).parent} must be of the {num_images} images "

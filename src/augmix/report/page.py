@@ -32,6 +32,7 @@ from augmix.report.tables import (
     SERIES,
     Bars,
     Chart,
+    HeatMap,
     Lines,
     Point,
     Reliability,
@@ -200,6 +201,8 @@ def draw(chart: Chart) -> dict[str, str]:
         return {"wide": _draw_columns(chart), "narrow": _draw_rows(chart)}
     if isinstance(chart, Lines):
         return {"wide": _draw_lines(chart)}
+    if isinstance(chart, HeatMap):
+        return {"wide": _draw_map(chart)}
     is_scatter = isinstance(chart, Scatter)
     return {"wide": _draw_scatter(chart) if is_scatter else _draw_reliability(chart)}
 
@@ -357,6 +360,28 @@ def _draw_scatter(chart: Scatter) -> str:
             axis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)
+        return _to_svg(figure, chart.name)
+
+
+def _draw_map(chart: HeatMap) -> str:
+    """380 x 320 pixels; one picture element for each number."""
+    rows, columns = chart.values.shape
+    left, top = -(columns // 2) - 0.5, -(rows // 2) - 0.5
+    with _canvas(380, 320) as (figure, axes):
+        shown = axes.imshow(
+            chart.values,
+            extent=(left, left + columns, top + rows, top),
+            vmin=0,
+            vmax=chart.top,
+            cmap="viridis",
+            interpolation="none",
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        bar = figure.colorbar(shown, label=chart.label, shrink=0.8)
+        bar.outline.set_visible(False)
         return _to_svg(figure, chart.name)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from augmix import metrics
 from augmix.report.comparison import Comparison, Group, identity, over_seeds
 from augmix.report.estimates import (
+    BANDS,
     IMAGE_SCOPES,
     METRICS,
     Key,
@@ -23,6 +24,7 @@ from augmix.report.tables import (
     Column,
     Curve,
     Entry,
+    HeatMap,
     Lines,
     Point,
     Reliability,
@@ -267,6 +269,63 @@ def attack_table(comparison: Comparison) -> Table | None:
         "projected gradient descent (Madry et al., 2018) from random starts within the radius. "
         "A stronger attack may turn more images, so the error is at least this.",
     )
+
+
+def fourier_table(comparison: Comparison) -> Table | None:
+    """Show the error under single Fourier-basis perturbations of every row, by band."""
+    if not comparison.has(Key("error", Scope.FOURIER)):
+        return None
+    protocols = [group.first.results.protocol for group in comparison.groups]
+    bands = {Key("error", Scope.BAND, band): Column(title=band.capitalize()) for band in BANDS}
+    return table_by_row(
+        comparison,
+        {
+            Key("error", Scope.CLEAN): Column(title="Clean error"),
+            Key("error", Scope.FOURIER): Column(title="All frequencies"),
+            **{key: column for key, column in bands.items() if comparison.has(key)},
+        },
+        lead={
+            Column(title="Norm", is_number=False): [
+                f"{each['fourier_norm']:g}" if "fourier_norm" in each else "" for each in protocols
+            ],
+            Column(title="Map", is_number=False): [
+                " × ".join(map(str, each.get("fourier_size", ()))) for each in protocols
+            ],
+        },
+        keep=lambda group: group.number(Key("error", Scope.FOURIER)) is not None,
+        name="fourier",
+        title="Error under single Fourier-basis perturbations",
+        unit="mean over the frequencies, %",
+        note="Low, middle and high frequencies are the thirds of the map from its middle outwards. "
+        "The norm is that of the change of each channel, in [0, 1] units.",
+    )
+
+
+def fourier_maps(comparison: Comparison) -> list[HeatMap]:
+    """Draw each row's error by frequency, its mean over seeds, all rows on one scale."""
+    found = {
+        style: [run.results.fourier_map for run in group.runs]
+        for style, group in enumerate(comparison.groups)
+    }
+    maps: dict[int, Any] = {}
+    for style, errors in found.items():
+        measured = [each for each in errors if each is not None]
+        if len(measured) == len(errors) and len({each.shape for each in measured}) == 1:
+            maps[style] = 100 * np.mean(measured, axis=0)
+    known = [values[~np.isnan(values)] for values in maps.values()]
+    top = max([float(values.max()) for values in known if values.size], default=0.0)
+    return [
+        HeatMap(
+            name=f"fourier-{style}",
+            title=comparison.groups[style].label,
+            values=values,
+            top=top or 1.0,
+            x_label="cycles over the width",
+            y_label="cycles over the height",
+            label="error, %",
+        )
+        for style, values in maps.items()
+    ]
 
 
 def attack_words(comparison: Comparison) -> str:

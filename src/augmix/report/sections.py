@@ -33,6 +33,7 @@ _GROUPS = {
     Scope.CORRUPTED: "Corrupted images",
     Scope.PERTURBED: "Perturbed",
     Scope.ATTACKED: "Attacked",
+    Scope.FOURIER: "Single frequencies",
 }
 _ALWAYS = frozenset(Key(metric, scope) for metric in ("error", "rms") for scope in IMAGE_SCOPES)
 
@@ -215,6 +216,11 @@ def _calibration_tables(comparison: Comparison) -> list[Table | None]:
     return [*by_scope, *others]
 
 
+def _fourier(comparison: Comparison) -> dict[str, Any] | None:
+    maps = robustness.fourier_maps(comparison)
+    return {"charts": maps, "table": robustness.fourier_table(comparison)} if maps else None
+
+
 # -- Differences ----------------------------------------------------------------------------------
 
 
@@ -253,7 +259,7 @@ def _contrast_table(comparison: Comparison, index: int, labels: Mapping[Key, str
 
 def _contrast_labels(comparison: Comparison) -> dict[Key, str]:
     """The numbers of the summary, then errors by corruption and flips by perturbation."""
-    labels, attacked = {}, {}
+    labels, attacked = {}, {}  # the latter also by frequency
     for name, metric in METRICS.items():
         if "summary" in metric.tables:
             scopes = [s for s in (*IMAGE_SCOPES, Scope.PERTURBED) if s in metric.scopes]
@@ -262,6 +268,8 @@ def _contrast_labels(comparison: Comparison) -> dict[Key, str]:
                 labels[Key(name, scope)] = metric.words + suffix
             if Scope.ATTACKED in metric.scopes:
                 attacked[Key(name, Scope.ATTACKED)] = f"robust {metric.words}"
+            if Scope.FOURIER in metric.scopes:
+                attacked[Key(name, Scope.FOURIER)] = f"{metric.words}, single frequencies"
     labels |= attacked
     for name in comparison.grid.names:
         labels[Key("error", Scope.CORRUPTION, name)] = f"error, {readable(name)}"
@@ -342,7 +350,7 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
         "Software and machine": lambda run: run.results.provenance,
         "Run": lambda run: {
             "training_seconds": run.log[-1].get("seconds") if run.log else None,
-            "measuring_seconds": round(sum(cell.seconds for cell in run.results.cells), 1),
+            "measuring_seconds": round(sum(cell.seconds for cell in run.results.measured), 1),
             "folder": run.folder.name,
             **{f"training_{name}": found for name, found in run.left_out.items()},
         },
@@ -468,6 +476,12 @@ SECTIONS: dict[str, Section] = {
         heading="Attacked images",
         content=lambda c: {"table": table} if (table := robustness.attack_table(c)) else None,
         tables=lambda c: [robustness.attack_table(c)],
+    ),
+    "fourier": Section(
+        title="Frequencies",
+        heading="Fourier sensitivity",
+        content=_fourier,
+        tables=lambda c: [robustness.fourier_table(c)],
     ),
     "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),
     "differences": Section(

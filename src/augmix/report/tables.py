@@ -310,4 +310,15 @@ class Scatter(_Chart):
     y_label: str
 
 
-Chart = Bars | Lines | Reliability | Scatter
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatMap(_Chart):
+    """Numbers over a plane, as colours; the origin is at row R // 2 and column C // 2."""
+
+    values: Float[np.ndarray, "row column"]  # NaN leaves a gap
+    top: float  # value of the brightest colour; the darkest is 0
+    x_label: str
+    y_label: str
+    label: str  # of the colours
+
+
+Chart = Bars | Lines | Reliability | Scatter | HeatMap

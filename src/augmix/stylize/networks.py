@@ -401,7 +401,9 @@ def _open_vgg(path: Path, names: Sequence[str]) -> Encoder:
     if names and tuple(names) != VGG_STAGES:
         raise RunError(f"VGG-19 has the stages {', '.join(VGG_STAGES)}, got {', '.join(names)}")
     deeper = re.compile(r"(3[1-9]|4\d|5[0-2])\.")  # numbers of the layers after relu4_1
-    weights = {name: value for name, value in load_state(path).items() if not deeper.match(name)}
+    weights = {
+        name: value for name, value in load_state(path).tensors.items() if not deeper.match(name)
+    }
     with torch.random.fork_rng(devices=[]):
         network = build_encoder(VGG_LAYERS)
     load_weights(network, weights, path=path, what="the weights of VGG-19 (vgg_normalised.pth)")
@@ -472,7 +474,7 @@ def open_stylizer(
     else:
         opened = _open_published_encoder(path, encoder, size)
         layers, min_size = VGG_DECODER_LAYERS, opened.min_size
-    weights = load_state(path)
+    weights = load_state(path).tensors
     with torch.random.fork_rng(devices=[]):
         network = build_decoder(layers)
     load_weights(network, weights, path=path, what="the weights of a decoder of these layers")

@@ -35,9 +35,11 @@ _ROUNDING = 1e-9  # so that 0.29 of 100 epochs are 29, whatever floats make of i
 _WEIGHT_DECAY = 5e-4  # of the CIFAR recipe
 _SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of ImageNet
 _BLURRED = "-maxblur"  # end of the name of a blur-pooled network
+_RESIDUAL = ("resnet", "resnext")  # networks whose residual blocks end in batch norm
 
 Schedule = Literal["cosine", "one-cycle", "step"]
 Precision = Literal["fp32", "bf16", "fp16"]
+DecayedParameters = Literal["all", "no-norms", "weights"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,9 @@ class NetworkConfig:
     """Fraction of activations dropped; None takes that of the published network."""
     blur_size: int | None = None
     """Size of the blur of a -maxblur network, 2..5 pixels; None takes 5."""
+    zero_init_last: bool = False
+    """Start the last batch-norm scale of every residual block at 0, so that blocks begin as the
+    identity (Goyal et al. 2017); for resnet and resnext networks."""
 
     def __post_init__(self) -> None:
         drop = self.dropout
@@ -144,8 +149,11 @@ class OptimisationConfig:
     nesterov: bool = True
     """Momentum in Nesterov's form."""
     weight_decay: float | None = None
-    """Weight decay on all parameters, biases and batch norm included; None is the published one:
-    1e-4 for mixup, DenseNet and the ImageNet networks, else 5e-4."""
+    """Weight decay of the parameters of WEIGHT_DECAY_ON; None is the published one: 1e-4 for mixup,
+    DenseNet and the ImageNet networks, else 5e-4."""
+    weight_decay_on: DecayedParameters = "all"
+    """Parameters that decay: all; no-norms leaves out scales and shifts of normalisation (Goyal et
+    al. 2017); weights leaves out these and biases."""
     schedule: Schedule = "cosine"
     """Learning rate by step: cosine from the peak; one-cycle: up for 30 % of the run, then down; or
     step: the peak, divided by 10 at each of DECAY_AT."""
@@ -179,12 +187,14 @@ class OptimisationConfig:
         decay, clip, ema = self.weight_decay, self.clip_norm, self.ema_decay
         drops, warm_up = self.decay_at, self.warm_up_epochs
         schedules, precisions = get_args(Schedule), get_args(Precision)
+        decayed = get_args(DecayedParameters)
         check_positive(self, "epochs", "batch_size", "base_batch_size")
         check_fields(
             self,
             learning_rate=(0 < self.learning_rate < math.inf, "a finite number above 0"),
             momentum=(0 <= self.momentum < 1, "0 up to below 1"),
             weight_decay=(decay is None or 0 <= decay < math.inf, "a finite number from 0"),
+            weight_decay_on=(self.weight_decay_on in decayed, f"one of {decayed}"),
             schedule=(self.schedule in schedules, f"one of {schedules}"),
             decay_at=(
                 list(drops) == sorted(set(drops)) and all(0 < drop < 1 for drop in drops),
@@ -224,6 +234,8 @@ class RunConfig:
 
     out: Path = Path("runs/run")
     """The run folder; a run of the same settings is continued there."""
+    name: str | None = None
+    """Name of the run in tables and reports; None is the name of its folder."""
     seed: int = 0
     """The one number from which all randomness of the run follows."""
     seeds: int = 1
@@ -308,6 +320,14 @@ class TrainConfig:
                 f"blur_size {self.network.blur_size} would do nothing with method {name!r}: it "
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
+        if self.network.zero_init_last:
+            from augmix.models import find_family
+
+            if not find_family(self.network.model).form.startswith(_RESIDUAL):
+                raise ValueError(
+                    f"zero_init_last would do nothing with {self.network.model}: no residual block "
+                    "of it ends in batch norm, as those of resnet and resnext networks do"
+                )
         try:  # policies that do not go together say so when they draw
             fitted = self.method.fit(TrainingImages())
             size, stream = TrainingImages().size, Stream(seed=0)
@@ -595,7 +615,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # The first author's script behind the released weights (77.53 % top-1, 65.3 mCE).
         "imagenet-180": {**_IMAGENET, "epochs": 180, "schedule": "cosine", "nesterov": True},
         # Goyal et al. (2017), whose schedule the paper cites: 5 epochs of warm-up, then down at
-        # 30, 60 and 80 of 90 epochs; twice as long.
+        # 30, 60 and 80 of 90 epochs; twice as long. Scales and shifts of batch norm do not decay,
+        # and residual blocks start as the identity.
         "imagenet-goyal": {
             **_IMAGENET,
             "epochs": 180,
@@ -603,6 +624,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "decay_at": (30 / 90, 60 / 90, 80 / 90),
             "warm_up_epochs": 5.0,
             "nesterov": True,
+            "weight_decay_on": "no-norms",
+            "zero_init_last": True,
         },
     }
 )

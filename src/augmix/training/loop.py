@@ -6,6 +6,7 @@ started again ends with the same weights, bit for bit on the CPU. Of several pro
 and trains on views of its own images; process 0 keeps the run folder.
 """
 
+import copy
 import itertools
 import json
 import os
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from augmix import distributed, files, results
+from augmix.data.batches import BatchOrder
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.errors import Interrupted, ResumeError, RunError, first_line
@@ -63,6 +65,36 @@ class Prepared:
     identity: Mapping[str, Any]  # all that decides about the bits of the run
 
 
+def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> None:
+    """Refuse a single image in a step if batch norm of the model cannot be trained on it.
+
+    That is so where its maps have one pixel. The last batch of an epoch is the smallest one.
+
+    Raises:
+        RunError: Naming a batch size without such a step.
+    """
+    sizes = {order.batch_size, order.count(order.steps_per_epoch - 1)}
+    num_views = run.method.num_views + run.method.has_clean
+    smallest = min(size // min(accumulate, size) for size in sizes)
+    if smallest * num_views > 1 or distributed.world_size() > 1:
+        return
+    images = torch.zeros(1, run.source.channels, *run.source.size, device=run.device)
+    try:
+        with torch.no_grad():
+            copy.deepcopy(run.model).train()(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        better = range(order.batch_size + 1, order.batch_size + order.num_images + 2)
+        size = next(each for each in better if order.num_images % each != 1)
+        raise RunError(
+            "a step would have one image, on which this network's batch norm cannot be trained "
+            f"(its last maps have one pixel): {order.num_images:,} images in batches of "
+            f"{order.batch_size}{f' in {accumulate} parts' if accumulate > 1 else ''}; choose "
+            f"another --batch-size, e.g. {size}" + (", and --accumulate 1" * (accumulate > 1))
+        ) from error
+
+
 def train_model(
     run: Prepared, config: TrainConfig, *, on_progress: OnProgress | None = None
 ) -> None:
@@ -86,6 +118,7 @@ def train_model(
     order = open_order(run.source, config)
     learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
     num_steps = optimisation.epochs * order.steps_per_epoch
+    check_smallest_part(run, order, optimisation.accumulate)
     meters = _start(folder, learner, run, num_steps)
     has_model = distributed.rank() == 0 and has_whole_model(folder)
     if meters.step == num_steps and distributed.any_rank(has_model):

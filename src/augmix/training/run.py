@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from augmix import distributed, files, results
@@ -25,22 +26,27 @@ from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
+from augmix.models.resnet import zero_last_scales
 from augmix.models.weights import build_model
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore
 from augmix.training import checkpoint
-from augmix.training.config import TrainConfig, flatten
+from augmix.training.config import TrainConfig, flatten, update_config
 from augmix.training.logging import tensorboard
-from augmix.training.loop import Prepared, take_steps, train_model
+from augmix.training.loop import Prepared, check_smallest_part, take_steps, train_model
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
 from augmix.training.step import Learner, open_learner
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
+_NUM_STEPS = _WARM_UP_STEPS + _MEASURED_STEPS
+_MEASURING_S = 20.0  # on one process; then the steps taken so far are enough
+_PROBE_IMAGES = 4  # in the first steps on a CPU, which say how heavy a whole batch is
 
 # Paths and speed, which change no bit of the result. The device and torch's threads do: the values
 # they resolve to are compared instead, and how image files are read.
 _FREE = (
     "out",
+    "name",
     "data",
     "stylised",
     "download",
@@ -126,6 +132,8 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             blur_size=config.network.blur_size or 5,
             class_names=source.class_names,
         )
+        if config.network.zero_init_last:
+            zero_last_scales(model)
         images = TrainingImages(
             size=source.size,
             num_classes=source.num_classes,
@@ -200,7 +208,8 @@ def open_training(config: TrainConfig) -> tuple[Source, Source]:
 
 def _check_several(source: Source, root: str | None) -> None:
     """Refuse to train on a single class."""
-    if source.num_classes > 1:
+    found = np.unique(source.labels)
+    if len(found) > 1:
         return
     path = Path(root or "").expanduser()
     around = FolderTree(path.resolve().parent).folders() if path.is_dir() else []
@@ -208,8 +217,9 @@ def _check_several(source: Source, root: str | None) -> None:
         f" {path.resolve().parent} holds the folders {', '.join(around[:8])}:" if around[1:] else ""
     )
     raise RunError(
-        f"the images of source {source.name} are all of the class {source.class_names[0]!r}, and "
-        f"training needs at least two;{hint} name a folder of several class folders with --data"
+        f"the images of source {source.name} are all of the class "
+        f"{source.class_names[found[0]]!r}, and training needs at least two;{hint} "
+        "name a folder of several class folders with --data"
     )
 
 
@@ -302,25 +312,56 @@ class Forecast:
     peak_memory_mib: float  # of this process: on a GPU of tensors, on the CPU of everything
     checkpoint_mib: float  # size of `state.pt`
     executor: str  # what renders the views
+    num_measured: int  # steps
+    num_images: int  # in a measured step: a whole batch, or a part that fits the time
 
 
-def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Forecast:
+def forecast(
+    config: TrainConfig,
+    run: Prepared,
+    *,
+    first_step: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Forecast:
     """Take some steps of a run, from ``first_step`` on, and estimate what all of it takes.
+
+    One process stops measuring after 20 s. If a CPU could not take enough whole steps in that time,
+    it takes steps of a part of the batch, and the time of a step is counted up in proportion.
 
     Raises:
         RunError: If memory does not suffice, or torch cannot do what the run asks for.
         ValueError: If no step is left.
     """
+    emit, batch = on_progress or ignore, config.optimisation.batch_size
     learner, pipeline = open_parts(config, run)
     steps_per_epoch = pipeline.order.steps_per_epoch
     num_steps = config.optimisation.epochs * steps_per_epoch
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
-    count = _WARM_UP_STEPS + _MEASURED_STEPS
-    steps = itertools.islice(itertools.cycle(range(first_step, num_steps)), count)
-    times = list(time_steps(learner, pipeline, steps, num_threads=config.run.num_threads))
-    times = times[_WARM_UP_STEPS:]
-    step_s = statistics.median(time.elapsed_s for time in times)
+    check_smallest_part(run, pipeline.order, config.optimisation.accumulate)
+    began, is_alone = perf_counter(), distributed.world_size() == 1
+    steps, num_images = range(first_step, num_steps), batch
+    if is_alone and run.device.type == "cpu" and batch > 2 * _PROBE_IMAGES:
+        emit(Note(text=f"measuring steps of {_PROBE_IMAGES} images"))
+        part, views = open_parts(_with_batch(config, _PROBE_IMAGES), run)
+        probe = list(time_steps(part, views, range(2), num_threads=config.run.num_threads))[-1]
+        fits = _PROBE_IMAGES * _MEASURING_S / 2 / _NUM_STEPS / probe.elapsed_s
+        if fits < batch:
+            num_images = max(_PROBE_IMAGES, int(fits))
+            learner, pipeline = open_parts(_with_batch(config, num_images), run)
+            steps = range(config.optimisation.epochs * pipeline.order.steps_per_epoch)
+    emit(Note(text=f"measuring steps of {num_images} images, for about {_MEASURING_S:.0f} s"))
+    chosen = itertools.islice(itertools.cycle(steps), _NUM_STEPS)
+    times: list[StepTime] = []
+    with closing(
+        time_steps(learner, pipeline, chosen, num_threads=config.run.num_threads)
+    ) as measured:
+        for time in measured:
+            times.append(time)
+            if is_alone and perf_counter() - began > _MEASURING_S:
+                break
+    times = times[min(_WARM_UP_STEPS, len(times) - 1) :]
+    step_s = statistics.median(time.elapsed_s for time in times) * batch / num_images
     kept = [*learner.model.state_dict().values()]  # in checkpoints
     for state in learner.optimizer.state.values():
         kept += [values for values in state.values() if isinstance(values, torch.Tensor)]
@@ -335,10 +376,16 @@ def forecast(config: TrainConfig, run: Prepared, *, first_step: int = 0) -> Fore
         peak_memory_mib=peak_memory_mib(run.device),
         checkpoint_mib=sum(values.nbytes for values in kept) / 2**20,
         executor=pipeline.executor,
+        num_measured=len(times),
+        num_images=num_images,
     )
 
 
-def forecast_run(config: TrainConfig) -> list[str]:
+def _with_batch(config: TrainConfig, num_images: int) -> TrainConfig:
+    return update_config(config, batch_size=num_images, accumulate=1)
+
+
+def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) -> list[str]:
     """Time some steps of a run, or of the rest of it, and describe what it will take.
 
     Nothing is written. Started by `torchrun`, the processes take their steps together. Of several
@@ -354,18 +401,23 @@ def forecast_run(config: TrainConfig) -> list[str]:
     """
     seeds, optimisation = config.run.seeds, config.optimisation
     one = config.member(0) if seeds > 1 else config
+    emit = on_progress or ignore
+    emit(Note(text=f"opening the images and {config.network_name}"))
     with distributed.joined(backend=backend()), prepared(one) as run:
         state = checkpoint.load_state(one.run.out)
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
         first_step = state.step if state else 0
-        found = forecast(one, run, first_step=first_step)
+        found = forecast(one, run, first_step=first_step, on_progress=emit)
         processes, where = distributed.world_size(), run.identity["device"]
     where = where if processes == 1 else f"{processes} processes on {where}"
     num_views = run.method.num_views + run.method.has_clean
     num_steps = optimisation.epochs * found.steps_per_epoch
     left = (seeds * num_steps - first_step) * found.step_s
     end = datetime.datetime.now() + datetime.timedelta(seconds=left)
+    is_part = found.num_images < optimisation.batch_size
+    of_part = f" of {found.num_images} images" if is_part else ""
+    counted = f" for a whole batch of {optimisation.batch_size}" if is_part else ""
     return [
         f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
         f"parameters, {where}; views by {found.executor}",
@@ -373,10 +425,11 @@ def forecast_run(config: TrainConfig) -> list[str]:
         f"{len(run.source):,} images, {found.steps_per_epoch:,} steps an epoch of "
         f"{optimisation.batch_size} images with {num_views} view(s) each, {num_steps:,} "
         f"steps in {optimisation.epochs} epoch(s)",
-        f"{_MEASURED_STEPS} steps measured: {_time(found.step_s)} each, "
+        f"{found.num_measured} steps{of_part} measured: {_time(found.step_s)} each{counted}, "
         f"{found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % of the time "
         "waiting for views",
-        f"memory: {found.peak_memory_mib:,.0f} MiB at most; a checkpoint takes "
+        f"memory: {found.peak_memory_mib:,.0f} MiB at {'least' if is_part else 'most'}; a "
+        "checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),

@@ -26,6 +26,7 @@ from augmix.methods.losses import Loss
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
 
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -177,7 +178,7 @@ def open_learner(
     if is_shared and optimisation.sync_batch_norm:
         synchronize_batch_norm(model, device)
     optimizer = torch.optim.SGD(
-        model.parameters(),
+        _parameter_groups(model, optimisation),
         lr=optimisation.peak,
         momentum=optimisation.momentum,
         nesterov=optimisation.nesterov and optimisation.momentum > 0,
@@ -201,6 +202,26 @@ def open_learner(
         and not is_shared
         and optimisation.accumulate == 1,
     )
+
+
+def _parameter_groups(model: nn.Module, optimisation: OptimisationConfig) -> list[dict[str, Any]]:
+    """The parameters that decay, and those that do not where there are any."""
+    choice = optimisation.weight_decay_on
+    of_norms = {
+        id(parameter)
+        for layer in model.modules()
+        if isinstance(layer, _NORMS)
+        for parameter in layer.parameters(recurse=False)
+    }
+
+    def is_free(parameter: nn.Parameter) -> bool:
+        is_small = choice == "weights" and parameter.ndim < 2
+        return is_small or (choice != "all" and id(parameter) in of_norms)
+
+    free = [parameter for parameter in model.parameters() if is_free(parameter)]
+    decayed = [parameter for parameter in model.parameters() if not is_free(parameter)]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    return [*groups, {"params": free, "weight_decay": 0.0}] if free else groups
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -118,7 +118,7 @@ def _load_pair(typing_context: Any, packed: Any, index: Any) -> Any:
     """The words at an index and the one behind it, uint32, as one of uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = vector_at(context, builder, signature.args[0], *arguments, 2)
+        place = vector_at(context, builder, signature.args[0], arguments[0], arguments[1], 2)
         return builder.bitcast(builder.load(place, align=4), ir.IntType(64))
 
     return types.uint64(packed, index), generate
@@ -161,11 +161,11 @@ def _blend_8(
         doubts = []
         for channel in (2, 1, 0):
             shift, byte = (ir.Constant(words, [value] * 8) for value in (8 * channel, 255))
-            levels = [
+            one, two, three, four = (
                 builder.sitofp(builder.and_(builder.lshr(corner, shift), byte), floats)
                 for corner in corners
-            ]
-            top, bottom = between(*levels[:2], dx), between(*levels[2:], dx)
+            )
+            top, bottom = between(one, two, dx), between(three, four, dx)
             level = builder.fadd(between(top, bottom, dy), margin)
             whole = builder.fptosi(level, words)
             pixels = builder.trunc(whole, ir.VectorType(ir.IntType(8), 8))
