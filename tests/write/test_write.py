@@ -650,3 +650,68 @@ def test_a_destination_in_the_folder_of_the_images_is_refused(tmp_path):
         corrupt_source(CorruptConfig(**where))
     with pytest.raises(RunError, match=message):
         perturb_source(PerturbConfig(**where))
+
+
+@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("missing", "missing"),
+        ("empty", "empty"),
+        ("longer", "another checksum"),
+        ("zeros", "another checksum"),
+    ],
+)
+def test_damaged_files_of_a_complete_set_are_written_again(
+    source, tmp_path, layout: str, damage: str, told: str
+):
+    options = {"layout": layout, "names": ("contrast",), "num_processes": 1}
+    destination = write_corrupted(source, tmp_path / "set", **options)
+    whole = content(destination)
+    found = sorted([*destination.rglob("contrast*.npy"), *destination.rglob("*.JPEG")])[0]
+    changes = {
+        "missing": lambda _: found.unlink(),
+        "empty": lambda _: found.write_bytes(b""),
+        "longer": lambda old: found.write_bytes(old + b"x"),
+        "zeros": lambda old: found.write_bytes(bytes(len(old))),
+    }
+    changes[damage](found.read_bytes())
+    events: list = []
+    if damage == "zeros":  # of the right size
+        write_corrupted(source, destination, on_progress=events.append, **options)
+        assert content(destination) != whole
+    how = {**options, "verify": damage == "zeros"}
+    write_corrupted(source, destination, on_progress=events.append, **how)
+    assert content(destination) == whole
+    notes = [event.text for event in events if isinstance(event, Note)]
+    name = found.relative_to(destination)
+    assert f"1 file(s) of the set are written again: {name} ({told})" in notes
+    again: list = []
+    write_corrupted(source, destination, on_progress=again.append, **{**options, "verify": True})
+    assert not [event for event in again if "again" in getattr(event, "text", "")]
+
+
+def test_a_set_killed_before_its_first_manifest_is_begun_again(source, tmp_path):
+    (tmp_path / "set").mkdir()
+    left = tmp_path / "set" / ".manifest.json.abcdefgh.tmp"
+    left.write_text('{"sch')
+    write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
+    assert not left.exists()
+    (tmp_path / "set" / ".SHA256SUMS.abcdefgh.tmp").write_text("")
+    write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
+    assert not any(path.name.endswith(".tmp") for path in (tmp_path / "set").iterdir())
+
+
+def test_rows_that_are_not_as_written_are_never_vouched_for(source, tmp_path, small_pieces):
+    def damage(event) -> None:  # in the middle of the last array
+        if isinstance(event, PieceWritten) and event.done == event.total - 1:
+            path = tmp_path / "set" / ".work" / "contrast.npy"
+            path.write_bytes(path.read_bytes()[:128] + bytes(path.stat().st_size - 128))
+
+    with pytest.raises(RunError, match=r"part.s. of .*contrast.npy are not as they were written"):
+        write_corrupted(
+            source, tmp_path / "set", names=("contrast",), on_progress=damage, num_processes=1
+        )
+    write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
+    whole = write_corrupted(source, tmp_path / "other", names=("contrast",), num_processes=1)
+    assert content(tmp_path / "set") == content(whole)
