@@ -326,7 +326,8 @@ TEXTS: dict[str, Text] = {
         ),
         notes=(
             "Operations and magnitudes are the released code's; the mixture is never rounded to 8 "
-            "bits.",
+            "bits. `augmix preview --ops` draws each operation alone at a severity, as in the "
+            "paper's Figure 10.",
             "Every view is drawn at its own address: seed, epoch, image and view determine it, "
             "whatever the batch, the worker or the executor.",
         ),

@@ -191,6 +191,21 @@ def test_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "must name images 0..396, got 3 from 9999" in capsys.readouterr().err
 
 
+def test_preview_of_the_operations(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from PIL import Image
+
+    sizes = {}
+    for words in ("--ops", "--operations", "--operations --ops all", "--severity 1 --ops"):
+        picture = tmp_path / "operations.png"
+        assert cli.main(["preview", "--out", str(picture), *words.split()]) == 0
+        with Image.open(picture) as image:
+            sizes[words] = image.size
+    assert sizes["--ops"] == sizes["--operations"] == sizes["--severity 1 --ops"]
+    assert sizes["--operations --ops all"][1] > sizes["--ops"][1]
+    assert cli.main(["preview", "--ops", "--method", "cutout"]) == 2
+    assert "method 'cutout' has no chains of operations to show" in capsys.readouterr().err
+
+
 def test_corrupt_and_perturb_write_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     few = ["--max-images", "4", "--num-processes", "1", "--preset", "cifar"]
     damaged, drifting = tmp_path / "c", tmp_path / "p"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 import augmix
 from augmix import pictures
+from augmix.augment.ops import ALL_OPS
 from augmix.corruptions import registry
 from augmix.errors import RunError
 
@@ -99,6 +100,57 @@ def test_a_line_stands_between_two_groups_and_nothing_overlaps(image: np.ndarray
     assert (pixels[:, -grid.margin + 1 :] == 255).all()
     assert (pixels[-grid.margin + 1 :] == 255).all()
     assert (pixels[:, : grid.margin - 1] == 255).all()
+
+
+def test_operations_alone_are_those_of_pillow(
+    image: np.ndarray, tops: list, written: list[str]
+) -> None:
+    """At level 10 of 32 pixels: 30 degrees, shears of 0.3, moves of 10 of 10.67 pixels."""
+    sheet = pictures.render_operations(image, ops=ALL_OPS, severity=10)
+    picture, grid, how = Image.fromarray(image), tops[0], Image.Resampling.BILINEAR
+
+    def moved(*matrix: float) -> Image.Image:
+        return picture.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, how)
+
+    expected = [
+        [
+            *(picture, ImageOps.autocontrast(picture), ImageOps.equalize(picture)),
+            *(ImageOps.posterize(picture, 1), ImageOps.solarize(picture, 0)),
+        ],
+        [
+            *(picture.rotate(30, how), moved(1, 0.3, 0, 0, 1, 0), moved(1, 0, 0, 0.3, 1, 0)),
+            *(moved(1, 0, 10, 0, 1, 0), moved(1, 0, 0, 0, 1, 10)),
+        ],
+        [
+            kind(picture).enhance(1.9)
+            for kind in (
+                *(ImageEnhance.Color, ImageEnhance.Contrast),
+                *(ImageEnhance.Brightness, ImageEnhance.Sharpness),
+            )
+        ],
+    ]
+    for top, row in zip(grid.tops, expected, strict=True):
+        for column, each in enumerate(row):
+            shown = tile(sheet, grid.left + column * (128 + GAP), top)
+            np.testing.assert_array_equal(shown, np.asarray(each))
+    assert [text for text in written if text][:7] == [
+        *("severity 10", "levels", "clean", "autocontrast", "equalize", "posterize 1 bits"),
+        "solarize 0 threshold",
+    ]
+    assert "rotate +30 deg" in written
+
+
+def test_the_nine_operations_of_the_paper_are_the_default(
+    image: np.ndarray, written: list[str]
+) -> None:
+    pictures.render_operations(image)
+    assert len([text for text in written if text]) == 1 + 2 + 1 + 9
+    assert "posterize 3 bits" in written  # 4 - int(3 * 4 / 10)
+    assert "rotate +9 deg" in written
+    with pytest.raises(ValueError, match="severity must be above 0 and at most 10"):
+        pictures.render_operations(image, severity=11)
+    with pytest.raises(ValueError, match="at least one operation"):
+        pictures.render_operations(image, ops=())
 
 
 def test_a_strip_shows_the_frames_it_names(image: np.ndarray, tops: list, written: list[str]):

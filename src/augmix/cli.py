@@ -377,6 +377,9 @@ class PreviewConfig:
     """With --corruptions: perturbations, standard-10, cifar-script-10, extra-4, or your own."""
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Strength table of the corruptions; auto goes by image size."""
+    operations: bool = False
+    """Show image FIRST under each operation alone instead, at the level --severity of the method;
+    a bare --ops is the same, --ops all has all 13."""
     reading: Reading = field(default_factory=Reading)
     """How image files are read."""
 
@@ -385,6 +388,10 @@ class PreviewConfig:
 def _preview(words: Sequence[str]) -> None:
     from augmix.training.config import DataConfig, build_config
 
+    words = [
+        "--operations" if word == "--ops" and following.startswith("-") else word
+        for word, following in zip(words, [*words[1:], "-"], strict=True)
+    ]
     method = peek(words, "--method", "augmix")
     others = [entry.name for entry in (*fields(PreviewConfig), *fields(Reading))]
     of_method = method_group(method, words, others, {})
@@ -395,6 +402,7 @@ def _preview(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import pictures
+    from augmix.augment.ops import OP_SETS
     from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
@@ -432,6 +440,19 @@ def _preview(words: Sequence[str]) -> None:
         return
     from augmix.files import check_replaceable
 
+    if config.operations:
+        policy: Any = training.method.policy
+        if not hasattr(policy, "ops"):
+            raise ValueError(
+                f"method {method!r} has no chains of operations to show; name augmix or random-aa"
+            )
+        sheet = pictures.render_operations(
+            source.load(ids[:1])[0],
+            ops=OP_SETS[policy.ops],
+            severity=policy.severity,
+        )
+        _say(f"picture: {pictures.save_picture(config.out, sheet)}")
+        return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)
     plan = training.method.fit(images).policy.sample(
         ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)

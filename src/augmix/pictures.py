@@ -20,7 +20,16 @@ from PIL.PngImagePlugin import PngInfo
 
 from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
 from augmix.augment import render
-from augmix.augment.ops import apply_op, describe_step
+from augmix.augment.ops import (
+    ALL_OPS,
+    OVERLAPPING,
+    PAPER_OPS,
+    SIGNED,
+    Op,
+    apply_op,
+    describe_step,
+    level_to_amount,
+)
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
@@ -35,6 +44,11 @@ View = Float32[np.ndarray, "channel height width"]
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
+_OP_ROWS = {
+    "levels": tuple(op for op in PAPER_OPS if op not in SIGNED),
+    "geometry": SIGNED,
+    "enhancement": OVERLAPPING,
+}
 MADE_BY = ("Software", "augmix")  # in the file of every preview
 
 _PAPER = (255, 255, 255)
@@ -144,6 +158,49 @@ def render_gallery(
         tiles = [to_tile(pixels) for pixels in (image, *corrupted)]
         rows.append(Row(tiles, _readable(name), group=CORRUPTIONS[name].group))
     return draw_sheet(rows, ["clean", *(f"severity {severity}" for severity in SEVERITIES)])
+
+
+def render_operations(
+    image: Pixels, *, ops: Sequence[Op] = PAPER_OPS, severity: Number = 3
+) -> Image.Image:
+    """Draw a sheet of the image and of the result of each operation alone.
+
+    Operations have the amount of the level ``severity``, which is the largest one that `AugMix` of
+    that severity draws; rotations, shears and translations are drawn with the sign +. Figure 10 of
+    Hendrycks et al. (2020) shows the same.
+
+    Args:
+        image: uint8, RGB or grey.
+        ops: Operations, drawn in rows of `_OP_ROWS`.
+        severity: Level, above 0 and at most 10.
+
+    Raises:
+        TypeError: If the image is not a uint8 array.
+        ValueError: If it has not the shape of an image, there is no operation, or the severity is
+            out of range.
+    """
+    _check_image(image)
+    if not 0 < severity <= 10 or not set(ops) & set(ALL_OPS):
+        raise ValueError(
+            f"severity must be above 0 and at most 10, with at least one operation, got {severity} "
+            f"and {list(ops)}"
+        )
+    rows = []
+    for label, members in _OP_ROWS.items():
+        shown = [op for op in members if op in ops]
+        level, sign = np.full(len(shown), float(severity)), np.ones(len(shown))
+        amounts = level_to_amount(np.array(shown, np.int8), level, sign, image.shape[:2]).tolist()
+        steps = [  # level 10, which no draw reaches, would leave 0 bits
+            (op, max(amount, 1.0) if op == Op.POSTERIZE else amount)
+            for op, amount in zip(shown, amounts, strict=True)
+        ]
+        tiles = [to_tile(from_pillow(apply_op(to_pillow(image), *step))) for step in steps]
+        captions = [describe_step(*step).replace("_", " ") for step in steps]
+        if not rows:
+            tiles, captions = [to_tile(image), *tiles], ["clean", *captions]
+        if tiles:
+            rows.append(Row(tiles, label, group=f"severity {severity:g}", captions=captions))
+    return draw_sheet(rows, heads=())
 
 
 def render_strips(
