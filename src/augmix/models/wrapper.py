@@ -95,9 +95,13 @@ class OpenedModel(nn.Module):
         except (RunError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            hint = self._hint
+            if isinstance(self.network, torch.fx.GraphModule):
+                hint = f"{hint}; a program of torch.export takes batches of any size if exported "
+                hint += "with dynamic_shapes=({0: torch.export.Dim('batch')},)"
             raise RunError(
                 f"{self.name} failed on images of shape {tuple(images.shape)}: "
-                f"{type(error).__name__}: {error}; {self._hint}"
+                f"{type(error).__name__}: {error}; {hint}"
             ) from error
         logits = find_logits(found, self.name)
         count, is_tensor = len(images), isinstance(logits, Tensor)
