@@ -369,3 +369,76 @@ def test_results_belong_to_one_code(module: str, tmp_path: Path) -> None:
     (tmp_path / "scale.txt").write_text("1.5")
     with pytest.raises(ResumeError, match="computes other logits"):
         measure(f"python:{tmp_path / 'made.py'}:make", **settings)
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    """What `augmix train --seeds 2` leaves: a folder of run folders."""
+    (tmp_path / "ens").mkdir()
+    for seed in (4, 5):
+        make_run(tmp_path / "ens" / f"seed-{seed}", seed)
+    return tmp_path / "ens"
+
+
+def test_the_seeds_of_a_run_are_measured_as_one_ensemble(seeds: Path, tmp_path: Path) -> None:
+    found = measure(seeds)
+    named = measure(seeds / "seed-4", seeds / "seed-5", out=tmp_path / "named")
+    assert load_results(seeds / "results.json") == found
+    assert [member["label"] for member in found.model["members"]] == ["seed-4", "seed-5"]
+    assert found.cells[0].nll_sum == named.cells[0].nll_sum
+    assert found.model["weights_sha256"] == named.model["weights_sha256"]
+
+
+def test_a_folder_of_other_runs_lists_them(seeds: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "ens2"
+    (seeds / "seed-4").rename(seeds / "mine")
+    seeds.rename(runs)
+    with pytest.raises(RunError, match=r"ens2 is no run, but holds 2: .*mine, .*seed-5; name one"):
+        measure(runs)
+    with pytest.raises(RunError, match=r"ens2 is no run, but holds 2: .*mine, .*seed-5; name one"):
+        load_model(runs)
+
+
+def test_a_name_without_weights_suggests_the_libraries() -> None:
+    for name in ("resnet50", "convnext_tiny"):
+        with pytest.raises(RunError, match=f"timm:{name} or torchvision:{name}"):
+            measure(name, data="x.npz")
+
+
+def test_probabilities_are_measured_as_what_they_are(module: str, tmp_path: Path) -> None:
+    code = Path(module.split(":")[1])
+    code.write_text(
+        code.read_text() + "\ndef odds():\n    model = make()\n"
+        "    return lambda images: model(images).softmax(1)\n"
+    )
+    write_npz(tmp_path / "toy.npz", num_classes=4)
+    settings: dict[str, Any] = {"data": str(tmp_path / "toy.npz"), "preprocessing": "none"}
+    settings |= {"input_range": (0.0, 255.0)}
+    odds = f"{module.removesuffix('make')}odds"
+    usual = measure(module, **settings, out=tmp_path / "usual")
+    with pytest.raises(RunError, match="gives probabilities .*--outputs probabilities"):
+        measure(odds, **settings, out=tmp_path / "odds")
+    found = measure(odds, **settings, outputs="probabilities", out=tmp_path / "odds")
+    assert found.cells[0].num_errors == usual.cells[0].num_errors
+    assert found.cells[0].nll == pytest.approx(usual.cells[0].nll, rel=1e-5)
+    assert found.cells[0].brier == pytest.approx(usual.cells[0].brier, rel=1e-5)
+
+
+def test_the_names_that_a_model_brings_map_the_images(
+    photographs: Path, tmp_path: Path, module: str
+) -> None:
+    """As Hugging Face writes them: another order, words between commas, more classes."""
+    code = Path(module.split(":")[1])
+    code.write_text(
+        code.read_text() + "\ndef named():\n    model = make()\n"
+        "    model.class_names = ['white', 'n2', 'grey, n1', 'light']\n    return model\n"
+    )
+    settings: dict[str, Any] = {"data": str(photographs), "preprocessing": "none", "crop": 32}
+    settings |= {"input_range": (0.0, 255.0)}
+    named = f"{module.removesuffix('make')}named"
+    found = measure(named, **settings, out=tmp_path / "named")
+    assert load_images(tmp_path / "named").labels.tolist() == [2, 2, 2, 1, 1, 1]
+    assert found.source["class_names"] == ["white", "n2", "grey, n1", "light"]
+    (photographs / "test" / "n1").rename(photographs / "test" / "n9")
+    with pytest.raises(RunError, match="lists 4 classes, but not 'n9'.*--class-list"):
+        measure(named, **settings, out=tmp_path / "other")

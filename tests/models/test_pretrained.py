@@ -226,6 +226,30 @@ def test_torchvision_with_weights_of_a_file(torchvision, tmp_path):
     assert torch.allclose(model(IMAGES), mine((IMAGES - mean) / std), atol=1e-6)
 
 
+class Inception(Linear):
+    """What torchvision's inception_v3 does with its options."""
+
+    def __init__(self, num_classes, transform_input=False, aux_logits=True, init_weights=True):
+        super().__init__(num_classes)
+        self.options = (transform_input, aux_logits, init_weights)
+        if aux_logits:
+            self.AuxLogits = nn.Linear(3, num_classes)
+
+
+@pytest.mark.parametrize("has_aux", [True, False])
+def test_networks_of_torchvision_that_transform_their_input(
+    torchvision, tmp_path, monkeypatch, has_aux
+):
+    models = sys.modules["torchvision.models"]
+    monkeypatch.setattr(models, "get_model_weights", lambda name: Weights)
+    monkeypatch.setattr(models, "get_model", lambda name, weights, **given: Inception(**given))
+    mine = Inception(5, aux_logits=has_aux)
+    torch.save(mine.state_dict(), tmp_path / "mine.pt")
+    model = open_model(f"torchvision:inception_v3@{tmp_path}/mine.pt")
+    assert model.network.options == (True, has_aux, False)
+    assert model.num_classes == 5
+
+
 class Classifier(nn.Module):
     """An image classifier with the interface of transformers."""
 

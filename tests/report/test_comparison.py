@@ -7,8 +7,10 @@ import pytest
 from fake_runs import NAMES, make_run
 
 from augmix.bootstrap import average, difference, seed_difference
+from augmix.errors import RunError
 from augmix.report.comparison import Comparison, compare, contrast, is_imagenet_like
 from augmix.report.estimates import Key, Scope
+from augmix.report.load import load_runs
 
 FEW = {"names": NAMES[:2], "num_images": 300, "has_log": False, "has_examples": False}
 
@@ -113,3 +115,12 @@ def test_imagenet_like(tmp_path: Path):
     assert is_imagenet_like(make_run(tmp_path / "c", num_classes=1000, **few))
     cifar = make_run(tmp_path / "d", num_classes=1000, preset="cifar", **few)
     assert not is_imagenet_like(cifar)
+
+
+def test_the_folder_of_several_seeds_stands_for_its_runs(tmp_path):
+    for seed in (2, 10):
+        make_run(tmp_path / "ens" / f"seed-{seed}", label="x", seed=seed, **FEW)
+    assert [run.folder.name for run in load_runs([tmp_path / "ens"])] == ["seed-2", "seed-10"]
+    (tmp_path / "ens" / "seed-2").rename(tmp_path / "ens" / "mine")
+    with pytest.raises(RunError, match="ens is no run, but holds 2: .*mine, .*seed-10; name one"):
+        load_runs([tmp_path / "ens"])
