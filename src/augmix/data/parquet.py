@@ -198,8 +198,8 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
     configurations = {name: found for name in below if (found := _find_in(root / name, split))}
     if len(configurations) > 1:
         raise RunError(
-            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one "
-            f"with --data {root / next(iter(configurations))}"
+            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one, "
+            f"such as {root / next(iter(configurations))}"
         )
     if configurations:
         return next(iter(configurations.values()))

@@ -302,7 +302,7 @@ def open_source(
     if crop and not kind.has_files:
         raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
     if root is None and kind.needs_data:
-        raise RunError(f"source {name} needs to know where its data lies; name it with --data")
+        raise RunError(f"source {name} needs to know where its data lies; name a folder or file")
     path = None if root is None else Path(root).expanduser()
     options = OpenOptions(
         name=name,

@@ -598,7 +598,7 @@ def _check_size(
         raise RunError(
             f"expected images of one size, got {expected[0]}x{expected[1]} (height x width) in "
             f"{items.where(first)} and {found[0]}x{found[1]} in {items.where(row)}; "
-            "resize them all with --size, e.g. --size 32 (size=32)"
+            "resize them all, e.g. by --size 32 (augmix evaluate: --crop 32; in Python: size=32)"
         )
 
 
