@@ -28,6 +28,7 @@ from augmix.corruptions.corrupt import (
     photograph_frames,
 )
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
+from augmix.data.decode import Geometry, check_resize
 from augmix.data.derived import MappedSource
 from augmix.data.sources import Source
 from augmix.data.stores import Photographs
@@ -171,6 +172,15 @@ def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(config.suite))}"
             )
+    if config.official_resize is not None:
+        if "c" not in official:
+            raise ValueError(
+                f"official_resize {config.official_resize} would have no effect: it is for -C "
+                "files, named with official"
+            )
+        if len(set(source.size)) > 1:
+            raise ValueError(f"official_resize needs square images, got {source.size}")
+        check_resize(config.official_resize, source.size[0], "the images' edge", "torchvision")
     found = {
         suite.name: suite(config=config, source=source, official=official.get(suite.name))
         for suite in _chosen(config)
@@ -213,7 +223,11 @@ class Corruptions(Suite):
 
     def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
         if self.official is not None:
-            return self.official.open(key).load(ids)
+            images = self.official.open(key).load(ids)
+            if self.config.official_resize is None:
+                return images
+            geometry = Geometry(size=self.source.size[0], resize=self.config.official_resize)
+            return np.stack([geometry.apply_to_array(image) for image in images])
         return corrupt(
             self.source.load(ids),
             key.name,
@@ -241,6 +255,7 @@ class Corruptions(Suite):
             "frost_textures": textures,
             "jpeg_quality": self.config.jpeg_quality,
             "official_c": self.official.title if self.official else "",
+            "official_resize": self.config.official_resize,
         }
 
 
