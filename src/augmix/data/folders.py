@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
-from augmix.data import Reading
-from augmix.data.decode import FORMATS, Geometry, ImageError, warn_of_files
+from augmix.data.decode import FORMATS, ImageError
 from augmix.data.stores import (
     ImageFiles,
     Labels,
-    LazySource,
     OpenOptions,
     Source,
     build_source,
@@ -141,44 +138,6 @@ def open_folder(root: Path, options: OpenOptions) -> Source:
         options,
         files=found.items.paths,
         left_out=found.left_out,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Photographs(LazySource):
-    """The images of a folder, each at its own size, for callers that resize them themselves."""
-
-    name: str = "folder"
-    channels: int = 3
-    size: tuple[int, int] = (0, 0)  # any
-
-    def load_one(self, index: int) -> UInt8[np.ndarray, "height width channel"]:
-        """Decode one image as stored, RGB.
-
-        Raises:
-            RunError: If it is broken; the message names its file.
-        """
-        try:
-            return self.items.image(index, self.geometry)
-        except ImageError as error:
-            raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
-
-
-def open_photographs(root: Path, *, split: str, reading: Reading | None = None) -> Photographs:
-    """Open the images of a split of an image folder, each at its own size."""
-    found = _read_split(root, split)
-    rows = np.arange(len(found.items))
-    return Photographs(
-        split=split,
-        class_names=found.class_names,
-        labels=found.labels,
-        files=found.items.paths,
-        left_out=found.left_out,
-        items=found.items,
-        rows=rows,
-        geometry=Geometry(reading=reading or Reading()),
-        warnings=tuple(warn_of_files(found.items.content, rows, reading or Reading())),
-        digest=found.items.digest(rows),
     )
 
 
