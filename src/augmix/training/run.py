@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from augmix import distributed, files, results
@@ -207,7 +208,8 @@ def open_training(config: TrainConfig) -> tuple[Source, Source]:
 
 def _check_several(source: Source, root: str | None) -> None:
     """Refuse to train on a single class."""
-    if source.num_classes > 1:
+    found = np.unique(source.labels)
+    if len(found) > 1:
         return
     path = Path(root or "").expanduser()
     around = FolderTree(path.resolve().parent).folders() if path.is_dir() else []
@@ -215,8 +217,9 @@ def _check_several(source: Source, root: str | None) -> None:
         f" {path.resolve().parent} holds the folders {', '.join(around[:8])}:" if around[1:] else ""
     )
     raise RunError(
-        f"the images of source {source.name} are all of the class {source.class_names[0]!r}, and "
-        f"training needs at least two;{hint} name a folder of several class folders with --data"
+        f"the images of source {source.name} are all of the class "
+        f"{source.class_names[found[0]]!r}, and training needs at least two;{hint} "
+        "name a folder of several class folders with --data"
     )
 
 
