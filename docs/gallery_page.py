@@ -180,6 +180,10 @@ by name, since no checksum of theirs is published.
 several processes. Interrupted at any moment and started again, they continue to the same bytes.
 `DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
+Called again on a complete set, the command compares the sizes of its files, or with `--verify`
+their checksums, and writes again what is missing or damaged. Files reach the disk before their
+names do, so a power loss leaves nothing that looks finished and is not.
+
 ## Seeds
 
 Every image draws from a generator at its own address: seed, corruption, severity, id. The same

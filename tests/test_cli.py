@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -320,6 +321,22 @@ def test_a_mistake_is_one_message(arguments, message, tmp_path: Path, monkeypatc
     assert text.startswith("augmix: ")
     assert text.count("\n") == 1
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", ["corrupt", "stylize", "train"])
+@pytest.mark.parametrize("source", ["", ".npz", ".tar", "cifar10"])
+def test_missing_images_are_answered_without_flags_of_other_commands(
+    command: str, source: str, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = f"nowhere{source if source.startswith('.') else ''}"
+    words = ["--data", data] if command in ("preview", "train") else [data, "out"]
+    words += ["--source", source] if source.isalnum() else []
+    assert cli.main([command, *words]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("augmix: ")
+    assert "nowhere" in text
+    assert not set(re.findall(r"(?<!augmix train )--[a-z-]+", text))
 
 
 def test_lr_is_the_learning_rate() -> None:

@@ -137,12 +137,17 @@ def test_words_within_names_of_classes_are_no_splits(tmp_path, png, pixels):
 
 
 def test_splits_of_unknown_names_are_refused(tmp_path, png, pixels):
-    for name in ("my_training", "for_test"):
-        fill(tmp_path / "set" / name, ["ant", "bee"], png(pixels[0]))
-    with pytest.raises(
-        RunError, match="for_test, my_training look like splits, .*ant, bee; rename"
-    ):
-        open_source("folder", root=tmp_path / "set")
+    found = {"set": ("for_test", "my_training"), "german": ("Testdaten", "Trainingsdaten")}
+    for root, names in found.items():
+        for name in names:
+            fill(tmp_path / root / name, ["ant", "bee"], png(pixels[0]))
+        message = f"{', '.join(names)} look like splits, .*ant, bee; rename"
+        with pytest.raises(RunError, match=message):
+            open_source("folder", root=tmp_path / root)
+    for name in ("ant", "bee"):
+        fill(tmp_path / "inner" / name, ["train", "val"], png(pixels[0]))
+    with pytest.raises(RunError, match="the folder ant holds the splits train, val; put class"):
+        open_source("folder", root=tmp_path / "inner")
     for name in ("train", "Train"):
         fill(tmp_path / "two" / name, ["ant", "bee"], png(pixels[0]))
     with pytest.raises(RunError, match="Train and train are both named for the split train"):
@@ -151,8 +156,17 @@ def test_splits_of_unknown_names_are_refused(tmp_path, png, pixels):
 
 def test_a_single_class_that_holds_more_is_refused(tmp_path, png, pixels):
     fill(tmp_path / "set" / "photos", ["ant", "bee"], png(pixels[0]))
-    with pytest.raises(RunError, match="single folder photos .* holds .*ant, bee.*--data .*photos"):
+    with pytest.raises(RunError, match="folder photos would be .* holds .*ant, bee; name .*photos"):
         open_source("folder", root=tmp_path / "set")
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:  # whose inside cannot be named
+        tar.add(tmp_path / "set", arcname="")
+    assert open_source("tar", root=tmp_path / "set.tar").class_names == ("ant", "bee")
+    (tmp_path / "set" / "empty").mkdir()
+    with tarfile.open(tmp_path / "two.tar", "w") as tar:
+        tar.add(tmp_path / "set", arcname="")
+    for kind, root in (("folder", "set"), ("tar", "two.tar")):
+        with pytest.raises(RunError, match="folder photos would be the only class with images"):
+            open_source(kind, root=tmp_path / root)
 
 
 def test_links_are_followed_and_loops_refused(tmp_path, png, pixels):

@@ -1,35 +1,29 @@
 """The cells of every suite, and their images against the function that makes them."""
 
+import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from augmix.corruptions import CIFAR_SCRIPT_10, PAPER_15, STANDARD_10, frost
 from augmix.corruptions.corrupt import corrupt, photograph_frames
-from augmix.data.folders import open_photographs
-from augmix.data.sources import Source, open_source
+from augmix.data.decode import Geometry
+from augmix.data.derived import ClassList, map_classes, subset
+from augmix.data.sources import Source, as_source, open_source
+from augmix.data.stores import OpenOptions
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.suites import CLEAN, SUITES, Suite, list_cells, open_suites, register_suite
 from augmix.results import CellKey, load_predictions
 
 IDS = np.array([7, 2])
-
-
-@pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    """Six photographs of several sizes in two classes."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        place = tmp_path / "photographs" / "test" / ("ant", "bee")[index % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 256, (90 + index, 100 - index, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(place / f"{index}.png")
-    return tmp_path / "photographs"
 
 
 def write_textures(folder: Path, seed: int) -> Path:
@@ -42,9 +36,8 @@ def write_textures(folder: Path, seed: int) -> Path:
 
 
 def open_suite(name: str, source: Source, **settings: Any) -> Suite:
-    photographs = settings.pop("photographs", None)
     config = EvaluateConfig(suite=(name,), seed=3, **settings)
-    return open_suites(config, source, photographs=photographs)[name]
+    return open_suites(config, source)[name]
 
 
 def test_cells_are_listed_suite_by_suite_each_once() -> None:
@@ -98,14 +91,158 @@ def test_frames_are_as_large_as_the_images(source: Source) -> None:
     assert suite.num_frames(translate) == suite.images(translate, IDS).shape[1] == 41
 
 
-def test_photographs_make_the_published_frames(photographs: Path) -> None:
-    source = open_source("folder", root=photographs, split="test", size=64)
-    found = open_photographs(photographs, split="test")
-    suite = open_suite("p", source, preset="tiny", photographs=found)
-    frames = suite.images(CellKey("p", "rotate", 0), np.array([4]))
-    expected = photograph_frames(found.load_one(4), "rotate", preset="tiny", seed=3, sample=4)
+SYNSETS = ("n01440764", "n01443537")
+
+
+def write_everywhere(folder: Path) -> dict[str, tuple[str, Path]]:
+    """The same four photographs in every form: name and path of their source."""
+    rng, files, root = np.random.default_rng(0), [], folder / "imagenet"
+    for index, size in enumerate([(90, 310), (280, 261), (300, 200), (257, 256)]):
+        path = root / "val" / SYNSETS[index // 2] / f"ILSVRC2012_val_0000000{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+        files.append(path)
+    flat = folder / "flat" / "val"
+    flat.mkdir(parents=True)
+    for path in files:
+        (flat / path.name).write_bytes(path.read_bytes())
+    solution = "".join(f"{path.stem},{path.parent.name} 1 1 2 2\n" for path in files)
+    (folder / "flat" / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + solution)
+    (folder / "tar").mkdir()
+    with tarfile.open(folder / "tar" / "val.tar", "w") as tar:
+        for path in files:
+            tar.add(path, f"{path.parent.name}/{path.name}")
+    (folder / "parquet").mkdir()
+    cells = [{"bytes": path.read_bytes(), "path": path.name} for path in files]
+    table = pyarrow.table({"image": cells, "label": [0, 0, 1, 1]})
+    parquet.write_table(table, folder / "parquet" / "validation-00000-of-00001.parquet")
+    return {
+        "folder": ("folder", root),
+        "tar": ("tar", folder / "tar"),
+        "parquet": ("parquet", folder / "parquet"),
+        "imagenet, folders": ("imagenet", root),
+        "imagenet, flat": ("imagenet", folder / "flat"),
+        "imagenet, tar": ("imagenet", folder / "tar"),
+        "imagenet, parquet": ("imagenet", folder / "parquet"),
+    }
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+    return write_everywhere(tmp_path_factory.mktemp("everywhere"))
+
+
+@pytest.mark.parametrize(("sequence", "index"), [("tilt", 3), ("scale", 0)])
+def test_every_source_of_photographs_makes_the_published_frames(
+    everywhere: dict[str, tuple[str, Path]], sequence: str, index: int
+) -> None:
+    root = everywhere["folder"][1]
+    path = root / "val" / SYNSETS[index // 2] / f"ILSVRC2012_val_0000000{index}.png"
+    photograph = np.asarray(Image.open(path))
+    frames = photograph_frames(photograph, sequence, preset="imagenet", seed=3, sample=index)
+    expected = np.stack([*frames])
+    sources = [
+        open_source(kind, root=path, split="test", size=224) for kind, path in everywhere.values()
+    ]
+    for source in (*sources, replace_all(sources[-1])):
+        suite = open_suite("p", source)
+        found = suite.images(CellKey("p", sequence, 0), np.array([index]))
+        assert np.array_equal(found[0], expected)
+        assert suite.describe()["frames_of"] == "photographs at their size"
+        assert suite.note() == ""
+
+
+def replace_all(source: Source) -> Source:
+    """The same source with other classes, and as a subset of its images."""
+    names = tuple((name,) for name in (*source.class_names, "other"))
+    mapped = map_classes(source, ClassList(path="list", names=names))
+    return subset(mapped, np.arange(len(source)))
+
+
+def test_frames_of_a_subset_are_those_of_its_images(
+    everywhere: dict[str, tuple[str, Path]],
+) -> None:
+    source = open_source("imagenet", root=everywhere["imagenet, flat"][1], split="test", size=64)
+    photographs = source.photographs()
+    assert photographs is not None
+    some = subset(source, np.array([3, 1])).photographs()
+    assert some is not None
+    assert np.array_equal(some.load_one(0), photographs.load_one(3))
+    assert np.array_equal(some.load_one(1), photographs.load_one(1))
+
+
+def test_photographs_left_out_as_broken_are_left_out_of_the_sequences(
+    everywhere: dict[str, tuple[str, Path]], tmp_path: Path
+) -> None:
+    shutil.copytree(everywhere["folder"][1], tmp_path / "broken")
+    first = next(iter(sorted((tmp_path / "broken").rglob("*.png"))))
+    whole = np.asarray(Image.open(sorted((tmp_path / "broken").rglob("*.png"))[1]))
+    first.write_bytes(b"broken")
+    source = open_source("folder", root=tmp_path / "broken", split="test", size=64, on_error="skip")
+    suite = open_suite("p", source, preset="tiny")
+    frames = suite.images(CellKey("p", "rotate", 0), np.array([0]))
+    expected = photograph_frames(whole, "rotate", preset="tiny", seed=3, sample=0)
     assert np.array_equal(frames[0], np.stack(list(expected)))
-    assert suite.describe()["frames_of"] == "photographs at their size"
+
+
+class Pictures:
+    """A data set of PIL images of several sizes, or of arrays of one."""
+
+    labels = (0, 1)
+
+    def __init__(self, is_array: bool) -> None:
+        self.is_array = is_array
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        size = (224, 224) if self.is_array else (240 + 40 * index, 300)
+        pixels = np.full((*size, 3), 200, np.uint8)
+        return (pixels if self.is_array else Image.fromarray(pixels)), index
+
+
+def test_arrays_of_one_size_move_as_measured_and_say_so(tmp_path: Path) -> None:
+    """Published frames of scale show less black than moved crops."""
+    shown = {}
+    for is_array in (True, False):
+        options = OpenOptions(name="own", split="test", geometry=Geometry(size=224))
+        source = as_source(Pictures(is_array), options)
+        suite = open_suite("p", source)
+        frames = suite.images(CellKey("p", "scale", 0), np.array([0]))
+        shown[is_array] = float((frames == 0).mean())
+        assert suite.describe()["frames_of"] == (
+            "images as measured" if is_array else "photographs at their size"
+        )
+        assert ("holds arrays of one size, no photographs" in suite.note()) == is_array
+    assert shown[False] < 0.25 < 0.35 < shown[True]
+
+
+def test_sequences_of_arrays_are_said_while_measuring(
+    everywhere: dict[str, tuple[str, Path]], tmp_path: Path
+) -> None:
+    path = tmp_path / "arrays.npz"
+    np.savez(path, images=np.zeros((2, 224, 224, 3), np.uint8), labels=np.arange(2))
+    flat = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    flat = flat.append(torch.nn.Linear(3, 2))
+    for kind, root, size, message in (
+        ("npz", path, 0, "source 'npz' holds arrays of one size, no photographs"),
+        ("folder", everywhere["folder"][1], 288, "published frames have 224x224 pixels, these"),
+        ("folder", everywhere["folder"][1], 224, ""),
+    ):
+        source = open_source(kind, root=root, split="test", size=size)
+        notes: list[str] = []
+        settings: dict[str, Any] = {"suite": ("p",), "sequences": ("brightness",)}
+        evaluate(
+            flat,
+            source,
+            **settings,
+            max_images=1,
+            on_progress=lambda event: notes.append(getattr(event, "text", "")),  # noqa: B023
+        )
+        said = [note for note in notes if "suite 'p'" in note]
+        assert [message in note for note in said] == [True] * bool(message)
 
 
 def test_a_suite_can_be_added(
@@ -160,11 +297,3 @@ def test_corrupted_images_may_be_coded_once_more(source: Source) -> None:
     assert np.array_equal(suite.images(CellKey("c", "fog", 4), IDS), damaged)
     assert not np.array_equal(damaged, corrupt(clean, "fog", severity=4, preset="tiny", seed=3))
     assert suite.describe()["jpeg_quality"] == 85
-
-
-def test_photographs_of_another_set_are_refused(
-    model: torch.nn.Module, source: Source, photographs: Path
-) -> None:
-    found = open_photographs(photographs, split="test")
-    with pytest.raises(ValueError, match="must be the 20 images of the source, got 6"):
-        evaluate(model, source, suite=("p",), photographs=found)

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toy_runs import write_npz
 
 from augmix.data.derived import ClassList, map_classes, subset
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
+from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
-from augmix.evaluation.suites import find_official
+from augmix.evaluation.suites import find_official, open_suites
 from augmix.progress import CellFinished, Event
 from augmix.results import CellKey, Results, load_images, load_results
 from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
@@ -171,3 +173,45 @@ def test_measured_images_are_those_of_their_ids(
     images = load_images(tmp_path / "out")
     assert len(images.ids) == 6
     assert images.labels.tolist() == source.labels[images.ids].tolist()
+
+
+@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
+def test_stored_images_can_be_resized_and_cut_as_by_the_released_code(
+    source: Source, tmp_path: Path, layout: Any
+) -> None:
+    """torchvision's ``Resize(20)`` and ``CenterCrop(16)`` on Pillow images."""
+    ordered = subset(source, np.argsort(source.labels, kind="stable"))
+    options = CorruptOptions(names=NAMES[1:], layout=layout, num_processes=1)
+    folder = write_corrupted(ordered, tmp_path / "Set-C", options)
+    key, ids = CellKey("c", NAMES[1], 4), np.array([5, 0])
+    settings: dict[str, Any] = {"suite": ("c",), "names": NAMES[1:], "official": (folder,)}
+    stored, resized = (
+        open_suites(EvaluateConfig(**settings, official_resize=edge), ordered)["c"]
+        for edge in (None, 20)
+    )
+    for image, found in zip(stored.images(key, ids), resized.images(key, ids), strict=True):
+        large = Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)
+        assert np.array_equal(found, np.asarray(large.crop((2, 2, 18, 18))))
+    assert (stored.describe() | {"official_resize": 20}) == resized.describe()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"suite": ("c",)}, "official_resize 256 would have no effect: it is for -C files"),
+        ({"suite": ("p",), "official": "perturbed"}, "would have no effect"),
+        ({"suite": ("c",), "official": "corrupted", "official_resize": 12}, "edge = 16 pixels"),
+    ],
+)
+def test_a_resize_without_use_is_refused(
+    model: torch.nn.Module,
+    source: Source,
+    corrupted: Path,
+    perturbed: Path,
+    settings: dict[str, Any],
+    message: str,
+) -> None:
+    folders = {"corrupted": (corrupted,), "perturbed": (perturbed,)}
+    official = folders.get(settings.get("official", ""), ())
+    with pytest.raises(ValueError, match=message):
+        measure(model, source, **{"official_resize": 256, **settings, "official": official})

@@ -13,15 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from augmix import write
 from augmix.corruptions import frost
 from augmix.corruptions.corrupt import corrupt, perturb, photograph_frames
+from augmix.data import Reading
 from augmix.data.benchmarks import find_layout, open_corrupted, open_perturbed
-from augmix.data.derived import subset
-from augmix.data.folders import open_photographs
+from augmix.data.derived import subset, take
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import hash_file, load_json
@@ -413,7 +415,7 @@ def test_arrays_of_sequences(tmp_path, source, small_pieces):
 
 
 def test_frames_of_photographs(tmp_path, folder):
-    photographs = open_photographs(folder, split="test")
+    photographs = open_source("folder", root=folder, split="test", size=64).photographs()
     out = write_perturbed(
         photographs,
         tmp_path / "out",
@@ -499,6 +501,61 @@ def test_tar_shards(tmp_path, folder):
     assert np.array_equal(read.load(np.array([2]))[0], jpeg(expected[0], 85))
     out = perturb_source(PerturbConfig(dst=tmp_path / "p", names=("translate",), **common))
     assert open_perturbed(out, "translate").load(np.arange(4)).shape == (4, 41, 224, 224, 3)
+
+
+def write_table(folder: Path, path: Path) -> None:
+    """The images of an image folder as a parquet file, classes by their names."""
+    files = sorted(file for file in folder.rglob("*.*") if file.is_file())
+    columns = {
+        "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
+        "label": [file.relative_to(folder).parts[0] for file in files],
+    }
+    path.parent.mkdir()
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+@pytest.mark.parametrize("max_images", [None, 2])
+def test_sequences_of_every_source_start_from_its_photographs(tmp_path, folder, max_images):
+    pack(folder, tmp_path / "tar" / "test-0.tar")
+    write_table(folder, tmp_path / "parquet" / "test.parquet")
+    photographs = open_source("folder", root=folder, split="test", size=64, is_lazy=True)
+    chosen = take(photographs, max_images) if max_images else photographs
+    stored = [np.asarray(Image.open(folder / file).convert("RGB")) for file in chosen.files]
+    sources = {"folder": folder, "tar": tmp_path / "tar", "parquet": tmp_path / "parquet"}
+    for kind, src in sources.items():
+        config = PerturbConfig(
+            src=str(src),
+            dst=tmp_path / "out" / kind,
+            source=kind,
+            names=("scale",),
+            preset="tiny",
+            max_images=max_images,
+            num_processes=2 if kind == "parquet" and not max_images else 1,
+        )
+        out = perturb_source(config)
+        read = open_perturbed(out, "scale")
+        assert len(read) == len(stored)
+        for index, photograph in enumerate(stored):
+            expected = photograph_frames(photograph, "scale", preset="tiny", sample=index)
+            for frame, whole in zip(read.frames(index), expected, strict=True):
+                assert np.array_equal(frame, jpeg(whole, 85)), (kind, index)
+
+
+def test_broken_photographs_are_left_out_of_sequences(tmp_path, folder):
+    (folder / "n1" / "a.JPEG").write_bytes(b"broken")
+    config = PerturbConfig(
+        src=str(folder),
+        dst=tmp_path / "out",
+        names=("translate",),
+        preset="tiny",
+        num_processes=1,
+        reading=Reading(on_error="skip"),
+    )
+    read = open_perturbed(perturb_source(config), "translate")
+    whole = np.asarray(Image.open(folder / "n1" / "b.png").convert("RGB"))
+    expected = next(iter(photograph_frames(whole, "translate", preset="tiny", sample=0)))
+    assert len(read) == 3
+    assert np.array_equal(next(read.frames(0)), jpeg(expected, 85))
 
 
 @pytest.mark.parametrize("is_flat", [False, True])
@@ -593,3 +650,68 @@ def test_a_destination_in_the_folder_of_the_images_is_refused(tmp_path):
         corrupt_source(CorruptConfig(**where))
     with pytest.raises(RunError, match=message):
         perturb_source(PerturbConfig(**where))
+
+
+@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("missing", "missing"),
+        ("empty", "empty"),
+        ("longer", "another checksum"),
+        ("zeros", "another checksum"),
+    ],
+)
+def test_damaged_files_of_a_complete_set_are_written_again(
+    source, tmp_path, layout: str, damage: str, told: str
+):
+    options = {"layout": layout, "names": ("contrast",), "num_processes": 1}
+    destination = write_corrupted(source, tmp_path / "set", **options)
+    whole = content(destination)
+    found = sorted([*destination.rglob("contrast*.npy"), *destination.rglob("*.JPEG")])[0]
+    changes = {
+        "missing": lambda _: found.unlink(),
+        "empty": lambda _: found.write_bytes(b""),
+        "longer": lambda old: found.write_bytes(old + b"x"),
+        "zeros": lambda old: found.write_bytes(bytes(len(old))),
+    }
+    changes[damage](found.read_bytes())
+    events: list = []
+    if damage == "zeros":  # of the right size
+        write_corrupted(source, destination, on_progress=events.append, **options)
+        assert content(destination) != whole
+    how = {**options, "verify": damage == "zeros"}
+    write_corrupted(source, destination, on_progress=events.append, **how)
+    assert content(destination) == whole
+    notes = [event.text for event in events if isinstance(event, Note)]
+    name = found.relative_to(destination)
+    assert f"1 file(s) of the set are written again: {name} ({told})" in notes
+    again: list = []
+    write_corrupted(source, destination, on_progress=again.append, **{**options, "verify": True})
+    assert not [event for event in again if "again" in getattr(event, "text", "")]
+
+
+def test_a_set_killed_before_its_first_manifest_is_begun_again(source, tmp_path):
+    (tmp_path / "set").mkdir()
+    left = tmp_path / "set" / ".manifest.json.abcdefgh.tmp"
+    left.write_text('{"sch')
+    write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
+    assert not left.exists()
+    (tmp_path / "set" / ".SHA256SUMS.abcdefgh.tmp").write_text("")
+    write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
+    assert not any(path.name.endswith(".tmp") for path in (tmp_path / "set").iterdir())
+
+
+def test_rows_that_are_not_as_written_are_never_vouched_for(source, tmp_path, small_pieces):
+    def damage(event) -> None:  # in the middle of the last array
+        if isinstance(event, PieceWritten) and event.done == event.total - 1:
+            path = tmp_path / "set" / ".work" / "contrast.npy"
+            path.write_bytes(path.read_bytes()[:128] + bytes(path.stat().st_size - 128))
+
+    with pytest.raises(RunError, match=r"part.s. of .*contrast.npy are not as they were written"):
+        write_corrupted(
+            source, tmp_path / "set", names=("contrast",), on_progress=damage, num_processes=1
+        )
+    write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
+    whole = write_corrupted(source, tmp_path / "other", names=("contrast",), num_processes=1)
+    assert content(tmp_path / "set") == content(whole)

@@ -311,11 +311,6 @@ def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
     return (shorter, shorter) if preset == "tiny" else (shorter * 7 // 8, shorter * 7 // 8)
 
 
-def large_size(preset: str) -> int:
-    """Return the height and width of the large image of a preset; 0 for any size."""
-    return _INCEPTION_SIZE if preset == "imagenet-299" else _LARGE_SIZES.get(preset, 0)
-
-
 def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool = False) -> int:
     """Return the number of threads asked for, or 1 where more would be slower.
 

@@ -289,11 +289,11 @@ def _missing(edition: Edition, folder: Path, split: str, *, given: bool) -> RunE
     if given and not folder.exists():
         return RunError(
             f"{edition.name}: {folder} does not exist; name the folder that holds "
-            f"{edition.folder}, or let --download fetch it there"
+            f"{edition.folder}, or let augmix train --download fetch it there"
         )
     other = EDITIONS[edition.sibling]
     hint = f" ({edition.hint})" if _find_official(other, folder) else ""
     return RunError(
         f"{edition.name}: expected {edition.folder}/ or {split}.parquet in {folder}, got "
-        f"neither{hint}; name the folder with --data, or let --download fetch it"
+        f"neither{hint}; name the folder, or let augmix train --download fetch it"
     )

@@ -9,27 +9,30 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer
 
 from augmix.data.decode import Draws
 from augmix.data.sources import open_source
-from augmix.data.stores import MAX_CLASSES, Ids, Images, Labels, Source, check_ids, fingerprint
+from augmix.data.stores import (
+    MAX_CLASSES,
+    Ids,
+    Images,
+    Labels,
+    Photographs,
+    Source,
+    check_ids,
+    fingerprint,
+)
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
 _TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
 _SHOWN = 5  # names in a message
-
-
-def _describe(source: Source, **changes: Any) -> dict[str, Any]:
-    """The fields of a source that one made of it has too, with some changed."""
-    return {entry.name: getattr(source, entry.name) for entry in fields(Source)} | changes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +52,10 @@ class Subset(Source):
     def load_crops(self, ids: Ids, draws: Draws) -> Images:
         return self.source.load_crops(self.ids[check_ids(ids, len(self))], draws)
 
+    def photographs(self) -> Photographs | None:
+        found = self.source.photographs()
+        return None if found is None else found.take(self.ids)
+
 
 def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
     """Make a source of some images of another; there must be at least one."""
@@ -56,7 +63,7 @@ def subset(source: Source, ids: Integer[np.ndarray, " image"]) -> Source:
         raise ValueError("a subset needs at least one id, got none")
     ids = check_ids(ids, len(source)).astype(np.int64)
     kept = tuple(source.files[index] for index in ids) if source.files else ()
-    described = _describe(source, labels=source.labels[ids], files=kept)
+    described = source.fields(labels=source.labels[ids], files=kept)
     return Subset(source=source, ids=ids, **described)
 
 
@@ -135,7 +142,7 @@ def mix(first: Source, second: Source) -> Mix:
             )
     labels = np.concatenate([first.labels, second.labels])
     skipped = (*first.skipped, *second.skipped)
-    described = _describe(first, labels=labels, skipped=skipped, files=())
+    described = first.fields(labels=labels, skipped=skipped, files=())
     return Mix(source=first, second=second, **described)
 
 
@@ -309,13 +316,16 @@ class MappedSource(Source):
     def load(self, ids: Ids) -> Images:
         return self.source.load(ids)
 
+    def photographs(self) -> Photographs | None:
+        return self.source.photographs()
+
 
 def map_classes(source: Source, classes: ClassList) -> Source:
     """Give a source the labels of a model, and the last, readable name of each of its classes."""
     indices = match_classes(tuple(source.class_names), classes)
     names = (held[-1] if held else f"class {i}" for i, held in enumerate(classes.names))
     changes = {"class_names": tuple(names), "labels": indices[source.labels]}
-    described = _describe(source, **changes, crop=None, files=())
+    described = source.fields(**changes, crop=None, files=())
     return MappedSource(source=source, indices=indices, **described)
 
 

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
-from augmix.data import Reading
-from augmix.data.decode import FORMATS, Geometry, ImageError, warn_of_files
+from augmix.data.decode import FORMATS, ImageError
 from augmix.data.stores import (
     ImageFiles,
     Labels,
-    LazySource,
     OpenOptions,
     Source,
     build_source,
@@ -84,7 +81,7 @@ def serves(word: str, split: str) -> bool:
 def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -> RunError:
     """Make the error for data in which a split cannot be found."""
     if not root.exists():
-        return RunError(f"{root} does not exist; name the data with --data")
+        return RunError(f"{root} does not exist; check the path of the images")
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     return RunError(f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}")
 
@@ -144,44 +141,6 @@ def open_folder(root: Path, options: OpenOptions) -> Source:
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Photographs(LazySource):
-    """The images of a folder, each at its own size, for callers that resize them themselves."""
-
-    name: str = "folder"
-    channels: int = 3
-    size: tuple[int, int] = (0, 0)  # any
-
-    def load_one(self, index: int) -> UInt8[np.ndarray, "height width channel"]:
-        """Decode one image as stored, RGB.
-
-        Raises:
-            RunError: If it is broken; the message names its file.
-        """
-        try:
-            return self.items.image(index, self.geometry)
-        except ImageError as error:
-            raise RunError(f"cannot use image {self.items.where(index)}: {error}") from error
-
-
-def open_photographs(root: Path, *, split: str, reading: Reading | None = None) -> Photographs:
-    """Open the images of a split of an image folder, each at its own size."""
-    found = _read_split(root, split)
-    rows = np.arange(len(found.items))
-    return Photographs(
-        split=split,
-        class_names=found.class_names,
-        labels=found.labels,
-        files=found.items.paths,
-        left_out=found.left_out,
-        items=found.items,
-        rows=rows,
-        geometry=Geometry(reading=reading or Reading()),
-        warnings=tuple(warn_of_files(found.items.content, rows, reading or Reading())),
-        digest=found.items.digest(rows),
-    )
-
-
 class _Split(NamedTuple):
     """The images of a split, and what in its folder is none."""
 
@@ -195,7 +154,7 @@ def _read_split(root: Path, split: str) -> _Split:
     """List the images of a split, classes numbered as in the training split if there is one."""
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
-        raise RunError(f"{root} {what}; name a folder of class folders with --data")
+        raise RunError(f"{root} {what}; name a folder of class folders")
     tree = FolderTree(root)
     splits = find_splits(tree)
     if not splits:
@@ -242,12 +201,9 @@ def list_images(
     if known:
         check_classes(found, known, where=path, whose=whose, hint=hint)
     listing = tree.walk(folder)
-    inside, names = inner_classes(listing.folders)
+    inside, names = inner_classes(listing.images, listing.folders)
     if inside and not known:
-        raise RunError(
-            f"{path}: the single folder {found[0]} would be the only class, while {inside} holds "
-            f"the folders {', '.join(names[:8])}; name it with --data {path / inside}"
-        )
+        raise RunError(single_class(str(path), inside, names, f"name {path / inside}"))
     class_names = tuple(known) or found
     number = {name: label for label, name in enumerate(class_names)}
     inner = [image for image in listing.images if "/" in image]
@@ -261,6 +217,15 @@ def list_images(
     order = np.argsort(labels, kind="stable")
     items = FileItems(root=path, paths=tuple(inner[row] for row in order))
     return _Split(items, labels[order], class_names, (*listing.left_out, *outside))
+
+
+def single_class(where: str, inside: str, names: Sequence[str], way_out: str) -> str:
+    """Word the message for data whose only class holds what looks like classes."""
+    top = inside.partition("/")[0]
+    return (
+        f"{where}: the folder {top} would be the only class with images, while {inside} holds the "
+        f"folders {', '.join(names[:8])}; {way_out}"
+    )
 
 
 def _list_annotated(tree: FolderTree, folder: str, known: Sequence[str], *, whose: str) -> _Split:

@@ -154,7 +154,7 @@ def open_imagenet(root: Path, options: OpenOptions) -> Source:
     """
     split = options.split
     if not root.exists():
-        raise RunError(f"{root} does not exist; name the folder of ImageNet with --data")
+        raise RunError(f"{root} does not exist; name the folder of ImageNet")
     if root.is_file():
         reader = open_parquet if root.suffix == ".parquet" else open_shards
         return reader(root, options)

@@ -113,6 +113,11 @@ class TableItems(ImageFiles):
     paths: tuple[str, ...]
     starts: Int64[np.ndarray, " file"]  # the first row of each file
     is_large: bool  # whether the cells are mapped from the disk
+    column: str
+
+    def __reduce__(self) -> Any:
+        """Let another process read the files itself."""
+        return _reload, (self.paths, self.column)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -198,8 +203,8 @@ def find_tables(root: Path, split: str, *, extra: Sequence[str] = ()) -> tuple[P
     configurations = {name: found for name in below if (found := _find_in(root / name, split))}
     if len(configurations) > 1:
         raise RunError(
-            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one "
-            f"with --data {root / next(iter(configurations))}"
+            f"{root} holds several sets of parquet files: {', '.join(configurations)}; name one, "
+            f"such as {root / next(iter(configurations))}"
         )
     if configurations:
         return next(iter(configurations.values()))
@@ -247,7 +252,12 @@ def load_images(
         paths=tuple(map(str, paths)),
         starts=np.cumsum([0, *map(len, parts[:-1])]),
         is_large=is_large,
+        column=name,
     )
+
+
+def _reload(paths: Sequence[str], column: str) -> TableItems:
+    return load_images([Path(path) for path in paths], image_columns=(column,))
 
 
 class _Labels(NamedTuple):

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -231,6 +231,15 @@ def check_labels(
     return labels.astype(np.int64)
 
 
+def check_reading(reading: Reading, name: str) -> None:
+    """Refuse settings for image files where a source has none. Raises a ValueError."""
+    if changes := reading.changes:
+        raise ValueError(
+            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
+            f"{name!r}"
+        )
+
+
 def check_ids(ids: np.ndarray, num_images: int) -> np.ndarray:
     """Check that ids are in range, since NumPy would take -1 for the last; return them."""
     ids = np.asarray(ids)
@@ -338,6 +347,14 @@ class Source:
         """Return the images with these ids, each cropped as drawn for it; raises as `load` does."""
         raise NotImplementedError
 
+    def photographs(self) -> "Photographs | None":
+        """Return the images as stored, each at its own size; None if they are arrays of one."""
+        return None
+
+    def fields(self, **changes: Any) -> dict[str, Any]:
+        """Return the fields that a source made of this one has too, with some changed."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(Source)} | changes
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraySource(Source):
@@ -345,6 +362,8 @@ class ArraySource(Source):
 
     images: Images
     digest: str | None = None
+    items: "Items | None" = None  # of which the images were made, if they may differ in size
+    rows: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def fingerprint(self) -> str:
@@ -352,6 +371,9 @@ class ArraySource(Source):
 
     def load(self, ids: Ids) -> Images:
         return self.images[check_ids(ids, len(self))]
+
+    def photographs(self) -> "Photographs | None":
+        return _photographs(self, self.items, self.rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -397,6 +419,9 @@ class LazySource(Source):
 
         return self._decode(ids, decode, _CROPS_AT_ONCE)
 
+    def photographs(self) -> "Photographs | None":
+        return _photographs(self, self.items, self.rows)
+
     def _decode(self, ids: Ids, decode: Decode, chunk: int) -> Images:
         rows = self.rows[check_ids(ids, len(self))]
         images = np.empty((len(rows), *self.size, self.channels), np.uint8)
@@ -409,6 +434,47 @@ class LazySource(Source):
 
         _visit(self.items, rows, work, self.num_threads, chunk=chunk)
         return images
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photographs(LazySource):
+    """Images as stored, each at its own size, for callers that resize them themselves."""
+
+    def load_one(self, index: int) -> UInt8[np.ndarray, "height width channel"]:
+        """Decode one image.
+
+        Raises:
+            RunError: If it is broken; the message names its file.
+        """
+        row = int(self.rows[index])
+        try:
+            return self.items.image(row, self.geometry)
+        except ImageError as error:
+            raise _broken_image(self.items, row, error) from error
+
+    def photographs(self) -> "Photographs":
+        return self
+
+    def take(self, ids: Ids) -> "Photographs":
+        """Return some of the photographs, renumbered in the order of the ids."""
+        files = tuple(self.files[index] for index in ids) if self.files else ()
+        some = {"rows": self.rows[ids], "labels": self.labels[ids], "is_kept": self.is_kept[ids]}
+        return replace(self, files=files, **some)
+
+
+def _photographs(
+    source: ArraySource | LazySource, items: Items | None, rows: Labels
+) -> Photographs | None:
+    """The images of a source as stored, unless they are arrays of the size of the source."""
+    if not isinstance(items, ImageFiles | DatasetItems):
+        return None
+    if isinstance(items, DatasetItems) and items.stored_size(int(rows[0])) == source.size:
+        return None
+    geometry = Geometry(reading=source.geometry.reading)
+    described = source.fields(size=(0, 0), crop=None, geometry=geometry)
+    is_kept = np.zeros(len(rows), bool)
+    digest = source.digest or ""
+    return Photographs(items=items, rows=rows, digest=digest, is_kept=is_kept, **described)
 
 
 def build_source(
@@ -442,12 +508,8 @@ def build_source(
             f"random resized crops need image files, got the arrays of {options.name!r}"
         )
     check_class_names(class_names, where=options.name)
-    changes = options.geometry.reading.changes
-    if changes and not isinstance(items, ImageFiles):
-        raise ValueError(
-            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
-            f"{options.name!r}"
-        )
+    if not isinstance(items, ImageFiles):
+        check_reading(options.geometry.reading, options.name)
     images, size, broken = _hold(items, options)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described: dict[str, Any] = {
@@ -468,7 +530,9 @@ def build_source(
         "digest": items.digest(kept),
     }
     if images is not None:
-        return ArraySource(images=images[kept] if broken else images, **described)
+        if broken:
+            images = images[kept]
+        return ArraySource(images=images, items=items, rows=kept, **described)
     shape = (len(kept), *size, items.channels)
     fits = not crop and math.prod(shape) <= MEMORY_BYTES
     return LazySource(
@@ -598,7 +662,7 @@ def _check_size(
         raise RunError(
             f"expected images of one size, got {expected[0]}x{expected[1]} (height x width) in "
             f"{items.where(first)} and {found[0]}x{found[1]} in {items.where(row)}; "
-            "resize them all with --size, e.g. --size 32 (size=32)"
+            "resize them all, e.g. by --size 32 (augmix evaluate: --crop 32; in Python: size=32)"
         )
 
 

@@ -28,6 +28,7 @@ from augmix.data.folders import (
     check_shards,
     list_entries,
     missing_split,
+    single_class,
 )
 from augmix.data.stores import (
     MAX_CLASSES,
@@ -195,7 +196,7 @@ def _check_name(name: str, where: str) -> str:
     if not is_inside or not _is_printable(name) or len(name) > _MAX_LENGTH:
         raise RunError(
             f"{where}: expected relative printable names, got member {name[:80]!r}; rename it, or "
-            "unpack the tar and name the folder with --data"
+            "unpack the tar and name the folder"
         )
     return "" if str(path) == "." else str(path)
 
@@ -226,7 +227,7 @@ def _gather(path: Path, members: Sequence[_Member]) -> _Index:
         if before is not None and not before.kind == member.kind == _FOLDER:
             raise RunError(
                 f"{path}: the member {member.name} is there twice; unpack the tar and pack it "
-                "again, or name the unpacked folder with --data"
+                "again, or name the unpacked folder"
             )
         kept[member.name] = member
     kept.pop("", None)
@@ -495,7 +496,7 @@ def load_shards(paths: Sequence[Path], split: str, *, may_be_empty: bool = False
         bases.append(serving[0] if serving else "")
         splits |= found.keys()
     listings = [tree.walk(base) for tree, base in zip(trees, bases, strict=True)]
-    inside = "" if any(labels) else _find_wrapper(listings)
+    inside = "" if any(labels) else _find_wrapper(listings, str(paths[0]))
     rows, names, classes, left_out = [], [], [], []
     for tree, base, texts, listing in zip(trees, bases, labels, listings, strict=True):
         own = Path(tree.where).stem
@@ -534,9 +535,13 @@ def load_shards(paths: Sequence[Path], split: str, *, may_be_empty: bool = False
     )
 
 
-def _find_wrapper(listings: Sequence[Listing]) -> str:
+def _find_wrapper(listings: Sequence[Listing], where: str) -> str:
     """The folder around all class folders, with a slash behind it; empty if there is none."""
-    inside, _ = inner_classes(path for each in listings for path in each.folders)
+    images = [path for each in listings for path in each.images]
+    folders = [path for each in listings for path in each.folders]
+    inside, names = inner_classes(images, folders)
+    if inside and len({path.partition("/")[0] for path in folders}) > 1:
+        raise RunError(single_class(where, inside, names, "unpack it and name that folder"))
     return f"{inside}/" if inside else ""
 
 

@@ -37,6 +37,7 @@ _SYSTEM_FOLDERS |= {"system volume information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SPLIT_WORD = re.compile(r"(train|test|val)(ing|id|idation)?(set|data|images)?")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_OTHER_STARTS = {"te", "ts", "va", "ev", "de", "ho"}  # of test, valid, evaluation, dev, holdout
 _COMMON_WORDS = {"set", "data", "dataset", "images", "image", "img", "imgs", "photos", "split"}
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}")
 _MAX_DEPTH = 8  # of folders around the splits
@@ -299,7 +300,7 @@ def _name_splits(
     named = [*plain, *(name for name in others if pairs[kinds[name][1]] > 1)]
     inner = {name: tree.folders(join(here, name)) for name in named}
     if not (any(inner.values()) or (named and (has_flat or len(named) == len(folders)))):
-        _check_unknown(tree, here, others)
+        _check_unknown(tree, here, folders)
         return {}
     found: dict[str, str] = {}
     for name in sorted(named, key=lambda name: (not is_split(name), name)):
@@ -322,14 +323,25 @@ def _descend(tree: Tree, folder: str, kind: str) -> str:
     return folder
 
 
-def _check_unknown(tree: Tree, here: str, names: Sequence[str]) -> None:
-    """Refuse folders that name splits in words of their own and hold the same folders."""
-    inner = {tuple(tree.folders(join(here, name))) for name in names}
-    is_same = len(inner) == 1 and len(min(inner)) > 1
-    if is_same and len({split_kind(name)[0] for name in names}) > 1:
+def _check_unknown(tree: Tree, here: str, folders: Sequence[str]) -> None:
+    """Refuse what looks like splits and is not named so, or lies below the classes."""
+    if len(folders) < 2:
+        return
+    below = tree.folders(join(here, folders[0]))
+    if len({split_kind(name)[0] for name in below}) == len(below) > 1 and all(map(is_split, below)):
         raise RunError(
-            f"{tree.where}: the folders {', '.join(names[:_SHOWN])} look like splits, each with "
-            f"the folders {', '.join(inner.pop()[:_SHOWN])}; rename them to train and test"
+            f"{tree.where}: the folder {folders[0]} holds the splits {', '.join(below)}; put class "
+            "folders into the folders of splits, e.g. train/ant"
+        )
+    starts = {name[:2].lower() for name in folders}
+    is_named = len({split_kind(name)[0] for name in folders} - {""}) > 1
+    if not is_named and not ("tr" in starts and starts & _OTHER_STARTS):
+        return
+    inner = {tuple(tree.folders(join(here, name))) for name in folders}
+    if len(inner) == 1 and len(below) > 1:
+        raise RunError(
+            f"{tree.where}: the folders {', '.join(folders[:_SHOWN])} look like splits, each with "
+            f"the folders {', '.join(below[:_SHOWN])}; rename them to train and test"
         )
 
 
@@ -338,17 +350,21 @@ def choose_splits(splits: Mapping[str, str], split: str) -> list[str]:
     return [splits[kind] for kind in SERVING[split] if kind in splits]
 
 
-def inner_classes(folders: Iterable[str]) -> tuple[str, list[str]]:
-    """Return the folder that holds several folders in a single class folder, and their names.
+def inner_classes(images: Iterable[str], folders: Iterable[str]) -> tuple[str, list[str]]:
+    """Return the folder that holds several folders in the only class with images, and their names.
 
     Args:
-        folders: As in `Listing`. If several are class folders, nothing is returned.
+        images: As in `Listing`.
+        folders: As in `Listing`. If several have images, nothing is returned.
     """
+    held = {image.partition("/")[0] for image in images if "/" in image}
     children: dict[str, list[str]] = {}
     for path in sorted(set(folders)):
         parent, _, name = path.rpartition("/")
         children.setdefault(parent, []).append(name)
-    here = ""
+    if len(held) != 1:
+        return "", []
+    here = held.pop()
     while len(children.get(here, ())) == 1:
         here = join(here, *children[here])
-    return (here, children[here]) if here in children and here else ("", [])
+    return (here, children[here]) if here in children else ("", [])

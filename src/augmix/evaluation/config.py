@@ -39,6 +39,10 @@ class EvaluateConfig:
     """Severity table of corruptions and perturbations; auto goes by the size of the images."""
     official: tuple[Path, ...] = ()
     """Folders of official -C and -P files, read instead of corrupting images on the fly."""
+    official_resize: int | None = None
+    """Shorter edge in pixels that stored -C images are resized to, bilinearly, before a square of
+    their own size is cut out of the middle: 256 does as the code released with AugMix; by default
+    they are measured as stored, as by the benchmark's own script."""
     frost_textures: Path | None = None
     """Folder of the published frost photographs; by default the textures that the package draws."""
     jpeg_quality: int | None = None

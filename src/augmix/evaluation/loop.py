@@ -21,7 +21,6 @@ from torch import nn
 from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.data.batches import run_ahead
-from augmix.data.folders import Photographs
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.data.stores import default_threads
@@ -80,7 +79,6 @@ def evaluate(
     source: Source,
     config: EvaluateConfig | None = None,
     *,
-    photographs: Photographs | None = None,
     about: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
@@ -95,8 +93,6 @@ def evaluate(
         model: Takes `batch channel height width` in [0, 1] and returns logits `batch class`.
         source: The images and their labels.
         config: How the model is measured; the default configuration if not given.
-        photographs: The source's images at their own size, from which sequences are made as the
-            published scripts do; without them the source's images are perturbed themselves.
         about: More facts about the model for the results, e.g. method, seed and label of its run.
         on_progress: Called with `EvaluationStarted`, then with `BatchFinished` and `CellFinished`.
         **options: Fields of `EvaluateConfig`, instead of ``config``.
@@ -123,7 +119,7 @@ def evaluate(
         num_held=config.temperature_images,
         seed=config.seed,
     )
-    suites = open_suites(config, source, photographs=photographs)
+    suites = open_suites(config, source)
     keys = list(dict.fromkeys(key for suite in suites.values() for key in suite.cells()))
     adapted = f"batch norm, prior {config.adapt_prior}" if config.adapt_batch_norm else ""
     fresh = Results(
@@ -153,6 +149,8 @@ def evaluate(
         num_threads=config.num_threads or _useful_threads(device),
         emit=on_progress or ignore,
     )
+    for note in filter(None, (suite.note() for suite in suites.values())):
+        evaluator.emit(Note(text=note))
     plain = to_plain([fresh.model, fresh.source, fresh.protocol])
     distributed.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
     with ExitStack() as stack:

@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from augmix import distributed, files, results
-from augmix.corruptions.registry import resolve_preset
 from augmix.data import Reading
 from augmix.data.decode import check_resize
 from augmix.data.derived import (
@@ -23,7 +22,6 @@ from augmix.data.derived import (
     match_classes,
     name_classes,
 )
-from augmix.data.folders import Photographs, open_photographs
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.tar import SYNSET
@@ -39,8 +37,6 @@ from augmix.models.weights import load_tensors
 from augmix.models.wrapper import OpenedModel, Restricted
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
-
-_PHOTOGRAPH_SIZES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences
 
 
 def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None = None) -> Results:
@@ -81,7 +77,6 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             model,
             source,
             config,
-            photographs=_find_photographs(measurement, members, source),
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
         )
@@ -318,23 +313,3 @@ def _sizes(measurement: Measurement, *, crop: str) -> dict[str, Any]:
         "interpolation": measurement.interpolation,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _find_photographs(
-    measurement: Measurement, members: Sequence[Member], source: Source
-) -> Photographs | None:
-    """The images of a folder at their own size, if published sequences would start from them.
-
-    They do if frames prepared as the published scripts do have the size of the images.
-    """
-    config = measurement.how
-    if "p" not in config.suite or source.name != "folder" or source.skipped:
-        return None
-    size = _PHOTOGRAPH_SIZES.get(resolve_preset(config.preset, source.size))
-    if source.size != (size, size):
-        return None
-    trained = members[0].trained
-    root = measurement.data or (trained.data if trained else "")
-    own = trained.reading.given if trained and not measurement.source else {}
-    reading = Reading(**{**own, **measurement.reading.given})
-    return open_photographs(Path(root).expanduser(), split=measurement.split, reading=reading)

@@ -28,9 +28,10 @@ from augmix.corruptions.corrupt import (
     photograph_frames,
 )
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
+from augmix.data.decode import Geometry, check_resize
 from augmix.data.derived import MappedSource
-from augmix.data.folders import Photographs
 from augmix.data.sources import Source
+from augmix.data.stores import Photographs
 from augmix.errors import RunError, first_line
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.predictor import Predictor
@@ -47,6 +48,7 @@ Logits = Float64[np.ndarray, "batch class"]
 
 # Norm of Fourier-basis perturbations, and edge of the images in pixels (Yin et al. 2019)
 _PUBLISHED_NORMS = {"cifar": (4.0, 32), "imagenet": (15.7, 224)}
+_FRAME_EDGES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences, in px
 _FULL_MAP = 64  # edge of images of which all frequencies are measured
 _LARGE_MAP = 63  # frequencies along the edge of larger ones
 _NUM_OPEN = 4  # official sets kept open: of the cell measured, of the next one, of the examples
@@ -61,9 +63,6 @@ class Suite(ABC):
     name: ClassVar[str]
     config: EvaluateConfig
     source: Source  # the clean images
-    # The source's images at their own size, from which sequences are made as the published scripts
-    # do. None perturbs the source's images themselves: black comes in at their border.
-    photographs: Photographs | None = None
     official: "OfficialFiles | None" = None  # read instead of making images on the fly
 
     @classmethod
@@ -87,6 +86,10 @@ class Suite(ABC):
     def describe(self) -> dict[str, Any]:
         """Return the settings that decide the numbers of this suite, for the protocol."""
         return {}
+
+    def note(self) -> str:
+        """Say what a reader may not expect of this suite on these images; empty for nothing."""
+        return ""
 
     def check(self) -> None:
         """Refuse images that are too small or do not fit each other, by a ValueError."""
@@ -155,9 +158,7 @@ def _chosen(config: EvaluateConfig) -> list[type[Suite]]:
     return [suite for name, suite in SUITES.items() if name in names]
 
 
-def open_suites(
-    config: EvaluateConfig, source: Source, *, photographs: Photographs | None = None
-) -> dict[str, Suite]:
+def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
     """Open the suites of a configuration on the images of a source, in the order of `SUITES`.
 
     Raises:
@@ -171,9 +172,17 @@ def open_suites(
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(config.suite))}"
             )
-    how: dict[str, Any] = {"config": config, "source": source, "photographs": photographs}
+    if config.official_resize is not None:
+        if "c" not in official:
+            raise ValueError(
+                f"official_resize {config.official_resize} would have no effect: it is for -C "
+                "files, named with official"
+            )
+        if len(set(source.size)) > 1:
+            raise ValueError(f"official_resize needs square images, got {source.size}")
+        check_resize(config.official_resize, source.size[0], "the images' edge", "torchvision")
     found = {
-        suite.name: suite(official=official.get(suite.name), **how)
+        suite.name: suite(config=config, source=source, official=official.get(suite.name))
         for suite in _chosen(config)
         if suite.list_cells(config)
     }
@@ -214,7 +223,11 @@ class Corruptions(Suite):
 
     def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
         if self.official is not None:
-            return self.official.open(key).load(ids)
+            images = self.official.open(key).load(ids)
+            if self.config.official_resize is None:
+                return images
+            geometry = Geometry(size=self.source.size[0], resize=self.config.official_resize)
+            return np.stack([geometry.apply_to_array(image) for image in images])
         return corrupt(
             self.source.load(ids),
             key.name,
@@ -242,6 +255,7 @@ class Corruptions(Suite):
             "frost_textures": textures,
             "jpeg_quality": self.config.jpeg_quality,
             "official_c": self.official.title if self.official else "",
+            "official_resize": self.config.official_resize,
         }
 
 
@@ -264,7 +278,12 @@ class OwnCorruptions(Corruptions):
 
 @register_suite("p")
 class Perturbations(Suite):
-    """Perturbation sequences."""
+    """Perturbation sequences.
+
+    Where published frames have the size of the images, sequences start from the photographs as
+    stored, as the published scripts do; else the images themselves move, and black comes in at
+    their border.
+    """
 
     @classmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
@@ -273,11 +292,27 @@ class Perturbations(Suite):
     def check(self) -> None:
         if self.official is None:
             registry.check_size(self.source.size, "perturb")
-        if self.photographs is not None and len(self.photographs) != len(self.source):
-            raise ValueError(
-                f"photographs must be the {len(self.source)} images of the source, "
-                f"got {len(self.photographs)}"
-            )
+
+    @cached_property
+    def photographs(self) -> Photographs | None:
+        """The photographs that sequences start from; None for the images themselves."""
+        edge = _FRAME_EDGES.get(self.preset)
+        if self.official is not None or self.source.size != (edge, edge):
+            return None
+        return self.source.photographs()
+
+    def note(self) -> str:
+        edge = _FRAME_EDGES.get(self.preset)
+        if self.official is not None or self.photographs is not None or edge is None:
+            return ""
+        reason = f"source {self.source.name!r} holds arrays of one size, no photographs"
+        if self.source.size != (edge, edge):
+            height, width = self.source.size
+            reason = f"published frames have {edge}x{edge} pixels, these images {height}x{width}"
+        return (
+            f"sequences of suite 'p' move the images as measured, with black at their border, and "
+            f"not the photographs as the published ones do: {reason}"
+        )
 
     def num_frames(self, key: CellKey) -> int:
         if self.official is not None:

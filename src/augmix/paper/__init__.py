@@ -17,6 +17,7 @@ import torch
 from augmix import published
 from augmix.augment.policies import AugMix
 from augmix.corruptions import SEQUENCES
+from augmix.data import Reading
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
@@ -292,6 +293,8 @@ class ReproduceConfig:
     """Runs trained at the same time; by default one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs, which all tables of a scale share, and of the files written."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -440,6 +443,7 @@ def _task(config: ReproduceConfig, name: str, key: RunKey) -> Task:
         download=config.download,
         seed=key.seed,
         out=run,
+        **config.reading.given,
         **scale.by_method.get(key.method, {}),
         **({key.setting: key.value} if key.setting else {}),
         **stylised,
@@ -477,7 +481,9 @@ def _draw_realisation(config: ReproduceConfig) -> Path:
     is_imagenet = (Path(config.data) / "val").is_dir()
     data_set, severity = ("imagenet", 1) if is_imagenet else ("cifar10", 3)
     root = "" if config.data == "digits" else config.data
-    source = open_source(_source(data_set, config.data), root=root or None, split="test")
+    source = open_source(
+        _source(data_set, config.data), root=root or None, split="test", **config.reading.given
+    )
     ids = np.arange(min(2, len(source)))
     images = source.load(ids)
     plan = AugMix(severity=severity).sample(

@@ -42,10 +42,9 @@ from augmix.corruptions.registry import (
 from augmix.data import Reading
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
-from augmix.data.folders import Photographs, open_photographs
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
-from augmix.data.stores import default_threads
+from augmix.data.stores import Photographs, default_threads
 from augmix.errors import RunError, check_fields, check_positive
 from augmix.files import open_atomic, replace_durably
 from augmix.progress import Note, OnProgress, ignore
@@ -68,6 +67,7 @@ CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time
 _MAX_IMAGES = 1024  # in a piece
 _FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
+_ANY_SIZE = 256  # of images that are used as stored
 _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in size
 _WORKER: dict[str, Callable[[Piece], None]] = {}  # the function that a worker process calls
 
@@ -171,9 +171,9 @@ class PerturbConfig(PerturbOptions, _Paths):
     """The -P form of a data set: the perturbation sequences of every image."""
 
     size: int | None = None
-    """Height and width of the images in pixels. By default as stored; images of a folder are
-    prepared as the published scripts do (at 224 pixels out of 256, at 64, or at 299), without
-    max_images and on_error skip; those of a tar or of imagenet are squares of 256, 64 or 299."""
+    """Height and width of the images in pixels. By default as stored; those of a folder, tar or
+    imagenet, and of a parquet with one of the presets tiny, imagenet and imagenet-299, are prepared
+    as the published scripts do: at 224 pixels out of 256, at 64, or at 299."""
 
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -190,19 +190,13 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
     """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
     check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
-    if kind not in _OF_ANY_SIZE or config.size is not None:
-        source = _open(config, kind, size=config.size or 0)
-        _tell(source, on_progress)
-        return write_perturbed(source, config.dst, config, on_progress=on_progress)
-    preset = "imagenet" if config.preset == "auto" else config.preset
-    if kind != "folder":
-        source = _open(config, kind, size=corrupt.large_size(preset), is_whole=True)
-    elif config.max_images or config.reading.on_error == "skip":
-        raise ValueError("max_images and on_error='skip' need a size for a folder of images")
+    is_large = config.preset in ("tiny", "imagenet", "imagenet-299")
+    if config.size is None and (kind in _OF_ANY_SIZE or (kind == "parquet" and is_large)):
+        config = replace(config, preset="imagenet" if config.preset == "auto" else config.preset)
+        opened = _open(config, kind, size=_ANY_SIZE, is_lazy=True)
+        source = opened.photographs() or opened
     else:
-        path = Path(config.src).expanduser()
-        source = open_photographs(path, split=config.split, reading=config.reading)
-    config = replace(config, preset=preset)
+        source = _open(config, kind, size=config.size or 0)
     _tell(source, on_progress)
     return write_perturbed(source, config.dst, config, on_progress=on_progress)
 
@@ -537,20 +531,20 @@ def _describe(
 def _choose_layout(layout: LayoutChoice, source: Source) -> Layout:
     if layout != "auto":
         return layout
-    return "imagenet" if source.name in _OF_ANY_SIZE else "cifar"
+    is_large = source.name in _OF_ANY_SIZE or isinstance(source, Photographs)
+    return "imagenet" if is_large else "cifar"
 
 
 def _open(
-    config: CorruptConfig | PerturbConfig, kind: str, *, size: int, is_whole: bool = False
+    config: CorruptConfig | PerturbConfig, kind: str, *, size: int, is_lazy: bool = False
 ) -> Source:
-    """Open the images; a whole one is resized so that its shorter edge is ``size``."""
+    """Open the images, decoded as they are asked for if so."""
     source = open_source(
         kind,
         root=None if kind == "digits" else config.src,
         split=config.split,
         size=size,
-        resize=size if is_whole else 0,
-        is_lazy=True if config.max_images else None,
+        is_lazy=True if is_lazy or config.max_images else None,
         **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source
