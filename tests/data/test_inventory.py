@@ -99,6 +99,8 @@ def test_choices_without_effect_are_refused(tmp_path):
     for choice in ({"exif_orientation": "apply"}, {"background": "white"}, {"bit_depth": 12}):
         with pytest.raises(ValueError, match="would have no effect: it is for image files, got"):
             open_source("npz", root=tmp_path, **choice)
+        with pytest.raises(ValueError, match="would have no effect: it is for image files, got"):
+            open_source("digits", **choice)
     open_source("npz", root=tmp_path, exif_orientation="ignore")
 
 

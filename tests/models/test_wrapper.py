@@ -203,3 +203,5 @@ def test_exported_programs_keep_their_mode():
     model = OpenedModel(program.module(), name="mine").eval()
     assert not model.training
     assert model(IMAGES).shape == (2, 3)
+    with pytest.raises(RunError, match="mine failed on images of shape .*exported with dynamic_sh"):
+        model(torch.rand(5, 3, 4, 4))

@@ -8,6 +8,7 @@ The -C and -P sets are those of Hendrycks & Dietterich (2019). Their MD5 are fro
 overlap; the sha256 of the photographs of frost are of the files in `hendrycks/robustness`.
 """
 
+import glob
 import os
 import shutil
 import tarfile
@@ -20,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from augmix.errors import RunError, did_you_mean
-from augmix.files import make_folder
+from augmix.files import make_folder, replace_durably, sync
 from augmix.progress import (
     ChecksumStarted,
     DownloadDelayed,
@@ -284,6 +285,8 @@ def unpack_archive(path: Path, destination: Path, *, names: Sequence[str], max_b
     """
     if all((destination / name).exists() for name in names):
         return
+    for left in destination.glob(f".{glob.escape(path.name)}.{'?' * 8}"):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=destination, prefix=f".{path.name}."))
     total = 0
     try:
@@ -310,9 +313,12 @@ def unpack_archive(path: Path, destination: Path, *, names: Sequence[str], max_b
                     )
                 member.name = "/".join(parts[start:])
                 archive.extract(member, temporary, set_attrs=False)
+        if hasattr(os, "sync"):  # one call for very many files
+            os.sync()
         for made in sorted(temporary.iterdir()):
             if not (destination / made.name).exists():  # else whole, from an earlier try
                 made.rename(destination / made.name)
+        sync(destination)
     except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise RunError(
@@ -350,7 +356,7 @@ def fetch_file(
         return check_file(path, checksum=checksum)
     part = path.with_name(f"{path.name}.part")
     if part.exists() and _digest(part, checksum) == checksum:  # killed just before it got its name
-        os.replace(part, path)
+        replace_durably({part: path})
         return path
     tries = 0
     while True:
@@ -360,7 +366,7 @@ def fetch_file(
             emit(ChecksumStarted(file=path.name))
             found = _digest(part, checksum)
             if found == checksum:
-                os.replace(part, path)
+                replace_durably({part: path})
                 return path
             part.unlink()
             if not before:

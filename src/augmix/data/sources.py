@@ -32,6 +32,7 @@ from augmix.data.stores import (
     Source,
     build_source,
     check_labels,
+    check_reading,
     default_threads,
     number_classes,
 )
@@ -301,6 +302,8 @@ def open_source(
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
     if crop and not kind.has_files:
         raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
+    if not kind.has_files:
+        check_reading(geometry.reading, name)
     if root is None and kind.needs_data:
         raise RunError(f"source {name} needs to know where its data lies; name a folder or file")
     path = None if root is None else Path(root).expanduser()

@@ -231,6 +231,15 @@ def check_labels(
     return labels.astype(np.int64)
 
 
+def check_reading(reading: Reading, name: str) -> None:
+    """Refuse settings for image files where a source has none. Raises a ValueError."""
+    if changes := reading.changes:
+        raise ValueError(
+            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
+            f"{name!r}"
+        )
+
+
 def check_ids(ids: np.ndarray, num_images: int) -> np.ndarray:
     """Check that ids are in range, since NumPy would take -1 for the last; return them."""
     ids = np.asarray(ids)
@@ -499,12 +508,8 @@ def build_source(
             f"random resized crops need image files, got the arrays of {options.name!r}"
         )
     check_class_names(class_names, where=options.name)
-    changes = options.geometry.reading.changes
-    if changes and not isinstance(items, ImageFiles):
-        raise ValueError(
-            f"{next(iter(changes))} would have no effect: it is for image files, got the arrays of "
-            f"{options.name!r}"
-        )
+    if not isinstance(items, ImageFiles):
+        check_reading(options.geometry.reading, options.name)
     images, size, broken = _hold(items, options)
     kept = np.array([row for row in range(len(items)) if row not in broken], np.int64)
     described: dict[str, Any] = {

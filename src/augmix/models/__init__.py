@@ -17,6 +17,7 @@ BLURRED = "-maxblur"  # ends the name of a network that is pooled without aliasi
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, in [0, 1] units
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+_FOREIGN = ("timm:", "torchvision:", "hf:", "python:")
 _OWN_MODULES = ("augmix.models.cifar", "augmix.models.resnet")  # register this package's networks
 
 
@@ -173,6 +174,9 @@ def find_family(name: str) -> Family:
         ValueError: If no network has that name; the message suggests the nearest.
     """
     _register_own()
+    if is_foreign(name):
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+        return Family(name, _build_foreign, (), 224, 0.0, mean, std, has_maxblur=False)
     for family in _FAMILIES.values():
         if family.numbers(name) is not None:
             return family
@@ -182,6 +186,15 @@ def find_family(name: str) -> Family:
         f"model must be one of {', '.join(_FAMILIES)}, most of them also with {BLURRED} at the "
         f"end (such as {shown}), got {name!r}{did_you_mean(name, names, cutoff=0.3)}"
     )
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a network is of a library or of the user's code, named as `open_model` takes it."""
+    return name.startswith(_FOREIGN)
+
+
+def _build_foreign(config: ModelConfig) -> Any:
+    return importlib.import_module("augmix.models.start").build_foreign(config)
 
 
 def is_own(family: Family) -> bool:

@@ -240,7 +240,8 @@ def _wrap_own(network: Classifier, preprocessing: Preprocessing | None) -> Opene
 def _open_python(text: str, options: OpenOptions) -> OpenedModel:
     """Open ``MODULE:FUNCTION``: what a function of the user's code returns."""
     name = f"python:{text}"
-    module, made = call_user_code(name)
+    wanted = {} if options.num_classes is None else {"num_classes": options.num_classes}
+    module, made = call_user_code(name, **wanted)
     if isinstance(made, torch.export.ExportedProgram):
         made = made.module()
     if not callable(made):
@@ -261,10 +262,11 @@ def _open_python(text: str, options: OpenOptions) -> OpenedModel:
     )
 
 
-def call_user_code(name: str) -> tuple[ModuleType, Any]:
+def call_user_code(name: str, **offered: Any) -> tuple[ModuleType, Any]:
     """Return the module of ``python:MODULE:FUNCTION``, and what the function returns.
 
-    An `nn.Module` of that name is returned itself.
+    An `nn.Module` of that name is returned itself. Of the arguments ``offered`` the function gets
+    those that it names.
 
     Raises:
         RunError: If there is no such function, it takes arguments, or it fails.
@@ -278,10 +280,12 @@ def call_user_code(name: str) -> tuple[ModuleType, Any]:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some built-in functions have no signature
         parameters = []
+    given = {key: offered[key] for key in (each.name for each in parameters) if key in offered}
     needed = [
         parameter.name
         for parameter in parameters
-        if parameter.default is parameter.empty
+        if parameter.name not in given
+        and parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     if needed:
@@ -292,7 +296,7 @@ def call_user_code(name: str) -> tuple[ModuleType, Any]:
     location = name.removeprefix(PREFIX).rpartition(":")[0]
     try:
         with search_path(Path(location).parent if location.endswith(".py") else Path()):
-            return module, function()
+            return module, function(**given)
     except Exception as error:
         raise RunError(f"{name} failed: {describe_error(error)}") from error
 

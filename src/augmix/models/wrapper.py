@@ -95,9 +95,13 @@ class OpenedModel(nn.Module):
         except (RunError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            hint = self._hint
+            if isinstance(self.network, torch.fx.GraphModule):
+                hint = f"{hint}; a program of torch.export takes batches of any size if exported "
+                hint += "with dynamic_shapes=({0: torch.export.Dim('batch')},)"
             raise RunError(
                 f"{self.name} failed on images of shape {tuple(images.shape)}: "
-                f"{type(error).__name__}: {error}; {self._hint}"
+                f"{type(error).__name__}: {error}; {hint}"
             ) from error
         logits = find_logits(found, self.name)
         count, is_tensor = len(images), isinstance(logits, Tensor)
@@ -165,7 +169,8 @@ def find_logits(found: Any, name: str) -> Any:
             for key in keys
         )
         raise RunError(
-            f"{name} gives several outputs ({shown}); return its logits alone from a function of "
+            f"{name} must give logits, got {type(found).__name__} of several outputs ({shown}); "
+            "return its logits alone from a function of "
             f"yours, e.g. def make(): model = ...; return lambda images: "
             f"model(images)[{next(iter(keys), 0)!r}], and name it python:FILE.py:make"
         )
@@ -179,8 +184,9 @@ def is_softmax(found: Tensor) -> Bool[np.ndarray, " image"]:
 
 
 def refuse_probabilities(found: Tensor, name: str) -> None:
-    """Refuse an output all of whose rows are probabilities of several classes."""
-    if len(found) and found.shape[1] > 1 and bool(is_softmax(found).all()):
+    """Refuse an output all of whose rows are probabilities of several classes, not all 0 or 1."""
+    is_single = len(found) == 0 or found.shape[1] < 2 or bool(((found == 0) | (found == 1)).all())
+    if not is_single and bool(is_softmax(found).all()):
         raise RunError(
             f"{name} gives probabilities (every row is in [0, 1] and sums to 1), not logits: their "
             "softmax would be nearly uniform. Measure their logarithms by --outputs probabilities "

@@ -47,8 +47,13 @@ class NetworkConfig:
     """The network that is trained."""
 
     model: str = "wrn-40-2"
-    """Network, e.g. small, allconv, wrn-40-2, densenet-bc-100-12, resnext-29-32x4d, resnet50; with
-    -maxblur at the end, pooled without aliasing."""
+    """Network, e.g. small, allconv, wrn-40-2, densenet-bc-100-12, resnext-29-4x32d, resnet50; with
+    -maxblur at the end, pooled without aliasing. Or the model to start from: timm:NAME,
+    torchvision:NAME, hf:REPO, NAME@FILE, a run folder, or python:FILE:FUNCTION (called with
+    num_classes if it takes that); its last layer is replaced where classes differ in number."""
+    pretrained: bool | None = None
+    """Start timm:, torchvision: and hf: models from the weights that are published, or from random
+    ones. None starts from published weights."""
     dropout: float | None = None
     """Fraction of activations dropped; None takes that of the published network."""
     blur_size: int | None = None
@@ -320,14 +325,7 @@ class TrainConfig:
                 f"blur_size {self.network.blur_size} would do nothing with method {name!r}: it "
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
-        if self.network.zero_init_last:
-            from augmix.models import find_family
-
-            if not find_family(self.network.model).form.startswith(_RESIDUAL):
-                raise ValueError(
-                    f"zero_init_last would do nothing with {self.network.model}: no residual block "
-                    "of it ends in batch norm, as those of resnet and resnext networks do"
-                )
+        self._check_network()
         try:  # policies that do not go together say so when they draw
             fitted = self.method.fit(TrainingImages())
             size, stream = TrainingImages().size, Stream(seed=0)
@@ -335,12 +333,33 @@ class TrainConfig:
         except ValueError as error:
             raise ValueError(f"method {name!r}: {error}") from error
 
+    def _check_network(self) -> None:
+        from augmix.models import find_family, is_foreign
+        from augmix.models.start import network_name
+
+        model = self.network.model
+        family = find_family(network_name(model))
+        if self.network.zero_init_last and not family.form.startswith(_RESIDUAL):
+            raise ValueError(
+                f"zero_init_last would do nothing with {model}: no residual block of it ends in "
+                "batch norm, as those of resnet and resnext networks do"
+            )
+        if self.network.zero_init_last and network_name(model) != model:
+            raise ValueError(f"zero_init_last would overwrite weights of {model}; leave it out")
+        if self.network.dropout is not None and is_foreign(model):
+            raise ValueError(
+                f"dropout would do nothing with {model}: it is of the networks of this package"
+            )
+        if self.network.pretrained and not is_foreign(model) and network_name(model) == model:
+            raise ValueError(f"{model} has no published weights: leave out pretrained")
+
     def _published_weight_decay(self) -> float:
         from augmix.models import find_family
+        from augmix.models.start import network_name
 
         if self.method.weight_decay is not None:
             return self.method.weight_decay
-        family = find_family(self.network.model)
+        family = find_family(network_name(self.network.model))
         is_small = family.size == 224 or family.form.startswith("densenet")
         return _SMALL_WEIGHT_DECAY if is_small else _WEIGHT_DECAY
 

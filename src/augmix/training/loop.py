@@ -63,6 +63,7 @@ class Prepared:
     source: Source  # all that is trained on
     device: torch.device
     identity: Mapping[str, Any]  # all that decides about the bits of the run
+    origin: str = "random weights"  # what the model starts from
 
 
 def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> None:

@@ -9,7 +9,7 @@ import itertools
 import statistics
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -26,8 +26,10 @@ from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
+from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
-from augmix.models.weights import build_model
+from augmix.models.start import build_start, check_outputs, find_start, network_name
+from augmix.models.wrapper import hash_weights
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
@@ -79,6 +81,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
             event files are asked for without the package tensorboard.
     """
+    config = settle(config)
     seeds, folder = config.run.seeds, config.run.out
     if seeds > 1 and (folder / results.CONFIG_FILE).exists():
         raise ResumeError(
@@ -96,6 +99,14 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
                 emit(PhaseStarted(title=f"{member.run.out.name}: run {number + 1} of {seeds}"))
             _train_one(member, emit)
     return folder
+
+
+def settle(config: TrainConfig) -> TrainConfig:
+    """The configuration with the size of images that its network takes, where none is given."""
+    if config.data.size is not None or not is_foreign(network_name(config.network.model)):
+        return config
+    size = find_start(config.network.model, pretrained=config.network.pretrained).size
+    return update_config(config, size=size) if size else config
 
 
 @contextmanager
@@ -124,14 +135,17 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         padding, flip = config.data.crop_padding, config.data.flip
         padding = source.crop_padding if padding is None else padding
         flip = source.flip if flip is None else flip
-        model = build_model(
-            config.network_name,
+        start = find_start(config.network.model, pretrained=config.network.pretrained)
+        model, origin = build_start(
+            replace(start, name=config.method.network_name(start.name)),
             num_classes=source.num_classes,
             channels=source.channels,
             dropout=config.network.dropout,
             blur_size=config.network.blur_size or 5,
             class_names=source.class_names,
         )
+        if is_foreign(start.name):
+            check_outputs(model, source.size)
         if config.network.zero_init_last:
             zero_last_scales(model)
         images = TrainingImages(
@@ -160,9 +174,17 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             "processes": distributed.world_size(),
             # sha256 of the layers with their settings: equal names may be another network's
             "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
+            **({"start": hash_weights(model)[:16]} if start.state else {}),
         }
         method = config.method.fit(images)
-        yield Prepared(model=model, method=method, source=source, device=device, identity=identity)
+        yield Prepared(
+            model=model,
+            method=method,
+            source=source,
+            device=device,
+            identity=identity,
+            origin=origin,
+        )
 
 
 def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
@@ -171,7 +193,7 @@ def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
         prepared(config) as run,
         ExitStack() as held,
     ):
-        for line in describe_images(run.source):
+        for line in (*describe_images(run.source), f"start: {run.origin}"):
             (on_progress or ignore)(Note(text=line))
         if distributed.rank() == 0:  # for all
             held.enter_context(files.hold_folder(config.run.out))
@@ -399,6 +421,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
             is damaged.
         ValueError: If the run is complete.
     """
+    config = settle(config)
     seeds, optimisation = config.run.seeds, config.optimisation
     one = config.member(0) if seeds > 1 else config
     emit = on_progress or ignore

@@ -2,7 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
+from augmix.augment import batched
 from augmix.augment.batched.packing import Layout, pack, sections
 from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform
 from augmix.rng import Stream
@@ -49,3 +51,13 @@ def test_a_layout_of_full_capacity_serves_other_plans() -> None:
         pack(other, 3, layout=tight)
     with pytest.raises(ValueError, match="the layout is for Layout"):
         pack(draw(4), 3, layout=tight.with_full_capacity())
+
+
+def test_without_rows_all_plans_of_a_shape_have_one_layout() -> None:
+    first, other = (pack(draw(5, epoch=epoch), 3, has_rows=False) for epoch in (0, 1))
+    assert first.layout == other.layout  # so that a CUDA graph of one serves the other
+    assert hash(first.layout) == hash(other.layout)
+    arrays, layout = batched.upload(first, torch.device("cpu"))
+    images = torch.zeros((5, 9, 8, 3), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="backend 'torch' needs a plan .* has_rows=True"):
+        batched.execute(images, arrays, layout, backend="torch")

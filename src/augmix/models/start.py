@@ -1,0 +1,219 @@
+"""The network that a run trains, and the weights it starts from.
+
+A run keeps the name of its network and the tensors. For a network of a library or of the user's
+code the name is the text that `open_model` takes, so that the run folder alone opens it again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from augmix import files, results
+from augmix.errors import RunError, first_line
+from augmix.models import ModelConfig, is_foreign
+from augmix.models.layers import Classifier, Images
+from augmix.models.open_model import call_user_code, open_model
+from augmix.models.preprocessing import PRESETS, Preprocessing
+from augmix.models.weights import build_model
+from augmix.models.wrapper import find_logits
+from augmix.user_code import PREFIX
+
+_HEAD_TENSORS = 4  # that may have another shape for another number of classes
+_ANY_CLASSES = 2  # to see what a function of the user makes
+_PROBE = 2  # images that show what a network gives
+
+
+class ForeignNetwork(Classifier):
+    """A network of a library or of the user's code, which takes normalised images."""
+
+    def forward(self, images: Images) -> Any:  # logits, as `check_outputs` makes sure
+        return find_logits(self.network(self.normalize(images)), self.config.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a run starts from."""
+
+    name: str  # of the network, as `build_model` takes it
+    state: Mapping[str, Tensor]  # empty for random weights
+    source: str  # of the weights, in words
+    mean: tuple[float, ...] | None = None  # None is the network's usual one
+    std: tuple[float, ...] | None = None
+    size: int = 0  # height and width of the images it takes, px; 0 for any
+
+
+def network_name(text: str) -> str:
+    """The name of the network that a model's text stands for, without its weights.
+
+    Raises:
+        RunError: If a run folder holds no model.
+
+    Example:
+        >>> network_name("timm:resnet18@weights.pth"), network_name("wrn-16-2@best.pt")
+        ('timm:resnet18', 'wrn-16-2')
+    """
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        path = folder / results.MODEL_FILE
+        if not path.exists():
+            raise RunError(f"{folder} holds no {path.name}: name a run folder, or a network")
+        return str(files.load_json(path).get("name", ""))
+    if text.startswith(PREFIX):
+        return text
+    name = text.partition("@")[0]
+    if name.startswith("torchvision:"):
+        return ":".join(name.split(":")[:2])
+    return text if name.startswith("hf:") else name
+
+
+def find_start(text: str, *, pretrained: bool | None = None) -> Start:
+    """What a model's text says about the start of a run.
+
+    Args:
+        text: A network's name, or what `open_model` takes.
+        pretrained: Whether to start from the weights that a library publishes; None does.
+
+    Raises:
+        RunError: If a file, a library or a repository is missing or broken.
+        ValueError: If the text names no weights to start from, or names them where none are wanted.
+    """
+    name = network_name(text)
+    if not is_foreign(text) and name == text:
+        if pretrained:
+            raise ValueError(f"{text} has no published weights: leave out pretrained")
+        return Start(name=name, state={}, source="random weights")
+    is_wanted = pretrained is not False
+    if not is_wanted and (name != text or text.startswith(PREFIX)):
+        raise ValueError(
+            f"{text} says what its weights are, so pretrained=False would do nothing; name the "
+            "network alone"
+        )
+    if text.startswith(PREFIX):  # its weights are those that it is made with
+        made = getattr(_call_for(text, _ANY_CLASSES), "preprocessing", None)
+        prepared = made if isinstance(made, Preprocessing) else PRESETS["none"]
+        mean, std = _statistics(prepared, name)
+        return Start(name=name, state={}, source=text, mean=mean, std=std, size=prepared.crop)
+    opened = open_model(text, pretrained=is_wanted)
+    network = opened.network
+    if isinstance(network, Classifier):  # of this package: a file or a run
+        config, state = network.config, network.state_dict()
+        return Start(name=name, state=state, source=text, mean=config.mean, std=config.std)
+    prepared = opened.preprocessing or PRESETS["none"]
+    mean, std = _statistics(prepared, name)
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    return Start(
+        name=name,
+        state=state if is_wanted else {},
+        source=opened.name if is_wanted else "random weights",
+        mean=mean,
+        std=std,
+        size=prepared.crop,
+    )
+
+
+def build_start(
+    start: Start, *, num_classes: int, channels: int, class_names: Sequence[str], **options: Any
+) -> tuple[Classifier, str]:
+    """Build the network for a number of classes, and load what its start has.
+
+    Returns:
+        The network, and what it starts from, in words.
+
+    Raises:
+        RunError: If the weights are those of another network.
+    """
+    if is_foreign(start.name) and channels != 3:
+        raise RunError(
+            f"{start.name} takes images of 3 channels, got {channels}; name a network of this "
+            "package for grey images"
+        )
+    model = build_model(
+        start.name,
+        num_classes=num_classes,
+        channels=channels,
+        mean=start.mean,
+        std=start.std,
+        class_names=class_names,
+        **options,
+    )
+    if not start.state:
+        return model, start.source
+    own = model.state_dict()
+    foreign = sorted(own.keys() ^ start.state.keys())
+    new = [
+        name for name in own if name in start.state and own[name].shape != start.state[name].shape
+    ]
+    if foreign or len(new) > _HEAD_TENSORS:
+        raise RunError(
+            f"the weights of {start.source} are not those of {start.name} with another last layer: "
+            f"{', '.join((foreign or new)[:4])}"
+        )
+    kept = {name: start.state[name] for name in own if name not in new}
+    model.load_state_dict(kept, strict=False)
+    head = f", with a new last layer ({', '.join(new)}) for {num_classes} classes" if new else ""
+    return model, f"{start.source}{head}"
+
+
+def build_foreign(config: ModelConfig) -> Classifier:
+    """Build a network of a library or of the user's code with random weights, for its classes."""
+    name = config.name
+    if name.startswith(PREFIX):
+        network = _call_for(name, config.num_classes)
+    else:
+        opened = open_model(
+            name, config.num_classes, pretrained=False, preprocessing=PRESETS["none"]
+        )
+        network = opened.network
+    return ForeignNetwork(config, network)
+
+
+def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
+    """Refuse a network that does not give its number of logits for images of a size.
+
+    Raises:
+        RunError: Also if it fails.
+    """
+    config, was_training = model.config, model.training
+    images = torch.rand(_PROBE, config.channels, *size, generator=torch.Generator().manual_seed(0))
+    shown = f"{config.name} on images of {size[0]}x{size[1]} pixels"
+    try:
+        with torch.no_grad():
+            logits = model.eval()(images)
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"{shown} fails: {first_line(error)}; name another size with --size"
+        ) from error
+    finally:
+        model.train(was_training)
+    got = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != _PROBE:
+        raise RunError(f"{shown} must give logits [batch class], got {got} for {_PROBE} images")
+    if logits.shape[1] != config.num_classes:
+        hint = "; let the function take num_classes" if config.name.startswith(PREFIX) else ""
+        raise RunError(
+            f"{config.name} gives {logits.shape[1]} classes, the images have "
+            f"{config.num_classes}{hint}"
+        )
+
+
+def _call_for(name: str, num_classes: int) -> nn.Module:
+    """What a function of the user returns for a number of classes, if it takes that."""
+    _, made = call_user_code(name, num_classes=num_classes)
+    if not isinstance(made, nn.Module):
+        raise RunError(f"{name} must return an nn.Module to be trained, got {type(made).__name__}")
+    return made
+
+
+def _statistics(prepared: Preprocessing, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of a preprocessing, for images in [0, 1]."""
+    if prepared.is_bgr:
+        raise RunError(f"{name} takes blue first, which training does not do")
+    low, high = prepared.input_range
+    mean = tuple((value - low) / (high - low) for value in prepared.mean)
+    return mean, tuple(value / (high - low) for value in prepared.std)

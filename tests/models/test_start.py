@@ -1,0 +1,173 @@
+"""Training starts from any model: of the user's code, of a file, of another run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_runs import toy_config, write_npz
+
+from augmix.errors import RunError
+from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.models import run_measurement
+from augmix.models.start import build_start, find_start, network_name
+from augmix.models.weights import build_model, load_model, save_model
+from augmix.training.config import build_config
+from augmix.training.run import train
+
+CODE = """
+import torch
+from torch import nn
+from augmix import Preprocessing
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Linear(4, num_classes)
+        self.preprocessing = Preprocessing(
+            mean=(127.5,) * 3, std=(255.0,) * 3, input_range=(0.0, 255.0)
+        )
+
+    def forward(self, images):
+        return {"logits": self.head(self.body(images).mean((2, 3)))}
+
+def make(num_classes):
+    return Net(num_classes)
+
+def fixed():
+    return Net(5)
+
+def picky(num_classes):
+    net = Net(num_classes)
+    net.forward = lambda images: net.head(images.reshape(len(images), 4))
+    return net
+
+def maps(num_classes):
+    return nn.Conv2d(3, num_classes, 1)
+
+def array(num_classes):
+    return lambda images: images
+"""
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("code") / "own_net.py"
+    path.write_text(CODE)
+    return f"python:{path}"
+
+
+def toy(folder: Path, **changes: Any) -> Any:
+    return toy_config(folder, **{"dropout": None, "epochs": 1, "executor": "compiled", **changes})
+
+
+def test_a_network_of_the_users_code_is_trained_and_measured(tmp_path: Path, code: str) -> None:
+    notes: list[str] = []
+    config = toy(tmp_path / "run", model=f"{code}:make")
+    run = train(config, on_progress=lambda event: notes.append(getattr(event, "text", "")))
+    assert f"start: {code}:make" in notes
+    model = load_model(run)
+    assert model.config.name == f"{code}:make"
+    assert (model.config.mean, model.config.std) == ((0.5,) * 3, (1.0,) * 3)
+    assert model(torch.rand(2, 3, 16, 16)).shape == (2, 3)
+    how = EvaluateConfig(suite=("clean",), out=tmp_path / "out")
+    found = run_measurement(Measurement(models=(str(run),), how=how))
+    assert found.cells[0].num_images == 20
+    assert train(config) == run  # complete: nothing left to do
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(tmp_path: Path, code: str) -> None:
+    from augmix.progress import StepFinished
+
+    def stop(event: Any) -> None:
+        if isinstance(event, StepFinished) and event.step == 2:
+            raise ZeroDivisionError
+
+    whole = train(toy(tmp_path / "whole", model=f"{code}:make", checkpoint_every=1))
+    config = toy(tmp_path / "run", model=f"{code}:make", checkpoint_every=1)
+    with pytest.raises(ZeroDivisionError):
+        train(config, on_progress=stop)
+    train(config)
+    first, second = (load_model(each).state_dict() for each in (whole, config.run.out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_starts_from_another_with_other_classes(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    start = build_model("small", num_classes=7, mean=(0.25,) * 3, std=(0.5,) * 3)
+    (tmp_path / "old").mkdir()
+    save_model(tmp_path / "old", start)
+    text = str(tmp_path / "old")
+    assert network_name(text) == "small"
+    torch.manual_seed(0)
+    model, origin = build_start(find_start(text), num_classes=3, channels=3, class_names=())
+    assert origin.startswith(f"{text}, with a new last layer (")
+    assert "for 3 classes" in origin
+    assert model.config.mean == (0.25,) * 3
+    old, new = start.state_dict(), model.state_dict()
+    changed = {name for name in new if new[name].shape != old[name].shape}
+    assert len(changed) == 2  # weight and bias of the last layer
+    assert all(torch.equal(new[name], old[name]) for name in new if name not in changed)
+    run = train(toy(tmp_path / "run", model=text, epochs=1))
+    assert load_model(run).config.num_classes == 3
+    same, origin = build_start(find_start(text), num_classes=7, channels=3, class_names=())
+    assert origin == text
+    assert all(torch.equal(value, old[name]) for name, value in same.state_dict().items())
+
+
+def test_a_run_starts_from_a_file(tmp_path: Path) -> None:
+    start = build_model("wrn-10-1", num_classes=10)
+    torch.save(start.state_dict(), tmp_path / "best.pt")
+    text = f"wrn-10-1@{tmp_path / 'best.pt'}"
+    model, _ = build_start(find_start(text), num_classes=4, channels=3, class_names=())
+    old, new = start.state_dict(), model.state_dict()
+    same = [name for name in new if new[name].shape == old[name].shape]
+    assert len(same) == len(new) - 2
+    assert all(torch.equal(new[name], old[name]) for name in same)
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    save_model(tmp_path / "old", build_model("small", num_classes=3))
+    start = find_start(str(tmp_path / "old"))
+    other = type(start)(name="wrn-10-1", state=start.state, source="small")
+    with pytest.raises(RunError, match="weights of small are not those of wrn-10-1"):
+        build_start(other, num_classes=3, channels=3, class_names=())
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("fixed", "gives 5 classes, the images have 3; let the function take num_classes"),
+        ("picky", r"on images of 16x16 pixels fails: .*; name another size with --size"),
+        ("maps", r"must give logits \[batch class\], got \(2, 3, 16, 16\) for 2 images"),
+        ("array", "must return an nn.Module to be trained, got function"),
+        ("missing", "missing"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(
+    tmp_path: Path, code: str, function: str, message: str
+) -> None:
+    with pytest.raises(RunError, match=message):
+        train(toy(tmp_path / "run", model=f"{code}:{function}"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "timm:resnet18", "dropout": 0.1}, "dropout would do nothing with timm:resnet18"),
+        ({"model": "wrn-10-1", "pretrained": True}, "wrn-10-1 has no published weights"),
+        ({"model": "timm:resnet18", "zero_init_last": True}, "zero_init_last would do nothing"),
+        ({"model": "timm:resnet18", "method": "maxblur"}, "has no blur-pooled form"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(build_config(**settings), "network_name")  # noqa: B009
+
+
+def test_grey_images_need_a_network_of_this_package(tmp_path: Path, code: str) -> None:
+    with pytest.raises(RunError, match="takes images of 3 channels, got 1"):
+        build_start(find_start(f"{code}:make"), num_classes=3, channels=1, class_names=())
+    assert write_npz(tmp_path / "x.npz").exists()
