@@ -559,6 +559,7 @@ _SUMMARY = {
     "rms_calibration_error": "RMS calibration error %",
     "flip_probability": "flip probability %",
     "robust_error": "robust error %",
+    "fourier_error": "error at single frequencies %",
 }
 _ALWAYS = ("clean_error", "corruption_error", "rms_calibration_error")
 

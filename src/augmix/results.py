@@ -505,6 +505,11 @@ def load_results(path: Path) -> Results:
     try:
         _require(len(set(keys)) == len(keys), "a cell is in it twice")
         _require(num_classes is None or num_classes >= 1, "source.num_classes must be at least 1")
+        if results.frequencies:
+            edges = [results.protocol.get("fourier_size"), results.source.get("size")]
+            fits = all(isinstance(each, list) and len(each) == 2 for each in edges)
+            fits = fits and all(1 <= num <= edge <= 2**16 for num, edge in zip(*edges, strict=True))
+            _require(fits, "protocol.fourier_size must be within source.size")
         if names:
             _require(len(names) == num_classes, "source.class_names must name every class")
     except ValueError as error:

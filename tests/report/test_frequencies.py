@@ -14,7 +14,7 @@ from augmix.bootstrap import FRACTION, resample_means
 from augmix.errors import RunError
 from augmix.report import write_report
 from augmix.report.comparison import compare
-from augmix.report.estimates import Key, Scope
+from augmix.report.estimates import Key, Scope, summarise
 from augmix.report.robustness import fourier_maps, fourier_table
 from augmix.results import (
     RESULTS_FILE,
@@ -92,6 +92,8 @@ def test_means_by_band_are_those_of_the_frequencies(folders: list[Path]) -> None
         assert number.value == pytest.approx(per_image.mean())
         interval = resample_means(per_image[None], limits=[FRACTION])[0].interval()
         assert (number.low, number.high) == pytest.approx((interval.low, interval.high))
+    mean = np.mean(list(wrong.values()))
+    assert summarise(comparison.runs[0].results)["fourier_error"] == pytest.approx(mean)
     table = fourier_table(comparison)
     assert table is not None
     assert [column.title for column in table.columns] == [
@@ -166,6 +168,16 @@ def test_damaged_predictions_of_a_frequency_are_named(folders: list[Path], tmp_p
     np.savez(path, prediction=np.zeros((7, 3), np.uint8))
     with pytest.raises(RunError, match="must be of the 60 images"):
         compare([tmp_path / "a"])
+    results = load_results(tmp_path / "a" / RESULTS_FILE)
+    add_frequencies(tmp_path / "a", size=3, weakness=0.5)
+    found = load_results(tmp_path / "a" / RESULTS_FILE)
+    swapped = replace(found, frequencies=results.frequencies)
+    write_results(tmp_path / "a" / RESULTS_FILE, swapped)
+    with pytest.raises(RunError, match=r"counts \d+, \d+ errors for vertical-0 0, fourier-vert"):
+        compare([tmp_path / "a"])
+    write_results(path, replace(found, protocol=found.protocol | {"fourier_size": [10**9, 3]}))
+    with pytest.raises(RunError, match="fourier_size must be within source.size"):
+        load_results(path)
     results = load_results(folders[0] / RESULTS_FILE)
     with pytest.raises(ValueError, match="num_errors"):
         replace(results.frequencies[0], num_errors=[61] + [0] * 4)

@@ -529,7 +529,8 @@ def _groups(
         if cell.suite == "own" and cell.name in grid.own:
             everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
     everything |= {Key(name, Scope.PERTURBATION, cell.name): [cell] for cell in perturbed}
-    for band, frequencies in frequency_sets(results).items():
+    bands = frequency_sets(results) if Scope.FOURIER in metric.scopes else {}
+    for band, frequencies in bands.items():
         key = Key(name, Scope.FOURIER) if band == "all" else Key(name, Scope.BAND, band)
         everything[key] = [frequencies]
     baseline = metric.baseline or {}
@@ -643,8 +644,8 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
     Returns:
         ``clean_error``, ``corruption_error``, ``rms_calibration_error_clean``,
         ``rms_calibration_error`` (over the corruption cells), ``nll_clean``, ``nll``,
-        ``brier_clean``, ``brier`` (0..2), ``flip_probability`` (mean over perturbations) and
-        ``robust_error``; None where not measured.
+        ``brier_clean``, ``brier`` (0..2), ``flip_probability`` (mean over perturbations),
+        ``robust_error`` and ``fourier_error`` (mean over all frequencies); None where not measured.
     """
     grid = common_grid([results]) if grid is None else grid
     sequences = [cell.name for cell in results.sequences]
@@ -663,6 +664,7 @@ _HEADLINES = {
     "corruption_error": ("error", Scope.CORRUPTED),
     "flip_probability": ("flip", Scope.PERTURBED),
     "robust_error": ("error", Scope.ATTACKED),
+    "fourier_error": ("error", Scope.FOURIER),
     "rms_calibration_error_clean": ("rms", Scope.CLEAN),
     "nll_clean": ("nll", Scope.CLEAN),
     "brier_clean": ("brier", Scope.CLEAN),

@@ -188,19 +188,31 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
     by_path |= {predictions_path(folder, *k): each.prediction for k, each in found.cells.items()}
     for name, each in found.sequences.items():
         by_path[predictions_path(folder, "p", name)] = each.prediction
+    for name, each in found.frequencies.items():
+        by_path[predictions_path(folder, "fourier", name)] = each.prediction
     for path, classes in by_path.items():
         if classes.size and classes.max() >= num_classes:
             raise RunError(
                 f"{path} has class {classes.max()}, expected 0..{num_classes - 1}; delete it and "
                 "evaluate the run again"
             )
-    for cell in results.cells:
-        num_errors = int((found.cells[cell.key].prediction != found.images.labels).sum())
-        if num_errors != cell.num_errors:
-            path = predictions_path(folder, *cell.key)
+    counts = [(c.key, [c.num_errors], found.cells[c.key].prediction) for c in results.cells]
+    counts += [
+        (c.key, c.num_errors, found.frequencies[c.name].prediction) for c in results.frequencies
+    ]
+    for key, counted, prediction in counts:
+        is_wrong = prediction.reshape(num_images, -1) != found.images.labels[:, None]
+        num_errors = is_wrong.sum(axis=0).tolist()
+        if num_errors != counted:
+            path = predictions_path(folder, *key)
             raise RunError(
-                f"{folder / RESULTS_FILE} counts {cell.num_errors} errors for {cell.name} "
-                f"{cell.severity}, {path.name} and {images_path(folder).name} have {num_errors}; "
+                f"{folder / RESULTS_FILE} counts {_listed(counted)} errors for {key.name} "
+                f"{key.severity}, {path.name} and {images_path(folder).name} have "
+                f"{_listed(num_errors)}; "
                 f"delete {path.parent} and evaluate the run again"
             )
     return found
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
