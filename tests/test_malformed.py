@@ -90,6 +90,7 @@ def write_files(folder: Path) -> Path:
     fake_runs.make_run(
         folder, names=fake_runs.NAMES[:1], sequences=("tilt",), num_images=20, side=8
     )
+    fake_runs.add_frequencies(folder, size=3)
     torch.manual_seed(0)
     save_model(folder, build_model("small", num_classes=3))
     AugMix().sample(np.arange(4), num_views=2, size=(16, 16), stream=Stream(seed=0)).save(
@@ -111,6 +112,7 @@ READERS = {
     "predictions/images.npz": load_runs,
     "predictions/c-gaussian_noise-3.npz": load_runs,
     "predictions/p-tilt.npz": load_runs,
+    "predictions/fourier-vertical-1.npz": load_runs,
 }
 
 

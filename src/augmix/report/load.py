@@ -174,15 +174,6 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
             cell.name: load_frequency_predictions(folder, cell.name) for cell in results.frequencies
         },
     )
-    num_images, lengths = len(found.images.ids), {len(found.images.labels)}
-    lengths |= {len(each.prediction) for each in found.cells.values()}
-    lengths |= {len(each.flips) for each in found.sequences.values()}
-    lengths |= {len(each.prediction) for each in found.frequencies.values()}
-    if lengths != {num_images}:
-        raise RunError(
-            f"the predictions in {images_path(folder).parent} must be of the {num_images} images "
-            f"of their images.npz, got {sorted(lengths)}; delete the folder and evaluate again"
-        )
     num_classes = results.source.get("num_classes") or 2**31
     by_path = {images_path(folder): found.images.labels}
     by_path |= {predictions_path(folder, *k): each.prediction for k, each in found.cells.items()}
@@ -190,7 +181,14 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
         by_path[predictions_path(folder, "p", name)] = each.prediction
     for name, each in found.frequencies.items():
         by_path[predictions_path(folder, "fourier", name)] = each.prediction
+    num_images = len(found.images.ids)
     for path, classes in by_path.items():
+        if len(classes) != num_images:
+            raise RunError(
+                f"the predictions in {path} must be of the {num_images} images of "
+                f"{images_path(folder).name}, got {len(classes)}; delete {path.parent} and "
+                "evaluate again"
+            )
         if classes.size and classes.max() >= num_classes:
             raise RunError(
                 f"{path} has class {classes.max()}, expected 0..{num_classes - 1}; delete it and "
