@@ -367,7 +367,7 @@ def forecast(
         emit(Note(text=f"measuring steps of {_PROBE_IMAGES} images"))
         part, views = open_parts(_with_batch(config, _PROBE_IMAGES), run)
         probe = list(time_steps(part, views, range(2), num_threads=config.run.num_threads))[-1]
-        fits = _PROBE_IMAGES * _MEASURING_S / 2 / _NUM_STEPS / probe.elapsed_s
+        fits = _PROBE_IMAGES * _MEASURING_S / (_WARM_UP_STEPS + 2) / probe.elapsed_s
         if fits < batch:
             num_images = max(_PROBE_IMAGES, int(fits))
             learner, pipeline = open_parts(_with_batch(config, num_images), run)
