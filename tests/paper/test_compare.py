@@ -24,7 +24,7 @@ from augmix.paper.compare import (
     mean_error,
     write_findings,
 )
-from augmix.results import Bins, Cell, Results, SequenceCell
+from augmix.results import Bins, Cell, FrequencyCell, Results, SequenceCell
 
 
 def make_bins(gap: float, num: int) -> Bins:
@@ -160,6 +160,34 @@ def test_figure_8_has_a_row_for_each_value():
     assert by_row["lambda 12 (paper)"] == by_row["chains 3 (paper)"] == pytest.approx(12.0)
 
 
+def make_fourier(more: int) -> Results:
+    """A map of 3x3: at (v, h) of 20 images more + v + 2 |h| are misclassified."""
+    cells = tuple(
+        FrequencyCell(
+            name=f"vertical-{vertical}",
+            vertical=vertical,
+            horizontal=list(horizontal),
+            num_images=20,
+            num_errors=[more + vertical + 2 * abs(each) for each in horizontal],
+            seconds=0.0,
+        )
+        for vertical, horizontal in ((0, (0, 1)), (1, (-1, 0, 1)))
+    )
+    return Results(
+        model={}, source={"size": [8, 8]}, protocol={"fourier_size": [3, 3]}, frequencies=cells
+    )
+
+
+def test_figure_9_has_a_column_for_each_frequency():
+    found = {e.column: e for e in list_findings("figure9", {key("wrn", "augmix"): make_fourier(0)})}
+    start = "cycles over height and width: "
+    assert len([name for name in found if name.startswith(start)]) == 9
+    assert found[f"{start}0 0"].measured == 0
+    assert found[f"{start}1 -1"].measured == found[f"{start}-1 1"].measured == pytest.approx(15.0)
+    assert found[f"{start}-1 0"].measured == pytest.approx(5.0)
+    assert found["low frequencies"].measured == 0
+
+
 def test_figure_11_has_a_column_for_each_corruption():
     found = {
         e.column: e.measured
@@ -271,7 +299,9 @@ def test_files(tmp_path: Path):
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_drawn(name: str, tmp_path: Path):
     family = "resnet" if name == "figure7" else "resnext"
-    if name == "figure8":
+    if name == "figure9":
+        measured = {key("wrn", "augmix"): make_fourier(0), key("wrn", "standard"): make_fourier(4)}
+    elif name == "figure8":
         measured = dict.fromkeys(ablated(key("wrn", "augmix")), make_results(0.2))
     else:
         measured = {

@@ -103,6 +103,11 @@ def test_figure4_is_a_picture(tmp_path: Path):
         reproduce(replace(smoke(tmp_path, "figure4"), data=""))
 
 
+def test_figure10_is_a_picture_of_the_operations(tmp_path: Path):
+    (path,) = reproduce(smoke(tmp_path, "figure10")).paths
+    assert Image.open(path).size[0] > 300
+
+
 def test_what_cannot_be_made_is_said(tmp_path: Path):
     with pytest.raises(RunError, match="table4 needs the images of cifar10 or cifar100"):
         reproduce(replace(smoke(tmp_path), data=""))
@@ -118,7 +123,7 @@ def test_what_cannot_be_made_is_said(tmp_path: Path):
 def all_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """Every table and figure of CIFAR-10 by one call, of two methods and small networks."""
     folder = tmp_path_factory.mktemp("all")
-    tables = [name for name, table in PAPER_TABLES.items() if "cifar10" in table.data_sets]
+    tables: Any = [name for name, table in PAPER_TABLES.items() if "cifar10" in table.data_sets]
     config = replace(smoke(folder), tables=tuple(tables), methods=("augmix",))
     two = {setting: values[-2:] for setting, values in ABLATION.items()}
     with pytest.MonkeyPatch.context() as patch:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from augmix import published
 from augmix.augment.policies import AugMix
@@ -33,7 +34,7 @@ from augmix.paper.compare import (
     write_findings,
 )
 from augmix.paper.runs import Task, TaskResult, run_tasks
-from augmix.pictures import write_preview
+from augmix.pictures import render_operations, save_picture, write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
@@ -52,7 +53,7 @@ class PaperTable:
     data_sets: tuple[str, ...] = ()  # ``cifar10``, ``cifar100`` or ``imagenet``
     families: tuple[str, ...] = ()  # networks by family; a scale names the member
     methods: tuple[str, ...] = ()  # as for `methods.build_method`
-    suites: tuple[str, ...] = ("c",)  # what is measured: ``c``, ``p``; clean images always are
+    suites: tuple[str, ...] = ("c",)  # what is measured beside clean images
     sequences: str = "standard-10"  # of suite ``p``
     num_seeds: int = 1  # runs of each cell that the table itself asks for (deep ensembles)
     is_ablation: bool = False  # whether every value of `compare.ABLATION` has a run of its own
@@ -129,6 +130,12 @@ PAPER_TABLES: Mapping[str, PaperTable] = {
         methods=("augmix",),
         is_ablation=True,
     ),
+    "figure9": replace(
+        _FIGURE_5,
+        title="Error under single Fourier-basis perturbations of CIFAR-10, WideResNet",
+        families=("wrn",),
+        suites=("c", "fourier"),
+    ),
     "figure11": replace(_FIGURE_5, title="Error by corruption of CIFAR-10-C, ResNeXt"),
 }
 _ALTERNATIVES = {"densenet": "densenet-bc"}  # families that are chosen by name alone
@@ -146,6 +153,7 @@ class Scale:
     by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by_cell: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     measuring: Mapping[str, Any] = field(default_factory=dict)  # settings of every measurement
+    fourier_size: int | None = None  # rows and columns of the map of figure 9; None: all
     num_seeds: int = 1
     # percentage points from measured to published mean; 0 if the runs are too small to compare
     tolerance: float = 0.0
@@ -217,6 +225,7 @@ SCALES: Mapping[str, Scale] = {
         by_family={"allconv": {"dropout": 0.0}, "resnet": {"size": 32}},
         by_method={"adversarial": {"attack_steps": 3, "attack_step_size": 4 / 255}},
         measuring={"max_images": 1_000, "precision": "bf16"},
+        fourier_size=16,
     ),
     "smoke": Scale(
         summary="a few steps of the smallest network, to show that everything runs",
@@ -224,6 +233,7 @@ SCALES: Mapping[str, Scale] = {
         recipe={**_FAST_CPU, "epochs": 1, "batch_size": 32, "max_train_images": 64},
         by_family={"resnet": {"size": 32}},
         measuring={"max_images": 20},
+        fourier_size=3,
     ),
 }
 
@@ -232,6 +242,7 @@ SCALES: Mapping[str, Scale] = {
 
 RUNS_FOLDER = "runs"
 SEQUENCES_FOLDER = "drift"  # of a run folder: its -P results
+FOURIER_FOLDER = "fourier"  # likewise
 
 TableName = Literal[
     "table1",
@@ -246,6 +257,8 @@ TableName = Literal[
     "figure6",
     "figure7",
     "figure8",
+    "figure9",
+    "figure10",
     "figure11",
 ]
 
@@ -467,7 +480,12 @@ def _ways(
         "frost_textures": config.frost_textures,
         "jpeg_quality": config.jpeg_quality if key.data_set == "imagenet" else None,
     }
+    scale = SCALES[config.scale]
     ways = [EvaluateConfig(suite=("clean", "c"), out=folder, **common)]
+    if "fourier" in table.suites:
+        out, size = folder / FOURIER_FOLDER, scale.fourier_size
+        plain = {**scale.measuring, "device": device}
+        ways.append(EvaluateConfig(suite=("fourier",), fourier_size=size, out=out, **plain))
     if "p" in table.suites:
         out = folder / SEQUENCES_FOLDER
         ways.append(EvaluateConfig(suite=("p",), sequences=(table.sequences,), out=out, **common))
@@ -476,16 +494,8 @@ def _ways(
 
 def _draw_realisation(config: ReproduceConfig) -> Path:
     """Figure 4: two images and their augmentation by AugMix, step by step."""
-    if not config.data:
-        raise RunError("figure4 needs images: name their folder by --data, or --data digits")
-    is_imagenet = (Path(config.data) / "val").is_dir()
-    data_set, severity = ("imagenet", 1) if is_imagenet else ("cifar10", 3)
-    root = "" if config.data == "digits" else config.data
-    source = open_source(
-        _source(data_set, config.data), root=root or None, split="test", **config.reading.given
-    )
-    ids = np.arange(min(2, len(source)))
-    images = source.load(ids)
+    images, severity = _open_images(config, "figure4", 2)
+    ids = np.arange(len(images))
     plan = AugMix(severity=severity).sample(
         ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=0)
     )
@@ -493,7 +503,34 @@ def _draw_realisation(config: ReproduceConfig) -> Path:
     return write_preview(config.out / "figure4.png", images, plan)
 
 
-_PICTURES: Mapping[str, Callable[[ReproduceConfig], Path]] = {"figure4": _draw_realisation}
+def _draw_operations(config: ReproduceConfig) -> Path:
+    """Figure 10: an image, and each operation alone."""
+    images, severity = _open_images(config, "figure10", 1)
+    config.out.mkdir(parents=True, exist_ok=True)
+    return save_picture(
+        config.out / "figure10.png", render_operations(images[0], severity=severity)
+    )
+
+
+def _open_images(
+    config: ReproduceConfig, name: str, count: int
+) -> tuple[UInt8[np.ndarray, "batch height width channel"], int]:
+    """Some test images, and the severity that AugMix has on their data set."""
+    if not config.data:
+        raise RunError(f"{name} needs images: name their folder by --data, or --data digits")
+    is_imagenet = (Path(config.data) / "val").is_dir()
+    data_set, severity = ("imagenet", 1) if is_imagenet else ("cifar10", 3)
+    root = "" if config.data == "digits" else config.data
+    source = open_source(
+        _source(data_set, config.data), root=root or None, split="test", **config.reading.given
+    )
+    return source.load(np.arange(min(count, len(source)))), severity
+
+
+_PICTURES: Mapping[str, Callable[[ReproduceConfig], Path]] = {
+    "figure4": _draw_realisation,
+    "figure10": _draw_operations,
+}
 
 
 def _chosen(
@@ -524,10 +561,16 @@ def _source(data_set: str, root: str) -> str:
 
 
 def _load(task: Task) -> Results:
-    """The results of a run, its clean and corrupted cells and its sequences in one."""
-    results = load_results(task.training.run.out / RESULTS_FILE)
-    drift = task.training.run.out / SEQUENCES_FOLDER / RESULTS_FILE
-    return replace(results, sequences=load_results(drift).sequences) if drift.exists() else results
+    """The results of a run, its clean and corrupted cells, sequences and frequencies in one."""
+    folder = task.training.run.out
+    results = load_results(folder / RESULTS_FILE)
+    if (path := folder / SEQUENCES_FOLDER / RESULTS_FILE).exists():
+        results = replace(results, sequences=load_results(path).sequences)
+    if (path := folder / FOURIER_FOLDER / RESULTS_FILE).exists():
+        found = load_results(path)
+        protocol = {**found.protocol, **results.protocol}  # with the size of the map
+        results = replace(results, frequencies=found.frequencies, protocol=protocol)
+    return results
 
 
 def _measure_ensembles(

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
+from augmix.report.estimates import BANDS, frequency_sets
 from augmix.report.exports import records_to_csv
 from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
 from augmix.results import Cell, Results
@@ -32,7 +33,7 @@ NETWORKS = {
     "resnet": "ResNet-50",
 }
 ENSEMBLE = -1  # the seed of an ensemble of all seeds
-FIGURES = ("figure5", "figure6", "figure7", "figure8", "figure11")
+FIGURES = ("figure5", "figure6", "figure7", "figure8", "figure9", "figure11")
 ABLATION: Mapping[str, tuple[Any, ...]] = {  # settings of AugMix that figure 8 varies
     "width": (1, 2, 3, 4, 5, 6),
     "depth": (1, 2, 3, 4, 5, None),
@@ -49,6 +50,7 @@ _ABLATED = {  # their names in the figure, and the paper's values
     "jsd_weight": ("lambda", 12.0),
     "severity": ("severity", 3),
 }
+_FREQUENCY = "cycles over height and width: "  # begins the columns of single frequencies
 _SCRIPT = " (published script's bins)"
 _INK, _ACCENT, _GREY = "#1b2a41", "#d1495b", "#8d99ae"
 _CYCLE = (_GREY, "#5c6f8a", _ACCENT, "#8c1c2f")
@@ -436,6 +438,29 @@ def _errors_by_corruption(
     ]
 
 
+def _errors_by_frequency(
+    measured: Measured, tolerance: Tolerance, networks: Networks
+) -> list[Finding]:
+    """Figure 9: the error under each Fourier-basis perturbation, a column for each frequency."""
+    findings = []
+    for label, _, results in _by_method_and_network(measured, networks):
+        maps = [100 * one.fourier_map for one in results if one.fourier_map is not None]
+        bands = [frequency_sets(one) for one in results]
+        for band in BANDS:
+            values = [100 * each[band].error for each in bands if band in each]
+            findings.append(find(label, f"{band} frequencies", values))
+        rows, columns = maps[0].shape if maps else (0, 0)
+        findings += [
+            find(
+                label,
+                f"{_FREQUENCY}{row - rows // 2} {column - columns // 2}",
+                [float(each[row, column]) for each in maps],
+            )
+            for row, column in np.ndindex(rows, columns)
+        ]
+    return findings
+
+
 def _error(cell: Cell) -> float:
     return cell.error
 
@@ -471,6 +496,7 @@ _LISTED: Mapping[str, Callable[[Measured, Tolerance, Networks], list[Finding]]] 
     "figure6": _stability_and_calibration,
     "figure7": _calibration_by_severity,
     "figure8": _ablation,
+    "figure9": _errors_by_frequency,
     "figure11": _errors_by_corruption,
 }
 
@@ -501,17 +527,18 @@ def write_findings(
 
 def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
     """A page with the measured numbers, and the published ones in parentheses."""
+    shown = [finding for finding in findings if not finding.column.startswith(_FREQUENCY)]
     lines = [
         f"# {about['title']}",
         "",
         f"Scale `{about['scale']}`: {about['summary']}. In per cent: measured (published).",
         "",
-        to_markdown_table(_to_table(findings)),
+        to_markdown_table(_to_table(shown)),
         "",
         *(f"- {remark}" for remark in about["remarks"]),
         *(
             f"- {column}: {same} of {pairs} pairs of methods in the published order"
-            for column, (same, pairs) in agreement(findings).items()
+            for column, (same, pairs) in agreement(shown).items()
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -622,9 +649,35 @@ def _figure_by_corruption(findings: Sequence[Finding], columns: Sequence[str]) -
     return figure
 
 
+def _figure_of_maps(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
+    """A heat map for each method, the lowest frequency in the middle, all on one scale."""
+    rows = list(dict.fromkeys(finding.row for finding in findings))
+    single = [finding for finding in findings if finding.column.startswith(_FREQUENCY)]
+    figure = Figure(figsize=(2.3 * max(len(rows), 1) + 0.7, 2.6), layout="constrained")
+    grid = figure.subplots(1, max(len(rows), 1), squeeze=False)[0]
+    top = max([finding.measured or 0.0 for finding in single], default=1.0)
+    drawn = None
+    for axes, row in zip(grid, rows, strict=False):
+        places = {
+            (int(vertical), int(horizontal)): finding.measured
+            for finding in single
+            if finding.row == row
+            for vertical, horizontal in [finding.column.removeprefix(_FREQUENCY).split()]
+        }
+        (first, left), (last, right) = min(places), max(places)
+        values = [[places[v, h] for h in range(left, right + 1)] for v in range(first, last + 1)]
+        extent = (left - 0.5, right + 0.5, last + 0.5, first - 0.5)
+        drawn = axes.imshow(values, vmin=0, vmax=top, cmap="viridis", extent=extent)
+        axes.set_title(row, loc="left", fontsize=9)
+    if drawn is not None:
+        figure.colorbar(drawn, ax=list(grid), label="error, %")
+    return figure
+
+
 _FORMS = {
     "figure7": _figure_by_severity,
     "figure8": _figure_of_ablation,
+    "figure9": _figure_of_maps,
     "figure11": _figure_by_corruption,
 }
 
