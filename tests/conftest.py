@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait take no core from others
 install_import_hook("augmix", "beartype.beartype")
 
 import numpy as np  # noqa: E402

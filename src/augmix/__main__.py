@@ -1,5 +1,6 @@
 """The command `augmix`, also as ``python -m augmix``: its help comes before anything is loaded."""
 
+import os
 import sys
 
 from augmix.commands import help_text
@@ -10,6 +11,8 @@ def main() -> int:
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
         print(help_text())
         return 0
+    # Torch's threads would keep a core while they wait, which the threads that make images need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from augmix.cli import main as run
 
     return run()

@@ -135,7 +135,9 @@ def test_every_table_and_figure_of_cifar(all_runs: tuple[Path, list[Path]]):
         if path.suffix == ".json":
             plain = json.loads(path.read_text())
             assert set(plain["runs"].values()) == {"done"}, path
-            assert all(0 <= each["measured"] <= 100 for each in plain["findings"]), path
+            found = [each["measured"] for each in plain["findings"] if each["measured"] is not None]
+            assert found, path
+            assert all(0 <= value <= 100 for value in found), path
             assert any("corrupted on the fly, with drawn frost" in x for x in plain["remarks"])
     six = json.loads((folder / "figure6.json").read_text())
     assert any("cifar-script-10" in line and "spatter" in line for line in six["remarks"])

@@ -89,9 +89,9 @@ class ViewsLoader:
             )
         )
         if self.device.type == "cpu":  # rendered on a thread while the loop trains
-            yield from run_ahead(lambda _: self._make(*next(items), epoch), range(len(batches)))
+            yield from run_ahead(lambda _: self._make(next(items), epoch), range(len(batches)))
         else:
-            yield from (self._make(*batch, epoch) for batch in items)
+            yield from (self._make(batch, epoch) for batch in items)
 
     def _ids(self, epoch: int, number: int) -> Int64[np.ndarray, " batch"]:
         order = self._order
@@ -102,8 +102,9 @@ class ViewsLoader:
         return np.array_split(batch, order.world_size)[order.rank]
 
     def _make(
-        self, ids: Int64[np.ndarray, " batch"], images: Images, targets: Any, epoch: int
+        self, batch: Any, epoch: int
     ) -> tuple[Float32[Tensor, "view batch channel height width"], Any]:
+        ids, images, targets = batch  # of `_collate`
         plan = self.policy.sample(
             ids,
             num_views=self.num_views,
