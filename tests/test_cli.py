@@ -202,6 +202,10 @@ def test_preview_of_the_operations(tmp_path: Path, capsys: pytest.CaptureFixture
             sizes[words] = image.size
     assert sizes["--ops"] == sizes["--operations"] == sizes["--severity 1 --ops"]
     assert sizes["--operations --ops all"][1] > sizes["--ops"][1]
+    photograph = tmp_path / "photograph.png"
+    Image.new("RGB", (4, 4)).save(photograph)
+    assert cli.main(["preview", "--ops", "--out", str(photograph)]) == 2
+    assert "is no earlier preview" in capsys.readouterr().err
     assert cli.main(["preview", "--ops", "--method", "cutout"]) == 2
     assert "method 'cutout' has no chains of operations to show" in capsys.readouterr().err
 

@@ -440,6 +440,7 @@ def _preview(words: Sequence[str]) -> None:
         return
     from augmix.files import check_replaceable
 
+    check_replaceable(config.out, "earlier preview", *(word.encode() for word in pictures.MADE_BY))
     if config.operations:
         policy: Any = training.method.policy
         if not hasattr(policy, "ops"):
@@ -451,13 +452,12 @@ def _preview(words: Sequence[str]) -> None:
             ops=OP_SETS[policy.ops],
             severity=policy.severity,
         )
-        _say(f"picture: {pictures.save_picture(config.out, sheet)}")
+        _say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)
     plan = training.method.fit(images).policy.sample(
         ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)
     )
-    check_replaceable(config.out, "earlier preview", *(word.encode() for word in pictures.MADE_BY))
     _say(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
 
 

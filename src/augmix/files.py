@@ -241,7 +241,7 @@ def check_replaceable(path: Path, what: str, *signs: bytes) -> None:
         raise RunError(f"{path} is a folder; name a file in it")
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says so
         return
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error

@@ -570,10 +570,15 @@ def write_preview(
         if top < page.height:
             margin = round(_EDGE * scale)
             _Pen(page, scale).line((margin, top - 1), (page.width - margin, top - 1))
+    return save_preview(path, page)
+
+
+def save_preview(path: str | PathLike[str], picture: Image.Image) -> Path:
+    """Write a picture as PNG, whatever the name's ending, by which `MADE_BY` is found again."""
     buffer = io.BytesIO()
     made_by = PngInfo()
     made_by.add_text(*MADE_BY)
-    page.save(buffer, "PNG", optimize=True, pnginfo=made_by)  # whatever the name's ending
+    picture.save(buffer, "PNG", optimize=True, pnginfo=made_by)
     write_bytes(Path(path), buffer.getvalue())
     return Path(path)
 
