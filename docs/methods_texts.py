@@ -27,7 +27,7 @@ class Text:
 
 
 _STRENGTH = (
-    "`augmix stylize` with an alpha of 0.5 is said to be the strength of AugMix's rows, with a mean "
+    "`augmix stylize` with an alpha of 0.5 is said to be the strength of AugMix's rows, its mean "
     "corruption error lower by about 0.6 than full strength (unverified wording); the default, 1, "
     "is that of Stylized-ImageNet."
 )
