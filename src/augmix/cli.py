@@ -206,6 +206,38 @@ def _evaluate(words: Sequence[str]) -> None:
         _print_summaries([measurement.folder])
 
 
+@command("predict")
+def _predict(words: Sequence[str]) -> None:
+    from augmix.evaluation.predict import PredictConfig, predict, write_predictions
+
+    config = parse(PredictConfig, "predict", words)
+    _keep_memory()
+    found = []
+    if config.form == "table":
+        from rich.table import Table
+
+        found = list(predict(config))
+        table = Table("image", "class", "confidence %")
+        for each in found:
+            for place, (name, number) in enumerate(
+                zip(each.classes, each.confidences, strict=True)
+            ):
+                shown = printable(each.path) if not place else ""
+                table.add_row(shown, printable(name), f"{100 * number:.1f}")
+        _console().print(table)
+    else:
+        kept = (found.append(each) or each for each in predict(config))
+        for line in write_predictions(kept, config.form):
+            print(line, flush=True)
+    broken = [each for each in found if each.error]
+    for each in broken:
+        print(f"augmix: {printable(each.path)}: {each.error}", file=sys.stderr)
+    if broken:
+        print(f"augmix: {len(broken)} of {len(found)} images left out", file=sys.stderr)
+    if found and len(broken) == len(found):
+        sys.exit(1)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportConfig:
     """Which runs the page compares, and what is written."""

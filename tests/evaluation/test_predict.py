@@ -1,0 +1,157 @@
+"""Predictions for new images equal the model's own, at the temperature; broken files are named."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from augmix import cli
+from augmix.errors import RunError
+from augmix.evaluation.predict import PredictConfig, predict
+from augmix.models.weights import build_model, save_model
+
+NAMES = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of images of 16 pixels, with random weights."""
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(5)
+    save_model(folder, build_model("small", num_classes=3, class_names=NAMES).eval())
+    config = {
+        "schema": 2,
+        "method": "augmix",
+        "seed": 0,
+        "source": "folder",
+        "data": "x",
+        "max_train_images": None,
+    }
+    (folder / "config.json").write_text(json.dumps({**config, "size": 16}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three photographs, one of them turned by its tag, a broken one, and a text."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    (folder / "more").mkdir()
+    for name in ("a.png", "more/b.png"):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / name)
+    turned = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(folder / "turned.png", exif=exif)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    (folder / "list.txt").write_text("not an image")
+    return folder
+
+
+def logits_of(run: Path, image: Image.Image) -> torch.Tensor:
+    from augmix.models.weights import load_model
+
+    pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / np.float32(255)
+    with torch.no_grad():
+        return load_model(run)(torch.from_numpy(pixels)[None])[0].double()
+
+
+def test_predictions_are_those_of_the_model(run: Path, photos: Path) -> None:
+    config = PredictConfig(model=str(run), images=(str(photos),), top=3, temperature=2.0)
+    found = {Path(each.path).name: each for each in predict(config)}
+    assert list(found) == ["a.png", "broken.jpg", "b.png", "turned.png"]
+    expected = (logits_of(run, Image.open(photos / "a.png")) / 2).softmax(0)
+    assert dict(zip(found["a.png"].classes, found["a.png"].confidences, strict=True)) == (
+        pytest.approx(dict(zip(NAMES, expected.tolist(), strict=True)), abs=1e-6)
+    )
+    assert list(found["a.png"].confidences) == sorted(found["a.png"].confidences, reverse=True)
+    assert found["broken.jpg"].error
+    assert not found["broken.jpg"].classes
+
+
+def test_photographs_are_turned_upright(run: Path, photos: Path) -> None:
+    path = photos / "turned.png"
+    (upright,) = predict(PredictConfig(model=str(run), images=(str(path),)))
+    turned = Image.open(path).transpose(Image.Transpose.ROTATE_270)
+    best = logits_of(run, turned).softmax(0).max()
+    assert upright.confidences[0] == pytest.approx(float(best), abs=1e-6)
+
+
+def test_the_temperature_is_that_of_the_run(run: Path, photos: Path, tmp_path: Path) -> None:
+    from augmix.evaluation.config import EvaluateConfig
+    from augmix.evaluation.loop import evaluate
+    from augmix.models.open_model import open_model
+
+    images = np.random.default_rng(1).integers(0, 256, (12, 16, 16, 3), np.uint8)
+    pairs = [(image, index % 3) for index, image in enumerate(images)]
+    how = EvaluateConfig(suite=("clean",), temperature_images=6, out=run)
+    found = evaluate(open_model(run), pairs_source(pairs), how)
+    assert found.temperature is not None
+    config = PredictConfig(model=str(run), images=(str(photos / "a.png"),))
+    (fitted,) = predict(config)
+    (same,) = predict(
+        PredictConfig(model=str(run), images=config.images, temperature=found.temperature["value"])
+    )
+    assert fitted == same
+    (run / "results.json").unlink()
+
+
+def pairs_source(pairs: list[tuple[np.ndarray, int]]):
+    from augmix.data.decode import Geometry
+    from augmix.data.sources import OpenOptions, as_source
+
+    return as_source(pairs, OpenOptions(name="pairs", split="test", geometry=Geometry()))
+
+
+def test_an_ensemble_predicts_by_mean_probabilities(
+    tmp_path: Path, photos: Path, run: Path
+) -> None:
+    ensemble = tmp_path / "ens"
+    for seed in (0, 1):
+        folder = ensemble / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        torch.manual_seed(seed)
+        save_model(folder, build_model("small", num_classes=3, class_names=NAMES).eval())
+        plain = json.loads((run / "config.json").read_text()) | {"seed": seed}
+        (folder / "config.json").write_text(json.dumps(plain))
+    image = Image.open(photos / "a.png")
+    mean = sum(logits_of(ensemble / f"seed-{seed}", image).softmax(0) for seed in (0, 1)) / 2
+    (found,) = predict(PredictConfig(model=str(ensemble), images=(str(photos / "a.png"),), top=3))
+    assert dict(zip(found.classes, found.confidences, strict=True)) == pytest.approx(
+        dict(zip(NAMES, mean.tolist(), strict=True)), abs=1e-5
+    )
+
+
+def test_the_command_prints_tables_csv_and_json(
+    run: Path, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["predict", str(run), str(photos / "*.png"), str(photos / "broken.jpg")]) == 0
+    printed = capsys.readouterr()
+    assert "a.png" in printed.out
+    assert "1 of 3 images left out" in printed.err
+    words = ["predict", str(run), str(photos), "--top", "2", "--form"]
+    assert cli.main([*words, "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["rank"] for row in rows] == ["1", "2", "", "1", "2", "1", "2"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos / 'a.png'}\n"))
+    assert cli.main(["predict", str(run), "-", "--form", "jsonl"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["predictions"][0]["class"] in NAMES
+    assert cli.main(["predict", str(run), str(photos / "broken.jpg")]) == 1
+
+
+def test_what_cannot_be_predicted_is_said(run: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere.png does not exist"):
+        list(predict(PredictConfig(model=str(run), images=("nowhere.png",))))
+    with pytest.raises(RunError, match="holds no image"):
+        list(predict(PredictConfig(model=str(run), images=(str(tmp_path),))))
+    from augmix.data import Reading
+
+    config = PredictConfig(model=str(run), images=(str(photos),), reading=Reading(on_error="raise"))
+    with pytest.raises(RunError, match=r"broken.jpg: .*; leave out --on-error raise"):
+        list(predict(config))
