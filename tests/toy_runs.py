@@ -51,6 +51,8 @@ def load_config(folder: Path) -> TrainConfig:
     """The run that `config.json` of a run folder describes."""
     flat = json.loads((folder / "config.json").read_text())
     assert flat.pop("schema") == 2
+    if flat["on_error"] == "raise":  # what None stood for
+        del flat["on_error"]
     return build_config(**{**flat, "out": folder})
 
 

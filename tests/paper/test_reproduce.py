@@ -105,7 +105,8 @@ def test_figure4_is_a_picture(tmp_path: Path):
 
 def test_figure10_is_a_picture_of_the_operations(tmp_path: Path):
     (path,) = reproduce(smoke(tmp_path, "figure10")).paths
-    assert Image.open(path).size[0] > 300
+    with Image.open(path) as picture:
+        assert picture.size[0] > 300
 
 
 def test_what_cannot_be_made_is_said(tmp_path: Path):

@@ -106,7 +106,7 @@ def test_an_array_set_is_read_back_with_its_numbers_and_classes(config, alpha):
     found = read.load(np.arange(7)).astype(int)
     assert abs(found - expected).max() <= 1  # batches of convolutions differ in the last bit
     assert (found != expected).mean() < 0.01
-    assert [event.done for event in events] == [2, 4, 6, 7]
+    assert [event.done for event in events if hasattr(event, "done")] == [2, 4, 6, 7]
     names = sorted(content(out))
     assert names == ["SHA256SUMS", "manifest.json", "styles.csv", "train.npz"]
 

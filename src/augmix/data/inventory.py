@@ -23,7 +23,7 @@ def describe_images(source: Source) -> tuple[str, ...]:
     Example:
         >>> from augmix.data.sources import open_source
         >>> describe_images(open_source("digits", split="test"))
-        ('10 classes: 397 images, 34 (8) to 45 (3) each',)
+        ('10 classes: 397 images, 27 (9) to 48 (5) each',)
     """
     if isinstance(source, Mix):
         source = source.source
