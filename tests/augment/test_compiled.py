@@ -276,6 +276,7 @@ def test_kernels_are_kept_on_disk(noise: np.ndarray) -> None:
     assert (file, used, hits) == (compiled.__file__, cache_path, "1")
 
 
+@pytest.mark.slow
 def test_where_no_folder_can_be_written_kernels_are_compiled_again(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(augmix.__file__).parent, tmp_path / "augmix", ignore=ignored)

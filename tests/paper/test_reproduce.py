@@ -68,6 +68,7 @@ def test_tables_share_runs(folder: Path):
     assert not [event for event in events if isinstance(event, (StepFinished, CellFinished))]
 
 
+@pytest.mark.slow
 def test_figure6_measures_sequences(tmp_path: Path):
     config = smoke(tmp_path, "figure6", methods=("augmix",))
     paths = reproduce(config).paths

@@ -176,6 +176,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
     script = tmp_path / "victim.py"

@@ -129,6 +129,7 @@ print(kills)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_9_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
     calm = train(toy_config(tmp_path / "calm", epochs=20, checkpoint_every=3))

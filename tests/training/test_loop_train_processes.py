@@ -14,6 +14,8 @@ from augmix.errors import ResumeError
 from augmix.training import checkpoint
 from augmix.training.run import train
 
+pytestmark = pytest.mark.slow
+
 # Processes are forked from one that has loaded torch already: loading it takes seconds.
 WORK = """
 import json, os, signal, socket, sys, time, warnings

@@ -136,6 +136,7 @@ def test_the_demo_trains_on_all_images_by_default() -> None:
     assert (config.optimisation.epochs, config.optimisation.batch_size) == (20, 100)
 
 
+@pytest.mark.slow
 def test_the_demo_writes_runs_summary_and_report(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     config = DemoConfig(out=tmp_path / "demo", **TOY_DEMO)
