@@ -8,7 +8,8 @@ import inspect
 import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,7 +45,6 @@ class Learner:
     network: nn.Module  # what is called in the model's place: it, or `DistributedDataParallel`
     compiled: nn.Module  # the network compiled, for whole batches; else the network
     is_graphed: bool  # whether forward and backward of whole batches are a CUDA graph
-    graphs: list[GraphedFunction] = field(default_factory=list)
 
     def backward(
         self,
@@ -98,19 +98,21 @@ class Learner:
         self, views: Float[Tensor, "view batch channel height width"], targets: Tensor
     ) -> Loss:
         """`backward` of a whole batch as a CUDA graph; the next one overwrites its results."""
-        parameters = list(self.model.parameters())
+        loss, gradients = self._graph(views, targets)
+        for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            parameter.grad = gradient  # another batch may have set others since
+        return loss
+
+    @cached_property
+    def _graph(self) -> GraphedFunction:
+        """Loss and gradients of a whole batch, by its views and targets."""
 
         def run(views: Tensor, targets: Tensor) -> tuple[Loss, list[Tensor | None]]:
             self.optimizer.zero_grad(set_to_none=True)
             loss = self._add_gradients(self.compiled, views, targets, 1.0)
-            return loss, [each.grad for each in parameters]
+            return loss, [each.grad for each in self.model.parameters()]
 
-        if not self.graphs:
-            self.graphs.append(GraphedFunction(run, self.device))
-        loss, gradients = self.graphs[0](views, targets)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient  # another batch may have set others since
-        return loss
+        return GraphedFunction(run, self.device)
 
     def update(self, rate: float) -> None:
         """Update the weights by the gradient of the last `backward`, at a learning rate."""
