@@ -16,6 +16,7 @@ from augmix.paper.compare import (
     FIGURES,
     Finding,
     RunKey,
+    _height,
     ablated,
     agreement,
     draw,
@@ -312,6 +313,11 @@ def test_figures_are_drawn(name: str, tmp_path: Path):
     assert page.count("<path") > 10
     with pytest.raises(ValueError, match="got 'table1'"):
         draw(tmp_path / "f.svg", "table1", [])
+
+
+def test_an_error_of_zero_is_drawn_and_a_gap_is_not():
+    assert _height(find("AugMix", "x", [0.0])) == 0.0
+    assert math.isnan(_height(find("AugMix", "x", [])))
 
 
 def test_every_table_can_be_made_at_every_scale():

@@ -325,31 +325,17 @@ def _errors_of_resnext(
     ]
 
 
-def _calibration_by_network(
-    measured: Measured, tolerance: Tolerance, networks: Networks
-) -> list[Finding]:
-    """Table 5: RMS calibration error by method and network; its numbers are not at hand."""
-    return [
-        find(label, f"{network}, {name}", values)
-        for label, network, results in _by_method_and_network(measured, networks)
-        for name, values in {
-            "clean": _rms(results, (0,)),
-            "corrupted": _rms(results, range(1, 6)),
-        }.items()
-    ]
+Number = Callable[[list[Results]], list[float]]  # of the seeds of a run, in per cent
 
 
-def _clean_error_and_flips(
-    measured: Measured, tolerance: Tolerance, networks: Networks
+def _by_network(
+    numbers: Mapping[str, Number], measured: Measured, tolerance: Tolerance, networks: Networks
 ) -> list[Finding]:
-    """Table 6: clean error and mean flip probability, likewise."""
+    """Tables 5 and 6: a row for each method, columns of each network; their numbers are unknown."""
     return [
-        find(label, f"{network}, {name}", values)
+        find(label, f"{network}, {name}", of_runs(results))
         for label, network, results in _by_method_and_network(measured, networks)
-        for name, values in {
-            "clean error": _mean_over_cells(results, (0,), _error),
-            "mean flip probability": _mean_flips(results),
-        }.items()
+        for name, of_runs in numbers.items()
     ]
 
 
@@ -490,8 +476,20 @@ _LISTED: Mapping[str, Callable[[Measured, Tolerance, Networks], list[Finding]]] 
     "table3": partial(_imagenet_table, 3, _flip_rates, "mFR"),
     "table4": partial(_cifar_table, _TABLES[4].rows),
     "table4-extended": partial(_cifar_table, (*_TABLES[4].rows, *published.UNVERIFIED)),
-    "table5": _calibration_by_network,
-    "table6": _clean_error_and_flips,
+    "table5": partial(
+        _by_network,
+        {
+            "clean": partial(_rms, severities=(0,)),
+            "corrupted": partial(_rms, severities=range(1, 6)),
+        },
+    ),
+    "table6": partial(
+        _by_network,
+        {
+            "clean error": partial(_mean_over_cells, severities=(0,), number=_error),
+            "mean flip probability": _mean_flips,
+        },
+    ),
     "figure5": _errors_of_resnext,
     "figure6": _stability_and_calibration,
     "figure7": _calibration_by_severity,
@@ -587,6 +585,11 @@ def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
     return path
 
 
+def _height(finding: Finding) -> float:
+    """What is drawn; a gap where nothing was measured."""
+    return math.nan if finding.measured is None else finding.measured
+
+
 def _figure_of_bars(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
     """A panel for each column."""
     panels = max(1, len(columns))
@@ -614,7 +617,7 @@ def _figure_of_ablation(findings: Sequence[Finding], columns: Sequence[str]) -> 
     found = {f.row: f for f in findings if f.column == "error on CIFAR-10-C"}
     for axes, (label, _) in zip(figure.subplots(2, 3).flat, _ABLATED.values(), strict=True):
         rows = [row for row in found if row.startswith(f"{label} ")]
-        heights = [found[row].measured or math.nan for row in rows]
+        heights = [_height(found[row]) for row in rows]
         spreads = [found[row].spread or 0.0 for row in rows]
         places = range(len(rows))
         axes.errorbar(places, heights, yerr=spreads, color=_GREY, linewidth=1.2, capsize=2)
@@ -635,7 +638,7 @@ def _figure_by_corruption(findings: Sequence[Finding], columns: Sequence[str]) -
     width = 0.8 / max(len(rows), 1)
     shades = matplotlib.colormaps["Greys"](np.linspace(0.25, 0.75, max(len(rows), 1)))
     for number, row in enumerate(rows):
-        heights = [finding.measured or math.nan for finding in findings if finding.row == row]
+        heights = [_height(finding) for finding in findings if finding.row == row]
         places = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
         axes.bar(
             places, heights, width, label=row, color=_ACCENT if row == "AugMix" else shades[number]
