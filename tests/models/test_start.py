@@ -13,7 +13,7 @@ from augmix.evaluation.models import run_measurement
 from augmix.models.start import build_start, find_start, network_name
 from augmix.models.weights import build_model, load_model, save_model
 from augmix.training.config import build_config
-from augmix.training.run import train
+from augmix.training.run import settle, train
 
 CODE = """
 import torch
@@ -116,6 +116,18 @@ def test_a_run_starts_from_another_with_other_classes(tmp_path: Path) -> None:
     assert all(torch.equal(value, old[name]) for name, value in same.state_dict().items())
 
 
+def test_a_run_of_a_foreign_network_is_a_start_too(tmp_path: Path, code: str) -> None:
+    first = train(toy(tmp_path / "first", model=f"{code}:make", size=12))
+    start = find_start(str(first))
+    assert (start.name, start.size) == (f"{code}:make", 12)
+    again = toy(tmp_path / "again", model=str(first))
+    assert settle(again).data.size == 12
+    train(again)
+    assert load_model(again.run.out).config.name == f"{code}:make"
+    with pytest.raises(ValueError, match="dropout would do nothing with"):
+        build_config(model=str(first), dropout=0.1)
+
+
 def test_a_run_starts_from_a_file(tmp_path: Path) -> None:
     start = build_model("wrn-10-1", num_classes=10)
     torch.save(start.state_dict(), tmp_path / "best.pt")
@@ -165,6 +177,11 @@ def test_a_network_that_does_not_fit_is_refused(
 def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         getattr(build_config(**settings), "network_name")  # noqa: B009
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    with pytest.raises(RunError, match="nowhere/run does not exist; name a run folder"):
+        build_config(model="nowhere/run")
 
 
 def test_grey_images_need_a_network_of_this_package(tmp_path: Path, code: str) -> None:

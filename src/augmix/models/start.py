@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from augmix import files, results
 from augmix.errors import RunError, first_line
+from augmix.files import load_record
 from augmix.models import ModelConfig, is_foreign
 from augmix.models.layers import Classifier, Images
 from augmix.models.open_model import call_user_code, open_model
@@ -64,6 +65,8 @@ def network_name(text: str) -> str:
         return str(files.load_json(path).get("name", ""))
     if text.startswith(PREFIX):
         return text
+    if set(text) & set("/\\") and "@" not in text and not is_foreign(text):
+        raise RunError(f"{text} does not exist; name a run folder, or a network")
     name = text.partition("@")[0]
     if name.startswith("torchvision:"):
         return ":".join(name.split(":")[:2])
@@ -99,9 +102,15 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
         return Start(name=name, state={}, source=text, mean=mean, std=std, size=prepared.crop)
     opened = open_model(text, pretrained=is_wanted)
     network = opened.network
-    if isinstance(network, Classifier):  # of this package: a file or a run
+    if isinstance(network, Classifier):  # of this package, or of a run
         config, state = network.config, network.state_dict()
-        return Start(name=name, state=state, source=text, mean=config.mean, std=config.std)
+        size = 0
+        if is_foreign(name):  # which a run has trained at its size
+            path = Path(text).expanduser() / results.CONFIG_FILE
+            size = (load_record(path, results.ConfigFacts).get("size") or 0) if path.exists() else 0
+        return Start(
+            name=name, state=state, source=text, mean=config.mean, std=config.std, size=size
+        )
     prepared = opened.preprocessing or PRESETS["none"]
     mean, std = _statistics(prepared, name)
     state = {f"network.{key}": value for key, value in network.state_dict().items()}

@@ -295,7 +295,9 @@ class TrainConfig:
     @property
     def network_name(self) -> str:
         """The network that is built: the blur-pooled form where the method says so."""
-        return self.method.network_name(self.network.model)
+        from augmix.models.start import network_name
+
+        return self.method.network_name(network_name(self.network.model))
 
     def member(self, number: int) -> "TrainConfig":
         """The run of one seed of an ensemble."""
@@ -337,20 +339,20 @@ class TrainConfig:
         from augmix.models import find_family, is_foreign
         from augmix.models.start import network_name
 
-        model = self.network.model
-        family = find_family(network_name(model))
+        model, name = self.network.model, network_name(self.network.model)
+        family = find_family(name)
         if self.network.zero_init_last and not family.form.startswith(_RESIDUAL):
             raise ValueError(
                 f"zero_init_last would do nothing with {model}: no residual block of it ends in "
                 "batch norm, as those of resnet and resnext networks do"
             )
-        if self.network.zero_init_last and network_name(model) != model:
+        if self.network.zero_init_last and name != model:
             raise ValueError(f"zero_init_last would overwrite weights of {model}; leave it out")
-        if self.network.dropout is not None and is_foreign(model):
+        if self.network.dropout is not None and is_foreign(name):
             raise ValueError(
                 f"dropout would do nothing with {model}: it is of the networks of this package"
             )
-        if self.network.pretrained and not is_foreign(model) and network_name(model) == model:
+        if self.network.pretrained and not is_foreign(name) and name == model:
             raise ValueError(f"{model} has no published weights: leave out pretrained")
 
     def _published_weight_decay(self) -> float:
