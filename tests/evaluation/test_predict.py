@@ -12,7 +12,7 @@ from PIL import Image
 
 from augmix import cli
 from augmix.errors import RunError
-from augmix.evaluation.predict import PredictConfig, predict
+from augmix.evaluation.predict import PredictConfig, Prediction, predict, write_predictions
 from augmix.models.weights import build_model, save_model
 
 NAMES = ("ant", "bee", "cat")
@@ -143,6 +143,17 @@ def test_the_command_prints_tables_csv_and_json(
     record = json.loads(capsys.readouterr().out)
     assert record["predictions"][0]["class"] in NAMES
     assert cli.main(["predict", str(run), str(photos / "broken.jpg")]) == 1
+
+
+def test_cells_are_safe_in_spreadsheets_and_names_in_terminals() -> None:
+    found = [
+        Prediction("=1+1.png", ("ant",), (0.5,)),
+        Prediction("half\udce9.png", error="broken"),
+    ]
+    lines = list(write_predictions(iter(found), "csv"))
+    assert lines[1] == "'=1+1.png,1,ant,0.500000,"
+    assert lines[2].encode() == b"half\\udce9.png,,,,broken"
+    assert json.loads(list(write_predictions(iter(found), "jsonl"))[1])["path"] == "half\udce9.png"
 
 
 def test_what_cannot_be_predicted_is_said(run: Path, photos: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from augmix.data import Reading
 from augmix.data.decode import Geometry, ImageError, decode_image
 from augmix.data.trees import FolderTree
 from augmix.devices import resolve_device
-from augmix.errors import RunError, check_positive, printable
+from augmix.errors import RunError, check_positive, escape_cell, printable
 from augmix.evaluation.models import load_run
 from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
@@ -157,8 +157,8 @@ def write_predictions(found: Iterator[Prediction], form: str) -> Iterator[str]:
 
 def _csv_line(cells: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="").writerow(map(escape_cell, cells))
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()  # of names that are not
 
 
 def _open(

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from augmix.bootstrap import KINDS, LEVEL
+from augmix.errors import escape_cell
 from augmix.files import to_plain
 from augmix.report.comparison import Comparison, Group, contrast
 from augmix.report.estimates import METRICS, readable
@@ -56,14 +57,10 @@ def records_to_csv(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) 
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows([{name: _escaped(value) for name, value in each.items()} for each in records])
+    writer.writerows(
+        [{name: escape_cell(value) for name, value in each.items()} for each in records]
+    )
     return text.getvalue()
-
-
-def _escaped(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
-    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    return f"'{value}" if is_formula else value
 
 
 def to_json(comparison: Comparison) -> str:
