@@ -93,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
         return _fail("stopped; start the same command again to continue", code=130)
+    except BrokenPipeError:  # what reads the output has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still waiting
+        return 141
     except Exception as error:
         return _explain(error, is_debug)
     return 0

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +146,20 @@ def test_the_command_prints_tables_csv_and_json(
     record = json.loads(capsys.readouterr().out)
     assert record["predictions"][0]["class"] in NAMES
     assert cli.main(["predict", str(run), str(photos / "broken.jpg")]) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")
+def test_a_reader_that_has_enough_is_no_error(run: Path, photos: Path) -> None:
+    words = [sys.executable, "-m", "augmix", "predict", str(run), str(photos), "--form", "csv"]
+    with subprocess.Popen(
+        [*words, "--batch-size", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"path,rank,class,confidence,error\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_cells_are_safe_in_spreadsheets_and_names_in_terminals() -> None:
