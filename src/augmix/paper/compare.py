@@ -1,7 +1,5 @@
 """Measured numbers beside the published ones, as JSON, CSV and Markdown."""
 
-import io
-import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
