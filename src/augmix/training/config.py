@@ -473,8 +473,8 @@ def build_config(
     """Build the configuration of a run from flat names, the words of the command line.
 
     Args:
-        recipe: A key of `recipes.RECIPES` to start from, or settings like one. What it says of a method
-            counts for methods that have such a setting.
+        recipe: A key of `recipes.RECIPES` to start from, or settings like one. What it says of a
+            method counts for methods that have such a setting.
         method: A name, as for `augmix.methods.build_method`.
         changes: Settings by flat name.
 
