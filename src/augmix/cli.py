@@ -486,6 +486,7 @@ def _preview(words: Sequence[str]) -> None:
             source.load(ids[:1])[0],
             ops=OP_SETS[policy.ops],
             severity=policy.severity,
+            is_wide=policy.ops == "wide",
         )
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
