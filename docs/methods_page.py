@@ -210,7 +210,8 @@ def _later_numbers(name: str) -> list[str]:
         _wrap(
             "As published, in %, lower is better: mean error on -C, and on ImageNet mCE. AugMix "
             "has 11.2 and 35.9 with WRN-40-2 on CIFAR-10-C and CIFAR-100-C, 65.3 mCE with "
-            "ResNet-50 (released weights). Measured numbers of this package are in [results](../results.md)."
+            "ResNet-50 (released weights). Measured numbers of this package are in "
+            "[results](../results.md)."
         ),
         "",
         "| set | network | clean | corrupted | recipe | source |",
