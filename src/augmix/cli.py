@@ -153,7 +153,8 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     Raises:
         ValueError: If a flag belongs to another method, or a value is wrong.
     """
-    from augmix.training.config import RECIPES, build_config, find_recipe, general_settings
+    from augmix.training.config import build_config, general_settings
+    from augmix.training.recipes import RECIPES, find_recipe
 
     method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
     presets, general = find_recipe(recipe), general_settings()
@@ -492,6 +493,7 @@ def _preview(words: Sequence[str]) -> None:
             source.load(ids[:1])[0],
             ops=OP_SETS[policy.ops],
             severity=policy.severity,
+            is_wide=policy.ops == "wide",
         )
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
