@@ -287,7 +287,6 @@ def _export(words: Sequence[str]) -> None:
     config = parse(ExportConfig, "export", words)
     from augmix.models.export import SUFFIXES, export_model
     from augmix.models.weights import load_model
-
     from augmix.results import find_temperature
 
     model = load_model(config.run)

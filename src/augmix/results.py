@@ -521,7 +521,7 @@ def find_temperature(folder: Path) -> float | None:
     """Return the temperature that was fitted for a run, or None."""
     path = folder / RESULTS_FILE
     found = load_results(path).temperature if path.is_file() else None
-    return found and float(found["value"])
+    return float(found["value"]) if found else None
 
 
 def provenance() -> dict[str, Any]:

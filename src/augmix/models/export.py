@@ -7,10 +7,10 @@
 | ``safetensors`` | .safetensors | any safetensors reader; the header describes the network |
 
 The first two take any number of float32 images in [0, 1] as ``images``, ``batch channel height
-width``, and give ``logits``; normalisation is included. A JSON file beside each, ``model.onnx.json``
-for ``model.onnx``, has the classes in the order of the logits, how an image file becomes an input,
-and the temperature of the confidences; ONNX and safetensors files hold the same under ``augmix`` in
-their metadata.
+width``, and give ``logits``; normalisation is included. A JSON file beside each,
+``model.onnx.json`` for ``model.onnx``, has the classes in the order of the logits, how an image
+file becomes an input, and the temperature of the confidences; ONNX and safetensors files hold the
+same under ``augmix`` in their metadata.
 """
 
 import copy
@@ -124,17 +124,20 @@ def describe(network: Classifier, size: tuple[int, int], temperature: float) -> 
     preprocessing are 0 and 1, since the model normalises its images itself.
     """
     config = network.config
-    values = {"mean": (0.0,) * config.channels, "std": (1.0,) * config.channels}
-    prepared = Preprocessing(**values)
-    if size[0] == size[1]:
-        shorter = Geometry(size=size[0]).shorter
-        prepared = Preprocessing(resize=shorter, crop=size[0], **values)
-    images = {"shape": ["batch", config.channels, *size], "dtype": "float32", "order": "RGB"}
-    if config.channels == 1:
-        images["order"] = "grey"
+    crop = size[0] if size[0] == size[1] else 0
+    prepared = Preprocessing(
+        resize=Geometry(size=crop).shorter,
+        crop=crop,
+        mean=(0.0,) * config.channels,
+        std=(1.0,) * config.channels,
+    )
     return {
         **asdict(config),
-        "images": images,
+        "images": {
+            "shape": ["batch", config.channels, *size],
+            "dtype": "float32",
+            "order": "grey" if config.channels == 1 else "RGB",
+        },
         "preprocessing": asdict(prepared),
         "temperature": temperature,
     }
