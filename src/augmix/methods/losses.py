@@ -214,6 +214,7 @@ class JSDLoss(nn.Module):
         return jsd_loss(logits, targets, self.weight, label_smoothing=smoothing)
 
     def extra_repr(self) -> str:
+        """Return the options, which printing the module shows."""
         return f"weight={self.weight}, label_smoothing={self.label_smoothing}"
 
 
