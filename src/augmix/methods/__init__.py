@@ -15,17 +15,21 @@ from augmix.methods.baselines import (
     Standard,
     StylisedImages,
 )
+from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.registry import (
     METHODS,
     Method,
     Objective,
+    OptionalConsistency,
     TrainingImages,
     build_method,
     find_method,
     register_method,
 )
+from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
+    "APR",
     "METHODS",
     "Adversarial",
     "Attack",
@@ -35,16 +39,19 @@ __all__ = [
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "HybridAugment",
     "MaxBlur",
     "Method",
     "Mixup",
     "Objective",
+    "OptionalConsistency",
     "PatchUniform",
     "RandomAA",
     "RandomAAJSD",
     "Standard",
     "StylisedImages",
     "TrainingImages",
+    "TrivialAugment",
     "build_method",
     "find_method",
     "register_method",
