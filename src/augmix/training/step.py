@@ -22,8 +22,10 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from augmix import distributed
 from augmix.devices import GraphedFunction
+from augmix.errors import RunError
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss
+from augmix.models.split_norm import split_batch_norm
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
 
@@ -179,6 +181,7 @@ def open_learner(
     is_shared = distributed.world_size() > 1
     if is_shared and optimisation.sync_batch_norm:
         synchronize_batch_norm(model, device)
+    _split(model, method, optimisation.split_batch_norm)
     optimizer = torch.optim.SGD(
         _parameter_groups(model, optimisation),
         lr=optimisation.peak,
@@ -204,6 +207,21 @@ def open_learner(
         and not is_shared
         and optimisation.accumulate == 1,
     )
+
+
+def _split(model: nn.Module, method: Method, is_asked: bool | None) -> None:
+    """Give a model the second set of batch norms that the method has, or that is asked for.
+
+    Raises:
+        RunError: If it is asked for and the model has no batch norm.
+    """
+    if not (method.splits_batch_norm if is_asked is None else is_asked):
+        return
+    if not split_batch_norm(model, num_main=1, num_views=method.num_passed) and is_asked:
+        raise RunError(
+            "split_batch_norm would do nothing with this network, which has no batch norm: leave "
+            "out --split-batch-norm"
+        )
 
 
 def _parameter_groups(model: nn.Module, optimisation: OptimisationConfig) -> list[dict[str, Any]]:
