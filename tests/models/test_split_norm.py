@@ -83,9 +83,7 @@ def test_a_run_saves_the_main_set_alone(tmp_path):
 
 
 def test_where_there_is_nothing_to_split():
-    with pytest.raises(
-        ValueError, match="split_batch_norm would do nothing with method 'standard'"
-    ):
+    with pytest.raises(ValueError, match="would do nothing with method 'standard'"):
         build_config(method="standard", split_batch_norm=True)
     with pytest.raises(ValueError, match="would do nothing with method 'adversarial'"):
         build_config(method="adversarial", split_batch_norm=True)
@@ -110,4 +108,3 @@ def test_the_second_set_is_the_methods_choice_unless_asked_for():
         how = OptimisationConfig(split_batch_norm=is_asked)
         open_learner(model, build_method(method), optimisation=how, device=torch.device("cpu"))
         assert is_split(model) == expected
-    assert not np.any([build_method("afa").splits_batch_norm is None])
