@@ -15,6 +15,7 @@ from augmix.methods.baselines import (
     Standard,
     StylisedImages,
 )
+from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -28,6 +29,7 @@ from augmix.methods.registry import (
 from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
+    "APR",
     "METHODS",
     "Adversarial",
     "Attack",
@@ -37,6 +39,7 @@ __all__ = [
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "HybridAugment",
     "MaxBlur",
     "Method",
     "Mixup",
