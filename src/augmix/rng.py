@@ -56,6 +56,8 @@ class Purpose(IntEnum):
     ATTACK = 17
     TORCH = 18
     FOURIER = 19
+    BANK = 20
+    PICTURES = 21
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,14 @@ from toy_plans import draw_images
 
 from augmix.augment import batched, render
 from augmix.augment.plan import Plan, concatenate
-from augmix.augment.policies import Policy, TrivialAugment
+from augmix.augment.policies import IPMix, PixMix, Policy, TrivialAugment
 from augmix.rng import Stream
 
 CROP = {"crop_padding": 2, "flip": True}
 POLICIES: dict[str, Policy] = {
     "trivialaugment": TrivialAugment(**CROP),
+    "pixmix": PixMix(**CROP),
+    "ipmix": IPMix(**CROP),
 }
 PAIRED: tuple[str, ...] = ()  # draw something of the whole batch
 STREAM = Stream(seed=3).at(epoch=2)

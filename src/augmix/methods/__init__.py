@@ -15,6 +15,7 @@ from augmix.methods.baselines import (
     Standard,
     StylisedImages,
 )
+from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -37,12 +38,14 @@ __all__ = [
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "IPMix",
     "MaxBlur",
     "Method",
     "Mixup",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",
+    "PixMix",
     "RandomAA",
     "RandomAAJSD",
     "Standard",

@@ -9,6 +9,7 @@ from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
+from augmix.augment.policies.pixmix import IPMix, PixMix
 from augmix.augment.policies.trivialaugment import TrivialAugment
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "IPMix",
     "Mixup",
     "PatchUniform",
+    "PixMix",
     "Policy",
     "RandomAA",
     "RandomStart",
