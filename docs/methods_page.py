@@ -16,12 +16,14 @@ from PIL import Image, ImageDraw
 
 from augmix import published
 from augmix.arrays import to_uint8
-from augmix.augment import render
+from augmix.augment import policies, render
 from augmix.augment.policies import (
+    APR,
     AugMix,
     AutoAugment,
     CutMix,
     Cutout,
+    HybridAugment,
     Mixup,
     PatchUniform,
     Policy,
@@ -57,7 +59,11 @@ POLICIES: dict[str, Policy] = {
     "random-aa": RandomAA(**_CROPS),
     "patch-uniform": PatchUniform(size_px=SIZE * 25 // 32, amplitude=0.6, base=_BASE),
     "augmix": AugMix(**_CROPS),
+    "apr-sp": APR(base=_BASE),
+    "hybridaugment-pp": HybridAugment(base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "pixmix": policies.PixMix(**_CROPS),
+    "ipmix": policies.IPMix(**_CROPS),
 }
 
 

@@ -55,7 +55,52 @@ _COMMON = (
     ("--crop-padding", "4 of 32 pixels", "the usual crop of CIFAR; black border"),
     ("--flip", "by source", "mirror half of the images"),
 )
+_PICTURES = (
+    "--pictures",
+    "None: drawn by the package",
+    "folder of pictures to mix with, e.g. the published fractals",
+)
+_BANK = (
+    "The published set of fractals and feature visualisations has 1.6 GB and no licence. The "
+    "package draws 1,200 pictures of its own instead, from iterated function systems, plasma, "
+    "Perlin noise and Voronoi cells; a preview with `augmix preview --method pixmix` and the "
+    "switch `bank` shows them. Their bytes are the same on every platform, and a run records "
+    "their checksum."
+)
+_BANK_SPEED = (
+    "Drawing the bank takes 3 seconds for images of 32 pixels and 15 for 224 on two cores, once "
+    "for each size; then it is read from the cache folder."
+)
 _VIEWS = "Left the image, then five of its views, each drawn at another epoch."
+
+_PAIRED_VIEWS = (
+    "Left the two images of a batch, then their views in form SP, each drawn at another epoch."
+)
+_RECOMBINING = (
+    ("--form", "sp", "S changes single images, P pairs of the batch, SP both (published)"),
+    (
+        "--overflow",
+        "wrap",
+        "as published: levels outside 0..255 are taken modulo 256, which is impulse noise in 2 to "
+        "6 % of all values; `clip` takes the nearest level",
+    ),
+    ("--severity", "3", "largest level of an operation (published)"),
+    (
+        "--jsd-weight",
+        "0",
+        "above 0, e.g. 12: AugMix's consistency loss of the clean image, the view of form S and "
+        "its paired form, in place of the two cross-entropies",
+    ),
+    *_COMMON,
+)
+_RECOMBINING_NOTES = (
+    "Paired views are not clipped, as published, so that their values may leave [0, 1].",
+    "A frequency that an image does not have counts as one of phase 0, and levels are rounded to 6 "
+    "decimals before they are cut to bytes: where nothing changes, the image stays the same.",
+    "Partners are a random permutation of the batch, drawn by address, as in [mixup](mixup.md); "
+    "each process of a distributed run pairs the images of its own part.",
+    "Published recipe: batch 128, 200 epochs, the rate divided by 5 after 60, 120, 160 and 190.",
+)
 
 TEXTS: dict[str, Text] = {
     "standard": Text(
@@ -400,5 +445,94 @@ TEXTS: dict[str, Text] = {
             "behind AugMix alone, and strong with noise and erasing on top."
         ),
         example="--jsd-weight 12",
+    ),
+    "apr-sp": Text(
+        what=(
+            "Images keep their phase and get another amplitude spectrum. Form S, on every image "
+            "before the crop: an operation of AugMix; with probability 1/2 a second one on top, "
+            "and the amplitude of one result with the phase of the other. Form P, on the batch: "
+            "with probability 0.6 the amplitude of another image. Cross-entropy of the view of "
+            "form S plus that of its paired form."
+        ),
+        picture=_PAIRED_VIEWS,
+        settings=_RECOMBINING,
+        notes=_RECOMBINING_NOTES,
+        when=(
+            "Where two views a step are affordable and three are not: in its paper it is ahead of "
+            "AugMix on CIFAR-10-C and CIFAR-100-C, without a consistency loss."
+        ),
+        example="--form s --overflow clip",
+    ),
+    "hybridaugment-pp": Text(
+        what=(
+            "Low frequencies (a Gaussian blur of 3x3 pixels, sigma 0.5) say what the image is; "
+            "high frequencies are exchanged. Form S: an operation of AugMix; with probability 1/2 "
+            "a second one on top, and the low frequencies of one result, changed by form S of APR, "
+            "plus the high ones of the other. Form P: with probability 0.6 for the batch the high "
+            "frequencies of another image, and with probability 0.6 the amplitude of a third in "
+            "the low ones. The label is that of the low frequencies. Cross-entropy of the view of "
+            "form S plus that of its paired form."
+        ),
+        picture=_PAIRED_VIEWS,
+        settings=_RECOMBINING,
+        notes=_RECOMBINING_NOTES,
+        when=(
+            "For the lowest published error on CIFAR-10-C and CIFAR-100-C with the networks of "
+            "AugMix's paper, at two views a step instead of three."
+        ),
+        example="--jsd-weight 12 --overflow clip",
+    ),
+    "pixmix": Text(
+        what=(
+            "A view starts as the image or one operation of it. In each of 0 to 4 rounds it is "
+            "added to, or multiplied with, a partner: another operation of the image, or a "
+            "picture with structure and no meaning, such as a fractal. Weights are Beta(3, 1) and "
+            "Beta(1, 3), or beyond them."
+        ),
+        picture=_VIEWS,
+        settings=(
+            _OPTIONAL_JSD,
+            ("--rounds", "4", "largest number of rounds (the paper's k)"),
+            ("--beta", "3", "concentration of the weights; larger mixes less"),
+            ("--severity", "3", "largest level of an operation"),
+            ("--ops", "all: 13 operations", "as published; `paper` leaves out 4 that overlap"),
+            _PICTURES,
+            *_COMMON,
+        ),
+        notes=(_BANK, _BANK_SPEED, "A view has one picture, as published, whatever its rounds."),
+        when=(
+            "For one view and one pass a step with more variety than operations alone give. Four "
+            "of its operations overlap with the test corruptions, so compare it on C-bar too."
+        ),
+        example="--jsd-weight 12 --ops paper",
+    ),
+    "ipmix": Text(
+        what=(
+            "The three chains of AugMix, each with equal probability 0 to 3 operations (mirroring "
+            "and inverting among them) or 0 to 3 patches in which the image is mixed with a "
+            "picture: added, multiplied, or pixels or single values taken from either."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--jsd-weight", "12", "factor of the divergence; 0 is one view and cross-entropy"),
+            ("--severity", "3", "largest level of an operation"),
+            ("--depth", "3", "largest number of operations or patches in a chain"),
+            ("--beta", "3", "concentration of the weights within a patch; larger mixes less"),
+            _PICTURES,
+            *_COMMON,
+        ),
+        notes=(
+            _BANK,
+            "Mirroring changes the sign of the operations behind it, and signs are random; so a "
+            "chain mirrors once or not at all, before its other steps, with the same "
+            "distribution.",
+            "Patches have half, a quarter or an eighth of the image's side, or all of it; half of "
+            "them are such squares, the others smaller.",
+        ),
+        when=(
+            "In AugMix's place, at the same cost, where three views a step are affordable: 8.6 % "
+            "on CIFAR-10-C is claimed with WRN-40-4."
+        ),
+        example="--jsd-weight 0",
     ),
 }

@@ -6,6 +6,7 @@ executor ``pillow`` renders them.
 """
 
 import io
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -76,6 +77,7 @@ _WEIGHT = 74  # width of the weight column
 _EDGE = 26
 _TITLE = 34  # height of the title over a realisation
 _NOTES = 190  # where the notes beside the title begin
+_MOST_NOTES = 100  # characters of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -647,6 +649,7 @@ def _draw_realisation(
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
     notes = "; ".join(plan.describe_finish(index, view))
+    notes = textwrap.shorten(notes, _MOST_NOTES, placeholder=" ...")
     plan = plan.without(Pairs)[index : index + 1]
     layout, start = _layout(plan), _start(image, plan, view)
     size = (round(layout.width * scale), round(layout.height * scale))

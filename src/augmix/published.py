@@ -242,8 +242,28 @@ def _later(method: str, network: str, text: str, source: str, recipe: str) -> tu
 
 
 LATER_ROWS: tuple[LaterRow, ...] = (
+    *_later("apr-sp", "WRN-40-2", "4.3 9.1 23.2 32.9", _HYBRID, _CIFAR_200),
+    *_later("apr-sp", "ResNeXt-29", "3.9 9.1 20.9 31.0", _HYBRID, _CIFAR_200),
+    *_later("apr-sp", "ResNet-18", "5.0 9.1 23.9 31.8", _HYBRID, _CIFAR_200),
+    LaterRow(method="apr-sp", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=68.9, source=_HYBRID),
+    LaterRow(method="apr-sp", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=65.0, source="README of Chen et al. (2021)"),
+    *_later("hybridaugment-pp", "WRN-40-2", "4.7 8.3 24.0 31.2", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "ResNeXt-29", "4.1 7.9 21.2 28.8", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "ResNet-18", "5.0 8.2 23.5 29.9", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "AllConv", "5.7 10.7 24.8 34.4", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "DenseNet", "5.2 9.5 24.1 33.4", _HYBRID, _CIFAR_200),
+    LaterRow(method="hybridaugment-pp", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=67.3, source=_HYBRID, recipe="100 epochs"),
     *_later("trivialaugment", "WRN-28-4", "3.32 13.37 19.26 37.98", _SIEDEL,
             "200 epochs, 1 view, averaged weights"),
     LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
              corrupted=71.7, source=_AFA),
+    *_later("pixmix", "WRN-40-4", "- 9.5 - 30.5", "Hendrycks et al. (2022), unverified",
+            "100 epochs, 1 view, published fractals"),
+    LaterRow(method="pixmix", data="imagenet", network="ResNet-50", clean=None, corrupted=65.8,
+             source=_HYBRID, recipe="90 epochs, published fractals"),
+    *_later("ipmix", "WRN-40-4", "4.04 8.6 - -", "Huang et al. (2023); 8.85 in a run of others",
+            "100 epochs, 3 views, published fractals"),
 )  # fmt: skip

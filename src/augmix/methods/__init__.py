@@ -15,6 +15,7 @@ from augmix.methods.baselines import (
     Standard,
     StylisedImages,
 )
+from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.registry import (
     METHODS,
@@ -29,6 +30,7 @@ from augmix.methods.registry import (
 from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
+    "APR",
     "METHODS",
     "Adversarial",
     "Attack",
@@ -38,6 +40,7 @@ __all__ = [
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "HybridAugment",
     "IPMix",
     "MaxBlur",
     "Method",

@@ -50,6 +50,37 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViewsCrossEntropy:
+    """Cross-entropy of every view with the same targets, by one forward pass.
+
+    The total is ``factor`` times the sum of the terms ``cross_entropy``, of the first view, and
+    ``cross_entropy_2`` and so on, of the others.
+    """
+
+    factor: float = 1.0
+    """Factor of the sum of the views' cross-entropies, above 0."""
+    label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        check_loss_options(weight=self.factor, label_smoothing=self.label_smoothing)
+
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
+        """The loss of a batch of any number of views; see `Consistency.__call__`."""
+        num_views = _count_views(views)
+        logits = model(views.flatten(0, 1)).unflatten(0, (num_views, -1))  # view batch class
+        _check_targets(logits[0], targets)
+        log_p = _log_probabilities(logits)
+        losses = [_cross_entropy(one, targets, self.label_smoothing) for one in log_p]
+        names = ["cross_entropy", *(f"cross_entropy_{n}" for n in range(2, num_views + 1))]
+        return Loss(
+            total=self.factor * torch.stack(losses).sum(),
+            terms={name: loss.detach() for name, loss in zip(names, losses, strict=True)},
+            logits=logits[0].detach(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Consistency:
     """Cross-entropy of the clean view and the Jensen-Shannon divergence of all views.
 
@@ -183,6 +214,7 @@ class JSDLoss(nn.Module):
         return jsd_loss(logits, targets, self.weight, label_smoothing=smoothing)
 
     def extra_repr(self) -> str:
+        """Return the options, which printing the module shows."""
         return f"weight={self.weight}, label_smoothing={self.label_smoothing}"
 
 

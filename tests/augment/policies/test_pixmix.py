@@ -100,7 +100,6 @@ def test_any_size(policy: Policy, size: tuple[int, int]):
         (PixMix, {"rounds": 0}, "rounds must be at least 1, got 0"),
         (PixMix, {"beta": 0.0}, "beta must be a finite number above 0, got 0.0"),
         (PixMix, {"severity": 11}, "severity must be 1..10, got 11"),
-        (PixMix, {"ops": "some"}, "ops must be one of paper, all, wide, got 'some'"),
         (IPMix, {"width": 0}, "width must be at least 1, got 0"),
         (IPMix, {"alpha": np.inf}, "alpha must be a finite number above 0, got inf"),
     ],

@@ -2,21 +2,24 @@
 
 `AugMix`, `RandomAA`, `AutoAugment` and `TrivialAugment` draw chains, `Standard` none. `Cutout`,
 `PatchUniform`, `RandomStart`, `Mixup` and `CutMix` add a stage to the plan of another policy, their
-``base``.
+``base``. `APR` and `HybridAugment` add a stage before their base's, and one behind.
 """
 
 from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
+from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 from augmix.augment.policies.pixmix import IPMix, PixMix
 from augmix.augment.policies.trivialaugment import TrivialAugment
 
 __all__ = [
+    "APR",
     "AugMix",
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "HybridAugment",
     "IPMix",
     "Mixup",
     "PatchUniform",

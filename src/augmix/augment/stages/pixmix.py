@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32, Int64, UInt32
 
-from augmix.augment.stages import Form, Pictures, Pixels, Stage, register_stage
+from augmix.augment.stages import Form, Pictures, Stage, register_stage
 from augmix.augment.stages.patches import check_boxes, describe_box, pixels_inside
 from augmix.rng import philox4x32, philox4x32_torch, to_uniforms, to_uniforms_torch
 
@@ -85,7 +85,7 @@ class PixMix(_WithPicture):
     a: Float32[np.ndarray, "view batch round"]
     b: Float32[np.ndarray, "view batch round"]
 
-    def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+    def apply(self, pixels: Any, pictures: Pictures | None = None) -> Any:
         assert pictures is not None
         num_views, batch, num_rounds = self.operator.shape
         copies = pixels.reshape(num_views, num_rounds + 1, *pixels.shape[1:])
@@ -136,7 +136,7 @@ class PixMix(_WithPicture):
             if self.is_picture[where]:
                 partner = f"picture {self.picture[view, index]}"
             name = Operator(self.operator[where]).name.lower()
-            lines.append(f"{name} {partner}, a {self.a[where]:.2f}, b {self.b[where]:.2f}")
+            lines.append(f"{name} {partner} ({self.a[where]:.2f}, {self.b[where]:.2f})")
         return lines
 
 
@@ -179,7 +179,7 @@ class IPMix(_WithPicture):
         _WithPicture.check(self, size)
         check_boxes("ipmix", self.box, size)
 
-    def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+    def apply(self, pixels: Any, pictures: Pictures | None = None) -> Any:
         assert pictures is not None
         num_views, batch, num_chains = self.weight.shape
         copies = pixels.reshape(num_views, num_chains + 1, *pixels.shape[1:])
