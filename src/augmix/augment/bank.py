@@ -167,7 +167,8 @@ def _read_folder(folder: Path, side_px: int) -> Pictures:
     for number, path in enumerate(files):
         try:
             with Image.open(path) as image:
-                pictures[number] = ImageOps.fit(image.convert("RGB"), (side_px, side_px))
+                fitted = ImageOps.fit(image.convert("RGB"), (side_px, side_px))
+                pictures[number] = np.asarray(fitted)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise RunError(f"cannot read the picture {path}: {error}") from error
     return pictures
