@@ -11,6 +11,7 @@ from augmix.augment.plan import Plan, concatenate
 from augmix.augment.policies import (
     APR,
     AugMix,
+    FourierWaves,
     HybridAugment,
     IPMix,
     PixMix,
@@ -26,6 +27,9 @@ POLICIES: dict[str, Policy] = {
     "apr, clipped": APR(base=Standard(**CROP), form="s", severity=10, overflow="clip"),
     "hybridaugment": HybridAugment(base=Standard(**CROP)),
     "hybridaugment over augmix": HybridAugment(base=AugMix(**CROP)),
+    "waves": FourierWaves(base=Standard(**CROP)),
+    "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
+    "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
     "trivialaugment": TrivialAugment(**CROP),
     "pixmix": PixMix(**CROP),
     "ipmix": IPMix(**CROP),
