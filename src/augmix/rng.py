@@ -56,6 +56,7 @@ class Purpose(IntEnum):
     ATTACK = 17
     TORCH = 18
     FOURIER = 19
+    DECISION = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
