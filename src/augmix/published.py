@@ -199,3 +199,73 @@ UNVERIFIED = (  # from memory of the paper's text, no source at hand
     Row(data="cifar10", network="WideResNet", method="augmix+mixup", mean=13.3),
 )
 TABLES: Mapping[int, Table] = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}
+
+# -- methods after the paper -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterRow:
+    """A published result of a method later than the paper, in %."""
+
+    method: str  # as registered in `augmix.methods`
+    data: str  # ``cifar10``, ``cifar100`` or ``imagenet``
+    network: str
+    clean: float | None
+    corrupted: float  # mean error on -C; mCE on ImageNet
+    source: str
+    recipe: str = ""  # epochs and views of a step, and what it starts from if not random weights
+
+
+_HYBRID = "Yucel et al. (2023)"
+_SIEDEL = "Siedel et al. (2026), files of results"
+_AFA = "Vaish et al. (2024), files of results"
+_CIFAR_200 = "200 epochs, 2 views"
+
+
+def _later(method: str, network: str, text: str, source: str, recipe: str) -> tuple[LaterRow, ...]:
+    """CIFAR-10 clean and corrupted, CIFAR-100 clean and corrupted; ``-`` where nothing is known."""
+    values = [None if word == "-" else float(word) for word in text.split()]
+    parts = (("cifar10", values[0], values[1]), ("cifar100", values[2], values[3]))
+    return tuple(
+        LaterRow(
+            method=method,
+            data=data,
+            network=network,
+            clean=clean,
+            corrupted=corrupted,
+            source=source,
+            recipe=recipe,
+        )
+        for data, clean, corrupted in parts
+        if corrupted is not None
+    )
+
+
+LATER_ROWS: tuple[LaterRow, ...] = (
+    *_later("apr-sp", "WRN-40-2", "4.3 9.1 23.2 32.9", _HYBRID, _CIFAR_200),
+    *_later("apr-sp", "ResNeXt-29", "3.9 9.1 20.9 31.0", _HYBRID, _CIFAR_200),
+    *_later("apr-sp", "ResNet-18", "5.0 9.1 23.9 31.8", _HYBRID, _CIFAR_200),
+    LaterRow(method="apr-sp", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=68.9, source=_HYBRID),
+    LaterRow(method="apr-sp", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=65.0, source="README of Chen et al. (2021)"),
+    *_later("hybridaugment-pp", "WRN-40-2", "4.7 8.3 24.0 31.2", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "ResNeXt-29", "4.1 7.9 21.2 28.8", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "ResNet-18", "5.0 8.2 23.5 29.9", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "AllConv", "5.7 10.7 24.8 34.4", _HYBRID, _CIFAR_200),
+    *_later("hybridaugment-pp", "DenseNet", "5.2 9.5 24.1 33.4", _HYBRID, _CIFAR_200),
+    LaterRow(method="hybridaugment-pp", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=67.3, source=_HYBRID, recipe="100 epochs"),
+    LaterRow(method="afa", data="imagenet", network="ResNet-50", clean=None, corrupted=68.0,
+             source=_AFA, recipe="90 epochs, 2 views"),
+    LaterRow(method="afa", data="imagenet", network="ResNet-50", clean=None, corrupted=66.8,
+             source=_AFA, recipe="with JSD"),
+    LaterRow(method="augmix-afa", data="imagenet", network="ResNet-50", clean=None, corrupted=62.9,
+             source=_AFA),
+    LaterRow(method="trivialaugment-afa", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=63.1, source=_AFA),
+    *_later("trivialaugment", "WRN-28-4", "3.32 13.37 19.26 37.98", _SIEDEL,
+            "200 epochs, 1 view, averaged weights"),
+    LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=71.7, source=_AFA),
+)  # fmt: skip

@@ -37,7 +37,8 @@ from augmix.pictures import render_operations, save_picture, write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
-from augmix.training.config import RECIPES, build_config
+from augmix.training.config import build_config
+from augmix.training.recipes import RECIPES
 
 # -- Tables and scales ----------------------------------------------------------------------------
 
