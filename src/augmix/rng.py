@@ -67,6 +67,7 @@ class Purpose(IntEnum):
     ERASING = 28
     BANK = 29
     PICTURES = 30
+    DECISION = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
