@@ -66,7 +66,10 @@ def test_lists_of_names_stand_for_their_names() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"suite": ("clean", "d")}, "suite must be of clean, c, c-bar, p, attack, fourier; got 'd'"),
+        (
+            {"suite": ("clean", "d")},
+            "suite must be of clean, c, c-bar, p, attack, fourier; got 'd'",
+        ),
         ({"suite": ()}, "nothing to measure"),
         ({"names": ("fogg",)}, "unknown corruption 'fogg', did you mean 'fog'"),
         ({"severities": (6,)}, "severity must be 1..5, got 6"),
