@@ -23,6 +23,7 @@ from augmix.augment.policies import (
     AutoAugment,
     CutMix,
     Cutout,
+    FourierWaves,
     HybridAugment,
     Mixup,
     PatchUniform,
@@ -61,6 +62,7 @@ POLICIES: dict[str, Policy] = {
     "augmix": AugMix(**_CROPS),
     "apr-sp": APR(base=_BASE),
     "hybridaugment-pp": HybridAugment(base=_BASE),
+    "afa": FourierWaves(base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
 }
 

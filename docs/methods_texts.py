@@ -86,6 +86,29 @@ _RECOMBINING_NOTES = (
     "Published recipe: batch 128, 200 epochs, the rate divided by 5 after 60, 120, 160 and 190.",
 )
 
+_WAVES = (
+    ("--wave-mean", "10", "mean strength of a wave: its length on 32x32 pixels (published)"),
+    ("--wave-min", "0", "strength that is added to all (published)"),
+    (
+        "--jsd-weight",
+        "0",
+        "above 0 (published: 10, on CIFAR-100 1, on ImageNet 12): cross-entropy of the clean image "
+        "and the consistency of it, the other view and the waves, with one set of batch norms",
+    ),
+    (
+        "--split-batch-norm",
+        "on without a JSD weight",
+        "a second set of batch norms for the view of waves, while training",
+    ),
+    *_COMMON,
+)
+_WAVES_NOTES = (
+    "The second set of batch norms is a mechanism of its own: `--split-batch-norm` gives it to the "
+    "augmented views of any method of several views, on any network that has batch norm. It is "
+    "used while training alone: evaluation, saved weights and exports hold the main set.",
+    "Networks without batch norm (ConvNeXt, ViT) pass both views alike.",
+)
+
 TEXTS: dict[str, Text] = {
     "standard": Text(
         what=(
@@ -465,5 +488,38 @@ TEXTS: dict[str, Text] = {
             "AugMix's paper, at two views a step instead of three."
         ),
         example="--jsd-weight 12 --overflow clip",
+    ),
+    "afa": Text(
+        what=(
+            "Beside the view of every image stands its clean form with a plane wave in each "
+            "channel, of random frequency, direction and strength. Both have cross-entropy; the "
+            "waves have batch norms of their own, so that the statistics by which the network is "
+            "used later stay those of ordinary images."
+        ),
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        settings=_WAVES,
+        notes=_WAVES_NOTES,
+        when=(
+            "On top of another method, for two views a step: in its paper it lowers the error of "
+            "AugMix, TrivialAugment and PRIME on ImageNet-C, C-bar and 3DCC alike."
+        ),
+        example="--jsd-weight 10",
+    ),
+    "augmix-afa": Text(
+        what="AFA with a view of AugMix as its first view; cross-entropy of both, no clean image.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=(*_WAVES, *_CHAINS),
+        notes=_WAVES_NOTES,
+        when="For AugMix's gains at two views a step, and more of them on C-bar.",
+        example="--severity 1",
+    ),
+    "trivialaugment-afa": Text(
+        what="AFA with a view of TrivialAugment as its first view; cross-entropy of both.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=_WAVES,
+        notes=_WAVES_NOTES,
+        when="For a low clean error and corruption error at two views a step.",
     ),
 }

@@ -65,6 +65,7 @@ class Purpose(IntEnum):
     HIDDEN = 26
     NOISE_NET = 27
     ERASING = 28
+    DECISION = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model
     "resists",
     "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
 }
+_OF_PREDICTIONS = ("models", "predictions", "name", "source", "data", "split", "resize", "crop")
+_OF_ROWS = ("bin_size", "difficulty", "out")  # settings of `EvaluateConfig` that predictions take
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
@@ -131,6 +133,9 @@ class Measurement:
     models: tuple[str, ...]
     """Run folders, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE, python:MODULE:FUNCTION,
     NAME@FILE; several are measured as one ensemble, the mean of their probabilities."""
+    predictions: Path | None = None
+    """File of predictions that another program made (npz, parquet or csv), instead of a model; see
+    augmix corrupt --manifest."""
     name: str | None = None
     """Name in tables and reports; by default that of the run, its folder, or the model."""
     source: str | None = None
@@ -179,7 +184,9 @@ class Measurement:
     """How the model is measured."""
 
     def __post_init__(self) -> None:
-        if not self.models:
+        if self.predictions:
+            self._check_predictions()
+        elif not self.models:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
@@ -193,11 +200,27 @@ class Measurement:
                 "(none, to give all of it), got none"
             )
 
+    def _check_predictions(self) -> None:
+        """Refuse settings of a model, or of images that are corrupted here."""
+        if self.models:
+            raise ValueError(f"name a model or predictions, not both; got {self.models[0]!r} too")
+        for config, used in ((self, _OF_PREDICTIONS), (self.how, _OF_ROWS)):
+            for entry in fields(config):
+                value, default = getattr(config, entry.name), entry.default
+                is_given = value != default and entry.default_factory is MISSING
+                if is_given and entry.name not in used:
+                    raise ValueError(
+                        f"{entry.name} {value!r} would have no effect: it is for a model, and "
+                        "predictions are taken as they are"
+                    )
+
     @property
     def folder(self) -> Path:
         """Folder of the results."""
         if self.how.out:
             return Path(self.how.out)
+        if self.predictions:
+            return Path("runs") / self.predictions.stem
         run = Path(self.models[0]).expanduser()
         if not run.is_dir():
             run = Path("runs") / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")

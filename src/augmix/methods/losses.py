@@ -7,8 +7,9 @@ every view. Losses are computed in float32 whatever the precision of the logits 
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -223,13 +224,15 @@ def _consistency_terms(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Cross-entropy of the first view, and the mean over views and images of KL(p_view || M)."""
     _check_targets(logits[0], targets)
+    weights = _image_weights(targets)
     log_p = _log_probabilities(logits)
     # first, since the order of the terms is the one in which their gradients are summed
     cross_entropy = _cross_entropy(log_p[0], targets, label_smoothing)
     p = log_p.exp()
     mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
     lowest = torch.finfo(log_p.dtype).min  # so that 0 log 0 is 0, for logits of -inf too
-    return cross_entropy, (p * (log_p.clamp(min=lowest) - mixture.log())).sum(dim=2).mean()
+    divergence = (p * (log_p.clamp(min=lowest) - mixture.log())).sum(dim=2)  # view batch
+    return cross_entropy, (divergence if weights is None else divergence * weights).mean()
 
 
 def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "*batch class"]:
@@ -247,7 +250,51 @@ def _cross_entropy(
         hard = -log_p.gather(1, targets.long()[:, None]).mean()  # no id is ignored, not even -100
     if not label_smoothing:
         return hard
-    return (1 - label_smoothing) * hard - label_smoothing * log_p.mean()
+    weights = _image_weights(targets)
+    spread = log_p if weights is None else weights[:, None] * log_p
+    return (1 - label_smoothing) * hard - label_smoothing * spread.mean()
+
+
+def _image_weights(targets: Targets) -> Float[Tensor, " batch"] | None:
+    """The sum of each image's target: its weight in a mean over images; None where all have 1."""
+    return targets.sum(dim=1) if targets.is_floating_point() else None
+
+
+def weigh_targets(targets: Targets, weights: Float[Tensor, " class"]) -> Targets:
+    """Multiply targets by the weights of their classes.
+
+    An image whose target is one class then counts as often as that class's weight says, in every
+    term of a loss; of a mixed image each class's part does. The mean stays one over the images.
+
+    Args:
+        targets: Class ids, or class probabilities of each image.
+        weights: Of every class, on the same device.
+
+    Returns:
+        Class probabilities times weights.
+
+    Example:
+        >>> weigh_targets(torch.tensor([1, 0]), torch.tensor([0.5, 2.0])).tolist()
+        [[0.0, 2.0], [0.5, 0.0]]
+    """
+    if not targets.is_floating_point():
+        ids = targets.long()[:, None]
+        targets = weights.new_zeros(len(targets), len(weights)).scatter_(1, ids, 1.0)
+    return targets * weights
+
+
+def balanced_weights(labels: Integer[np.ndarray, " image"], num_classes: int) -> list[float]:
+    """Return the weight of every class with which all classes count alike.
+
+    It is n / (K n_class) for n images of K classes, each of which must have some; the mean over the
+    images is 1.
+
+    Example:
+        >>> balanced_weights(np.array([0, 0, 0, 1]), 2)
+        [0.6666666666666666, 2.0]
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * counts)).tolist()
 
 
 def _count_views(views: Tensor) -> int:

@@ -667,7 +667,8 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
         cells = next((group.cells for group in groups if group.key.scope == scope), [])
         from_cell = METRICS[metric].from_cell
         values = [from_cell(cell) for cell in cells] if from_cell else []
-        found[name] = float(np.mean([v for v in values if v is not None])) if values else None
+        known = [value for value in values if value is not None]
+        found[name] = float(np.mean(known)) if known else None
     return found
 
 

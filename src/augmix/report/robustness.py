@@ -519,7 +519,8 @@ def _rms(cell: Cell, scaled: Scaled) -> list[float]:
 
 
 def _nll(cell: Cell, scaled: Scaled) -> list[float]:
-    return [each.nll_sum / cell.num_images for each in (cell, scaled)]
+    assert cell.nll is not None  # a temperature is fitted to logits
+    return [cell.nll, scaled.nll_sum / cell.num_images]
 
 
 def _cells(run: Run, comparison: Comparison, scope: Scope) -> list[Cell]:

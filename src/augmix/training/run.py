@@ -26,6 +26,7 @@ from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
+from augmix.methods.losses import balanced_weights
 from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
 from augmix.models.start import build_start, check_outputs, find_start, network_name
@@ -34,9 +35,16 @@ from augmix.progress import Note, OnProgress, PhaseStarted, ignore
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
 from augmix.training.logging import tensorboard
-from augmix.training.loop import Prepared, check_smallest_part, take_steps, train_model
+from augmix.training.loop import (
+    Prepared,
+    check_smallest_part,
+    open_run_learner,
+    take_steps,
+    train_model,
+)
+from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
-from augmix.training.step import Learner, open_learner
+from augmix.training.step import Learner
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
@@ -177,6 +185,9 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             **({"start": hash_weights(model)[:16]} if start.state else {}),
         }
         method = config.method.fit(images)
+        weights = None
+        if config.optimisation.class_weights == "balanced":
+            weights = _balance(source)
         yield Prepared(
             model=model,
             method=method,
@@ -184,6 +195,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             device=device,
             identity=identity,
             origin=origin,
+            class_weights=weights,
         )
 
 
@@ -243,6 +255,18 @@ def _check_several(source: Source, root: str | None) -> None:
         f"{source.class_names[found[0]]!r}, and training needs at least two;{hint} "
         "name a folder of several class folders with --data"
     )
+
+
+def _balance(source: Source) -> list[float]:
+    """The weights of the classes with which they count alike."""
+    counts = np.bincount(source.labels, minlength=source.num_classes)
+    empty = [source.class_names[index] for index in np.flatnonzero(counts == 0)]
+    if empty:
+        raise RunError(
+            f"class_weights 'balanced' needs images of every class, and there are none of "
+            f"{', '.join(empty[:8])}: add some, or leave the class out"
+        )
+    return balanced_weights(source.labels, source.num_classes)
 
 
 def _part(config: TrainConfig, source: Source) -> Source:
@@ -306,7 +330,7 @@ class StepTime:
 def open_parts(config: TrainConfig, run: Prepared) -> tuple[Learner, Pipeline]:
     """What `time_steps` takes of a run."""
     optimisation, device = config.optimisation, run.device
-    learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
+    learner = open_run_learner(run, optimisation)
     order = open_order(run.source, config)
     return learner, open_pipeline(run.source, run.method, order, config, device)
 
@@ -454,6 +478,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"memory: {found.peak_memory_mib:,.0f} MiB at {'least' if is_part else 'most'}; a "
         "checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
+        *describe_training(run.model, optimisation),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
         f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",

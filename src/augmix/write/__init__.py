@@ -62,6 +62,7 @@ from augmix.write.destination import (
     report_pieces,
     versions,
 )
+from augmix.write.listing import list_corrupted, list_perturbed, write_list
 
 CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time
@@ -90,6 +91,9 @@ class _Options:
     """Quality of JPEG files, 1..100; the published -C sets have 85."""
     num_processes: int | None = None
     """Number of processes, which does not change a byte; by default one for every processor."""
+    manifest: Path | None = None
+    """Folder that gets list.csv, a row for every image, to fill in with the predictions of another
+    program (augmix evaluate --predictions), and the clean images as PNG files."""
     verify: bool = False
     """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
     are damaged are written again."""
@@ -269,9 +273,14 @@ def write_corrupted(
         seed=options.seed,
         frost_textures=textures,
     )
-    return _write_set(
+    folder = _write_set(
         source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
     )
+    if options.manifest is not None:
+        suites = {name: CORRUPTIONS[name].suite for name in names}
+        rows = partial(list_corrupted, source, suites, severities, _files(source, layout))
+        write_list(options.manifest, rows, folder, source)
+    return folder
 
 
 def write_perturbed(
@@ -337,9 +346,20 @@ def write_perturbed(
         seed=options.seed,
         difficulty=difficulty,
     )
-    return _write_set(
+    folder = _write_set(
         source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
     )
+    if options.manifest is not None:
+        rows = partial(list_perturbed, source, titles, counts, _files(source, layout))
+        write_list(options.manifest, rows, folder)
+    return folder
+
+
+def _files(source: Source, layout: Layout) -> tuple[str, ...]:
+    """Path of every image below the folder of its set or severity; none for arrays."""
+    if layout == "cifar":
+        return ()
+    return name_files(source.files, source.labels, source.class_names)
 
 
 def _write_set(
@@ -364,7 +384,7 @@ def _write_set(
                 with open_atomic(folder / LABELS_FILE) as file:
                     np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
         else:
-            files = name_files(source.files, source.labels, source.class_names)
+            files = _files(source, "imagenet")
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
             sink = TreeSink(
                 folder=folder,
