@@ -607,6 +607,7 @@ _HEADINGS = {
 _SUMMARY = {
     "clean_error": "clean error %",
     "corruption_error": "corruption error %",
+    "bar_error": "C-bar error %",
     "rms_calibration_error": "RMS calibration error %",
     "flip_probability": "flip probability %",
     "robust_error": "robust error %",

@@ -154,7 +154,7 @@ class Cell:
     of it (`attacks.worst_logits`).
     """
 
-    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``
+    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar`` or ``attack``
     name: str  # corruption, ``clean``, or the norm of the attack
     severity: int  # 1..5; 0 for clean and attacked images
     num_images: int
@@ -341,7 +341,10 @@ class ProtocolFacts(TypedDict, total=False):
     own: dict[str, str]
     own_sequences: dict[str, str]
     own_severities: list[int]
+    bar_names: list[str]
+    bar_severities: list[int]
     official_c: str
+    official_bar: str
     official_p: str
     fingerprints: dict[str, str]
     predictions: str
@@ -418,8 +421,9 @@ class Results:
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
-            of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
-            ``official_p`` (sets read from files, else empty)
+            of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
+            ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;
+            ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
             ``fourier_size`` (rows and columns of the map); ``predictions`` (of another program:
