@@ -26,7 +26,7 @@ from typing import Annotated, Any, NamedTuple, Required, TypedDict, TypeVar, get
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8, UInt16
 
-from augmix.errors import RunError
+from augmix.errors import RunError, import_library
 from augmix.files import (
     load_json,
     load_lines,
@@ -36,12 +36,14 @@ from augmix.files import (
     write_json,
     write_npz,
 )
+from augmix.metrics import ece_from_bins, rms_from_bins
 
 CONFIG_FILE = "config.json"
 EXAMPLES_FILE = "examples.npz"
 HARDEST_FILE = "hardest.npz"
 IMAGES_FILE = "images.npz"
 LOG_FILE = "log.jsonl"
+MISTAKES_FILE = "mistakes.npz"
 MODEL_FILE = "model.json"
 PREDICTIONS_FOLDER = "predictions"
 REPORT_FILE = "report.html"
@@ -152,13 +154,15 @@ class Cell:
     of it (`attacks.worst_logits`).
     """
 
-    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``
+    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar`` or ``attack``
     name: str  # corruption, ``clean``, or the norm of the attack
     severity: int  # 1..5; 0 for clean and attacked images
     num_images: int
     num_errors: int  # images whose largest logit is not the label's
-    nll_sum: float  # of the negative log-likelihoods of the images, natural logarithm
-    brier_sum: float  # of the squared distances to the one-hot labels, 0..2 each
+    # Of the negative log-likelihoods of the images, natural logarithm, and of the squared distances
+    # to the one-hot labels, 0..2 each; None if only predictions and confidences are known
+    nll_sum: float | None
+    brier_sum: float | None
     adaptive: Bins  # of equally many predictions, for the RMS calibration error
     equal_width: Bins  # 15 of equal width, for reliability diagrams and ECE
     seconds: float
@@ -171,8 +175,10 @@ class Cell:
         _require(0 <= self.severity <= 5, "severity must be 0..5")
         _require(n >= 1 and 0 <= self.num_errors <= n, "num_errors must be 0..num_images")
         for each in scores:
-            _require(each.nll_sum >= 0, "nll_sum must be at least 0")
-            _require(0 <= each.brier_sum <= 2 * n * _ROUNDED, "brier_sum must be 0..2 an image")
+            nll, brier = each.nll_sum, each.brier_sum
+            _require(nll is None or nll >= 0, "nll_sum must be at least 0")
+            fits = brier is None or 0 <= brier <= 2 * n * _ROUNDED
+            _require(fits, "brier_sum must be 0..2 an image")
             for bins in (each.adaptive, each.equal_width):
                 _require(sum(bins.count) == n, "bins must hold every image once")
 
@@ -187,14 +193,14 @@ class Cell:
         return self.num_errors / self.num_images
 
     @property
-    def nll(self) -> float:
-        """Mean negative log-likelihood, natural logarithm."""
-        return self.nll_sum / self.num_images
+    def nll(self) -> float | None:
+        """Mean negative log-likelihood, natural logarithm; None if it is not known."""
+        return None if self.nll_sum is None else self.nll_sum / self.num_images
 
     @property
-    def brier(self) -> float:
-        """Mean Brier score, 0..2."""
-        return self.brier_sum / self.num_images
+    def brier(self) -> float | None:
+        """Mean Brier score, 0..2; None if it is not known."""
+        return None if self.brier_sum is None else self.brier_sum / self.num_images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +211,8 @@ class SequenceCell:
     num_images: int
     num_pairs: int  # of frames that were compared, over all images
     num_flips: int  # pairs whose frames were predicted as different classes
-    top5_distance_sum: float | None  # over the pairs, 0..15 each; None below five classes
+    # Over the pairs, 0..15 each; None below five classes, or if only predictions are known
+    top5_distance_sum: float | None
     seconds: float
 
     def __post_init__(self) -> None:
@@ -334,9 +341,13 @@ class ProtocolFacts(TypedDict, total=False):
     own: dict[str, str]
     own_sequences: dict[str, str]
     own_severities: list[int]
+    bar_names: list[str]
+    bar_severities: list[int]
     official_c: str
+    official_bar: str
     official_p: str
     fingerprints: dict[str, str]
+    predictions: str
     attack_norm: str
     attack_epsilon: float
     attack_steps: int
@@ -393,7 +404,7 @@ class LogRecord(TypedDict, total=False):
     left_out: dict[str, int]  # only of step 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Results:
     """Content of `results.json`: the cells measured so far and how they were measured.
 
@@ -411,11 +422,13 @@ class Results:
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
-            of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
-            ``official_p`` (sets read from files, else empty)
+            of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
+            ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;
+            ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
-            ``fourier_size`` (rows and columns of the map).
+            ``fourier_size`` (rows and columns of the map); ``predictions`` (of another program:
+            what its file holds).
         provenance: Versions and machine; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.
@@ -465,6 +478,74 @@ class Results:
             frequency = row - rows // 2, column - columns // 2
             found[row, column] = errors.get(fold_frequency(*frequency, (height, width)), np.nan)
         return found
+
+    def summary(self) -> dict[str, float]:
+        """Average what was measured: the numbers at the head of a report, as fractions.
+
+        Corrupted values are means over the cells of all corruptions that were measured at every
+        severity (Hendrycks et al. 2020); the user's own corruptions are in no mean.
+
+        Returns:
+            Those measured of ``clean_error``, ``corruption_error``, ``flip_probability``,
+            ``robust_error``, ``fourier_error``, ``rms_calibration_error_clean`` and
+            ``rms_calibration_error`` (of the corrupted images).
+        """
+        corrupted = [cell for cell in self.cells if cell.suite == "c"]
+        levels = {cell.severity for cell in corrupted}
+        measured = {
+            cell.name: {c.severity for c in corrupted if c.name == cell.name} for cell in corrupted
+        }
+        corrupted = [cell for cell in corrupted if measured[cell.name] == levels]
+        clean = [cell for cell in self.cells if cell.suite == "clean"]
+        own = self.protocol.get("own_sequences") or ()
+        perturbed = [cell for cell in self.sequences if cell.name not in own]
+        attacked = [cell for cell in self.cells if cell.suite == "attack"]
+        frequencies = self.fourier_map
+        values = {
+            "clean_error": [cell.error for cell in clean],
+            "corruption_error": [cell.error for cell in corrupted],
+            "rms_calibration_error_clean": [rms_from_bins(*cell.adaptive) for cell in clean],
+            "rms_calibration_error": [rms_from_bins(*cell.adaptive) for cell in corrupted],
+            "flip_probability": [cell.flip_probability for cell in perturbed],
+            "robust_error": [cell.error for cell in attacked],
+        }
+        found = {name: float(np.mean(each)) for name, each in values.items() if each}
+        if frequencies is not None and not np.isnan(frequencies).any():
+            errors = [n / cell.num_images for cell in self.frequencies for n in cell.num_errors]
+            found["fourier_error"] = float(np.mean(errors))
+        return found
+
+    def __repr__(self) -> str:
+        numbers = (f"{name} {value:.4f}" for name, value in self.summary().items())
+        label = self.model.get("label") or self.model.get("name") or "model"
+        source = self.source.get("name") or "images"
+        about = f"{label} on {self.num_images} of {source}, {len(self.measured)} cells"
+        return f"<Results of {', '.join([about, *numbers])}>"
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` of all measured cells, a row each, errors as fractions.
+
+        Raises:
+            RunError: If pandas is not installed.
+        """
+        pandas = import_library("pandas", "results.to_pandas()", "pandas")
+        rows = []
+        for cell in self.measured:
+            row: dict[str, Any] = {**cell.key._asdict(), "num_images": cell.num_images}
+            if isinstance(cell, SequenceCell):
+                row |= {"flip_probability": cell.flip_probability}
+                row |= {"top5_distance": cell.top5_distance}
+            else:
+                row["error"] = cell.error
+            if isinstance(cell, Cell):
+                row |= {
+                    "nll": cell.nll,
+                    "brier": cell.brier,
+                    "ece": ece_from_bins(*cell.equal_width),
+                }
+                row["rms_calibration_error"] = rms_from_bins(*cell.adaptive)
+            rows.append({**row, "seconds": cell.seconds})
+        return pandas.DataFrame(rows)
 
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
         """Return the cell, or None if it was not measured yet."""
@@ -703,6 +784,25 @@ def load_hardest(folder: Path) -> dict[str, np.ndarray]:
     path = folder / HARDEST_FILE
     arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
     _check_images(path, arrays, "images", ("labels", "ids", "errors"))
+    return arrays
+
+
+def load_mistakes(folder: Path) -> dict[str, np.ndarray]:
+    """Load `mistakes.npz` of a run folder, empty if it has none.
+
+    Its arrays hold the most confident mistakes on clean and on corrupted images, one an image:
+    ``images`` as the model saw them (uint8 `image height width channel`), ``ids``, ``labels``,
+    ``predictions``, ``confidence``, and the cell's ``names`` and ``severities``.
+    """
+    path = folder / MISTAKES_FILE
+    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
+    _check_images(path, arrays, "images", ("labels", "ids", "predictions", "severities"))
+    if arrays:
+        shape = arrays["ids"].shape
+        for name, kind in (("confidence", "f"), ("names", "U")):
+            own = arrays.get(name)
+            if own is None or own.shape != shape or own.dtype.kind != kind:
+                raise RunError(f"{path} is damaged (the array {name} does not fit); {_AGAIN}")
     return arrays
 
 

@@ -203,6 +203,10 @@ class OptimisationConfig:
     recipe, but batch norm normalises over a part at a time."""
     sync_batch_norm: bool = True
     """With several processes: batch norm over the images of all of them, as one process has it."""
+    split_batch_norm: bool | None = None
+    """While training, batch norm with its own statistics, scales and shifts for all views but the
+    first (the clean one, where a method has one), as split_bn of timm; evaluation, averages and
+    saved weights use the main set. None does so for afa and augmax."""
     precision: Precision = "fp32"
     """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast;
     auto takes bfloat16 where the machine computes it fast."""
@@ -391,6 +395,11 @@ class TrainConfig:
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
         self._check_network()
+        if self.optimisation.split_batch_norm and self.method.num_passed < 2:
+            raise ValueError(
+                f"split_batch_norm would do nothing with method {name!r}, by which one view of an "
+                "image passes through the network at a time"
+            )
         try:  # policies that do not go together say so when they draw
             fitted = self.method.fit(TrainingImages())
             size, stream = TrainingImages().size, Stream(seed=0)

@@ -31,6 +31,7 @@ from augmix.memory import memory_error
 from augmix.methods import Method
 from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
+from augmix.models.split_norm import is_split
 from augmix.models.weights import has_whole_model, save_model
 from augmix.progress import (
     CheckpointWritten,
@@ -78,7 +79,7 @@ def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> No
         RunError: Naming a batch size without such a step.
     """
     sizes = {order.batch_size, order.count(order.steps_per_epoch - 1)}
-    num_views = run.method.num_views + run.method.has_clean
+    num_views = 1 if is_split(run.model) else run.method.num_views + run.method.has_clean
     smallest = min(size // min(accumulate, size) for size in sizes)
     if smallest * num_views > 1 or distributed.world_size() > 1:
         return

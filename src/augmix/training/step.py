@@ -26,6 +26,7 @@ from augmix.errors import RunError
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss, weigh_targets
 from augmix.models.layers import Classifier
+from augmix.models.split_norm import split_batch_norm
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
 from augmix.training.optimizer import BATCH_NORMS, build_optimizer, freeze
@@ -194,6 +195,7 @@ def open_learner(
     is_shared = distributed.world_size() > 1
     if is_shared and optimisation.sync_batch_norm:
         synchronize_batch_norm(model, device)
+    _split(model, method, optimisation.split_batch_norm)
     if optimisation.freeze is not None:
         freeze(cast(Classifier, model), optimisation)
     if optimisation.gradient_checkpointing:
@@ -217,6 +219,21 @@ def open_learner(
         and not optimisation.gradient_checkpointing  # which asks the device for its generator
         and optimisation.accumulate == 1,
     )
+
+
+def _split(model: nn.Module, method: Method, is_asked: bool | None) -> None:
+    """Give a model the second set of batch norms that the method has, or that is asked for.
+
+    Raises:
+        RunError: If it is asked for and the model has no batch norm.
+    """
+    if not (method.splits_batch_norm if is_asked is None else is_asked):
+        return
+    if not split_batch_norm(model, num_main=1, num_views=method.num_passed) and is_asked:
+        raise RunError(
+            "split_batch_norm would do nothing with this network, which has no batch norm: leave "
+            "out --split-batch-norm"
+        )
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:
