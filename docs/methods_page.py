@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from augmix import published
 from augmix.arrays import to_uint8
-from augmix.augment import render
+from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
     PRIME,
@@ -66,6 +66,8 @@ POLICIES: dict[str, Policy] = {
     "afa": FourierWaves(base=_BASE),
     "prime": PRIME(cutoff=100, base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "pixmix": policies.PixMix(**_CROPS),
+    "ipmix": policies.IPMix(**_CROPS),
 }
 
 

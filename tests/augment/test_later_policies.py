@@ -14,6 +14,8 @@ from augmix.augment.policies import (
     AugMix,
     FourierWaves,
     HybridAugment,
+    IPMix,
+    PixMix,
     Policy,
     Standard,
     TrivialAugment,
@@ -33,6 +35,8 @@ POLICIES: dict[str, Policy] = {
     "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
     "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
     "trivialaugment": TrivialAugment(**CROP),
+    "pixmix": PixMix(**CROP),
+    "ipmix": IPMix(**CROP),
 }
 PAIRED = (
     "apr",

@@ -75,6 +75,8 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "prime": ("PRIME", PRIME(base=BASE), JSD, 2, True),
     "prime-afa": ("PRIME + AFA", FourierWaves(base=PRIME(base=BASE)), MEAN, 2, False),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
+    "pixmix": ("PixMix", policies.PixMix(**CROP), PLAIN, 1, False),
+    "ipmix": ("IPMix", policies.IPMix(**CROP), JSD, 2, True),
     "adversarial": (
         "Adv Training",
         RandomStart(base=BASE),
