@@ -39,7 +39,17 @@ _JSD = (
 _CHAINS = (
     ("--severity", "3", "largest level of an operation; 1 on ImageNet (released code)"),
     ("--depth", "None: 1, 2 or 3 at random", "operations in a chain (paper)"),
-    ("--ops", "paper: 9 operations", "`all` adds 4 that overlap with the corruptions"),
+    (
+        "--ops",
+        "paper: 9 operations",
+        "`all` adds 4 that overlap with the corruptions; `wide` is "
+        "[TrivialAugment](trivialaugment.md)'s space",
+    ),
+)
+_OPTIONAL_JSD = (
+    "--jsd-weight",
+    "0",
+    "above 0, e.g. 12: the clean image and two views with AugMix's consistency loss",
 )
 _COMMON = (
     ("--crop-padding", "4 of 32 pixels", "the usual crop of CIFAR; black border"),
@@ -368,5 +378,27 @@ TEXTS: dict[str, Text] = {
         ),
         image="stylized.webp",
         example="--stylised styled --source folder --data images --size 224 --model resnet50",
+    ),
+    "trivialaugment": Text(
+        what=(
+            "One operation takes the place of the image, drawn from 14 (AugMix's 13 and the image "
+            "as it is), at one of 31 strengths: up to 135 degrees, a shear of 0.99, 32 pixels, 2 "
+            "bits, and factors from 0.01 to 2. Nothing is tuned."
+        ),
+        picture=_VIEWS,
+        settings=(_OPTIONAL_JSD, *_COMMON),
+        notes=(
+            "Moved images are sampled bilinearly, as everywhere in this package; the published "
+            "code takes the nearest pixel.",
+            "Four of the operations (color, contrast, brightness, sharpness) overlap with the test "
+            "corruptions.",
+            "AugMix's chains are drawn from this space by the choice `wide` of its operations "
+            "([augmix](augmix.md)); severity 10 takes all of the strengths.",
+        ),
+        when=(
+            "For the lowest clean error at one view and one pass a step. Against corruptions it is "
+            "behind AugMix alone, and strong with noise and erasing on top."
+        ),
+        example="--jsd-weight 12",
     ),
 }

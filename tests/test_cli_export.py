@@ -34,12 +34,13 @@ def test_writes_beside_the_model_and_says_what_it_takes(
     [
         (0, None, [], "32, 32"),
         (48, None, [], "48, 48"),
-        (48, [40, 44], [], "40, 44"),
+        (0, [40, 44], [], "40, 44"),
+        (48, [40, 44], [], "48, 48"),
         (48, [40, 44], ["--size", "16"], "16, 16"),
     ],
-    ids=["unknown", "trained", "measured", "asked"],
+    ids=["unknown", "trained", "measured", "both", "asked"],
 )
-def test_size_is_asked_or_measured_or_trained(
+def test_size_is_asked_or_trained_or_measured(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     trained: int,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from augmix.augment.policies import PatchUniform as PatchUniform
     from augmix.augment.policies import RandomAA as RandomAA
     from augmix.augment.policies import Standard as Standard
+    from augmix.augment.policies import TrivialAugment as TrivialAugment
     from augmix.augment.stages import Stage as Stage
     from augmix.augment.stages import register_stage as register_stage
     from augmix.corruptions.corrupt import corrupt as corrupt

@@ -153,7 +153,8 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     Raises:
         ValueError: If a flag belongs to another method, or a value is wrong.
     """
-    from augmix.training.config import RECIPES, build_config, find_recipe, general_settings
+    from augmix.training.config import build_config, general_settings
+    from augmix.training.recipes import RECIPES, find_recipe
 
     method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
     presets, general = find_recipe(recipe), general_settings()
@@ -275,7 +276,7 @@ class ExportConfig:
     out: Path | None = None
     """The file; None writes model.onnx, model.pt2 or model.safetensors into the run folder."""
     size: int | None = None
-    """Size in pixels of the images it takes; None is what the model was measured or trained on."""
+    """Size in pixels of the images it takes; None is what the model was trained or measured on."""
 
     def __post_init__(self) -> None:
         check_positive(self, "size")
@@ -286,15 +287,19 @@ def _export(words: Sequence[str]) -> None:
     config = parse(ExportConfig, "export", words)
     from augmix.models.export import SUFFIXES, export_model
     from augmix.models.weights import load_model
+    from augmix.results import find_temperature
 
     model = load_model(config.run)
-    folder = Path(config.run) if Path(config.run).is_dir() else Path()
-    out = config.out or folder / f"model{SUFFIXES[config.format]}"
-    size = (config.size, config.size) if config.size else _known_size(folder)
-    done = export_model(model, out, format=config.format, size=size)
+    folder = Path(config.run) if Path(config.run).is_dir() else None
+    out = config.out or (folder or Path()) / f"model{SUFFIXES[config.format]}"
+    size, temperature = (config.size, config.size) if config.size else None, None
+    if folder:
+        size, temperature = size or _known_size(folder), find_temperature(folder)
+    done = export_model(model, out, format=config.format, size=size, temperature=temperature or 1.0)
     height, width = done.size
     _say(
-        f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB\n"
+        f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB; classes and preprocessing "
+        f"in {done.path.name}.json\n"
         f"input: images [batch, {model.config.channels}, {height}, {width}], float32 in [0, 1]; "
         f"output: logits [batch, {model.config.num_classes}]\n"
         f"read back and compared: logits differ by at most {done.max_difference:.1e} "
@@ -303,17 +308,18 @@ def _export(words: Sequence[str]) -> None:
 
 
 def _known_size(folder: Path) -> tuple[int, int] | None:
-    """Height and width a run was measured on, else trained on, where known."""
+    """Height and width a run was trained on, else measured on, where known."""
     from augmix.files import load_record
     from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, load_results
 
+    path = folder / CONFIG_FILE
+    if size := load_record(path, ConfigFacts).get("size") if path.is_file() else None:
+        return size, size
     if (folder / RESULTS_FILE).is_file():
         measured = load_results(folder / RESULTS_FILE).source.get("size") or []
         if len(measured) == 2:
             return measured[0], measured[1]
-    path = folder / CONFIG_FILE
-    size = load_record(path, ConfigFacts).get("size") if path.is_file() else None
-    return (size, size) if size else None
+    return None
 
 
 @command("corrupt")
@@ -486,6 +492,7 @@ def _preview(words: Sequence[str]) -> None:
             source.load(ids[:1])[0],
             ops=OP_SETS[policy.ops],
             severity=policy.severity,
+            is_wide=policy.ops == "wide",
         )
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return

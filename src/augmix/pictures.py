@@ -161,7 +161,11 @@ def render_gallery(
 
 
 def render_operations(
-    image: Pixels, *, ops: Sequence[Op] = PAPER_OPS, severity: Number = 3
+    image: Pixels,
+    *,
+    ops: Sequence[Op] = PAPER_OPS,
+    severity: Number = 3,
+    is_wide: bool = False,
 ) -> Image.Image:
     """Draw a sheet of the image and of the result of each operation alone.
 
@@ -173,6 +177,7 @@ def render_operations(
         image: uint8, RGB or grey.
         ops: Operations, drawn in rows of `_OP_ROWS`.
         severity: Level, above 0 and at most 10.
+        is_wide: Take the amounts of TrivialAugment's wide space.
 
     Raises:
         TypeError: If the image is not a uint8 array.
@@ -189,7 +194,8 @@ def render_operations(
     for label, members in _OP_ROWS.items():
         shown = [op for op in members if op in ops]
         level, sign = np.full(len(shown), float(severity)), np.ones(len(shown))
-        amounts = level_to_amount(np.array(shown, np.int8), level, sign, image.shape[:2]).tolist()
+        codes, size = np.array(shown, np.int8), image.shape[:2]
+        amounts = level_to_amount(codes, level, sign, size, is_wide=is_wide).tolist()
         steps = [  # level 10, which no draw reaches, would leave 0 bits
             (op, max(amount, 1.0) if op == Op.POSTERIZE else amount)
             for op, amount in zip(shown, amounts, strict=True)

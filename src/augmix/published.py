@@ -199,3 +199,51 @@ UNVERIFIED = (  # from memory of the paper's text, no source at hand
     Row(data="cifar10", network="WideResNet", method="augmix+mixup", mean=13.3),
 )
 TABLES: Mapping[int, Table] = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}
+
+# -- methods after the paper -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterRow:
+    """A published result of a method later than the paper, in %."""
+
+    method: str  # as registered in `augmix.methods`
+    data: str  # ``cifar10``, ``cifar100`` or ``imagenet``
+    network: str
+    clean: float | None
+    corrupted: float  # mean error on -C; mCE on ImageNet
+    source: str
+    recipe: str = ""  # epochs and views of a step, and what it starts from if not random weights
+
+
+_HYBRID = "Yucel et al. (2023)"
+_SIEDEL = "Siedel et al. (2026), files of results"
+_AFA = "Vaish et al. (2024), files of results"
+_CIFAR_200 = "200 epochs, 2 views"
+
+
+def _later(method: str, network: str, text: str, source: str, recipe: str) -> tuple[LaterRow, ...]:
+    """CIFAR-10 clean and corrupted, CIFAR-100 clean and corrupted; ``-`` where nothing is known."""
+    values = [None if word == "-" else float(word) for word in text.split()]
+    parts = (("cifar10", values[0], values[1]), ("cifar100", values[2], values[3]))
+    return tuple(
+        LaterRow(
+            method=method,
+            data=data,
+            network=network,
+            clean=clean,
+            corrupted=corrupted,
+            source=source,
+            recipe=recipe,
+        )
+        for data, clean, corrupted in parts
+        if corrupted is not None
+    )
+
+
+LATER_ROWS: tuple[LaterRow, ...] = (
+    *_later("trivialaugment", "WRN-28-4", "3.32 13.37 19.26 37.98", _SIEDEL,
+            "200 epochs, 1 view, averaged weights"),
+    LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
+             corrupted=71.7, source=_AFA),
+)  # fmt: skip

@@ -528,6 +528,13 @@ def load_results(path: Path) -> Results:
     return results
 
 
+def find_temperature(folder: Path) -> float | None:
+    """Return the temperature that was fitted for a run, or None."""
+    path = folder / RESULTS_FILE
+    found = load_results(path).temperature if path.is_file() else None
+    return float(found["value"]) if found else None
+
+
 def provenance() -> dict[str, Any]:
     """Return the versions of the packages and of the interpreter, the machine and the command."""
     versions = {}

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from augmix import cli
 from augmix.errors import RunError
 from augmix.evaluation.predict import PredictConfig, Prediction, predict, write_predictions
 from augmix.models.weights import build_model, save_model
+from augmix.results import Results, write_results
 
 NAMES = ("ant", "bee", "cat")
 
@@ -127,6 +129,32 @@ def test_an_ensemble_predicts_by_mean_probabilities(
     (found,) = predict(PredictConfig(model=str(ensemble), images=(str(photos / "a.png"),), top=3))
     assert dict(zip(found.classes, found.confidences, strict=True)) == pytest.approx(
         dict(zip(NAMES, mean.tolist(), strict=True)), abs=1e-5
+    )
+
+
+def test_an_exported_file_predicts_the_same(run: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    exported = tmp_path / "run"
+    shutil.copytree(run, exported)
+    measured = Results(
+        model={},
+        source={},
+        protocol={},
+        temperature={"value": 2.5, "num_images": 9, "nll_before": 1.0, "nll_after": 0.9},
+    )
+    write_results(exported / "results.json", measured)
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (61, 47, 3), np.uint8)).save(
+        tmp_path / "large.png"  # resized and cut by what the file says
+    )
+    assert cli.main(["export", str(exported)]) == 0
+    described = json.loads((exported / "model.onnx.json").read_text())
+    assert (described["class_names"], described["temperature"]) == (list(NAMES), 2.5)
+    images = (str(photos / "*.png"), str(tmp_path / "large.png"))
+    texts = str(exported), f"onnx:{exported / 'model.onnx'}"
+    own, read = (list(predict(PredictConfig(model=text, images=images, top=3))) for text in texts)
+    assert [each.classes for each in read] == [each.classes for each in own]
+    np.testing.assert_allclose(
+        [each.confidences for each in read], [each.confidences for each in own], atol=1e-5
     )
 
 

@@ -19,6 +19,7 @@ from augmix.augment.policies import (
     RandomAA,
     RandomStart,
     Standard,
+    TrivialAugment,
 )
 from augmix.methods import (
     METHODS,
@@ -54,6 +55,7 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "augmix": ("AugMix", CHAINS, JSD, 2, True),
     "augmix-no-jsd": ("AugMix without JSD", CHAINS, PLAIN, 1, False),
     "augmix-sin": ("AugMix + SIN", CHAINS, JSD, 2, True),
+    "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
     "adversarial": (
         "Adv Training",
         RandomStart(base=BASE),

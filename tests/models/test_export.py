@@ -102,7 +102,11 @@ def test_safetensors_describe_themselves(tmp_path: Path):
     assert done.size == (32, 32)
     with safe_open(path, "pt") as file:
         description = json.loads(file.metadata()["augmix"])
-    assert description == json.loads(json.dumps(asdict(network.config)))
+    config = json.loads(json.dumps(asdict(network.config)))
+    assert {name: description[name] for name in config} == config
+    assert json.loads((tmp_path / "model.safetensors.json").read_text()) == description
+    assert description["images"]["shape"] == ["batch", 3, 32, 32]
+    assert description["preprocessing"]["resize"] == description["preprocessing"]["crop"] == 32
     weights = load_file(path)
     assert all(torch.equal(weights[key], value) for key, value in network.state_dict().items())
 
@@ -110,14 +114,14 @@ def test_safetensors_describe_themselves(tmp_path: Path):
 def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     network = build("small")
 
-    def write_wrongly(network: Classifier, images: torch.Tensor):
+    def write_wrongly(network: Classifier, images: torch.Tensor, described: str):
         return b"file", lambda batch: network(batch) + 2e-4
 
     monkeypatch.setitem(export._WRITERS, "safetensors", write_wrongly)
     with pytest.raises(RunError, match=r"differ by up to 0.0002 where 0.0001 of .* nothing was wr"):
         export_model(network, tmp_path / "x", format="safetensors")
 
-    def write_nan(network: Classifier, images: torch.Tensor):
+    def write_nan(network: Classifier, images: torch.Tensor, described: str):
         return b"file", lambda batch: network(batch) * float("nan")
 
     monkeypatch.setitem(export._WRITERS, "safetensors", write_nan)

@@ -13,18 +13,16 @@ from augmix.methods.registry import METHODS
 from augmix.paper import PAPER_TABLES, SCALES
 from augmix.paper.compare import (
     ENSEMBLE,
-    FIGURES,
     Finding,
     RunKey,
-    _height,
     ablated,
     agreement,
-    draw,
     find,
     list_findings,
     mean_error,
     write_findings,
 )
+from augmix.paper.figures import FIGURES, _height, draw
 from augmix.results import Bins, Cell, FrequencyCell, Results, SequenceCell
 
 

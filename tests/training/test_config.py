@@ -12,7 +12,6 @@ from augmix.augment import policies
 from augmix.errors import RunError
 from augmix.methods import METHODS, AugMix, TrainingImages
 from augmix.training.config import (
-    RECIPES,
     DataConfig,
     NetworkConfig,
     OptimisationConfig,
@@ -25,6 +24,7 @@ from augmix.training.config import (
     learning_rate,
     update_config,
 )
+from augmix.training.recipes import RECIPES
 from augmix.training.run import open_training
 
 

@@ -38,7 +38,9 @@ PAPER_OPS = tuple(Op)[Op.AUTOCONTRAST : Op.COLOR]
 OVERLAPPING = tuple(Op)[Op.COLOR : Op.INVERT]
 """Operations like those of the corruption benchmarks, which the paper leaves out."""
 ALL_OPS = PAPER_OPS + OVERLAPPING
-OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS}
+WIDE_OPS = (Op.NONE, *ALL_OPS)
+"""TrivialAugment's wide space, whose amounts are far larger; the image as it is is one of 14."""
+OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS, "wide": WIDE_OPS}
 SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 
 UNITS = {
@@ -125,17 +127,26 @@ def level_to_amount(
     level: Float64[np.ndarray, "*shape"],
     sign: Float64[np.ndarray, "*shape"],
     size: tuple[int, int],
+    *,
+    is_wide: bool = False,
 ) -> Float64[np.ndarray, "*shape"]:
     """The paper's level (0..10) as the physical amount of each operation (released code).
 
-    ``sign``, +1 or -1, is used by rotation, shear and translation; ``size`` is height and width in
-    pixels.
+    Args:
+        sign: +1 or -1, used by rotation, shear and translation.
+        size: Height and width in pixels.
+        is_wide: Take the amounts of TrivialAugment's wide space: level 10 is its largest. A color,
+            contrast, brightness or sharpness of level 0 is 0.01, of level 10 is 2.
     """
-    largest = _LARGEST.copy()
-    largest[Op.TRANSLATE_Y], largest[Op.TRANSLATE_X] = (pixels / 3 for pixels in size)
+    largest, offset = (_LARGEST_WIDE, _OFFSET_WIDE) if is_wide else (_LARGEST, _OFFSET)
+    if not is_wide:
+        largest = largest.copy()
+        largest[Op.TRANSLATE_Y], largest[Op.TRANSLATE_X] = (pixels / 3 for pixels in size)
     value = level * largest[op] / 10
+    if is_wide:
+        value = np.round(value, _DIGITS)  # thirtieths of a whole number stay whole
     value = np.where(_IS_WHOLE[op], np.trunc(value), value)
-    return _OFFSET[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value
+    return offset[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value
 
 
 def _per_op(values: Mapping[Op, int | float], otherwise: float = 0.0) -> Float64[np.ndarray, " op"]:
@@ -155,6 +166,14 @@ _LARGEST = _per_op(
     }
 )
 _OFFSET = _per_op({Op.POSTERIZE: 4, Op.SOLARIZE: 256, **dict.fromkeys(OVERLAPPING, 0.1)})
+_DIGITS = 9
+_LARGEST_WIDE = _per_op(  # Mueller and Hutter (2021), automl/trivialaugment: aug_lib.py
+    {
+        **{Op.POSTERIZE: 6, Op.ROTATE: 135, Op.SOLARIZE: 256, Op.SHEAR_X: 0.99, Op.SHEAR_Y: 0.99},
+        **{Op.TRANSLATE_X: 32, Op.TRANSLATE_Y: 32, **dict.fromkeys(OVERLAPPING, 1.99)},
+    }
+)
+_OFFSET_WIDE = _per_op({Op.POSTERIZE: 8, Op.SOLARIZE: 256, **dict.fromkeys(OVERLAPPING, 0.01)})
 _SCALE = _per_op({Op.POSTERIZE: -1, Op.SOLARIZE: -1}, otherwise=1.0)
 _IS_SIGNED = _per_op(dict.fromkeys(SIGNED, 1.0)).astype(bool)
 _IS_WHOLE = _per_op(dict.fromkeys(_WHOLE, 1.0)).astype(bool)

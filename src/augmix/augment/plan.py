@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 from augmix.augment.stages import Stage, fields_of, find_stage, fold_views, is_per_view, stage_name
-from augmix.augment.stages.chains import Chains
+from augmix.augment.stages.chains import Chains, Copies
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
@@ -45,16 +45,24 @@ class Plan:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        sizes, has_views = {"batch": len(self.ids)}, False
+        sizes: dict[str, int] = {"batch": len(self.ids)}
+        given = "images"
         for stage in self.stages:
-            if stage.takes == "images" and has_views:
+            if stage.takes == "images" and given != "images":
                 raise ValueError(
                     f"stage {stage_name(type(stage))!r} takes 8-bit images, so it must come before "
                     "the stages that give or take views"
                 )
-            has_views = has_views or "views" in (stage.takes, stage.gives)
+            if (stage.takes == "copies") != (given == "copies"):
+                raise ValueError(
+                    "copies and the stage that combines them must follow each other, got "
+                    f"{stage_name(type(stage))!r}, which takes {stage.takes}, behind {given}"
+                )
+            given = stage.gives
             stage.check_arrays(sizes)
             stage.check(self.size)
+        if given == "copies":
+            raise ValueError("a plan cannot end in copies: add the stage that combines them")
 
     @property
     def num_views(self) -> int:
@@ -82,8 +90,16 @@ class Plan:
 
     @property
     def chains(self) -> Chains:
-        """The chains; where the plan has none, empty ones that are not mixed in."""
-        return self.find(Chains) or Chains.unchanged(self.num_views, len(self))
+        """The chains; where the plan has none, empty ones that are not mixed in.
+
+        Copies are given as the chains of their view, which nothing has mixed yet.
+        """
+        copies = self.find(Copies)
+        if copies is None:
+            return self.find(Chains) or Chains.unchanged(self.num_views, len(self))
+        weight = np.full(copies.op.shape[:3], 1 / copies.op.shape[2], np.float32)
+        mix = np.ones(copies.op.shape[:2], np.float32)
+        return Chains(op=copies.op, amount=copies.amount, weight=weight, mix=mix)
 
     @property
     def op(self) -> Int8[np.ndarray, "view batch chain depth"]:
@@ -176,7 +192,7 @@ class Plan:
 
     def describe_finish(self, index: int, view: int = 0) -> list[str]:
         """What is done to the finished view of an image, a line for each thing."""
-        stages = [stage for stage in self.stages if stage.takes == "views"]
+        stages = [stage for stage in self.stages if stage.takes != "images"]
         return [line for stage in stages for line in stage.describe(index, view, self.ids)]
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -232,7 +248,7 @@ class Parts(NamedTuple):
 
     before: tuple[Stage, ...]  # of 8-bit images
     crop: CropFlip | None  # right before the chains
-    chains: Chains | None  # None where ``before`` gives views already
+    chains: Chains | None  # None where ``before`` gives views already; copies as views of their own
     after: tuple[Stage, ...]  # of finished views
     num_folded: int
     """1, or the number of views where ``before`` gives every view an image of its own: crop and
@@ -243,15 +259,20 @@ def split(plan: Plan) -> Parts:
     """Split a plan around its crop and chains."""
     before = [stage for stage in plan.stages if stage.takes == "images"]
     after = plan.stages[len(before) :]
-    if before and before[-1].gives == "views" and not isinstance(before[-1], Chains):
+    makes_views = bool(before) and before[-1].gives != "images"
+    if makes_views and not isinstance(before[-1], (Chains, Copies)):
         return Parts(tuple(before), None, None, after, 1)
-    if before and isinstance(before[-1], Chains):
-        before.pop()
+    maker = before.pop() if makes_views else None
     last = before[-1] if before else None
     crop = last if isinstance(last, CropFlip) else None
     before = before[:-1] if crop else before
     chains, num_folded = plan.chains, 1
-    if any(is_per_view(type(stage)) for stage in before):
+    is_folded = any(is_per_view(type(stage)) for stage in before)
+    if isinstance(maker, Copies):
+        chains = maker.chains()
+        if is_folded:
+            raise ValueError("copies can be made of images that are alike in all views only")
+    elif is_folded:
         num_folded = plan.num_views
         chains = fold_views(chains, num_folded)
         crop = crop and fold_views(crop, num_folded)

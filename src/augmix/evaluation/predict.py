@@ -26,6 +26,7 @@ from augmix.errors import RunError, check_positive, escape_cell, printable
 from augmix.evaluation.models import load_run
 from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
+from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
 
 
@@ -44,7 +45,8 @@ class PredictConfig:
     form: Literal["table", "csv", "jsonl"] = "table"
     """What is printed: a table, CSV, or a JSON object a line."""
     temperature: float | None = None
-    """Divides the logits; by default the temperature that evaluate fitted for the run, else 1."""
+    """Divides the logits; by default the temperature that evaluate fitted for the run, or that an
+    exported file holds, else 1."""
     size: int | None = None
     """Size of the images in pixels; by default that of the model or of the run's training."""
     batch_size: int = 32
@@ -184,21 +186,18 @@ def _open(
     given = {name: value for name, value in config.reading.given.items() if name != "on_error"}
     geometry = Geometry(**settings, reading=replace(reading, **given))
     whole = Ensemble(models) if len(models) > 1 else model
-    return whole, model.class_names, geometry, _temperature(config, folder)
-
-
-def _temperature(config: PredictConfig, folder: Path) -> float:
-    if config.temperature is not None:
-        return config.temperature
-    path = folder / results.RESULTS_FILE
-    found = results.load_results(path).temperature if path.exists() else None
-    return float(found["value"]) if found else 1.0
+    temperature = config.temperature or results.find_temperature(folder) or model.temperature
+    return whole, model.class_names, geometry, temperature
 
 
 def _channels(model: nn.Module) -> int:
     """Channels of the images that a model takes."""
-    configs = [each.config for each in model.modules() if isinstance(each, Classifier)]
-    return configs[0].channels if configs else 3
+    for each in model.modules():
+        if isinstance(each, Classifier):
+            return each.config.channels
+        if isinstance(each, OnnxNetwork):
+            return each.channels or 3
+    return 3
 
 
 def _read(path: str, geometry: Geometry, *, is_grey: bool) -> tuple[np.ndarray | None, str]:

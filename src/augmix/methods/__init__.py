@@ -19,11 +19,13 @@ from augmix.methods.registry import (
     METHODS,
     Method,
     Objective,
+    OptionalConsistency,
     TrainingImages,
     build_method,
     find_method,
     register_method,
 )
+from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
     "METHODS",
@@ -39,12 +41,14 @@ __all__ = [
     "Method",
     "Mixup",
     "Objective",
+    "OptionalConsistency",
     "PatchUniform",
     "RandomAA",
     "RandomAAJSD",
     "Standard",
     "StylisedImages",
     "TrainingImages",
+    "TrivialAugment",
     "build_method",
     "find_method",
     "register_method",

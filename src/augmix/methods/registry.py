@@ -104,6 +104,37 @@ class Method:
         return "+".join([self.name or type(self).__name__, *reversed(over)])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionalConsistency(Method):
+    """One view in place of the image; with a weight, the clean image and two views as in AugMix."""
+
+    jsd_weight: float = 0.0
+    """Weight of the consistency loss, e.g. 12: above 0 every step has the clean image and two views
+    of each, as AugMix has; 0 is one view and cross-entropy."""
+
+    def __post_init__(self) -> None:
+        check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+
+    @property
+    def has_clean(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the clean image goes in front of the drawn views."""
+        return self.jsd_weight > 0
+
+    @property
+    def num_views(self) -> int:
+        """Views the policy draws of every image."""
+        return 2 if self.jsd_weight else 1
+
+    @property
+    def objective(self) -> Objective:
+        """Cross-entropy, or cross-entropy of the clean image and the consistency of all views."""
+        from augmix.methods.losses import Consistency, CrossEntropy
+
+        if not self.jsd_weight:
+            return CrossEntropy(label_smoothing=self.label_smoothing)
+        return Consistency(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+
+
 def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
     """Make a method known to `build_method` and ``augmix train --method`` as ``lower-case-words``.
 

@@ -7,7 +7,10 @@
 | ``safetensors`` | .safetensors | any safetensors reader; the header describes the network |
 
 The first two take any number of float32 images in [0, 1] as ``images``, ``batch channel height
-width``, and give ``logits``; normalisation is included.
+width``, and give ``logits``; normalisation is included. A JSON file beside each,
+``model.onnx.json`` for ``model.onnx``, has the classes in the order of the logits, how an image
+file becomes an input, and the temperature of the confidences; ONNX and safetensors files hold the
+same under ``augmix`` in their metadata.
 """
 
 import copy
@@ -20,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import load as parse_weights
@@ -28,9 +31,11 @@ from safetensors.torch import save as pack_weights
 from torch import Tensor
 
 from augmix import files
+from augmix.data.decode import Geometry
 from augmix.errors import RunError, check_name, first_line, import_library
 from augmix.models import find_family
 from augmix.models.layers import Classifier
+from augmix.models.preprocessing import Preprocessing
 from augmix.models.weights import build_network
 
 Format = Literal["onnx", "torch-export", "safetensors"]
@@ -59,8 +64,9 @@ def export_model(
     *,
     format: Format = "onnx",
     size: tuple[int, int] | None = None,
+    temperature: float = 1.0,
 ) -> Exported:
-    """Write a model as one file; the model does not change.
+    """Write a model as one file, and its description as JSON beside it; the model does not change.
 
     Args:
         model: A model of `build_model` or `load_model`.
@@ -68,6 +74,8 @@ def export_model(
         format: See the table of this module.
         size: Height and width in pixels of the images the file takes; by default those the network
             was made for. A safetensors file takes any.
+        temperature: Divides the logits for calibrated confidences; the description has it, the
+            file's logits are those of the model.
 
     Raises:
         ValueError: If the format is unknown, or the images are too small for the network.
@@ -75,16 +83,19 @@ def export_model(
             is there that is no earlier export.
     """
     check_name("format", format, get_args(Format))
+    beside = Path(path).with_name(f"{Path(path).name}.json")
     files.check_replaceable(Path(path), f"earlier {format} export", *_SIGNS[format])
+    files.check_replaceable(beside, "description of an earlier export", b'"preprocessing": ')
     network = copy.deepcopy(model).float().cpu().eval()
     usual = find_family(network.config.name).size
     size = size or (usual, usual)
+    described = describe(network, size, temperature)
     shape = (max(_BATCHES), network.config.channels, *size)
     values = torch.arange(math.prod(shape), dtype=torch.float64) * _GOLDEN % 1
     images = values.float().reshape(shape)
     with torch.no_grad():
         expected = network(images)
-        content, run = _WRITERS[format](network, images[:2])
+        content, run = _WRITERS[format](network, images[:2], json.dumps(described))
         differences = [
             (run(images[:count]) - network(images[:count])).abs().max().item() for count in _BATCHES
         ]
@@ -102,10 +113,37 @@ def export_model(
             f"{exported.largest_logit:.2g} is allowed; nothing was written"
         )
     files.write_bytes(exported.path, content)
+    files.write_json(beside, described)
     return exported
 
 
-def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
+def describe(network: Classifier, size: tuple[int, int], temperature: float) -> dict[str, Any]:
+    """Describe a model and its images of a size: what a program needs to use an exported file.
+
+    Photographs are resized and cut as `augmix.evaluate` does. ``mean`` and ``std`` of the
+    preprocessing are 0 and 1, since the model normalises its images itself.
+    """
+    config = network.config
+    crop = size[0] if size[0] == size[1] else 0
+    prepared = Preprocessing(
+        resize=Geometry(size=crop).shorter,
+        crop=crop,
+        mean=(0.0,) * config.channels,
+        std=(1.0,) * config.channels,
+    )
+    return {
+        **asdict(config),
+        "images": {
+            "shape": ["batch", config.channels, *size],
+            "dtype": "float32",
+            "order": "grey" if config.channels == 1 else "RGB",
+        },
+        "preprocessing": asdict(prepared),
+        "temperature": temperature,
+    }
+
+
+def _write_onnx(network: Classifier, images: Tensor, described: str) -> tuple[bytes, Run]:
     onnxruntime = import_library("onnxruntime", "the onnx format", "augmix[onnx]")
     import_library("onnxscript", "the onnx format", "augmix[onnx]")  # used by torch.onnx
     try:
@@ -129,13 +167,13 @@ def _write_onnx(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")  # names of local files
-    model.metadata_props.add(key="augmix", value=_describe(network))
+    model.metadata_props.add(key="augmix", value=described)
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, lambda batch: torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
 
 
-def _write_torch_export(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
+def _write_torch_export(network: Classifier, images: Tensor, described: str) -> tuple[bytes, Run]:
     with _quiet():
         program = torch.export.export(
             network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
@@ -148,9 +186,9 @@ def _write_torch_export(network: Classifier, images: Tensor) -> tuple[bytes, Run
     return file.getvalue(), found
 
 
-def _write_safetensors(network: Classifier, images: Tensor) -> tuple[bytes, Run]:
+def _write_safetensors(network: Classifier, images: Tensor, described: str) -> tuple[bytes, Run]:
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    content = pack_weights(weights, metadata={"augmix": _describe(network)})
+    content = pack_weights(weights, metadata={"augmix": described})
     with torch.random.fork_rng(devices=[]):
         found = build_network(network.config).eval()
     found.load_state_dict(parse_weights(content))
@@ -167,11 +205,6 @@ _WRITERS = {
     "torch-export": _write_torch_export,
     "safetensors": _write_safetensors,
 }
-
-
-def _describe(network: Classifier) -> str:
-    """Return the configuration as JSON, as in `model.json`."""
-    return json.dumps(asdict(network.config))
 
 
 @contextmanager

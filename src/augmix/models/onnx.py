@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from augmix.errors import RunError, import_library
+from augmix.files import from_plain
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import OpenedModel, OpenOptions
 
@@ -42,8 +43,9 @@ def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
         path = path.with_name(name)
     if not path.is_file():
         raise RunError(f"the ONNX file {path} does not exist")
-    network = _OnnxNetwork(_start(path), path, output)
-    preprocessing = options.preprocessing
+    network = OnnxNetwork(_start(path), path, output)
+    own, temperature = _find_description(network.metadata, path)
+    preprocessing = options.preprocessing or own
     if network.takes_bytes and preprocessing is not None:
         preprocessing = _check_bytes(preprocessing, path)
     return OpenedModel(
@@ -53,11 +55,12 @@ def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
         num_classes=network.num_classes,
         class_names=network.class_names,
         preprocessing=preprocessing,
+        temperature=temperature,
         hint="the file's inputs must fit the images (--preprocessing, --crop)",
     )
 
 
-class _OnnxNetwork(nn.Module):
+class OnnxNetwork(nn.Module):
     """Run the `InferenceSession` of a file as a module without weights."""
 
     def __init__(self, session: Any, path: Path, output: str) -> None:
@@ -73,9 +76,11 @@ class _OnnxNetwork(nn.Module):
         if sides[0] is None and not self._is_last:
             self._is_last = None  # the first batch shows it
         self._expected = [sides[2], *sides[:2]] if self._is_last else sides
+        self.channels = self._expected[0]
         count = self._output.shape[1] if self._output.shape else None
         self.num_classes = count if isinstance(count, int) and count > 0 else None
-        self.class_names = _find_names(session.get_modelmeta().custom_metadata_map)
+        self.metadata = session.get_modelmeta().custom_metadata_map
+        self.class_names = _find_names(self.metadata)
         if self.num_classes not in (None, len(self.class_names or ())):
             self.class_names = None
 
@@ -200,6 +205,25 @@ def _find_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     if not isinstance(found, (list, tuple)) or len(found) < 2:
         return None
     return tuple(str(each).strip() for each in found)
+
+
+def _find_description(
+    metadata: Mapping[str, str], path: Path
+) -> tuple[Preprocessing | None, float]:
+    """Return how the images of a file of `augmix export` are prepared, and its temperature."""
+    try:
+        found = json.loads(metadata.get("augmix", "{}"))
+        own, temperature = found.get("preprocessing"), float(found.get("temperature", 1.0))
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        if own is None:
+            return None, temperature
+        return from_plain(Preprocessing, own), temperature
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path}: the description of its images cannot be read ({error}); export it again, or "
+            "remove the key augmix from its metadata"
+        ) from error
 
 
 def _hash_files(path: Path) -> str:

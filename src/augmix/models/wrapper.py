@@ -48,6 +48,7 @@ class OpenedModel(nn.Module):
         note: What the user should know about the choices made, or empty.
         outputs: Whether the network gives logits or probabilities, whose logarithms are then the
             model's logits.
+        temperature: Divides the logits for calibrated confidences, where a file says it.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class OpenedModel(nn.Module):
         hint: str = "its preprocessing must fit the images (--preprocessing, --crop)",
         note: str = "",
         outputs: Outputs = "logits",
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.name = name
+        self.temperature = temperature
         self.num_classes = num_classes
         self.class_names = None if class_names is None else tuple(class_names)
         self.preprocessing = preprocessing

@@ -25,20 +25,20 @@ from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.paper.compare import (
     ENSEMBLE,
-    FIGURES,
     NETWORKS,
     RunKey,
     ablated,
-    draw,
     list_findings,
     write_findings,
 )
+from augmix.paper.figures import FIGURES, draw
 from augmix.paper.runs import Task, TaskResult, run_tasks
 from augmix.pictures import render_operations, save_picture, write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
-from augmix.training.config import RECIPES, build_config
+from augmix.training.config import build_config
+from augmix.training.recipes import RECIPES
 
 # -- Tables and scales ----------------------------------------------------------------------------
 

@@ -1,7 +1,5 @@
-"""Measured numbers beside the published ones: as JSON, CSV, Markdown, and drawn as SVG."""
+"""Measured numbers beside the published ones, as JSON, CSV and Markdown."""
 
-import io
-import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,10 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
@@ -33,7 +28,6 @@ NETWORKS = {
     "resnet": "ResNet-50",
 }
 ENSEMBLE = -1  # the seed of an ensemble of all seeds
-FIGURES = ("figure5", "figure6", "figure7", "figure8", "figure9", "figure11")
 ABLATION: Mapping[str, tuple[Any, ...]] = {  # settings of AugMix that figure 8 varies
     "width": (1, 2, 3, 4, 5, 6),
     "depth": (1, 2, 3, 4, 5, None),
@@ -42,7 +36,7 @@ ABLATION: Mapping[str, tuple[Any, ...]] = {  # settings of AugMix that figure 8 
     "jsd_weight": (0.0, 1.0, 4.0, 12.0, 24.0),
     "severity": (1, 3, 5, 7, 10),
 }
-_ABLATED = {  # their names in the figure, and the paper's values
+ABLATED = {  # their names in the figure, and the paper's values
     "width": ("chains", 3),
     "depth": ("depth", None),
     "alpha": ("alpha", 1.0),
@@ -50,16 +44,8 @@ _ABLATED = {  # their names in the figure, and the paper's values
     "jsd_weight": ("lambda", 12.0),
     "severity": ("severity", 3),
 }
-_FREQUENCY = "cycles over height and width: "  # begins the columns of single frequencies
-_SCRIPT = " (published script's bins)"
-_INK, _ACCENT, _GREY = "#1b2a41", "#d1495b", "#8d99ae"
-_CYCLE = (_GREY, "#5c6f8a", _ACCENT, "#8c1c2f")
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "svg.hashsalt": "augmix",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+FREQUENCY = "cycles over height and width: "  # begins the columns of single frequencies
+SCRIPT_BINS = " (published script's bins)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +100,7 @@ Measured = Mapping[RunKey, Results]
 def ablated(key: RunKey) -> list[RunKey]:
     """The run of every value of every setting that is varied; the paper's own is the run itself."""
     return [
-        key if value == _ABLATED[setting][1] else replace(key, setting=setting, value=value)
+        key if value == ABLATED[setting][1] else replace(key, setting=setting, value=value)
         for setting, values in ABLATION.items()
         for value in values
     ]
@@ -364,8 +350,8 @@ def _stability_and_calibration(
             "mean flip probability": _mean_flips(results),
             "RMS calibration error, clean": _rms(results, (0,)),
             "RMS calibration error, corrupted": _rms(results, corrupted),
-            f"RMS calibration error, clean{_SCRIPT}": _script_rms(results, (0,)),
-            f"RMS calibration error, corrupted{_SCRIPT}": _script_rms(results, corrupted),
+            f"RMS calibration error, clean{SCRIPT_BINS}": _script_rms(results, (0,)),
+            f"RMS calibration error, corrupted{SCRIPT_BINS}": _script_rms(results, corrupted),
         }.items()
     ]
 
@@ -381,7 +367,7 @@ def _calibration_by_severity(
     numbers = {
         "RMS calibration error": _rms,
         "error": partial(_mean_over_cells, number=_error),
-        f"RMS calibration error{_SCRIPT}": _script_rms,
+        f"RMS calibration error{SCRIPT_BINS}": _script_rms,
     }
     return [
         find(name, f"{what}, severity {severity}", of_runs(results, (severity,)))
@@ -395,7 +381,7 @@ def _ablation(measured: Measured, tolerance: Tolerance, networks: Networks) -> l
     """Figure 8: AugMix with one setting at a time changed; a row for each value."""
     findings = []
     for setting, values in ABLATION.items():
-        label, own = _ABLATED[setting]
+        label, own = ABLATED[setting]
         for value in values:
             is_own = value == own
             runs = [
@@ -439,7 +425,7 @@ def _errors_by_frequency(
         findings += [
             find(
                 label,
-                f"{_FREQUENCY}{row - rows // 2} {column - columns // 2}",
+                f"{FREQUENCY}{row - rows // 2} {column - columns // 2}",
                 [float(each[row, column]) for each in maps],
             )
             for row, column in np.ndindex(rows, columns)
@@ -525,7 +511,7 @@ def write_findings(
 
 def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
     """A page with the measured numbers, and the published ones in parentheses."""
-    shown = [finding for finding in findings if not finding.column.startswith(_FREQUENCY)]
+    shown = [finding for finding in findings if not finding.column.startswith(FREQUENCY)]
     lines = [
         f"# {about['title']}",
         "",
@@ -566,171 +552,3 @@ def _entry(finding: Finding | None) -> Entry:
     parts += [f"± {finding.spread:.1f}"] if finding.spread is not None else []
     parts += [f"({finding.published:.1f})"] if finding.published is not None else []
     return Entry(text=" ".join([*parts, finding.verdict]).strip(), value=finding.measured)
-
-
-# -- Figures --------------------------------------------------------------------------------------
-
-
-def draw(path: Path, name: str, findings: Sequence[Finding]) -> Path:
-    """Draw one of `FIGURES` into an SVG file, from the numbers of `list_findings`."""
-    if name not in FIGURES:
-        raise ValueError(f"name must be one of {', '.join(FIGURES)}; got {name!r}")
-    shown = [finding for finding in findings if _SCRIPT not in finding.column]
-    columns = list(dict.fromkeys(finding.column for finding in shown))
-    with matplotlib.rc_context(_STYLE):
-        figure = _FORMS.get(name, _figure_of_bars)(shown, columns)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    files.write_bytes(path, buffer.getvalue())
-    return path
-
-
-def _height(finding: Finding) -> float:
-    """What is drawn; a gap where nothing was measured."""
-    return math.nan if finding.measured is None else finding.measured
-
-
-def _figure_of_bars(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
-    """A panel for each column."""
-    panels = max(1, len(columns))
-    width = 3.6 * panels if panels > 1 else 5.2
-    figure = Figure(figsize=(width, 3.2), layout="constrained")
-    grid = figure.subplots(1, panels, squeeze=False)[0]
-    for axes, column in zip(grid, columns, strict=False):
-        _draw_bars(axes, [each for each in findings if each.column == column])
-    return figure
-
-
-def _figure_by_severity(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
-    """A panel for each number, whose columns end in the severity."""
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-    names = list(dict.fromkeys(column.split(",")[0] for column in columns))
-    for axes, name in zip(figure.subplots(1, 2), names, strict=False):
-        _draw_lines(axes, findings, [each for each in columns if each.startswith(f"{name},")])
-        axes.set_title(f"{name}, %", loc="left", fontsize=9)
-    return figure
-
-
-def _figure_of_ablation(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
-    """A panel for each setting; the paper's value is filled."""
-    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
-    found = {f.row: f for f in findings if f.column == "error on CIFAR-10-C"}
-    for axes, (label, _) in zip(figure.subplots(2, 3).flat, _ABLATED.values(), strict=True):
-        rows = [row for row in found if row.startswith(f"{label} ")]
-        heights = [_height(found[row]) for row in rows]
-        spreads = [found[row].spread or 0.0 for row in rows]
-        places = range(len(rows))
-        axes.errorbar(places, heights, yerr=spreads, color=_GREY, linewidth=1.2, capsize=2)
-        colours = [_ACCENT if row.endswith("(paper)") else "white" for row in rows]
-        axes.scatter(places, heights, s=22, color=colours, edgecolor=_INK, zorder=3)
-        names = [row.removeprefix(f"{label} ").removesuffix(" (paper)") for row in rows]
-        axes.set_xticks(places, names)
-        axes.set_title(label, loc="left", fontsize=9)
-    figure.supylabel("error on CIFAR-10-C, %", fontsize=9)
-    return figure
-
-
-def _figure_by_corruption(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
-    """A group of bars for each corruption, a bar for each method."""
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    rows = list(dict.fromkeys(finding.row for finding in findings))
-    width = 0.8 / max(len(rows), 1)
-    shades = matplotlib.colormaps["Greys"](np.linspace(0.25, 0.75, max(len(rows), 1)))
-    for number, row in enumerate(rows):
-        heights = [_height(finding) for finding in findings if finding.row == row]
-        places = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
-        axes.bar(
-            places, heights, width, label=row, color=_ACCENT if row == "AugMix" else shades[number]
-        )
-    labels = [column.replace("_", " ") for column in columns]
-    axes.set_xticks(range(len(columns)), labels, rotation=35, ha="right")
-    axes.set_title("error by corruption of CIFAR-10-C, mean of severities, %", loc="left", size=9)
-    if rows:
-        axes.legend(frameon=False, fontsize=8, ncols=len(rows), loc="upper left")
-    axes.margins(x=0.01, y=0.16)
-    return figure
-
-
-def _figure_of_maps(findings: Sequence[Finding], columns: Sequence[str]) -> Figure:
-    """A heat map for each method, the lowest frequency in the middle, all on one scale."""
-    rows = list(dict.fromkeys(finding.row for finding in findings))
-    single = [finding for finding in findings if finding.column.startswith(_FREQUENCY)]
-    figure = Figure(figsize=(2.3 * max(len(rows), 1) + 0.7, 2.6), layout="constrained")
-    grid = figure.subplots(1, max(len(rows), 1), squeeze=False)[0]
-    top = max([finding.measured or 0.0 for finding in single], default=1.0)
-    drawn = None
-    for axes, row in zip(grid, rows, strict=False):
-        places = {
-            (int(vertical), int(horizontal)): finding.measured
-            for finding in single
-            if finding.row == row
-            for vertical, horizontal in [finding.column.removeprefix(_FREQUENCY).split()]
-        }
-        (first, left), (last, right) = min(places), max(places)
-        values = [[places[v, h] for h in range(left, right + 1)] for v in range(first, last + 1)]
-        extent = (left - 0.5, right + 0.5, last + 0.5, first - 0.5)
-        drawn = axes.imshow(values, vmin=0, vmax=top, cmap="viridis", extent=extent)
-        axes.set_title(row, loc="left", fontsize=9)
-    if drawn is not None:
-        figure.colorbar(drawn, ax=list(grid), label="error, %")
-    return figure
-
-
-_FORMS = {
-    "figure7": _figure_by_severity,
-    "figure8": _figure_of_ablation,
-    "figure9": _figure_of_maps,
-    "figure11": _figure_by_corruption,
-}
-
-
-def _draw_bars(axes: Axes, findings: Sequence[Finding]) -> None:
-    """A bar for each method; a ring where the paper prints a number."""
-    shown = [finding for finding in findings if finding.measured is not None]
-    heights = [finding.measured or 0.0 for finding in shown]
-    colours = [_ACCENT if finding.row.startswith("AugMix") else _GREY for finding in shown]
-    axes.bar(range(len(shown)), heights, color=colours, width=0.7)
-    for x, (finding, height) in enumerate(zip(shown, heights, strict=True)):
-        if finding.spread is not None:
-            axes.errorbar(x, height, yerr=finding.spread, color=_INK, capsize=3, linewidth=1)
-        axes.annotate(
-            f"{height:.1f}",
-            (x, height),
-            xytext=(0, 2 if finding.spread is None else 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    printed = [(x, finding.published) for x, finding in enumerate(shown) if finding.published]
-    if printed:
-        axes.scatter(*zip(*printed, strict=True), s=26, facecolor="white", edgecolor=_INK, zorder=3)
-        axes.scatter([], [], s=26, facecolor="white", edgecolor=_INK, label="published")
-        axes.legend(frameon=False, loc="lower left", fontsize=8)
-    labels = [finding.row for finding in shown]
-    axes.set_xticks(range(len(shown)), labels, rotation=35, ha="right")
-    axes.set_title(f"{findings[0].column}, %", loc="left", fontsize=9)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.12)
-
-
-def _draw_lines(axes: Axes, findings: Sequence[Finding], columns: Sequence[str]) -> None:
-    """A line for each kind of model over the severities."""
-    rows = list(dict.fromkeys(finding.row for finding in findings))
-    for style, row in enumerate(rows):
-        values = {each.column: each.measured for each in findings if each.row == row}
-        measured = [values.get(column) for column in columns]
-        axes.plot(
-            range(len(columns)),
-            [math.nan if value is None else value for value in measured],
-            marker="o",
-            markersize=4,
-            color=_CYCLE[style % len(_CYCLE)],
-            linestyle="--" if row.endswith("ensemble") else "-",
-            label=row,
-        )
-    axes.set_xticks(range(len(columns)), [column.rpartition(" ")[2] for column in columns])
-    axes.set_xlabel("severity (0: clean)")
-    axes.set_ylim(bottom=0)
-    if rows:
-        axes.legend(frameon=False, fontsize=8)

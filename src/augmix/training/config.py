@@ -1,4 +1,4 @@
-"""Configuration of a training run, its flat form, and the published recipes.
+"""Configuration of a training run, and its flat form.
 
 `TrainConfig` is nested: network, method, data, optimisation, run. Every setting also has a flat
 name, the one of its flag: ``augmix train --cutout-size-px 8``, ``build_config(cutout_size_px=8)``
@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -22,10 +21,11 @@ import numpy as np
 from augmix.augment import Executor
 from augmix.augment.policies import Policy
 from augmix.data import Reading
-from augmix.errors import RunError, check_fields, check_name, check_positive, did_you_mean
+from augmix.errors import RunError, check_fields, check_positive, did_you_mean
 from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
 from augmix.methods.registry import layers_of
 from augmix.rng import Stream
+from augmix.training.recipes import find_recipe
 
 LAST_LEARNING_RATE = 1e-6  # where the schedules end (released code)
 _WARM_UP = 0.3  # fraction of a one-cycle schedule
@@ -511,8 +511,8 @@ def build_config(
     """Build the configuration of a run from flat names, the words of the command line.
 
     Args:
-        recipe: A key of `RECIPES` to start from, or settings like one. What it says of a method
-            counts for methods that have such a setting.
+        recipe: A key of `recipes.RECIPES` to start from, or settings like one. What it says of a
+            method counts for methods that have such a setting.
         method: A name, as for `augmix.methods.build_method`.
         changes: Settings by flat name.
 
@@ -530,14 +530,6 @@ def build_config(
     known = method_settings(parts["method"]) | general_settings()
     own = {k: value for k, value in presets.items() if k in known or not find_owners(k)}
     return TrainConfig(**_apply(parts, known, {**own, **changes}, method))
-
-
-def find_recipe(name: str) -> Mapping[str, Any]:
-    """The settings of a recipe; none for an empty name, a ValueError for an unknown one."""
-    if not name:
-        return {}
-    check_name("recipe", name, RECIPES)
-    return RECIPES[name]
 
 
 def update_config(config: TrainConfig, **changes: Any) -> TrainConfig:
@@ -650,41 +642,3 @@ def _coerce(value: Any, hint: Any) -> Any:
         return str(value)
     is_tuple = any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
     return tuple(value) if is_tuple and isinstance(value, list) else value
-
-
-_IMAGENET: dict[str, Any] = {
-    "source": "imagenet",
-    "model": "resnet50",
-    "batch_size": 256,
-    "base_batch_size": 256,
-    "learning_rate": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "severity": 1,
-}
-
-RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        # Hendrycks et al. (2020), section 4.1: WideResNet-40-2 and AllConvNet.
-        "cifar": {},
-        # The same: DenseNet and ResNeXt.
-        "cifar-200": {"epochs": 200},
-        # The released imagenet.py: divided by 10 after 30 and 60 of 90 epochs, no Nesterov.
-        "imagenet": {**_IMAGENET, "epochs": 90, "schedule": "step", "nesterov": False},
-        # The first author's script behind the released weights (77.53 % top-1, 65.3 mCE).
-        "imagenet-180": {**_IMAGENET, "epochs": 180, "schedule": "cosine", "nesterov": True},
-        # Goyal et al. (2017), whose schedule the paper cites: 5 epochs of warm-up, then down at
-        # 30, 60 and 80 of 90 epochs; twice as long. Scales and shifts of batch norm do not decay,
-        # and residual blocks start as the identity.
-        "imagenet-goyal": {
-            **_IMAGENET,
-            "epochs": 180,
-            "schedule": "step",
-            "decay_at": (30 / 90, 60 / 90, 80 / 90),
-            "warm_up_epochs": 5.0,
-            "nesterov": True,
-            "weight_decay_on": "no-norms",
-            "zero_init_last": True,
-        },
-    }
-)

@@ -301,7 +301,7 @@ def test_unknown_ops_are_refused():
     # Types are not checked outside of the tests, so this mistake reaches the policy's own check.
     code = "import augmix; augmix.AugMix(ops='some')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ValueError: ops must be 'paper' or 'all', got 'some'" in run.stderr
+    assert "ValueError: ops must be one of paper, all, wide, got 'some'" in run.stderr
 
 
 def test_bad_requests():

@@ -1,7 +1,7 @@
 """Stages defined here, outside the package: everything but their arithmetic comes from the base."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ from augmix.augment import batched, render
 from augmix.augment.batched.packing import pack
 from augmix.augment.plan import Plan, check_plan, concatenate
 from augmix.augment.policies import AugMix, CutMix, Standard
-from augmix.augment.stages import Stage, fields_of, register_stage
+from augmix.augment.stages import Form, Stage, fields_of, register_stage
+from augmix.augment.stages.chains import Copies
 from augmix.rng import Stream
 
 
@@ -24,8 +25,8 @@ class Invert(Stage):
 
     chosen: Bool[np.ndarray, "view batch"]
 
-    takes: ClassVar[Literal["images", "views"]] = "images"
-    gives: ClassVar[Literal["images", "views"]] = "images"
+    takes: ClassVar[Form] = "images"
+    gives: ClassVar[Form] = "images"
     rank: ClassVar[int] = 5
 
     def apply(self, pixels: Any, pictures: Any = None) -> Any:
@@ -92,11 +93,36 @@ class Halve(Stage):
 
     view: Float32[np.ndarray, " view"]
 
-    takes: ClassVar[Literal["images", "views"]] = "images"
+    takes: ClassVar[Form] = "images"
 
     def apply(self, pixels: Any, pictures: Any = None) -> Any:
         scaled = pixels.transpose(0, 1, 4, 2, 3).astype(np.float32) / np.float32(255)
         return scaled * self.view[:, None, None, None, None]
+
+
+@register_stage("test-least")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least(Stage):
+    """The copy of a number, made dark where another copy is: copies combined, as PixMix does."""
+
+    first: Int64[np.ndarray, "view batch"]
+
+    takes: ClassVar[Form] = "copies"
+    rank: ClassVar[int] = 45
+
+    def apply(self, pixels: Any, pictures: Any = None) -> Any:
+        copies = pixels.reshape(len(self.first), -1, *pixels.shape[1:])
+        views = np.empty_like(copies[:, 0])
+        for view, index in np.ndindex(self.first.shape):
+            chosen = self.first[view, index]
+            views[view, index] = copies[view, chosen, index] * copies[view, 0, index]
+        return views
+
+    @staticmethod
+    def apply_torch(pixels: Any, *, first: Any) -> Any:
+        copies = pixels.unflatten(0, (len(first), -1)).transpose(1, 2)
+        index = first[..., None, None, None, None].expand(-1, -1, 1, *copies.shape[3:])
+        return copies.gather(2, index)[:, :, 0] * copies[:, :, 0]
 
 
 SIZE = (9, 12)
@@ -106,6 +132,9 @@ WAVES = Waves(phase=RNG.random((2, 6), np.float32), strength=0.3)
 BLEND = Blend(
     picture=RNG.integers(0, 5, (2, 6)), weight=RNG.random((2, 6), np.float32), bank="test 0"
 )
+LEAST = Least(first=RNG.integers(0, 3, (2, 6)))
+OPS = RNG.integers(1, 4, (2, 6, 3, 2), np.int8)  # autocontrast, equalize, posterize
+COPIES = Copies(op=OPS, amount=np.full(OPS.shape, 3.0))
 BANK = RNG.integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
 
 
@@ -126,6 +155,7 @@ PLANS = {
     "between crop and chains": replace(plan_with(), stages=(CROP, INVERT, CHAINS)),
     "without chains": replace(plan_with(), stages=(CROP, WAVES)),
     "images alone": replace(plan_with(), stages=(INVERT,)),
+    "copies": replace(plan_with(), stages=(CROP, COPIES, LEAST, WAVES)),
 }
 
 
@@ -172,6 +202,34 @@ def test_slices_joins_files_and_the_clean_view_come_from_the_base(tmp_path) -> N
     np.testing.assert_array_equal(clean[1:], views)
     crop = replace(plan, stages=(CROP, CHAINS)).with_clean()
     np.testing.assert_array_equal(clean[0], render(images, crop)[0])
+
+
+def test_copies_are_the_chains_of_their_views() -> None:
+    plan = PLANS["copies"]
+    images = images_of(plan, 3)
+    views = render(images, replace(plan, stages=plan.stages[:3]), executor="pillow")
+    for copy in range(3):
+        ones = np.ones((2, 6), np.float32)
+        op, amount = OPS[:, :, [copy]], COPIES.amount[:, :, [copy]]
+        chains = replace(CHAINS, op=op, amount=amount, weight=ones[..., None], mix=ones)
+        alone = render(images, replace(plan, stages=(CROP, chains)), executor="pillow")
+        first = render(
+            images, replace(plan, stages=(CROP, COPIES, Least(first=ones.astype(int) - 1)))
+        )
+        chosen = LEAST.first == copy
+        np.testing.assert_allclose(views[chosen], alone[chosen] * np.sqrt(first[chosen]), atol=1e-6)
+    clean = render(images, plan.with_clean(), executor="compiled")
+    np.testing.assert_array_equal(clean[1:], render(images, plan, executor="pillow"))
+    assert "\n  copy 2: " in plan.describe(0)
+
+
+def test_copies_and_what_combines_them_follow_each_other() -> None:
+    for stages in ((CROP, COPIES), (CROP, COPIES, WAVES), (CROP, CHAINS, LEAST)):
+        with pytest.raises(ValueError, match="copies"):
+            replace(plan_with(), stages=stages)
+    plan = replace(plan_with(), stages=(INVERT, COPIES, LEAST))
+    with pytest.raises(ValueError, match="alike in all views only"):
+        render(images_of(plan, 3), plan, executor="compiled")
 
 
 def test_stages_that_differ_in_a_setting_are_not_joined() -> None:

@@ -17,6 +17,7 @@ from augmix.augment.stages.crop import CropFlip
 from augmix.rng import Purpose, Stream
 
 Ids = Integer[np.ndarray, " batch"]
+OpSet = Literal["paper", "all", "wide"]
 LARGE_PX = 64
 """Images whose shorter side is above this take the settings published for ImageNet, the others
 those for CIFAR, where a policy is left to choose."""
@@ -69,8 +70,9 @@ class AugMix:
     alpha: float = 1.0
     """Concentration of the Dirichlet weights of the chains and the Beta weight of their mixture,
     above 0."""
-    ops: Literal["paper", "all"] = "paper"
-    """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
+    ops: OpSet = "paper"
+    """The paper's 9 operations; all 13 (4 of which overlap with the test corruptions); or wide, the
+    14 of TrivialAugment with its amounts, of which severity 10 takes all."""
     crop_padding: int = 0
     """Random crop from the image padded by this many black pixels; 0 is no crop (CIFAR: 4)."""
     flip: bool = False
@@ -131,8 +133,9 @@ class RandomAA:
     """Largest level of an operation, 1..10."""
     depth: int | None = None
     """Operations in the chain; None draws 1, 2 or 3."""
-    ops: Literal["paper", "all"] = "paper"
-    """The paper's 9 operations, or all 13 (4 of which overlap with the test corruptions)."""
+    ops: OpSet = "paper"
+    """The paper's 9 operations; all 13 (4 of which overlap with the test corruptions); or wide, the
+    14 of TrivialAugment with its amounts, of which severity 10 takes all."""
     crop_padding: int = 0
     """Random crop from the image padded by this many black pixels; 0 is no crop (CIFAR: 4)."""
     flip: bool = False
@@ -155,7 +158,7 @@ def _check_chains(policy: AugMix | RandomAA) -> None:
     if policy.depth is not None and policy.depth < 1:
         raise ValueError(f"depth must be at least 1, or None for random, got {policy.depth}")
     if policy.ops not in OP_SETS:
-        raise ValueError(f"ops must be 'paper' or 'all', got {policy.ops!r}")
+        raise ValueError(f"ops must be one of {', '.join(OP_SETS)}, got {policy.ops!r}")
 
 
 def _draw_chains(
@@ -181,7 +184,7 @@ def _draw_chains(
         op = np.where(np.arange(depth) < length[..., None], op, np.int8(Op.NONE))
     level = _LOWEST_LEVEL + steps[..., 1] * (policy.severity - _LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
-    return op, level_to_amount(op, level, sign, size)
+    return op, level_to_amount(op, level, sign, size, is_wide=policy.ops == "wide")
 
 
 def make_plan(

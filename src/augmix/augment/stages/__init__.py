@@ -37,6 +37,7 @@ Pixels = (
 """What a stage takes: finished views as floats in [0, 1], or 8-bit images before the chains, whose
 first axis has one entry as long as all views of an image are alike."""
 Pictures = UInt8[Any, "picture height width channel"]
+Form = Literal["images", "copies", "views"]
 
 _STAGES: dict[str, type["Stage"]] = {}
 _CLASS = TypeVar("_CLASS", bound="type[Stage]")
@@ -58,8 +59,11 @@ class Stage:
     Class attributes:
         takes, gives: ``images``, uint8 `view batch height width channel`, whose view axis has one
             entry while all views of an image are alike; or ``views``, float32 `view batch channel
-            height width` in [0, 1]. Images come before views.
-        rank: Where `Plan.with_stage` puts it: crop 10, chains 40, noise 60, hole 70, pairs 80.
+            height width` in [0, 1]. Images come before views. ``copies`` are what
+            `stages.chains.Copies` gives: views whose first axis has all copies of a view one after
+            another; the stage behind it takes them and gives views.
+        rank: Where `Plan.with_stage` puts it: crop 10, chains and copies 40, what combines copies
+            45, noise 60, hole 70, pairs 80.
         needs_pictures: Whether it takes the pixels of other pictures, e.g. of a procedural bank. A
             bank is no part of a plan. The stage keeps the numbers of its pictures in an array, and
             the bank's name or seed as a setting; ``render(..., pictures=bank)`` hands the bank to
@@ -67,8 +71,8 @@ class Stage:
             images' size and channels.
     """
 
-    takes: ClassVar[Literal["images", "views"]] = "views"
-    gives: ClassVar[Literal["images", "views"]] = "views"
+    takes: ClassVar[Form] = "views"
+    gives: ClassVar[Form] = "views"
     rank: ClassVar[int] = 50
     needs_pictures: ClassVar[bool] = False
 

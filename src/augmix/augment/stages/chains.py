@@ -1,7 +1,7 @@
-"""The stage of AugMix: chains of operations on 8-bit images, mixed into float views."""
+"""Chains of operations on 8-bit images: mixed into float views, or kept apart as copies."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int8, Int64, UInt8
@@ -9,7 +9,15 @@ from PIL.Image import Image
 
 from augmix.arrays import from_pillow, to_pillow
 from augmix.augment.ops import Op, apply_op, describe_step
-from augmix.augment.stages import Pictures, Pixels, Stage, add_view, map_arrays, register_stage
+from augmix.augment.stages import (
+    Form,
+    Pictures,
+    Pixels,
+    Stage,
+    add_view,
+    map_arrays,
+    register_stage,
+)
 
 _NUM_OPS = len(Op)
 
@@ -35,7 +43,7 @@ class Chains(Stage):
     weight: Float32[np.ndarray, "view batch chain"]
     mix: Float32[np.ndarray, "view batch"]
 
-    takes: ClassVar[Literal["images", "views"]] = "images"
+    takes: ClassVar[Form] = "images"
     rank: ClassVar[int] = 40
 
     @classmethod
@@ -121,4 +129,52 @@ class Chains(Stage):
         for chain, weight in enumerate(self.weight[view, index]):
             names = [describe_step(*step) for step in self.steps(view, index, chain)]
             lines.append(f"{weight:.2f} * {' -> '.join(names) or 'unchanged'}")
+        return lines
+
+
+@register_stage("copies")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies(Stage):
+    """Copies of every image, each behind a chain of its own, for the stage behind to combine.
+
+    Every copy is the chain's 8-bit image over 255, so the executors carry it out as they do a chain
+    of `Chains`. Copy c of view v is at ``v * copies + c`` of the first axis. In a clean view all
+    copies are the image itself.
+
+    Attributes:
+        op: Operations by `Op`; `Op.NONE` where there is none.
+        amount: Amount of every operation in its physical unit.
+    """
+
+    op: Int8[np.ndarray, "view batch copy depth"]
+    amount: Float64[np.ndarray, "view batch copy depth"]
+
+    takes: ClassVar[Form] = "images"
+    gives: ClassVar[Form] = "copies"
+    rank: ClassVar[int] = 40
+
+    def chains(self) -> Chains:
+        """The copies as the only chains of as many views."""
+        num_views, batch, num_copies, depth = self.op.shape
+
+        def flatten(values: np.ndarray) -> np.ndarray:
+            return values.swapaxes(1, 2).reshape(num_views * num_copies, batch, 1, depth)
+
+        ones = np.ones((num_views * num_copies, batch), np.float32)
+        op, amount = flatten(self.op), flatten(self.amount)
+        return Chains(op=op, amount=amount, weight=ones[..., None], mix=ones)
+
+    def check_values(self) -> None:
+        self.chains().check_values()
+
+    def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+        images = np.repeat(pixels, self.op.shape[2], axis=0) if len(pixels) > 1 else pixels
+        return self.chains().apply(images)
+
+    def describe(self, index: int, view: int, ids: Int64[np.ndarray, " batch"]) -> list[str]:
+        chains, lines = self.chains(), ["copies"]
+        for copy in range(self.op.shape[2]):
+            steps = chains.steps(view * self.op.shape[2] + copy, index, 0)
+            names = [describe_step(*step) for step in steps]
+            lines.append(f"copy {copy}: {' -> '.join(names) or 'unchanged'}")
         return lines

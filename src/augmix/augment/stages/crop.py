@@ -1,12 +1,12 @@
 """The first stage: images mirrored, padded with black and cropped, alike in all views."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
+from augmix.augment.stages import Form, Pictures, Pixels, Stage, register_stage
 
 
 @register_stage("crop")
@@ -24,8 +24,8 @@ class CropFlip(Stage):
     crop: Int32[np.ndarray, "batch 2"]
     flip: Bool[np.ndarray, " batch"]
 
-    takes: ClassVar[Literal["images", "views"]] = "images"
-    gives: ClassVar[Literal["images", "views"]] = "images"
+    takes: ClassVar[Form] = "images"
+    gives: ClassVar[Form] = "images"
     rank: ClassVar[int] = 10
 
     def check_values(self) -> None:

@@ -1,0 +1,76 @@
+"""Policies after the paper: executors agree, and a draw depends on its address alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_plans import draw_images
+
+from augmix.augment import batched, render
+from augmix.augment.plan import Plan, concatenate
+from augmix.augment.policies import Policy, TrivialAugment
+from augmix.rng import Stream
+
+CROP = {"crop_padding": 2, "flip": True}
+POLICIES: dict[str, Policy] = {
+    "trivialaugment": TrivialAugment(**CROP),
+}
+PAIRED: tuple[str, ...] = ()  # draw something of the whole batch
+STREAM = Stream(seed=3).at(epoch=2)
+SIZE = (20, 24)
+
+
+def draw(policy: Policy, ids: np.ndarray, num_views: int = 2) -> Plan:
+    return policy.sample(ids, num_views=num_views, size=SIZE, stream=STREAM)
+
+
+def images_of(plan: Plan, channels: int = 3) -> np.ndarray:
+    shape = (len(plan), *plan.size, channels)
+    return draw_images(np.random.default_rng(1), "slope", shape)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", POLICIES)
+def test_executors_agree(name: str, channels: int):
+    plan = draw(POLICIES[name], np.arange(7, 31)).with_clean()
+    images = images_of(plan, channels)
+    expected = render(images, plan, executor="pillow")
+    assert expected.dtype == np.float32
+    assert np.isfinite(expected).all()
+    compiled = render(images, plan, executor="compiled", num_threads=2)
+    np.testing.assert_array_equal(compiled, expected)
+    views = batched.render(images, plan, device="cpu").numpy()
+    far = np.abs(views - expected) > 1 / 255
+    assert far.mean() <= 1e-3, far.mean()
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_draw_depends_on_its_address_alone(name: str, tmp_path: Path):
+    policy, ids = POLICIES[name], np.arange(7, 31)
+    plan = draw(policy, ids)
+    images = images_of(plan)
+    expected = render(images, plan)
+    if name not in PAIRED:
+        again = draw(policy, ids[5:9])
+        np.testing.assert_array_equal(render(images[5:9], again), expected[:, 5:9])
+        joined = concatenate([plan[:9], plan[9:]])
+        np.testing.assert_array_equal(render(images, joined), expected)
+    order = np.random.default_rng(0).permutation(len(ids))
+    np.testing.assert_array_equal(
+        render(images[order], draw(policy, ids[order])), expected[:, order]
+    )
+    plan.save(tmp_path / "plan.npz")
+    np.testing.assert_array_equal(render(images, Plan.load(tmp_path / "plan.npz")), expected)
+    assert all(plan.describe(index, view) for index in range(24) for view in range(2))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_clean_view_is_the_image_cropped(name: str):
+    plan = draw(POLICIES[name], np.arange(7, 31)).with_clean()
+    images = images_of(plan)
+    views = render(images, plan)
+    from augmix.augment.stages.crop import CropFlip
+
+    crop = plan.find(CropFlip)
+    pixels = images[None] if crop is None else crop.apply(images[None])
+    np.testing.assert_array_equal(views[0], pixels[0].transpose(0, 3, 1, 2) / np.float32(255))
