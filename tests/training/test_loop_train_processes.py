@@ -70,7 +70,7 @@ write_npz(place / "toy.npz")
 run_all("one", 1, **PLAIN)
 run_all("two", 2, **PLAIN)
 run_all("local", 2, sync_batch_norm=False, **PLAIN)
-watched = {**PLAIN, "val_fraction": 0.4, "batch_size": 4, "ema_decay": 0.5}
+watched = {**PLAIN, "val_fraction": 0.4, "batch_size": 4}
 run_all("watched-one", 1, **watched)
 run_all("watched-two", 2, **watched)
 attacked = {**PLAIN, "method": "adversarial", "attack_steps": 2, "epochs": 1}

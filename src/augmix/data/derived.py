@@ -141,11 +141,11 @@ def find_shared(first: Source, second: Source) -> Int64[np.ndarray, " image"]:
     none = np.zeros(0, np.int64)
     if one is None or other is None:
         return np.arange(len(second)) if first.fingerprint == second.fingerprint else none
-    sizes = [_file_sizes(*each) for each in (one, other)]
+    sizes, other_sizes = _file_sizes(*one), _file_sizes(*other)
     ours, theirs = np.arange(len(first)), np.arange(len(second))
-    if sizes[0] is not None and sizes[1] is not None:  # only files of one length can be equal
-        common = np.intersect1d(*sizes)
-        ours, theirs = (np.flatnonzero(np.isin(each, common)) for each in sizes)
+    if sizes is not None and other_sizes is not None:  # only files of one length can be equal
+        ours = np.flatnonzero(np.isin(sizes, other_sizes))
+        theirs = np.flatnonzero(np.isin(other_sizes, sizes))
     if len(ours) + len(theirs) > _MOST_COMPARED and not _in_memory(one, other):
         return none
     known = {_hash(one[0], row) for row in one[1][ours].tolist()} - {""}

@@ -210,7 +210,11 @@ def train_model(
         )
         emit(
             EpochValidated(
-                epoch=meters.validated, **{k: v for k, v in record.items() if k != "seconds"}
+                epoch=meters.validated,
+                clean_error=record["clean_error"],
+                corrupted_error=record["corrupted_error"],
+                selected_epoch=meters.selected,
+                time_fraction=record["time_fraction"],
             )
         )
         return {"validation": record}
