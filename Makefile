@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test test-slow test-gpu check bench docs clean
+.PHONY: demo test test-slow test-gpu check bench docs site clean
 
 demo: $(INSTALLED)
 	$(BIN)/augmix demo
@@ -30,6 +31,9 @@ bench: $(INSTALLED)
 docs: $(INSTALLED_DEV)
 	$(BIN)/python docs/make.py
 
+site: $(INSTALLED_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
 	rm -rf build dist runs .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -43,4 +47,8 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
 
 $(INSTALLED_DEV): $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(INSTALLED_DOCS): $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	touch $@

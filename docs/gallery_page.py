@@ -54,6 +54,47 @@ CORRUPTIONS = {
     ),
     "saturate": ("changes the saturation S of HSV", "factor, shift"),
 }
+BAR = {
+    "blue_noise_sample": (
+        "blacks out pixels where blue noise is low",
+        "0.3 of it minus 2.5 is the threshold, in std of the noise",
+    ),
+    "brownish_noise": (
+        "adds noise of low frequencies to each channel",
+        "std in 6.4 grey levels",
+    ),
+    "checkerboard_cutout": (
+        "turns squares of a rotated checkerboard grey",
+        "tenths of the black squares",
+    ),
+    "inverse_sparkles": ("fades to white outside of a star", "exponent of the fall, in 0.13"),
+    "sparkles": ("adds five white stars", "radius in hundredths of the shorter edge"),
+    "circular_motion_blur": (
+        "averages 21 rotations about the middle",
+        "largest angle, in 1.5 degrees",
+    ),
+    "lines": ("draws grey lines in similar directions", "lines in tenths of the shorter edge"),
+    "pinch_and_twirl": (
+        "pinches and turns the image in 3 x 3 cells, 5 x 5 from 224 pixels on",
+        "turn of the middle, in 9 degrees",
+    ),
+    "ripple": (
+        "shifts rows and columns by sine waves",
+        "height of the waves, in 0.0025 of the shorter edge",
+    ),
+    "transverse_chromatic_abberation": (
+        "zooms the channels by different factors",
+        "enlarged by 0, 0.025 and 0.05 of it",
+    ),
+    "caustic_refraction": (
+        "refracts and lights by a rippled water surface",
+        "lens in 0.05 of the shorter edge, light in 0.2",
+    ),
+    "cocentric_sine_waves": ("adds rings with a wavy outline", "height in 12.8 grey levels"),
+    "perlin_noise": ("blends with Perlin's turbulence", "weight in twentieths"),
+    "plasma_noise": ("blends with a coloured plasma", "weight in 6.4 grey levels"),
+    "single_frequency_greyscale": ("adds one sine wave", "height in 19.6 grey levels"),
+}
 SEQUENCES = {
     "gaussian_noise": "new noise in every frame",
     "shot_noise": "new noise in every frame",
@@ -97,6 +138,33 @@ digital, and the 4 extra ones that its paper keeps for validation. Wherever a na
 severities, seed 0. Open the picture for full size.
 
 ![Every corruption, clean and at severities 1 to 5](corruptions.webp)
+
+"""
+
+C_BAR = """
+## C-bar
+
+The 15 functions of Mintun et al. (2021), "On Interaction between Data Augmentation and Corruptions
+in Natural Corruption Robustness", make two further benchmarks, whose corruptions were chosen to be
+unlike those above: an augmentation that resembles the corruptions of -C gains less here.
+`cifar-bar` names the ten of CIFAR-10-C-bar, `imagenet-bar` the ten of ImageNet-C-bar. Names are
+spelt as published; `blue_noise`, the name of some files, is taken as `blue_noise_sample`.
+
+```
+augmix corrupt DIR OUT --names imagenet-bar
+augmix evaluate MODEL --data DIR --suite clean c-bar
+```
+
+The published script has constants for 32 and 224 pixels. Lengths are fractions of the edge, so
+they are applied to images of any size; if an image is not square, lengths go by its shorter edge.
+The preset `cifar` has the amounts for CIFAR and the others have those for ImageNet; a corruption
+that is in one list only has one set of amounts. The published sets cannot be made again byte by
+byte, since the script did not seed all its processes. Each function equals the published one when
+it gets the same draws: from a `numpy.random.RandomState` it draws what the script draws, except the
+lattice of `perlin_noise`, which is drawn in an order of its own. The error on C-bar is a plain
+mean, without division by AlexNet's error.
+
+![Every corruption of C-bar, clean and at severities 1 to 5](cbar.webp)
 
 """
 
@@ -230,6 +298,11 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
             HERE / "corruptions.webp", pictures.render_gallery(image), quality=75
         ),
         pictures.save_picture(
+            HERE / "cbar.webp",
+            pictures.render_gallery(image, names=["cifar-bar", "imagenet-bar"]),
+            quality=75,
+        ),
+        pictures.save_picture(
             HERE / "perturbations.webp", pictures.render_strips(np.asarray(scene)), quality=70
         ),
     ]
@@ -245,7 +318,16 @@ def write_page(scene: Image.Image, small: Image.Image) -> list[Path]:
 
 def page_text() -> str:
     """Return the page, which refers to the pictures."""
-    return TOP + corruption_tables() + RULES + animation_table() + "\n" + frame_table()
+    return (
+        TOP
+        + corruption_tables()
+        + C_BAR
+        + bar_table()
+        + RULES
+        + animation_table()
+        + "\n"
+        + frame_table()
+    )
 
 
 def corruption_tables() -> str:
@@ -257,16 +339,36 @@ def corruption_tables() -> str:
         rows = [
             [f"`{row.name}`", *(" / ".join(map(number, level)) for level in row.parameters[preset])]
             for row in registry.CORRUPTIONS.values()
+            if row.group != registry.BAR
         ]
         parts.append(table(["corruption", "1", "2", "3", "4", "5"], rows))
     return "\n".join(parts)
 
 
 def described() -> list[list[str]]:
-    """Return name, group, effect and parameters of every corruption."""
+    """Return name, group, effect and parameters of every corruption of the -C benchmarks."""
     return [
-        [f"`{name}`", row.group, *CORRUPTIONS[name]] for name, row in registry.CORRUPTIONS.items()
+        [f"`{name}`", registry.CORRUPTIONS[name].group, *about]
+        for name, about in CORRUPTIONS.items()
     ]
+
+
+def bar_table() -> str:
+    """Return the effect of every corruption of C-bar, and its amounts at severities 1 to 5."""
+    protocols = registry.CORRUPTIONS.protocols
+    rows = []
+    for name, (effect, unit) in BAR.items():
+        amounts = [
+            " / ".join(
+                number(amount) for (amount,) in registry.CORRUPTIONS[name].parameters[preset]
+            )
+            if name in protocols[f"{preset}-bar"]
+            else ""
+            for preset in ("cifar", "imagenet")
+        ]
+        rows.append([f"`{name}`", effect, unit, *amounts])
+    heads = ["corruption", "what it does", "amount", "CIFAR, severity 1 to 5", "ImageNet"]
+    return table(heads, rows)
 
 
 def animation_table() -> str:

@@ -18,10 +18,13 @@ from augmix import published
 from augmix.arrays import to_uint8
 from augmix.augment import render
 from augmix.augment.policies import (
+    APR,
     AugMix,
     AutoAugment,
     CutMix,
     Cutout,
+    FourierWaves,
+    HybridAugment,
     Mixup,
     PatchUniform,
     Policy,
@@ -57,6 +60,9 @@ POLICIES: dict[str, Policy] = {
     "random-aa": RandomAA(**_CROPS),
     "patch-uniform": PatchUniform(size_px=SIZE * 25 // 32, amplitude=0.6, base=_BASE),
     "augmix": AugMix(**_CROPS),
+    "apr-sp": APR(base=_BASE),
+    "hybridaugment-pp": HybridAugment(base=_BASE),
+    "afa": FourierWaves(base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
 }
 

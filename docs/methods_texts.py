@@ -57,6 +57,58 @@ _COMMON = (
 )
 _VIEWS = "Left the image, then five of its views, each drawn at another epoch."
 
+_PAIRED_VIEWS = (
+    "Left the two images of a batch, then their views in form SP, each drawn at another epoch."
+)
+_RECOMBINING = (
+    ("--form", "sp", "S changes single images, P pairs of the batch, SP both (published)"),
+    (
+        "--overflow",
+        "wrap",
+        "as published: levels outside 0..255 are taken modulo 256, which is impulse noise in 2 to "
+        "6 % of all values; `clip` takes the nearest level",
+    ),
+    ("--severity", "3", "largest level of an operation (published)"),
+    (
+        "--jsd-weight",
+        "0",
+        "above 0, e.g. 12: AugMix's consistency loss of the clean image, the view of form S and "
+        "its paired form, in place of the two cross-entropies",
+    ),
+    *_COMMON,
+)
+_RECOMBINING_NOTES = (
+    "Paired views are not clipped, as published, so that their values may leave [0, 1].",
+    "A frequency that an image does not have counts as one of phase 0, and levels are rounded to 6 "
+    "decimals before they are cut to bytes: where nothing changes, the image stays the same.",
+    "Partners are a random permutation of the batch, drawn by address, as in [mixup](mixup.md); "
+    "each process of a distributed run pairs the images of its own part.",
+    "Published recipe: batch 128, 200 epochs, the rate divided by 5 after 60, 120, 160 and 190.",
+)
+
+_WAVES = (
+    ("--wave-mean", "10", "mean strength of a wave: its length on 32x32 pixels (published)"),
+    ("--wave-min", "0", "strength that is added to all (published)"),
+    (
+        "--jsd-weight",
+        "0",
+        "above 0 (published: 10, on CIFAR-100 1, on ImageNet 12): cross-entropy of the clean image "
+        "and the consistency of it, the other view and the waves, with one set of batch norms",
+    ),
+    (
+        "--split-batch-norm",
+        "on without a JSD weight",
+        "a second set of batch norms for the view of waves, while training",
+    ),
+    *_COMMON,
+)
+_WAVES_NOTES = (
+    "The second set of batch norms is a mechanism of its own: `--split-batch-norm` gives it to the "
+    "augmented views of any method of several views, on any network that has batch norm. It is "
+    "used while training alone: evaluation, saved weights and exports hold the main set.",
+    "Networks without batch norm (ConvNeXt, ViT) pass both views alike.",
+)
+
 TEXTS: dict[str, Text] = {
     "standard": Text(
         what=(
@@ -400,5 +452,74 @@ TEXTS: dict[str, Text] = {
             "behind AugMix alone, and strong with noise and erasing on top."
         ),
         example="--jsd-weight 12",
+    ),
+    "apr-sp": Text(
+        what=(
+            "Images keep their phase and get another amplitude spectrum. Form S, on every image "
+            "before the crop: an operation of AugMix; with probability 1/2 a second one on top, "
+            "and the amplitude of one result with the phase of the other. Form P, on the batch: "
+            "with probability 0.6 the amplitude of another image. Cross-entropy of the view of "
+            "form S plus that of its paired form."
+        ),
+        picture=_PAIRED_VIEWS,
+        settings=_RECOMBINING,
+        notes=_RECOMBINING_NOTES,
+        when=(
+            "Where two views a step are affordable and three are not: in its paper it is ahead of "
+            "AugMix on CIFAR-10-C and CIFAR-100-C, without a consistency loss."
+        ),
+        example="--form s --overflow clip",
+    ),
+    "hybridaugment-pp": Text(
+        what=(
+            "Low frequencies (a Gaussian blur of 3x3 pixels, sigma 0.5) say what the image is; "
+            "high frequencies are exchanged. Form S: an operation of AugMix; with probability 1/2 "
+            "a second one on top, and the low frequencies of one result, changed by form S of APR, "
+            "plus the high ones of the other. Form P: with probability 0.6 for the batch the high "
+            "frequencies of another image, and with probability 0.6 the amplitude of a third in "
+            "the low ones. The label is that of the low frequencies. Cross-entropy of the view of "
+            "form S plus that of its paired form."
+        ),
+        picture=_PAIRED_VIEWS,
+        settings=_RECOMBINING,
+        notes=_RECOMBINING_NOTES,
+        when=(
+            "For the lowest published error on CIFAR-10-C and CIFAR-100-C with the networks of "
+            "AugMix's paper, at two views a step instead of three."
+        ),
+        example="--jsd-weight 12 --overflow clip",
+    ),
+    "afa": Text(
+        what=(
+            "Beside the view of every image stands its clean form with a plane wave in each "
+            "channel, of random frequency, direction and strength. Both have cross-entropy; the "
+            "waves have batch norms of their own, so that the statistics by which the network is "
+            "used later stay those of ordinary images."
+        ),
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        settings=_WAVES,
+        notes=_WAVES_NOTES,
+        when=(
+            "On top of another method, for two views a step: in its paper it lowers the error of "
+            "AugMix, TrivialAugment and PRIME on ImageNet-C, C-bar and 3DCC alike."
+        ),
+        example="--jsd-weight 10",
+    ),
+    "augmix-afa": Text(
+        what="AFA with a view of AugMix as its first view; cross-entropy of both, no clean image.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=(*_WAVES, *_CHAINS),
+        notes=_WAVES_NOTES,
+        when="For AugMix's gains at two views a step, and more of them on C-bar.",
+        example="--severity 1",
+    ),
+    "trivialaugment-afa": Text(
+        what="AFA with a view of TrivialAugment as its first view; cross-entropy of both.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=_WAVES,
+        notes=_WAVES_NOTES,
+        when="For a low clean error and corruption error at two views a step.",
     ),
 }

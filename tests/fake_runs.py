@@ -66,6 +66,7 @@ def make_run(
     has_log: bool = True,
     has_examples: bool = True,
     has_predictions: bool = True,
+    class_names: tuple[str, ...] = (),
     side: int = 32,
     **protocol: object,
 ) -> Results:
@@ -110,7 +111,7 @@ def make_run(
             "split": "test",
             "num_images": num_images,
             "num_classes": num_classes,
-            "class_names": [str(digit) for digit in range(num_classes)],
+            "class_names": list(class_names) or [str(digit) for digit in range(num_classes)],
             "fingerprint": "0f" * 32,
             "size": [side, side],
         },
@@ -158,6 +159,7 @@ def make_run(
         _write_predictions(folder, test, said, frames)
         wrong = sum(prediction != test.labels for prediction, _ in said.values())
         _write_hardest(folder / "hardest.npz", test, np.asarray(wrong), side)
+        _write_mistakes(folder / "mistakes.npz", test, said, side)
     if has_log:
         _write_log(folder / LOG_FILE, rng, loss=2.3 if method == "standard" else 3.1)
     if has_examples:
@@ -266,6 +268,31 @@ def _write_hardest(path: Path, test: _Test, wrong: np.ndarray, side: int) -> Non
         images[place, :, left : left + max(side // 8, 2)] = (230, 200, 90)
     np.savez(
         path, ids=test.ids[worst], labels=test.labels[worst], images=images, errors=wrong[worst]
+    )
+
+
+def _write_mistakes(path: Path, test: _Test, said: dict, side: int) -> None:
+    """The surest mistakes on clean images, and under the first corruption at severity 5."""
+    name = next(name for suite, name, severity in said if severity == 5 or len(said) == 1)
+    found = []
+    for spot in (("clean", "clean", 0), ("c", name, 5)):
+        prediction, confidence = said.get(spot, (test.labels, test.hardness))
+        order = np.argsort(-np.where(prediction != test.labels, confidence, 0))[:12]
+        found += [(i, *spot[1:], prediction[i], confidence[i]) for i in order]
+    found = [each for each in found if each[3] != test.labels[each[0]]]
+    if not found:
+        return
+    index, names, severities, predictions, confidence = map(np.array, zip(*found, strict=True))
+    rng = np.random.default_rng(3)
+    np.savez(
+        path,
+        images=rng.integers(0, 256, (len(index), side, side, 3), np.uint8),
+        ids=test.ids[index],
+        labels=test.labels[index],
+        predictions=predictions,
+        confidence=confidence.astype(np.float32),
+        names=names,
+        severities=severities,
     )
 
 

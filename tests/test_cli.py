@@ -308,6 +308,10 @@ def test_preview_of_the_corruptions(
             "--epochs must be a whole number, got 'x'; see augmix train --h",
         ),
         (["train", "--lr", "x"], "--lr/--learning-rate must be a number, got 'x'"),
+        (
+            ["train", *TOY, "--freeze", "bakbone"],
+            "--freeze must be backbone or a whole number, got 'bakbone'",
+        ),
         (["train", *TOY, "--preciion", "bf16"], "--preciion, did you mean '--precision'?"),
         (
             ["evaluate", "x", "--batch-size", "0"],

@@ -109,6 +109,7 @@ READERS = {
     "log.jsonl": load_runs,
     "examples.npz": load_runs,
     "hardest.npz": load_runs,
+    "mistakes.npz": load_runs,
     "predictions/images.npz": load_runs,
     "predictions/c-gaussian_noise-3.npz": load_runs,
     "predictions/p-tilt.npz": load_runs,
@@ -196,6 +197,7 @@ def write_page(folder: Path) -> None:
         ("results.json", write_page, 40),
         ("examples.npz", write_page, 15),
         ("hardest.npz", write_page, 15),
+        ("mistakes.npz", write_page, 15),
         ("log.jsonl", write_page, 15),
     ],
 )

@@ -3,14 +3,19 @@
 import errno
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from fake_runs import add_frequencies, make_run
 
 from augmix import files
 from augmix.errors import RunError
+from augmix.report import summarise
 from augmix.results import (
     Bins,
     Cell,
@@ -193,3 +198,24 @@ def test_provenance_names_the_versions():
     found = provenance()
     assert found["versions"]["numpy"] == np.__version__
     assert found["python"].startswith("3.")
+
+
+def test_summary_is_what_the_report_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sequences = ("tilt", "scale")
+    make_run(tmp_path / "run", sequences=sequences, robust_error=0.5, num_images=60)
+    add_frequencies(tmp_path / "run")
+    results = load_results(tmp_path / "run" / "results.json")
+    expected = {k: v for k, v in summarise(results).items() if "nll" not in k and "brier" not in k}
+    assert results.summary() == pytest.approx(expected)
+    text = repr(results)
+    assert len(text) < 400
+    assert f"corruption_error {expected['corruption_error']:.4f}" in text
+    assert Results(model={}, source={}, protocol={}).summary() == {}
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=list))
+    rows: Any = results.to_pandas()
+    assert len(rows) == len(results.measured)
+    cell = results.cells[3]
+    assert (rows[3]["name"], rows[3]["error"]) == (cell.name, cell.error)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(RunError, match="to_pandas.. needs pandas, which is not installed"):
+        results.to_pandas()

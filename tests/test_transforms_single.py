@@ -21,6 +21,7 @@ from augmix.transforms import (
     AugMixViews,
     AutoAugment,
     Collate,
+    Corrupt,
     Cutout,
     OneView,
     PatchUniform,
@@ -51,6 +52,31 @@ def test_same_type_out():
         out = AugMix()(image)
         assert isinstance(out, torch.Tensor)
         assert (out.shape, out.dtype) == (image.shape, torch.uint8)
+
+
+def test_corrupt_goes_by_the_pixels_whatever_the_order_and_type():
+    import zlib
+
+    from augmix import corrupt
+
+    damage = Corrupt("gaussian_noise", severity=3, seed=5)
+    array = np.asarray(picture())
+    expected = corrupt(array, "gaussian_noise", severity=3, seed=5, ids=zlib.crc32(array.tobytes()))
+    other = np.ascontiguousarray(array[::-1])
+    assert np.array_equal(damage(np.stack([other, array]))[1], expected)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    assert np.array_equal(damage(tensor).permute(1, 2, 0), expected)
+    out = damage(picture())
+    assert isinstance(out, Image.Image)
+    assert np.array_equal(np.asarray(out), expected)
+    torch.manual_seed(3)  # draws of the process do not matter
+    loader = DataLoader([(array, 0), (other, 1)], num_workers=2, collate_fn=Collate(damage))
+    first, _ = next(iter(loader))
+    assert np.array_equal(first[0].permute(1, 2, 0), expected)
+    with pytest.raises(ValueError, match="unknown corruption 'fogg'"):
+        Corrupt("fogg", severity=1)
+    with pytest.raises(ValueError, match="severity must be 1..5, got 6"):
+        Corrupt("fog", severity=6)
 
 
 def test_all_types_get_the_same_pixels():

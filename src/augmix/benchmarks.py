@@ -45,7 +45,6 @@ _NUM_VIEWS = 2
 _PIXELS = 2**18  # of all images of a batch, which has 24 to 256 images
 _MIN_EXECUTOR_TURNS = 5
 _MAX_STRETCH_S = 0.5  # a second core needs a while to wake up
-PAPER_SUM = "sum of paper-15"
 PEERS = ("imagecorruptions-imaug", "imagecorruptions")  # distributions, the preferred one first
 _MIN_PEER_SIZE = 32  # pixels
 _MIN_TURNS = 3
@@ -309,7 +308,7 @@ def measure_corruptions(
     Returns:
         For each size, number of threads and corruption, and for the peer: ``corruption``,
         ``package``, ``size`` in pixels, ``threads``, ``ms_per_image``. Where all of the paper's 15
-        were measured, their sum follows as the corruption `PAPER_SUM`.
+        or of a list of C-bar were measured, their sum follows, e.g. as ``sum of paper-15``.
     """
     _check_counts(sizes, num_threads)
     names = registry.CORRUPTIONS.resolve(names)
@@ -344,7 +343,7 @@ def tabulate_corruptions(records: Sequence[Record]) -> list[Record]:
 def _time_corruptions(
     work: Callable[[str], object], names: Sequence[str], num_images: int, seconds: float
 ) -> dict[str, float]:
-    """Milliseconds per image by name, and the sum of the paper's if all of them are there."""
+    """Milliseconds per image by name, and the sum of each benchmark that is there as a whole."""
     for name in names:
         work(name)
     best_ms = dict.fromkeys(names, float("inf"))
@@ -352,10 +351,11 @@ def _time_corruptions(
         for name in names:
             _, turn_s = timed(partial(work, name))
             best_ms[name] = min(best_ms[name], 1000 * turn_s / num_images)
-    paper = registry.CORRUPTIONS.protocols["paper-15"]
-    if set(paper) <= set(names):
-        best_ms[PAPER_SUM] = sum(best_ms[name] for name in paper)
-    return best_ms
+    protocols = registry.CORRUPTIONS.protocols
+    sums = {f"sum of {each}": protocols[each] for each in ("paper-15", "cifar-bar", "imagenet-bar")}
+    measured = {title: own for title, own in sums.items() if set(own) <= set(names)}
+    totals = {title: sum(best_ms[name] for name in own) for title, own in measured.items()}
+    return best_ms | totals
 
 
 def measure_training(

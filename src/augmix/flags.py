@@ -70,12 +70,24 @@ _TYPES = {
 }
 
 
+_UNION = r": no type matching (\S+) could be instantiated from \[(.*)\]"
+
+
+def _explain_union(found: re.Match[str]) -> str:
+    """What a flag of several types takes: `{None,backbone}|INT`."""
+    kinds = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text"}
+    words = [each for part in found[1].split("|") for each in part.strip("{}").split(",")]
+    shown = " or ".join(kinds.get(each, each) for each in words if each != "None")
+    return f" must be {shown}, got {found[2]}"
+
+
 def _explain_box(text: str) -> str:
     """The message in a box of tyro's, between its title and the rule below it."""
     lines = [line.strip("\u2502| ") for line in text.splitlines()[1:]]
     below = itertools.dropwhile(lambda line: not set(line) - set("\u2500-"), lines)
     message = " ".join(itertools.takewhile(lambda line: set(line) - set("\u2500-"), below))
     message = re.sub(r"^Error parsing (?!-)[^:]*: ", "", message).removeprefix("Error parsing ")
+    message = re.sub(_UNION, _explain_union, message)
     for pattern, words in _TYPES.items():
         message = re.sub(f"(?<=\\w): {pattern}", f" {words}", message)
     return message.rstrip(".")

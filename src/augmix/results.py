@@ -26,7 +26,7 @@ from typing import Annotated, Any, NamedTuple, Required, TypedDict, TypeVar, get
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8, UInt16
 
-from augmix.errors import RunError
+from augmix.errors import RunError, import_library
 from augmix.files import (
     load_json,
     load_lines,
@@ -36,12 +36,14 @@ from augmix.files import (
     write_json,
     write_npz,
 )
+from augmix.metrics import ece_from_bins, rms_from_bins
 
 CONFIG_FILE = "config.json"
 EXAMPLES_FILE = "examples.npz"
 HARDEST_FILE = "hardest.npz"
 IMAGES_FILE = "images.npz"
 LOG_FILE = "log.jsonl"
+MISTAKES_FILE = "mistakes.npz"
 MODEL_FILE = "model.json"
 PREDICTIONS_FOLDER = "predictions"
 REPORT_FILE = "report.html"
@@ -403,7 +405,7 @@ class LogRecord(TypedDict, total=False):
     left_out: dict[str, int]  # only of step 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Results:
     """Content of `results.json`: the cells measured so far and how they were measured.
 
@@ -475,6 +477,74 @@ class Results:
             frequency = row - rows // 2, column - columns // 2
             found[row, column] = errors.get(fold_frequency(*frequency, (height, width)), np.nan)
         return found
+
+    def summary(self) -> dict[str, float]:
+        """Average what was measured: the numbers at the head of a report, as fractions.
+
+        Corrupted values are means over the cells of all corruptions that were measured at every
+        severity (Hendrycks et al. 2020); the user's own corruptions are in no mean.
+
+        Returns:
+            Those measured of ``clean_error``, ``corruption_error``, ``flip_probability``,
+            ``robust_error``, ``fourier_error``, ``rms_calibration_error_clean`` and
+            ``rms_calibration_error`` (of the corrupted images).
+        """
+        corrupted = [cell for cell in self.cells if cell.suite == "c"]
+        levels = {cell.severity for cell in corrupted}
+        measured = {
+            cell.name: {c.severity for c in corrupted if c.name == cell.name} for cell in corrupted
+        }
+        corrupted = [cell for cell in corrupted if measured[cell.name] == levels]
+        clean = [cell for cell in self.cells if cell.suite == "clean"]
+        own = self.protocol.get("own_sequences") or ()
+        perturbed = [cell for cell in self.sequences if cell.name not in own]
+        attacked = [cell for cell in self.cells if cell.suite == "attack"]
+        frequencies = self.fourier_map
+        values = {
+            "clean_error": [cell.error for cell in clean],
+            "corruption_error": [cell.error for cell in corrupted],
+            "rms_calibration_error_clean": [rms_from_bins(*cell.adaptive) for cell in clean],
+            "rms_calibration_error": [rms_from_bins(*cell.adaptive) for cell in corrupted],
+            "flip_probability": [cell.flip_probability for cell in perturbed],
+            "robust_error": [cell.error for cell in attacked],
+        }
+        found = {name: float(np.mean(each)) for name, each in values.items() if each}
+        if frequencies is not None and not np.isnan(frequencies).any():
+            errors = [n / cell.num_images for cell in self.frequencies for n in cell.num_errors]
+            found["fourier_error"] = float(np.mean(errors))
+        return found
+
+    def __repr__(self) -> str:
+        numbers = (f"{name} {value:.4f}" for name, value in self.summary().items())
+        label = self.model.get("label") or self.model.get("name") or "model"
+        source = self.source.get("name") or "images"
+        about = f"{label} on {self.num_images} of {source}, {len(self.measured)} cells"
+        return f"<Results of {', '.join([about, *numbers])}>"
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` of all measured cells, a row each, errors as fractions.
+
+        Raises:
+            RunError: If pandas is not installed.
+        """
+        pandas = import_library("pandas", "results.to_pandas()", "pandas")
+        rows = []
+        for cell in self.measured:
+            row: dict[str, Any] = {**cell.key._asdict(), "num_images": cell.num_images}
+            if isinstance(cell, SequenceCell):
+                row |= {"flip_probability": cell.flip_probability}
+                row |= {"top5_distance": cell.top5_distance}
+            else:
+                row["error"] = cell.error
+            if isinstance(cell, Cell):
+                row |= {
+                    "nll": cell.nll,
+                    "brier": cell.brier,
+                    "ece": ece_from_bins(*cell.equal_width),
+                }
+                row["rms_calibration_error"] = rms_from_bins(*cell.adaptive)
+            rows.append({**row, "seconds": cell.seconds})
+        return pandas.DataFrame(rows)
 
     def find(self, suite: str, name: str, severity: int) -> Cell | None:
         """Return the cell, or None if it was not measured yet."""
@@ -713,6 +783,25 @@ def load_hardest(folder: Path) -> dict[str, np.ndarray]:
     path = folder / HARDEST_FILE
     arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
     _check_images(path, arrays, "images", ("labels", "ids", "errors"))
+    return arrays
+
+
+def load_mistakes(folder: Path) -> dict[str, np.ndarray]:
+    """Load `mistakes.npz` of a run folder, empty if it has none.
+
+    Its arrays hold the most confident mistakes on clean and on corrupted images, one an image:
+    ``images`` as the model saw them (uint8 `image height width channel`), ``ids``, ``labels``,
+    ``predictions``, ``confidence``, and the cell's ``names`` and ``severities``.
+    """
+    path = folder / MISTAKES_FILE
+    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
+    _check_images(path, arrays, "images", ("labels", "ids", "predictions", "severities"))
+    if arrays:
+        shape = arrays["ids"].shape
+        for name, kind in (("confidence", "f"), ("names", "U")):
+            own = arrays.get(name)
+            if own is None or own.shape != shape or own.dtype.kind != kind:
+                raise RunError(f"{path} is damaged (the array {name} does not fit); {_AGAIN}")
     return arrays
 
 

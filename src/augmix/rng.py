@@ -56,6 +56,15 @@ class Purpose(IntEnum):
     ATTACK = 17
     TORCH = 18
     FOURIER = 19
+    RECOMBINE = 20
+    SPECTRA = 21
+    WAVES = 22
+    PRIMITIVES = 23
+    LP_NOISE = 24
+    MIXING = 25
+    HIDDEN = 26
+    NOISE_NET = 27
+    ERASING = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

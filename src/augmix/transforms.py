@@ -9,8 +9,9 @@ type:
 * a uint8 tensor `channel height width` or `batch channel height width`.
 
 `AugMix`, `AutoAugment`, `RandomAA`, `Cutout` and `PatchUniform` give one view, `OneView` does so by
-any policy, `AugMixViews` gives several besides the image. `Mixup` and `CutMix` take batches of
-float tensors with their labels, after all transforms of single images and after normalisation.
+any policy, `AugMixViews` gives several besides the image, `Corrupt` corrupts it for evaluation.
+`Mixup` and `CutMix` take batches of float tensors with their labels, after all transforms of single
+images and after normalisation.
 
 Draws are addressed by (seed of the transform, torch's seed of the process, number of the call).
 DataLoader seeds every worker in every epoch differently, so workers and epochs never repeat each
@@ -18,6 +19,7 @@ other, and a program that calls `torch.manual_seed` draws the same when it is ru
 """
 
 import inspect
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
@@ -36,6 +38,7 @@ from augmix.augment.compiled import OneByOne
 from augmix.augment.compiled.mixing import round_levels
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
+from augmix.corruptions.corrupt import corrupt
 from augmix.rng import Stream
 
 Batch = UInt8[np.ndarray, "batch height width channel"]
@@ -322,6 +325,50 @@ class AugMixViews:
         )
 
 
+class Corrupt:
+    """A corruption of the benchmark, for evaluation: equal images become equal bytes.
+
+    The draws of an image are addressed by its pixels, so they are the same in any order, worker,
+    epoch or process; `augmix.corrupt` addresses them by the index in the data set. Put it behind
+    resizing and cropping: the severities are those of the size that the network sees.
+
+    Args:
+        name: A corruption, e.g. ``"fog"``, as for `augmix.corrupt`.
+        severity: 1 (mild) to 5.
+        preset: Whose severities, as for `augmix.corrupt`.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If the name, severity or preset is unknown.
+
+    Example:
+        >>> from PIL import Image
+        >>> Corrupt("fog", severity=3)(Image.new("RGB", (32, 32), "teal")).size
+        (32, 32)
+    """
+
+    def __init__(self, name: str, *, severity: int, preset: str = "auto", seed: int = 0) -> None:
+        self.name, self.severity, self.preset, self.seed = name, severity, preset, seed
+        self(np.zeros((0, 32, 32, 3), np.uint8))  # an unknown name is found before the first image
+
+    def __call__(self, image: Any) -> Any:
+        ids = [zlib.crc32(each.tobytes()) for each in to_batch(image)]
+        return corrupt(
+            image,
+            self.name,
+            severity=self.severity,
+            preset=self.preset,
+            seed=self.seed,
+            ids=ids if is_batch(image) else ids[0],
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"augmix.transforms.Corrupt({self.name!r}, severity={self.severity}, "
+            f"preset={self.preset!r}, seed={self.seed})"
+        )
+
+
 class Collate:
     """A ``collate_fn`` that stacks the images of a batch and transforms them together.
 
@@ -330,7 +377,7 @@ class Collate:
     images of a batch have one size and mode. The rest of the tuples is collated as usual.
 
     Args:
-        transform: `OneView`, its kinds, or `AugMixViews`.
+        transform: `OneView`, its kinds, `AugMixViews` or `Corrupt`.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -341,7 +388,7 @@ class Collate:
         ((3, 3, 8, 8), tensor([0, 1, 2]))
     """
 
-    def __init__(self, transform: "OneView | AugMixViews") -> None:
+    def __init__(self, transform: "OneView | AugMixViews | Corrupt") -> None:
         self.transform = transform
 
     def __call__(self, samples: Sequence[Any]) -> Any:
@@ -374,7 +421,7 @@ class Transformed(Dataset):
     Args:
         dataset: Any map-style data set of images, or of tuples that begin with one: PIL images,
             uint8 arrays or uint8 tensors.
-        transform: `OneView`, its kinds, or `AugMixViews`.
+        transform: `OneView`, its kinds, `AugMixViews` or `Corrupt`.
 
     Example:
         >>> samples = [(np.zeros((8, 8, 3), np.uint8), label) for label in range(6)]
@@ -382,7 +429,7 @@ class Transformed(Dataset):
         (6, 4)
     """
 
-    def __init__(self, dataset: Any, transform: "OneView | AugMixViews") -> None:
+    def __init__(self, dataset: Any, transform: "OneView | AugMixViews | Corrupt") -> None:
         self.dataset, self.transform = dataset, transform
 
     def __len__(self) -> int:

@@ -8,14 +8,29 @@ from toy_plans import draw_images
 
 from augmix.augment import batched, render
 from augmix.augment.plan import Plan, concatenate
-from augmix.augment.policies import Policy, TrivialAugment
+from augmix.augment.policies import (
+    APR,
+    AugMix,
+    FourierWaves,
+    HybridAugment,
+    Policy,
+    Standard,
+    TrivialAugment,
+)
 from augmix.rng import Stream
 
 CROP = {"crop_padding": 2, "flip": True}
 POLICIES: dict[str, Policy] = {
+    "apr": APR(base=Standard(**CROP)),
+    "apr, clipped": APR(base=Standard(**CROP), form="s", severity=10, overflow="clip"),
+    "hybridaugment": HybridAugment(base=Standard(**CROP)),
+    "hybridaugment over augmix": HybridAugment(base=AugMix(**CROP)),
+    "waves": FourierWaves(base=Standard(**CROP)),
+    "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
+    "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
     "trivialaugment": TrivialAugment(**CROP),
 }
-PAIRED: tuple[str, ...] = ()  # draw something of the whole batch
+PAIRED = ("apr", "hybridaugment", "hybridaugment over augmix")  # draw something of the whole batch
 STREAM = Stream(seed=3).at(epoch=2)
 SIZE = (20, 24)
 

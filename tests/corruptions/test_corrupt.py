@@ -254,6 +254,21 @@ GOLDEN = {
     "gaussian_blur": "63b03ee84657",
     "spatter": "cf6fa8db0727",
     "saturate": "40ff5f199440",
+    "blue_noise_sample": "ac4e619182e3",
+    "brownish_noise": "a961aaad82f8",
+    "checkerboard_cutout": "1df827054ce3",
+    "inverse_sparkles": "1716767c422b",
+    "sparkles": "a57950a1b7aa",
+    "circular_motion_blur": "731faec87d80",
+    "lines": "51802e0cde21",
+    "pinch_and_twirl": "6b3e1314d396",
+    "ripple": "9a4e314e248f",
+    "transverse_chromatic_abberation": "418610607910",
+    "caustic_refraction": "d0067150cf4f",
+    "cocentric_sine_waves": "a96e0d9c0ffa",
+    "perlin_noise": "502d49e209f8",
+    "plasma_noise": "88f3b5ac77e3",
+    "single_frequency_greyscale": "61becd506338",
 }
 
 

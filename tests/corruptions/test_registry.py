@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import augmix
-from augmix.corruptions import EXTRA_4, PAPER_15, registry
+from augmix.corruptions import CIFAR_BAR, EXTRA_4, IMAGENET_BAR, PAPER_15, registry
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, resolve_preset
 from augmix.errors import RunError
 
@@ -73,12 +73,15 @@ def code(tmp_path: Path) -> Path:
 
 def test_table():
     assert len(PAPER_15) == 15
-    assert (*PAPER_15, *EXTRA_4) == tuple(CORRUPTIONS)
+    bar = dict.fromkeys((*CIFAR_BAR, *IMAGENET_BAR))
+    assert (*PAPER_15, *EXTRA_4, *bar) == tuple(CORRUPTIONS)
     groups = [corruption.group for corruption in CORRUPTIONS.values()]
-    assert groups == sorted(groups, key=["noise", "blur", "weather", "digital", "extra"].index)
+    order = ["noise", "blur", "weather", "digital", "extra", "c-bar"]
+    assert groups == sorted(groups, key=order.index)
     for number, (name, corruption) in enumerate(CORRUPTIONS.items()):
         assert corruption.name == name == corruption.function.__name__
-        assert (corruption.number, corruption.suite) == (number, "c")
+        assert corruption.number == number
+        assert corruption.suite == ("c-bar" if name in bar else "c")
         assert set(corruption.parameters) == set(registry.PRESETS)
         assert all(len(severities) == 5 for severities in corruption.parameters.values())
 
@@ -89,7 +92,7 @@ def test_names_and_protocols():
     assert resolve(["snow"]) == ("snow",)
     mixed = resolve(("fog", "extra-4", "spatter", "paper-15"))
     assert mixed[:5] == ("fog", *EXTRA_4)
-    assert sorted(mixed) == sorted(CORRUPTIONS)
+    assert sorted(mixed) == sorted((*PAPER_15, *EXTRA_4))
     with pytest.raises(ValueError, match="unknown corruption 'paper15', did you mean 'paper-15'"):
         resolve(["fog", "paper15"])
     with pytest.raises(ValueError, match="did you mean 'frost'.*the lists paper-15, extra-4"):

@@ -47,8 +47,9 @@ def imagenet_c(tmp_path, png, pixels):
 
 def test_the_names_are_those_of_the_suite():
     listed = {name: group for group, names in published_sets.GROUPS.items() for name in names}
-    assert listed == {name: row.group for name, row in registry.CORRUPTIONS.items()}
-    assert list(listed) == list(registry.CORRUPTIONS)
+    rows = {name: row for name, row in registry.CORRUPTIONS.items() if row.suite == "c"}
+    assert listed == {name: row.group for name, row in rows.items()}
+    assert list(listed) == list(rows)
     assert benchmarks.SEVERITIES == registry.SEVERITIES
 
 

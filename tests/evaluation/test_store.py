@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_runs import write_npz
 
-from augmix import errors
+from augmix import corrupt, errors
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError
 from augmix.evaluation.loop import evaluate
@@ -20,6 +20,7 @@ from augmix.results import (
     Results,
     images_path,
     load_images,
+    load_mistakes,
     load_predictions,
     load_results,
     load_sequence_predictions,
@@ -262,6 +263,40 @@ def test_the_examples_have_their_ids(measured: Path):
         for number in shared:
             one = file["clean"][file["ids"].tolist().index(number)]
             assert np.array_equal(one, hard["images"][hard["ids"].tolist().index(number)])
+
+
+def test_the_most_confident_mistakes_are_kept_as_the_model_saw_them(measured: Path):
+    kept = load_mistakes(measured)
+    images = load_images(measured)
+    source = open_source("npz", root=measured.parent / "toy.npz", split="test")
+    clean = load_predictions(measured, "clean", "clean", 0)
+    wrong = np.where(clean.prediction != images.labels, clean.confidence, 0)
+    is_clean = kept["severities"] == 0
+    number = min(12, int((wrong > 0).sum()))
+    assert (~is_clean).sum() > 0
+    np.testing.assert_array_equal(kept["confidence"][is_clean], np.sort(wrong)[::-1][:number])
+    surest = np.zeros(len(images.ids))
+    for name in ("brightness", "contrast"):
+        for severity in range(1, 6):
+            found = load_predictions(measured, "c", name, severity)
+            surest = np.maximum(
+                surest, np.where(found.prediction != images.labels, found.confidence, 0)
+            )
+    np.testing.assert_allclose(
+        kept["confidence"][~is_clean], np.sort(surest[surest > 0])[::-1][:12]
+    )
+    for index in range(len(kept["ids"])):
+        number, severity = int(kept["ids"][index]), int(kept["severities"][index])
+        expected = source.load(np.array([number]))
+        if severity:
+            name = str(kept["names"][index])
+            expected = corrupt(expected, name, severity=severity, ids=np.array([number]))
+            own = load_predictions(measured, "c", name, severity)
+            assert own.prediction[images.ids == number] == kept["predictions"][index]
+        np.testing.assert_array_equal(kept["images"][index], expected[0])
+    other = {"suite": ("clean", "p"), "sequences": ("brightness", "tilt"), "names": ("contrast",)}
+    evaluate(Guess(), source, **other, out=measured)  # leaves what it does not measure
+    np.testing.assert_array_equal(load_mistakes(measured)["confidence"], kept["confidence"])
 
 
 class Scored(Guess):

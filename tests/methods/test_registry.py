@@ -9,10 +9,13 @@ import torch
 
 from augmix.augment import policies, render
 from augmix.augment.policies import (
+    APR,
     AugMix,
     AutoAugment,
     CutMix,
     Cutout,
+    FourierWaves,
+    HybridAugment,
     Mixup,
     PatchUniform,
     Policy,
@@ -30,7 +33,7 @@ from augmix.methods import (
     build_method,
     register_method,
 )
-from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Loss
+from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Loss, ViewsCrossEntropy
 from augmix.models.weights import build_model
 from augmix.rng import Stream
 
@@ -39,6 +42,8 @@ LARGE = replace(IMAGES, size=(224, 224))
 CROP: dict[str, Any] = {"crop_padding": 3, "flip": True}
 BASE, CHAINS, CHAIN = Standard(**CROP), AugMix(**CROP), RandomAA(**CROP)
 PLAIN, JSD = CrossEntropy(label_smoothing=0.1), Consistency(weight=12.0, label_smoothing=0.1)
+MEAN = ViewsCrossEntropy(factor=0.5, label_smoothing=0.1)
+PAIR = ViewsCrossEntropy(label_smoothing=0.1)
 
 # method -> title, policy, objective, views drawn, whether the clean image goes in front
 EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
@@ -55,6 +60,17 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "augmix": ("AugMix", CHAINS, JSD, 2, True),
     "augmix-no-jsd": ("AugMix without JSD", CHAINS, PLAIN, 1, False),
     "augmix-sin": ("AugMix + SIN", CHAINS, JSD, 2, True),
+    "apr-sp": ("APR-SP", APR(base=BASE), PAIR, 2, False),
+    "hybridaugment-pp": ("HybridAugment++", HybridAugment(base=BASE), PAIR, 2, False),
+    "afa": ("AFA", FourierWaves(base=BASE), MEAN, 2, False),
+    "augmix-afa": ("AugMix + AFA", FourierWaves(base=CHAINS), MEAN, 2, False),
+    "trivialaugment-afa": (
+        "TrivialAugment + AFA",
+        FourierWaves(base=TrivialAugment(**CROP)),
+        MEAN,
+        2,
+        False,
+    ),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
     "adversarial": (
         "Adv Training",

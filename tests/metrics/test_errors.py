@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from augmix.metrics import (
+    class_errors,
+    confusion_matrix,
     corruption_error,
     error_by_severity,
     error_rate,
@@ -30,6 +32,22 @@ def test_error_rate():
         unchecked(error_rate)(np.zeros(2, int), np.zeros(3, int))
     with pytest.raises(ValueError, match="at least 1 image, got none"):
         error_rate(np.zeros(0, int), np.zeros(0, int))
+
+
+def test_confusion_matrix_and_errors_of_classes():
+    """Against scikit-learn, and by hand for a class without images."""
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 5, 300), rng.integers(0, 6, 300).astype(np.uint8)
+    counts = confusion_matrix(predictions, labels, 6)
+    reference = pytest.importorskip("sklearn.metrics", reason="the reference of this test")
+    expected = reference.confusion_matrix(labels, predictions, labels=range(6))
+    np.testing.assert_array_equal(counts, expected)
+    errors = class_errors(predictions, labels, 6)
+    recall = reference.recall_score(labels, predictions, labels=range(5), average=None)
+    np.testing.assert_allclose(errors[:5], 1 - recall)
+    assert np.isnan(errors[5])
+    with pytest.raises(ValueError, match="below num_classes 5, got 5"):
+        confusion_matrix(predictions, labels, 5)
 
 
 def test_the_baseline_has_100_percent():

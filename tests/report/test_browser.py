@@ -7,28 +7,15 @@ clicks through the page and posts what it saw to the page around it, whose DOM C
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from browser import FLAGS, find_browser
 from fake_runs import NAMES, keep_cells, make_run
 
 from augmix.report import write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,1000",
-    "--virtual-time-budget=20000",
-)
 EVIL = '<b class="evil">Standard</b><script>fail()</script>'
 WIDTHS = (390, 1280)
 
@@ -157,11 +144,7 @@ for (const width of expected) {
 
 @pytest.fixture(scope="module")
 def browser() -> str:
-    for name in BROWSERS:
-        path = shutil.which(name)
-        if path:
-            return path
-    pytest.skip(f"no browser to open the page with: none of {', '.join(BROWSERS)} is installed")
+    return find_browser()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
-from augmix.augment.stages import Stage, fields_of, find_stage, fold_views, is_per_view, stage_name
+from augmix.augment.stages import (
+    Stage,
+    fields_of,
+    find_stage,
+    fold_views,
+    is_per_view,
+    map_arrays,
+    stage_name,
+)
 from augmix.augment.stages.chains import Chains, Copies
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
@@ -167,6 +175,14 @@ class Plan:
         It has neither noise nor a hole; where images are paired, it is paired like the others.
         """
         return replace(self, stages=tuple(stage.with_clean() for stage in self.stages))
+
+    def take_views(self, views: Sequence[int]) -> "Plan":
+        """The plan of some of its views, in the order asked for; a view may be asked for twice."""
+
+        def take(values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
+            return values.take(views, axes.index("view")) if "view" in axes else values
+
+        return replace(self, stages=tuple(map_arrays(stage, take) for stage in self.stages))
 
     def describe(self, index: int, view: int = 0) -> str:
         """The recipe of one view of one image, for reading.

@@ -5,13 +5,26 @@ Robustness to Common Corruptions and Perturbations": the scripts `make_cifar_c.p
 `make_tinyimagenet_c.py`, `make_imagenet_c.py`, `make_imagenet_c_inception.py`, and their
 counterparts ``*_p.py``, of `hendrycks/robustness`. A preset names the set whose numbers are used;
 the sets differ in the size of their images.
+
+The corruptions of C-bar are those of Mintun et al. (2021), in the files `cifar10_c_bar.csv` and
+`imagenet_c_bar.csv` of `facebookresearch/augmentation-corruption`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from augmix.corruptions import blur, digital, frost, noise, sequences, weather
+from augmix.corruptions import (
+    blur,
+    cbar,
+    cbar_warps,
+    digital,
+    frost,
+    noise,
+    sequences,
+    weather,
+)
 from augmix.corruptions.registry import (
+    BAR,
     CORRUPTIONS,
     PRESETS,
     SEQUENCES,
@@ -27,6 +40,12 @@ _GROUPS = {
     "weather": ("snow", "frost", "fog", "brightness"),
     "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
     "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+    BAR: (
+        *("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "inverse_sparkles"),
+        *("sparkles", "circular_motion_blur", "lines", "pinch_and_twirl", "ripple"),
+        *("transverse_chromatic_abberation", "caustic_refraction", "cocentric_sine_waves"),
+        *("perlin_noise", "plasma_noise", "single_frequency_greyscale"),
+    ),
 }
 _SEQUENCE_GROUPS = {
     "standard": (
@@ -37,12 +56,22 @@ _SEQUENCE_GROUPS = {
 }
 
 EXTRA_4 = _GROUPS["extra"]
-PAPER_15 = tuple(name for names in _GROUPS.values() for name in names if names != EXTRA_4)
+PAPER_15 = tuple(
+    name for group in ("noise", "blur", "weather", "digital") for name in _GROUPS[group]
+)
+CIFAR_BAR = _GROUPS[BAR][:10]
+IMAGENET_BAR = (*_GROUPS[BAR][:5], *_GROUPS[BAR][10:])
 STANDARD_10 = _SEQUENCE_GROUPS["standard"]
 # The evaluation script of CIFAR-10-P averages over spatter in place of snow.
 CIFAR_SCRIPT_10 = tuple("spatter" if name == "snow" else name for name in STANDARD_10)
 
-CORRUPTIONS.protocols |= {"paper-15": PAPER_15, "extra-4": EXTRA_4}
+CORRUPTIONS.protocols |= {
+    "paper-15": PAPER_15,
+    "extra-4": EXTRA_4,
+    "cifar-bar": CIFAR_BAR,
+    "imagenet-bar": IMAGENET_BAR,
+}
+CORRUPTIONS.aliases["blue_noise"] = "blue_noise_sample"  # of files of other projects
 SEQUENCES.protocols |= {
     "standard-10": STANDARD_10,
     "cifar-script-10": CIFAR_SCRIPT_10,
@@ -271,6 +300,37 @@ _corruption(  # factor and shift of the saturation
     tiny=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
     imagenet=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
 )
+
+
+def _bar(function: Callable[..., Any], **table: tuple[Real, ...]) -> None:
+    """Add a corruption of C-bar, by the published amounts for CIFAR, ImageNet, or both.
+
+    A preset without amounts has those of the other set. Tiny-ImageNet's images are ImageNet's.
+    """
+    cifar, imagenet = (table.get(name) or next(iter(table.values())) for name in _BAR_SETS)
+    _corruption(function, cifar=cifar, tiny=imagenet, imagenet=imagenet)
+
+
+_BAR_SETS = ("cifar", "imagenet")
+_bar(
+    cbar.blue_noise_sample,
+    cifar=(0.7, 1.4, 2.1, 3.5, 4.2),
+    imagenet=(0.8, 1.6, 2.4, 4.0, 5.6),
+)
+_bar(cbar.brownish_noise, cifar=(2.5, 4.0, 5.5, 6.5, 7.0), imagenet=(1, 2, 3, 4, 5))
+_bar(cbar.checkerboard_cutout, cifar=(1, 2, 3, 4, 5), imagenet=(2, 3, 4, 5, 6))
+_bar(cbar.inverse_sparkles, cifar=(1.0, 1.5, 2.5, 4.5, 5.0), imagenet=(1, 2, 4, 9, 10))
+_bar(cbar.sparkles, cifar=(0.7, 3.5, 5.6, 6.3, 7.0), imagenet=(1, 2, 3, 5, 6))
+_bar(cbar_warps.circular_motion_blur, cifar=(2.8, 3.6, 4.4, 5.2, 6.0))
+_bar(cbar.lines, cifar=(0.5, 1.0, 1.5, 2.0, 2.5))
+_bar(cbar_warps.pinch_and_twirl, cifar=(5.5, 6.0, 6.5, 8.5, 10))
+_bar(cbar_warps.ripple, cifar=(5.5, 6.0, 6.5, 7.5, 8.0))
+_bar(cbar_warps.transverse_chromatic_abberation, cifar=(1, 2, 5, 9, 10))
+_bar(cbar.caustic_refraction, imagenet=(2.35, 3.2, 4.9, 6.6, 9.15))
+_bar(cbar.cocentric_sine_waves, imagenet=(3, 5, 8, 9, 10))
+_bar(cbar.perlin_noise, imagenet=(4.6, 5.2, 5.8, 7.6, 8.8))
+_bar(cbar.plasma_noise, imagenet=(4.75, 7.0, 8.5, 9.25, 10))
+_bar(cbar.single_frequency_greyscale, imagenet=(1.0, 1.5, 2.0, 4.5, 5.0))
 
 _sequence(  # standard deviation as a fraction of white, at difficulty 1, 2, 3
     sequences.gaussian_noise,

@@ -38,6 +38,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 DIFFICULTIES = (1, 2, 3)
 PRESETS = ("cifar", "tiny", "imagenet", "imagenet-299")
 OWN = "own"  # group and suite of the user's corruptions
+BAR = "c-bar"  # group and suite of those of Mintun et al. (2021)
 SMALLEST_SIZE = 16  # pixels
 
 _LARGEST = {"cifar": 48, "tiny": 112}  # pixels of the shorter edge
@@ -114,8 +115,8 @@ class Corruption(_Entry):
 
     @property
     def suite(self) -> str:
-        """Suite of its results: ``c`` for the published benchmark, ``own`` for the user's."""
-        return OWN if self.is_own else "c"
+        """Suite of its results: ``c``, ``c-bar``, or ``own`` for the user's."""
+        return OWN if self.is_own else BAR if self.group == BAR else "c"
 
     def stream(self, seed: int, severity: int) -> Stream:
         """Return the stream from which the images of a severity are drawn."""
@@ -198,6 +199,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
         super().__init__()
         self.what = what  # the noun of messages
         self.protocols: dict[str, tuple[str, ...]] = {}  # the names that a named list stands for
+        self.aliases: dict[str, str] = {}  # other spellings of names
         self._register_own = own
 
     def find(self, name: str) -> Entry:
@@ -209,6 +211,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
         """
         if name.startswith(PREFIX):
             return self._load(name)
+        name = self.aliases.get(name, name)
         if name not in self:
             raise ValueError(
                 f"unknown {self.what} {name!r}{did_you_mean(name, self, cutoff=0.0)} "
@@ -234,7 +237,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
         for name in given:
             if name in self.protocols:
                 found |= dict.fromkeys(self.protocols[name])
-            elif name in self or name.startswith(PREFIX):
+            elif name in self or name in self.aliases or name.startswith(PREFIX):
                 found[self.find(name).name] = None
             else:
                 guess = did_you_mean(name, [*self, *self.protocols], cutoff=0.0)
@@ -274,7 +277,8 @@ class Registry(dict[str, Entry], Generic[Entry]):
             )
         known = self.get(entry.name)
         is_newer = known is not None and known.is_own and known.reference == entry.reference
-        if entry.name in self.protocols or (known is not None and not is_newer):
+        is_taken = entry.name in self.protocols or entry.name in self.aliases
+        if is_taken or (known is not None and not is_newer):
             raise ValueError(
                 f"there is a {self.what} {entry.name!r} already"
                 f"{f' ({known.reference})' if known and known.reference else ''}; "

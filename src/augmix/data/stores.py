@@ -159,12 +159,14 @@ class DatasetItems(Items):
                 pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
         if pixels.ndim == 2:
             pixels = pixels[..., None]
+        if pixels.dtype.kind == "f" and pixels.size and 0 <= pixels.min() <= pixels.max() <= 1:
+            pixels = np.rint(255 * pixels.astype(np.float64)).astype(np.uint8)  # of ToTensor
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
             raise RunError(
                 f"{self.where(index)}: expected a PIL image, a uint8 array `height width channel` "
-                "or a uint8 tensor `channel height width`, grey or RGB, got "
+                "or a uint8 tensor `channel height width`, grey or RGB, or floats in [0, 1], got "
                 f"{type(image).__name__} of {pixels.dtype} {list(pixels.shape)}; leave out "
-                "transforms that make floats"
+                "transforms that normalise: that belongs into the model"
             )
         return geometry.apply_to_array(pixels)
 

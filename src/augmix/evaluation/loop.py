@@ -28,6 +28,7 @@ from augmix.devices import resolve_device
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.images import open_data
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
 from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
@@ -46,6 +47,7 @@ from augmix.progress import (
 )
 from augmix.results import (
     HARDEST_FILE,
+    MISTAKES_FILE,
     Bins,
     Cell,
     CellKey,
@@ -76,7 +78,7 @@ Scores = TypeVar("Scores")
 
 def evaluate(
     model: nn.Module,
-    source: Source,
+    data: Any,
     config: EvaluateConfig | None = None,
     *,
     about: Mapping[str, Any] | None = None,
@@ -91,14 +93,18 @@ def evaluate(
 
     Args:
         model: Takes `batch channel height width` in [0, 1] and returns logits `batch class`.
-        source: The images and their labels.
+        data: The images and their labels: a source of `open_source`; a path, whose split ``test``
+            is opened, or ``"digits"``; a pair of images (uint8 `image height width channel`, or a
+            tensor `image channel height width`) and class ids; a torch `Dataset` of (image, label)
+            or a `DataLoader`, whose data set is read. Float images must be in [0, 1], as ToTensor
+            makes them: normalisation belongs into the model.
         config: How the model is measured; the default configuration if not given.
         about: More facts about the model for the results, e.g. method, seed and label of its run.
         on_progress: Called with `EvaluationStarted`, then with `BatchFinished` and `CellFinished`.
         **options: Fields of `EvaluateConfig`, instead of ``config``.
 
     Raises:
-        TypeError: If both ``config`` and ``options`` are given.
+        TypeError: If both ``config`` and ``options`` are given, or the data has another form.
         ValueError: If a setting is out of range.
         ResumeError: If ``out`` holds results of another model, source or protocol.
         RunError: If the model returns the wrong shape or NaN, or has no gradient for an attack, an
@@ -106,12 +112,13 @@ def evaluate(
         Interrupted: If the work was stopped; with ``out`` the same call continues it.
 
     Example:
-        >>> results = evaluate(model, source, suite=("clean",), max_images=100)  # doctest: +SKIP
+        >>> results = evaluate(model, "photos", suite=("clean",), max_images=100)  # doctest: +SKIP
     """
     if config is not None and options:
         raise TypeError(f"give config or its fields, not both; got config and {sorted(options)}")
     config = EvaluateConfig(**options) if config is None else config
     list_cells(config)  # an unknown name is found before anything is computed
+    source = open_data(data, model)
     device = resolve_device(config.device)
     ids, held = choose_images(
         len(source),
@@ -439,6 +446,8 @@ def _measure_missing(
         raise Interrupted(f"stopped after {done} of {len(keys)} measurements{kept}") from None
     if folder and (missing or not (folder / HARDEST_FILE).exists()):
         store.write_hardest(folder, results, evaluator.source)
+    if folder and (missing or not (folder / MISTAKES_FILE).exists()):
+        store.write_mistakes(folder, keys, evaluator.suites, evaluator.source)
     return results
 
 

@@ -21,14 +21,13 @@ from augmix.data.derived import (
     load_class_list,
     map_classes,
     match_classes,
-    name_classes,
     take,
 )
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
-from augmix.data.tar import SYNSET
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
+from augmix.evaluation.images import choose_class_list
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import describe_model
 from augmix.evaluation.suites import list_cells
@@ -269,15 +268,7 @@ def find_class_list(
     if not found or measurement.classes_by_position:
         return None
     member, names = found[0]
-    is_imagenet = len(names) == source.num_classes and has_synsets(source.class_names)
-    if names == source.class_names or (is_imagenet and not has_synsets(names)):
-        return None  # words of ImageNet's classes are in the order of its synsets
-    return name_classes(names, where=f"model {member.label}")
-
-
-def has_synsets(class_names: Sequence[str]) -> bool:
-    """Whether classes are named by synsets of WordNet, as ImageNet's folders are."""
-    return all(SYNSET.fullmatch(name) for name in class_names)
+    return choose_class_list(names, source, where=f"model {member.label}")
 
 
 def _agreed(runs: Sequence[TrainedRun], data: str) -> TrainedRun:

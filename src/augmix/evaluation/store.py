@@ -20,6 +20,7 @@ from augmix.files import to_plain, write_npz
 from augmix.results import (
     EXAMPLES_FILE,
     HARDEST_FILE,
+    MISTAKES_FILE,
     RESULTS_FILE,
     Cell,
     CellKey,
@@ -34,6 +35,7 @@ from augmix.results import (
     load_examples,
     load_frequency_predictions,
     load_images,
+    load_mistakes,
     load_predictions,
     load_results,
     load_sequence_predictions,
@@ -50,6 +52,7 @@ _EACH = 4  # the same under each corruption and perturbation
 # Of logits summed up, relative: between processors, TF32 included, and of bfloat16
 _TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
+_MISTAKES = 12  # most confident ones, on clean and on corrupted images
 
 
 AnyCell = Cell | SequenceCell | FrequencyCell
@@ -307,6 +310,54 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
         "errors": errors[chosen],
     }
     write_npz(folder / HARDEST_FILE, arrays)
+
+
+def write_mistakes(
+    folder: Path, keys: Sequence[CellKey], suites: Mapping[str, Suite], source: Source
+) -> None:
+    """Write `mistakes.npz`, see `results.load_mistakes`.
+
+    Of an image under many corruptions, the mistake of highest confidence counts. The folder holds
+    the predictions of all cells.
+    """
+    measured = load_images(folder)
+    clean = [key for key in keys if key.suite == "clean"]
+    corrupted = [key for key in keys if key.suite in ("c", "own")]
+    try:
+        before = load_mistakes(folder)
+    except RunError:  # damaged: written again
+        before = {}
+    found: dict[str, list[Any]] = {}
+    for cells, is_corrupted in ((clean, False), (corrupted, True)):
+        if before and not cells:  # of an earlier call
+            for name, values in before.items():
+                found.setdefault(name, []).extend(
+                    values[(before["severities"] > 0) == is_corrupted]
+                )
+        best = np.zeros(len(measured.ids), np.float32)
+        cell, predicted = (np.zeros(len(measured.ids), np.int64) for _ in range(2))
+        for number, key in enumerate(cells):
+            kept = load_predictions(folder, *key)
+            is_surer = (kept.prediction != measured.labels) & (kept.confidence > best)
+            best[is_surer], cell[is_surer] = kept.confidence[is_surer], number
+            predicted[is_surer] = kept.prediction[is_surer]
+        for index in np.argsort(-best, kind="stable")[:_MISTAKES].tolist():
+            if best[index] == 0:
+                break
+            key, chosen = cells[cell[index]], measured.ids[index : index + 1]
+            values = {
+                "images": suites[key.suite].images(key, chosen)[0],
+                "ids": measured.ids[index],
+                "labels": measured.labels[index],
+                "predictions": predicted[index],
+                "confidence": best[index],
+                "names": key.name,
+                "severities": key.severity,
+            }
+            for name, value in values.items():
+                found.setdefault(name, []).append(value)
+    if found:
+        write_npz(folder / MISTAKES_FILE, {name: np.array(each) for name, each in found.items()})
 
 
 def _highest(count: Int64[np.ndarray, " image"], num: int) -> list[int]:

@@ -4,6 +4,7 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
+from augmix.methods.afa import AFA, AugMixAFA, TrivialAugmentAFA
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
     AutoAugment,
@@ -15,6 +16,7 @@ from augmix.methods.baselines import (
     Standard,
     StylisedImages,
 )
+from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -28,15 +30,19 @@ from augmix.methods.registry import (
 from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
+    "AFA",
+    "APR",
     "METHODS",
     "Adversarial",
     "Attack",
     "AugMix",
+    "AugMixAFA",
     "AugMixNoJSD",
     "AugMixStylised",
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "HybridAugment",
     "MaxBlur",
     "Method",
     "Mixup",
@@ -49,6 +55,7 @@ __all__ = [
     "StylisedImages",
     "TrainingImages",
     "TrivialAugment",
+    "TrivialAugmentAFA",
     "build_method",
     "find_method",
     "register_method",

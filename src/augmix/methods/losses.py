@@ -7,8 +7,9 @@ every view. Losses are computed in float32 whatever the precision of the logits 
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,6 +48,37 @@ class CrossEntropy:
         _check_targets(logits, targets)
         total = _cross_entropy(_log_probabilities(logits), targets, self.label_smoothing)
         return Loss(total=total, terms={"cross_entropy": total.detach()}, logits=logits.detach())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewsCrossEntropy:
+    """Cross-entropy of every view with the same targets, by one forward pass.
+
+    The total is ``factor`` times the sum of the terms ``cross_entropy``, of the first view, and
+    ``cross_entropy_2`` and so on, of the others.
+    """
+
+    factor: float = 1.0
+    """Factor of the sum of the views' cross-entropies, above 0."""
+    label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        check_loss_options(weight=self.factor, label_smoothing=self.label_smoothing)
+
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
+        """The loss of a batch of any number of views; see `Consistency.__call__`."""
+        num_views = _count_views(views)
+        logits = model(views.flatten(0, 1)).unflatten(0, (num_views, -1))  # view batch class
+        _check_targets(logits[0], targets)
+        log_p = _log_probabilities(logits)
+        losses = [_cross_entropy(one, targets, self.label_smoothing) for one in log_p]
+        names = ["cross_entropy", *(f"cross_entropy_{n}" for n in range(2, num_views + 1))]
+        return Loss(
+            total=self.factor * torch.stack(losses).sum(),
+            terms={name: loss.detach() for name, loss in zip(names, losses, strict=True)},
+            logits=logits[0].detach(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +215,7 @@ class JSDLoss(nn.Module):
         return jsd_loss(logits, targets, self.weight, label_smoothing=smoothing)
 
     def extra_repr(self) -> str:
+        """Return the options, which printing the module shows."""
         return f"weight={self.weight}, label_smoothing={self.label_smoothing}"
 
 
@@ -191,13 +224,15 @@ def _consistency_terms(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Cross-entropy of the first view, and the mean over views and images of KL(p_view || M)."""
     _check_targets(logits[0], targets)
+    weights = _image_weights(targets)
     log_p = _log_probabilities(logits)
     # first, since the order of the terms is the one in which their gradients are summed
     cross_entropy = _cross_entropy(log_p[0], targets, label_smoothing)
     p = log_p.exp()
     mixture = p.mean(dim=0).clamp(LOWEST_MIXTURE, 1)  # batch class
     lowest = torch.finfo(log_p.dtype).min  # so that 0 log 0 is 0, for logits of -inf too
-    return cross_entropy, (p * (log_p.clamp(min=lowest) - mixture.log())).sum(dim=2).mean()
+    divergence = (p * (log_p.clamp(min=lowest) - mixture.log())).sum(dim=2)  # view batch
+    return cross_entropy, (divergence if weights is None else divergence * weights).mean()
 
 
 def _log_probabilities(logits: Float[Tensor, "*batch class"]) -> Float[Tensor, "*batch class"]:
@@ -215,7 +250,51 @@ def _cross_entropy(
         hard = -log_p.gather(1, targets.long()[:, None]).mean()  # no id is ignored, not even -100
     if not label_smoothing:
         return hard
-    return (1 - label_smoothing) * hard - label_smoothing * log_p.mean()
+    weights = _image_weights(targets)
+    spread = log_p if weights is None else weights[:, None] * log_p
+    return (1 - label_smoothing) * hard - label_smoothing * spread.mean()
+
+
+def _image_weights(targets: Targets) -> Float[Tensor, " batch"] | None:
+    """The sum of each image's target: its weight in a mean over images; None where all have 1."""
+    return targets.sum(dim=1) if targets.is_floating_point() else None
+
+
+def weigh_targets(targets: Targets, weights: Float[Tensor, " class"]) -> Targets:
+    """Multiply targets by the weights of their classes.
+
+    An image whose target is one class then counts as often as that class's weight says, in every
+    term of a loss; of a mixed image each class's part does. The mean stays one over the images.
+
+    Args:
+        targets: Class ids, or class probabilities of each image.
+        weights: Of every class, on the same device.
+
+    Returns:
+        Class probabilities times weights.
+
+    Example:
+        >>> weigh_targets(torch.tensor([1, 0]), torch.tensor([0.5, 2.0])).tolist()
+        [[0.0, 2.0], [0.5, 0.0]]
+    """
+    if not targets.is_floating_point():
+        ids = targets.long()[:, None]
+        targets = weights.new_zeros(len(targets), len(weights)).scatter_(1, ids, 1.0)
+    return targets * weights
+
+
+def balanced_weights(labels: Integer[np.ndarray, " image"], num_classes: int) -> list[float]:
+    """Return the weight of every class with which all classes count alike.
+
+    It is n / (K n_class) for n images of K classes, each of which must have some; the mean over the
+    images is 1.
+
+    Example:
+        >>> balanced_weights(np.array([0, 0, 0, 1]), 2)
+        [0.6666666666666666, 2.0]
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * counts)).tolist()
 
 
 def _count_views(views: Tensor) -> int:

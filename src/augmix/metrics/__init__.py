@@ -21,6 +21,8 @@ from augmix.metrics.calibration import pool_bins as pool_bins
 from augmix.metrics.calibration import reliability_curve as reliability_curve
 from augmix.metrics.calibration import rms_calibration_error as rms_calibration_error
 from augmix.metrics.calibration import rms_from_bins as rms_from_bins
+from augmix.metrics.errors import class_errors as class_errors
+from augmix.metrics.errors import confusion_matrix as confusion_matrix
 from augmix.metrics.errors import corruption_error as corruption_error
 from augmix.metrics.errors import error_by_severity as error_by_severity
 from augmix.metrics.errors import error_rate as error_rate

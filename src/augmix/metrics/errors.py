@@ -7,7 +7,7 @@ Perturbations", section 4. The baseline of the literature is AlexNet.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from augmix.metrics.scores import check_lengths
 
@@ -20,6 +20,41 @@ def error_rate(
     """Compute the fraction of wrong predictions; there must be one, and a label for each."""
     check_lengths(predictions=predictions, labels=labels)
     return float(np.mean(np.asarray(predictions) != np.asarray(labels)))
+
+
+def confusion_matrix(
+    predictions: Integer[np.ndarray, " image"],
+    labels: Integer[np.ndarray, " image"],
+    num_classes: int,
+) -> Int64[np.ndarray, "class class"]:
+    """Count the images of each class (row) that are predicted as each class (column).
+
+    Example:
+        >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    check_lengths(predictions=predictions, labels=labels)
+    largest = max(int(np.max(predictions)), int(np.max(labels)))
+    if largest >= num_classes:
+        raise ValueError(f"classes must be below num_classes {num_classes}, got {largest}")
+    pairs = np.asarray(labels, np.int64) * num_classes + predictions
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_errors(
+    predictions: Integer[np.ndarray, " image"],
+    labels: Integer[np.ndarray, " image"],
+    num_classes: int,
+) -> Float64[np.ndarray, " class"]:
+    """Compute the error of the images of each class; NaN for a class without images.
+
+    Example:
+        >>> class_errors(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
+        [0.5, 0.0]
+    """
+    counts = confusion_matrix(predictions, labels, num_classes)
+    with np.errstate(invalid="ignore"):
+        return 1 - np.diagonal(counts) / counts.sum(axis=1)
 
 
 def mean_error(errors: Mapping[str, Severities]) -> float:

@@ -34,6 +34,8 @@ class ModelConfig:
         blur_size: Filter size in pixels, 2..5, of a network whose name ends in ``-maxblur``; of no
             effect in others.
         class_names: Names of the classes in the order of the logits; empty if they are not known.
+        head: Name of the last linear layer of a library's or user's network, which is replaced
+            where its outputs are not the classes; empty leaves that to the library.
 
     Raises:
         ValueError: If a number is out of range, or ``mean`` and ``std`` do not fit ``channels``.
@@ -47,6 +49,7 @@ class ModelConfig:
     dropout: float = 0.0
     blur_size: int = 5
     class_names: tuple[str, ...] = ()
+    head: str = ""
 
     def __post_init__(self) -> None:
         check_positive(self, "num_classes")

@@ -128,11 +128,19 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         self.normalize = Normalize(config.mean, config.std)
+        self.frozen: tuple[str, ...] = ()  # modules that stay in evaluation mode
         if network is not None:
             self.network = network
 
     def forward(self, images: Images) -> Logits:
         return self.network(self.normalize(images))
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Set the mode of the network; modules that are frozen stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 def halving(config: ModelConfig, stride: int) -> tuple[int, nn.Module]:

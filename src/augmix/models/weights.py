@@ -23,6 +23,7 @@ from augmix import files, results
 from augmix.errors import RunError, first_line, import_library
 from augmix.models import BLURRED, ModelConfig, find_family, is_own
 from augmix.models.layers import Classifier
+from augmix.models.split_norm import main_state
 
 _SHOWN = 3  # names in a message
 _COUNTER = "num_batches_tracked"  # of batch norm; older files lack it, and nothing depends on it
@@ -43,6 +44,7 @@ def build_model(
     dropout: float | None = None,
     blur_size: int = 5,
     class_names: Sequence[str] = (),
+    head: str = "",
 ) -> Classifier:
     """Build a network by name; its start weights are drawn from torch's generator.
 
@@ -62,6 +64,8 @@ def build_model(
             published network, 0.5 for ``allconv`` and 0 for all others.
         blur_size: Filter size of a ``-maxblur`` network, 2..5 pixels.
         class_names: Names of the classes in the order of the logits, to be saved with the model.
+        head: Name of the last linear layer of a library's or user's network, to be replaced where
+            its outputs are not the classes; see `ModelConfig`.
 
     Raises:
         ValueError: If no network has that name, or a number is out of range.
@@ -82,6 +86,7 @@ def build_model(
             dropout=family.dropout if dropout is None else dropout,
             blur_size=blur_size,
             class_names=tuple(class_names),
+            head=head,
         )
     )
 
@@ -138,14 +143,15 @@ def save_model(folder: Path, model: nn.Module) -> None:
         )
     write_weights(Path(folder) / results.WEIGHTS_FILE, model)
     config = {"schema": results.SCHEMA, **asdict(model.config)}
-    if not model.config.class_names:
-        del config["class_names"]
+    for name in ("class_names", "head"):
+        if not config[name]:
+            del config[name]
     files.write_json(Path(folder) / results.MODEL_FILE, config)
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
     """Write the state of a network as a safetensors file, atomically."""
-    state = network.state_dict().items()
+    state = main_state(network).items()
     weights = {name: value.detach().cpu().contiguous() for name, value in state}
     files.write_bytes(path, pack_weights(weights))
 

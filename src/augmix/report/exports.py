@@ -10,6 +10,7 @@ from typing import Any
 from augmix.bootstrap import KINDS, LEVEL
 from augmix.errors import escape_cell
 from augmix.files import to_plain
+from augmix.report.classes import class_records
 from augmix.report.comparison import Comparison, Group, contrast
 from augmix.report.estimates import METRICS, readable
 from augmix.report.load import Run
@@ -81,6 +82,7 @@ def to_json(comparison: Comparison) -> str:
             for group in comparison.groups
         ],
         "numbers": _lines(comparison),
+        "classes": class_records(comparison),
         "differences": _differences(comparison),
     }
     return json.dumps(to_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -26,6 +26,7 @@ from augmix.results import (
     load_hardest,
     load_images,
     load_log,
+    load_mistakes,
     load_predictions,
     load_results,
     load_sequence_predictions,
@@ -57,6 +58,7 @@ class Run:
     # ``labels`` and ``ids`` have one number an image.
     examples: dict[str, np.ndarray]
     hardest: dict[str, np.ndarray]  # ``ids``, ``labels``, ``images``, ``errors``; or empty
+    mistakes: dict[str, np.ndarray]  # see `results.load_mistakes`; or empty
     predictions: RunPredictions | None  # of single images; None if the folder does not have them
 
     @property
@@ -140,6 +142,7 @@ def _load_run(folder: Path) -> Run:
         left_out=about_images,
         examples=load_examples(folder),
         hardest=load_hardest(folder),
+        mistakes=load_mistakes(folder),
         predictions=_load_predictions(folder, results),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from augmix.report import images, literature, robustness
+from augmix.report.classes import class_tables, classes
 from augmix.report.comparison import Comparison, contrast
 from augmix.report.estimates import IMAGE_SCOPES, METRICS, Key, Scope, readable
 from augmix.report.load import Run, flatten
@@ -484,6 +485,7 @@ SECTIONS: dict[str, Section] = {
         tables=lambda c: [robustness.fourier_table(c)],
     ),
     "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),
+    "classes": Section(title="Classes", content=classes, tables=class_tables),
     "differences": Section(
         title="Differences", heading="Differences between rows", content=_differences
     ),

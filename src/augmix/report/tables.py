@@ -17,7 +17,7 @@ from augmix.report.comparison import Comparison, Group, Number, contrast
 from augmix.report.estimates import METRICS, Key
 
 NOTHING = "–"
-Mark = Literal["", "best", "tied", "lower", "higher", "within noise"]
+Mark = Literal["", "best", "tied", "lower", "higher", "within noise", "right"]
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|#"})
 Kind = Literal["measured", "adapted", "published", "total"]
 
@@ -29,7 +29,8 @@ class Entry:
     text: str
     value: float | None = None  # what rows are sorted by; None for text and for missing numbers
     detail: str = ""  # its uncertainty: ``17.9 – 19.1``, ``± 0.8``; or nothing
-    mark: Mark = ""  # beside the best of its column, or the verdict of a difference
+    # Beside the best of its column, the verdict of a difference, or what is right in a matrix
+    mark: Mark = ""
     heat: int | None = None  # in % of the report's largest value, for tables that are coloured
 
 

@@ -34,12 +34,16 @@ _DROP = 10  # what a step schedule divides by
 _ROUNDING = 1e-9  # so that 0.29 of 100 epochs are 29, whatever floats make of it
 _WEIGHT_DECAY = 5e-4  # of the CIFAR recipe
 _SMALL_WEIGHT_DECAY = 1e-4  # published for DenseNet and for the networks of ImageNet
+_ADAMW_WEIGHT_DECAY = 0.05  # usual for AdamW, whose decay is no part of the gradient
+_LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
 _BLURRED = "-maxblur"  # end of the name of a blur-pooled network
 _RESIDUAL = ("resnet", "resnext")  # networks whose residual blocks end in batch norm
 
 Schedule = Literal["cosine", "one-cycle", "step"]
 Precision = Literal["fp32", "bf16", "fp16"]
 DecayedParameters = Literal["all", "no-norms", "weights"]
+Optimizer = Literal["sgd", "adamw"]
+Frozen = Literal["backbone"] | int
 Select = Literal["corrupted", "clean", "last"]
 
 
@@ -145,21 +149,38 @@ class OptimisationConfig:
     """Passes over the training images."""
     batch_size: int = 128
     """Images in a step; the last batch of an epoch may be smaller."""
-    learning_rate: float = 0.1
-    """Peak learning rate of SGD."""
+    optimizer: Optimizer = "sgd"
+    """Optimiser: sgd, or adamw (Loshchilov and Hutter 2019), usual for fine-tuning."""
+    learning_rate: float | None = None
+    """Peak learning rate; None takes 0.1 for sgd, 0.001 for adamw."""
     base_batch_size: int | None = None
     """Batch size the learning rate is meant for; it is scaled in proportion to another (Goyal et
     al. 2017). None takes it as it is."""
     momentum: float = 0.9
-    """Momentum, 0 up to below 1; 0 is plain SGD."""
+    """Momentum of sgd, 0 up to below 1; 0 is plain SGD."""
     nesterov: bool = True
-    """Momentum in Nesterov's form."""
+    """Momentum of sgd in Nesterov's form."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decays of adamw's averages of the gradient and its square, 0 up to below 1."""
+    eps: float = 1e-8
+    """Added by adamw to the root of the mean square, above 0."""
     weight_decay: float | None = None
     """Weight decay of the parameters of WEIGHT_DECAY_ON; None is the published one: 1e-4 for mixup,
-    DenseNet and the ImageNet networks, else 5e-4."""
+    DenseNet and the ImageNet networks, else 5e-4; for adamw 0.05."""
     weight_decay_on: DecayedParameters = "all"
     """Parameters that decay: all; no-norms leaves out scales and shifts of normalisation (Goyal et
     al. 2017); weights leaves out these and biases."""
+    layer_decay: float | None = None
+    """Factor of the learning rate from every block of the network to the one before it, e.g. 0.75:
+    layers near the images change least. None has one rate for all."""
+    head_lr_scale: float = 1.0
+    """Factor of the learning rate of the last layer, e.g. 10 for a new one."""
+    freeze: Frozen | None = None
+    """What is not trained: backbone, all but the last layer; or the first N blocks of the network,
+    the stem being one. Their batch norm keeps its statistics. None trains all."""
+    class_weights: Literal["balanced"] | None = None
+    """Weights of the classes in the loss; balanced: n / (number of classes * n of the class), as if
+    every class had as many images. None weighs images alike."""
     schedule: Schedule = "cosine"
     """Learning rate by step: cosine from the peak; one-cycle: up for 30 % of the run, then down; or
     step: the peak, divided by 10 at each of DECAY_AT."""
@@ -177,9 +198,16 @@ class OptimisationConfig:
     recipe, but batch norm normalises over a part at a time."""
     sync_batch_norm: bool = True
     """With several processes: batch norm over the images of all of them, as one process has it."""
+    split_batch_norm: bool | None = None
+    """While training, batch norm with its own statistics, scales and shifts for all views but the
+    first (the clean one, where a method has one), as split_bn of timm; evaluation, averages and
+    saved weights use the main set. None does so for afa and augmax."""
     precision: Precision = "fp32"
     """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast.
     """
+    gradient_checkpointing: bool = False
+    """Compute activations of blocks a second time instead of keeping them: less memory, slower
+    steps. For models of timm and transformers that offer it."""
     channels_last: bool = False
     """Keep the channels of a pixel together in memory; faster on recent GPUs and CPUs with bf16."""
     compile: bool = False
@@ -190,15 +218,31 @@ class OptimisationConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decay_at", tuple(self.decay_at))
-        decay, clip, ema = self.weight_decay, self.clip_norm, self.ema_decay
-        drops, warm_up = self.decay_at, self.warm_up_epochs
+        object.__setattr__(self, "betas", tuple(self.betas))
+        rate, decay, clip, ema = (
+            *(self.learning_rate, self.weight_decay),
+            *(self.clip_norm, self.ema_decay),
+        )
+        drops, warm_up, frozen = self.decay_at, self.warm_up_epochs, self.freeze
         schedules, precisions = get_args(Schedule), get_args(Precision)
-        decayed = get_args(DecayedParameters)
+        decayed, optimizers = get_args(DecayedParameters), get_args(Optimizer)
+        is_rate = rate is None or 0 < rate < math.inf
+        is_layer_decay = self.layer_decay is None or 0 < self.layer_decay <= 1
+        is_frozen = frozen in (None, "backbone") or (type(frozen) is int and frozen > 0)
+        are_betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        is_scale = 0 < self.head_lr_scale < math.inf
         check_positive(self, "epochs", "batch_size", "base_batch_size")
         check_fields(
             self,
-            learning_rate=(0 < self.learning_rate < math.inf, "a finite number above 0"),
+            optimizer=(self.optimizer in optimizers, f"one of {optimizers}"),
+            learning_rate=(is_rate, "a finite number above 0"),
             momentum=(0 <= self.momentum < 1, "0 up to below 1"),
+            betas=(are_betas, "two numbers of 0 up to below 1"),
+            eps=(0 < self.eps < math.inf, "a finite number above 0"),
+            layer_decay=(is_layer_decay, "above 0 and at most 1"),
+            head_lr_scale=(is_scale, "a finite number above 0"),
+            freeze=(is_frozen, "'backbone' or a number of blocks, at least 1"),
+            class_weights=(self.class_weights in (None, "balanced"), "'balanced'"),
             weight_decay=(decay is None or 0 <= decay < math.inf, "a finite number from 0"),
             weight_decay_on=(self.weight_decay_on in decayed, f"one of {decayed}"),
             schedule=(self.schedule in schedules, f"one of {schedules}"),
@@ -214,12 +258,22 @@ class OptimisationConfig:
         )
         is_free = not warm_up or self.schedule != "one-cycle"
         check_fields(self, warm_up_epochs=(is_free, "0 with one-cycle, which has its own"))
+        if frozen == "backbone" and (self.layer_decay or 1) < 1:
+            raise ValueError("layer_decay would do nothing with freeze 'backbone': leave it out")
+        others = ("betas", "eps") if self.optimizer == "sgd" else ("momentum", "nesterov")
+        for name in others:
+            if getattr(self, name) != _DEFAULTS[name]:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} would do nothing with optimizer "
+                    f"{self.optimizer!r}: leave it out"
+                )
 
     @property
     def peak(self) -> float:
         """The largest learning rate, for the batch size it is used with."""
         base = self.base_batch_size
-        return self.learning_rate * (self.batch_size / base if base else 1.0)
+        rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
+        return rate * (self.batch_size / base if base else 1.0)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from the start of the run."""
@@ -232,6 +286,9 @@ class OptimisationConfig:
             warm_up=round(self.warm_up_epochs * steps_per_epoch),
             drops=[epoch * steps_per_epoch for epoch in drops],
         )
+
+
+_DEFAULTS = {entry.name: entry.default for entry in fields(OptimisationConfig)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -309,7 +366,8 @@ class RunConfig:
 class TrainConfig:
     """One training run: one network, by one method, on one set of images.
 
-    A weight decay of None is replaced here by the published one of the method and the network.
+    A learning rate of None is replaced here by the usual one of the optimiser, a weight decay of
+    None by the published one of the method and the network.
 
     Example:
         >>> config = TrainConfig(data=DataConfig(path="digits"), run=RunConfig(seed=3))
@@ -326,8 +384,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check()
-        if self.optimisation.weight_decay is None:
-            settled = replace(self.optimisation, weight_decay=self._published_weight_decay())
+        decay, rate = self.optimisation.weight_decay, self.optimisation.learning_rate
+        if decay is None or rate is None:
+            settled = replace(
+                self.optimisation,
+                learning_rate=rate or _LEARNING_RATES[self.optimisation.optimizer],
+                weight_decay=self._published_weight_decay() if decay is None else decay,
+            )
             object.__setattr__(self, "optimisation", settled)
 
     @property
@@ -366,6 +429,11 @@ class TrainConfig:
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
         self._check_network()
+        if self.optimisation.split_batch_norm and self.method.num_passed < 2:
+            raise ValueError(
+                f"split_batch_norm would do nothing with method {name!r}, by which one view of an "
+                "image passes through the network at a time"
+            )
         try:  # policies that do not go together say so when they draw
             fitted = self.method.fit(TrainingImages())
             size, stream = TrainingImages().size, Stream(seed=0)
@@ -397,6 +465,8 @@ class TrainConfig:
         from augmix.models import find_family
         from augmix.models.start import network_name
 
+        if self.optimisation.optimizer == "adamw":
+            return _ADAMW_WEIGHT_DECAY
         if self.method.weight_decay is not None:
             return self.method.weight_decay
         family = find_family(network_name(self.network.model))

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from augmix.memory import memory_error
 from augmix.methods import Method
 from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
+from augmix.models.split_norm import is_split
 from augmix.models.weights import has_whole_model, save_model
 from augmix.progress import (
     CheckpointWritten,
@@ -48,8 +49,9 @@ from augmix.training import checkpoint
 from augmix.training.checkpoint import Checkpointer
 from augmix.training.config import OptimisationConfig, TrainConfig
 from augmix.training.logging import Meters
+from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
-from augmix.training.step import Learner, open_learner
+from augmix.training.step import Learner, offers_checkpointing, open_learner
 from augmix.training.validation import Validation, prepare_validation
 
 GRACE_S = 1.5  # time for a step to end after a signal
@@ -68,6 +70,7 @@ class Prepared:
     device: torch.device
     identity: Mapping[str, Any]  # all that decides about the bits of the run
     origin: str = "random weights"  # what the model starts from
+    class_weights: Sequence[float] | None = None  # in the loss
     validation: Source | None = None  # images that are measured after each epoch
 
 
@@ -80,7 +83,7 @@ def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> No
         RunError: Naming a batch size without such a step.
     """
     sizes = {order.batch_size, order.count(order.steps_per_epoch - 1)}
-    num_views = run.method.num_views + run.method.has_clean
+    num_views = 1 if is_split(run.model) else run.method.num_views + run.method.has_clean
     smallest = min(size // min(accumulate, size) for size in sizes)
     if smallest * num_views > 1 or distributed.world_size() > 1:
         return
@@ -99,6 +102,17 @@ def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> No
             f"{order.batch_size}{f' in {accumulate} parts' if accumulate > 1 else ''}; choose "
             f"another --batch-size, e.g. {size}" + (", and --accumulate 1" * (accumulate > 1))
         ) from error
+
+
+def open_run_learner(run: Prepared, optimisation: OptimisationConfig) -> Learner:
+    """The learner of a run; its model is trained in place."""
+    return open_learner(
+        run.model,
+        run.method,
+        optimisation=optimisation,
+        device=run.device,
+        class_weights=run.class_weights,
+    )
 
 
 def train_model(
@@ -122,7 +136,7 @@ def train_model(
     emit = on_progress or ignore
     folder, optimisation, device = config.run.out, config.optimisation, run.device
     order = open_order(run.source, config)
-    learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
+    learner = open_run_learner(run, optimisation)
     num_steps = optimisation.epochs * order.steps_per_epoch
     check_smallest_part(run, order, optimisation.accumulate)
     meters = _start(folder, learner, run, order, num_steps)
@@ -140,6 +154,8 @@ def train_model(
     if is_over() and has_model:
         emit(TrainingFinished(folder=folder, num_steps=meters.step, was_finished=True))
         return
+    for line in describe_training(run.model, optimisation):
+        emit(Note(text=line))
     if is_watched and meters.selected and not has_model:
         raise RunError(
             f"{folder / results.WEIGHTS_FILE} with the weights of the selected epoch "
@@ -188,7 +204,7 @@ def train_model(
         checkpointer.save(done, meters.to_plain())  # a run that is stopped now validates again
         count = max(int(_STATISTICS_FRACTION * order.steps_per_epoch), 1)
         seed_torch(config.run.seed, done)
-        with explain_errors(optimisation, device):
+        with explain_errors(optimisation, device, learner.model):
             model = learner.finish(_views_after(pipeline, done, count))
             if not optimisation.sync_batch_norm:
                 share_buffers(model)  # those of process 0 are kept
@@ -259,7 +275,7 @@ def train_model(
             if is_ended:
                 break
     if validation is None:
-        with explain_errors(optimisation, device):
+        with explain_errors(optimisation, device, learner.model):
             finished = learner.finish(_views_after(pipeline, num_steps))
         if distributed.rank() == 0:
             save_model(folder, cast(Classifier, finished))
@@ -322,11 +338,11 @@ def take_steps(
             waited_s = perf_counter() - began
             seed_torch(pipeline.stream.seed, step)
             num_images, rate = order.count(step), optimisation.rate(step, order.steps_per_epoch)
-            with explain_errors(optimisation, device):
+            with explain_errors(optimisation, device, learner.model):
                 views, targets = pipeline.finish(batch)
                 loss = learner.backward(views, targets, num_images)
             with guard or nullcontext():
-                with explain_errors(optimisation, device):
+                with explain_errors(optimisation, device, learner.model):
                     learner.update(rate)
                 yield Step(
                     loss=loss,
@@ -469,7 +485,9 @@ _CAPTURING = "captur"  # "operation not permitted when stream is capturing"
 
 
 @contextmanager
-def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> Iterator[None]:
+def explain_errors(
+    optimisation: OptimisationConfig, device: torch.device, model: nn.Module | None = None
+) -> Iterator[None]:
     """Raise errors of torch about memory, compiling, determinism and processes as `RunError`."""
     try:
         yield
@@ -480,7 +498,8 @@ def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> It
         if distributed.is_lost(error):
             raise distributed.lost(error) from error
         if memory_error(error):
-            raise RunError(_no_memory(optimisation, device, error)) from error
+            offers = model is not None and offers_checkpointing(model)
+            raise RunError(_no_memory(optimisation, device, error, offers)) from error
         if isinstance(error, RuntimeError) and _NOT_DETERMINISTIC in text:
             raise RunError(
                 f"no deterministic form of this network's step on {device.type} "
@@ -496,9 +515,13 @@ def explain_errors(optimisation: OptimisationConfig, device: torch.device) -> It
         raise
 
 
-def _no_memory(optimisation: OptimisationConfig, device: torch.device, error: BaseException) -> str:
+def _no_memory(
+    optimisation: OptimisationConfig, device: torch.device, error: BaseException, offers: bool
+) -> str:
     batch, parts = optimisation.batch_size, optimisation.accumulate
     least = "" if batch == 1 else f", or a --batch-size of {batch // 2}"
+    if offers and not optimisation.gradient_checkpointing:
+        least = f", or --gradient-checkpointing, which keeps fewer activations{least}"
     return (
         f"{device} has too little memory for a step of {batch} images in {parts} part(s): take "
         f"--accumulate {2 * parts}, the same step in half the memory (batch norm then sees a part "

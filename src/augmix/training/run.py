@@ -27,6 +27,7 @@ from augmix.data.trees import FolderTree
 from augmix.devices import peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
+from augmix.methods.losses import balanced_weights
 from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
 from augmix.models.start import build_start, check_outputs, find_start, network_name
@@ -35,9 +36,16 @@ from augmix.progress import Note, OnProgress, PhaseStarted, ignore
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
 from augmix.training.logging import tensorboard
-from augmix.training.loop import Prepared, check_smallest_part, take_steps, train_model
+from augmix.training.loop import (
+    Prepared,
+    check_smallest_part,
+    open_run_learner,
+    take_steps,
+    train_model,
+)
+from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
-from augmix.training.step import Learner, open_learner
+from augmix.training.step import Learner
 from augmix.training.validation import open_validation
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
@@ -188,6 +196,9 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             **({"start": hash_weights(model)[:16]} if start.state else {}),
         }
         method = config.method.fit(images)
+        weights = None
+        if config.optimisation.class_weights == "balanced":
+            weights = _balance(source)
         yield Prepared(
             model=model,
             method=method,
@@ -195,6 +206,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             device=device,
             identity=identity,
             origin=origin,
+            class_weights=weights,
             validation=held,
         )
 
@@ -279,6 +291,18 @@ def _check_several(source: Source, root: str | None) -> None:
     )
 
 
+def _balance(source: Source) -> list[float]:
+    """The weights of the classes with which they count alike."""
+    counts = np.bincount(source.labels, minlength=source.num_classes)
+    empty = [source.class_names[index] for index in np.flatnonzero(counts == 0)]
+    if empty:
+        raise RunError(
+            f"class_weights 'balanced' needs images of every class, and there are none of "
+            f"{', '.join(empty[:8])}: add some, or leave the class out"
+        )
+    return balanced_weights(source.labels, source.num_classes)
+
+
 def _part(config: TrainConfig, source: Source) -> Source:
     count = config.data.max_train_images
     return take(source, count) if count else source
@@ -340,7 +364,7 @@ class StepTime:
 def open_parts(config: TrainConfig, run: Prepared) -> tuple[Learner, Pipeline]:
     """What `time_steps` takes of a run."""
     optimisation, device = config.optimisation, run.device
-    learner = open_learner(run.model, run.method, optimisation=optimisation, device=device)
+    learner = open_run_learner(run, optimisation)
     order = open_order(run.source, config)
     return learner, open_pipeline(run.source, run.method, order, config, device)
 
@@ -488,6 +512,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"memory: {found.peak_memory_mib:,.0f} MiB at {'least' if is_part else 'most'}; a "
         "checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
+        *describe_training(run.model, optimisation),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
         f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",

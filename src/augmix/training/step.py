@@ -7,10 +7,10 @@ statistics of batch norm, so a state from before the step can still be written.
 import copy
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,16 +19,19 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from augmix import distributed
 from augmix.devices import GraphedFunction
+from augmix.errors import RunError
 from augmix.methods import Method, Objective
-from augmix.methods.losses import Loss
+from augmix.methods.losses import Loss, weigh_targets
+from augmix.models.layers import Classifier
+from augmix.models.split_norm import split_batch_norm
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
+from augmix.training.optimizer import BATCH_NORMS, build_optimizer, freeze
 
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,6 +46,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # of the gradient, for float16; does nothing otherwise
     average: AveragedModel | None  # of the weights
+    class_weights: Float[Tensor, " class"] | None  # in the loss
     network: nn.Module  # what is called in the model's place: it, or `DistributedDataParallel`
     compiled: nn.Module  # the network compiled, for whole batches; else the network
     is_graphed: bool  # whether forward and backward of whole batches are a CUDA graph
@@ -90,6 +94,8 @@ class Learner:
         weight: float,
     ) -> Loss:
         """The loss of some images, after its backward pass."""
+        if self.class_weights is not None:
+            targets = weigh_targets(targets, self.class_weights)
         with self.autocast():
             loss = self.objective(network, views, targets)
             self.scaler.scale(loss.total * weight).backward()
@@ -118,7 +124,7 @@ class Learner:
     def update(self, rate: float) -> None:
         """Update the weights by the gradient of the last `backward`, at a learning rate."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["lr_scale"]
         if self.optimisation.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.optimisation.clip_norm)
@@ -131,13 +137,13 @@ class Learner:
         """The model so far: the weights, or a copy of their average with statistics of its own.
 
         Its batch norm is computed from views as in training, since no step has seen its
-        activations.
+        activations; batch norm that is frozen keeps its own.
         """
         if self.average is None:
             return self.model
         model = copy.deepcopy(self.average.module)
         with self.autocast():
-            update_bn(batches, model)
+            recompute_batch_norm(model, batches)
         return model
 
     def capture(self, step: int, identity: Any, meters: Any) -> checkpoint.State:
@@ -174,23 +180,29 @@ class Learner:
 
 
 def open_learner(
-    model: nn.Module, method: Method, *, optimisation: OptimisationConfig, device: torch.device
+    model: nn.Module,
+    method: Method,
+    *,
+    optimisation: OptimisationConfig,
+    device: torch.device,
+    class_weights: Sequence[float] | None = None,
 ) -> Learner:
-    """Move a model to its device, in place, and give it an optimiser of the method's objective."""
+    """Move a model to its device, in place, and give it an optimiser of the method's objective.
+
+    Raises:
+        RunError: If the network has no such part to freeze, or offers no gradient checkpointing.
+    """
     model.to(device).train()
     if optimisation.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     is_shared = distributed.world_size() > 1
     if is_shared and optimisation.sync_batch_norm:
         synchronize_batch_norm(model, device)
-    optimizer = torch.optim.SGD(
-        _parameter_groups(model, optimisation),
-        lr=optimisation.peak,
-        momentum=optimisation.momentum,
-        nesterov=optimisation.nesterov and optimisation.momentum > 0,
-        weight_decay=optimisation.weight_decay or 0.0,
-        fused=device.type == "cuda",
-    )
+    _split(model, method, optimisation.split_batch_norm)
+    if optimisation.freeze is not None:
+        freeze(cast(Classifier, model), optimisation)
+    if optimisation.gradient_checkpointing:
+        checkpoint_gradients(model)
     average = open_average(model, optimisation.ema_decay) if optimisation.ema_decay else None
     network = _data_parallel(model, optimisation, device) if is_shared else model
     return Learner(
@@ -198,36 +210,33 @@ def open_learner(
         objective=method.objective,
         optimisation=optimisation,
         device=device,
-        optimizer=optimizer,
+        optimizer=build_optimizer(model, optimisation, device),
         scaler=torch.amp.GradScaler(device.type, enabled=optimisation.precision == "fp16"),
         average=average,
+        class_weights=None if class_weights is None else torch.tensor(class_weights, device=device),
         network=network,
         compiled=cast(nn.Module, torch.compile(network)) if optimisation.compile else network,
         is_graphed=optimisation.compile
         and device.type == "cuda"
         and not is_shared
+        and not optimisation.gradient_checkpointing  # which asks the device for its generator
         and optimisation.accumulate == 1,
     )
 
 
-def _parameter_groups(model: nn.Module, optimisation: OptimisationConfig) -> list[dict[str, Any]]:
-    """The parameters that decay, and those that do not where there are any."""
-    choice = optimisation.weight_decay_on
-    of_norms = {
-        id(parameter)
-        for layer in model.modules()
-        if isinstance(layer, _NORMS)
-        for parameter in layer.parameters(recurse=False)
-    }
+def _split(model: nn.Module, method: Method, is_asked: bool | None) -> None:
+    """Give a model the second set of batch norms that the method has, or that is asked for.
 
-    def is_free(parameter: nn.Parameter) -> bool:
-        is_small = choice == "weights" and parameter.ndim < 2
-        return is_small or (choice != "all" and id(parameter) in of_norms)
-
-    free = [parameter for parameter in model.parameters() if is_free(parameter)]
-    decayed = [parameter for parameter in model.parameters() if not is_free(parameter)]
-    groups: list[dict[str, Any]] = [{"params": decayed}]
-    return [*groups, {"params": free, "weight_decay": 0.0}] if free else groups
+    Raises:
+        RunError: If it is asked for and the model has no batch norm.
+    """
+    if not (method.splits_batch_norm if is_asked is None else is_asked):
+        return
+    if not split_batch_norm(model, num_main=1, num_views=method.num_passed) and is_asked:
+        raise RunError(
+            "split_batch_norm would do nothing with this network, which has no batch norm: leave "
+            "out --split-batch-norm"
+        )
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -253,6 +262,64 @@ def decay_of(step: int, decay: float) -> float:
         [0.1, 0.91, 0.999]
     """
     return min(decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def recompute_batch_norm(
+    model: nn.Module, batches: Iterable[Float[Tensor, "image channel height width"]]
+) -> None:
+    """Recompute the statistics of batch norm over batches, as `torch.optim.swa_utils.update_bn`.
+
+    Layers that stay in evaluation mode while the model is in training mode keep theirs.
+    """
+    was_training = model.training
+    model.train()
+    layers = [layer for layer in model.modules() if isinstance(layer, BATCH_NORMS)]
+    momenta = {layer: layer.momentum for layer in layers if layer.training}
+    for layer in momenta:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+    for batch in batches if momenta else ():
+        model(batch)
+    for layer, momentum in momenta.items():
+        layer.momentum = momentum
+    model.train(was_training)
+
+
+def checkpoint_gradients(model: nn.Module) -> None:
+    """Let a network compute activations a second time in the backward pass, in place.
+
+    Raises:
+        RunError: If it does not offer that.
+    """
+    turn_on = _find_checkpointing(model)
+    try:
+        if turn_on is None:
+            raise NotImplementedError
+        turn_on()
+    except (NotImplementedError, AssertionError, ValueError) as error:
+        raise RunError(
+            f"{getattr(getattr(model, 'config', None), 'name', 'this network')} offers no gradient "
+            "checkpointing, as some networks of timm and transformers do: leave out "
+            "--gradient-checkpointing; --accumulate 2 halves the memory of activations too"
+        ) from error
+
+
+def offers_checkpointing(model: nn.Module) -> bool:
+    """Whether a network says that it can checkpoint gradients."""
+    return _find_checkpointing(model) is not None
+
+
+def _find_checkpointing(model: nn.Module) -> Callable[[], Any] | None:
+    """What turns on gradient checkpointing in a network of timm or transformers."""
+    network: Any = getattr(model, "network", model)
+    network = getattr(network, "model", network)  # within what returns the logits alone
+    if hasattr(network, "set_grad_checkpointing"):
+        return network.set_grad_checkpointing
+    if getattr(network, "supports_gradient_checkpointing", False):
+        options = {"use_reentrant": False}  # the other form needs inputs that have gradients
+        return partial(network.gradient_checkpointing_enable, options)
+    return None
 
 
 def _data_parallel(

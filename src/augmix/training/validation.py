@@ -238,7 +238,7 @@ def prepare_validation(
     """
     optimisation, chosen = config.optimisation, config.validation
     per_view = _PASSES_OF_TRAINING if is_trained else 1
-    num_views = method.num_views + method.has_clean
+    num_views = method.num_passed
     passes = num_train * num_views * per_view
     fraction = _FRACTION / 2 if optimisation.ema_decay else _FRACTION  # its batch norm takes a half
     bytes_each = source.size[0] * source.size[1] * source.channels

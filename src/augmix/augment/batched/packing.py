@@ -95,7 +95,7 @@ def encode(chains: Chains, channels: int, size: tuple[int, int]) -> Steps:
 
 _rotation = lru_cache(4096)(rotation)
 
-_KINDS = {
+KINDS = {
     Op.NONE: Kind.NOTHING,
     Op.AUTOCONTRAST: Kind.STRETCH,
     Op.EQUALIZE: Kind.EQUALIZE,
@@ -112,9 +112,9 @@ _KINDS = {
     Op.COLOR: Kind.COLOR,
     Op.SHARPNESS: Kind.SHARPNESS,
 }
-_ENTRY = {Op.SHEAR_X: 1, Op.SHEAR_Y: 3, Op.TRANSLATE_X: 2, Op.TRANSLATE_Y: 5}  # of the matrix
+ENTRIES = {Op.SHEAR_X: 1, Op.SHEAR_Y: 3, Op.TRANSLATE_X: 2, Op.TRANSLATE_Y: 5}  # of the matrix
 _IS_BLEND = np.isin(list(Op), [Op.COLOR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS])
-_TABLES = np.array([[_KINDS[op], _ENTRY.get(op, -1), _IS_BLEND[op]] for op in Op], np.int64)
+_TABLES = np.array([[KINDS[op], ENTRIES.get(op, -1), _IS_BLEND[op]] for op in Op], np.int64)
 _NOTHING, _AFFINE = int(Kind.NOTHING), int(Kind.AFFINE)
 _ROTATE, _POSTERIZE, _COLOR = int(Op.ROTATE), int(Op.POSTERIZE), int(Op.COLOR)
 _SOLARIZE = int(Op.SOLARIZE)

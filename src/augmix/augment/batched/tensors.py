@@ -12,10 +12,11 @@ and float32 (blends), truncated where Pillow truncates.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Int32, Int64, UInt8
+from jaxtyping import Float, Int, Int8, Int32, Int64, UInt8
 from torch import Tensor
 
-from augmix.augment.batched.packing import FAMILIES, Kind, Layout
+from augmix.augment.batched.packing import ENTRIES, FAMILIES, KINDS, Kind, Layout
+from augmix.augment.ops import Op
 from augmix.augment.stages.crop import CropFlip
 
 RED, GREEN, BLUE, HALF = 19595, 38470, 7471, 0x8000  # luma in 1 / 65536
@@ -66,6 +67,63 @@ def render(
             for piece in rows.split(most) if capacity else ():
                 pixels.index_copy_(0, piece, _work(family, pixels, piece, step, arrays, layout))
     return mix(clean, pixels[:-1], arrays.weight, arrays.clean_weight, layout)
+
+
+def apply_ops(
+    pixels: UInt8[Tensor, "image channel pixel"],
+    op: Int8[Tensor, " image"],
+    amount: Float[Tensor, " image"],
+    height: int,
+    width: int,
+    *,
+    has_overlapping: bool = False,
+) -> UInt8[Tensor, "image channel pixel"]:
+    """One operation on every image, by `Op` and amounts that lie on the device.
+
+    All images pass through the tables and the warp that an operation may need, which leave the
+    others as they are; color, contrast, brightness and sharpness cost more and have to be asked
+    for.
+    """
+    code = op.long()
+    kind = torch.zeros_like(code, dtype=torch.int32)
+    for each, needed in KINDS.items():
+        kind = torch.where(code == int(each), int(needed), kind)
+    bits = (8 - amount.clamp(1, 8).long()).clamp(0, 7)
+    mask = 256 - (torch.ones_like(bits) << bits)
+    threshold = torch.where(code == int(Op.SOLARIZE), amount.trunc().clamp(0, 256).long(), 0)
+    value = torch.where(code == int(Op.POSTERIZE), mask, threshold).to(torch.int32)
+    factors = amount[:, None].expand(-1, 6)
+    level = torch.arange(256, dtype=torch.uint8, device=op.device)
+    table = level.expand(*pixels.shape[:2], 256)
+    for family in FAMILIES[: 3 if has_overlapping else 2]:
+        is_one = torch.stack([kind == int(each) for each in family]).any(dim=0)
+        made = make_tables(family, pixels, kind, value, factors)
+        table = torch.where(is_one[:, None, None], made, table)
+    pixels = look_up(pixels, table)
+    pixels = warp(pixels, _matrices(code, amount, height, width), height, width)
+    if has_overlapping:
+        for each, changed in (
+            (Op.COLOR, color(pixels, amount.float()) if pixels.shape[1] == 3 else pixels),
+            (Op.SHARPNESS, sharpness(pixels, amount.float(), height, width)),
+        ):
+            pixels = torch.where((code == int(each))[:, None, None], changed, pixels)
+    return pixels
+
+
+def _matrices(
+    code: Int64[Tensor, " image"], amount: Float[Tensor, " image"], height: int, width: int
+) -> Float[Tensor, "image 6"]:
+    """The affine matrix of every operation, output to input; see `ops.rotation`."""
+    radians = torch.deg2rad(torch.where(code == int(Op.ROTATE), -amount, 0) % 360.0)
+    cosine, sine = (
+        torch.round(turned, decimals=15) if amount.dtype == torch.float64 else turned
+        for turned in (radians.cos(), radians.sin())
+    )
+    x, y = width / 2, height / 2
+    rows = [cosine, sine, -x * cosine - y * sine + x, -sine, cosine, x * sine - y * cosine + y]
+    for each, entry in ENTRIES.items():
+        rows[entry] = rows[entry] + torch.where(code == int(each), amount, 0)
+    return torch.stack(rows, dim=1)
 
 
 def prepare(

@@ -2,20 +2,26 @@
 
 `AugMix`, `RandomAA`, `AutoAugment` and `TrivialAugment` draw chains, `Standard` none. `Cutout`,
 `PatchUniform`, `RandomStart`, `Mixup` and `CutMix` add a stage to the plan of another policy, their
-``base``.
+``base``. `FourierWaves` adds a view to its base's, `APR` and `HybridAugment` a stage before its
+base's and one behind.
 """
 
 from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
+from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 from augmix.augment.policies.trivialaugment import TrivialAugment
+from augmix.augment.policies.waves import FourierWaves
 
 __all__ = [
+    "APR",
     "AugMix",
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "FourierWaves",
+    "HybridAugment",
     "Mixup",
     "PatchUniform",
     "Policy",

@@ -22,7 +22,7 @@ LARGE_PX = 64
 """Images whose shorter side is above this take the settings published for ImageNet, the others
 those for CIFAR, where a policy is left to choose."""
 _RANDOM_DEPTH = 3  # a chain of random depth has 1, 2 or 3 operations
-_LOWEST_LEVEL = 0.1
+LOWEST_LEVEL = 0.1
 
 
 @runtime_checkable
@@ -182,7 +182,7 @@ def _draw_chains(
     if policy.depth is None:
         length = 1 + (uniforms[..., 0] * _RANDOM_DEPTH).astype(np.int8)
         op = np.where(np.arange(depth) < length[..., None], op, np.int8(Op.NONE))
-    level = _LOWEST_LEVEL + steps[..., 1] * (policy.severity - _LOWEST_LEVEL)
+    level = LOWEST_LEVEL + steps[..., 1] * (policy.severity - LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
     return op, level_to_amount(op, level, sign, size, is_wide=policy.ops == "wide")
 

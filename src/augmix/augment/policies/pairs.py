@@ -39,7 +39,7 @@ class Mixup:
         plan = _sample_base(self.base, ids, num_views, size, stream)
         weight = _draw_weight(plan.ids, self.alpha, self.per_image, stream)
         pairs = Pairs(
-            partner=_draw_partners(plan.ids, stream),
+            partner=draw_partners(plan.ids, stream.at(Purpose.PAIRS, part=0)),
             weight=weight.astype(np.float32),
             box=np.zeros((len(plan), 4), np.int32),
             is_cut=False,
@@ -84,7 +84,7 @@ class CutMix:
         box[uniforms[:, 2] >= probability] = 0
         area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
         pairs = Pairs(
-            partner=_draw_partners(plan.ids, stream),
+            partner=draw_partners(plan.ids, stream.at(Purpose.PAIRS, part=0)),
             weight=(1 - area / (size[0] * size[1])).astype(np.float32),
             box=box,
             is_cut=True,
@@ -106,9 +106,9 @@ def _sample_base(
     return plan
 
 
-def _draw_partners(ids: Int64[np.ndarray, " batch"], stream: Stream) -> Int64[np.ndarray, " batch"]:
+def draw_partners(ids: Int64[np.ndarray, " batch"], stream: Stream) -> Int64[np.ndarray, " batch"]:
     """A random permutation of the batch, the same for the same images in any order."""
-    numbers = stream.at(Purpose.PAIRS, part=0).uniforms(ids, count=1)[0, :, 0]
+    numbers = stream.uniforms(ids, count=1)[0, :, 0]
     partner = np.empty(len(ids), np.int64)
     partner[np.argsort(ids, kind="stable")] = np.lexsort((ids, numbers))
     return partner

@@ -23,6 +23,7 @@ is a setting: a number, truth or text that holds for the whole batch.
 """
 
 import functools
+import importlib
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -211,6 +212,8 @@ def find_stage(name: str) -> type[Stage]:
     Raises:
         ValueError: If there is none of that name.
     """
+    if name not in _STAGES:
+        importlib.import_module("augmix.augment.policies")  # which registers all of the package
     if name not in _STAGES:
         raise ValueError(
             f"no stage {name!r} is registered; import the module that defines it "

@@ -95,24 +95,14 @@ class Pairs(Stage):
             ValueError: If a partner is left out.
         """
         chosen = np.arange(len(self.partner))[index]
-        position = np.full(len(self.partner), -1)
-        position[chosen[::-1]] = np.arange(len(chosen))[::-1]  # the first one of a repeated image
-        partner = position[self.partner[chosen]]
-        if (partner < 0).any():
-            first = int(chosen[np.argmax(partner < 0)])
-            raise ValueError(
-                f"a slice of a plan of pairs must hold both images of every pair; the partner of "
-                f"image {first} of the batch, image {int(self.partner[first])}, is left out"
-            )
+        partner = select_partners(self.partner, chosen)
         return replace(self, partner=partner, weight=self.weight[chosen], box=self.box[chosen])
 
     @classmethod
     def join(cls, parts: Sequence["Pairs"]) -> "Pairs":
-        first = np.cumsum([0, *(len(part.partner) for part in parts[:-1])])
-        pairs = zip(first, parts, strict=True)
         return replace(
             parts[0],
-            partner=np.concatenate([start + part.partner for start, part in pairs]),
+            partner=join_partners([part.partner for part in parts]),
             weight=np.concatenate([part.weight for part in parts]),
             box=np.concatenate([part.box for part in parts]),
         )
@@ -123,3 +113,29 @@ class Pairs(Stage):
             return []
         where = f" in {describe_box(self.box[index])}" if self.is_cut else ""
         return [f"{weight:.2f} itself + {1 - weight:.2f} image {other}{where}"]
+
+
+def select_partners(
+    partner: Int64[np.ndarray, " batch"], chosen: Integer[np.ndarray, " chosen"]
+) -> Int64[np.ndarray, " chosen"]:
+    """The partners of chosen images of a batch as positions among these.
+
+    Raises:
+        ValueError: If a partner is left out.
+    """
+    position = np.full(len(partner), -1)
+    position[chosen[::-1]] = np.arange(len(chosen))[::-1]  # the first one of a repeated image
+    found = position[partner[chosen]]
+    if (found < 0).any():
+        first = int(chosen[np.argmax(found < 0)])
+        raise ValueError(
+            f"a slice of a plan of pairs must hold both images of every pair; the partner of "
+            f"image {first} of the batch, image {int(partner[first])}, is left out"
+        )
+    return found
+
+
+def join_partners(parts: Sequence[Int64[np.ndarray, "_"]]) -> Int64[np.ndarray, " batch"]:
+    """The partners of several batches whose images follow each other."""
+    first = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    return np.concatenate([start + part for start, part in zip(first, parts, strict=True)])

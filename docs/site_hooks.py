@@ -1,0 +1,86 @@
+"""Hooks of MkDocs for the site: pages from the repository's root, links to files outside `docs/`,
+docstrings that must be there.
+
+Named by `mkdocs.yml`; a warning ends `make site`.
+"""
+
+import logging
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+MODULES = ("transforms", "metrics", "bootstrap", "published")  # public as a whole
+LOG = logging.getLogger("mkdocs.plugins.augmix")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Check the docstrings of the public names and take the addresses of repository and site."""
+    config.repo_url, config.site_url = URLS["Source"], URLS["Documentation"]
+    for name in undocumented():
+        LOG.warning("%s has no docstring", name)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    """Add the pages that are files of the repository's root."""
+    for name, source in PAGES.items():
+        text = re.sub(r"\]\(docs/", "](", (ROOT / source).read_text(encoding="utf-8"))
+        files.append(File.generated(config, name, content=text))
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Point links that leave `docs/` to a page of the site or to the repository."""
+    return re.sub(r"\]\(\.\./([^)#]+)", _resolve, markdown)
+
+
+def _resolve(link: re.Match[str]) -> str:
+    target = link[1]
+    pages = {source: page for page, source in PAGES.items()}
+    if target in pages:
+        return f"]({pages[target]}"
+    if not (ROOT / target).exists() or (ROOT / "docs" / target).exists():
+        return link[0]  # MkDocs resolves it, or warns
+    return f"]({URLS['Source']}/blob/main/{target}"
+
+
+def undocumented() -> list[str]:
+    """Public names, and public functions and classes in them, that have no docstring."""
+    package: Any = griffe.load("augmix", search_paths=[str(ROOT / "src")], resolve_aliases=True)
+    names = {name: member for name, member in package.members.items() if member.is_alias}
+    for module in MODULES:
+        names |= {f"{module}.{name}": member for name, member in package[module].members.items()}
+    missing: list[str] = []
+    for name, member in sorted(names.items()):
+        is_own = not member.is_alias or member.target_path.startswith("augmix.")
+        if not is_own or name.rpartition(".")[2].startswith("_"):
+            continue
+        target = member.final_target if member.is_alias else member
+        if not target.is_attribute:
+            missing += _undocumented(name, target)
+    return missing
+
+
+def _undocumented(name: str, thing: Any) -> list[str]:
+    missing = [] if thing.docstring else [name]
+    if thing.is_class:
+        for inner, member in thing.members.items():
+            if not inner.startswith("_") and member.is_function:
+                missing += _undocumented(f"{name}.{inner}", member)
+    return missing
+
+
+class Examples(griffe.Extension):
+    """Docstrings say "Example:", which griffe takes for a note; code needs its "Examples:"."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rename the section."""
+        if obj.docstring:
+            text = obj.docstring.value
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)

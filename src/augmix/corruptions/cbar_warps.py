@@ -1,0 +1,290 @@
+"""C-bar: the corruptions that move pixels, of Mintun et al. (2021); see `cbar`.
+
+Cubic splines are those of `scipy.ndimage`: recursive prefilters that mirror at the border, weights
+of four neighbours along each axis.
+"""
+
+import math
+from functools import lru_cache
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from augmix.corruptions.noise import integers
+from augmix.corruptions.registry import Draws, Image, Real
+from augmix.jit import inner, outer
+
+_NUM_ROTATIONS = 21
+_LARGE = 224  # shorter edge in pixels from which five cells of a pinch lie along it, and not three
+_POLE = math.sqrt(3) - 2  # of the prefilter of cubic splines
+
+
+def circular_motion_blur(image: Image, amount: Real, *, generator: Draws) -> Image:
+    """Average 21 rotations about the middle, black outside.
+
+    Args:
+        amount: Largest angle, in 1.5 degrees.
+    """
+    steps = 2 * np.arange(_NUM_ROTATIONS) / (_NUM_ROTATIONS - 1) - 1
+    angles = np.deg2rad(steps * (1.5 * amount))
+    weights = np.exp(-2 * steps**2)
+    values = image.astype(np.float32) / np.float32(255)
+    total = np.float32(sum(weights))
+    turns = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return _average_rotations(_spline(values), turns, weights.astype(np.float32), total)
+
+
+def pinch_and_twirl(image: Image, amount: Real, *, generator: Draws) -> Image:
+    """Pinch and turn the image in square cells, one after the other.
+
+    Args:
+        amount: Tenths of the largest turn, of 90 degrees; 0.04 of it is added to the pinch of 0.1.
+    """
+    height, width = image.shape[:2]
+    size = min(height, width)
+    cell = size // (5 if size >= _LARGE else 3)
+    signs = 1 - 2 * integers(generator, 0, 2, (width // cell, height // cell))
+    turn = float(amount) * (np.pi / 2) / 10
+    pinch = float(amount) * 0.4 / 10 + 0.1
+    return _twirl_cells(image, cell, signs * turn, pinch)
+
+
+def ripple(image: Image, amount: Real, *, generator: Draws) -> Image:
+    """Shift rows and columns by sine waves, black outside.
+
+    Args:
+        amount: Height of the waves, in 0.0025 of the shorter edge.
+    """
+    size = min(image.shape[:2])
+    wavelength = generator.uniform(0.1, 0.3, 2) * size
+    phase = generator.uniform(0, 2 * np.pi, 2)
+    wave_height = float(amount) * 0.025 / 10 * size
+    down, right = (
+        np.array([q + wave_height * math.sin(2 * np.pi * q / length + start) for q in range(edge)])
+        for edge, length, start in zip(image.shape, wavelength, phase, strict=False)
+    )
+    return _read(image, down, right)
+
+
+def transverse_chromatic_abberation(image: Image, amount: Real, *, generator: Draws) -> Image:
+    """Zoom the channels by different factors about the middle; spelt as published.
+
+    Args:
+        amount: The channels are enlarged by 0, 0.025 and 0.05 of it, in random order.
+    """
+    zoom = float(amount) * 0.5 / 10
+    factors = np.array([1, 1 + zoom / 2, 1 + zoom])[generator.permutation(3)]
+    result = np.empty_like(image)
+    for channel in range(image.shape[2]):
+        rows, columns = (_zoomed(edge, factors[channel]) for edge in image.shape[:2])
+        _interpolate(image, channel, *rows, *columns, result)
+    return result
+
+
+@lru_cache(maxsize=64)
+def _zoomed(
+    size: int, factor: float
+) -> tuple[Int64[np.ndarray, "size 4"], Float64[np.ndarray, "size 4"]]:
+    """The four neighbours of each pixel of the middle of a zoomed line, and their weights."""
+    enlarged = round(size * factor)
+    first = (enlarged - size) // 2
+    at = np.arange(first, first + size) * ((size - 1) / (enlarged - 1))
+    start = np.floor(at)
+    neighbours = start[:, None].astype(np.int64) + np.arange(-1, 3)
+    neighbours = np.abs(neighbours)
+    neighbours = np.minimum(neighbours, 2 * (size - 1) - neighbours)
+    return neighbours, _weights(at - start)
+
+
+def _weights(part: Float64[np.ndarray, " size"]) -> Float64[np.ndarray, "size 4"]:
+    rest = 1 - part
+    second = (part * part * (part - 2) * 3 + 4) / 6
+    third = (rest * rest * (rest - 2) * 3 + 4) / 6
+    first = rest * rest * rest / 6
+    return np.stack([first, second, third, 1 - first - second - third], axis=1)
+
+
+def _spline(
+    values: Float32[np.ndarray, "height width channel"],
+) -> Float64[np.ndarray, "padded_height padded_width channel"]:
+    """Coefficients of the cubic spline through the values, with a mirrored margin of two pixels."""
+    coefficients = values.astype(np.float64)
+    _prefilter(coefficients.reshape(len(values), -1))
+    turned = np.ascontiguousarray(coefficients.transpose(1, 0, 2))
+    _prefilter(turned.reshape(len(turned), -1))
+    margin = ((2, 2), (2, 2), (0, 0))
+    return np.pad(np.ascontiguousarray(turned.transpose(1, 0, 2)), margin, mode="reflect")
+
+
+@outer
+@no_type_check
+def _prefilter(values):
+    """Filter along the first axis, in place."""
+    size, length = values.shape
+    gain = (1 - _POLE) * (1 - 1 / _POLE)
+    last = _POLE ** (size - 1)
+    for y in range(size):
+        for x in range(length):
+            values[y, x] *= gain
+    for x in range(length):
+        values[0, x] += last * values[size - 1, x]
+    power = _POLE
+    for y in range(1, size - 1):
+        for x in range(length):
+            values[0, x] += power * (values[y, x] + last * values[size - 1 - y, x])
+        power *= _POLE
+    for x in range(length):
+        values[0, x] /= 1 - last * last
+    for y in range(1, size):
+        for x in range(length):
+            values[y, x] += _POLE * values[y - 1, x]
+    for x in range(length):
+        edge = _POLE * values[size - 2, x] + values[size - 1, x]
+        values[size - 1, x] = edge * _POLE / (_POLE * _POLE - 1)
+    for y in range(size - 2, -1, -1):
+        for x in range(length):
+            values[y, x] = _POLE * (values[y + 1, x] - values[y, x])
+
+
+@inner
+@no_type_check
+def _fill_weights(part, weights):
+    rest = 1 - part
+    weights[0] = rest * rest * rest / 6
+    weights[1] = (part * part * (part - 2) * 3 + 4) / 6
+    weights[2] = (rest * rest * (rest - 2) * 3 + 4) / 6
+    weights[3] = 1 - weights[0] - weights[1] - weights[2]
+
+
+@outer
+@no_type_check
+def _average_rotations(spline, turns, weights, total):
+    """Single precision for what the published script keeps in single precision."""
+    height, width, channels = spline.shape[0] - 4, spline.shape[1] - 4, spline.shape[2]
+    flat = spline.reshape(-1)
+    stride = np.uintp((width + 4) * channels)
+    result = np.empty((height, width, channels), np.uint8)
+    sums = np.zeros((height, width, channels), np.float32)
+    down = np.empty(4)
+    right = np.empty(4)
+    num_values = 4 * channels
+    line = np.empty(num_values)
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    for turn in range(len(turns)):
+        cosine, sine = turns[turn]
+        offset_y = middle_y - (cosine * middle_y + sine * middle_x)
+        offset_x = middle_x - (cosine * middle_x - sine * middle_y)
+        weight = weights[turn]
+        for y in range(height):
+            for x in range(width):
+                at_y = cosine * y + sine * x + offset_y
+                at_x = cosine * x - sine * y + offset_x
+                if not (0 <= at_y <= height - 1 and 0 <= at_x <= width - 1):
+                    continue
+                top, left = int(at_y), int(at_x)
+                _fill_weights(at_y - top, down)
+                _fill_weights(at_x - left, right)
+                row0 = np.uintp(top + 1) * stride + np.uintp((left + 1) * channels)
+                row1 = row0 + stride
+                row2, row3 = row1 + stride, row1 + stride + stride
+                w0, w1, w2, w3 = down[0], down[1], down[2], down[3]
+                for k in range(num_values):
+                    i = np.uintp(k)
+                    value = w0 * flat[row0 + i] + w1 * flat[row1 + i]
+                    line[i] = value + w2 * flat[row2 + i] + w3 * flat[row3 + i]
+                for channel in range(channels):
+                    value = right[0] * line[channel] + right[1] * line[channels + channel]
+                    value += right[2] * line[2 * channels + channel]
+                    value += right[3] * line[3 * channels + channel]
+                    sums[y, x, channel] += weight * np.float32(value)
+    for y in range(height):
+        for x in range(width):
+            for channel in range(channels):
+                value = sums[y, x, channel] / total * np.float32(255)
+                result[y, x, channel] = np.uint8(min(max(value, np.float32(0)), np.float32(255)))
+    return result
+
+
+@inner
+@no_type_check
+def _read_pixel(image, y, x, pixel):
+    """Interpolate linearly between four pixels, black outside, in the order of the script."""
+    height, width, channels = image.shape
+    row, column = int(np.floor(y)), int(np.floor(x))
+    near_x, far_x = 1.0 - x + column, 1.0 - (column + 1) + x
+    near_y, far_y = 1.0 - y + row, 1.0 - (row + 1) + y
+    for channel in range(channels):
+        corners = (0.0, 0.0, 0.0, 0.0)
+        for k in range(4):
+            at_y, at_x = row + k // 2, column + k % 2
+            value = 0.0
+            if 0 <= at_y < height and 0 <= at_x < width:
+                value = np.float64(image[at_y, at_x, channel])
+            corners = (corners[1], corners[2], corners[3], value)
+        above = corners[0] * near_x + corners[1] * far_x
+        below = corners[2] * near_x + corners[3] * far_x
+        pixel[channel] = above * near_y + below * far_y
+
+
+@outer
+@no_type_check
+def _twirl_cells(image, cell, angles, pinch):
+    values = image.astype(np.float32)
+    changed = np.empty((cell, cell, image.shape[2]), np.float32)
+    pixel = np.empty(image.shape[2])
+    radius = cell / 2
+    for column in range(angles.shape[0]):
+        for row in range(angles.shape[1]):
+            top, left = row * cell, column * cell
+            middle_y, middle_x = top + radius, left + radius
+            for y in range(cell):
+                for x in range(cell):
+                    at_y, at_x = float(top + y), float(left + x)
+                    down, right = at_y - middle_y, at_x - middle_x
+                    distance = np.sqrt(down * down + right * right)
+                    if distance <= radius and distance >= 0.0005:
+                        d = distance / radius
+                        stretch = math.sin(np.pi * 0.5 * d) ** -pinch
+                        down *= stretch
+                        right *= stretch
+                        turn = angles[column, row] * (1 - d) ** 2
+                        cosine, sine = math.cos(turn), math.sin(turn)
+                        at_y = middle_y + (down * cosine - right * sine)
+                        at_x = middle_x + (down * sine + right * cosine)
+                    _read_pixel(values, at_y, at_x, pixel)
+                    for channel in range(len(pixel)):
+                        changed[y, x, channel] = pixel[channel]
+            values[top : top + cell, left : left + cell] = changed
+    result = np.empty_like(image)
+    flat, levels = values.reshape(-1), result.reshape(-1)
+    for i in range(flat.size):
+        levels[i] = np.uint8(min(max(flat[i], np.float32(0)), np.float32(255)))
+    return result
+
+
+@outer
+@no_type_check
+def _read(image, down, right):
+    result = np.empty_like(image)
+    pixel = np.empty(image.shape[2])
+    for y in range(len(down)):
+        for x in range(len(right)):
+            _read_pixel(image, down[y], right[x], pixel)
+            for channel in range(len(pixel)):
+                result[y, x, channel] = np.uint8(min(max(pixel[channel], 0.0), 255.0))
+    return result
+
+
+@outer
+@no_type_check
+def _interpolate(image, channel, rows, down, columns, right, result):
+    """One channel by cubic splines of the values themselves, rounded, in the order of SciPy."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            value = 0.0
+            for k in range(4):
+                for j in range(4):
+                    pixel = image[rows[y, k], columns[x, j], channel]
+                    value += pixel * down[y, k] * right[x, j]
+            result[y, x, channel] = np.uint8(min(max(value + 0.5, 0.0), 255.0))

@@ -1,0 +1,133 @@
+"""The images of an evaluation from Python: a source, a path, a data set, a loader or arrays."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from augmix.arrays import to_float
+from augmix.data.decode import Geometry
+from augmix.data.derived import ClassList, map_classes, name_classes
+from augmix.data.sources import OpenOptions, Source, as_source, name_source, open_source
+from augmix.data.tar import SYNSET
+from augmix.errors import RunError
+from augmix.evaluation.predictor import ready
+from augmix.models.ensemble import num_classes_of
+from augmix.models.preprocessing import Preprocessing
+from augmix.models.wrapper import find_logits
+
+
+def open_data(data: Any, model: nn.Module) -> Source:
+    """Turn what `evaluate` takes into a source; see there for its forms.
+
+    Images of a path are resized and cut as the model's ``preprocessing`` says, if it has one, and
+    classes are mapped by name to those of the model. Data without names of classes has as many as
+    the model has logits.
+
+    Raises:
+        TypeError: If the data has none of the forms.
+        RunError: If it cannot be read, or does not go with the model.
+    """
+    if isinstance(data, Source):
+        return data
+    names = getattr(model, "class_names", None)
+    if isinstance(data, (str, PathLike)):
+        kind = name_source(str(data))
+        own = getattr(model, "preprocessing", None)
+        geometry = own.geometry if isinstance(own, Preprocessing) and own.crop else {}
+        root = None if kind == "digits" else data
+        source = open_source(kind, root=root, split="test", **geometry)
+        classes = choose_class_list(names, source, where="the model")
+        return map_classes(source, classes) if classes else source
+    if isinstance(data, DataLoader):
+        is_stream = isinstance(data.dataset, IterableDataset)
+        data = _collect(data) if is_stream else data.dataset
+    if isinstance(data, tuple) and len(data) == 2 and getattr(data[0], "ndim", 0) in (3, 4):
+        data = _Pairs(*data)
+    options = OpenOptions(name=type(data).__name__.strip("_"), split="test", geometry=Geometry())
+    source = as_source(data, options)
+    if any(getattr(data, name, None) for name in ("class_names", "classes")):
+        return source
+    count = num_classes_of(model) or _count_logits(model, source)
+    if count <= source.num_classes:
+        return source
+    known = names if names and len(names) == count else tuple(map(str, range(count)))
+    return as_source(_Named(data, known), options)
+
+
+def choose_class_list(
+    names: Sequence[str] | None, source: Source, *, where: str
+) -> ClassList | None:
+    """The classes of a model by which those of a source are looked up; None leaves them.
+
+    That is so where the names are equal, the model has none, or words of ImageNet's classes are in
+    the order of its synsets.
+    """
+    if not names or tuple(names) == tuple(source.class_names):
+        return None
+    is_imagenet = len(names) == source.num_classes and has_synsets(source.class_names)
+    if is_imagenet and not has_synsets(names):
+        return None
+    return name_classes(names, where=where)
+
+
+def has_synsets(class_names: Sequence[str]) -> bool:
+    """Whether classes are named by synsets of WordNet, as ImageNet's folders are."""
+    return all(SYNSET.fullmatch(name) for name in class_names)
+
+
+class _Pairs:
+    """Images and labels as a data set."""
+
+    def __init__(self, images: Any, labels: Any) -> None:
+        if len(images) != len(labels):
+            raise ValueError(
+                f"there must be a label for each image, got {len(images)} images and "
+                f"{len(labels)} labels"
+            )
+        self.pictures, self.labels = images, np.asarray(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.pictures[index], int(self.labels[index])
+
+
+class _Named:
+    """A data set whose classes have names."""
+
+    def __init__(self, data: Any, class_names: Sequence[str]) -> None:
+        self.data, self.class_names = data, tuple(class_names)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[index]
+
+
+def _collect(loader: DataLoader) -> _Pairs:
+    """All batches of a loader whose data set has no indices."""
+    images, labels = zip(*((images, labels) for images, labels, *_ in loader), strict=True)
+    return _Pairs(torch.cat(images), torch.cat(labels))
+
+
+def _count_logits(model: nn.Module, source: Source) -> int:
+    """The logits that a model gives for an image; the classes of the source if it fails."""
+    parameter = next(model.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    image = torch.from_numpy(to_float(source.load(np.zeros(1, np.int64)))).to(device)
+    try:
+        with ready(model, device), torch.inference_mode():
+            found = find_logits(model(image), "the model")
+    except (RuntimeError, RunError):  # said where it is measured
+        return source.num_classes
+    return found.shape[-1] if isinstance(found, torch.Tensor) else source.num_classes

@@ -1,0 +1,177 @@
+"""The stages of APR and HybridAugment++ against the published text, pixel by pixel."""
+
+import cmath
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augmix.augment import render
+from augmix.augment.ops import Op, apply_op
+from augmix.augment.policies import APR, HybridAugment
+from augmix.augment.stages.spectra import Recombined, Spectra
+from augmix.rng import Stream
+
+STREAM = Stream(seed=8)
+IDS = np.arange(40)
+
+
+def transform(values: np.ndarray, sign: int) -> np.ndarray:
+    """The three-dimensional Fourier sum, term by term."""
+    height, width, channels = values.shape
+    result = np.zeros(values.shape, complex)
+    for u, v, w in np.ndindex(values.shape):
+        total = 0j
+        for y, x, c in np.ndindex(values.shape):
+            turn = u * y / height + v * x / width + w * c / channels
+            total += values[y, x, c] * cmath.exp(sign * 2j * math.pi * turn)
+        result[u, v, w] = total
+    return result
+
+
+def recombine(amplitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    size, waves = transform(amplitude, -1), transform(phase, -1)
+    result = np.zeros(size.shape, complex)
+    for at in np.ndindex(size.shape):
+        angle = cmath.phase(waves[at]) if abs(waves[at]) > 1e-7 else 0.0
+        result[at] = abs(size[at]) * cmath.exp(1j * angle)
+    return (transform(result, 1) / amplitude.size).real
+
+
+def blur(values: np.ndarray) -> np.ndarray:
+    """Each pixel from its 3x3 neighbours; the image is mirrored without repeating its border."""
+    height, width, channels = values.shape
+    weights = [math.exp(-0.5 * (offset / 0.5) ** 2) for offset in (-1, 0, 1)]
+    weights = [weight / sum(weights) for weight in weights]
+    result = np.zeros(values.shape)
+    for y, x, c in np.ndindex(height, width, channels):
+        for down in (-1, 0, 1):
+            for right in (-1, 0, 1):
+                row, column = abs(y + down), abs(x + right)
+                row = 2 * (height - 1) - row if row >= height else row
+                column = 2 * (width - 1) - column if column >= width else column
+                result[y, x, c] += weights[down + 1] * weights[right + 1] * values[row, column, c]
+    return result
+
+
+def to_byte(value: float, overflow: str) -> int:
+    whole = int(round(value, 6))
+    return whole % 256 if overflow == "wrap" else min(max(whole, 0), 255)
+
+
+def to_bytes(values: np.ndarray, overflow: str) -> np.ndarray:
+    result = np.zeros(values.shape, np.uint8)
+    for at in np.ndindex(values.shape):
+        result[at] = to_byte(float(values[at]), overflow)
+    return result
+
+
+def operate(image: np.ndarray, op: int, amount: float) -> np.ndarray:
+    return np.asarray(apply_op(Image.fromarray(image), Op(op), amount))
+
+
+def apr(image: np.ndarray, steps: list, swap: int, overflow: str) -> np.ndarray:
+    one = operate(image, *steps[0])
+    if swap == 0:
+        return one
+    two = operate(one, *steps[1])
+    mixed = recombine(one, two) if swap == 1 else recombine(two, one)
+    return to_bytes(mixed, overflow)
+
+
+def single(image: np.ndarray, steps: list, swap: int, low: int, overflow: str) -> np.ndarray:
+    if not low:
+        return apr(image, steps[:2], swap, overflow)
+    first = operate(image, *steps[0])
+    second = operate(first, *steps[1])
+    kept, other = (first, second) if low == 1 else (second, first)
+    smooth = apr(to_bytes(blur(kept), overflow), steps[2:], swap, overflow)
+    return to_bytes(smooth + (other - blur(other)), overflow)
+
+
+@pytest.mark.parametrize("overflow", ["wrap", "clip"])
+@pytest.mark.parametrize("policy", [APR, HybridAugment])
+def test_form_s_is_the_text(policy: type, overflow: str):
+    plan = policy(form="s", overflow=overflow).sample(IDS, num_views=1, size=(5, 6), stream=STREAM)
+    images = np.random.default_rng(0).integers(0, 256, (len(IDS), 5, 6, 3), dtype=np.uint8)
+    stage = plan.find(Recombined)
+    assert stage is not None
+    views = render(images, plan, executor="pillow")
+    seen = set()
+    for index in range(0, len(IDS), 2):
+        steps = list(zip(stage.op[0, index].tolist(), stage.amount[0, index].tolist(), strict=True))
+        swap, low = int(stage.swap[0, index]), int(stage.low[0, index])
+        expected = single(images[index], steps, swap, low, overflow)
+        got = np.rint(views[0, index] * 255).astype(np.uint8).transpose(1, 2, 0)
+        np.testing.assert_array_equal(got, expected)
+        seen.add((swap, low))
+    assert len(seen) >= (3 if policy is APR else 5)
+
+
+@pytest.mark.parametrize("is_hybrid", [False, True])
+@pytest.mark.parametrize("low", [False, True])
+def test_form_p_is_the_text(is_hybrid: bool, low: bool):
+    rng = np.random.default_rng(1)
+    views = rng.random((2, 3, 3, 4, 5)).astype(np.float32)
+    stage = Spectra(
+        is_on=np.array([[False] * 3, [True] * 3]),
+        low_partner=np.array([1, 2, 0]),
+        high_partner=np.array([2, 0, 1]),
+        low=np.full(3, low),
+        high=np.full(3, is_hybrid),
+    )
+    got = stage.apply(views)
+    np.testing.assert_array_equal(got[0], views[0])
+    for index in range(3):
+        own, amplitude, sharp = (
+            views[1, at].transpose(1, 2, 0).astype(np.float64)
+            for at in (index, stage.low_partner[index], stage.high_partner[index])
+        )
+        expected = own
+        if is_hybrid:
+            smooth = blur(own)
+            mixed = recombine(blur(amplitude), smooth) if low else smooth
+            expected = mixed + (sharp - blur(sharp))
+        elif low:
+            expected = recombine(amplitude, own)
+        np.testing.assert_allclose(got[1, index].transpose(1, 2, 0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", [APR, HybridAugment])
+def test_the_laws_of_the_draws(policy: type):
+    ids = np.arange(4000)
+    plan = policy(form="s").sample(ids, num_views=1, size=(8, 8), stream=STREAM)
+    stage = plan.find(Recombined)
+    assert stage is not None
+    by_low = [float((stage.low == n).mean()) for n in range(3)]
+    by_swap = [float((stage.swap == n).mean()) for n in range(3)]
+    expected = [1, 0, 0] if policy is APR else [0.5, 0.25, 0.25]
+    np.testing.assert_allclose(by_low, expected, atol=0.03)
+    expected = [0.5, 0.25, 0.25] if policy is APR else [0.75, 0.125, 0.125]
+    np.testing.assert_allclose(by_swap, expected, atol=0.03)
+    low, high = [], []
+    for epoch in range(400):
+        plan = policy(form="p").sample(
+            np.arange(3), num_views=2, size=(2, 2), stream=STREAM.at(epoch=epoch)
+        )
+        paired = plan.find(Spectra)
+        assert paired is not None
+        assert len(set(paired.low)) == len(set(paired.high)) == 1  # once for the batch
+        assert paired.is_on.tolist() == [[False] * 3, [True] * 3]
+        low.append(paired.low[0])
+        high.append(paired.high[0])
+    is_apr = policy is APR
+    assert np.mean(low) == pytest.approx(0.6 if is_apr else 0.36, abs=0.07)
+    assert np.mean(high) == pytest.approx(0.0 if is_apr else 0.6, abs=0.07)
+
+
+def test_wrapping_is_impulse_noise_and_clipping_is_not():
+    images = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
+    views = {}
+    for overflow in ("wrap", "clip"):
+        policy = APR(form="s", overflow=overflow)
+        plan = policy.sample(np.arange(60), num_views=1, size=(16, 16), stream=STREAM)
+        views[overflow] = render(images, plan)
+    share = float((np.abs(views["wrap"] - views["clip"]) > 0.5).mean())
+    assert 0.01 < share < 0.2
