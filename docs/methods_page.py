@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from augmix import published
 from augmix.arrays import to_uint8
-from augmix.augment import render
+from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
     AugMix,
@@ -64,6 +64,8 @@ POLICIES: dict[str, Policy] = {
     "hybridaugment-pp": HybridAugment(base=_BASE),
     "afa": FourierWaves(base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "pixmix": policies.PixMix(**_CROPS),
+    "ipmix": policies.IPMix(**_CROPS),
 }
 
 

@@ -13,6 +13,8 @@ from augmix.augment.policies import (
     AugMix,
     FourierWaves,
     HybridAugment,
+    IPMix,
+    PixMix,
     Policy,
     Standard,
     TrivialAugment,
@@ -29,6 +31,8 @@ POLICIES: dict[str, Policy] = {
     "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
     "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
     "trivialaugment": TrivialAugment(**CROP),
+    "pixmix": PixMix(**CROP),
+    "ipmix": IPMix(**CROP),
 }
 PAIRED = ("apr", "hybridaugment", "hybridaugment over augmix")  # draw something of the whole batch
 STREAM = Stream(seed=3).at(epoch=2)

@@ -72,6 +72,8 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
         False,
     ),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
+    "pixmix": ("PixMix", policies.PixMix(**CROP), PLAIN, 1, False),
+    "ipmix": ("IPMix", policies.IPMix(**CROP), JSD, 2, True),
     "adversarial": (
         "Adv Training",
         RandomStart(base=BASE),

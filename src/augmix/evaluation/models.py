@@ -29,6 +29,7 @@ from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
 from augmix.evaluation.images import choose_class_list
 from augmix.evaluation.loop import evaluate
+from augmix.evaluation.predictions import evaluate_predictions
 from augmix.evaluation.predictor import describe_model
 from augmix.evaluation.suites import list_cells
 from augmix.models.ensemble import Ensemble
@@ -50,6 +51,8 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         ValueError: If a setting is out of range.
         RunError: If a model or its data is missing, or they do not go together.
     """
+    if measurement.predictions:
+        return _read_predictions(measurement, on_progress or ignore)
     with distributed.joined():
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
@@ -92,6 +95,24 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
             results.write_results(measurement.folder / results.RESULTS_FILE, found)
         return found
+
+
+def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
+    """Measure predictions that another program made; the images are opened if they are named."""
+    assert measurement.predictions is not None
+    source = None
+    if measurement.data or measurement.source:
+        source = open_images(measurement, [])
+        for line in describe_images(source):
+            emit(Note(text=line))
+    return evaluate_predictions(
+        measurement.predictions,
+        source,
+        name=measurement.name,
+        bin_size=measurement.how.bin_size,
+        difficulty=measurement.how.difficulty,
+        out=None if distributed.rank() else measurement.folder,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -43,12 +44,14 @@ __all__ = [
     "CutMix",
     "Cutout",
     "HybridAugment",
+    "IPMix",
     "MaxBlur",
     "Method",
     "Mixup",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",
+    "PixMix",
     "RandomAA",
     "RandomAAJSD",
     "Standard",

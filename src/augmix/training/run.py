@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from augmix import distributed, files, results
+from augmix.augment import bank
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import Subset, hold_out, mix, open_stylised, subset, take
 from augmix.data.inventory import describe_images
@@ -33,6 +34,7 @@ from augmix.models.resnet import zero_last_scales
 from augmix.models.start import build_start, check_outputs, find_start, network_name
 from augmix.models.wrapper import hash_weights
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore
+from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
 from augmix.training.logging import tensorboard
@@ -62,6 +64,7 @@ _FREE = (
     "data",
     "stylised",
     "val",
+    "pictures",
     "download",
     "num_threads",
     "decode_threads",
@@ -196,6 +199,11 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             **({"start": hash_weights(model)[:16]} if start.state else {}),
         }
         method = config.method.fit(images)
+        plan = method.policy.sample(
+            np.arange(2), num_views=1, size=source.size, stream=Stream(seed=config.run.seed)
+        )
+        if (found := bank.find_bank(plan)) is not None:
+            identity["pictures_fingerprint"] = bank.fingerprint(*found)
         weights = None
         if config.optimisation.class_weights == "balanced":
             weights = _balance(source)

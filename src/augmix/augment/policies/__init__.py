@@ -11,6 +11,7 @@ from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
+from augmix.augment.policies.pixmix import IPMix, PixMix
 from augmix.augment.policies.trivialaugment import TrivialAugment
 from augmix.augment.policies.waves import FourierWaves
 
@@ -22,8 +23,10 @@ __all__ = [
     "Cutout",
     "FourierWaves",
     "HybridAugment",
+    "IPMix",
     "Mixup",
     "PatchUniform",
+    "PixMix",
     "Policy",
     "RandomAA",
     "RandomStart",
