@@ -125,6 +125,21 @@ _WAVES_NOTES = (
     "Networks without batch norm (ConvNeXt, ViT) pass both views alike.",
 )
 
+_PRIMITIVES = (
+    ("--width", "3", "chains that are mixed (published)"),
+    ("--depth", "None: 1, 2 or 3 at random", "primitives in a chain (published)"),
+    ("--cutoff", "100; above 64 pixels 500", "highest frequency (published)"),
+    ("--color-strength", "0.01; above 64 pixels 0.05", "of the colour curves (published)"),
+    ("--filter-delta", "corner", "as published: the filter moves the image too; or `centre`"),
+    ("--batch-field", "off", "as published: one deformation for all images of a batch"),
+)
+_PRIMITIVES_NOTES = (
+    "Every image has its own deformation, curves and filter. The published code draws one "
+    "deformation and one strength for a whole batch, `--batch-field`.",
+    "The published filter keeps the image in a corner of its 3x3 pixels, so that it also moves it "
+    "by a pixel.",
+)
+
 TEXTS: dict[str, Text] = {
     "standard": Text(
         what=(
@@ -590,5 +605,34 @@ TEXTS: dict[str, Text] = {
         settings=_WAVES,
         notes=_WAVES_NOTES,
         when="For a low clean error and corruption error at two views a step.",
+    ),
+    "prime": Text(
+        what=(
+            "Chains of one to three primitives are mixed as AugMix mixes its chains, in floats: a "
+            "smooth random deformation, a random curve for each colour channel, and a random 3x3 "
+            "filter. No operation of a photo program and no severity is left. Cross-entropy of the "
+            "clean image, plus the consistency of it and two views."
+        ),
+        picture=_VIEWS,
+        settings=(_JSD, *_PRIMITIVES, *_COMMON),
+        notes=_PRIMITIVES_NOTES,
+        when=(
+            "Where AugMix's operations do not suit the images, and on top of a pretrained network: "
+            "the published numbers of ImageNet are fine-tuned. A step costs three views and three "
+            "passes; the views cost more than AugMix's on a CPU."
+        ),
+        example="--jsd-weight 0 --batch-field",
+    ),
+    "prime-afa": Text(
+        what="AFA with a view of PRIME as its first view; cross-entropy of both, no clean image.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=(*_WAVES, *_PRIMITIVES),
+        notes=(*_WAVES_NOTES, *_PRIMITIVES_NOTES),
+        when=(
+            "For the lowest error on ImageNet-C, C-bar, -P and 3DCC together that is published "
+            "without further data or pretraining, at two views a step."
+        ),
+        example="--cutoff 100",
     ),
 }

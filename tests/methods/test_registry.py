@@ -10,6 +10,7 @@ import torch
 from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
+    PRIME,
     AugMix,
     AutoAugment,
     CutMix,
@@ -71,6 +72,8 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
         2,
         False,
     ),
+    "prime": ("PRIME", PRIME(base=BASE), JSD, 2, True),
+    "prime-afa": ("PRIME + AFA", FourierWaves(base=PRIME(base=BASE)), MEAN, 2, False),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
     "pixmix": ("PixMix", policies.PixMix(**CROP), PLAIN, 1, False),
     "ipmix": ("IPMix", policies.IPMix(**CROP), JSD, 2, True),
