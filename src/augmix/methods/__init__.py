@@ -5,6 +5,7 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 
 from augmix.methods.adversarial import Adversarial, Attack
 from augmix.methods.afa import AFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.augmax import AugMax
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
     AutoAugment,
@@ -17,6 +18,7 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.registry import (
     METHODS,
@@ -36,6 +38,7 @@ __all__ = [
     "METHODS",
     "Adversarial",
     "Attack",
+    "AugMax",
     "AugMix",
     "AugMixAFA",
     "AugMixNoJSD",
@@ -48,6 +51,7 @@ __all__ = [
     "MaxBlur",
     "Method",
     "Mixup",
+    "NoisyMix",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",

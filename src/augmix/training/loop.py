@@ -189,7 +189,8 @@ def train_model(
                     f"{num_steps}; start the same command again to continue the run in {folder}"
                 )
     with explain_errors(optimisation, device, learner.model):
-        finished = learner.finish(_views_after(pipeline, num_steps))
+        kept = run.method.num_passed if run.method.splits_batch_norm else None
+        finished = learner.finish(_views_after(pipeline, num_steps, kept))
     if distributed.rank() == 0:
         save_model(folder, cast(Classifier, finished))
     emit(TrainingFinished(folder=folder, num_steps=num_steps))
@@ -253,11 +254,11 @@ def seed_torch(seed: int, step: int) -> None:
     torch.manual_seed(int(stream.generator(step).integers(2**63)))
 
 
-def _views_after(pipeline: Pipeline, num_steps: int) -> Iterator[Tensor]:
-    """Views of the steps that would follow the last one, as flat batches."""
+def _views_after(pipeline: Pipeline, num_steps: int, kept: int | None) -> Iterator[Tensor]:
+    """The first views of the steps that would follow the last one, or all, as flat batches."""
     count = min(pipeline.order.steps_per_epoch, _AVERAGED_STEPS)
     for step in itertools.islice(itertools.count(num_steps), count):
-        yield pipeline.finish(pipeline.make(step))[0].flatten(0, 1)
+        yield pipeline.finish(pipeline.make(step))[0][:kept].flatten(0, 1)
 
 
 def _start(folder: Path, learner: Learner, run: Prepared, num_steps: int) -> Meters:

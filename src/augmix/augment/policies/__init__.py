@@ -6,7 +6,7 @@
 base's and one behind.
 """
 
-from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
+from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
@@ -17,6 +17,7 @@ from augmix.augment.policies.waves import FourierWaves
 
 __all__ = [
     "APR",
+    "AugMax",
     "AugMix",
     "AutoAugment",
     "CutMix",
