@@ -26,6 +26,7 @@ from augmix.errors import (
 )
 from augmix.flags import (
     Flag,
+    completion_script,
     make_flag,
     make_group,
     make_part,
@@ -80,6 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import augmix
 
         print(augmix.__version__)
+        return 0
+    if words[0] == "--completion":
+        try:
+            print(completion_script(" ".join(words[1:]), RUN))
+        except ValueError as error:
+            return _fail(str(error))
         return 0
     if words[0] not in RUN:
         nearest = did_you_mean(words[0], COMMANDS)

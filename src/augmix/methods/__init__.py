@@ -4,7 +4,7 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
-from augmix.methods.afa import AFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
 from augmix.methods.augmax import AugMax
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
@@ -20,6 +20,7 @@ from augmix.methods.baselines import (
 from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
+from augmix.methods.prime import PRIME
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -36,6 +37,8 @@ __all__ = [
     "AFA",
     "APR",
     "METHODS",
+    "PRIME",
+    "PRIMEAFA",
     "Adversarial",
     "Attack",
     "AugMax",
