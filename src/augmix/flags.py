@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
 
-_ALIASES = {"lr": "learning_rate"}
+_ALIASES = {"lr": "learning_rate", "val_split": "val_fraction"}
 _CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
 
 
@@ -173,7 +173,7 @@ def make_flag(name: str, hint: Any, default: Any, text: str) -> Flag:
     """A field of a dataclass of flags; ``text`` is its help."""
     import tyro
 
-    aliases = [alias for alias, flag in _ALIASES.items() if flag == name]
+    aliases = [alias.replace("_", "-") for alias, flag in _ALIASES.items() if flag == name]
     argument = tyro.conf.arg(help=text, aliases=[f"--{alias}" for alias in aliases] or None)
     return name, Annotated[hint, argument], field(default=default)
 
