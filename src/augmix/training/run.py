@@ -198,6 +198,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
             check_outputs(model, source.size)
         if config.network.zero_init_last:
             zero_last_scales(model)
+        config.method.check_network(model)
         images = TrainingImages(
             size=source.size,
             num_classes=source.num_classes,
