@@ -55,6 +55,22 @@ _COMMON = (
     ("--crop-padding", "4 of 32 pixels", "the usual crop of CIFAR; black border"),
     ("--flip", "by source", "mirror half of the images"),
 )
+_PICTURES = (
+    "--pictures",
+    "None: drawn by the package",
+    "folder of pictures to mix with, e.g. the published fractals",
+)
+_BANK = (
+    "The published set of fractals and feature visualisations has 1.6 GB and no licence. The "
+    "package draws 1,200 pictures of its own instead, from iterated function systems, plasma, "
+    "Perlin noise and Voronoi cells; a preview with `augmix preview --method pixmix` and the "
+    "switch `bank` shows them. Their bytes are the same on every platform, and a run records "
+    "their checksum."
+)
+_BANK_SPEED = (
+    "Drawing the bank takes 3 seconds for images of 32 pixels and 15 for 224 on two cores, once "
+    "for each size; then it is read from the cache folder."
+)
 _VIEWS = "Left the image, then five of its views, each drawn at another epoch."
 
 _PAIRED_VIEWS = (
@@ -84,6 +100,44 @@ _RECOMBINING_NOTES = (
     "Partners are a random permutation of the batch, drawn by address, as in [mixup](mixup.md); "
     "each process of a distributed run pairs the images of its own part.",
     "Published recipe: batch 128, 200 epochs, the rate divided by 5 after 60, 120, 160 and 190.",
+)
+
+_WAVES = (
+    ("--wave-mean", "10", "mean strength of a wave: its length on 32x32 pixels (published)"),
+    ("--wave-min", "0", "strength that is added to all (published)"),
+    (
+        "--jsd-weight",
+        "0",
+        "above 0 (published: 10, on CIFAR-100 1, on ImageNet 12): cross-entropy of the clean image "
+        "and the consistency of it, the other view and the waves, with one set of batch norms",
+    ),
+    (
+        "--split-batch-norm",
+        "on without a JSD weight",
+        "a second set of batch norms for the view of waves, while training",
+    ),
+    *_COMMON,
+)
+_WAVES_NOTES = (
+    "The second set of batch norms is a mechanism of its own: `--split-batch-norm` gives it to the "
+    "augmented views of any method of several views, on any network that has batch norm. It is "
+    "used while training alone: evaluation, saved weights and exports hold the main set.",
+    "Networks without batch norm (ConvNeXt, ViT) pass both views alike.",
+)
+
+_PRIMITIVES = (
+    ("--width", "3", "chains that are mixed (published)"),
+    ("--depth", "None: 1, 2 or 3 at random", "primitives in a chain (published)"),
+    ("--cutoff", "100; above 64 pixels 500", "highest frequency (published)"),
+    ("--color-strength", "0.01; above 64 pixels 0.05", "of the colour curves (published)"),
+    ("--filter-delta", "corner", "as published: the filter moves the image too; or `centre`"),
+    ("--batch-field", "off", "as published: one deformation for all images of a batch"),
+)
+_PRIMITIVES_NOTES = (
+    "Every image has its own deformation, curves and filter. The published code draws one "
+    "deformation and one strength for a whole batch, `--batch-field`.",
+    "The published filter keeps the image in a corner of its 3x3 pixels, so that it also moves it "
+    "by a pixel.",
 )
 
 TEXTS: dict[str, Text] = {
@@ -408,6 +462,59 @@ TEXTS: dict[str, Text] = {
         image="stylized.webp",
         example="--stylised styled --source folder --data images --size 224 --model resnet50",
     ),
+    "pixmix": Text(
+        what=(
+            "A view starts as the image or one operation of it. In each of 0 to 4 rounds it is "
+            "added to, or multiplied with, a partner: another operation of the image, or a "
+            "picture with structure and no meaning, such as a fractal. Weights are Beta(3, 1) and "
+            "Beta(1, 3), or beyond them."
+        ),
+        picture=_VIEWS,
+        settings=(
+            _OPTIONAL_JSD,
+            ("--rounds", "4", "largest number of rounds (the paper's k)"),
+            ("--beta", "3", "concentration of the weights; larger mixes less"),
+            ("--severity", "3", "largest level of an operation"),
+            ("--ops", "all: 13 operations", "as published; `paper` leaves out 4 that overlap"),
+            _PICTURES,
+            *_COMMON,
+        ),
+        notes=(_BANK, _BANK_SPEED, "A view has one picture, as published, whatever its rounds."),
+        when=(
+            "For one view and one pass a step with more variety than operations alone give. Four "
+            "of its operations overlap with the test corruptions, so compare it on C-bar too."
+        ),
+        example="--jsd-weight 12 --ops paper",
+    ),
+    "ipmix": Text(
+        what=(
+            "The three chains of AugMix, each with equal probability 0 to 3 operations (mirroring "
+            "and inverting among them) or 0 to 3 patches in which the image is mixed with a "
+            "picture: added, multiplied, or pixels or single values taken from either."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--jsd-weight", "12", "factor of the divergence; 0 is one view and cross-entropy"),
+            ("--severity", "3", "largest level of an operation"),
+            ("--depth", "3", "largest number of operations or patches in a chain"),
+            ("--beta", "3", "concentration of the weights within a patch; larger mixes less"),
+            _PICTURES,
+            *_COMMON,
+        ),
+        notes=(
+            _BANK,
+            "Mirroring changes the sign of the operations behind it, and signs are random; so a "
+            "chain mirrors once or not at all, before its other steps, with the same "
+            "distribution.",
+            "Patches have half, a quarter or an eighth of the image's side, or all of it; half of "
+            "them are such squares, the others smaller.",
+        ),
+        when=(
+            "In AugMix's place, at the same cost, where three views a step are affordable: 8.6 % "
+            "on CIFAR-10-C is claimed with WRN-40-4."
+        ),
+        example="--jsd-weight 0",
+    ),
     "trivialaugment": Text(
         what=(
             "One operation takes the place of the image, drawn from 14 (AugMix's 13 and the image "
@@ -465,5 +572,67 @@ TEXTS: dict[str, Text] = {
             "AugMix's paper, at two views a step instead of three."
         ),
         example="--jsd-weight 12 --overflow clip",
+    ),
+    "afa": Text(
+        what=(
+            "Beside the view of every image stands its clean form with a plane wave in each "
+            "channel, of random frequency, direction and strength. Both have cross-entropy; the "
+            "waves have batch norms of their own, so that the statistics by which the network is "
+            "used later stay those of ordinary images."
+        ),
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        settings=_WAVES,
+        notes=_WAVES_NOTES,
+        when=(
+            "On top of another method, for two views a step: in its paper it lowers the error of "
+            "AugMix, TrivialAugment and PRIME on ImageNet-C, C-bar and 3DCC alike."
+        ),
+        example="--jsd-weight 10",
+    ),
+    "augmix-afa": Text(
+        what="AFA with a view of AugMix as its first view; cross-entropy of both, no clean image.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=(*_WAVES, *_CHAINS),
+        notes=_WAVES_NOTES,
+        when="For AugMix's gains at two views a step, and more of them on C-bar.",
+        example="--severity 1",
+    ),
+    "trivialaugment-afa": Text(
+        what="AFA with a view of TrivialAugment as its first view; cross-entropy of both.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=_WAVES,
+        notes=_WAVES_NOTES,
+        when="For a low clean error and corruption error at two views a step.",
+    ),
+    "prime": Text(
+        what=(
+            "Chains of one to three primitives are mixed as AugMix mixes its chains, in floats: a "
+            "smooth random deformation, a random curve for each colour channel, and a random 3x3 "
+            "filter. No operation of a photo program and no severity is left. Cross-entropy of the "
+            "clean image, plus the consistency of it and two views."
+        ),
+        picture=_VIEWS,
+        settings=(_JSD, *_PRIMITIVES, *_COMMON),
+        notes=_PRIMITIVES_NOTES,
+        when=(
+            "Where AugMix's operations do not suit the images, and on top of a pretrained network: "
+            "the published numbers of ImageNet are fine-tuned. A step costs three views and three "
+            "passes; the views cost more than AugMix's on a CPU."
+        ),
+        example="--jsd-weight 0 --batch-field",
+    ),
+    "prime-afa": Text(
+        what="AFA with a view of PRIME as its first view; cross-entropy of both, no clean image.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=(*_WAVES, *_PRIMITIVES),
+        notes=(*_WAVES_NOTES, *_PRIMITIVES_NOTES),
+        when=(
+            "For the lowest error on ImageNet-C, C-bar, -P and 3DCC together that is published "
+            "without further data or pretraining, at two views a step."
+        ),
+        example="--cutoff 100",
     ),
 }

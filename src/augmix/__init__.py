@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from augmix.data.views import views_loader as views_loader
     from augmix.evaluation.config import EvaluateConfig as EvaluateConfig
     from augmix.evaluation.loop import evaluate as evaluate
+    from augmix.evaluation.predictions import evaluate_predictions as evaluate_predictions
     from augmix.methods import attacks as attacks
     from augmix.methods import register_method as register_method
     from augmix.methods.losses import Consistency as Consistency

@@ -36,7 +36,9 @@ STREAM = Stream(seed=0, purpose=Purpose.BOOTSTRAP)
 _BLOCK = 2**17  # resampled images processed at a time: they stay in the cache
 
 Verdict = Literal["lower", "higher", "within noise"]
-Kind = Literal["bootstrap", "Wilson", "Student's t", "bootstrap and Student's t"]
+Kind = Literal[
+    "bootstrap", "Wilson", "Student's t", "bootstrap and Student's t", "confidence sequence"
+]
 Limits = tuple[float, float]
 KINDS = (
     "Wilson's for errors, accuracy, confidence and flips, percentiles of the bootstrap for "

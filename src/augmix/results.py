@@ -154,13 +154,15 @@ class Cell:
     of it (`attacks.worst_logits`).
     """
 
-    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``
+    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar`` or ``attack``
     name: str  # corruption, ``clean``, or the norm of the attack
     severity: int  # 1..5; 0 for clean and attacked images
     num_images: int
     num_errors: int  # images whose largest logit is not the label's
-    nll_sum: float  # of the negative log-likelihoods of the images, natural logarithm
-    brier_sum: float  # of the squared distances to the one-hot labels, 0..2 each
+    # Of the negative log-likelihoods of the images, natural logarithm, and of the squared distances
+    # to the one-hot labels, 0..2 each; None if only predictions and confidences are known
+    nll_sum: float | None
+    brier_sum: float | None
     adaptive: Bins  # of equally many predictions, for the RMS calibration error
     equal_width: Bins  # 15 of equal width, for reliability diagrams and ECE
     seconds: float
@@ -173,8 +175,10 @@ class Cell:
         _require(0 <= self.severity <= 5, "severity must be 0..5")
         _require(n >= 1 and 0 <= self.num_errors <= n, "num_errors must be 0..num_images")
         for each in scores:
-            _require(each.nll_sum >= 0, "nll_sum must be at least 0")
-            _require(0 <= each.brier_sum <= 2 * n * _ROUNDED, "brier_sum must be 0..2 an image")
+            nll, brier = each.nll_sum, each.brier_sum
+            _require(nll is None or nll >= 0, "nll_sum must be at least 0")
+            fits = brier is None or 0 <= brier <= 2 * n * _ROUNDED
+            _require(fits, "brier_sum must be 0..2 an image")
             for bins in (each.adaptive, each.equal_width):
                 _require(sum(bins.count) == n, "bins must hold every image once")
 
@@ -189,14 +193,14 @@ class Cell:
         return self.num_errors / self.num_images
 
     @property
-    def nll(self) -> float:
-        """Mean negative log-likelihood, natural logarithm."""
-        return self.nll_sum / self.num_images
+    def nll(self) -> float | None:
+        """Mean negative log-likelihood, natural logarithm; None if it is not known."""
+        return None if self.nll_sum is None else self.nll_sum / self.num_images
 
     @property
-    def brier(self) -> float:
-        """Mean Brier score, 0..2."""
-        return self.brier_sum / self.num_images
+    def brier(self) -> float | None:
+        """Mean Brier score, 0..2; None if it is not known."""
+        return None if self.brier_sum is None else self.brier_sum / self.num_images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +211,8 @@ class SequenceCell:
     num_images: int
     num_pairs: int  # of frames that were compared, over all images
     num_flips: int  # pairs whose frames were predicted as different classes
-    top5_distance_sum: float | None  # over the pairs, 0..15 each; None below five classes
+    # Over the pairs, 0..15 each; None below five classes, or if only predictions are known
+    top5_distance_sum: float | None
     seconds: float
 
     def __post_init__(self) -> None:
@@ -336,9 +341,13 @@ class ProtocolFacts(TypedDict, total=False):
     own: dict[str, str]
     own_sequences: dict[str, str]
     own_severities: list[int]
+    bar_names: list[str]
+    bar_severities: list[int]
     official_c: str
+    official_bar: str
     official_p: str
     fingerprints: dict[str, str]
+    predictions: str
     attack_norm: str
     attack_epsilon: float
     attack_steps: int
@@ -377,6 +386,16 @@ class ModelFile(TypedDict):
     channels: int
 
 
+class ValidationRecord(TypedDict):
+    """What `log.jsonl` holds about the validation of an epoch; errors are fractions."""
+
+    clean_error: float
+    corrupted_error: float
+    selected_epoch: int  # whose weights the run keeps so far, counted from 1
+    seconds: float
+    time_fraction: float  # of the training of the epoch
+
+
 class LogRecord(TypedDict, total=False):
     """The types of what a line of `log.jsonl` holds."""
 
@@ -390,6 +409,7 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
+    validation: "ValidationRecord"  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
 
@@ -412,11 +432,13 @@ class Results:
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
-            of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
-            ``official_p`` (sets read from files, else empty)
+            of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
+            ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;
+            ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
-            ``fourier_size`` (rows and columns of the map).
+            ``fourier_size`` (rows and columns of the map); ``predictions`` (of another program:
+            what its file holds).
         provenance: Versions and machine; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.

@@ -10,10 +10,12 @@ import torch
 from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
+    PRIME,
     AugMix,
     AutoAugment,
     CutMix,
     Cutout,
+    FourierWaves,
     HybridAugment,
     Mixup,
     PatchUniform,
@@ -41,6 +43,7 @@ LARGE = replace(IMAGES, size=(224, 224))
 CROP: dict[str, Any] = {"crop_padding": 3, "flip": True}
 BASE, CHAINS, CHAIN = Standard(**CROP), AugMix(**CROP), RandomAA(**CROP)
 PLAIN, JSD = CrossEntropy(label_smoothing=0.1), Consistency(weight=12.0, label_smoothing=0.1)
+MEAN = ViewsCrossEntropy(factor=0.5, label_smoothing=0.1)
 PAIR = ViewsCrossEntropy(label_smoothing=0.1)
 
 # method -> title, policy, objective, views drawn, whether the clean image goes in front
@@ -60,7 +63,20 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "augmix-sin": ("AugMix + SIN", CHAINS, JSD, 2, True),
     "apr-sp": ("APR-SP", APR(base=BASE), PAIR, 2, False),
     "hybridaugment-pp": ("HybridAugment++", HybridAugment(base=BASE), PAIR, 2, False),
+    "afa": ("AFA", FourierWaves(base=BASE), MEAN, 2, False),
+    "augmix-afa": ("AugMix + AFA", FourierWaves(base=CHAINS), MEAN, 2, False),
+    "trivialaugment-afa": (
+        "TrivialAugment + AFA",
+        FourierWaves(base=TrivialAugment(**CROP)),
+        MEAN,
+        2,
+        False,
+    ),
+    "prime": ("PRIME", PRIME(base=BASE), JSD, 2, True),
+    "prime-afa": ("PRIME + AFA", FourierWaves(base=PRIME(base=BASE)), MEAN, 2, False),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
+    "pixmix": ("PixMix", policies.PixMix(**CROP), PLAIN, 1, False),
+    "ipmix": ("IPMix", policies.IPMix(**CROP), JSD, 2, True),
     "adversarial": (
         "Adv Training",
         RandomStart(base=BASE),

@@ -36,6 +36,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "maxblur": {"method": "maxblur", "blur_size": 2},
     "sin": {"method": "sin", "stylised": "styled.npz"},
+    "pixmix": {"method": "pixmix", "rounds": 2},
+    "ipmix": {"method": "ipmix", "depth": 2},
     "augmix+mixup+cutout": {"method": "augmix+mixup+cutout", "cutout_size_px": 3},
 }
 

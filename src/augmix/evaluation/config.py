@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model
     "resists",
     "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
 }
+_OF_PREDICTIONS = ("models", "predictions", "name", "source", "data", "split", "resize", "crop")
+_OF_ROWS = ("bin_size", "difficulty", "out")  # settings of `EvaluateConfig` that predictions take
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
@@ -22,11 +24,13 @@ class EvaluateConfig:
     """How a model is measured: on which suites, by which protocol, on which device."""
 
     suite: tuple[str, ...] = ("clean", "c")
-    """What is measured: clean (clean images), c (corrupted images), p (perturbation sequences),
-    attack (attacked images), fourier (single Fourier-basis perturbations)."""
+    """What is measured: clean (clean images), c (corrupted images), c-bar (those of Mintun et al.),
+    p (perturbation sequences), attack (attacked images), fourier (single Fourier-basis
+    perturbations)."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
-    python:FILE:FUNCTION."""
+    python:FILE:FUNCTION. Suite c-bar has the named ones of cifar-bar and imagenet-bar; if none is
+    named, the list that goes with the size of the images."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Severities of the corruptions, 1..5."""
     sequences: tuple[str, ...] = ("standard-10",)
@@ -38,7 +42,7 @@ class EvaluateConfig:
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Severity table of corruptions and perturbations; auto goes by the size of the images."""
     official: tuple[Path, ...] = ()
-    """Folders of official -C and -P files, read instead of corrupting images on the fly."""
+    """Folders of official -C, C-bar and -P files, read instead of corrupting images on the fly."""
     official_resize: int | None = None
     """Shorter edge in pixels that stored -C images are resized to, bilinearly, before a square of
     their own size is cut out of the middle: 256 does as the code released with AugMix; by default
@@ -129,6 +133,9 @@ class Measurement:
     models: tuple[str, ...]
     """Run folders, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE, python:MODULE:FUNCTION,
     NAME@FILE; several are measured as one ensemble, the mean of their probabilities."""
+    predictions: Path | None = None
+    """File of predictions that another program made (npz, parquet or csv), instead of a model; see
+    augmix corrupt --manifest."""
     name: str | None = None
     """Name in tables and reports; by default that of the run, its folder, or the model."""
     source: str | None = None
@@ -177,7 +184,9 @@ class Measurement:
     """How the model is measured."""
 
     def __post_init__(self) -> None:
-        if not self.models:
+        if self.predictions:
+            self._check_predictions()
+        elif not self.models:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
@@ -191,11 +200,27 @@ class Measurement:
                 "(none, to give all of it), got none"
             )
 
+    def _check_predictions(self) -> None:
+        """Refuse settings of a model, or of images that are corrupted here."""
+        if self.models:
+            raise ValueError(f"name a model or predictions, not both; got {self.models[0]!r} too")
+        for config, used in ((self, _OF_PREDICTIONS), (self.how, _OF_ROWS)):
+            for entry in fields(config):
+                value, default = getattr(config, entry.name), entry.default
+                is_given = value != default and entry.default_factory is MISSING
+                if is_given and entry.name not in used:
+                    raise ValueError(
+                        f"{entry.name} {value!r} would have no effect: it is for a model, and "
+                        "predictions are taken as they are"
+                    )
+
     @property
     def folder(self) -> Path:
         """Folder of the results."""
         if self.how.out:
             return Path(self.how.out)
+        if self.predictions:
+            return Path("runs") / self.predictions.stem
         run = Path(self.models[0]).expanduser()
         if not run.is_dir():
             run = Path("runs") / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")

@@ -131,17 +131,7 @@ def evaluate(
     adapted = f"batch norm, prior {config.adapt_prior}" if config.adapt_batch_norm else ""
     fresh = Results(
         model={**describe_model(model), "adaptation": adapted, **(about or {})},
-        source={
-            "name": source.name,
-            "split": source.split,
-            "num_images": len(ids),
-            "num_classes": source.num_classes,
-            "class_names": list(source.class_names),
-            "fingerprint": source.fingerprint,
-            "size": list(source.size),
-            "geometry": source.geometry.describe(),
-            **record_images(source),
-        },
+        source=describe_source(source, len(ids)),
         protocol=_describe_protocol(config, suites, device),
         provenance=provenance(),
     )
@@ -176,6 +166,21 @@ def evaluate(
             images = MeasuredImages(ids=ids, labels=source.labels[ids])
             results = store.resume(folder, fresh, keys, suites, images, source)
         return _measure_missing(evaluator, keys, held, results, folder)
+
+
+def describe_source(source: Source, num_images: int) -> dict[str, Any]:
+    """Return what results say of the images, of which so many are measured."""
+    return {
+        "name": source.name,
+        "split": source.split,
+        "num_images": num_images,
+        "num_classes": source.num_classes,
+        "class_names": list(source.class_names),
+        "fingerprint": source.fingerprint,
+        "size": list(source.size),
+        "geometry": source.geometry.describe(),
+        **record_images(source),
+    }
 
 
 def choose_images(
@@ -354,11 +359,16 @@ def make_cell(
 def _sums(scores: ImageScores, bin_size: int) -> dict[str, Any]:
     answers = scores.confidence, scores.correct
     return {
-        "nll_sum": float(scores.nll.sum()),
-        "brier_sum": float(scores.brier.sum()),
+        "nll_sum": _known(scores.nll.sum()),
+        "brier_sum": _known(scores.brier.sum()),
         "adaptive": Bins.of(metrics.adaptive_bins(*answers, bin_size=bin_size)),
         "equal_width": Bins.of(metrics.equal_width_bins(*answers, num_bins=_NUM_BINS)),
     }
+
+
+def _known(total: np.floating[Any]) -> float | None:
+    """A sum; None for NaN, of scores that are not known."""
+    return None if np.isnan(total) else float(total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
+from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
     AutoAugment,
@@ -16,6 +17,8 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.pixmix import IPMix, PixMix
+from augmix.methods.prime import PRIME
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -29,29 +32,36 @@ from augmix.methods.registry import (
 from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
+    "AFA",
     "APR",
     "METHODS",
+    "PRIME",
+    "PRIMEAFA",
     "Adversarial",
     "Attack",
     "AugMix",
+    "AugMixAFA",
     "AugMixNoJSD",
     "AugMixStylised",
     "AutoAugment",
     "CutMix",
     "Cutout",
     "HybridAugment",
+    "IPMix",
     "MaxBlur",
     "Method",
     "Mixup",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",
+    "PixMix",
     "RandomAA",
     "RandomAAJSD",
     "Standard",
     "StylisedImages",
     "TrainingImages",
     "TrivialAugment",
+    "TrivialAugmentAFA",
     "build_method",
     "find_method",
     "register_method",

@@ -57,6 +57,11 @@ class Adversarial(Method):
     has_clean: ClassVar[bool] = True
 
     @property
+    def num_passed(self) -> int:
+        """The attacked images alone."""
+        return 1
+
+    @property
     def objective(self) -> Objective:
         """Cross-entropy of the attacked images; the drawn view is where the attack starts."""
         from augmix.methods.losses import Adversarial

@@ -72,6 +72,16 @@ class Method:
         return 1
 
     @property
+    def num_passed(self) -> int:
+        """Views of an image that pass through the network at once."""
+        return self.num_views + self.has_clean
+
+    @property
+    def splits_batch_norm(self) -> bool:
+        """Whether the views behind the first one have batch norms of their own."""
+        return False
+
+    @property
     def objective(self) -> Objective:
         """What is minimised."""
         from augmix.methods.losses import CrossEntropy

@@ -23,6 +23,7 @@ from augmix import files, results
 from augmix.errors import RunError, first_line, import_library
 from augmix.models import BLURRED, ModelConfig, find_family, is_own
 from augmix.models.layers import Classifier
+from augmix.models.split_norm import main_state
 
 _SHOWN = 3  # names in a message
 _COUNTER = "num_batches_tracked"  # of batch norm; older files lack it, and nothing depends on it
@@ -150,7 +151,7 @@ def save_model(folder: Path, model: nn.Module) -> None:
 
 def write_weights(path: Path, network: nn.Module) -> None:
     """Write the state of a network as a safetensors file, atomically."""
-    state = network.state_dict().items()
+    state = main_state(network).items()
     weights = {name: value.detach().cpu().contiguous() for name, value in state}
     files.write_bytes(path, pack_weights(weights))
 

@@ -10,6 +10,7 @@ from augmix import metrics
 from augmix.report.comparison import Comparison, Group, identity, over_seeds
 from augmix.report.estimates import (
     BANDS,
+    BAR,
     IMAGE_SCOPES,
     METRICS,
     Key,
@@ -75,6 +76,21 @@ def corruption_table(comparison: Comparison, metric: str) -> Table | None:
     )
 
 
+def bar_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every corruption of C-bar and their mean, a column for each row."""
+    about = METRICS[metric]
+    return _table_by_name(
+        comparison,
+        Key(metric, Scope.BAR),
+        {name: Key(metric, Scope.CORRUPTION, name) for name in comparison.grid.bar},
+        (),
+        name=f"bar-{metric}",
+        title=f"{about.title} per corruption of C-bar",
+        unit=f"{about.unit}, mean over severities",
+        corner="Corruption",
+    )
+
+
 def stability_table(comparison: Comparison, metric: str) -> Table | None:
     """Show a metric for every perturbation and their mean, a column for each row of the report."""
     own = {name for run in comparison.runs for name in own_sequences(run.results)}
@@ -128,7 +144,12 @@ def _table_by_name(
 def severity_tables(comparison: Comparison) -> list[Table]:
     """Show each row's error by corruption and severity, with heat relative to the largest error."""
     cells = [
-        [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
+        [
+            cell
+            for run in group.runs
+            for cell in run.results.cells
+            if cell.suite in ("c", BAR, "own")
+        ]
         for group in comparison.groups
     ]
     top = max([cell.error for of_group in cells for cell in of_group], default=0) or 1.0
@@ -498,7 +519,8 @@ def _rms(cell: Cell, scaled: Scaled) -> list[float]:
 
 
 def _nll(cell: Cell, scaled: Scaled) -> list[float]:
-    return [each.nll_sum / cell.num_images for each in (cell, scaled)]
+    assert cell.nll is not None  # a temperature is fitted to logits
+    return [cell.nll, scaled.nll_sum / cell.num_images]
 
 
 def _cells(run: Run, comparison: Comparison, scope: Scope) -> list[Cell]:

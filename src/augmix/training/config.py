@@ -44,6 +44,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DecayedParameters = Literal["all", "no-norms", "weights"]
 Optimizer = Literal["sgd", "adamw"]
 Frozen = Literal["backbone"] | int
+Select = Literal["corrupted", "clean", "last"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +198,10 @@ class OptimisationConfig:
     recipe, but batch norm normalises over a part at a time."""
     sync_batch_norm: bool = True
     """With several processes: batch norm over the images of all of them, as one process has it."""
+    split_batch_norm: bool | None = None
+    """While training, batch norm with its own statistics, scales and shifts for all views but the
+    first (the clean one, where a method has one), as split_bn of timm; evaluation, averages and
+    saved weights use the main set. None does so for afa and augmax."""
     precision: Precision = "fp32"
     """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast.
     """
@@ -287,6 +292,42 @@ _DEFAULTS = {entry.name: entry.default for entry in fields(OptimisationConfig)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    """Images that are never trained on, measured after each epoch, and what they decide."""
+
+    data: str | None = field(default=None, metadata={"flag": "val"})
+    """Folder or file of the validation images."""
+    fraction: float | None = field(default=None, metadata={"flag": "val_fraction"})
+    """Hold out this fraction of the training images, of every class alike, as validation images;
+    the same ones for every seed."""
+    select: Select | None = None
+    """Epoch whose weights the run keeps: the one with the smallest error on corrupted images, the
+    one with the smallest clean error, or the last. None is corrupted where there are validation
+    images."""
+    patience: int | None = None
+    """Stop once this many epochs in a row were not better than the selected one. None trains all
+    epochs."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "patience")
+        fraction, selects = self.fraction, (None, *get_args(Select))
+        check_fields(
+            self,
+            fraction=(fraction is None or 0 < fraction < 1, "above 0 and below 1"),
+            select=(self.select in selects, f"one of {get_args(Select)}"),
+        )
+        if self.data is not None and fraction is not None:
+            raise ValueError(
+                f"val {self.data!r} names the validation images, so val_fraction {fraction} would "
+                "do nothing: leave out one of them"
+            )
+        if self.patience is not None and self.select == "last":
+            raise ValueError(
+                f"patience {self.patience} needs a selected epoch: select corrupted or clean"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """Where the run is kept, its seed, and the machine it uses."""
 
@@ -338,6 +379,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -387,6 +429,11 @@ class TrainConfig:
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
         self._check_network()
+        if self.optimisation.split_batch_norm and self.method.num_passed < 2:
+            raise ValueError(
+                f"split_batch_norm would do nothing with method {name!r}, by which one view of an "
+                "image passes through the network at a time"
+            )
         try:  # policies that do not go together say so when they draw
             fitted = self.method.fit(TrainingImages())
             size, stream = TrainingImages().size, Stream(seed=0)

@@ -4,6 +4,7 @@ Between `Learner.backward` and `Learner.update` nothing that is kept has changed
 statistics of batch norm, so a state from before the step can still be written.
 """
 
+import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from augmix.errors import RunError
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss, weigh_targets
 from augmix.models.layers import Classifier
+from augmix.models.split_norm import split_batch_norm
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
 from augmix.training.optimizer import BATCH_NORMS, build_optimizer, freeze
@@ -94,7 +96,7 @@ class Learner:
         """The loss of some images, after its backward pass."""
         if self.class_weights is not None:
             targets = weigh_targets(targets, self.class_weights)
-        with self._autocast():
+        with self.autocast():
             loss = self.objective(network, views, targets)
             self.scaler.scale(loss.total * weight).backward()
         return replace(loss, total=loss.total.detach())
@@ -132,16 +134,17 @@ class Learner:
             self.average.update_parameters(self.model)
 
     def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> nn.Module:
-        """The final model: the weights, or their average with batch-norm statistics of its own.
+        """The model so far: the weights, or a copy of their average with statistics of its own.
 
-        These are computed from views as in training, since no step has seen its activations; batch
-        norm that is frozen keeps its own.
+        Its batch norm is computed from views as in training, since no step has seen its
+        activations; batch norm that is frozen keeps its own.
         """
         if self.average is None:
             return self.model
-        with self._autocast():
-            recompute_batch_norm(self.average.module, batches)
-        return self.average.module
+        model = copy.deepcopy(self.average.module)
+        with self.autocast():
+            recompute_batch_norm(model, batches)
+        return model
 
     def capture(self, step: int, identity: Any, meters: Any) -> checkpoint.State:
         """The state of the run after ``step`` steps; shares its tensors with the learner."""
@@ -164,7 +167,8 @@ class Learner:
             if self.average is not None:
                 self.average.load_state_dict(state.average)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of the network."""
         dtype = PRECISIONS.get(self.optimisation.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
@@ -194,6 +198,7 @@ def open_learner(
     is_shared = distributed.world_size() > 1
     if is_shared and optimisation.sync_batch_norm:
         synchronize_batch_norm(model, device)
+    _split(model, method, optimisation.split_batch_norm)
     if optimisation.freeze is not None:
         freeze(cast(Classifier, model), optimisation)
     if optimisation.gradient_checkpointing:
@@ -217,6 +222,21 @@ def open_learner(
         and not optimisation.gradient_checkpointing  # which asks the device for its generator
         and optimisation.accumulate == 1,
     )
+
+
+def _split(model: nn.Module, method: Method, is_asked: bool | None) -> None:
+    """Give a model the second set of batch norms that the method has, or that is asked for.
+
+    Raises:
+        RunError: If it is asked for and the model has no batch norm.
+    """
+    if not (method.splits_batch_norm if is_asked is None else is_asked):
+        return
+    if not split_batch_norm(model, num_main=1, num_views=method.num_passed) and is_asked:
+        raise RunError(
+            "split_batch_norm would do nothing with this network, which has no batch norm: leave "
+            "out --split-batch-norm"
+        )
 
 
 def open_average(model: nn.Module, decay: float) -> AveragedModel:
