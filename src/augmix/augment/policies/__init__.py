@@ -7,7 +7,7 @@ base's and one behind, `PRIME` mixes
 its chains into its base's views.
 """
 
-from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
+from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.pairs import CutMix, Mixup
@@ -20,6 +20,7 @@ from augmix.augment.policies.waves import FourierWaves
 __all__ = [
     "APR",
     "PRIME",
+    "AugMax",
     "AugMix",
     "AutoAugment",
     "CutMix",
