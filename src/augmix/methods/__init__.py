@@ -17,6 +17,7 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.lp_noise import LpNoise
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.prime import PRIME
 from augmix.methods.registry import (
@@ -48,6 +49,7 @@ __all__ = [
     "Cutout",
     "HybridAugment",
     "IPMix",
+    "LpNoise",
     "MaxBlur",
     "Method",
     "Mixup",
