@@ -252,6 +252,8 @@ _HYBRID = "Yucel et al. (2023)"
 _SIEDEL = "Siedel et al. (2026), files of results"
 _AFA = "Vaish et al. (2024), files of results"
 _CIFAR_200 = "200 epochs, 2 views"
+_AUGMAX = "Wang et al. (2021), README"
+_AUGMAX_RECIPE = "200 epochs, 3 views and attack, DuBIN network"
 
 
 def _later(method: str, network: str, text: str, source: str, recipe: str) -> tuple[LaterRow, ...]:
@@ -313,6 +315,12 @@ LATER_ROWS: tuple[LaterRow, ...] = (
             "200 epochs, 1 view, averaged weights"),
     LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
              corrupted=71.7, source=_AFA),
+    *_later("noisymix", "WRN-28-4", "3.27 7.22 18.84 27.94", "RobustBench", "200 epochs, 3 views"),
+    *_later("augmax", "WRN-40-2", "4.32 9.33 23.20 33.65", _AUGMAX, _AUGMAX_RECIPE),
+    *_later("augmax", "ResNet-18", "4.24 9.64 21.31 34.25", _AUGMAX, _AUGMAX_RECIPE),
+    *_later("augmax", "ResNeXt-29", "3.61 7.89 19.30 31.14", _AUGMAX, _AUGMAX_RECIPE),
+    LaterRow(method="augmax", data="imagenet", network="ResNet-18", clean=None, corrupted=80.6,
+             source=_AFA, recipe="DuBIN network"),
     *_later("pixmix", "WRN-40-4", "- 9.5 - 30.5", "Hendrycks et al. (2022), unverified",
             "100 epochs, 1 view, published fractals"),
     LaterRow(method="pixmix", data="imagenet", network="ResNet-50", clean=None, corrupted=65.8,

@@ -36,7 +36,15 @@ from augmix.methods import (
     build_method,
     register_method,
 )
-from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Loss, ViewsCrossEntropy
+from augmix.methods.losses import (
+    Adversarial,
+    AdversarialMixing,
+    Consistency,
+    CrossEntropy,
+    HiddenMixing,
+    Loss,
+    ViewsCrossEntropy,
+)
 from augmix.models.weights import build_model
 from augmix.rng import Stream
 
@@ -84,6 +92,14 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "prime": ("PRIME", PRIME(base=BASE), JSD, 2, True),
     "prime-afa": ("PRIME + AFA", FourierWaves(base=PRIME(base=BASE)), MEAN, 2, False),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
+    "noisymix": ("NoisyMix", CHAINS, HiddenMixing(label_smoothing=0.1), 2, True),
+    "augmax": (
+        "AugMax",
+        policies.AugMax(**CROP),
+        AdversarialMixing(label_smoothing=0.1),
+        4,
+        True,
+    ),
     "pixmix": ("PixMix", policies.PixMix(**CROP), PLAIN, 1, False),
     "ipmix": ("IPMix", policies.IPMix(**CROP), JSD, 2, True),
     "adversarial": (

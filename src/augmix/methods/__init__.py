@@ -5,6 +5,7 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 
 from augmix.methods.adversarial import Adversarial, Attack
 from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.augmax import AugMax
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
     AutoAugment,
@@ -18,6 +19,7 @@ from augmix.methods.baselines import (
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.lp_noise import LpNoise
+from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.prime import PRIME
 from augmix.methods.registry import (
@@ -40,6 +42,7 @@ __all__ = [
     "PRIMEAFA",
     "Adversarial",
     "Attack",
+    "AugMax",
     "AugMix",
     "AugMixAFA",
     "AugMixNoJSD",
@@ -53,6 +56,7 @@ __all__ = [
     "MaxBlur",
     "Method",
     "Mixup",
+    "NoisyMix",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",

@@ -2,12 +2,12 @@
 
 `AugMix`, `RandomAA`, `AutoAugment` and `TrivialAugment` draw chains, `Standard` none. Others change
 the plan of another policy, their ``base``: `Cutout`, `PatchUniform`, `RandomStart`,
-`RandomErasing`, `LpNoise`, `Mixup` and `CutMix` add a stage behind it, `PRIME` mixes its chains into the views,
-`FourierWaves` adds a view, `APR` and `HybridAugment` a stage before and one behind. `PixMix` and
-`IPMix` mix images with pictures.
+`RandomErasing`, `LpNoise`, `Mixup` and `CutMix` add a stage behind it, `PRIME` mixes its chains
+into the views, `FourierWaves` adds a view, `APR` and `HybridAugment` a stage before and one behind.
+`PixMix` and `IPMix` mix images with pictures.
 """
 
-from augmix.augment.policies.augmix import AugMix, Policy, RandomAA, Standard
+from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.lp_noise import LpNoise, RandomErasing
@@ -21,6 +21,7 @@ from augmix.augment.policies.waves import FourierWaves
 __all__ = [
     "APR",
     "PRIME",
+    "AugMax",
     "AugMix",
     "AutoAugment",
     "CutMix",
