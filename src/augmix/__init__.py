@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from augmix.report.hub import push_to_hub as push_to_hub
     from augmix.rng import Stream as Stream
     from augmix.training.config import TrainConfig as TrainConfig
-    from augmix.training.run import train as train
+    from augmix.training.objects import Run as Run
+    from augmix.training.objects import train as train
 
 
 _HOMES: dict[str, str] = {}

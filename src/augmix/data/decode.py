@@ -268,10 +268,11 @@ def decode_crop(
     choose: Callable[[int, int], Box],
     *,
     size: int,
+    interpolation: str = "bilinear",
     is_reduced: bool = True,
     reading: Reading = AS_STORED.reading,
 ) -> UInt8[np.ndarray, "size size channel=3"]:
-    """Decode a part of an image file, resized to a square by Pillow's bilinear filter.
+    """Decode a part of an image file, resized to a square by a filter of Pillow's.
 
     Where the part is at least 3 times the size of the square, a JPEG is decoded at 1/2, 1/4 or 1/8
     of its size, by fewer coefficients of its blocks, such that the part still has 1.5 times the
@@ -280,6 +281,7 @@ def decode_crop(
     Args:
         choose: Returns the part for an image's height and width.
         size: Edge of the square in pixels.
+        interpolation: A key of `INTERPOLATIONS`.
         is_reduced: Whether JPEGs may be decoded at a reduced size; without it, the result is that
             of cutting the part out of the whole image and resizing it.
     """
@@ -295,7 +297,9 @@ def decode_crop(
         if scale > 1:
             image.draft(None, (width // scale, height // scale))
         box = (left / scale, top / scale, (left + wide) / scale, (top + tall) / scale)
-        return to_pixels(_resize_part(_decode(image, content, turn, reading), box, size))
+        return to_pixels(
+            _resize_part(_decode(image, content, turn, reading), box, size, interpolation)
+        )
 
 
 def stored_size(content: bytes, reading: Reading = AS_STORED.reading) -> tuple[int, int]:
@@ -545,10 +549,10 @@ def _upper_bits(
 
 
 def _resize_part(
-    image: Image.Image, box: tuple[float, float, float, float], size: int
+    image: Image.Image, box: tuple[float, float, float, float], size: int, interpolation: str
 ) -> Image.Image:
     """Resize a box with corners that may lie inside pixels, from nothing but what is in it."""
     left, top = math.floor(box[0]), math.floor(box[1])
     part = image.crop((left, top, math.ceil(box[2]), math.ceil(box[3])))
     inside = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    return part.resize((size, size), Image.Resampling.BILINEAR, box=inside)
+    return part.resize((size, size), INTERPOLATIONS[interpolation], box=inside)

@@ -415,6 +415,7 @@ class LazySource(Source):
                 items.content(row),
                 lambda height, width: crop.box(draws[position], height, width),
                 size=self.size[0],
+                interpolation=self.geometry.interpolation,
                 is_reduced=self.geometry.is_reduced,
                 reading=self.geometry.reading,
             )

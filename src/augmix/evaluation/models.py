@@ -24,7 +24,7 @@ from augmix.data.derived import (
     take,
 )
 from augmix.data.inventory import describe_images
-from augmix.data.sources import Source, name_source, open_source
+from augmix.data.sources import SOURCES, Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
 from augmix.evaluation.images import choose_class_list
@@ -244,7 +244,15 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     settings: dict[str, Any] = {"root": data or None}
     if runs and not measurement.source:
         own = _agreed(runs, data or "")
-        settings |= {"name": own.source, "root": data or own.data or None}
+        kind = own.source
+        if kind not in SOURCES:  # they were given as an object
+            if not data:
+                raise RunError(
+                    f"{members[0].label} was trained on images that were given in Python; name "
+                    "those to measure it on with --data"
+                )
+            kind = name_source(data)
+        settings |= {"name": kind, "root": data or own.data or None}
         settings |= {"size": own.size, **own.reading.given}
         settings |= {"interpolation": own.interpolation} if own.interpolation else {}
     elif measurement.source or data:

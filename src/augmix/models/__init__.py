@@ -17,7 +17,8 @@ BLURRED = "-maxblur"  # ends the name of a network that is pooled without aliasi
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, in [0, 1] units
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Builder = TypeVar("Builder", bound=Callable[..., Any])
-_FOREIGN = ("timm:", "torchvision:", "hf:", "python:")
+MODULE = "module:"  # names a network that was given as an object, by its class
+_FOREIGN = ("timm:", "torchvision:", "hf:", "python:", MODULE)
 _OWN_MODULES = ("augmix.models.cifar", "augmix.models.resnet")  # register this package's networks
 
 

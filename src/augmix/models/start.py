@@ -4,6 +4,7 @@ A run keeps the name of its network and the tensors. For a network of a library 
 code the name is the text that `open_model` takes, so that the run folder alone opens it again.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from augmix import files, results
-from augmix.errors import RunError, first_line
+from augmix.errors import RunError, first_line, import_library
 from augmix.files import load_record
-from augmix.models import ModelConfig, is_foreign
+from augmix.models import MODULE, ModelConfig, is_foreign
 from augmix.models.depth import list_linear, replace_head
 from augmix.models.layers import Classifier, Images
 from augmix.models.open_model import call_user_code, open_model
-from augmix.models.preprocessing import PRESETS, Preprocessing
+from augmix.models.preprocessing import PRESETS, Preprocessing, from_timm
 from augmix.models.weights import build_model
-from augmix.models.wrapper import find_logits
+from augmix.models.wrapper import OpenedModel, find_logits
 from augmix.user_code import PREFIX
 
 _HEAD_TENSORS = 4  # that may have another shape for another number of classes
@@ -51,6 +52,7 @@ class Start:
     std: tuple[float, ...] | None = None
     size: int = 0  # height and width of the images it takes, px; 0 for any
     interpolation: str | None = None  # filter that resizes its images; None is the usual one
+    module: nn.Module | None = None  # the network itself, with its weights, where it was given
 
 
 def network_name(text: str) -> str:
@@ -134,6 +136,48 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
     )
 
 
+def start_from(model: nn.Module, preprocessing: Preprocessing | None = None) -> Start:
+    """What a model that is given as an object says about the start of a run.
+
+    A model of `open_model`, `build_model` or `load_model` has a name by which a run folder opens it
+    again; of any other module the run keeps the weights alone.
+
+    Args:
+        preprocessing: How its images are prepared; None takes its attribute ``preprocessing``, of a
+            network of timm what that says, else images in [0, 1].
+
+    Raises:
+        RunError: If it has no weights, or takes images that training does not make.
+    """
+    if not any(True for _ in model.parameters()):
+        raise RunError(f"{type(model).__name__} has no weights that could be trained")
+    own: Any = model
+    network = model.network if isinstance(model, OpenedModel) else model
+    name = network.config.name if isinstance(network, Classifier) else ""
+    if isinstance(model, OpenedModel) and not name:
+        name = network_name(model.name)
+    prepared = preprocessing or getattr(own, "preprocessing", None)
+    if prepared is None and hasattr(network, "pretrained_cfg"):
+        timm = import_library("timm", type(network).__name__, "timm")
+        prepared = from_timm(
+            timm.data.resolve_model_data_config(network), where=type(network).__name__
+        )
+    if isinstance(network, Classifier):
+        geometry = _geometry(prepared) if isinstance(prepared, Preprocessing) else {}
+        statistics = network.config.mean, network.config.std
+    else:
+        prepared = prepared if isinstance(prepared, Preprocessing) else PRESETS["none"]
+        geometry, statistics = _geometry(prepared), _statistics(prepared, name)
+    common: dict[str, Any] = {"mean": statistics[0], "std": statistics[1], **geometry}
+    if name and not name.startswith(MODULE):
+        prefix = "" if isinstance(network, Classifier) else "network."
+        state = {f"{prefix}{key}": value for key, value in network.state_dict().items()}
+        return Start(name=name, state=state, source=f"the given {name}", **common)
+    module = getattr(network, "network", network) if isinstance(network, Classifier) else network
+    name = f"{MODULE}{type(module).__name__}"
+    return Start(name=name, state={}, source=f"the given {name}", module=module, **common)
+
+
 def build_start(
     start: Start, *, num_classes: int, channels: int, class_names: Sequence[str], **options: Any
 ) -> tuple[Classifier, str]:
@@ -153,6 +197,16 @@ def build_start(
             f"{start.name} takes images of 3 channels, got {channels}; name a network of this "
             "package for grey images"
         )
+    if start.module is not None:
+        config = ModelConfig(
+            name=start.name,
+            num_classes=num_classes,
+            mean=start.mean or (0.0,) * 3,
+            std=start.std or (1.0,) * 3,
+            class_names=tuple(class_names),
+            head=options.get("head", ""),
+        )
+        return wrap_network(config, copy.deepcopy(start.module)), start.source
     model = build_model(
         start.name,
         num_classes=num_classes,
@@ -183,6 +237,12 @@ def build_start(
 def build_foreign(config: ModelConfig) -> Classifier:
     """Build a network of a library or of the user's code with random weights, for its classes."""
     name = config.name
+    if name.startswith(MODULE):
+        raise RunError(
+            f"the network of this run was given in Python, as an object of class "
+            f"{name.removeprefix(MODULE)}: load its weights with augmix.load_model(folder, "
+            "network=...), the same object without training"
+        )
     if name.startswith(PREFIX):
         network = _call_for(name, config.num_classes)
     else:
@@ -190,10 +250,14 @@ def build_foreign(config: ModelConfig) -> Classifier:
             name, config.num_classes, pretrained=False, preprocessing=PRESETS["none"]
         )
         network = opened.network
-    model = ForeignNetwork(config, network)
+    return wrap_network(config, network)
+
+
+def wrap_network(config: ModelConfig, network: nn.Module) -> Classifier:
+    """A network with the last layer that its configuration asks for."""
     if config.head:
         replace_head(network, config.head, config.num_classes)
-    return model
+    return ForeignNetwork(config, network)
 
 
 def check_outputs(model: Classifier, size: tuple[int, int]) -> None:

@@ -5,6 +5,7 @@ is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's
 networks and of Zhang's blur-pooled ResNets (2019) are translated.
 """
 
+import importlib
 import io
 import pickle
 import re
@@ -103,6 +104,11 @@ def _build(config: ModelConfig) -> Classifier:
     return network if isinstance(network, Classifier) else Classifier(config, network)
 
 
+def _wrap(config: ModelConfig, network: nn.Module) -> Classifier:
+    """A network that is given, as a model; its module is loaded here, as it imports this one."""
+    return importlib.import_module("augmix.models.start").wrap_network(config, network)
+
+
 def _outline(config: ModelConfig) -> Classifier | None:
     """Build the network without memory for its weights; None for one of the user's.
 
@@ -156,13 +162,17 @@ def write_weights(path: Path, network: nn.Module) -> None:
     files.write_bytes(path, pack_weights(weights))
 
 
-def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
+def load_model(
+    where: str | Path, *, revision: str | None = None, network: nn.Module | None = None
+) -> Classifier:
     """Load a model written by `save_model`, on the CPU and in evaluation mode.
 
     Args:
         where: A folder, or the name ``owner/name`` of a model on the Hugging Face Hub; with the
             prefix ``hub:`` the hub is asked even if there is a folder of that name.
         revision: Branch, tag or commit on the hub; the main branch by default.
+        network: The network that `augmix.train` was given as an object, which no name opens; its
+            weights are replaced by those of the run.
 
     Raises:
         RunError: If a file is missing or damaged, the weights are those of another model, or the
@@ -183,7 +193,7 @@ def load_model(where: str | Path, *, revision: str | None = None) -> Classifier:
         if outline is not None:  # before anything of that size is built
             check_state(weights, outline.state_dict(), what=what)
         with torch.random.fork_rng(devices=[]):  # the state of torch's generator does not change
-            model = _build(config)
+            model = _build(config) if network is None else _wrap(config, network)
     except ValueError as error:
         raise RunError(f"{folder / results.MODEL_FILE}: {error}") from error
     check_state(weights, model.state_dict(), what=what)

@@ -48,7 +48,7 @@ from augmix.training.loop import (
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
 from augmix.training.step import Learner
-from augmix.training.validation import open_validation
+from augmix.training.validation import match_validation, open_validation
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
@@ -95,7 +95,11 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
             event files are asked for without the package tensorboard.
     """
-    settled = settle(config)
+    return train_settled(settle(config), on_progress=on_progress)
+
+
+def train_settled(settled: "Settled", *, on_progress: OnProgress | None = None) -> Path:
+    """Train as `train` does, a run of which nothing is open."""
     config = settled.config
     seeds, folder = config.run.seeds, config.run.out
     if seeds > 1 and (folder / results.CONFIG_FILE).exists():
@@ -123,15 +127,26 @@ class Settled:
     config: TrainConfig
     start: Start
     decisions: tuple[str, ...]  # in words
+    given: "GivenImages | None" = None
 
 
-def settle(config: TrainConfig) -> Settled:
+class GivenImages(NamedTuple):
+    """Images that were given as objects, in place of a path of the configuration."""
+
+    train: Source | None = None
+    validation: Source | None = None
+
+
+def settle(config: TrainConfig, start: Start | None = None) -> Settled:
     """Decide what the configuration leaves to the model and the machine.
 
     Size and filter of the images are those that a network from elsewhere takes, the arithmetic is
     what the device computes fast.
+
+    Args:
+        start: What the model starts from, where it was given as an object.
     """
-    start = find_start(config.network.model, pretrained=config.network.pretrained)
+    start = start or find_start(config.network.model, pretrained=config.network.pretrained)
     changes: dict[str, Any] = {}
     decisions: list[str] = []
     if config.data.size is None and start.size:
@@ -148,11 +163,14 @@ def settle(config: TrainConfig) -> Settled:
 
 
 @contextmanager
-def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepared]:
+def prepared(
+    config: TrainConfig, start: Start | None = None, given: GivenImages | None = None
+) -> Iterator[Prepared]:
     """Prepare a run, with torch set up for it inside.
 
     Args:
         start: What its model starts from, if that was found already.
+        given: Its images, if they were given as objects.
 
     Raises:
         RunError: If the data, the device or the processes are not usable.
@@ -171,7 +189,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
         is_tuned=not config.optimisation.deterministic,
         is_deterministic=config.optimisation.deterministic,
     ):
-        plain, source, held = open_training(config)
+        plain, source, held = open_training(config, given)
         chosen = config.validation
         if held is None and (chosen.patience or chosen.select not in (None, "last")):
             name = "patience" if chosen.patience else f"select {chosen.select!r}"
@@ -226,7 +244,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
             "processes": distributed.world_size(),
             # sha256 of the layers with their settings: equal names may be another network's
             "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
-            **({"start": hash_weights(model)[:16]} if start.state else {}),
+            **({"start": hash_weights(model)[:16]} if start.state or start.module else {}),
         }
         method = config.method.fit(images)
         plan = method.policy.sample(
@@ -253,7 +271,7 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
     config = settled.config
     with (
         tensorboard(on_progress, config.run.tensorboard) as watch,
-        prepared(config, settled.start) as run,
+        prepared(config, settled.start, settled.given) as run,
         ExitStack() as held,
     ):
         for line in (*describe_images(run.source), f"start: {run.origin}", *settled.decisions):
@@ -292,12 +310,15 @@ class TrainingData(NamedTuple):
     validation: Source | None
 
 
-def open_training(config: TrainConfig) -> TrainingData:
+def open_training(config: TrainConfig, given: GivenImages | None = None) -> TrainingData:
     """Open the training images, all that is trained on, and the validation images."""
-    whole = open_split(config, "train")
+    given = given or GivenImages()
+    whole = _part(config, given.train) if given.train else open_split(config, "train")
     source, held, fraction = whole, None, config.validation.fraction
     if fraction is not None:
         source, held = hold_out(whole, fraction)
+    elif given.validation:
+        held = match_validation(given.validation, whole, where="val_data")
     elif config.validation.data is not None:
         held = open_validation(config, whole, open_split)
     if config.data.stylised:
