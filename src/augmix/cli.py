@@ -26,6 +26,7 @@ from augmix.errors import (
 )
 from augmix.flags import (
     Flag,
+    completion_script,
     make_flag,
     make_group,
     make_part,
@@ -80,6 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import augmix
 
         print(augmix.__version__)
+        return 0
+    if words[0] == "--completion":
+        try:
+            print(completion_script(" ".join(words[1:]), RUN))
+        except ValueError as error:
+            return _fail(str(error))
         return 0
     if words[0] not in RUN:
         nearest = did_you_mean(words[0], COMMANDS)
@@ -421,6 +428,8 @@ class PreviewConfig:
     operations: bool = False
     """Show image FIRST under each operation alone instead, at the level --severity of the method;
     a bare --ops is the same, --ops all has all 13."""
+    bank: bool = False
+    """Show pictures of the bank that pixmix and ipmix mix with instead, for images of this size."""
     reading: Reading = field(default_factory=Reading)
     """How image files are read."""
 
@@ -483,6 +492,8 @@ def _preview(words: Sequence[str]) -> None:
 
     check_replaceable(config.out, "earlier preview", *(word.encode() for word in pictures.MADE_BY))
     if config.operations:
+        from augmix.augment.policies.augmix import largest_level
+
         policy: Any = training.method.policy
         if not hasattr(policy, "ops"):
             raise ValueError(
@@ -491,9 +502,16 @@ def _preview(words: Sequence[str]) -> None:
         sheet = pictures.render_operations(
             source.load(ids[:1])[0],
             ops=OP_SETS[policy.ops],
-            severity=policy.severity,
+            severity=largest_level(policy.severity, source.size),
             is_wide=policy.ops == "wide",
         )
+        _say(f"picture: {pictures.save_preview(config.out, sheet)}")
+        return
+    if config.bank:
+        from augmix.augment.bank import bank_name, bank_side
+
+        folder = getattr(training.method.policy, "pictures", None)
+        sheet = pictures.render_bank(bank_name(folder), bank_side(source.size))
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)

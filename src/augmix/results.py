@@ -379,6 +379,7 @@ class ConfigFacts(TypedDict, total=False):
     """The types of what `config.json` holds, as far as it is looked at."""
 
     size: int | None
+    interpolation: str | None
 
 
 class ModelFile(TypedDict):
@@ -387,6 +388,16 @@ class ModelFile(TypedDict):
     name: str
     num_classes: int
     channels: int
+
+
+class ValidationRecord(TypedDict):
+    """What `log.jsonl` holds about the validation of an epoch; errors are fractions."""
+
+    clean_error: float
+    corrupted_error: float
+    selected_epoch: int  # whose weights the run keeps so far, counted from 1
+    seconds: float
+    time_fraction: float  # of the training of the epoch
 
 
 class LogRecord(TypedDict, total=False):
@@ -402,6 +413,7 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
+    validation: "ValidationRecord"  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
 

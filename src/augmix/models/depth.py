@@ -10,6 +10,8 @@ from augmix.models.layers import Classifier
 
 LINEAR = (nn.Linear, nn.Conv2d)  # layers that can give logits
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_WRAPPED = "model."  # what comes before names in a network of transformers
+_MOST_STAGES = 4  # of a network whose blocks all have one size
 _STEM = ""  # of parameters that belong to no layer, such as embeddings of positions
 
 
@@ -18,21 +20,54 @@ def list_linear(network: nn.Module) -> list[str]:
     return [name for name, layer in network.named_modules() if isinstance(layer, LINEAR)][::-1]
 
 
-def find_layer(network: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
-    """Find a linear or convolution layer by its name.
+def find_layer(network: nn.Module, name: str) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """Find a linear or convolution layer by its name, or by that within a wrapped ``model``.
+
+    Returns:
+        Its name in the network, and the layer.
 
     Raises:
         RunError: If there is none of that name.
     """
-    found = dict(network.named_modules()).get(name)
-    if isinstance(found, LINEAR):
-        return found
-    names = list_linear(network)
+    named = dict(network.named_modules())
+    found = named.get(name)
+    for each in (name, f"{_WRAPPED}{name}"):
+        layer = named.get(each)
+        if isinstance(layer, LINEAR):
+            return each, layer
+    names = [each.removeprefix(_WRAPPED) for each in list_linear(network)]
     what = f"{name!r} is a {type(found).__name__}" if found else f"there is no layer {name!r}"
     raise RunError(
         f"the head must be a linear layer of the network, but {what}"
         f"{did_you_mean(name, names)}; its last ones are {', '.join(names[:4]) or 'none'}"
     )
+
+
+def replace_head(network: nn.Module, name: str, num_classes: int) -> None:
+    """Replace a linear layer, in place, where it does not give an output for each class.
+
+    The weights of the new one are torch's start weights, from its generator.
+
+    Raises:
+        RunError: If there is none of that name.
+    """
+    name, found = find_layer(network, name)
+    if found.weight.shape[0] == num_classes:
+        return
+    has_bias = found.bias is not None
+    if isinstance(found, nn.Linear):
+        made: nn.Module = nn.Linear(found.in_features, num_classes, bias=has_bias)
+    else:
+        made = nn.Conv2d(
+            found.in_channels,
+            num_classes,
+            found.kernel_size,  # pyright: ignore[reportArgumentType]
+            stride=found.stride,  # pyright: ignore[reportArgumentType]
+            padding=found.padding,  # pyright: ignore[reportArgumentType]
+            bias=has_bias,
+        )
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, made.to(found.weight))
 
 
 def find_head(model: Classifier) -> tuple[str, ...]:
@@ -45,9 +80,9 @@ def find_head(model: Classifier) -> tuple[str, ...]:
         Their names in the model; none if there is no such layer.
     """
     named = dict(model.named_modules())
-    if model.config.head:
-        return (f"network.{model.config.head}",)
     network: Any = getattr(model, "network", None)
+    if model.config.head:
+        return (f"network.{find_layer(network, model.config.head)[0]}",)
     if hasattr(network, "get_classifier"):
         own = network.get_classifier()
         heads = own if isinstance(own, tuple) else (own,)
@@ -69,6 +104,55 @@ def head_parameters(model: Classifier) -> frozenset[str]:
         for name, _ in model.named_parameters()
         if any(name.startswith(f"{head}.") for head in heads)
     )
+
+
+def find_stages(model: Classifier) -> tuple[str, ...]:
+    """Find the modules behind which the stages of a network end.
+
+    They are those that the network names by its attribute ``stage_names``, those of timm's
+    ``feature_info``, one of each size (four evenly spaced blocks where all have one size, as in
+    vision transformers), or torchvision's ``layer1`` and following.
+
+    Returns:
+        Their names in the model, in order.
+
+    Raises:
+        RunError: If the network says nothing about its stages.
+    """
+    named = dict(model.named_modules())
+    network: Any = getattr(model, "network", None)
+    if model.stage_names:
+        found = list(model.stage_names)
+    else:
+        own = list(getattr(network, "stage_names", ()))
+        own = own or _timm_stages(network, named)
+        own = own or [f"layer{number}" for number in range(1, 5)]
+        found = [f"network.{name}" for name in own]
+    if not all(name in named for name in found):
+        raise RunError(
+            f"{model.config.name} does not name its stages: give the module an attribute "
+            "stage_names, the names of the modules behind which a stage ends, e.g. "
+            f"('layer1', 'layer2'); its modules are {', '.join(list(named)[1:8])}, ..."
+        )
+    return tuple(found)
+
+
+def _timm_stages(network: Any, named: dict[str, nn.Module]) -> list[str]:
+    """The names of the stages that a network of timm has by its ``feature_info``."""
+    info = getattr(network, "feature_info", None) or ()
+    entries = [entry for entry in getattr(info, "info", info) if "module" in entry]
+    by_size: dict[Any, str] = {}
+    modules = []
+    for entry in entries:
+        module = named.get(f"network.{entry['module']}")
+        if module is not None and any(True for _ in module.parameters()):  # no bare activation
+            by_size[entry.get("reduction")] = entry["module"]
+            modules.append(entry["module"])
+    if len(by_size) > 1 or len(modules) <= _MOST_STAGES:
+        return list(by_size.values()) if len(by_size) > 1 else modules
+    return [
+        modules[len(modules) * number // _MOST_STAGES - 1] for number in range(1, _MOST_STAGES + 1)
+    ]
 
 
 def group_layers(model: Classifier) -> list[list[str]]:

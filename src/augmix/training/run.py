@@ -12,26 +12,29 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from augmix import distributed, files, results
+from augmix.augment import bank
 from augmix.data.decode import ResizedCrop
-from augmix.data.derived import mix, open_stylised, take
+from augmix.data.derived import Subset, hold_out, mix, open_stylised, subset, take
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
 from augmix.data.trees import FolderTree
-from augmix.devices import peak_memory_mib, resolve_device, torch_settings
+from augmix.devices import choose_precision, peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
 from augmix.methods.losses import balanced_weights
 from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
-from augmix.models.start import build_start, check_outputs, find_start, network_name
+from augmix.models.start import Start, build_start, check_outputs, find_start
 from augmix.models.wrapper import hash_weights
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore
+from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
 from augmix.training.logging import tensorboard
@@ -45,6 +48,7 @@ from augmix.training.loop import (
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
 from augmix.training.step import Learner
+from augmix.training.validation import open_validation
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
@@ -59,6 +63,8 @@ _FREE = (
     "name",
     "data",
     "stylised",
+    "val",
+    "pictures",
     "download",
     "num_threads",
     "decode_threads",
@@ -89,7 +95,8 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
             event files are asked for without the package tensorboard.
     """
-    config = settle(config)
+    settled = settle(config)
+    config = settled.config
     seeds, folder = config.run.seeds, config.run.out
     if seeds > 1 and (folder / results.CONFIG_FILE).exists():
         raise ResumeError(
@@ -99,27 +106,53 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
     with distributed.joined(backend=backend()):
         emit = on_progress if distributed.rank() == 0 else None
         if seeds == 1:
-            _train_one(config, emit)
+            _train_one(settled, emit)
             return folder
         for number in range(seeds):  # finished ones are skipped
             member = config.member(number)
             if emit:
                 emit(PhaseStarted(title=f"{member.run.out.name}: run {number + 1} of {seeds}"))
-            _train_one(member, emit)
+            _train_one(replace(settled, config=member), emit)
     return folder
 
 
-def settle(config: TrainConfig) -> TrainConfig:
-    """The configuration with the size of images that its network takes, where none is given."""
-    if config.data.size is not None or not is_foreign(network_name(config.network.model)):
-        return config
-    size = find_start(config.network.model, pretrained=config.network.pretrained).size
-    return update_config(config, size=size) if size else config
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """The configuration of a run without what it left open."""
+
+    config: TrainConfig
+    start: Start
+    decisions: tuple[str, ...]  # in words
+
+
+def settle(config: TrainConfig) -> Settled:
+    """Decide what the configuration leaves to the model and the machine.
+
+    Size and filter of the images are those that a network from elsewhere takes, the arithmetic is
+    what the device computes fast.
+    """
+    start = find_start(config.network.model, pretrained=config.network.pretrained)
+    changes: dict[str, Any] = {}
+    decisions: list[str] = []
+    if config.data.size is None and start.size:
+        changes["size"] = start.size
+        decisions.append(f"size: {start.size}, as {start.name} takes")
+    if config.data.interpolation is None and start.interpolation:
+        changes["interpolation"] = start.interpolation
+        decisions.append(f"interpolation: {start.interpolation}, as {start.name} takes")
+    if config.optimisation.precision == "auto":
+        changes["precision"], why = choose_precision(resolve_device(config.run.device))
+        decisions.append(f"precision: {changes['precision']}, {why}")
+    settled = update_config(config, **changes) if changes else config
+    return Settled(config=settled, start=start, decisions=tuple(decisions))
 
 
 @contextmanager
-def prepared(config: TrainConfig) -> Iterator[Prepared]:
+def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepared]:
     """Prepare a run, with torch set up for it inside.
+
+    Args:
+        start: What its model starts from, if that was found already.
 
     Raises:
         RunError: If the data, the device or the processes are not usable.
@@ -138,24 +171,34 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         is_tuned=not config.optimisation.deterministic,
         is_deterministic=config.optimisation.deterministic,
     ):
-        plain, source = open_training(config)
+        plain, source, held = open_training(config)
+        chosen = config.validation
+        if held is None and (chosen.patience or chosen.select not in (None, "last")):
+            name = "patience" if chosen.patience else f"select {chosen.select!r}"
+            raise ValueError(
+                f"{name} would do nothing without validation images: name them with --val, or hold "
+                "out a part of the training images with --val-fraction 0.1"
+            )
         _check_several(source, config.data.root)
         padding, flip = config.data.crop_padding, config.data.flip
         padding = source.crop_padding if padding is None else padding
         flip = source.flip if flip is None else flip
-        start = find_start(config.network.model, pretrained=config.network.pretrained)
+        network = config.network
+        start = start or find_start(network.model, pretrained=network.pretrained)
         model, origin = build_start(
             replace(start, name=config.method.network_name(start.name)),
             num_classes=source.num_classes,
             channels=source.channels,
-            dropout=config.network.dropout,
-            blur_size=config.network.blur_size or 5,
+            dropout=network.dropout,
+            blur_size=network.blur_size or 5,
             class_names=source.class_names,
+            head=network.head or "",
         )
         if is_foreign(start.name):
             check_outputs(model, source.size)
         if config.network.zero_init_last:
             zero_last_scales(model)
+        config.method.check_network(model)
         images = TrainingImages(
             size=source.size,
             num_classes=source.num_classes,
@@ -176,6 +219,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             "source_fingerprint": plain.fingerprint,
             "mix_fingerprint": "" if source is plain else source.fingerprint,
             "num_train_images": len(source),
+            "val_fingerprint": "" if held is None else held.fingerprint,
             "device": _device_name(device),
             **{f"{name} version": version for name, version in versions.items()},
             **({"torch_threads": torch.get_num_threads()} if device.type == "cpu" else {}),
@@ -185,6 +229,11 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             **({"start": hash_weights(model)[:16]} if start.state else {}),
         }
         method = config.method.fit(images)
+        plan = method.policy.sample(
+            np.arange(2), num_views=1, size=source.size, stream=Stream(seed=config.run.seed)
+        )
+        if (found := bank.find_bank(plan)) is not None:
+            identity["pictures_fingerprint"] = bank.fingerprint(*found)
         weights = None
         if config.optimisation.class_weights == "balanced":
             weights = _balance(source)
@@ -196,16 +245,18 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             identity=identity,
             origin=origin,
             class_weights=weights,
+            validation=held,
         )
 
 
-def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
+def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
+    config = settled.config
     with (
         tensorboard(on_progress, config.run.tensorboard) as watch,
-        prepared(config) as run,
+        prepared(config, settled.start) as run,
         ExitStack() as held,
     ):
-        for line in (*describe_images(run.source), f"start: {run.origin}"):
+        for line in (*describe_images(run.source), f"start: {run.origin}", *settled.decisions):
             (on_progress or ignore)(Note(text=line))
         if distributed.rank() == 0:  # for all
             held.enter_context(files.hold_folder(config.run.out))
@@ -221,6 +272,7 @@ def open_split(config: TrainConfig, split: str) -> Source:
         root=data.root,
         split=split,
         size=data.size or 0,
+        interpolation=data.interpolation or "bilinear",
         crop=ResizedCrop() if split == "train" and data.is_cropped else None,
         is_reduced=data.reduced_decoding,
         download=data.download,
@@ -232,12 +284,34 @@ def open_split(config: TrainConfig, split: str) -> Source:
     return _part(config, source) if split == "train" else source
 
 
-def open_training(config: TrainConfig) -> tuple[Source, Source]:
-    """Open the training images, and all that is trained on: their stylised copies too, if any."""
-    source = open_split(config, "train")
-    if not config.data.stylised:
-        return source, source
-    return source, mix(source, _part(config, open_stylised(config.data.stylised, source)))
+class TrainingData(NamedTuple):
+    """The images of a run."""
+
+    whole: Source  # the training images, also those that are held out
+    source: Source  # what is trained on: with stylised copies, without what is held out
+    validation: Source | None
+
+
+def open_training(config: TrainConfig) -> TrainingData:
+    """Open the training images, all that is trained on, and the validation images."""
+    whole = open_split(config, "train")
+    source, held, fraction = whole, None, config.validation.fraction
+    if fraction is not None:
+        source, held = hold_out(whole, fraction)
+    elif config.validation.data is not None:
+        held = open_validation(config, whole, open_split)
+    if config.data.stylised:
+        copies = _part(config, open_stylised(config.data.stylised, whole))
+        if isinstance(source, Subset) and fraction is not None:
+            if copies.labels.tolist() != whole.labels.tolist():
+                raise RunError(
+                    f"{config.data.stylised} has other images than the {len(whole):,} training "
+                    "images, so copies of held-out ones cannot be left out: name validation images "
+                    "with --val instead"
+                )
+            copies = subset(copies, source.ids)
+        source = mix(source, copies)
+    return TrainingData(whole=whole, source=source, validation=held)
 
 
 def _check_several(source: Source, root: str | None) -> None:
@@ -445,12 +519,13 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
             is damaged.
         ValueError: If the run is complete.
     """
-    config = settle(config)
+    settled = settle(config)
+    config = settled.config
     seeds, optimisation = config.run.seeds, config.optimisation
     one = config.member(0) if seeds > 1 else config
     emit = on_progress or ignore
     emit(Note(text=f"opening the images and {config.network_name}"))
-    with distributed.joined(backend=backend()), prepared(one) as run:
+    with distributed.joined(backend=backend()), prepared(one, settled.start) as run:
         state = checkpoint.load_state(one.run.out)
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
@@ -478,6 +553,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"memory: {found.peak_memory_mib:,.0f} MiB at {'least' if is_part else 'most'}; a "
         "checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
+        *settled.decisions,
         *describe_training(run.model, optimisation),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),

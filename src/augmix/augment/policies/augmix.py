@@ -4,7 +4,7 @@ Every policy is a frozen dataclass whose `sample` returns a `Plan`. The function
 what several of them have in common.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +21,7 @@ OpSet = Literal["paper", "all", "wide"]
 LARGE_PX = 64
 """Images whose shorter side is above this take the settings published for ImageNet, the others
 those for CIFAR, where a policy is left to choose."""
+_SMALL_SEVERITY, _LARGE_SEVERITY = 3, 1  # on CIFAR and on ImageNet
 _RANDOM_DEPTH = 3  # a chain of random depth has 1, 2 or 3 operations
 LOWEST_LEVEL = 0.1
 
@@ -61,8 +62,9 @@ class AugMix:
     [0.1, severity].
     """
 
-    severity: int = 3
-    """Largest level of an operation, 1..10 (3 on CIFAR, 1 on ImageNet)."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images: 3 as on CIFAR up
+    to 64 pixels, 1 as on ImageNet above."""
     width: int = 3
     """Chains that are mixed, at least 1."""
     depth: int | None = None
@@ -122,6 +124,26 @@ class AugMix:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AugMax(AugMix):
+    """A view of AugMix, then single chains for an attack to mix (Wang et al. 2021).
+
+    View 0 is that of `AugMix`. View v is chain v of other draws, in place of the image: chain
+    ``v % width`` of its AugMix view.
+    """
+
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
+        """Draw a view of AugMix and ``num_views - 1`` single chains; see `AugMix.sample`."""
+        plan = AugMix.sample(self, ids, num_views=num_views, size=size, stream=stream)
+        chains = plan.chains
+        weight, mix = chains.weight.copy(), chains.mix.copy()
+        weight[1:], mix[1:] = 0, 1
+        for view in range(1, num_views):
+            weight[view, :, view % self.width] = 1
+        chains = replace(chains, weight=weight, mix=mix)
+        return Plan(ids=plan.ids, size=plan.size, stages=(*plan.stages[:-1], chains))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RandomAA:
     """Random AutoAugment*: one chain of AugMix in place of the image, without mixing.
 
@@ -129,8 +151,8 @@ class RandomAA:
     random where AutoAugment searches for them. The chain is the one that `AugMix` of width 1 draws.
     """
 
-    severity: int = 3
-    """Largest level of an operation, 1..10."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images."""
     depth: int | None = None
     """Operations in the chain; None draws 1, 2 or 3."""
     ops: OpSet = "paper"
@@ -153,12 +175,23 @@ class RandomAA:
 
 
 def _check_chains(policy: AugMix | RandomAA) -> None:
-    if not 1 <= policy.severity <= 10:
-        raise ValueError(f"severity must be 1..10, got {policy.severity}")
+    check_severity(policy.severity)
     if policy.depth is not None and policy.depth < 1:
         raise ValueError(f"depth must be at least 1, or None for random, got {policy.depth}")
     if policy.ops not in OP_SETS:
         raise ValueError(f"ops must be one of {', '.join(OP_SETS)}, got {policy.ops!r}")
+
+
+def check_severity(severity: int | None) -> None:
+    """Refuse a largest level outside 1..10 (ValueError)."""
+    if severity is not None and not 1 <= severity <= 10:
+        raise ValueError(f"severity must be 1..10, got {severity}")
+
+
+def largest_level(severity: int | None, size: tuple[int, int]) -> int:
+    """Return the largest level of an operation: as given, else as published for such images."""
+    usual = _LARGE_SEVERITY if min(size) > LARGE_PX else _SMALL_SEVERITY
+    return usual if severity is None else severity
 
 
 def _draw_chains(
@@ -182,7 +215,8 @@ def _draw_chains(
     if policy.depth is None:
         length = 1 + (uniforms[..., 0] * _RANDOM_DEPTH).astype(np.int8)
         op = np.where(np.arange(depth) < length[..., None], op, np.int8(Op.NONE))
-    level = LOWEST_LEVEL + steps[..., 1] * (policy.severity - LOWEST_LEVEL)
+    highest = largest_level(policy.severity, size)
+    level = LOWEST_LEVEL + steps[..., 1] * (highest - LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
     return op, level_to_amount(op, level, sign, size, is_wide=policy.ops == "wide")
 
