@@ -19,6 +19,7 @@ from augmix.arrays import to_uint8
 from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
+    PRIME,
     AugMix,
     AutoAugment,
     CutMix,
@@ -63,6 +64,7 @@ POLICIES: dict[str, Policy] = {
     "apr-sp": APR(base=_BASE),
     "hybridaugment-pp": HybridAugment(base=_BASE),
     "afa": FourierWaves(base=_BASE),
+    "prime": PRIME(cutoff=100, base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
     "pixmix": policies.PixMix(**_CROPS),
     "ipmix": policies.IPMix(**_CROPS),

@@ -252,6 +252,8 @@ _HYBRID = "Yucel et al. (2023)"
 _SIEDEL = "Siedel et al. (2026), files of results"
 _AFA = "Vaish et al. (2024), files of results"
 _CIFAR_200 = "200 epochs, 2 views"
+_AUGMAX = "Wang et al. (2021), README"
+_AUGMAX_RECIPE = "200 epochs, 3 views and attack, DuBIN network"
 
 
 def _later(method: str, network: str, text: str, source: str, recipe: str) -> tuple[LaterRow, ...]:
@@ -296,10 +298,28 @@ LATER_ROWS: tuple[LaterRow, ...] = (
              source=_AFA),
     LaterRow(method="trivialaugment-afa", data="imagenet", network="ResNet-50", clean=None,
              corrupted=63.1, source=_AFA),
+    *_later("prime", "ResNet-18", "6.9 11.0 22.4 31.7", "README of Modas et al. (2022)",
+            "100 epochs, 3 views"),
+    LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=55.5,
+             source="Modas et al. (2022)", recipe="100 epochs from pretrained weights"),
+    LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=57.5,
+             source="Modas et al. (2022)", recipe="the same without JSD"),
+    LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=64.9,
+             source=_AFA, recipe="from random weights"),
+    LaterRow(method="prime-afa", data="imagenet", network="ResNet-50", clean=None, corrupted=59.2,
+             source=_AFA),
+    LaterRow(method="prime-afa", data="imagenet", network="ResNet-18", clean=None, corrupted=67.8,
+             source=_AFA),
     *_later("trivialaugment", "WRN-28-4", "3.32 13.37 19.26 37.98", _SIEDEL,
             "200 epochs, 1 view, averaged weights"),
     LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
              corrupted=71.7, source=_AFA),
+    *_later("noisymix", "WRN-28-4", "3.27 7.22 18.84 27.94", "RobustBench", "200 epochs, 3 views"),
+    *_later("augmax", "WRN-40-2", "4.32 9.33 23.20 33.65", _AUGMAX, _AUGMAX_RECIPE),
+    *_later("augmax", "ResNet-18", "4.24 9.64 21.31 34.25", _AUGMAX, _AUGMAX_RECIPE),
+    *_later("augmax", "ResNeXt-29", "3.61 7.89 19.30 31.14", _AUGMAX, _AUGMAX_RECIPE),
+    LaterRow(method="augmax", data="imagenet", network="ResNet-18", clean=None, corrupted=80.6,
+             source=_AFA, recipe="DuBIN network"),
     *_later("pixmix", "WRN-40-4", "- 9.5 - 30.5", "Hendrycks et al. (2022), unverified",
             "100 epochs, 1 view, published fractals"),
     LaterRow(method="pixmix", data="imagenet", network="ResNet-50", clean=None, corrupted=65.8,

@@ -4,7 +4,8 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
-from augmix.methods.afa import AFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.augmax import AugMax
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
     AutoAugment,
@@ -17,7 +18,9 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
+from augmix.methods.prime import PRIME
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -34,8 +37,11 @@ __all__ = [
     "AFA",
     "APR",
     "METHODS",
+    "PRIME",
+    "PRIMEAFA",
     "Adversarial",
     "Attack",
+    "AugMax",
     "AugMix",
     "AugMixAFA",
     "AugMixNoJSD",
@@ -48,6 +54,7 @@ __all__ = [
     "MaxBlur",
     "Method",
     "Mixup",
+    "NoisyMix",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from augmix import metrics
+from augmix.models.calibration import bound_note
 from augmix.report.comparison import Comparison, Group, identity, over_seeds
 from augmix.report.estimates import (
     BANDS,
@@ -479,6 +480,12 @@ def temperature_table(comparison: Comparison) -> Table | None:
     if not scaled:
         return None
     fitted = scaled[0][1].first.results.temperature or {}
+    bounds = [
+        f"{run.label}: {note}."
+        for _, group in scaled
+        for run in group.runs
+        if (note := bound_note(float((run.results.temperature or {})["value"])))
+    ]
     return Table(
         name="temperature",
         title="Temperature scaling",
@@ -495,7 +502,8 @@ def temperature_table(comparison: Comparison) -> Table | None:
             group_row(index, group, _before_and_after(group, comparison)) for index, group in scaled
         ),
         note=f"Fitted on {int(fitted.get('num_images', 0)):,} clean images that are not measured; "
-        "errors do not change. Elsewhere on this page everything is before scaling.",
+        "errors do not change. Elsewhere on this page everything is before scaling."
+        + "".join(f" {each}" for each in bounds),
     )
 
 

@@ -433,6 +433,10 @@ class TrainConfig:
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
         self._check_network()
+        if self.optimisation.compile and not self.method.is_compilable:
+            raise ValueError(
+                f"method {name!r} runs other operations in every step: leave out compile"
+            )
         if self.optimisation.split_batch_norm and self.method.num_passed < 2:
             raise ValueError(
                 f"split_batch_norm would do nothing with method {name!r}, by which one view of an "

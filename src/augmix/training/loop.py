@@ -366,10 +366,14 @@ def seed_torch(seed: int, step: int) -> None:
 def _views_after(
     pipeline: Pipeline, num_steps: int, most: int = _AVERAGED_STEPS
 ) -> Iterator[Tensor]:
-    """Views of the steps that would follow some, as flat batches; at most those of an epoch."""
+    """Views of the steps that would follow some, as flat batches; at most those of an epoch.
+
+    Where batch norms are split they are those alone that pass through the network at once.
+    """
     count = min(pipeline.order.steps_per_epoch, most, _AVERAGED_STEPS)
+    kept = pipeline.method.num_passed if pipeline.method.splits_batch_norm else None
     for step in itertools.islice(itertools.count(num_steps), count):
-        yield pipeline.finish(pipeline.make(step))[0].flatten(0, 1)
+        yield pipeline.finish(pipeline.make(step))[0][:kept].flatten(0, 1)
 
 
 def _start(

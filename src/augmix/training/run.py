@@ -178,6 +178,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             check_outputs(model, source.size)
         if config.network.zero_init_last:
             zero_last_scales(model)
+        config.method.check_network(model)
         images = TrainingImages(
             size=source.size,
             num_classes=source.num_classes,
