@@ -492,6 +492,8 @@ def _preview(words: Sequence[str]) -> None:
 
     check_replaceable(config.out, "earlier preview", *(word.encode() for word in pictures.MADE_BY))
     if config.operations:
+        from augmix.augment.policies.augmix import largest_level
+
         policy: Any = training.method.policy
         if not hasattr(policy, "ops"):
             raise ValueError(
@@ -500,7 +502,7 @@ def _preview(words: Sequence[str]) -> None:
         sheet = pictures.render_operations(
             source.load(ids[:1])[0],
             ops=OP_SETS[policy.ops],
-            severity=policy.severity,
+            severity=largest_level(policy.severity, source.size),
             is_wide=policy.ops == "wide",
         )
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")

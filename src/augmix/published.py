@@ -298,6 +298,7 @@ LATER_ROWS: tuple[LaterRow, ...] = (
              source=_AFA),
     LaterRow(method="trivialaugment-afa", data="imagenet", network="ResNet-50", clean=None,
              corrupted=63.1, source=_AFA),
+    *_later("lp-noise", "WRN-28-4", "3.28 8.54 18.62 29.88", _SIEDEL, "300 epochs, 1 view"),
     *_later("prime", "ResNet-18", "6.9 11.0 22.4 31.7", "README of Modas et al. (2022)",
             "100 epochs, 3 views"),
     LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=55.5,

@@ -376,6 +376,7 @@ class ConfigFacts(TypedDict, total=False):
     """The types of what `config.json` holds, as far as it is looked at."""
 
     size: int | None
+    interpolation: str | None
 
 
 class ModelFile(TypedDict):
