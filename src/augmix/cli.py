@@ -364,8 +364,8 @@ class DownloadConfig:
     """What is fetched, and where it goes."""
 
     name: str
-    """Published set: cifar10-c, cifar100-c, tiny-imagenet-c, imagenet-c, cifar10-p, imagenet-p, or
-    frost for the photographs of the corruption of that name."""
+    """Published set: cifar10-c, cifar100-c, tiny-imagenet-c, imagenet-c, cifar10-p, imagenet-p,
+    imagenet-a, imagenet-r, imagenet-o, or frost, the photographs of the corruption frost."""
     dst: Path
     """Folder that gets the set's own folder, e.g. CIFAR-10-C, and its archives below archives. A
     download that was stopped is continued."""
@@ -612,6 +612,7 @@ _HEADINGS = {
     "times_pillow": "x pillow",
     "times_first": "x first",
     "planning_fraction": "planning",
+    "error_fraction": "error",
 }
 _SUMMARY = {
     "clean_error": "clean error %",
@@ -677,6 +678,14 @@ def _print_summaries(folders: Sequence[Path]) -> None:
         cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
         table.add_row(printable(str(results.model.get("label") or folder.name)), *cells)
     _console().print(table)
+    natural = [
+        {"set": cell.name, "images": cell.num_images, "error_fraction": cell.error}
+        for results in found
+        for cell in results.cells
+        if cell.suite == "natural" and cell.name != "imagenet-o"
+    ]
+    if natural:
+        _print_table(natural)
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:
