@@ -84,7 +84,7 @@ def test_a_run_is_measured_and_reported(tmp_path: Path) -> None:
     assert "validation" in run.log[-1]
     results = run.evaluate(Photos("array", first=50), suite=("clean",), device="cpu")
     assert results.cells[0].num_images == 12
-    page = augmix.write_report([Path(run)], tmp_path / "report.html")
+    page = augmix.write_report([run], tmp_path / "report.html")
     assert "run" in page.read_text()
     assert run.model.network.config.std == (0.25,) * 3
     with pytest.raises(RunError, match=r"object of class Net: .*load_model\(folder, network=...\)"):

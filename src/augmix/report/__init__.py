@@ -7,6 +7,7 @@ and matplotlib only where a page is drawn.
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,9 @@ from augmix.results import REPORT_FILE
 Export = Literal["csv", "json", "latex", "markdown"]
 
 
-def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ()) -> Path:
+def write_report(
+    runs: Sequence[str | PathLike[str]], out: Path, export: Sequence[Export] = ()
+) -> Path:
     """Write one HTML page that compares any number of runs.
 
     Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Run:
         return str(self.results.model.get("adaptation") or "")
 
 
-def load_runs(folders: Sequence[Path]) -> list[Run]:
+def load_runs(folders: Sequence[str | PathLike[str]]) -> list[Run]:
     """Read run folders, in the order given; a folder named twice is read once.
 
     Raises:

@@ -1,6 +1,7 @@
 """Training of models and data sets that are given in Python, and the run that comes of it."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
@@ -83,6 +84,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     preprocessing: Preprocessing | None = None,
+    callbacks: Sequence[OnProgress] = (),
     on_progress: OnProgress | None = None,
     **settings: Any,
 ) -> Run:
@@ -99,7 +101,10 @@ def train(
         config: Settings of the run; the default configuration if not given.
         preprocessing: Mean, std and size of the images that the model takes, for an `nn.Module`
             without an attribute ``preprocessing``. By default it takes images in [0, 1].
-        on_progress: Called with an event after every step, log line and checkpoint.
+        callbacks: Functions that are called with every event of `augmix.progress`, in process 0:
+            `StepFinished`, `StepsLogged`, `EpochValidated`, `CheckpointWritten` ... An error of
+            theirs ends the run, which the same call continues.
+        on_progress: One more, which shows progress.
         **settings: Flags of ``augmix train`` instead of ``config``, such as ``recipe``, ``method``,
             ``epochs`` or ``out``.
 
@@ -117,7 +122,7 @@ def train(
     if isinstance(model, TrainConfig):
         if train_data is not None or val_data is not None or config is not None or settings:
             raise TypeError("a configuration names model, data and settings: give it alone")
-        return Run(folder=runs.train(model, on_progress=on_progress))
+        return Run(folder=runs.train(model, callbacks=callbacks, on_progress=on_progress))
     if train_data is None:
         raise TypeError("train takes the images to train on as its second argument, got None")
     if config is not None and settings:
@@ -136,7 +141,9 @@ def train(
         train=_open(train_data, "train", settled.config),
         validation=_open(val_data, "val", settled.config),
     )
-    folder = runs.train_settled(replace(settled, given=given), on_progress=on_progress)
+    folder = runs.train_settled(
+        replace(settled, given=given), callbacks=callbacks, on_progress=on_progress
+    )
     return Run(folder=folder, network=settled.start.module)
 
 
