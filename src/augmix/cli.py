@@ -452,7 +452,7 @@ def _preview(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import pictures
-    from augmix.augment.ops import OP_SETS
+    from augmix.augment.ops import find_ops
     from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
@@ -499,7 +499,7 @@ def _preview(words: Sequence[str]) -> None:
             )
         sheet = pictures.render_operations(
             source.load(ids[:1])[0],
-            ops=OP_SETS[policy.ops],
+            ops=find_ops(policy.ops),
             severity=policy.severity,
             is_wide=policy.ops == "wide",
         )
