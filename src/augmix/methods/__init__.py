@@ -18,6 +18,7 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.noise2net import Noise2Net
 from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.prime import PRIME
@@ -54,6 +55,7 @@ __all__ = [
     "MaxBlur",
     "Method",
     "Mixup",
+    "Noise2Net",
     "NoisyMix",
     "Objective",
     "OptionalConsistency",

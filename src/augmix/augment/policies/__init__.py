@@ -10,6 +10,7 @@ its chains into its base's views.
 from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
+from augmix.augment.policies.noise2net import Noise2Net
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 from augmix.augment.policies.pixmix import IPMix, PixMix
@@ -29,6 +30,7 @@ __all__ = [
     "HybridAugment",
     "IPMix",
     "Mixup",
+    "Noise2Net",
     "PatchUniform",
     "PixMix",
     "Policy",
