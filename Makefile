@@ -24,7 +24,7 @@ test-lowest:
 	$(PYTHON) -m venv build/lowest
 	$(PYTHON) tests/lower_bounds.py > build/lowest/constraints.txt
 	build/lowest/bin/python -m pip install -q -c build/lowest/constraints.txt -e ".[dev]"
-	AUGMIX_TEST_SHAPES=no build/lowest/bin/python -m pytest -q -n 2 -m "not slow and not gpu"
+	AUGMIX_TEST_SHAPES=no build/lowest/bin/python -m pytest -q -n 2 -W default -m "not slow and not gpu"
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
