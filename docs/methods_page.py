@@ -66,6 +66,7 @@ POLICIES: dict[str, Policy] = {
     "afa": FourierWaves(base=_BASE),
     "prime": PRIME(cutoff=100, base=_BASE),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "noise2net": policies.Noise2Net(probability=1.0, base=_BASE),
     "pixmix": policies.PixMix(**_CROPS),
     "ipmix": policies.IPMix(**_CROPS),
 }

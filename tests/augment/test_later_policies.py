@@ -11,10 +11,12 @@ from augmix.augment.plan import Plan, concatenate
 from augmix.augment.policies import (
     APR,
     PRIME,
+    AugMax,
     AugMix,
     FourierWaves,
     HybridAugment,
     IPMix,
+    Noise2Net,
     PixMix,
     Policy,
     Standard,
@@ -37,6 +39,8 @@ POLICIES: dict[str, Policy] = {
     "trivialaugment": TrivialAugment(**CROP),
     "pixmix": PixMix(**CROP),
     "ipmix": IPMix(**CROP),
+    "augmax": AugMax(**CROP),
+    "noise2net": Noise2Net(base=AugMix(**CROP)),
 }
 PAIRED = (
     "apr",
