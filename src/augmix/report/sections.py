@@ -476,6 +476,13 @@ SECTIONS: dict[str, Section] = {
         content=_stability,
         tables=lambda c: list(_stability_tables(c).values()),
     ),
+    "natural": Section(
+        title="Natural shift",
+        heading="Other photographs",
+        content=lambda c: {"blocks": [table]} if (table := robustness.natural_table(c)) else None,
+        tables=lambda c: [robustness.natural_table(c)],
+        template="blocks.html",
+    ),
     "attack": Section(
         title="Attack",
         heading="Attacked images",
