@@ -413,7 +413,7 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
-    validation: "ValidationRecord"  # only at the end of an epoch
+    validation: ValidationRecord  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
 

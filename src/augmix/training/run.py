@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import itertools
 import statistics
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,11 +33,11 @@ from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
 from augmix.models.start import Start, build_start, check_outputs, find_start
 from augmix.models.wrapper import hash_weights
-from augmix.progress import Note, OnProgress, PhaseStarted, ignore
+from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
-from augmix.training.logging import tensorboard
+from augmix.training.logging import logging_to
 from augmix.training.loop import (
     Prepared,
     check_smallest_part,
@@ -77,14 +77,23 @@ _FREE = (
     "checkpoint_every",
     "device",
     "torch_threads",
-    "tensorboard",
+    "logger",
 )
 
 
-def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    *,
+    callbacks: Sequence[OnProgress] = (),
+    on_progress: OnProgress | None = None,
+) -> Path:
     """Train a model, or continue its run, in a run folder; several seeds one after another.
 
-    ``on_progress`` is called with an event after every step, log line and checkpoint.
+    Args:
+        callbacks: Functions that are called with every event of `augmix.progress`, in process 0:
+            `StepFinished`, `StepsLogged`, `EpochValidated`, `CheckpointWritten` ... An error of
+            theirs ends the run, which the same call continues.
+        on_progress: One more, which shows progress.
 
     Returns:
         The run folder, which now holds the model, or below it a run folder for each seed.
@@ -93,7 +102,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         ResumeError: If the folder holds a run of other settings.
         Interrupted: If a signal stopped the run; the same call continues it.
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
-            event files are asked for without the package tensorboard.
+            the library of a logger is not installed.
     """
     settled = settle(config)
     config = settled.config
@@ -104,7 +113,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
             "another --out"
         )
     with distributed.joined(backend=backend()):
-        emit = on_progress if distributed.rank() == 0 else None
+        emit = tell((*callbacks, on_progress)) if distributed.rank() == 0 else None
         if seeds == 1:
             _train_one(settled, emit)
             return folder
@@ -252,7 +261,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
 def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
     config = settled.config
     with (
-        tensorboard(on_progress, config.run.tensorboard) as watch,
+        logging_to(config.run.logger, on_progress, flatten(config)) as watch,
         prepared(config, settled.start) as run,
         ExitStack() as held,
     ):
