@@ -200,7 +200,9 @@ ROWS: Columns = {
 
 
 def test_a_few_rows_by_hand() -> None:
-    clean, fog = evaluate_predictions(ROWS, bin_size=1).cells
+    found = evaluate_predictions(ROWS, bin_size=1, preset="tiny")
+    assert found.protocol["preset"] == "tiny"
+    clean, fog = found.cells
     assert (clean.num_errors, fog.num_errors) == (0, 1)
     assert fog.key == ("c", "fog", 2)
     assert fog.equal_width.confidence_sum[8] == pytest.approx(0.6)  # bin (8/15, 9/15]

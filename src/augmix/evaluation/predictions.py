@@ -79,6 +79,7 @@ def evaluate_predictions(
     name: str | None = None,
     bin_size: int = 100,
     difficulty: int = 1,
+    preset: str | None = None,
     out: Path | str | None = None,
 ) -> Results:
     """Compute the results of a model from its predictions, wherever they were made.
@@ -94,6 +95,8 @@ def evaluate_predictions(
         name: Name in tables and reports; by default the file's.
         bin_size: Predictions in a bin of the RMS calibration error.
         difficulty: How far apart compared frames of sequences are, 1..3, except for noise.
+        preset: Severity table that the images were made with, for the record: runs of another one
+            are then not compared with these.
         out: Folder of the results. One of other models is refused.
 
     Raises:
@@ -129,6 +132,7 @@ def evaluate_predictions(
     ]
     measured.sort(key=lambda each: _SUITES.index(each.cell.key.suite))  # keeps the file's order
     cells: list[AnyCell] = [each.cell for each in measured]
+    protocol = _describe_protocol(cells, rows, bin_size=bin_size, difficulty=difficulty)
     title = file.name if file else "predictions"
     results = Results(
         model={
@@ -142,7 +146,7 @@ def evaluate_predictions(
             "label": name or (file.stem if file else title),
         },
         source=_describe_source(source, images, num_classes, title),
-        protocol=_describe_protocol(cells, rows, bin_size=bin_size, difficulty=difficulty),
+        protocol=protocol | ({"preset": preset} if preset else {}),
         provenance=provenance(),
         cells=tuple(cell for cell in cells if isinstance(cell, Cell)),
         sequences=tuple(cell for cell in cells if isinstance(cell, SequenceCell)),
