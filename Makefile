@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test test-slow test-gpu check bench docs site clean
+.PHONY: demo test test-slow test-gpu test-lowest check bench docs site dist clean
 
 demo: $(INSTALLED)
 	$(BIN)/augmix demo
@@ -19,6 +19,12 @@ test-slow: $(INSTALLED_DEV)
 
 test-gpu: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -q -m gpu
+
+test-lowest:
+	$(PYTHON) -m venv build/lowest
+	$(PYTHON) tests/lower_bounds.py > build/lowest/constraints.txt
+	build/lowest/bin/python -m pip install -q -c build/lowest/constraints.txt -e ".[dev]"
+	AUGMIX_TEST_SHAPES=no build/lowest/bin/python -m pytest -q -n 2 -W default -m "not slow and not gpu"
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
@@ -33,6 +39,12 @@ docs: $(INSTALLED_DEV)
 
 site: $(INSTALLED_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+dist: $(BIN)/python
+	$(BIN)/python -m pip install -q build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf build dist runs .pytest_cache .ruff_cache .hypothesis src/*.egg-info

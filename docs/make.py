@@ -14,6 +14,7 @@ import architecture_figure
 import gallery_page
 import methods_page
 import numpy as np
+import readme_figures
 from PIL import Image, ImageDraw
 
 from augmix import AugMix, Stream
@@ -77,7 +78,7 @@ def scene(size: int = 128) -> Image.Image:
 
 
 def preview() -> Path:
-    """Draw the README's picture: realisations that show well, chosen by their mixing weights."""
+    """Draw the picture of `quickstart.md`: realisations that show well, by their mixing weights."""
     image = np.asarray(scene())
     policy = AugMix(severity=5)
     ids = np.arange(40)
@@ -91,6 +92,8 @@ if __name__ == "__main__":
     print(HERE / "cli.md")
     print(architecture_figure.write_figure())
     print(preview())
+    for path in readme_figures.write_figures(scene(224)):
+        print(path)
     for path in gallery_page.write_page(scene(256), scene(147)):
         print(path)
     for path in methods_page.write_pages(scene(methods_page.SIZE)):

@@ -16,19 +16,22 @@ from PIL import Image, ImageDraw
 
 from augmix import published
 from augmix.arrays import to_uint8
-from augmix.augment import render
+from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
+    PRIME,
     AugMix,
     AutoAugment,
     CutMix,
     Cutout,
     FourierWaves,
     HybridAugment,
+    LpNoise,
     Mixup,
     PatchUniform,
     Policy,
     RandomAA,
+    RandomErasing,
     Standard,
     TrivialAugment,
 )
@@ -63,7 +66,11 @@ POLICIES: dict[str, Policy] = {
     "apr-sp": APR(base=_BASE),
     "hybridaugment-pp": HybridAugment(base=_BASE),
     "afa": FourierWaves(base=_BASE),
+    "prime": PRIME(cutoff=100, base=_BASE),
+    "lp-noise": LpNoise(base=RandomErasing(base=TrivialAugment(**_CROPS))),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "pixmix": policies.PixMix(**_CROPS),
+    "ipmix": policies.IPMix(**_CROPS),
 }
 
 

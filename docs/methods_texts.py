@@ -55,6 +55,22 @@ _COMMON = (
     ("--crop-padding", "4 of 32 pixels", "the usual crop of CIFAR; black border"),
     ("--flip", "by source", "mirror half of the images"),
 )
+_PICTURES = (
+    "--pictures",
+    "None: drawn by the package",
+    "folder of pictures to mix with, e.g. the published fractals",
+)
+_BANK = (
+    "The published set of fractals and feature visualisations has 1.6 GB and no licence. The "
+    "package draws 1,200 pictures of its own instead, from iterated function systems, plasma, "
+    "Perlin noise and Voronoi cells; a preview with `augmix preview --method pixmix` and the "
+    "switch `bank` shows them. Their bytes are the same on every platform, and a run records "
+    "their checksum."
+)
+_BANK_SPEED = (
+    "Drawing the bank takes 3 seconds for images of 32 pixels and 15 for 224 on two cores, once "
+    "for each size; then it is read from the cache folder."
+)
 _VIEWS = "Left the image, then five of its views, each drawn at another epoch."
 
 _PAIRED_VIEWS = (
@@ -107,6 +123,21 @@ _WAVES_NOTES = (
     "augmented views of any method of several views, on any network that has batch norm. It is "
     "used while training alone: evaluation, saved weights and exports hold the main set.",
     "Networks without batch norm (ConvNeXt, ViT) pass both views alike.",
+)
+
+_PRIMITIVES = (
+    ("--width", "3", "chains that are mixed (published)"),
+    ("--depth", "None: 1, 2 or 3 at random", "primitives in a chain (published)"),
+    ("--cutoff", "100; above 64 pixels 500", "highest frequency (published)"),
+    ("--color-strength", "0.01; above 64 pixels 0.05", "of the colour curves (published)"),
+    ("--filter-delta", "corner", "as published: the filter moves the image too; or `centre`"),
+    ("--batch-field", "off", "as published: one deformation for all images of a batch"),
+)
+_PRIMITIVES_NOTES = (
+    "Every image has its own deformation, curves and filter. The published code draws one "
+    "deformation and one strength for a whole batch, `--batch-field`.",
+    "The published filter keeps the image in a corner of its 3x3 pixels, so that it also moves it "
+    "by a pixel.",
 )
 
 TEXTS: dict[str, Text] = {
@@ -431,6 +462,121 @@ TEXTS: dict[str, Text] = {
         image="stylized.webp",
         example="--stylised styled --source folder --data images --size 224 --model resnet50",
     ),
+    "noisymix": Text(
+        what=(
+            "AugMix, and in every step the maps of a random place in the network, the images "
+            "themselves or those behind one of its stages, are mixed in pairs (manifold mixup) and "
+            "then made noisy, a later view more than an earlier one. Targets are mixed alike."
+        ),
+        picture="The views are those of AugMix: left the image, then five of them.",
+        settings=(
+            ("--jsd-weight", "12", "factor of the divergence; 0 is one view and cross-entropy"),
+            ("--mixing-alpha", "1", "concentration of the Beta weight of the mixture"),
+            ("--multiplicative-noise", "0.5", "strength of the noise that multiplies"),
+            ("--additive-noise", "0.5", "strength of the noise that is added to the first view"),
+            ("--noise-sparsity", "0.65", "fraction of values without noise"),
+            *_CHAINS,
+            *_COMMON,
+        ),
+        notes=(
+            "Networks of the package name their stages, so do those of timm (`feature_info`) and "
+            "torchvision's ResNets; an own module names them by an attribute `stage_names`. Any "
+            "other network is refused before training.",
+            "Place, pairs and noise are drawn from torch's generators, which every step seeds at "
+            "its address, as for dropout; a run that was stopped continues to the same bits.",
+            "A step runs other operations than the one before, so `torch.compile` is refused. The "
+            "training error in the log is that of mixed images by the image's own class.",
+        ),
+        when=(
+            "For the lowest published errors without extra data on wide networks (WRN-28-4), at "
+            "the cost of AugMix."
+        ),
+        image="augmix.webp",
+        example="--model wrn-28-4 --epochs 200 --dropout 0.1",
+    ),
+    "augmax": Text(
+        what=(
+            "Beside the image and a view of AugMix stands the mixture of the same kind of chains "
+            "that is worst for the network: the weights of the chains and of their mixture follow "
+            "the gradient for a few steps, and stop one step after the first mistake. The views "
+            "behind the clean image have batch norms of their own."
+        ),
+        picture="Views of AugMix, whose chains the attack mixes again: left the image, then five.",
+        settings=(
+            ("--jsd-weight", "10", "10 on CIFAR-10; 1 with ResNet-18 on CIFAR-100, 12 on ImageNet"),
+            ("--mixture-steps", "5", "steps of the attack, 5 to 10 as published"),
+            ("--mixture-step-size", "0.1", "length of a step"),
+            *_CHAINS,
+            *_COMMON,
+        ),
+        notes=(
+            "The published networks (DuBIN) also have instance norm on a part of the channels; "
+            "here batch norms alone are doubled, on any network.",
+            "The attack starts at weights from torch's generator, which every step seeds at its "
+            "address.",
+            "A step is three views and one forward and backward pass of the batch for every step "
+            "of the attack, about 2.7 times the cost of AugMix by default.",
+        ),
+        when=(
+            "For a lower corruption error than AugMix's at a higher cost: 9.3 instead of 11.0 on "
+            "CIFAR-10-C with WRN-40-2 and 200 epochs."
+        ),
+        image="augmix.webp",
+        example="--batch-size 256 --epochs 200",
+    ),
+    "pixmix": Text(
+        what=(
+            "A view starts as the image or one operation of it. In each of 0 to 4 rounds it is "
+            "added to, or multiplied with, a partner: another operation of the image, or a "
+            "picture with structure and no meaning, such as a fractal. Weights are Beta(3, 1) and "
+            "Beta(1, 3), or beyond them."
+        ),
+        picture=_VIEWS,
+        settings=(
+            _OPTIONAL_JSD,
+            ("--rounds", "4", "largest number of rounds (the paper's k)"),
+            ("--beta", "3", "concentration of the weights; larger mixes less"),
+            ("--severity", "3", "largest level of an operation"),
+            ("--ops", "all: 13 operations", "as published; `paper` leaves out 4 that overlap"),
+            _PICTURES,
+            *_COMMON,
+        ),
+        notes=(_BANK, _BANK_SPEED, "A view has one picture, as published, whatever its rounds."),
+        when=(
+            "For one view and one pass a step with more variety than operations alone give. Four "
+            "of its operations overlap with the test corruptions, so compare it on C-bar too."
+        ),
+        example="--jsd-weight 12 --ops paper",
+    ),
+    "ipmix": Text(
+        what=(
+            "The three chains of AugMix, each with equal probability 0 to 3 operations (mirroring "
+            "and inverting among them) or 0 to 3 patches in which the image is mixed with a "
+            "picture: added, multiplied, or pixels or single values taken from either."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--jsd-weight", "12", "factor of the divergence; 0 is one view and cross-entropy"),
+            ("--severity", "3", "largest level of an operation"),
+            ("--depth", "3", "largest number of operations or patches in a chain"),
+            ("--beta", "3", "concentration of the weights within a patch; larger mixes less"),
+            _PICTURES,
+            *_COMMON,
+        ),
+        notes=(
+            _BANK,
+            "Mirroring changes the sign of the operations behind it, and signs are random; so a "
+            "chain mirrors once or not at all, before its other steps, with the same "
+            "distribution.",
+            "Patches have half, a quarter or an eighth of the image's side, or all of it; half of "
+            "them are such squares, the others smaller.",
+        ),
+        when=(
+            "In AugMix's place, at the same cost, where three views a step are affordable: 8.6 % "
+            "on CIFAR-10-C is claimed with WRN-40-4."
+        ),
+        example="--jsd-weight 0",
+    ),
     "trivialaugment": Text(
         what=(
             "One operation takes the place of the image, drawn from 14 (AugMix's 13 and the image "
@@ -521,5 +667,63 @@ TEXTS: dict[str, Text] = {
         settings=_WAVES,
         notes=_WAVES_NOTES,
         when="For a low clean error and corruption error at two views a step.",
+    ),
+    "prime": Text(
+        what=(
+            "Chains of one to three primitives are mixed as AugMix mixes its chains, in floats: a "
+            "smooth random deformation, a random curve for each colour channel, and a random 3x3 "
+            "filter. No operation of a photo program and no severity is left. Cross-entropy of the "
+            "clean image, plus the consistency of it and two views."
+        ),
+        picture=_VIEWS,
+        settings=(_JSD, *_PRIMITIVES, *_COMMON),
+        notes=_PRIMITIVES_NOTES,
+        when=(
+            "Where AugMix's operations do not suit the images, and on top of a pretrained network: "
+            "the published numbers of ImageNet are fine-tuned. A step costs three views and three "
+            "passes; the views cost more than AugMix's on a CPU."
+        ),
+        example="--jsd-weight 0 --batch-field",
+    ),
+    "prime-afa": Text(
+        what="AFA with a view of PRIME as its first view; cross-entropy of both, no clean image.",
+        picture="Left the image, then five of its views with waves, each drawn at another epoch.",
+        image="afa.webp",
+        settings=(*_WAVES, *_PRIMITIVES),
+        notes=(*_WAVES_NOTES, *_PRIMITIVES_NOTES),
+        when=(
+            "For the lowest error on ImageNet-C, C-bar, -P and 3DCC together that is published "
+            "without further data or pretraining, at two views a step."
+        ),
+        example="--cutoff 100",
+    ),
+    "lp-noise": Text(
+        what=(
+            "An operation of TrivialAugment, a black rectangle in 30 % of the images, and noise: a "
+            "random point of the ball of one of the norms Linf, L0.5, L1 and L2, or impulses, in a "
+            "random rectangle of 20 to 70 % of the image. Radius and the share of values left out "
+            "are drawn too. Cross-entropy with smoothed labels."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--noise-strength", "1", "factor of all radii (published: 1)"),
+            ("--erasing-probability", "0.3", "fraction of the images with a rectangle (published)"),
+            ("--label-smoothing", "0.1", "published"),
+            _OPTIONAL_JSD,
+            *_COMMON,
+        ),
+        notes=(
+            "Radii are for 32x32 pixels; for other sizes they grow such that single values stay as "
+            "large. Every image has its own noise; the published code draws it once for 8 images.",
+            "Published: WRN-28-4 with dropout 0.2, batch 256, 300 epochs, weight decay 1e-4, "
+            "weights averaged over the last tenth. Its settings were chosen with the corrupted "
+            "test sets in sight.",
+        ),
+        when=(
+            "For both a low clean error and a low corruption error at one view and one pass a "
+            "step. Gaussian, shot and impulse noise of the benchmark resemble it, so C-bar is the "
+            "fairer test."
+        ),
+        example="--noise-strength 0.5",
     ),
 }

@@ -15,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
+METHODS = ROOT / "docs" / "methods"
 PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
 MODULES = ("transforms", "metrics", "bootstrap", "published")  # public as a whole
@@ -22,10 +23,20 @@ LOG = logging.getLogger("mkdocs.plugins.augmix")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Check the docstrings of the public names and take the addresses of repository and site."""
+    """Check docstrings, take the addresses of repository and site, and list the methods' pages."""
     config.repo_url, config.site_url = URLS["Source"], URLS["Documentation"]
     for name in undocumented():
         LOG.warning("%s has no docstring", name)
+    methods = find_section(config.nav, "methods/README.md")
+    methods += sorted(f"methods/{path.name}" for path in METHODS.glob("[!R]*.md"))
+
+
+def find_section(items: list[Any], page: str) -> list[Any]:
+    """The list of the navigation that holds a page."""
+    if page in items:
+        return items
+    inner = [value for item in items if isinstance(item, dict) for value in item.values()]
+    return next(filter(None, (find_section(v, page) for v in inner if isinstance(v, list))), [])
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augmix import files
+from augmix import files, published
 from augmix.results import (
     CONFIG_FILE,
     LOG_FILE,
@@ -44,6 +44,7 @@ NAMES = (
 )
 HARDNESS = (1.2, 1.0, 1.3, 0.7, 0.15, 0.8, 0.45, 0.3)
 SEVERITIES = (1, 2, 3, 4, 5)
+BAR = {name for names in published.BAR_NAMES.values() for name in names}
 
 
 def make_run(
@@ -85,7 +86,8 @@ def make_run(
         for severity in SEVERITIES:
             error = 0.02 + 0.9 * (1 - np.exp(-weakness * hardness * severity / 8))
             gap = 0.4 * error * weakness
-            cells.append(_measure(test, rng, said, "c", name, severity, error, gap, temperature))
+            suite = "c-bar" if name in BAR else "c"
+            cells.append(_measure(test, rng, said, suite, name, severity, error, gap, temperature))
     attack: dict[str, object] = {}
     if robust_error is not None:
         cells.append(_measure(test, rng, said, "attack", "linf", 0, robust_error, 0.1, temperature))
@@ -117,7 +119,7 @@ def make_run(
         },
         protocol={
             "suite": ["clean", "c", *(["p"] if sequences else []), *(["attack"] if attack else [])],
-            "names": list(names),
+            "names": [name for name in names if name not in BAR],
             "severities": list(SEVERITIES),
             **({"sequences": list(sequences), "difficulty": 1} if sequences else {}),
             "preset": "imagenet",

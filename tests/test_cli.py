@@ -425,3 +425,31 @@ def test_the_page_of_commands_is_up_to_date():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=docs
     )
     assert done.stdout == (docs / "cli.md").read_text(), "run `make docs` and read the difference"
+
+
+@pytest.mark.slow
+def test_completion_in_bash(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["--completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    cases = {
+        "augmix tr": "train",
+        "augmix train --prec": "--precision",
+        "augmix train --precision b": "bf16",
+        "augmix report --export j": "json",
+        "augmix train --data ''": "",  # bash completes a file
+    }
+    lines = ["source script"]
+    for words in cases:
+        lines.append(f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _augmix")
+        lines.append('echo "${COMPREPLY[*]}"')
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == list(cases.values())
+    assert not done.stderr
+
+
+def test_completion_of_another_shell_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["--completion", "fish"]) == 2
+    message = "augmix: --completion takes bash or zsh, got 'fish'\n"
+    assert capsys.readouterr().err == message

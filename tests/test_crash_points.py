@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,15 +157,16 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_a_training(tmp_path: Path, one_torch_thread: None) -> None:
+@pytest.mark.parametrize("changes", [{}, {"val_fraction": 0.2, "ema_decay": 0.9, "patience": 2}])
+def test_a_training(tmp_path: Path, one_torch_thread: None, changes: dict[str, Any]) -> None:
     def read(root: Path) -> object:
         return read_weights(root / "run"), read_log(root / "run")
 
     data = write_npz(tmp_path / "data.npz")
 
     def run(root: Path) -> None:
-        config = toy_config(root / "run", data=str(data), torch_threads=1, tensorboard=False)
-        train(config)
+        common = {"data": str(data), "torch_threads": 1, "tensorboard": False}
+        train(toy_config(root / "run", **common, **changes))
 
     assert check(tmp_path, run, read, every=2) > 15
 

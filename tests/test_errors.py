@@ -56,6 +56,18 @@ def test_a_missing_package_is_named_truly(
 
 
 @pytest.mark.parametrize(
+    ("extra", "packages"),
+    [("demo", "'scikit-learn>="), ("onnx", "'onnxruntime>="), ("parquet", "'pyarrow>=")],
+)
+def test_a_missing_extra_is_answered_by_its_packages(extra: str, packages: str):
+    with pytest.raises(RunError) as caught:
+        import_library("no_such_library", "X", f"augmix[{extra}]")
+    advice = str(caught.value).partition("pip install ")[2]
+    assert packages in advice
+    assert "augmix" not in advice  # whose name is no package of an index
+
+
+@pytest.mark.parametrize(
     ("error", "message"),
     [
         (ModuleNotFoundError("No module named 'torch'", name="torch"), "torch, which is not inst"),

@@ -32,8 +32,8 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for block in blocks("python"):
         exec(block, names)
     assert names["view"].size == (32, 32)
-    batch = (names["clean"], names["first"])  # of the loader's last line
-    assert [tuple(view.shape) for view in batch] == [(5, 3, 32, 32)] * 2
+    batch = (names["clean"], names["first"], names["second"])
+    assert [tuple(view.shape) for view in batch] == [(3, 32, 32)] * 3
     assert names["views"].shape == (2, 8, 3, 32, 32)
     assert np.isfinite(names["loss"].item())
     assert len(names["results"].cells) == 6
@@ -45,8 +45,8 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("augmix ")]
     assert [command[0] for command in commands] == [
-        *["train", "reproduce", "evaluate", "report", "preview"],
-        *["corrupt", "perturb"],
+        *["train", "evaluate", "report"],
+        *["corrupt", "perturb", "preview", "reproduce"],
     ]
     for command in commands:
         assert cli.main([*command, *TOY.get(command[0], [])]) == 0
@@ -56,7 +56,8 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_files_named_exist():
     root = Path(__file__).parents[1]
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
+    for target in [*targets, *re.findall(r'src(?:set)?="([^"]+)"', README)]:
         if "://" not in target:
             assert (root / target).exists(), target
 
@@ -65,3 +66,20 @@ def test_make_targets_named_exist():
     makefile = (Path(__file__).parents[1] / "Makefile").read_text()
     for target in re.findall(r"`?make ([a-z-]+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_chart_of_speed_shows_the_numbers_of_the_results():
+    results = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
+    shown = re.search(r'alt="Views per second[^"]*"', README)
+    assert shown
+    for number in re.findall(
+        r": augmix ([\d,]+)|and ([\d,]+) one|timm (\d+)|torchvision (\d+)", shown[0]
+    ):
+        assert f" {next(filter(None, number))}, " in results
+
+
+def test_it_begins_with_a_picture_and_how_to_install():
+    lines = README.splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("pip install"))
+    assert first < 20
+    assert "<picture>" in lines[:first]

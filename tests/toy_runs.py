@@ -60,6 +60,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     """The log without what the machine decides."""
     times = ("images_per_second", "wait_fraction", "peak_memory_mib", "seconds")
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        for name in ("seconds", "time_fraction"):
+            line.get("validation", {}).pop(name, None)
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 

@@ -27,6 +27,7 @@ from augmix.errors import (
 )
 from augmix.flags import (
     Flag,
+    completion_script,
     make_flag,
     make_group,
     make_part,
@@ -84,6 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import augmix
 
         print(augmix.__version__)
+        return 0
+    if words[0] == "--completion":
+        try:
+            print(completion_script(" ".join(words[1:]), RUN))
+        except ValueError as error:
+            return _fail(str(error))
         return 0
     if words[0] not in RUN:
         nearest = did_you_mean(words[0], COMMANDS)
@@ -490,6 +497,8 @@ class PreviewConfig:
     operations: bool = False
     """Show image FIRST under each operation alone instead, at the level --severity of the method;
     a bare --ops is the same, --ops all has all 13."""
+    bank: bool = False
+    """Show pictures of the bank that pixmix and ipmix mix with instead, for images of this size."""
     reading: Reading = field(default_factory=Reading)
     """How image files are read."""
 
@@ -563,6 +572,13 @@ def _preview(words: Sequence[str]) -> None:
             severity=policy.severity,
             is_wide=policy.ops == "wide",
         )
+        _say(f"picture: {pictures.save_preview(config.out, sheet)}")
+        return
+    if config.bank:
+        from augmix.augment.bank import bank_name, bank_side
+
+        folder = getattr(training.method.policy, "pictures", None)
+        sheet = pictures.render_bank(bank_name(folder), bank_side(source.size))
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)
@@ -667,6 +683,7 @@ _HEADINGS = {
 _SUMMARY = {
     "clean_error": "clean error %",
     "corruption_error": "corruption error %",
+    "bar_error": "C-bar error %",
     "rms_calibration_error": "RMS calibration error %",
     "flip_probability": "flip probability %",
     "robust_error": "robust error %",

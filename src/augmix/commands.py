@@ -28,7 +28,8 @@ def help_text() -> str:
         "",
         *(f"  {name:<10} {summary}" for name, summary in COMMANDS.items()),
         "",
-        "  --debug    show the traceback of an error",
-        "  --version  print the version",
+        "  --debug             show the traceback of an error",
+        "  --version           print the version",
+        "  --completion SHELL  print the completion script for bash or zsh",
     ]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Any
 
 
@@ -51,6 +52,12 @@ def printable(text: str) -> str:
 def import_library(module: str, needed_by: str, install: str) -> Any:
     """Import a module of an optional library, or say what needs it and what `pip` installs it.
 
+    Args:
+        module: Its full name.
+        needed_by: What needs it, as the message says it.
+        install: What to install: a package, or an extra of this one, ``augmix[NAME]``, whose
+            packages are then named, so that the advice works wherever augmix came from.
+
     Raises:
         RunError: If the library is not installed, lacks another one, or cannot be imported.
     """
@@ -61,9 +68,24 @@ def import_library(module: str, needed_by: str, install: str) -> Any:
         missing = (isinstance(error, ModuleNotFoundError) and error.name) or ""
         if missing.partition(".")[0] == library:
             raise RunError(
-                f"{needed_by} needs {library}, which is not installed: pip install {install!r}"
+                f"{needed_by} needs {library}, which is not installed: "
+                f"pip install {_packages(install)}"
             ) from error
         raise RunError(f"{needed_by} needs {describe_import(error, library)}") from error
+
+
+def _packages(install: str) -> str:
+    """Arguments of `pip install`: the packages of an extra of augmix, or the package itself."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    extra = re.fullmatch(r"augmix\[(.+)\]", install)
+    with suppress(PackageNotFoundError):
+        lines = [line.partition(";") for line in requires("augmix") or []] if extra else []
+        wanted = [f"{extra[1]!r}", f'"{extra[1]}"'] if extra else []
+        packages = [name for name, _, when in lines if any(f"extra == {w}" in when for w in wanted)]
+        if packages:
+            return " ".join(f"'{name.strip()}'" for name in packages)
+    return f"{install!r}"
 
 
 def describe_import(error: Exception, library: str) -> str:

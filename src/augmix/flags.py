@@ -7,8 +7,8 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import field, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
 
-_ALIASES = {"lr": "learning_rate"}
+_ALIASES = {"lr": "learning_rate", "val_split": "val_fraction"}
 _CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
 
 
@@ -41,18 +41,14 @@ def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Con
     }
     if {"-h", "--help"} & set(words):
         return tyro.cli(config, args=list(words), **options)
-    printed, columns = io.StringIO(), os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "9999"  # one line for each message in tyro's box
+    printed = io.StringIO()
     try:
-        with redirect_stderr(printed):
+        with redirect_stderr(printed), _one_line():
             found, unknown = tyro.cli(config, args=list(words), return_unknown_args=True, **options)
     except SystemExit as stop:
         if not stop.code:  # a completion script was printed
             raise
         raise ValueError(f"{_explain_box(printed.getvalue())}; see augmix {name} --help") from stop
-    finally:
-        os.environ.pop("COLUMNS")
-        os.environ |= {} if columns is None else {"COLUMNS": columns}
     if unknown:
         flag = next((word for word in unknown if word.startswith("-")), unknown[0])
         flag = flag.partition("=")[0]
@@ -62,6 +58,64 @@ def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Con
         guess = did_you_mean(flag, known)
         raise ValueError(f"{name} has no option {flag}{guess}; see augmix {name} --help")
     return found
+
+
+SHELLS = ("bash", "zsh")
+
+
+def completion_script(shell: str, commands: Mapping[str, Callable[[Sequence[str]], Any]]) -> str:
+    """The script with which a shell completes commands, flags, and values where a flag lists them.
+
+    Args:
+        shell: ``bash`` or ``zsh``.
+        commands: What runs each command; the flags are read from its help.
+
+    Raises:
+        ValueError: If the shell is another.
+    """
+    if shell not in SHELLS:
+        raise ValueError(f"--completion takes {' or '.join(SHELLS)}, got {shell!r}")
+    values, flags = [], []
+    for name, run in commands.items():
+        printed = io.StringIO()
+        with redirect_stdout(printed), _one_line(), suppress(SystemExit):
+            run(["--help"])
+        text = printed.getvalue()
+        found = dict.fromkeys(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]*", text))
+        flags.append(f'      *" {name}") words="{" ".join(found)}" ;;')
+        for flag, choices in re.findall(r"(--[a-z0-9-]+) (?:\[?\{)([\w,-]+)\}", text):
+            words = " ".join(word for word in choices.split(",") if word != "None")
+            if words:
+                values.append(f'    "{name} {flag}") words="{words}" ;;')
+    lines = [
+        "autoload -U +X bashcompinit && bashcompinit" if shell == "zsh" else "",
+        "_augmix() {",
+        '  local word="${COMP_WORDS[COMP_CWORD]}" words=""',
+        '  case "${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}" in',
+        *values,
+        '    *) case "$COMP_CWORD ${COMP_WORDS[1]}" in',
+        f'      "1 "*) words="{" ".join(commands)} --help --version" ;;',
+        *flags,
+        "    esac",
+        '    [ "$COMP_CWORD" = 1 ] || [ "${word#-}" != "$word" ] || words="" ;;  # else a file',
+        "  esac",
+        '  COMPREPLY=($(compgen -W "$words" -- "$word"))',
+        "}",
+        "complete -o default -F _augmix augmix",
+    ]
+    return "\n".join(lines).lstrip()
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Let tyro print every message on one line."""
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "9999"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ |= {} if columns is None else {"COLUMNS": columns}
 
 
 _TYPES = {
@@ -119,7 +173,7 @@ def make_flag(name: str, hint: Any, default: Any, text: str) -> Flag:
     """A field of a dataclass of flags; ``text`` is its help."""
     import tyro
 
-    aliases = [alias for alias, flag in _ALIASES.items() if flag == name]
+    aliases = [alias.replace("_", "-") for alias, flag in _ALIASES.items() if flag == name]
     argument = tyro.conf.arg(help=text, aliases=[f"--{alias}" for alias in aliases] or None)
     return name, Annotated[hint, argument], field(default=default)
 

@@ -6,6 +6,7 @@ executor ``pillow`` renders them.
 """
 
 import io
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
-from augmix.augment import render
+from augmix.augment import bank, render
 from augmix.augment.ops import (
     ALL_OPS,
     OVERLAPPING,
@@ -31,11 +32,12 @@ from augmix.augment.ops import (
     level_to_amount,
 )
 from augmix.augment.plan import Plan, check_plan
+from augmix.augment.stages.chains import Copies
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
-from augmix.files import make_folder, write_bytes
+from augmix.files import check_replaceable, make_folder, write_bytes
 
 Number = int | float
 Pixels = UInt8[np.ndarray, "height width channel"]
@@ -75,6 +77,7 @@ _WEIGHT = 74  # width of the weight column
 _EDGE = 26
 _TITLE = 34  # height of the title over a realisation
 _NOTES = 190  # where the notes beside the title begin
+_MOST_NOTES = 100  # characters of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,31 @@ def render_operations(
     return draw_sheet(rows, heads=())
 
 
+def render_bank(name: str, side_px: int, *, num_columns: int = 12) -> Image.Image:
+    """Draw a sheet of pictures of a bank (`augmix.augment.bank`), those drawn here by family.
+
+    Args:
+        name: `bank.PROCEDURAL`, or ``folder:PATH``.
+        side_px: Height and width of the pictures.
+        num_columns: Pictures in a row.
+
+    Raises:
+        RunError: If there is no such bank, or a picture cannot be read.
+    """
+    pictures = bank.open_bank(name, side_px)
+    families = bank.FAMILIES if name == bank.PROCEDURAL else ("",) * 4
+    count = min(len(pictures), num_columns * len(families))
+    rows = []
+    for row, family in enumerate(families):
+        numbers = range(row, count, len(families))
+        if numbers:
+            tiles = [to_tile(pictures[number]) for number in numbers]
+            title = f"{len(pictures):,} pictures of {name.removeprefix(bank.FOLDER)}"
+            captions = [str(number) for number in numbers]
+            rows.append(Row(tiles, family, group=title, captions=captions))
+    return draw_sheet(rows, heads=())
+
+
 def render_strips(
     image: Pixels,
     *,
@@ -295,7 +323,7 @@ def write_galleries(
         The paths, the two sheets first.
 
     Raises:
-        RunError: If a file cannot be written.
+        RunError: If a file cannot be written, or is there and is no earlier one.
     """
     _check_image(image)
     sheet = render_gallery(image, names=names, preset=preset, seed=seed, sample=sample)
@@ -304,10 +332,15 @@ def write_galleries(
         for name in SEQUENCES.resolve(sequences)
     }
     animations = Path(folder) / "perturbations"
+    sheets = [Path(folder) / f"{name}.png" for name in ("corruptions", "perturbations")]
+    for path in sheets:
+        check_replaceable(path, "earlier sheet", *(word.encode() for word in MADE_BY))
+    for name in strips:
+        check_replaceable(animations / f"{name}.webp", "earlier animation", _MADE_HERE)
     make_folder(animations)
     return [
-        save_picture(Path(folder) / "corruptions.png", sheet),
-        save_picture(Path(folder) / "perturbations.png", _draw_strips(strips)),
+        save_preview(sheets[0], sheet),
+        save_preview(sheets[1], _draw_strips(strips)),
         *(_save_animation(animations / f"{name}.webp", frames) for name, frames in strips.items()),
     ]
 
@@ -407,8 +440,11 @@ def _save_animation(
         still = buffer.getvalue()[12:]  # after RIFF, the size, WEBP
         frame_box = _bytes3(0) + _bytes3(0) + box + _bytes3(round(1000 / frames_per_second))
         chunks += _chunk(b"ANMF", frame_box + bytes([0b10]) + still)  # replaces, is not blended
-    write_bytes(path, _chunk(b"RIFF", b"WEBP" + chunks))
+    write_bytes(path, _chunk(b"RIFF", b"WEBP" + chunks + _MADE_HERE))
     return path
+
+
+_MADE_HERE = b"MADE\x06\0\0\0augmix"  # a chunk that readers pass over
 
 
 def _bytes3(value: int) -> bytes:
@@ -517,6 +553,7 @@ def render_preview(
     From left to right: the image as the chains receive it, a strip for each chain with operation
     and amount under every step, the chain's weight, the mixture of the chains, and the view: clean
     image and mixture by their weights, then the stages after the chains, which the title names.
+    Copies are drawn as the chains are, without weights and mixture.
 
     Args:
         image: uint8, RGB or grey, of the plan's size.
@@ -538,7 +575,7 @@ def render_preview(
     if plan.pairs:
         raise ValueError("a plan of pairs is drawn with all its images: call write_preview")
     alone = plan[index : index + 1]
-    check_plan(alone, (1, *image.shape))
+    check_plan(alone, (1, *image.shape), bank.pictures_of(plan, image.shape[2]))
     finished = render(image[None], alone, executor="pillow")[view, 0]
     return _draw_realisation(image, finished, plan, index, view, scale)
 
@@ -559,7 +596,7 @@ def write_preview(
         RunError: If the file cannot be written.
     """
     check_images(images)
-    check_plan(plan, images.shape)
+    check_plan(plan, images.shape, bank.pictures_of(plan, images.shape[3]))
     if not len(plan) or not plan.num_views:
         raise ValueError(f"nothing to draw: {len(plan)} images with {plan.num_views} views")
     views = render(images, plan, executor="pillow")
@@ -620,6 +657,7 @@ def _draw_realisation(
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
     notes = "; ".join(plan.describe_finish(index, view))
+    notes = textwrap.shorten(notes, _MOST_NOTES, placeholder=" ...")
     plan = plan.without(Pairs)[index : index + 1]
     layout, start = _layout(plan), _start(image, plan, view)
     size = (round(layout.width * scale), round(layout.height * scale))
@@ -629,7 +667,7 @@ def _draw_realisation(
     if notes:
         pen.text(_NOTES, _EDGE - 3, notes, size=13, colour=_MUTED, anchor="la")
 
-    weights, mix = plan.weight[view, 0], float(plan.mix[view, 0])
+    weights, mix, has_copies = plan.weight[view, 0], float(plan.mix[view, 0]), plan.find(Copies)
     top, half = _EDGE + _TITLE, layout.tile_height / 2
     pitch = layout.tile_height + _STEP_CAPTION
     rows = [top + chain * pitch + half for chain in range(len(weights))]
@@ -645,18 +683,23 @@ def _draw_realisation(
         pen.line(*points, width=2)
     for chain, (y, weight) in enumerate(zip(rows, weights, strict=True)):
         pen.line((fork, y), (layout.weight, y), width=2)
-        pen.line((layout.weight + _WEIGHT, y), (join, y), width=2)
+        pen.line((layout.weight + (not has_copies) * _WEIGHT, y), (join, y), width=2)
         for column, (picture, *words) in enumerate(_steps(start, plan, view, chain)):
             x = layout.start + column * (_STEP + _STEP_GAP)
             _draw_tile(pen, layout, x, y - half, picture, *words)
-        pen.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
-        pen.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
+        if not has_copies:
+            pen.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
+            pen.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
     view_pixels = to_uint8(np.ascontiguousarray(finished.transpose(1, 2, 0)))
-    for x, pixels, first, second in (
+    mixed = "" if has_copies else f"{1 - mix:.2f} clean + {mix:.2f} mix"
+    columns = [
         (_EDGE, start, "clean", _moves(plan)),
-        (layout.mixture, _mixture(start, plan, view), "mixture", "sum of the chains"),
-        (layout.view, view_pixels, "view", f"{1 - mix:.2f} clean + {mix:.2f} mix"),
-    ):
+        (layout.view, view_pixels, "view", mixed),
+    ]
+    if not has_copies:
+        mixture = _mixture(start, plan, view)
+        columns.insert(1, (layout.mixture, mixture, "mixture", "sum of the chains"))
+    for x, pixels, first, second in columns:
         _draw_tile(pen, layout, x, middle - half, to_pillow(pixels), first, second)
     return pen.picture
 

@@ -99,6 +99,20 @@ class StepsLogged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EpochValidated(Event):
+    """An epoch, counted from 1, was validated; errors and the part of the time are fractions.
+
+    ``selected_epoch`` is the one whose weights the run keeps so far.
+    """
+
+    epoch: int
+    clean_error: float
+    corrupted_error: float
+    selected_epoch: int
+    time_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten(Event):
     """The training state after ``step`` was written to disk."""
 
@@ -267,6 +281,8 @@ class ProgressDisplay:
                 self._update(completed=event.step)
             case StepsLogged():
                 self._show_training(event.record, event.num_steps)
+            case EpochValidated():
+                self._show_validation(event)
             case TrainingFinished():
                 self._finish()
                 if event.was_finished:
@@ -308,6 +324,15 @@ class ProgressDisplay:
             f"{record['images_per_second']:.0f} images/s"
         )
         self._show_count(f"epoch {record['epoch']:.1f}", record["step"], num_steps, note)
+
+    def _show_validation(self, event: EpochValidated) -> None:
+        is_selected = event.selected_epoch == event.epoch
+        kept = "the best so far" if is_selected else f"epoch {event.selected_epoch} is better"
+        self._print(
+            f"epoch {event.epoch}: validation error {100 * event.clean_error:.1f} % clean, "
+            f"{100 * event.corrupted_error:.1f} % corrupted, {kept}; validated in "
+            f"{100 * event.time_fraction:.1f} % of the epoch's time"
+        )
 
     def _show_decoder(self, record: Mapping[str, Any], num_steps: int) -> None:
         if self.task is None:

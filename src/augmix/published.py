@@ -1,4 +1,4 @@
-"""Numbers of the literature as data: AlexNet's errors and flip probabilities, Tables 1-4 of AugMix.
+"""Numbers of the literature as data: AlexNet's, Tables 1-4 of AugMix, and C-bar.
 
 Baselines are fractions. The cells of the tables are per cent exactly as printed, so that a test can
 hold a printed mean against its printed cells: each is off by at most `Table.rounding`.
@@ -198,6 +198,38 @@ TABLE_4 = Table(
 UNVERIFIED = (  # from memory of the paper's text, no source at hand
     Row(data="cifar10", network="WideResNet", method="augmix+mixup", mean=13.3),
 )
+
+# -- C-bar: Mintun et al. (2021), table of their repository's page, means over five severities -----
+
+BAR_NAMES: Mapping[str, tuple[str, ...]] = {  # in the order printed
+    "cifar10": (
+        *("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "circular_motion_blur"),
+        *("inverse_sparkles", "lines", "pinch_and_twirl", "ripple", "sparkles"),
+        "transverse_chromatic_abberation",
+    ),
+    "imagenet": (
+        *("blue_noise_sample", "plasma_noise", "checkerboard_cutout", "cocentric_sine_waves"),
+        *("single_frequency_greyscale", "brownish_noise", "perlin_noise", "sparkles"),
+        *("inverse_sparkles", "caustic_refraction"),
+    ),
+}
+
+
+def _of_bar(data: str, method: str, mean: float, cells: str = "") -> Row:
+    values = dict(zip(BAR_NAMES[data], map(float, cells.split()), strict=True)) if cells else None
+    network = {"cifar10": "WRN-40-2", "imagenet": "ResNet-50"}[data]
+    return Row(data=data, network=network, method=method, mean=mean, cells=values)
+
+
+BAR_ROWS = (
+    _of_bar("cifar10", "standard", 27.1, "42.9 27.2 23.3 11.8 43.3 26.2 11.3 21.6 21.0 42.9"),
+    _of_bar("cifar10", "autoaugment", 21.0),
+    _of_bar("cifar10", "augmix", 16.0, "9.8 27.8 13.4 5.9 30.3 18.0 8.3 12.1 15.5 19.2"),
+    _of_bar("imagenet", "standard", 57.7, "68.6 71.7 49.4 84.7 79.0 37.5 34.3 32.4 76.7 42.8"),
+    _of_bar("imagenet", "autoaugment", 55.7),
+    _of_bar("imagenet", "sin", 55.8),
+    _of_bar("imagenet", "augmix", 52.4, "43.2 72.2 46.1 76.3 67.4 38.8 32.4 32.3 76.4 39.2"),
+)
 TABLES: Mapping[int, Table] = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}
 
 # -- methods after the paper -----------------------------------------------------------------------
@@ -220,6 +252,8 @@ _HYBRID = "Yucel et al. (2023)"
 _SIEDEL = "Siedel et al. (2026), files of results"
 _AFA = "Vaish et al. (2024), files of results"
 _CIFAR_200 = "200 epochs, 2 views"
+_AUGMAX = "Wang et al. (2021), README"
+_AUGMAX_RECIPE = "200 epochs, 3 views and attack, DuBIN network"
 
 
 def _later(method: str, network: str, text: str, source: str, recipe: str) -> tuple[LaterRow, ...]:
@@ -264,8 +298,33 @@ LATER_ROWS: tuple[LaterRow, ...] = (
              source=_AFA),
     LaterRow(method="trivialaugment-afa", data="imagenet", network="ResNet-50", clean=None,
              corrupted=63.1, source=_AFA),
+    *_later("lp-noise", "WRN-28-4", "3.28 8.54 18.62 29.88", _SIEDEL, "300 epochs, 1 view"),
+    *_later("prime", "ResNet-18", "6.9 11.0 22.4 31.7", "README of Modas et al. (2022)",
+            "100 epochs, 3 views"),
+    LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=55.5,
+             source="Modas et al. (2022)", recipe="100 epochs from pretrained weights"),
+    LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=57.5,
+             source="Modas et al. (2022)", recipe="the same without JSD"),
+    LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=64.9,
+             source=_AFA, recipe="from random weights"),
+    LaterRow(method="prime-afa", data="imagenet", network="ResNet-50", clean=None, corrupted=59.2,
+             source=_AFA),
+    LaterRow(method="prime-afa", data="imagenet", network="ResNet-18", clean=None, corrupted=67.8,
+             source=_AFA),
     *_later("trivialaugment", "WRN-28-4", "3.32 13.37 19.26 37.98", _SIEDEL,
             "200 epochs, 1 view, averaged weights"),
     LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
              corrupted=71.7, source=_AFA),
+    *_later("noisymix", "WRN-28-4", "3.27 7.22 18.84 27.94", "RobustBench", "200 epochs, 3 views"),
+    *_later("augmax", "WRN-40-2", "4.32 9.33 23.20 33.65", _AUGMAX, _AUGMAX_RECIPE),
+    *_later("augmax", "ResNet-18", "4.24 9.64 21.31 34.25", _AUGMAX, _AUGMAX_RECIPE),
+    *_later("augmax", "ResNeXt-29", "3.61 7.89 19.30 31.14", _AUGMAX, _AUGMAX_RECIPE),
+    LaterRow(method="augmax", data="imagenet", network="ResNet-18", clean=None, corrupted=80.6,
+             source=_AFA, recipe="DuBIN network"),
+    *_later("pixmix", "WRN-40-4", "- 9.5 - 30.5", "Hendrycks et al. (2022), unverified",
+            "100 epochs, 1 view, published fractals"),
+    LaterRow(method="pixmix", data="imagenet", network="ResNet-50", clean=None, corrupted=65.8,
+             source=_HYBRID, recipe="90 epochs, published fractals"),
+    *_later("ipmix", "WRN-40-4", "4.04 8.6 - -", "Huang et al. (2023); 8.85 in a run of others",
+            "100 epochs, 3 views, published fractals"),
 )  # fmt: skip

@@ -155,7 +155,7 @@ class Cell:
     of it (`attacks.worst_logits`).
     """
 
-    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption) or ``attack``
+    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar`` or ``attack``
     name: str  # corruption, ``clean``, or the norm of the attack
     severity: int  # 1..5; 0 for clean and attacked images
     num_images: int
@@ -342,7 +342,10 @@ class ProtocolFacts(TypedDict, total=False):
     own: dict[str, str]
     own_sequences: dict[str, str]
     own_severities: list[int]
+    bar_names: list[str]
+    bar_severities: list[int]
     official_c: str
+    official_bar: str
     official_p: str
     fingerprints: dict[str, str]
     predictions: str
@@ -384,6 +387,16 @@ class ModelFile(TypedDict):
     channels: int
 
 
+class ValidationRecord(TypedDict):
+    """What `log.jsonl` holds about the validation of an epoch; errors are fractions."""
+
+    clean_error: float
+    corrupted_error: float
+    selected_epoch: int  # whose weights the run keeps so far, counted from 1
+    seconds: float
+    time_fraction: float  # of the training of the epoch
+
+
 class LogRecord(TypedDict, total=False):
     """The types of what a line of `log.jsonl` holds."""
 
@@ -397,6 +410,7 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
+    validation: "ValidationRecord"  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
 
@@ -455,8 +469,9 @@ class Results:
             ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
             ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
-            of its code), ``own_severities`` and ``own_jpeg_quality``; ``official_c`` and
-            ``official_p`` (sets read from files, else empty)
+            of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
+            ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;
+            ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
             ``fourier_size`` (rows and columns of the map); ``predictions`` (of another program:

@@ -65,6 +65,8 @@ class Purpose(IntEnum):
     HIDDEN = 26
     NOISE_NET = 27
     ERASING = 28
+    BANK = 29
+    PICTURES = 30
     DECISION = 40
 
 

@@ -10,10 +10,15 @@ from augmix.augment import batched, render
 from augmix.augment.plan import Plan, concatenate
 from augmix.augment.policies import (
     APR,
+    PRIME,
     AugMix,
     FourierWaves,
     HybridAugment,
+    IPMix,
+    LpNoise,
+    PixMix,
     Policy,
+    RandomErasing,
     Standard,
     TrivialAugment,
 )
@@ -25,12 +30,24 @@ POLICIES: dict[str, Policy] = {
     "apr, clipped": APR(base=Standard(**CROP), form="s", severity=10, overflow="clip"),
     "hybridaugment": HybridAugment(base=Standard(**CROP)),
     "hybridaugment over augmix": HybridAugment(base=AugMix(**CROP)),
+    "lp-noise": LpNoise(),
+    "lp-noise over augmix": LpNoise(base=RandomErasing(base=AugMix(**CROP)), noise_strength=3.0),
+    "prime": PRIME(base=Standard(**CROP), cutoff=12),
+    "prime, batch field": PRIME(batch_field=True, filter_delta="centre", depth=2, cutoff=20),
+    "prime over augmix": PRIME(base=AugMix(), width=2, cutoff=5),
     "waves": FourierWaves(base=Standard(**CROP)),
     "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
     "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
     "trivialaugment": TrivialAugment(**CROP),
+    "pixmix": PixMix(**CROP),
+    "ipmix": IPMix(**CROP),
 }
-PAIRED = ("apr", "hybridaugment", "hybridaugment over augmix")  # draw something of the whole batch
+PAIRED = (
+    "apr",
+    "prime, batch field",
+    "hybridaugment",
+    "hybridaugment over augmix",
+)  # draw something of the whole batch
 STREAM = Stream(seed=3).at(epoch=2)
 SIZE = (20, 24)
 

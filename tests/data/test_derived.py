@@ -9,6 +9,8 @@ from PIL import Image
 from augmix.data.derived import (
     ClassList,
     check_disjoint,
+    find_shared,
+    hold_out,
     load_class_list,
     map_classes,
     match_classes,
@@ -246,3 +248,90 @@ def test_real_photographs(real_data):
     assert mapped.labels.tolist() == list(range(0, 1000, 5))
     assert mapped.num_classes == 1000
     assert mapped.class_names[134] == "crane_bird"
+
+
+def classes_of(source: Source, counts: list[int]) -> Source:
+    """Some images of a source of three classes, so many of each class."""
+    ids = [np.flatnonzero(source.labels == label)[:count] for label, count in enumerate(counts)]
+    return subset(source, np.sort(np.concatenate(ids)))
+
+
+@pytest.fixture
+def sixty(tmp_path: Path) -> Source:
+    write(tmp_path / "sixty.npz", 60, seed=0)
+    return open_npz(tmp_path / "sixty.npz")
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "held"),
+    [
+        ([20, 20, 20], 0.1, [2, 2, 2]),
+        ([20, 10, 4], 0.25, [5, 2, 1]),  # 8.5 of 34 images
+        ([20, 1, 1], 0.1, [2, 0, 0]),  # a class keeps an image to train on
+        ([2, 2, 2], 0.9, [1, 1, 1]),
+        ([3, 3, 3], 0.1, [1, 0, 0]),
+    ],
+)
+def test_every_class_gives_its_part(
+    sixty: Source, counts: list[int], fraction: float, held: list[int]
+) -> None:
+    source = classes_of(sixty, counts)
+    rest, out = hold_out(source, fraction)
+    assert np.bincount(out.labels, minlength=3).tolist() == held
+    assert (np.bincount(rest.labels, minlength=3) + held).tolist() == counts
+    assert out.split == "val"
+    both = np.concatenate([each.load(np.arange(len(each))) for each in (rest, out)])
+    whole = source.load(np.arange(len(source)))
+    assert sorted(map(bytes, both)) == sorted(map(bytes, whole))
+    assert hold_out(source, fraction)[1].fingerprint == out.fingerprint
+
+
+def test_nothing_to_hold_out(sixty: Source) -> None:
+    with pytest.raises(RunError, match=r"0.1 of 3 images in 3 classes leaves no image"):
+        hold_out(classes_of(sixty, [1, 1, 1]), 0.1)
+
+
+def test_a_copy_of_a_trained_image_is_not_held_out(tmp_path: Path) -> None:
+    images, labels = write(tmp_path / "once.npz", 30, seed=0)
+    out = hold_out(open_npz(tmp_path / "once.npz"), 0.2)[1]
+    assert len(out) == 6
+    held = {bytes(image) for image in out.load(np.arange(6))}
+    others = [i for i in range(30) if bytes(images[i]) not in held]
+    images[others[0]] = out.load(np.array([0]))[0]
+    np.savez(tmp_path / "twice.npz", images=images, labels=labels, class_names=NAMES)
+    rest, out = hold_out(open_npz(tmp_path / "twice.npz"), 0.2)
+    assert (len(rest), len(out)) == (25, 5)
+    assert not len(find_shared(rest, out))
+
+
+def test_shared_files_are_found_by_their_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for place in ("one/a/0", "one/b/1", "two/a/2", "two/a/3", "two/b/4"):
+        path = tmp_path / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    (tmp_path / "two/b/5.png").write_bytes((tmp_path / "one/a/0.png").read_bytes())
+    one, two = (open_source("folder", root=tmp_path / name) for name in ("one", "two"))
+    assert [two.files[index] for index in find_shared(one, two)] == ["b/5.png"]
+    assert [one.files[index] for index in find_shared(two, one)] == ["a/0.png"]
+    assert not len(find_shared(one, subset(two, np.arange(3))))
+
+
+def test_stylised_copies_in_another_order_of_classes_are_mapped(tmp_path: Path):
+    """Class folders are in the order of their names, the images list theirs as they like."""
+    images, labels = write(tmp_path / "train.npz", 6, seed=0, size=8, names=NAMES[[2, 0, 1]])
+    source = open_npz(tmp_path / "train.npz")
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "sin" / "train" / str(source.class_names[label])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    copies = open_stylised(tmp_path / "sin", source)
+    assert copies.class_names == source.class_names
+    both = mix(source, copies)
+    for number in range(6, 12):
+        image = both.load(np.array([number]))[0]
+        (twin,) = [i for i in range(6) if np.array_equal(images[i], image)]
+        assert both.labels[number] == both.labels[twin]
+    (tmp_path / "sin" / "train" / "bee").rename(tmp_path / "sin" / "train" / "wasp")
+    with pytest.raises(RunError, match="sets that are mixed must agree"):
+        mix(source, open_stylised(tmp_path / "sin", source))

@@ -13,11 +13,14 @@ from toy_runs import toy_config, write_npz
 from augmix import files
 from augmix.arrays import to_float
 from augmix.corruptions.corrupt import photograph_frames
+from augmix.data.derived import hold_out
+from augmix.data.sources import open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.models import find_preprocessing, run_measurement
 from augmix.models.weights import build_model, load_model, save_model
+from augmix.progress import Note
 from augmix.results import (
     Results,
     load_images,
@@ -111,6 +114,28 @@ def test_an_ensemble_is_the_mean_of_its_members_probabilities(tmp_path: Path) ->
     assert [each["weights_sha256"] for each in facts["members"]] == singles
     assert facts["weights_sha256"] not in singles
     assert facts["num_parameters"] == 3 * facts["members"][0]["num_parameters"]
+
+
+def test_runs_are_measured_on_what_they_held_out(tmp_path: Path) -> None:
+    data = np.load(write_npz(tmp_path / "split.npz", num_images=30))
+    np.savez(tmp_path / "whole.npz", images=data["x_train"], labels=data["y_train"])
+    changes = {"data": str(tmp_path / "whole.npz"), "val_fraction": 0.2, "epochs": 1}
+    runs = [train(toy_config(tmp_path / f"run{seed}", seed=seed, **changes)) for seed in range(2)]
+    found = measure(*runs, out=tmp_path / "both")
+    held = hold_out(open_source("npz", root=tmp_path / "whole.npz"), 0.2)[1]
+    assert (found.source["split"], found.source["fingerprint"]) == ("val", held.fingerprint)
+    assert found.num_images == 6
+    notes: list[str] = []
+    how = EvaluateConfig(suite=("clean",), device="cpu", bin_size=5)
+    run_measurement(
+        Measurement(models=(str(runs[0]),), how=how),
+        on_progress=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
+    )
+    assert any("held out of the training for validation" in note for note in notes)
+    assert measure(runs[0], out=tmp_path / "all", allow_train_data=True).num_images == 30
+    other = train(toy_config(tmp_path / "other", **{**changes, "val_fraction": None}))
+    with pytest.raises(RunError, match="are those the model was trained on"):
+        measure(runs[0], other, out=tmp_path / "three")
 
 
 def test_an_ensemble_needs_a_folder_and_one_set_of_images(tmp_path: Path) -> None:
@@ -442,3 +467,13 @@ def test_the_names_that_a_model_brings_map_the_images(
     (photographs / "test" / "n1").rename(photographs / "test" / "n9")
     with pytest.raises(RunError, match="lists 4 classes, but not 'n9'.*--class-list"):
         measure(named, **settings, out=tmp_path / "other")
+
+
+def test_results_do_not_go_into_the_folder_of_another_run(
+    run: Path, tmp_path: Path, module: str
+) -> None:
+    other = make_run(tmp_path / "other", seed=1)
+    for model in (str(run), module):
+        with pytest.raises(RunError, match="other is the run folder of another model.*other/other"):
+            measure(model, out=other)
+    assert not (other / "results.json").exists()

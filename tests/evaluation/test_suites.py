@@ -12,7 +12,14 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from augmix.corruptions import CIFAR_SCRIPT_10, PAPER_15, STANDARD_10, frost
+from augmix.corruptions import (
+    CIFAR_BAR,
+    CIFAR_SCRIPT_10,
+    IMAGENET_BAR,
+    PAPER_15,
+    STANDARD_10,
+    frost,
+)
 from augmix.corruptions.corrupt import corrupt, photograph_frames
 from augmix.data.decode import Geometry
 from augmix.data.derived import ClassList, map_classes, subset
@@ -59,7 +66,10 @@ def test_lists_of_names_stand_for_their_names() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"suite": ("clean", "d")}, "suite must be of clean, c, p, attack, fourier; got 'd'"),
+        (
+            {"suite": ("clean", "d")},
+            "suite must be of clean, c, c-bar, p, attack, fourier; got 'd'",
+        ),
         ({"suite": ()}, "nothing to measure"),
         ({"names": ("fogg",)}, "unknown corruption 'fogg', did you mean 'fog'"),
         ({"severities": (6,)}, "severity must be 1..5, got 6"),
@@ -297,3 +307,18 @@ def test_corrupted_images_may_be_coded_once_more(source: Source) -> None:
     assert np.array_equal(suite.images(CellKey("c", "fog", 4), IDS), damaged)
     assert not np.array_equal(damaged, corrupt(clean, "fog", severity=4, preset="tiny", seed=3))
     assert suite.describe()["jpeg_quality"] == 85
+
+
+def test_the_cells_of_c_bar(source: Source):
+    def names(**settings: Any) -> list[str]:
+        config = EvaluateConfig(severities=(2,), **settings)
+        suites = open_suites(config, source)
+        return [key.name for suite in suites.values() for key in suite.cells() if key.severity]
+
+    assert names(suite=("clean", "c-bar")) == list(CIFAR_BAR)
+    assert names(suite=("c-bar",), preset="imagenet") == list(IMAGENET_BAR)
+    assert names(suite=("c", "c-bar")) == [*PAPER_15, *CIFAR_BAR]
+    assert names(suite=("c-bar",), names=("blue_noise", "lines")) == ["blue_noise_sample", "lines"]
+    assert names(suite=("c",), names=("fog", "lines")) == ["fog", "lines"]
+    with pytest.raises(ValueError, match="names fog would have no effect: suite 'c-bar' has"):
+        names(suite=("c-bar",), names=("fog",))

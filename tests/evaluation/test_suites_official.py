@@ -67,6 +67,50 @@ def test_written_sets_measure_like_those_made_on_the_fly(
     assert load_results(tmp_path / "read" / "results.json") == read
 
 
+BAR = ("blue_noise_sample", "ripple")
+
+
+def test_a_set_of_c_bar_in_every_layout(
+    model: torch.nn.Module, source: Source, tmp_path: Path
+) -> None:
+    ordered = subset(source, np.argsort(source.labels, kind="stable"))
+    fresh = measure(model, ordered, suite=("c-bar",), names=BAR)
+    assert [cell.key for cell in fresh.cells] == [
+        CellKey("c-bar", name, severity) for name in BAR for severity in range(1, 6)
+    ]
+    assert fresh.protocol["bar_names"] == list(BAR)
+    how: dict[str, Any] = {"names": BAR, "num_processes": 1}
+    arrays = write_corrupted(ordered, tmp_path / "Toy-C-Bar", CorruptOptions(**how))
+    (arrays / "blue_noise_sample.npy").rename(arrays / "blue_noise.npy")
+    read = measure(model, ordered, suite=("c-bar",), names=BAR, official=(arrays,))
+    assert cells(read) == cells(fresh)
+    assert read.protocol["official_bar"] == "Toy-C-Bar (cifar-c)"
+    trees = []
+    for folder, by_value in (("numbers", False), ("values", True)):
+        options = CorruptOptions(**how, layout="imagenet", value_folders=by_value)
+        root = write_corrupted(ordered, tmp_path / folder, options)
+        trees.append(measure(model, ordered, suite=("c-bar",), names=BAR, official=(root,)))
+    found = sorted(path.name for path in (tmp_path / "values" / "ripple").iterdir())
+    assert found == ["5.50", "6.00", "6.50", "7.50", "8.00"]
+    assert cells(trees[0]) == cells(trees[1])
+
+
+def test_folders_named_by_values_are_refused_for_others(source: Source, tmp_path: Path) -> None:
+    for names, layout, message in (
+        (("fog",), "imagenet", "one value a severity.*got 'fog'"),
+        (("lines",), "cifar", "value_folders are for files, got layout 'cifar'"),
+    ):
+        options = CorruptOptions(names=names, layout=layout, value_folders=True)
+        with pytest.raises(ValueError, match=message):
+            write_corrupted(source, tmp_path / "out", options)
+
+
+def test_a_folder_of_c_and_c_bar_serves_both(source: Source, tmp_path: Path) -> None:
+    options = CorruptOptions(names=("contrast", "lines"), num_processes=1)
+    folder = write_corrupted(source, tmp_path / "Both", options)
+    assert set(find_official([folder], source)) == {"c", "c-bar"}
+
+
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])
 def test_a_set_goes_with_images_that_are_mapped_to_a_models_classes(
     model: torch.nn.Module, source: Source, tmp_path: Path, layout: Any

@@ -10,16 +10,19 @@ import torch
 from augmix.augment import policies, render
 from augmix.augment.policies import (
     APR,
+    PRIME,
     AugMix,
     AutoAugment,
     CutMix,
     Cutout,
     FourierWaves,
     HybridAugment,
+    LpNoise,
     Mixup,
     PatchUniform,
     Policy,
     RandomAA,
+    RandomErasing,
     RandomStart,
     Standard,
     TrivialAugment,
@@ -33,7 +36,15 @@ from augmix.methods import (
     build_method,
     register_method,
 )
-from augmix.methods.losses import Adversarial, Consistency, CrossEntropy, Loss, ViewsCrossEntropy
+from augmix.methods.losses import (
+    Adversarial,
+    AdversarialMixing,
+    Consistency,
+    CrossEntropy,
+    HiddenMixing,
+    Loss,
+    ViewsCrossEntropy,
+)
 from augmix.models.weights import build_model
 from augmix.rng import Stream
 
@@ -71,7 +82,26 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
         2,
         False,
     ),
+    "lp-noise": (
+        "Lp noise",
+        LpNoise(base=RandomErasing(base=TrivialAugment(**CROP))),
+        PLAIN,
+        1,
+        False,
+    ),
+    "prime": ("PRIME", PRIME(base=BASE), JSD, 2, True),
+    "prime-afa": ("PRIME + AFA", FourierWaves(base=PRIME(base=BASE)), MEAN, 2, False),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
+    "noisymix": ("NoisyMix", CHAINS, HiddenMixing(label_smoothing=0.1), 2, True),
+    "augmax": (
+        "AugMax",
+        policies.AugMax(**CROP),
+        AdversarialMixing(label_smoothing=0.1),
+        4,
+        True,
+    ),
+    "pixmix": ("PixMix", policies.PixMix(**CROP), PLAIN, 1, False),
+    "ipmix": ("IPMix", policies.IPMix(**CROP), JSD, 2, True),
     "adversarial": (
         "Adv Training",
         RandomStart(base=BASE),

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_runs import make_run
 
 from augmix import published
+from augmix.corruptions import CIFAR_BAR, IMAGENET_BAR
 from augmix.report.comparison import compare
 from augmix.report.estimates import summarise
 from augmix.report.literature import literature_tables, unmatched
@@ -52,6 +54,37 @@ def test_more_corruptions_do_not_change_the_benchmark(tmp_path: Path):
     mean = sum(cell.num_errors / cell.num_images for cell in cells) / len(cells)
     assert value(table, "Standard", "small") == f"{100 * mean:.1f}"
     assert value(table, "Standard", "DenseNet") == "59.3"
+
+
+def test_c_bar_has_plain_means_of_its_own(tmp_path: Path):
+    names = published.BAR_NAMES["cifar10"]
+    settings = {"source": "cifar10", "model": "wrn-40-2", "preset": "cifar", **FEW}
+    results = make_run(tmp_path / "a", label="mine", names=(*names, "fog"), **settings)
+    comparison = compare([tmp_path / "a"])
+    (table,) = literature_tables(comparison)
+    assert table.name == "literature-bar"
+    assert value(table, "AugMix", "lines") == "18.0"
+    assert value(table, "AugMix", "Mean") == "16.0"
+    assert value(table, "AutoAugment*", "lines") == "–"
+    error = {
+        suite: np.mean([cell.error for cell in results.cells if cell.suite == suite])
+        for suite in ("c", "c-bar")
+    }
+    assert value(table, "mine", "Mean") == f"{100 * error['c-bar']:.1f}"
+    found = summarise(results)
+    assert (found["corruption_error"], found["bar_error"]) == pytest.approx(tuple(error.values()))
+    make_run(tmp_path / "b", names=names[1:], **settings)
+    assert not literature_tables(compare([tmp_path / "b"]))  # one is missing
+
+
+@pytest.mark.parametrize("data", ["cifar10", "imagenet"])
+def test_published_means_of_c_bar(data: str):
+    rows = [row for row in published.BAR_ROWS if row.data == data and row.cells]
+    assert len(rows) == 2
+    for row in rows:
+        assert row.cells is not None
+        assert row.mean == pytest.approx(np.mean(list(row.cells.values())), abs=0.1)
+        assert set(row.cells) == set({"cifar10": CIFAR_BAR, "imagenet": IMAGENET_BAR}[data])
 
 
 def test_imagenet_is_divided_by_alexnet(tmp_path: Path):

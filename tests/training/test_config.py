@@ -377,13 +377,13 @@ def write_stylised(path: Path, seed: int = 1) -> None:
 def test_stylised_copies_are_trained_on_beside_the_images(tmp_path: Path) -> None:
     write_stylised(tmp_path / "styled")
     config = toy_config(tmp_path / "run", method="sin", stylised=str(tmp_path / "styled"))
-    plain, both = open_training(config)
+    plain, both, _ = open_training(config)
     assert (len(plain), len(both)) == (20, 40)
     np.testing.assert_array_equal(both.labels[:20], both.labels[20:])
     part = toy_config(
         tmp_path / "run", method="sin", stylised=str(tmp_path / "styled"), max_train_images=6
     )
-    plain, both = open_training(part)
+    plain, both, _ = open_training(part)
     assert (len(plain), len(both)) == (6, 12)
     np.testing.assert_array_equal(both.labels[:6], both.labels[6:])
     assert len(open_training(toy_config(tmp_path / "run"))[1]) == 20

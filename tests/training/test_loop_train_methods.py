@@ -36,6 +36,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "maxblur": {"method": "maxblur", "blur_size": 2},
     "sin": {"method": "sin", "stylised": "styled.npz"},
+    "noisymix": {"method": "noisymix"},
+    "augmax": {"method": "augmax", "mixture_steps": 2, "ema_decay": 0.9},
+    "pixmix": {"method": "pixmix", "rounds": 2},
+    "ipmix": {"method": "ipmix", "depth": 2},
     "augmix+mixup+cutout": {"method": "augmix+mixup+cutout", "cutout_size_px": 3},
 }
 

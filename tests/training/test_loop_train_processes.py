@@ -70,6 +70,9 @@ write_npz(place / "toy.npz")
 run_all("one", 1, **PLAIN)
 run_all("two", 2, **PLAIN)
 run_all("local", 2, sync_batch_norm=False, **PLAIN)
+watched = {**PLAIN, "val_fraction": 0.4, "batch_size": 4}
+run_all("watched-one", 1, **watched)
+run_all("watched-two", 2, **watched)
 attacked = {**PLAIN, "method": "adversarial", "attack_steps": 2, "epochs": 1}
 run_all("attacked-one", 1, **attacked)
 run_all("attacked-two", 2, **attacked)
@@ -127,6 +130,17 @@ def test_batch_norm_of_each_process_alone_learns_otherwise(done: Any) -> None:
     place, codes, _ = done
     assert codes["local"] == ["0 0"]
     assert losses(place / "local")[2] != pytest.approx(losses(place / "one")[2], rel=5e-3)
+
+
+def test_two_processes_measure_what_one_measures(done: Any) -> None:
+    place, codes, _ = done
+    assert (codes["watched-one"], codes["watched-two"]) == (["0"], ["0 0"])
+    one, two = (
+        [line["validation"] for line in read_log(place / name) if "validation" in line]
+        for name in ("watched-one", "watched-two")
+    )
+    assert len(one) == 3
+    assert two == one
 
 
 def test_attacked_images_are_those_of_one_process(done: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from augmix.arrays import Images, Views, check_images
+from augmix.augment.bank import pictures_of
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.stages import Pictures
 
@@ -38,7 +39,8 @@ def render(
         num_threads: CPU threads of the compiled executor, at least 1.
         device: Where ``batched`` works, e.g. ``cuda`` or ``cuda:1``; ``auto`` is where the images
             are if they are a tensor, else a GPU if there is one.
-        pictures: The bank of pictures for stages that take some (`Stage.needs_pictures`).
+        pictures: The bank of pictures for stages that take some (`Stage.needs_pictures`) and do
+            not name one of `augmix.augment.bank`.
 
     Returns:
         Views in [0, 1], float32, never re-quantised: an array, or from ``batched`` a tensor on the
@@ -71,6 +73,8 @@ def render(
     if is_elsewhere:
         raise ValueError(f"executor {executor!r} works on the CPU, got device {str(device)!r}")
     check_images(images)
+    if pictures is None:
+        pictures = pictures_of(plan, images.shape[3])
     check_plan(plan, images.shape, pictures)
     if executor == "pillow":
         return _render_by_definition(images, plan, pictures)

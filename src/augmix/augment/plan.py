@@ -330,11 +330,12 @@ def check_plan(plan: Plan, shape: tuple[int, ...], pictures: Any = None) -> None
             raise ValueError(
                 f"stage {stage_name(type(stage))!r} takes pictures: call render(..., pictures=bank)"
             )
-    if pictures is not None and tuple(pictures.shape[1:]) != tuple(shape[1:]):
-        raise ValueError(
-            f"pictures must be uint8 [picture height width channel] of the images' {shape[1:]}, "
-            f"got shape {tuple(pictures.shape)}"
-        )
+        expected = (*stage.picture_size((shape[1], shape[2])), shape[3])
+        if stage.needs_pictures and tuple(pictures.shape[1:]) != expected:
+            raise ValueError(
+                f"pictures must be uint8 [picture height width channel] of the images' channels, "
+                f"each {expected}, got shape {tuple(pictures.shape)}"
+            )
 
 
 def _take_stage(arrays: dict[str, np.ndarray], position: int, kind: type[Stage]) -> Stage:

@@ -8,10 +8,13 @@
 | ``imagenet-p`` | ``tilt/<class>/<image>.mp4``, or ``tilt/<class>/<image>/<frame>.JPEG`` |
 
 The sets are those of Hendrycks & Dietterich (2019), between whose folder and names there may be the
-group folders of the archives (``noise``, ``blur``, ...), or written by `augmix.write`. No more than
+group folders of the archives (``noise``, ``blur``, ...), C-bar of Mintun et al. (2021), whose
+script names the folder of a severity by its value (``plasma_noise/4.75``), or written by
+`augmix.write`. No more than
 one batch is in memory: ``.npy`` files are mapped, images and videos decoded when loaded.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,9 +55,12 @@ Frame = UInt8[np.ndarray, "height width channel"]
 Frames = UInt8[np.ndarray, "batch frame height width channel"]
 Kind = Literal["cifar-c", "imagenet-c", "cifar-p", "imagenet-p"]
 _KNOWN_CLASSES = {
-    **dict.fromkeys(("CIFAR-10-C", "CIFAR-10-P"), CIFAR10_CLASSES),
-    **dict.fromkeys(("CIFAR-100-C", "CIFAR-100-P"), CIFAR100_CLASSES),
+    f"{root}-{form}": names
+    for root, names in (("CIFAR-10", CIFAR10_CLASSES), ("CIFAR-100", CIFAR100_CLASSES))
+    for form in ("C", "P", "C-Bar", "C-bar")
 }
+_FILE_NAMES = {"blue_noise_sample": "blue_noise"}  # by which other projects store a corruption
+_VALUE = re.compile(r"\d+\.\d\d")  # a severity as the script of ImageNet-C-bar names its folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +79,9 @@ class Layout:
 
     def path(self, name: str) -> Path:
         """Look up the file or folder of a corruption or perturbation."""
-        if name in self.paths:
-            return self.paths[name]
+        for found in (name, _FILE_NAMES.get(name)):
+            if found in self.paths:
+                return self.paths[found]
         guess = did_you_mean(name, self.names, cutoff=0.0)
         raise RunError(f"{self.root} holds no {name!r}{guess} It holds {', '.join(self.names)}")
 
@@ -141,7 +148,7 @@ def _entries(folder: Path) -> dict[str, tuple[Kind, Path]]:
 def _tree_kind(folder: Path) -> Kind | None:
     """Whether a folder is one corruption (severities) or one perturbation (videos) of a tree."""
     inner = _subfolders(folder)
-    if any(path.name in map(str, SEVERITIES) for path in inner):
+    if any(_is_severity(path.name) for path in inner):
         return "imagenet-c"
     for path in inner[:1]:
         tree = FolderTree(path)
@@ -150,6 +157,18 @@ def _tree_kind(folder: Path) -> Kind | None:
         if is_numbered or tree.images(suffixes=_VIDEOS):
             return "imagenet-p"
     return None
+
+
+def _is_severity(name: str) -> bool:
+    return name in map(str, SEVERITIES) or _VALUE.fullmatch(name) is not None
+
+
+def _severity_folder(path: Path, severity: int) -> Path:
+    """The folder of a severity, whose name is its number or the value of that rank."""
+    names = [folder.name for folder in _subfolders(path)]
+    values = sorted(filter(_VALUE.fullmatch, names), key=float)
+    is_by_value = len(values) == len(SEVERITIES) and str(severity) not in names
+    return path / (values[severity - 1] if is_by_value else str(severity))
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -242,11 +261,11 @@ def _open_slice(path: Path, severity: int, class_names: tuple[str, ...], title: 
 
 
 def _open_tree(path: Path, severity: int, class_names: tuple[str, ...], title: str) -> Source:
-    folder = path / str(severity)
+    folder = _severity_folder(path, severity)
     if not folder.is_dir():
         raise RunError(
-            f"{folder} is missing: expected the severities 1 to 5 in {path}, got "
-            f"{show_entries(path)}; unpack or write the set again"
+            f"{folder} is missing: expected the severities 1 to 5, or five values with two "
+            f"decimals, in {path}, got {show_entries(path)}; unpack or write the set again"
         )
     paths, labels, names = _list_classes(folder, class_names, SUFFIXES)
     items = FileItems(root=folder, paths=paths)

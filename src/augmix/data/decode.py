@@ -40,7 +40,7 @@ _SUFFIXES = {
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif",) if features.check("avif") else (),
+    "AVIF": (".avif",) if "avif" in features.get_supported() else (),
     "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpx") if features.check("jpg_2000") else (),
     "HEIF": (".heic", ".heif", ".hif") if importlib.util.find_spec(_HEIF) else (),
     "TGA": (".tga",),

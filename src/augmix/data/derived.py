@@ -16,22 +16,31 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from augmix.data.decode import Draws
+from augmix.data.decode import Draws, ImageError
+from augmix.data.folders import FileItems
 from augmix.data.sources import open_source
 from augmix.data.stores import (
     MAX_CLASSES,
+    ArrayItems,
+    ArraySource,
     Ids,
+    ImageFiles,
     Images,
+    Items,
     Labels,
+    LazySource,
     Photographs,
     Source,
     check_ids,
     fingerprint,
+    hash_array,
 )
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
 _TAKE_PART = 1  # of Purpose.SPLIT; part 0 splits the digits
+_HOLD_PART = 3  # of Purpose.SPLIT; part 2 chooses measured images
+_MOST_COMPARED = 50_000  # images whose contents are read to find copies
 _SHOWN = 5  # names in a message
 
 
@@ -78,6 +87,104 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
         return source
     order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(len(source))
     return subset(source, np.sort(order[:count]))
+
+
+def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
+    """Split a source into images to train on and images held out, in equal parts of every class.
+
+    The same images are held out every time. Every class keeps at least one image to train on, and
+    an image of which another copy would be trained on is not held out (see `find_shared`).
+
+    Args:
+        fraction: Of the images that are held out, in (0, 1).
+
+    Raises:
+        RunError: If the classes have too few images for that.
+    """
+    order = Stream(seed=0).at(Purpose.SPLIT, part=_HOLD_PART).permutation(len(source))
+    counts = np.bincount(source.labels, minlength=source.num_classes)
+    wanted = np.minimum(fraction * counts, np.maximum(counts - 1, 0))
+    numbers = np.floor(wanted).astype(np.int64)
+    # classes with the largest rest get one more, until the fraction of all images is reached
+    ranks = np.argsort(numbers - wanted, kind="stable")
+    numbers[ranks[: max(round(float(wanted.sum())) - int(numbers.sum()), 0)]] += 1
+    numbers = np.minimum(numbers, np.maximum(counts - 1, 0))
+    by_class = order[np.argsort(source.labels[order], kind="stable")]
+    ranks = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+    is_held = np.zeros(len(source), bool)
+    is_held[by_class] = ranks < np.repeat(numbers, counts)
+    if not is_held.any():
+        raise RunError(
+            f"{fraction:g} of {len(source)} images in {source.num_classes} classes leaves no image "
+            "to hold out; take a larger --val-fraction, or name validation images with --val"
+        )
+    rest, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    copies = find_shared(subset(source, rest), subset(source, held))
+    if len(copies) == len(held):
+        raise RunError(
+            f"all {len(held)} images to hold out are in source {source.name!r} twice; remove the "
+            "copies, or name validation images with --val"
+        )
+    is_held[held[copies]] = False
+    rest, held = subset(source, np.flatnonzero(~is_held)), np.flatnonzero(is_held)
+    kept = subset(source, held).fields(split="val", crop=None, skipped=(), left_out=(), warnings=())
+    return rest, Subset(source=source, ids=held, **kept)
+
+
+def find_shared(first: Source, second: Source) -> Int64[np.ndarray, " image"]:
+    """Find the images of the second source of which the first has a copy, stored alike.
+
+    Files are compared by their bytes, arrays by their pixels. Where more images than can be read
+    in a while would have to be compared, none is found.
+    """
+    one, other = _stored(first), _stored(second)
+    none = np.zeros(0, np.int64)
+    if one is None or other is None:
+        return np.arange(len(second)) if first.fingerprint == second.fingerprint else none
+    sizes, other_sizes = _file_sizes(*one), _file_sizes(*other)
+    ours, theirs = np.arange(len(first)), np.arange(len(second))
+    if sizes is not None and other_sizes is not None:  # only files of one length can be equal
+        ours = np.flatnonzero(np.isin(sizes, other_sizes))
+        theirs = np.flatnonzero(np.isin(other_sizes, sizes))
+    if len(ours) + len(theirs) > _MOST_COMPARED and not _in_memory(one, other):
+        return none
+    known = {_hash(one[0], row) for row in one[1][ours].tolist()} - {""}
+    return theirs[[_hash(other[0], row) in known for row in other[1][theirs].tolist()]]
+
+
+def _stored(source: Source) -> tuple[Items, Labels] | None:
+    """What a source is made of, and the item of every image; None for several or unknown ones."""
+    if isinstance(source, Subset):
+        found = _stored(source.source)
+        return found and (found[0], found[1][source.ids])
+    if isinstance(source, MappedSource):
+        return _stored(source.source)
+    if isinstance(source, LazySource) or (isinstance(source, ArraySource) and source.items):
+        assert source.items is not None
+        return source.items, source.rows
+    if isinstance(source, ArraySource):
+        return ArrayItems(images=source.images, path=source.name), np.arange(len(source))
+    return None
+
+
+def _in_memory(*stored: tuple[Items, Labels]) -> bool:
+    return all(isinstance(items, ArrayItems) for items, _ in stored)
+
+
+def _file_sizes(items: Items, rows: Labels) -> Int64[np.ndarray, " image"] | None:
+    if not isinstance(items, FileItems):
+        return None
+    return np.array([items.num_bytes(row) for row in rows.tolist()], np.int64)
+
+
+def _hash(items: Items, row: int) -> str:
+    """A hash of what is stored for an image; empty if it cannot be read."""
+    if isinstance(items, ImageFiles):
+        try:
+            return hashlib.sha256(items.content(row)).hexdigest()
+        except ImageError:
+            return ""
+    return hash_array(items.images[row] if isinstance(items, ArrayItems) else items.image(row))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,14 +258,21 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
 
     Args:
         root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
-        like: The source they were made from; they must have its size, channels and classes, but
-            are cropped to that size where it is cropped.
+        like: The source they were made from; they must have its size, channels and classes, in any
+            order, but are cropped to that size where it is cropped.
     """
     path = Path(root).expanduser()
     if path.suffix == ".npz" or (path / f"{like.split}.npz").exists():
-        return open_source("npz", root=path, split=like.split)
-    size = like.size[0] if like.crop else 0
-    return open_source("folder", root=path, split=like.split, crop=like.crop, size=size)
+        copies = open_source("npz", root=path, split=like.split)
+    else:
+        size = like.size[0] if like.crop else 0
+        copies = open_source("folder", root=path, split=like.split, crop=like.crop, size=size)
+    names = tuple(like.class_names)
+    if tuple(copies.class_names) == names or sorted(copies.class_names) != sorted(names):
+        return copies  # what differs is said where they are mixed
+    indices = match_classes(tuple(copies.class_names), name_classes(names, where=like.name))
+    described = copies.fields(class_names=names, labels=indices[copies.labels])
+    return MappedSource(source=copies, indices=indices, **described)
 
 
 def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
@@ -315,6 +429,9 @@ class MappedSource(Source):
 
     def load(self, ids: Ids) -> Images:
         return self.source.load(ids)
+
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
+        return self.source.load_crops(ids, draws)
 
     def photographs(self) -> Photographs | None:
         return self.source.photographs()

@@ -112,14 +112,17 @@ class FileItems(ImageFiles):
     def digest(self, rows: np.ndarray) -> str:
         """Hash path and length of every file, which no file need be read for."""
         hasher = hashlib.sha256()
-        for row in rows:
-            path = self.root / self.paths[row]
-            try:
-                num_bytes = path.stat().st_size
-            except OSError as error:
-                raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-            hasher.update(os.fsencode(self.paths[row]) + f"\0{num_bytes}\n".encode())
+        for row in rows.tolist():
+            hasher.update(os.fsencode(self.paths[row]) + f"\0{self.num_bytes(row)}\n".encode())
         return hasher.hexdigest()
+
+    def num_bytes(self, index: int) -> int:
+        """Return the length of a file."""
+        path = self.root / self.paths[index]
+        try:
+            return path.stat().st_size
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
     def content(self, index: int) -> bytes:
         try:

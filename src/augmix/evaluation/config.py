@@ -29,11 +29,13 @@ class EvaluateConfig:
     """How a model is measured: on which suites, by which protocol, on which device."""
 
     suite: tuple[str, ...] = ("clean", "c")
-    """What is measured: clean (clean images), c (corrupted images), p (perturbation sequences),
-    attack (attacked images), fourier (single Fourier-basis perturbations)."""
+    """What is measured: clean (clean images), c (corrupted images), c-bar (those of Mintun et al.),
+    p (perturbation sequences), attack (attacked images), fourier (single Fourier-basis
+    perturbations)."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
-    python:FILE:FUNCTION."""
+    python:FILE:FUNCTION. Suite c-bar has the named ones of cifar-bar and imagenet-bar; if none is
+    named, the list that goes with the size of the images."""
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Severities of the corruptions, 1..5."""
     sequences: tuple[str, ...] = ("standard-10",)
@@ -45,7 +47,7 @@ class EvaluateConfig:
     preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
     """Severity table of corruptions and perturbations; auto goes by the size of the images."""
     official: tuple[Path, ...] = ()
-    """Folders of official -C and -P files, read instead of corrupting images on the fly."""
+    """Folders of official -C, C-bar and -P files, read instead of corrupting images on the fly."""
     official_resize: int | None = None
     """Shorter edge in pixels that stored -C images are resized to, bilinearly, before a square of
     their own size is cut out of the middle: 256 does as the code released with AugMix; by default

@@ -49,6 +49,7 @@ from augmix.rng import Purpose, Stream
 from augmix.sequential import METHOD, MeanSequence
 
 _FIRST_LOOK = 16  # rounds before the first look
+_SUITES = ("c", "c-bar", "clean")
 _GROWTH = 1.25  # of the number of rounds from look to look
 _FIRST, _SECOND = "prediction", "prediction_against"  # arrays of `draws.npz`
 
@@ -75,7 +76,7 @@ def decide(
     """Estimate the error of a model, or the difference of two, to a margin of error.
 
     The number is the mean over all corruptions and severities of the configuration, on all images,
-    as `evaluate` computes it from all of them; without suite ``c`` it is the clean error. The
+    as `evaluate` computes it from all of them; of suite ``c``, or ``c-bar`` or ``clean`` if that alone is asked for. The
     interval holds at every look at once (see `MeanSequence`).
 
     Args:
@@ -328,12 +329,16 @@ def _progress(decision: Decision) -> str:
 
 
 def _choose_suite(config: EvaluateConfig) -> str:
-    """The suite that is measured; a ValueError if a part of its images means nothing."""
-    suite = next((name for name in ("c", "clean") if name in config.suite), None)
-    if suite is None or set(config.suite) - {"c", "clean"}:
+    """The suite that is measured; a ValueError if a part of its images means nothing.
+
+    The clean images are left out where others are asked for: they are no part of that mean.
+    """
+    suites = set(config.suite)
+    suite = next(iter(suites - {"clean"} or suites), None)
+    if suite not in _SUITES or len(suites - {"clean"}) > 1:
         raise ValueError(
-            "a margin of error is for suite 'c' or 'clean', whose images are independent; got "
-            f"{', '.join(config.suite)}"
+            f"a margin of error is for one of the suites {', '.join(_SUITES)}, whose images are "
+            f"independent; got {', '.join(config.suite)}"
         )
     if config.adapt_batch_norm or config.temperature_images:
         name = "adapt_batch_norm" if config.adapt_batch_norm else "temperature_images"

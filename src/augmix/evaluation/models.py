@@ -17,9 +17,11 @@ from augmix.data.decode import check_resize
 from augmix.data.derived import (
     ClassList,
     check_disjoint,
+    hold_out,
     load_class_list,
     map_classes,
     match_classes,
+    take,
 )
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
@@ -55,6 +57,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
     with distributed.joined():
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
+        _check_folder(measurement)
         emit = on_progress if on_progress and distributed.rank() == 0 else ignore
         first = _open_arm(measurement, emit)
         if measurement.margin_of_error is not None:
@@ -90,6 +93,13 @@ def _open_arm(measurement: Measurement, emit: OnProgress) -> Arm:
     source = open_images(measurement, members)
     for line in describe_images(source):
         emit(Note(text=line))
+    if source.split != measurement.split:
+        emit(
+            Note(
+                text="these images were held out of the training for validation; the epoch "
+                "that was kept may have been selected by them"
+            )
+        )
     classes = find_class_list(measurement, members, source)
     if measurement.restrict and classes:
         model = Restricted(model, match_classes(source.class_names, classes))
@@ -121,6 +131,19 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
     )
 
 
+def _check_folder(measurement: Measurement) -> None:
+    """Refuse to write results into the run folder of another model."""
+    folder = measurement.folder.expanduser()
+    own = [Path(model).expanduser() for model in measurement.models]
+    if len(own) == 1 and own[0].exists() and folder.exists() and own[0].samefile(folder):
+        return
+    if any((folder / name).exists() for name in (results.CONFIG_FILE, results.MODEL_FILE)):
+        raise RunError(
+            f"{folder} is the run folder of another model, whose report would show these results; "
+            f"choose another --out, e.g. {folder / 'other'}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedRun:
     """The settings of a training run that matter for its evaluation, from its `config.json`."""
@@ -132,6 +155,7 @@ class TrainedRun:
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
+    val_fraction: float | None = None  # of them, held out for validation
     name: str | None = None  # in tables and reports; None is the folder's
 
 
@@ -249,9 +273,29 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     settings["is_lazy"] = True if measurement.how.max_images else None
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
+        if (held := find_held_out(source, members)) is not None:
+            return held
         for member in members:
             _check_unseen(member, source)
     return source
+
+
+def find_held_out(source: Source, members: Sequence[Member]) -> Source | None:
+    """Return the images that runs held out of a set which they were trained on, if they all did.
+
+    Data without splits serves any split: without them there would be nothing to measure on.
+    """
+    runs = [member.trained for member in members]
+    first = runs[0]
+    if first is None or first.val_fraction is None or source.split == "train":
+        return None
+    chosen = {(each.val_fraction, each.max_train_images) for each in runs if each}
+    fingerprints = {_trained_on(member) for member in members}
+    count = first.max_train_images
+    whole = take(source, count) if count else source
+    if None in runs or len(chosen) > 1 or fingerprints != {whole.fingerprint}:
+        return None
+    return hold_out(whole, first.val_fraction)[1]
 
 
 def find_class_list(
@@ -301,15 +345,22 @@ def _model_geometry(members: Sequence[Member]) -> dict[str, Any]:
 def _check_unseen(member: Member, source: Source) -> None:
     if member.trained is None or source.split == "train":
         return
-    path = member.folder / results.STATE_FILE
-    if path.exists():
-        state = load_tensors(path)
-        identity = state.get("identity") if isinstance(state, dict) else None
-        found = identity.get("source_fingerprint", "") if isinstance(identity, dict) else None
-        if not isinstance(found, str):
-            raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
-        fingerprint = found
+    fingerprint = _trained_on(member)
+    if fingerprint is not None:
         check_disjoint(fingerprint, source, max_train_images=member.trained.max_train_images)
+
+
+def _trained_on(member: Member) -> str | None:
+    """The fingerprint of the training images of a run, also of those held out; None if unknown."""
+    path = member.folder / results.STATE_FILE
+    if member.trained is None or not path.exists():
+        return None
+    state = load_tensors(path)
+    identity = state.get("identity") if isinstance(state, dict) else None
+    found = identity.get("source_fingerprint", "") if isinstance(identity, dict) else None
+    if not isinstance(found, str):
+        raise RunError(f"{path} is not a checkpoint of a run; name another run folder")
+    return found
 
 
 def find_preprocessing(measurement: Measurement) -> Preprocessing | None:

@@ -4,7 +4,7 @@
 | --- | --- |
 | ``id`` | the image, the same under every corruption |
 | ``label`` | its class, 0 .. classes - 1 |
-| ``suite`` | ``clean``, ``c``, ``own`` (corruptions outside the benchmark) or ``p`` (frames) |
+| ``suite`` | ``clean``, ``c``, ``c-bar``, ``own`` (corruptions outside them) or ``p`` (frames) |
 | ``corruption``, ``severity`` | as in `results.CellKey`; not looked at for ``clean`` |
 | ``frame`` | position in its sequence, from 0; only for ``p`` |
 | the answer | ``logits``, ``probabilities``, or ``prediction`` and ``confidence`` |
@@ -62,7 +62,7 @@ from augmix.results import (
 )
 
 FORMS = (".npz", ".parquet", ".csv")
-_SUITES = ("clean", "c", "own", "p")
+_SUITES = ("clean", "c", "c-bar", "own", "p")
 _KEYS = ("id", "label", "suite", "corruption", "severity", "frame")
 _ANSWERS = {"logits": "logit", "probabilities": "probability"}  # and the names of single columns
 _MAX_NAMED = 12  # columns in a message
@@ -391,11 +391,13 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
         raise RunError(f"{where}: suite must be of {', '.join(_SUITES)}, got {suite!r}{near}")
     if suite == "clean":
         return CLEAN
-    known = {"c": registry.CORRUPTIONS, "p": registry.SEQUENCES}.get(suite)
-    if known is not None and name not in known:
+    of_suite = {key for key, each in registry.CORRUPTIONS.items() if each.suite == suite}
+    known = {"own": {name}, "p": registry.SEQUENCES}.get(suite, of_suite)
+    if name not in known:
+        what = registry.SEQUENCES.what if suite == "p" else registry.CORRUPTIONS.what
+        other = "" if suite == "p" else "; corruptions outside the benchmarks are of suite 'own'"
         near = did_you_mean(name, known)
-        other = "; corruptions outside the benchmark are of suite 'own'" if suite == "c" else ""
-        raise RunError(f"{where}: unknown {known.what} {name!r}{near}{other}")
+        raise RunError(f"{where}: unknown {what} {name!r} of suite {suite!r}{near}{other}")
     if suite == "p":
         return CellKey(suite, name, 0)
     if not name or set(name) & set("/\\\0"):
@@ -608,10 +610,11 @@ def _describe_protocol(
 ) -> dict[str, Any]:
     keys = [cell.key for cell in cells]
     found: dict[str, Any] = {"suite": list(dict.fromkeys(key.suite for key in keys))}
-    if "c" in found["suite"]:
-        of_c = [key for key in keys if key.suite == "c"]
-        found["names"] = list(dict.fromkeys(key.name for key in of_c))
-        found["severities"] = sorted({key.severity for key in of_c})
+    for suite, prefix in (("c", ""), ("c-bar", "bar_")):
+        if suite in found["suite"]:
+            of_suite = [key for key in keys if key.suite == suite]
+            found[f"{prefix}names"] = list(dict.fromkeys(key.name for key in of_suite))
+            found[f"{prefix}severities"] = sorted({key.severity for key in of_suite})
     if "own" in found["suite"]:
         found["own"] = {key.name: "" for key in keys if key.suite == "own"}
         found["own_severities"] = sorted({key.severity for key in keys if key.suite == "own"})

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -41,7 +41,7 @@ from augmix.results import CellKey, fold_frequency
 from augmix.rng import Purpose, Stream
 
 CLEAN = CellKey("clean", "clean", 0)
-OWN = "own"  # suite of the user's own corruptions
+OWN, BAR = registry.OWN, registry.BAR  # suites of the user's own corruptions, and of C-bar
 Ids = Int64[np.ndarray, " batch"]
 Pixels = Float32[np.ndarray, "batch channel height width"]
 Logits = Float64[np.ndarray, "batch class"]
@@ -154,7 +154,7 @@ def _chosen(config: EvaluateConfig) -> list[type[Suite]]:
         if name not in SUITES or name == OWN:
             known = ", ".join(name for name in SUITES if name != OWN)
             raise ValueError(f"suite must be of {known}; got {name!r}")
-    names = {*config.suite, *([OWN] if "c" in config.suite else [])}
+    names = {*config.suite, *([OWN, BAR] if "c" in config.suite else [])}
     return [suite for name, suite in SUITES.items() if name in names]
 
 
@@ -166,14 +166,15 @@ def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
         RunError: If an official folder holds no set, or two hold sets of one suite.
     """
     official = find_official(config.official, source, difficulty=config.difficulty)
+    measured = {suite.name for suite in _chosen(config) if suite.list_cells(config)}
     for suite, files in official.items():
-        if suite not in config.suite:
+        if suite not in measured:
             raise ValueError(
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(config.suite))}"
             )
     if config.official_resize is not None:
-        if "c" not in official:
+        if not {"c", BAR} & set(official):
             raise ValueError(
                 f"official_resize {config.official_resize} would have no effect: it is for -C "
                 "files, named with official"
@@ -184,7 +185,7 @@ def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
     found = {
         suite.name: suite(config=config, source=source, official=official.get(suite.name))
         for suite in _chosen(config)
-        if suite.list_cells(config)
+        if suite.name in measured
     }
     for suite in found.values():
         suite.check()
@@ -273,6 +274,41 @@ class OwnCorruptions(Corruptions):
             "own": registry.CORRUPTIONS.hash_own(names),
             "own_severities": list(dict.fromkeys(self.config.severities)),
             "own_jpeg_quality": self.config.jpeg_quality,
+        }
+
+
+@register_suite(BAR)
+class BarCorruptions(Corruptions):
+    """Images under corruptions of C-bar: those named, or the ten of the set of the preset."""
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        named = super().list_cells(config)
+        if named or cls.name not in config.suite:
+            return named
+        if "c" not in config.suite and config.names != EvaluateConfig().names:
+            raise ValueError(
+                f"names {', '.join(config.names)} would have no effect: suite {cls.name!r} has "
+                f"{', '.join(registry.CORRUPTIONS.protocols['cifar-bar'])} and others; take them "
+                "out, name some of these, or add suite 'c'"
+            )
+        names = "cifar-bar" if config.preset == "cifar" else "imagenet-bar"
+        return super().list_cells(replace(config, names=(names,)))
+
+    def cells(self) -> list[CellKey]:
+        """List the cells, whose names depend on the size of the images."""
+        return self.list_cells(replace(self.config, preset=self.preset))
+
+    def describe(self) -> dict[str, Any]:
+        """Return names, severities and the version of the corruptions."""
+        cells = self.cells()
+        return {
+            "bar_names": list(dict.fromkeys(key.name for key in cells)),
+            "bar_severities": list(dict.fromkeys(key.severity for key in cells)),
+            "bar_version": SUITE_VERSION,
+            "bar_jpeg_quality": self.config.jpeg_quality,
+            "official_bar": self.official.title if self.official else "",
+            "official_bar_resize": self.config.official_resize,
         }
 
 
@@ -584,16 +620,20 @@ def _repeatable() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OfficialFiles:
-    """A -C or -P set on disk."""
+    """A -C, C-bar or -P set on disk."""
 
     layout: Layout
     source: Source  # the clean images it was made of
     difficulty: int = 1  # of a -P set, whose noise of difficulty 2 and 3 has names of its own
 
     @property
-    def suite(self) -> str:
-        """``c`` or ``p``."""
-        return self.layout.kind[-1]
+    def suites(self) -> set[str]:
+        """``p``, or ``c``, ``c-bar`` or both, by the names of the corruptions."""
+        if self.layout.kind[-1] == "p":
+            return {"p"}
+        known = {name: registry.CORRUPTIONS[name].suite for name in registry.CORRUPTIONS}
+        known |= {name: known[other] for name, other in registry.CORRUPTIONS.aliases.items()}
+        return {BAR if known.get(name) == BAR else "c" for name in self.layout.names}
 
     @property
     def title(self) -> str:
@@ -608,7 +648,7 @@ class OfficialFiles:
 def find_official(
     folders: Iterable[Path], source: Source, *, difficulty: int = 1
 ) -> Mapping[str, OfficialFiles]:
-    """Find the sets that some folders hold, by suite: ``c``, ``p`` or both.
+    """Find the sets that some folders hold, by suite: ``c``, ``c-bar``, ``p`` or several.
 
     A folder without a set, or two with sets of one suite, is a `RunError`.
     """
@@ -616,12 +656,13 @@ def find_official(
     for folder in folders:
         layout = find_layout(Path(folder).expanduser())
         files = OfficialFiles(layout=layout, source=source, difficulty=difficulty)
-        if files.suite in found:
-            raise RunError(
-                f"{found[files.suite].layout.root} and {layout.root} both hold sets of suite "
-                f"{files.suite}; name one of them with --official"
-            )
-        found[files.suite] = files
+        for suite in sorted(files.suites):
+            if suite in found:
+                raise RunError(
+                    f"{found[suite].layout.root} and {layout.root} both hold sets of suite "
+                    f"{suite}; name one of them with --official"
+                )
+            found[suite] = files
     return found
 
 
@@ -630,7 +671,7 @@ def _open_files(files: OfficialFiles, key: CellKey) -> Source | Sequences:
     source, layout = files.source, files.layout
     if isinstance(source, MappedSource):  # the set has the classes of the images, not the model's
         source = source.source
-    if files.suite == "p":
+    if key.suite == "p":
         is_noise = registry.SEQUENCES.find(key.name).is_noise
         what = f"{key.name}_{files.difficulty}" if is_noise and files.difficulty > 1 else key.name
         opened = open_perturbed(layout, what)

@@ -4,7 +4,8 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
-from augmix.methods.afa import AFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
+from augmix.methods.augmax import AugMax
 from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
 from augmix.methods.baselines import (
     AutoAugment,
@@ -17,6 +18,10 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.lp_noise import LpNoise
+from augmix.methods.noisymix import NoisyMix
+from augmix.methods.pixmix import IPMix, PixMix
+from augmix.methods.prime import PRIME
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -33,8 +38,11 @@ __all__ = [
     "AFA",
     "APR",
     "METHODS",
+    "PRIME",
+    "PRIMEAFA",
     "Adversarial",
     "Attack",
+    "AugMax",
     "AugMix",
     "AugMixAFA",
     "AugMixNoJSD",
@@ -43,12 +51,16 @@ __all__ = [
     "CutMix",
     "Cutout",
     "HybridAugment",
+    "IPMix",
+    "LpNoise",
     "MaxBlur",
     "Method",
     "Mixup",
+    "NoisyMix",
     "Objective",
     "OptionalConsistency",
     "PatchUniform",
+    "PixMix",
     "RandomAA",
     "RandomAAJSD",
     "Standard",

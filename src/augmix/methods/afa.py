@@ -64,6 +64,16 @@ class AugMixAFA(AFA):
     title: ClassVar[str] = "AugMix + AFA"
 
 
+@register_method("prime-afa")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PRIMEAFA(AFA):
+    """A view of PRIME, and the clean image with plane waves; cross-entropy of both."""
+
+    policy: Policy = field(default_factory=lambda: policies.FourierWaves(base=policies.PRIME()))
+
+    title: ClassVar[str] = "PRIME + AFA"
+
+
 @register_method("trivialaugment-afa")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrivialAugmentAFA(AFA):

@@ -77,6 +77,57 @@ def attack_images(
     return found.detach()
 
 
+def attack_mixture(
+    model: nn.Module,
+    images: Images,
+    chains: Float[Tensor, "chain batch channel height width"],
+    targets: Targets,
+    *,
+    num_steps: int,
+    step_size: float,
+) -> Images:
+    """Search the mixture of an image and its chains on which the model's loss is high.
+
+    Wang et al. (2021): a mixture is ``(1 - m) image + m sum_i w_i chain_i`` with w the softmax of
+    logits q. m starts uniform in [0, 1] and q normal, drawn from torch's generator; each step moves
+    both by the sign of the gradient, m within [0, 1]. An image whose mixture was misclassified
+    takes one more step and stops (friendly adversarial training, Zhang et al. 2020).
+
+    Args:
+        model: Gives logits for images in [0, 1]; used in the mode it is in.
+        targets: Class ids, or class probabilities of each image.
+        num_steps: Steps at most, at least 1.
+        step_size: Length of a step of m and q.
+
+    Returns:
+        Detached images in [0, 1].
+    """
+    labels = targets.argmax(dim=1) if targets.is_floating_point() else targets.long()
+    count, batch = chains.shape[:2]
+    share = torch.rand(batch, device=images.device)
+    scores = torch.randn(count, batch, device=images.device)
+    stopped = torch.zeros(batch, dtype=torch.bool, device=images.device)
+
+    def mix(share: Tensor, scores: Tensor) -> Tensor:
+        wide = (-1, 1, 1, 1)
+        weights = scores.softmax(dim=0).reshape(count, *(batch, 1, 1, 1))
+        mixture = (weights * chains).sum(dim=0)
+        return (1 - share.reshape(wide)) * images + share.reshape(wide) * mixture
+
+    no_sync = getattr(model, "no_sync", nullcontext)
+    with no_sync(), torch.inference_mode(False), torch.enable_grad():
+        for _ in range(num_steps):
+            share, scores = share.detach().requires_grad_(), scores.detach().requires_grad_()
+            logits = _as_float(model(mix(share, scores).clamp(0, 1)))
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            steps = torch.autograd.grad(loss, (share, scores))
+            moves = step_size * ~stopped
+            share = (share.detach() + moves * steps[0].sign()).clamp(0, 1)
+            scores = scores.detach() + moves * steps[1].sign()
+            stopped = stopped | (logits.argmax(dim=1) != labels)
+    return mix(share, scores).clamp(0, 1).detach()
+
+
 def random_start(
     images: Images, ids: Integer[np.ndarray, " batch"], *, epsilon: float, stream: Stream
 ) -> Images:

@@ -5,7 +5,9 @@ frozen dataclasses that pass all views through the model at once, so that batch 
 every view. Losses are computed in float32 whatever the precision of the logits (float64 stays).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +15,12 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from augmix.errors import RunError
 from augmix.methods.adversarial import Attack
-from augmix.methods.attacks import Targets, attack_images
+from augmix.methods.attacks import Targets, attack_images, attack_mixture
 from augmix.methods.registry import check_loss_options
+from augmix.models.depth import find_stages
+from augmix.models.split_norm import second_set
 
 Views = Float[Tensor, "view batch channel height width"]
 LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above this (released code)
@@ -139,6 +144,178 @@ class Adversarial(CrossEntropy):
             raise ValueError(f"an attack takes 2 views, image and start, got {len(views)}")
         images = attack_images(model, views[0], targets, self.attack, views[1])
         return CrossEntropy.__call__(self, model, images[None], targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenMixing:
+    """Noisy feature mixup and the consistency of the views (NoisyMix, Erichson et al. 2022).
+
+    In every step the maps behind one layer, drawn among the images themselves and the stages of the
+    network (`models.depth.find_stages`), are mixed with those of a permutation of the batch,
+    ``lambda x + (1 - lambda) x'``, and then made noisy:
+    ``x (1 + m b1 U(-1, 1)) + i s b2 N(0, 1)``, with b ~ Beta(2, 5) for view i = 1, 2, ... and
+    single values of either noise left out. Permutation and lambda are the same for all views.
+    Everything is drawn from torch's generators, which every step of a run seeds at its address.
+
+    The total is ``cross_entropy + weight * consistency``: cross-entropy of the first view with the
+    mixed targets, and the divergence of all views; of a single view there is no divergence.
+    """
+
+    weight: float = 12.0
+    """Factor of the divergence, at least 0."""
+    alpha: float = 1.0
+    """Concentration of the Beta weight lambda, above 0."""
+    multiplicative: float = 0.5
+    """Strength m of the multiplicative noise, at least 0."""
+    additive: float = 0.5
+    """Strength s of the additive noise of the first view, at least 0."""
+    sparsity: float = 0.65
+    """Probability with which a value of either noise is left out, in [0, 1]."""
+    label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        check_loss_options(weight=self.weight, label_smoothing=self.label_smoothing)
+
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
+        """The loss of a batch of any number of views; see `Consistency.__call__`."""
+        num_views = _count_views(views)
+        inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
+        stages = find_stages(inner)
+        layer = int(torch.randint(len(stages) + 1, ()))
+        permutation = torch.randperm(views.shape[1]).to(views.device)
+        fraction = float(torch.distributions.Beta(self.alpha, self.alpha).sample())
+        spreads = torch.rand(2, num_views, 6).sort(dim=2).values[..., 1]  # second of 6: Beta(2, 5)
+        spreads = spreads.to(views.device)
+
+        def change(maps: Tensor) -> Tensor:
+            by_view = maps.unflatten(0, (num_views, -1))
+            mixed = fraction * by_view + (1 - fraction) * by_view[:, permutation]
+            return self._add_noise(mixed, spreads).flatten(0, 1)
+
+        flat = views.flatten(0, 1)  # (view batch) channel height width
+        if layer:
+            logits = _with_changed_output(
+                model, inner.get_submodule(stages[layer - 1]), change, flat
+            )
+        else:
+            logits = model(change(flat))
+        logits = logits.unflatten(0, (num_views, -1))  # view batch class
+        other = targets[permutation]
+        terms: dict[str, Tensor] = {}
+        if num_views > 1:
+            own, divergence = _consistency_terms(logits, targets, self.label_smoothing)
+            terms["consistency"] = divergence
+        else:
+            _check_targets(logits[0], targets)
+            own = _cross_entropy(_log_probabilities(logits[0]), targets, self.label_smoothing)
+        partner = _cross_entropy(_log_probabilities(logits[0]), other, self.label_smoothing)
+        total = terms["cross_entropy"] = fraction * own + (1 - fraction) * partner
+        if num_views > 1:
+            total = total + self.weight * terms["consistency"]
+        return Loss(
+            total=total,
+            terms={name: term.detach() for name, term in terms.items()},
+            logits=logits[0].detach(),
+        )
+
+    def _add_noise(self, maps: Tensor, spreads: Float[Tensor, "2 view"]) -> Tensor:
+        """Maps, view by view, with multiplicative and additive noise."""
+        shape = (-1, *(1,) * (maps.ndim - 1))
+        number = torch.arange(1, len(maps) + 1, device=maps.device)
+        first = (self.multiplicative * spreads[0]).reshape(shape)
+        second = (self.additive * spreads[1] * number).reshape(shape)
+        scaled = first * (2 * torch.rand_like(maps) - 1) * self._kept(maps)
+        return maps * (1 + scaled) + second * torch.randn_like(maps) * self._kept(maps)
+
+    def _kept(self, maps: Tensor) -> Tensor:
+        return torch.rand_like(maps) >= self.sparsity
+
+
+def _with_changed_output(
+    model: nn.Module, layer: nn.Module, change: Callable[[Tensor], Tensor], images: Tensor
+) -> Tensor:
+    """The output of a model for images where the output of one of its layers is changed.
+
+    Raises:
+        RunError: If the layer is not called, or does not give a tensor.
+    """
+    calls = 0
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if not isinstance(output, Tensor) or len(output) != len(images):
+            raise RunError(
+                f"{type(module).__name__} gives no map for each image, so it cannot be the end "
+                "of a stage; name others by stage_names"
+            )
+        return change(output)
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        logits = model(images)
+    finally:
+        handle.remove()
+    if not calls:
+        raise RunError(
+            f"{type(layer).__name__}, the end of a stage, was not called; leave out "
+            "--gradient-checkpointing, or name other modules by stage_names"
+        )
+    return logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversarialMixing:
+    """Consistency with the mixture of chains that is worst for the model (Wang et al. 2021).
+
+    The views are the clean image, a view of AugMix, and the chains that are mixed adversarially.
+    The total is ``(cross_entropy + cross_entropy_2) / 2 + weight * consistency``: cross-entropy of
+    the clean image and of the worst mixture, and the divergence of these and the view of AugMix.
+    All pass at once, the clean image first, so that the others can have batch norms of their own
+    (`models.split_norm`), which the attack takes too.
+    """
+
+    weight: float = 10.0
+    """Factor of the divergence, at least 0."""
+    num_steps: int = 5
+    """Steps of the attack, at least 1."""
+    step_size: float = 0.1
+    """Length of a step, for the weight of the mixture and the logits of the chains' weights."""
+    label_smoothing: float = 0.0
+    """Fraction of the target spread evenly over all classes, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        check_loss_options(weight=self.weight, label_smoothing=self.label_smoothing)
+
+    def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
+        """The loss of a batch of at least 3 views; see `Consistency.__call__`."""
+        if _count_views(views) < 3:
+            raise ValueError(f"AugMax takes clean image, view and chains, got {len(views)} views")
+        inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
+        with second_set(inner):
+            worst = attack_mixture(
+                model,
+                views[0],
+                views[2:],
+                targets,
+                num_steps=self.num_steps,
+                step_size=self.step_size,
+            )
+        passed = torch.cat([views[:2], worst[None]])
+        logits = model(passed.flatten(0, 1)).unflatten(0, (3, -1))  # view batch class
+        cross_entropy, divergence = _consistency_terms(logits, targets, self.label_smoothing)
+        second = _cross_entropy(_log_probabilities(logits[2]), targets, self.label_smoothing)
+        terms = {
+            "cross_entropy": cross_entropy,
+            "cross_entropy_2": second,
+            "consistency": divergence,
+        }
+        return Loss(
+            total=(cross_entropy + second) / 2 + self.weight * divergence,
+            terms={name: term.detach() for name, term in terms.items()},
+            logits=logits[0].detach(),
+        )
 
 
 def jsd_loss(

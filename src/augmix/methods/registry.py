@@ -62,6 +62,7 @@ class Method:
     needs_stylised: ClassVar[bool] = False  # whether it trains on stylised copies of images too
     weight_decay: ClassVar[float | None] = None  # published, where not the network's
     flag_prefix: ClassVar[str] = ""  # of the flags of its policy, so that methods can be combined
+    is_compilable: ClassVar[bool] = True  # whether every step runs the same operations
 
     def __post_init__(self) -> None:
         check_loss_options(label_smoothing=self.label_smoothing)
@@ -91,6 +92,9 @@ class Method:
     def network_name(self, name: str) -> str:
         """The network that is trained where the one called ``name`` is asked for."""
         return name
+
+    def check_network(self, model: Any) -> None:
+        """Refuse (RunError) a network that the method cannot train."""
 
     def fit(self, images: TrainingImages) -> "Method":
         """Return the method with everything filled in that depends on the images."""

@@ -53,6 +53,7 @@ class SmallNet(Classifier):
         self.features = nn.Sequential(*stages)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, config.num_classes)
+        self.stage_names = ("features.5", "features.11", "features.14")  # before a map is halved
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
@@ -88,6 +89,7 @@ class AllConvNet(Classifier):
             nn.Sequential(max_pool(config, 2), nn.Dropout(config.dropout)) for _ in range(2)
         )
         self.head = nn.Linear(widths[-1], config.num_classes)
+        self.stage_names = ("stages.0", "stages.1", "stages.2")
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
@@ -151,6 +153,7 @@ class WideResNet(Classifier):
         )
         self.norm = nn.BatchNorm2d(widths[3])
         self.head = nn.Linear(widths[3], config.num_classes)
+        self.stage_names = ("groups.0", "groups.1", "groups.2")
         initialize(self)
 
     def forward(self, images: Images) -> Logits:
@@ -227,6 +230,7 @@ class DenseNet(Classifier):
                 stages.append(_Transition(width, outputs, config))
                 width = outputs
         self.stages = nn.Sequential(*stages)
+        self.stage_names = ("stages.0", "stages.2", "stages.4")  # transitions are between them
         self.norm = nn.BatchNorm2d(width)
         self.head = nn.Linear(width, config.num_classes)
         initialize(self)

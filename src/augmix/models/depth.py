@@ -10,6 +10,7 @@ from augmix.models.layers import Classifier
 
 LINEAR = (nn.Linear, nn.Conv2d)  # layers that can give logits
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_MOST_STAGES = 4  # of a network whose blocks all have one size
 _STEM = ""  # of parameters that belong to no layer, such as embeddings of positions
 
 
@@ -69,6 +70,55 @@ def head_parameters(model: Classifier) -> frozenset[str]:
         for name, _ in model.named_parameters()
         if any(name.startswith(f"{head}.") for head in heads)
     )
+
+
+def find_stages(model: Classifier) -> tuple[str, ...]:
+    """Find the modules behind which the stages of a network end.
+
+    They are those that the network names by its attribute ``stage_names``, those of timm's
+    ``feature_info``, one of each size (four evenly spaced blocks where all have one size, as in
+    vision transformers), or torchvision's ``layer1`` and following.
+
+    Returns:
+        Their names in the model, in order.
+
+    Raises:
+        RunError: If the network says nothing about its stages.
+    """
+    named = dict(model.named_modules())
+    network: Any = getattr(model, "network", None)
+    if model.stage_names:
+        found = list(model.stage_names)
+    else:
+        own = list(getattr(network, "stage_names", ()))
+        own = own or _timm_stages(network, named)
+        own = own or [f"layer{number}" for number in range(1, 5)]
+        found = [f"network.{name}" for name in own]
+    if not all(name in named for name in found):
+        raise RunError(
+            f"{model.config.name} does not name its stages: give the module an attribute "
+            "stage_names, the names of the modules behind which a stage ends, e.g. "
+            f"('layer1', 'layer2'); its modules are {', '.join(list(named)[1:8])}, ..."
+        )
+    return tuple(found)
+
+
+def _timm_stages(network: Any, named: dict[str, nn.Module]) -> list[str]:
+    """The names of the stages that a network of timm has by its ``feature_info``."""
+    info = getattr(network, "feature_info", None) or ()
+    entries = [entry for entry in getattr(info, "info", info) if "module" in entry]
+    by_size: dict[Any, str] = {}
+    modules = []
+    for entry in entries:
+        module = named.get(f"network.{entry['module']}")
+        if module is not None and any(True for _ in module.parameters()):  # no bare activation
+            by_size[entry.get("reduction")] = entry["module"]
+            modules.append(entry["module"])
+    if len(by_size) > 1 or len(modules) <= _MOST_STAGES:
+        return list(by_size.values()) if len(by_size) > 1 else modules
+    return [
+        modules[len(modules) * number // _MOST_STAGES - 1] for number in range(1, _MOST_STAGES + 1)
+    ]
 
 
 def group_layers(model: Classifier) -> list[list[str]]:

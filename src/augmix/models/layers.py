@@ -121,8 +121,11 @@ class Classifier(nn.Module):
     """Base of the networks of this package, which compute the logits of images in [0, 1].
 
     ``config`` builds the network again; ``normalize`` is its first layer, and ``network`` the rest
-    where a user's function has built it (`register_network`).
+    where a user's function has built it (`register_network`). ``stage_names`` are the modules
+    behind which a stage of the network ends, see `augmix.models.depth.find_stages`.
     """
+
+    stage_names: tuple[str, ...] = ()
 
     def __init__(self, config: ModelConfig, network: nn.Module | None = None) -> None:
         super().__init__()

@@ -68,6 +68,7 @@ class ResidualNet(Classifier):
             outputs = shape.planes * 2**number * shape.block.expansion
             stages.append(build_stage(block, num_blocks, width, outputs, 2 if number else 1))
             width = outputs
+        self.stage_names = tuple(f"layer{number + 1}" for number in range(len(stages)))
         stages += [nn.Identity()] * (4 - len(stages))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.dropout = nn.Dropout(config.dropout)

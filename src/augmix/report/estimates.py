@@ -34,6 +34,7 @@ from augmix.bootstrap import (
 from augmix.report.load import Run, RunPredictions
 from augmix.results import Cell, CellKey, FrequencyCell, Results, SequenceCell
 
+BAR = "c-bar"  # suite of the corruptions of Mintun et al. (2021)
 _NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
 
@@ -42,6 +43,7 @@ class Scope(StrEnum):
 
     CLEAN = auto()
     CORRUPTED = auto()
+    BAR = auto()  # of C-bar
     PERTURBED = auto()
     ATTACKED = auto()
     FOURIER = auto()  # all frequencies of the Fourier map
@@ -82,12 +84,14 @@ Estimates = dict[Key, Estimate]
 class Grid:
     """Corruptions and severities that are averaged over; every cell of it was measured.
 
-    The user's ``own`` corruptions are shown but not averaged over.
+    The user's ``own`` corruptions are shown but not averaged over; those of C-bar, ``bar``, have a
+    mean of their own.
     """
 
     names: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
     own: tuple[str, ...] = ()
+    bar: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.names and self.severities)
@@ -111,7 +115,7 @@ def common_grid(results: Sequence[Results]) -> Grid:
 
     Runs without any corrupted cell are ignored: they have nothing to compare.
     """
-    own = _common_own(results)
+    others = {"own": _common(results, "own"), "bar": _common(results, BAR)}
     measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
     plans = [planned_grid(each) for each in measured] or [Grid()]
     severities = tuple(
@@ -123,17 +127,17 @@ def common_grid(results: Sequence[Results]) -> Grid:
         if all(each.find("c", name, level) for each in measured for level in severities)
     )
     if not (names and severities):
-        return Grid(own=own)
-    return Grid(names=names, severities=severities, own=own)
+        return Grid(**others)
+    return Grid(names=names, severities=severities, **others)
 
 
-def _common_own(results: Sequence[Results]) -> tuple[str, ...]:
-    """The user's own corruptions that all runs with any have measured at the same severities."""
+def _common(results: Sequence[Results], suite: str) -> tuple[str, ...]:
+    """The corruptions of a suite that all runs with any have measured at the same severities."""
     measured = []
     for each in results:
         levels: dict[str, list[int]] = {}
         for cell in each.cells:
-            if cell.suite == "own":
+            if cell.suite == suite:
                 levels.setdefault(cell.name, []).append(cell.severity)
         measured += [levels] if levels else []
     names = measured[0] if measured else {}
@@ -352,6 +356,7 @@ METRICS: dict[str, Metric] = {
             Scope.CLEAN,
             Scope.ATTACKED,
             Scope.CORRUPTED,
+            Scope.BAR,
             Scope.BENCHMARK,
             Scope.CORRUPTION,
             Scope.SEVERITY,
@@ -401,7 +406,7 @@ METRICS: dict[str, Metric] = {
         limits=FRACTION,
         column="RMS cal.",
         label="RMS cal.",
-        scopes=(Scope.CLEAN, Scope.CORRUPTED, Scope.CORRUPTION, Scope.SEVERITY),
+        scopes=(Scope.CLEAN, Scope.CORRUPTED, Scope.BAR, Scope.CORRUPTION, Scope.SEVERITY),
         tables=("summary", "calibration"),
         per_set=_rms,
         from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
@@ -526,8 +531,10 @@ def _groups(
         everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
         everything[Key(name, Scope.SEVERITY, str(cell.severity))].append(cell)
     for cell in results.cells:
-        if cell.suite == "own" and cell.name in grid.own:
+        if (cell.suite == "own" and cell.name in grid.own) or _is_bar(cell, grid):
             everything[Key(name, Scope.CORRUPTION, cell.name)].append(cell)
+        if _is_bar(cell, grid):
+            everything[Key(name, Scope.BAR)].append(cell)
     everything |= {Key(name, Scope.PERTURBATION, cell.name): [cell] for cell in perturbed}
     bands = frequency_sets(results) if Scope.FOURIER in metric.scopes else {}
     for band, frequencies in bands.items():
@@ -543,6 +550,10 @@ def _groups(
         if key.scope in metric.scopes and used:
             divisors = [baseline.get(cell.name, 1.0) for cell in used]
             yield _Group(key=key, cells=used, divisors=divisors)
+
+
+def _is_bar(cell: Cell, grid: Grid) -> bool:
+    return cell.suite == BAR and cell.name in grid.bar
 
 
 def _from_sums(group: _Group) -> float | None:
@@ -643,7 +654,8 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
 
     Returns:
         ``clean_error``, ``corruption_error``, ``rms_calibration_error_clean``,
-        ``rms_calibration_error`` (over the corruption cells), ``nll_clean``, ``nll``,
+        ``rms_calibration_error`` (over the corruption cells), ``bar_error`` (over the cells of
+        C-bar), ``nll_clean``, ``nll``,
         ``brier_clean``, ``brier`` (0..2), ``flip_probability`` (mean over perturbations),
         ``robust_error`` and ``fourier_error`` (mean over all frequencies); None where not measured.
     """
@@ -663,6 +675,7 @@ def summarise(results: Results, grid: Grid | None = None) -> dict[str, float | N
 _HEADLINES = {
     "clean_error": ("error", Scope.CLEAN),
     "corruption_error": ("error", Scope.CORRUPTED),
+    "bar_error": ("error", Scope.BAR),
     "flip_probability": ("flip", Scope.PERTURBED),
     "robust_error": ("error", Scope.ATTACKED),
     "fourier_error": ("error", Scope.FOURIER),

@@ -1,4 +1,4 @@
-"""Measured rows beside the published ones of Tables 1-4, each marked as measured or published.
+"""Measured rows beside the published ones of Tables 1-4 and of C-bar, each marked as such.
 
 CIFAR has plain means, ImageNet corruption errors divided by AlexNet's; both only for the complete
 benchmark. Published numbers come from other training runs, on the official files.
@@ -6,7 +6,7 @@ benchmark. Published numbers come from other training runs, on the official file
 
 from augmix import published
 from augmix.report.comparison import Comparison, Group
-from augmix.report.estimates import METRICS, Key, Scope
+from augmix.report.estimates import BAR, METRICS, Key, Scope, readable
 from augmix.report.tables import Column, Entry, Row, Table, group_row, plain, shown
 
 _NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")
@@ -33,7 +33,43 @@ def literature_tables(comparison: Comparison) -> list[Table]:
     ):
         if comparison.has(Key(metric, whole)):
             tables.append(_imagenet_table(comparison, table, metric, part, whole))
+    data = "imagenet" if comparison.is_alexnet else source
+    names = published.BAR_NAMES.get(data, ())
+    if names and set(names) == set(comparison.grid.bar) and _has_five(comparison):
+        tables.append(_bar_table(comparison, data, names))
     return tables
+
+
+def _has_five(comparison: Comparison) -> bool:
+    """Whether C-bar was measured at all five severities."""
+    cells = [cell for run in comparison.runs for cell in run.results.cells if cell.suite == BAR]
+    return {cell.severity for cell in cells} == {1, 2, 3, 4, 5}
+
+
+def _bar_table(comparison: Comparison, data: str, names: tuple[str, ...]) -> Table:
+    keys = [*(Key("error", Scope.CORRUPTION, name) for name in names), Key("error", Scope.BAR)]
+    rows = []
+    for row in published.BAR_ROWS:
+        if row.data == data:
+            printed = [*((row.cells or {}).get(name) for name in names), row.mean]
+            entries = tuple(plain(None if each is None else each / 100) for each in printed)
+            label = published.LABELS[row.method]
+            rows.append(Row(label=label, kind="published", entries=entries))
+    rows += [
+        group_row(index, group, [shown(group.number(key)) for key in keys])
+        for index, group in enumerate(comparison.groups)
+    ]
+    network = {"cifar10": "CIFAR-10-C-bar, WRN-40-2", "imagenet": "ImageNet-C-bar, ResNet-50"}[data]
+    return Table(
+        name="literature-bar",
+        title=f"{network.partition(',')[0]}: error by corruption",
+        unit="%, mean over 5 severities, not divided by AlexNet's",
+        corner="Method",
+        columns=tuple(Column(title=title) for title in [*map(readable, names), "Mean"]),
+        rows=tuple(rows),
+        note=f"Published: Mintun et al. (2021), {network}, files of theirs that cannot be made "
+        f"again. Measured here: {_described(comparison, 'official_bar')}.",
+    )
 
 
 def unmatched(comparison: Comparison) -> str:
@@ -145,8 +181,8 @@ def _imagenet_table(
     )
 
 
-def _described(comparison: Comparison) -> str:
+def _described(comparison: Comparison, official: str = "official_c") -> str:
     """Describe data and origin of the measured numbers."""
     results = comparison.runs[0].results
-    made = results.protocol.get("official_c") or "corrupted on the fly"
+    made = results.protocol.get(official) or "corrupted on the fly"
     return f"{results.source.get('name')}, {results.num_images:,} images, {made}"

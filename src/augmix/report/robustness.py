@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from augmix import metrics
+from augmix.models.calibration import bound_note
 from augmix.report.comparison import Comparison, Group, identity, over_seeds
 from augmix.report.estimates import (
     BANDS,
+    BAR,
     IMAGE_SCOPES,
     METRICS,
     Key,
@@ -75,6 +77,21 @@ def corruption_table(comparison: Comparison, metric: str) -> Table | None:
     )
 
 
+def bar_table(comparison: Comparison, metric: str) -> Table | None:
+    """Show a metric for every corruption of C-bar and their mean, a column for each row."""
+    about = METRICS[metric]
+    return _table_by_name(
+        comparison,
+        Key(metric, Scope.BAR),
+        {name: Key(metric, Scope.CORRUPTION, name) for name in comparison.grid.bar},
+        (),
+        name=f"bar-{metric}",
+        title=f"{about.title} per corruption of C-bar",
+        unit=f"{about.unit}, mean over severities",
+        corner="Corruption",
+    )
+
+
 def stability_table(comparison: Comparison, metric: str) -> Table | None:
     """Show a metric for every perturbation and their mean, a column for each row of the report."""
     own = {name for run in comparison.runs for name in own_sequences(run.results)}
@@ -128,7 +145,12 @@ def _table_by_name(
 def severity_tables(comparison: Comparison) -> list[Table]:
     """Show each row's error by corruption and severity, with heat relative to the largest error."""
     cells = [
-        [cell for run in group.runs for cell in run.results.cells if cell.suite in ("c", "own")]
+        [
+            cell
+            for run in group.runs
+            for cell in run.results.cells
+            if cell.suite in ("c", BAR, "own")
+        ]
         for group in comparison.groups
     ]
     top = max([cell.error for of_group in cells for cell in of_group], default=0) or 1.0
@@ -458,6 +480,12 @@ def temperature_table(comparison: Comparison) -> Table | None:
     if not scaled:
         return None
     fitted = scaled[0][1].first.results.temperature or {}
+    bounds = [
+        f"{run.label}: {note}."
+        for _, group in scaled
+        for run in group.runs
+        if (note := bound_note(float((run.results.temperature or {})["value"])))
+    ]
     return Table(
         name="temperature",
         title="Temperature scaling",
@@ -474,7 +502,8 @@ def temperature_table(comparison: Comparison) -> Table | None:
             group_row(index, group, _before_and_after(group, comparison)) for index, group in scaled
         ),
         note=f"Fitted on {int(fitted.get('num_images', 0)):,} clean images that are not measured; "
-        "errors do not change. Elsewhere on this page everything is before scaling.",
+        "errors do not change. Elsewhere on this page everything is before scaling."
+        + "".join(f" {each}" for each in bounds),
     )
 
 

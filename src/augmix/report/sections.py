@@ -37,6 +37,7 @@ from augmix.results import Results
 _GROUPS = {
     Scope.CLEAN: "Clean images",
     Scope.CORRUPTED: "Corrupted images",
+    Scope.BAR: "C-bar",
     Scope.PERTURBED: "Perturbed",
     Scope.ATTACKED: "Attacked",
     Scope.FOURIER: "Single frequencies",
@@ -153,7 +154,8 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
 
 
 def _corruption_tables(comparison: Comparison) -> list[Table | None]:
-    return [robustness.corruption_table(comparison, metric) for metric in ("error", "ce")]
+    tables = [robustness.corruption_table(comparison, metric) for metric in ("error", "ce")]
+    return [*tables, robustness.bar_table(comparison, "error")]
 
 
 def _corruptions(comparison: Comparison) -> dict[str, Any]:
@@ -268,9 +270,11 @@ def _contrast_labels(comparison: Comparison) -> dict[Key, str]:
     labels, attacked = {}, {}  # the latter also by frequency
     for name, metric in METRICS.items():
         if "summary" in metric.tables:
-            scopes = [s for s in (*IMAGE_SCOPES, Scope.PERTURBED) if s in metric.scopes]
+            shown = (*IMAGE_SCOPES, Scope.BAR, Scope.PERTURBED)
+            scopes = [s for s in shown if s in metric.scopes]
             for scope in scopes:
-                suffix = f", {scope}" if len(scopes) > 1 else ""
+                where = "C-bar" if scope == Scope.BAR else scope
+                suffix = f", {where}" if len(scopes) > 1 else ""
                 labels[Key(name, scope)] = metric.words + suffix
             if Scope.ATTACKED in metric.scopes:
                 attacked[Key(name, Scope.ATTACKED)] = f"robust {metric.words}"

@@ -44,6 +44,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DecayedParameters = Literal["all", "no-norms", "weights"]
 Optimizer = Literal["sgd", "adamw"]
 Frozen = Literal["backbone"] | int
+Select = Literal["corrupted", "clean", "last"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,6 +292,42 @@ _DEFAULTS = {entry.name: entry.default for entry in fields(OptimisationConfig)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    """Images that are never trained on, measured after each epoch, and what they decide."""
+
+    data: str | None = field(default=None, metadata={"flag": "val"})
+    """Folder or file of the validation images."""
+    fraction: float | None = field(default=None, metadata={"flag": "val_fraction"})
+    """Hold out this fraction of the training images, of every class alike, as validation images;
+    the same ones for every seed."""
+    select: Select | None = None
+    """Epoch whose weights the run keeps: the one with the smallest error on corrupted images, the
+    one with the smallest clean error, or the last. None is corrupted where there are validation
+    images."""
+    patience: int | None = None
+    """Stop once this many epochs in a row were not better than the selected one. None trains all
+    epochs."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "patience")
+        fraction, selects = self.fraction, (None, *get_args(Select))
+        check_fields(
+            self,
+            fraction=(fraction is None or 0 < fraction < 1, "above 0 and below 1"),
+            select=(self.select in selects, f"one of {get_args(Select)}"),
+        )
+        if self.data is not None and fraction is not None:
+            raise ValueError(
+                f"val {self.data!r} names the validation images, so val_fraction {fraction} would "
+                "do nothing: leave out one of them"
+            )
+        if self.patience is not None and self.select == "last":
+            raise ValueError(
+                f"patience {self.patience} needs a selected epoch: select corrupted or clean"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """Where the run is kept, its seed, and the machine it uses."""
 
@@ -342,6 +379,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -391,6 +429,10 @@ class TrainConfig:
                 f"belongs to method 'maxblur', or --model {self.network.model}{_BLURRED}"
             )
         self._check_network()
+        if self.optimisation.compile and not self.method.is_compilable:
+            raise ValueError(
+                f"method {name!r} runs other operations in every step: leave out compile"
+            )
         if self.optimisation.split_batch_norm and self.method.num_passed < 2:
             raise ValueError(
                 f"split_batch_norm would do nothing with method {name!r}, by which one view of an "

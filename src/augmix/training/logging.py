@@ -34,6 +34,10 @@ class Meters:
     images: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    validated: int = 0  # epochs
+    validated_at: float = 0.0  # seconds, at the last validation
+    selected: int = 0  # epoch whose weights are kept, counted from 1; 0 for none yet
+    selected_key: list[int] = field(default_factory=list)  # what it was selected by
     pending: list[tuple[int, int, int, tuple[str, ...], torch.Tensor]] = field(default_factory=list)
     elapsed: float = 0.0
     waited: float = 0.0
@@ -86,6 +90,15 @@ class Meters:
         self.waited += waited
         self.seen += images
 
+    def select(self, key: list[int]) -> bool:
+        """Count a validated epoch; return whether it is the best so far, by the smallest key."""
+        self.validated += 1
+        self.validated_at = self.seconds
+        if self.selected and self.selected_key and key >= self.selected_key:
+            return False
+        self.selected, self.selected_key = self.validated, key
+        return True
+
     def line(self, *, epoch: float, rate: float, device: torch.device) -> dict[str, Any]:
         """The log record of the steps since the last one; resets the sums."""
         means = {name: total / self.images for name, total in self.sums.items()}
@@ -97,8 +110,8 @@ class Meters:
             "terms": means,
             "learning_rate": rate,
             "train_error": error,
-            "images_per_second": self.seen / self.elapsed,
-            "wait_fraction": self.waited / self.elapsed,
+            "images_per_second": self.seen / self.elapsed if self.elapsed else 0.0,
+            "wait_fraction": self.waited / self.elapsed if self.elapsed else 0.0,
             "peak_memory_mib": peak_memory_mib(device),
             "seconds": self.seconds,
         }
@@ -109,7 +122,8 @@ class Meters:
 
     def to_plain(self) -> dict[str, Any]:
         """The part of the state that a checkpoint keeps."""
-        return {"images": self.images, "sums": dict(self.sums), "seconds": self.seconds}
+        kept = ("images", "seconds", "validated", "validated_at", "selected", "selected_key")
+        return {"sums": dict(self.sums), **{name: getattr(self, name) for name in kept}}
 
 
 _FOLDER = "tensorboard"

@@ -35,6 +35,7 @@ from augmix.models.split_norm import is_split
 from augmix.models.weights import has_whole_model, save_model
 from augmix.progress import (
     CheckpointWritten,
+    EpochValidated,
     Note,
     OnProgress,
     StepFinished,
@@ -51,10 +52,12 @@ from augmix.training.logging import Meters
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
 from augmix.training.step import Learner, offers_checkpointing, open_learner
+from augmix.training.validation import Validation, prepare_validation
 
 GRACE_S = 1.5  # time for a step to end after a signal
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AVERAGED_STEPS = 200  # at most, from whose views an average's batch norm is recomputed
+_STATISTICS_FRACTION = 0.12  # of an epoch's steps, for the same at a validation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +71,7 @@ class Prepared:
     identity: Mapping[str, Any]  # all that decides about the bits of the run
     origin: str = "random weights"  # what the model starts from
     class_weights: Sequence[float] | None = None  # in the loss
+    validation: Source | None = None  # images that are measured after each epoch
 
 
 def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> None:
@@ -135,13 +139,39 @@ def train_model(
     learner = open_run_learner(run, optimisation)
     num_steps = optimisation.epochs * order.steps_per_epoch
     check_smallest_part(run, order, optimisation.accumulate)
-    meters = _start(folder, learner, run, num_steps)
-    has_model = distributed.rank() == 0 and has_whole_model(folder)
-    if meters.step == num_steps and distributed.any_rank(has_model):
-        emit(TrainingFinished(folder=folder, num_steps=num_steps, was_finished=True))
+    meters = _start(folder, learner, run, order, num_steps)
+    has_model = distributed.any_rank(distributed.rank() == 0 and has_whole_model(folder))
+    is_watched = run.validation is not None
+    patience = config.validation.patience
+
+    def is_over() -> bool:
+        """Whether no step is left, and the last epoch was validated."""
+        if is_watched and _is_due(meters, order):
+            return False
+        is_stale = patience is not None and meters.validated - meters.selected >= patience
+        return meters.step == num_steps or (is_watched and is_stale)
+
+    if is_over() and has_model:
+        emit(TrainingFinished(folder=folder, num_steps=meters.step, was_finished=True))
         return
     for line in describe_training(run.model, optimisation):
         emit(Note(text=line))
+    if is_watched and meters.selected and not has_model:
+        raise RunError(
+            f"{folder / results.WEIGHTS_FILE} with the weights of the selected epoch "
+            f"{meters.selected} is gone, and {results.STATE_FILE} has those of the last one; put "
+            "it back, or train again in another --out"
+        )
+    validation = None
+    if run.validation is not None:
+        validation = prepare_validation(
+            run.validation,
+            config,
+            run.method,
+            num_train=order.num_images,
+            is_trained=_is_trained(learner.model),
+        )
+        emit(Note(text=validation.describe()))
     pipeline = open_pipeline(run.source, run.method, order, config, device)
     emit(
         TrainingStarted(
@@ -160,8 +190,68 @@ def train_model(
         num_threads=config.run.num_threads,
         guard=checkpointer.guard,  # until weights and meters are those of after the step
     )
+
+    def stop() -> Interrupted:
+        return Interrupted(
+            f"stopped by {caught[0] if caught else 'another process'} after step {meters.step} of "
+            f"{num_steps}; start the same command again to continue the run in {folder}"
+        )
+
+    def validate(validation: Validation) -> dict[str, Any]:
+        """Measure the model so far, keep it if it is the best, and return what the log says."""
+        began = perf_counter()
+        done = meters.step
+        checkpointer.save(done, meters.to_plain())  # a run that is stopped now validates again
+        count = max(int(_STATISTICS_FRACTION * order.steps_per_epoch), 1)
+        seed_torch(config.run.seed, done)
+        with explain_errors(optimisation, device, learner.model):
+            model = learner.finish(_views_after(pipeline, done, count))
+            if not optimisation.sync_batch_norm:
+                share_buffers(model)  # those of process 0 are kept
+            score = validation.measure(
+                model, device, autocast=learner.autocast(), is_stopped=lambda: bool(caught)
+            )
+        if score is None:
+            raise stop()
+        trained_s = meters.seconds - meters.validated_at
+        if meters.select(validation.key(score)) and distributed.rank() == 0:
+            save_model(folder, cast(Classifier, model))
+        seconds = perf_counter() - began
+        record = results.ValidationRecord(
+            clean_error=score.clean / len(validation.plan.clean),
+            corrupted_error=score.corrupted / len(validation.plan.corrupted),
+            selected_epoch=meters.selected,
+            seconds=seconds,
+            time_fraction=seconds / trained_s if trained_s else 0.0,
+        )
+        emit(
+            EpochValidated(
+                epoch=meters.validated,
+                clean_error=record["clean_error"],
+                corrupted_error=record["corrupted_error"],
+                selected_epoch=meters.selected,
+                time_fraction=record["time_fraction"],
+            )
+        )
+        return {"validation": record}
+
+    def log(rate: float) -> None:
+        """Write the line of the steps since the last one; at the end of an epoch validate."""
+        done = meters.step
+        meters.settle()
+        is_end = done % order.steps_per_epoch == 0
+        found = validate(validation) if validation and is_end else {}
+        epoch = done / order.steps_per_epoch
+        record = {**meters.line(epoch=epoch, rate=rate, device=device), **found}
+        if distributed.rank() == 0:
+            files.append_line(folder / results.LOG_FILE, record)
+        emit(StepsLogged(num_steps=num_steps, record=record))
+
     with catch_signals() as caught, in_time, closing(steps):
-        for step in steps:
+        if validation and _is_due(meters, order):
+            log(optimisation.rate(meters.step - 1, order.steps_per_epoch))
+            checkpointer.save(meters.step, meters.to_plain())
+        for step in () if is_over() else steps:
             meters.add(step.loss, step.targets, step.num_images)
             done = meters.step
             is_logged = done % order.steps_per_epoch == 0 or done % config.run.log_every == 0
@@ -170,29 +260,49 @@ def train_model(
                 meters.settle()
             meters.clock(perf_counter() - step.began, step.waited_s, step.num_images)
             if is_logged:
-                epoch = done / order.steps_per_epoch
-                record = meters.line(epoch=epoch, rate=step.rate, device=device)
-                if distributed.rank() == 0:
-                    files.append_line(folder / results.LOG_FILE, record)
-                emit(StepsLogged(num_steps=num_steps, record=record))
+                log(step.rate)
             emit(StepFinished(step=done, num_steps=num_steps))
-            is_stopped = distributed.any_rank(bool(caught)) and done < num_steps
-            if is_due or is_stopped:
+            is_ended = is_over()
+            is_stopped = distributed.any_rank(bool(caught)) and not is_ended
+            if is_due or is_stopped or is_ended:
                 meters.settle()
                 checkpointer.save(done, meters.to_plain())
                 emit(CheckpointWritten(step=done, num_steps=num_steps))
             if is_slow:
                 checkpointer.mark(done, meters.to_plain())
             if is_stopped:
-                raise Interrupted(
-                    f"stopped by {caught[0] if caught else 'another process'} after step {done} of "
-                    f"{num_steps}; start the same command again to continue the run in {folder}"
-                )
-    with explain_errors(optimisation, device, learner.model):
-        finished = learner.finish(_views_after(pipeline, num_steps))
-    if distributed.rank() == 0:
-        save_model(folder, cast(Classifier, finished))
-    emit(TrainingFinished(folder=folder, num_steps=num_steps))
+                raise stop()
+            if is_ended:
+                break
+    if validation is None:
+        with explain_errors(optimisation, device, learner.model):
+            finished = learner.finish(_views_after(pipeline, num_steps))
+        if distributed.rank() == 0:
+            save_model(folder, cast(Classifier, finished))
+    else:
+        emit(Note(text=f"{results.WEIGHTS_FILE} has the weights of epoch {meters.selected}"))
+    emit(TrainingFinished(folder=folder, num_steps=meters.step))
+
+
+def _is_due(meters: Meters, order: BatchOrder) -> bool:
+    """Whether the run stopped between the last step of an epoch and its validation."""
+    return meters.validated < meters.step // order.steps_per_epoch
+
+
+def _is_trained(model: nn.Module) -> bool:
+    """Whether gradients pass through most of a network."""
+    weights = list(model.parameters())
+    trained = sum(values.numel() for values in weights if values.requires_grad)
+    return 2 * trained > sum(values.numel() for values in weights)
+
+
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the buffers that process 0 has: running statistics of batch norm."""
+    if distributed.world_size() > 1:
+        found = distributed.broadcast([values.cpu() for values in model.buffers()])
+        for values, first in zip(model.buffers(), found, strict=True):
+            values.copy_(first)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,14 +363,22 @@ def seed_torch(seed: int, step: int) -> None:
     torch.manual_seed(int(stream.generator(step).integers(2**63)))
 
 
-def _views_after(pipeline: Pipeline, num_steps: int) -> Iterator[Tensor]:
-    """Views of the steps that would follow the last one, as flat batches."""
-    count = min(pipeline.order.steps_per_epoch, _AVERAGED_STEPS)
+def _views_after(
+    pipeline: Pipeline, num_steps: int, most: int = _AVERAGED_STEPS
+) -> Iterator[Tensor]:
+    """Views of the steps that would follow some, as flat batches; at most those of an epoch.
+
+    Where batch norms are split they are those alone that pass through the network at once.
+    """
+    count = min(pipeline.order.steps_per_epoch, most, _AVERAGED_STEPS)
+    kept = pipeline.method.num_passed if pipeline.method.splits_batch_norm else None
     for step in itertools.islice(itertools.count(num_steps), count):
-        yield pipeline.finish(pipeline.make(step))[0].flatten(0, 1)
+        yield pipeline.finish(pipeline.make(step))[0][:kept].flatten(0, 1)
 
 
-def _start(folder: Path, learner: Learner, run: Prepared, num_steps: int) -> Meters:
+def _start(
+    folder: Path, learner: Learner, run: Prepared, order: BatchOrder, num_steps: int
+) -> Meters:
     """Restore the run from its folder; a new run writes its first checkpoint at once.
 
     So a folder that cannot be written is found before any work is done.
@@ -280,7 +398,8 @@ def _start(folder: Path, learner: Learner, run: Prepared, num_steps: int) -> Met
     if distributed.rank() == 0:
         if state is None:
             checkpoint.write_state(folder, learner.capture(0, identity, meters.to_plain()))
-        cut_log(folder, meters.step, record_images(run.source))
+        is_due = run.validation is not None and _is_due(meters, order)  # its line is written again
+        cut_log(folder, meters.step - is_due, record_images(run.source))
     return meters
 
 

@@ -125,7 +125,13 @@ def open_pipeline(
         and device.type == "cuda"
         and batched.choose_backend(device) == "triton"
     )
-    return DevicePipeline(executor=name, images=images, is_graphed=is_graphed, **common)
+    plan = method.policy.sample(
+        np.arange(2), num_views=1, size=source.size, stream=common["stream"]
+    )
+    pictures = batched.pictures_on(plan, source.channels, device)
+    return DevicePipeline(
+        executor=name, images=images, pictures=pictures, is_graphed=is_graphed, **common
+    )
 
 
 def prepare(pipeline: Pipeline, steps: Iterable[int], num_threads: int) -> Generator[Any]:
@@ -167,6 +173,9 @@ class DevicePipeline(Pipeline):
     """Views rendered on the device."""
 
     images: UInt8[Tensor, "image height width channel"] | None  # None if sent with each step
+    pictures: (
+        UInt8[Tensor, "picture picture_height picture_width channel"] | None
+    )  # where the plans take some
     is_graphed: bool  # whether views are made by a CUDA graph, and overwritten by the next step's
     graphs: dict[Layout, GraphedFunction] = field(default_factory=dict)
 
@@ -207,7 +216,9 @@ class DevicePipeline(Pipeline):
             images = self.images.index_select(0, arrays.ids)
         else:
             images = sent.to(self.device, non_blocking=True)
-        return batched.execute(images, arrays, layout, channels_last=self.channels_last)
+        return batched.execute(
+            images, arrays, layout, channels_last=self.channels_last, pictures=self.pictures
+        )
 
 
 def fits_device(source: Source, device: torch.device) -> bool:

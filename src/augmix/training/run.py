@@ -12,13 +12,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from augmix import distributed, files, results
+from augmix.augment import bank
 from augmix.data.decode import ResizedCrop
-from augmix.data.derived import mix, open_stylised, take
+from augmix.data.derived import Subset, hold_out, mix, open_stylised, subset, take
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
@@ -32,6 +34,7 @@ from augmix.models.resnet import zero_last_scales
 from augmix.models.start import build_start, check_outputs, find_start, network_name
 from augmix.models.wrapper import hash_weights
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore
+from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
 from augmix.training.logging import tensorboard
@@ -45,6 +48,7 @@ from augmix.training.loop import (
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
 from augmix.training.step import Learner
+from augmix.training.validation import open_validation
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
@@ -59,6 +63,8 @@ _FREE = (
     "name",
     "data",
     "stylised",
+    "val",
+    "pictures",
     "download",
     "num_threads",
     "decode_threads",
@@ -138,7 +144,14 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         is_tuned=not config.optimisation.deterministic,
         is_deterministic=config.optimisation.deterministic,
     ):
-        plain, source = open_training(config)
+        plain, source, held = open_training(config)
+        chosen = config.validation
+        if held is None and (chosen.patience or chosen.select not in (None, "last")):
+            name = "patience" if chosen.patience else f"select {chosen.select!r}"
+            raise ValueError(
+                f"{name} would do nothing without validation images: name them with --val, or hold "
+                "out a part of the training images with --val-fraction 0.1"
+            )
         _check_several(source, config.data.root)
         padding, flip = config.data.crop_padding, config.data.flip
         padding = source.crop_padding if padding is None else padding
@@ -156,6 +169,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             check_outputs(model, source.size)
         if config.network.zero_init_last:
             zero_last_scales(model)
+        config.method.check_network(model)
         images = TrainingImages(
             size=source.size,
             num_classes=source.num_classes,
@@ -176,6 +190,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             "source_fingerprint": plain.fingerprint,
             "mix_fingerprint": "" if source is plain else source.fingerprint,
             "num_train_images": len(source),
+            "val_fingerprint": "" if held is None else held.fingerprint,
             "device": _device_name(device),
             **{f"{name} version": version for name, version in versions.items()},
             **({"torch_threads": torch.get_num_threads()} if device.type == "cpu" else {}),
@@ -185,6 +200,11 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             **({"start": hash_weights(model)[:16]} if start.state else {}),
         }
         method = config.method.fit(images)
+        plan = method.policy.sample(
+            np.arange(2), num_views=1, size=source.size, stream=Stream(seed=config.run.seed)
+        )
+        if (found := bank.find_bank(plan)) is not None:
+            identity["pictures_fingerprint"] = bank.fingerprint(*found)
         weights = None
         if config.optimisation.class_weights == "balanced":
             weights = _balance(source)
@@ -196,6 +216,7 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
             identity=identity,
             origin=origin,
             class_weights=weights,
+            validation=held,
         )
 
 
@@ -232,12 +253,34 @@ def open_split(config: TrainConfig, split: str) -> Source:
     return _part(config, source) if split == "train" else source
 
 
-def open_training(config: TrainConfig) -> tuple[Source, Source]:
-    """Open the training images, and all that is trained on: their stylised copies too, if any."""
-    source = open_split(config, "train")
-    if not config.data.stylised:
-        return source, source
-    return source, mix(source, _part(config, open_stylised(config.data.stylised, source)))
+class TrainingData(NamedTuple):
+    """The images of a run."""
+
+    whole: Source  # the training images, also those that are held out
+    source: Source  # what is trained on: with stylised copies, without what is held out
+    validation: Source | None
+
+
+def open_training(config: TrainConfig) -> TrainingData:
+    """Open the training images, all that is trained on, and the validation images."""
+    whole = open_split(config, "train")
+    source, held, fraction = whole, None, config.validation.fraction
+    if fraction is not None:
+        source, held = hold_out(whole, fraction)
+    elif config.validation.data is not None:
+        held = open_validation(config, whole, open_split)
+    if config.data.stylised:
+        copies = _part(config, open_stylised(config.data.stylised, whole))
+        if isinstance(source, Subset) and fraction is not None:
+            if copies.labels.tolist() != whole.labels.tolist():
+                raise RunError(
+                    f"{config.data.stylised} has other images than the {len(whole):,} training "
+                    "images, so copies of held-out ones cannot be left out: name validation images "
+                    "with --val instead"
+                )
+            copies = subset(copies, source.ids)
+        source = mix(source, copies)
+    return TrainingData(whole=whole, source=source, validation=held)
 
 
 def _check_several(source: Source, root: str | None) -> None:

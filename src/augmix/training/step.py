@@ -4,6 +4,7 @@ Between `Learner.backward` and `Learner.update` nothing that is kept has changed
 statistics of batch norm, so a state from before the step can still be written.
 """
 
+import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -95,7 +96,7 @@ class Learner:
         """The loss of some images, after its backward pass."""
         if self.class_weights is not None:
             targets = weigh_targets(targets, self.class_weights)
-        with self._autocast():
+        with self.autocast():
             loss = self.objective(network, views, targets)
             self.scaler.scale(loss.total * weight).backward()
         return replace(loss, total=loss.total.detach())
@@ -133,16 +134,17 @@ class Learner:
             self.average.update_parameters(self.model)
 
     def finish(self, batches: Iterator[Float[Tensor, "image channel height width"]]) -> nn.Module:
-        """The final model: the weights, or their average with batch-norm statistics of its own.
+        """The model so far: the weights, or a copy of their average with statistics of its own.
 
-        These are computed from views as in training, since no step has seen its activations; batch
-        norm that is frozen keeps its own.
+        Its batch norm is computed from views as in training, since no step has seen its
+        activations; batch norm that is frozen keeps its own.
         """
         if self.average is None:
             return self.model
-        with self._autocast():
-            recompute_batch_norm(self.average.module, batches)
-        return self.average.module
+        model = copy.deepcopy(self.average.module)
+        with self.autocast():
+            recompute_batch_norm(model, batches)
+        return model
 
     def capture(self, step: int, identity: Any, meters: Any) -> checkpoint.State:
         """The state of the run after ``step`` steps; shares its tensors with the learner."""
@@ -165,7 +167,8 @@ class Learner:
             if self.average is not None:
                 self.average.load_state_dict(state.average)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The arithmetic of the network."""
         dtype = PRECISIONS.get(self.optimisation.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 

@@ -1,4 +1,4 @@
-"""Write the -C and -P form of any data set, in the official layouts.
+"""Write the -C, C-bar and -P form of any data set, in the official layouts.
 
 Processes make piece after piece, each at the addresses of its images, so that their number does not
 change a byte. Finished pieces are marked: a run that was killed is continued to the same bytes.
@@ -112,9 +112,13 @@ class CorruptOptions(_Options):
     """How images are corrupted and written."""
 
     names: tuple[str, ...] = ("paper-15", "extra-4")
-    """Corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
+    """Corruptions, paper-15, extra-4, cifar-bar, imagenet-bar, or your own as
+    python:FILE:FUNCTION."""
     severities: tuple[int, ...] = SEVERITIES
     """Severities, 1..5; the layout cifar needs all."""
+    value_folders: bool = False
+    """Name the folders of severities by their value with two decimals, e.g. 4.75, as the script of
+    ImageNet-C-bar does; by default 1 to 5."""
     frost_textures: Path | None = None
     """Folder of the published frost photographs; by default the textures that the package draws."""
 
@@ -233,6 +237,8 @@ def write_corrupted(
     names = CORRUPTIONS.resolve(options.names)
     severities = sorted(options.severities)
     layout = _choose_layout(options.layout, source)
+    if options.value_folders:
+        _check_values(layout, names, severities)
     if layout == "cifar" and tuple(severities) != SEVERITIES:
         raise ValueError(
             f"layout 'cifar' stores all severities 1..5 in one array, got {severities}; take "
@@ -250,6 +256,7 @@ def write_corrupted(
         "seed": options.seed,
         "suite_version": corrupt.SUITE_VERSION,
         "frost_sha256": frost.fingerprint(textures) if "frost" in names else None,
+        **({"value_folders": True} if options.value_folders else {}),
         **_describe(source, layout, options.jpeg_quality, CORRUPTIONS.hash_own(names)),
     }
     count, shape = len(source), (*source.size, source.channels)
@@ -379,7 +386,14 @@ def _write_set(
         else:
             files = _files(source, "imagenet")
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
-            sink = TreeSink(folder=folder, work=work, files=files, encode=encode, verify=verify)
+            sink = TreeSink(
+                folder=folder,
+                work=work,
+                files=files,
+                encode=encode,
+                verify=verify,
+                preset=identity["preset"] if identity.get("value_folders") else None,
+            )
         clean = source if isinstance(source, Photographs) else _decode(source, work)
         write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
         _write_missing(write, sink, pieces, _num_processes(options), on_progress)
@@ -534,6 +548,21 @@ def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) 
     if preset == "auto":
         on_progress(Note(text=f"preset {chosen}, by the size of {size[0]} x {size[1]} pixels"))
     return chosen
+
+
+def _check_values(layout: Layout, names: Sequence[str], severities: Sequence[int]) -> None:
+    """Refuse folders named by values where a reader could not tell the severities."""
+    if layout == "cifar":
+        raise ValueError("value_folders are for files, got layout 'cifar'; take layout 'imagenet'")
+    for name in names:
+        parameters = CORRUPTIONS[name].parameters.values()
+        if any(len(each) != 1 for table in parameters for each in table):
+            raise ValueError(
+                "value_folders need corruptions with one value a severity, as those of C-bar "
+                f"have, got {name!r}"
+            )
+    if tuple(severities) != SEVERITIES:
+        raise ValueError(f"value_folders need all severities 1..5, got {list(severities)}")
 
 
 def _describe(

@@ -11,6 +11,7 @@ plan, then `execute` it.
 
 import importlib.util
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from augmix.arrays import check_images
+from augmix.augment.bank import find_bank, open_bank
 from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Layout, Packed, StageForm, pack, sections
 from augmix.augment.batched.tensors import Arrays, real_of
@@ -40,7 +42,9 @@ def render(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     backend: Backend = "auto",
-    pictures: UInt8[np.ndarray, "picture height width channel"] | Tensor | None = None,
+    pictures: UInt8[np.ndarray, "picture picture_height picture_width channel"]
+    | Tensor
+    | None = None,
 ) -> Float[Tensor, "view batch channel height width"]:
     """Carry out a plan on a device.
 
@@ -66,6 +70,8 @@ def render(
     is_near = isinstance(images, Tensor) and device == "auto"
     device = find_device(images.device if is_near else device)  # type: ignore[union-attr]
     _check_images(images)
+    if pictures is None:
+        pictures = pictures_on(plan, images.shape[3], device)
     check_plan(plan, tuple(images.shape), pictures)
     try:
         has_rows = choose_backend(device, backend) == "torch"
@@ -86,6 +92,17 @@ def render(
             f"{plan.size[0]}x{plan.size[1]} pixels with {plan.num_views} views at once; render at "
             f"most {max(len(plan) // 2, 1)} at a time ({first_line(error)})"
         ) from error
+
+
+def pictures_on(plan: Plan, channels: int, device: torch.device) -> Tensor | None:
+    """The bank that the stages of a plan name, on a device, where it stays for further plans."""
+    found = find_bank(plan)
+    return None if found is None else _bank_on(*found, channels, device)
+
+
+@lru_cache(maxsize=2)
+def _bank_on(name: str, side_px: int, channels: int, device: torch.device) -> Tensor:
+    return torch.tensor(open_bank(name, side_px, channels)).to(device)
 
 
 def upload(packed: Packed, device: torch.device) -> tuple[Arrays, Layout]:
@@ -129,7 +146,7 @@ def execute(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     backend: Backend = "auto",
-    pictures: UInt8[Tensor, "picture height width channel"] | None = None,
+    pictures: UInt8[Tensor, "picture picture_height picture_width channel"] | None = None,
 ) -> Float[Tensor, "view batch channel height width"]:
     """Carry out an uploaded plan; neither waits for the device nor looks at a value.
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int8
 
 from augmix.arrays import Images, Views, check_images
+from augmix.augment.bank import pictures_of
 from augmix.augment.compiled import mixing, tables, warps
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
@@ -45,6 +46,8 @@ def render(
         ValueError: If shapes do not fit, an amount is impossible, or there is no thread.
     """
     check_images(images)
+    if pictures is None:
+        pictures = pictures_of(plan, images.shape[3])
     check_plan(plan, images.shape, pictures)
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1, got {num_threads}")

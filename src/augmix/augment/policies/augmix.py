@@ -4,7 +4,7 @@ Every policy is a frozen dataclass whose `sample` returns a `Plan`. The function
 what several of them have in common.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -119,6 +119,26 @@ class AugMix:
             op=op, amount=amount, weight=weight.astype(np.float32), mix=mix.astype(np.float32)
         )
         return make_plan(ids, size, chains, self.crop_padding, self.flip, stream)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugMax(AugMix):
+    """A view of AugMix, then single chains for an attack to mix (Wang et al. 2021).
+
+    View 0 is that of `AugMix`. View v is chain v of other draws, in place of the image: chain
+    ``v % width`` of its AugMix view.
+    """
+
+    def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
+        """Draw a view of AugMix and ``num_views - 1`` single chains; see `AugMix.sample`."""
+        plan = AugMix.sample(self, ids, num_views=num_views, size=size, stream=stream)
+        chains = plan.chains
+        weight, mix = chains.weight.copy(), chains.mix.copy()
+        weight[1:], mix[1:] = 0, 1
+        for view in range(1, num_views):
+            weight[view, :, view % self.width] = 1
+        chains = replace(chains, weight=weight, mix=mix)
+        return Plan(ids=plan.ids, size=plan.size, stages=(*plan.stages[:-1], chains))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

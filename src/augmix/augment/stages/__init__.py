@@ -37,7 +37,7 @@ Pixels = (
 )
 """What a stage takes: finished views as floats in [0, 1], or 8-bit images before the chains, whose
 first axis has one entry as long as all views of an image are alike."""
-Pictures = UInt8[Any, "picture height width channel"]
+Pictures = UInt8[Any, "picture picture_height picture_width channel"]
 Form = Literal["images", "copies", "views"]
 
 _STAGES: dict[str, type["Stage"]] = {}
@@ -69,7 +69,8 @@ class Stage:
             bank is no part of a plan. The stage keeps the numbers of its pictures in an array, and
             the bank's name or seed as a setting; ``render(..., pictures=bank)`` hands the bank to
             `apply` and `apply_torch` as ``pictures``: uint8 `picture height width channel`, of the
-            images' size and channels.
+            images' channels and of `picture_size`. A stage whose settings ``bank`` and ``side_px``
+            are a bank of `augmix.augment.bank` gets that one without being asked for it.
     """
 
     takes: ClassVar[Form] = "views"
@@ -104,6 +105,10 @@ class Stage:
             values = np.asarray(getattr(self, name))
             if axes is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ValueError(f"{name} of stage {stage_name(type(self))!r} must be finite")
+
+    def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the pictures it takes, for images of a size."""
+        return size
 
     def check_channels(self, channels: int) -> None:
         """Raise a ValueError if the stage is not for images of so many channels."""
