@@ -76,8 +76,8 @@ def decide(
     """Estimate the error of a model, or the difference of two, to a margin of error.
 
     The number is the mean over all corruptions and severities of the configuration, on all images,
-    as `evaluate` computes it from all of them; of suite ``c``, or ``c-bar`` or ``clean`` if that alone is asked for. The
-    interval holds at every look at once (see `MeanSequence`).
+    as `evaluate` computes it from all of them: of suite ``c``, or of ``c-bar`` or ``clean`` if that
+    alone is asked for. The interval holds at every look at once (see `MeanSequence`).
 
     Args:
         second: A model that the first one is compared with, on the same draws. The work then also
