@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ class Run:
         return str(self.results.model.get("adaptation") or "")
 
 
-def load_runs(folders: Sequence[str | PathLike[str]]) -> list[Run]:
+def load_runs(folders: Sequence[Path]) -> list[Run]:
     """Read run folders, in the order given; a folder named twice is read once.
 
     Raises:
@@ -157,7 +156,7 @@ def _load_results(folder: Path) -> Results:
             f"measure it first: augmix evaluate {folder}"
         )
     results = load_results(folder / RESULTS_FILE)
-    if not results.num_images:
+    if not results.num_images and results.decision is None:
         raise RunError(
             f"{folder / RESULTS_FILE} holds no measured cell yet; "
             f"finish the evaluation first: augmix evaluate {folder}"
