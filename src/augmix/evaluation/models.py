@@ -139,6 +139,7 @@ class TrainedRun:
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
+    interpolation: str | None = None  # filter that resized them; None is the usual one
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
     val_fraction: float | None = None  # of them, held out for validation
     name: str | None = None  # in tables and reports; None is the folder's
@@ -245,6 +246,7 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
         own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
         settings |= {"size": own.size, **own.reading.given}
+        settings |= {"interpolation": own.interpolation} if own.interpolation else {}
     elif measurement.source or data:
         settings["name"] = measurement.source or name_source(data or "")
     else:
