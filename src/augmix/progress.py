@@ -155,7 +155,7 @@ class BatchFinished(Event):
 
     suite: str
     name: str
-    severity: int
+    severity: int | float
     num_images: int
 
 
@@ -168,7 +168,7 @@ class CellFinished(Event):
 
     suite: str
     name: str
-    severity: int
+    severity: int | float
     metric: Literal["error", "flip probability"]
     value: float
     wait_fraction: float
@@ -184,7 +184,7 @@ class PieceWritten(Event):
     """
 
     name: str
-    severity: int
+    severity: int | float
     done: int
     total: int
     images_per_second: float

@@ -4,7 +4,7 @@
 | --- | --- |
 | ``id`` | the image, the same under every corruption |
 | ``label`` | its class, 0 .. classes - 1 |
-| ``suite`` | ``clean``, ``c``, ``own`` (corruptions outside the benchmark) or ``p`` (frames) |
+| ``suite`` | ``clean``, ``c``, ``c-bar``, ``own`` (other corruptions) or ``p`` (frames) |
 | ``corruption``, ``severity`` | as in `results.CellKey`; not looked at for ``clean`` |
 | ``frame`` | position in its sequence, from 0; only for ``p`` |
 | the answer | ``logits``, ``probabilities``, or ``prediction`` and ``confidence`` |
@@ -62,7 +62,7 @@ from augmix.results import (
 )
 
 FORMS = (".npz", ".parquet", ".csv")
-_SUITES = ("clean", "c", "own", "p")
+_SUITES = ("clean", "c", "own", "c-bar", "p")
 _KEYS = ("id", "label", "suite", "corruption", "severity", "frame")
 _ANSWERS = {"logits": "logit", "probabilities": "probability"}  # and the names of single columns
 _MAX_NAMED = 12  # columns in a message
@@ -387,8 +387,13 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
         raise RunError(f"{where}: suite must be of {', '.join(_SUITES)}, got {suite!r}{near}")
     if suite == "clean":
         return CLEAN
-    known = {"c": registry.CORRUPTIONS, "p": registry.SEQUENCES}.get(suite)
-    if known is not None and name not in known:
+    known = {"p": registry.SEQUENCES}.get(suite, registry.CORRUPTIONS)
+    if suite in ("c", "c-bar"):
+        name = registry.CORRUPTIONS.aliases.get(name, name)
+        actual = registry.CORRUPTIONS[name].suite if name in known else suite
+        if actual != suite:
+            raise RunError(f"{where}: {name} is of suite {actual!r}, got {suite!r}")
+    if suite != "own" and name not in known:
         near = did_you_mean(name, known)
         other = "; corruptions outside the benchmark are of suite 'own'" if suite == "c" else ""
         raise RunError(f"{where}: unknown {known.what} {name!r}{near}{other}")
@@ -396,9 +401,9 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
         return CellKey(suite, name, 0)
     if not name or set(name) & set("/\\\0"):
         raise RunError(f"{where}: {name!r} cannot be the name of a corruption")
-    if not (_is_number(severity) and float(severity) in registry.SEVERITIES):
+    if not (_is_number(severity) and 1 <= float(severity) <= registry.SEVERITIES[-1]):
         raise RunError(f"{where}: severity of {name} must be 1..5, got {severity!r}")
-    return CellKey(suite, name, int(float(severity)))
+    return CellKey(suite, name, registry.check_severity(float(severity)))
 
 
 def _find_logits(columns: Columns, where: str) -> Float64[np.ndarray, "row class"] | None:
@@ -611,6 +616,10 @@ def _describe_protocol(
     if "own" in found["suite"]:
         found["own"] = {key.name: "" for key in keys if key.suite == "own"}
         found["own_severities"] = sorted({key.severity for key in keys if key.suite == "own"})
+    if "c-bar" in found["suite"]:
+        of_bar = [key for key in keys if key.suite == "c-bar"]
+        found["bar_names"] = list(dict.fromkeys(key.name for key in of_bar))
+        found["bar_severities"] = sorted({key.severity for key in of_bar})
     if "p" in found["suite"]:
         found["sequences"] = [key.name for key in keys if key.suite == "p"]
         found["difficulty"] = difficulty
