@@ -46,6 +46,7 @@ Optimizer = Literal["sgd", "adamw"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Frozen = Literal["backbone"] | int
 Select = Literal["corrupted", "clean", "last"]
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -356,13 +357,16 @@ class RunConfig:
     """Steps between checkpoints."""
     log_every: int = 20
     """Steps between lines of the log; each epoch ends with one too."""
-    tensorboard: bool | None = None
-    """Write the log as TensorBoard event files too, in OUT/tensorboard; None does so where the
-    package tensorboard is installed."""
+    logger: tuple[LoggerName, ...] | None = None
+    """Where the log goes besides OUT/log.jsonl, one or several: csv (OUT/log.csv), tensorboard
+    (OUT/tensorboard), wandb or mlflow, or none. None is tensorboard where it is installed."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds", "num_threads", "checkpoint_every", "log_every")
         check_positive(self, "torch_threads")
+        loggers, names = self.logger or (), get_args(LoggerName)
+        is_clear = set(loggers) <= set(names) and ("none" not in loggers or len(loggers) == 1)
+        check_fields(self, logger=(is_clear, f"some of {names[:-1]}, or none alone"))
         check_fields(self, seed=(0 <= self.seed < 2**64, "0..2**64 - 1"))
 
 
@@ -661,7 +665,12 @@ def _list_settings(node: Any, path: tuple[str, ...], prefix: str) -> Iterator[tu
             name = entry.metadata.get("flag", entry.name)
             yield (
                 f"{prefix}_{name}" if prefix else name,
-                Setting(path=below, hint=hints[entry.name], value=value, help=docs[entry.name]),
+                Setting(
+                    path=below,
+                    hint=entry.metadata.get("hint", hints[entry.name]),
+                    value=value,
+                    help=docs[entry.name],
+                ),
             )
 
 

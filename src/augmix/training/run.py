@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import itertools
 import statistics
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,11 +33,12 @@ from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
 from augmix.models.start import Start, build_start, check_outputs, find_start
 from augmix.models.wrapper import hash_weights
-from augmix.progress import Note, OnProgress, PhaseStarted, ignore
+from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
-from augmix.training.logging import tensorboard
+from augmix.training.cost import count_cost
+from augmix.training.logging import logging_to
 from augmix.training.loop import (
     Prepared,
     check_smallest_part,
@@ -77,14 +78,23 @@ _FREE = (
     "checkpoint_every",
     "device",
     "torch_threads",
-    "tensorboard",
+    "logger",
 )
 
 
-def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    *,
+    callbacks: Sequence[OnProgress] = (),
+    on_progress: OnProgress | None = None,
+) -> Path:
     """Train a model, or continue its run, in a run folder; several seeds one after another.
 
-    ``on_progress`` is called with an event after every step, log line and checkpoint.
+    Args:
+        callbacks: Functions that are called with every event of `augmix.progress`, in process 0:
+            `StepFinished`, `StepsLogged`, `EpochValidated`, `CheckpointWritten` ... An error of
+            theirs ends the run, which the same call continues.
+        on_progress: One more, which shows progress.
 
     Returns:
         The run folder, which now holds the model, or below it a run folder for each seed.
@@ -93,7 +103,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         ResumeError: If the folder holds a run of other settings.
         Interrupted: If a signal stopped the run; the same call continues it.
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
-            event files are asked for without the package tensorboard.
+            the library of a logger is not installed.
     """
     settled = settle(config)
     config = settled.config
@@ -104,7 +114,7 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
             "another --out"
         )
     with distributed.joined(backend=backend()):
-        emit = on_progress if distributed.rank() == 0 else None
+        emit = tell((*callbacks, on_progress)) if distributed.rank() == 0 else None
         if seeds == 1:
             _train_one(settled, emit)
             return folder
@@ -227,6 +237,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
             # sha256 of the layers with their settings: equal names may be another network's
             "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
             **({"start": hash_weights(model)[:16]} if start.state else {}),
+            **_method_code(config),
         }
         method = config.method.fit(images)
         plan = method.policy.sample(
@@ -252,7 +263,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
 def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
     config = settled.config
     with (
-        tensorboard(on_progress, config.run.tensorboard) as watch,
+        logging_to(config.run.logger, on_progress, flatten(config)) as watch,
         prepared(config, settled.start) as run,
         ExitStack() as held,
     ):
@@ -262,6 +273,12 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
         train_model(run, config, on_progress=watch)
+
+
+def _method_code(config: TrainConfig) -> dict[str, str]:
+    """The sha256 of the file of a method of the user's own."""
+    code = config.method.code_sha256
+    return {"method_sha256": code} if code else {}
 
 
 def open_split(config: TrainConfig, split: str) -> Source:
@@ -380,6 +397,7 @@ def _write_config(config: TrainConfig) -> None:
         **files.to_plain(flatten(config)),
         "source": config.data.kind,
         "on_error": config.data.reading.on_error or "raise",
+        **_method_code(config),
     }
     if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)
@@ -532,6 +550,13 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         first_step = state.step if state else 0
         found = forecast(one, run, first_step=first_step, on_progress=emit)
         processes, where = distributed.world_size(), run.identity["device"]
+        cost = count_cost(
+            run.model,
+            run.method,
+            size=run.source.size,
+            channels=run.source.channels,
+            device=run.device,
+        )
     where = where if processes == 1 else f"{processes} processes on {where}"
     num_views = run.method.num_views + run.method.has_clean
     num_steps = optimisation.epochs * found.steps_per_epoch
@@ -555,6 +580,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"{found.checkpoint_mib:,.1f} MiB",
         *settled.decisions,
         *describe_training(run.model, optimisation),
+        cost.describe(seeds * optimisation.epochs * len(run.source)),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
         f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",
