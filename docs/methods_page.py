@@ -69,6 +69,7 @@ POLICIES: dict[str, Policy] = {
     "prime": PRIME(cutoff=100, base=_BASE),
     "lp-noise": LpNoise(base=RandomErasing(base=TrivialAugment(**_CROPS))),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "noise2net": policies.Noise2Net(probability=1.0, base=_BASE),
     "pixmix": policies.PixMix(**_CROPS),
     "ipmix": policies.IPMix(**_CROPS),
 }

@@ -462,6 +462,32 @@ TEXTS: dict[str, Text] = {
         image="stylized.webp",
         example="--stylised styled --source folder --data images --size 224 --model resnet50",
     ),
+    "noise2net": Text(
+        what=(
+            "Half of the views pass through a small residual network whose weights are drawn anew "
+            "for each of them: four blocks of convolutions, batch norm and ReLU, each added to the "
+            "view. It changes textures and edges in ways that no list of operations has."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--noise2net-probability", "0.5", "of a view to pass; published is half of a batch"),
+            ("--noise2net-strength", "0.75", "largest factor of a block; the smallest is half"),
+            *_COMMON,
+        ),
+        notes=(
+            "Sizes and dilations of the convolutions are drawn once, from the seed of the run, as "
+            "published; the factor is drawn for every view instead of every step.",
+            "`--method augmix+noise2net` lays it over AugMix, with the consistency loss, as "
+            "DeepAugment is combined with AugMix.",
+            "The definition computes in double precision and takes about 5 ms for a view of 32 "
+            "pixels on one CPU thread; it is meant for GPUs.",
+        ),
+        when=(
+            "In DeepAugment's place, without its downloads: its authors fine-tune a pretrained "
+            "ResNet-50 for 30 epochs."
+        ),
+        example="--noise2net-strength 0.5",
+    ),
     "noisymix": Text(
         what=(
             "AugMix, and in every step the maps of a random place in the network, the images "

@@ -11,11 +11,13 @@ from augmix.augment.plan import Plan, concatenate
 from augmix.augment.policies import (
     APR,
     PRIME,
+    AugMax,
     AugMix,
     FourierWaves,
     HybridAugment,
     IPMix,
     LpNoise,
+    Noise2Net,
     PixMix,
     Policy,
     RandomErasing,
@@ -41,6 +43,8 @@ POLICIES: dict[str, Policy] = {
     "trivialaugment": TrivialAugment(**CROP),
     "pixmix": PixMix(**CROP),
     "ipmix": IPMix(**CROP),
+    "augmax": AugMax(**CROP),
+    "noise2net": Noise2Net(base=AugMix(**CROP)),
 }
 PAIRED = (
     "apr",

@@ -92,6 +92,7 @@ EXPECTED: dict[str, tuple[str, Policy, Objective, int, bool]] = {
     "prime": ("PRIME", PRIME(base=BASE), JSD, 2, True),
     "prime-afa": ("PRIME + AFA", FourierWaves(base=PRIME(base=BASE)), MEAN, 2, False),
     "trivialaugment": ("TrivialAugment", TrivialAugment(**CROP), PLAIN, 1, False),
+    "noise2net": ("Noise2Net", policies.Noise2Net(base=BASE), PLAIN, 1, False),
     "noisymix": ("NoisyMix", CHAINS, HiddenMixing(label_smoothing=0.1), 2, True),
     "augmax": (
         "AugMax",

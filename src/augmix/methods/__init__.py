@@ -19,6 +19,7 @@ from augmix.methods.baselines import (
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
 from augmix.methods.lp_noise import LpNoise
+from augmix.methods.noise2net import Noise2Net
 from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.prime import PRIME
@@ -56,6 +57,7 @@ __all__ = [
     "MaxBlur",
     "Method",
     "Mixup",
+    "Noise2Net",
     "NoisyMix",
     "Objective",
     "OptionalConsistency",

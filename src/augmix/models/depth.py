@@ -119,7 +119,7 @@ def find_stages(model: Classifier) -> tuple[str, ...]:
     Raises:
         RunError: If the network says nothing about its stages.
     """
-    named = dict(model.named_modules())
+    named: dict[str, nn.Module] = dict(model.named_modules())
     network: Any = getattr(model, "network", None)
     if model.stage_names:
         found = list(model.stage_names)

@@ -236,6 +236,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
             # sha256 of the layers with their settings: equal names may be another network's
             "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
             **({"start": hash_weights(model)[:16]} if start.state else {}),
+            **_method_code(config),
         }
         method = config.method.fit(images)
         plan = method.policy.sample(
@@ -271,6 +272,12 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
         train_model(run, config, on_progress=watch)
+
+
+def _method_code(config: TrainConfig) -> dict[str, str]:
+    """The sha256 of the file of a method of the user's own."""
+    code = config.method.code_sha256
+    return {"method_sha256": code} if code else {}
 
 
 def open_split(config: TrainConfig, split: str) -> Source:
@@ -389,6 +396,7 @@ def _write_config(config: TrainConfig) -> None:
         **files.to_plain(flatten(config)),
         "source": config.data.kind,
         "on_error": config.data.reading.on_error or "raise",
+        **_method_code(config),
     }
     if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)

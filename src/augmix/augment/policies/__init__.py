@@ -11,6 +11,7 @@ from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Sta
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.lp_noise import LpNoise, RandomErasing
+from augmix.augment.policies.noise2net import Noise2Net
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 from augmix.augment.policies.pixmix import IPMix, PixMix
@@ -31,6 +32,7 @@ __all__ = [
     "IPMix",
     "LpNoise",
     "Mixup",
+    "Noise2Net",
     "PatchUniform",
     "PixMix",
     "Policy",
