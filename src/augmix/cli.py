@@ -656,6 +656,8 @@ class BenchConfig:
     """Threads of the compiled executor and of the corruptions."""
     seconds: float = 2.0
     """Time for each measurement."""
+    methods: tuple[str, ...] = ("augmix",)
+    """Methods whose views the executors make; all is every one."""
     models: tuple[str, ...] = ("small", "wrn-16-2")
     """Networks to train."""
     batch_size: int = 128
@@ -685,7 +687,11 @@ def _bench(words: Sequence[str]) -> None:
 
     if flags.what in ("executors", "all"):
         rows = benchmarks.measure_executors(
-            config.sizes, config.num_threads, config.seconds, device=config.device
+            config.sizes,
+            config.num_threads,
+            config.seconds,
+            device=config.device,
+            methods=config.methods,
         )
         _print_table(rows)
         _say("\n".join(benchmarks.recommend_executors(rows)))
