@@ -127,15 +127,17 @@ def train(
         raise TypeError("train takes the images to train on as its second argument, got None")
     if config is not None and settings:
         raise TypeError(f"give config or its fields, not both; got config and {sorted(settings)}")
-    config = build_config(**settings) if config is None else config
     start = None
     if isinstance(model, nn.Module):
         start = start_from(model, preprocessing)
-        config = update_config(config, model=start.name, pretrained=None)
     elif preprocessing is not None:
         raise ValueError(f"{model} says itself how its images are prepared: leave it out")
-    else:
-        config = update_config(config, model=model)
+    name: Any = start.name if start else model
+    config = (
+        build_config(**settings, model=name)
+        if config is None
+        else update_config(config, model=name)
+    )
     settled = runs.settle(_name_data(config, train_data, val_data), start)
     given = runs.GivenImages(
         train=_open(train_data, "train", settled.config),
