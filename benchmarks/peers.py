@@ -6,13 +6,14 @@ torchvision and timm are measured if they are installed: with default settings e
 severity of 3 and, where there is a choice, the paper's operations; one image at a time, as a data
 set calls them, PIL images in and out. Ours is measured in the same way, and for whole batches:
 planned and rendered, float32 out. They take turns. Then data sets with each transform are read by
-a `DataLoader` of two processes: one view of an image, and an image with two views.
+a `DataLoader` of two processes: one view of an image, and an image with two views, for which
+`augmix.views_loader` stands beside timm's `AugMixDataset`. The processor is named.
 """
 
 import argparse
 import importlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import augmix
-from augmix import benchmarks
+from augmix import benchmarks, results
 
 COUNT = 64  # images of a turn
 FED = 512  # images that a loader gives
@@ -34,11 +35,12 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224], help="in pixels")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print(results.provenance()["processor"])
     for size in options.sizes:
         for name, rate in measure(find_libraries(size), COUNT, options.seconds).items():
-            print(f"{size:4} px  {name:50} {rate:12,.0f} views/s")
+            print(f"{size:4} px  {name:60} {rate:12,.0f} views/s")
         for name, rate in measure(find_loaders(size), FED, options.seconds).items():
-            print(f"{size:4} px  {name:50} {rate:12,.0f} images/s")
+            print(f"{size:4} px  {name:60} {rate:12,.0f} images/s")
 
 
 def find_libraries(size: int) -> dict[str, Callable[[int], object]]:
@@ -109,7 +111,11 @@ def find_loaders(size: int) -> dict[str, Callable[[int], object]]:
         views = importlib.import_module("timm.data").AugMixDataset(TimmPictures(size), num_splits=3)
         views.transform = (None, timm_mixed, to_tensor)
         data["timm, AugMixDataset, image + 2 views"] = (views, None)
-    found = {}
+    found: dict[str, Callable[[int], object]] = {}
+    ours = augmix.views_loader(
+        Pictures(size), batch_size=64, policy=augmix.AugMix(severity=3), num_workers=2
+    )
+    found["views_loader of 2 processes: augmix, image + 2 views"] = partial(read, ours)
     for name, (dataset, collate) in data.items():
         loader = DataLoader(
             dataset, batch_size=64, num_workers=2, persistent_workers=True, collate_fn=collate
@@ -122,7 +128,7 @@ class TimmPictures(Pictures):
     """Pictures with the attribute that timm's data set sets."""
 
 
-def read(loader: DataLoader, turn: int) -> None:
+def read(loader: Iterable, turn: int) -> None:
     """Read all batches of a loader."""
     for _ in loader:
         pass

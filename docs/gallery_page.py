@@ -239,10 +239,10 @@ optimised tables, 4:2:0 chroma). It returns what reading a set written by `augmi
 ## Published sets, and sets of your own
 
 `augmix download NAME DIR` fetches `cifar10-c`, `cifar100-c`, `tiny-imagenet-c`, `imagenet-c`,
-`cifar10-p`, `imagenet-p` or `frost`. It continues an interrupted download, waits if the server is
-busy, compares every archive with its checksum and unpacks it. `--archives weather.tar` takes a
-part, `--from-local FOLDER` archives that you fetched yourself. The other -P sets cannot be fetched
-by name, since no checksum of theirs is published.
+`cifar10-p`, `imagenet-p`, `imagenet-a`, `imagenet-r`, `imagenet-o` or `frost`. It continues an
+interrupted download, waits if the server is busy, compares every archive with its checksum and
+unpacks it. `--archives weather.tar` takes a part, `--from-local FOLDER` archives that you fetched
+yourself. The other -P sets cannot be fetched by name, since no checksum of theirs is published.
 
 `augmix corrupt SRC DST` and `augmix perturb SRC DST` write the same layouts from any images, with
 several processes. Interrupted at any moment and started again, they continue to the same bytes.

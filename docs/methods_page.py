@@ -26,10 +26,12 @@ from augmix.augment.policies import (
     Cutout,
     FourierWaves,
     HybridAugment,
+    LpNoise,
     Mixup,
     PatchUniform,
     Policy,
     RandomAA,
+    RandomErasing,
     Standard,
     TrivialAugment,
 )
@@ -65,7 +67,9 @@ POLICIES: dict[str, Policy] = {
     "hybridaugment-pp": HybridAugment(base=_BASE),
     "afa": FourierWaves(base=_BASE),
     "prime": PRIME(cutoff=100, base=_BASE),
+    "lp-noise": LpNoise(base=RandomErasing(base=TrivialAugment(**_CROPS))),
     "trivialaugment": TrivialAugment(**_CROPS),
+    "noise2net": policies.Noise2Net(probability=1.0, base=_BASE),
     "pixmix": policies.PixMix(**_CROPS),
     "ipmix": policies.IPMix(**_CROPS),
 }

@@ -462,6 +462,32 @@ TEXTS: dict[str, Text] = {
         image="stylized.webp",
         example="--stylised styled --source folder --data images --size 224 --model resnet50",
     ),
+    "noise2net": Text(
+        what=(
+            "Half of the views pass through a small residual network whose weights are drawn anew "
+            "for each of them: four blocks of convolutions, batch norm and ReLU, each added to the "
+            "view. It changes textures and edges in ways that no list of operations has."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--noise2net-probability", "0.5", "of a view to pass; published is half of a batch"),
+            ("--noise2net-strength", "0.75", "largest factor of a block; the smallest is half"),
+            *_COMMON,
+        ),
+        notes=(
+            "Sizes and dilations of the convolutions are drawn once, from the seed of the run, as "
+            "published; the factor is drawn for every view instead of every step.",
+            "`--method augmix+noise2net` lays it over AugMix, with the consistency loss, as "
+            "DeepAugment is combined with AugMix.",
+            "The definition computes in double precision and takes about 5 ms for a view of 32 "
+            "pixels on one CPU thread; it is meant for GPUs.",
+        ),
+        when=(
+            "In DeepAugment's place, without its downloads: its authors fine-tune a pretrained "
+            "ResNet-50 for 30 epochs."
+        ),
+        example="--noise2net-strength 0.5",
+    ),
     "noisymix": Text(
         what=(
             "AugMix, and in every step the maps of a random place in the network, the images "
@@ -696,5 +722,34 @@ TEXTS: dict[str, Text] = {
             "without further data or pretraining, at two views a step."
         ),
         example="--cutoff 100",
+    ),
+    "lp-noise": Text(
+        what=(
+            "An operation of TrivialAugment, a black rectangle in 30 % of the images, and noise: a "
+            "random point of the ball of one of the norms Linf, L0.5, L1 and L2, or impulses, in a "
+            "random rectangle of 20 to 70 % of the image. Radius and the share of values left out "
+            "are drawn too. Cross-entropy with smoothed labels."
+        ),
+        picture=_VIEWS,
+        settings=(
+            ("--noise-strength", "1", "factor of all radii (published: 1)"),
+            ("--erasing-probability", "0.3", "fraction of the images with a rectangle (published)"),
+            ("--label-smoothing", "0.1", "published"),
+            _OPTIONAL_JSD,
+            *_COMMON,
+        ),
+        notes=(
+            "Radii are for 32x32 pixels; for other sizes they grow such that single values stay as "
+            "large. Every image has its own noise; the published code draws it once for 8 images.",
+            "Published: WRN-28-4 with dropout 0.2, batch 256, 300 epochs, weight decay 1e-4, "
+            "weights averaged over the last tenth. Its settings were chosen with the corrupted "
+            "test sets in sight.",
+        ),
+        when=(
+            "For both a low clean error and a low corruption error at one view and one pass a "
+            "step. Gaussian, shot and impulse noise of the benchmark resemble it, so C-bar is the "
+            "fairer test."
+        ),
+        example="--noise-strength 0.5",
     ),
 }

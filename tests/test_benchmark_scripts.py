@@ -54,10 +54,11 @@ def test_corruptions_are_printed_by_name(run_script) -> None:
 
 
 def test_peers_are_printed_by_name(run_script) -> None:
-    lines = run_script("peers.py --sizes 8 --seconds 0").splitlines()
+    processor, *lines = run_script("peers.py --sizes 8 --seconds 0").splitlines()
+    assert processor
     assert lines[0].startswith("   8 px  augmix, batch, compiled ")
     assert all(line.endswith((" views/s", " images/s")) for line in lines)
-    assert sum("loader of 2 processes: augmix" in line for line in lines) == 4
+    assert sum("loader of 2 processes: augmix" in line for line in lines) == 5
 
 
 def test_the_memory_of_an_evaluation_is_printed(run_script) -> None:

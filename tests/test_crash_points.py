@@ -165,7 +165,7 @@ def test_a_training(tmp_path: Path, one_torch_thread: None, changes: dict[str, A
     data = write_npz(tmp_path / "data.npz")
 
     def run(root: Path) -> None:
-        common = {"data": str(data), "torch_threads": 1, "tensorboard": False}
+        common = {"data": str(data), "torch_threads": 1, "logger": ("none",)}
         train(toy_config(root / "run", **common, **changes))
 
     assert check(tmp_path, run, read, every=2) > 15
@@ -175,7 +175,7 @@ def test_a_training(tmp_path: Path, one_torch_thread: None, changes: dict[str, A
 def test_an_evaluation(tmp_path: Path, one_torch_thread: None) -> None:
     trained = tmp_path / "trained" / "run"
     trained.parent.mkdir()
-    train(toy_config(trained, torch_threads=1, tensorboard=False, epochs=1))
+    train(toy_config(trained, torch_threads=1, logger=("none",), epochs=1))
     how = EvaluateConfig(
         suite=("clean", "c", "p"), names=("contrast",), severities=(1, 5), sequences=("translate",)
     )

@@ -40,7 +40,7 @@ def test_what_a_page_names_is_there(name: str):
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 110
     settings = [method_settings(build_method(f"{name}+cutout")), general_settings()]
     flags = {flag.replace("_", "-") for known in settings for flag in known} | {"method"}
-    assert set(re.findall(r"--([a-z][a-z-]*)", text)) <= flags
+    assert set(re.findall(r"--([a-z][a-z0-9-]*)", text)) <= flags
     (picture,) = re.findall(r"!\[.*\]\((.*)\)", text)
     assert (FOLDER / picture).stat().st_size < 200_000
     for link in re.findall(r"\]\(([^)]*\.md)\)", text):

@@ -244,6 +244,17 @@ def test_everything_of_one_image_lies_in_a_folder(image: np.ndarray, tmp_path: P
     alone = pictures.write_animation(tmp_path / "tilt.webp", image, "tilt")
     assert alone.read_bytes() == paths[2].read_bytes()
     alone.unlink()
+    how = {"names": names, "sequences": sequences}
+    pictures.write_galleries(folder, image, **how)  # over earlier ones
+    still = Image.new("RGB", (9, 9))
+    for path, what in zip(paths[1:3], ("sheet", "animation"), strict=True):
+        kept = path.read_bytes()
+        still.save(path)
+        foreign = path.read_bytes()
+        with pytest.raises(RunError, match=f"{path.name} exists and is no earlier {what}"):
+            pictures.write_galleries(folder, image, **how)
+        assert path.read_bytes() == foreign
+        path.write_bytes(kept)
     defaults = inspect.signature(pictures.write_galleries).parameters
     for known, key in ((registry.CORRUPTIONS, "names"), (registry.SEQUENCES, "sequences")):
         assert known.resolve(defaults[key].default) == tuple(known)

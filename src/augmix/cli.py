@@ -366,8 +366,8 @@ class DownloadConfig:
     """What is fetched, and where it goes."""
 
     name: str
-    """Published set: cifar10-c, cifar100-c, tiny-imagenet-c, imagenet-c, cifar10-p, imagenet-p, or
-    frost for the photographs of the corruption of that name."""
+    """Published set: cifar10-c, cifar100-c, tiny-imagenet-c, imagenet-c, cifar10-p, imagenet-p,
+    imagenet-a, imagenet-r, imagenet-o, or frost, the photographs of the corruption frost."""
     dst: Path
     """Folder that gets the set's own folder, e.g. CIFAR-10-C, and its archives below archives. A
     download that was stopped is continued."""
@@ -494,6 +494,8 @@ def _preview(words: Sequence[str]) -> None:
 
     check_replaceable(config.out, "earlier preview", *(word.encode() for word in pictures.MADE_BY))
     if config.operations:
+        from augmix.augment.policies.augmix import largest_level
+
         policy: Any = training.method.policy
         if not hasattr(policy, "ops"):
             raise ValueError(
@@ -502,7 +504,7 @@ def _preview(words: Sequence[str]) -> None:
         sheet = pictures.render_operations(
             source.load(ids[:1])[0],
             ops=OP_SETS[policy.ops],
-            severity=policy.severity,
+            severity=largest_level(policy.severity, source.size),
             is_wide=policy.ops == "wide",
         )
         _say(f"picture: {pictures.save_preview(config.out, sheet)}")
@@ -612,6 +614,7 @@ _HEADINGS = {
     "times_pillow": "x pillow",
     "times_first": "x first",
     "planning_fraction": "planning",
+    "error_fraction": "error",
 }
 _SUMMARY = {
     "clean_error": "clean error %",
@@ -677,6 +680,14 @@ def _print_summaries(folders: Sequence[Path]) -> None:
         cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
         table.add_row(printable(str(results.model.get("label") or folder.name)), *cells)
     _console().print(table)
+    natural = [
+        {"set": cell.name, "images": cell.num_images, "error_fraction": cell.error}
+        for results in found
+        for cell in results.cells
+        if cell.suite == "natural" and cell.name != "imagenet-o"
+    ]
+    if natural:
+        _print_table(natural)
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:

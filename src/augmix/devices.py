@@ -44,6 +44,22 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def choose_precision(device: torch.device) -> tuple[str, str]:
+    """Return the arithmetic in which a device computes networks fast, and why, in words.
+
+    It is bfloat16 on GPUs with tensor cores for it (compute capability 8.0) and on CPUs with AMX.
+    """
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if major >= 8:
+            return "bf16", "which this GPU computes by tensor cores"
+        return "fp32", f"since this GPU (compute capability {major}.{minor}) has no fast bfloat16"
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    if device.type == "cpu" and has_tiles():
+        return "bf16", "which this CPU computes by AMX"
+    return "fp32", f"since this {device.type} has no fast bfloat16"
+
+
 @contextmanager
 def torch_settings(
     device: torch.device,

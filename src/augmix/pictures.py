@@ -37,7 +37,7 @@ from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
-from augmix.files import make_folder, write_bytes
+from augmix.files import check_replaceable, make_folder, write_bytes
 
 Number = int | float
 Pixels = UInt8[np.ndarray, "height width channel"]
@@ -323,7 +323,7 @@ def write_galleries(
         The paths, the two sheets first.
 
     Raises:
-        RunError: If a file cannot be written.
+        RunError: If a file cannot be written, or is there and is no earlier one.
     """
     _check_image(image)
     sheet = render_gallery(image, names=names, preset=preset, seed=seed, sample=sample)
@@ -332,10 +332,15 @@ def write_galleries(
         for name in SEQUENCES.resolve(sequences)
     }
     animations = Path(folder) / "perturbations"
+    sheets = [Path(folder) / f"{name}.png" for name in ("corruptions", "perturbations")]
+    for path in sheets:
+        check_replaceable(path, "earlier sheet", *(word.encode() for word in MADE_BY))
+    for name in strips:
+        check_replaceable(animations / f"{name}.webp", "earlier animation", _MADE_HERE)
     make_folder(animations)
     return [
-        save_picture(Path(folder) / "corruptions.png", sheet),
-        save_picture(Path(folder) / "perturbations.png", _draw_strips(strips)),
+        save_preview(sheets[0], sheet),
+        save_preview(sheets[1], _draw_strips(strips)),
         *(_save_animation(animations / f"{name}.webp", frames) for name, frames in strips.items()),
     ]
 
@@ -435,8 +440,11 @@ def _save_animation(
         still = buffer.getvalue()[12:]  # after RIFF, the size, WEBP
         frame_box = _bytes3(0) + _bytes3(0) + box + _bytes3(round(1000 / frames_per_second))
         chunks += _chunk(b"ANMF", frame_box + bytes([0b10]) + still)  # replaces, is not blended
-    write_bytes(path, _chunk(b"RIFF", b"WEBP" + chunks))
+    write_bytes(path, _chunk(b"RIFF", b"WEBP" + chunks + _MADE_HERE))
     return path
+
+
+_MADE_HERE = b"MADE\x06\0\0\0augmix"  # a chunk that readers pass over
 
 
 def _bytes3(value: int) -> bytes:

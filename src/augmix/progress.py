@@ -9,7 +9,7 @@ each event. The command line passes a `ProgressDisplay`; programs can pass any f
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,17 @@ OnProgress = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """Ignore an event: the default ``on_progress``."""
+
+
+def tell(listeners: Iterable[OnProgress | None]) -> OnProgress:
+    """Make one function of several that calls them in turn; those that are None are left out."""
+    known = [listener for listener in listeners if listener]
+
+    def tell_all(event: Event) -> None:
+        for listener in known:
+            listener(event)
+
+    return tell_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -230,6 +230,21 @@ BAR_ROWS = (
     _of_bar("imagenet", "sin", 55.8),
     _of_bar("imagenet", "augmix", 52.4, "43.2 72.2 46.1 76.3 67.4 38.8 32.4 32.3 76.4 39.2"),
 )
+
+# Top-1 accuracy in % that timm publishes (`results-*.csv`), at 224 pixels, by model and set.
+NATURAL_TOP_1: Mapping[str, Mapping[str, float]] = {
+    "resnet50.tv_in1k": {
+        "imagenet-v2-matched-frequency": 63.19,
+        "imagenet-sketch": 24.06,
+        "imagenet-r": 36.16,
+    },
+    "resnet50.a1_in1k": {
+        "imagenet-a": 9.97,
+        "imagenet-r": 40.42,
+        "imagenet-sketch": 29.64,
+        "imagenet-v2-matched-frequency": 68.47,
+    },
+}
 TABLES: Mapping[int, Table] = {1: TABLE_1, 2: TABLE_2, 3: TABLE_3, 4: TABLE_4}
 
 # -- methods after the paper -----------------------------------------------------------------------
@@ -298,6 +313,7 @@ LATER_ROWS: tuple[LaterRow, ...] = (
              source=_AFA),
     LaterRow(method="trivialaugment-afa", data="imagenet", network="ResNet-50", clean=None,
              corrupted=63.1, source=_AFA),
+    *_later("lp-noise", "WRN-28-4", "3.28 8.54 18.62 29.88", _SIEDEL, "300 epochs, 1 view"),
     *_later("prime", "ResNet-18", "6.9 11.0 22.4 31.7", "README of Modas et al. (2022)",
             "100 epochs, 3 views"),
     LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=55.5,

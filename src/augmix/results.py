@@ -154,9 +154,11 @@ class Cell:
     of it (`attacks.worst_logits`).
     """
 
-    suite: str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar`` or ``attack``
+    suite: (
+        str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar``, ``natural`` or ``attack``
+    )
     name: str  # corruption, ``clean``, or the norm of the attack
-    severity: int  # 1..5; 0 for clean and attacked images
+    severity: int  # 1..5; 0 for clean and attacked images, and other photographs
     num_images: int
     num_errors: int  # images whose largest logit is not the label's
     # Of the negative log-likelihoods of the images, natural logarithm, and of the squared distances
@@ -345,6 +347,7 @@ class ProtocolFacts(TypedDict, total=False):
     bar_severities: list[int]
     official_c: str
     official_bar: str
+    natural: dict[str, str]
     official_p: str
     fingerprints: dict[str, str]
     predictions: str
@@ -376,6 +379,7 @@ class ConfigFacts(TypedDict, total=False):
     """The types of what `config.json` holds, as far as it is looked at."""
 
     size: int | None
+    interpolation: str | None
 
 
 class ModelFile(TypedDict):
@@ -409,7 +413,7 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
-    validation: "ValidationRecord"  # only at the end of an epoch
+    validation: ValidationRecord  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
 
@@ -434,6 +438,7 @@ class Results:
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
             of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
             ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;
+            ``natural`` (fingerprints of the sets of natural shift);
             ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
@@ -463,8 +468,9 @@ class Results:
 
     @property
     def num_images(self) -> int:
-        """Images of the largest cell; 0 if nothing is measured."""
-        return max([cell.num_images for cell in self.measured], default=0)
+        """Images of the largest cell, natural shift left out; 0 if nothing is measured."""
+        cells = [cell for cell in self.measured if cell.key.suite != "natural"] or self.measured
+        return max([cell.num_images for cell in cells], default=0)
 
     @property
     def fourier_map(self) -> Float64[np.ndarray, "row column"] | None:

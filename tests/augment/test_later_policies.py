@@ -11,12 +11,16 @@ from augmix.augment.plan import Plan, concatenate
 from augmix.augment.policies import (
     APR,
     PRIME,
+    AugMax,
     AugMix,
     FourierWaves,
     HybridAugment,
     IPMix,
+    LpNoise,
+    Noise2Net,
     PixMix,
     Policy,
+    RandomErasing,
     Standard,
     TrivialAugment,
 )
@@ -28,6 +32,8 @@ POLICIES: dict[str, Policy] = {
     "apr, clipped": APR(base=Standard(**CROP), form="s", severity=10, overflow="clip"),
     "hybridaugment": HybridAugment(base=Standard(**CROP)),
     "hybridaugment over augmix": HybridAugment(base=AugMix(**CROP)),
+    "lp-noise": LpNoise(),
+    "lp-noise over augmix": LpNoise(base=RandomErasing(base=AugMix(**CROP)), noise_strength=3.0),
     "prime": PRIME(base=Standard(**CROP), cutoff=12),
     "prime, batch field": PRIME(batch_field=True, filter_delta="centre", depth=2, cutoff=20),
     "prime over augmix": PRIME(base=AugMix(), width=2, cutoff=5),
@@ -37,6 +43,8 @@ POLICIES: dict[str, Policy] = {
     "trivialaugment": TrivialAugment(**CROP),
     "pixmix": PixMix(**CROP),
     "ipmix": IPMix(**CROP),
+    "augmax": AugMax(**CROP),
+    "noise2net": Noise2Net(base=AugMix(**CROP)),
 }
 PAIRED = (
     "apr",

@@ -315,3 +315,23 @@ def test_shared_files_are_found_by_their_bytes(tmp_path: Path) -> None:
     assert [two.files[index] for index in find_shared(one, two)] == ["b/5.png"]
     assert [one.files[index] for index in find_shared(two, one)] == ["a/0.png"]
     assert not len(find_shared(one, subset(two, np.arange(3))))
+
+
+def test_stylised_copies_in_another_order_of_classes_are_mapped(tmp_path: Path):
+    """Class folders are in the order of their names, the images list theirs as they like."""
+    images, labels = write(tmp_path / "train.npz", 6, seed=0, size=8, names=NAMES[[2, 0, 1]])
+    source = open_npz(tmp_path / "train.npz")
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "sin" / "train" / str(source.class_names[label])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    copies = open_stylised(tmp_path / "sin", source)
+    assert copies.class_names == source.class_names
+    both = mix(source, copies)
+    for number in range(6, 12):
+        image = both.load(np.array([number]))[0]
+        (twin,) = [i for i in range(6) if np.array_equal(images[i], image)]
+        assert both.labels[number] == both.labels[twin]
+    (tmp_path / "sin" / "train" / "bee").rename(tmp_path / "sin" / "train" / "wasp")
+    with pytest.raises(RunError, match="sets that are mixed must agree"):
+        mix(source, open_stylised(tmp_path / "sin", source))

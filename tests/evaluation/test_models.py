@@ -467,3 +467,13 @@ def test_the_names_that_a_model_brings_map_the_images(
     (photographs / "test" / "n1").rename(photographs / "test" / "n9")
     with pytest.raises(RunError, match="lists 4 classes, but not 'n9'.*--class-list"):
         measure(named, **settings, out=tmp_path / "other")
+
+
+def test_results_do_not_go_into_the_folder_of_another_run(
+    run: Path, tmp_path: Path, module: str
+) -> None:
+    other = make_run(tmp_path / "other", seed=1)
+    for model in (str(run), module):
+        with pytest.raises(RunError, match="other is the run folder of another model.*other/other"):
+            measure(model, out=other)
+    assert not (other / "results.json").exists()

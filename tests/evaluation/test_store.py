@@ -294,8 +294,7 @@ def test_the_most_confident_mistakes_are_kept_as_the_model_saw_them(measured: Pa
             own = load_predictions(measured, "c", name, severity)
             assert own.prediction[images.ids == number] == kept["predictions"][index]
         np.testing.assert_array_equal(kept["images"][index], expected[0])
-    other = {"suite": ("clean", "p"), "sequences": ("brightness", "tilt"), "names": ("contrast",)}
-    evaluate(Guess(), source, **other, out=measured)  # leaves what it does not measure
+    evaluate(Guess(), source, suite=("clean", "attack"), attack_steps=1, out=measured)
     np.testing.assert_array_equal(load_mistakes(measured)["confidence"], kept["confidence"])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from augmix.metrics import (
+    average_precision,
     brier_score,
     error_rate,
     image_scores,
@@ -104,3 +105,18 @@ def test_rounded_probabilities_are_taken():
     labels = np.array([1, 0])
     for rounded in (exact.astype(np.float16), exact.astype(np.float32), exact + 2e-4):
         assert brier_score(rounded.clip(0, 1), labels) == pytest.approx(0.29, abs=1e-2)
+
+
+def test_average_precision():
+    """Ranks 1, 2 and 4 of 5; then tied scores, which are shown together."""
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.1])
+    positive = np.array([True, True, False, True, False])
+    assert average_precision(scores, positive) == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert average_precision(np.ones(4), np.array([True, False, False, False])) == 0.25
+    ranking = pytest.importorskip("sklearn.metrics")
+    draws = np.random.default_rng(0)
+    scores, positive = draws.integers(0, 20, 300) / 20, draws.random(300) < 0.3
+    expected = ranking.average_precision_score(positive, scores)
+    assert average_precision(scores, positive) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="at least one positive, got none"):
+        average_precision(scores, np.zeros(300, bool))

@@ -295,7 +295,9 @@ def hub(monkeypatch, tmp_path):
         return Classifier()
 
     models = SimpleNamespace(from_pretrained=from_pretrained, from_config=Classifier)
-    configs = SimpleNamespace(from_pretrained=lambda repo, revision, num_labels: num_labels)
+    configs = SimpleNamespace(
+        from_pretrained=lambda repo, revision, **labels: len(labels["id2label"])
+    )
     fake(monkeypatch, "transformers", AutoModelForImageClassification=models, AutoConfig=configs)
     return put
 

@@ -38,6 +38,16 @@ def make(num_classes):
 def fixed():
     return Net(5)
 
+def tuples(num_classes):
+    net = Net(num_classes)
+    net.forward = lambda images: (Net.forward(net, images)["logits"], images.mean((2, 3)))
+    return net
+
+def pair(num_classes):
+    net = Net(num_classes)
+    net.forward = lambda images: (net.body(images).mean((2, 3)),) * 2
+    return net
+
 def picky(num_classes):
     net = Net(num_classes)
     net.forward = lambda images: net.head(images.reshape(len(images), 4))
@@ -75,6 +85,33 @@ def test_a_network_of_the_users_code_is_trained_and_measured(tmp_path: Path, cod
     found = run_measurement(Measurement(models=(str(run),), how=how))
     assert found.cells[0].num_images == 20
     assert train(config) == run  # complete: nothing left to do
+
+
+def test_a_named_last_layer_is_replaced(tmp_path: Path, code: str) -> None:
+    text = f"{code}:fixed"
+    start = find_start(text)
+    torch.manual_seed(0)
+    model, _ = build_start(start, num_classes=3, channels=3, class_names=(), head="head")
+    assert model.config.head == "head"
+    assert model(torch.rand(2, 3, 8, 8)).shape == (2, 3)
+    run = train(toy(tmp_path / "run", model=text, head="head", freeze="backbone"))
+    assert load_model(run).config.head == "head"
+    again = toy(tmp_path / "again", model=str(run), head="head")
+    assert load_model(train(again)).config.num_classes == 3
+    for name, message in (
+        ("haed", "there is no layer 'haed', did you mean 'head'.; its last ones are head, body.0"),
+        ("body", "'body' is a Sequential"),
+        ("body.0", "on images of 16x16 pixels fails: .*another last layer than body.0"),
+    ):
+        with pytest.raises(RunError, match=message):
+            train(toy(tmp_path / name, model=text, head=name))
+    with pytest.raises(ValueError, match="head would do nothing with small"):
+        build_config(model="small", head="head")
+
+
+def test_logits_are_found_among_several_outputs(tmp_path: Path, code: str) -> None:
+    run = train(toy(tmp_path / "run", model=f"{code}:tuples"))
+    assert load_model(run)(torch.rand(2, 3, 16, 16)).shape == (2, 3)
 
 
 def test_an_interrupted_run_continues_to_the_same_bits(tmp_path: Path, code: str) -> None:
@@ -121,7 +158,7 @@ def test_a_run_of_a_foreign_network_is_a_start_too(tmp_path: Path, code: str) ->
     start = find_start(str(first))
     assert (start.name, start.size) == (f"{code}:make", 12)
     again = toy(tmp_path / "again", model=str(first))
-    assert settle(again).data.size == 12
+    assert settle(again).config.data.size == 12
     train(again)
     assert load_model(again.run.out).config.name == f"{code}:make"
     with pytest.raises(ValueError, match="dropout would do nothing with"):
@@ -151,7 +188,11 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("fixed", "gives 5 classes, the images have 3; let the function take num_classes"),
+        (
+            "fixed",
+            "gives 5 classes, the images have 3; let the function take num_classes, or name ",
+        ),
+        ("pair", r"must give logits, got tuple of several outputs \(0: \(2, 4\), 1: \(2, 4\)\)"),
         ("picky", r"on images of 16x16 pixels fails: .*; name another size with --size"),
         ("maps", r"must give logits \[batch class\], got \(2, 3, 16, 16\) for 2 images"),
         ("array", "must return an nn.Module to be trained, got function"),

@@ -185,6 +185,12 @@ def test_refusals_name_the_way_out(two_runs: list[Path], tmp_path: Path):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_temperature_at_its_bound_is_said(tmp_path: Path):
+    make_run(tmp_path / "a", label="Sure", names=NAMES[:1], num_images=60, temperature=1000.0)
+    page = write_report([tmp_path / "a"], tmp_path / "page.html").read_text()
+    assert "Sure: the temperature 1000 is the highest that is tried" in page
+
+
 def test_adapted_models_and_temperature_are_distinguished(tmp_path: Path):
     few = {"names": NAMES[:2], "num_images": 200, "has_log": False, "has_examples": False}
     plain = make_run(tmp_path / "a", label="Cutout", method="cutout", **few)

@@ -110,6 +110,29 @@ def test_metrics_that_cannot_be_computed_are_refused():
         report.register_metric("nothing", report.Metric(title="Nothing"))
 
 
+def test_validations_are_curves_with_the_kept_epoch_marked(folders: list[Path], tmp_path: Path):
+    make_run(tmp_path / "c", **FEW)
+    errors = [(0.5, 0.75, 1), (0.25, 0.5, 2), (0.125, 0.625, 2)]
+    lines = [{"step": 5, "epoch": 0.5, "loss": 2.0}]
+    for epoch, (clean, corrupted, selected) in enumerate(errors, start=1):
+        found = {"clean_error": clean, "corrupted_error": corrupted, "selected_epoch": selected}
+        found |= {"seconds": 1.0, "time_fraction": 0.05}
+        lines.append({"step": 10 * epoch, "epoch": epoch, "loss": 1.0, "validation": found})
+    log = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "c" / "log.jsonl").write_text(log)
+    content = SECTIONS["training"].content(compare([folders[0], tmp_path / "c"]))
+    assert content is not None
+    charts = {chart.name: chart for chart in content["charts"]}
+    (clean,) = charts["validation-clean-error"].curves
+    assert (clean.style, clean.x, clean.y) == (1, [1, 2, 3], [50, 25, 12.5])
+    (corrupted,) = charts["validation-corrupted-error"].curves
+    assert (corrupted.y, corrupted.marked) == ([75, 50, 62.5], (2, 50))
+    text = report.write_report([folders[0], tmp_path / "c"], tmp_path / "x.html").read_text()
+    assert "a ring marks the epoch" in text
+    plain_page = report.write_report(folders, tmp_path / "y.html").read_text()
+    assert "a ring marks the epoch" not in plain_page
+
+
 def test_a_section_is_on_the_page_and_in_latex(folders: list[Path], tmp_path: Path):
     def build(comparison: Comparison) -> list:
         rows = tuple(Row(label=g.label, entries=(plain(0.5),)) for g in comparison.groups)

@@ -71,6 +71,16 @@ def styles_of(folder: Path) -> list[tuple[str, str]]:
     return [(image, style) for image, style in rows[1:]]
 
 
+def test_names_of_styles_are_no_formulas(tmp_path: Path) -> None:
+    images = ["@ant/1.png", "bee/2.png", "bee/3.png"]
+    write._write_styles(tmp_path, images, ["=1+1.jpg", 'a "b",c.png', "plain.jpg"])
+    assert styles_of(tmp_path) == [
+        ("'@ant/1.png", "'=1+1.jpg"),
+        ("bee/2.png", 'a "b",c.png'),
+        ("bee/3.png", "plain.jpg"),
+    ]
+
+
 def stylise_by_hand(config: StylizeConfig, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """One image at a time: encode, restyle by the formula, decode, round."""
     styles = open_styles(config.styles, size=16)

@@ -101,7 +101,7 @@ def test_every_line_is_on_the_disk_once_it_is_logged(
 
 def test_every_number_is_a_curve(tmp_path: Path) -> None:
     line = {"step": 3, "seconds": 1.5, "gpus": 2, "note": "text", "terms": {}}
-    with logging.tensorboard(None, True) as watch:
+    with logging.logging_to(("tensorboard",), None, {}) as watch:
         assert watch is not None
         watch(TrainingStarted(folder=tmp_path, step=0, num_steps=9, executor="pillow"))
         watch(StepsLogged(num_steps=9, record=line))
@@ -130,23 +130,25 @@ def test_times_are_those_of_the_training(tmp_path: Path) -> None:
 
 
 def test_the_choice_changes_no_bit_and_may_be_changed(tmp_path: Path) -> None:
-    calm = train(toy_config(tmp_path / "calm", tensorboard=False))
+    calm = train(toy_config(tmp_path / "calm", logger=("none",)))
     assert not (calm / "tensorboard").exists()
-    config = toy_config(tmp_path / "run", tensorboard=False)
+    config = toy_config(tmp_path / "run", logger=("none",))
     with pytest.raises(Crash):
         train(config, on_progress=crash_at(5))
-    train(update_config(config, tensorboard=True))
+    train(update_config(config, logger=("tensorboard",)))
     assert read_events(config.run.out) == read_log(config.run.out)
     assert read_weights(config.run.out) == read_weights(calm)
-    tasks = [Task(training=update_config(config, tensorboard=choice)) for choice in (False, True)]
+    tasks = [
+        Task(training=update_config(config, logger=(name,))) for name in ("none", "tensorboard")
+    ]
     assert tasks[0].fingerprint == tasks[1].fingerprint
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     config = toy_config(tmp_path / "run", epochs=1)
-    with pytest.raises(RunError, match=r"pip install 'augmix\[tensorboard\]'"):
-        train(update_config(config, tensorboard=True))
+    with pytest.raises(RunError, match="pip install 'tensorboard"):
+        train(update_config(config, logger=("tensorboard",)))
     assert not config.run.out.exists()
     train(config)
     assert not (config.run.out / "tensorboard").exists()
@@ -154,16 +156,16 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    with logging.tensorboard(None, True) as watch:
+    with logging.logging_to(("tensorboard",), None, {}) as watch:
         assert watch is None
     monkeypatch.setattr(distributed, "rank", lambda: 0)
-    with logging.tensorboard(None, True) as watch:
+    with logging.logging_to(("tensorboard",), None, {}) as watch:
         assert watch is not None
 
 
 def test_the_files_are_closed_in_every_case(tmp_path: Path) -> None:
     def begin_and_crash() -> None:
-        with logging.tensorboard(None, True) as watch:
+        with logging.logging_to(("tensorboard",), None, {}) as watch:
             assert watch is not None
             watch(TrainingStarted(folder=tmp_path, step=0, num_steps=1, executor="pillow"))
             assert threading.active_count() == before + 1

@@ -36,6 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "maxblur": {"method": "maxblur", "blur_size": 2},
     "sin": {"method": "sin", "stylised": "styled.npz"},
+    "noise2net": {"method": "augmix+noise2net", "noise2net_probability": 1.0},
     "noisymix": {"method": "noisymix"},
     "augmax": {"method": "augmax", "mixture_steps": 2, "ema_decay": 0.9},
     "pixmix": {"method": "pixmix", "rounds": 2},

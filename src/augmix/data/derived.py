@@ -258,14 +258,21 @@ def open_stylised(root: str | PathLike[str], like: Source) -> Source:
 
     Args:
         root: A folder of class folders, one that holds ``train.npz``, or an ``.npz`` file.
-        like: The source they were made from; they must have its size, channels and classes, but
-            are cropped to that size where it is cropped.
+        like: The source they were made from; they must have its size, channels and classes, in any
+            order, but are cropped to that size where it is cropped.
     """
     path = Path(root).expanduser()
     if path.suffix == ".npz" or (path / f"{like.split}.npz").exists():
-        return open_source("npz", root=path, split=like.split)
-    size = like.size[0] if like.crop else 0
-    return open_source("folder", root=path, split=like.split, crop=like.crop, size=size)
+        copies = open_source("npz", root=path, split=like.split)
+    else:
+        size = like.size[0] if like.crop else 0
+        copies = open_source("folder", root=path, split=like.split, crop=like.crop, size=size)
+    names = tuple(like.class_names)
+    if tuple(copies.class_names) == names or sorted(copies.class_names) != sorted(names):
+        return copies  # what differs is said where they are mixed
+    indices = match_classes(tuple(copies.class_names), name_classes(names, where=like.name))
+    described = copies.fields(class_names=names, labels=indices[copies.labels])
+    return MappedSource(source=copies, indices=indices, **described)
 
 
 def check_disjoint(train_fingerprint: str, test: Source, *, max_train_images: int = 0) -> None:
@@ -422,6 +429,9 @@ class MappedSource(Source):
 
     def load(self, ids: Ids) -> Images:
         return self.source.load(ids)
+
+    def load_crops(self, ids: Ids, draws: Draws) -> Images:
+        return self.source.load_crops(ids, draws)
 
     def photographs(self) -> Photographs | None:
         return self.source.photographs()

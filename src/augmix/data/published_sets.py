@@ -3,7 +3,8 @@
 Zenodo answers 429 to eager clients and drops long transfers, so a file grows under the name
 ``FILE.part``, is continued by the next try, and gets its own name once its checksum is right.
 
-The -C and -P sets are those of Hendrycks & Dietterich (2019). Their MD5 are from
+The -C and -P sets are those of Hendrycks & Dietterich (2019), ImageNet-A, -R and -O those of
+Hendrycks et al. (2021). Their MD5 are from
 `ENSTA-U2IS-AI/torch-uncertainty` (-C) and `kkirchheim/pytorch-ood` (-P), which agree where they
 overlap; the sha256 of the photographs of frost are of the files in `hendrycks/robustness`.
 """
@@ -58,7 +59,7 @@ SEQUENCES = (
 class PublishedSet:
     """A data set on the web.
 
-    The form is ``arrays``: one archive of ``.npy`` files in one folder; ``tree``: archives of
+    The form is ``arrays``: one archive of one folder, as of ``.npy`` files; ``tree``: archives of
     folders named after corruptions or sequences; or ``plain``: files as they are.
     """
 
@@ -156,6 +157,19 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
             "digital.tar": "8c1f73e4912812788e2fdb637cd55372",
         },
     ),
+    **{
+        f"imagenet-{letter}": PublishedSet(
+            url="https://people.eecs.berkeley.edu/~hendrycks/",
+            folder=f"imagenet-{letter}",
+            form="arrays",
+            archives={f"imagenet-{letter}.tar": checksum},
+        )
+        for letter, checksum in (
+            ("a", "c3e55429088dc681f30d81f4726b6595"),
+            ("r", "a61312130a589d0ca1a8fca1f2bd3337"),
+            ("o", "86bd7a50c1c4074fb18fc5f219d6d50b"),
+        )
+    },
     "frost": PublishedSet(
         url="https://raw.githubusercontent.com/hendrycks/robustness/master/ImageNet-C/create_c/",
         folder="frost",

@@ -301,7 +301,10 @@ def open_source(
     if download and name not in ("cifar10", "cifar100"):
         raise ValueError(f"download is for cifar10 and cifar100, got {name!r}")
     if crop and not kind.has_files:
-        raise ValueError(f"random resized crops need image files, got the arrays of {name!r}")
+        raise ValueError(
+            f"random resized crops need image files, got the arrays of {name!r}: leave out "
+            "resized_crop (--resized-crop no)"
+        )
     if not kind.has_files:
         check_reading(geometry.reading, name)
     if root is None and kind.needs_data:

@@ -25,8 +25,8 @@ class EvaluateConfig:
 
     suite: tuple[str, ...] = ("clean", "c")
     """What is measured: clean (clean images), c (corrupted images), c-bar (those of Mintun et al.),
-    p (perturbation sequences), attack (attacked images), fourier (single Fourier-basis
-    perturbations)."""
+    p (perturbation sequences), natural (other photographs, named with --natural), attack (attacked
+    images), fourier (single Fourier-basis perturbations)."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
     python:FILE:FUNCTION. Suite c-bar has the named ones of cifar-bar and imagenet-bar; if none is
@@ -52,6 +52,9 @@ class EvaluateConfig:
     jpeg_quality: int | None = None
     """Corrupted images are coded as JPEG of this quality and decoded, as the published ImageNet-C
     and Tiny-ImageNet-C are by 85; by default they are not."""
+    natural: tuple[Path, ...] = ()
+    """Folders of suite natural: ImageNet-A, -R, -O, -Sketch, -V2, -D, -ES, -Hard, ObjectNet,
+    CIFAR-10.1 or other photographs in class folders, and the JSON file of ReaL."""
     attack_norm: Literal["linf", "l2"] = "linf"
     """Norm that bounds an attack: linf (every value's change) or l2 (the length of all changes)."""
     attack_epsilon: float | None = None
@@ -106,6 +109,11 @@ class EvaluateConfig:
                 "a finite number above 0",
             ),
         )
+        if self.natural and "natural" not in self.suite:
+            raise ValueError(
+                f"natural {', '.join(map(str, self.natural))} would have no effect: it belongs to "
+                f"suite 'natural', suites asked for: {', '.join(self.suite)}"
+            )
         for suite, reason in _NOT_ADAPTED.items():
             if suite not in self.suite:
                 self._check_unused(suite)

@@ -225,10 +225,11 @@ class Evaluator:
 
     def batches(self, key: CellKey) -> list[Batch]:
         """List this rank's batches of a cell."""
-        num_frames = self.suites[key.suite].num_frames(key) or 1
-        step = max(1, self.config.batch_size // num_frames)
-        starts = range(step * distributed.rank(), len(self.ids), step * distributed.world_size())
-        return [(start, self.ids[start : start + step]) for start in starts]
+        suite = self.suites[key.suite]
+        ids, step = suite.ids(key, self.ids), self.config.batch_size
+        step = max(1, step // (suite.num_frames(key) or 1))
+        starts = range(step * distributed.rank(), len(ids), step * distributed.world_size())
+        return [(start, ids[start : start + step]) for start in starts]
 
     def load(self, key: CellKey, ids: Ids) -> Pixels:
         """Load the model's input for some images; the frames of a sequence follow each other."""
@@ -262,11 +263,12 @@ class Evaluator:
             if num_frames:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
-            labels = self.source.labels[ids]
+            labels = suite.labels(key, ids, logits)
             return [image_scores(logits, labels, temperature=value) for value in temperatures]
 
         batches = self.batches(key)
-        scores = [score(np.empty((0, num_classes)), np.empty(0, np.int64))]
+        outputs = suite.outputs(key)
+        scores = [score(np.empty((0, len(outputs))), np.empty(0, np.int64))]
         for _, ids in batches:
             asked = perf_counter()
             images = next(ahead)
@@ -297,7 +299,7 @@ class Evaluator:
         else:
             cell = make_cell(key, *found, bin_size=self.config.bin_size, seconds=seconds)
             predictions = Predictions(
-                prediction=to_classes(found[0].prediction, num_classes),
+                prediction=to_classes(outputs[found[0].prediction], num_classes),
                 confidence=found[0].confidence.astype(np.float32),
             )
         return Measured(cell=cell, predictions=predictions, wait_s=wait_s)

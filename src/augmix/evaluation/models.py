@@ -56,6 +56,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
     with distributed.joined():
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
+        _check_folder(measurement)
         preprocessing = find_preprocessing(measurement)
         members = [
             _open_member(spec, preprocessing, measurement) for spec in _expand(measurement.models)
@@ -115,6 +116,19 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
     )
 
 
+def _check_folder(measurement: Measurement) -> None:
+    """Refuse to write results into the run folder of another model."""
+    folder = measurement.folder.expanduser()
+    own = [Path(model).expanduser() for model in measurement.models]
+    if len(own) == 1 and own[0].exists() and folder.exists() and own[0].samefile(folder):
+        return
+    if any((folder / name).exists() for name in (results.CONFIG_FILE, results.MODEL_FILE)):
+        raise RunError(
+            f"{folder} is the run folder of another model, whose report would show these results; "
+            f"choose another --out, e.g. {folder / 'other'}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedRun:
     """The settings of a training run that matter for its evaluation, from its `config.json`."""
@@ -125,6 +139,7 @@ class TrainedRun:
     data: str  # their folder or file; empty for a source that needs none
     size: int  # their height and width in pixels; 0 as stored
     reading: Reading  # how its image files were read
+    interpolation: str | None = None  # filter that resized them; None is the usual one
     max_train_images: int  # size of the random subset it was trained on; 0 for all images
     val_fraction: float | None = None  # of them, held out for validation
     name: str | None = None  # in tables and reports; None is the folder's
@@ -231,6 +246,7 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
         own = _agreed(runs, data or "")
         settings |= {"name": own.source, "root": data or own.data or None}
         settings |= {"size": own.size, **own.reading.given}
+        settings |= {"interpolation": own.interpolation} if own.interpolation else {}
     elif measurement.source or data:
         settings["name"] = measurement.source or name_source(data or "")
     else:

@@ -177,6 +177,7 @@ def _open(
     settings: dict[str, Any] = {}
     if run is not None:
         settings = {"size": run.size}
+        settings |= {"interpolation": run.interpolation} if run.interpolation else {}
     if model.preprocessing is not None and model.preprocessing.crop:
         settings = model.preprocessing.geometry
     if config.size is not None:

@@ -30,6 +30,7 @@ from augmix.corruptions.corrupt import (
 from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
 from augmix.data.decode import Geometry, check_resize
 from augmix.data.derived import MappedSource
+from augmix.data.natural import NaturalSet, open_natural
 from augmix.data.sources import Source
 from augmix.data.stores import Photographs
 from augmix.errors import RunError, first_line
@@ -52,6 +53,8 @@ _FRAME_EDGES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of publishe
 _FULL_MAP = 64  # edge of images of which all frequencies are measured
 _LARGE_MAP = 63  # frequencies along the edge of larger ones
 _NUM_OPEN = 4  # official sets kept open: of the cell measured, of the next one, of the examples
+_CLEAN_TWIN = "-clean"  # after the name of a set of natural shift: clean images of its classes
+_NATURAL_PART = 3  # of Purpose.SPLIT; data.sources has 0 and 1, the clean images 2
 _MOST_RESTARTS = 1024  # parts of a stream
 _TRIED_IMAGES = 8  # before an attack: one image alone may have no gradient by chance
 
@@ -110,6 +113,18 @@ class Suite(ABC):
     def num_passes(self, key: CellKey) -> int:
         """Return how many images the model is shown for each image measured, at most."""
         return self.num_frames(key) or 1
+
+    def ids(self, key: CellKey, ids: Ids) -> Int64[np.ndarray, " image"]:
+        """Return the images of a cell, given those of the source that are measured."""
+        return ids
+
+    def outputs(self, key: CellKey) -> Int64[np.ndarray, " output"]:
+        """Return the model's outputs that are compared; all by default."""
+        return np.arange(self.source.num_classes)
+
+    def labels(self, key: CellKey, ids: Ids, logits: Logits) -> Ids:
+        """Return the right column of the compared logits for every image."""
+        return self.source.labels[ids]
 
     def logits(self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> Logits:
         """Compute the logits of images or frames of a cell; raises as `Predictor.logits`."""
@@ -392,6 +407,97 @@ class Perturbations(Suite):
             "frames_of": frames_of,
             **({"own_sequences": own} if own else {}),
         }
+
+
+@register_suite("natural")
+class Natural(Suite):
+    """Other photographs of the classes, and the clean images of the same classes.
+
+    The cell ``NAME-clean`` has the clean images of the classes of set ``NAME``, by the same
+    outputs; for a set of all classes it is the cell of suite ``clean``.
+    """
+
+    @classmethod
+    def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
+        """List a cell for each folder; which sets they hold, `cells` says."""
+        if not config.natural:
+            raise ValueError("suite 'natural' needs the folders of its sets: --natural DIR ...")
+        return [CellKey(cls.name, path.name, 0) for path in config.natural]
+
+    @cached_property
+    def sets(self) -> dict[str, NaturalSet]:
+        """The sets by name."""
+        found: dict[str, NaturalSet] = {}
+        for path in self.config.natural:
+            for each in open_natural(path, self.source):
+                if each.name in found:
+                    raise RunError(f"{path} holds {each.name!r}, which another folder holds too")
+                found[each.name] = each
+        return found
+
+    def cells(self) -> list[CellKey]:
+        keys = []
+        for name, each in self.sets.items():
+            suffixes = ("", _CLEAN_TWIN) if each.outputs is not None else ("",)
+            keys += [CellKey(self.name, name + suffix, 0) for suffix in suffixes]
+        return keys
+
+    def _find(self, key: CellKey) -> tuple[NaturalSet, bool]:
+        """The set of a cell, and whether the cell is of the clean images of its classes."""
+        if key.name in self.sets:
+            return self.sets[key.name], False
+        return self.sets[key.name.removesuffix(_CLEAN_TWIN)], True
+
+    def note(self) -> str:
+        return "; ".join(filter(None, (each.note for each in self.sets.values())))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fingerprint of each set."""
+        prints = {name: each.source.fingerprint for name, each in self.sets.items()}
+        return {"natural": prints}
+
+    def ids(self, key: CellKey, ids: Ids) -> Int64[np.ndarray, " image"]:
+        found, is_clean = self._find(key)
+        if is_clean:
+            own = ids[np.isin(self.source.labels[ids], self.outputs(key))]
+        elif found.source is self.source:
+            own = ids if found.ids is None else np.intersect1d(ids, found.ids)
+        else:
+            every = np.arange(len(found.source)) if found.ids is None else found.ids
+            most, stream = self.config.max_images, Stream(seed=self.config.seed)
+            order = stream.at(Purpose.SPLIT, part=_NATURAL_PART).permutation(len(every))
+            own = np.sort(every[order[:most]])
+        if not len(own):
+            raise RunError(
+                f"{key.name}: none of the {len(ids)} clean images measured is of its classes; "
+                "measure more of them (--max-images)"
+            )
+        return own
+
+    def outputs(self, key: CellKey) -> Int64[np.ndarray, " output"]:
+        found, _ = self._find(key)
+        return super().outputs(key) if found.outputs is None else found.outputs
+
+    def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
+        found, is_clean = self._find(key)
+        return (self.source if is_clean else found.source).load(ids)
+
+    def logits(
+        self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids
+    ) -> Float64[np.ndarray, "batch output"]:
+        """Compute the logits of the outputs that are compared."""
+        return predictor.logits(images, key, ids)[:, self.outputs(key)]
+
+    def labels(self, key: CellKey, ids: Ids, logits: Logits) -> Ids:
+        """Return the right column; of several right ones the one predicted, else the first."""
+        found, is_clean = self._find(key)
+        labels = (self.source if is_clean else found.source).labels[ids]
+        if found.answers is not None and not is_clean:
+            predicted = logits.argmax(axis=1).tolist()
+            right = [found.answers[index] for index in ids.tolist()]
+            pairs = zip(predicted, right, strict=True)
+            labels = np.array([p if p in each else min(each) for p, each in pairs], np.int64)
+        return np.searchsorted(self.outputs(key), labels)
 
 
 @register_suite("attack")

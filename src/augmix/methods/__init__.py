@@ -18,6 +18,8 @@ from augmix.methods.baselines import (
     StylisedImages,
 )
 from augmix.methods.hybridaugment import APR, HybridAugment
+from augmix.methods.lp_noise import LpNoise
+from augmix.methods.noise2net import Noise2Net
 from augmix.methods.noisymix import NoisyMix
 from augmix.methods.pixmix import IPMix, PixMix
 from augmix.methods.prime import PRIME
@@ -51,9 +53,11 @@ __all__ = [
     "Cutout",
     "HybridAugment",
     "IPMix",
+    "LpNoise",
     "MaxBlur",
     "Method",
     "Mixup",
+    "Noise2Net",
     "NoisyMix",
     "Objective",
     "OptionalConsistency",

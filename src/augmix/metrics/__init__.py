@@ -33,6 +33,7 @@ from augmix.metrics.errors import relative_corruption_error as relative_corrupti
 from augmix.metrics.errors import relative_mean_corruption_error as relative_mean_corruption_error
 from augmix.metrics.scores import ImageScores as ImageScores
 from augmix.metrics.scores import aurra as aurra
+from augmix.metrics.scores import average_precision as average_precision
 from augmix.metrics.scores import brier_score as brier_score
 from augmix.metrics.scores import image_brier as image_brier
 from augmix.metrics.scores import image_nll as image_nll

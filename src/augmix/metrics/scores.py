@@ -106,6 +106,27 @@ def aurra(confidence: Confidence, correct: Correct) -> float:
     return float(np.mean(np.cumsum(correct[order]) / np.arange(1, len(order) + 1)))
 
 
+def average_precision(
+    scores: Float[np.ndarray, " image"], positive: Bool[np.ndarray, " image"]
+) -> float:
+    """Compute the area under the precision-recall curve of finding the positives by a high score.
+
+    It is the mean over the positives of the precision among all images of at least their score, as
+    `sklearn.metrics.average_precision_score`.
+
+    Raises:
+        ValueError: If the lengths differ, or there is no positive.
+    """
+    check_lengths(scores=scores, positive=positive)
+    positive = np.asarray(positive, bool)
+    if not positive.any():
+        raise ValueError("average precision needs at least one positive, got none")
+    levels, level = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
+    shown = np.cumsum(np.bincount(level, minlength=len(levels)))
+    hits = np.bincount(level[positive], minlength=len(levels))
+    return float((hits * np.cumsum(hits) / shown).sum() / positive.sum())
+
+
 def soft_f1(confidence: Confidence, correct: Correct) -> float:
     """Compute the soft F1 of finding errors by 1 - confidence.
 

@@ -10,6 +10,7 @@ from augmix.models.layers import Classifier
 
 LINEAR = (nn.Linear, nn.Conv2d)  # layers that can give logits
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_WRAPPED = "model."  # what comes before names in a network of transformers
 _MOST_STAGES = 4  # of a network whose blocks all have one size
 _STEM = ""  # of parameters that belong to no layer, such as embeddings of positions
 
@@ -19,21 +20,54 @@ def list_linear(network: nn.Module) -> list[str]:
     return [name for name, layer in network.named_modules() if isinstance(layer, LINEAR)][::-1]
 
 
-def find_layer(network: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
-    """Find a linear or convolution layer by its name.
+def find_layer(network: nn.Module, name: str) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """Find a linear or convolution layer by its name, or by that within a wrapped ``model``.
+
+    Returns:
+        Its name in the network, and the layer.
 
     Raises:
         RunError: If there is none of that name.
     """
-    found = dict(network.named_modules()).get(name)
-    if isinstance(found, LINEAR):
-        return found
-    names = list_linear(network)
+    named = dict(network.named_modules())
+    found = named.get(name)
+    for each in (name, f"{_WRAPPED}{name}"):
+        layer = named.get(each)
+        if isinstance(layer, LINEAR):
+            return each, layer
+    names = [each.removeprefix(_WRAPPED) for each in list_linear(network)]
     what = f"{name!r} is a {type(found).__name__}" if found else f"there is no layer {name!r}"
     raise RunError(
         f"the head must be a linear layer of the network, but {what}"
         f"{did_you_mean(name, names)}; its last ones are {', '.join(names[:4]) or 'none'}"
     )
+
+
+def replace_head(network: nn.Module, name: str, num_classes: int) -> None:
+    """Replace a linear layer, in place, where it does not give an output for each class.
+
+    The weights of the new one are torch's start weights, from its generator.
+
+    Raises:
+        RunError: If there is none of that name.
+    """
+    name, found = find_layer(network, name)
+    if found.weight.shape[0] == num_classes:
+        return
+    has_bias = found.bias is not None
+    if isinstance(found, nn.Linear):
+        made: nn.Module = nn.Linear(found.in_features, num_classes, bias=has_bias)
+    else:
+        made = nn.Conv2d(
+            found.in_channels,
+            num_classes,
+            found.kernel_size,  # pyright: ignore[reportArgumentType]
+            stride=found.stride,  # pyright: ignore[reportArgumentType]
+            padding=found.padding,  # pyright: ignore[reportArgumentType]
+            bias=has_bias,
+        )
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, made.to(found.weight))
 
 
 def find_head(model: Classifier) -> tuple[str, ...]:
@@ -46,9 +80,9 @@ def find_head(model: Classifier) -> tuple[str, ...]:
         Their names in the model; none if there is no such layer.
     """
     named = dict(model.named_modules())
-    if model.config.head:
-        return (f"network.{model.config.head}",)
     network: Any = getattr(model, "network", None)
+    if model.config.head:
+        return (f"network.{find_layer(network, model.config.head)[0]}",)
     if hasattr(network, "get_classifier"):
         own = network.get_classifier()
         heads = own if isinstance(own, tuple) else (own,)
@@ -85,7 +119,7 @@ def find_stages(model: Classifier) -> tuple[str, ...]:
     Raises:
         RunError: If the network says nothing about its stages.
     """
-    named = dict(model.named_modules())
+    named: dict[str, nn.Module] = dict(model.named_modules())
     network: Any = getattr(model, "network", None)
     if model.stage_names:
         found = list(model.stage_names)

@@ -193,7 +193,10 @@ def _open_transformer(repo: str, revision: str, what: str, options: OpenOptions)
     revision = revision or "main"
     if options.pretrained:
         return _call_library(lambda: models.from_pretrained(repo, revision=revision), what)
-    count = {} if options.num_classes is None else {"num_labels": options.num_classes}
+    count: dict[str, Any] = {}
+    if options.num_classes is not None:
+        labels = {index: f"LABEL_{index}" for index in range(options.num_classes)}
+        count = {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
     configs = transformers.AutoConfig
     return _call_library(
         lambda: models.from_config(configs.from_pretrained(repo, revision=revision, **count)), what

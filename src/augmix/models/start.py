@@ -16,6 +16,7 @@ from augmix import files, results
 from augmix.errors import RunError, first_line
 from augmix.files import load_record
 from augmix.models import ModelConfig, is_foreign
+from augmix.models.depth import list_linear, replace_head
 from augmix.models.layers import Classifier, Images
 from augmix.models.open_model import call_user_code, open_model
 from augmix.models.preprocessing import PRESETS, Preprocessing
@@ -32,7 +33,11 @@ class ForeignNetwork(Classifier):
     """A network of a library or of the user's code, which takes normalised images."""
 
     def forward(self, images: Images) -> Any:  # logits, as `check_outputs` makes sure
-        return find_logits(self.network(self.normalize(images)), self.config.name)
+        found = self.network(self.normalize(images))
+        return found if isinstance(found, Tensor) else self._logits(found)
+
+    def _logits(self, found: Any) -> Any:
+        return find_logits(found, self.config.name, self.config.num_classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,7 @@ class Start:
     mean: tuple[float, ...] | None = None  # None is the network's usual one
     std: tuple[float, ...] | None = None
     size: int = 0  # height and width of the images it takes, px; 0 for any
+    interpolation: str | None = None  # filter that resizes its images; None is the usual one
 
 
 def network_name(text: str) -> str:
@@ -99,17 +105,21 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
         made = getattr(_call_for(text, _ANY_CLASSES), "preprocessing", None)
         prepared = made if isinstance(made, Preprocessing) else PRESETS["none"]
         mean, std = _statistics(prepared, name)
-        return Start(name=name, state={}, source=text, mean=mean, std=std, size=prepared.crop)
+        return Start(name=name, state={}, source=text, mean=mean, std=std, **_geometry(prepared))
     opened = open_model(text, pretrained=is_wanted)
     network = opened.network
     if isinstance(network, Classifier):  # of this package, or of a run
         config, state = network.config, network.state_dict()
-        size = 0
-        if is_foreign(name):  # which a run has trained at its size
-            path = Path(text).expanduser() / results.CONFIG_FILE
-            size = (load_record(path, results.ConfigFacts).get("size") or 0) if path.exists() else 0
+        geometry: dict[str, Any] = {}
+        path = Path(text).expanduser() / results.CONFIG_FILE
+        if is_foreign(name) and path.exists():  # which a run has trained at its size
+            facts = load_record(path, results.ConfigFacts)
+            geometry = {
+                "size": facts.get("size") or 0,
+                "interpolation": facts.get("interpolation"),
+            }
         return Start(
-            name=name, state=state, source=text, mean=config.mean, std=config.std, size=size
+            name=name, state=state, source=text, mean=config.mean, std=config.std, **geometry
         )
     prepared = opened.preprocessing or PRESETS["none"]
     mean, std = _statistics(prepared, name)
@@ -120,7 +130,7 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
         source=opened.name if is_wanted else "random weights",
         mean=mean,
         std=std,
-        size=prepared.crop,
+        **_geometry(prepared),
     )
 
 
@@ -128,6 +138,9 @@ def build_start(
     start: Start, *, num_classes: int, channels: int, class_names: Sequence[str], **options: Any
 ) -> tuple[Classifier, str]:
     """Build the network for a number of classes, and load what its start has.
+
+    Args:
+        options: More arguments of `build_model`.
 
     Returns:
         The network, and what it starts from, in words.
@@ -177,7 +190,10 @@ def build_foreign(config: ModelConfig) -> Classifier:
             name, config.num_classes, pretrained=False, preprocessing=PRESETS["none"]
         )
         network = opened.network
-    return ForeignNetwork(config, network)
+    model = ForeignNetwork(config, network)
+    if config.head:
+        replace_head(network, config.head, config.num_classes)
+    return model
 
 
 def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
@@ -195,8 +211,9 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
     except RunError:
         raise
     except Exception as error:
+        hint = f", or another last layer than {config.head} with --head" if config.head else ""
         raise RunError(
-            f"{shown} fails: {first_line(error)}; name another size with --size"
+            f"{shown} fails: {first_line(error)}; name another size with --size{hint}"
         ) from error
     finally:
         model.train(was_training)
@@ -204,7 +221,15 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != _PROBE:
         raise RunError(f"{shown} must give logits [batch class], got {got} for {_PROBE} images")
     if logits.shape[1] != config.num_classes:
-        hint = "; let the function take num_classes" if config.name.startswith(PREFIX) else ""
+        hint = (
+            "; let the function take num_classes, or " if config.name.startswith(PREFIX) else "; "
+        )
+        names = ", ".join(name.removeprefix("network.") for name in list_linear(model)[:4])
+        hint += (
+            f"{config.head} is not its last layer: --head takes one of {names}"
+            if config.head
+            else f"name its last layer with --head, to be replaced: {names}"
+        )
         raise RunError(
             f"{config.name} gives {logits.shape[1]} classes, the images have "
             f"{config.num_classes}{hint}"
@@ -217,6 +242,13 @@ def _call_for(name: str, num_classes: int) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise RunError(f"{name} must return an nn.Module to be trained, got {type(made).__name__}")
     return made
+
+
+def _geometry(prepared: Preprocessing) -> dict[str, Any]:
+    """Size and filter of a preprocessing; it has no filter of its own without a size."""
+    if not prepared.crop:
+        return {}
+    return {"size": prepared.crop, "interpolation": prepared.interpolation}
 
 
 def _statistics(prepared: Preprocessing, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

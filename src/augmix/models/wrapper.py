@@ -106,7 +106,7 @@ class OpenedModel(nn.Module):
                 f"{self.name} failed on images of shape {tuple(images.shape)}: "
                 f"{type(error).__name__}: {error}; {hint}"
             ) from error
-        logits = find_logits(found, self.name)
+        logits = find_logits(found, self.name, self.num_classes)
         count, is_tensor = len(images), isinstance(logits, Tensor)
         is_matrix = is_tensor and logits.ndim == 2 and logits.is_floating_point()
         if not is_matrix or len(logits) != count:
@@ -154,17 +154,30 @@ class OpenedModel(nn.Module):
         return self
 
 
-def find_logits(found: Any, name: str) -> Any:
+def find_logits(found: Any, name: str, num_classes: int | None = None) -> Any:
     """Return the logits of a model's output: itself, or ``logits`` of a record or dict.
 
+    Of another record, dict or tuple it is the only output, or the only one of ``batch class`` with
+    the number of classes; of a tuple with several the first, behind which come those of auxiliary
+    classifiers.
+
     Raises:
-        RunError: If there are several outputs and none has that name.
+        RunError: If there are several outputs, and none of these is the logits.
     """
     own = found.get("logits") if isinstance(found, Mapping) else getattr(found, "logits", None)
     if isinstance(own, Tensor):
         return own
     if isinstance(found, (tuple, list)) and len(found) == 1:
         return found[0]
+    if isinstance(found, (tuple, list, Mapping)):
+        outputs = list(found.values()) if isinstance(found, Mapping) else list(found)
+        fits = [
+            each
+            for each in outputs
+            if isinstance(each, Tensor) and each.ndim == 2 and each.shape[1] == num_classes
+        ]
+        if len(fits) == 1 or (fits and not isinstance(found, Mapping)):
+            return fits[0]
     if isinstance(found, (tuple, list, Mapping)):
         keys = list(found) if isinstance(found, Mapping) else range(len(found))
         shown = ", ".join(

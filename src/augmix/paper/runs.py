@@ -32,7 +32,7 @@ TASK_FILE = "task.json"
 _LOCKS = "locks"  # beside the run folders: training and measuring lock those themselves
 _POLL_S = 0.5
 # Paths and settings of the machine: they do not change a result.
-_FREE = ("out", "data", "run", "models", "num_threads", "download", "tensorboard")
+_FREE = ("out", "data", "run", "models", "num_threads", "download", "logger")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 State = Literal["open", "done", "failed", "held"]

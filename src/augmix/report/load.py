@@ -167,9 +167,11 @@ def _load_results(folder: Path) -> Results:
 def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
     if not images_path(folder).exists():
         return None
+    # natural shift has images of its own
+    of_images = [cell for cell in results.cells if cell.suite != "natural"]
     found = RunPredictions(
         images=load_images(folder),
-        cells={cell.key: load_predictions(folder, *cell.key) for cell in results.cells},
+        cells={cell.key: load_predictions(folder, *cell.key) for cell in of_images},
         sequences={
             cell.name: load_sequence_predictions(folder, cell.name) for cell in results.sequences
         },
@@ -197,7 +199,7 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
                 f"{path} has class {classes.max()}, expected 0..{num_classes - 1}; delete it and "
                 "evaluate the run again"
             )
-    counts = [(c.key, [c.num_errors], found.cells[c.key].prediction) for c in results.cells]
+    counts = [(c.key, [c.num_errors], found.cells[c.key].prediction) for c in of_images]
     counts += [
         (c.key, c.num_errors, found.frequencies[c.name].prediction) for c in results.frequencies
     ]

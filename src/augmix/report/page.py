@@ -289,6 +289,9 @@ def _draw_lines(chart: Lines) -> str:
                 shade: dict[str, Any] = {"color": _colour(curve.style), "alpha": 0.16, "lw": 0}
                 axes.fill_between(curve.x, curve.low, curve.high, **shade)
             axes.plot(curve.x, curve.y, **_line(curve.style, has_marker=chart.has_markers))
+            if curve.marked:
+                ring: dict[str, Any] = {"edgecolors": _colour(curve.style), "facecolors": "none"}
+                axes.scatter(*curve.marked, s=110, linewidths=1.8, zorder=3, **ring)
         axes.grid(axis="y")
         axes.set_xlabel(chart.x_label)
         if chart.x_ticks is None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from augmix import metrics
-from augmix.report.comparison import Comparison, Group, identity, over_seeds
+from augmix import metrics, published
+from augmix.bootstrap import proportion_interval
+from augmix.models.calibration import bound_note
+from augmix.report.comparison import Comparison, Group, Number, identity, over_seeds
 from augmix.report.estimates import (
     BANDS,
     BAR,
@@ -40,7 +42,7 @@ from augmix.report.tables import (
     shown,
     table_by_row,
 )
-from augmix.results import Cell, Scaled
+from augmix.results import Cell, Scaled, load_predictions, predictions_path
 
 # -- By corruption, severity and perturbation -----------------------------------------------------
 
@@ -329,6 +331,109 @@ def attack_table(comparison: Comparison) -> Table | None:
     )
 
 
+def natural_table(comparison: Comparison) -> Table | None:
+    """Show error and calibration on other photographs, beside the clean images of their classes."""
+    names = dict.fromkeys(
+        cell.name
+        for run in comparison.runs
+        for cell in run.results.cells
+        if cell.suite == "natural" and not cell.name.endswith("-clean")
+    )
+    if not names:
+        return None
+    columns, published_beside = [], []
+    for group in comparison.groups:
+        units = {"Error": "%", "RMS cal.": "%", "Clean error": "%", "AUPR": "%"}
+        columns += [
+            Column(title=title, unit=unit, group=group.label)
+            for title, unit in units.items()
+            if title != "AUPR" or "imagenet-o" in names
+        ]
+        published_beside += [
+            f"{model} on {name}: {100 - top:.2f} %"
+            for model, by_name in published.NATURAL_TOP_1.items()
+            if model in f"{group.label} {group.first.network}"
+            for name, top in by_name.items()
+            if name in names
+        ]
+    rows = [
+        Row(
+            label=name,
+            entries=tuple(
+                entry
+                for group in comparison.groups
+                for entry in _natural_entries(group, name, has_outliers="imagenet-o" in names)
+            ),
+        )
+        for name in names
+    ]
+    note = (
+        "The softmax is over the classes of the set. Clean error is on the clean images of these "
+        "classes, over the same classes. Images of ImageNet-O are of no class: AUPR is the area "
+        "under the precision-recall curve of telling them from the clean ones by 1 - confidence."
+    )
+    if published_beside:
+        note += f" Published by timm, error: {', '.join(published_beside)}."
+    return Table(
+        name="natural",
+        title="Other photographs",
+        corner="Set",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=note,
+    )
+
+
+def _natural_entries(group: Group, name: str, *, has_outliers: bool) -> list[Entry]:
+    pairs = []
+    for run in group.runs:
+        twin = run.results.find("natural", f"{name}-clean", 0)
+        pairs.append((run, run.results.find("natural", name, 0), twin))
+    is_outlier = name == "imagenet-o"
+    cells = [cell for _, cell, _ in pairs if cell is not None]
+    clean = [twin or run.results.find("clean", "clean", 0) for run, _, twin in pairs]
+    clean = [cell for cell in clean if cell is not None]
+    if len(cells) < len(pairs):
+        return [plain(None)] * (4 if has_outliers else 3)
+    entries = [
+        plain(None) if is_outlier else shown(_error(cells)),
+        plain(None)
+        if is_outlier
+        else shown(over_seeds([metrics.rms_from_bins(*cell.adaptive) for cell in cells])),
+        shown(_error(clean)) if len(clean) == len(pairs) else plain(None),
+    ]
+    if has_outliers:
+        areas = [_outlier_precision(run) for run, *_ in pairs] if is_outlier else [None]
+        known = [area for area in areas if area is not None]
+        entries.append(shown(over_seeds(known)) if len(known) == len(areas) else plain(None))
+    return entries
+
+
+def _error(cells: Sequence[Cell]) -> Number:
+    """Mean error over seeds, or that of one with its interval from the counts."""
+    number = over_seeds([cell.error for cell in cells])
+    if len(cells) > 1:
+        return number
+    interval = proportion_interval(cells[0].num_errors, cells[0].num_images)
+    return replace(number, low=interval.low, high=interval.high, interval=interval.kind)
+
+
+def _outlier_precision(run: Run) -> float | None:
+    """Area of finding ImageNet-O's images by a low confidence; None without predictions."""
+    found = [
+        predictions_path(run.folder, "natural", name, 0)
+        for name in ("imagenet-o", "imagenet-o-clean")
+    ]
+    if not all(path.exists() for path in found):
+        return None
+    outside, inside = (
+        load_predictions(run.folder, "natural", name, 0).confidence
+        for name in ("imagenet-o", "imagenet-o-clean")
+    )
+    scores = 1 - np.concatenate([outside, inside]).astype(np.float64)
+    return metrics.average_precision(scores, np.arange(len(scores)) < len(outside))
+
+
 def fourier_table(comparison: Comparison) -> Table | None:
     """Show the error under single Fourier-basis perturbations of every row, by band."""
     if not comparison.has(Key("error", Scope.FOURIER)):
@@ -517,6 +622,12 @@ def temperature_table(comparison: Comparison) -> Table | None:
     if not scaled:
         return None
     fitted = scaled[0][1].first.results.temperature or {}
+    bounds = [
+        f"{run.label}: {note}."
+        for _, group in scaled
+        for run in group.runs
+        if (note := bound_note(float((run.results.temperature or {})["value"])))
+    ]
     return Table(
         name="temperature",
         title="Temperature scaling",
@@ -533,7 +644,8 @@ def temperature_table(comparison: Comparison) -> Table | None:
             group_row(index, group, _before_and_after(group, comparison)) for index, group in scaled
         ),
         note=f"Fitted on {int(fitted.get('num_images', 0)):,} clean images that are not measured; "
-        "errors do not change. Elsewhere on this page everything is before scaling.",
+        "errors do not change. Elsewhere on this page everything is before scaling."
+        + "".join(f" {each}" for each in bounds),
     )
 
 

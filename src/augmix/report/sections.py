@@ -26,6 +26,7 @@ from augmix.report.tables import (
     span,
     table_by_row,
 )
+from augmix.results import ValidationRecord
 
 # -- Summary --------------------------------------------------------------------------------------
 
@@ -319,6 +320,12 @@ _CURVES = (  # key of the log, title, logarithmic, scale
 )
 
 
+_VALIDATED = (  # key of a validation in the log, title
+    ("clean_error", "Validation error, clean, %"),
+    ("corrupted_error", "Validation error, corrupted, %"),
+)
+
+
 def _training(comparison: Comparison) -> dict[str, Any]:
     """Curves of every row's first run that kept a log."""
     logged = [
@@ -342,13 +349,41 @@ def _training(comparison: Comparison) -> dict[str, Any]:
                     has_markers=False,
                 )
             )
+    watched = [(style, run) for style, run in logged if _validations(run)]
+    for key, title in _VALIDATED if watched else ():
+        charts.append(
+            Lines(
+                name=f"validation-{key.replace('_', '-')}",
+                title=title,
+                curves=tuple(_validation_curve(style, run, key) for style, run in watched),
+                x_label="epoch",
+                width_px=310,
+            )
+        )
     has_log = {style for style, _ in logged}
     return {
+        "is_validated": bool(watched),
         "charts": charts,
         "missing": [g.label for style, g in enumerate(comparison.groups) if style not in has_log],
         "max_points": _MAX_POINTS if any(len(run.log) > _MAX_POINTS for _, run in logged) else None,
         "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
     }
+
+
+def _validations(run: Run) -> list[tuple[float, ValidationRecord]]:
+    """The validations of a run by their epochs."""
+    found = ((record.get("epoch", 0.0), record.get("validation")) for record in run.log)
+    return [(epoch, validation) for epoch, validation in found if validation]
+
+
+def _validation_curve(style: int, run: Run, key: str) -> Curve:
+    """An error at every validation; the epoch whose weights the run kept is marked."""
+    found = _validations(run)
+    x = [epoch for epoch, _ in found]
+    y = [100 * float(dict(record)[key]) for _, record in found]  # pyright: ignore[reportArgumentType]
+    selected = found[-1][1]["selected_epoch"]
+    marked = next(((a, b) for a, b in zip(x, y, strict=True) if round(a) == selected), None)
+    return Curve(style=style, x=x, y=y, marked=marked)
 
 
 def _curve(style: int, run: Run, key: str, scale: float) -> Curve:
@@ -495,6 +530,13 @@ SECTIONS: dict[str, Section] = {
         heading="Stability along sequences",
         content=_stability,
         tables=lambda c: list(_stability_tables(c).values()),
+    ),
+    "natural": Section(
+        title="Natural shift",
+        heading="Other photographs",
+        content=lambda c: {"blocks": [table]} if (table := robustness.natural_table(c)) else None,
+        tables=lambda c: [robustness.natural_table(c)],
+        template="blocks.html",
     ),
     "attack": Section(
         title="Attack",

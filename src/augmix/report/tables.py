@@ -247,6 +247,7 @@ class Curve:
     low: Sequence[Value] = ()  # lower ends of the intervals, as many as points, or empty
     high: Sequence[Value] = ()  # upper ends
     size: Sequence[Value] = ()  # fraction of the predictions at each point, for reliability
+    marked: tuple[Value, Value] | None = None  # a point with a ring around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from augmix.data.batches import run_ahead
 from augmix.data.inventory import describe_images
 from augmix.data.stores import Source
 from augmix.devices import resolve_device, torch_settings
-from augmix.errors import RunError
+from augmix.errors import RunError, escape_cell
 from augmix.files import load_record, write_bytes, write_json, write_npz
 from augmix.progress import Note, OnProgress, ignore
 from augmix.rng import Stream
@@ -326,4 +326,5 @@ def _write_styles(folder: Path, images: Iterable[str], styles: Sequence[str]) ->
 
 
 def _quote(text: str) -> str:
+    text = escape_cell(text)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text

@@ -40,11 +40,13 @@ _BLURRED = "-maxblur"  # end of the name of a blur-pooled network
 _RESIDUAL = ("resnet", "resnext")  # networks whose residual blocks end in batch norm
 
 Schedule = Literal["cosine", "one-cycle", "step"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
 DecayedParameters = Literal["all", "no-norms", "weights"]
 Optimizer = Literal["sgd", "adamw"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Frozen = Literal["backbone"] | int
 Select = Literal["corrupted", "clean", "last"]
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +61,9 @@ class NetworkConfig:
     pretrained: bool | None = None
     """Start timm:, torchvision: and hf: models from the weights that are published, or from random
     ones. None starts from published weights."""
+    head: str | None = None
+    """Name of the last linear layer of a network from elsewhere, e.g. classifier.3, which is
+    replaced where it has not one output for each class; None leaves that to the library."""
     dropout: float | None = None
     """Fraction of activations dropped; None takes that of the published network."""
     blur_size: int | None = None
@@ -87,6 +92,8 @@ class DataConfig:
     """Fetch the data set if it is not there."""
     size: int | None = None
     """Size of the images in pixels; None keeps the stored size, for imagenet takes 224."""
+    interpolation: Interpolation | None = None
+    """Filter that resizes images; None is that of the model it starts from, else bilinear."""
     resized_crop: bool | None = None
     """Decode another random part of every image in each epoch, of 8 to 100 % of its area, resized
     to SIZE; None does so for imagenet."""
@@ -203,8 +210,8 @@ class OptimisationConfig:
     first (the clean one, where a method has one), as split_bn of timm; evaluation, averages and
     saved weights use the main set. None does so for afa and augmax."""
     precision: Precision = "fp32"
-    """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast.
-    """
+    """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast;
+    auto takes bfloat16 where the machine computes it fast."""
     gradient_checkpointing: bool = False
     """Compute activations of blocks a second time instead of keeping them: less memory, slower
     steps. For models of timm and transformers that offer it."""
@@ -258,8 +265,6 @@ class OptimisationConfig:
         )
         is_free = not warm_up or self.schedule != "one-cycle"
         check_fields(self, warm_up_epochs=(is_free, "0 with one-cycle, which has its own"))
-        if frozen == "backbone" and (self.layer_decay or 1) < 1:
-            raise ValueError("layer_decay would do nothing with freeze 'backbone': leave it out")
         others = ("betas", "eps") if self.optimizer == "sgd" else ("momentum", "nesterov")
         for name in others:
             if getattr(self, name) != _DEFAULTS[name]:
@@ -352,13 +357,16 @@ class RunConfig:
     """Steps between checkpoints."""
     log_every: int = 20
     """Steps between lines of the log; each epoch ends with one too."""
-    tensorboard: bool | None = None
-    """Write the log as TensorBoard event files too, in OUT/tensorboard; None does so where the
-    package tensorboard is installed."""
+    logger: tuple[LoggerName, ...] | None = None
+    """Where the log goes besides OUT/log.jsonl, one or several: csv (OUT/log.csv), tensorboard
+    (OUT/tensorboard), wandb or mlflow, or none. None is tensorboard where it is installed."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds", "num_threads", "checkpoint_every", "log_every")
         check_positive(self, "torch_threads")
+        loggers, names = self.logger or (), get_args(LoggerName)
+        is_clear = set(loggers) <= set(names) and ("none" not in loggers or len(loggers) == 1)
+        check_fields(self, logger=(is_clear, f"some of {names[:-1]}, or none alone"))
         check_fields(self, seed=(0 <= self.seed < 2**64, "0..2**64 - 1"))
 
 
@@ -462,6 +470,8 @@ class TrainConfig:
             raise ValueError(
                 f"dropout would do nothing with {model}: it is of the networks of this package"
             )
+        if self.network.head is not None and not is_foreign(name):
+            raise ValueError(f"head would do nothing with {model}, whose last layer is known")
         if self.network.pretrained and not is_foreign(name) and name == model:
             raise ValueError(f"{model} has no published weights: leave out pretrained")
 

@@ -1,25 +1,38 @@
-"""Meters and logs of a run: JSON lines and TensorBoard.
+"""Meters and logs of a run: JSON lines, and from them CSV, TensorBoard, wandb and mlflow.
 
-The event files are made from `log.jsonl`: a run that starts writes all lines of the log again, and
-then adds each new one. So they show what the log shows, wherever a run was stopped and whatever of
-them was lost then.
+The files are made from `log.jsonl`: a run that starts writes all lines of the log again, and then
+adds each new one. So they show what the log shows, wherever a run was stopped and whatever of them
+was lost then. To wandb and mlflow, which keep what they were sent, a continued run sends the lines
+that are new, to the same run there.
 """
 
+import csv
+import io
 import math
+import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from augmix import distributed, results
+from augmix import distributed, files, results
 from augmix.devices import peak_memory_mib
-from augmix.errors import RunError, import_library
+from augmix.errors import RunError, first_line, import_library
 from augmix.methods.losses import Loss
-from augmix.progress import Event, OnProgress, StepsLogged, TrainingStarted, ignore
+from augmix.progress import (
+    Event,
+    Note,
+    OnProgress,
+    StepsLogged,
+    TrainingFinished,
+    TrainingStarted,
+    ignore,
+)
 
 
 @dataclass(kw_only=True)
@@ -126,70 +139,284 @@ class Meters:
         return {"sums": dict(self.sums), **{name: getattr(self, name) for name in kept}}
 
 
-_FOLDER = "tensorboard"
+_CSV_FILE = "log.csv"
+_TENSORBOARD = "tensorboard"
 _EVENT_FILES = "events.out.tfevents.*"
+_TRACKED_FILE = "tracked.json"  # ids of the run by logger
+_PROJECT = "augmix"
+
+
+@dataclass(kw_only=True)
+class Logger(ABC):
+    """Where the lines of a log go besides `log.jsonl`; the library is imported when it is made.
+
+    Raises:
+        RunError: If the library is not installed.
+    """
+
+    settings: Mapping[str, Any]  # of the run, by flat name
+    name: ClassVar[str]
+
+    @abstractmethod
+    def start(self, folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Begin with the lines that the log has already."""
+
+    @abstractmethod
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Add a line; it is kept once this returns."""
+
+    def close(self, *, is_finished: bool) -> None:
+        """End, also after an error."""
+        return
 
 
 @contextmanager
-def tensorboard(on_progress: OnProgress | None, choice: bool | None) -> Iterator[OnProgress | None]:
-    """Add TensorBoard event files to a progress callback; they are closed in every case.
+def logging_to(
+    names: Sequence[str] | None, on_progress: OnProgress | None, settings: Mapping[str, Any]
+) -> Iterator[OnProgress | None]:
+    """Add loggers to a progress callback; they are closed in every case.
 
-    Only process 0 of several writes. A choice of None writes where the package is installed.
+    Only process 0 of several writes. Names of None are TensorBoard where it is installed.
 
     Raises:
-        RunError: If the choice is True without the package.
+        RunError: If the library of a named one is not installed.
     """
-    open_writer: Any = None
-    if choice is not False:
-        try:
-            import_library("tensorboard", "--tensorboard yes", "augmix[tensorboard]")
-            module = import_library("torch.utils.tensorboard", "--tensorboard yes", "tensorboard")
-            open_writer = module.SummaryWriter
-        except RunError:
-            if choice:
-                raise
-    if open_writer is None or distributed.rank():
+    if distributed.rank():
         yield on_progress
         return
-    emit = on_progress or ignore
-    writer: Any = None
-    folder, began = Path(), 0.0
-
-    def watch(event: Event) -> None:
-        nonlocal writer, folder, began
-        lines: list[Any] = []
-        if isinstance(event, TrainingStarted):
-            folder, lines = event.folder / _FOLDER, results.load_steps(event.folder)
-            # times are those of a run that was never stopped: how long it trained, up to now
-            began = time.time() - (lines[-1].get("seconds", 0.0) if lines else 0.0)
-        elif isinstance(event, StepsLogged):
-            lines = [event.record]
+    loggers: list[Logger] = []
+    chosen = (_TENSORBOARD,) if names is None else dict.fromkeys(names)
+    for name in () if "none" in chosen else chosen:
         try:
+            loggers.append(LOGGERS[name](settings=settings))
+        except RunError:
+            if names is not None:
+                raise
+    if not loggers:
+        yield on_progress
+        return
+    emit, is_finished = on_progress or ignore, False
+    with ExitStack() as stack:
+        for logger in loggers:
+            stack.callback(lambda logger=logger: logger.close(is_finished=is_finished))
+
+        def watch(event: Event) -> None:
+            nonlocal is_finished
             if isinstance(event, TrainingStarted):
-                for path in folder.glob(_EVENT_FILES):
-                    path.unlink()
-                # step 0: a TensorBoard that shows this run drops what it has read
-                writer = open_writer(str(folder), purge_step=0)
-            for line in lines:
-                for tag, value in _curves(line):
-                    writer.add_scalar(
-                        tag, value, line["step"], walltime=began + line.get("seconds", 0.0)
-                    )
-            if lines:
-                writer.flush()
-        except OSError as error:
-            raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-        emit(event)
+                lines = results.load_steps(event.folder)
+                for logger in loggers:
+                    logger.start(event.folder, lines)
+            elif isinstance(event, StepsLogged):
+                for logger in loggers:
+                    logger.add(event.record)
+            emit(event)
+            is_finished = is_finished or isinstance(event, TrainingFinished)
 
-    try:
+        for logger in loggers:
+            if isinstance(logger, Tracker):
+                logger.emit = emit
         yield watch
-    finally:
-        if writer is not None:
+
+
+@dataclass(kw_only=True)
+class CsvLogger(Logger):
+    """A table, `log.csv`, with a row for each line and a column for each number."""
+
+    name: ClassVar[str] = "csv"
+    path: Path = Path()
+    rows: list[dict[str, float | int]] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+
+    def start(self, folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.path = folder / _CSV_FILE
+        self.rows = [_row(line) for line in lines]
+        self._write()
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        row = _row(line)
+        self.rows.append(row)
+        if row.keys() - set(self.columns):
+            self._write()
+            return
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _write(self) -> None:
+        self.columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        files.write_bytes(self.path, text.getvalue().encode())
+
+
+@dataclass(kw_only=True)
+class TensorBoardLogger(Logger):
+    """Event files in the folder `tensorboard`."""
+
+    name: ClassVar[str] = _TENSORBOARD
+    folder: Path = Path()
+    began: float = 0.0
+    writer: Any = None
+    open_writer: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        asked = "--logger tensorboard"
+        import_library("tensorboard", asked, "augmix[tensorboard]")
+        module = import_library("torch.utils.tensorboard", asked, "tensorboard")
+        self.open_writer = module.SummaryWriter
+
+    def start(self, folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.folder = folder / _TENSORBOARD
+        # times are those of a run that was never stopped: how long it trained, up to now
+        self.began = time.time() - (lines[-1].get("seconds", 0.0) if lines else 0.0)
+        with self._explain():
+            for path in self.folder.glob(_EVENT_FILES):
+                path.unlink()
+            # step 0: a TensorBoard that shows this run drops what it has read
+            self.writer = self.open_writer(str(self.folder), purge_step=0)
+            for line in lines:
+                self._write(line)
+            self.writer.flush()
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        with self._explain():
+            self._write(line)
+            self.writer.flush()
+
+    def close(self, *, is_finished: bool) -> None:
+        if self.writer is not None:
             with suppress(OSError):  # every line was flushed, or its error was raised
-                writer.close()
+                self.writer.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        wall_time = self.began + line.get("seconds", 0.0)
+        for tag, value in _curves(line):
+            self.writer.add_scalar(tag, value, line["step"], walltime=wall_time)
+
+    @contextmanager
+    def _explain(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"cannot write {self.folder}: {error.strerror or error}") from error
 
 
-def _curves(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+@dataclass(kw_only=True)
+class Tracker(Logger):
+    """A service that tracks runs. Once it has started, an error of it does not end the training."""
+
+    library: Any = field(init=False)
+    emit: OnProgress = ignore
+    is_lost: bool = False
+    is_open: bool = False
+
+    def __post_init__(self) -> None:
+        self.library = import_library(self.name, f"--logger {self.name}", self.name)
+
+    @abstractmethod
+    def open(self, folder: Path, known: str | None) -> str:
+        """Begin a run of the settings, or continue the known one; return its id."""
+
+    @abstractmethod
+    def send(self, numbers: Mapping[str, float | int], step: int) -> None:
+        """Send the numbers of a line."""
+
+    def start(self, folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+        path = folder / _TRACKED_FILE
+        known = files.load_json(path) if path.exists() else {}
+        try:
+            found = self.open(folder, known.get(self.name))
+        except Exception as error:  # of the library, the network, a missing login
+            raise RunError(
+                f"--logger {self.name} cannot begin a run: {first_line(error)}; set it up as "
+                f"{self.name} says, or leave it out"
+            ) from error
+        self.is_open = True
+        files.write_json(path, {**known, self.name: found})
+        for line in lines if self.name not in known else ():  # of before it was asked for
+            self.add(line)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        if self.is_lost:
+            return
+        try:
+            self.send(dict(_curves(line)), line["step"])
+        except Exception as error:
+            self.is_lost = True
+            self.emit(
+                Note(
+                    text=f"--logger {self.name} gets no more lines ({first_line(error)}); the "
+                    "training goes on, and its whole log is in log.jsonl"
+                )
+            )
+
+
+@dataclass(kw_only=True)
+class WandbLogger(Tracker):
+    """Weights & Biases; project and mode are those of WANDB_PROJECT and WANDB_MODE."""
+
+    name: ClassVar[str] = "wandb"
+    run: Any = None
+
+    def open(self, folder: Path, known: str | None) -> str:
+        self.run = self.library.init(
+            project=os.environ.get("WANDB_PROJECT", _PROJECT),
+            name=self.settings.get("name") or folder.name,
+            dir=str(folder),
+            id=known,
+            resume="allow",
+            config=files.to_plain(dict(self.settings)),
+        )
+        return str(self.run.id)
+
+    def send(self, numbers: Mapping[str, float | int], step: int) -> None:
+        self.run.log(dict(numbers), step=step)
+
+    def close(self, *, is_finished: bool) -> None:
+        if self.is_open:
+            with suppress(Exception):
+                self.run.finish(exit_code=0 if is_finished else 1)
+
+
+@dataclass(kw_only=True)
+class MlflowLogger(Tracker):
+    """MLflow; server and experiment are those of MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME."""
+
+    name: ClassVar[str] = "mlflow"
+
+    def open(self, folder: Path, known: str | None) -> str:
+        if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
+            self.library.set_experiment(_PROJECT)
+        name = self.settings.get("name") or folder.name
+        run = self.library.start_run(run_id=known, run_name=None if known else name)
+        if not known:
+            self.library.log_params(files.to_plain(dict(self.settings)))
+        return str(run.info.run_id)
+
+    def send(self, numbers: Mapping[str, float | int], step: int) -> None:
+        self.library.log_metrics(dict(numbers), step=step)
+
+    def close(self, *, is_finished: bool) -> None:
+        if self.is_open:
+            with suppress(Exception):
+                self.library.end_run(status="FINISHED" if is_finished else "KILLED")
+
+
+LOGGERS: Mapping[str, type[Logger]] = {
+    kind.name: kind for kind in (CsvLogger, TensorBoardLogger, WandbLogger, MlflowLogger)
+}
+"""Every logger by the name that ``--logger`` takes."""
+
+
+def _row(line: Mapping[str, Any]) -> dict[str, float | int]:
+    return {"step": line["step"], **dict(_curves(line))}
+
+
+def _curves(line: Mapping[str, Any]) -> Iterator[tuple[str, float | int]]:
     """Every number of a log line with its tag; the loss's terms are `terms/NAME`."""
     for name, value in line.items():
         if isinstance(value, Mapping):

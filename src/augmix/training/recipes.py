@@ -17,6 +17,23 @@ _IMAGENET: dict[str, Any] = {
     "severity": 1,
 }
 
+_FINETUNE: dict[str, Any] = {
+    "epochs": 10,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 3e-4,
+    "weight_decay_on": "weights",
+    "layer_decay": 0.9,
+    "warm_up_epochs": 0.5,
+    "clip_norm": 1.0,
+    "ema_decay": 0.998,
+    "label_smoothing": 0.1,
+    "resized_crop": True,
+    "flip": True,
+    "severity": None,
+    "precision": "auto",
+}
+
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # Hendrycks et al. (2020), section 4.1: WideResNet-40-2 and AllConvNet.
@@ -39,6 +56,16 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "nesterov": True,
             "weight_decay_on": "no-norms",
             "zero_init_last": True,
+        },
+        # A model with weights on images of one's own: what is usual for AdamW, the parts of AugMix
+        # as published for images of that size.
+        "finetune": _FINETUNE,
+        # The same for its last layer alone.
+        "finetune-head": {
+            **_FINETUNE,
+            "freeze": "backbone",
+            "learning_rate": 3e-3,
+            "layer_decay": None,
         },
     }
 )

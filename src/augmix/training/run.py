@@ -7,12 +7,12 @@ import datetime
 import hashlib
 import itertools
 import statistics
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,19 +25,19 @@ from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
 from augmix.data.trees import FolderTree
-from augmix.devices import peak_memory_mib, resolve_device, torch_settings
+from augmix.devices import choose_precision, peak_memory_mib, resolve_device, torch_settings
 from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
 from augmix.methods.losses import balanced_weights
 from augmix.models import is_foreign
 from augmix.models.resnet import zero_last_scales
-from augmix.models.start import build_start, check_outputs, find_start, network_name
+from augmix.models.start import Start, build_start, check_outputs, find_start
 from augmix.models.wrapper import hash_weights
-from augmix.progress import Note, OnProgress, PhaseStarted, ignore
+from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
-from augmix.training.logging import tensorboard
+from augmix.training.logging import logging_to
 from augmix.training.loop import (
     Prepared,
     check_smallest_part,
@@ -77,14 +77,23 @@ _FREE = (
     "checkpoint_every",
     "device",
     "torch_threads",
-    "tensorboard",
+    "logger",
 )
 
 
-def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    *,
+    callbacks: Sequence[OnProgress] = (),
+    on_progress: OnProgress | None = None,
+) -> Path:
     """Train a model, or continue its run, in a run folder; several seeds one after another.
 
-    ``on_progress`` is called with an event after every step, log line and checkpoint.
+    Args:
+        callbacks: Functions that are called with every event of `augmix.progress`, in process 0:
+            `StepFinished`, `StepsLogged`, `EpochValidated`, `CheckpointWritten` ... An error of
+            theirs ends the run, which the same call continues.
+        on_progress: One more, which shows progress.
 
     Returns:
         The run folder, which now holds the model, or below it a run folder for each seed.
@@ -93,9 +102,10 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
         ResumeError: If the folder holds a run of other settings.
         Interrupted: If a signal stopped the run; the same call continues it.
         RunError: If the data or the folder are not usable, the loss is no longer finite, or
-            event files are asked for without the package tensorboard.
+            the library of a logger is not installed.
     """
-    config = settle(config)
+    settled = settle(config)
+    config = settled.config
     seeds, folder = config.run.seeds, config.run.out
     if seeds > 1 and (folder / results.CONFIG_FILE).exists():
         raise ResumeError(
@@ -103,29 +113,55 @@ def train(config: TrainConfig, *, on_progress: OnProgress | None = None) -> Path
             "another --out"
         )
     with distributed.joined(backend=backend()):
-        emit = on_progress if distributed.rank() == 0 else None
+        emit = tell((*callbacks, on_progress)) if distributed.rank() == 0 else None
         if seeds == 1:
-            _train_one(config, emit)
+            _train_one(settled, emit)
             return folder
         for number in range(seeds):  # finished ones are skipped
             member = config.member(number)
             if emit:
                 emit(PhaseStarted(title=f"{member.run.out.name}: run {number + 1} of {seeds}"))
-            _train_one(member, emit)
+            _train_one(replace(settled, config=member), emit)
     return folder
 
 
-def settle(config: TrainConfig) -> TrainConfig:
-    """The configuration with the size of images that its network takes, where none is given."""
-    if config.data.size is not None or not is_foreign(network_name(config.network.model)):
-        return config
-    size = find_start(config.network.model, pretrained=config.network.pretrained).size
-    return update_config(config, size=size) if size else config
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """The configuration of a run without what it left open."""
+
+    config: TrainConfig
+    start: Start
+    decisions: tuple[str, ...]  # in words
+
+
+def settle(config: TrainConfig) -> Settled:
+    """Decide what the configuration leaves to the model and the machine.
+
+    Size and filter of the images are those that a network from elsewhere takes, the arithmetic is
+    what the device computes fast.
+    """
+    start = find_start(config.network.model, pretrained=config.network.pretrained)
+    changes: dict[str, Any] = {}
+    decisions: list[str] = []
+    if config.data.size is None and start.size:
+        changes["size"] = start.size
+        decisions.append(f"size: {start.size}, as {start.name} takes")
+    if config.data.interpolation is None and start.interpolation:
+        changes["interpolation"] = start.interpolation
+        decisions.append(f"interpolation: {start.interpolation}, as {start.name} takes")
+    if config.optimisation.precision == "auto":
+        changes["precision"], why = choose_precision(resolve_device(config.run.device))
+        decisions.append(f"precision: {changes['precision']}, {why}")
+    settled = update_config(config, **changes) if changes else config
+    return Settled(config=settled, start=start, decisions=tuple(decisions))
 
 
 @contextmanager
-def prepared(config: TrainConfig) -> Iterator[Prepared]:
+def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepared]:
     """Prepare a run, with torch set up for it inside.
+
+    Args:
+        start: What its model starts from, if that was found already.
 
     Raises:
         RunError: If the data, the device or the processes are not usable.
@@ -156,14 +192,16 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         padding, flip = config.data.crop_padding, config.data.flip
         padding = source.crop_padding if padding is None else padding
         flip = source.flip if flip is None else flip
-        start = find_start(config.network.model, pretrained=config.network.pretrained)
+        network = config.network
+        start = start or find_start(network.model, pretrained=network.pretrained)
         model, origin = build_start(
             replace(start, name=config.method.network_name(start.name)),
             num_classes=source.num_classes,
             channels=source.channels,
-            dropout=config.network.dropout,
-            blur_size=config.network.blur_size or 5,
+            dropout=network.dropout,
+            blur_size=network.blur_size or 5,
             class_names=source.class_names,
+            head=network.head or "",
         )
         if is_foreign(start.name):
             check_outputs(model, source.size)
@@ -220,13 +258,14 @@ def prepared(config: TrainConfig) -> Iterator[Prepared]:
         )
 
 
-def _train_one(config: TrainConfig, on_progress: OnProgress | None) -> None:
+def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
+    config = settled.config
     with (
-        tensorboard(on_progress, config.run.tensorboard) as watch,
-        prepared(config) as run,
+        logging_to(config.run.logger, on_progress, flatten(config)) as watch,
+        prepared(config, settled.start) as run,
         ExitStack() as held,
     ):
-        for line in (*describe_images(run.source), f"start: {run.origin}"):
+        for line in (*describe_images(run.source), f"start: {run.origin}", *settled.decisions):
             (on_progress or ignore)(Note(text=line))
         if distributed.rank() == 0:  # for all
             held.enter_context(files.hold_folder(config.run.out))
@@ -242,6 +281,7 @@ def open_split(config: TrainConfig, split: str) -> Source:
         root=data.root,
         split=split,
         size=data.size or 0,
+        interpolation=data.interpolation or "bilinear",
         crop=ResizedCrop() if split == "train" and data.is_cropped else None,
         is_reduced=data.reduced_decoding,
         download=data.download,
@@ -488,12 +528,13 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
             is damaged.
         ValueError: If the run is complete.
     """
-    config = settle(config)
+    settled = settle(config)
+    config = settled.config
     seeds, optimisation = config.run.seeds, config.optimisation
     one = config.member(0) if seeds > 1 else config
     emit = on_progress or ignore
     emit(Note(text=f"opening the images and {config.network_name}"))
-    with distributed.joined(backend=backend()), prepared(one) as run:
+    with distributed.joined(backend=backend()), prepared(one, settled.start) as run:
         state = checkpoint.load_state(one.run.out)
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
@@ -521,6 +562,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"memory: {found.peak_memory_mib:,.0f} MiB at {'least' if is_part else 'most'}; a "
         "checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
+        *settled.decisions,
         *describe_training(run.model, optimisation),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),

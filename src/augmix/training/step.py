@@ -318,7 +318,9 @@ def _find_checkpointing(model: nn.Module) -> Callable[[], Any] | None:
         return network.set_grad_checkpointing
     if getattr(network, "supports_gradient_checkpointing", False):
         options = {"use_reentrant": False}  # the other form needs inputs that have gradients
-        return partial(network.gradient_checkpointing_enable, options)
+        for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
+            if hasattr(network, name):
+                return partial(getattr(network, name), options)
     return None
 
 

@@ -1,15 +1,17 @@
 """Policies: frozen dataclasses that draw the plan of a batch.
 
-`AugMix`, `RandomAA`, `AutoAugment` and `TrivialAugment` draw chains, `Standard` none. `Cutout`,
-`PatchUniform`, `RandomStart`, `Mixup` and `CutMix` add a stage to the plan of another policy, their
-``base``. `FourierWaves` adds a view to its base's, `APR` and `HybridAugment` a stage before its
-base's and one behind, `PRIME` mixes
-its chains into its base's views.
+`AugMix`, `RandomAA`, `AutoAugment` and `TrivialAugment` draw chains, `Standard` none. Others change
+the plan of another policy, their ``base``: `Cutout`, `PatchUniform`, `RandomStart`,
+`RandomErasing`, `LpNoise`, `Mixup` and `CutMix` add a stage behind it, `PRIME` mixes its chains
+into the views, `FourierWaves` adds a view, `APR` and `HybridAugment` a stage before and one behind.
+`PixMix` and `IPMix` mix images with pictures.
 """
 
 from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
+from augmix.augment.policies.lp_noise import LpNoise, RandomErasing
+from augmix.augment.policies.noise2net import Noise2Net
 from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 from augmix.augment.policies.pixmix import IPMix, PixMix
@@ -28,11 +30,14 @@ __all__ = [
     "FourierWaves",
     "HybridAugment",
     "IPMix",
+    "LpNoise",
     "Mixup",
+    "Noise2Net",
     "PatchUniform",
     "PixMix",
     "Policy",
     "RandomAA",
+    "RandomErasing",
     "RandomStart",
     "Standard",
     "TrivialAugment",

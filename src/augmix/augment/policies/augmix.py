@@ -21,6 +21,7 @@ OpSet = Literal["paper", "all", "wide"]
 LARGE_PX = 64
 """Images whose shorter side is above this take the settings published for ImageNet, the others
 those for CIFAR, where a policy is left to choose."""
+_SMALL_SEVERITY, _LARGE_SEVERITY = 3, 1  # on CIFAR and on ImageNet
 _RANDOM_DEPTH = 3  # a chain of random depth has 1, 2 or 3 operations
 LOWEST_LEVEL = 0.1
 
@@ -61,8 +62,9 @@ class AugMix:
     [0.1, severity].
     """
 
-    severity: int = 3
-    """Largest level of an operation, 1..10 (3 on CIFAR, 1 on ImageNet)."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images: 3 as on CIFAR up
+    to 64 pixels, 1 as on ImageNet above."""
     width: int = 3
     """Chains that are mixed, at least 1."""
     depth: int | None = None
@@ -149,8 +151,8 @@ class RandomAA:
     random where AutoAugment searches for them. The chain is the one that `AugMix` of width 1 draws.
     """
 
-    severity: int = 3
-    """Largest level of an operation, 1..10."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images."""
     depth: int | None = None
     """Operations in the chain; None draws 1, 2 or 3."""
     ops: OpSet = "paper"
@@ -173,12 +175,23 @@ class RandomAA:
 
 
 def _check_chains(policy: AugMix | RandomAA) -> None:
-    if not 1 <= policy.severity <= 10:
-        raise ValueError(f"severity must be 1..10, got {policy.severity}")
+    check_severity(policy.severity)
     if policy.depth is not None and policy.depth < 1:
         raise ValueError(f"depth must be at least 1, or None for random, got {policy.depth}")
     if policy.ops not in OP_SETS:
         raise ValueError(f"ops must be one of {', '.join(OP_SETS)}, got {policy.ops!r}")
+
+
+def check_severity(severity: int | None) -> None:
+    """Refuse a largest level outside 1..10 (ValueError)."""
+    if severity is not None and not 1 <= severity <= 10:
+        raise ValueError(f"severity must be 1..10, got {severity}")
+
+
+def largest_level(severity: int | None, size: tuple[int, int]) -> int:
+    """Return the largest level of an operation: as given, else as published for such images."""
+    usual = _LARGE_SEVERITY if min(size) > LARGE_PX else _SMALL_SEVERITY
+    return usual if severity is None else severity
 
 
 def _draw_chains(
@@ -202,7 +215,8 @@ def _draw_chains(
     if policy.depth is None:
         length = 1 + (uniforms[..., 0] * _RANDOM_DEPTH).astype(np.int8)
         op = np.where(np.arange(depth) < length[..., None], op, np.int8(Op.NONE))
-    level = LOWEST_LEVEL + steps[..., 1] * (policy.severity - LOWEST_LEVEL)
+    highest = largest_level(policy.severity, size)
+    level = LOWEST_LEVEL + steps[..., 1] * (highest - LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
     return op, level_to_amount(op, level, sign, size, is_wide=policy.ops == "wide")
 

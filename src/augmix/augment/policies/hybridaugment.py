@@ -13,7 +13,14 @@ from jaxtyping import Int64
 
 from augmix.augment.ops import PAPER_OPS, Op, level_to_amount
 from augmix.augment.plan import Plan
-from augmix.augment.policies.augmix import LOWEST_LEVEL, Ids, Policy, Standard
+from augmix.augment.policies.augmix import (
+    LOWEST_LEVEL,
+    Ids,
+    Policy,
+    Standard,
+    check_severity,
+    largest_level,
+)
 from augmix.augment.policies.pairs import draw_partners
 from augmix.augment.stages.spectra import Overflow, Recombined, Spectra
 from augmix.rng import Purpose, Stream
@@ -29,8 +36,8 @@ class _Recombining:
     form: Form = "sp"
     """s changes every image by itself; p mixes the last view of every image with those of others of
     the batch; sp does both."""
-    severity: int = 3
-    """Largest level of an operation, 1..10."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images."""
     overflow: Overflow = "wrap"
     """What becomes of levels outside 0..255 in form s: wrap takes them modulo 256, as published,
     which is impulse noise; clip takes the nearest level."""
@@ -40,8 +47,7 @@ class _Recombining:
     def __post_init__(self) -> None:
         if self.form not in ("s", "p", "sp"):
             raise ValueError(f"form must be 's', 'p' or 'sp', got {self.form!r}")
-        if not 1 <= self.severity <= 10:
-            raise ValueError(f"severity must be 1..10, got {self.severity}")
+        check_severity(self.severity)
         if self.overflow not in ("wrap", "clip"):
             raise ValueError(f"overflow must be 'wrap' or 'clip', got {self.overflow!r}")
 
@@ -115,7 +121,8 @@ def _draw_single(policy: _Recombining, is_hybrid: bool, plan: Plan, stream: Stre
     steps = uniforms[..., :12].reshape(num_views, len(plan), 4, 3)
     ops = np.array(PAPER_OPS, np.int8)
     op = ops[(steps[..., 0] * len(ops)).astype(np.int8)]
-    level = LOWEST_LEVEL + steps[..., 1] * (policy.severity - LOWEST_LEVEL)
+    highest = largest_level(policy.severity, plan.size)
+    level = LOWEST_LEVEL + steps[..., 1] * (highest - LOWEST_LEVEL)
     sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
     one_or_two, has_second = 1 + (uniforms[..., 12:14] < 0.5), uniforms[..., 14:16] < 0.5
     inner = np.where(has_second[..., 1], one_or_two[..., 1], 0)
