@@ -260,7 +260,7 @@ def _draw_rows(chart: Bars) -> str:
 
 
 def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool) -> None:
-    """Bars with their intervals as whiskers."""
+    """Bars with their intervals as whiskers; a dash where nothing was measured."""
     num_rows, num_groups = chart.values.shape
     thick = 0.82 / max(num_rows, 2)
     for row, values in enumerate(chart.values):
@@ -280,6 +280,10 @@ def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool) -> None:
         tips: dict[str, Any] = {"yerr" if is_upright else "xerr": spans}
         whisker = (where, ends) if is_upright else (ends, where)
         axes.errorbar(*whisker, fmt="none", ecolor=INK, elinewidth=1, alpha=0.7, **tips)
+        for at, value in zip(where, values, strict=True):
+            if value != value:  # not measured
+                place = (at, 0) if is_upright else (0, at)
+                axes.annotate("–", place, ha="center", va="bottom", color=MUTED)
 
 
 def _draw_lines(chart: Lines) -> str:
