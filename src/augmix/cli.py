@@ -2,8 +2,8 @@
 
 A required field of a configuration is a positional argument, every other field a flag. A command
 imports what it needs when it is called, so that ``augmix --help`` is quick. Exit codes: 0 done, 1
-some runs of ``augmix reproduce`` failed (or a bug), 2 a mistake that the message explains, 130
-stopped by Ctrl-C.
+some runs of ``augmix reproduce`` or a rule of ``augmix check`` failed (or a bug), 2 a mistake that
+the message explains, 3 ``augmix check`` needs more images, 130 stopped by Ctrl-C.
 """
 
 import os
@@ -19,6 +19,7 @@ from augmix.data import Reading
 from augmix.errors import (
     Interrupted,
     RunError,
+    check_fields,
     check_positive,
     describe_import,
     did_you_mean,
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
     from augmix.progress import ProgressDisplay
     from augmix.training.config import TrainConfig
 
-_WITHOUT_TORCH = ("report", "download")  # commands that take far less memory
+_WITHOUT_TORCH = ("check", "report", "download")  # commands that take far less memory
+
+UNDECIDED = 3
+"""Exit code of ``augmix check`` if no rule failed, but the images do not decide one."""
 
 RUN: dict[str, Callable[[Sequence[str]], None]] = {}
 """What runs each command, on the words behind its name."""
@@ -213,8 +217,13 @@ def _evaluate(words: Sequence[str]) -> None:
         if distributed.rank():  # process 0 prints for all
             run_measurement(measurement)
             return
-        _watch(run_measurement, measurement)
-        _print_summaries([measurement.folder])
+        found = _watch(run_measurement, measurement)
+        if found.decision is None:
+            _print_summaries([measurement.folder])
+            return
+        from augmix.report import decision_words
+
+        _say(decision_words(found))
 
 
 @command("predict")
@@ -272,6 +281,66 @@ def _report(words: Sequence[str]) -> None:
     _say(f"report: {path}")
     for name in dict.fromkeys(config.export):
         _say(f"{name}: {report.export_path(path, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckConfig:
+    """What a run must keep; each rule is decided by its 95 % interval."""
+
+    run: Path
+    """Run folder that was evaluated."""
+    max_clean_error: float | None = None
+    """Largest error on clean images, a fraction."""
+    max_corruption_error: float | None = None
+    """Largest mean error under corruption, a fraction."""
+    max_rms: float | None = None
+    """Largest RMS calibration error, mean over the corrupted sets, a fraction."""
+    max_flips: float | None = None
+    """Largest flip probability, mean over the perturbations, a fraction."""
+    no_worse_than: Path | None = None
+    """Run folder whose corruption error may not be exceeded by more than the margin, on the same
+    images."""
+    margin: float = 0.0
+    """Percentage points by which --no-worse-than may be exceeded."""
+    agrees_with: Path | None = None
+    """Run folder, e.g. of the model before its export, whose predictions under corruption must be
+    the same."""
+    min_agreement: float = 0.99
+    """Least fraction of the same predictions."""
+    junit: Path | None = None
+    """File of JUnit XML to write, a test for each rule."""
+
+    def __post_init__(self) -> None:
+        for name in (*_LIMITS, "min_agreement"):
+            value = getattr(self, name)
+            check_fields(self, **{name: (value is None or 0 <= value <= 1, "a fraction in [0, 1]")})
+        check_fields(self, margin=(0 <= self.margin <= 100, "0..100 percentage points"))
+
+
+_LIMITS = ("max_clean_error", "max_corruption_error", "max_rms", "max_flips")
+
+
+@command("check")
+def _check(words: Sequence[str]) -> None:
+    config = parse(CheckConfig, "check", words)
+    from augmix.report.check import check_run, write_junit
+
+    limits = {name: value for name in _LIMITS if (value := getattr(config, name)) is not None}
+    verdicts = check_run(
+        config.run,
+        limits,
+        no_worse_than=config.no_worse_than,
+        margin=config.margin / 100,
+        agrees_with=config.agrees_with,
+        min_agreement=config.min_agreement,
+    )
+    for verdict in verdicts:
+        _say(str(verdict))
+    if config.junit is not None:
+        write_junit(config.junit, verdicts, str(config.run))
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if outcomes != {"passed"}:
+        sys.exit(1 if "failed" in outcomes else UNDECIDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -454,7 +523,7 @@ def _preview(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import pictures
-    from augmix.augment.ops import OP_SETS
+    from augmix.augment.ops import find_ops
     from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
@@ -503,7 +572,7 @@ def _preview(words: Sequence[str]) -> None:
             )
         sheet = pictures.render_operations(
             source.load(ids[:1])[0],
-            ops=OP_SETS[policy.ops],
+            ops=find_ops(policy.ops),
             severity=largest_level(policy.severity, source.size),
             is_wide=policy.ops == "wide",
         )
@@ -553,6 +622,8 @@ class BenchConfig:
     """Threads of the compiled executor and of the corruptions."""
     seconds: float = 2.0
     """Time for each measurement."""
+    methods: tuple[str, ...] = ("augmix",)
+    """Methods whose views the executors make; all is every one."""
     models: tuple[str, ...] = ("small", "wrn-16-2")
     """Networks to train."""
     batch_size: int = 128
@@ -582,7 +653,11 @@ def _bench(words: Sequence[str]) -> None:
 
     if flags.what in ("executors", "all"):
         rows = benchmarks.measure_executors(
-            config.sizes, config.num_threads, config.seconds, device=config.device
+            config.sizes,
+            config.num_threads,
+            config.seconds,
+            device=config.device,
+            methods=config.methods,
         )
         _print_table(rows)
         _say("\n".join(benchmarks.recommend_executors(rows)))

@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "train one model by one method on one set of images",
     "evaluate": "measure any model on clean, corrupted, perturbed and attacked images",
     "predict": "the classes of new images, with calibrated confidences",
+    "check": "a gate: limits and a run to compare with in, pass or fail out",
     "report": "one HTML page that compares any number of runs",
     "export": "a trained model as one file: ONNX, torch.export or safetensors",
     "corrupt": "write the -C form of any images, in the official layout",

@@ -39,6 +39,7 @@ from augmix.files import (
 from augmix.metrics import ece_from_bins, rms_from_bins
 
 CONFIG_FILE = "config.json"
+DRAWS_FILE = "draws.npz"
 EXAMPLES_FILE = "examples.npz"
 HARDEST_FILE = "hardest.npz"
 IMAGES_FILE = "images.npz"
@@ -413,9 +414,46 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
+    flop: float  # of all passes since the start of the run, see `training.cost`
     validation: ValidationRecord  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An error, or the difference of two, from a growing part of a benchmark; see `decide`.
+
+    A part is some rounds of one image for each cell. Numbers are fractions, and means over cells.
+    """
+
+    against: Annotated[dict[str, Any], ModelFacts] | None  # the second model, as `Results.model`
+    margin: float  # half the width of the interval that was asked for
+    num_cells: int
+    num_images: int  # of each cell
+    method: str  # that the interval is by
+    level: float = 0.95
+    num_rounds: int = 0
+    errors: list[float] = field(default_factory=list)  # of the model or both, on what was drawn
+    std: float = 0.0  # of the error or difference of single images, within cells
+    estimate: float = 0.0  # of the error, or of the first model's minus the second's
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.num_cells >= 1 <= self.num_images, "num_cells and num_images must be above 0")
+        _require(0 <= self.num_rounds <= self.num_images, "num_rounds must be 0..num_images")
+        _require(self.low <= self.estimate <= self.high, "estimate must be within low and high")
+
+    @property
+    def num_passes(self) -> int:
+        """Images that each model was shown."""
+        return self.num_cells * self.num_rounds
+
+    @property
+    def fraction(self) -> float:
+        """Part of all images of all cells that was shown."""
+        return self.num_rounds / self.num_images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -450,6 +488,7 @@ class Results:
         cells: Cells of images, suite by suite.
         sequences: Cells of sequences, in the order measured.
         frequencies: Cells of Fourier-basis perturbations, from the lowest vertical frequency on.
+        decision: What a part of the images has shown, instead of cells; None if all were measured.
     """
 
     model: Annotated[dict[str, Any], ModelFacts]
@@ -460,6 +499,7 @@ class Results:
     cells: tuple[Cell, ...] = ()
     sequences: tuple[SequenceCell, ...] = ()
     frequencies: tuple[FrequencyCell, ...] = ()
+    decision: Decision | None = None
 
     @property
     def measured(self) -> tuple[Cell | SequenceCell | FrequencyCell, ...]:

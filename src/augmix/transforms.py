@@ -77,8 +77,12 @@ class Drawer:
                 f"got {executor!r}: its images are on the CPU; "
                 "augmix.render takes batches to a device"
             )
+        layer, has_own = policy, False
+        while layer is not None:
+            has_own |= any(map(callable, getattr(layer, "ops", ())))
+            layer = getattr(layer, "base", None)
         self.policy = policy
-        self.executor: CpuExecutor = executor
+        self.executor: CpuExecutor = "pillow" if has_own and executor == "auto" else executor
         self.stream = Stream(seed=seed)
         self.torch_seed = -1
         self.num_drawn = 0

@@ -200,7 +200,9 @@ ROWS: Columns = {
 
 
 def test_a_few_rows_by_hand() -> None:
-    clean, fog = evaluate_predictions(ROWS, bin_size=1).cells
+    found = evaluate_predictions(ROWS, bin_size=1, preset="tiny")
+    assert found.protocol["preset"] == "tiny"
+    clean, fog = found.cells
     assert (clean.num_errors, fog.num_errors) == (0, 1)
     assert fog.key == ("c", "fog", 2)
     assert fog.equal_width.confidence_sum[8] == pytest.approx(0.6)  # bin (8/15, 9/15]
@@ -217,8 +219,11 @@ BAD = [
     ({"id": np.array([3, 3, 5, 6])}, "clean: 1 of 3 rows are missing, first that of image 6"),
     ({"id": np.array([3.5, 3, 5, 5])}, "id must be whole numbers of at least 0, got 3.5"),
     ({"label": np.array([0, 1, 1, 1])}, "image 3 has the labels 0 and 1"),
-    ({"suite": np.array(["clean", "d"] * 2)}, "suite must be of clean, c, own, p, got 'd'"),
-    ({"corruption": np.array(["", "fogg"] * 2)}, "unknown corruption 'fogg', did you mean 'fog'?"),
+    ({"suite": np.array(["clean", "d"] * 2)}, "suite must be of clean, c, c-bar, own, p, got 'd'"),
+    (
+        {"corruption": np.array(["", "fogg"] * 2)},
+        "unknown corruption 'fogg' of suite 'c', did you mean 'fog'?",
+    ),
     ({"severity": np.array(["", "6"] * 2)}, "severity of fog must be 1..5, got '6'"),
     ({"confidence": np.array([0.9, 60, 0.8, 0.7])}, r"confidence must be in \[0, 1\], got 60"),
     ({"confidence": np.array(["0.9", "", "1", "1"])}, "got ''; fill in every row"),

@@ -1,5 +1,6 @@
 """Every family of methods trains, and goes on to the same bits where it was stopped."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from toy_runs import load_config, read_log, read_weights, toy_config, write_npz
 from augmix.augment import render
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import open_source
-from augmix.errors import ResumeError
+from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
 from augmix.models.weights import load_model
 from augmix.progress import Event, PhaseStarted, StepFinished
@@ -36,6 +37,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "maxblur": {"method": "maxblur", "blur_size": 2},
     "sin": {"method": "sin", "stylised": "styled.npz"},
+    "trivialaugment": {"method": "trivialaugment", "jsd_weight": 2.0},
+    "hybridaugment": {"method": "hybridaugment-pp"},
+    "lp-noise": {"method": "lp-noise"},
+    "prime": {"method": "prime", "cutoff": 5, "batch_field": True},
+    "afa": {"method": "augmix-afa", "ema_decay": 0.9},
     "noise2net": {"method": "augmix+noise2net", "noise2net_probability": 1.0},
     "noisymix": {"method": "noisymix"},
     "augmax": {"method": "augmax", "mixture_steps": 2, "ema_decay": 0.9},
@@ -160,3 +166,47 @@ def test_seeds_do_not_go_where_a_single_run_is(tmp_path: Path) -> None:
     train(config)
     with pytest.raises(ResumeError, match="holds a single run, where the runs of 2 seeds"):
         train(toy_config(tmp_path / "run", epochs=1, seeds=2))
+
+
+OWN = """
+from dataclasses import dataclass, field
+
+import augmix
+from augmix.methods.registry import OptionalConsistency
+
+
+@augmix.register_method("{name}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own(OptionalConsistency):
+    '''AugMix of another strength.'''
+
+    policy: augmix.AugMix = field(default_factory=augmix.AugMix)
+    power: float = 1.0
+    '''A number that the method takes.'''
+"""
+
+
+def test_a_method_of_ones_own_is_named_by_its_file_and_resumes_exactly(tmp_path: Path) -> None:
+    file = tmp_path / "own_method.py"
+    file.write_text(OWN.format(name="own-in-file"))
+    method = f"python:{file}:Own"
+    settings: dict[str, Any] = {"method": method, "power": 2.5, "jsd_weight": 3.0, "epochs": 2}
+    calm = train(toy_config(tmp_path / "calm", **settings))
+    plain = json.loads((calm / "config.json").read_text())
+    assert (plain["method"], plain["power"]) == (method, 2.5)
+    assert plain["method_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    config = toy_config(tmp_path / "run", **settings)
+
+    def crash(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.step == 5:
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(config, on_progress=crash)
+    assert read_weights(train(config)) == read_weights(calm)
+    file.write_text(OWN.format(name="own-changed") + "# other code\n")
+    with pytest.raises(ResumeError, match="holds a run with method_sha256 = "):
+        train(toy_config(tmp_path / "run", **settings))
+    for wrong, message in (("Other", "has no 'Other'"), ("field", "must be a class derived from")):
+        with pytest.raises(RunError, match=message):
+            toy_config(tmp_path / "x", method=f"python:{file}:{wrong}")

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 
 from augmix.arrays import Images, Views, check_images
 from augmix.augment.bank import pictures_of
+from augmix.augment.ops import own_ops
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.stages import Pictures
 
@@ -35,7 +36,7 @@ def render(
         executor: ``pillow`` is the definition; ``compiled`` equals it bit for bit and is many times
             faster on a CPU; ``batched`` works on a GPU, or on any device of torch. ``auto`` is
             ``batched`` where the images are a tensor or a device other than the CPU is named, else
-            ``compiled``.
+            ``compiled``, or ``pillow`` for operations of your own.
         num_threads: CPU threads of the compiled executor, at least 1.
         device: Where ``batched`` works, e.g. ``cuda`` or ``cuda:1``; ``auto`` is where the images
             are if they are a tensor, else a GPU if there is one.
@@ -66,6 +67,8 @@ def render(
     is_elsewhere = str(device) not in ("auto", "cpu")
     if executor == "auto":
         executor = "batched" if is_elsewhere or not isinstance(images, np.ndarray) else "compiled"
+        if executor == "compiled" and own_ops(plan.chains.op):
+            executor = "pillow"
     if executor == "batched":
         from augmix.augment import batched  # loads torch, which the others do without
 

@@ -5,12 +5,16 @@ bilinear sampling and black outside.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum, unique
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int8
 from PIL import Image, ImageEnhance, ImageOps
+
+from augmix.errors import did_you_mean
 
 
 @unique
@@ -41,6 +45,78 @@ ALL_OPS = PAPER_OPS + OVERLAPPING
 WIDE_OPS = (Op.NONE, *ALL_OPS)
 """TrivialAugment's wide space, whose amounts are far larger; the image as it is is one of 14."""
 OP_SETS = {"paper": PAPER_OPS, "all": ALL_OPS, "wide": WIDE_OPS}
+NAMES = {op.name.lower(): op for op in Op}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnOp:
+    """An operation of the user's: a function of a picture and a level, 0.1 to the severity."""
+
+    function: Callable[[Image.Image, float], Image.Image]
+
+    @property
+    def name(self) -> str:
+        """The name of the function."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+_FIRST_OWN, _LAST_OWN = 64, 127  # their numbers in the plans of this process
+_OWN: list[OwnOp] = []
+
+
+def find_ops(names: str | Sequence[str | Callable[..., Any]]) -> tuple[int, ...]:
+    """Return the numbers of the operations of a set, or of some names and functions.
+
+    One that is named twice is drawn twice as often.
+
+    Raises:
+        ValueError: If there is no such set or operation, or none is named.
+
+    Example:
+        >>> [to_op(number).name for number in find_ops(("rotate", "posterize"))]
+        ['ROTATE', 'POSTERIZE']
+    """
+    if isinstance(names, str):
+        if names in OP_SETS:
+            return OP_SETS[names]
+        names = (names,)
+    if not names:
+        raise ValueError(f"ops must be one of {', '.join(OP_SETS)}, or operations; got none")
+    return tuple(_find_op(name) for name in names)
+
+
+def _find_op(name: str | Callable[..., Any]) -> int:
+    if callable(name):
+        own = OwnOp(name)
+        if own not in _OWN:
+            if len(_OWN) > _LAST_OWN - _FIRST_OWN:
+                raise ValueError(f"a process takes at most {len(_OWN)} operations of its own")
+            _OWN.append(own)
+        return _FIRST_OWN + _OWN.index(own)
+    if name in NAMES:
+        return NAMES[name]
+    guess = did_you_mean(name, (*OP_SETS, *NAMES))
+    raise ValueError(
+        f"ops must be one of {', '.join(OP_SETS)}, or names of operations ({', '.join(NAMES)}), "
+        f"got {name!r}{guess}"
+    )
+
+
+def to_op(number: int) -> Op | OwnOp:
+    """Return the operation of a number in a plan; an unknown one is a ValueError."""
+    if number >= _FIRST_OWN and number - _FIRST_OWN < len(_OWN):
+        return _OWN[number - _FIRST_OWN]
+    if not 0 <= number < len(Op):
+        raise ValueError(f"operations of a plan must be 0..{len(Op) - 1}, got {number}")
+    return Op(number)
+
+
+def own_ops(numbers: Int8[np.ndarray, "*shape"]) -> list[str]:
+    """List the names of the operations of a plan that are functions of the user's."""
+    found = np.unique(numbers[numbers >= _FIRST_OWN]).tolist()
+    return [to_op(number).name for number in found]
+
+
 SIGNED = (Op.ROTATE, Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y)
 
 UNITS = {
@@ -52,8 +128,10 @@ UNITS = {
 _DECIMALS = {"bits": 0, "deg": 0, "threshold": 0, "px": 0, "shear": 3, "x": 2}
 
 
-def describe_step(op: Op, amount: float) -> str:
+def describe_step(op: Op | OwnOp, amount: float) -> str:
     """One operation with its amount and unit, e.g. ``rotate -5 deg``."""
+    if isinstance(op, OwnOp):
+        return f"{op.name} {amount:.2f}"
     unit = UNITS.get(op)
     if unit is None:
         return op.name.lower()
@@ -88,8 +166,16 @@ _FUNCTIONS: dict[Op, Callable[[Image.Image, float], Image.Image]] = {
 }
 
 
-def apply_op(picture: Image.Image, op: Op, amount: float) -> Image.Image:
+def apply_op(picture: Image.Image, op: Op | OwnOp, amount: float) -> Image.Image:
     """Apply one operation to a picture of mode L or RGB: the definition of all executors."""
+    if isinstance(op, OwnOp):
+        made, form = op.function(picture, amount), (picture.size, picture.mode)
+        if not isinstance(made, Image.Image) or (made.size, made.mode) != form:
+            raise ValueError(
+                f"the operation {op.name} must return a PIL image of the same size and mode, "
+                f"{form}, got {made!r}"
+            )
+        return made
     return _FUNCTIONS[op](picture, amount)
 
 
@@ -138,6 +224,8 @@ def level_to_amount(
         is_wide: Take the amounts of TrivialAugment's wide space: level 10 is its largest. A color,
             contrast, brightness or sharpness of level 0 is 0.01, of level 10 is 2.
     """
+    is_own, level_of_own = op >= _FIRST_OWN, level
+    op = np.where(is_own, np.int8(Op.NONE), op)
     largest, offset = (_LARGEST_WIDE, _OFFSET_WIDE) if is_wide else (_LARGEST, _OFFSET)
     if not is_wide:
         largest = largest.copy()
@@ -146,7 +234,8 @@ def level_to_amount(
     if is_wide:
         value = np.round(value, _DIGITS)  # thirtieths of a whole number stay whole
     value = np.where(_IS_WHOLE[op], np.trunc(value), value)
-    return offset[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value
+    found = offset[op] + np.where(_IS_SIGNED[op], sign, _SCALE[op]) * value
+    return np.where(is_own, level_of_own, found)
 
 
 def _per_op(values: Mapping[Op, int | float], otherwise: float = 0.0) -> Float64[np.ndarray, " op"]:

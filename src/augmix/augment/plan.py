@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
+from augmix.augment.ops import own_ops
 from augmix.augment.stages import (
     Stage,
     fields_of,
@@ -212,7 +213,13 @@ class Plan:
         return [line for stage in stages for line in stage.describe(index, view, self.ids)]
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the plan as an ``.npz`` file that `Plan.load` reads on any platform."""
+        """Write the plan as an ``.npz`` file that `Plan.load` reads on any platform.
+
+        Raises:
+            ValueError: If it has operations of the user's own, which a file cannot hold.
+        """
+        if names := own_ops(self.chains.op):
+            raise ValueError(f"a file cannot hold operations of your own, got {', '.join(names)}")
         arrays: dict[str, Any] = {
             "version": np.int64(_VERSION),
             "ids": self.ids,

@@ -15,7 +15,12 @@ _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model
     "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
 }
 _OF_PREDICTIONS = ("models", "predictions", "name", "source", "data", "split", "resize", "crop")
-_OF_ROWS = ("bin_size", "difficulty", "out")  # settings of `EvaluateConfig` that predictions take
+_OF_ROWS = (
+    "bin_size",
+    "difficulty",
+    "preset",
+    "out",
+)  # settings of `EvaluateConfig` that predictions take
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
@@ -144,6 +149,12 @@ class Measurement:
     predictions: Path | None = None
     """File of predictions that another program made (npz, parquet or csv), instead of a model; see
     augmix corrupt --manifest."""
+    against: str | None = None
+    """Model that is compared with the first one, up to --margin-of-error."""
+    margin_of_error: float | None = None
+    """Measure a growing random part of suite c (or clean) until the 95 % interval of the error, or
+    of the difference from --against, is at most so many percentage points to each side, or the
+    sign of the difference is settled."""
     name: str | None = None
     """Name in tables and reports; by default that of the run, its folder, or the model."""
     source: str | None = None
@@ -196,6 +207,10 @@ class Measurement:
             self._check_predictions()
         elif not self.models:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
+        if self.against and self.margin_of_error is None:
+            raise ValueError(
+                "against needs a margin of error in percentage points: --margin-of-error 1"
+            )
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
         if self.class_list and self.classes_by_position:
@@ -231,8 +246,15 @@ class Measurement:
             return Path("runs") / self.predictions.stem
         run = Path(self.models[0]).expanduser()
         if not run.is_dir():
-            run = Path("runs") / re.sub(r"[^\w.-]+", "-", shorten(self.models[0])).strip("-.")
+            run = Path("runs") / _slug(self.models[0])
+        if self.margin_of_error is not None:
+            return run / (f"against-{_slug(self.against)}" if self.against else "sampled")
         return run / "adapted" if self.how.adapt_batch_norm else run
+
+
+def _slug(model: str) -> str:
+    """A model's name as one of a folder."""
+    return re.sub(r"[^\w.-]+", "-", shorten(model.rstrip("/\\"))).strip("-.")
 
 
 def shorten(model: str) -> str:

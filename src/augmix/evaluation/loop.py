@@ -132,7 +132,7 @@ def evaluate(
     fresh = Results(
         model={**describe_model(model), "adaptation": adapted, **(about or {})},
         source=describe_source(source, len(ids)),
-        protocol=_describe_protocol(config, suites, device),
+        protocol=describe_protocol(config, suites, device),
         provenance=provenance(),
     )
     evaluator = Evaluator(
@@ -143,7 +143,7 @@ def evaluate(
         source=source,
         config=config,
         ids=ids,
-        num_threads=config.num_threads or _useful_threads(device),
+        num_threads=config.num_threads or useful_threads(device),
         emit=on_progress or ignore,
     )
     for note in filter(None, (suite.note() for suite in suites.values())):
@@ -481,9 +481,10 @@ def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[
     return replace(evaluator, temperature=value), replace(results, temperature=found)
 
 
-def _describe_protocol(
+def describe_protocol(
     config: EvaluateConfig, suites: Mapping[str, Suite], device: torch.device
 ) -> dict[str, Any]:
+    """Return the settings that decide the numbers, for the results."""
     facts: dict[str, Any] = {"suite": list(suites)}
     for suite in suites.values():
         facts |= {"preset": suite.preset, **suite.describe()}
@@ -498,8 +499,8 @@ def _describe_protocol(
     }
 
 
-def _useful_threads(device: torch.device) -> int:
-    """More than one only where the model leaves the processors idle."""
+def useful_threads(device: torch.device) -> int:
+    """Count the threads that make images: several only where the model leaves processors idle."""
     if device.type == "cpu":
         return 1
     return max(1, min(_MOST_THREADS, default_threads() // distributed.world_size()))

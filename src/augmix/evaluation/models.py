@@ -27,6 +27,7 @@ from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
+from augmix.evaluation.decide import Arm, decide
 from augmix.evaluation.images import choose_class_list
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictions import evaluate_predictions
@@ -57,37 +58,19 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
         _check_folder(measurement)
-        preprocessing = find_preprocessing(measurement)
-        members = [
-            _open_member(spec, preprocessing, measurement) for spec in _expand(measurement.models)
-        ]
-        for note in filter(None, (member.model.note for member in members)):
-            if on_progress and distributed.rank() == 0:
-                on_progress(Note(text=note))
-        model, facts = combine(members)
-        source = open_images(measurement, members)
         emit = on_progress if on_progress and distributed.rank() == 0 else ignore
-        for line in describe_images(source):
-            emit(Note(text=line))
-        if source.split != measurement.split:
-            emit(
-                Note(
-                    text="these images were held out of the training for validation; the epoch "
-                    "that was kept may have been selected by them"
-                )
-            )
-        classes = find_class_list(measurement, members, source)
-        if measurement.restrict and classes:
-            model = Restricted(model, match_classes(source.class_names, classes))
-        elif classes:
-            source = map_classes(source, classes)
-        if measurement.name:
-            facts["label"] = measurement.name
-        if config.adapt_batch_norm:
-            facts["label"] = f"{facts['label']}, adapted"
+        first = _open_arm(measurement, emit)
+        if measurement.margin_of_error is not None:
+            second = None
+            if measurement.against:
+                other = replace(measurement, models=(measurement.against,), against=None, name=None)
+                second = _open_arm(other, ignore)
+            margin = measurement.margin_of_error / 100
+            return decide(first, second, config, margin=margin, on_progress=emit)
+        facts = first.about
         found = evaluate(
-            model,
-            source,
+            first.model,
+            first.source,
             config,
             about=facts,
             on_progress=on_progress if distributed.rank() == 0 else None,
@@ -96,6 +79,37 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
             results.write_results(measurement.folder / results.RESULTS_FILE, found)
         return found
+
+
+def _open_arm(measurement: Measurement, emit: OnProgress) -> Arm:
+    """Open the model of a measurement, or its ensemble, and the images that suit it."""
+    preprocessing = find_preprocessing(measurement)
+    members = [
+        _open_member(spec, preprocessing, measurement) for spec in _expand(measurement.models)
+    ]
+    for note in filter(None, (member.model.note for member in members)):
+        emit(Note(text=note))
+    model, facts = combine(members)
+    source = open_images(measurement, members)
+    for line in describe_images(source):
+        emit(Note(text=line))
+    if source.split != measurement.split:
+        emit(
+            Note(
+                text="these images were held out of the training for validation; the epoch "
+                "that was kept may have been selected by them"
+            )
+        )
+    classes = find_class_list(measurement, members, source)
+    if measurement.restrict and classes:
+        model = Restricted(model, match_classes(source.class_names, classes))
+    elif classes:
+        source = map_classes(source, classes)
+    if measurement.name:
+        facts["label"] = measurement.name
+    if measurement.how.adapt_batch_norm:
+        facts["label"] = f"{facts['label']}, adapted"
+    return Arm(model=model, source=source, about=facts)
 
 
 def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
@@ -112,6 +126,7 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         name=measurement.name,
         bin_size=measurement.how.bin_size,
         difficulty=measurement.how.difficulty,
+        preset=None if measurement.how.preset == "auto" else measurement.how.preset,
         out=None if distributed.rank() else measurement.folder,
     )
 

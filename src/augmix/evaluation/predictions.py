@@ -4,7 +4,7 @@
 | --- | --- |
 | ``id`` | the image, the same under every corruption |
 | ``label`` | its class, 0 .. classes - 1 |
-| ``suite`` | ``clean``, ``c``, ``own`` (corruptions outside the benchmark) or ``p`` (frames) |
+| ``suite`` | ``clean``, ``c``, ``c-bar``, ``own`` (corruptions outside them) or ``p`` (frames) |
 | ``corruption``, ``severity`` | as in `results.CellKey`; not looked at for ``clean`` |
 | ``frame`` | position in its sequence, from 0; only for ``p`` |
 | the answer | ``logits``, ``probabilities``, or ``prediction`` and ``confidence`` |
@@ -62,7 +62,7 @@ from augmix.results import (
 )
 
 FORMS = (".npz", ".parquet", ".csv")
-_SUITES = ("clean", "c", "own", "p")
+_SUITES = ("clean", "c", "c-bar", "own", "p")
 _KEYS = ("id", "label", "suite", "corruption", "severity", "frame")
 _ANSWERS = {"logits": "logit", "probabilities": "probability"}  # and the names of single columns
 _MAX_NAMED = 12  # columns in a message
@@ -79,6 +79,7 @@ def evaluate_predictions(
     name: str | None = None,
     bin_size: int = 100,
     difficulty: int = 1,
+    preset: str | None = None,
     out: Path | str | None = None,
 ) -> Results:
     """Compute the results of a model from its predictions, wherever they were made.
@@ -94,6 +95,8 @@ def evaluate_predictions(
         name: Name in tables and reports; by default the file's.
         bin_size: Predictions in a bin of the RMS calibration error.
         difficulty: How far apart compared frames of sequences are, 1..3, except for noise.
+        preset: Severity table that the images were made with, for the record: runs of another one
+            are then not compared with these.
         out: Folder of the results. One of other models is refused.
 
     Raises:
@@ -129,6 +132,7 @@ def evaluate_predictions(
     ]
     measured.sort(key=lambda each: _SUITES.index(each.cell.key.suite))  # keeps the file's order
     cells: list[AnyCell] = [each.cell for each in measured]
+    protocol = _describe_protocol(cells, rows, bin_size=bin_size, difficulty=difficulty)
     title = file.name if file else "predictions"
     results = Results(
         model={
@@ -142,7 +146,7 @@ def evaluate_predictions(
             "label": name or (file.stem if file else title),
         },
         source=_describe_source(source, images, num_classes, title),
-        protocol=_describe_protocol(cells, rows, bin_size=bin_size, difficulty=difficulty),
+        protocol=protocol | ({"preset": preset} if preset else {}),
         provenance=provenance(),
         cells=tuple(cell for cell in cells if isinstance(cell, Cell)),
         sequences=tuple(cell for cell in cells if isinstance(cell, SequenceCell)),
@@ -387,11 +391,13 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
         raise RunError(f"{where}: suite must be of {', '.join(_SUITES)}, got {suite!r}{near}")
     if suite == "clean":
         return CLEAN
-    known = {"c": registry.CORRUPTIONS, "p": registry.SEQUENCES}.get(suite)
-    if known is not None and name not in known:
+    of_suite = {key for key, each in registry.CORRUPTIONS.items() if each.suite == suite}
+    known = {"own": {name}, "p": registry.SEQUENCES}.get(suite, of_suite)
+    if name not in known:
+        what = registry.SEQUENCES.what if suite == "p" else registry.CORRUPTIONS.what
+        other = "" if suite == "p" else "; corruptions outside the benchmarks are of suite 'own'"
         near = did_you_mean(name, known)
-        other = "; corruptions outside the benchmark are of suite 'own'" if suite == "c" else ""
-        raise RunError(f"{where}: unknown {known.what} {name!r}{near}{other}")
+        raise RunError(f"{where}: unknown {what} {name!r} of suite {suite!r}{near}{other}")
     if suite == "p":
         return CellKey(suite, name, 0)
     if not name or set(name) & set("/\\\0"):
@@ -604,10 +610,11 @@ def _describe_protocol(
 ) -> dict[str, Any]:
     keys = [cell.key for cell in cells]
     found: dict[str, Any] = {"suite": list(dict.fromkeys(key.suite for key in keys))}
-    if "c" in found["suite"]:
-        of_c = [key for key in keys if key.suite == "c"]
-        found["names"] = list(dict.fromkeys(key.name for key in of_c))
-        found["severities"] = sorted({key.severity for key in of_c})
+    for suite, prefix in (("c", ""), ("c-bar", "bar_")):
+        if suite in found["suite"]:
+            of_suite = [key for key in keys if key.suite == suite]
+            found[f"{prefix}names"] = list(dict.fromkeys(key.name for key in of_suite))
+            found[f"{prefix}severities"] = sorted({key.severity for key in of_suite})
     if "own" in found["suite"]:
         found["own"] = {key.name: "" for key in keys if key.suite == "own"}
         found["own_severities"] = sorted({key.severity for key in keys if key.suite == "own"})

@@ -87,6 +87,11 @@ def resume(
     results = fresh
     if path.exists():
         found = load_results(path)
+        if found.decision is not None:
+            raise ResumeError(
+                f"{path} holds a measurement of a part of the images, to a margin of error; "
+                "evaluate into another --out"
+            )
         cells, sequences, frequencies = (
             tuple(cell for cell in cells if _is_kept(folder, cell))
             for cells in (found.cells, found.sequences, found.frequencies)

@@ -7,11 +7,13 @@ fields are the flags of ``augmix train --method NAME``, and the string under a f
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from augmix.augment.policies import Cutout, Policy, Standard
 from augmix.errors import RunError, check_name
-from augmix.user_code import PREFIX, import_object
+from augmix.files import hash_file
+from augmix.user_code import PREFIX, hash_module, import_object
 
 _MANY_CLASSES = 10  # above, the holes of Cutout are those published for CIFAR-100
 
@@ -62,6 +64,7 @@ class Method:
     needs_stylised: ClassVar[bool] = False  # whether it trains on stylised copies of images too
     weight_decay: ClassVar[float | None] = None  # published, where not the network's
     flag_prefix: ClassVar[str] = ""  # of the flags of its policy, so that methods can be combined
+    code_sha256: ClassVar[str] = ""  # of the file of a method named python:FILE:CLASS
     is_compilable: ClassVar[bool] = True  # whether every step runs the same operations
 
     def __post_init__(self) -> None:
@@ -76,6 +79,11 @@ class Method:
     def num_passed(self) -> int:
         """Views of an image that pass through the network at once."""
         return self.num_views + self.has_clean
+
+    @property
+    def num_attacks(self) -> int:
+        """Steps of an attack on every image, forward and backward passes of their own."""
+        return 0
 
     @property
     def splits_batch_norm(self) -> bool:
@@ -166,7 +174,10 @@ def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
     """
 
     def register(cls: MethodClass) -> MethodClass:
-        if name in METHODS or "+" in name:
+        before = METHODS.get(name)
+        place = (cls.__module__, cls.__qualname__)
+        is_again = before is not None and place == (before.__module__, before.__qualname__)
+        if (before is not None and not is_again) or "+" in name:  # a cell or file may run twice
             raise ValueError(f"method name {name!r} is taken, or holds a '+'; choose another")
         cls.name = name
         METHODS[name] = cls
@@ -214,12 +225,29 @@ def build_method(name: str) -> Method:
     return method
 
 
-def _import_method(name: str) -> type[Method]:
-    """A method of the user's own code; it is registered by its class's name if it has none."""
-    _, found = import_object(name)
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise RunError(f"{name} must be a class derived from augmix.methods.Method, got {found!r}")
-    return found if found.name else register_method(found.__name__)(found)
+_IMPORTED: "dict[tuple[str, str], type[Method]]" = {}  # by text, and sha256 of the file
+
+
+def _import_method(text: str) -> type[Method]:
+    """A method of the user's own code, which is named by its text; imported once."""
+    location = text.removeprefix(PREFIX).rpartition(":")[0]
+    path = Path(location).expanduser()
+    is_file = location.endswith(".py") and path.is_file()
+    key = text, hash_file(path) if is_file else ""
+    if key not in _IMPORTED:
+        module, found = import_object(text)
+        if not (isinstance(found, type) and issubclass(found, Method)):
+            raise RunError(
+                f"{text} must be a class derived from augmix.methods.Method, got {found!r}"
+            )
+        if not (is_dataclass(found) and "__dataclass_fields__" in vars(found)):
+            raise RunError(
+                f"{text} must be a dataclass: write @dataclass(frozen=True, slots=True, "
+                "kw_only=True) above the class"
+            )
+        found.name, found.code_sha256 = text, hash_module(module)
+        _IMPORTED[key] = found
+    return _IMPORTED[key]
 
 
 def layers_of(policy: Policy) -> Iterator[Policy]:

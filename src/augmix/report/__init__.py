@@ -19,6 +19,7 @@ from augmix.report.estimates import Metric as Metric
 from augmix.report.estimates import register_metric as register_metric
 from augmix.report.estimates import summarise as summarise
 from augmix.report.exports import EXPORT_SIGNS, EXPORTS
+from augmix.report.sections import decision_words as decision_words
 from augmix.report.sections import register_section as register_section
 from augmix.results import REPORT_FILE
 
@@ -64,6 +65,10 @@ def write_report(
             )
         check_replaceable(path, f"report as {name}", *EXPORT_SIGNS[name])
     comparison = compare(runs)
+    if export and not comparison.runs:
+        raise RunError(
+            "an export needs the results of a whole evaluation, got only ones to a margin of error"
+        )
     make_folder(out.parent)
     from augmix.report.page import render_page  # loads matplotlib
 

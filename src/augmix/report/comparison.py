@@ -307,6 +307,7 @@ class Comparison:
     is_alexnet: bool  # whether the set is like ImageNet, so that errors are divided by AlexNet's
     unlike: tuple[str, ...]  # settings that forbid comparing the runs
     notes: tuple[str, ...]  # sentences that a reader must know
+    decided: tuple[Run, ...] = ()  # of parts of the images, to a margin of error; in no row
 
     @property
     def warning(self) -> str:
@@ -329,7 +330,8 @@ class Comparison:
 
 def compare(folders: Sequence[Path]) -> Comparison:
     """Read run folders and estimate all their numbers; raises as `load_runs`."""
-    runs = load_runs(folders)
+    found = load_runs(folders)
+    runs = [run for run in found if run.results.decision is None]
     results = [run.results for run in runs]
     grid, sequences = common_grid(results), common_sequences(results)
     is_alexnet = all(is_imagenet_like(each) for each in results)
@@ -342,6 +344,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
         is_alexnet=is_alexnet,
         unlike=tuple(differences(runs)),
         notes=tuple(remarks(runs, grid)),
+        decided=tuple(run for run in found if run.results.decision is not None),
     )
 
 

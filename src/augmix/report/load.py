@@ -156,7 +156,7 @@ def _load_results(folder: Path) -> Results:
             f"measure it first: augmix evaluate {folder}"
         )
     results = load_results(folder / RESULTS_FILE)
-    if not results.num_images:
+    if not results.num_images and results.decision is None:
         raise RunError(
             f"{folder / RESULTS_FILE} holds no measured cell yet; "
             f"finish the evaluation first: augmix evaluate {folder}"

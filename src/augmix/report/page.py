@@ -57,7 +57,8 @@ def render_page(comparison: Comparison, title: str = "Robustness report") -> str
     sections = [
         (name, section, content)
         for name, section in SECTIONS.items()
-        if (content := section.content(comparison)) is not None
+        if (comparison.runs or name == "decisions")
+        and (content := section.content(comparison)) is not None
     ]
     drills = [drill for *_, content in sections for drill in content.get("drills", ())]
     used = {image.number for drill in drills for image in drill.hard}
@@ -94,16 +95,18 @@ def _swatch(environment: Environment, style: int) -> Markup:
 
 def _facts(comparison: Comparison) -> list[str]:
     """What was measured, for the head of the page."""
-    runs = comparison.runs
+    runs = [*comparison.runs] or [*comparison.decided]
     sources = [run.results.source for run in runs]
     first = sources[0]
     num_rows = len(comparison.groups)
     facts = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}"]
-    if num_rows < len(runs):
+    if 0 < num_rows < len(runs):
         facts = [f"{facts[0]} in {num_rows} row{'s' if num_rows > 1 else ''}"]
     if all(source.get("fingerprint") == first.get("fingerprint") for source in sources):
         facts.append(" ".join(str(first[key]) for key in ("name", "split") if key in first))
-        facts.append(f"{comparison.runs[0].results.num_images:,} images")
+        decision = runs[0].results.decision
+        num_images = decision.num_images if decision else runs[0].results.num_images
+        facts.append(f"{num_images:,} images")
         size = first.get("size")
         if isinstance(size, list | tuple) and size:
             facts.append(" × ".join(map(str, size)) + " pixels")

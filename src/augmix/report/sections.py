@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from augmix.bootstrap import Interval
 from augmix.report import images, literature, robustness
 from augmix.report.classes import class_tables, classes
-from augmix.report.comparison import Comparison, contrast
+from augmix.report.comparison import Comparison, Number, contrast
 from augmix.report.estimates import IMAGE_SCOPES, METRICS, Key, Scope, readable
 from augmix.report.load import Run, flatten
 from augmix.report.tables import (
@@ -23,10 +24,13 @@ from augmix.report.tables import (
     Row,
     Table,
     changed,
+    plain,
+    shown,
     span,
     table_by_row,
+    text,
 )
-from augmix.results import ValidationRecord
+from augmix.results import Results, ValidationRecord
 
 # -- Summary --------------------------------------------------------------------------------------
 
@@ -310,6 +314,85 @@ def _differences(comparison: Comparison) -> dict[str, Any] | None:
     return {"tables": tables, "num_seeds": (min(counts), max(counts))} if tables else None
 
 
+# -- Decisions ------------------------------------------------------------------------------------
+
+
+def decision_words(results: Results) -> str:
+    """State in two sentences what a measurement to a margin of error has shown.
+
+    Raises:
+        ValueError: If the results are of another kind.
+    """
+    decision = results.decision
+    if decision is None:
+        raise ValueError("results of a whole evaluation have no decision")
+    label = str(results.model.get("label") or results.model.get("name") or "the model")
+    estimate, low, high = (100 * each for each in (decision.estimate, decision.low, decision.high))
+    if decision.against is None:
+        found = f"{label} errs on {estimate:.2f} % of the images ({low:.2f} to {high:.2f})."
+    else:
+        other = str(decision.against.get("label") or decision.against.get("name") or "the other")
+        if decision.low <= 0 <= decision.high:
+            most = max(-low, high)
+            found = (
+                f"{label} and {other} differ by at most {most:.2f} points, and which errs less is "
+                f"open: difference {estimate:.2f} ({low:.2f} to {high:.2f})."
+            )
+        else:
+            word = "less" if estimate < 0 else "more"
+            near, far = sorted((abs(low), abs(high)))
+            found = (
+                f"{label} errs {word} than {other}, by {abs(estimate):.2f} points "
+                f"({near:.2f} to {far:.2f})."
+            )
+    total = decision.num_cells * decision.num_images
+    return (
+        f"{found} It took {decision.num_passes:,} of {total:,} images a model "
+        f"({100 * decision.fraction:.2f} %)."
+    )
+
+
+def decision_table(comparison: Comparison) -> Table | None:
+    """Show the measurements that ended at a margin of error; None without any."""
+    if not comparison.decided:
+        return None
+    rows = []
+    for run in comparison.decided:
+        decision = run.results.decision
+        assert decision is not None  # see `compare`
+        found = Number(value=decision.estimate, low=decision.low, high=decision.high)
+        error, other, apart = shown(found, decimals=2), text(""), text("")
+        if decision.against is not None:
+            error, other = (plain(each, decimals=2) for each in decision.errors)
+            interval = Interval(estimate=found.value, low=decision.low, high=decision.high)
+            apart = changed(interval, decimals=2)
+        against = decision.against or {}
+        shown_first = (text(str(against.get("label") or against.get("name") or "")), error, other)
+        drawn = (
+            text(f"{decision.num_passes:,}"),
+            plain(decision.fraction, decimals=2),
+        )
+        entries = (*shown_first, apart, plain(decision.margin, decimals=2), *drawn)
+        rows.append(Row(label=run.label, entries=entries))
+    columns = (
+        Column(title="Against", is_number=False),
+        Column(title="Error", unit="%"),
+        Column(title="Error of the other", unit="%"),
+        Column(title="Difference", unit="points; negative is better"),
+        Column(title="Margin of error", unit="points"),
+        Column(title="Images a model"),
+        Column(title="Part of all", unit="%"),
+    )
+    methods = {run.results.decision.method for run in comparison.decided if run.results.decision}
+    return Table(
+        name="decisions",
+        title="Parts of the images, to a margin of error",
+        columns=columns,
+        rows=tuple(rows),
+        note=f"95 % intervals that hold at every look: {'; '.join(sorted(methods))}.",
+    )
+
+
 # -- Training -------------------------------------------------------------------------------------
 
 _MAX_POINTS = 300  # of a curve; longer logs are averaged
@@ -361,7 +444,13 @@ def _training(comparison: Comparison) -> dict[str, Any]:
             )
         )
     has_log = {style for style, _ in logged}
+    costs = [
+        (comparison.groups[style].label, run.log[-1]["flop"] / 1e15, run.log[-1]["seconds"] / 3600)
+        for style, run in logged
+        if "flop" in run.log[-1] and "seconds" in run.log[-1]
+    ]
     return {
+        "costs": costs,
         "is_validated": bool(watched),
         "charts": charts,
         "missing": [g.label for style, g in enumerate(comparison.groups) if style not in has_log],
@@ -552,6 +641,13 @@ SECTIONS: dict[str, Section] = {
     ),
     "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),
     "classes": Section(title="Classes", content=classes, tables=class_tables),
+    "decisions": Section(
+        title="Decisions",
+        heading="Decided on a part of the images",
+        content=lambda c: {"blocks": [table]} if (table := decision_table(c)) else None,
+        tables=lambda c: [decision_table(c)],
+        template="blocks.html",
+    ),
     "differences": Section(
         title="Differences", heading="Differences between rows", content=_differences
     ),

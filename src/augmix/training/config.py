@@ -665,7 +665,12 @@ def _list_settings(node: Any, path: tuple[str, ...], prefix: str) -> Iterator[tu
             name = entry.metadata.get("flag", entry.name)
             yield (
                 f"{prefix}_{name}" if prefix else name,
-                Setting(path=below, hint=hints[entry.name], value=value, help=docs[entry.name]),
+                Setting(
+                    path=below,
+                    hint=entry.metadata.get("hint", hints[entry.name]),
+                    value=value,
+                    help=docs[entry.name],
+                ),
             )
 
 

@@ -37,6 +37,7 @@ from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
+from augmix.training.cost import count_cost
 from augmix.training.logging import logging_to
 from augmix.training.loop import (
     Prepared,
@@ -236,6 +237,7 @@ def prepared(config: TrainConfig, start: Start | None = None) -> Iterator[Prepar
             # sha256 of the layers with their settings: equal names may be another network's
             "network": hashlib.sha256(repr(model).encode()).hexdigest()[:16],
             **({"start": hash_weights(model)[:16]} if start.state else {}),
+            **_method_code(config),
         }
         method = config.method.fit(images)
         plan = method.policy.sample(
@@ -271,6 +273,12 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
         train_model(run, config, on_progress=watch)
+
+
+def _method_code(config: TrainConfig) -> dict[str, str]:
+    """The sha256 of the file of a method of the user's own."""
+    code = config.method.code_sha256
+    return {"method_sha256": code} if code else {}
 
 
 def open_split(config: TrainConfig, split: str) -> Source:
@@ -389,6 +397,7 @@ def _write_config(config: TrainConfig) -> None:
         **files.to_plain(flatten(config)),
         "source": config.data.kind,
         "on_error": config.data.reading.on_error or "raise",
+        **_method_code(config),
     }
     if path.exists() and not (config.run.out / results.STATE_FILE).exists():
         found = files.load_json(path)
@@ -541,6 +550,13 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         first_step = state.step if state else 0
         found = forecast(one, run, first_step=first_step, on_progress=emit)
         processes, where = distributed.world_size(), run.identity["device"]
+        cost = count_cost(
+            run.model,
+            run.method,
+            size=run.source.size,
+            channels=run.source.channels,
+            device=run.device,
+        )
     where = where if processes == 1 else f"{processes} processes on {where}"
     num_views = run.method.num_views + run.method.has_clean
     num_steps = optimisation.epochs * found.steps_per_epoch
@@ -564,6 +580,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"{found.checkpoint_mib:,.1f} MiB",
         *settled.decisions,
         *describe_training(run.model, optimisation),
+        cost.describe(seeds * optimisation.epochs * len(run.source)),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
         f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",

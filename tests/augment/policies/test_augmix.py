@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 
+from augmix import transforms
+from augmix.augment import render
 from augmix.augment.ops import ALL_OPS, PAPER_OPS, Op, level_to_amount
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, Standard
@@ -301,7 +305,7 @@ def test_unknown_ops_are_refused():
     # Types are not checked outside of the tests, so this mistake reaches the policy's own check.
     code = "import augmix; augmix.AugMix(ops='some')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ValueError: ops must be one of paper, all, wide, got 'some'" in run.stderr
+    assert "ValueError: ops must be one of paper, all, wide, or names of operations" in run.stderr
 
 
 def test_bad_requests():
@@ -309,3 +313,62 @@ def test_bad_requests():
         AugMix().sample(np.arange(2), num_views=0, size=(8, 8), stream=Stream(seed=0))
     with pytest.raises(ValueError, match="size must be at least 1x1 pixel, got 0x8"):
         AugMix().sample(np.arange(2), num_views=1, size=(0, 8), stream=Stream(seed=0))
+
+
+def test_operations_by_name_are_those_and_no_others() -> None:
+    policy = AugMix(ops=("rotate", "posterize"), depth=2)
+    plan = policy.sample(np.arange(40), num_views=2, size=(16, 16), stream=Stream(seed=3))
+    assert set(np.unique(plan.op)) == {Op.ROTATE, Op.POSTERIZE}
+    every = AugMix(ops=tuple(op.name.lower() for op in PAPER_OPS), depth=2)
+    same = AugMix(depth=2)
+    plans = [
+        each.sample(np.arange(40), num_views=2, size=(16, 16), stream=Stream(seed=3))
+        for each in (every, same)
+    ]
+    assert np.array_equal(plans[0].op, plans[1].op)
+    assert np.array_equal(plans[0].amount, plans[1].amount)
+    with pytest.raises(ValueError, match="names of operations.*got 'rotat', did you mean 'rotate'"):
+        AugMix(ops=("rotat",))
+    with pytest.raises(ValueError, match="got none"):
+        AugMix(ops=())
+
+
+def test_own_functions_are_carried_out_by_pillow_and_refused_by_name_elsewhere(
+    tmp_path: Path,
+) -> None:
+    levels = []
+
+    def swap(picture: Image.Image, level: float) -> Image.Image:
+        levels.append(level)
+        return picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+
+    policy = AugMix(ops=(swap, "invert"), depth=1, width=1, severity=5)
+    ids = np.arange(12)
+    plan = policy.sample(ids, num_views=1, size=(8, 6), stream=Stream(seed=1))
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 6, 3), np.uint8)
+    views = render(images, plan)
+    assert levels
+    assert all(0.1 <= level <= 5 for level in levels)
+    for index in ids:
+        image = images[index].astype(np.float32) / 255
+        is_own = plan.op[0, index, 0, 0] != Op.INVERT
+        changed = image[::-1] if is_own else 1 - image
+        mix = plan.mix[0, index]
+        expected = (1 - mix) * image + mix * changed
+        np.testing.assert_allclose(views[0, index].transpose(1, 2, 0), expected, atol=1e-6)
+        assert ("swap" in plan.describe(int(index))) == is_own
+    for executor in ("compiled", "batched"):
+        with pytest.raises(ValueError, match=f"{executor}' has no kernel for swap: .*'pillow'"):
+            render(images, plan, executor=executor, device="cpu")
+    with pytest.raises(ValueError, match="a file cannot hold operations of your own, got swap"):
+        plan.save(tmp_path / "plan.npz")
+    view = transforms.AugMix(ops=(swap,))(Image.fromarray(images[0]))
+    assert view.size == (6, 8)
+    with pytest.raises(ValueError, match="has no kernel for swap"):
+        transforms.AugMix(ops=(swap,), executor="compiled")(images[0])
+
+    def shrink(picture: Image.Image, level: float) -> Image.Image:
+        return picture.resize((3, 3))
+
+    with pytest.raises(ValueError, match="operation shrink must return a PIL image of the same"):
+        transforms.AugMix(ops=(shrink,))(images[0])

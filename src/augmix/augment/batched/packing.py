@@ -72,7 +72,7 @@ def encode(chains: Chains, channels: int, size: tuple[int, int]) -> Steps:
     Raises:
         ValueError: If an amount or an operation is impossible.
     """
-    chains.check_amounts()
+    chains.check_amounts("batched")
     depth = chains.op.shape[3]
     op = chains.op.swapaxes(0, 1).reshape(-1, depth)
     amount = chains.amount.swapaxes(0, 1).reshape(-1, depth)

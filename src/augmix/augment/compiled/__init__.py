@@ -165,7 +165,7 @@ def _resolve(
     A rotation's amount is the row of its matrix: the number of exact quarter turns, or -1, and the
     affine matrix. Invert is solarize from 0 on.
     """
-    chains.check_amounts()
+    chains.check_amounts("compiled")
     amount = np.array(chains.amount, np.float64, order="C")
     op = np.array(chains.op, np.int8, order="C")
     amount[op == Op.INVERT] = 0

@@ -4,13 +4,15 @@ Every policy is a frozen dataclass whose `sample` returns a `Plan`. The function
 what several of them have in common.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int8, Int64, Integer
+from PIL.Image import Image
 
-from augmix.augment.ops import OP_SETS, Op, level_to_amount
+from augmix.augment.ops import Op, find_ops, level_to_amount
 from augmix.augment.plan import Plan
 from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.crop import CropFlip
@@ -18,6 +20,8 @@ from augmix.rng import Purpose, Stream
 
 Ids = Integer[np.ndarray, " batch"]
 OpSet = Literal["paper", "all", "wide"]
+Ops = OpSet | tuple[str | Callable[[Image, float], Image], ...]
+_OPS_FLAG = {"hint": OpSet | tuple[str, ...]}  # functions have no text
 LARGE_PX = 64
 """Images whose shorter side is above this take the settings published for ImageNet, the others
 those for CIFAR, where a policy is left to choose."""
@@ -72,9 +76,10 @@ class AugMix:
     alpha: float = 1.0
     """Concentration of the Dirichlet weights of the chains and the Beta weight of their mixture,
     above 0."""
-    ops: OpSet = "paper"
-    """The paper's 9 operations; all 13 (4 of which overlap with the test corruptions); or wide, the
-    14 of TrivialAugment with its amounts, of which severity 10 takes all."""
+    ops: Ops = field(default="paper", metadata=_OPS_FLAG)
+    """The paper's 9 operations; all 13 (4 of which overlap with the test corruptions); wide, the 14
+    of TrivialAugment with its amounts, of which severity 10 takes all; or names, e.g. rotate
+    posterize. In Python also functions (picture, level) of your own, for the executor pillow."""
     crop_padding: int = 0
     """Random crop from the image padded by this many black pixels; 0 is no crop (CIFAR: 4)."""
     flip: bool = False
@@ -155,9 +160,10 @@ class RandomAA:
     """Largest level of an operation, 1..10; None goes by the size of the images."""
     depth: int | None = None
     """Operations in the chain; None draws 1, 2 or 3."""
-    ops: OpSet = "paper"
-    """The paper's 9 operations; all 13 (4 of which overlap with the test corruptions); or wide, the
-    14 of TrivialAugment with its amounts, of which severity 10 takes all."""
+    ops: Ops = field(default="paper", metadata=_OPS_FLAG)
+    """The paper's 9 operations; all 13 (4 of which overlap with the test corruptions); wide, the 14
+    of TrivialAugment with its amounts, of which severity 10 takes all; or names, e.g. rotate
+    posterize. In Python also functions (picture, level) of your own, for the executor pillow."""
     crop_padding: int = 0
     """Random crop from the image padded by this many black pixels; 0 is no crop (CIFAR: 4)."""
     flip: bool = False
@@ -178,8 +184,7 @@ def _check_chains(policy: AugMix | RandomAA) -> None:
     check_severity(policy.severity)
     if policy.depth is not None and policy.depth < 1:
         raise ValueError(f"depth must be at least 1, or None for random, got {policy.depth}")
-    if policy.ops not in OP_SETS:
-        raise ValueError(f"ops must be one of {', '.join(OP_SETS)}, got {policy.ops!r}")
+    find_ops(policy.ops)
 
 
 def check_severity(severity: int | None) -> None:
@@ -210,7 +215,7 @@ def _draw_chains(
     uniforms = stream.at(Purpose.CHAINS).uniforms(ids, num_views=num_views, count=width * per_chain)
     uniforms = uniforms.reshape(num_views, len(ids), width, per_chain)
     steps = uniforms[..., 1:].reshape(num_views, len(ids), width, depth, 3)
-    ops = np.array(OP_SETS[policy.ops], np.int8)
+    ops = np.array(find_ops(policy.ops), np.int8)
     op = ops[(steps[..., 0] * len(ops)).astype(np.int8)]
     if policy.depth is None:
         length = 1 + (uniforms[..., 0] * _RANDOM_DEPTH).astype(np.int8)

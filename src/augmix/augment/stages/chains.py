@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64, Int8, Int64, UInt8
 from PIL.Image import Image
 
 from augmix.arrays import from_pillow, to_pillow
-from augmix.augment.ops import Op, apply_op, describe_step
+from augmix.augment.ops import Op, OwnOp, apply_op, describe_step, own_ops, to_op
 from augmix.augment.stages import (
     Form,
     Pictures,
@@ -19,7 +19,12 @@ from augmix.augment.stages import (
     register_stage,
 )
 
-_NUM_OPS = len(Op)
+
+def _check_ops(op: Int8[np.ndarray, "view batch chain depth"]) -> None:
+    """Refuse numbers that are no operation."""
+    if op.size and not 0 <= op.min() <= op.max() < len(Op):
+        for number in np.unique(op).tolist():
+            to_op(number)
 
 
 @register_stage("chains")
@@ -59,8 +64,7 @@ class Chains(Stage):
 
     def check_values(self) -> None:
         Stage.check_values(self)
-        if self.op.size and not 0 <= self.op.min() <= self.op.max() < len(Op):
-            raise ValueError(f"op must be 0..{len(Op) - 1}, got {self.op.min()}..{self.op.max()}")
+        _check_ops(self.op)
         for name, most in (("weight", 1), ("mix", 1), ("amount", 1e4)):
             values = np.abs(getattr(self, name))
             if values.size and values.max() > most:
@@ -80,11 +84,11 @@ class Chains(Stage):
             picture = apply_op(picture, op, amount)
         return picture
 
-    def steps(self, view: int, index: int, chain: int) -> list[tuple[Op, float]]:
+    def steps(self, view: int, index: int, chain: int) -> list[tuple[Op | OwnOp, float]]:
         """The operations of a chain with their amounts."""
         ops, amounts = self.op[view, index, chain], self.amount[view, index, chain]
         pairs = zip(ops.tolist(), amounts.tolist(), strict=True)
-        return [(Op(op), amount) for op, amount in pairs if op != Op.NONE]
+        return [(to_op(op), amount) for op, amount in pairs if op != Op.NONE]
 
     def _mix_one(
         self, image: UInt8[np.ndarray, "height width channel"], view: int, index: int
@@ -106,18 +110,19 @@ class Chains(Stage):
         weight[0] = 1 / weight.shape[2]
         return added
 
-    def check_amounts(self) -> None:
-        """Refuse operations and amounts that no executor can carry out.
+    def check_amounts(self, executor: str) -> None:
+        """Refuse operations and amounts that a fast executor cannot carry out.
 
         Raises:
             ValueError: If there are any.
         """
         if not np.isfinite(self.amount).all():
             raise ValueError("amounts of a plan must be finite, got nan or infinity")
-        if self.op.size and (self.op.min() < 0 or self.op.max() >= _NUM_OPS):
+        _check_ops(self.op)
+        if names := own_ops(self.op):
             raise ValueError(
-                f"operations of a plan must be 0..{_NUM_OPS - 1}, "
-                f"got {self.op.min()}..{self.op.max()}"
+                f"the executor {executor!r} has no kernel for {', '.join(names)}: operations of "
+                "your own are carried out by executor='pillow'"
             )
         bits = np.trunc(self.amount[self.op == Op.POSTERIZE])
         if bits.size and (bits.min() < 1 or bits.max() > 8):
