@@ -28,7 +28,11 @@ Export = Literal["csv", "json", "latex", "markdown"]
 
 
 def write_report(
-    runs: Sequence[str | PathLike[str]], out: Path, export: Sequence[Export] = ()
+    runs: Sequence[str | PathLike[str]],
+    out: Path,
+    export: Sequence[Export] = (),
+    *,
+    title: str = "Robustness report",
 ) -> Path:
     """Write one HTML page that compares any number of runs.
 
@@ -38,6 +42,7 @@ def write_report(
         out: The page; a folder gets a `report.html`. Missing parent folders are made.
         export: Further files beside the page, of its name: ``csv`` (every number, one a line),
             ``json`` (the same, nested), ``latex`` (the tables), ``markdown`` (a model card).
+        title: Heading of the page.
 
     Returns:
         The path of the page.
@@ -68,7 +73,7 @@ def write_report(
     make_folder(out.parent)
     from augmix.report.page import render_page  # loads matplotlib
 
-    contents = {out: render_page(comparison)}
+    contents = {out: render_page(comparison, title)}
     contents |= {path: EXPORTS[name][1](comparison) for name, path in exports.items()}
     for path, text in contents.items():
         write_bytes(path, text.encode("utf-8", "backslashreplace"))
