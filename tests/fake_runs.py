@@ -348,6 +348,7 @@ def _write_log(path: Path, rng: np.random.Generator, *, loss: float) -> None:
                 "images_per_second": 3000.0,
                 "wait_fraction": 0.01,
                 "seconds": 60 * done,
+                "flop": 2.5e13 * done,
             }
         )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -17,7 +17,7 @@ from augmix.errors import RunError
 from augmix.methods.losses import Loss
 from augmix.training.step import Learner
 
-KEYS = ["size", "severity", "executor", "device", "threads", "views_per_second"]
+KEYS = ["size", "method", "severity", "executor", "device", "threads", "views_per_second"]
 KEYS = [*KEYS, "times_pillow", "times_first", "planning_fraction", "equal"]
 
 
@@ -35,6 +35,15 @@ def test_executors_give_a_record_per_size_and_number_of_threads() -> None:
     assert all(0 < record["planning_fraction"] < 1 for record in records)
     assert records[0]["times_pillow"] == records[0]["times_first"] == 1
     assert records[1]["times_first"] == 1
+
+
+def test_views_of_other_methods_are_measured_too() -> None:
+    names = ("trivialaugment", "afa")
+    records = benchmarks.measure_executors((6,), (1,), seconds=0.0, device="cpu", methods=names)
+    assert [record["method"] for record in records] == [n for n in names for _ in range(3)]
+    assert all(record["equal"] for record in records)
+    with pytest.raises(ValueError, match="method must be one of .*, got 'augmx'"):
+        benchmarks.measure_executors((6,), methods=("augmx",))
 
 
 def test_the_fastest_equal_executor_is_recommended() -> None:

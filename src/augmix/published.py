@@ -290,6 +290,19 @@ def _later(method: str, network: str, text: str, source: str, recipe: str) -> tu
     )
 
 
+LATER_LABELS: Mapping[str, str] = {
+    "apr-sp": "APR-SP (2021)",
+    "hybridaugment-pp": "HybridAugment++ (2023)",
+    "augmax": "AugMax-DuBIN (2021)",
+}
+"""Later methods that were measured on the networks of the paper."""
+LATER_NETWORKS: Mapping[str, str] = {
+    "WRN-40-2": "WideResNet",
+    "ResNeXt-29": "ResNeXt",
+    "AllConv": "AllConv",
+    "DenseNet": "DenseNet",
+}
+"""How these networks are called there, and in the paper."""
 LATER_ROWS: tuple[LaterRow, ...] = (
     *_later("apr-sp", "WRN-40-2", "4.3 9.1 23.2 32.9", _HYBRID, _CIFAR_200),
     *_later("apr-sp", "ResNeXt-29", "3.9 9.1 20.9 31.0", _HYBRID, _CIFAR_200),

@@ -35,13 +35,16 @@ def test_cifar_has_plain_means(tmp_path: Path):
     assert value(table, "AugMix", "WideResNet") == "11.2"
     assert value(table, "Random AA* + JSD", "WideResNet") == "14.7"  # of Table 4
     assert value(table, "Random AA* + JSD", "AllConv") == "–"
+    assert value(table, "HybridAugment++ (2023)", "WideResNet") == "8.3"
+    assert value(table, "APR-SP (2021)", "ResNeXt") == "9.1"
+    assert value(table, "APR-SP (2021)", "AllConv") == "–"
     error = summarise(results)["corruption_error"]
     assert error is not None
     assert value(table, "AugMix", "wrn-40-2") == f"{100 * error:.1f}"
     assert value(table, "new idea", "WideResNet") == "–"
     assert {row.kind for row in table.rows} == {"published", "measured"}
     assert {column.group for column in table.columns} == {"Published", "Measured here"}
-    assert "official CIFAR-10-C files" in table.note
+    assert "Official CIFAR-10-C files" in table.note
     assert "cifar10, 120 images, corrupted on the fly" in table.note
 
 

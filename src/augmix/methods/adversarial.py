@@ -62,6 +62,11 @@ class Adversarial(Method):
         return 1
 
     @property
+    def num_attacks(self) -> int:
+        """Steps of the attack."""
+        return self.attack.num_steps
+
+    @property
     def objective(self) -> Objective:
         """Cross-entropy of the attacked images; the drawn view is where the attack starts."""
         from augmix.methods.losses import Adversarial

@@ -51,6 +51,11 @@ class AugMax(Method):
         return 3
 
     @property
+    def num_attacks(self) -> int:
+        """Steps of the attack on the weights of the mixture."""
+        return self.mixture_steps
+
+    @property
     def splits_batch_norm(self) -> bool:
         """Whether the views behind the first one have batch norms of their own."""
         return True

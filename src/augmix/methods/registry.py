@@ -81,6 +81,11 @@ class Method:
         return self.num_views + self.has_clean
 
     @property
+    def num_attacks(self) -> int:
+        """Steps of an attack on every image, forward and backward passes of their own."""
+        return 0
+
+    @property
     def splits_batch_norm(self) -> bool:
         """Whether the views behind the first one have batch norms of their own."""
         return False

@@ -424,7 +424,13 @@ def _training(comparison: Comparison) -> dict[str, Any]:
             )
         )
     has_log = {style for style, _ in logged}
+    costs = [
+        (comparison.groups[style].label, run.log[-1]["flop"] / 1e15, run.log[-1]["seconds"] / 3600)
+        for style, run in logged
+        if "flop" in run.log[-1] and "seconds" in run.log[-1]
+    ]
     return {
+        "costs": costs,
         "is_validated": bool(watched),
         "charts": charts,
         "missing": [g.label for style, g in enumerate(comparison.groups) if style not in has_log],

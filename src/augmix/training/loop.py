@@ -48,6 +48,7 @@ from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
 from augmix.training.checkpoint import Checkpointer
 from augmix.training.config import OptimisationConfig, TrainConfig
+from augmix.training.cost import count_cost
 from augmix.training.logging import Meters
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
@@ -156,6 +157,10 @@ def train_model(
         return
     for line in describe_training(run.model, optimisation):
         emit(Note(text=line))
+    cost = count_cost(
+        run.model, run.method, size=run.source.size, channels=run.source.channels, device=device
+    )
+    emit(Note(text=cost.describe(count_images(order, num_steps))))
     if is_watched and meters.selected and not has_model:
         raise RunError(
             f"{folder / results.WEIGHTS_FILE} with the weights of the selected epoch "
@@ -242,7 +247,8 @@ def train_model(
         is_end = done % order.steps_per_epoch == 0
         found = validate(validation) if validation and is_end else {}
         epoch = done / order.steps_per_epoch
-        record = {**meters.line(epoch=epoch, rate=rate, device=device), **found}
+        flop = float(cost.flop * count_images(order, done))
+        record = {**meters.line(epoch=epoch, rate=rate, device=device), "flop": flop, **found}
         if distributed.rank() == 0:
             files.append_line(folder / results.LOG_FILE, record)
         emit(StepsLogged(num_steps=num_steps, record=record))
@@ -282,6 +288,12 @@ def train_model(
     else:
         emit(Note(text=f"{results.WEIGHTS_FILE} has the weights of epoch {meters.selected}"))
     emit(TrainingFinished(folder=folder, num_steps=meters.step))
+
+
+def count_images(order: BatchOrder, num_steps: int) -> int:
+    """Count the images of the first steps of a run, over all processes."""
+    epochs, steps = divmod(num_steps, order.steps_per_epoch)
+    return epochs * order.num_images + steps * order.batch_size
 
 
 def _is_due(meters: Meters, order: BatchOrder) -> bool:

@@ -37,6 +37,7 @@ from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
+from augmix.training.cost import count_cost
 from augmix.training.logging import logging_to
 from augmix.training.loop import (
     Prepared,
@@ -549,6 +550,13 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         first_step = state.step if state else 0
         found = forecast(one, run, first_step=first_step, on_progress=emit)
         processes, where = distributed.world_size(), run.identity["device"]
+        cost = count_cost(
+            run.model,
+            run.method,
+            size=run.source.size,
+            channels=run.source.channels,
+            device=run.device,
+        )
     where = where if processes == 1 else f"{processes} processes on {where}"
     num_views = run.method.num_views + run.method.has_clean
     num_steps = optimisation.epochs * found.steps_per_epoch
@@ -572,6 +580,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"{found.checkpoint_mib:,.1f} MiB",
         *settled.decisions,
         *describe_training(run.model, optimisation),
+        cost.describe(seeds * optimisation.epochs * len(run.source)),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
         f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",
