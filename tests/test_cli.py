@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from augmix.results import (
     WEIGHTS_FILE,
     load_results,
 )
+from augmix.training.config import flatten
 
 TOY = ["--source", "digits", "--model", "small", "--epochs", "1", "--max-train-images", "60"]
 
@@ -453,3 +456,78 @@ def test_completion_of_another_shell_is_refused(capsys: pytest.CaptureFixture[st
     assert cli.main(["--completion", "fish"]) == 2
     message = "augmix: --completion takes bash or zsh, got 'fish'\n"
     assert capsys.readouterr().err == message
+
+
+def write_photographs(folder: Path, size: tuple[int, int] = (90, 70)) -> Path:
+    from PIL import Image
+
+    for index in range(6):
+        path = folder / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size[0], size[1] + index), (40 * index, 0, 0)).save(path)
+    return folder
+
+
+def test_a_folder_alone_is_a_run_and_can_be_repeated(tmp_path: Path) -> None:
+    photos = str(write_photographs(tmp_path / "photos"))
+    words, said = cli.decide_training([photos, "-b", "4"])
+    config, _ = cli.parse_training(words)
+    assert (config.network.model, config.data.size, config.data.is_cropped) == (
+        "resnet18",
+        224,
+        True,
+    )
+    assert (config.validation.fraction, config.optimisation.batch_size) == (0.15, 4)
+    assert config.run.out == Path("runs/photos")
+    *reasons, repeat = said
+    assert len(reasons) == 6
+    again = shlex.split(repeat.removeprefix("to repeat: augmix train "))
+    assert cli.decide_training(again) == (again, [])
+    assert cli.parse_training(again)[0] == config
+
+
+def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
+    photos = str(write_photographs(tmp_path / "photos"))
+    words, _ = cli.decide_training([photos, "--model", "timm:resnet18", "--val-split", "0.3"])
+    assert words[2:4] == ["--recipe", "finetune"]
+    assert "--val-fraction" not in words
+    scratch, _ = cli.decide_training([photos, "--model", "timm:resnet18", "--no-pretrained"])
+    assert "finetune" not in scratch
+    assert "--model" in cli.decide_training(["digits"])[0]
+    assert "wrn-40-2" in cli.decide_training(["digits"])[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["-b", "7"], "batch_size", 7),
+        (["--batch", "7"], "batch_size", 7),
+        (["--wd", "0.5"], "weight_decay", 0.5),
+        (["--workers", "3"], "num_threads", 3),
+        (["--val-split", "0.2"], "val_fraction", 0.2),
+        (["--logger", "csv", "wandb"], "logger", ("csv", "wandb")),
+        (["--model", "timm:resnet18", "--pretrained"], "pretrained", True),
+        (["--model", "timm:resnet18", "--no-pretrained"], "pretrained", False),
+        (["--flip", "--epochs", "3"], "flip", True),
+    ],
+)
+def test_usual_names_of_flags(words: list[str], name: str, value: Any) -> None:
+    config, _ = cli.parse_training(["--data", "x", *words])
+    assert flatten(config)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("--amp", "--precision bf16"),
+        ("--resume", "the same command continues"),
+        ("--gpus", "torchrun"),
+        ("--wandb", "--logger wandb"),
+    ],
+)
+def test_flags_of_other_programs_are_explained(
+    word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--data", "x", word]) == 2
+    assert f"augmix: there is no option {word}: " in (message := capsys.readouterr().err)
+    assert hint in message

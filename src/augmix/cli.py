@@ -7,6 +7,7 @@ the message explains, 3 ``augmix check`` needs more images, 130 stopped by Ctrl-
 """
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ from augmix.flags import (
     method_group,
     parse,
     peek,
+    refuse_meant,
+    spell_choices,
 )
 from augmix.memory import START_BYTES, check_headroom, memory_error
 
@@ -156,6 +159,14 @@ def _demo(words: Sequence[str]) -> None:
     _say(f"report: {report}")
 
 
+_TRAIN_EXAMPLES = """\
+examples:
+  augmix train photos                                decides by itself, and says what it decided
+  augmix train photos --model timm:resnet50          fine-tunes a pretrained model
+  augmix train --recipe cifar --data CIFAR --val-fraction 0.1 --out runs/augmix
+"""
+
+
 def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     """The run that flags describe, and whether it is only to be forecast.
 
@@ -167,8 +178,11 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     from augmix.training.config import build_config, general_settings
     from augmix.training.recipes import RECIPES, find_recipe
 
+    general = general_settings()
+    refuse_meant(words, general)
+    words = spell_choices(words, [k for k, each in general.items() if each.hint == bool | None])
     method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
-    presets, general = find_recipe(recipe), general_settings()
+    presets = find_recipe(recipe)
     of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
     groups: dict[str, list[Flag]] = {}
     for name, found in general.items():
@@ -187,9 +201,31 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     return build_config(method=method, **given), flags.dry_run
 
 
+def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of a command that names its images first, and what was decided, in words.
+
+    What is not given is decided by the images; any other command is returned as it is.
+    """
+    if not words or words[0].startswith("-"):
+        return list(words), []
+    from augmix.training.recipes import choose_flags
+
+    data, *rest = words
+    given = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in rest]
+    choices = choose_flags(data, given, model=peek(rest, "--model", ""))
+    flags = ["--data", data, *(flag for choice in choices for flag in choice.flags), *rest]
+    said = [choice.reason for choice in choices]
+    return flags, [*said, f"to repeat: augmix train {shlex.join(flags)}"]
+
+
 @command("train")
 def _train(words: Sequence[str]) -> None:
+    if {"-h", "--help"} & set(words):
+        print(_TRAIN_EXAMPLES)
+    words, decisions = decide_training(words)
     config, is_dry = parse_training(words)
+    for line in decisions if os.environ.get("RANK", "0") == "0" else ():
+        _say(line)
     _keep_memory()
     from augmix import distributed
     from augmix.training.run import backend, forecast_run, train
@@ -725,7 +761,11 @@ def _progress() -> "ProgressDisplay":
 def _watch(work: Callable[..., Result], config: Any) -> Result:
     """Do long work of a configuration, and show its progress."""
     _keep_memory()
+    from augmix.jit import watch_compiling
+    from augmix.progress import Note
+
     with _progress() as progress:
+        watch_compiling(lambda: progress(Note(text="compiling kernels once (about 20 s)")))
         return work(config, on_progress=progress)
 
 

@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import field, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -21,8 +21,59 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
 
-_ALIASES = {"lr": "learning_rate", "val_split": "val_fraction"}
 _CHOICES = {"yes": True, "no": False, "auto": None}  # values of a flag that may be left open
+_ALIASES = {
+    "lr": "learning_rate",
+    "b": "batch_size",
+    "batch": "batch_size",
+    "wd": "weight_decay",
+    "opt": "optimizer",
+    "workers": "num_threads",
+    "val_split": "val_fraction",
+}
+_MEANT = {  # flags of other programs, and what does the same here
+    "amp": "take --precision bf16, or fp16 on a GPU",
+    "resume": "the same command continues the run in its folder --out",
+    "gpus": "start torchrun --nproc-per-node N -m augmix train ...",
+    "devices": "start torchrun --nproc-per-node N -m augmix train ...",
+    "wandb": "take --logger wandb",
+    "mlflow": "take --logger mlflow",
+    "tensorboard": "take --logger tensorboard",
+    "weights": "take --model NAME@FILE, or --model timm:NAME for published weights",
+    "checkpoint": "take --model NAME@FILE, or a run folder",
+    "num_classes": "classes are counted in the images",
+    "warmup_epochs": "take --warm-up-epochs",
+    "model_ema": "take --ema-decay 0.999",
+    "output": "take --out",
+    "img_size": "take --size",
+}
+
+
+def refuse_meant(words: Sequence[str], known: Collection[str]) -> None:
+    """Refuse flags of other programs, and say what does the same here.
+
+    Raises:
+        ValueError: If there is one that is not known here.
+    """
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and name in _MEANT and name not in known:
+            raise ValueError(f"there is no option {word.partition('=')[0]}: {_MEANT[name]}")
+
+
+def spell_choices(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """Write flags that may be left open, ``--name`` and ``--no-name``, with their value."""
+    found: list[str] = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name = word.removeprefix("--").replace("-", "_")
+        is_flag = word.startswith("--")
+        if is_flag and name.removeprefix("no_") in names and name not in names:
+            found += [f"--{word.removeprefix('--no-')}", "no"]
+        elif is_flag and name in names and following not in _CHOICES:
+            found += [word, "yes"]
+        else:
+            found.append(word)
+    return found
 
 
 def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
@@ -174,7 +225,8 @@ def make_flag(name: str, hint: Any, default: Any, text: str) -> Flag:
     import tyro
 
     aliases = [alias.replace("_", "-") for alias, flag in _ALIASES.items() if flag == name]
-    argument = tyro.conf.arg(help=text, aliases=[f"--{alias}" for alias in aliases] or None)
+    dashed = [f"-{alias}" if len(alias) == 1 else f"--{alias}" for alias in aliases]
+    argument = tyro.conf.arg(help=text, aliases=dashed or None)
     return name, Annotated[hint, argument], field(default=default)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit
+from numba.core import event
 
 from augmix.memory import check_threads
 
@@ -39,6 +40,23 @@ def outer(function: Callable) -> Any:
         if "no locator" not in str(error):
             raise
     return compiled
+
+
+def watch_compiling(tell: Callable[[], None]) -> None:
+    """Call a function once, when the first kernel is compiled and not read from the disk."""
+
+    class Listener(event.Listener):
+        is_told = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.is_told:
+                self.is_told = True
+                tell()
+
+        def on_end(self, event: Any) -> None:
+            return
+
+    event.register("numba:compile", Listener())
 
 
 def source_stamp(*modules: ModuleType) -> int:

@@ -89,7 +89,7 @@ class Grid:
     """
 
     names: tuple[str, ...] = ()
-    severities: tuple[int, ...] = ()
+    severities: tuple[int | float, ...] = ()
     own: tuple[str, ...] = ()
     bar: tuple[str, ...] = ()
 

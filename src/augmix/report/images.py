@@ -187,7 +187,7 @@ def _table(comparison: Comparison, index: int, name: str) -> Table:
     )
 
 
-def _error(group: Group, name: str, severity: int) -> Entry:
+def _error(group: Group, name: str, severity: int | float) -> Entry:
     cells = [run.results.find("c", name, severity) for run in group.runs]
     known = [cell for cell in cells if cell is not None]
     if len(known) < len(cells):

@@ -185,7 +185,7 @@ def _severity_table(index: int, group: Group, cells: list[Cell], top: float) -> 
     )
 
 
-def _mean_error(group: Group, cells: list[Cell], name: str, severity: int) -> float | None:
+def _mean_error(group: Group, cells: list[Cell], name: str, severity: int | float) -> float | None:
     """Mean over seeds; None if one of them lacks the cell."""
     found = [cell.error for cell in cells if (cell.name, cell.severity) == (name, severity)]
     return float(np.mean(found)) if len(found) == len(group.runs) else None
@@ -229,7 +229,7 @@ def severity_table(comparison: Comparison, metric: str) -> Table:
     )
 
 
-def _at_severity(metric: str, level: int) -> Key:
+def _at_severity(metric: str, level: int | float) -> Key:
     return Key(metric, Scope.SEVERITY, str(level)) if level else Key(metric, Scope.CLEAN)
 
 

@@ -1,10 +1,21 @@
-"""Recipes: settings of a run by flat name, to start a configuration from."""
+"""Recipes: settings of a run by flat name, to start a configuration from.
 
-from collections.abc import Mapping
+`choose_flags` decides what a command that names only its images leaves open, as flags.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
+from augmix.data.sources import name_source
+from augmix.data.trees import SERVING, FolderTree, find_splits
 from augmix.errors import check_name
+from augmix.models import is_foreign
+
+_PHOTOGRAPH_PX = 64  # of the shorter edge: larger images are photographs
+_LOOKED_AT = 50  # images
+_HELD_OUT = 0.15  # of the training images
 
 _IMAGENET: dict[str, Any] = {
     "source": "imagenet",
@@ -77,3 +88,74 @@ def find_recipe(name: str) -> Mapping[str, Any]:
         return {}
     check_name("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+class Choice(NamedTuple):
+    """Flags that were decided, and why."""
+
+    flags: tuple[str, ...]
+    reason: str
+
+
+def choose_flags(data: str, given: Collection[str], *, model: str = "") -> list[Choice]:
+    """Decide what flags of ``augmix train`` are for images, as far as they are not given.
+
+    Args:
+        data: Folder or file of the images.
+        given: Names of the flags that are, by flat name.
+        model: The model that is named, if one is.
+    """
+    kind = name_source(data)
+    edges = _edges(Path(data).expanduser()) if kind == "folder" else []
+    is_small = kind in ("digits", "cifar10", "cifar100") or (
+        len(set(edges)) == 1 and min(edges[0]) <= _PHOTOGRAPH_PX
+    )
+    choices: list[Choice] = []
+
+    def choose(name: str, value: str, reason: str) -> None:
+        if name not in given:
+            choices.append(Choice((f"--{name.replace('_', '-')}", value), f"{name}: {reason}"))
+
+    is_started = is_foreign(model) or "@" in model or Path(model).expanduser().is_dir()
+    is_pretrained = bool(model) and is_started and "no_pretrained" not in given
+    if not model:
+        network = "wrn-40-2" if is_small else "resnet18"
+        choose(
+            "model",
+            network,
+            f"{network} of this package from random weights, which needs no download; with few "
+            "images start from weights, e.g. --model timm:resnet50",
+        )
+    if is_pretrained:
+        choose("recipe", "finetune", f"finetune, since {model} starts from weights")
+    elif kind == "folder" and not is_small:
+        if not is_foreign(model):
+            choose("size", "224", "224 pixels, the network's usual size")
+        choose("resized_crop", "yes", "yes, another part of every photograph in each epoch")
+        choose("flip", "yes", "yes, half of the photographs are mirrored")
+    if not {"val", "val_fraction", "val_split"} & set(given):
+        splits = find_splits(FolderTree(Path(data).expanduser())) if kind == "folder" else {}
+        if {"train", *SERVING["val"]} <= set(splits):
+            choose("val", data, f"the images of {splits['val']}")
+        else:
+            held = f"{100 * _HELD_OUT:.0f} % of the training images are held out, of every class"
+            choose("val_fraction", f"{_HELD_OUT:g}", held)
+    out = Path("runs") / (Path(data).expanduser().resolve().name.partition(".")[0] or "run")
+    choose("out", str(out), f"{out}, where the same command continues")
+    return choices
+
+
+def _edges(root: Path) -> list[tuple[int, int]]:
+    """Width and height of some images of a folder; none where it cannot be read."""
+    from PIL import Image
+
+    if not root.is_dir():
+        return []
+    found: list[tuple[int, int]] = []
+    for path in FolderTree(root).walk().images[:_LOOKED_AT]:
+        try:
+            with Image.open(root / path) as image:
+                found.append(image.size)
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue
+    return found
