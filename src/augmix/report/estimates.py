@@ -236,6 +236,19 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
+_SHORT = {  # headings of the paper's columns that are not the first word of the name
+    "gaussian_noise": "Gauss",
+    "brightness": "Bright",
+    "pixelate": "Pixel",
+    "jpeg_compression": "JPEG",
+}
+
+
+def short(name: str) -> str:
+    """Write a name of the benchmark in one word, as the paper's tables do."""
+    return _SHORT.get(name, name.partition("_")[0].capitalize())
+
+
 # -- The table of metrics -------------------------------------------------------------------------
 
 
