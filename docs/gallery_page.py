@@ -218,6 +218,12 @@ The published numbers are kept with their quirks. Severity does not always grow 
 column: ImageNet's elastic transform bends the whole image at severities 1 and 2 and frays its
 edges from 3 on, and saturate first removes colour and then adds it.
 
+Severities between two whole ones are allowed, e.g. `severity=2.5` or `--severities 1 1.5 2`:
+parameters are interpolated linearly, and those that are whole numbers (such as the quality of JPEG
+or the rounds of glass blur) are rounded. Draws are those of the lower severity, so that noise grows
+and does not change. They are in no published mean; the layout of arrays, which holds all five
+severities, is written without them.
+
 ## Frost
 
 The published benchmark overlays photographs of ice that this package may not distribute. It draws

@@ -304,6 +304,8 @@ class ReportConfig:
     """The page to write."""
     export: tuple[Literal["csv", "json", "latex", "markdown"], ...] = ()
     """More files beside the page: every number, the tables, a model card."""
+    title: str = "Robustness report"
+    """Heading of the page."""
 
 
 @command("report")
@@ -311,7 +313,7 @@ def _report(words: Sequence[str]) -> None:
     config = parse(ReportConfig, "report", words)
     from augmix import report
 
-    path = report.write_report(config.runs, config.out, config.export)
+    path = report.write_report(config.runs, config.out, config.export, title=config.title)
     _say(f"report: {path}")
     for name in dict.fromkeys(config.export):
         _say(f"{name}: {report.export_path(path, name)}")

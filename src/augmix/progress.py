@@ -166,7 +166,7 @@ class BatchFinished(Event):
 
     suite: str
     name: str
-    severity: int
+    severity: int | float
     num_images: int
 
 
@@ -179,7 +179,7 @@ class CellFinished(Event):
 
     suite: str
     name: str
-    severity: int
+    severity: int | float
     metric: Literal["error", "flip probability"]
     value: float
     wait_fraction: float
@@ -195,7 +195,7 @@ class PieceWritten(Event):
     """
 
     name: str
-    severity: int
+    severity: int | float
     done: int
     total: int
     images_per_second: float

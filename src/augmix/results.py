@@ -79,7 +79,7 @@ class CellKey(NamedTuple):
 
     suite: str
     name: str
-    severity: int
+    severity: int | float
 
 
 def list_runs(folder: Path) -> list[Path]:
@@ -159,7 +159,7 @@ class Cell:
         str  # ``clean``, ``c``, ``own`` (a user's corruption), ``c-bar``, ``natural`` or ``attack``
     )
     name: str  # corruption, ``clean``, or the norm of the attack
-    severity: int  # 1..5; 0 for clean and attacked images, and other photographs
+    severity: int | float  # 1..5; 0 for clean and attacked images, and other photographs
     num_images: int
     num_errors: int  # images whose largest logit is not the label's
     # Of the negative log-likelihoods of the images, natural logarithm, and of the squared distances
@@ -331,7 +331,7 @@ class ProtocolFacts(TypedDict, total=False):
 
     suite: list[str]
     names: list[str]
-    severities: list[int]
+    severities: list[int | float]
     sequences: list[str]
     difficulty: int
     preset: str | None
@@ -343,9 +343,9 @@ class ProtocolFacts(TypedDict, total=False):
     frames_of: str
     own: dict[str, str]
     own_sequences: dict[str, str]
-    own_severities: list[int]
+    own_severities: list[int | float]
     bar_names: list[str]
-    bar_severities: list[int]
+    bar_severities: list[int | float]
     official_c: str
     official_bar: str
     natural: dict[str, str]
@@ -603,7 +603,7 @@ class Results:
             rows.append({**row, "seconds": cell.seconds})
         return pandas.DataFrame(rows)
 
-    def find(self, suite: str, name: str, severity: int) -> Cell | None:
+    def find(self, suite: str, name: str, severity: int | float) -> Cell | None:
         """Return the cell, or None if it was not measured yet."""
         key = (suite, name, severity)
         return next((cell for cell in self.cells if cell.key == key), None)
@@ -750,7 +750,7 @@ class FrequencyPredictions:
         _require((self.prediction >= 0).all(), "prediction must be at least 0")
 
 
-def predictions_path(folder: Path, suite: str, name: str, severity: int = 0) -> Path:
+def predictions_path(folder: Path, suite: str, name: str, severity: int | float = 0) -> Path:
     """Return the file of a cell's predictions in a run folder.
 
     Those of ``p`` and ``fourier`` have no severity.
@@ -784,7 +784,7 @@ def load_images(folder: Path) -> MeasuredImages:
     return _load(images_path(folder), MeasuredImages)
 
 
-def load_predictions(folder: Path, suite: str, name: str, severity: int) -> Predictions:
+def load_predictions(folder: Path, suite: str, name: str, severity: int | float) -> Predictions:
     """Load the predictions of a cell; a missing or damaged file is a `RunError`."""
     return _load(predictions_path(folder, suite, name, severity), Predictions)
 

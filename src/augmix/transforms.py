@@ -351,7 +351,9 @@ class Corrupt:
         (32, 32)
     """
 
-    def __init__(self, name: str, *, severity: int, preset: str = "auto", seed: int = 0) -> None:
+    def __init__(
+        self, name: str, *, severity: int | float, preset: str = "auto", seed: int = 0
+    ) -> None:
         self.name, self.severity, self.preset, self.seed = name, severity, preset, seed
         self(np.zeros((0, 32, 32, 3), np.uint8))  # an unknown name is found before the first image
 

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,13 +193,17 @@ def test_layouts_that_are_wrong(shape: tuple[int, ...], is_tensor: bool, message
         corrupt(torch.from_numpy(array) if is_tensor else array, "fog", severity=3)
 
 
-@pytest.mark.parametrize("name", ["severity", "jpeg_quality"])
-def test_numbers_that_are_not_whole(images: np.ndarray, name: str):
-    for value in (3.0, True, "3", np.float64(3)):
+@pytest.mark.parametrize(
+    ("name", "what", "wrong"),
+    [
+        ("severity", "a number", (True, "3")),
+        ("jpeg_quality", "a whole number", (3.0, True, "3", np.float64(3))),
+    ],
+)
+def test_numbers_that_are_none(images: np.ndarray, name: str, what: str, wrong: tuple[Any, ...]):
+    for value in wrong:
         settings = {"severity": 3, name: value}
-        with pytest.raises(
-            TypeError, match=re.escape(f"{name} must be a whole number, got {value!r}")
-        ):
+        with pytest.raises(TypeError, match=re.escape(f"{name} must be {what}, got {value!r}")):
             corrupt.__wrapped__(images, "pixelate", **settings)
     settings = {"severity": 3, name: np.int64(2)}
     expected = corrupt(images, "pixelate", **{"severity": 3, name: 2})
@@ -330,3 +335,49 @@ def test_any_number_of_threads_gives_the_same_bytes(monkeypatch: pytest.MonkeyPa
         result = corrupt(images, name, severity=3, num_threads=3)
         np.testing.assert_array_equal(result, expected, err_msg=name)
     np.testing.assert_array_equal(perturb(images, "snow", num_threads=3), drifting)
+
+
+class TestSeveritiesInBetween:
+    """Parameters are interpolated; whole numbers among them are rounded."""
+
+    def test_parameters(self):
+        at = {name: CORRUPTIONS[name].parameters_at for name in CORRUPTIONS}
+        assert at["gaussian_noise"]("cifar", 2.5) == pytest.approx((0.07,))
+        assert at["gaussian_noise"]("cifar", 3) == (0.08,)
+        assert at["fog"]("imagenet", 4.75) == pytest.approx((2.875, 1.425))
+        # reach 1, 2 and rounds 2, 1 are whole
+        assert at["glass_blur"]("imagenet", 1.25) == pytest.approx((0.75, 1, 2))
+        assert at["glass_blur"]("imagenet", 1.5) == pytest.approx((0.8, 2, 2))
+        assert at["jpeg_compression"]("cifar", 1.5) == (73,)  # of 80 and 65
+        assert at["plasma_noise"]("imagenet", 1.2) == pytest.approx((5.2,))
+
+    @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "frost"])
+    def test_every_corruption_takes_them(self, name: str):
+        image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        for severity in (1.5, 3.5):
+            result = corrupt(image, name, severity=severity, preset="imagenet")
+            assert result.shape == image.shape
+
+    def test_draws_are_those_of_the_lower_one(self):
+        image = np.full((1, 32, 32, 3), 128, np.uint8)
+        low, middle, high = (
+            corrupt(image, "gaussian_noise", severity=severity, preset="cifar").astype(float)
+            - 127.5
+            for severity in (2, 2.5, 3)
+        )
+        assert np.corrcoef(low.ravel(), middle.ravel())[0, 1] > 0.99
+        assert abs(np.corrcoef(low.ravel(), high.ravel())[0, 1]) < 0.1
+        assert low.std() < middle.std() < high.std()
+
+    def test_whole_numbers_are_the_same(self):
+        image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        for severity in (3.0, np.float64(3)):
+            np.testing.assert_array_equal(
+                corrupt(image, "fog", severity=severity), corrupt(image, "fog", severity=3)
+            )
+
+    def test_mistakes(self):
+        image = np.zeros((32, 32, 3), np.uint8)
+        for wrong in (0.5, 5.1):
+            with pytest.raises(ValueError, match=f"severity must be 1..5, got {wrong} for"):
+                corrupt(image, "fog", severity=wrong)

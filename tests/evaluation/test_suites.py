@@ -322,3 +322,13 @@ def test_the_cells_of_c_bar(source: Source):
     assert names(suite=("c",), names=("fog", "lines")) == ["fog", "lines"]
     with pytest.raises(ValueError, match="names fog would have no effect: suite 'c-bar' has"):
         names(suite=("c-bar",), names=("fog",))
+
+
+def test_severities_in_between(model: torch.nn.Module, source: Source, tmp_path: Path):
+    settings: dict[str, Any] = {"suite": ("c",), "names": ("fog",), "severities": (1, 2.5, 4.0)}
+    results = evaluate(model, source, bin_size=5, out=tmp_path, **settings)
+    assert [cell.key for cell in results.cells] == [CellKey("c", "fog", s) for s in (1, 2.5, 4)]
+    assert (tmp_path / "predictions" / "c-fog-2.5.npz").exists()
+    assert load_predictions(tmp_path, "c", "fog", 2.5).prediction.shape == (20,)
+    again = evaluate(model, source, bin_size=5, out=tmp_path, **settings)
+    assert again.cells == results.cells  # read, not measured again

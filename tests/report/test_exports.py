@@ -195,3 +195,21 @@ def test_nothing_but_an_earlier_report_is_written_over(folders: list[Path], tmp_
             write_report(folders[:1], tmp_path / f"page{suffix}", (name,))
     assert weights.read_bytes() == b"\0\1\2"
     assert not (tmp_path / "results.html").exists()
+
+
+def test_latex_tables_have_labels_and_wide_ones_both_columns(tmp_path: Path):
+    few = {"names": NAMES[:1], "num_images": 60, "has_log": False, "has_examples": False}
+    for place in range(7):
+        make_run(
+            tmp_path / str(place),
+            label=f"run {'abcdefg'[place]}",
+            seed=place,
+            method=f"m{place}",
+            **few,
+        )
+    latex = to_latex(compare([tmp_path / str(place) for place in range(7)]))
+    assert "\\label{tab:summary}" in latex
+    wide = latex.partition("\\label{tab:corruptions-error}")[0].rpartition("\\begin{")[2]
+    assert wide.startswith("table*}")
+    assert latex.count("\\begin{table*}") == latex.count("\\end{table*}")
+    assert latex.count("\\begin{") == latex.count("\\end{")

@@ -279,7 +279,7 @@ def test_missing_predictions_are_said(tmp_path: Path):
     text = text_of(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "x.html"))
     assert "No intervals for Old: the predictions of single images were not kept." in text
     assert "Difference from" not in text
-    assert "AugMix errs on" in text
+    assert "AugMix is wrong on" in text
 
 
 def test_other_images_of_the_source_forbid_comparison(tmp_path: Path):

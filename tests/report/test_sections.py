@@ -179,3 +179,22 @@ def test_an_own_corruption_is_in_no_mean(tmp_path: Path):
         ("mean", f"{100 * mean:.1f}"),
         ("scratches (own, not in the mean)", f"{100 * own:.1f}"),
     ]
+
+
+def test_more_rows_than_bars_can_show_are_lines_by_error(tmp_path: Path):
+    few = {"names": NAMES[:2], "num_images": 60, "has_log": False, "has_examples": False}
+    letters = "abcdefg"
+    for place, letter in enumerate(letters):
+        weakness = 0.3 + 0.1 * ((place * 3) % 7)
+        make_run(tmp_path / letter, label=letter, method=letter, weakness=weakness, **few)
+    comparison = compare([tmp_path / letter for letter in letters])
+    content = SECTIONS["corruptions"].content(comparison)
+    assert content["bars"] is None
+    table = content["matrix"]
+    assert [column.title for column in table.columns] == ["Mean", "Gauss", "Shot"]
+    means = [row.entries[0].value for row in table.rows]
+    assert means == sorted(means)
+    assert len(table.rows) == 7
+    assert max(entry.heat for row in table.rows for entry in row.entries) == 100
+    fewer = compare([tmp_path / letter for letter in letters[:2]])
+    assert SECTIONS["corruptions"].content(fewer)["matrix"] is None

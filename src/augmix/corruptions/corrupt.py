@@ -31,10 +31,11 @@ from augmix.corruptions.registry import (
     DIFFICULTIES,
     PRESETS,
     SEQUENCES,
-    SEVERITIES,
     Frame,
     Frames,
     Image,
+    Real,
+    check_severity,
     check_size,
     resolve_preset,
 )
@@ -60,7 +61,7 @@ def corrupt(
     images: Any,
     name: str,
     *,
-    severity: int,
+    severity: Real,
     preset: str = "auto",
     seed: int = 0,
     ids: Ids | Sequence[int] | SupportsIndex | None = None,
@@ -80,7 +81,7 @@ def corrupt(
             batch gives an empty batch.
         name: A corruption, e.g. ``"gaussian_noise"``: a published one, one of your own that was
             registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
-        severity: 1 (mild) to 5.
+        severity: 1 (mild) to 5, also between two of them, e.g. 2.5; see `Corruption.parameters_at`.
         preset: Whose severities: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
             ``"auto"``, see `resolve_preset`.
         seed: Of the draws.
@@ -112,9 +113,7 @@ def corrupt(
     batch = to_batch(images)
     check_size(batch.shape[1:3], "corrupt")
     corruption = CORRUPTIONS.find(name)
-    severity = check_integer("severity", severity)
-    if severity not in SEVERITIES:
-        raise ValueError(f"severity must be 1..5, got {severity} for corruption {name!r}")
+    severity = check_severity(severity, name)
     if jpeg_quality is not None:
         jpeg_quality = check_integer("jpeg_quality", jpeg_quality)
         if not 1 <= jpeg_quality <= 100:

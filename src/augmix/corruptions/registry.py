@@ -16,6 +16,8 @@ means of the benchmark.
 """
 
 import hashlib
+import inspect
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +73,25 @@ def check_size(size: tuple[int, int], verb: str) -> None:
         )
 
 
+def check_severity(severity: Any, name: str = "") -> Real:
+    """Return a severity of 1 to 5, a whole one as an int.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is out of range.
+
+    Example:
+        >>> check_severity(3.0), check_severity(2.5)
+        (3, 2.5)
+    """
+    if isinstance(severity, bool) or not isinstance(severity, int | float | np.number):
+        raise TypeError(f"severity must be a number, got {severity!r}")
+    if not 1 <= severity <= SEVERITIES[-1]:
+        whose = f" for corruption {name!r}" if name else ""
+        raise ValueError(f"severity must be 1..5, got {severity}{whose}")
+    return int(severity) if severity == int(severity) else float(severity)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     """A corruption or perturbation sequence."""
@@ -118,17 +139,45 @@ class Corruption(_Entry):
         """Suite of its results: ``c``, ``c-bar``, or ``own`` for the user's."""
         return OWN if self.is_own else BAR if self.group == BAR else "c"
 
-    def stream(self, seed: int, severity: int) -> Stream:
-        """Return the stream from which the images of a severity are drawn."""
-        return self.stream_at(seed, self.number * 8 + severity, severity)
+    def stream(self, seed: int, severity: Real) -> Stream:
+        """Return the stream from which the images of a severity are drawn.
 
-    def at(self, preset: str, severity: int) -> Callable[[Image, Draws], Image]:
-        """Return the function that corrupts an image at a severity.
+        A severity between two whole ones draws as the lower one.
+        """
+        return self.stream_at(seed, self.number * 8 + int(severity), int(severity))
+
+    def parameters_at(self, preset: str, severity: Real) -> tuple[Any, ...]:
+        """Return the parameters of a severity of 1 to 5.
+
+        Between two whole severities they are interpolated linearly; those that the function takes
+        as whole numbers (an annotation ``int``) are rounded, a half up.
+
+        Raises:
+            ValueError: If a parameter is no number, so that nothing lies between two of them.
+        """
+        low = int(severity)
+        table, part = self.parameters[preset], severity - low
+        if not part:
+            return table[low - 1]
+        kinds = [each.annotation for each in inspect.signature(self.function).parameters.values()]
+        found = []
+        for kind, before, after in zip(kinds[1:], table[low - 1], table[low], strict=False):
+            if not all(isinstance(each, int | float) for each in (before, after)):
+                raise ValueError(
+                    f"severity {severity} of {self.name!r} lies between {before!r} and {after!r}, "
+                    "which are no numbers; take a whole severity"
+                )
+            value = before + part * (after - before)
+            found.append(math.floor(value + 0.5) if kind is int else value)
+        return tuple(found)
+
+    def at(self, preset: str, severity: Real) -> Callable[[Image, Draws], Image]:
+        """Return the function that corrupts an image at a severity; see `parameters_at`.
 
         The user's code is called with a copy; if it fails or returns something else than such an
         image, a `RunError` is raised.
         """
-        function, parameters = self.function, self.parameters[preset][severity - 1]
+        function, parameters = self.function, self.parameters_at(preset, severity)
         if not self.is_own:
             return lambda image, generator: function(image, *parameters, generator=generator)
 

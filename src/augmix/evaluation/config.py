@@ -36,8 +36,8 @@ class EvaluateConfig:
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
     python:FILE:FUNCTION. Suite c-bar has the named ones of cifar-bar and imagenet-bar; if none is
     named, the list that goes with the size of the images."""
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Severities of the corruptions, 1..5."""
+    severities: tuple[int | float, ...] = (1, 2, 3, 4, 5)
+    """Severities of the corruptions, 1..5, also between two of them, e.g. 2.5."""
     sequences: tuple[str, ...] = ("standard-10",)
     """Perturbations of suite p, lists of them (standard-10, cifar-script-10, extra-4), or your own
     as python:FILE:FUNCTION."""

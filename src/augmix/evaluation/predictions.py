@@ -402,9 +402,9 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
         return CellKey(suite, name, 0)
     if not name or set(name) & set("/\\\0"):
         raise RunError(f"{where}: {name!r} cannot be the name of a corruption")
-    if not (_is_number(severity) and float(severity) in registry.SEVERITIES):
+    if not (_is_number(severity) and 1 <= float(severity) <= registry.SEVERITIES[-1]):
         raise RunError(f"{where}: severity of {name} must be 1..5, got {severity!r}")
-    return CellKey(suite, name, int(float(severity)))
+    return CellKey(suite, name, registry.check_severity(float(severity)))
 
 
 def _find_logits(columns: Columns, where: str) -> Float64[np.ndarray, "row class"] | None:

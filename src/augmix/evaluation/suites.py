@@ -222,15 +222,13 @@ class Corruptions(Suite):
 
     @classmethod
     def list_cells(cls, config: EvaluateConfig) -> list[CellKey]:
-        for severity in config.severities:
-            if severity not in registry.SEVERITIES:
-                raise ValueError(f"severity must be 1..5, got {severity}")
+        severities = [registry.check_severity(severity) for severity in config.severities]
         names = registry.CORRUPTIONS.resolve(config.names)
         return [
             CellKey(cls.name, name, severity)
             for name in names
             if registry.CORRUPTIONS[name].suite == cls.name
-            for severity in config.severities
+            for severity in severities
         ]
 
     def check(self) -> None:

@@ -26,7 +26,13 @@ from augmix.results import REPORT_FILE
 Export = Literal["csv", "json", "latex", "markdown"]
 
 
-def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ()) -> Path:
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    export: Sequence[Export] = (),
+    *,
+    title: str = "Robustness report",
+) -> Path:
     """Write one HTML page that compares any number of runs.
 
     Args:
@@ -35,6 +41,7 @@ def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ())
         out: The page; a folder gets a `report.html`. Missing parent folders are made.
         export: Further files beside the page, of its name: ``csv`` (every number, one a line),
             ``json`` (the same, nested), ``latex`` (the tables), ``markdown`` (a model card).
+        title: Heading of the page.
 
     Returns:
         The path of the page.
@@ -65,7 +72,7 @@ def write_report(runs: Sequence[Path], out: Path, export: Sequence[Export] = ())
     make_folder(out.parent)
     from augmix.report.page import render_page  # loads matplotlib
 
-    contents = {out: render_page(comparison)}
+    contents = {out: render_page(comparison, title)}
     contents |= {path: EXPORTS[name][1](comparison) for name, path in exports.items()}
     for path, text in contents.items():
         write_bytes(path, text.encode("utf-8", "backslashreplace"))

@@ -89,7 +89,7 @@ class Grid:
     """
 
     names: tuple[str, ...] = ()
-    severities: tuple[int, ...] = ()
+    severities: tuple[int | float, ...] = ()
     own: tuple[str, ...] = ()
     bar: tuple[str, ...] = ()
 
@@ -234,6 +234,19 @@ def frequency_sets(results: Results) -> dict[str, FrequencySet]:
 def readable(name: str) -> str:
     """Write a name of the benchmark in words."""
     return name.replace("_", " ")
+
+
+_SHORT = {  # headings of the paper's columns that are not the first word of the name
+    "gaussian_noise": "Gauss",
+    "brightness": "Bright",
+    "pixelate": "Pixel",
+    "jpeg_compression": "JPEG",
+}
+
+
+def short(name: str) -> str:
+    """Write a name of the benchmark in one word, as the paper's tables do."""
+    return _SHORT.get(name, name.partition("_")[0].capitalize())
 
 
 # -- The table of metrics -------------------------------------------------------------------------

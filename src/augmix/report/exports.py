@@ -23,6 +23,7 @@ _SCHEMA = 2  # of the JSON file
 _FIELDS = ("row", "method", "model", "adaptation", "metric", "scope", "name")
 _NUMBER = ("value", "low", "high", "std", "num_seeds", "interval")
 _MEASURED = ("measured_on", "not_comparable")  # columns of the CSV file
+_WIDE = 6  # columns of numbers that fit into one column of text
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": "\\textbackslash{}",
@@ -145,9 +146,11 @@ def _latex_table(table: Table, warning: str) -> str:
     kinds = "".join("r" if column.is_number else "l" for column in table.columns)
     title = f"{table.title}{', ' if table.unit else ''}{table.unit}."
     title += f" {warning}." if warning else ""
+    form = "table*" if len(table.columns) > _WIDE else "table"
     lines = [
-        "\\begin{table}",
+        f"\\begin{{{form}}}",
         f"\\caption{{{escape(title)}}}",
+        f"\\label{{tab:{table.name}}}",
         f"\\begin{{tabular}}{{l{kinds}}}",
         "\\toprule",
     ]
@@ -159,7 +162,7 @@ def _latex_table(table: Table, warning: str) -> str:
     for row in table.rows:
         label = f"{row.label} ({row.kind})" if row.kind == "published" else row.label
         lines.append(" & ".join([escape(label), *map(_latex_entry, row.entries)]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"\\end{{{form}}}", ""])
 
 
 def _latex_entry(entry: Entry) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from augmix.bootstrap import proportion_interval
 from augmix.report.comparison import Comparison, Group, Number, over_seeds
-from augmix.report.estimates import METRICS, Key, Scope, readable
+from augmix.report.estimates import readable
 from augmix.report.load import Run, RunPredictions
 from augmix.report.tables import Column, Entry, Row, Table, shown, text
 
@@ -129,7 +129,6 @@ class Drill:
 
     name: str
     title: str
-    headline: tuple[str, ...]  # the main number of each row of the report
     table: Table | None  # numbers by severity; None for a perturbation
     mistakes: tuple[str, ...]  # of each row, the pairs of classes most often confused
     hard: tuple[HardImage, ...]  # the images most often wrong or flipped
@@ -141,7 +140,6 @@ def corruption_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]:
         Drill(
             name=f"c-{index}",
             title=readable(name),
-            headline=_headlines(comparison, Key("error", Scope.CORRUPTION, name)),
             table=_table(comparison, index, name),
             mistakes=tuple(_mistakes(group, comparison, name) for group in comparison.groups),
             hard=_hardest(comparison, name, thumbs),
@@ -156,19 +154,12 @@ def perturbation_drills(comparison: Comparison, thumbs: set[int]) -> list[Drill]
         Drill(
             name=f"p-{index}",
             title=readable(name),
-            headline=_headlines(comparison, Key("flip", Scope.PERTURBATION, name)),
             table=None,
             mistakes=(),
             hard=_most_flipped(comparison, name, thumbs),
         )
         for index, name in enumerate(comparison.sequences)
     ]
-
-
-def _headlines(comparison: Comparison, key: Key) -> tuple[str, ...]:
-    """A number of each row, without its interval."""
-    decimals = METRICS[key.metric].decimals
-    return tuple(shown(group.number(key), decimals=decimals).text for group in comparison.groups)
 
 
 def _table(comparison: Comparison, index: int, name: str) -> Table:
@@ -187,7 +178,7 @@ def _table(comparison: Comparison, index: int, name: str) -> Table:
     )
 
 
-def _error(group: Group, name: str, severity: int) -> Entry:
+def _error(group: Group, name: str, severity: int | float) -> Entry:
     cells = [run.results.find("c", name, severity) for run in group.runs]
     known = [cell for cell in cells if cell is not None]
     if len(known) < len(cells):

@@ -6,16 +6,10 @@ benchmark. Published numbers come from other training runs, on the official file
 
 from augmix import published
 from augmix.report.comparison import Comparison, Group
-from augmix.report.estimates import BAR, METRICS, Key, Scope, readable
+from augmix.report.estimates import BAR, METRICS, Key, Scope, readable, short
 from augmix.report.tables import Column, Entry, Row, Table, group_row, plain, shown
 
 _NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")
-_SHORT = {  # headings of the paper's columns that are not the first word of the name
-    "gaussian_noise": "Gauss",
-    "brightness": "Bright",
-    "pixelate": "Pixel",
-    "jpeg_compression": "JPEG",
-}
 _NAMES = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 
 
@@ -69,21 +63,6 @@ def _bar_table(comparison: Comparison, data: str, names: tuple[str, ...]) -> Tab
         rows=tuple(rows),
         note=f"Published: Mintun et al. (2021), {network}, files of theirs that cannot be made "
         f"again. Measured here: {_described(comparison, 'official_bar')}.",
-    )
-
-
-def unmatched(comparison: Comparison) -> str:
-    """Explain in a sentence why there is no published row beside the measured ones."""
-    source = str(comparison.runs[0].results.source.get("name") or "this set")
-    if comparison.unlike:
-        return "The runs were not measured alike, so they are not compared with published numbers."
-    if source in _NAMES or comparison.is_alexnet:
-        return (
-            "Published means are over 15 corruptions at 5 severities; not all of them were "
-            "measured, so they are not compared."
-        )
-    return (
-        f"The paper has no numbers for {source}; its tables are of CIFAR-10, CIFAR-100, ImageNet."
     )
 
 
@@ -164,7 +143,7 @@ def _imagenet_table(
     parts = [Key(metric, part, name) for name in names]
     keys = [Key("error", Scope.CLEAN), *parts, Key(metric, whole)]
     decimals = [1, *[0] * len(names), 1]
-    titles = ["Clean", *(_SHORT.get(name, name.partition("_")[0].capitalize()) for name in names)]
+    titles = ["Clean", *map(short, names)]
     rows = []
     for row in table.rows:
         printed = [row.clean, *((row.cells or {})[name] for name in names), row.mean]

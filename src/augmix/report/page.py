@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ from augmix.report.tables import (
 from augmix.results import provenance
 
 
-def render_page(comparison: Comparison) -> str:
-    """Write the page as HTML."""
+def render_page(comparison: Comparison, title: str = "Robustness report") -> str:
+    """Write the page as HTML, under a title."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -75,8 +76,9 @@ def render_page(comparison: Comparison) -> str:
         run_labels=[run.label for run in comparison.runs],
         run_keys=[keys[styles[id(run)]] for run in comparison.runs],
         thumbs=thumb_uris(collect_thumbs(comparison.runs), used),
-        facts=_facts(comparison),
-        lead=lead(comparison),
+        facts=[*_facts(comparison), f"written {date.today().isoformat()}"],
+        lead=lead(comparison).replace(" %", "\u00a0%"),
+        title=title,
     )
 
 
@@ -194,7 +196,6 @@ def _to_svg(figure: Figure, name: str) -> str:
     return text.strip()
 
 
-_MAX_NUMBERED = 36  # bars with their value written on them
 _STEPS = [1, 2, 2.5, 5, 10]  # between the ticks, times a power of ten
 
 
@@ -214,7 +215,7 @@ def _draw_columns(chart: Bars) -> str:
     """Vertical bars, 1040 pixels wide."""
     names, ticks = chart.categories, np.arange(len(chart.categories))
     with _canvas(1040, 330) as (figure, axes):
-        _draw_bars(axes, chart, is_upright=True, is_numbered=chart.values.size <= _MAX_NUMBERED)
+        _draw_bars(axes, chart, is_upright=True)
         if len(names) <= 10 and max(map(len, names), default=0) <= 24:
             axes.set_xticks(ticks, [""] * len(names))
             for x, name in enumerate(names):
@@ -251,7 +252,7 @@ def _draw_rows(chart: Bars) -> str:
     num_rows, num_groups = chart.values.shape
     height = 40 + num_groups * (14 + 13 * max(num_rows, 2))
     with _canvas(360, height) as (figure, axes):
-        _draw_bars(axes, chart, is_upright=False, is_numbered=True)
+        _draw_bars(axes, chart, is_upright=False)
         axes.set_yticks(np.arange(num_groups), chart.categories)
         axes.set_ylim(num_groups - 0.4, -0.6)
         axes.tick_params(axis="y", labelcolor=INK)
@@ -261,8 +262,8 @@ def _draw_rows(chart: Bars) -> str:
         return _to_svg(figure, f"{chart.name}-narrow")
 
 
-def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool, is_numbered: bool) -> None:
-    """Bars with their intervals as whiskers, and their values beside the ends."""
+def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool) -> None:
+    """Bars with their intervals as whiskers; a dash where nothing was measured."""
     num_rows, num_groups = chart.values.shape
     thick = 0.82 / max(num_rows, 2)
     for row, values in enumerate(chart.values):
@@ -282,18 +283,10 @@ def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool, is_numbered: bool) 
         tips: dict[str, Any] = {"yerr" if is_upright else "xerr": spans}
         whisker = (where, ends) if is_upright else (ends, where)
         axes.errorbar(*whisker, fmt="none", ecolor=INK, elinewidth=1, alpha=0.7, **tips)
-        for at, end, value in zip(where, ends + spans[1], values, strict=True):
-            if is_numbered:
-                axes.annotate(
-                    f"{value:.1f}" if value == value else "–",
-                    (at, end) if is_upright else (end, at),
-                    xytext=(0, 3) if is_upright else (3, 0),
-                    textcoords="offset points",
-                    ha="center" if is_upright else "left",
-                    va="bottom" if is_upright else "center",
-                    fontsize=9,
-                    color=MUTED,
-                )
+        for at, value in zip(where, values, strict=True):
+            if value != value:  # not measured
+                place = (at, 0) if is_upright else (0, at)
+                axes.annotate("–", place, ha="center", va="bottom", color=MUTED)
 
 
 def _draw_lines(chart: Lines) -> str:

@@ -20,6 +20,7 @@ from augmix.report.estimates import (
     attacked_cell,
     own_sequences,
     readable,
+    short,
 )
 from augmix.report.load import Run
 from augmix.report.tables import (
@@ -46,10 +47,13 @@ from augmix.results import Cell, Scaled, load_predictions, predictions_path
 # -- By corruption, severity and perturbation -----------------------------------------------------
 
 
+_MANY = 6  # rows that bars can show
+
+
 def corruption_bars(comparison: Comparison) -> Bars | None:
-    """Draw the error of every corruption with its interval, in %."""
+    """Draw the error of every corruption with its interval, in %; none of more than six rows."""
     names = comparison.grid.names
-    if not names:
+    if not names or len(comparison.groups) > _MANY:
         return None
     keys = [Key("error", Scope.CORRUPTION, name) for name in names]
     ends = np.array([[percent(group.number(key)) for key in keys] for group in comparison.groups])
@@ -61,6 +65,39 @@ def corruption_bars(comparison: Comparison) -> Bars | None:
         low=ends[..., 1],
         high=ends[..., 2],
     )
+
+
+def corruption_matrix(comparison: Comparison) -> Table | None:
+    """Show the errors of more rows than bars can: one line each, the lowest mean error first."""
+    names = comparison.grid.names
+    if not names or len(comparison.groups) <= _MANY:
+        return None
+    columns = {Key("error", Scope.CORRUPTED): Column(title="Mean")}
+    columns |= {Key("error", Scope.CORRUPTION, name): Column(title=short(name)) for name in names}
+    table = table_by_row(
+        comparison,
+        columns,
+        name="corruptions-matrix",
+        title="Error of every row and corruption",
+        unit="%, mean over severities, the lowest mean first",
+        corner="Run",
+    )
+    found = [each.value or 0.0 for row in table.rows for each in row.entries]
+    top = max(found) or 1.0
+    rows = [
+        replace(
+            row,
+            entries=tuple(
+                each
+                if each.value is None
+                else replace(each, detail="", heat=round(100 * each.value / top))
+                for each in row.entries
+            ),
+        )
+        for row in table.rows
+    ]
+    rows.sort(key=lambda row: (row.entries[0].value is None, row.entries[0].value))
+    return replace(table, rows=tuple(rows))
 
 
 def corruption_table(comparison: Comparison, metric: str) -> Table | None:
@@ -185,7 +222,7 @@ def _severity_table(index: int, group: Group, cells: list[Cell], top: float) -> 
     )
 
 
-def _mean_error(group: Group, cells: list[Cell], name: str, severity: int) -> float | None:
+def _mean_error(group: Group, cells: list[Cell], name: str, severity: int | float) -> float | None:
     """Mean over seeds; None if one of them lacks the cell."""
     found = [cell.error for cell in cells if (cell.name, cell.severity) == (name, severity)]
     return float(np.mean(found)) if len(found) == len(group.runs) else None
@@ -229,7 +266,7 @@ def severity_table(comparison: Comparison, metric: str) -> Table:
     )
 
 
-def _at_severity(metric: str, level: int) -> Key:
+def _at_severity(metric: str, level: int | float) -> Key:
     return Key(metric, Scope.SEVERITY, str(level)) if level else Key(metric, Scope.CLEAN)
 
 
@@ -522,6 +559,7 @@ def adaptation_table(comparison: Comparison) -> Table | None:
 # -- Calibration ----------------------------------------------------------------------------------
 
 _MIN_IN_BIN = 10  # predictions behind a point of a reliability diagram
+_MIN_POINTS = 3  # of a reliability curve; one of fewer shows nothing
 _TITLES = {Scope.CLEAN: "Clean images", Scope.CORRUPTED: "Corrupted images, pooled"}
 
 
@@ -535,7 +573,7 @@ def reliability_chart(comparison: Comparison, scope: Scope) -> Reliability | Non
             curve = np.stack(metrics.curve_from_bins(*bins))[:, bins[0] >= _MIN_IN_BIN]
             x, y, size = (curve * [[100], [100], [1]]).tolist()
             curves.append(Curve(style=style, x=x, y=y, size=size))
-    if not curves:
+    if max((len(curve.x) for curve in curves), default=0) < _MIN_POINTS:
         return None
     return Reliability(
         name=f"reliability-{scope}",

@@ -95,6 +95,24 @@ def seed_table(comparison: Comparison) -> Table | None:
     return replace(table, rows=tuple(replace(row, style=style) for row, (style, _) in styled))
 
 
+def in_words(fraction: float) -> str:
+    """Say a fraction of images as everybody does.
+
+    Example:
+        >>> in_words(0.385), in_words(0.188), in_words(0.031), in_words(0.0002), in_words(0.97)
+        ('2 in 5', '1 in 5', '1 in 32', 'fewer than 1 in 1,000', 'nearly all')
+    """
+    if fraction < 0.001:
+        return "fewer than 1 in 1,000" if fraction else "none of the"
+    if fraction > 0.95:
+        return "nearly all"
+    if fraction < 1 / 6:
+        return f"1 in {round(1 / fraction):,}"
+    pairs = [(k, n) for n in (2, 3, 4, 5, 6, 10) for k in range(1, n)]
+    k, n = min(pairs, key=lambda pair: (round(abs(pair[0] / pair[1] - fraction), 3), pair[1]))
+    return f"{k} in {n}"
+
+
 def lead(comparison: Comparison) -> str:
     """State the result in one or two sentences; empty if the runs must not be compared."""
     keys = Key("error", Scope.CORRUPTED), Key("error", Scope.CLEAN)
@@ -114,14 +132,15 @@ def lead(comparison: Comparison) -> str:
     corrupted, clean = errors[best.label]
     among = f"Of {len(measured)} models, " if len(measured) > 2 else ""
     sentence = (
-        f"{among}{best.label} errs{' least:' if among else ''} on {corrupted:.1f} % of corrupted "
-        f"images and {clean:.1f} % of clean ones"
+        f"{among}{best.label} is wrong {'least often: ' if among else ''}on "
+        f"{in_words(corrupted / 100)} corrupted images ({corrupted:.1f} %)"
     )
     if best is worst:
-        return sentence + "."
-    corrupted, clean = errors[worst.label]
+        return f"{sentence} and {clean:.1f} % of clean ones."
+    other, clean_other = errors[worst.label]
     sentence += (
-        f"; {worst.label}{' most:' if among else ''} on {corrupted:.1f} % and {clean:.1f} %."
+        f", {worst.label} {'most often: ' if among else ''}on {in_words(other / 100)} "
+        f"({other:.1f} %); on clean images {clean:.1f} % and {clean_other:.1f} %."
     )
     apart = contrast(ranked[1], best, keys[0])
     if apart is None:
@@ -162,6 +181,7 @@ def _corruptions(comparison: Comparison) -> dict[str, Any]:
     thumbs = set(images.collect_thumbs(comparison.runs))
     return {
         "bars": robustness.corruption_bars(comparison),
+        "matrix": robustness.corruption_matrix(comparison),
         "tables": _corruption_tables(comparison),
         "by_severity": robustness.severity_tables(comparison),
         "drills": images.corruption_drills(comparison, thumbs),
@@ -634,13 +654,13 @@ SECTIONS: dict[str, Section] = {
     "literature": Section(
         title="Literature",
         heading="Beside published numbers",
-        content=lambda c: {
-            "tables": literature.literature_tables(c),
-            "unmatched": literature.unmatched(c),
-        },
+        content=lambda c: (
+            {"tables": tables} if (tables := literature.literature_tables(c)) else None
+        ),
         tables=literature.literature_tables,
     ),
     "training": Section(title="Training", content=_training),
     "examples": Section(title="Examples", content=lambda c: {"gallery": images.examples(c.runs)}),
     "settings": Section(title="Settings", heading="Settings and provenance", content=_settings),
+    "glossary": Section(title="Glossary", content=lambda c: {}),
 }

@@ -36,6 +36,7 @@ from augmix.corruptions.registry import (
     DIFFICULTIES,
     SEQUENCES,
     SEVERITIES,
+    check_severity,
     check_size,
     resolve_preset,
 )
@@ -114,8 +115,9 @@ class CorruptOptions(_Options):
     names: tuple[str, ...] = ("paper-15", "extra-4")
     """Corruptions, paper-15, extra-4, cifar-bar, imagenet-bar, or your own as
     python:FILE:FUNCTION."""
-    severities: tuple[int, ...] = SEVERITIES
-    """Severities, 1..5; the layout cifar needs all."""
+    severities: tuple[int | float, ...] = SEVERITIES
+    """Severities, 1..5, for files also between two of them, e.g. 2.5; the layout cifar needs all
+    five and no other."""
     value_folders: bool = False
     """Name the folders of severities by their value with two decimals, e.g. 4.75, as the script of
     ImageNet-C-bar does; by default 1 to 5."""
@@ -123,7 +125,7 @@ class CorruptOptions(_Options):
     """Folder of the published frost photographs; by default the textures that the package draws."""
 
     def __post_init__(self) -> None:
-        wrong = [severity for severity in self.severities if severity not in SEVERITIES]
+        wrong = [each for each in self.severities if not 1 <= each <= SEVERITIES[-1]]
         if wrong or len(set(self.severities)) < len(self.severities) or not self.severities:
             raise ValueError(
                 f"severities must be some of 1..5, each once, got {list(self.severities)}"
@@ -235,7 +237,7 @@ def write_corrupted(
             or the user's code fails.
     """
     names = CORRUPTIONS.resolve(options.names)
-    severities = sorted(options.severities)
+    severities = sorted(map(check_severity, options.severities))
     layout = _choose_layout(options.layout, source)
     if options.value_folders:
         _check_values(layout, names, severities)
@@ -262,8 +264,9 @@ def write_corrupted(
     count, shape = len(source), (*source.size, source.channels)
     parts = list(_split(count, math.prod(shape)))
     pieces = [
-        Piece(name=name, severity=level, start=start, stop=stop, row=(level - 1) * count + start)
+        Piece(name=name, severity=level, start=start, stop=stop, row=row)
         for name, level, (start, stop) in product(names, severities, parts)
+        for row in [int((level - 1) * count) + start]
     ]
     shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
     make = partial(

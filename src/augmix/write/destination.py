@@ -64,7 +64,7 @@ class Piece:
     """Some images under one corruption or perturbation."""
 
     name: str
-    severity: int  # 1..5; 0 for sequences
+    severity: int | float  # 1..5; 0 for sequences
     start: int
     stop: int
     row: int  # index of the first image in an array
