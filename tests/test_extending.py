@@ -31,7 +31,7 @@ def forget():
 def test_examples_run_and_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     (tmp_path / "extension.py").write_text("\n\n".join(blocks))
     monkeypatch.syspath_prepend(str(tmp_path))
     names = vars(importlib.import_module("extension"))

@@ -559,7 +559,7 @@ def _preview(words: Sequence[str]) -> None:
     import numpy as np
 
     from augmix import pictures
-    from augmix.augment.ops import find_ops
+    from augmix.augment.ops import Op, find_ops
     from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
     from augmix.methods import TrainingImages
@@ -608,7 +608,7 @@ def _preview(words: Sequence[str]) -> None:
             )
         sheet = pictures.render_operations(
             source.load(ids[:1])[0],
-            ops=find_ops(policy.ops),
+            ops=tuple(map(Op, find_ops(policy.ops))),
             severity=largest_level(policy.severity, source.size),
             is_wide=policy.ops == "wide",
         )

@@ -157,9 +157,11 @@ def train_model(
         return
     for line in describe_training(run.model, optimisation):
         emit(Note(text=line))
-    cost = count_cost(
-        run.model, run.method, size=run.source.size, channels=run.source.channels, device=device
-    )
+    with explain_errors(optimisation, device, run.model):
+        source = run.source
+        cost = count_cost(
+            run.model, run.method, size=source.size, channels=source.channels, device=device
+        )
     emit(Note(text=cost.describe(count_images(order, num_steps))))
     if is_watched and meters.selected and not has_model:
         raise RunError(
