@@ -264,10 +264,12 @@ def _evaluate(words: Sequence[str]) -> None:
 
 @command("predict")
 def _predict(words: Sequence[str]) -> None:
-    from augmix.evaluation.predict import PredictConfig, predict, write_predictions
+    from augmix.evaluation.config import PredictConfig
 
     config = parse(PredictConfig, "predict", words)
     _keep_memory()
+    from augmix.evaluation.predict import predict, write_predictions
+
     found = []
     if config.form == "table":
         from rich.table import Table

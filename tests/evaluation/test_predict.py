@@ -16,7 +16,8 @@ from PIL import Image
 
 from augmix import cli
 from augmix.errors import RunError
-from augmix.evaluation.predict import PredictConfig, Prediction, predict, write_predictions
+from augmix.evaluation.config import PredictConfig
+from augmix.evaluation.predict import Prediction, predict, write_predictions
 from augmix.models.weights import build_model, save_model
 from augmix.results import Results, write_results
 

@@ -260,3 +260,36 @@ def _slug(model: str) -> str:
 def shorten(model: str) -> str:
     """Remove the folders of a file from a model's name."""
     return re.sub(r"[^:@]*[/\\]", "", model)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictConfig:
+    """Which model, and which images."""
+
+    model: str
+    """Run folder (of several seeds: their ensemble), or timm:NAME, torchvision:NAME, hf:REPO,
+    hub:OWNER/NAME, onnx:FILE, python:FILE:FUNCTION, NAME@FILE."""
+    images: tuple[str, ...]
+    """Image files, folders (with all folders below), patterns such as 'photos/*.jpg', or - for a
+    list on standard input, a path a line."""
+    top: int = 1
+    """Classes listed for each image, the most probable first."""
+    form: Literal["table", "csv", "jsonl"] = "table"
+    """What is printed: a table, CSV, or a JSON object a line."""
+    temperature: float | None = None
+    """Divides the logits; by default the temperature that evaluate fitted for the run, or that an
+    exported file holds, else 1."""
+    size: int | None = None
+    """Size of the images in pixels; by default that of the model or of the run's training."""
+    batch_size: int = 32
+    """Images in a forward pass."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device that the model runs on."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read: broken ones are named and left out unless --on-error raise, and
+    photographs are turned upright unless --exif-orientation ignore."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "top", "size", "batch_size")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")

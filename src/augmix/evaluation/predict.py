@@ -6,10 +6,10 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,45 +22,13 @@ from augmix.data import Reading
 from augmix.data.decode import Geometry, ImageError, decode_image
 from augmix.data.trees import FolderTree
 from augmix.devices import resolve_device
-from augmix.errors import RunError, check_positive, escape_cell, printable
+from augmix.errors import RunError, escape_cell, printable
+from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PredictConfig:
-    """Which model, and which images."""
-
-    model: str
-    """Run folder (of several seeds: their ensemble), or timm:NAME, torchvision:NAME, hf:REPO,
-    hub:OWNER/NAME, onnx:FILE, python:FILE:FUNCTION, NAME@FILE."""
-    images: tuple[str, ...]
-    """Image files, folders (with all folders below), patterns such as 'photos/*.jpg', or - for a
-    list on standard input, a path a line."""
-    top: int = 1
-    """Classes listed for each image, the most probable first."""
-    form: Literal["table", "csv", "jsonl"] = "table"
-    """What is printed: a table, CSV, or a JSON object a line."""
-    temperature: float | None = None
-    """Divides the logits; by default the temperature that evaluate fitted for the run, or that an
-    exported file holds, else 1."""
-    size: int | None = None
-    """Size of the images in pixels; by default that of the model or of the run's training."""
-    batch_size: int = 32
-    """Images in a forward pass."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Device that the model runs on."""
-    reading: Reading = field(default_factory=Reading)
-    """How image files are read: broken ones are named and left out unless --on-error raise, and
-    photographs are turned upright unless --exif-orientation ignore."""
-
-    def __post_init__(self) -> None:
-        check_positive(self, "top", "size", "batch_size")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
 
 
 @dataclass(frozen=True, slots=True)
