@@ -9,7 +9,9 @@ import pytest
 from augmix import cli
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement
-from augmix.paper import ReproduceConfig, Reproduction, plan_tasks, runs
+from augmix.paper import runs
+from augmix.paper.config import ReproduceConfig
+from augmix.paper.reproduce import Reproduction, plan_tasks
 from augmix.paper.runs import TaskResult
 from augmix.published import ALEXNET_ERRORS
 from augmix.results import RESULTS_FILE, Bins, Cell, Results, write_results

@@ -151,9 +151,11 @@ def _fail(message: str, code: int = 2) -> int:
 
 @command("demo")
 def _demo(words: Sequence[str]) -> None:
-    from augmix.paper.demo import DemoConfig, demo
+    from augmix.paper.config import DemoConfig
 
     config = parse(DemoConfig, "demo", words)
+    from augmix.paper.demo import demo
+
     report = _watch(demo, config)
     _print_summaries([report.parent / "standard", report.parent / "augmix"])
     _say(f"report: {report}")
@@ -632,9 +634,11 @@ def _preview(words: Sequence[str]) -> None:
 
 @command("reproduce")
 def _reproduce(words: Sequence[str]) -> None:
-    from augmix.paper import ReproduceConfig, reproduce
+    from augmix.paper.config import ReproduceConfig
 
     config = parse(ReproduceConfig, "reproduce", words)
+    from augmix.paper.reproduce import reproduce
+
     made = _watch(reproduce, config)
     for path in made.paths:
         if path.suffix == ".md":

@@ -10,7 +10,6 @@ import pytest
 from augmix import published
 from augmix.methods import build_method
 from augmix.methods.registry import METHODS
-from augmix.paper import PAPER_TABLES, SCALES
 from augmix.paper.compare import (
     ENSEMBLE,
     Finding,
@@ -22,6 +21,7 @@ from augmix.paper.compare import (
     mean_error,
     write_findings,
 )
+from augmix.paper.config import PAPER_TABLES, SCALES
 from augmix.paper.figures import FIGURES, _height, draw
 from augmix.results import Bins, Cell, FrequencyCell, Results, SequenceCell
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from augmix import results
 from augmix.errors import Interrupted, RunError
-from augmix.paper import PAPER_TABLES, SCALES, ReproduceConfig, plan_tasks, reproduce
 from augmix.paper.compare import ABLATION
+from augmix.paper.config import PAPER_TABLES, SCALES, ReproduceConfig
+from augmix.paper.reproduce import plan_tasks, reproduce
 from augmix.progress import CellFinished, Event, StepFinished
 
 
@@ -28,7 +29,7 @@ def few_images() -> Iterator[None]:
     """Four images a cell: what is measured stays complete."""
     scale = replace(SCALES["smoke"], measuring={"max_images": 4})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("augmix.paper.SCALES", {**SCALES, "smoke": scale})
+        patch.setattr("augmix.paper.reproduce.SCALES", {**SCALES, "smoke": scale})
         yield
 
 

@@ -13,7 +13,8 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.models.weights import load_model
-from augmix.paper.demo import DemoConfig, demo, demo_run
+from augmix.paper.config import DemoConfig
+from augmix.paper.demo import demo, demo_run
 from augmix.progress import Event, OnProgress, PhaseStarted, TrainingStarted
 from augmix.results import load_results
 from augmix.training.config import update_config

@@ -1,11 +1,11 @@
 """The demo: train Standard and AugMix on digits, measure both, and write the report."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from augmix import files, results
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
+from augmix.paper.config import DemoConfig
 from augmix.progress import OnProgress, PhaseStarted, ignore
 from augmix.report import summarise, write_report
 from augmix.training.config import TrainConfig, build_config
@@ -13,22 +13,6 @@ from augmix.training.run import train
 
 SUMMARY_FILE = "summary.json"
 _SUMMARY = ("clean_error", "corruption_error", "rms_calibration_error")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoConfig:
-    """The demo: Standard and AugMix trained on handwritten digits, measured under corruption."""
-
-    out: Path = Path("runs/demo")
-    """Folder of both runs, the report and the summary."""
-    epochs: int = 20
-    """Passes over the 1,400 training images."""
-    seed: int = 0
-    """Seed of both runs."""
-    max_images: int | None = None
-    """Measure a fixed random part of the 397 test images; by default all."""
-    max_train_images: int | None = None
-    """Train on a fixed random part of the images; by default all."""
 
 
 def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:

@@ -1,0 +1,386 @@
+"""Reproduce the paper's tables and figures: train and measure their runs, then compare.
+
+A table names data sets, networks and methods; a scale names a network for each family and the
+settings of its training. Together they are a list of runs. Settings are those of Hendrycks et al.
+(2020), section 4, as far as they are published, and the released code's otherwise.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from augmix.augment.policies import AugMix
+from augmix.corruptions import SEQUENCES
+from augmix.data.sources import open_source
+from augmix.errors import RunError
+from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.models import run_measurement
+from augmix.paper.compare import (
+    ENSEMBLE,
+    NETWORKS,
+    RunKey,
+    ablated,
+    list_findings,
+    write_findings,
+)
+from augmix.paper.config import (
+    ALTERNATIVES,
+    FOURIER_FOLDER,
+    PAPER_TABLES,
+    RUNS_FOLDER,
+    SCALES,
+    SEQUENCES_FOLDER,
+    STYLISED,
+    ReproduceConfig,
+)
+from augmix.paper.figures import FIGURES, draw
+from augmix.paper.runs import Task, TaskResult, run_tasks
+from augmix.pictures import render_operations, save_picture, write_preview
+from augmix.progress import OnProgress
+from augmix.results import RESULTS_FILE, Results, load_results
+from augmix.rng import Stream
+from augmix.training.config import build_config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduction:
+    """The files of a table or figure (JSON, CSV, Markdown, a figure's picture), and its runs.
+
+    The cell of a failed run stays empty.
+    """
+
+    paths: list[Path]
+    runs: list[TaskResult] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> list[TaskResult]:
+        """The runs that failed, or whose process died; not those that another process has."""
+        return [run for run in self.runs if run.state in ("failed", "open")]
+
+
+def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None) -> Reproduction:
+    """Train and measure the runs of tables, and write them with the published numbers.
+
+    Killed at any time, the same call continues. Several processes or machines that share ``out``
+    take different runs. A failed run stops neither the others nor the table.
+
+    Raises:
+        RunError: If no data set of a table is given, or a run exists with other settings.
+        ValueError: If a table has no such method or network.
+    """
+    if not config.tables:
+        raise ValueError("name at least one table or figure, e.g. table4")
+    folder = config.out / config.scale
+    planned = {name: plan_tasks(config, name) for name in config.tables if name in PAPER_TABLES}
+    for path in (
+        *(config.data, config.data_cifar100, config.stylised, config.maxblur_weights or ""),
+        *(config.frost_textures or "", *config.official, *config.official_cifar100),
+    ):
+        if path not in ("", "digits") and not config.download and not Path(path).exists():
+            raise RunError(f"{path} does not exist; name the folder of the images")
+    num_devices = torch.cuda.device_count()
+    tasks: dict[str, Task] = {}
+    for task in (each for of_table in planned.values() for each in of_table.values()):
+        known = tasks.setdefault(task.name, task)
+        more = [each for each in task.measurements if each not in known.measurements]
+        tasks[task.name] = replace(known, measurements=(*known.measurements, *more))
+    runs = run_tasks(
+        list(tasks.values()),
+        folder,
+        num_processes=config.num_processes or num_devices or os.cpu_count() or 1,
+        num_devices=num_devices,
+        on_progress=on_progress,
+    )
+    paths: list[Path] = []
+    for name in config.tables:
+        if name in _PICTURES:
+            paths.append(_PICTURES[name](config))
+        else:
+            states = {run.task.name: run for run in runs}
+            of_table = {key: states[task.name] for key, task in planned[name].items()}
+            paths += _write_table(config, name, of_table, on_progress)
+    return Reproduction(paths=paths, runs=runs)
+
+
+def _write_table(
+    config: ReproduceConfig,
+    name: str,
+    runs: Mapping[RunKey, TaskResult],
+    on_progress: OnProgress | None,
+) -> list[Path]:
+    """Write a table or figure from those of its runs that are done."""
+    table, scale, folder = PAPER_TABLES[name], SCALES[config.scale], config.out / config.scale
+    finished = {key: run.task for key, run in runs.items() if run.state == "done"}
+    measured = {key: _load(task) for key, task in finished.items()}
+    if name == "figure7":
+        measured |= _measure_ensembles(finished, folder, on_progress)
+    if config.maxblur_weights and "maxblur" in table.methods:
+        key = RunKey(data_set="imagenet", family="resnet", method="maxblur", seed=0)
+        measured[key] = _measure_released(config, name, key, on_progress)
+    tolerance = dict.fromkeys(table.data_sets, scale.tolerance)
+    numbers = list_findings(
+        name,
+        measured,
+        tolerance={each: most for each, most in tolerance.items() if _official(config, each)},
+        networks=scale.networks,
+    )
+    about = {
+        "title": f"{name}: {table.title}",
+        "scale": config.scale,
+        "summary": scale.summary,
+        "runs": {run.task.name: run.state for run in runs.values()},
+        "remarks": list(_remarks(config, name, runs)),
+    }
+    paths = write_findings(folder, name, numbers, about)
+    if name in FIGURES:
+        paths.append(draw(folder / f"{name}.svg", name, numbers))
+    return paths
+
+
+def plan_tasks(config: ReproduceConfig, name: str) -> dict[RunKey, Task]:
+    """List the runs of a table for which there is data, in the order they are made.
+
+    Raises as `reproduce`.
+    """
+    table, scale = PAPER_TABLES[name], SCALES[config.scale]
+    methods = _chosen("method", config.methods, table.methods)
+    others = [ALTERNATIVES[family] for family in table.families if family in ALTERNATIVES]
+    families = _chosen("network", config.families, table.families, others)
+    data_sets = [each for each in table.data_sets if _root(config, each) or config.download]
+    if not data_sets:
+        raise RunError(
+            f"{name} needs the images of {' or '.join(table.data_sets)}: name their "
+            "folder by --data (CIFAR-100's by --data-cifar100)"
+        )
+    num_seeds = config.seeds or max(scale.num_seeds, table.num_seeds)
+    skipped = {
+        *(() if config.stylised else STYLISED),
+        *(["maxblur"] * bool(config.maxblur_weights)),
+    }
+    keys = [
+        RunKey(data_set=data_set, family=family, method=method, seed=seed)
+        for seed in range(num_seeds)
+        for data_set in data_sets
+        for family in families
+        for method in methods
+        if method not in skipped
+    ]
+    if table.is_ablation:
+        keys = list(dict.fromkeys(each for key in keys for each in ablated(key)))
+    return {key: _task(config, name, key) for key in keys}
+
+
+def _task(config: ReproduceConfig, name: str, key: RunKey) -> Task:
+    scale = SCALES[config.scale]
+    run = config.out / config.scale / RUNS_FOLDER / key.name
+    root = _root(config, key.data_set)
+    stylised = {"stylised": config.stylised} if key.method in STYLISED else {}
+    training = build_config(
+        {
+            **scale.recipe,
+            **scale.by_family.get(key.family, {}),
+            **scale.by_cell.get((key.family, key.method), {}),
+        },
+        method=key.method,
+        model=scale.networks[key.family],
+        source=_source(key.data_set, root),
+        data=root or None,
+        download=config.download,
+        seed=key.seed,
+        out=run,
+        **config.reading.given,
+        **scale.by_method.get(key.method, {}),
+        **({key.setting: key.value} if key.setting else {}),
+        **stylised,
+    )
+    measurements = tuple(
+        Measurement(models=(str(run),), how=how)
+        for how in _ways(config, name, key, run, training.run.device)
+    )
+    return Task(training=training, measurements=measurements)
+
+
+def _ways(
+    config: ReproduceConfig, name: str, key: RunKey, folder: Path, device: Any
+) -> list[EvaluateConfig]:
+    """How a run is measured: clean and corrupted images, then sequences where a table has them."""
+    table = PAPER_TABLES[name]
+    common: dict[str, Any] = {
+        **SCALES[config.scale].measuring,
+        "device": device,
+        "official": _official(config, key.data_set),
+        "frost_textures": config.frost_textures,
+        "jpeg_quality": config.jpeg_quality if key.data_set == "imagenet" else None,
+    }
+    scale = SCALES[config.scale]
+    ways = [EvaluateConfig(suite=("clean", "c"), out=folder, **common)]
+    if "fourier" in table.suites:
+        out, size = folder / FOURIER_FOLDER, scale.fourier_size
+        plain = {**scale.measuring, "device": device}
+        ways.append(EvaluateConfig(suite=("fourier",), fourier_size=size, out=out, **plain))
+    if "p" in table.suites:
+        out = folder / SEQUENCES_FOLDER
+        ways.append(EvaluateConfig(suite=("p",), sequences=(table.sequences,), out=out, **common))
+    return ways
+
+
+def _draw_realisation(config: ReproduceConfig) -> Path:
+    """Figure 4: two images and their augmentation by AugMix, step by step."""
+    images, severity = _open_images(config, "figure4", 2)
+    ids = np.arange(len(images))
+    plan = AugMix(severity=severity).sample(
+        ids, num_views=1, size=images.shape[1:3], stream=Stream(seed=0)
+    )
+    config.out.mkdir(parents=True, exist_ok=True)
+    return write_preview(config.out / "figure4.png", images, plan)
+
+
+def _draw_operations(config: ReproduceConfig) -> Path:
+    """Figure 10: an image, and each operation alone."""
+    images, severity = _open_images(config, "figure10", 1)
+    config.out.mkdir(parents=True, exist_ok=True)
+    return save_picture(
+        config.out / "figure10.png", render_operations(images[0], severity=severity)
+    )
+
+
+def _open_images(
+    config: ReproduceConfig, name: str, count: int
+) -> tuple[UInt8[np.ndarray, "batch height width channel"], int]:
+    """Some test images, and the severity that AugMix has on their data set."""
+    if not config.data:
+        raise RunError(f"{name} needs images: name their folder by --data, or --data digits")
+    is_imagenet = (Path(config.data) / "val").is_dir()
+    data_set, severity = ("imagenet", 1) if is_imagenet else ("cifar10", 3)
+    root = "" if config.data == "digits" else config.data
+    source = open_source(
+        _source(data_set, config.data), root=root or None, split="test", **config.reading.given
+    )
+    return source.load(np.arange(min(count, len(source)))), severity
+
+
+_PICTURES: Mapping[str, Callable[[ReproduceConfig], Path]] = {
+    "figure4": _draw_realisation,
+    "figure10": _draw_operations,
+}
+
+
+def _chosen(
+    what: str, wanted: Sequence[str], usual: Sequence[str], others: Sequence[str] = ()
+) -> list[str]:
+    known = (*usual, *others)
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"{what} must be one of {', '.join(known)}; got {name!r}")
+    return [name for name in known if name in (wanted or usual)]
+
+
+def _root(config: ReproduceConfig, data_set: str) -> str:
+    return config.data_cifar100 if data_set == "cifar100" else config.data
+
+
+def _official(config: ReproduceConfig, data_set: str) -> tuple[Path, ...]:
+    return config.official_cifar100 if data_set == "cifar100" else config.official
+
+
+def _source(data_set: str, root: str) -> str:
+    """Choose the source that reads a folder: parquet files where it has them."""
+    if root == "digits":
+        return "digits"
+    if data_set == "imagenet":
+        return "imagenet"
+    return "parquet" if (Path(root) / "train.parquet").exists() else data_set
+
+
+def _load(task: Task) -> Results:
+    """The results of a run, its clean and corrupted cells, sequences and frequencies in one."""
+    folder = task.training.run.out
+    results = load_results(folder / RESULTS_FILE)
+    if (path := folder / SEQUENCES_FOLDER / RESULTS_FILE).exists():
+        results = replace(results, sequences=load_results(path).sequences)
+    if (path := folder / FOURIER_FOLDER / RESULTS_FILE).exists():
+        found = load_results(path)
+        protocol = {**found.protocol, **results.protocol}  # with the size of the map
+        results = replace(results, frequencies=found.frequencies, protocol=protocol)
+    return results
+
+
+def _measure_ensembles(
+    finished: Mapping[RunKey, Task], folder: Path, on_progress: OnProgress | None
+) -> dict[RunKey, Results]:
+    """Measure the seeds of a method as one ensemble, as its runs were measured."""
+    ensembles = {}
+    for method in dict.fromkeys(key.method for key in finished):
+        keys = [key for key in finished if key.method == method]
+        if len(keys) > 1:
+            key, first = replace(keys[0], seed=ENSEMBLE), finished[keys[0]].measurements[0]
+            members = tuple(str(finished[each].training.run.out) for each in keys)
+            how = replace(first.how, out=folder / RUNS_FOLDER / key.name)
+            measurement = replace(first, models=members, how=how)
+            ensembles[key] = run_measurement(measurement, on_progress=on_progress)
+    return ensembles
+
+
+def _measure_released(
+    config: ReproduceConfig, name: str, key: RunKey, on_progress: OnProgress | None
+) -> Results:
+    """Measure Zhang's released weights of MaxBlur pooling as the runs of a table are."""
+    folder = config.out / config.scale / RUNS_FOLDER / f"{key.name}-released"
+    measured = None
+    for how in _ways(config, name, key, folder, "auto"):
+        measurement = Measurement(
+            models=(f"resnet50-maxblur@{config.maxblur_weights}",),
+            source=_source(key.data_set, config.data),
+            data=config.data,
+            how=how,
+        )
+        found = run_measurement(measurement, on_progress=on_progress)
+        measured = replace(measured, sequences=found.sequences) if measured else found
+    assert measured is not None
+    return measured
+
+
+def _remarks(
+    config: ReproduceConfig, name: str, runs: Mapping[RunKey, TaskResult]
+) -> Iterator[str]:
+    """Sentences that a reader must know about the numbers."""
+    table, scale = PAPER_TABLES[name], SCALES[config.scale]
+    if not scale.tolerance:
+        yield "the runs are smaller than the paper's: do not expect the published numbers"
+    families = dict.fromkeys(key.family for key in runs)
+    networks = [f"{NETWORKS[family]} is `{scale.networks[family]}`" for family in families]
+    yield "networks: " + ", ".join(networks)
+    for data_set in table.data_sets:
+        if not _root(config, data_set) and not config.download:
+            yield f"{data_set} was not measured: no folder of it was given"
+        elif not _official(config, data_set):
+            frost = "the published frost photographs" if config.frost_textures else "drawn frost"
+            yield (
+                f"images of {data_set} were corrupted on the fly, with {frost}, not read from the "
+                "published files (--official): numbers are not judged by the printed ones"
+            )
+    if "p" in table.suites:
+        names = ", ".join(SEQUENCES.resolve(table.sequences))
+        yield f"sequences ({table.sequences}): {names}"
+    if any(method == "augmix+mixup" for method in table.methods):
+        yield "the published number of AugMix + Mixup is from memory of the paper: unverified"
+    if name in ("figure6", "figure7"):
+        yield (
+            "RMS calibration errors use all bins; those of the published script leave out the most "
+            "confident bin"
+        )
+    if name == "figure7":
+        yield "ensembles of 3: the paper does not say how many networks it took"
+    if not config.stylised and any(method in STYLISED for method in table.methods):
+        yield "methods on stylised images were not run: --stylised was not given"
+    if config.maxblur_weights and "maxblur" in table.methods:
+        yield f"MaxBlur pool is measured from the released weights {config.maxblur_weights.name}"
+    for run in runs.values():
+        if run.state != "done":
+            yield f"{run.task.name}: {run.state} {run.reason}".rstrip()
