@@ -365,6 +365,19 @@ def test_missing_images_are_answered_without_flags_of_other_commands(
     assert not set(re.findall(r"(?<!augmix train )--[a-z-]+", text))
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--precision", "1.0", "a"], ["--margin-of-error", "1.0", "a"]),
+        (["--precision=0.5"], ["--margin-of-error=0.5"]),
+        (["--precision", "bf16", "--seed", "1"], ["--precision", "bf16", "--seed", "1"]),
+        (["a", "--precision"], ["a", "--precision"]),
+    ],
+)
+def test_a_precision_in_points_is_the_margin_of_error(words: list[str], expected: list[str]):
+    assert cli._spell_margin(words) == expected
+
+
 def test_lr_is_the_learning_rate() -> None:
     config, _ = cli.parse_training(["--data", "x", "--lr", "0.25"])
     assert config.optimisation.learning_rate == 0.25

@@ -246,7 +246,7 @@ def _train(words: Sequence[str]) -> None:
 def _evaluate(words: Sequence[str]) -> None:
     from augmix.evaluation.config import Measurement
 
-    measurement = parse(Measurement, "evaluate", words)
+    measurement = parse(Measurement, "evaluate", _spell_margin(words))
     _keep_memory()
     from augmix import distributed
     from augmix.evaluation.models import run_measurement
@@ -262,6 +262,26 @@ def _evaluate(words: Sequence[str]) -> None:
         from augmix.report import decision_words
 
         _say(decision_words(found))
+
+
+def _spell_margin(words: Sequence[str]) -> list[str]:
+    """Write a precision in points, ``--precision 1.0``, as ``--margin-of-error 1.0``."""
+    found: list[str] = []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "--precision" and _is_number(value):
+            word = f"--margin-of-error={value}"
+        elif found and found[-1] == "--precision" and _is_number(word):
+            found[-1] = "--margin-of-error"
+        found.append(word)
+    return found
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return float(word) > 0
+    except ValueError:
+        return False
 
 
 @command("predict")

@@ -154,7 +154,7 @@ class Measurement:
     margin_of_error: float | None = None
     """Measure a growing random part of suite c (or clean) until the 95 % interval of the error, or
     of the difference from --against, is at most so many percentage points to each side, or the
-    sign of the difference is settled."""
+    sign of the difference is settled. A number given as --precision is taken for it."""
     name: str | None = None
     """Name in tables and reports; by default that of the run, its folder, or the model."""
     source: str | None = None

@@ -35,6 +35,7 @@ _FINETUNE: dict[str, Any] = {
     "learning_rate": 3e-4,
     "weight_decay_on": "weights",
     "layer_decay": 0.9,
+    "head_lr_scale": 10.0,
     "warm_up_epochs": 0.5,
     "clip_norm": 1.0,
     "ema_decay": 0.998,
@@ -43,6 +44,7 @@ _FINETUNE: dict[str, Any] = {
     "flip": True,
     "severity": None,
     "precision": "auto",
+    "channels_last": True,
 }
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -77,6 +79,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "freeze": "backbone",
             "learning_rate": 3e-3,
             "layer_decay": None,
+            "head_lr_scale": 1.0,
         },
     }
 )
