@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float64, Integer, Shaped, UInt8
 from PIL import Image, ImageColor, UnidentifiedImageError, features
@@ -530,6 +529,8 @@ def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
 
 def _deep_levels(content: bytes) -> Shaped[np.ndarray, "height width channel"]:
     """Decode a file with 16 bits in several channels, RGB or RGBA."""
+    import cv2  # costs a command's help its time
+
     levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
         raise ImageError("its 16-bit colours cannot be decoded; save it as an 8- or 16-bit PNG")
