@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_runs import add_frequencies, make_run
+from fake_runs import BAR, NAMES, add_frequencies, make_run
 
 from augmix import files
 from augmix.errors import RunError
@@ -202,7 +202,8 @@ def test_provenance_names_the_versions():
 
 def test_summary_is_what_the_report_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sequences = ("tilt", "scale")
-    make_run(tmp_path / "run", sequences=sequences, robust_error=0.5, num_images=60)
+    names = (*NAMES[:3], *sorted(BAR)[:2])
+    make_run(tmp_path / "run", names=names, sequences=sequences, robust_error=0.5, num_images=60)
     add_frequencies(tmp_path / "run")
     results = load_results(tmp_path / "run" / "results.json")
     expected = {k: v for k, v in summarise(results).items() if "nll" not in k and "brier" not in k}

@@ -539,12 +539,14 @@ class Results:
         """Average what was measured: the numbers at the head of a report, as fractions.
 
         Corrupted values are means over the cells of all corruptions that were measured at every
-        severity (Hendrycks et al. 2020); the user's own corruptions are in no mean.
+        severity (Hendrycks et al. 2020), those of C-bar in a mean of their own; the user's own
+        corruptions are in no mean.
 
         Returns:
-            Those measured of ``clean_error``, ``corruption_error``, ``flip_probability``,
-            ``robust_error``, ``fourier_error``, ``rms_calibration_error_clean`` and
-            ``rms_calibration_error`` (of the corrupted images).
+            Those measured of ``clean_error``, ``corruption_error``, ``bar_error`` (over the
+            cells of C-bar), ``flip_probability``, ``robust_error``, ``fourier_error``,
+            ``rms_calibration_error_clean`` and ``rms_calibration_error`` (of the corrupted
+            images).
         """
         corrupted = [cell for cell in self.cells if cell.suite == "c"]
         levels = {cell.severity for cell in corrupted}
@@ -560,6 +562,7 @@ class Results:
         values = {
             "clean_error": [cell.error for cell in clean],
             "corruption_error": [cell.error for cell in corrupted],
+            "bar_error": [cell.error for cell in self.cells if cell.suite == "c-bar"],
             "rms_calibration_error_clean": [rms_from_bins(*cell.adaptive) for cell in clean],
             "rms_calibration_error": [rms_from_bins(*cell.adaptive) for cell in corrupted],
             "flip_probability": [cell.flip_probability for cell in perturbed],

@@ -105,7 +105,7 @@ def test_paths_and_commands_stay_private(fake: FakeHub, run: Path):
 
 def test_without_the_package(run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    message = r"putting a model on the Hugging Face Hub needs huggingface_hub, .*'augmix\[hub\]'"
+    message = r"putting a model on the Hugging Face Hub needs huggingface_hub, .*'huggingface-hub>="
     with pytest.raises(RunError, match=message):
         augmix.push_to_hub(run, "me/digits")
 

@@ -256,11 +256,15 @@ def test_an_attack_alone_is_a_page(tmp_path: Path):
     keep_cells(tmp_path / "a", lambda cell: cell.suite == "attack")
     page = write_report([tmp_path / "a"], tmp_path / "x.html")
     assert re.findall(r'<section id="(\w+)"', page.read_text(encoding="utf-8")) == [
-        *["summary", "corruptions", "attack", "literature", "training", "examples", "settings"]
+        *["summary", "corruptions", "attack", "training", "examples", "settings", "glossary"]
     ]
     text = text_of(page)
     assert "Error under attack" in text
     assert "was not measured on clean images" in text
+    glossary = text.split(" Glossary ")[-1]
+    assert "Robust error Fraction" in glossary
+    assert "Flips" not in glossary
+    assert "Corruption error" not in glossary
 
 
 def test_other_attacks_forbid_comparison(tmp_path: Path):

@@ -20,10 +20,12 @@ from augmix.report.tables import (
     Chart,
     Column,
     Curve,
+    Entry,
     Lines,
     Row,
     Table,
     changed,
+    group_row,
     plain,
     shown,
     span,
@@ -444,19 +446,37 @@ def _training(comparison: Comparison) -> dict[str, Any]:
             )
         )
     has_log = {style for style, _ in logged}
-    costs = [
-        (comparison.groups[style].label, run.log[-1]["flop"] / 1e15, run.log[-1]["seconds"] / 3600)
-        for style, run in logged
-        if "flop" in run.log[-1] and "seconds" in run.log[-1]
-    ]
     return {
-        "costs": costs,
+        "costs": _cost_table(comparison, logged),
         "is_validated": bool(watched),
         "charts": charts,
         "missing": [g.label for style, g in enumerate(comparison.groups) if style not in has_log],
         "max_points": _MAX_POINTS if any(len(run.log) > _MAX_POINTS for _, run in logged) else None,
         "has_seeds": any(len(group.runs) > 1 for group in comparison.groups),
     }
+
+
+def _cost_table(comparison: Comparison, logged: Sequence[tuple[int, Run]]) -> Table | None:
+    """Show what the training of every row's first run cost; None if no log says it."""
+    rows = []
+    for style, run in logged:
+        last = run.log[-1]
+        if "flop" in last and "seconds" in last:
+            pflop, hours = last["flop"] / 1e15, last["seconds"] / 3600
+            written = f"{pflop:,.0f}" if pflop >= 1000 else f"{pflop:.3g}"
+            entries = [Entry(text=written, value=pflop), Entry(text=f"{hours:.2f}", value=hours)]
+            rows.append(group_row(style, comparison.groups[style], entries))
+    if not rows:
+        return None
+    return Table(
+        name="training-cost",
+        title="Training cost",
+        columns=(Column(title="PFLOP"), Column(title="Hours")),
+        rows=tuple(rows),
+        note="Operations of the network: six for each multiply-add of a view that the weights "
+        "learn from, four for each step of an attack. Hours are those of the steps on the machine "
+        "that trained. Of rows with several seeds the first is shown.",
+    )
 
 
 def _validations(run: Run) -> list[tuple[float, ValidationRecord]]:
@@ -595,6 +615,12 @@ def register_section(
     SECTIONS.update(moved)
 
 
+def _glossary(comparison: Comparison) -> dict[str, Any]:
+    """The metrics and scopes that any row has: only their terms are explained."""
+    keys = {key for group in comparison.groups for each in group.estimates for key in each}
+    return {"metrics": {key.metric for key in keys}, "scopes": {key.scope for key in keys}}
+
+
 def all_tables(comparison: Comparison) -> list[Table]:
     """List the tables of all sections that stand for themselves elsewhere."""
     found = [table for section in SECTIONS.values() for table in section.tables(comparison)]
@@ -662,5 +688,5 @@ SECTIONS: dict[str, Section] = {
     "training": Section(title="Training", content=_training),
     "examples": Section(title="Examples", content=lambda c: {"gallery": images.examples(c.runs)}),
     "settings": Section(title="Settings", heading="Settings and provenance", content=_settings),
-    "glossary": Section(title="Glossary", content=lambda c: {}),
+    "glossary": Section(title="Glossary", content=_glossary),
 }
