@@ -56,6 +56,7 @@ def test_corruptions_are_printed_by_name(run_script) -> None:
     assert [line.split()[0] for line in lines] == ["ms_per_image", "contrast"]
 
 
+@pytest.mark.slow
 def test_peers_are_printed_by_name(run_script) -> None:
     processor, *lines = run_script("peers.py --sizes 8 --seconds 0").splitlines()
     assert processor

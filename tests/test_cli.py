@@ -226,6 +226,7 @@ def test_corrupt_and_perturb_write_sets(tmp_path: Path, capsys: pytest.CaptureFi
     assert "contrast" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_demo_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "demo"
     toy = ["--epochs", "1", "--max-train-images", "60", "--max-images", "10"]
@@ -408,6 +409,7 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path):
     folder = tmp_path / "run"
     endless = [*TOY[:5], "100000", *TOY[6:], "--log-every", "1", "--out", str(folder)]
