@@ -68,7 +68,7 @@ _BANK = (
     "their checksum."
 )
 _BANK_SPEED = (
-    "Drawing the bank takes 3 seconds for images of 32 pixels and 15 for 224 on two cores, once "
+    "Drawing the bank takes 2 seconds of CPU time for images of 32 pixels and 7 for 224, once "
     "for each size; then it is read from the cache folder."
 )
 _VIEWS = "Left the image, then five of its views, each drawn at another epoch."
@@ -479,7 +479,7 @@ TEXTS: dict[str, Text] = {
             "published; the factor is drawn for every view instead of every step.",
             "`--method augmix+noise2net` lays it over AugMix, with the consistency loss, as "
             "DeepAugment is combined with AugMix.",
-            "The definition computes in double precision and takes about 5 ms for a view of 32 "
+            "The definition computes in double precision and takes 10 to 20 ms for a view of 32 "
             "pixels on one CPU thread; it is meant for GPUs.",
         ),
         when=(
@@ -541,7 +541,7 @@ TEXTS: dict[str, Text] = {
             "The attack starts at weights from torch's generator, which every step seeds at its "
             "address.",
             "A step is three views and one forward and backward pass of the batch for every step "
-            "of the attack, about 2.7 times the cost of AugMix by default.",
+            "of the attack, about 2.1 times the multiply-adds of AugMix by default.",
         ),
         when=(
             "For a lower corruption error than AugMix's at a higher cost: 9.3 instead of 11.0 on "
