@@ -42,8 +42,11 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 def test_executors_are_printed_with_the_fastest_and_startup(run_script) -> None:
     lines = run_script("executors.py --sizes 6 --seconds 0 --threads 1").splitlines()
-    assert lines[0].startswith("size  severity  executor  device  threads  views_per_second")
-    assert [line.split()[2] for line in lines[1:3]] == ["pillow", "compiled"]
+    assert lines[0].startswith(
+        "size  method  severity  executor  device  threads  views_per_second"
+    )
+    assert [line.split()[1] for line in lines[1:3]] == ["augmix", "augmix"]
+    assert [line.split()[3] for line in lines[1:3]] == ["pillow", "compiled"]
     assert lines[3].startswith("6 px: executor 'compiled' with 1 thread is the fastest")
     assert lines[4].split() == ["import_s", "0.25"]
 
@@ -53,6 +56,7 @@ def test_corruptions_are_printed_by_name(run_script) -> None:
     assert [line.split()[0] for line in lines] == ["ms_per_image", "contrast"]
 
 
+@pytest.mark.slow
 def test_peers_are_printed_by_name(run_script) -> None:
     processor, *lines = run_script("peers.py --sizes 8 --seconds 0").splitlines()
     assert processor

@@ -103,7 +103,7 @@ def test_corruptions_give_a_record_each_and_the_sum_of_the_papers(
         part = records[20 * index : 20 * index + 20]
         assert {(record["size"], record["threads"]) for record in part} == {case}
         assert [record["corruption"] for record in part] == [
-            *registry.CORRUPTIONS,
+            *registry.CORRUPTIONS.resolve(["paper-15", "extra-4"]),
             "sum of paper-15",
         ]
         times = [record["ms_per_image"] for record in part]

@@ -226,6 +226,7 @@ def test_corrupt_and_perturb_write_sets(tmp_path: Path, capsys: pytest.CaptureFi
     assert "contrast" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_demo_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "demo"
     toy = ["--epochs", "1", "--max-train-images", "60", "--max-images", "10"]
@@ -293,7 +294,10 @@ def test_preview_of_the_corruptions(
             ["train", *TOY, "--cutout-size-px", "4"],
             "--cutout-size-px belongs to cutout; --method is",
         ),
-        (["preview", "--method", "cutout", "--severity", "4"], "--severity belongs to augmix, "),
+        (
+            ["preview", "--method", "cutout", "--severity", "4"],
+            "--severity belongs to ",
+        ),
         (["train", *TOY, "--recipe"], "expected one name after --recipe"),
         (["train", "--model", "small"], "name the training images: --data FOLDER"),
         (["train", *TOY, "--severity", "0"], "severity must be 1..10, got 0"),
@@ -405,6 +409,7 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path):
     folder = tmp_path / "run"
     endless = [*TOY[:5], "100000", *TOY[6:], "--log-every", "1", "--out", str(folder)]

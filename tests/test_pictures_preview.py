@@ -131,7 +131,8 @@ def test_noise_holes_and_partners_are_shown_and_named(
         original(self, x, y, text, **options)
 
     monkeypatch.setattr(pictures._Pen, "text", record)
-    policy = CutMix(probability=1.0, base=Cutout(size_px=9, base=PatchUniform(size_px=11)))
+    base = PatchUniform(size_px=11, base=AugMix(width=1))
+    policy = CutMix(probability=1.0, base=Cutout(size_px=9, base=base))
     plan = next(
         drawn
         for seed in range(50)

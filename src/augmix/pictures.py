@@ -77,7 +77,7 @@ _WEIGHT = 74  # width of the weight column
 _EDGE = 26
 _TITLE = 34  # height of the title over a realisation
 _NOTES = 190  # where the notes beside the title begin
-_MOST_NOTES = 100  # characters of them
+_NOTES_SIZE = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -657,15 +657,16 @@ def _draw_realisation(
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
     notes = "; ".join(plan.describe_finish(index, view))
-    notes = textwrap.shorten(notes, _MOST_NOTES, placeholder=" ...")
     plan = plan.without(Pairs)[index : index + 1]
     layout, start = _layout(plan), _start(image, plan, view)
     size = (round(layout.width * scale), round(layout.height * scale))
     pen = _Pen(Image.new("RGB", size, _PAPER), scale, step=scale)
     title = f"image {int(plan.ids[0])}, view {view}"
     pen.text(_EDGE, _EDGE - 6, title, size=17, anchor="la")
-    if notes:
-        pen.text(_NOTES, _EDGE - 3, notes, size=13, colour=_MUTED, anchor="la")
+    length = ImageFont.load_default(_NOTES_SIZE).getlength(notes)
+    if length > (room := layout.width - _EDGE - _NOTES):
+        notes = textwrap.shorten(notes, int(len(notes) * room / length), placeholder=" ...")
+    pen.text(_NOTES, _EDGE - 3, notes, size=_NOTES_SIZE, colour=_MUTED, anchor="la")
 
     weights, mix, has_copies = plan.weight[view, 0], float(plan.mix[view, 0]), plan.find(Copies)
     top, half = _EDGE + _TITLE, layout.tile_height / 2

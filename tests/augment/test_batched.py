@@ -178,6 +178,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_one_graph_serves_every_plan_of_a_layout() -> None:
     """In a process of its own: the checked shapes of this one would be traced with the rest."""
     done = subprocess.run(

@@ -233,7 +233,7 @@ def test_errors_name_what_was_expected(noise: np.ndarray) -> None:
     with pytest.raises(ValueError, match="finite"):
         compiled.render(noise[:1], single(Op.ROTATE, (np.nan,), (20, 24)))
     broken = change(plan, Chains, op=np.full_like(plan.op, 15))
-    with pytest.raises(ValueError, match=r"operations of a plan must be 0\.\.14, got 15\.\.15"):
+    with pytest.raises(ValueError, match=r"operations of a plan must be 0\.\.14, got 15"):
         compiled.render(noise, broken)
 
 

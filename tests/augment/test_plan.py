@@ -122,9 +122,9 @@ def test_files_with_an_unknown_stage_are_refused(tmp_path: Path):
     path = tmp_path / "plan.npz"
     draw(range(2)).save(path)
     with np.load(path) as file:
-        arrays = {**file, "stages": np.array(["crop", "waves"])}
+        arrays = {**file, "stages": np.array(["crop", "ripples"])}
     np.savez(path, **arrays)
-    with pytest.raises(ValueError, match="no stage 'waves' is registered; import the module"):
+    with pytest.raises(ValueError, match="no stage 'ripples' is registered; import the module"):
         Plan.load(path)
 
 

@@ -375,6 +375,23 @@ def test_against_the_definition(name: str):
         assert (result != image).mean() > 0.001
 
 
+@pytest.mark.parametrize("name", ["circular_motion_blur", "transverse_chromatic_abberation"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_tiny_images_against_the_definition(name: str, size: int):
+    image = np.random.default_rng(size).integers(1, 256, (size, size, 3), dtype=np.uint8)
+    for severity in (1.0, 4.5, 10.0):
+        result = function_of(name)(image, severity, generator=RandomState(1))
+        expected = DEFINITIONS[name](image, severity, RandomState(1))
+        np.testing.assert_allclose(result, expected.astype(int), atol=1)
+
+
+def test_cells_of_one_pixel_are_not_turned():
+    for shape in ((1, 1, 3), (2, 5, 1), (2, 2, 3)):
+        image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        result = cbar_warps.pinch_and_twirl(image, 5.0, generator=RandomState(0))
+        np.testing.assert_array_equal(result, image)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pinch_and_twirl", "perlin_noise", "caustic_refraction"])
 def test_against_the_definition_at_224(name: str):

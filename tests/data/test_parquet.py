@@ -156,7 +156,7 @@ def test_the_fingerprint_is_of_cells_and_labels(tmp_path, cells):
 def test_without_pyarrow_the_way_out_is_named(tmp_path, cells, monkeypatch):
     pq.write_table(make_table(cells, [0] * 12), tmp_path / "train.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(RunError, match=r"needs pyarrow.*pip install 'augmix\[parquet\]'"):
+    with pytest.raises(RunError, match=r"needs pyarrow.*pip install 'pyarrow>="):
         open_source("parquet", root=tmp_path)
 
 

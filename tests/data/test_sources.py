@@ -70,7 +70,7 @@ def test_digits_at_another_size():
 
 def test_digits_without_scikit_learn_name_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(RunError, match=r"scikit-learn needs sklearn.*pip install 'augmix\[demo\]'"):
+    with pytest.raises(RunError, match=r"scikit-learn needs sklearn.*pip install 'scikit-learn>="):
         open_source("digits")
 
 
@@ -233,9 +233,9 @@ def test_torch_data_sets_are_resized_and_read_on_threads(pixels, memory, monkeyp
 def test_data_of_other_forms_is_refused(pixels):
     with pytest.raises(TypeError, match=r"a torch Dataset of \(image, label\), .*, got int"):
         as_source(3, OPTIONS)
-    floats = Pairs(list(pixels[:2] / 255), [0, 1])
+    beyond = Pairs(list(pixels[:2] / 25), [0, 1])  # floats are taken in [0, 1] only
     with pytest.raises(RunError, match="source dataset, image 0: expected a PIL image, a uint8"):
-        as_source(floats, OPTIONS)
+        as_source(beyond, OPTIONS)
     with pytest.raises(RunError, match=r"source dataset: expected labels 0..999999, got -1"):
         as_source(Pairs(list(pixels[:2]), [0, -1]), OPTIONS)
 

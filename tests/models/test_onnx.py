@@ -234,7 +234,7 @@ def test_other_inputs_are_refused(tmp_path):
 def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch):
     path = write(tmp_path / "toy.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(RunError, match=r"needs onnxruntime, .* pip install 'augmix\[onnx\]'"):
+    with pytest.raises(RunError, match=r"needs onnxruntime, .* pip install 'onnx>=.*onnxruntime>="):
         open_model(f"onnx:{path}")
 
 

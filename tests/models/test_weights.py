@@ -435,6 +435,6 @@ def test_models_of_others_are_refused(hub: FakeHub):
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    way_out = r"needs huggingface_hub, which is not installed: pip install 'augmix\[hub\]'"
+    way_out = r"needs huggingface_hub, which is not installed: pip install 'huggingface-hub>="
     with pytest.raises(RunError, match=r"no folder 'me/digits', and a model .*" + way_out):
         load_model("me/digits")

@@ -52,6 +52,7 @@ def test_all_limits_have_numbers(runs: Path) -> None:
         check_run(runs / "bad", {"max_flips": 0.5})
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_on_the_same_images(runs: Path) -> None:
     (better,) = check_run(runs / "good", {}, no_worse_than=runs / "bad")
     (worse,) = check_run(runs / "bad", {}, no_worse_than=runs / "good", margin=0.01)

@@ -225,9 +225,9 @@ def test_flat_and_nested_settings_are_the_same() -> None:
     )
     assert update_config(flat, severity=2, out="there").method.policy.base.severity == 2
     assert flatten(flat)["cutout_size_px"] == 5
-    assert find_owners("severity") == [
-        "augmix", "augmix-no-jsd", "augmix-sin", "random-aa", "random-aa-jsd",
-    ]  # fmt: skip
+    owners = find_owners("severity")
+    assert {"augmix", "augmix-no-jsd", "random-aa", "augmix-afa", "pixmix"} <= set(owners)
+    assert not {"standard", "cutout", "trivialaugment", "prime"} & set(owners)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,10 @@ def test_flat_and_nested_settings_are_the_same() -> None:
         ),
         ({"method": "cutmix", "patch_size_px": 3}, "--patch-size-px belongs to patch-uniform; --m"),
         ({"autoaugment_full": True}, "--autoaugment-full belongs to autoaugment; --method is augm"),
-        ({"method": "standard", "severity": 3}, "--severity belongs to augmix, augmix-no-jsd, "),
+        (
+            {"method": "standard", "severity": 3},
+            "--severity belongs to .*augmix, aug",
+        ),
         ({"learning_rat": 1}, "no setting --learning-rat, did you mean '--learning-rate'"),
         ({"blur_size": 3}, "method 'maxblur', or --model wrn-40-2-maxblur"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),

@@ -41,6 +41,7 @@ train(toy_config(Path(sys.argv[1]), torch_threads=1))
 """
 
 
+@pytest.mark.slow
 def test_a_step_longer_than_the_grace_is_written_from_before_it(tmp_path: Path) -> None:
     whole = train(toy_config(tmp_path / "whole", torch_threads=1))
     run = tmp_path / "run"

@@ -43,7 +43,7 @@ def pinch_and_twirl(image: Image, amount: Real, *, generator: Draws) -> Image:
     """
     height, width = image.shape[:2]
     size = min(height, width)
-    cell = size // (5 if size >= _LARGE else 3)
+    cell = max(size // (5 if size >= _LARGE else 3), 1)
     signs = 1 - 2 * integers(generator, 0, 2, (width // cell, height // cell))
     turn = float(amount) * (np.pi / 2) / 10
     pinch = float(amount) * 0.4 / 10 + 0.1
@@ -89,11 +89,11 @@ def _zoomed(
     """The four neighbours of each pixel of the middle of a zoomed line, and their weights."""
     enlarged = round(size * factor)
     first = (enlarged - size) // 2
-    at = np.arange(first, first + size) * ((size - 1) / (enlarged - 1))
+    at = np.arange(first, first + size) * ((size - 1) / max(enlarged - 1, 1))
     start = np.floor(at)
     neighbours = start[:, None].astype(np.int64) + np.arange(-1, 3)
     neighbours = np.abs(neighbours)
-    neighbours = np.minimum(neighbours, 2 * (size - 1) - neighbours)
+    neighbours = np.minimum(neighbours, 2 * (size - 1) - neighbours) % size  # 1 or 2 mirror twice
     return neighbours, _weights(at - start)
 
 
@@ -120,8 +120,10 @@ def _spline(
 @outer
 @no_type_check
 def _prefilter(values):
-    """Filter along the first axis, in place."""
+    """Filter along the first axis, in place; a single line stays as it is."""
     size, length = values.shape
+    if size == 1:
+        return
     gain = (1 - _POLE) * (1 - 1 / _POLE)
     last = _POLE ** (size - 1)
     for y in range(size):

@@ -80,7 +80,7 @@ class Layout:
     def path(self, name: str) -> Path:
         """Look up the file or folder of a corruption or perturbation."""
         for found in (name, _FILE_NAMES.get(name)):
-            if found in self.paths:
+            if found is not None and found in self.paths:
                 return self.paths[found]
         guess = did_you_mean(name, self.names, cutoff=0.0)
         raise RunError(f"{self.root} holds no {name!r}{guess} It holds {', '.join(self.names)}")

@@ -387,6 +387,8 @@ def _identity(results: Results) -> dict[str, Any]:
 
 def _order(key: CellKey, ids: Int64[np.ndarray, " image"], seed: int) -> np.ndarray:
     """The order in which a cell takes the images."""
-    address = zlib.crc32(f"{key.suite} {key.name}".encode())
-    stream = Stream(seed=seed, purpose=Purpose.DECISION, part=key.severity, epoch=address)
+    whole = int(key.severity)
+    between = "" if key.severity == whole else f" {key.severity}"
+    address = zlib.crc32(f"{key.suite} {key.name}{between}".encode())
+    stream = Stream(seed=seed, purpose=Purpose.DECISION, part=whole, epoch=address)
     return ids[stream.permutation(len(ids))]

@@ -781,8 +781,12 @@ def _open_files(files: OfficialFiles, key: CellKey) -> Source | Sequences:
         opened = open_perturbed(layout, what)
     else:
         what = f"{key.name} {key.severity}"
+        if key.severity != int(key.severity):
+            raise RunError(
+                f"{files.title}: published sets have the severities 1..5, got {key.severity}"
+            )
         class_names = source.class_names if layout.kind == "imagenet-c" else ()
-        opened = open_corrupted(layout, key.name, key.severity, class_names=class_names)
+        opened = open_corrupted(layout, key.name, int(key.severity), class_names=class_names)
     where = f"{source.name}, split {source.split}"
     if (len(opened), opened.size) != (len(source), source.size):
         raise RunError(

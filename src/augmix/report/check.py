@@ -103,9 +103,8 @@ def to_junit(verdicts: Sequence[Verdict], run: str) -> bytes:
     """Write verdicts as JUnit XML: a test for each rule, undecided ones as errors."""
     count = [each.outcome for each in verdicts].count
     counts = {"failures": str(count("failed")), "errors": str(count("undecided"))}
-    suite = ElementTree.Element(
-        "testsuite", name="augmix check", tests=str(len(verdicts)), skipped="0", **counts
-    )
+    about = {"name": "augmix check", "tests": str(len(verdicts)), "skipped": "0", **counts}
+    suite = ElementTree.Element("testsuite", about)
     for each in verdicts:
         test = ElementTree.SubElement(
             suite, "testcase", classname=printable(run), name=printable(each.rule), time="0"

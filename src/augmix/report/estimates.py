@@ -115,7 +115,7 @@ def common_grid(results: Sequence[Results]) -> Grid:
 
     Runs without any corrupted cell are ignored: they have nothing to compare.
     """
-    others = {"own": _common(results, "own"), "bar": _common(results, BAR)}
+    own, bar = _common(results, "own"), _common(results, BAR)
     measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
     plans = [planned_grid(each) for each in measured] or [Grid()]
     severities = tuple(
@@ -127,15 +127,15 @@ def common_grid(results: Sequence[Results]) -> Grid:
         if all(each.find("c", name, level) for each in measured for level in severities)
     )
     if not (names and severities):
-        return Grid(**others)
-    return Grid(names=names, severities=severities, **others)
+        return Grid(own=own, bar=bar)
+    return Grid(names=names, severities=severities, own=own, bar=bar)
 
 
 def _common(results: Sequence[Results], suite: str) -> tuple[str, ...]:
     """The corruptions of a suite that all runs with any have measured at the same severities."""
     measured = []
     for each in results:
-        levels: dict[str, list[int]] = {}
+        levels: dict[str, list[float]] = {}
         for cell in each.cells:
             if cell.suite == suite:
                 levels.setdefault(cell.name, []).append(cell.severity)

@@ -36,6 +36,7 @@ from augmix.corruptions.registry import (
     DIFFICULTIES,
     SEQUENCES,
     SEVERITIES,
+    Real,
     check_severity,
     check_size,
     resolve_preset,
@@ -553,7 +554,7 @@ def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) 
     return chosen
 
 
-def _check_values(layout: Layout, names: Sequence[str], severities: Sequence[int]) -> None:
+def _check_values(layout: Layout, names: Sequence[str], severities: Sequence[Real]) -> None:
     """Refuse folders named by values where a reader could not tell the severities."""
     if layout == "cifar":
         raise ValueError("value_folders are for files, got layout 'cifar'; take layout 'imagenet'")

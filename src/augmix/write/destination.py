@@ -485,7 +485,7 @@ class TreeSink:
         if isinstance(image, np.ndarray) and image.ndim == 3:
             severity = str(piece.severity)
             if self.preset is not None:
-                (value,) = CORRUPTIONS[piece.name].parameters[self.preset][piece.severity - 1]
+                (value,) = CORRUPTIONS[piece.name].parameters[self.preset][int(piece.severity) - 1]
                 severity = f"{value:.2f}"
             yield f"{piece.name}/{severity}/{file}", image
             return

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from augmix.corruptions.registry import Real
 from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.files import make_folder, open_atomic
@@ -25,11 +26,11 @@ CLEAN_FOLDER = "clean"
 _CHUNK_BYTES = 2**20  # of lines written at a time
 COLUMNS = ("id", "label", "suite", "corruption", "severity", "frame", "path", "row")
 
-Row = tuple[int | str, ...]
+Row = tuple[Real | str, ...]
 
 
 def list_corrupted(
-    source: Source, names: Mapping[str, str], severities: Sequence[int], files: Sequence[str]
+    source: Source, names: Mapping[str, str], severities: Sequence[Real], files: Sequence[str]
 ) -> Iterator[Row]:
     """List the clean images of a source and those of its -C form, in the order of `COLUMNS`.
 
@@ -42,7 +43,7 @@ def list_corrupted(
         yield index, label, "clean", "clean", 0, "", _clean_name(index), ""
     for (name, suite), severity in product(names.items(), severities):
         for index, label in enumerate(labels):
-            path, row = f"{name}.npy", (severity - 1) * len(labels) + index
+            path, row = f"{name}.npy", int(severity - 1) * len(labels) + index
             where = (f"{name}/{severity}/{files[index]}", "") if files else (path, row)
             yield index, label, suite, name, severity, "", *where
 

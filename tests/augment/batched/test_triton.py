@@ -105,6 +105,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_without_interpreter_the_cpu_is_refused() -> None:
     printed = run_alone(_REFUSE, TRITON_INTERPRET="0")
     assert printed == "Triton kernels need a GPU, got images on the cpu; use backend 'torch'\n"

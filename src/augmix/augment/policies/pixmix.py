@@ -16,7 +16,9 @@ from augmix.augment.policies.augmix import (
     beta,
     check_crop,
     check_request,
+    check_severity,
     dirichlet,
+    largest_level,
     make_plan,
 )
 from augmix.augment.stages.chains import Chains, Copies
@@ -42,8 +44,8 @@ class PixMix:
     added to or multiplied with a partner, one operation of the image or the view's picture.
     """
 
-    severity: int = 3
-    """Largest level of an operation, 1..10."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images, as for AugMix."""
     rounds: int = 4
     """Largest number of rounds, at least 1 (the paper's k)."""
     beta: float = 3.0
@@ -79,7 +81,8 @@ class PixMix:
         op = ops[(steps[..., 0] * len(ops)).astype(np.int64)]
         is_used = np.concatenate([(start < 0.5)[..., None], is_taken & ~is_picture], axis=-1)
         op = np.where(is_used, op, np.int8(Op.NONE))
-        level = LOWEST_LEVEL + steps[..., 1] * (self.severity - LOWEST_LEVEL)
+        largest = largest_level(self.severity, size)
+        level = LOWEST_LEVEL + steps[..., 1] * (largest - LOWEST_LEVEL)
         sign = np.where(steps[..., 2] > 0.5, -1.0, 1.0)
         amount = level_to_amount(op, level, sign, size, is_wide=self.ops == "wide")
         operator = np.where(draws[..., 1] < 0.5, Operator.ADD, Operator.MULTIPLY)
@@ -103,8 +106,8 @@ class IPMix:
     which the image is mixed with the view's picture. The chains are mixed as in AugMix.
     """
 
-    severity: int = 3
-    """Largest level of an operation, 1..10."""
+    severity: int | None = 3
+    """Largest level of an operation, 1..10; None goes by the size of the images, as for AugMix."""
     width: int = 3
     """Chains that are mixed, at least 1."""
     depth: int = 3
@@ -177,7 +180,8 @@ class IPMix:
         op = np.where(is_taken, ops[(draws[..., 0] * len(ops)).astype(np.int64)], np.int8(Op.NONE))
         is_mirror = op == _MIRROR
         op = np.where(is_mirror, np.int8(Op.NONE), op)
-        level = LOWEST_LEVEL + draws[..., 1] * (self.severity - LOWEST_LEVEL)
+        largest = largest_level(self.severity, size)
+        level = LOWEST_LEVEL + draws[..., 1] * (largest - LOWEST_LEVEL)
         amount = level_to_amount(op, level, np.where(draws[..., 2] > 0.5, -1.0, 1.0), size)
         return op, amount, is_mirror.sum(axis=-1) % 2 == 1
 
@@ -186,8 +190,7 @@ _PICTURE_PART, _MASK_PART = 1, 2  # of Purpose.PICTURES; part 0 has the other nu
 
 
 def _check(policy: PixMix | IPMix, **counts: int) -> None:
-    if not 1 <= policy.severity <= 10:
-        raise ValueError(f"severity must be 1..10, got {policy.severity}")
+    check_severity(policy.severity)
     if not 0 < policy.beta < np.inf:
         raise ValueError(f"beta must be a finite number above 0, got {policy.beta}")
     for name, count in counts.items():
