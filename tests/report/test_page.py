@@ -265,6 +265,8 @@ def test_an_attack_alone_is_a_page(tmp_path: Path):
     assert "Robust error Fraction" in glossary
     assert "Flips" not in glossary
     assert "Corruption error" not in glossary
+    cost = text.split(" Training cost ")[-1]  # 2.5e13 operations and a minute
+    assert re.match(r"\s*Run PFLOP Hours Standard 0\.025 0\.02 ", cost)
 
 
 def test_other_attacks_forbid_comparison(tmp_path: Path):
