@@ -130,6 +130,17 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path: Path, code: str
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_folder_with_the_name_of_a_network_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("small", "photos"):
+        (tmp_path / name).mkdir()
+    assert network_name("small") == "small"
+    with pytest.raises(RunError, match="photos holds no model.json: name a run folder"):
+        network_name("photos")
+
+
 def test_a_run_starts_from_another_with_other_classes(tmp_path: Path) -> None:
     torch.manual_seed(3)
     start = build_model("small", num_classes=7, mean=(0.25,) * 3, std=(0.5,) * 3)

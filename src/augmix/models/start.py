@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from augmix import files, results
 from augmix.errors import RunError, first_line, import_library
 from augmix.files import load_record
-from augmix.models import MODULE, ModelConfig, is_foreign
+from augmix.models import MODULE, ModelConfig, find_family, is_foreign
 from augmix.models.depth import list_linear, replace_head
 from augmix.models.layers import Classifier, Images
 from augmix.models.open_model import call_user_code, open_model
@@ -68,6 +68,8 @@ def network_name(text: str) -> str:
     folder = Path(text).expanduser()
     if folder.is_dir():
         path = folder / results.MODEL_FILE
+        if not path.exists() and _is_network(text):
+            return text  # a folder that happens to have the name of a network
         if not path.exists():
             raise RunError(f"{folder} holds no {path.name}: name a run folder, or a network")
         return str(files.load_json(path).get("name", ""))
@@ -79,6 +81,14 @@ def network_name(text: str) -> str:
     if name.startswith("torchvision:"):
         return ":".join(name.split(":")[:2])
     return text if name.startswith("hf:") else name
+
+
+def _is_network(name: str) -> bool:
+    try:
+        find_family(name)
+    except ValueError:
+        return False
+    return True
 
 
 def find_start(text: str, *, pretrained: bool | None = None) -> Start:

@@ -12,6 +12,7 @@ from augmix.data.sources import name_source
 from augmix.data.trees import SERVING, FolderTree, find_splits
 from augmix.errors import check_name
 from augmix.models import is_foreign
+from augmix.results import MODEL_FILE
 
 _PHOTOGRAPH_PX = 64  # of the shorter edge: larger images are photographs
 _LOOKED_AT = 50  # images
@@ -119,7 +120,8 @@ def choose_flags(data: str, given: Collection[str], *, model: str = "") -> list[
         if name not in given:
             choices.append(Choice((f"--{name.replace('_', '-')}", value), f"{name}: {reason}"))
 
-    is_started = is_foreign(model) or "@" in model or Path(model).expanduser().is_dir()
+    is_run = bool(model) and (Path(model).expanduser() / MODEL_FILE).exists()
+    is_started = is_foreign(model) or "@" in model or is_run
     is_pretrained = bool(model) and is_started and "no_pretrained" not in given
     if not model:
         network = "wrn-40-2" if is_small else "resnet18"
