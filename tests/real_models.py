@@ -52,19 +52,28 @@ def tv_swin():
 """
 
 
-def import_timm() -> Any:
-    """Import timm and torchvision, or skip the test."""
-    for name in ("torchvision", "timm"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} is not installed (pip install -e .[models])")
+def import_torchvision() -> Any:
+    """Import torchvision, or skip the test."""
+    _require("torchvision")
     try:
-        importlib.import_module("torchvision")
+        return importlib.import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
         _declare_operators()
-        importlib.import_module("torchvision")
+        return importlib.import_module("torchvision")
+
+
+def import_timm() -> Any:
+    """Import timm, which imports torchvision, or skip the test."""
+    import_torchvision()
+    _require("timm")
     return importlib.import_module("timm")
+
+
+def _require(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed (pip install -e .[models])")
 
 
 _LIBRARY: list[torch.library.Library] = []  # declarations last as long as it does

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from real_models import import_torchvision
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other libraries
@@ -31,6 +32,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load(name: str, *libraries: str) -> ModuleType:
     """Import an example, or skip where a library is missing."""
     for library in libraries:
+        if library == "torchvision":
+            import_torchvision()
         pytest.importorskip(library, reason=f"the example {name} is for it")
     sys.path.insert(0, str(EXAMPLES))
     try:
@@ -63,7 +66,7 @@ def test_hugging_face_trainer(photos: Path, tmp_path: Path) -> None:
 
 
 def test_timm_loop(photos: Path) -> None:
-    example = load("timm_loop", "timm", "torchvision")
+    example = load("timm_loop", "torchvision", "timm")
     config = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.25,) * 3}
     for open_loader in (example.open_loader, example.open_faster_loader):
         images, targets = next(iter(open_loader(photos, config, batch_size=8)))
