@@ -71,6 +71,13 @@ def import_timm() -> Any:
     return importlib.import_module("timm")
 
 
+def import_transformers() -> Any:
+    """Import transformers, some of whose classes import torchvision, or skip the test."""
+    if importlib.util.find_spec("torchvision") is not None:
+        import_torchvision()
+    return pytest.importorskip("transformers", reason="transformers is not installed")
+
+
 def _require(name: str) -> None:
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed (pip install -e .[models])")
@@ -97,7 +104,7 @@ def write_code(folder: Path) -> str:
 
 def write_vit(folder: Path) -> str:
     """Write a tiny ViT of transformers with its processor as a folder; return its text."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    transformers = import_transformers()
     config = transformers.ViTConfig(
         hidden_size=16,
         num_hidden_layers=3,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from real_models import import_torchvision
+from real_models import import_torchvision, import_transformers
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other libraries
@@ -34,6 +34,8 @@ def load(name: str, *libraries: str) -> ModuleType:
     for library in libraries:
         if library == "torchvision":
             import_torchvision()
+        if library == "transformers":
+            import_transformers()
         pytest.importorskip(library, reason=f"the example {name} is for it")
     sys.path.insert(0, str(EXAMPLES))
     try:
