@@ -6,6 +6,7 @@ names are declared where they are missing.
 """
 
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
