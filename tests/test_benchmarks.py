@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from augmix import benchmarks
-from augmix.augment import compiled
+from augmix.augment import batched, compiled
 from augmix.corruptions import registry
 from augmix.errors import RunError
 from augmix.methods.losses import Loss
@@ -79,6 +79,15 @@ def test_a_wrong_executor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "render", off_by_a_bit)
     records = benchmarks.measure_executors(sizes=(5,), num_threads=(1,), seconds=0.0)
     assert [record["equal"] for record in records] == [True, False]
+
+
+def test_batches_of_crop_and_chains_must_have_every_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = batched.render
+    monkeypatch.setattr(batched, "render", lambda *given: render(*given) + np.float32(1e-4))
+    names = ("augmix", "noise2net")
+    records = benchmarks.measure_executors((6,), (1,), seconds=0.0, device="cpu", methods=names)
+    found = {each["method"]: each["equal"] for each in records if each["executor"] == "batched"}
+    assert found == {"augmix": False, "noise2net": True}
 
 
 def test_executors_check_their_settings() -> None:

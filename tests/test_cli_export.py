@@ -59,6 +59,15 @@ def test_size_is_asked_or_trained_or_measured(
     assert out.is_file()
 
 
+@pytest.mark.parametrize(("facts", "expected"), [("bicubic", "bicubic"), (None, "bilinear")])
+def test_description_has_the_filter_of_the_training(folder: Path, facts: str | None, expected: str):
+    trained = {"schema": 1, "size": 96, "interpolation": facts}
+    (folder / "config.json").write_text(json.dumps(trained))
+    assert cli.main(["export", str(folder), "--format", "safetensors"]) == 0
+    described = json.loads((folder / "model.safetensors.json").read_text())["preprocessing"]
+    assert (described["interpolation"], described["crop"]) == (expected, 96)
+
+
 def test_mistakes_are_one_message(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["export", str(folder / "nowhere"), "--format", "safetensors"]) == 2
     assert "nowhere/model.json does not exist" in capsys.readouterr().err

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from augmix.progress import ProgressDisplay
+    from augmix.results import ConfigFacts
     from augmix.training.config import TrainConfig
 
 _WITHOUT_TORCH = ("check", "report", "download")  # commands that take far less memory
@@ -423,17 +424,24 @@ class ExportConfig:
 @command("export")
 def _export(words: Sequence[str]) -> None:
     config = parse(ExportConfig, "export", words)
+    from augmix.files import load_record
     from augmix.models.export import SUFFIXES, export_model
     from augmix.models.weights import load_model
-    from augmix.results import find_temperature
+    from augmix.results import CONFIG_FILE, ConfigFacts, find_temperature
 
     model = load_model(config.run)
     folder = Path(config.run) if Path(config.run).is_dir() else None
     out = config.out or (folder or Path()) / f"model{SUFFIXES[config.format]}"
-    size, temperature = (config.size, config.size) if config.size else None, None
+    size, known = (config.size, config.size) if config.size else None, {}
     if folder:
-        size, temperature = size or _known_size(folder), find_temperature(folder)
-    done = export_model(model, out, format=config.format, size=size, temperature=temperature or 1.0)
+        path = folder / CONFIG_FILE
+        facts = load_record(path, ConfigFacts) if path.is_file() else ConfigFacts()
+        size = size or _known_size(folder, facts)
+        known = {
+            "interpolation": facts.get("interpolation") or "bilinear",
+            "temperature": find_temperature(folder) or 1.0,
+        }
+    done = export_model(model, out, format=config.format, size=size, **known)
     height, width = done.size
     _say(
         f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB; classes and preprocessing "
@@ -445,13 +453,11 @@ def _export(words: Sequence[str]) -> None:
     )
 
 
-def _known_size(folder: Path) -> tuple[int, int] | None:
+def _known_size(folder: Path, facts: "ConfigFacts") -> tuple[int, int] | None:
     """Height and width a run was trained on, else measured on, where known."""
-    from augmix.files import load_record
-    from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, load_results
+    from augmix.results import RESULTS_FILE, load_results
 
-    path = folder / CONFIG_FILE
-    if size := load_record(path, ConfigFacts).get("size") if path.is_file() else None:
+    if size := facts.get("size"):
         return size, size
     if (folder / RESULTS_FILE).is_file():
         measured = load_results(folder / RESULTS_FILE).source.get("size") or []

@@ -855,12 +855,12 @@ def load_mistakes(folder: Path) -> dict[str, np.ndarray]:
     """
     path = folder / MISTAKES_FILE
     arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
-    _check_images(path, arrays, "images", ("labels", "ids", "predictions", "severities"))
+    _check_images(path, arrays, "images", ("labels", "ids", "predictions"))
     if arrays:
         shape = arrays["ids"].shape
-        for name, kind in (("confidence", "f"), ("names", "U")):
+        for name, kinds in (("confidence", "f"), ("names", "U"), ("severities", "iuf")):
             own = arrays.get(name)
-            if own is None or own.shape != shape or own.dtype.kind != kind:
+            if own is None or own.shape != shape or own.dtype.kind not in kinds:
                 raise RunError(f"{path} is damaged (the array {name} does not fit); {_AGAIN}")
     return arrays
 

@@ -10,7 +10,7 @@ from augmix import metrics
 from augmix.report import write_report
 from augmix.report.classes import class_records, class_tables, classes
 from augmix.report.comparison import compare
-from augmix.results import load_images, load_mistakes, load_predictions
+from augmix.results import MISTAKES_FILE, load_images, load_mistakes, load_predictions
 
 KINDS = {"names": ("contrast",), "num_images": 120, "has_log": False}
 
@@ -85,3 +85,13 @@ def test_runs_without_predictions_have_no_section(tmp_path: Path) -> None:
     comparison = compare([tmp_path / "a"])
     assert classes(comparison) is None
     assert class_tables(comparison) == class_records(comparison) == []
+
+
+def test_a_mistake_names_a_severity_between_whole_ones(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", clean_error=0.2, **KINDS)
+    kept = load_mistakes(tmp_path / "a")
+    halves = kept["severities"] - 0.5 * (kept["severities"] > 0)
+    np.savez(tmp_path / "a" / MISTAKES_FILE, **kept | {"severities": halves})
+    content = classes(compare([tmp_path / "a"]))
+    assert {each.what for each in content["rows"][0]["mistakes"]["corrupted"]} == {"contrast 4.5"}
+    assert {each.what for each in content["rows"][0]["mistakes"]["clean"]} == {""}

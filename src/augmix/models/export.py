@@ -64,6 +64,7 @@ def export_model(
     *,
     format: Format = "onnx",
     size: tuple[int, int] | None = None,
+    interpolation: str = "bilinear",
     temperature: float = 1.0,
 ) -> Exported:
     """Write a model as one file, and its description as JSON beside it; the model does not change.
@@ -74,6 +75,7 @@ def export_model(
         format: See the table of this module.
         size: Height and width in pixels of the images the file takes; by default those the network
             was made for. A safetensors file takes any.
+        interpolation: Filter that resized the images of the training; the description has it.
         temperature: Divides the logits for calibrated confidences; the description has it, the
             file's logits are those of the model.
 
@@ -89,7 +91,7 @@ def export_model(
     network = copy.deepcopy(model).float().cpu().eval()
     usual = find_family(network.config.name).size
     size = size or (usual, usual)
-    described = describe(network, size, temperature)
+    described = describe(network, size, interpolation, temperature)
     shape = (max(_BATCHES), network.config.channels, *size)
     values = torch.arange(math.prod(shape), dtype=torch.float64) * _GOLDEN % 1
     images = values.float().reshape(shape)
@@ -117,7 +119,9 @@ def export_model(
     return exported
 
 
-def describe(network: Classifier, size: tuple[int, int], temperature: float) -> dict[str, Any]:
+def describe(
+    network: Classifier, size: tuple[int, int], interpolation: str, temperature: float
+) -> dict[str, Any]:
     """Describe a model and its images of a size: what a program needs to use an exported file.
 
     Photographs are resized and cut as `augmix.evaluate` does. ``mean`` and ``std`` of the
@@ -128,6 +132,7 @@ def describe(network: Classifier, size: tuple[int, int], temperature: float) -> 
     prepared = Preprocessing(
         resize=Geometry(size=crop).shorter,
         crop=crop,
+        interpolation=interpolation,
         mean=(0.0,) * config.channels,
         std=(1.0,) * config.channels,
     )

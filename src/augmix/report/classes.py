@@ -264,7 +264,7 @@ def _mistakes(comparison: Comparison) -> list[dict[str, list[Mistake]]]:
         of_row: dict[str, list[Mistake]] = {}
         order = np.argsort(-arrays["confidence"], kind="stable") if arrays else ()
         for index in map(int, order):
-            name, severity = str(arrays["names"][index]), int(arrays["severities"][index])
+            name, severity = str(arrays["names"][index]), float(arrays["severities"][index])
             mistakes = of_row.setdefault(_PARTS[severity > 0], [])
             if len(mistakes) == _MAX_MISTAKES:
                 continue
@@ -274,7 +274,7 @@ def _mistakes(comparison: Comparison) -> list[dict[str, list[Mistake]]]:
                     label=class_name(group.first, int(arrays["labels"][index])),
                     prediction=class_name(group.first, int(arrays["predictions"][index])),
                     confidence=f"{100 * float(arrays['confidence'][index]):.1f} %",
-                    what=f"{readable(name)} {severity}" if severity else "",
+                    what=f"{readable(name)} {severity:g}" if severity else "",
                 )
             )
         found.append({part: of_row[part] for part in _PARTS if part in of_row})
