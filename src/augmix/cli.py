@@ -182,7 +182,7 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
 
     general = general_settings()
     refuse_meant(words, general)
-    words = spell_choices(words, [k for k, each in general.items() if each.hint == bool | None])
+    words = _spell_training(words)
     method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
     presets = find_recipe(recipe)
     of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
@@ -203,6 +203,14 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     return build_config(method=method, **given), flags.dry_run
 
 
+def _spell_training(words: Sequence[str]) -> list[str]:
+    """Write flags such as ``--no-pretrained`` of ``augmix train`` as ``--pretrained no``."""
+    from augmix.training.config import general_settings
+
+    hints = {name: found.hint for name, found in general_settings().items()}
+    return spell_choices(words, [name for name, hint in hints.items() if hint == bool | None])
+
+
 def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The flags of a command that names its images first, and what was decided, in words.
 
@@ -212,9 +220,11 @@ def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(words), []
     from augmix.training.recipes import choose_flags
 
-    data, *rest = words
+    data, *rest = words[0], *_spell_training(words[1:])
     given = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in rest]
-    choices = choose_flags(data, given, model=peek(rest, "--model", ""))
+    is_pretrained = peek(rest, "--pretrained", "") != "no"
+    model = peek(rest, "--model", "")
+    choices = choose_flags(data, given, model=model, is_pretrained=is_pretrained)
     flags = ["--data", data, *(flag for choice in choices for flag in choice.flags), *rest]
     said = [choice.reason for choice in choices]
     return flags, [*said, f"to repeat: augmix train {shlex.join(flags)}"]
