@@ -98,6 +98,7 @@ def test_a_set_of_c_bar_in_every_layout(
 def test_folders_named_by_values_are_refused_for_others(source: Source, tmp_path: Path) -> None:
     for names, layout, message in (
         (("fog",), "imagenet", "one value a severity.*got 'fog'"),
+        (("jpeg_compression",), "imagenet", "grows with it.*got 'jpeg_compression'"),
         (("lines",), "cifar", "value_folders are for files, got layout 'cifar'"),
     ):
         options = CorruptOptions(names=names, layout=layout, value_folders=True)
