@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -44,6 +44,7 @@ from augmix.memory import START_BYTES, check_headroom, memory_error
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from augmix.evaluation.predict import Prediction
     from augmix.progress import ProgressDisplay
     from augmix.training.config import TrainConfig
 
@@ -292,29 +293,27 @@ def _predict(words: Sequence[str]) -> None:
     _keep_memory()
     from augmix.evaluation.predict import predict, write_predictions
 
-    found = []
-    if config.form == "table":
-        from rich.table import Table
+    num_images, broken = 0, []
 
-        found = list(predict(config))
-        table = Table("image", "class", "confidence %")
+    def count(found: Iterable["Prediction"]) -> Iterator["Prediction"]:
+        nonlocal num_images
         for each in found:
-            for place, (name, number) in enumerate(
-                zip(each.classes, each.confidences, strict=True)
-            ):
-                shown = printable(each.path) if not place else ""
-                table.add_row(shown, printable(name), f"{100 * number:.1f}")
-        _console().print(table)
+            num_images += 1
+            if each.error:
+                broken.append(each)
+            yield each
+
+    predictions = count(predict(config))
+    if config.form == "table":
+        _print_predictions(predictions)
     else:
-        kept = (found.append(each) or each for each in predict(config))
-        for line in write_predictions(kept, config.form):
+        for line in write_predictions(predictions, config.form):
             print(line, flush=True)
-    broken = [each for each in found if each.error]
     for each in broken:
         print(f"augmix: {printable(each.path)}: {each.error}", file=sys.stderr)
     if broken:
-        print(f"augmix: {len(broken)} of {len(found)} images left out", file=sys.stderr)
-    if found and len(broken) == len(found):
+        print(f"augmix: {len(broken)} of {num_images} images left out", file=sys.stderr)
+    if num_images and len(broken) == num_images:
         sys.exit(1)
 
 
@@ -829,6 +828,19 @@ def _print_summaries(folders: Sequence[Path]) -> None:
     ]
     if natural:
         _print_table(natural)
+
+
+def _print_predictions(predictions: Iterable["Prediction"]) -> None:
+    """The most probable classes of images, a line each."""
+    from rich.table import Table
+
+    table = Table("image", "class", "confidence %")
+    for each in predictions:
+        pairs = zip(each.classes, each.confidences, strict=True)
+        for rank, (name, number) in enumerate(pairs):
+            path = "" if rank else printable(each.path)
+            table.add_row(path, printable(name), f"{100 * number:.1f}")
+    _console().print(table)
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -61,8 +61,6 @@ class Purpose(IntEnum):
     WAVES = 22
     PRIMITIVES = 23
     LP_NOISE = 24
-    MIXING = 25
-    HIDDEN = 26
     NOISE_NET = 27
     ERASING = 28
     BANK = 29
