@@ -282,7 +282,7 @@ def find_held_out(source: Source, members: Sequence[Member]) -> Source | None:
     Data without splits serves any split: without them there would be nothing to measure on.
     """
     runs = [member.trained for member in members]
-    first = runs[0]
+    first = runs[0] if runs else None  # predictions of a file have none
     if first is None or first.val_fraction is None or source.split == "train":
         return None
     chosen = {(each.val_fraction, each.max_train_images) for each in runs if each}
