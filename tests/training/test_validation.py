@@ -287,7 +287,7 @@ def test_classes_go_by_name(tmp_path: Path, source: Source) -> None:
     ("changes", "message"),
     [
         ({"val": "x", "val_fraction": 0.1}, "leave out one of them"),
-        ({"val_fraction": 1.0}, "fraction must be above 0 and below 1, got 1.0"),
+        ({"val_fraction": 1.0}, "val_fraction must be above 0 and below 1, got 1.0"),
         ({"val_fraction": 0.1, "select": "last", "patience": 2}, "needs a selected epoch"),
     ],
 )
