@@ -464,7 +464,7 @@ TEXTS: dict[str, Text] = {
     ),
     "noise2net": Text(
         what=(
-            "Half of the views pass through a small residual network whose weights are drawn anew "
+            "Half of the views pass through a small residual network whose weights are newly drawn "
             "for each of them: four blocks of convolutions, batch norm and ReLU, each added to the "
             "view. It changes textures and edges in ways that no list of operations has."
         ),
@@ -490,7 +490,7 @@ TEXTS: dict[str, Text] = {
     ),
     "noisymix": Text(
         what=(
-            "AugMix, and in every step the maps of a random place in the network, the images "
+            "AugMix, and in every step the maps at a random depth of the network, the images "
             "themselves or those behind one of its stages, are mixed in pairs (manifold mixup) and "
             "then made noisy, a later view more than an earlier one. Targets are mixed alike."
         ),
@@ -508,7 +508,7 @@ TEXTS: dict[str, Text] = {
             "Networks of the package name their stages, so do those of timm (`feature_info`) and "
             "torchvision's ResNets; an own module names them by an attribute `stage_names`. Any "
             "other network is refused before training.",
-            "Place, pairs and noise are drawn from torch's generators, which every step seeds at "
+            "Depth, pairs and noise are drawn from torch's generators, which every step seeds at "
             "its address, as for dropout; a run that was stopped continues to the same bits.",
             "A step runs other operations than the one before, so `torch.compile` is refused. The "
             "training error in the log is that of mixed images by the image's own class.",
@@ -594,7 +594,7 @@ TEXTS: dict[str, Text] = {
             "Mirroring changes the sign of the operations behind it, and signs are random; so a "
             "chain mirrors once or not at all, before its other steps, with the same "
             "distribution.",
-            "Patches have half, a quarter or an eighth of the image's side, or all of it; half of "
+            "Patches have half, a quarter or an eighth of the image's size, or all of it; half of "
             "them are such squares, the others smaller.",
         ),
         when=(
@@ -727,8 +727,8 @@ TEXTS: dict[str, Text] = {
         what=(
             "An operation of TrivialAugment, a black rectangle in 30 % of the images, and noise: a "
             "random point of the ball of one of the norms Linf, L0.5, L1 and L2, or impulses, in a "
-            "random rectangle of 20 to 70 % of the image. Radius and the share of values left out "
-            "are drawn too. Cross-entropy with smoothed labels."
+            "random rectangle of 20 to 70 % of the image. Radius and the fraction of values left "
+            "out are drawn too. Cross-entropy with smoothed labels."
         ),
         picture=_VIEWS,
         settings=(

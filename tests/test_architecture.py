@@ -18,7 +18,7 @@ LAYERS = [  # of packages and top-level modules, the lowest first
     "training evaluation write stylize pictures",
     "report",
     "paper",
-    "benchmarks commands flags cli __main__ __init__",
+    "benchmarks commands console flags cli __main__ __init__",
 ]
 LAYER = {package: index for index, names in enumerate(LAYERS) for package in names.split()}
 WITHOUT_TORCH = {"report", "metrics", "results", "bootstrap", "published", "corruptions"}

@@ -509,9 +509,15 @@ def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
     words, _ = cli.decide_training([photos, "--model", "timm:resnet18", "--val-split", "0.3"])
     assert words[2:4] == ["--recipe", "finetune"]
     assert "--val-fraction" not in words
-    scratch, _ = cli.decide_training([photos, "--model", "timm:resnet18", "--no-pretrained"])
-    assert "finetune" not in scratch
+    for flags in (["--no-pretrained"], ["--no_pretrained"], ["--pretrained", "no"]):
+        scratch, _ = cli.decide_training([photos, "--model", "timm:resnet18", *flags])
+        assert "finetune" not in scratch
+    plain, said = cli.decide_training([photos, "--no-flip"])
+    assert plain.count("--flip") == 1
+    assert not any(line.startswith("flip") for line in said)
+    assert cli.parse_training(plain)[0].data.flip is False
     assert "--model" in cli.decide_training(["digits"])[0]
+    assert cli.parse_training([])[0] == cli.parse_training(["--method", "augmix"])[0]
     assert "wrn-40-2" in cli.decide_training(["digits"])[0]
 
 
@@ -526,6 +532,7 @@ def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
         (["--logger", "csv", "wandb"], "logger", ("csv", "wandb")),
         (["--model", "timm:resnet18", "--pretrained"], "pretrained", True),
         (["--model", "timm:resnet18", "--no-pretrained"], "pretrained", False),
+        (["--model", "timm:resnet18", "--no_pretrained"], "pretrained", False),
         (["--flip", "--epochs", "3"], "flip", True),
     ],
 )

@@ -15,6 +15,8 @@ from augmix.rng import (
     philox4x32_torch,
     to_uniforms,
     to_uniforms_torch,
+    words_at,
+    words_at_torch,
 )
 
 
@@ -58,6 +60,22 @@ def test_uniforms_on_a_device_are_the_same(device: str):
     assert drawn.device.type == device
     expected = stream.uniforms(IDS, count=42, num_views=2)
     np.testing.assert_array_equal(drawn.cpu().numpy(), expected)
+
+
+def test_the_words_at_an_address_are_those_that_uniforms_are_made_of():
+    stream = Stream(seed=2**64 - 1, epoch=3).at(Purpose.ATTACK, part=2)
+    addresses, blocks = stream.addresses(IDS, num_views=2), np.arange(11)
+    expected = stream.uniforms(IDS, count=42, num_views=2)
+    for view, index in np.ndindex(2, len(IDS)):
+        words = words_at(addresses[view, index], blocks, stream.seed)
+        np.testing.assert_array_equal(to_uniforms(words.T.ravel()[:42]), expected[view, index])
+    tensors = words_at_torch(
+        torch.from_numpy(addresses.astype(np.int64)),
+        torch.from_numpy(blocks).expand(2, len(IDS), -1),
+        stream.seed,
+    )
+    drawn = to_uniforms_torch(torch.stack(tensors, dim=3).flatten(2)[..., :42])
+    np.testing.assert_array_equal(drawn.numpy(), expected)
 
 
 def test_words_become_the_same_uniforms_in_both_forms():

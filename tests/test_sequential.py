@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from augmix.sequential import MeanSequence
+from augmix.sequential import MeanSequence, _penalty
 
 
 def table(rng: np.random.Generator, *, is_paired: bool) -> np.ndarray:
@@ -70,6 +70,17 @@ def test_the_interval_against_its_formula_value_by_value() -> None:
     assert known < found.low < values.mean() < found.high < known + 0.25
     assert found.estimate == pytest.approx(values.mean())
     assert sequence.num_rounds == 150
+
+
+@pytest.mark.parametrize("deviation", [0.0, 1e-6, 0.01, 0.3, 1.0])
+def test_the_inequality_behind_the_interval_holds(deviation: float) -> None:
+    for bet in (0.001, 0.1, 0.3, 0.5):
+        x = np.linspace(-deviation, 2.0, 401)
+        penalty = float(_penalty(bet, np.array([deviation]))[0])
+        left, right = bet * x - penalty * x**2, np.log1p(bet * x)
+        assert (left <= right + 1e-12).all()
+        if deviation > 1e-3:  # equal at the end, so no smaller penalty will do
+            assert left[0] == pytest.approx(right[0])
 
 
 def test_small_deviations_make_narrow_intervals() -> None:

@@ -10,17 +10,17 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from augmix.commands import COMMANDS, help_text
+from augmix.console import print_predictions, print_summaries, print_table, say, show_progress
 from augmix.data import Reading
 from augmix.errors import (
     Interrupted,
     RunError,
-    check_fields,
     check_positive,
     describe_import,
     did_you_mean,
@@ -42,9 +42,7 @@ from augmix.flags import (
 from augmix.memory import START_BYTES, check_headroom, memory_error
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from augmix.progress import ProgressDisplay
+    from augmix.evaluation.predict import Prediction
     from augmix.results import ConfigFacts
     from augmix.training.config import TrainConfig
 
@@ -158,8 +156,8 @@ def _demo(words: Sequence[str]) -> None:
     from augmix.paper.demo import demo
 
     report = _watch(demo, config)
-    _print_summaries([report.parent / "standard", report.parent / "augmix"])
-    _say(f"report: {report}")
+    print_summaries([report.parent / "standard", report.parent / "augmix"])
+    say(f"report: {report}")
 
 
 _TRAIN_EXAMPLES = """\
@@ -183,7 +181,7 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
 
     general = general_settings()
     refuse_meant(words, general)
-    words = spell_choices(words, [k for k, each in general.items() if each.hint == bool | None])
+    words = _spell_training(words)
     method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
     presets = find_recipe(recipe)
     of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
@@ -204,6 +202,14 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     return build_config(method=method, **given), flags.dry_run
 
 
+def _spell_training(words: Sequence[str]) -> list[str]:
+    """Write flags such as ``--no-pretrained`` of ``augmix train`` as ``--pretrained no``."""
+    from augmix.training.config import general_settings
+
+    hints = {name: found.hint for name, found in general_settings().items()}
+    return spell_choices(words, [name for name, hint in hints.items() if hint == bool | None])
+
+
 def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The flags of a command that names its images first, and what was decided, in words.
 
@@ -213,9 +219,11 @@ def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(words), []
     from augmix.training.recipes import choose_flags
 
-    data, *rest = words
+    data, *rest = words[0], *_spell_training(words[1:])
     given = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in rest]
-    choices = choose_flags(data, given, model=peek(rest, "--model", ""))
+    is_pretrained = peek(rest, "--pretrained", "") != "no"
+    model = peek(rest, "--model", "")
+    choices = choose_flags(data, given, model=model, is_pretrained=is_pretrained)
     flags = ["--data", data, *(flag for choice in choices for flag in choice.flags), *rest]
     said = [choice.reason for choice in choices]
     return flags, [*said, f"to repeat: augmix train {shlex.join(flags)}"]
@@ -228,7 +236,7 @@ def _train(words: Sequence[str]) -> None:
     words, decisions = decide_training(words)
     config, is_dry = parse_training(words)
     for line in decisions if os.environ.get("RANK", "0") == "0" else ():
-        _say(line)
+        say(line)
     _keep_memory()
     from augmix import distributed
     from augmix.training.run import backend, forecast_run, train
@@ -238,9 +246,9 @@ def _train(words: Sequence[str]) -> None:
             forecast_run(config) if is_dry else train(config)
             return
         if is_dry:
-            _say("\n".join(_watch(forecast_run, config)))
+            say("\n".join(_watch(forecast_run, config)))
             return
-        _say(f"run: {_watch(train, config)}")
+        say(f"run: {_watch(train, config)}")
 
 
 @command("evaluate")
@@ -258,11 +266,11 @@ def _evaluate(words: Sequence[str]) -> None:
             return
         found = _watch(run_measurement, measurement)
         if found.decision is None:
-            _print_summaries([measurement.folder])
+            print_summaries([measurement.folder])
             return
         from augmix.report import decision_words
 
-        _say(decision_words(found))
+        say(decision_words(found))
 
 
 def _spell_margin(words: Sequence[str]) -> list[str]:
@@ -293,29 +301,27 @@ def _predict(words: Sequence[str]) -> None:
     _keep_memory()
     from augmix.evaluation.predict import predict, write_predictions
 
-    found = []
-    if config.form == "table":
-        from rich.table import Table
+    num_images, broken = 0, []
 
-        found = list(predict(config))
-        table = Table("image", "class", "confidence %")
+    def count(found: Iterable["Prediction"]) -> Iterator["Prediction"]:
+        nonlocal num_images
         for each in found:
-            for place, (name, number) in enumerate(
-                zip(each.classes, each.confidences, strict=True)
-            ):
-                shown = printable(each.path) if not place else ""
-                table.add_row(shown, printable(name), f"{100 * number:.1f}")
-        _console().print(table)
+            num_images += 1
+            if each.error:
+                broken.append(each)
+            yield each
+
+    predictions = count(predict(config))
+    if config.form == "table":
+        print_predictions(predictions)
     else:
-        kept = (found.append(each) or each for each in predict(config))
-        for line in write_predictions(kept, config.form):
+        for line in write_predictions(predictions, config.form):
             print(line, flush=True)
-    broken = [each for each in found if each.error]
     for each in broken:
         print(f"augmix: {printable(each.path)}: {each.error}", file=sys.stderr)
     if broken:
-        print(f"augmix: {len(broken)} of {len(found)} images left out", file=sys.stderr)
-    if found and len(broken) == len(found):
+        print(f"augmix: {len(broken)} of {num_images} images left out", file=sys.stderr)
+    if num_images and len(broken) == num_images:
         sys.exit(1)
 
 
@@ -339,54 +345,17 @@ def _report(words: Sequence[str]) -> None:
     from augmix import report
 
     path = report.write_report(config.runs, config.out, config.export, title=config.title)
-    _say(f"report: {path}")
+    say(f"report: {path}")
     for name in dict.fromkeys(config.export):
-        _say(f"{name}: {report.export_path(path, name)}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckConfig:
-    """What a run must keep; each rule is decided by its 95 % interval."""
-
-    run: Path
-    """Run folder that was evaluated."""
-    max_clean_error: float | None = None
-    """Largest error on clean images, a fraction."""
-    max_corruption_error: float | None = None
-    """Largest mean error under corruption, a fraction."""
-    max_rms: float | None = None
-    """Largest RMS calibration error, mean over the corrupted sets, a fraction."""
-    max_flips: float | None = None
-    """Largest flip probability, mean over the perturbations, a fraction."""
-    no_worse_than: Path | None = None
-    """Run folder whose corruption error may not be exceeded by more than the margin, on the same
-    images."""
-    margin: float = 0.0
-    """Percentage points by which --no-worse-than may be exceeded."""
-    agrees_with: Path | None = None
-    """Run folder, e.g. of the model before its export, whose predictions under corruption must be
-    the same."""
-    min_agreement: float = 0.99
-    """Least fraction of the same predictions."""
-    junit: Path | None = None
-    """File of JUnit XML to write, a test for each rule."""
-
-    def __post_init__(self) -> None:
-        for name in (*_LIMITS, "min_agreement"):
-            value = getattr(self, name)
-            check_fields(self, **{name: (value is None or 0 <= value <= 1, "a fraction in [0, 1]")})
-        check_fields(self, margin=(0 <= self.margin <= 100, "0..100 percentage points"))
-
-
-_LIMITS = ("max_clean_error", "max_corruption_error", "max_rms", "max_flips")
+        say(f"{name}: {report.export_path(path, name)}")
 
 
 @command("check")
 def _check(words: Sequence[str]) -> None:
-    config = parse(CheckConfig, "check", words)
-    from augmix.report.check import check_run, write_junit
+    from augmix.report.check import LIMITED, CheckConfig, check_run, write_junit
 
-    limits = {name: value for name in _LIMITS if (value := getattr(config, name)) is not None}
+    config = parse(CheckConfig, "check", words)
+    limits = {name: value for name in LIMITED if (value := getattr(config, name)) is not None}
     verdicts = check_run(
         config.run,
         limits,
@@ -396,7 +365,7 @@ def _check(words: Sequence[str]) -> None:
         min_agreement=config.min_agreement,
     )
     for verdict in verdicts:
-        _say(str(verdict))
+        say(str(verdict))
     if config.junit is not None:
         write_junit(config.junit, verdicts, str(config.run))
     outcomes = {verdict.outcome for verdict in verdicts}
@@ -443,7 +412,7 @@ def _export(words: Sequence[str]) -> None:
         }
     done = export_model(model, out, format=config.format, size=size, **known)
     height, width = done.size
-    _say(
+    say(
         f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB; classes and preprocessing "
         f"in {done.path.name}.json\n"
         f"input: images [batch, {model.config.channels}, {height}, {width}], float32 in [0, 1]; "
@@ -470,14 +439,14 @@ def _known_size(folder: Path, facts: "ConfigFacts") -> tuple[int, int] | None:
 def _corrupt(words: Sequence[str]) -> None:
     from augmix.write import CorruptConfig, corrupt_source
 
-    _say(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
+    say(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
 
 
 @command("perturb")
 def _perturb(words: Sequence[str]) -> None:
     from augmix.write import PerturbConfig, perturb_source
 
-    _say(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
+    say(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
 
 
 @command("stylize")
@@ -488,12 +457,12 @@ def _stylize(words: Sequence[str]) -> None:
         settings = parse(FitConfig, "stylize fit", words[1:])
         from augmix.stylize.training import fit
 
-        _say(f"decoder: {_watch(fit, settings)}")
+        say(f"decoder: {_watch(fit, settings)}")
         return
     config = parse(StylizeConfig, "stylize", words)
     from augmix.stylize.write import stylize
 
-    _say(f"set: {_watch(stylize, config)}")
+    say(f"set: {_watch(stylize, config)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -521,7 +490,7 @@ def _download(words: Sequence[str]) -> None:
     config = parse(DownloadConfig, "download", words)
     from augmix.data.published_sets import fetch_published
 
-    with _progress() as progress:
+    with show_progress() as progress:
         folder = fetch_published(
             config.name,
             config.dst,
@@ -531,7 +500,7 @@ def _download(words: Sequence[str]) -> None:
             keep_archives=config.keep_archives,
             on_progress=progress,
         )
-    _say(f"set: {folder}")
+    say(f"set: {folder}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -605,7 +574,7 @@ def _preview(words: Sequence[str]) -> None:
         **config.reading.given,
     )
     for line in describe_images(source):
-        _say(line)
+        say(line)
     if config.num_images < 1 or not 0 <= config.first <= len(source) - config.num_images:
         raise ValueError(
             f"first and num_images must name images 0..{len(source) - 1}, "
@@ -623,7 +592,7 @@ def _preview(words: Sequence[str]) -> None:
             sample=config.first,
         )
         animations = f"{len(paths) - 2} animations in {paths[2].parent}"
-        _say(f"pictures: {paths[0]}, {paths[1]} and {animations}")
+        say(f"pictures: {paths[0]}, {paths[1]} and {animations}")
         return
     from augmix.files import check_replaceable
 
@@ -642,20 +611,20 @@ def _preview(words: Sequence[str]) -> None:
             severity=largest_level(policy.severity, source.size),
             is_wide=policy.ops == "wide",
         )
-        _say(f"picture: {pictures.save_preview(config.out, sheet)}")
+        say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     if config.bank:
         from augmix.augment.bank import bank_name, bank_side
 
         folder = getattr(training.method.policy, "pictures", None)
         sheet = pictures.render_bank(bank_name(folder), bank_side(source.size))
-        _say(f"picture: {pictures.save_preview(config.out, sheet)}")
+        say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)
     plan = training.method.fit(images).policy.sample(
         ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)
     )
-    _say(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
+    say(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
 
 
 @command("reproduce")
@@ -668,8 +637,8 @@ def _reproduce(words: Sequence[str]) -> None:
     made = _watch(reproduce, config)
     for path in made.paths:
         if path.suffix == ".md":
-            _say(path.read_text())
-        _say(f"written: {path}")
+            say(path.read_text())
+        say(f"written: {path}")
     if not made.unfinished:
         return
     count = f"{len(made.unfinished)} of {len(made.runs)} runs"
@@ -727,48 +696,25 @@ def _bench(words: Sequence[str]) -> None:
             device=config.device,
             methods=config.methods,
         )
-        _print_table(rows)
-        _say("\n".join(benchmarks.recommend_executors(rows)))
+        print_table(rows)
+        say("\n".join(benchmarks.recommend_executors(rows)))
     if flags.what in ("corruptions", "all"):
         peer = benchmarks.find_peer()
         rows = benchmarks.measure_corruptions(
             sizes=config.sizes, num_threads=config.num_threads, seconds=config.seconds, peer=peer
         )
-        _print_table(benchmarks.tabulate_corruptions(rows))
+        print_table(benchmarks.tabulate_corruptions(rows))
         if peer is None:
-            _say(f"install {benchmarks.PEERS[0]} to compare with its times")
+            say(f"install {benchmarks.PEERS[0]} to compare with its times")
     if flags.what in ("startup", "all"):
-        _print_table([benchmarks.measure_startup()])
+        print_table([benchmarks.measure_startup()])
     if flags.what in ("train", "all"):
         size, seconds = config.batch_size, 10 * config.seconds
-        _print_table(
+        print_table(
             benchmarks.measure_training(
                 config.models, batch_size=size, seconds=seconds, device=config.device
             )
         )
-
-
-# --- output
-
-_HEADINGS = {
-    "size": "pixels",
-    "views_per_second": "views/s",
-    "ms_per_image": "ms an image",
-    "times_pillow": "x pillow",
-    "times_first": "x first",
-    "planning_fraction": "planning",
-    "error_fraction": "error",
-}
-_SUMMARY = {
-    "clean_error": "clean error %",
-    "corruption_error": "corruption error %",
-    "bar_error": "C-bar error %",
-    "rms_calibration_error": "RMS calibration error %",
-    "flip_probability": "flip probability %",
-    "robust_error": "robust error %",
-    "fourier_error": "error at single frequencies %",
-}
-_ALWAYS = ("clean_error", "corruption_error", "rms_calibration_error")
 
 
 def _keep_memory() -> None:
@@ -778,80 +724,12 @@ def _keep_memory() -> None:
     keep_freed_memory()
 
 
-def _console() -> "Console":
-    """Standard output; where it is no terminal, lines are long enough for every table."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 120
-    return Console(soft_wrap=True, width=width, markup=False, emoji=False, highlight=False)
-
-
-def _progress() -> "ProgressDisplay":
-    from augmix.progress import ProgressDisplay
-
-    return ProgressDisplay(_console())
-
-
 def _watch(work: Callable[..., Result], config: Any) -> Result:
     """Do long work of a configuration, and show its progress."""
     _keep_memory()
     from augmix.jit import watch_compiling
     from augmix.progress import Note
 
-    with _progress() as progress:
+    with show_progress() as progress:
         watch_compiling(lambda: progress(Note(text="compiling kernels once (about 20 s)")))
         return work(config, on_progress=progress)
-
-
-def _say(text: str) -> None:
-    _console().print(printable(text))
-
-
-def _print_summaries(folders: Sequence[Path]) -> None:
-    """A table of the runs' main numbers, in percent; those of other suites where any has them."""
-    from rich.table import Table
-
-    from augmix import report
-    from augmix.results import RESULTS_FILE, load_results
-
-    found = [load_results(folder / RESULTS_FILE) for folder in folders]
-    numbers = [report.summarise(results) for results in found]
-    columns = [
-        name
-        for name in _SUMMARY
-        if name in _ALWAYS or any(each[name] is not None for each in numbers)
-    ]
-    table = Table("run", *(_SUMMARY[name] for name in columns))
-    for folder, results, each in zip(folders, found, numbers, strict=True):
-        values = [each[name] for name in columns]
-        cells = ["-" if value is None else f"{100 * value:.2f}" for value in values]
-        table.add_row(printable(str(results.model.get("label") or folder.name)), *cells)
-    _console().print(table)
-    natural = [
-        {"set": cell.name, "images": cell.num_images, "error_fraction": cell.error}
-        for results in found
-        for cell in results.cells
-        if cell.suite == "natural" and cell.name != "imagenet-o"
-    ]
-    if natural:
-        _print_table(natural)
-
-
-def _print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Records as a table; fractions in percent, large numbers without decimals."""
-    from rich.table import Table
-
-    table = Table(*(_HEADINGS.get(name, name.replace("_", " ")) for name in rows[0]))
-    for row in rows:
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
-    _console().print(table)
-
-
-def _cell(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "NO"
-    if not isinstance(value, float):
-        return str(value)
-    if name.endswith("_fraction"):
-        return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -64,11 +64,11 @@ def refuse_meant(words: Sequence[str], known: Collection[str]) -> None:
 def spell_choices(words: Sequence[str], names: Collection[str]) -> list[str]:
     """Write flags that may be left open, ``--name`` and ``--no-name``, with their value."""
     found: list[str] = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
         name = word.removeprefix("--").replace("-", "_")
         is_flag = word.startswith("--")
         if is_flag and name.removeprefix("no_") in names and name not in names:
-            found += [f"--{word.removeprefix('--no-')}", "no"]
+            found += [f"--{name.removeprefix('no_').replace('_', '-')}", "no"]
         elif is_flag and name in names and following not in _CHOICES:
             found += [word, "yes"]
         else:

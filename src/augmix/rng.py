@@ -61,8 +61,6 @@ class Purpose(IntEnum):
     WAVES = 22
     PRIMITIVES = 23
     LP_NOISE = 24
-    MIXING = 25
-    HIDDEN = 26
     NOISE_NET = 27
     ERASING = 28
     BANK = 29
@@ -162,9 +160,8 @@ class Stream:
         if torch.device(device).type == "cpu":
             return torch.from_numpy(self.uniforms(ids, count=count, num_views=num_views))
         addresses = self.addresses(ids, num_views=num_views).astype(np.int64)
-        address = torch.from_numpy(addresses).to(device)[:, :, None].unbind(-1)
         block = torch.arange(-(-count // 4), device=device).expand(*addresses.shape[:2], -1)
-        words = philox4x32_torch([block, *(word.expand_as(block) for word in address)], self.seed)
+        words = words_at_torch(torch.from_numpy(addresses).to(device), block, self.seed)
         return to_uniforms_torch(torch.stack(words, dim=3).flatten(2)[..., :count])
 
     def addresses(
@@ -230,6 +227,16 @@ def philox4x32(counter: UInt32[np.ndarray, "4 n"], seed: int) -> UInt32[np.ndarr
     return words
 
 
+def words_at(
+    address: UInt32[np.ndarray, " 3"], blocks: Integer[np.ndarray, " n"], seed: int
+) -> UInt32[np.ndarray, "4 n"]:
+    """The four words of every block at an address (`Stream.addresses`), a column each."""
+    counter = np.empty((4, len(blocks)), np.uint32)
+    counter[0] = blocks
+    counter[1:] = address[:, None]
+    return philox4x32(counter, seed)
+
+
 @no_type_check
 def philox4x32_scalar(c0, c1, c2, c3, k0, k1, words):
     """`philox4x32` for one counter and key of 32-bit words, into an array of four; for numba."""
@@ -281,6 +288,14 @@ def philox4x32_torch(counter: list[Any], seed: int) -> list[Any]:
         c1, c3 = product1 & _WORD, product0 & _WORD
         k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
     return [c0, c1, c2, c3]
+
+
+def words_at_torch(
+    address: Integer[Any, "*batch 3"], blocks: Integer[Any, "*batch n"], seed: int
+) -> list[Any]:
+    """`words_at` for tensors, at an address of every entry: four tensors like ``blocks``."""
+    words = [word[..., None].expand_as(blocks) for word in address.unbind(-1)]
+    return philox4x32_torch([blocks, *words], seed)
 
 
 def to_uniforms(words: UInt32[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:

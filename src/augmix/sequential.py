@@ -28,11 +28,21 @@ class MeanSequence:
     """The mean of all values of a table `cell image`, from a growing part of each cell.
 
     A round adds one image of every cell, drawn without replacement and in an order of its own. The
-    interval after a round is the empirical-Bernstein confidence sequence of Waudby-Smith & Ramdas
-    (2023), "Estimating means of bounded random variables by betting", Theorem 2, with the terms for
-    sampling without replacement of the same authors (2020), "Confidence sequences for sampling
-    without replacement", Theorem 3.2. Both hold for conditional means that vary, so that fixed
-    cells may take turns: between complete rounds, only the mean over all cells is left in the sum.
+    interval after a round is an empirical-Bernstein confidence sequence with predictable bets, as
+    in Waudby-Smith & Ramdas (2023), "Estimating means of bounded random variables by betting",
+    Theorem 2, for sampling without replacement, as in the same authors' "Confidence sequences for
+    sampling without replacement" (2020).
+
+    Given the rounds before, let a value X of a cell have the mean m, and let p be its prediction
+    and c the largest distance of a value below p. By `_penalty`, with Y = X - p >= -c,
+
+        E exp(bet Y - penalty Y^2) <= 1 + bet (m - p) <= exp(bet (m - p)),
+
+    so the product over values of exp(bet (X - m) - penalty (X - p)^2) is a supermartingale, and by
+    Ville's inequality exceeds 2 / (1 - level) at any time with probability (1 - level) / 2 at most.
+    The m of a cell is the mean of its images that are left, (num_images mean - sum) / left; as all
+    cells of a round have the same bet, only the mean over all cells is left in the sum, for which
+    the exponent is solved. The upper end is the same for -X.
 
     Args:
         num_cells: Cells of the table, at least 1.
@@ -127,7 +137,8 @@ class MeanSequence:
 def _penalty(bet: float, deviation: Float64[np.ndarray, " cell"]) -> Any:
     """What a squared deviation costs, where values are at most so far on the side of the bet.
 
-    By Fan, Grama & Liu (2015), exp(bet x - penalty x^2) <= 1 + bet x for x >= -deviation.
+    By Fan, Grama & Liu (2015, Lemma 4.1), exp(bet x - penalty x^2) <= 1 + bet x for
+    x >= -deviation and bet < 1 / deviation.
     """
     scaled = bet * np.maximum(deviation, _LEAST)
     return (-np.log1p(-scaled) - scaled) * (bet / scaled) ** 2

@@ -110,3 +110,13 @@ def test_the_clean_view_is_the_image_cropped(name: str):
     crop = plan.find(CropFlip)
     pixels = images[None] if crop is None else crop.apply(images[None])
     np.testing.assert_array_equal(views[0], pixels[0].transpose(0, 3, 1, 2) / np.float32(255))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_no_images_give_no_views_and_no_views_are_refused(name: str):
+    plan = draw(POLICIES[name], np.arange(0))
+    for executor in ("pillow", "compiled", "batched"):
+        views = render(images_of(plan), plan, executor=executor)
+        assert tuple(views.shape) == (2, 0, 3, *SIZE)
+    with pytest.raises(ValueError, match="num_views must be at least 1, got 0"):
+        draw(POLICIES[name], np.arange(2), num_views=0)

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,18 @@ class TestSeveritiesInBetween:
         assert at["glass_blur"]("imagenet", 1.5) == pytest.approx((0.8, 2, 2))
         assert at["jpeg_compression"]("cifar", 1.5) == (73,)  # of 80 and 65
         assert at["plasma_noise"]("imagenet", 1.2) == pytest.approx((5.2,))
+
+    def test_parameters_of_own_functions(self):
+        def own(image: Any, count: "int", is_dark: bool, *, generator: Any) -> Any:
+            """As a module with postponed annotations has them."""
+            return image
+
+        tables = {"imagenet": ((1, False), (2, False), (4, True), (5, True), (6, True))}
+        entry = replace(CORRUPTIONS["fog"], function=own, parameters=tables)
+        with pytest.raises(ValueError, match="severity 2.5 .* lies between False and True"):
+            entry.parameters_at("imagenet", 2.5)
+        numbers = {"imagenet": tuple((count, 0.5) for count, _ in tables["imagenet"])}
+        assert replace(entry, parameters=numbers).parameters_at("imagenet", 3.5) == (5, 0.5)
 
     @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "frost"])
     def test_every_corruption_takes_them(self, name: str):

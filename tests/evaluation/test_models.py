@@ -17,8 +17,11 @@ from augmix.data.derived import hold_out
 from augmix.data.sources import open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.decide import Arm, decide
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.models import find_preprocessing, run_measurement
+from augmix.evaluation.predictions import evaluate_predictions
+from augmix.models.open_model import open_model
 from augmix.models.weights import build_model, load_model, save_model
 from augmix.progress import Note
 from augmix.results import (
@@ -473,7 +476,22 @@ def test_results_do_not_go_into_the_folder_of_another_run(
     run: Path, tmp_path: Path, module: str
 ) -> None:
     other = make_run(tmp_path / "other", seed=1)
-    for model in (str(run), module):
-        with pytest.raises(RunError, match="other is the run folder of another model.*other/other"):
-            measure(model, out=other)
+    refused = "other is the run folder of another model.*other/other"
+    source = open_split(toy_config(run), "test")
+    for models in ((str(run),), (module,), (str(run), str(other))):
+        with pytest.raises(RunError, match=refused):
+            measure(*models, data=str(tmp_path / "toy.npz"), out=other)
+    config = EvaluateConfig(suite=("clean",), device="cpu", bin_size=5, out=other)
+    for model in (load_model(run), open_model(str(run))):
+        with pytest.raises(RunError, match=refused):
+            evaluate(model, source, config)
+    with pytest.raises(RunError, match=refused):
+        decide(Arm(model=load_model(run), source=source, about={}), None, config, margin=0.1)
+    rows = {"id": np.arange(2), "label": np.zeros(2, int), "suite": np.array(["clean"] * 2)}
+    answers = {"prediction": np.zeros(2, int), "confidence": np.ones(2)}
+    with pytest.raises(RunError, match=refused):
+        evaluate_predictions({**rows, **answers}, out=other)
     assert not (other / "results.json").exists()
+    for model in (load_model(other), open_model(str(other))):
+        evaluate(model, source, config)
+    assert (other / "results.json").exists()

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
+from PIL import Image
 from pyarrow import parquet
 from toy_runs import write_npz
 
-from augmix import files
+from augmix import cli, files
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
@@ -25,7 +26,7 @@ from augmix.metrics import image_scores
 from augmix.models.weights import build_model
 from augmix.report.estimates import common_grid, common_sequences, estimate
 from augmix.report.load import load_runs
-from augmix.results import PREDICTIONS_FOLDER, Results
+from augmix.results import PREDICTIONS_FOLDER, Results, load_results
 
 Columns = dict[str, np.ndarray]
 
@@ -186,6 +187,19 @@ def test_a_source_gives_labels_and_pictures(
     wrong = columns | {"label": (columns["label"] + 1) % 6}
     with pytest.raises(RunError, match=r"image \d+ has label \d, in npz it is \d"):
         evaluate_predictions(wrong, toy)
+
+
+def test_images_are_named_on_the_command_line(tmp_path: Path) -> None:
+    for name in ("bright", "dark"):
+        (tmp_path / "photos" / "test" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "test" / name / "a.png")
+    rows = "id,label,suite,corruption,severity,prediction,confidence\n"
+    rows += "0,0,clean,,,0,0.9\n1,1,clean,,,0,0.8\n"
+    (tmp_path / "mine.csv").write_text(rows)
+    words = ["--predictions", tmp_path / "mine.csv", "--data", tmp_path / "photos"]
+    assert cli.main(["evaluate", *map(str, words), "--out", str(tmp_path / "out")]) == 0
+    (cell,) = load_results(tmp_path / "out" / "results.json").cells
+    assert (cell.num_images, cell.num_errors) == (2, 1)
 
 
 ROWS: Columns = {

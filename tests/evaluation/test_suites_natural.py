@@ -6,6 +6,7 @@ of class k, so that the model is right about every image in its class's colour.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from augmix.data.cifar import CIFAR10_CLASSES
+from augmix.data.derived import ClassList, map_classes
 from augmix.data.natural import MASKS, open_natural
 from augmix.data.sources import Source, open_source
 from augmix.errors import RunError
@@ -98,6 +101,11 @@ def test_imagenet_v2_has_numbers(tmp_path: Path):
     folder = tree(tmp_path / "imagenetv2-top-images-format-val", shown)
     results = measure(clean, folder)
     assert errors(results) == {"imagenet-v2-top-images": (0, 12)}
+    for number in (0, *range(6, 12)):  # what is left are names of severities
+        (folder / f"{number}" / "a.png").unlink()
+        (folder / f"{number}").rmdir()
+    with pytest.raises(RunError, match=r"expected the folders 0..11 of ImageNet-V2, got 5: 1, 2,"):
+        open_natural(folder, clean)
 
 
 def test_real_has_several_right_classes(clean: Source, tmp_path: Path):
@@ -113,6 +121,38 @@ def test_real_has_several_right_classes(clean: Source, tmp_path: Path):
     )
     results = measure(ordered, path)
     assert errors(results) == {"imagenet-real": (1, 11)}  # the second image shows class 0
+    listed = ClassList(path="list", names=tuple((name,) for name in reversed(SYNSETS)))
+    mapped = map_classes(ordered, listed)
+    (found,) = open_natural(path, mapped)
+    assert found.answers is not None
+    assert found.answers[:4] == (frozenset({5}), frozenset({4}), frozenset(), frozenset({4, 3}))
+    path.write_text(json.dumps([[c // 2] for c in range(12)][::-1]))
+    with pytest.raises(RunError, match="only 0 of 12 lists hold the label of their clean image"):
+        open_natural(path, ordered)
+    with pytest.raises(RunError, match="expected the lists of ImageNet's validation images"):
+        open_natural(path, clean)  # whose files have no such numbers
+    path.write_text(json.dumps([[-1]] * 12))
+    with pytest.raises(RunError, match=r"expected lists of classes 0..5, .* got -1"):
+        open_natural(path, ordered)
+
+
+def test_imagenet_hard(clean: Source, tmp_path: Path):
+    """An image counts if any of its classes is read; one without classes is left out."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    cells = []
+    for shown in (0, 2, 3, 4):
+        write(tmp_path / "image.png", shown)
+        cells.append({"bytes": (tmp_path / "image.png").read_bytes(), "path": None})
+    table = pyarrow.table({"image": cells, "label": [[0], [1, 2], [4, 5], []]})
+    file = tmp_path / "hard" / "data" / "validation-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    parquet.write_table(table, file)
+    assert errors(measure(clean, tmp_path / "hard")) == {"imagenet-hard": (1, 3)}
+    file.rename(file.with_name("validation-00000-of-00002.parquet"))
+    with pytest.raises(RunError, match="expected 2 files like"):
+        open_natural(tmp_path / "hard", clean)
 
 
 def test_cifar_10_1(tmp_path: Path):
@@ -129,6 +169,12 @@ def test_cifar_10_1(tmp_path: Path):
         "cifar10.1-v6 holds 4 images, 2,000 are published: a part of it, or another version"
     )
     assert errors(measure(clean, folder)) == {"cifar10.1-v6": (1, 4)}
+    named = replace(clean, class_names=CIFAR10_CLASSES)
+    listed = ClassList(path="list", names=tuple((name,) for name in reversed(CIFAR10_CLASSES)))
+    (found,) = open_natural(folder, map_classes(named, listed))
+    assert found.source.labels.tolist() == [6, 0, 9, 2]
+    with pytest.raises(RunError, match="'airplane' is none of the clean images' 12 classes"):
+        open_natural(folder, replace(clean, class_names=tuple(map(str, range(12)))))
     (folder / "cifar10.1_v6_labels.npy").unlink()
     with pytest.raises(RunError, match=r"cannot read .*cifar10.1_v6_data.npy and cifar10.1_v6_lab"):
         open_natural(folder, clean)
@@ -175,6 +221,12 @@ def test_the_200_classes_by_the_order_of_synsets(tmp_path: Path):
         assert found.outputs is not None
         assert tuple(found.outputs.tolist()) == MASKS[name] == tuple(found.source.labels.tolist())
         assert len(MASKS[name]) == len(set(MASKS[name])) == 200
+    inner = tree(tmp_path / "twice" / "imagenet-a" / "imagenet-a", shown)
+    assert [each.name for each in open_natural(inner.parent, clean)] == ["imagenet-a"]
+    sketch = tree(tmp_path / "sketch", {"5/a": 0})
+    (sketch / "5").rename(sketch / "class 5")
+    (found,) = open_natural(sketch, clean)  # a part, whose images may be of any class
+    assert (found.name, found.outputs) == ("imagenet-sketch", None)
     assert MASKS["imagenet-a"][:3] == (6, 11, 13)
     assert MASKS["imagenet-r"][-2:] == (983, 988)
     with pytest.raises(RunError, match=r"expected the names of the clean images' 1000 classes"):

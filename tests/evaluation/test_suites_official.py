@@ -15,7 +15,8 @@ from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
-from augmix.evaluation.suites import find_official, open_suites
+from augmix.evaluation.official import find_official
+from augmix.evaluation.suites import open_suites
 from augmix.progress import CellFinished, Event
 from augmix.results import CellKey, Results, load_images, load_results
 from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
@@ -98,6 +99,7 @@ def test_a_set_of_c_bar_in_every_layout(
 def test_folders_named_by_values_are_refused_for_others(source: Source, tmp_path: Path) -> None:
     for names, layout, message in (
         (("fog",), "imagenet", "one value a severity.*got 'fog'"),
+        (("jpeg_compression",), "imagenet", "grows with it.*got 'jpeg_compression'"),
         (("lines",), "cifar", "value_folders are for files, got layout 'cifar'"),
     ):
         options = CorruptOptions(names=names, layout=layout, value_folders=True)
@@ -109,6 +111,20 @@ def test_a_folder_of_c_and_c_bar_serves_both(source: Source, tmp_path: Path) -> 
     options = CorruptOptions(names=("contrast", "lines"), num_processes=1)
     folder = write_corrupted(source, tmp_path / "Both", options)
     assert set(find_official([folder], source)) == {"c", "c-bar"}
+
+
+def test_severities_between_are_not_read(source: Source, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"names": ("contrast",), "layout": "imagenet", "num_processes": 1}
+    folder = write_corrupted(source, tmp_path / "a", CorruptOptions(**how, severities=(1, 1.5)))
+    config = EvaluateConfig(
+        suite=("c",), names=("contrast",), severities=(1, 1.5), official=(folder,)
+    )
+    with pytest.raises(ValueError, match=r"severity 1.5 is not in a \(imagenet-c\): sets are read"):
+        open_suites(config, source)
+    severities = (1.25, 1.75, 2.25, 2.75, 3.25)  # like five values of the script of C-bar
+    folder = write_corrupted(source, tmp_path / "b", CorruptOptions(**how, severities=severities))
+    with pytest.raises(RunError, match=r"written at severities 1.25, 1.75, .*without --official"):
+        find_official([folder], source)
 
 
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])

@@ -245,6 +245,15 @@ def test_every_method_takes_a_step(name: str, noise: np.ndarray):
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())  # pyright: ignore
 
 
+@pytest.mark.parametrize("weight", [0.0, 12.0])
+@pytest.mark.parametrize("name", ["apr-sp", "hybridaugment-pp", "afa", "augmix-afa"])
+def test_a_policy_on_top_changes_neither_views_nor_loss(name: str, weight: float):
+    own: Any = replace(build_method(name), jsd_weight=weight)  # pyright: ignore[reportCallIssue]
+    over: Any = replace(build_method(f"{name}+cutout"), jsd_weight=weight)  # pyright: ignore[reportCallIssue]
+    assert (over.num_views, over.has_clean) == (own.num_views, own.has_clean)
+    assert over.objective == own.objective
+
+
 def test_a_name_is_taken_once():
     with pytest.raises(ValueError, match="'augmix' is taken"):
         register_method("augmix")(Method)

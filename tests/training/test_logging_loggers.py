@@ -177,7 +177,7 @@ def test_a_lost_server_does_not_end_the_training(
     notes: list[str] = []
     train(config, callbacks=[lambda e: notes.append(e.text) if isinstance(e, Note) else None])
     (lost,) = [note for note in notes if "wandb" in note]
-    assert "gets no more lines (the server is gone); the training goes on" in lost
+    assert "gets no more lines (the server is gone); the training continues" in lost
     assert [call[2] for call in calls() if call[0] == "log"] == [2]
     assert len(read_log(config.run.out)) == 4
 

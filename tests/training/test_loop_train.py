@@ -154,15 +154,15 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path: Path) -> None:
     assert {name for name in after if after[name] != before[name]} <= {"lock", "log.jsonl"}
 
 
+@pytest.mark.parametrize("changes", [{}, {"model": "allconv-8", "ema_decay": 0.9, "epochs": 1}])
 def test_a_run_killed_before_its_weights_were_written_writes_them(
-    whole: Path, tmp_path: Path
+    tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    config = toy_config(tmp_path / "run")
-    train(config)
+    config = toy_config(tmp_path / "run", **changes)
+    whole = read_weights(train(config))
     (config.run.out / "model.json").unlink()
     (config.run.out / "weights.safetensors").unlink()
-    train(config)
-    assert read_weights(config.run.out) == read_weights(whole)
+    assert read_weights(train(config)) == whole
 
 
 def test_threads_and_executor_change_no_bit(whole: Path, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import signal
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toy_runs import STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_npz
 
 from augmix.arrays import to_float
@@ -18,7 +21,7 @@ from augmix.data.sources import Source, open_source
 from augmix.errors import Interrupted, RunError
 from augmix.models.weights import load_model, save_model
 from augmix.progress import EpochValidated, Event, OnProgress, StepFinished, TrainingFinished
-from augmix.training import validation
+from augmix.training import loop, validation
 from augmix.training.config import TrainConfig, build_config, update_config
 from augmix.training.run import open_training, train
 from augmix.training.validation import match_validation, plan_validation
@@ -174,14 +177,19 @@ def test_a_crash_changes_neither_a_bit_nor_the_selected_epoch(
     assert read_log(config.run.out) == read_log(whole)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
 def test_a_signal_stops_a_validation_which_is_made_again(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     config = watched(tmp_path / "run")
     measure = validation.Validation.measure
+    monkeypatch.setattr(
+        loop, "write_after_signal", partial(loop.write_after_signal, grace_s=seconds or 30.0)
+    )
 
     def interrupted(self: Any, *given: Any, **options: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
+        time.sleep(2 * seconds)  # longer than a step may take after a signal
         return measure(self, *given, **options)
 
     monkeypatch.setattr(validation.Validation, "measure", interrupted)
@@ -245,6 +253,27 @@ def test_what_is_no_validation_set_is_refused(tmp_path: Path, source: Source) ->
         match_validation(other, source, where="X")
 
 
+def test_validation_images_of_a_folder_named_train_are_whole(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 12, 20, 24, 3), dtype=np.uint8)
+    for root, images in zip("ab", noise, strict=True):
+        for index, pixels in enumerate(images):
+            path = tmp_path / root / "train" / "xy"[index % 2] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    config = build_config(
+        data=str(tmp_path / "a" / "train"),
+        val=str(tmp_path / "b" / "train"),
+        size=16,
+        resized_crop=True,
+        max_train_images=6,
+    )
+    _, source, held = open_training(config)
+    assert held is not None
+    assert (len(source), len(held)) == (6, 12)
+    assert source.crop is not None
+    assert held.crop is None
+
+
 def test_classes_go_by_name(tmp_path: Path, source: Source) -> None:
     images = np.zeros((2, 16, 16, 3), np.uint8)
     np.savez(tmp_path / "two.npz", images=images, labels=np.array([0, 1]))
@@ -258,7 +287,7 @@ def test_classes_go_by_name(tmp_path: Path, source: Source) -> None:
     ("changes", "message"),
     [
         ({"val": "x", "val_fraction": 0.1}, "leave out one of them"),
-        ({"val_fraction": 1.0}, "fraction must be above 0 and below 1, got 1.0"),
+        ({"val_fraction": 1.0}, "val_fraction must be above 0 and below 1, got 1.0"),
         ({"val_fraction": 0.1, "select": "last", "patience": 2}, "needs a selected epoch"),
     ],
 )

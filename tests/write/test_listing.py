@@ -73,6 +73,24 @@ def test_rows_name_the_files_of_a_tree(source: Source, tmp_path: Path) -> None:
         write_corrupted(source, tmp_path / "a", inside)
 
 
+@pytest.mark.parametrize("by_value", [False, True])
+def test_rows_name_folders_of_severities(source: Source, tmp_path: Path, by_value: bool) -> None:
+    list_folder = tmp_path / "list"
+    options = CorruptOptions(
+        names=("ripple",),
+        layout="imagenet",
+        value_folders=by_value,
+        num_processes=1,
+        manifest=list_folder,
+    )
+    write_corrupted(source, tmp_path / "set", options)
+    rows = read(list_folder)
+    assert {row["path"].split("/")[3] for row in rows[5:]} == (
+        {"5.50", "6.00", "6.50", "7.50", "8.00"} if by_value else set("12345")
+    )
+    assert all((list_folder / row["path"]).is_file() for row in rows)
+
+
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])
 def test_frames_are_listed_and_read_back(source: Source, tmp_path: Path, layout: str) -> None:
     list_folder = tmp_path / "list"

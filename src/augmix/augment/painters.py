@@ -59,7 +59,7 @@ def _fill(address, part, values):
 @inner
 @no_type_check
 def _paint(u, field, canvas):
-    """Colour a field in [0, 1] by a row of 3 to 6 random colours that is walked to and fro."""
+    """Colour a field in [0, 1] by a cycle of 3 to 6 random colours, forwards and backwards."""
     count = 3 + int(u[0] * 4)
     bands = 1.0 + np.floor(u[1] * 4)
     for y in range(field.shape[0]):

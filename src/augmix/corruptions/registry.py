@@ -162,13 +162,14 @@ class Corruption(_Entry):
         kinds = [each.annotation for each in inspect.signature(self.function).parameters.values()]
         found = []
         for kind, before, after in zip(kinds[1:], table[low - 1], table[low], strict=False):
-            if not all(isinstance(each, int | float) for each in (before, after)):
+            ends = (before, after)
+            if not all(isinstance(each, int | float) and type(each) is not bool for each in ends):
                 raise ValueError(
                     f"severity {severity} of {self.name!r} lies between {before!r} and {after!r}, "
                     "which are no numbers; take a whole severity"
                 )
             value = before + part * (after - before)
-            found.append(math.floor(value + 0.5) if kind is int else value)
+            found.append(math.floor(value + 0.5) if kind in (int, "int") else value)
         return tuple(found)
 
     def at(self, preset: str, severity: Real) -> Callable[[Image, Draws], Image]:

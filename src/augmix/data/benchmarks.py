@@ -167,7 +167,7 @@ def _severity_folder(path: Path, severity: int) -> Path:
     """The folder of a severity, whose name is its number or the value of that rank."""
     names = [folder.name for folder in _subfolders(path)]
     values = sorted(filter(_VALUE.fullmatch, names), key=float)
-    is_by_value = len(values) == len(SEVERITIES) and str(severity) not in names
+    is_by_value = len(values) == len(SEVERITIES) and not {*map(str, SEVERITIES)} & {*names}
     return path / (values[severity - 1] if is_by_value else str(severity))
 
 
@@ -185,6 +185,12 @@ def _class_names(folder: Path) -> tuple[str, ...]:
         raise RunError(
             f"{folder} is not complete: {path.name} says that its writing was stopped or is in "
             "progress; start it again with the same settings to complete it"
+        )
+    severities = manifest.get("severities") or SEVERITIES
+    if not set(severities) & set(SEVERITIES):
+        raise RunError(
+            f"{folder} was written at severities {', '.join(map(str, severities))}, and sets are "
+            "read at 1, 2, 3, 4 or 5; measure those between on the fly, without --official"
         )
     source = manifest.get("source")
     names = source.get("class_names") if isinstance(source, dict) else None

@@ -18,8 +18,9 @@ authors' scripts (`hendrycks/natural-adv-examples`, `hendrycks/imagenet-r`), as 
 """
 
 import json
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,14 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from augmix.data.cifar import CIFAR10_CLASSES
 from augmix.data.decode import AS_STORED, Geometry, decode_image
 from augmix.data.derived import MappedSource
-from augmix.data.folders import FileItems, list_images
+from augmix.data.folders import FileItems, check_shards, list_images
+from augmix.data.parquet import load_images, load_label_sets
 from augmix.data.stores import (
     ArrayItems,
     Ids,
-    ImageFiles,
     Items,
     Labels,
     OpenOptions,
@@ -43,7 +45,7 @@ from augmix.data.stores import (
 )
 from augmix.data.tar import SYNSET
 from augmix.data.trees import FolderTree
-from augmix.errors import RunError, first_line, import_library
+from augmix.errors import RunError, first_line
 from augmix.files import load_json
 
 _MASKS = {
@@ -95,6 +97,7 @@ _COUNTS = {  # images published
 _V2_COUNT = 10_000  # each of the three forms
 _NUM_CLASSES = 1000  # of ILSVRC
 _DEPTH = 4  # folders above the class folders
+_VALIDATION = re.compile(r"val_(\d{8})")  # number of a validation image of ILSVRC
 _FRAME = 2  # pixels around the photographs of ObjectNet
 _NAMES = (  # of a folder, its separators taken out, and the set it is
     (re.compile(r"(imagenet)?v2.*matched.*"), "imagenet-v2-matched-frequency"),
@@ -179,6 +182,18 @@ def _class_index(clean: Source) -> dict[str, int]:
     return {name: next(iter(outputs)) for name, outputs in names.items() if len(outputs) == 1}
 
 
+def _ilsvrc_outputs(clean: Source) -> Int64[np.ndarray, " class"] | None:
+    """The model's output for each class of ILSVRC, in the order of synsets; None if not known.
+
+    The clean images have these classes in this order, or else the model has.
+    """
+    if not isinstance(clean, MappedSource):
+        return np.arange(clean.num_classes)
+    if clean.source.num_classes in (clean.num_classes, _NUM_CLASSES):
+        return clean.indices
+    return np.arange(_NUM_CLASSES) if clean.num_classes == _NUM_CLASSES else None
+
+
 def _plain(name: str) -> str:
     return name.strip().lower().replace("_", " ")
 
@@ -200,7 +215,10 @@ def _open_classes(root: Path, folder: str, index: Mapping[str, int], clean: Sour
     path = root / folder
     found = list_images(FolderTree(path), "")
     name = _name_set(root, folder)
-    mask = MASKS.get(name) if clean.num_classes == _NUM_CLASSES else None
+    mask, ordered = None, _ilsvrc_outputs(clean)
+    if ordered is not None and len(ordered) == _NUM_CLASSES:
+        numbers = range(_NUM_CLASSES) if name == "imagenet-sketch" else MASKS.get(name)
+        mask = None if numbers is None else ordered[list(numbers)].tolist()
     outputs = np.array(_find_outputs(found.class_names, index, mask, clean, path), np.int64)
     outside = sorted(set(outputs.tolist()) - set(mask or outputs.tolist()))
     if outside:
@@ -208,7 +226,7 @@ def _open_classes(root: Path, folder: str, index: Mapping[str, int], clean: Sour
             f"{path}: class {outside[0]} ({clean.class_names[outside[0]]}) is none of the "
             f"{len(mask or ())} of {name}; rename the folder if it is another set"
         )
-    kept = np.array(mask or sorted(set(outputs.tolist())), np.int64)
+    kept = np.array(sorted(mask or set(outputs.tolist())), np.int64)
     return NaturalSet(
         name=name,
         source=_build(found.items, outputs[found.labels], clean, name),
@@ -218,14 +236,13 @@ def _open_classes(root: Path, folder: str, index: Mapping[str, int], clean: Sour
 
 def _name_set(root: Path, folder: str) -> str:
     parts = [root.resolve().name, *filter(None, folder.split("/"))]
-    for part in reversed(parts):
+    for number, part in reversed([*enumerate(parts, start=1)]):
         plain = re.sub(r"[-_ ]", "", part.lower())
         for pattern, name in _NAMES:
             match = pattern.fullmatch(plain)
             if match:
                 known = name.format(match[0], *match.groups())
-                inner = parts[parts.index(part) + 1 :]
-                return "-".join([known, *inner])
+                return "-".join([known, *parts[number:]])
     return "-".join(parts)
 
 
@@ -240,10 +257,18 @@ def _find_outputs(
     known = [index.get(_plain(name)) for name in names]
     if all(output is not None for output in known):
         return [output for output in known if output is not None]
-    if all(name.isdecimal() and int(name) < clean.num_classes for name in names):
-        return [int(name) for name in names]  # ImageNet-V2: numbers, 10 after 9
+    ordered = _ilsvrc_outputs(clean)
+    in_order = ordered.tolist() if ordered is not None else []
+    if in_order and all(name.isdecimal() for name in names):  # ImageNet-V2: 10 after 9
+        if {int(name) for name in names} != set(range(len(in_order))):
+            raise RunError(
+                f"{path}: expected the folders 0..{len(in_order) - 1} of ImageNet-V2, got "
+                f"{len(names)}: {', '.join(names[:5])}, ...; unpack it again, or name a -C set "
+                "with --official"
+            )
+        return [in_order[int(name)] for name in names]
     order = sorted(names)
-    in_order = mask or (range(_NUM_CLASSES) if clean.num_classes == _NUM_CLASSES else ())
+    in_order = mask or (in_order if len(in_order) == _NUM_CLASSES else ())
     if len(in_order) == len(names) and all(map(SYNSET.fullmatch, names)):
         return [in_order[order.index(name)] for name in names]
     unknown = [name for name, output in zip(names, known, strict=True) if output is None]
@@ -275,39 +300,53 @@ def _open_cifar(data: Path, clean: Source) -> NaturalSet:
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {data} and {labels_path.name}: {first_line(error)}") from error
     fits = images.dtype == np.uint8 and images.ndim == 4 and labels.shape == images.shape[:1]
-    if not fits or not len(labels) or not 0 <= labels.min() <= labels.max() < clean.num_classes:
+    largest = len(CIFAR10_CLASSES) - 1
+    if not fits or not len(labels) or not 0 <= labels.min() <= labels.max() <= largest:
         raise RunError(
-            f"{data}: expected uint8 [n, height, width, 3] and labels 0..{clean.num_classes - 1} "
-            f"of the clean images' classes, got {images.dtype} {list(images.shape)} and labels "
-            f"{list(labels.shape)}"
+            f"{data}: expected uint8 [n, height, width, 3] and labels 0..{largest}, got "
+            f"{images.dtype} {list(images.shape)} and labels {list(labels.shape)}"
         )
+    index = _class_index(clean)
+    outputs = [index.get(name, -1) for name in CIFAR10_CLASSES]
+    if min(outputs) < 0:
+        if clean.num_classes != len(outputs) or isinstance(clean, MappedSource):
+            missing = CIFAR10_CLASSES[outputs.index(-1)]
+            raise RunError(
+                f"{data}: {missing!r} is none of the clean images' {clean.num_classes} classes; "
+                "name CIFAR-10's test images with --data"
+            )
+        outputs = list(range(len(outputs)))  # under other names
+    labels = np.array(outputs, np.int64)[labels]
     name = "cifar10.1-" + data.name.split("_")[1]
     source = _build(ArrayItems(images=images, path=str(data)), labels, clean, name)
-    return NaturalSet(name=name, source=source)
+    kept = np.sort(outputs)
+    return NaturalSet(
+        name=name, source=source, outputs=None if len(kept) == clean.num_classes else kept
+    )
 
 
 def _open_real(path: Path, clean: Source) -> NaturalSet:
     """ReaL's right classes; image ``..._00000293`` of the validation set has the 293rd list."""
     found: Any = _load_list(path)
-    numbers = [re.search(r"(\d+)\.[A-Za-z]+$", file) for file in clean.files]
-    if clean.files and all(numbers):
-        rows = [int(match[1]) - 1 for match in numbers if match]
-    else:
+    files = clean.source.files if isinstance(clean, MappedSource) else clean.files
+    numbers = [_VALIDATION.search(file) for file in files]
+    rows = [int(match[1]) - 1 for match in numbers if match]
+    if not files and len(found) == len(clean):
         rows = list(range(len(clean)))
-    if (not clean.files and len(found) != len(clean)) or max(rows) >= len(found):
+    if len(rows) != len(clean) or not 0 <= min(rows) <= max(rows) < len(found):
         raise RunError(
             f"{path}: expected the lists of ImageNet's validation images, ILSVRC2012_val_00000001 "
             f"first, got {len(found)} lists for {len(clean)} clean images; name the validation set "
             "with --data"
         )
-    answers = tuple(frozenset(map(int, found[row])) for row in rows)
-    largest = max((max(each) for each in answers if each), default=0)
-    if largest >= clean.num_classes:
-        raise RunError(
-            f"{path}: expected classes 0..{clean.num_classes - 1}, those of the clean images, got "
-            f"{largest}"
-        )
+    answers = _map_answers([found[row] for row in rows], path, clean)
     ids = np.array([i for i, each in enumerate(answers) if each], np.int64)
+    agreeing = sum(label in answers[i] for i, label in zip(ids, clean.labels[ids], strict=True))
+    if 2 * agreeing < len(ids):
+        raise RunError(
+            f"{path}: only {agreeing} of {len(ids)} lists hold the label of their clean image, so "
+            "these have another order or other classes; name ImageNet's validation set with --data"
+        )
     return NaturalSet(name="imagenet-real", source=clean, answers=answers, ids=ids)
 
 
@@ -325,53 +364,39 @@ def _parquets(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Contents(ImageFiles):
-    """Image files in memory, of a parquet table."""
-
-    files: Sequence[bytes]
-    path: str
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def where(self, index: int) -> str:
-        return f"{self.path}, row {index}"
-
-    def digest(self, rows: np.ndarray) -> str:
-        import hashlib
-
-        hasher = hashlib.sha256()
-        for row in rows:
-            hasher.update(hashlib.sha256(self.files[row]).digest())
-        return hasher.hexdigest()
-
-    def content(self, index: int) -> bytes:
-        return self.files[index]
-
-
 def _open_hard(path: Path, clean: Source) -> NaturalSet:
     """ImageNet-Hard: a table of images with a list of right classes each."""
-    parquet: Any = import_library("pyarrow.parquet", f"reading {path}", "parquet")
-    files, answers = [], []
-    for file in _parquets(path) if path.is_dir() else [path]:
-        table = parquet.read_table(file).to_pydict()
-        if not {"image", "label"} <= set(table):
-            raise RunError(f"{file}: expected columns image and label, got {', '.join(table)}")
-        files += [image["bytes"] for image in table["image"]]
-        answers += [
-            frozenset(label if isinstance(label, list) else [label]) for label in table["label"]
-        ]
-    largest = max((max(each) for each in answers if each), default=-1)
-    if not 0 <= largest < clean.num_classes:
-        raise RunError(
-            f"{path}: expected lists of classes 0..{clean.num_classes - 1}, those of the clean "
-            f"images, got {largest}"
-        )
+    paths = _parquets(path) if path.is_dir() else [path]
+    check_shards(paths)
+    items = load_images(paths, image_columns=("image",))
+    answers = _map_answers(load_label_sets(paths, "label"), path, clean)
     labels = np.array([min(each, default=0) for each in answers], np.int64)
-    source = _build(_Contents(files=files, path=str(path)), labels, clean, "imagenet-hard")
     ids = np.array([i for i, each in enumerate(answers) if each], np.int64)
-    return NaturalSet(name="imagenet-hard", source=source, answers=tuple(answers), ids=ids)
+    source = _build(items, labels, clean, "imagenet-hard")
+    return NaturalSet(name="imagenet-hard", source=source, answers=answers, ids=ids)
+
+
+def _map_answers(
+    found: Iterable[Iterable[Any]], path: Path, clean: Source
+) -> tuple[frozenset[int], ...]:
+    """Turn sets of classes of ILSVRC into outputs of the model."""
+    ordered = _ilsvrc_outputs(clean)
+    if ordered is None:
+        raise RunError(
+            f"{path}: which of the {clean.num_classes} outputs are the classes of ILSVRC is not "
+            "known; name ImageNet's validation set with --data"
+        )
+    try:
+        numbers = [[operator.index(number) for number in each] for each in found]
+    except TypeError as error:
+        raise RunError(f"{path}: expected whole numbers, got {error}") from error
+    wrong = [number for each in numbers for number in each if not 0 <= number < len(ordered)]
+    if wrong or not any(numbers):
+        raise RunError(
+            f"{path}: expected lists of classes 0..{len(ordered) - 1}, those of the clean images, "
+            f"got {wrong[0] if wrong else 'empty lists'}"
+        )
+    return tuple(frozenset(ordered[each].tolist()) for each in numbers)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -397,11 +422,17 @@ def _open_objectnet(path: Path, mapping: Path, clean: Source) -> NaturalSet:
     to_imagenet = load_json(mapping)
     index = _class_index(clean)
     words = mapping.with_name("imagenet_to_label_2012_v2")
-    if words.is_file():  # a line for each class, in another order than that of the outputs
+    ordered = _ilsvrc_outputs(clean)
+    if (
+        words.is_file() and ordered is not None
+    ):  # a line for each class, in another order than that of the outputs
         order = load_json(mapping.with_name("pytorch_to_imagenet_2012_id.json"))
-        output_of = {int(line): int(output) for output, line in order.items()}
         lines = words.read_text(encoding="utf-8").splitlines()
-        index = {_plain(text): output_of[line] for line, text in enumerate(lines) if text.strip()}
+        index = {
+            _plain(lines[int(line)]): int(ordered[int(output)])
+            for output, line in order.items()
+            if int(output) < len(ordered) and int(line) < len(lines)
+        }
     right: dict[str, frozenset[int]] = {}
     for folder, label in folders.items():
         names = [_plain(name) for name in str(to_imagenet.get(label, "")).split(";") if name]

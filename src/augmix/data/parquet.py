@@ -277,6 +277,25 @@ def load_labels(
     )
 
 
+def load_label_sets(paths: Sequence[Path], column: str) -> tuple[frozenset[int], ...]:
+    """Read the labels of images that may have several: lists of whole numbers, or one each."""
+    found: list[frozenset[int]] = []
+    for path in paths:
+        _find_column(_load_schema(path), (column,), "label", path, "")
+        from pyarrow import types
+
+        values = _load_column(path, column)
+        is_list = types.is_list(values.type) or types.is_large_list(values.type)
+        if not types.is_integer(values.type.value_type if is_list else values.type):
+            raise RunError(
+                f"{path}: expected whole numbers or lists of them in column {column!r}, got "
+                f"{values.type}"
+            )
+        for value in values.to_pylist():
+            found.append(frozenset(value or ()) if is_list else frozenset({value} - {None}))
+    return tuple(found)
+
+
 def _load_labels(path: Path, label_columns: Sequence[str], hint: str = "") -> _Labels:
     schema = _load_schema(path)
     from pyarrow import types

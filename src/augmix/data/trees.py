@@ -182,6 +182,8 @@ class FolderTree(Tree):
         try:
             with os.scandir(self.root / folder) as found:
                 return [(entry.name, _form(entry)) for entry in found]
+        except FileNotFoundError as error:
+            raise RunError(f"the folder {self.root / folder} does not exist") from error
         except OSError as error:
             raise RunError(
                 f"cannot list the folder {self.root / folder}: {error.strerror or error}; make it "

@@ -31,6 +31,7 @@ from augmix.evaluation.loop import (
     useful_threads,
 )
 from augmix.evaluation.predictor import Predictor, describe_model, ready
+from augmix.evaluation.store import check_folder
 from augmix.evaluation.suites import Suite, list_cells, open_suites
 from augmix.files import hold_folder, load_npz, make_folder, to_plain, write_npz
 from augmix.progress import Note, OnProgress, ignore
@@ -143,6 +144,7 @@ def decide(
         )
         folder = Path(config.out) if config.out else None
         if folder:
+            check_folder(folder, first.model)
             make_folder(folder)
             stack.enter_context(hold_folder(folder))
         plan = np.stack([_order(key, ids, config.seed) for key in keys])

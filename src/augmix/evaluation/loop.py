@@ -108,7 +108,8 @@ def evaluate(
         ValueError: If a setting is out of range.
         ResumeError: If ``out`` holds results of another model, source or protocol.
         RunError: If the model returns the wrong shape or NaN, or has no gradient for an attack, an
-            official file does not fit, or a file cannot be written.
+            official file does not fit, ``out`` is the run folder of another model, or a file cannot
+            be written.
         Interrupted: If the work was stopped; with ``out`` the same call continues it.
 
     Example:
@@ -153,6 +154,7 @@ def evaluate(
     with ExitStack() as stack:
         folder = Path(config.out) if config.out and distributed.rank() == 0 else None
         if folder:
+            store.check_folder(folder, model)
             stack.enter_context(hold_folder(folder))
         stack.enter_context(ready(model, device))
         if config.adapt_batch_norm:

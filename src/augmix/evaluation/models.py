@@ -57,7 +57,6 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
     with distributed.joined():
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
-        _check_folder(measurement)
         emit = on_progress if on_progress and distributed.rank() == 0 else ignore
         first = _open_arm(measurement, emit)
         if measurement.margin_of_error is not None:
@@ -129,19 +128,6 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         preset=None if measurement.how.preset == "auto" else measurement.how.preset,
         out=None if distributed.rank() else measurement.folder,
     )
-
-
-def _check_folder(measurement: Measurement) -> None:
-    """Refuse to write results into the run folder of another model."""
-    folder = measurement.folder.expanduser()
-    own = [Path(model).expanduser() for model in measurement.models]
-    if len(own) == 1 and own[0].exists() and folder.exists() and own[0].samefile(folder):
-        return
-    if any((folder / name).exists() for name in (results.CONFIG_FILE, results.MODEL_FILE)):
-        raise RunError(
-            f"{folder} is the run folder of another model, whose report would show these results; "
-            f"choose another --out, e.g. {folder / 'other'}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +282,7 @@ def find_held_out(source: Source, members: Sequence[Member]) -> Source | None:
     Data without splits serves any split: without them there would be nothing to measure on.
     """
     runs = [member.trained for member in members]
-    first = runs[0]
+    first = runs[0] if runs else None  # predictions of a file have none
     if first is None or first.val_fraction is None or source.split == "train":
         return None
     chosen = {(each.val_fraction, each.max_train_images) for each in runs if each}

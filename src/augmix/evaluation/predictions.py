@@ -18,7 +18,6 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +37,7 @@ from augmix.evaluation.loop import (
     make_sequence_cell,
     score_sequences,
 )
-from augmix.evaluation.store import AnyCell, Measured, write_hardest
+from augmix.evaluation.store import AnyCell, Measured, check_folder, write_hardest
 from augmix.evaluation.suites import CLEAN
 from augmix.files import hash_file, hold_folder, load_npz, make_folder
 from augmix.metrics import ImageScores, image_scores, top_classes
@@ -100,7 +99,8 @@ def evaluate_predictions(
         out: Folder of the results. One of other models is refused.
 
     Raises:
-        RunError: If the file is missing or damaged, or a row is missing, twice, or makes no sense.
+        RunError: If the file is missing or damaged, a row is missing, twice, or makes no sense, or
+            ``out`` is a run folder.
         ResumeError: If ``out`` holds results that are not of this file.
 
     Example:
@@ -639,9 +639,9 @@ def _write(
     images: MeasuredImages,
     source: Source | None,
 ) -> None:
+    check_folder(folder)
     make_folder(folder)
-    with ExitStack() as stack:
-        stack.enter_context(hold_folder(folder))
+    with hold_folder(folder):
         path = folder / RESULTS_FILE
         if path.exists():
             found = load_results(path)

@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int64
+from torch import nn
 
 from augmix.data.sources import Source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
+from augmix.models.ensemble import members_of
+from augmix.models.weights import load_tensors
 from augmix.results import (
+    CONFIG_FILE,
     EXAMPLES_FILE,
     HARDEST_FILE,
     MISTAKES_FILE,
+    MODEL_FILE,
     RESULTS_FILE,
+    WEIGHTS_FILE,
     Cell,
     CellKey,
     FrequencyCell,
@@ -53,6 +60,7 @@ _EACH = 4  # the same under each corruption and perturbation
 _TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
 _MISTAKES = 12  # most confident ones, on clean and on corrupted images
+_NONE = torch.empty(0)
 
 
 AnyCell = Cell | SequenceCell | FrequencyCell
@@ -65,6 +73,38 @@ class Measured:
     cell: AnyCell
     predictions: Predictions | SequencePredictions | FrequencyPredictions
     wait_s: float  # how long the model of rank 0 waited for images
+
+
+def check_folder(folder: Path, model: nn.Module | None = None) -> None:
+    """Refuse to write results into the run folder of another model, with a `RunError`.
+
+    Args:
+        folder: Folder of the results.
+        model: The model that they are of; None for predictions, which are of no run's model.
+    """
+    is_run = any((folder / name).exists() for name in (CONFIG_FILE, MODEL_FILE))
+    if is_run and not (model is not None and _has_weights_of(model, folder / WEIGHTS_FILE)):
+        raise RunError(
+            f"{folder} is the run folder of another model, whose report would show these results; "
+            f"choose another --out, e.g. {folder / 'other'}"
+        )
+
+
+def _has_weights_of(model: nn.Module, path: Path) -> bool:
+    """Whether a model, or the one that it wraps, has exactly the weights of a file."""
+    state = model.state_dict()
+    if len(members_of(model)) > 1 or not path.exists():
+        return False
+    weights = load_tensors(path)
+    first = next(iter(weights), "")
+    prefixes = (key.removesuffix(first) for key in state if f".{key}".endswith(f".{first}"))
+    return any(
+        all(
+            torch.equal(state.get(f"{prefix}{name}", _NONE).cpu(), weights[name])
+            for name in weights
+        )
+        for prefix in prefixes
+    )
 
 
 def resume(

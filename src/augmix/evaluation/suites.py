@@ -1,17 +1,15 @@
 """Suites: the cells each consists of, the images of every cell, and the facts of its protocol.
 
 A new suite is a subclass of `Suite` with ``@register_suite("name")``. Images are addressed by their
-ids in the source. Image i of an official set is image i of the clean one, which its size, number
-and labels confirm.
+ids in the source.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -27,14 +25,13 @@ from augmix.corruptions.corrupt import (
     perturb,
     photograph_frames,
 )
-from augmix.data.benchmarks import Layout, Sequences, find_layout, open_corrupted, open_perturbed
 from augmix.data.decode import Geometry, check_resize
-from augmix.data.derived import MappedSource
 from augmix.data.natural import NaturalSet, open_natural
 from augmix.data.sources import Source
 from augmix.data.stores import Photographs
 from augmix.errors import RunError, first_line
 from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.official import OfficialFiles, find_official
 from augmix.evaluation.predictor import Predictor
 from augmix.methods.attacks import Attack, worst_logits
 from augmix.models.ensemble import members_of, name_of
@@ -52,7 +49,6 @@ _PUBLISHED_NORMS = {"cifar": (4.0, 32), "imagenet": (15.7, 224)}
 _FRAME_EDGES = {"tiny": 64, "imagenet": 224, "imagenet-299": 299}  # of published sequences, in px
 _FULL_MAP = 64  # edge of images of which all frequencies are measured
 _LARGE_MAP = 63  # frequencies along the edge of larger ones
-_NUM_OPEN = 4  # official sets kept open: of the cell measured, of the next one, of the examples
 _CLEAN_TWIN = "-clean"  # after the name of a set of natural shift: clean images of its classes
 _NATURAL_PART = 3  # of Purpose.SPLIT; data.sources has 0 and 1, the clean images 2
 _MOST_RESTARTS = 1024  # parts of a stream
@@ -66,7 +62,7 @@ class Suite(ABC):
     name: ClassVar[str]
     config: EvaluateConfig
     source: Source  # the clean images
-    official: "OfficialFiles | None" = None  # read instead of making images on the fly
+    official: OfficialFiles | None = None  # read instead of making images on the fly
 
     @classmethod
     @abstractmethod
@@ -234,6 +230,13 @@ class Corruptions(Suite):
     def check(self) -> None:
         if self.official is None:
             registry.check_size(self.source.size, "corrupt")
+            return
+        between = [key for key in self.cells() if key.severity not in registry.SEVERITIES]
+        if between:
+            raise ValueError(
+                f"severity {between[0].severity} is not in {self.official.title}: sets are read at "
+                "1, 2, 3, 4 or 5; measure those between on the fly, without --official"
+            )
 
     def images(self, key: CellKey, ids: Ids) -> UInt8[np.ndarray, "batch height width channel"]:
         if self.official is not None:
@@ -720,87 +723,3 @@ def _repeatable() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.deterministic = before
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class OfficialFiles:
-    """A -C, C-bar or -P set on disk."""
-
-    layout: Layout
-    source: Source  # the clean images it was made of
-    difficulty: int = 1  # of a -P set, whose noise of difficulty 2 and 3 has names of its own
-
-    @property
-    def suites(self) -> set[str]:
-        """``p``, or ``c``, ``c-bar`` or both, by the names of the corruptions."""
-        if self.layout.kind[-1] == "p":
-            return {"p"}
-        known = {name: registry.CORRUPTIONS[name].suite for name in registry.CORRUPTIONS}
-        known |= {name: known[other] for name, other in registry.CORRUPTIONS.aliases.items()}
-        return {BAR if known.get(name) == BAR else "c" for name in self.layout.names}
-
-    @property
-    def title(self) -> str:
-        """The set's folder and form."""
-        return f"{self.layout.root.name} ({self.layout.kind})"
-
-    def open(self, key: CellKey) -> Any:
-        """Open the images of a corruption, or the `Sequences` of a perturbation."""
-        return _open_files(self, key)
-
-
-def find_official(
-    folders: Iterable[Path], source: Source, *, difficulty: int = 1
-) -> Mapping[str, OfficialFiles]:
-    """Find the sets that some folders hold, by suite: ``c``, ``c-bar``, ``p`` or several.
-
-    A folder without a set, or two with sets of one suite, is a `RunError`.
-    """
-    found: dict[str, OfficialFiles] = {}
-    for folder in folders:
-        layout = find_layout(Path(folder).expanduser())
-        files = OfficialFiles(layout=layout, source=source, difficulty=difficulty)
-        for suite in sorted(files.suites):
-            if suite in found:
-                raise RunError(
-                    f"{found[suite].layout.root} and {layout.root} both hold sets of suite "
-                    f"{suite}; name one of them with --official"
-                )
-            found[suite] = files
-    return found
-
-
-@lru_cache(maxsize=_NUM_OPEN)
-def _open_files(files: OfficialFiles, key: CellKey) -> Source | Sequences:
-    source, layout = files.source, files.layout
-    if isinstance(source, MappedSource):  # the set has the classes of the images, not the model's
-        source = source.source
-    if key.suite == "p":
-        is_noise = registry.SEQUENCES.find(key.name).is_noise
-        what = f"{key.name}_{files.difficulty}" if is_noise and files.difficulty > 1 else key.name
-        opened = open_perturbed(layout, what)
-    else:
-        what = f"{key.name} {key.severity}"
-        if key.severity != int(key.severity):
-            raise RunError(
-                f"{files.title}: published sets have the severities 1..5, got {key.severity}"
-            )
-        class_names = source.class_names if layout.kind == "imagenet-c" else ()
-        opened = open_corrupted(layout, key.name, int(key.severity), class_names=class_names)
-    where = f"{source.name}, split {source.split}"
-    if (len(opened), opened.size) != (len(source), source.size):
-        raise RunError(
-            f"{files.title}, {what}: expected {len(source)} images of {source.size[0]}x"
-            f"{source.size[1]} (height x width) like {where}, got {len(opened)} of "
-            f"{opened.size[0]}x{opened.size[1]}; name the clean set that it was made of, and its "
-            "--size"
-        )
-    labels = getattr(opened, "labels", source.labels)  # sequences have none of their own
-    if not np.array_equal(labels, source.labels):
-        first = int((labels != source.labels).argmax())
-        raise RunError(
-            f"{files.title}, {what}: expected the images of {where} in its order, but the label of "
-            f"image {first} is {int(labels[first])} there and {int(source.labels[first])} "
-            "here; name the clean set that it was made of"
-        )
-    return opened

@@ -1,11 +1,17 @@
 """AFA: an auxiliary view of plane waves beside the views of another method."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from augmix.augment import policies
 from augmix.augment.policies import Policy
-from augmix.methods.registry import Method, Objective, check_loss_options, register_method
+from augmix.methods.registry import (
+    Method,
+    Objective,
+    check_loss_options,
+    layers_of,
+    register_method,
+)
 
 _SOURCE = "Vaish et al. (2024)"
 
@@ -35,8 +41,9 @@ class AFA(Method):
     @property
     def num_views(self) -> int:
         """Views the policy draws of every image."""
-        policy: Any = self.policy
-        is_alone = isinstance(getattr(policy, "base", None), policies.Standard)
+        layers = list(layers_of(self.policy))
+        bases = [layer.base for layer in layers if isinstance(layer, policies.FourierWaves)]
+        is_alone = any(isinstance(base, policies.Standard) for base in bases)
         return 1 if self.jsd_weight and is_alone else 2
 
     @property

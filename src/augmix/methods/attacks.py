@@ -104,28 +104,28 @@ def attack_mixture(
     """
     labels = targets.argmax(dim=1) if targets.is_floating_point() else targets.long()
     count, batch = chains.shape[:2]
-    share = torch.rand(batch, device=images.device)
+    fraction = torch.rand(batch, device=images.device)
     scores = torch.randn(count, batch, device=images.device)
     stopped = torch.zeros(batch, dtype=torch.bool, device=images.device)
 
-    def mix(share: Tensor, scores: Tensor) -> Tensor:
+    def mix(fraction: Tensor, scores: Tensor) -> Tensor:
         wide = (-1, 1, 1, 1)
         weights = scores.softmax(dim=0).reshape(count, *(batch, 1, 1, 1))
         mixture = (weights * chains).sum(dim=0)
-        return (1 - share.reshape(wide)) * images + share.reshape(wide) * mixture
+        return (1 - fraction.reshape(wide)) * images + fraction.reshape(wide) * mixture
 
     no_sync = getattr(model, "no_sync", nullcontext)
     with no_sync(), torch.inference_mode(False), torch.enable_grad():
         for _ in range(num_steps):
-            share, scores = share.detach().requires_grad_(), scores.detach().requires_grad_()
-            logits = _as_float(model(mix(share, scores).clamp(0, 1)))
+            fraction, scores = fraction.detach().requires_grad_(), scores.detach().requires_grad_()
+            logits = _as_float(model(mix(fraction, scores).clamp(0, 1)))
             loss = F.cross_entropy(logits, labels, reduction="sum")
-            steps = torch.autograd.grad(loss, (share, scores))
+            steps = torch.autograd.grad(loss, (fraction, scores))
             moves = step_size * ~stopped
-            share = (share.detach() + moves * steps[0].sign()).clamp(0, 1)
+            fraction = (fraction.detach() + moves * steps[0].sign()).clamp(0, 1)
             scores = scores.detach() + moves * steps[1].sign()
             stopped = stopped | (logits.argmax(dim=1) != labels)
-    return mix(share, scores).clamp(0, 1).detach()
+    return mix(fraction, scores).clamp(0, 1).detach()
 
 
 def random_start(

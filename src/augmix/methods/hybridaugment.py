@@ -1,11 +1,16 @@
 """APR and HybridAugment++: amplitudes, phases and frequencies of images recombined."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from augmix.augment import policies
 from augmix.augment.policies import Policy
-from augmix.methods.registry import Objective, OptionalConsistency, register_method
+from augmix.methods.registry import (
+    Objective,
+    OptionalConsistency,
+    layers_of,
+    register_method,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +20,8 @@ class _Recombining(OptionalConsistency):
     @property
     def num_views(self) -> int:
         """Views the policy draws of every image."""
-        policy: Any = self.policy
-        return 2 if self.jsd_weight or "p" in getattr(policy, "form", "") else 1
+        forms = [getattr(layer, "form", "") for layer in layers_of(self.policy)]
+        return 2 if self.jsd_weight or any("p" in form for form in forms) else 1
 
     @property
     def objective(self) -> Objective:

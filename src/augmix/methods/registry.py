@@ -175,8 +175,8 @@ def register_method(name: str) -> Callable[[MethodClass], MethodClass]:
 
     def register(cls: MethodClass) -> MethodClass:
         before = METHODS.get(name)
-        place = (cls.__module__, cls.__qualname__)
-        is_again = before is not None and place == (before.__module__, before.__qualname__)
+        origin = (cls.__module__, cls.__qualname__)
+        is_again = before is not None and origin == (before.__module__, before.__qualname__)
         if (before is not None and not is_again) or "+" in name:  # a cell or file may run twice
             raise ValueError(f"method name {name!r} is taken, or holds a '+'; choose another")
         cls.name = name

@@ -195,20 +195,20 @@ def group_layers(model: Classifier) -> list[list[str]]:
 def _units(model: nn.Module, total: int) -> Iterator[tuple[str, list[str]]]:
     """Yield the name of every block, and those of its parameters, in the order they were made."""
 
-    def visit(module: nn.Module, prefix: str, is_inside: bool) -> Iterator[tuple[str, list[str]]]:
+    def visit(module: nn.Module, prefix: str) -> Iterator[tuple[str, list[str]]]:
         own = [f"{prefix}{name}" for name, _ in module.named_parameters(recurse=False)]
         if own:
             yield _STEM, [name for name in own if name in names]
         for name, child in module.named_children():
-            below, is_container = f"{prefix}{name}.", type(module) in _CONTAINERS
-            if any(True for _ in child.children()) and _is_divided(child, is_container, total):
-                yield from visit(child, below, is_container)
+            below, is_repeated = f"{prefix}{name}.", type(module) in _CONTAINERS
+            if any(True for _ in child.children()) and _is_divided(child, is_repeated, total):
+                yield from visit(child, below)
             else:
                 inner = [f"{below}{each}" for each, _ in child.named_parameters()]
                 yield below, [each for each in inner if each in names]
 
     names = {name for name, _ in model.named_parameters()}  # of a shared parameter the first
-    yield from visit(model, "", False)
+    yield from visit(model, "")
 
 
 def _is_divided(module: nn.Module, is_repeated: bool, total: int) -> bool:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from augmix.bootstrap import FRACTION, Interval, difference, resample_means
-from augmix.errors import RunError, printable
+from augmix.errors import RunError, check_fields, printable
 from augmix.files import write_bytes
 from augmix.report.comparison import differences
 from augmix.report.estimates import (
@@ -38,6 +38,40 @@ _TITLES = {
     "max_flips": "flip probability",
 }
 _SUITES = {Scope.CLEAN: "clean", Scope.CORRUPTED: "c", Scope.PERTURBED: "p"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckConfig:
+    """What a run must keep; each rule is decided by its 95 % interval."""
+
+    run: Path
+    """Run folder that was evaluated."""
+    max_clean_error: float | None = None
+    """Largest error on clean images, a fraction."""
+    max_corruption_error: float | None = None
+    """Largest mean error under corruption, a fraction."""
+    max_rms: float | None = None
+    """Largest RMS calibration error, mean over the corrupted sets, a fraction."""
+    max_flips: float | None = None
+    """Largest flip probability, mean over the perturbations, a fraction."""
+    no_worse_than: Path | None = None
+    """Run folder whose corruption error may not be exceeded by more than the margin, on the same
+    images."""
+    margin: float = 0.0
+    """Percentage points by which --no-worse-than may be exceeded."""
+    agrees_with: Path | None = None
+    """Run folder, e.g. of the model before its export, whose predictions under corruption must be
+    the same."""
+    min_agreement: float = 0.99
+    """Least fraction of the same predictions."""
+    junit: Path | None = None
+    """File of JUnit XML to write, a test for each rule."""
+
+    def __post_init__(self) -> None:
+        for name in (*LIMITED, "min_agreement"):
+            value = getattr(self, name)
+            check_fields(self, **{name: (value is None or 0 <= value <= 1, "a fraction in [0, 1]")})
+        check_fields(self, margin=(0 <= self.margin <= 100, "0..100 percentage points"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -266,7 +266,9 @@ def _open_sink(
     for name in source.class_names:  # a class without images gets its folder too
         (folder / name).mkdir(parents=True, exist_ok=True)
     files = name_files(source.files, source.labels, source.class_names)
-    return FolderSink(folder=folder, work=work, files=files, encode=encode_png, verify=verify)
+    return FolderSink(
+        folder=folder, work=work, files=files, encode=encode_png, folders={}, verify=verify
+    )
 
 
 def _describe(

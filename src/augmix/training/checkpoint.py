@@ -134,6 +134,7 @@ class Checkpointer:
             RunError: If weights are no longer finite, or the file cannot be written.
         """
         _check_weights(self.model, step)
+        self._marked = None  # its weights are those of another step by now
         if distributed.rank() == 0:
             write_state(self.folder, self.capture(step, self.identity, meters))
 
@@ -150,7 +151,7 @@ class Checkpointer:
             RunError: If weights are no longer finite, or the file cannot be written.
         """
         with self.guard:
-            if self._marked is None:  # the first step: its state is on the disk already
+            if self._marked is None:  # its state is on the disk already
                 return
             step, meters, buffers = self._marked
             _check_weights(self.model, step)

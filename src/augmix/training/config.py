@@ -316,11 +316,9 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         check_positive(self, "patience")
         fraction, selects = self.fraction, (None, *get_args(Select))
-        check_fields(
-            self,
-            fraction=(fraction is None or 0 < fraction < 1, "above 0 and below 1"),
-            select=(self.select in selects, f"one of {get_args(Select)}"),
-        )
+        check_fields(self, select=(self.select in selects, f"one of {get_args(Select)}"))
+        if fraction is not None and not 0 < fraction < 1:
+            raise ValueError(f"val_fraction must be above 0 and below 1, got {fraction}")
         if self.data is not None and fraction is not None:
             raise ValueError(
                 f"val {self.data!r} names the validation images, so val_fraction {fraction} would "

@@ -350,7 +350,7 @@ class Tracker(Logger):
             self.emit(
                 Note(
                     text=f"--logger {self.name} gets no more lines ({first_line(error)}); the "
-                    "training goes on, and its whole log is in log.jsonl"
+                    "training continues, and its whole log is in log.jsonl"
                 )
             )
 

@@ -283,6 +283,7 @@ def train_model(
             if is_ended:
                 break
     if validation is None:
+        seed_torch(config.run.seed, num_steps)
         with explain_errors(optimisation, device, learner.model):
             finished = learner.finish(_views_after(pipeline, num_steps))
         if distributed.rank() == 0:

@@ -101,13 +101,16 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_flags(data: str, given: Collection[str], *, model: str = "") -> list[Choice]:
+def choose_flags(
+    data: str, given: Collection[str], *, model: str = "", is_pretrained: bool = True
+) -> list[Choice]:
     """Decide what flags of ``augmix train`` are for images, as far as they are not given.
 
     Args:
         data: Folder or file of the images.
         given: Names of the flags that are, by flat name.
         model: The model that is named, if one is.
+        is_pretrained: Whether it starts from its published weights, if there are any.
     """
     kind = name_source(data)
     edges = _edges(Path(data).expanduser()) if kind == "folder" else []
@@ -121,8 +124,7 @@ def choose_flags(data: str, given: Collection[str], *, model: str = "") -> list[
             choices.append(Choice((f"--{name.replace('_', '-')}", value), f"{name}: {reason}"))
 
     is_run = bool(model) and (Path(model).expanduser() / MODEL_FILE).exists()
-    is_started = is_foreign(model) or "@" in model or is_run
-    is_pretrained = bool(model) and is_started and "no_pretrained" not in given
+    is_started = is_pretrained and bool(model) and (is_foreign(model) or "@" in model or is_run)
     if not model:
         network = "wrn-40-2" if is_small else "resnet18"
         choose(
@@ -131,7 +133,7 @@ def choose_flags(data: str, given: Collection[str], *, model: str = "") -> list[
             f"{network} of this package from random weights, which needs no download; with few "
             "images start from weights, e.g. --model timm:resnet50",
         )
-    if is_pretrained:
+    if is_started:
         choose("recipe", "finetune", f"finetune, since {model} starts from weights")
     elif kind == "folder" and not is_small:
         if not is_foreign(model):

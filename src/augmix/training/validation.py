@@ -194,7 +194,11 @@ def open_validation(config: TrainConfig, train: Source, opener: Callable[..., So
     word = Path(path).name.partition(".")[0]
     split = split_kind(word)[0] if is_split(word) else "val"
     size = train.size[0] if train.geometry.size else config.data.size
-    described = update_config(config, data=path, source=kind, size=size, stylised=None)
+    described = update_config(  # whole images, and all of them, also of a folder named train
+        config,
+        **{"data": path, "source": kind, "size": size, "stylised": None},
+        **{"resized_crop": False, "max_train_images": None},
+    )
     return match_validation(opener(described, split), train, where=path)
 
 

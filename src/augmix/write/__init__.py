@@ -17,12 +17,12 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -240,8 +240,6 @@ def write_corrupted(
     names = CORRUPTIONS.resolve(options.names)
     severities = sorted(map(check_severity, options.severities))
     layout = _choose_layout(options.layout, source)
-    if options.value_folders:
-        _check_values(layout, names, severities)
     if layout == "cifar" and tuple(severities) != SEVERITIES:
         raise ValueError(
             f"layout 'cifar' stores all severities 1..5 in one array, got {severities}; take "
@@ -249,6 +247,9 @@ def write_corrupted(
         )
     check_size(source.size, "corrupt")
     preset = _choose_preset(options.preset, source.size, on_progress or ignore)
+    folders = _name_folders(names, severities)
+    if options.value_folders:
+        folders = _name_by_value(layout, names, severities, preset)
     textures = options.frost_textures
     identity = {
         "form": "corrupted",
@@ -278,11 +279,19 @@ def write_corrupted(
         frost_textures=textures,
     )
     folder = _write_set(
-        source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
+        source,
+        Path(destination),
+        options,
+        identity,
+        pieces,
+        shapes,
+        make,
+        on_progress or ignore,
+        folders,
     )
     if options.manifest is not None:
         suites = {name: CORRUPTIONS[name].suite for name in names}
-        rows = partial(list_corrupted, source, suites, severities, _files(source, layout))
+        rows = partial(list_corrupted, source, suites, folders, _files(source, layout))
         write_list(options.manifest, rows, folder, source)
     return folder
 
@@ -351,7 +360,15 @@ def write_perturbed(
         difficulty=difficulty,
     )
     folder = _write_set(
-        source, Path(destination), options, identity, pieces, shapes, make, on_progress or ignore
+        source,
+        Path(destination),
+        options,
+        identity,
+        pieces,
+        shapes,
+        make,
+        on_progress or ignore,
+        {},
     )
     if options.manifest is not None:
         rows = partial(list_perturbed, source, titles, counts, _files(source, layout))
@@ -375,6 +392,7 @@ def _write_set(
     shapes: dict[str, tuple[int, ...]],
     make: Callable[..., Any],
     on_progress: OnProgress,
+    folders: Mapping[tuple[str, Real], str],
 ) -> Path:
     """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
     verify = options.verify
@@ -396,7 +414,7 @@ def _write_set(
                 files=files,
                 encode=encode,
                 verify=verify,
-                preset=identity["preset"] if identity.get("value_folders") else None,
+                folders=folders,
             )
         clean = source if isinstance(source, Photographs) else _decode(source, work)
         write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
@@ -554,19 +572,32 @@ def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) 
     return chosen
 
 
-def _check_values(layout: Layout, names: Sequence[str], severities: Sequence[Real]) -> None:
-    """Refuse folders named by values where a reader could not tell the severities."""
+def _name_folders(names: Sequence[str], severities: Sequence[Real]) -> dict[tuple[str, Real], str]:
+    return {(name, severity): str(severity) for name, severity in product(names, severities)}
+
+
+def _name_by_value(
+    layout: Layout, names: Sequence[str], severities: Sequence[Real], preset: str
+) -> dict[tuple[str, Real], str]:
+    """Name folders by values, unless a reader, who sorts them, could not tell the severities."""
     if layout == "cifar":
         raise ValueError("value_folders are for files, got layout 'cifar'; take layout 'imagenet'")
-    for name in names:
-        parameters = CORRUPTIONS[name].parameters.values()
-        if any(len(each) != 1 for table in parameters for each in table):
-            raise ValueError(
-                "value_folders need corruptions with one value a severity, as those of C-bar "
-                f"have, got {name!r}"
-            )
     if tuple(severities) != SEVERITIES:
         raise ValueError(f"value_folders need all severities 1..5, got {list(severities)}")
+    folders: dict[tuple[str, Real], str] = {}
+    for name in names:
+        table = CORRUPTIONS[name].parameters[preset]
+        is_number = [
+            len(each) == 1 and isinstance(each[0], int | float) and each[0] >= 0 for each in table
+        ]
+        values = [f"{each[0]:.2f}" for each in table] if all(is_number) else []
+        if any(float(low) >= float(high) for low, high in pairwise(values)) or not values:
+            raise ValueError(
+                "value_folders need corruptions with one value a severity that grows with it, as "
+                f"those of C-bar have, got {name!r} with {', '.join(map(str, table))}"
+            )
+        folders |= {(name, level): value for level, value in zip(SEVERITIES, values, strict=True)}
+    return folders
 
 
 def _describe(

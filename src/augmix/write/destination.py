@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augmix import results
-from augmix.corruptions import CORRUPTIONS
+from augmix.corruptions.registry import Real
 from augmix.data.benchmarks import MANIFEST_FILE
 from augmix.data.sources import Source
 from augmix.errors import RunError
@@ -444,8 +444,8 @@ class TreeSink:
     work: Path
     files: tuple[str, ...]  # class/image.JPEG of every image
     encode: Callable[[Frame], bytes]
+    folders: Mapping[tuple[str, Real], str]  # name of a corruption and a severity
     verify: bool = False  # compare what an earlier call wrote with its checksums
-    preset: str | None = None  # whose values name the folders of severities; None for 1 to 5
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
         """Return the pieces whose files are missing, or not of the size their marks say."""
@@ -483,11 +483,7 @@ class TreeSink:
         self, piece: Piece, file: str, image: Frame | Iterable[Frame]
     ) -> Iterable[tuple[str, Frame]]:
         if isinstance(image, np.ndarray) and image.ndim == 3:
-            severity = str(piece.severity)
-            if self.preset is not None:
-                (value,) = CORRUPTIONS[piece.name].parameters[self.preset][int(piece.severity) - 1]
-                severity = f"{value:.2f}"
-            yield f"{piece.name}/{severity}/{file}", image
+            yield f"{piece.name}/{self.folders[piece.name, piece.severity]}/{file}", image
             return
         folder = PurePosixPath(piece.name, file).with_suffix("")
         for number, frame in enumerate(image):

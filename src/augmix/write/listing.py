@@ -10,7 +10,6 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -30,22 +29,26 @@ Row = tuple[Real | str, ...]
 
 
 def list_corrupted(
-    source: Source, names: Mapping[str, str], severities: Sequence[Real], files: Sequence[str]
+    source: Source,
+    suites: Mapping[str, str],
+    folders: Mapping[tuple[str, Real], str],
+    files: Sequence[str],
 ) -> Iterator[Row]:
     """List the clean images of a source and those of its -C form, in the order of `COLUMNS`.
 
     Args:
-        names: Suite of every corruption.
+        suites: Suite of every corruption.
+        folders: Name of the folder of every corruption and severity.
         files: Path of every image below the folder of a severity; none if they are in arrays.
     """
     labels = source.labels.tolist()
     for index, label in enumerate(labels):
         yield index, label, "clean", "clean", 0, "", _clean_name(index), ""
-    for (name, suite), severity in product(names.items(), severities):
+    for (name, severity), folder in folders.items():
         for index, label in enumerate(labels):
             path, row = f"{name}.npy", int(severity - 1) * len(labels) + index
-            where = (f"{name}/{severity}/{files[index]}", "") if files else (path, row)
-            yield index, label, suite, name, severity, "", *where
+            where = (f"{name}/{folder}/{files[index]}", "") if files else (path, row)
+            yield index, label, suites[name], name, severity, "", *where
 
 
 def list_perturbed(

@@ -73,6 +73,8 @@ def render(
     if pictures is None:
         pictures = pictures_on(plan, images.shape[3], device)
     check_plan(plan, tuple(images.shape), pictures)
+    if not len(plan):  # which not every function of torch takes
+        return torch.empty(plan.num_views, 0, images.shape[3], *plan.size, dtype=dtype).to(device)
     try:
         has_rows = choose_backend(device, backend) == "torch"
         packed = pack(plan, images.shape[3], real=real_of(device), has_rows=has_rows)

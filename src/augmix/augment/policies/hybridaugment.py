@@ -18,6 +18,7 @@ from augmix.augment.policies.augmix import (
     Ids,
     Policy,
     Standard,
+    check_request,
     check_severity,
     largest_level,
 )
@@ -91,6 +92,7 @@ def _sample(
     stream: Stream,
 ) -> Plan:
     """The base's views behind form s, the last of which is paired with the others of the batch."""
+    ids = check_request(ids, num_views, size)
     has_pair = "p" in policy.form
     num_own = max(num_views - has_pair, 1)
     plan = policy.base.sample(ids, num_views=num_own, size=size, stream=stream)

@@ -25,6 +25,7 @@ from augmix.augment.stages.chains import Chains, Copies
 from augmix.augment.stages.pixmix import IPMix as IPMixStage
 from augmix.augment.stages.pixmix import Operator
 from augmix.augment.stages.pixmix import PixMix as PixMixStage
+from augmix.errors import check_positive
 from augmix.rng import Purpose, Stream
 
 _MIRROR = len(Op)  # stands for mirroring among the operations of IPMix
@@ -62,7 +63,7 @@ class PixMix:
     """Mirror half of the images left to right."""
 
     def __post_init__(self) -> None:
-        _check(self, rounds=self.rounds)
+        _check(self, "rounds")
         if self.ops not in OP_SETS:
             raise ValueError(f"ops must be one of {', '.join(OP_SETS)}, got {self.ops!r}")
 
@@ -126,7 +127,7 @@ class IPMix:
     """Mirror half of the images left to right."""
 
     def __post_init__(self) -> None:
-        _check(self, width=self.width, depth=self.depth)
+        _check(self, "width", "depth")
         if not 0 < self.alpha < np.inf:
             raise ValueError(f"alpha must be a finite number above 0, got {self.alpha}")
 
@@ -189,13 +190,11 @@ class IPMix:
 _PICTURE_PART, _MASK_PART = 1, 2  # of Purpose.PICTURES; part 0 has the other numbers
 
 
-def _check(policy: PixMix | IPMix, **counts: int) -> None:
+def _check(policy: PixMix | IPMix, *counts: str) -> None:
     check_severity(policy.severity)
     if not 0 < policy.beta < np.inf:
         raise ValueError(f"beta must be a finite number above 0, got {policy.beta}")
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+    check_positive(policy, *counts)
     check_crop(policy.crop_padding)
 
 

@@ -67,7 +67,7 @@ class PRIME:
             at = stream.at(Purpose.PRIMITIVES)
             return at.uniforms(own, num_views=num_views, count=count)
 
-        uniforms = draw(plan.ids).reshape(*shape[:3], -1)
+        uniforms = draw(plan.ids).reshape(*shape[:3], 1 + 6 * depth)
         length = depth if self.depth else 1 + np.floor(uniforms[..., :1] * _MAX_DEPTH)
         steps = uniforms[..., 1:].reshape(*shape, 6)
         kind = (1 + np.floor(steps[..., 0] * 3)).astype(np.int8)

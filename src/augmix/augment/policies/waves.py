@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from augmix.augment.plan import Plan
-from augmix.augment.policies.augmix import Ids, Policy, Standard
+from augmix.augment.policies.augmix import Ids, Policy, Standard, check_request
 from augmix.augment.stages.waves import Waves
 from augmix.errors import check_fields
 from augmix.rng import Purpose, Stream
@@ -38,6 +38,7 @@ class FourierWaves:
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan of all views but the last, and the waves of that."""
+        ids = check_request(ids, num_views, size)
         num_own = max(num_views - 1, 1)
         plan = self.base.sample(ids, num_views=num_own, size=size, stream=stream).with_clean()
         plan = plan.take_views([*range(1, num_views), 0])

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, Int8, Int32, Int64, UInt32
 
 from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
 from augmix.augment.stages.patches import check_boxes, describe_box, pixels_inside
-from augmix.rng import philox4x32, philox4x32_torch, to_uniforms, to_uniforms_torch
+from augmix.rng import to_uniforms, to_uniforms_torch, words_at, words_at_torch
 
 _CHANNELS = 4  # for which blocks are kept at an address
 _TINY = 1e-30
@@ -82,11 +82,8 @@ class LpNoise(Stage):
     ) -> Float64[np.ndarray, "4 block"]:
         """The numbers of every value of an image, and of its distance from the centre."""
         channels, height, width = shape
-        counter = np.empty((4, channels * height * width + 1), np.uint32)
-        counter[0, :-1] = np.arange(channels * height * width)
-        counter[0, -1] = _CHANNELS * height * width
-        counter[1:] = self.address[view, index][:, None]
-        return to_uniforms(philox4x32(counter, self.seed))
+        blocks = np.append(np.arange(channels * height * width), _CHANNELS * height * width)
+        return to_uniforms(words_at(self.address[view, index], blocks, self.seed))
 
     @staticmethod
     def apply_torch(
@@ -100,8 +97,7 @@ class LpNoise(Stage):
         block = torch.arange(count + 1, device=pixels.device)
         block = torch.where(block < count, block, _CHANNELS * height * width)
         block = block.expand(*norm.shape, -1)
-        counter = [block, *(word[..., None].expand_as(block) for word in address.unbind(-1))]
-        drawn = to_uniforms_torch(torch.stack(philox4x32_torch(counter, seed), dim=0)).to(real)
+        drawn = to_uniforms_torch(torch.stack(words_at_torch(address, block, seed))).to(real)
         first, second, third, fourth = drawn[..., :-1].unbind(0)  # view batch value
         radius, norm = radius.to(real)[..., None], norm[..., None]
         is_kept = fourth < kept[..., None]

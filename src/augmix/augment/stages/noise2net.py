@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt32
 
 from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
-from augmix.rng import philox4x32, philox4x32_torch, to_uniforms, to_uniforms_torch
+from augmix.rng import to_uniforms, to_uniforms_torch, words_at, words_at_torch
 
 WIDTH, SPLITS = 16, 4  # channels of a split, and splits of a block
 DEVIATION = 0.225  # of images in [0, 1]: the published networks take images divided by it
@@ -60,10 +60,8 @@ class NoiseNet(Stage):
             strength = float(self.strength[view, index])
             if not strength:
                 continue
-            counter = np.empty((4, -(-count // 4)), np.uint32)
-            counter[0] = np.arange(counter.shape[1])
-            counter[1:] = self.address[view, index][:, None]
-            drawn = 2 * to_uniforms(philox4x32(counter, self.seed).T.ravel()) - 1
+            words = words_at(self.address[view, index], np.arange(-(-count // 4)), self.seed)
+            drawn = 2 * to_uniforms(words.T.ravel()) - 1
             weights = _cut(drawn, shapes)
             image = pixels[view, index].astype(np.float64)
             for block in parse_layers(self.layers):
@@ -81,8 +79,7 @@ class NoiseNet(Stage):
         shapes = list(weight_shapes(layers, channels))
         count = sum(int(np.prod(shape)) for shape in shapes)
         block = torch.arange(-(-count // 4), device=pixels.device).expand(num_views, batch, -1)
-        counter = [block, *(word[..., None].expand_as(block) for word in address.unbind(-1))]
-        words = torch.stack(philox4x32_torch(counter, seed), dim=3).flatten(2)
+        words = torch.stack(words_at_torch(address, block, seed), dim=3).flatten(2)
         drawn = (2 * to_uniforms_torch(words) - 1).float().reshape(groups, -1)
         at = 0
 

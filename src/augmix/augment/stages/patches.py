@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, Integer, UInt32
 
 from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
-from augmix.rng import philox4x32, philox4x32_torch, to_uniforms, to_uniforms_torch
+from augmix.rng import to_uniforms, to_uniforms_torch, words_at, words_at_torch
 
 
 @register_stage("noise")
@@ -42,11 +42,9 @@ class Noise(Stage):
         for view, index in np.ndindex(views.shape[:2]):
             top, left, bottom, right = self.box[view, index]
             rows, columns = np.mgrid[top:bottom, left:right]
-            counter = np.empty((4, rows.size), np.uint32)
-            counter[0] = (rows * views.shape[4] + columns).ravel()
-            counter[1:] = self.address[view, index][:, None]
-            words = philox4x32(counter, self.seed)[: views.shape[2]]  # channel pixel
-            drawn = 2.0 * to_uniforms(words) - 1.0
+            number = (rows * views.shape[4] + columns).ravel()
+            words = words_at(self.address[view, index], number, self.seed)
+            drawn = 2.0 * to_uniforms(words[: views.shape[2]]) - 1.0  # channel pixel
             scaled = (np.float64(self.amplitude[view, index]) * drawn).astype(np.float32)
             box = views[view, index, :, top:bottom, left:right]
             box[...] = np.clip(box + scaled.reshape(box.shape), 0, 1)
@@ -58,8 +56,7 @@ class Noise(Stage):
 
         num_views, batch, channels, height, width = pixels.shape
         number = torch.arange(height * width, device=pixels.device).expand(num_views, batch, -1)
-        counter = [number, *(word[..., None].expand_as(number) for word in address.unbind(-1))]
-        words = philox4x32_torch(counter, seed)[:channels]
+        words = words_at_torch(address, number, seed)[:channels]
         drawn = 2.0 * to_uniforms_torch(torch.stack(words, dim=2))
         amplitude = amplitude.to(drawn.dtype).reshape(num_views, batch, 1, 1)
         noise = (amplitude * (drawn - 1.0)).float().unflatten(3, (height, width))

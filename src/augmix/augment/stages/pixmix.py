@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, Int8, Int32, Int64, UInt32
 
 from augmix.augment.stages import Form, Pictures, Stage, register_stage
 from augmix.augment.stages.patches import check_boxes, describe_box, pixels_inside
-from augmix.rng import philox4x32, philox4x32_torch, to_uniforms, to_uniforms_torch
+from augmix.rng import to_uniforms, to_uniforms_torch, words_at, words_at_torch
 
 _LEAST = np.float32(1e-37)  # of a factor, whose power may be negative (released code)
 _HALF, _ONE, _TWO = np.float32(0.5), np.float32(1), np.float32(2)
@@ -217,10 +217,8 @@ class IPMix(_WithPicture):
             return result
         view, index, chain, step = where
         number = (np.arange(height)[:, None] * width + np.arange(width))[rows, columns]
-        counter = np.empty((4, number.size), np.uint32)
-        counter[0] = ((chain * self.operator.shape[3] + step) * height * width + number).ravel()
-        counter[1:] = self.address[view, index][:, None]
-        words = philox4x32(counter, self.seed)
+        block = ((chain * self.operator.shape[3] + step) * height * width + number).ravel()
+        words = words_at(self.address[view, index], block, self.seed)
         chosen = words[3:] if operator == Operator.PIXELS else words[:channels]
         stays = (to_uniforms(chosen) < self.keep[where]).reshape(-1, *number.shape)
         result[:, rows, columns] = np.where(stays, patch, other)
@@ -252,7 +250,6 @@ class IPMix(_WithPicture):
         copies = pixels.unflatten(0, (num_views, num_chains + 1))
         shown = cut_torch(pictures, picture, corner, pixels)
         pixel = torch.arange(height * width, device=pixels.device).expand(num_views, batch, -1)
-        words = [word[..., None].expand_as(pixel) for word in address.unbind(-1)]
         mix = mix[..., None, None, None]
         total = (1 - mix) * copies[:, 0]
         for chain in range(num_chains):
@@ -263,7 +260,7 @@ class IPMix(_WithPicture):
                     values[..., chain, step, None, None, None] for values in (operator, a, b, keep)
                 )
                 block = pixel + (chain * num_steps + step) * height * width
-                drawn = torch.stack(philox4x32_torch([block, *words], seed), dim=2)
+                drawn = torch.stack(words_at_torch(address, block, seed), dim=2)
                 drawn = to_uniforms_torch(drawn).unflatten(3, (height, width))
                 of_pixels = drawn[:, :, 3:].expand(-1, -1, channels, -1, -1)
                 chosen = torch.where(kind == Operator.PIXELS, of_pixels, drawn[:, :, :channels])

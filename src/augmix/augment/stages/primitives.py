@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int8, Int32, Int64, UInt32
 
 from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
-from augmix.rng import philox4x32, philox4x32_torch, to_uniforms, to_uniforms_torch
+from augmix.rng import to_uniforms, to_uniforms_torch, words_at, words_at_torch
 
 Image = Float64[np.ndarray, "channel height width"]
 
@@ -183,10 +183,7 @@ def _normals(
     blocks: Int64[np.ndarray, " block"], address: UInt32[np.ndarray, " 3"], seed: int
 ) -> Float64[np.ndarray, "4 block"]:
     """Four independent normal numbers for every block at an address."""
-    counter = np.empty((4, len(blocks)), np.uint32)
-    counter[0] = blocks
-    counter[1:] = address[:, None]
-    drawn = to_uniforms(philox4x32(counter, seed))
+    drawn = to_uniforms(words_at(address, blocks, seed))
     radius = np.sqrt(-2 * np.log(drawn[::2]))
     turn = 2 * np.pi * drawn[1::2]
     return np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1).reshape(4, -1)
@@ -232,8 +229,7 @@ def _normals_torch(count: int, address: Any, seed: int, real: Any) -> Any:
     import torch
 
     block = torch.arange(count, device=address.device).expand(len(address), -1)
-    counter = [block, *(word[:, None].expand_as(block) for word in address.unbind(-1))]
-    drawn = to_uniforms_torch(torch.stack(philox4x32_torch(counter, seed), dim=1)).to(real)
+    drawn = to_uniforms_torch(torch.stack(words_at_torch(address, block, seed), dim=1)).to(real)
     radius = (-2 * drawn[:, ::2].log()).sqrt()
     turn = 2 * torch.pi * drawn[:, 1::2]
     return torch.stack([radius * turn.cos(), radius * turn.sin()], dim=2).flatten(1, 2)
