@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_runs import replace_flags
 
 from augmix import cli
 
@@ -49,7 +50,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         *["corrupt", "perturb", "preview", "reproduce"],
     ]
     for command in commands:
-        assert cli.main([*command, *TOY.get(command[0], [])]) == 0
+        assert cli.main(replace_flags(command, TOY.get(command[0], []))) == 0
     assert Path("runs/mine/report.html").exists()
     assert Path("preview.png").exists()
 
