@@ -20,7 +20,12 @@ _OF_ROWS = (
     "difficulty",
     "preset",
     "out",
+    "temperature_images",
+    "metrics",
+    "conformal_coverage",
+    "seed",
 )  # settings of `EvaluateConfig` that predictions take
+Group = Literal["classwise", "conformal", "calibrators"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
@@ -81,8 +86,15 @@ class EvaluateConfig:
     adapt_prior: int = 16
     """How many images the stored statistics count as in that adaptation."""
     temperature_images: int = 0
-    """Clean images held out of everything measured, on which a temperature is fitted; calibration
-    is then measured before and after it."""
+    """Clean images held out of everything measured, on which a temperature is fitted, and what
+    --metrics asks for; calibration is then measured before and after it."""
+    metrics: tuple[Group, ...] = ()
+    """More that is measured of every set: classwise (class-wise calibration error), conformal
+    (coverage and size of prediction sets by THR, APS and RAPS), calibrators (calibration after
+    temperature, vector scaling, isotonic regression and histogram binning). The last two need
+    --temperature-images."""
+    conformal_coverage: float = 0.9
+    """Probability with which prediction sets hold the right class of clean images."""
     bin_size: int = 100
     """Predictions in a bin of the RMS calibration error."""
     seed: int = 0
@@ -104,9 +116,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
-        quality = self.jpeg_quality
+        quality, coverage = self.jpeg_quality, self.conformal_coverage
         check_fields(
             self,
+            conformal_coverage=(0 < coverage < 1, "between 0 and 1"),
             difficulty=(self.difficulty in (1, 2, 3), "1, 2 or 3"),
             jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
             fourier_norm=(
@@ -114,6 +127,17 @@ class EvaluateConfig:
                 "a finite number above 0",
             ),
         )
+        for group in sorted({"conformal", "calibrators"} & {*self.metrics}):
+            if not self.temperature_images:
+                raise ValueError(
+                    f"metrics {group!r} are fitted on held-out clean images: say how many with "
+                    "temperature_images (--temperature-images 1000)"
+                )
+        if "conformal" not in self.metrics and coverage != 0.9:
+            raise ValueError(
+                f"conformal_coverage {coverage} would have no effect: it belongs to metrics "
+                "'conformal'"
+            )
         if self.natural and "natural" not in self.suite:
             raise ValueError(
                 f"natural {', '.join(map(str, self.natural))} would have no effect: it belongs to "
