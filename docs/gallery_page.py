@@ -246,8 +246,8 @@ are checked, and `null` or a shorter list means that there is no such severity. 
 must be in the file:
 
 ```
-$ augmix evaluate RUN --preset dashcam.json --names fog gaussian_noise
-augmix: preset 'dashcam' lacks severities: fog 4, 5; take --names gaussian_noise or --severities 1 2 3
+$ augmix evaluate RUN --preset dashcam.json --names fog
+augmix: preset 'dashcam' lacks severities: fog 4, 5; take --severities 1 2 3
 ```
 
 Results, reports and the manifest of a written set hold the name and the sha256 of the parameters.
