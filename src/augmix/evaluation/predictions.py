@@ -25,6 +25,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from augmix.corruptions import registry
+from augmix.corruptions.presets import describe_preset, open_preset
+from augmix.corruptions.registry import AnyPreset
 from augmix.data.sources import Source
 from augmix.errors import ResumeError, RunError, did_you_mean
 from augmix.evaluation.columns import (
@@ -86,7 +88,7 @@ def evaluate_predictions(
     name: str | None = None,
     bin_size: int = 100,
     difficulty: int = 1,
-    preset: str | None = None,
+    preset: AnyPreset | None = None,
     temperature_images: int = 0,
     metrics: Sequence[Group] = (),
     conformal_coverage: float = 0.9,
@@ -107,7 +109,7 @@ def evaluate_predictions(
         bin_size: Predictions in a bin of the RMS calibration error.
         difficulty: How far apart compared frames of sequences are, 1..3, except for noise.
         preset: Severity table that the images were made with, for the record: runs of another one
-            are then not compared with these.
+            are then not compared with these. Of a file, name and checksum are kept.
         temperature_images: Clean images that are held out of everything measured, as by `evaluate`:
             the same ones if the file has all images of a source and ``seed`` is the same.
         metrics: Groups of more measures, see `EvaluateConfig`. Predictions and confidences alone
@@ -183,7 +185,9 @@ def evaluate_predictions(
             "label": name or (file.stem if file else title),
         },
         source=_describe_source(source, images, num_classes, title),
-        protocol=protocol | ({"preset": preset} if preset else {}) | _describe_held(config),
+        protocol=protocol
+        | (describe_preset(open_preset(preset)) if preset else {})
+        | _describe_held(config),
         provenance=provenance(),
         temperature=asdict(held.temperature) if held.temperature else None,
         fitted=held.fitted,

@@ -282,6 +282,7 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
     try:
         with torch.no_grad():
             logits = model.eval()(images)
+        _check_buffers(model, images)
     except RunError:
         raise
     except Exception as error:
@@ -308,6 +309,32 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
             f"{config.name} gives {logits.shape[1]} classes, the images have "
             f"{config.num_classes}{hint}"
         )
+
+
+def _check_buffers(model: Classifier, images: Tensor) -> None:
+    """Refuse buffers that training changes, and that no checkpoint keeps.
+
+    Raises:
+        RunError: Naming the first one.
+    """
+    loose = {
+        f"network.{name}": values.clone()
+        for name, values in model.network.named_buffers()
+        if f"network.{name}" not in model.state_dict()
+    }
+    if not loose:
+        return
+    trial = copy.deepcopy(model).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trial(images)
+    after = dict(trial.named_buffers())
+    for name, values in loose.items():
+        if not torch.equal(values.nan_to_num(), after[name].nan_to_num()):
+            raise RunError(
+                f"{model.config.name} changes its buffer {name.removeprefix('network.')} while it "
+                "trains, but does not save it, so a stopped run could not be continued: register "
+                "it with persistent=True"
+            )
 
 
 def _call_for(name: str, num_classes: int) -> nn.Module:

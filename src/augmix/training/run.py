@@ -295,7 +295,11 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
         if distributed.rank() == 0:  # for all
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
-        train_model(run, config, on_progress=watch)
+        try:
+            train_model(run, config, on_progress=watch)
+        finally:
+            if distributed.rank() == 0 and not (config.run.out / results.STATE_FILE).exists():
+                (config.run.out / results.CONFIG_FILE).unlink(missing_ok=True)  # nothing began
 
 
 def _method_code(config: TrainConfig) -> dict[str, str]:
@@ -526,11 +530,6 @@ def forecast(
                 break
     times = times[min(_WARM_UP_STEPS, len(times) - 1) :]
     step_s = statistics.median(time.elapsed_s for time in times) * batch / num_images
-    kept = [*learner.model.state_dict().values()]  # in checkpoints
-    for state in learner.optimizer.state.values():
-        kept += [values for values in state.values() if isinstance(values, torch.Tensor)]
-    if learner.average is not None:
-        kept += learner.average.state_dict().values()
     return Forecast(
         num_parameters=sum(values.numel() for values in learner.model.parameters()),
         steps_per_epoch=steps_per_epoch,
@@ -538,7 +537,7 @@ def forecast(
         images_per_second=len(run.source) / steps_per_epoch / step_s,
         wait_fraction=sum(t.waited_s for t in times) / sum(t.elapsed_s for t in times),
         peak_memory_mib=peak_memory_mib(run.device),
-        checkpoint_mib=sum(values.nbytes for values in kept) / 2**20,
+        checkpoint_mib=sum(learner.sizes().values()) / 2**20,
         executor=pipeline.executor,
         num_measured=len(times),
         num_images=num_images,

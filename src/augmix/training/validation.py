@@ -245,6 +245,7 @@ def prepare_validation(
     num_views = method.num_passed
     passes = num_train * num_views * per_view
     fraction = _FRACTION / 2 if optimisation.ema_decay else _FRACTION  # its batch norm takes a half
+    per_part = optimisation.batch_size * num_views // optimisation.accumulate
     bytes_each = source.size[0] * source.size[1] * source.channels
     plan = plan_validation(
         len(source),
@@ -256,7 +257,7 @@ def prepare_validation(
         plan=plan,
         select=chosen.select or "corrupted",
         patience=chosen.patience,
-        batch_size=min(_BATCH, optimisation.batch_size * num_views // optimisation.accumulate),
+        batch_size=min(_BATCH, max(per_part, 1)),
         num_threads=config.run.num_threads,
         corrupted=_corrupt(source, plan),
     )
