@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64, Integer, Real
 from scipy.special import stdtrit
 
 from augmix.metrics.calibration import equal_mass_ends, smooth_from_sums
-from augmix.metrics.selective import selective_scores
+from augmix.metrics.selective import COVERAGE, selective_scores
 from augmix.rng import Purpose, Stream
 
 LEVEL = 0.95
@@ -272,13 +272,30 @@ def resample_ranked(
     ]
     found: dict[str, list[Draws]] = {}
     for number, (_, sure, right) in enumerate(cells):
-        reach = _reach(sure, right)
+        reach = _ranked_reach(sure, right)
         for name, (estimate,) in _ranked(once, sure, right, num_bins).items():
             resampled = np.concatenate([block[number][name] for block in blocks])
             draws = biased(float(estimate), resampled, limits=FRACTION)
-            is_gap = name.endswith("ece")
-            found.setdefault(name, []).append(replace(draws, reach=reach) if is_gap else draws)
+            found.setdefault(name, []).append(replace(draws, reach=reach[name]))
     return {name: tuple(draws) for name, draws in found.items()}
+
+
+def _ranked_reach(
+    confidence: Float64[np.ndarray, " image"], correct: Int64[np.ndarray, " image"]
+) -> dict[str, float]:
+    """How far each metric of `resample_ranked` may reach where resampled sets have no error."""
+    gap = _reach(confidence, correct)
+    kept = int(np.ceil(np.round(COVERAGE * len(correct), 9)))  # by rising confidence the last
+    sure = proportion_interval(int((correct[len(correct) - kept :] == 0).sum()), kept).high
+    every = proportion_interval(int((correct == 0).sum()), len(correct)).high
+    is_right = bool(correct.all())
+    return {
+        "aurc": every if is_right else -inf,  # errors of any confidence
+        "augrc": every / 2 if is_right else -inf,
+        "risk": sure,
+        "adaptive_ece": gap,
+        "smooth_ece": gap,
+    }
 
 
 def _ranked(

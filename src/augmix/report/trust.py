@@ -104,6 +104,7 @@ METRICS |= {
     ),
     "aurc": Metric(
         title="AURC",
+        decimals=2,
         limits=FRACTION,
         tables=("more",),
         per_set=lambda cell: metrics.aurc(cell.confidence, cell.correct),
@@ -112,6 +113,7 @@ METRICS |= {
     ),
     "augrc": Metric(
         title="AUGRC",
+        decimals=2,
         limits=FRACTION,
         tables=("more",),
         per_set=lambda cell: metrics.augrc(cell.confidence, cell.correct),
@@ -235,13 +237,13 @@ def calibrator_table(comparison: Comparison) -> Table | None:
         return None
     names = {title: f"{name}_rms" for name, title in CALIBRATORS.items()}
     errors = [
-        f"{group.label}: {100 * found.value:.1f} % {scope} (before: {100 * before.value:.1f} %)"
+        f"{group.label} {scope} {100 * found.value:.1f} % instead of {100 * before.value:.1f} %"
         for group in comparison.groups
         for scope in IMAGE_SCOPES
         if (found := group.number(Key("vector_error", scope)))
         and (before := group.number(Key("error", scope)))
     ]
-    changed = f" Vector scaling changes predictions, error {'; '.join(errors)}." if errors else ""
+    changed = f" Vector scaling changes the error: {'; '.join(errors)}." if errors else ""
     return _table_by_severity(
         comparison,
         {"None": "rms", **names},
