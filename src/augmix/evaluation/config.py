@@ -20,8 +20,14 @@ _OF_ROWS = (
     "difficulty",
     "preset",
     "out",
+    "temperature_images",
+    "metrics",
+    "conformal_coverage",
+    "seed",
 )  # settings of `EvaluateConfig` that predictions take
+Group = Literal["classwise", "conformal", "calibrators"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +50,9 @@ class EvaluateConfig:
     difficulty: Literal[1, 2, 3] = 1
     """Difficulty of the perturbations: how strong noise is, how far apart the compared frames of
     the other sequences are."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
-    """Severity table of corruptions and perturbations; auto goes by the size of the images."""
+    preset: Preset | Path = "auto"
+    """Severity table of corruptions and perturbations: a published one; auto, by the size of the
+    images; or a file of corruptions, as augmix calibrate-severity writes it."""
     official: tuple[Path, ...] = ()
     """Folders of official -C, C-bar and -P files, read instead of corrupting images on the fly."""
     official_resize: int | None = None
@@ -81,8 +88,15 @@ class EvaluateConfig:
     adapt_prior: int = 16
     """How many images the stored statistics count as in that adaptation."""
     temperature_images: int = 0
-    """Clean images held out of everything measured, on which a temperature is fitted; calibration
-    is then measured before and after it."""
+    """Clean images held out of everything measured, on which a temperature is fitted, and what
+    --metrics asks for; calibration is then measured before and after it."""
+    metrics: tuple[Group, ...] = ()
+    """More that is measured of every set: classwise (class-wise calibration error), conformal
+    (coverage and size of prediction sets by THR, APS and RAPS), calibrators (calibration after
+    temperature, vector scaling, isotonic regression and histogram binning). The last two need
+    --temperature-images."""
+    conformal_coverage: float = 0.9
+    """Probability with which prediction sets hold the right class of clean images."""
     bin_size: int = 100
     """Predictions in a bin of the RMS calibration error."""
     seed: int = 0
@@ -104,9 +118,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
-        quality = self.jpeg_quality
+        quality, coverage = self.jpeg_quality, self.conformal_coverage
         check_fields(
             self,
+            conformal_coverage=(0 < coverage < 1, "between 0 and 1"),
             difficulty=(self.difficulty in (1, 2, 3), "1, 2 or 3"),
             jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
             fourier_norm=(
@@ -114,6 +129,17 @@ class EvaluateConfig:
                 "a finite number above 0",
             ),
         )
+        self._check_metrics()
+        if self.preset_file and "p" in self.suite:
+            raise ValueError(
+                f"preset {self.preset} has parameters of corruptions and none of sequences; "
+                "measure suite 'p' in a call of its own, with a published preset"
+            )
+        if self.preset_file and self.official:
+            raise ValueError(
+                f"preset {self.preset} would have no effect on official files, which are measured "
+                "as they are"
+            )
         if self.natural and "natural" not in self.suite:
             raise ValueError(
                 f"natural {', '.join(map(str, self.natural))} would have no effect: it belongs to "
@@ -127,6 +153,26 @@ class EvaluateConfig:
                     f"suite {suite!r} does not go with adapt_batch_norm: {reason}; measure one "
                     "without the other"
                 )
+
+    @property
+    def preset_file(self) -> Path | None:
+        """The file of the preset; None for a published one."""
+        path = Path(self.preset)
+        return path if path.suffix.lower() in (".json", ".toml") else None
+
+    def _check_metrics(self) -> None:
+        """Refuse groups of metrics that nothing could be fitted for, and settings of no group."""
+        for group in sorted({"conformal", "calibrators"} & {*self.metrics}):
+            if not self.temperature_images:
+                raise ValueError(
+                    f"metrics {group!r} are fitted on held-out clean images: say how many with "
+                    "temperature_images (--temperature-images 1000)"
+                )
+        if "conformal" not in self.metrics and self.conformal_coverage != 0.9:
+            raise ValueError(
+                f"conformal_coverage {self.conformal_coverage} would have no effect: it belongs to "
+                "metrics 'conformal'"
+            )
 
     def _check_unused(self, suite: str) -> None:
         """Refuse settings of a suite that is not measured."""
