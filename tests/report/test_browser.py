@@ -91,7 +91,7 @@ addEventListener("load", () => {
   report.dark = colours();
   all(".picker button")[1].click();
   report.galleries = all("[data-gallery]:not([hidden])").map((one) => one.dataset.gallery);
-  const rows = () => all("#settings tbody tr").filter((row) => size(row)[1] > 0).length;
+  const rows = () => all("#settings tbody tr").filter((row) => row.checkVisibility()).length;
   report.rows = [rows()];
   document.querySelector("#settings details summary").click();
   report.rows.push(rows());
