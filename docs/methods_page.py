@@ -233,8 +233,10 @@ def _later_numbers(name: str) -> list[str]:
     ]
     for row in rows:
         clean = "" if row.clean is None else f"{row.clean:.1f}"
-        cells = (_DATA[row.data], row.network, clean, f"{row.corrupted:.1f}")
-        lines.append(f"| {' | '.join(cells)} | {row.recipe} | {row.source} |")
+        start = "" if row.starts_from == "random weights" else f"from {row.starts_from}"
+        recipe = ", ".join(part for part in (row.recipe, start) if part)
+        cells = (_DATA[row.data], row.network, clean, f"{row.corrupted:.1f}", recipe, row.source)
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
