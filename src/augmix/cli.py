@@ -629,10 +629,10 @@ def _preview(words: Sequence[str]) -> None:
         say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     if config.bank:
-        from augmix.augment.bank import bank_name, bank_side
+        from augmix.augment.bank import bank_name, bank_size
 
         folder = getattr(training.method.policy, "pictures", None)
-        sheet = pictures.render_bank(bank_name(folder), bank_side(source.size))
+        sheet = pictures.render_bank(bank_name(folder), bank_size(source.size))
         say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)

@@ -219,18 +219,18 @@ def render_operations(
     return draw_sheet(rows, heads=())
 
 
-def render_bank(name: str, side_px: int, *, num_columns: int = 12) -> Image.Image:
+def render_bank(name: str, size_px: int, *, num_columns: int = 12) -> Image.Image:
     """Draw a sheet of pictures of a bank (`augmix.augment.bank`), those drawn here by family.
 
     Args:
         name: `bank.PROCEDURAL`, or ``folder:PATH``.
-        side_px: Height and width of the pictures.
+        size_px: Height and width of the pictures.
         num_columns: Pictures in a row.
 
     Raises:
         RunError: If there is no such bank, or a picture cannot be read.
     """
-    pictures = bank.open_bank(name, side_px)
+    pictures = bank.open_bank(name, size_px)
     families = bank.FAMILIES if name == bank.PROCEDURAL else ("",) * 4
     count = min(len(pictures), num_columns * len(families))
     rows = []

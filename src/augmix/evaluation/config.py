@@ -21,7 +21,12 @@ _OF_ROWS = (
     "difficulty",
     "preset",
     "out",
+    "temperature_images",
+    "metrics",
+    "conformal_coverage",
+    "seed",
 )  # settings of `EvaluateConfig` that predictions take
+Group = Literal["classwise", "conformal", "calibrators"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 
@@ -84,8 +89,15 @@ class EvaluateConfig:
     adapt_prior: int = 16
     """How many images the stored statistics count as in that adaptation."""
     temperature_images: int = 0
-    """Clean images held out of everything measured, on which a temperature is fitted; calibration
-    is then measured before and after it."""
+    """Clean images held out of everything measured, on which a temperature is fitted, and what
+    --metrics asks for; calibration is then measured before and after it."""
+    metrics: tuple[Group, ...] = ()
+    """More that is measured of every set: classwise (class-wise calibration error), conformal
+    (coverage and size of prediction sets by THR, APS and RAPS), calibrators (calibration after
+    temperature, vector scaling, isotonic regression and histogram binning). The last two need
+    --temperature-images."""
+    conformal_coverage: float = 0.9
+    """Probability with which prediction sets hold the right class of clean images."""
     bin_size: int = 100
     """Predictions in a bin of the RMS calibration error."""
     seed: int = 0
@@ -107,9 +119,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
-        quality = self.jpeg_quality
+        quality, coverage = self.jpeg_quality, self.conformal_coverage
         check_fields(
             self,
+            conformal_coverage=(0 < coverage < 1, "between 0 and 1"),
             difficulty=(self.difficulty in (1, 2, 3), "1, 2 or 3"),
             jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
             fourier_norm=(
@@ -117,6 +130,7 @@ class EvaluateConfig:
                 "a finite number above 0",
             ),
         )
+        self._check_metrics()
         if self.preset_file and "p" in self.suite:
             raise ValueError(
                 f"preset {self.preset} has parameters of corruptions and none of sequences; "
@@ -146,6 +160,20 @@ class EvaluateConfig:
         """The file of the preset; None for a published one."""
         path = Path(self.preset)
         return path if path.suffix.lower() in (".json", ".toml") else None
+
+    def _check_metrics(self) -> None:
+        """Refuse groups of metrics that nothing could be fitted for, and settings of no group."""
+        for group in sorted({"conformal", "calibrators"} & {*self.metrics}):
+            if not self.temperature_images:
+                raise ValueError(
+                    f"metrics {group!r} are fitted on held-out clean images: say how many with "
+                    "temperature_images (--temperature-images 1000)"
+                )
+        if "conformal" not in self.metrics and self.conformal_coverage != 0.9:
+            raise ValueError(
+                f"conformal_coverage {self.conformal_coverage} would have no effect: it belongs to "
+                "metrics 'conformal'"
+            )
 
     def _check_unused(self, suite: str) -> None:
         """Refuse settings of a suite that is not measured."""

@@ -126,6 +126,10 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         bin_size=measurement.how.bin_size,
         difficulty=measurement.how.difficulty,
         preset=None if str(measurement.how.preset) == "auto" else measurement.how.preset,
+        temperature_images=measurement.how.temperature_images,
+        metrics=measurement.how.metrics,
+        conformal_coverage=measurement.how.conformal_coverage,
+        seed=measurement.how.seed,
         out=None if distributed.rank() else measurement.folder,
     )
 

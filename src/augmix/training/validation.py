@@ -210,7 +210,12 @@ def match_validation(source: Source, train: Source, *, where: str) -> Source:
     """
     if source.class_names != train.class_names:
         check_classes(
-            source.class_names, train.class_names, where=Path(where), whose="the training images"
+            source.class_names,
+            train.class_names,
+            where=Path(where),
+            whose="the training images",
+            hint=f" ({', '.join(train.class_names[:8])}): give its classes the same names, or take "
+            "them out",
         )
         source = map_classes(source, name_classes(train.class_names, where="the training images"))
     ours, theirs = (*source.size, source.channels), (*train.size, train.channels)
