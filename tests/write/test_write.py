@@ -281,6 +281,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path, source, small_pieces):
     """SIGKILL in the middle: the workers end too, and the next start completes the same tree."""
     layout = "imagenet"
