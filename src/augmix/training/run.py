@@ -641,15 +641,15 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
         first_step = state.step if state else 0
-        found = forecast(one, run, first_step=first_step, began=began, on_progress=emit)
-        processes, where = distributed.world_size(), run.identity["device"]
         cost = count_cost(
-            run.model,
+            run.model.to(run.device),
             run.method,
             size=run.source.size,
             channels=run.source.channels,
             device=run.device,
         )
+        found = forecast(one, run, first_step=first_step, began=began, on_progress=emit)
+        processes, where = distributed.world_size(), run.identity["device"]
     where = where if processes == 1 else f"{processes} processes on {where}"
     num_views = run.method.num_views + run.method.has_clean
     num_steps = optimisation.epochs * found.steps_per_epoch
