@@ -235,7 +235,7 @@ def _train(words: Sequence[str]) -> None:
         print(_TRAIN_EXAMPLES)
     words, decisions = decide_training(words)
     config, is_dry = parse_training(words)
-    for line in decisions if os.environ.get("RANK", "0") == "0" else ():
+    for line in decisions if _is_first() else ():
         say(line)
     _keep_memory()
     from augmix import distributed
@@ -439,14 +439,14 @@ def _known_size(folder: Path, facts: "ConfigFacts") -> tuple[int, int] | None:
 def _corrupt(words: Sequence[str]) -> None:
     from augmix.write import CorruptConfig, corrupt_source
 
-    say(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
+    _write(corrupt_source, parse(CorruptConfig, "corrupt", words))
 
 
 @command("perturb")
 def _perturb(words: Sequence[str]) -> None:
     from augmix.write import PerturbConfig, perturb_source
 
-    say(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
+    _write(perturb_source, parse(PerturbConfig, "perturb", words))
 
 
 @command("stylize")
@@ -462,7 +462,21 @@ def _stylize(words: Sequence[str]) -> None:
     config = parse(StylizeConfig, "stylize", words)
     from augmix.stylize.write import stylize
 
-    say(f"set: {_watch(stylize, config)}")
+    _write(stylize, config)
+
+
+def _write(work: Callable[..., Path], config: Any) -> None:
+    """Write a set of images; of the processes of torchrun, the first prints for all."""
+    if not _is_first():
+        _keep_memory()
+        work(config)
+        return
+    say(f"set: {_watch(work, config)}")
+
+
+def _is_first() -> bool:
+    """Whether this process is the only one, or the first of torchrun's."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,12 +17,13 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby, pairwise, product
+from itertools import pairwise, product
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -50,6 +51,7 @@ from augmix.data.stores import Photographs, default_threads
 from augmix.errors import RunError, check_fields, check_positive
 from augmix.files import open_atomic, replace_durably
 from augmix.progress import Note, OnProgress, ignore
+from augmix.shards import WAIT_S, Pieces, Shard, find_shard, num_local_shards
 from augmix.write.destination import (
     ArraySink,
     Frame,
@@ -61,8 +63,9 @@ from augmix.write.destination import (
     describe_source,
     hold_destination,
     name_files,
-    report_pieces,
+    run_here,
     versions,
+    write_pieces,
 )
 from augmix.write.listing import list_corrupted, list_perturbed, write_list
 
@@ -99,9 +102,14 @@ class _Options:
     verify: bool = False
     """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
     are damaged are written again."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that write the set together, into one folder that all of them see;
+    their number does not change a byte. Processes of torchrun are shards by themselves."""
 
     def __post_init__(self) -> None:
         check_positive(self, "num_processes")
+        if self.shard is not None:
+            Shard.parse(self.shard)
         check_fields(
             self,
             layout=(self.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
@@ -395,16 +403,15 @@ def _write_set(
     folders: Mapping[tuple[str, Real], str],
 ) -> Path:
     """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
-    verify = options.verify
-    with hold_destination(folder, identity, verify=verify, on_progress=on_progress) as work:
-        if work is None:
+    verify, shard = options.verify, find_shard(options.shard)
+    held = hold_destination(folder, identity, shard=shard, verify=verify, on_progress=on_progress)
+    with held as shared:
+        if shared is None:
             return folder
+        work = shared.path
         sink: Sink
         if identity["layout"] == "cifar":
             sink = ArraySink(folder=folder, work=work, shapes=shapes, verify=verify)
-            if identity["form"] == "corrupted":
-                with open_atomic(folder / LABELS_FILE) as file:
-                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
         else:
             files = _files(source, "imagenet")
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
@@ -416,15 +423,31 @@ def _write_set(
                 verify=verify,
                 folders=folders,
             )
-        clean = source if isinstance(source, Photographs) else _decode(source, work)
-        write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
-        _write_missing(write, sink, pieces, _num_processes(options), on_progress)
-        complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
+        own = f"clean-{shard.index}-of-{shard.count}.npy" if shard else CLEAN_FILE
+        clean = _Clean(source, work / own, is_partial=shard is not None)
+        if shard is None:
+            clean.decode(0, len(source))
+        path = source if isinstance(source, Photographs) else clean.path
+        write = partial(_write_piece, make=partial(make, clean=path), sink=sink)
+
+        def prepare() -> None:
+            if identity["layout"] == "cifar" and identity["form"] == "corrupted":
+                with open_atomic(folder / LABELS_FILE) as file:
+                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
+
+        def finish() -> None:
+            complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
+
+        def run(queue: Pieces[Piece]) -> Iterator[Piece]:
+            return _run_pieces(write, queue, _num_processes(options), clean)
+
+        write_pieces(run, sink, pieces, shared, finish, prepare=prepare, on_progress=on_progress)
     return folder
 
 
 def _num_processes(options: CorruptOptions | PerturbOptions) -> int:
-    return options.num_processes or default_threads()
+    """Processes that write; several of `torchrun` on a machine divide its processors."""
+    return options.num_processes or max(1, default_threads() // num_local_shards())
 
 
 def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: Sink) -> None:
@@ -460,55 +483,43 @@ def _perturb(
     return corrupt.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
 
 
-def _write_missing(
-    write: Callable[[Piece], None],
-    sink: Sink,
-    pieces: Sequence[Piece],
-    num_processes: int,
-    on_progress: OnProgress,
-) -> None:
-    """Write the pieces that are not there yet; a name is finished when all its pieces are."""
-    todo: list[Piece] = []
-    waiting: dict[str, int] = {}
-    groups = {name: list(group) for name, group in groupby(pieces, key=lambda piece: piece.name)}
-    for name, group in groups.items():
-        missing = sink.prepare(name, group)
-        todo += missing
-        waiting[name] = len(missing)
-        if not missing:
-            sink.finish(name, group)
-    for piece in report_pieces(
-        _run_pieces(write, todo, num_processes), pieces, todo, on_progress=on_progress
-    ):
-        waiting[piece.name] -= 1
-        if not waiting[piece.name]:
-            sink.finish(piece.name, groups[piece.name])
-
-
 def _run_pieces(
-    write: Callable[[Piece], None], pieces: Sequence[Piece], num_processes: int
+    write: Callable[[Piece], None], queue: Pieces[Piece], num_processes: int, clean: "_Clean"
 ) -> Iterator[Piece]:
     """Write pieces, by new processes if several, and yield each when it is written, in any order.
 
     When the consumer stops, by an error or Ctrl-C, the pieces in work are finished and no more are
     begun.
     """
-    if num_processes == 1 or len(pieces) <= 1:
-        for piece in pieces:
-            write(piece)
-            yield piece
+
+    def write_here(piece: Piece) -> None:
+        clean.decode(piece.start, piece.stop)
+        write(piece)
+
+    if num_processes == 1 or queue.num_left <= 1:
+        yield from run_here(write_here, queue)
         return
     pool = ProcessPoolExecutor(
-        min(num_processes, len(pieces)),
+        min(num_processes, queue.num_left),
         mp_context=get_context("spawn"),
         initializer=_begin_worker,
         initargs=(write,),
     )
+    futures: dict[Future[None], Piece] = {}
     try:
-        futures = {pool.submit(_call, piece): piece for piece in pieces}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
+        while futures or queue.num_left:
+            while len(futures) < 2 * num_processes and (piece := queue.take()) is not None:
+                clean.decode(piece.start, piece.stop)
+                futures[pool.submit(_call, piece)] = piece
+            if not futures and queue.num_left:
+                time.sleep(WAIT_S)
+            done, _ = wait(futures, timeout=WAIT_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                piece = futures.pop(future)
+                future.result()
+                queue.finish(piece)
+                yield piece
+            yield from queue.finished_by_others()
     except BrokenProcessPool as error:
         raise RunError(
             "a worker process ended before its work did; the memory may be short (take fewer "
@@ -537,20 +548,41 @@ def _call(piece: Piece) -> None:
     _WORKER["write"](piece)
 
 
-def _decode(source: Source, work: Path) -> Path:
-    """Decode every image once, into a file that all processes map into memory."""
-    path = work / CLEAN_FILE
-    if path.exists():  # whole, and of this source, as the manifest says
-        return path
-    shape = (len(source), *source.size, source.channels)
-    growing = path.with_suffix(".growing")
-    clean = np.lib.format.open_memmap(growing, "w+", dtype=np.uint8, shape=shape)
-    for start, stop in _split(len(source), math.prod(shape[1:])):
-        clean[start:stop] = source.load(np.arange(start, stop))
-    clean.flush()
-    del clean
-    replace_durably({growing: path})
-    return path
+@dataclass
+class _Clean:
+    """Decodes every image once, into a file that all processes map into memory.
+
+    Each shard has a file of its own, in which it decodes the images that it comes to.
+    """
+
+    source: Source
+    path: Path
+    is_partial: bool = False  # whether the file is of this process alone, and filled bit by bit
+    _is_decoded: np.ndarray | None = None  # by image
+
+    def decode(self, start: int, stop: int) -> None:
+        """Decode images that are not in the file yet; photographs are decoded one by one later."""
+        source = self.source
+        if isinstance(source, Photographs):
+            return
+        if self._is_decoded is None:
+            # A whole file is of this source, as the manifest says.
+            self._is_decoded = np.full(len(source), not self.is_partial and self.path.exists())
+        if self._is_decoded[start:stop].all():
+            return
+        shape = (len(source), *source.size, source.channels)
+        path = self.path if self.is_partial else self.path.with_suffix(".growing")
+        mode = "r+" if self._is_decoded.any() else "w+"
+        clean = np.lib.format.open_memmap(path, mode, dtype=np.uint8, shape=shape)
+        for first, last in _split(stop - start, math.prod(shape[1:])):
+            clean[start + first : start + last] = source.load(
+                np.arange(start + first, start + last)
+            )
+        clean.flush()
+        del clean
+        self._is_decoded[start:stop] = True
+        if not self.is_partial:  # all at once
+            replace_durably({path: self.path})
 
 
 def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
