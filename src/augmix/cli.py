@@ -299,8 +299,19 @@ def _predict(words: Sequence[str]) -> None:
 
     config = parse(PredictConfig, "predict", words)
     _keep_memory()
-    from augmix.evaluation.predict import predict, write_predictions
+    from augmix.evaluation.predict import predict, predict_file, write_predictions
+    from augmix.shards import find_shard
 
+    if config.out is not None:
+        if not _is_first():
+            predict_file(config)
+            return
+        num_images, left_out = _watch(predict_file, config)
+        _tell_broken(num_images, left_out)
+        say(f"predictions: {config.out}")
+        return
+    if find_shard(None):
+        raise ValueError("several processes of torchrun write one file: name it with --out")
     num_images, broken = 0, []
 
     def count(found: Iterable["Prediction"]) -> Iterator["Prediction"]:
@@ -308,17 +319,22 @@ def _predict(words: Sequence[str]) -> None:
         for each in found:
             num_images += 1
             if each.error:
-                broken.append(each)
+                broken.append((each.path, each.error))
             yield each
 
     predictions = count(predict(config))
-    if config.form == "table":
+    if config.written_form == "table":
         print_predictions(predictions)
     else:
-        for line in write_predictions(predictions, config.form):
+        for line in write_predictions(predictions, config.written_form):
             print(line, flush=True)
-    for each in broken:
-        print(f"augmix: {printable(each.path)}: {each.error}", file=sys.stderr)
+    _tell_broken(num_images, broken)
+
+
+def _tell_broken(num_images: int, broken: Sequence[tuple[str, str]]) -> None:
+    """Name the images that were left out; if that is all of them, end with exit code 1."""
+    for path, why in broken:
+        print(f"augmix: {printable(path)}: {why}", file=sys.stderr)
     if broken:
         print(f"augmix: {len(broken)} of {num_images} images left out", file=sys.stderr)
     if num_images and len(broken) == num_images:
@@ -471,7 +487,9 @@ def _write(work: Callable[..., Path], config: Any) -> None:
         _keep_memory()
         work(config)
         return
-    say(f"set: {_watch(work, config)}")
+    folder = _watch(work, config)
+    if not config.dry_run:
+        say(f"set: {folder}")
 
 
 def _is_first() -> bool:

@@ -74,6 +74,9 @@ class StylizeConfig(_Config):
     shard: str | None = None
     """i/n: this is one of n jobs that write the set together, into one folder that all of them see;
     their number does not change a byte. Processes of torchrun are shards by themselves."""
+    dry_run: bool = False
+    """Say how many files and bytes the set has and how long it takes, from a few batches, and write
+    nothing."""
 
     def __post_init__(self) -> None:
         _Config.__post_init__(self)

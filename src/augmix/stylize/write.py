@@ -60,9 +60,11 @@ from augmix.write.destination import (
     describe_source,
     hold_destination,
     is_whole,
+    list_missing,
     versions,
     write_pieces,
 )
+from augmix.write.forecast import forecast
 
 STYLES_FILE = "styles.csv"
 _NAME = "stylised"  # of the pieces
@@ -103,6 +105,10 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         identity = _describe(config, content, styles, networks, device)
         batches = _BatchStylizer(config, stylizer.to(device), styles, device)
         emit, shard = on_progress or ignore, find_shard(config.shard)
+        if config.dry_run:
+            for line in _forecast(content, batches, identity):
+                emit(Note(text=line))
+            return config.dst
         held = hold_destination(
             config.dst, identity, shard=shard, verify=config.verify, on_progress=emit
         )
@@ -122,11 +128,7 @@ def _write_set(
     """Write what is missing of a set, then its styles, checksums and manifest."""
     config, ids, work = batches.config, find_ids(source), shared.path
     sink = _open_sink(identity["layout"], source, config, work)
-    total, step = len(source), config.batch_size
-    pieces = [
-        Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
-        for first in range(0, total, step)
-    ]
+    pieces = _list_pieces(len(source), config.batch_size)
     stream = style_stream(config.seed, WRITING)
 
     def run(queue: Pieces[Piece]) -> Iterator[Piece]:
@@ -170,6 +172,42 @@ def _write_set(
         complete(config.dst, {**identity, "skipped": skipped}, sums)
 
     write_pieces(run, sink, pieces, shared, finish, on_progress=on_progress)
+
+
+def _forecast(source: Source, batches: "_BatchStylizer", identity: dict[str, Any]) -> list[str]:
+    """What writing the set will take, in words, from a few batches; nothing is written."""
+    config, ids, stream = (
+        batches.config,
+        find_ids(source),
+        style_stream(batches.config.seed, WRITING),
+    )
+    pieces = _list_pieces(len(source), config.batch_size)
+    is_array = identity["layout"] == "npz"
+
+    def make(piece: Piece) -> np.ndarray:
+        drawn = batches.styles.draw(ids[piece.start : piece.stop], stream)
+        return batches.stylize(source.load(np.arange(piece.start, piece.stop)), drawn)
+
+    found = forecast(
+        pieces,
+        list_missing(config.dst, identity, pieces),
+        make,
+        lambda _: None,
+        encode=None if is_array else encode_png,
+        shapes={_NAME: (len(source), *source.size, source.channels)},
+        num_files=len(source),
+        num_processes=1,
+        step=config.batch_size,
+    )
+    return found.lines(config.dst)
+
+
+def _list_pieces(total: int, step: int) -> list[Piece]:
+    """The batches of a set."""
+    return [
+        Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
+        for first in range(0, total, step)
+    ]
 
 
 @dataclass

@@ -14,17 +14,10 @@ that, and what encoders write changes with their version, so frames are files he
 """
 
 import math
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise, product
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -48,10 +41,10 @@ from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import Photographs, default_threads
-from augmix.errors import RunError, check_fields, check_positive
-from augmix.files import open_atomic, replace_durably
+from augmix.errors import check_fields, check_positive
+from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, ignore
-from augmix.shards import WAIT_S, Pieces, Shard, find_shard, num_local_shards
+from augmix.shards import Pieces, Shard, find_shard, num_local_shards
 from augmix.write.destination import (
     ArraySink,
     Frame,
@@ -62,12 +55,14 @@ from augmix.write.destination import (
     complete,
     describe_source,
     hold_destination,
+    list_missing,
     name_files,
-    run_here,
     versions,
     write_pieces,
 )
+from augmix.write.forecast import forecast
 from augmix.write.listing import list_corrupted, list_perturbed, write_list
+from augmix.write.processes import CleanImages, run_pieces
 
 CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time
@@ -75,7 +70,6 @@ _MAX_IMAGES = 1024  # in a piece
 _FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
 _ANY_SIZE = 256  # of images that are used as stored
 _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in size
-_WORKER: dict[str, Callable[[Piece], None]] = {}  # the function that a worker process calls
 
 Layout = Literal["cifar", "imagenet"]
 LayoutChoice = Literal["auto", "cifar", "imagenet"]
@@ -105,6 +99,9 @@ class _Options:
     shard: str | None = None
     """i/n: this is one of n jobs that write the set together, into one folder that all of them see;
     their number does not change a byte. Processes of torchrun are shards by themselves."""
+    dry_run: bool = False
+    """Say how many files and bytes the set has and how long it takes, from a few images, and write
+    nothing."""
 
     def __post_init__(self) -> None:
         check_positive(self, "num_processes")
@@ -297,7 +294,7 @@ def write_corrupted(
         on_progress or ignore,
         folders,
     )
-    if options.manifest is not None:
+    if options.manifest is not None and not options.dry_run:
         suites = {name: CORRUPTIONS[name].suite for name in names}
         rows = partial(list_corrupted, source, suites, folders, _files(source, layout))
         write_list(options.manifest, rows, folder, source)
@@ -378,7 +375,7 @@ def write_perturbed(
         on_progress or ignore,
         {},
     )
-    if options.manifest is not None:
+    if options.manifest is not None and not options.dry_run:
         rows = partial(list_perturbed, source, titles, counts, _files(source, layout))
         write_list(options.manifest, rows, folder)
     return folder
@@ -404,6 +401,10 @@ def _write_set(
 ) -> Path:
     """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
     verify, shard = options.verify, find_shard(options.shard)
+    if options.dry_run:
+        for line in _forecast(source, folder, options, identity, pieces, shapes, make):
+            on_progress(Note(text=line))
+        return folder
     held = hold_destination(folder, identity, shard=shard, verify=verify, on_progress=on_progress)
     with held as shared:
         if shared is None:
@@ -424,7 +425,7 @@ def _write_set(
                 folders=folders,
             )
         own = f"clean-{shard.index}-of-{shard.count}.npy" if shard else CLEAN_FILE
-        clean = _Clean(source, work / own, is_partial=shard is not None)
+        clean = CleanImages(source, work / own, is_partial=shard is not None)
         if shard is None:
             clean.decode(0, len(source))
         path = source if isinstance(source, Photographs) else clean.path
@@ -439,10 +440,41 @@ def _write_set(
             complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
 
         def run(queue: Pieces[Piece]) -> Iterator[Piece]:
-            return _run_pieces(write, queue, _num_processes(options), clean)
+            return run_pieces(write, queue, _num_processes(options), clean)
 
         write_pieces(run, sink, pieces, shared, finish, prepare=prepare, on_progress=on_progress)
     return folder
+
+
+def _forecast(
+    source: Source,
+    folder: Path,
+    options: CorruptOptions | PerturbOptions,
+    identity: dict[str, Any],
+    pieces: Sequence[Piece],
+    shapes: dict[str, tuple[int, ...]],
+    make: Callable[..., Any],
+) -> list[str]:
+    """What writing the pieces will take, in words."""
+    is_array, is_corrupted = identity["layout"] == "cifar", identity["form"] == "corrupted"
+    frames = {name: 1 if is_corrupted else shape[1] for name, shape in shapes.items()}
+    labels = {"labels": (len(SEVERITIES) * len(source) * np.int64().nbytes,)}
+    found = forecast(
+        pieces,
+        list_missing(folder, identity, pieces),
+        partial(make, clean=source),
+        lambda index: source.load(np.array([index])) if _is_array(source) else None,
+        encode=None if is_array else partial(encode_jpeg, quality=options.jpeg_quality),
+        shapes=shapes | (labels if is_corrupted else {}),
+        num_files=sum(len(piece) * frames[piece.name] for piece in pieces),
+        num_processes=_num_processes(options),
+    )
+    return found.lines(folder)
+
+
+def _is_array(source: Source) -> bool:
+    """Whether images are decoded once, before any is made of them."""
+    return not isinstance(source, Photographs)
 
 
 def _num_processes(options: CorruptOptions | PerturbOptions) -> int:
@@ -455,19 +487,20 @@ def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: Sink) -> N
 
 
 def _corrupt(
-    piece: Piece, *, clean: Path, references: tuple[str, ...], **settings: Any
+    piece: Piece, *, clean: Path | Source, references: tuple[str, ...], **settings: Any
 ) -> np.ndarray:
-    """Corrupt the images of a piece, which are in the file ``clean``."""
+    """Corrupt the images of a piece, of a source or decoded into a file."""
     CORRUPTIONS.resolve(references)  # another process has to load the user's own
     ids = np.arange(piece.start, piece.stop)
-    images = np.load(clean, mmap_mode="r")[ids]
-    return corrupt.corrupt(images, piece.name, severity=piece.severity, ids=ids, **settings)
+    return corrupt.corrupt(
+        _load(clean, ids), piece.name, severity=piece.severity, ids=ids, **settings
+    )
 
 
 def _perturb(
     piece: Piece,
     *,
-    clean: Path | Photographs,
+    clean: Path | Source,
     references: tuple[str, ...],
     titles: dict[str, str],
     **settings: Any,
@@ -480,109 +513,11 @@ def _perturb(
             corrupt.photograph_frames(clean.load_one(index), name, sample=index, **settings)
             for index in ids.tolist()
         )
-    return corrupt.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
+    return corrupt.perturb(_load(clean, ids), name, ids=ids, **settings)
 
 
-def _run_pieces(
-    write: Callable[[Piece], None], queue: Pieces[Piece], num_processes: int, clean: "_Clean"
-) -> Iterator[Piece]:
-    """Write pieces, by new processes if several, and yield each when it is written, in any order.
-
-    When the consumer stops, by an error or Ctrl-C, the pieces in work are finished and no more are
-    begun.
-    """
-
-    def write_here(piece: Piece) -> None:
-        clean.decode(piece.start, piece.stop)
-        write(piece)
-
-    if num_processes == 1 or queue.num_left <= 1:
-        yield from run_here(write_here, queue)
-        return
-    pool = ProcessPoolExecutor(
-        min(num_processes, queue.num_left),
-        mp_context=get_context("spawn"),
-        initializer=_begin_worker,
-        initargs=(write,),
-    )
-    futures: dict[Future[None], Piece] = {}
-    try:
-        while futures or queue.num_left:
-            while len(futures) < 2 * num_processes and (piece := queue.take()) is not None:
-                clean.decode(piece.start, piece.stop)
-                futures[pool.submit(_call, piece)] = piece
-            if not futures and queue.num_left:
-                time.sleep(WAIT_S)
-            done, _ = wait(futures, timeout=WAIT_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                piece = futures.pop(future)
-                future.result()
-                queue.finish(piece)
-                yield piece
-            yield from queue.finished_by_others()
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a worker process ended before its work did; the memory may be short (take fewer "
-            'processes), or a script calls this outside of if __name__ == "__main__". What was '
-            "finished is kept: start again to continue"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker(write: Callable[[Piece], None]) -> None:
-    """Keep the function, leave Ctrl-C to the parent, and end when the parent does."""
-    _WORKER["write"] = write
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None  # this is a worker
-    connection.wait([parent.sentinel])
-    os._exit(1)
-
-
-def _call(piece: Piece) -> None:
-    _WORKER["write"](piece)
-
-
-@dataclass
-class _Clean:
-    """Decodes every image once, into a file that all processes map into memory.
-
-    Each shard has a file of its own, in which it decodes the images that it comes to.
-    """
-
-    source: Source
-    path: Path
-    is_partial: bool = False  # whether the file is of this process alone, and filled bit by bit
-    _is_decoded: np.ndarray | None = None  # by image
-
-    def decode(self, start: int, stop: int) -> None:
-        """Decode images that are not in the file yet; photographs are decoded one by one later."""
-        source = self.source
-        if isinstance(source, Photographs):
-            return
-        if self._is_decoded is None:
-            # A whole file is of this source, as the manifest says.
-            self._is_decoded = np.full(len(source), not self.is_partial and self.path.exists())
-        if self._is_decoded[start:stop].all():
-            return
-        shape = (len(source), *source.size, source.channels)
-        path = self.path if self.is_partial else self.path.with_suffix(".growing")
-        mode = "r+" if self._is_decoded.any() else "w+"
-        clean = np.lib.format.open_memmap(path, mode, dtype=np.uint8, shape=shape)
-        for first, last in _split(stop - start, math.prod(shape[1:])):
-            clean[start + first : start + last] = source.load(
-                np.arange(start + first, start + last)
-            )
-        clean.flush()
-        del clean
-        self._is_decoded[start:stop] = True
-        if not self.is_partial:  # all at once
-            replace_durably({path: self.path})
+def _load(clean: Path | Source, ids: np.ndarray) -> np.ndarray:
+    return clean.load(ids) if isinstance(clean, Source) else np.load(clean, mmap_mode="r")[ids]
 
 
 def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:

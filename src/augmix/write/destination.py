@@ -179,6 +179,20 @@ def _begin(
     return is_complete
 
 
+def list_missing(folder: Path, identity: dict[str, Any], pieces: Iterable[Piece]) -> list[Piece]:
+    """Return the pieces of a set that its folder lacks, by their marks; nothing is written.
+
+    Raises:
+        RunError: If the folder holds another set or something else.
+    """
+    _check_empty(folder)
+    if _check_same(folder, {"schema": _SCHEMA, **to_plain(identity)}):
+        return []
+    work = folder / WORK_FOLDER
+    marks = {path.stem for path in (work / MARKS).glob("*.json")}
+    return [each for each in pieces if not marks & {each.name, each.mark(work).stem}]
+
+
 def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, int, str]]) -> None:
     """Write the checksums and the final manifest of a set whose files are all written.
 
