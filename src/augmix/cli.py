@@ -759,9 +759,10 @@ def _keep_memory() -> None:
 def _watch(work: Callable[..., Result], config: Any) -> Result:
     """Do long work of a configuration, and show its progress."""
     _keep_memory()
+    from augmix.data.remote import watch_downloads
     from augmix.jit import watch_compiling
     from augmix.progress import Note
 
-    with show_progress() as progress:
+    with show_progress() as progress, watch_downloads(progress):
         watch_compiling(lambda: progress(Note(text="compiling kernels once (about 20 s)")))
         return work(config, on_progress=progress)

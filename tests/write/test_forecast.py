@@ -91,7 +91,7 @@ def test_time_is_extended_from_what_was_measured(monkeypatch):
         for name in "ab"
         for start in (0, 10)
     ]
-    found = forecast.forecast(
+    found = forecast.forecast_set(
         pieces,
         pieces[1:],  # ten images of a are there
         make,

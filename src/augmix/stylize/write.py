@@ -64,7 +64,7 @@ from augmix.write.destination import (
     versions,
     write_pieces,
 )
-from augmix.write.forecast import forecast
+from augmix.write.forecast import forecast_set
 
 STYLES_FILE = "styles.csv"
 _NAME = "stylised"  # of the pieces
@@ -188,7 +188,7 @@ def _forecast(source: Source, batches: "_BatchStylizer", identity: dict[str, Any
         drawn = batches.styles.draw(ids[piece.start : piece.stop], stream)
         return batches.stylize(source.load(np.arange(piece.start, piece.stop)), drawn)
 
-    found = forecast(
+    found = forecast_set(
         pieces,
         list_missing(config.dst, identity, pieces),
         make,

@@ -60,7 +60,7 @@ from augmix.write.destination import (
     versions,
     write_pieces,
 )
-from augmix.write.forecast import forecast
+from augmix.write.forecast import forecast_set
 from augmix.write.listing import list_corrupted, list_perturbed, write_list
 from augmix.write.processes import CleanImages, run_pieces
 
@@ -459,7 +459,7 @@ def _forecast(
     is_array, is_corrupted = identity["layout"] == "cifar", identity["form"] == "corrupted"
     frames = {name: 1 if is_corrupted else shape[1] for name, shape in shapes.items()}
     labels = {"labels": (len(SEVERITIES) * len(source) * np.int64().nbytes,)}
-    found = forecast(
+    found = forecast_set(
         pieces,
         list_missing(folder, identity, pieces),
         partial(make, clean=source),

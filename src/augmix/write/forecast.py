@@ -62,7 +62,7 @@ class Forecast:
         return lines
 
 
-def forecast(
+def forecast_set(
     pieces: Sequence[Piece],
     missing: Sequence[Piece],
     make: Callable[[Piece], Any],
@@ -155,7 +155,7 @@ def _spread(count: int, num: int) -> list[int]:
     return [positions[index] for index in order]
 
 
-def _size(num_bytes: float) -> str:
+def _size(num_bytes: int | float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"
@@ -163,7 +163,7 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:.3g} TB"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: int | float) -> str:
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if seconds >= length:
             return f"about {seconds / length:.3g} {unit}"
