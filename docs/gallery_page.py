@@ -224,6 +224,38 @@ or the rounds of glass blur) are rounded. Draws are those of the lower severity,
 and does not change. They are in no published mean; the layout of arrays, which holds all five
 severities, is written without them.
 
+## A preset of your own
+
+Wherever a preset is named, a file takes its place: `augmix corrupt`, `augmix evaluate`,
+`augmix preview --corruptions`, `augmix.corrupt(..., preset="dashcam.json")` and
+`augmix.transforms.Corrupt`. It has the parameters of corruptions in the units of the tables above,
+from severity 1 on, a number or a list each:
+
+```json
+{
+  "name": "dashcam",
+  "corruptions": {
+    "fog": [[0.4, 3], [0.8, 2.5], [1.2, 2], null, null],
+    "gaussian_noise": [0.02, 0.04, 0.06, 0.08, 0.1]
+  }
+}
+```
+
+TOML has the same form, with `"none"` for `null`. Names, the number of parameters and their ranges
+are checked, and `null` or a shorter list means that there is no such severity. What is asked for
+must be in the file:
+
+```
+$ augmix evaluate RUN --preset dashcam.json --names fog
+augmix: preset 'dashcam' lacks severities: fog 4, 5; take --severities 1 2 3
+```
+
+Results, reports and the manifest of a written set hold the name and the sha256 of the parameters.
+Results of another preset are not continued, a report of several presets says that its numbers must
+not be compared, and a set that is read back with `--official` names the file it was written with.
+AlexNet's errors are of the preset `imagenet`, so there is no mCE by another one. Sequences have no
+parameters in a file: suite `p` is measured with a published preset.
+
 ## Frost
 
 The published benchmark overlays photographs of ice that this package may not distribute. It draws

@@ -6,8 +6,8 @@ python docs/make.py
 """
 
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import architecture_figure
@@ -17,7 +17,7 @@ import numpy as np
 import readme_figures
 from PIL import Image, ImageDraw
 
-from augmix import AugMix, Stream
+from augmix import AugMix, Stream, cli
 from augmix.commands import COMMANDS
 from augmix.pictures import write_preview
 
@@ -41,15 +41,11 @@ def cli_page() -> str:
 
 def block(arguments: list[str]) -> str:
     """Return what `augmix ... --help` prints, as a block of text."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    output = subprocess.run(
-        [sys.executable, "-m", "augmix", *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    ).stdout
-    lines = (line.rstrip() for line in output.strip().splitlines())
+    os.environ.update({"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
+    with redirect_stdout(TextIOWrapper(BytesIO(), encoding="utf-8")) as output:
+        assert cli.main([*arguments, "--help"]) == 0
+        output.seek(0)
+        lines = [line.rstrip() for line in output.read().strip().splitlines()]
     return "```\n" + "\n".join(lines) + "\n```\n"
 
 

@@ -1,6 +1,7 @@
 """Imports between packages point down without circles, and figure and page show them."""
 
 import ast
+import functools
 import importlib.util
 import re
 import xml.etree.ElementTree as ET
@@ -24,6 +25,7 @@ LAYER = {package: index for index, names in enumerate(LAYERS) for package in nam
 WITHOUT_TORCH = {"report", "metrics", "results", "bootstrap", "published", "corruptions"}
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Return the dotted names that a file imports, anywhere in it."""
     names = set()

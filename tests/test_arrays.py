@@ -1,10 +1,14 @@
 """Array conventions: exact conversions both ways, checks with a way out."""
 
+import os
+
+import jaxtyping
 import numpy as np
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintViolation
 
-from augmix import arrays
+from augmix import arrays, memory
 
 
 def test_every_level_survives_the_round_trip():
@@ -59,3 +63,12 @@ def test_bad_images(value, error, message):
 
 def test_an_empty_batch_is_fine():
     arrays.check_images(np.zeros((0, 4, 4, 3), np.uint8))
+
+
+@pytest.mark.skipif(os.environ.get("AUGMIX_TEST_SHAPES") == "no", reason="nothing is checked")
+def test_the_suite_checks_shapes_and_types() -> None:
+    """What `conftest.py` installs, for functions with shapes and for those without."""
+    with pytest.raises(jaxtyping.TypeCheckError):
+        arrays.to_float(np.zeros((4, 4), np.uint8))
+    with pytest.raises(BeartypeCallHintViolation):
+        memory.check_threads("2")  # pyright: ignore[reportArgumentType]

@@ -37,6 +37,8 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     monkeypatch.setattr(devices, "keep_freed_memory", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
     monkeypatch.setattr(benchmarks, "measure_startup", lambda: {"import_s": 0.25})
+    monkeypatch.setattr(benchmarks, "_PIXELS", 0)  # the fewest images
+    monkeypatch.setattr(benchmarks, "_MIN_EXECUTOR_TURNS", 1)
     return run
 
 

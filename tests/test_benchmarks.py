@@ -21,6 +21,13 @@ KEYS = ["size", "method", "severity", "executor", "device", "threads", "views_pe
 KEYS = [*KEYS, "times_pillow", "times_first", "planning_fraction", "equal"]
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fewest images and turns: times do not count here."""
+    monkeypatch.setattr(benchmarks, "_PIXELS", 0)
+    monkeypatch.setattr(benchmarks, "_MIN_EXECUTOR_TURNS", 2)
+
+
 def test_executors_give_a_record_per_size_and_number_of_threads() -> None:
     records = benchmarks.measure_executors((6,), (1, 2), seconds=0.0, device="cpu")
     assert [list(record) for record in records] == [KEYS] * 4

@@ -244,7 +244,8 @@ def test_demo_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert all(0 <= value <= 1 for value in summary[method].values())
 
 
-def test_bench_at_toy_size(capsys: pytest.CaptureFixture[str]):
+def test_bench_at_toy_size(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benchmarks, "_PIXELS", 0)  # the fewest images
     toy = ["executors", "--sizes", "8", "--num-threads", "1", "--seconds", "0.05"]
     assert cli.main(["bench", *toy]) == 0
     assert "compiled" in capsys.readouterr().out

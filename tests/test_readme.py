@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from augmix import cli
+from augmix.paper.config import SCALES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TOY = {
@@ -42,6 +44,8 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
+    few = {name: replace(scale, measuring={"max_images": 4}) for name, scale in SCALES.items()}
+    monkeypatch.setattr("augmix.paper.reproduce.SCALES", few)
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("augmix ")]
     assert [command[0] for command in commands] == [

@@ -9,6 +9,17 @@ import numpy as np
 from augmix.training.config import TrainConfig, build_config
 
 STEPS_PER_EPOCH = 3
+RICH: dict[str, Any] = {  # a run that keeps all that a run can keep
+    "val_fraction": 0.3,  # of 20 images, so an epoch has 2 steps
+    "optimizer": "adamw",
+    "learning_rate": 0.01,
+    "layer_decay": 0.8,
+    "freeze": 2,  # with batch norms
+    "split_batch_norm": True,
+    "ema_decay": 0.9,
+    "checkpoint_every": 3,
+    "logger": ("none",),
+}
 
 
 def write_npz(path: Path, *, num_images: int = 20, num_classes: int = 3, seed: int = 0) -> Path:

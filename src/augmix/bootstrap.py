@@ -18,6 +18,7 @@ Intervals are of this model on other images of the same kind; they do not includ
 training, which only several seeds show (`spread`, `seed_difference`).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -34,6 +35,7 @@ LEVEL = 0.95
 NUM_RESAMPLES = 1000
 STREAM = Stream(seed=0, purpose=Purpose.BOOTSTRAP)
 _BLOCK = 2**17  # resampled images processed at a time: they stay in the cache
+_KEPT = 2**21  # of small sets the draws are kept: a report resamples the same images often
 
 Verdict = Literal["lower", "higher", "within noise"]
 Kind = Literal[
@@ -160,11 +162,21 @@ def resample_counts(
         got = f"got {num_images} and {num_resamples}"
         raise ValueError(f"at least 1 image and 2 resampled sets are needed, {got}")
     block = max(1, _BLOCK // num_images)
+    is_kept = num_images * num_resamples <= _KEPT
+    count = _count_block if is_kept else _count_block.__wrapped__
     for start in range(0, num_resamples, block):
-        numbers = range(start, min(start + block, num_resamples))
-        drawn = (stream.generator(r).integers(0, num_images, num_images) for r in numbers)
-        counts = [np.bincount(images, minlength=num_images) for images in drawn]
-        yield np.stack(counts).astype(np.int32)
+        yield count(num_images, start, min(start + block, num_resamples), stream)
+
+
+@functools.lru_cache(maxsize=64)  # of at most half a MiB
+def _count_block(
+    num_images: int, start: int, stop: int, stream: Stream
+) -> Int32[np.ndarray, "resample image"]:
+    drawn = (stream.generator(r).integers(0, num_images, num_images) for r in range(start, stop))
+    counts = np.stack([np.bincount(images, minlength=num_images) for images in drawn])
+    counts = counts.astype(np.int32)
+    counts.flags.writeable = False
+    return counts
 
 
 def resample_means(

@@ -561,8 +561,9 @@ class PreviewConfig:
     """With --corruptions: corruptions, paper-15, extra-4, or your own as python:FILE:FUNCTION."""
     sequences: tuple[str, ...] = ("standard-10", "extra-4")
     """With --corruptions: perturbations, standard-10, cifar-script-10, extra-4, or your own."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
-    """Strength table of the corruptions; auto goes by image size."""
+    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] | Path = "auto"
+    """Severity table of the corruptions: a published one; auto, by the size of the image; or the
+    file of another one."""
     operations: bool = False
     """Show image FIRST under each operation alone instead, at the level --severity of the method;
     a bare --ops is the same, --ops all has all 13."""
@@ -646,10 +647,10 @@ def _preview(words: Sequence[str]) -> None:
         say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     if config.bank:
-        from augmix.augment.bank import bank_name, bank_side
+        from augmix.augment.bank import bank_name, bank_size
 
         folder = getattr(training.method.policy, "pictures", None)
-        sheet = pictures.render_bank(bank_name(folder), bank_side(source.size))
+        sheet = pictures.render_bank(bank_name(folder), bank_size(source.size))
         say(f"picture: {pictures.save_preview(config.out, sheet)}")
         return
     images = TrainingImages(size=source.size, num_classes=source.num_classes)

@@ -46,10 +46,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(device: torch.device) -> tuple[str, str]:
-    """Return the arithmetic in which a device computes networks fast, and why, in words.
+def choose_precision(device: torch.device, *, is_depthwise: bool = False) -> tuple[str, str]:
+    """Return the arithmetic in which a device computes a network fast, and why, in words.
 
-    It is bfloat16 on GPUs with tensor cores for it (compute capability 8.0) and on CPUs with AMX.
+    It is bfloat16 on GPUs with tensor cores for it (compute capability 8.0), and on CPUs with AMX
+    unless the network's convolutions are depthwise, which the CPU computes faster in float32.
     """
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
@@ -58,6 +59,8 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
         return "fp32", f"since this GPU (compute capability {major}.{minor}) has no fast bfloat16"
     has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     if device.type == "cpu" and has_tiles():
+        if is_depthwise:
+            return "fp32", "since CPUs compute depthwise convolutions faster than in bfloat16"
         return "bf16", "which this CPU computes by AMX"
     return "fp32", f"since this {device.type} has no fast bfloat16"
 

@@ -36,7 +36,8 @@ from augmix.augment.stages.chains import Copies
 from augmix.augment.stages.crop import CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
-from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES
+from augmix.corruptions.presets import check_levels, open_preset
+from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES, AnyPreset, Preset
 from augmix.files import check_replaceable, make_folder, write_bytes
 
 Number = int | float
@@ -129,7 +130,7 @@ def render_gallery(
     image: Pixels,
     *,
     names: Sequence[str] = ("paper-15", "extra-4"),
-    preset: str = "auto",
+    preset: AnyPreset = "auto",
     seed: int = 0,
     sample: int = 0,
     frost_textures: Path | str | None = None,
@@ -139,7 +140,7 @@ def render_gallery(
     Args:
         image: uint8, RGB or grey.
         names: Corruptions, lists of them or ``python:FILE:FUNCTION``, in the order of the rows.
-        preset: Whose severities, see `augmix.corruptions.registry.resolve_preset`.
+        preset: Whose severities, see `augmix.corrupt`; a severity that a file lacks stays blank.
         seed: Of the draws.
         sample: Dataset index of the image; the sheet shows the bytes that `augmix.corrupt` gives
             for ``ids=[sample]``.
@@ -151,13 +152,19 @@ def render_gallery(
         RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
     """
     _check_image(image)
+    rows, found = [], CORRUPTIONS.resolve(names)
+    preset = open_preset(preset)  # once, and after the user's own corruptions
+    if isinstance(preset, Preset):
+        check_levels(preset, [(name, min(preset.levels(name), default=1)) for name in found])
     how: dict[str, Any] = {"preset": preset, "seed": seed, "ids": np.array([sample])}
-    rows = []
-    for name in CORRUPTIONS.resolve(names):
-        corrupted = [
-            corrupt(image[None], name, severity=severity, frost_textures=frost_textures, **how)[0]
-            for severity in SEVERITIES
-        ]
+    for name in found:
+        levels = preset.levels(name) if isinstance(preset, Preset) else SEVERITIES
+        made = {
+            level: corrupt(image[None], name, severity=level, frost_textures=frost_textures, **how)
+            for level in levels
+        }
+        blank = np.full_like(image[None], 255)
+        corrupted = [made.get(level, blank)[0] for level in SEVERITIES]
         tiles = [to_tile(pixels) for pixels in (image, *corrupted)]
         rows.append(Row(tiles, _readable(name), group=CORRUPTIONS[name].group))
     return draw_sheet(rows, ["clean", *(f"severity {severity}" for severity in SEVERITIES)])
@@ -212,18 +219,18 @@ def render_operations(
     return draw_sheet(rows, heads=())
 
 
-def render_bank(name: str, side_px: int, *, num_columns: int = 12) -> Image.Image:
+def render_bank(name: str, size_px: int, *, num_columns: int = 12) -> Image.Image:
     """Draw a sheet of pictures of a bank (`augmix.augment.bank`), those drawn here by family.
 
     Args:
         name: `bank.PROCEDURAL`, or ``folder:PATH``.
-        side_px: Height and width of the pictures.
+        size_px: Height and width of the pictures.
         num_columns: Pictures in a row.
 
     Raises:
         RunError: If there is no such bank, or a picture cannot be read.
     """
-    pictures = bank.open_bank(name, side_px)
+    pictures = bank.open_bank(name, size_px)
     families = bank.FAMILIES if name == bank.PROCEDURAL else ("",) * 4
     count = min(len(pictures), num_columns * len(families))
     rows = []
@@ -306,13 +313,14 @@ def write_galleries(
     *,
     names: Sequence[str] = ("paper-15", "extra-4"),
     sequences: Sequence[str] = ("standard-10", "extra-4"),
-    preset: str = "auto",
+    preset: AnyPreset = "auto",
     seed: int = 0,
     sample: int = 0,
 ) -> list[Path]:
     """Write the sheets of corruptions and sequences of one image, and the animations.
 
     Arguments are as for `render_gallery` and `render_strips`; nothing is written if one is wrong.
+    With a preset of a file the sequences have the published parameters for their size.
 
     Args:
         folder: Gets ``corruptions.png``, ``perturbations.png`` and an animation
@@ -327,8 +335,10 @@ def write_galleries(
     """
     _check_image(image)
     sheet = render_gallery(image, names=names, preset=preset, seed=seed, sample=sample)
+    of_strips = open_preset(preset)  # a file has none of sequences
+    of_strips = of_strips if isinstance(of_strips, str) else "auto"
     strips = {
-        name: _frames(image, name, sample, preset=preset, seed=seed)
+        name: _frames(image, name, sample, preset=of_strips, seed=seed)
         for name in SEQUENCES.resolve(sequences)
     }
     animations = Path(folder) / "perturbations"

@@ -335,6 +335,7 @@ class ProtocolFacts(TypedDict, total=False):
     sequences: list[str]
     difficulty: int
     preset: str | None
+    preset_sha256: str
     seed: int
     bin_size: int
     suite_version: str | int
@@ -471,8 +472,9 @@ class Results:
             where there are any, ``skipped`` (a line for each broken image) and ``left_out`` (the
             number of other files by the reason).
         protocol: The settings that decide the numbers: ``suite`` (list), ``names`` (corruptions),
-            ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset``, ``seed``,
-            ``bin_size``, ``suite_version``, ``sequence_version``, ``frost_textures``,
+            ``severities``, ``sequences`` (perturbations), ``difficulty``, ``preset`` (one of a file
+            has a ``preset_sha256``), ``seed``, ``bin_size``, ``suite_version``,
+            ``sequence_version``, ``frost_textures``,
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
             of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
             ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;

@@ -39,6 +39,8 @@ from augmix.augment.compiled.mixing import round_levels
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
 from augmix.corruptions.corrupt import corrupt
+from augmix.corruptions.presets import open_preset
+from augmix.corruptions.registry import AnyPreset
 from augmix.rng import Stream
 
 Batch = UInt8[np.ndarray, "batch height width channel"]
@@ -352,9 +354,10 @@ class Corrupt:
     """
 
     def __init__(
-        self, name: str, *, severity: int | float, preset: str = "auto", seed: int = 0
+        self, name: str, *, severity: int | float, preset: AnyPreset = "auto", seed: int = 0
     ) -> None:
-        self.name, self.severity, self.preset, self.seed = name, severity, preset, seed
+        self.name, self.severity, self.seed = name, severity, seed
+        self.preset = open_preset(preset)  # a file is read once
         self(np.zeros((0, 32, 32, 3), np.uint8))  # an unknown name is found before the first image
 
     def __call__(self, image: Any) -> Any:
@@ -371,7 +374,7 @@ class Corrupt:
     def __repr__(self) -> str:
         return (
             f"augmix.transforms.Corrupt({self.name!r}, severity={self.severity}, "
-            f"preset={self.preset!r}, seed={self.seed})"
+            f"preset={getattr(self.preset, 'name', self.preset)!r}, seed={self.seed})"
         )
 
 

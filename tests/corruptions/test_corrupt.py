@@ -71,13 +71,14 @@ def test_the_address_of_a_draw(images: np.ndarray):
 
 
 def test_inputs_of_every_kind(images: np.ndarray):
+    images = images[:2]
     for name in list(CORRUPTIONS):
         whole = corrupt(images, name, severity=2)
         np.testing.assert_array_equal(
             corrupt(images[:, ::-1][:, ::-1], name, severity=2), whole, err_msg=name
         )
         grey = corrupt(images[..., :1], name, severity=2)
-        assert grey.shape == (6, 20, 24, 1)
+        assert grey.shape == (2, 20, 24, 1)
         assert corrupt(images[:0], name, severity=2).shape == (0, 20, 24, 3)
         read_only = images.copy()
         read_only.flags.writeable = False

@@ -1,12 +1,22 @@
 """Noise against formulas on the published draws, and the statistics of addressed draws."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 from toy_images import checkered, cut, legacy, random_images, run
 
 from augmix.corruptions import noise
-from augmix.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from augmix.corruptions.corrupt import corrupt
+from augmix.corruptions.noise import (
+    _poisson_tables,
+    gaussian_noise,
+    impulse_noise,
+    shot_noise,
+    speckle_noise,
+)
+from augmix.corruptions.registry import Preset
 from augmix.rng import Purpose, Stream
 
 
@@ -100,3 +110,16 @@ def test_chances_of_certain_things():
     assert not noise.bernoulli(generator, 0.0, (1000,)).any()
     assert noise.bernoulli(generator, 1.0, (1000,)).all()
     assert noise.bernoulli(generator, 0.27, (100_000,)).mean() == pytest.approx(0.27, abs=0.006)
+
+
+def test_many_photons_have_poisson_counts():
+    """Beyond 700 photons the probabilities of no photon are 0 in double precision."""
+    cumulative, _ = _poisson_tables(2000)
+    for level, count in ((255, 2000), (128, 1000), (10, 90)):
+        expected = stats.poisson.cdf(count, level / 255 * 2000)
+        assert cumulative[level, count] / 2**32 == pytest.approx(expected, abs=1e-6)
+    clean = np.full((1, 100, 100, 1), 128, np.uint8)
+    table = Preset(name="own", table={"shot_noise": ((2000,),)})
+    noisy = corrupt(clean, "shot_noise", severity=1, preset=table) / 255
+    assert noisy.mean() == pytest.approx(128 / 255 - 0.5 / 255, abs=1e-3)  # the fraction is dropped
+    assert noisy.std() == pytest.approx(math.sqrt(128 / 255 / 2000), rel=0.05)

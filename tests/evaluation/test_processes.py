@@ -102,25 +102,40 @@ def run_killed(folder):
     print(folder.name, code, kills, flush=True)
 
 folder = Path(sys.argv[1])
-run_all(folder / "alone", 1)
-run_all(folder / "two", 2)
-run_all(folder / "dies", 2, dies_at=4)
-shutil.copy(folder / "dies" / "results.json", folder / "dies.json")
-run_all(folder / "dies", 1)
-run_all(folder / "differ", 2, seeds=(0, 1))
-run_killed(folder / "killed")
+if sys.argv[2] == "together":
+    run_all(folder / "alone", 1)
+    run_all(folder / "two", 2)
+    run_all(folder / "differ", 2, seeds=(0, 1))
+else:
+    run_all(folder / "dies", 2, dies_at=4)
+    shutil.copy(folder / "dies" / "results.json", folder / "dies.json")
+    run_all(folder / "dies", 1)
+    run_killed(folder / "killed")
 """
 
 
+Done = tuple[Path, str, str]  # the folder of all measurements, their exit codes, their messages
+
+
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """The folder of all measurements, their exit codes, their messages."""
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """One process, two, and two of different models."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
     folder = tmp_path_factory.mktemp("processes")
     write_npz(folder / "toy.npz", num_classes=6)
+    return run_work(folder, "together")
+
+
+@pytest.fixture(scope="module")
+def ended(done: Done) -> Done:
+    """Two processes of which one ends, and one that is killed again and again."""
+    return run_work(done[0], "ended")
+
+
+def run_work(folder: Path, part: str) -> Done:
     finished = subprocess.run(
-        [sys.executable, "-c", WORK, str(folder)],
+        [sys.executable, "-c", WORK, str(folder), part],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -150,7 +165,7 @@ def assert_same_files(first: Path, second: Path, num_files: int = 8) -> None:
         assert file.read_bytes() == (second / "predictions" / file.name).read_bytes()
 
 
-def test_two_processes_give_the_bits_of_one(done: tuple[Path, str, str]) -> None:
+def test_two_processes_give_the_bits_of_one(done: Done) -> None:
     folder, codes, _ = done
     assert codes.splitlines()[:2] == ["alone 0", "two 0 0"]
     one = load_timeless(folder / "alone")
@@ -161,7 +176,7 @@ def test_two_processes_give_the_bits_of_one(done: tuple[Path, str, str]) -> None
     assert_same_files(folder / "alone", folder / "two")
 
 
-def test_two_processes_attack_as_one(done: tuple[Path, str, str]) -> None:
+def test_two_processes_attack_as_one(done: Done) -> None:
     folder, _, _ = done
     clean, attacked = load_timeless(folder / "alone-attacked").cells
     assert (attacked.suite, attacked.num_images) == ("attack", 20)
@@ -169,9 +184,10 @@ def test_two_processes_attack_as_one(done: tuple[Path, str, str]) -> None:
     assert_same_files(folder / "alone-attacked", folder / "two-attacked", num_files=5)
 
 
-def test_when_one_ends_the_others_say_so_and_can_continue(done: tuple[Path, str, str]) -> None:
-    folder, codes, messages = done
-    assert codes.splitlines()[2:4] == ["dies 1 9", "dies 0"]
+@pytest.mark.slow
+def test_when_one_ends_the_others_say_so_and_can_continue(ended: Done) -> None:
+    folder, codes, messages = ended
+    assert codes.splitlines()[:2] == ["dies 1 9", "dies 0"]
     assert "dies 0 refused: process 0 of 2 has lost the others" in messages
     assert "start again to continue" in messages
     kept = json.loads((folder / "dies.json").read_text())
@@ -179,18 +195,17 @@ def test_when_one_ends_the_others_say_so_and_can_continue(done: tuple[Path, str,
     assert_same_files(folder / "alone", folder / "dies")
 
 
-def test_processes_of_different_models_do_not_work_together(
-    done: tuple[Path, str, str],
-) -> None:
+def test_processes_of_different_models_do_not_work_together(done: Done) -> None:
     folder, codes, messages = done
-    assert codes.splitlines()[4] == "differ 1 1"
+    assert codes.splitlines()[2] == "differ 1 1"
     assert "differ 1 refused: process 1 of 2 has another model, source or protocol" in messages
     assert not (folder / "differ" / "results.json").exists()
 
 
-def test_kill_9_at_random_moments_changes_no_bit(done: tuple[Path, str, str]) -> None:
-    folder, codes, _ = done
-    name, code, kills = codes.splitlines()[5].split()
+@pytest.mark.slow
+def test_kill_9_at_random_moments_changes_no_bit(ended: Done) -> None:
+    folder, codes, _ = ended
+    name, code, kills = codes.splitlines()[2].split()
     assert (name, code) == ("killed", "0")
     assert int(kills) >= 1
     assert_same_files(folder / "alone", folder / "killed")

@@ -25,6 +25,7 @@ from augmix.data.decode import Geometry
 from augmix.data.derived import ClassList, map_classes, subset
 from augmix.data.sources import Source, as_source, open_source
 from augmix.data.stores import OpenOptions
+from augmix.errors import ResumeError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.suites import CLEAN, SUITES, Suite, list_cells, open_suites, register_suite
@@ -332,3 +333,25 @@ def test_severities_in_between(model: torch.nn.Module, source: Source, tmp_path:
     assert load_predictions(tmp_path, "c", "fog", 2.5).prediction.shape == (20,)
     again = evaluate(model, source, bin_size=5, out=tmp_path, **settings)
     assert again.cells == results.cells  # read, not measured again
+
+
+def test_a_preset_of_a_file(source: Source, model: torch.nn.Module, tmp_path: Path) -> None:
+    """Its numbers are those measured, and results of another one are not continued or compared."""
+    path = tmp_path / "own.json"
+    path.write_text('{"corruptions": {"contrast": [0.75, 0.5], "fog": [[0.2, 3]]}}')
+    how: dict[str, Any] = {"suite": ("c",), "device": "cpu", "severities": (2,)}
+    how |= {"names": ("contrast",), "out": tmp_path / "run"}
+    own = evaluate(model, source, preset=path, **how)
+    published = evaluate(model, source, preset="cifar", **(how | {"out": None}))
+    assert own.cells[0].nll_sum == published.cells[0].nll_sum  # 0.5 is severity 2 of `cifar`
+    assert (own.protocol["preset"], len(own.protocol["preset_sha256"])) == ("own", 64)
+    assert "preset_sha256" not in published.protocol
+    path.write_text('{"corruptions": {"contrast": [0.75, 0.4]}}')
+    with pytest.raises(ResumeError, match="preset_sha256"):
+        evaluate(model, source, preset=path, **how)
+    with pytest.raises(ValueError, match="preset 'own' lacks severities: contrast 3"):
+        open_suite("c", source, preset=path, names=("contrast",), severities=(1, 3))
+    with pytest.raises(ValueError, match="none of sequences"):
+        EvaluateConfig(suite=("p",), preset=path)
+    with pytest.raises(ValueError, match="would have no effect on official files"):
+        EvaluateConfig(preset=path, official=(tmp_path,))

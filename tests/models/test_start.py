@@ -10,12 +10,15 @@ from toy_runs import toy_config, write_npz
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
+from augmix.models import start as start_module
 from augmix.models.start import build_start, find_start, network_name
-from augmix.models.weights import build_model, load_model, save_model
+from augmix.models.weights import build_model, check_reload, load_model, save_model
+from augmix.progress import StepFinished
 from augmix.training.config import build_config
 from augmix.training.run import settle, train
 
 CODE = """
+import threading
 import torch
 from torch import nn
 from augmix import Preprocessing
@@ -51,6 +54,39 @@ def pair(num_classes):
 def picky(num_classes):
     net = Net(num_classes)
     net.forward = lambda images: net.head(images.reshape(len(images), 4))
+    return net
+
+def tied(num_classes):
+    net = Net(num_classes)
+    net.also = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    net.also[1].weight = net.also[0].weight
+    net.forward = lambda images: net.head(net.also(net.body(images).mean((2, 3))))
+    return net
+
+class Told(Net):
+    def get_extra_state(self):
+        return {"calls": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+class Counting(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("seen", torch.zeros(2), persistent=False)
+
+    def forward(self, images):
+        self.seen += float(self.training)
+        return super().forward(images)
+
+def masked(num_classes):
+    net = Net(num_classes)
+    net.register_buffer("mask", torch.full((2,), -float("inf")))
+    return net
+
+def locked(num_classes):
+    net = Net(num_classes)
+    net.lock = threading.Lock()
     return net
 
 def maps(num_classes):
@@ -240,3 +276,39 @@ def test_grey_images_need_a_network_of_this_package(tmp_path: Path, code: str) -
     with pytest.raises(RunError, match="takes images of 3 channels, got 1"):
         build_start(find_start(f"{code}:make"), num_classes=3, channels=1, class_names=())
     assert write_npz(tmp_path / "x.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("Told", r"network\._extra_state of its state is a dict, .*make it a buffer"),
+        ("Counting", r"changes its buffer seen while it trains, but does not save it"),
+        ("masked", r"network\.mask is not finite at the start; .*persistent=False"),
+        ("locked", r"cannot be copied \(cannot pickle '_thread\.lock' object\)"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_the_first_step(
+    tmp_path: Path, code: str, made: str, message: str
+) -> None:
+    steps: list[Any] = []
+    with pytest.raises(RunError, match=message):
+        train(toy(tmp_path / "run", model=f"{code}:{made}"), on_progress=steps.append)
+    assert not any(isinstance(event, StepFinished) for event in steps)
+    assert not list(tmp_path.glob("run/*.json"))  # other settings may go there
+
+
+def test_a_network_that_is_built_otherwise_each_time_is_refused(
+    tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_model(f"{code}:make", num_classes=3)
+    check_reload(model)
+    monkeypatch.setattr(start_module, "_call_for", lambda name, count: torch.nn.Linear(3, count))
+    with pytest.raises(RunError, match=r"not loaded from its run folder again: its saved weights"):
+        check_reload(model)
+
+
+def test_tied_weights_are_saved_whole_and_stay_tied(tmp_path: Path, code: str) -> None:
+    run = train(toy(tmp_path / "run", model=f"{code}:tied", ema_decay=0.9))
+    loaded: Any = load_model(run).network
+    assert loaded.also[0].weight is loaded.also[1].weight
+    assert not torch.equal(loaded.also[0].weight, torch.zeros(4, 4))

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,29 @@ def test_a_run_folder_in_use_is_named(tmp_path: Path) -> None:
 
 def _refuse(*arguments: object, **options: object) -> None:
     raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_disk_that_is_too_small_is_named_with_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mib = 2**20
+    sizes = {"weights": 10 * mib, "optimiser": 20 * mib, "average": 10 * mib}
+    usage = shutil.disk_usage(tmp_path)
+
+    def leave(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free))
+
+    leave(90 * mib)  # 40 twice, and 10 of weights
+    checkpoint.check_space(tmp_path, sizes, 10 * mib)
+    leave(90 * mib - 1)
+    message = (
+        r"has 90\.0 MiB free, and the run needs 90\.0 MiB: twice state\.pt of 40\.0 MiB "
+        r"\(weights 10\.0, optimiser 20\.0, average 10\.0\), .* and 10\.0 MiB of weights"
+    )
+    with pytest.raises(RunError, match=message):
+        checkpoint.check_space(tmp_path, sizes, 10 * mib)
+    (tmp_path / "state.pt").write_bytes(bytes(mib))  # is written over
+    checkpoint.check_space(tmp_path, sizes, 10 * mib)
+    leave(88 * mib)
+    with pytest.raises(RunError, match=r"less the 1\.0 MiB that are there; make room"):
+        checkpoint.check_space(tmp_path, sizes, 10 * mib)

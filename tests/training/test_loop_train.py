@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_runs import STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_npz
+from toy_runs import RICH, STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_npz
 
 from augmix import results
 from augmix.errors import Interrupted, ResumeError, RunError
@@ -96,48 +97,63 @@ def test_a_signal_leaves_a_checkpoint_of_the_step(
 
 
 VICTIM = """
-import os, random, signal, sys, time, warnings
+import json, os, random, signal, sys, time, warnings
 from pathlib import Path
 import numpy as np
 import torch
 sys.path.insert(0, sys.argv[2])
 from toy_runs import toy_config
+from augmix.progress import StepFinished
+from augmix.training import checkpoint
 from augmix.training.run import train
 from augmix.models import cifar
 from augmix.models.weights import load_model
 warnings.simplefilter("ignore")  # fork beside threads
-delays = random.Random(int(sys.argv[3]))
+moments = random.Random()
+waits = [4, 0, 5, 4, 6, 4]  # steps: more than between two checkpoints, or while a run starts
 torch.set_num_threads(1)
-config = toy_config(Path(sys.argv[1]), epochs=20, checkpoint_every=3)
-kills = 0
+config = toy_config(Path(sys.argv[1]), **json.loads(sys.argv[3]))
+killed_at = []
 while True:
+    steps, told = os.pipe()
     child = os.fork()
     if not child:
-        train(config)
+        train(config, on_progress=lambda e: isinstance(e, StepFinished) and os.write(told, b"."))
         os._exit(0)
-    if kills < 6:
-        time.sleep(delays.uniform(0.02, 0.5))
+    os.close(told)
+    if len(killed_at) < len(waits):
+        for _ in range(waits[len(killed_at)]):
+            os.read(steps, 1)
+        time.sleep(moments.uniform(0, 0.2))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    os.close(steps)
     if os.WIFSIGNALED(status):
-        kills += 1
+        state = checkpoint.load_state(config.run.out)
+        killed_at.append(state.step if state else 0)
     elif os.WEXITSTATUS(status):
         sys.exit("the child failed")
     else:
         break
-print(kills)
+print(*killed_at)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kill_9_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
-    calm = train(toy_config(tmp_path / "calm", epochs=20, checkpoint_every=3))
+@pytest.mark.parametrize("changes", [{"checkpoint_every": 3}, RICH], ids=["plain", "rich"])
+def test_kill_9_at_random_moments_changes_no_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    changes = {**changes, "epochs": 16}
+    calm = train(toy_config(tmp_path / "calm", **changes))
     killed = tmp_path / "killed"
-    command = [sys.executable, "-c", VICTIM, str(killed), str(Path(__file__).parents[1]), "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    place = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", VICTIM, str(killed), place, json.dumps(changes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1
+    saved_at = [int(word) for word in done.stdout.split()]
+    assert len(saved_at) == 6
+    per_epoch = 2 if "val_fraction" in changes else STEPS_PER_EPOCH
+    assert len({step // per_epoch for step in saved_at}) >= 4  # in as many epochs
     assert read_weights(killed) == read_weights(calm)
     assert read_log(killed) == read_log(calm)
 

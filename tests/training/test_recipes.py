@@ -14,6 +14,7 @@ from augmix.augment.policies import AugMix, RandomAA
 from augmix.augment.policies.hybridaugment import HybridAugment
 from augmix.evaluation.models import load_run
 from augmix.methods import METHODS
+from augmix.models.start import start_from
 from augmix.models.weights import load_model
 from augmix.progress import Note
 from augmix.rng import Stream
@@ -107,6 +108,36 @@ def test_bfloat16_is_taken_where_it_is_fast(
     capability = (9, 0) if has_fast else (7, 5)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert devices.choose_precision(torch.device(kind)) == expected
+
+
+def test_depthwise_networks_stay_in_float32_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    path = tmp_path / "nets.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def make(groups, n):\n"
+        "    layers = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=groups), nn.Conv2d(8, 8, 1)\n"
+        "    pool = nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*layers, *pool, nn.Linear(8, n))\n"
+        "def depthwise(num_classes): return make(8, num_classes)\n"
+        "def grouped(num_classes): return make(4, num_classes)\n"
+    )
+    for name, expected in (("depthwise", "fp32"), ("grouped", "bf16")):
+        text = f"python:{path}:{name}"
+        config = build_config("finetune", data="digits", model=text, device="cpu")
+        assert settle(config).config.optimisation.precision == expected
+        module = torch.nn.Sequential(find_module(path, name))
+        assert start_from(module).is_depthwise == (name == "depthwise")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert devices.choose_precision(torch.device("cuda"), is_depthwise=True)[0] == "bf16"
+
+
+def find_module(path: Path, name: str) -> torch.nn.Module:
+    found: dict[str, Any] = {}
+    exec(path.read_text(), found)
+    return found[name](3)
 
 
 def test_what_was_decided_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from augmix.rng import Stream
 from augmix.training.config import build_config
 from augmix.training.run import train
 
-QUICK = ("mixup", "adversarial")
+QUICK = ("mixup",)
 SIDE = 16
 
 

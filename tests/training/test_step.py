@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from augmix.devices import GraphedFunction
+from augmix.errors import RunError
 from augmix.methods import build_method
 from augmix.models.layers import Classifier, ModelConfig
 from augmix.models.weights import build_model
@@ -277,3 +278,38 @@ def test_the_parameters_that_do_not_decay(choice: Any, expected: set[str]) -> No
         for name, each in model.named_parameters()
         if name not in expected
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, (1, 0, 0)),
+        ({"momentum": 0.9}, (1, 1, 0)),
+        ({"optimizer": "adamw", "momentum": 0.9, "nesterov": True, "ema_decay": 0.9}, (1, 2, 1)),
+    ],
+)
+def test_saving_is_rehearsed_on_a_copy(
+    tmp_path: Path, changes: dict[str, Any], parts: tuple[int, int, int]
+) -> None:
+    learner = make_learner(**changes)
+    before = {name: values.clone() for name, values in learner.model.state_dict().items()}
+    sizes = learner.rehearse_saving(tmp_path)
+    bytes_ = sum(values.nbytes for values in before.values())
+    assert list(sizes) == ["weights", "optimiser", "average"]
+    for found, times in zip(sizes.values(), parts, strict=True):
+        assert found == pytest.approx(times * bytes_, abs=32)  # counters of steps
+    assert not learner.optimizer.state
+    assert all(weights.grad is None for weights in learner.model.parameters())
+    assert all(torch.equal(learner.model.state_dict()[k], value) for k, value in before.items())
+
+
+class Forgetful(Linear):
+    def load_state_dict(self, state_dict: Any, *given: Any, **options: Any) -> Any:
+        kept = {name: values for name, values in state_dict.items() if name != "layer.bias"}
+        return super().load_state_dict(kept, strict=False)
+
+
+def test_a_state_that_does_not_come_back_is_refused(tmp_path: Path) -> None:
+    message = "small could not be continued after a stop, .*: layer.bias comes back with other"
+    with pytest.raises(RunError, match=message):
+        make_learner(Forgetful()).rehearse_saving(tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_runs import STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_npz
+from toy_runs import RICH, STEPS_PER_EPOCH, read_log, read_weights, toy_config, write_npz
 
 from augmix.arrays import to_float
 from augmix.corruptions import EXTRA_4
@@ -20,9 +20,17 @@ from augmix.data.derived import subset
 from augmix.data.sources import Source, open_source
 from augmix.errors import Interrupted, RunError
 from augmix.models.weights import load_model, save_model
-from augmix.progress import EpochValidated, Event, OnProgress, StepFinished, TrainingFinished
+from augmix.progress import (
+    CheckpointWritten,
+    EpochValidated,
+    Event,
+    OnProgress,
+    StepFinished,
+    TrainingFinished,
+)
 from augmix.training import loop, validation
 from augmix.training.config import TrainConfig, build_config, update_config
+from augmix.training.optimizer import BATCH_NORMS
 from augmix.training.run import open_training, train
 from augmix.training.validation import match_validation, plan_validation
 
@@ -175,6 +183,22 @@ def test_a_crash_changes_neither_a_bit_nor_the_selected_epoch(
     train(config)
     assert read_weights(config.run.out) == read_weights(whole)
     assert read_log(config.run.out) == read_log(whole)
+
+
+def test_crashes_change_nothing_where_all_is_averaged_frozen_and_split(tmp_path: Path) -> None:
+    """In the second, third and fifth of five epochs, before and after validations."""
+    whole = train(toy_config(tmp_path / "whole", **RICH, epochs=5))
+    config = toy_config(tmp_path / "run", **RICH, epochs=5)
+    for kind, number in ((StepFinished, 3), (EpochValidated, 2), (CheckpointWritten, 2)):
+        with pytest.raises(Crash):
+            train(config, on_progress=crash_at(kind, number))
+    train(config)
+    assert read_weights(config.run.out) == read_weights(whole)
+    assert read_log(config.run.out) == read_log(whole)
+    kept = [each["selected_epoch"] for each in records(whole)]
+    assert len(kept) == 5
+    frozen = [layer for layer in load_model(whole).modules() if isinstance(layer, BATCH_NORMS)]
+    assert frozen[0].num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])

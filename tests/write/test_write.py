@@ -252,6 +252,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path, source, small_pieces):
     """SIGKILL in the middle: the workers end too, and the next start completes the same tree."""
     layout = "imagenet"
@@ -687,3 +688,23 @@ def test_rows_that_are_not_as_written_are_never_vouched_for(source, tmp_path, sm
     write_corrupted(source, tmp_path / "set", names=("contrast",), num_processes=1)
     whole = write_corrupted(source, tmp_path / "other", names=("contrast",), num_processes=1)
     assert content(tmp_path / "set") == content(whole)
+
+
+def test_a_preset_of_a_file(source, tmp_path):
+    """Its parameters are in the manifest, and the set is read back with its name."""
+    preset = tmp_path / "own.json"
+    preset.write_text('{"corruptions": {"contrast": [0.75, 0.5, 0.4, 0.3, 0.15]}}')
+    how = {"names": ("contrast",), "layout": "cifar", "num_processes": 1}
+    own = write_corrupted(source, tmp_path / "own", preset=preset, **how)
+    cifar = write_corrupted(source, tmp_path / "cifar", preset="cifar", **how)
+    assert (own / "contrast.npy").read_bytes() == (cifar / "contrast.npy").read_bytes()
+    manifest = load_json(own / "manifest.json")
+    assert manifest["preset"] == "own"
+    assert manifest["preset_parameters"] == {"contrast": [[0.75], [0.5], [0.4], [0.3], [0.15]]}
+    named = find_layout(own).own_preset
+    assert named == f"own {manifest['preset_sha256'][:12]}"
+    assert find_layout(cifar).own_preset == ""
+    with pytest.raises(RunError, match="holds a set with preset = 'own', asked for 'cifar'"):
+        write_corrupted(source, own, preset="cifar", **how)
+    with pytest.raises(ValueError, match="preset 'own' has no parameters for fog"):
+        write_corrupted(source, tmp_path / "fog", preset=preset, **(how | {"names": ("fog",)}))

@@ -3,7 +3,7 @@
 PixMix and IPMix mix images with fractals and feature visualisations, a set of 1.6 GB without a
 licence. The bank drawn here takes its place: 1,200 pictures of four families in turns, iterated
 function systems, plasma, Perlin noise and Voronoi cells. Picture n of a version depends on n and
-the size alone. The kernels of `painters` add, multiply, divide and take square roots in double
+the size alone. The kernels of `procedural` add, multiply, divide and take square roots in double
 precision without fused operations or tables of the C library, which IEEE 754 gives the same bits on
 every processor.
 """
@@ -42,7 +42,7 @@ def bank_name(folder: str | None) -> str:
     return PROCEDURAL if folder is None else f"{FOLDER}{Path(folder).expanduser().resolve()}"
 
 
-def bank_side(size: tuple[int, int]) -> int:
+def bank_size(size: tuple[int, int]) -> int:
     """Height and width of the pictures for images of a size: 36 for 32 pixels, as published."""
     return -(-max(size) * 9 // 8)
 
@@ -52,7 +52,7 @@ def find_bank(plan: Any) -> tuple[str, int] | None:
     for stage in plan.stages:
         name = getattr(stage, "bank", "")
         if stage.needs_pictures and (name == PROCEDURAL or name.startswith(FOLDER)):
-            return name, stage.side_px
+            return name, stage.size_px
     return None
 
 
@@ -63,14 +63,14 @@ def pictures_of(plan: Any, channels: int) -> Pictures | None:
 
 
 @lru_cache(maxsize=4)
-def open_bank(name: str, side_px: int, channels: int = 3) -> Pictures:
+def open_bank(name: str, size_px: int, channels: int = 3) -> Pictures:
     """The pictures of a bank, read-only.
 
     Those drawn here take seconds once for each size, and are then read from the cache folder.
 
     Args:
         name: `PROCEDURAL`, or ``folder:PATH``.
-        side_px: Height and width of the pictures.
+        size_px: Height and width of the pictures.
         channels: 3, or 1 for their luma.
 
     Raises:
@@ -78,24 +78,24 @@ def open_bank(name: str, side_px: int, channels: int = 3) -> Pictures:
     """
     if channels == 1:
         weights = np.array([19595, 38470, 7471])  # those of Pillow's conversion to grey
-        luma = (open_bank(name, side_px) @ weights + 2**15) >> 16
+        luma = (open_bank(name, size_px) @ weights + 2**15) >> 16
         pictures = luma.astype(np.uint8)[..., None]
     elif name == PROCEDURAL:
-        pictures = _load_or_draw(side_px)
+        pictures = _load_or_draw(size_px)
     elif name.startswith(FOLDER):
-        pictures = _read_folder(Path(name.removeprefix(FOLDER)), side_px)
+        pictures = _read_folder(Path(name.removeprefix(FOLDER)), size_px)
     else:
         raise RunError(f"there is no bank of pictures {name!r}, only {PROCEDURAL!r} and folders")
     pictures.setflags(write=False)
     return pictures
 
 
-def fingerprint(name: str, side_px: int) -> str:
+def fingerprint(name: str, size_px: int) -> str:
     """The sha256 of a bank's pixels, for the record of a run."""
-    return hashlib.sha256(open_bank(name, side_px).tobytes()).hexdigest()
+    return hashlib.sha256(open_bank(name, size_px).tobytes()).hexdigest()
 
 
-def draw_pictures(numbers: Any, side_px: int) -> Pictures:
+def draw_pictures(numbers: Any, size_px: int) -> Pictures:
     """Draw some pictures of the bank `PROCEDURAL`, by number, in colour.
 
     Example:
@@ -103,27 +103,27 @@ def draw_pictures(numbers: Any, side_px: int) -> Pictures:
         (4, 16, 16, 3)
     """
     numbers = np.asarray(numbers, np.int64)
-    if side_px < 1 or not np.all(numbers >= 0):
+    if size_px < 1 or not np.all(numbers >= 0):
         raise ValueError(
-            f"side_px must be at least 1 and numbers at least 0, got {side_px}, {numbers}"
+            f"size_px must be at least 1 and numbers at least 0, got {size_px}, {numbers}"
         )
     stream = Stream(seed=0).at(Purpose.BANK)
     uniforms = stream.uniforms(numbers, count=_NUM_UNIFORMS)[0]
     addresses = stream.at(part=1).addresses(numbers)[0]
-    pictures = np.empty((len(numbers), side_px, side_px, 3), np.uint8)
+    pictures = np.empty((len(numbers), size_px, size_px, 3), np.uint8)
     threads = min(os.cpu_count() or 1, _MAX_THREADS)
-    factor = -(-_DRAWN_PX // side_px)
-    from augmix.augment import painters  # loads numba
+    factor = -(-_DRAWN_PX // size_px)
+    from augmix.augment import procedural  # loads numba
     from augmix.jit import run_on_threads
 
     arguments = (numbers % len(FAMILIES), uniforms, addresses, factor, pictures)
-    run_on_threads(painters.draw, arguments, len(numbers), threads)
+    run_on_threads(procedural.draw, arguments, len(numbers), threads)
     return pictures
 
 
-def _load_or_draw(side_px: int) -> Pictures:
-    path = cache_folder("pictures") / f"{PROCEDURAL}-{side_px}.npz"
-    shape = (NUM_PICTURES, side_px, side_px, 3)
+def _load_or_draw(size_px: int) -> Pictures:
+    path = cache_folder("pictures") / f"{PROCEDURAL}-{size_px}.npz"
+    shape = (NUM_PICTURES, size_px, size_px, 3)
     if path.exists():
         try:
             pictures = load_npz(path)["pictures"]
@@ -131,7 +131,7 @@ def _load_or_draw(side_px: int) -> Pictures:
             pictures = np.empty(0)  # of another program, or cut short: drawn and written again
         if pictures.shape == shape and pictures.dtype == np.uint8:
             return pictures
-    pictures = draw_pictures(np.arange(NUM_PICTURES), side_px)
+    pictures = draw_pictures(np.arange(NUM_PICTURES), size_px)
     try:
         make_folder(path.parent)
         write_npz(path, {"pictures": pictures}, is_compressed=False)
@@ -140,7 +140,7 @@ def _load_or_draw(side_px: int) -> Pictures:
     return pictures
 
 
-def count_pictures(name: str, side_px: int) -> int:
+def count_pictures(name: str, size_px: int) -> int:
     """How many pictures a bank has.
 
     Raises:
@@ -148,30 +148,30 @@ def count_pictures(name: str, side_px: int) -> int:
     """
     if name == PROCEDURAL:
         return NUM_PICTURES
-    return len(_list_files(Path(name.removeprefix(FOLDER)), side_px))
+    return len(_list_files(Path(name.removeprefix(FOLDER)), size_px))
 
 
 @lru_cache(maxsize=4)
-def _list_files(folder: Path, side_px: int) -> list[Path]:
+def _list_files(folder: Path, size_px: int) -> list[Path]:
     """The files of a folder that are taken as pictures of a size."""
     if not folder.is_dir():
         raise RunError(f"--pictures {folder} is no folder of images")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise RunError(f"--pictures {folder} holds no images ({', '.join(_SUFFIXES)})")
-    most = max(_MAX_BYTES // (3 * side_px**2), 1)
+    most = max(_MAX_BYTES // (3 * size_px**2), 1)
     if len(files) <= most:
         return files
     return [files[len(files) * number // most] for number in range(most)]
 
 
-def _read_folder(folder: Path, side_px: int) -> Pictures:
-    files = _list_files(folder, side_px)
-    pictures = np.empty((len(files), side_px, side_px, 3), np.uint8)
+def _read_folder(folder: Path, size_px: int) -> Pictures:
+    files = _list_files(folder, size_px)
+    pictures = np.empty((len(files), size_px, size_px, 3), np.uint8)
     for number, path in enumerate(files):
         try:
             with Image.open(path) as image:
-                fitted = ImageOps.fit(image.convert("RGB"), (side_px, side_px))
+                fitted = ImageOps.fit(image.convert("RGB"), (size_px, size_px))
                 pictures[number] = np.asarray(fitted)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise RunError(f"cannot read the picture {path}: {error}") from error

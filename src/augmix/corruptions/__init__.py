@@ -10,6 +10,7 @@ The corruptions of C-bar are those of Mintun et al. (2021), in the files `cifar1
 `imagenet_c_bar.csv` of `facebookresearch/augmentation-corruption`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from augmix.corruptions import (
 from augmix.corruptions.registry import (
     BAR,
     CORRUPTIONS,
+    NOT_NEGATIVE,
     PRESETS,
     SEQUENCES,
     Corruption,
@@ -79,14 +81,21 @@ SEQUENCES.protocols |= {
 }
 
 
-def _corruption(function: Callable[..., Any], **table: tuple[Any, ...]) -> None:
+def _corruption(
+    function: Callable[..., Any],
+    *,
+    origin: tuple[Real | None, ...],
+    limits: tuple[tuple[Real, Real], ...],
+    **table: tuple[Any, ...],
+) -> None:
     """Add a corruption under the name of its function; each preset has severity 1 to 5."""
     parameters = {
         preset: tuple(each if isinstance(each, tuple) else (each,) for each in severities)
         for preset, severities in _by_preset(**table).items()
     }
     position = _position(function.__name__, _GROUPS)
-    CORRUPTIONS.add(Corruption(**position, function=function, parameters=parameters))
+    facts = {"parameters": parameters, "origin": origin, "limits": limits}
+    CORRUPTIONS.add(Corruption(**position, function=function, **facts))
 
 
 def _sequence(
@@ -126,8 +135,12 @@ def _elastic(
     return tuple(tuple(size * part for part in severity) for severity in severities)
 
 
+# At the origin an image stays as it is, or nearly so: `Corruption.origin`.
+_FRACTION, _POSITIVE = (0, 1), (0.01, math.inf)
 _corruption(  # standard deviation, as a fraction of white
     noise.gaussian_noise,
+    origin=(0,),
+    limits=(NOT_NEGATIVE,),
     cifar=(0.04, 0.06, 0.08, 0.09, 0.10),
     tiny=(0.04, 0.08, 0.12, 0.15, 0.18),
     imagenet=(0.08, 0.12, 0.18, 0.26, 0.38),
@@ -135,6 +148,8 @@ _corruption(  # standard deviation, as a fraction of white
 )
 _corruption(  # photons counted at white
     noise.shot_noise,
+    origin=(2000,),
+    limits=((0.1, 10_000),),
     cifar=(500, 250, 100, 75, 50),
     tiny=(250, 100, 50, 30, 15),
     imagenet=(60, 25, 12, 5, 3),
@@ -142,6 +157,8 @@ _corruption(  # photons counted at white
 )
 _corruption(  # fraction of the values that turn black or white
     noise.impulse_noise,
+    origin=(0,),
+    limits=(_FRACTION,),
     cifar=(0.01, 0.02, 0.03, 0.05, 0.07),
     tiny=(0.01, 0.02, 0.05, 0.08, 0.14),
     imagenet=(0.03, 0.06, 0.09, 0.17, 0.27),
@@ -149,6 +166,8 @@ _corruption(  # fraction of the values that turn black or white
 )
 _corruption(  # radius of the disk and std of its softening, in pixels
     blur.defocus_blur,
+    origin=(0, 0.1),
+    limits=(NOT_NEGATIVE, _POSITIVE),
     cifar=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
     tiny=((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
     imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
@@ -156,6 +175,8 @@ _corruption(  # radius of the disk and std of its softening, in pixels
 )
 _corruption(  # std in pixels, reach in pixels, rounds
     blur.glass_blur,
+    origin=(0, None, 0),
+    limits=(NOT_NEGATIVE, (1, 100), (0, 100)),
     cifar=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
     tiny=((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
     imagenet=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
@@ -163,6 +184,8 @@ _corruption(  # std in pixels, reach in pixels, rounds
 )
 _corruption(  # radius and std of the trail, in pixels
     blur.motion_blur,
+    origin=(None, 0.1),
+    limits=(_POSITIVE, _POSITIVE),
     cifar=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     tiny=((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
     imagenet=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
@@ -170,12 +193,16 @@ _corruption(  # radius and std of the trail, in pixels
 )
 _corruption(  # factors from 1 up to the first number by steps of the second
     blur.zoom_blur,
+    origin=(1.001, None),
+    limits=((1.001, 4), (0.001, 1)),
     cifar=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
     tiny=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
     imagenet=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
 )
 _corruption(  # mean, std, zoom, threshold, radius and std of the trail, blend
     weather.snow,
+    origin=(None, None, None, 1, None, None, 1),
+    limits=((-1, 2), NOT_NEGATIVE, (1, 100), (-1, 2), _POSITIVE, _POSITIVE, _FRACTION),
     cifar=(
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -200,12 +227,16 @@ _corruption(  # mean, std, zoom, threshold, radius and std of the trail, blend
 )
 _corruption(  # weight of the image, weight of the texture, scale of the texture
     frost.frost,
+    origin=(1, 0, None),
+    limits=(NOT_NEGATIVE, NOT_NEGATIVE, (0.05, 4)),
     cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
     tiny=((1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3), (0.75, 0.5, 0.3), (0.7, 0.55, 0.3)),
     imagenet=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
 )
 _corruption(  # height of the cloud as a multiple of white, decay
     weather.fog,
+    origin=(0.001, None),
+    limits=((0.001, math.inf), (1, 10)),
     cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
     tiny=((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
     imagenet=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
@@ -213,12 +244,16 @@ _corruption(  # height of the cloud as a multiple of white, decay
 )
 _corruption(  # added to the value V, as a fraction of white
     weather.brightness,
+    origin=(0,),
+    limits=((-1, 1),),
     cifar=(0.05, 0.1, 0.15, 0.2, 0.3),
     tiny=(0.1, 0.2, 0.3, 0.4, 0.5),
     imagenet=(0.1, 0.2, 0.3, 0.4, 0.5),
 )
 _corruption(  # fraction of the distance to the mean that is kept
     digital.contrast,
+    origin=(1,),
+    limits=(_FRACTION,),
     cifar=(0.75, 0.5, 0.4, 0.3, 0.15),
     tiny=(0.4, 0.3, 0.2, 0.1, 0.05),
     imagenet=(0.4, 0.3, 0.2, 0.1, 0.05),
@@ -226,6 +261,8 @@ _corruption(  # fraction of the distance to the mean that is kept
 _ELASTIC = ((2, 2, 0.05, 0.07, 0.12), (0.7, 0.08, 0.01, 0.01, 0.01), (0.1, 0.2, 0.02, 0.02, 0.02))
 _corruption(  # distance, smoothness and jolt, in pixels
     digital.elastic_transform,
+    origin=(0, None, 0),
+    limits=(NOT_NEGATIVE, NOT_NEGATIVE, NOT_NEGATIVE),
     cifar=_elastic(
         32, (0, 0.05, 0.08, 0.1, 0.1), (0, 0.2, 0.06, 0.04, 0.03), (0.08, 0.07, 0.06, 0.05, 0.03)
     ),
@@ -237,6 +274,8 @@ _corruption(  # distance, smoothness and jolt, in pixels
 )
 _corruption(  # size of the small image, as a fraction
     digital.pixelate,
+    origin=(1,),
+    limits=((0.001, 1),),
     cifar=(0.95, 0.9, 0.85, 0.75, 0.65),
     tiny=(0.9, 0.8, 0.7, 0.6, 0.5),
     imagenet=(0.6, 0.5, 0.4, 0.3, 0.25),
@@ -244,6 +283,8 @@ _corruption(  # size of the small image, as a fraction
 )
 _corruption(  # quality
     digital.jpeg_compression,
+    origin=(95,),
+    limits=((1, 95),),
     cifar=(80, 65, 58, 50, 40),
     tiny=(65, 58, 50, 40, 25),
     imagenet=(25, 18, 15, 10, 7),
@@ -251,6 +292,8 @@ _corruption(  # quality
 )
 _corruption(  # standard deviation, as a fraction of the value
     noise.speckle_noise,
+    origin=(0,),
+    limits=(NOT_NEGATIVE,),
     cifar=(0.06, 0.1, 0.12, 0.16, 0.2),
     tiny=(0.15, 0.2, 0.25, 0.3, 0.35),
     imagenet=(0.15, 0.2, 0.35, 0.45, 0.6),
@@ -258,6 +301,8 @@ _corruption(  # standard deviation, as a fraction of the value
 )
 _corruption(  # standard deviation, in pixels
     blur.gaussian_blur,
+    origin=(0,),
+    limits=(NOT_NEGATIVE,),
     cifar=(0.4, 0.6, 0.7, 0.8, 1),
     tiny=(0.5, 0.75, 1, 1.25, 1.5),
     imagenet=(1, 2, 3, 4, 6),
@@ -265,6 +310,8 @@ _corruption(  # standard deviation, in pixels
 )
 _corruption(  # mean, std and blur of the field, threshold, strength, 1 for mud
     weather.spatter,
+    origin=(None, None, None, 1, None, None),
+    limits=((-1, 2), NOT_NEGATIVE, NOT_NEGATIVE, (-1, 2), NOT_NEGATIVE, (0, 1)),
     cifar=(
         (0.62, 0.1, 0.7, 0.7, 0.5, 0),
         (0.65, 0.1, 0.8, 0.7, 0.5, 0),
@@ -296,19 +343,24 @@ _corruption(  # mean, std and blur of the field, threshold, strength, 1 for mud
 )
 _corruption(  # factor and shift of the saturation
     weather.saturate,
+    origin=(1, 0),
+    limits=(NOT_NEGATIVE, (-1, 1)),
     cifar=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
     tiny=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
     imagenet=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
 )
 
 
-def _bar(function: Callable[..., Any], **table: tuple[Real, ...]) -> None:
+def _bar(
+    function: Callable[..., Any], *, largest: Real = math.inf, **table: tuple[Real, ...]
+) -> None:
     """Add a corruption of C-bar, by the published amounts for CIFAR, ImageNet, or both.
 
     A preset without amounts has those of the other set. Tiny-ImageNet's images are ImageNet's.
     """
     cifar, imagenet = (table.get(name) or next(iter(table.values())) for name in _BAR_SETS)
-    _corruption(function, cifar=cifar, tiny=imagenet, imagenet=imagenet)
+    table = {"cifar": cifar, "tiny": imagenet, "imagenet": imagenet}
+    _corruption(function, origin=(0,), limits=((0, largest),), **table)
 
 
 _BAR_SETS = ("cifar", "imagenet")
@@ -318,7 +370,7 @@ _bar(
     imagenet=(0.8, 1.6, 2.4, 4.0, 5.6),
 )
 _bar(cbar.brownish_noise, cifar=(2.5, 4.0, 5.5, 6.5, 7.0), imagenet=(1, 2, 3, 4, 5))
-_bar(cbar.checkerboard_cutout, cifar=(1, 2, 3, 4, 5), imagenet=(2, 3, 4, 5, 6))
+_bar(cbar.checkerboard_cutout, largest=10, cifar=(1, 2, 3, 4, 5), imagenet=(2, 3, 4, 5, 6))
 _bar(cbar.inverse_sparkles, cifar=(1.0, 1.5, 2.5, 4.5, 5.0), imagenet=(1, 2, 4, 9, 10))
 _bar(cbar.sparkles, cifar=(0.7, 3.5, 5.6, 6.3, 7.0), imagenet=(1, 2, 3, 5, 6))
 _bar(cbar_warps.circular_motion_blur, cifar=(2.8, 3.6, 4.4, 5.2, 6.0))
@@ -328,8 +380,8 @@ _bar(cbar_warps.ripple, cifar=(5.5, 6.0, 6.5, 7.5, 8.0))
 _bar(cbar_warps.transverse_chromatic_abberation, cifar=(1, 2, 5, 9, 10))
 _bar(cbar.caustic_refraction, imagenet=(2.35, 3.2, 4.9, 6.6, 9.15))
 _bar(cbar.cocentric_sine_waves, imagenet=(3, 5, 8, 9, 10))
-_bar(cbar.perlin_noise, imagenet=(4.6, 5.2, 5.8, 7.6, 8.8))
-_bar(cbar.plasma_noise, imagenet=(4.75, 7.0, 8.5, 9.25, 10))
+_bar(cbar.perlin_noise, largest=20, imagenet=(4.6, 5.2, 5.8, 7.6, 8.8))
+_bar(cbar.plasma_noise, largest=40, imagenet=(4.75, 7.0, 8.5, 9.25, 10))
 _bar(cbar.single_frequency_greyscale, imagenet=(1.0, 1.5, 2.0, 4.5, 5.0))
 
 _sequence(  # standard deviation as a fraction of white, at difficulty 1, 2, 3

@@ -26,11 +26,13 @@ from PIL.Image import Resampling
 
 from augmix.arrays import check_images, from_batch, from_pillow, to_batch, to_pillow
 from augmix.corruptions.digital import recode
+from augmix.corruptions.presets import find_preset
 from augmix.corruptions.registry import (
     CORRUPTIONS,
     DIFFICULTIES,
     PRESETS,
     SEQUENCES,
+    AnyPreset,
     Frame,
     Frames,
     Image,
@@ -62,7 +64,7 @@ def corrupt(
     name: str,
     *,
     severity: Real,
-    preset: str = "auto",
+    preset: AnyPreset = "auto",
     seed: int = 0,
     ids: Ids | Sequence[int] | SupportsIndex | None = None,
     num_threads: int = 1,
@@ -83,7 +85,8 @@ def corrupt(
             registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
         severity: 1 (mild) to 5, also between two of them, e.g. 2.5; see `Corruption.parameters_at`.
         preset: Whose severities: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
-            ``"auto"``, see `resolve_preset`.
+            ``"auto"``, see `resolve_preset`; or a file of your own or what it holds, see
+            `augmix.corruptions.presets`.
         seed: Of the draws.
         ids: Dataset indices of the images, of one image a number; their positions in the batch if
             not given. So every image that comes alone has id 0 and draws the same noise: give its
@@ -101,7 +104,8 @@ def corrupt(
         TypeError: If the images are of another type, or a whole number is none.
         ValueError: If the name, severity, preset or quality is unknown, the images are too small,
             or the shapes do not fit.
-        RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
+        RunError: If a frost photograph or the file of a preset is missing or cannot be read, or the
+            user's code fails.
 
     Example:
         >>> images = np.full((2, 32, 32, 3), 200, np.uint8)
@@ -119,12 +123,12 @@ def corrupt(
         if not 1 <= jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality must be 1..100, got {jpeg_quality}")
     batch_ids = _ids_of(len(batch), ids)
-    preset = resolve_preset(preset, batch.shape[1:3])
+    table = find_preset(preset, batch.shape[1:3])
     stream = corruption.stream(seed, severity)
     if name == "frost" and frost_textures is not None:
         textures = Path(frost_textures)
         corruption = replace(corruption, function=partial(corruption.function, textures=textures))
-    corrupt_image = corruption.at(preset, severity)
+    corrupt_image = corruption.at(table, severity)
     result = np.empty(batch.shape, np.uint8)
 
     def corrupt_one(index: int) -> None:

@@ -14,10 +14,12 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16, UInt32
+from scipy.special import pdtr
 
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
+_MOST_PHOTONS = 700  # whose probabilities are products from exp(-photons) on
 _GUIDES = 256  # starting points of the search in a table of cumulative probabilities
 
 
@@ -100,8 +102,11 @@ def _poisson_tables(
     """P(count <= k) in units of 2**-32 for every grey level, and where to search from."""
     means = np.arange(256)[:, None] / 255.0 * photons
     counts = np.arange(1, int(np.floor(photons)) + 1)[None, :]
-    probability = np.cumprod(np.concatenate([np.exp(-means), means / counts], axis=1), axis=1)
-    cumulative = np.minimum(np.cumsum(probability, axis=1), 1.0)
+    if photons > _MOST_PHOTONS:  # exp(-means) is 0 in double precision
+        cumulative = pdtr(np.arange(counts.size + 1)[None, :], means)
+    else:
+        probability = np.cumprod(np.concatenate([np.exp(-means), means / counts], axis=1), axis=1)
+        cumulative = np.minimum(np.cumsum(probability, axis=1), 1.0)
     bounds = np.rint(cumulative * 2.0**32)
     starts = np.arange(_GUIDES) * 2.0**32 / _GUIDES
     guide = (bounds[:, None, :] <= starts[None, :, None]).sum(axis=2).astype(np.uint16)

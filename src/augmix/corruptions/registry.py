@@ -17,10 +17,12 @@ means of the benchmark.
 
 import hashlib
 import inspect
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -35,6 +37,7 @@ Draws = np.random.Generator | np.random.RandomState
 Image = UInt8[np.ndarray, "height width channel"]
 Frame = UInt8[np.ndarray, "row column channel"]
 Frames = Iterator[Frame]
+Parameters = tuple[Any, ...]  # of a function, in its units
 
 SEVERITIES = (1, 2, 3, 4, 5)
 DIFFICULTIES = (1, 2, 3)
@@ -42,10 +45,39 @@ PRESETS = ("cifar", "tiny", "imagenet", "imagenet-299")
 OWN = "own"  # group and suite of the user's corruptions
 BAR = "c-bar"  # group and suite of those of Mintun et al. (2021)
 SMALLEST_SIZE = 16  # pixels
+LAST_POSITION = 10  # on the scale of `Corruption.parameters_on_scale`
+NOT_NEGATIVE = (0.0, math.inf)
 
 _LARGEST = {"cifar": 48, "tiny": 112}  # pixels of the shorter edge
 _FIRST_OWN = 2**63  # numbers from here on are hashes of the names of the user's corruptions
 _SEQUENCE_PART = 512  # of the stream's address; the corruptions have the parts below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preset:
+    """Parameters of corruptions by severity that are no published ones.
+
+    `augmix.corruptions.presets` reads and writes the file of one.
+    """
+
+    name: str
+    """Of messages, results and reports."""
+    table: Mapping[str, tuple[Parameters | None, ...]]
+    """By corruption, severity 1 first; None where a severity has no parameters."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the table, whatever the name and the order of the corruptions."""
+        rows = {name: [each and list(each) for each in self.table[name]] for name in self.table}
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+    def levels(self, name: str) -> tuple[int, ...]:
+        """Return the severities at which a corruption has parameters."""
+        return tuple(k for k, found in enumerate(self.table.get(name, ()), 1) if found is not None)
+
+
+AnyPreset = str | Path | Preset
+"""The name of a published preset, the file of another one, or what it holds."""
 
 
 def resolve_preset(preset: str, size: tuple[int, int]) -> str:
@@ -134,6 +166,12 @@ class Corruption(_Entry):
     `parameters` holds five tuples for each preset, severity 1 first.
     """
 
+    origin: tuple[Real | None, ...] | None = None
+    """Parameters that leave an image as it is, or nearly so: severity 0 of `parameters_on_scale`.
+    One that is None is that of severity 1. None if they are not known."""
+    limits: tuple[tuple[Real, Real], ...] = ()
+    """Least and largest value of each parameter; without limits if there are none."""
+
     @property
     def suite(self) -> str:
         """Suite of its results: ``c``, ``c-bar``, or ``own`` for the user's."""
@@ -146,33 +184,79 @@ class Corruption(_Entry):
         """
         return self.stream_at(seed, self.number * 8 + int(severity), int(severity))
 
-    def parameters_at(self, preset: str, severity: Real) -> tuple[Any, ...]:
+    @property
+    def kinds(self) -> tuple[bool, ...] | None:
+        """Whether each parameter is a whole number; None if the function takes any number."""
+        found = [*inspect.signature(self.function).parameters.values()][1:]
+        if any(each.kind is each.VAR_POSITIONAL for each in found):
+            return None
+        named = [each for each in found if each.kind is each.POSITIONAL_OR_KEYWORD]
+        return tuple(each.annotation in (int, "int") for each in named)
+
+    def parameters_at(self, preset: str | Preset, severity: Real) -> Parameters:
         """Return the parameters of a severity of 1 to 5.
 
         Between two whole severities they are interpolated linearly; those that the function takes
         as whole numbers (an annotation ``int``) are rounded, a half up.
 
         Raises:
-            ValueError: If a parameter is no number, so that nothing lies between two of them.
+            ValueError: If a preset has no such severity of this corruption, or a parameter is no
+                number, so that nothing lies between two of them.
         """
         low = int(severity)
-        table, part = self.parameters[preset], severity - low
+        part = severity - low
+        first = self._level(preset, low)
         if not part:
-            return table[low - 1]
-        kinds = [each.annotation for each in inspect.signature(self.function).parameters.values()]
+            return first
+        return self._between(first, self._level(preset, low + 1), part, f"severity {severity}")
+
+    def parameters_on_scale(self, preset: str, position: Real) -> Parameters:
+        """Return the parameters at a position of the severity scale, which goes on at both ends.
+
+        Positions 1 to 5 are severities, see `parameters_at`. Below 1 the scale goes to `origin`
+        at 0. Above 5 every severity adds as much as the step from 4 to 5, within `limits`.
+
+        Args:
+            preset: A published one.
+            position: 0 to `LAST_POSITION`; from 1 on if the corruption has no origin.
+        """
+        table, what = self.parameters[preset], f"position {position}"
+        if position < 1:
+            assert self.origin is not None  # 1 is the first position without it
+            pairs = zip(self.origin, table[0], strict=True)
+            origin = tuple(mild if low is None else low for low, mild in pairs)
+            return self._between(origin, table[0], position, what)
+        if position <= len(table):
+            return self.parameters_at(preset, position)
+        more = self._between(table[-2], table[-1], 1 + position - len(table), what)
+        limits = self.limits or ((-math.inf, math.inf),) * len(more)
+        pairs = zip(more, limits, strict=True)
+        return tuple(min(max(each, low), high) for each, (low, high) in pairs)
+
+    def _level(self, preset: str | Preset, severity: int) -> Parameters:
+        if isinstance(preset, str):
+            return self.parameters[preset][severity - 1]
+        row = preset.table.get(self.name, ())
+        found = row[severity - 1] if severity <= len(row) else None
+        if found is None:
+            raise ValueError(f"preset {preset.name!r} has no severity {severity} of {self.name!r}")
+        return found
+
+    def _between(self, before: Parameters, after: Parameters, part: Real, what: str) -> Parameters:
+        """Go a part of the way from some parameters to others, or beyond them."""
+        kinds = self.kinds or (False,) * len(before)
         found = []
-        for kind, before, after in zip(kinds[1:], table[low - 1], table[low], strict=False):
-            ends = (before, after)
+        for is_whole, *ends in zip(kinds, before, after, strict=False):
             if not all(isinstance(each, int | float) and type(each) is not bool for each in ends):
                 raise ValueError(
-                    f"severity {severity} of {self.name!r} lies between {before!r} and {after!r}, "
+                    f"{what} of {self.name!r} lies between {ends[0]!r} and {ends[1]!r}, "
                     "which are no numbers; take a whole severity"
                 )
-            value = before + part * (after - before)
-            found.append(math.floor(value + 0.5) if kind in (int, "int") else value)
+            value = ends[0] + part * (ends[1] - ends[0])
+            found.append(math.floor(value + 0.5) if is_whole else value)
         return tuple(found)
 
-    def at(self, preset: str, severity: Real) -> Callable[[Image, Draws], Image]:
+    def at(self, preset: str | Preset, severity: Real) -> Callable[[Image, Draws], Image]:
         """Return the function that corrupts an image at a severity; see `parameters_at`.
 
         The user's code is called with a copy; if it fails or returns something else than such an

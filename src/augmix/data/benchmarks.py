@@ -77,6 +77,14 @@ class Layout:
         """The corruptions or perturbations, sorted."""
         return tuple(sorted(self.paths))
 
+    @property
+    def own_preset(self) -> str:
+        """Name and checksum of the file of a preset that the set was written with; else empty."""
+        path = self.root / MANIFEST_FILE
+        manifest = load_json(path) if path.exists() else {}
+        digest = manifest.get("preset_sha256")
+        return f"{manifest.get('preset')} {str(digest)[:12]}" if digest else ""
+
     def path(self, name: str) -> Path:
         """Look up the file or folder of a corruption or perturbation."""
         for found in (name, _FILE_NAMES.get(name)):

@@ -38,11 +38,17 @@ def describe_images(source: Source) -> tuple[str, ...]:
         shown = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
         line = f"{title}: {', '.join(shown)}"
     lines = [line + _count_left_out(source)]
-    least = 2 if source.split == "train" else 1
-    few = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < least]
-    if few:
-        what = "fewer than 2 training images" if least > 1 else f"no {source.split} image"
-        lines.append(f"warning: {what} of class {_first(few)}")
+    none = [name for name, count in zip(names, counts, strict=True) if not count]
+    if none and source.split == "train":
+        lines.append(
+            f"warning: no training image of class {_first(none)}, which cannot be learned: add "
+            "some, or remove the class"
+        )
+    elif none:
+        lines.append(f"warning: no {source.split} image of class {_first(none)}")
+    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count == 1]
+    if few and source.split == "train":
+        lines.append(f"warning: a single training image of class {_first(few)}")
     if source.skipped:
         skipped = [f"{_show(where)}: {_show(why)}" for where, why in source.skipped]
         count = f"{len(skipped):,} broken image{'s' if len(skipped) > 1 else ''} skipped"

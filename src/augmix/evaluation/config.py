@@ -23,6 +23,7 @@ _OF_ROWS = (
     "out",
 )  # settings of `EvaluateConfig` that predictions take
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,9 @@ class EvaluateConfig:
     difficulty: Literal[1, 2, 3] = 1
     """Difficulty of the perturbations: how strong noise is, how far apart the compared frames of
     the other sequences are."""
-    preset: Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"] = "auto"
-    """Severity table of corruptions and perturbations; auto goes by the size of the images."""
+    preset: Preset | Path = "auto"
+    """Severity table of corruptions and perturbations: a published one; auto, by the size of the
+    images; or a file of corruptions, as augmix calibrate-severity writes it."""
     official: tuple[Path, ...] = ()
     """Folders of official -C, C-bar and -P files, read instead of corrupting images on the fly."""
     official_resize: int | None = None
@@ -120,6 +122,16 @@ class EvaluateConfig:
                 "a finite number above 0",
             ),
         )
+        if self.preset_file and "p" in self.suite:
+            raise ValueError(
+                f"preset {self.preset} has parameters of corruptions and none of sequences; "
+                "measure suite 'p' in a call of its own, with a published preset"
+            )
+        if self.preset_file and self.official:
+            raise ValueError(
+                f"preset {self.preset} would have no effect on official files, which are measured "
+                "as they are"
+            )
         if self.natural and "natural" not in self.suite:
             raise ValueError(
                 f"natural {', '.join(map(str, self.natural))} would have no effect: it belongs to "
@@ -133,6 +145,12 @@ class EvaluateConfig:
                     f"suite {suite!r} does not go with adapt_batch_norm: {reason}; measure one "
                     "without the other"
                 )
+
+    @property
+    def preset_file(self) -> Path | None:
+        """The file of the preset; None for a published one."""
+        path = Path(self.preset)
+        return path if path.suffix.lower() in (".json", ".toml") else None
 
     def _check_unused(self, suite: str) -> None:
         """Refuse settings of a suite that is not measured."""

@@ -21,6 +21,7 @@ from torch import nn
 
 from augmix import distributed, metrics
 from augmix.arrays import to_float
+from augmix.corruptions.presets import describe_preset
 from augmix.data.batches import run_ahead
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
@@ -588,7 +589,7 @@ def describe_protocol(
     """Return the settings that decide the numbers, for the results."""
     facts: dict[str, Any] = {"suite": list(suites)}
     for suite in suites.values():
-        facts |= {"preset": suite.preset, **suite.describe()}
+        facts |= {**describe_preset(suite.preset), **suite.describe()}
     return facts | {
         "seed": config.seed,
         "bin_size": config.bin_size,

@@ -125,7 +125,7 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         name=measurement.name,
         bin_size=measurement.how.bin_size,
         difficulty=measurement.how.difficulty,
-        preset=None if measurement.how.preset == "auto" else measurement.how.preset,
+        preset=None if str(measurement.how.preset) == "auto" else measurement.how.preset,
         out=None if distributed.rank() else measurement.folder,
     )
 

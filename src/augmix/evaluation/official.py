@@ -42,8 +42,9 @@ class OfficialFiles:
 
     @property
     def title(self) -> str:
-        """The set's folder and form."""
-        return f"{self.layout.root.name} ({self.layout.kind})"
+        """The set's folder and form, and the preset of a file that it was written with."""
+        preset = self.layout.own_preset
+        return f"{self.layout.root.name} ({self.layout.kind}{preset and f', preset {preset}'})"
 
     def open(self, key: CellKey) -> Any:
         """Open the images of a corruption, or the `Sequences` of a perturbation."""

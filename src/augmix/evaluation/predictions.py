@@ -28,6 +28,8 @@ from jaxtyping import Float64, Int64
 
 from augmix import metrics
 from augmix.corruptions import registry
+from augmix.corruptions.presets import describe_preset, open_preset
+from augmix.corruptions.registry import AnyPreset
 from augmix.data.sources import Source
 from augmix.errors import ResumeError, RunError, did_you_mean, first_line, import_library
 from augmix.evaluation.loop import (
@@ -78,7 +80,7 @@ def evaluate_predictions(
     name: str | None = None,
     bin_size: int = 100,
     difficulty: int = 1,
-    preset: str | None = None,
+    preset: AnyPreset | None = None,
     out: Path | str | None = None,
 ) -> Results:
     """Compute the results of a model from its predictions, wherever they were made.
@@ -95,7 +97,7 @@ def evaluate_predictions(
         bin_size: Predictions in a bin of the RMS calibration error.
         difficulty: How far apart compared frames of sequences are, 1..3, except for noise.
         preset: Severity table that the images were made with, for the record: runs of another one
-            are then not compared with these.
+            are then not compared with these. Of a file, name and checksum are kept.
         out: Folder of the results. One of other models is refused.
 
     Raises:
@@ -146,7 +148,7 @@ def evaluate_predictions(
             "label": name or (file.stem if file else title),
         },
         source=_describe_source(source, images, num_classes, title),
-        protocol=protocol | ({"preset": preset} if preset else {}),
+        protocol=protocol | (describe_preset(open_preset(preset)) if preset else {}),
         provenance=provenance(),
         cells=tuple(cell for cell in cells if isinstance(cell, Cell)),
         sequences=tuple(cell for cell in cells if isinstance(cell, SequenceCell)),

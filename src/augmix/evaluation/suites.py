@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from augmix.arrays import to_float
-from augmix.corruptions import frost, registry
+from augmix.corruptions import frost, presets, registry
 from augmix.corruptions.corrupt import (
     SEQUENCE_VERSION,
     SUITE_VERSION,
@@ -126,10 +126,10 @@ class Suite(ABC):
         """Compute the logits of images or frames of a cell; raises as `Predictor.logits`."""
         return predictor.logits(images, key, ids)
 
-    @property
-    def preset(self) -> str:
-        """Severity table of what is made on the fly."""
-        return registry.resolve_preset(self.config.preset, self.source.size)
+    @cached_property
+    def preset(self) -> str | registry.Preset:
+        """Severity table of what is made on the fly; a file is read once."""
+        return presets.find_preset(self.config.preset, self.source.size)
 
 
 SUITES: dict[str, type[Suite]] = {}
@@ -230,6 +230,7 @@ class Corruptions(Suite):
     def check(self) -> None:
         if self.official is None:
             registry.check_size(self.source.size, "corrupt")
+            presets.check_levels(self.preset, [(key.name, key.severity) for key in self.cells()])
             return
         between = [key for key in self.cells() if key.severity not in registry.SEVERITIES]
         if between:
@@ -313,7 +314,9 @@ class BarCorruptions(Corruptions):
 
     def cells(self) -> list[CellKey]:
         """List the cells, whose names depend on the size of the images."""
-        return self.list_cells(replace(self.config, preset=self.preset))
+        preset = registry.resolve_preset("auto", self.source.size)  # of a file
+        preset = self.preset if isinstance(self.preset, str) else preset
+        return self.list_cells(replace(self.config, preset=preset))
 
     def describe(self) -> dict[str, Any]:
         """Return names, severities and the version of the corruptions."""
@@ -344,6 +347,11 @@ class Perturbations(Suite):
     def check(self) -> None:
         if self.official is None:
             registry.check_size(self.source.size, "perturb")
+
+    @cached_property
+    def preset(self) -> str:
+        """Parameter table of what is made on the fly: a published one."""
+        return registry.resolve_preset(str(self.config.preset), self.source.size)
 
     @cached_property
     def photographs(self) -> Photographs | None:

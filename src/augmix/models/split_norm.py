@@ -81,7 +81,7 @@ def second_set(model: nn.Module) -> Iterator[None]:
             _route(layer, *counts)
 
 
-def main_state(model: nn.Module) -> dict[str, Tensor]:
+def main_state(model: nn.Module) -> dict[str, Any]:
     """The state dict of a model without its second set: that of the model before the split."""
     layers = [name for name, layer in model.named_modules() if isinstance(layer, _Split)]
     ends = tuple(f"{name}.{_NAME}." if name else f"{_NAME}." for name in layers)

@@ -53,6 +53,7 @@ class Start:
     size: int = 0  # height and width of the images it takes, px; 0 for any
     interpolation: str | None = None  # filter that resizes its images; None is the usual one
     module: nn.Module | None = None  # the network itself, with its weights, where it was given
+    is_depthwise: bool = False  # whether most of its convolutions with an extent are depthwise
 
 
 def network_name(text: str) -> str:
@@ -114,19 +115,29 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
             "network alone"
         )
     if text.startswith(PREFIX):  # its weights are those that it is made with
-        made = getattr(_call_for(text, _ANY_CLASSES), "preprocessing", None)
-        prepared = made if isinstance(made, Preprocessing) else PRESETS["none"]
+        made = _call_for(text, _ANY_CLASSES)
+        own = getattr(made, "preprocessing", None)
+        prepared = own if isinstance(own, Preprocessing) else PRESETS["none"]
         mean, std = _statistics(prepared, name)
-        return Start(name=name, state={}, source=text, mean=mean, std=std, **_geometry(prepared))
+        return Start(
+            name=name,
+            state={},
+            source=text,
+            mean=mean,
+            std=std,
+            is_depthwise=is_depthwise(made),
+            **_geometry(prepared),
+        )
     opened = open_model(text, pretrained=is_wanted)
     network = opened.network
+    form = {"is_depthwise": is_depthwise(network)}
     if isinstance(network, Classifier):  # of this package, or of a run
         config, state = network.config, network.state_dict()
-        geometry: dict[str, Any] = {}
+        geometry: dict[str, Any] = form
         path = Path(text).expanduser() / results.CONFIG_FILE
         if is_foreign(name) and path.exists():  # which a run has trained at its size
             facts = load_record(path, results.ConfigFacts)
-            geometry = {
+            geometry |= {
                 "size": facts.get("size") or 0,
                 "interpolation": facts.get("interpolation"),
             }
@@ -142,6 +153,7 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
         source=opened.name if is_wanted else "random weights",
         mean=mean,
         std=std,
+        **form,
         **_geometry(prepared),
     )
 
@@ -179,6 +191,7 @@ def start_from(model: nn.Module, preprocessing: Preprocessing | None = None) -> 
         prepared = prepared if isinstance(prepared, Preprocessing) else PRESETS["none"]
         geometry, statistics = _geometry(prepared), _statistics(prepared, name)
     common: dict[str, Any] = {"mean": statistics[0], "std": statistics[1], **geometry}
+    common["is_depthwise"] = is_depthwise(network)
     if name and not name.startswith(MODULE):
         prefix = "" if isinstance(network, Classifier) else "network."
         state = {f"{prefix}{key}": value for key, value in network.state_dict().items()}
@@ -282,6 +295,7 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
     try:
         with torch.no_grad():
             logits = model.eval()(images)
+        _check_buffers(model, images)
     except RunError:
         raise
     except Exception as error:
@@ -293,7 +307,10 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
         model.train(was_training)
     got = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != _PROBE:
-        raise RunError(f"{shown} must give logits [batch class], got {got} for {_PROBE} images")
+        raise RunError(
+            f"{shown} must give logits [batch class], got {got} for {_PROBE} images; name a "
+            "classifier, or a function that adds a last layer, as python:FILE.py:FUNCTION"
+        )
     if logits.shape[1] != config.num_classes:
         hint = (
             "; let the function take num_classes, or " if config.name.startswith(PREFIX) else "; "
@@ -310,12 +327,51 @@ def check_outputs(model: Classifier, size: tuple[int, int]) -> None:
         )
 
 
+def _check_buffers(model: Classifier, images: Tensor) -> None:
+    """Refuse buffers that training changes, and that no checkpoint keeps.
+
+    Raises:
+        RunError: Naming the first one.
+    """
+    loose = {
+        f"network.{name}": values.clone()
+        for name, values in model.network.named_buffers()
+        if f"network.{name}" not in model.state_dict()
+    }
+    if not loose:
+        return
+    trial = copy.deepcopy(model).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trial(images)
+    after = dict(trial.named_buffers())
+    for name, values in loose.items():
+        if not torch.equal(values.nan_to_num(), after[name].nan_to_num()):
+            raise RunError(
+                f"{model.config.name} changes its buffer {name.removeprefix('network.')} while it "
+                "trains, but does not save it, so a stopped run could not be continued: register "
+                "it with persistent=True"
+            )
+
+
 def _call_for(name: str, num_classes: int) -> nn.Module:
     """What a function of the user returns for a number of classes, if it takes that."""
     _, made = call_user_code(name, num_classes=num_classes)
     if not isinstance(made, nn.Module):
         raise RunError(f"{name} must return an nn.Module to be trained, got {type(made).__name__}")
     return made
+
+
+def is_depthwise(network: nn.Module) -> bool:
+    """Whether at least half of the convolutions larger than a pixel have a filter per channel.
+
+    Example:
+        >>> layers = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1)]
+        >>> is_depthwise(nn.Sequential(*layers))
+        True
+    """
+    layers = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
+    wide = [each for each in layers if max(each.kernel_size) > 1]
+    return bool(wide) and 2 * sum(1 < each.groups == each.in_channels for each in wide) >= len(wide)
 
 
 def _geometry(prepared: Preprocessing) -> dict[str, Any]:

@@ -5,6 +5,7 @@ is run. Checkpoints of training scripts are unwrapped, and the names of AugMix's
 networks and of Zhang's blur-pooled ResNets (2019) are translated.
 """
 
+import copy
 import importlib
 import io
 import pickle
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from augmix import files, results
 from augmix.errors import RunError, first_line, import_library
-from augmix.models import BLURRED, ModelConfig, find_family, is_own
+from augmix.models import BLURRED, MODULE, ModelConfig, find_family, is_own
 from augmix.models.layers import Classifier
 from augmix.models.split_norm import main_state
 
@@ -157,9 +158,59 @@ def save_model(folder: Path, model: nn.Module) -> None:
 
 def write_weights(path: Path, network: nn.Module) -> None:
     """Write the state of a network as a safetensors file, atomically."""
-    state = main_state(network).items()
-    weights = {name: value.detach().cpu().contiguous() for name, value in state}
-    files.write_bytes(path, pack_weights(weights))
+    files.write_bytes(path, _pack(network))
+
+
+def _pack(network: nn.Module) -> bytes:
+    """The state of a network as safetensors; tensors that share memory are each written whole."""
+    weights: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in main_state(network).items():
+        own = value.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        weights[name] = own.clone() if place in seen else own
+        seen.add(place)
+    return pack_weights(weights)
+
+
+def check_reload(model: Classifier) -> None:
+    """Refuse a model that the files of a run folder could not give back.
+
+    Its weights are packed as in `save_model`, and loaded into a network that is built again.
+
+    Raises:
+        RunError: Naming what does not come back.
+    """
+    name, state = model.config.name, main_state(model)
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise RunError(
+                f"{name} could not be saved: {key} of its state is a {type(value).__name__}, and "
+                f"{results.WEIGHTS_FILE} holds tensors alone; make it a buffer, or leave it out of "
+                "the module's state"
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise RunError(
+                f"{name} could not be checked and saved: {key} is not finite at the start; if it "
+                "is a constant such as a mask, register it with persistent=False"
+            )
+    if is_own(find_family(name)):
+        return
+    network = copy.deepcopy(model.network) if name.startswith(MODULE) else None
+    try:
+        loaded = _fit(model.config, parse_safetensors(_pack(model)), "its saved weights", network)
+    except Exception as error:  # of the user's or a library's code too
+        raise RunError(
+            f"{name} could be trained, but not loaded from its run folder again: "
+            f"{first_line(error)}; what builds it must give the same layers every time"
+        ) from error
+    found = loaded.state_dict()
+    for key, value in state.items():
+        if not torch.equal(found[key].cpu(), value.cpu()):
+            raise RunError(
+                f"{name} could be trained, but not loaded from its run folder again: {key} comes "
+                "back with other values; its load_state_dict must restore what state_dict gives"
+            )
 
 
 def load_model(
@@ -187,21 +238,29 @@ def load_model(
     config = _load_config(folder / results.MODEL_FILE)
     path = folder / results.WEIGHTS_FILE
     weights = load_tensors(path)
-    what = f"{path} does not fit model {config.name!r} with {config.num_classes} classes"
     try:
-        outline = _outline(config)
-        if outline is not None:  # before anything of that size is built
-            check_state(weights, outline.state_dict(), what=what)
-        with torch.random.fork_rng(devices=[]):  # the state of torch's generator does not change
-            model = _build(config) if network is None else _wrap(config, network)
+        model = _fit(config, weights, str(path), network)
     except ValueError as error:
         raise RunError(f"{folder / results.MODEL_FILE}: {error}") from error
-    check_state(weights, model.state_dict(), what=what)
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise RunError(f"{path} is damaged: {name} is not finite; train the model again")
-    model.load_state_dict(weights)
     return model.eval()
+
+
+def _fit(
+    config: ModelConfig, weights: Mapping[str, Tensor], where: str, network: nn.Module | None
+) -> Classifier:
+    """The model of a configuration with weights, built by its name unless the network is given."""
+    what = f"{where} does not fit model {config.name!r} with {config.num_classes} classes"
+    outline = _outline(config)
+    if outline is not None:  # before anything of that size is built
+        check_state(weights, outline.state_dict(), what=what)
+    with torch.random.fork_rng(devices=[]):  # the state of torch's generator does not change
+        model = _build(config) if network is None else _wrap(config, network)
+    check_state(weights, model.state_dict(), what=what)
+    model.load_state_dict(weights)
+    return model
 
 
 def has_whole_model(folder: Path) -> bool:

@@ -186,9 +186,9 @@ def find_logits(found: Any, name: str, num_classes: int | None = None) -> Any:
         )
         raise RunError(
             f"{name} must give logits, got {type(found).__name__} of several outputs ({shown}); "
-            "return its logits alone from a function of "
-            f"yours, e.g. def make(): model = ...; return lambda images: "
-            f"model(images)[{next(iter(keys), 0)!r}], and name it python:FILE.py:make"
+            "make a module of yours whose forward returns its logits alone, e.g. "
+            f"self.model(images)[{next(iter(keys), 0)!r}], and name a function that makes it "
+            "as python:FILE.py:FUNCTION"
         )
     return found
 

@@ -174,4 +174,8 @@ def _described(comparison: Comparison, official: str = "official_c") -> str:
     """Describe data and origin of the measured numbers."""
     results = comparison.runs[0].results
     made = results.protocol.get(official) or "corrupted on the fly"
+    if "preset_sha256" in results.protocol:
+        made += (
+            f", at severities of the file {results.protocol['preset']!r}, not the published ones"
+        )
     return f"{results.source.get('name')}, {results.num_images:,} images, {made}"

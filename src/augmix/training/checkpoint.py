@@ -8,6 +8,7 @@ identity is not continued. Of several processes, process 0 reads and writes for 
 
 import io
 import json
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -105,10 +106,69 @@ def write_state(folder: Path, state: State) -> None:
     Raises:
         RunError: If it cannot be written, e.g. because the disk is full.
     """
+    files.write_bytes(folder / results.STATE_FILE, pack(state))
+
+
+def pack(state: State) -> bytes:
+    """The content of `state.pt`."""
     content = io.BytesIO()
     plain = {entry.name: getattr(state, entry.name) for entry in fields(state)}
     torch.save({"schema": _SCHEMA, **plain}, content)
-    files.write_bytes(folder / results.STATE_FILE, content.getvalue())
+    return content.getvalue()
+
+
+def check_space(folder: Path, sizes: Mapping[str, int], num_weights: int) -> None:
+    """Refuse to train where the files of the run do not fit.
+
+    Args:
+        sizes: Bytes of `state.pt` by part.
+        num_weights: Bytes of the weights that the run ends with.
+
+    Raises:
+        RunError: Naming what is free, and what is needed by what.
+    """
+    state, mib = sum(sizes.values()), 2**20
+    paths = (folder / results.STATE_FILE, folder / results.WEIGHTS_FILE)
+    there = sum(path.stat().st_size for path in paths if path.exists())
+    needed = 2 * state + num_weights - there
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        parts = ", ".join(f"{name} {size / mib:,.1f}" for name, size in sizes.items() if size)
+        raise RunError(
+            f"{folder} has {free / mib:,.1f} MiB free, and the run needs {needed / mib:,.1f} MiB: "
+            f"twice {results.STATE_FILE} of {state / mib:,.1f} MiB ({parts}), of which the earlier "
+            f"one is kept until the next is complete, and {num_weights / mib:,.1f} MiB of "
+            f"{results.WEIGHTS_FILE}"
+            + (f", less the {there / mib:,.1f} MiB that are there" if there else "")
+            + "; make room, or choose another --out"
+        )
+
+
+def parse_state(path: Path, content: bytes) -> State:
+    """The state in the content of a `state.pt`.
+
+    Raises:
+        RunError: If it is damaged (its checksums are verified) or of another schema.
+    """
+    plain = _parse(path, content)
+    names = {"schema", *(entry.name for entry in fields(State))}
+    found = plain.get("schema") if isinstance(plain, dict) else None
+    if not isinstance(plain, dict) or found != _SCHEMA or set(plain) != names:
+        raise RunError(
+            f"{path} is not a checkpoint of schema {_SCHEMA} (it has {found!r}), the one this "
+            "version of the package reads; finish the run with the version that began it, choose "
+            f"another --out, or delete {path.parent}"
+        )
+    del plain["schema"]
+    try:
+        for name, value in plain.items():
+            kind = int if name == "step" else dict
+            if not isinstance(value, kind) or plain["step"] < 0:
+                raise ValueError(f"{name} must be {kind.__name__}, got {type(value).__name__}")
+        json.dumps([plain["identity"], plain["meters"]], allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    return State(**plain)
 
 
 @dataclass(kw_only=True)
@@ -180,25 +240,7 @@ def load_state(folder: Path) -> State | None:
     content = distributed.broadcast(_read(path) if distributed.rank() == 0 else None)
     if content is None:
         return None
-    plain = _parse(path, content)
-    names = {"schema", *(entry.name for entry in fields(State))}
-    found = plain.get("schema") if isinstance(plain, dict) else None
-    if not isinstance(plain, dict) or found != _SCHEMA or set(plain) != names:
-        raise RunError(
-            f"{path} is not a checkpoint of schema {_SCHEMA} (it has {found!r}), the one this "
-            "version of the package reads; finish the run with the version that began it, choose "
-            f"another --out, or delete {folder}"
-        )
-    del plain["schema"]
-    try:
-        for name, value in plain.items():
-            kind = int if name == "step" else dict
-            if not isinstance(value, kind) or plain["step"] < 0:
-                raise ValueError(f"{name} must be {kind.__name__}, got {type(value).__name__}")
-        json.dumps([plain["identity"], plain["meters"]], allow_nan=False)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _damaged(path, error) from error
-    return State(**plain)
+    return parse_state(path, content)
 
 
 def load_meters(folder: Path, kind: type[_Meters], state: State) -> _Meters:

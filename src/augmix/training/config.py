@@ -211,7 +211,7 @@ class OptimisationConfig:
     saved weights use the main set. None does so for afa and augmax."""
     precision: Precision = "fp32"
     """Arithmetic of the network: float32, or bfloat16 or float16 (its gradient scaled) by autocast;
-    auto takes bfloat16 where the machine computes it fast."""
+    auto takes bfloat16 where the machine computes the network fast in it."""
     gradient_checkpointing: bool = False
     """Compute activations of blocks a second time instead of keeping them: less memory, slower
     steps. For models of timm and transformers that offer it."""

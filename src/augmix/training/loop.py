@@ -14,7 +14,8 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -32,7 +33,7 @@ from augmix.methods import Method
 from augmix.methods.losses import Loss
 from augmix.models.layers import Classifier
 from augmix.models.split_norm import is_split
-from augmix.models.weights import has_whole_model, save_model
+from augmix.models.weights import check_reload, has_whole_model, save_model
 from augmix.progress import (
     CheckpointWritten,
     EpochValidated,
@@ -48,12 +49,12 @@ from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
 from augmix.training.checkpoint import Checkpointer
 from augmix.training.config import OptimisationConfig, TrainConfig
-from augmix.training.cost import count_cost
+from augmix.training.cost import Cost, count_cost
 from augmix.training.logging import Meters
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
 from augmix.training.step import Learner, offers_checkpointing, open_learner
-from augmix.training.validation import Validation, prepare_validation
+from augmix.training.validation import Score, Validation, prepare_validation
 
 GRACE_S = 1.5  # time for a step to end after a signal
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -73,6 +74,18 @@ class Prepared:
     origin: str = "random weights"  # what the model starts from
     class_weights: Sequence[float] | None = None  # in the loss
     validation: Source | None = None  # images that are measured after each epoch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A step that was just taken."""
+
+    loss: Loss  # of this process's images, as the targets
+    targets: Tensor
+    num_images: int  # over all processes
+    rate: float
+    began: float  # by `perf_counter`
+    waited_s: float  # for views that were not ready
 
 
 def check_smallest_part(run: Prepared, order: BatchOrder, accumulate: int) -> None:
@@ -134,95 +147,217 @@ def train_model(
         RunError: If the loss is no longer finite, memory does not suffice, another process of the
             run has ended, or a file cannot be written.
     """
-    emit = on_progress or ignore
-    folder, optimisation, device = config.run.out, config.optimisation, run.device
-    order = open_order(run.source, config)
-    learner = open_run_learner(run, optimisation)
-    num_steps = optimisation.epochs * order.steps_per_epoch
-    check_smallest_part(run, order, optimisation.accumulate)
-    meters = _start(folder, learner, run, order, num_steps)
+    training = _restore(run, config, on_progress or ignore)
+    folder, meters = config.run.out, training.meters
     has_model = distributed.any_rank(distributed.rank() == 0 and has_whole_model(folder))
-    is_watched = run.validation is not None
-    patience = config.validation.patience
-
-    def is_over() -> bool:
-        """Whether no step is left, and the last epoch was validated."""
-        if is_watched and _is_due(meters, order):
-            return False
-        is_stale = patience is not None and meters.validated - meters.selected >= patience
-        return meters.step == num_steps or (is_watched and is_stale)
-
-    if is_over() and has_model:
-        emit(TrainingFinished(folder=folder, num_steps=meters.step, was_finished=True))
+    if training.is_over and has_model:
+        training.emit(TrainingFinished(folder=folder, num_steps=meters.step, was_finished=True))
         return
-    for line in describe_training(run.model, optimisation):
-        emit(Note(text=line))
-    with explain_errors(optimisation, device, run.model):
-        source = run.source
-        cost = count_cost(
-            run.model, run.method, size=source.size, channels=source.channels, device=device
-        )
-    emit(Note(text=cost.describe(count_images(order, num_steps))))
-    if is_watched and meters.selected and not has_model:
-        raise RunError(
-            f"{folder / results.WEIGHTS_FILE} with the weights of the selected epoch "
-            f"{meters.selected} is gone, and {results.STATE_FILE} has those of the last one; put "
-            "it back, or train again in another --out"
-        )
-    validation = None
-    if run.validation is not None:
-        validation = prepare_validation(
-            run.validation,
-            config,
-            run.method,
-            num_train=order.num_images,
-            is_trained=_is_trained(learner.model),
-        )
-        emit(Note(text=validation.describe()))
-    pipeline = open_pipeline(run.source, run.method, order, config, device)
-    emit(
-        TrainingStarted(
-            folder=folder, step=meters.step, num_steps=num_steps, executor=pipeline.executor
-        )
-    )
-    checkpointer = Checkpointer(
-        folder=folder, model=learner.model, capture=learner.capture, identity=run.identity
-    )
-    is_slow = device.type == "cpu"  # only there a step takes seconds
-    in_time = write_after_signal(checkpointer.write_marked) if is_slow else nullcontext()
-    steps = take_steps(
-        learner,
-        pipeline,
-        range(meters.step, num_steps),
-        num_threads=config.run.num_threads,
-        guard=checkpointer.guard,  # until weights and meters are those of after the step
+    training.announce(has_model)
+    training.take_steps()
+    training.keep_model()
+    training.emit(TrainingFinished(folder=folder, num_steps=meters.step))
+
+
+def _restore(run: Prepared, config: TrainConfig, emit: OnProgress) -> "_Training":
+    """A run at the step where its folder left it."""
+    order = open_order(run.source, config)
+    learner = open_run_learner(run, config.optimisation)
+    num_steps = config.optimisation.epochs * order.steps_per_epoch
+    check_smallest_part(run, order, config.optimisation.accumulate)
+    meters = _start(config.run.out, learner, run, order, num_steps)
+    return _Training(
+        run=run,
+        config=config,
+        emit=emit,
+        order=order,
+        learner=learner,
+        num_steps=num_steps,
+        meters=meters,
     )
 
-    def stop() -> Interrupted:
-        return Interrupted(
-            f"stopped by {caught[0] if caught else 'another process'} after step {meters.step} of "
-            f"{num_steps}; start the same command again to continue the run in {folder}"
-        )
 
-    def validate(validation: Validation) -> dict[str, Any]:
-        """Measure the model so far, keep it if it is the best, and return what the log says."""
-        began = perf_counter()
-        done = meters.step
-        checkpointer.save(done, meters.to_plain())  # a run that is stopped now validates again
-        count = max(int(_STATISTICS_FRACTION * order.steps_per_epoch), 1)
-        seed_torch(config.run.seed, done)
-        with explain_errors(optimisation, device, learner.model):
-            model = learner.finish(_views_after(pipeline, done, count))
-            if not optimisation.sync_batch_norm:
-                share_buffers(model)  # those of process 0 are kept
-            score = validation.measure(
-                model, device, autocast=learner.autocast(), is_stopped=lambda: bool(caught)
+@dataclass(kw_only=True, eq=False)
+class _Training:
+    """A run from the step it is at to its last one."""
+
+    run: Prepared
+    config: TrainConfig
+    emit: OnProgress
+    order: BatchOrder
+    learner: Learner
+    num_steps: int
+    meters: Meters  # the step it is at, and all that was counted
+    signals: list[str] = field(default_factory=list)  # that asked this process to stop
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What an image costs."""
+        source, model, device = self.run.source, self.run.model, self.run.device
+        with self._explained():
+            return count_cost(
+                model, self.run.method, size=source.size, channels=source.channels, device=device
             )
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What is measured after each epoch."""
+        if self.run.validation is None:
+            return None
+        return prepare_validation(
+            self.run.validation,
+            self.config,
+            self.run.method,
+            num_train=self.order.num_images,
+            is_trained=_is_trained(self.learner.model),
+        )
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """What makes the views."""
+        run = self.run
+        return open_pipeline(run.source, run.method, self.order, self.config, run.device)
+
+    @cached_property
+    def checkpointer(self) -> Checkpointer:
+        """What writes `state.pt`."""
+        return Checkpointer(
+            folder=self.config.run.out,
+            model=self.learner.model,
+            capture=self.learner.capture,
+            identity=self.run.identity,
+        )
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a step can take seconds."""
+        return self.run.device.type == "cpu"
+
+    @property
+    def is_unvalidated(self) -> bool:
+        """Whether the run is between the last step of an epoch and its validation."""
+        return self.run.validation is not None and _is_due(self.meters, self.order)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left, and the last epoch was validated."""
+        if self.is_unvalidated:
+            return False
+        patience, meters = self.config.validation.patience, self.meters
+        is_stale = patience is not None and meters.validated - meters.selected >= patience
+        return meters.step == self.num_steps or (self.run.validation is not None and is_stale)
+
+    def announce(self, has_model: bool) -> None:
+        """Say what is trained, what it costs, and what is measured.
+
+        Raises:
+            RunError: If the weights of the selected epoch are gone.
+        """
+        for line in describe_training(self.run.model, self.config.optimisation):
+            self.emit(Note(text=line))
+        num_images = count_images(self.order, self.num_steps)
+        self.emit(Note(text=self.cost.describe(num_images)))
+        folder, meters = self.config.run.out, self.meters
+        if self.run.validation is not None and meters.selected and not has_model:
+            raise RunError(
+                f"{folder / results.WEIGHTS_FILE} with the weights of the selected epoch "
+                f"{meters.selected} is gone, and {results.STATE_FILE} has those of the last one; "
+                "put it back, or train again in another --out"
+            )
+        if self.validation is not None:
+            self.emit(Note(text=self.validation.describe()))
+        self.emit(
+            TrainingStarted(
+                folder=folder,
+                step=meters.step,
+                num_steps=self.num_steps,
+                executor=self.pipeline.executor,
+            )
+        )
+
+    def take_steps(self) -> None:
+        """Take the steps that are left, until the run is over.
+
+        Raises:
+            Interrupted: If a signal stopped it.
+        """
+        write_marked = self.checkpointer.write_marked
+        in_time = write_after_signal(write_marked) if self.is_slow else nullcontext()
+        steps = take_steps(
+            self.learner,
+            self.pipeline,
+            range(self.meters.step, self.num_steps),
+            num_threads=self.config.run.num_threads,
+            guard=self.checkpointer.guard,  # until weights and meters are those of after the step
+        )
+        with catch_signals() as self.signals, in_time, closing(steps):
+            if self.is_unvalidated:
+                last = self.meters.step - 1
+                self._log(self.config.optimisation.rate(last, self.order.steps_per_epoch))
+                self._save()
+            for step in () if self.is_over else steps:
+                self._end_step(step)
+                if self.is_over:
+                    break
+
+    def keep_model(self) -> None:
+        """Write the weights of the last step, where no epoch was selected."""
+        if self.validation is not None:
+            text = f"{results.WEIGHTS_FILE} has the weights of epoch {self.meters.selected}"
+            self.emit(Note(text=text))
+            return
+        seed_torch(self.config.run.seed, self.num_steps)
+        with self._explained():
+            finished = self.learner.finish(_views_after(self.pipeline, self.num_steps))
+        if distributed.rank() == 0:
+            save_model(self.config.run.out, cast(Classifier, finished))
+
+    def _end_step(self, step: Step) -> None:
+        """Count a step that was taken; log, validate and save where that is due."""
+        meters, settings = self.meters, self.config.run
+        meters.add(step.loss, step.targets, step.num_images)
+        done = meters.step
+        is_logged = done % self.order.steps_per_epoch == 0 or done % settings.log_every == 0
+        is_due = done % settings.checkpoint_every == 0 or done == self.num_steps
+        if is_logged or is_due or self.is_slow:
+            meters.settle()
+        meters.clock(perf_counter() - step.began, step.waited_s, step.num_images)
+        if is_logged:
+            self._log(step.rate)
+        self.emit(StepFinished(step=done, num_steps=self.num_steps))
+        is_stopped = distributed.any_rank(bool(self.signals)) and not self.is_over
+        if is_due or is_stopped or self.is_over:
+            meters.settle()
+            self._save()
+            self.emit(CheckpointWritten(step=done, num_steps=self.num_steps))
+        if self.is_slow:
+            self.checkpointer.mark(done, meters.to_plain())
+        if is_stopped:
+            raise self._stopped()
+
+    def _log(self, rate: float) -> None:
+        """Write the line of the steps since the last one; at the end of an epoch validate."""
+        done, steps_per_epoch = self.meters.step, self.order.steps_per_epoch
+        self.meters.settle()
+        is_end = done % steps_per_epoch == 0
+        found = self._validate(self.validation) if self.validation and is_end else {}
+        line = self.meters.line(epoch=done / steps_per_epoch, rate=rate, device=self.run.device)
+        flop = float(self.cost.flop * count_images(self.order, done))
+        record = {**line, "flop": flop, **found}
+        if distributed.rank() == 0:
+            files.append_line(self.config.run.out / results.LOG_FILE, record)
+        self.emit(StepsLogged(num_steps=self.num_steps, record=record))
+
+    def _validate(self, validation: Validation) -> dict[str, Any]:
+        """Measure the model so far, keep it if it is the best, and return what the log says."""
+        began, meters = perf_counter(), self.meters
+        self._save()  # a run that is stopped now validates again
+        model, score = self._measure(validation)
         if score is None:
-            raise stop()
+            raise self._stopped()
         trained_s = meters.seconds - meters.validated_at
         if meters.select(validation.key(score)) and distributed.rank() == 0:
-            save_model(folder, cast(Classifier, model))
+            save_model(self.config.run.out, cast(Classifier, model))
         seconds = perf_counter() - began
         record = results.ValidationRecord(
             clean_error=score.clean / len(validation.plan.clean),
@@ -231,7 +366,7 @@ def train_model(
             seconds=seconds,
             time_fraction=seconds / trained_s if trained_s else 0.0,
         )
-        emit(
+        self.emit(
             EpochValidated(
                 epoch=meters.validated,
                 clean_error=record["clean_error"],
@@ -242,55 +377,35 @@ def train_model(
         )
         return {"validation": record}
 
-    def log(rate: float) -> None:
-        """Write the line of the steps since the last one; at the end of an epoch validate."""
-        done = meters.step
-        meters.settle()
-        is_end = done % order.steps_per_epoch == 0
-        found = validate(validation) if validation and is_end else {}
-        epoch = done / order.steps_per_epoch
-        flop = float(cost.flop * count_images(order, done))
-        record = {**meters.line(epoch=epoch, rate=rate, device=device), "flop": flop, **found}
-        if distributed.rank() == 0:
-            files.append_line(folder / results.LOG_FILE, record)
-        emit(StepsLogged(num_steps=num_steps, record=record))
+    def _measure(self, validation: Validation) -> tuple[nn.Module, Score | None]:
+        """The model so far and its errors; no errors once a process was asked to stop."""
+        learner, done = self.learner, self.meters.step
+        count = max(int(_STATISTICS_FRACTION * self.order.steps_per_epoch), 1)
+        seed_torch(self.config.run.seed, done)
+        with self._explained():
+            model = learner.finish(_views_after(self.pipeline, done, count))
+            if not self.config.optimisation.sync_batch_norm:
+                share_buffers(model)  # those of process 0 are kept
+            score = validation.measure(
+                model,
+                self.run.device,
+                autocast=learner.autocast(),
+                is_stopped=lambda: bool(self.signals),
+            )
+        return model, score
 
-    with catch_signals() as caught, in_time, closing(steps):
-        if validation and _is_due(meters, order):
-            log(optimisation.rate(meters.step - 1, order.steps_per_epoch))
-            checkpointer.save(meters.step, meters.to_plain())
-        for step in () if is_over() else steps:
-            meters.add(step.loss, step.targets, step.num_images)
-            done = meters.step
-            is_logged = done % order.steps_per_epoch == 0 or done % config.run.log_every == 0
-            is_due = done % config.run.checkpoint_every == 0 or done == num_steps
-            if is_logged or is_due or is_slow:
-                meters.settle()
-            meters.clock(perf_counter() - step.began, step.waited_s, step.num_images)
-            if is_logged:
-                log(step.rate)
-            emit(StepFinished(step=done, num_steps=num_steps))
-            is_ended = is_over()
-            is_stopped = distributed.any_rank(bool(caught)) and not is_ended
-            if is_due or is_stopped or is_ended:
-                meters.settle()
-                checkpointer.save(done, meters.to_plain())
-                emit(CheckpointWritten(step=done, num_steps=num_steps))
-            if is_slow:
-                checkpointer.mark(done, meters.to_plain())
-            if is_stopped:
-                raise stop()
-            if is_ended:
-                break
-    if validation is None:
-        seed_torch(config.run.seed, num_steps)
-        with explain_errors(optimisation, device, learner.model):
-            finished = learner.finish(_views_after(pipeline, num_steps))
-        if distributed.rank() == 0:
-            save_model(folder, cast(Classifier, finished))
-    else:
-        emit(Note(text=f"{results.WEIGHTS_FILE} has the weights of epoch {meters.selected}"))
-    emit(TrainingFinished(folder=folder, num_steps=meters.step))
+    def _save(self) -> None:
+        self.checkpointer.save(self.meters.step, self.meters.to_plain())
+
+    def _stopped(self) -> Interrupted:
+        return Interrupted(
+            f"stopped by {self.signals[0] if self.signals else 'another process'} after step "
+            f"{self.meters.step} of {self.num_steps}; start the same command again to continue "
+            f"the run in {self.config.run.out}"
+        )
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explain_errors(self.config.optimisation, self.run.device, self.learner.model)
 
 
 def count_images(order: BatchOrder, num_steps: int) -> int:
@@ -318,18 +433,6 @@ def share_buffers(model: nn.Module) -> None:
         found = distributed.broadcast([values.cpu() for values in model.buffers()])
         for values, first in zip(model.buffers(), found, strict=True):
             values.copy_(first)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """A step that was just taken."""
-
-    loss: Loss  # of this process's images, as the targets
-    targets: Tensor
-    num_images: int  # over all processes
-    rate: float
-    began: float  # by `perf_counter`
-    waited_s: float  # for views that were not ready
 
 
 def take_steps(
@@ -396,7 +499,8 @@ def _start(
 ) -> Meters:
     """Restore the run from its folder; a new run writes its first checkpoint at once.
 
-    So a folder that cannot be written is found before any work is done.
+    So a model that cannot be saved, and a folder that cannot be written or is too small, are found
+    before any work is done.
     """
     identity = run.identity
     distributed.agree(json.dumps(files.to_plain(dict(identity)), sort_keys=True), "configuration")
@@ -411,6 +515,10 @@ def _start(
             f"run, {num_steps}; choose another --out, or delete {folder}"
         )
     if distributed.rank() == 0:
+        if state is None:
+            check_reload(run.model)
+        sizes = learner.sizes() if state else learner.rehearse_saving(folder)
+        checkpoint.check_space(folder, sizes, sizes["average"] or sizes["weights"])
         if state is None:
             checkpoint.write_state(folder, learner.capture(0, identity, meters.to_plain()))
         is_due = run.validation is not None and _is_due(meters, order)  # its line is written again

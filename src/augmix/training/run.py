@@ -6,9 +6,10 @@ A run folder holds all that is needed to continue the run or to measure it.
 import datetime
 import hashlib
 import itertools
+import math
 import statistics
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from augmix import distributed, files, results
 from augmix.augment import bank
@@ -54,7 +56,8 @@ from augmix.training.validation import match_validation, open_validation
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches
 _MEASURED_STEPS = 10
 _NUM_STEPS = _WARM_UP_STEPS + _MEASURED_STEPS
-_MEASURING_S = 20.0  # on one process; then the steps taken so far are enough
+_MEASURING_S = 16.0  # on one process, from its start on, so that the command ends within 20 s
+_LEAST_MEASURING_S = 5.0  # however long opening the images and the model took
 _PROBE_IMAGES = 4  # in the first steps on a CPU, which say how heavy a whole batch is
 
 # Paths and speed, which change no bit of the result. The device and torch's threads do: the values
@@ -171,7 +174,8 @@ def settle(config: TrainConfig, start: Start | None = None) -> Settled:
         changes["interpolation"] = start.interpolation
         decisions.append(f"interpolation: {start.interpolation}, as {start.name} takes")
     if config.optimisation.precision == "auto":
-        changes["precision"], why = choose_precision(resolve_device(config.run.device))
+        device = resolve_device(config.run.device)
+        changes["precision"], why = choose_precision(device, is_depthwise=start.is_depthwise)
         decisions.append(f"precision: {changes['precision']}, {why}")
     settled = update_config(config, **changes) if changes else config
     return Settled(config=settled, start=start, decisions=tuple(decisions))
@@ -295,7 +299,11 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
         if distributed.rank() == 0:  # for all
             held.enter_context(files.hold_folder(config.run.out))
             _write_config(config)
-        train_model(run, config, on_progress=watch)
+        try:
+            train_model(run, config, on_progress=watch)
+        finally:
+            if distributed.rank() == 0 and not (config.run.out / results.STATE_FILE).exists():
+                (config.run.out / results.CONFIG_FILE).unlink(missing_ok=True)  # nothing began
 
 
 def _method_code(config: TrainConfig) -> dict[str, str]:
@@ -464,13 +472,59 @@ def time_steps(
             yield StepTime(elapsed_s=perf_counter() - step.began, waited_s=step.waited_s)
 
 
+class _TimeIsUp(Exception):
+    """Ends a step that is measured for too long."""
+
+
+class _StopAt(TorchDispatchMode):
+    """Stops whatever torch computes, between two operations, once a time is reached."""
+
+    def __init__(self, when: float) -> None:
+        super().__init__()
+        self.when = when  # by `perf_counter`
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if perf_counter() > self.when:
+            raise _TimeIsUp
+        return func(*args, **(kwargs or {}))
+
+
+class _Measured(NamedTuple):
+    """Steps that ended in time, and the seconds of one that did not."""
+
+    times: list[StepTime]
+    stopped_s: float = 0.0
+
+
+def _measure(
+    parts: tuple[Learner, Pipeline], steps: Iterable[int], config: TrainConfig, end: float
+) -> _Measured:
+    """Take steps until a time, by `perf_counter`; on a CPU the last one is stopped inside."""
+    learner, pipeline = parts
+    can_stop = learner.device.type == "cpu" and not config.optimisation.compile
+    times: list[StepTime] = []
+    with closing(
+        time_steps(learner, pipeline, steps, num_threads=config.run.num_threads)
+    ) as measured:
+        while not times or perf_counter() < end:
+            began = perf_counter()
+            try:
+                with _StopAt(end) if can_stop and end < math.inf else nullcontext():
+                    times.append(next(measured))
+            except StopIteration:
+                break
+            except _TimeIsUp:
+                return _Measured(times, perf_counter() - began)
+    return _Measured(times)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
     """What a run takes, estimated from a few of its steps."""
 
     num_parameters: int
     steps_per_epoch: int
-    step_s: float  # median time of the measured steps
+    step_s: float  # median time of the measured steps; if none ended, what one takes at least
     images_per_second: float  # by that time, over all processes
     wait_fraction: float  # of the measured time, waiting for views
     peak_memory_mib: float  # of this process: on a GPU of tensors, on the CPU of everything
@@ -485,60 +539,61 @@ def forecast(
     run: Prepared,
     *,
     first_step: int = 0,
+    began: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Forecast:
     """Take some steps of a run, from ``first_step`` on, and estimate what all of it takes.
 
-    One process stops measuring after 20 s. If a CPU could not take enough whole steps in that time,
-    it takes steps of a part of the batch, and the time of a step is counted up in proportion.
+    One process stops in time, on a CPU also within a step. If a CPU could not take enough whole
+    steps in that time, it takes steps of a part of the batch, and the time of a step is counted up
+    in proportion.
+
+    Args:
+        began: When the time began, by `perf_counter`; by default now.
 
     Raises:
         RunError: If memory does not suffice, or torch cannot do what the run asks for.
         ValueError: If no step is left.
     """
     emit, batch = on_progress or ignore, config.optimisation.batch_size
-    learner, pipeline = open_parts(config, run)
+    parts = learner, pipeline = open_parts(config, run)
     steps_per_epoch = pipeline.order.steps_per_epoch
     num_steps = config.optimisation.epochs * steps_per_epoch
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
     check_smallest_part(run, pipeline.order, config.optimisation.accumulate)
-    began, is_alone = perf_counter(), distributed.world_size() == 1
-    steps, num_images = range(first_step, num_steps), batch
-    if is_alone and run.device.type == "cpu" and batch > 2 * _PROBE_IMAGES:
+    end, now = math.inf, perf_counter()
+    if distributed.world_size() == 1:
+        end = max((now if began is None else began) + _MEASURING_S, now + _LEAST_MEASURING_S)
+    steps, num_images, found = range(first_step, num_steps), batch, _Measured([])
+    if end < math.inf and run.device.type == "cpu" and batch > 2 * _PROBE_IMAGES:
         emit(Note(text=f"measuring steps of {_PROBE_IMAGES} images"))
-        part, views = open_parts(_with_batch(config, _PROBE_IMAGES), run)
-        probe = list(time_steps(part, views, range(2), num_threads=config.run.num_threads))[-1]
-        fits = _PROBE_IMAGES * _MEASURING_S / (_WARM_UP_STEPS + 2) / probe.elapsed_s
+        found = _measure(open_parts(_with_batch(config, _PROBE_IMAGES), run), range(2), config, end)
+        left_s = end - perf_counter()
+        step_s = found.times[-1].elapsed_s if found.times else math.inf
+        fits = _PROBE_IMAGES * left_s / (_WARM_UP_STEPS + 2) / step_s
         if fits < batch:
             num_images = max(_PROBE_IMAGES, int(fits))
-            learner, pipeline = open_parts(_with_batch(config, num_images), run)
+            parts = learner, pipeline = open_parts(_with_batch(config, num_images), run)
             steps = range(config.optimisation.epochs * pipeline.order.steps_per_epoch)
-    emit(Note(text=f"measuring steps of {num_images} images, for about {_MEASURING_S:.0f} s"))
-    chosen = itertools.islice(itertools.cycle(steps), _NUM_STEPS)
-    times: list[StepTime] = []
-    with closing(
-        time_steps(learner, pipeline, chosen, num_threads=config.run.num_threads)
-    ) as measured:
-        for time in measured:
-            times.append(time)
-            if is_alone and perf_counter() - began > _MEASURING_S:
-                break
-    times = times[min(_WARM_UP_STEPS, len(times) - 1) :]
-    step_s = statistics.median(time.elapsed_s for time in times) * batch / num_images
-    kept = [*learner.model.state_dict().values()]  # in checkpoints
-    for state in learner.optimizer.state.values():
-        kept += [values for values in state.values() if isinstance(values, torch.Tensor)]
-    if learner.average is not None:
-        kept += learner.average.state_dict().values()
+    if not found.stopped_s:
+        left = f", for about {end - perf_counter():.0f} s" if end < math.inf else ""
+        emit(Note(text=f"measuring steps of {num_images} images{left}"))
+        probed = found.times if num_images == _PROBE_IMAGES else []
+        chosen = itertools.islice(itertools.cycle(steps), _NUM_STEPS)
+        found = _measure(parts, chosen, config, end)
+        found = found if found.times else _Measured(probed[-1:], found.stopped_s)
+    times = found.times[min(_WARM_UP_STEPS, max(len(found.times) - 1, 0)) :]
+    seconds = statistics.median(time.elapsed_s for time in times) if times else found.stopped_s
+    step_s = seconds * batch / num_images
     return Forecast(
         num_parameters=sum(values.numel() for values in learner.model.parameters()),
         steps_per_epoch=steps_per_epoch,
         step_s=step_s,
         images_per_second=len(run.source) / steps_per_epoch / step_s,
-        wait_fraction=sum(t.waited_s for t in times) / sum(t.elapsed_s for t in times),
+        wait_fraction=sum(t.waited_s for t in times) / max(sum(t.elapsed_s for t in times), 1e-9),
         peak_memory_mib=peak_memory_mib(run.device),
-        checkpoint_mib=sum(values.nbytes for values in kept) / 2**20,
+        checkpoint_mib=sum(learner.sizes().values()) / 2**20,
         executor=pipeline.executor,
         num_measured=len(times),
         num_images=num_images,
@@ -563,6 +618,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
             is damaged.
         ValueError: If the run is complete.
     """
+    began = perf_counter()
     settled = settle(config)
     config = settled.config
     seeds, optimisation = config.run.seeds, config.optimisation
@@ -574,7 +630,7 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
         first_step = state.step if state else 0
-        found = forecast(one, run, first_step=first_step, on_progress=emit)
+        found = forecast(one, run, first_step=first_step, began=began, on_progress=emit)
         processes, where = distributed.world_size(), run.identity["device"]
         cost = count_cost(
             run.model,
@@ -591,6 +647,16 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
     is_part = found.num_images < optimisation.batch_size
     of_part = f" of {found.num_images} images" if is_part else ""
     counted = f" for a whole batch of {optimisation.batch_size}" if is_part else ""
+    measured = (
+        f"{found.num_measured} steps{of_part} measured: {_time(found.step_s)} each{counted}, "
+        f"{found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % of the time "
+        "waiting for views"
+    )
+    if not found.num_measured:
+        measured = (
+            f"no step of {found.num_images} images ended in time, so neither time nor memory of a "
+            f"step was measured; it takes more than {_time(found.step_s)}{counted}"
+        )
     return [
         f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
         f"parameters, {where}; views by {found.executor}",
@@ -598,10 +664,9 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         f"{len(run.source):,} images, {found.steps_per_epoch:,} steps an epoch of "
         f"{optimisation.batch_size} images with {num_views} view(s) each, {num_steps:,} "
         f"steps in {optimisation.epochs} epoch(s)",
-        f"{found.num_measured} steps{of_part} measured: {_time(found.step_s)} each{counted}, "
-        f"{found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % of the time "
-        "waiting for views",
-        f"memory: {found.peak_memory_mib:,.0f} MiB at {'least' if is_part else 'most'}; a "
+        measured,
+        f"memory: {found.peak_memory_mib:,.0f} MiB at "
+        f"{'least' if is_part or not found.num_measured else 'most'}; a "
         "checkpoint takes "
         f"{found.checkpoint_mib:,.1f} MiB",
         *settled.decisions,
@@ -609,7 +674,9 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         cost.describe(seeds * optimisation.epochs * len(run.source)),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
-        f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now",
+        f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now"
+        if found.num_measured
+        else f"more than {_time(left)} of training left",
     ]
 
 

@@ -23,11 +23,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from augmix import distributed
 from augmix.devices import GraphedFunction
-from augmix.errors import RunError
+from augmix.errors import RunError, first_line
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss, weigh_targets
 from augmix.models.layers import Classifier
 from augmix.models.split_norm import split_batch_norm
+from augmix.results import STATE_FILE
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
 from augmix.training.optimizer import BATCH_NORMS, build_optimizer, freeze
@@ -166,6 +167,59 @@ class Learner:
                 self.scaler.load_state_dict(state.scaler)
             if self.average is not None:
                 self.average.load_state_dict(state.average)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of a checkpoint by part; the optimiser's are known after its first step."""
+        states = [values for state in self.optimizer.state.values() for values in state.values()]
+        average = [] if self.average is None else self.average.state_dict().values()
+        parts = {"weights": self.model.state_dict().values(), "optimiser": states}
+        return {
+            name: sum(each.nbytes for each in values if isinstance(each, Tensor))
+            for name, values in {**parts, "average": average}.items()
+        }
+
+    def rehearse_saving(self, folder: Path) -> dict[str, int]:
+        """Save and restore the state of a copy, which has taken a step without gradients.
+
+        Returns:
+            Bytes of a checkpoint by part.
+
+        Raises:
+            RunError: If the state that comes back is another one.
+        """
+        name = getattr(getattr(self.model, "config", None), "name", type(self.model).__name__)
+        try:
+            model, optimizer = copy.deepcopy((self.model, self.optimizer))
+        except Exception as error:  # of what its attributes are
+            raise RunError(
+                f"{name} cannot be copied ({first_line(error)}), as checks and averages of a run "
+                "need: keep locks, open files and results of other layers out of its attributes"
+            ) from error
+        trial = replace(self, model=model, optimizer=optimizer)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        sizes = trial.sizes()
+        try:
+            content = checkpoint.pack(trial.capture(0, {}, {}))
+            state = checkpoint.parse_state(folder / STATE_FILE, content)
+            with torch.no_grad():
+                for values in model.state_dict().values():
+                    values.zero_()  # so that nothing is there but what is restored
+            checkpoint.restore(state, model, optimizer, folder=folder)
+            for key, values in model.state_dict().items():
+                if not torch.equal(values.cpu(), state.model[key]):
+                    raise ValueError(f"{key} comes back with other values")
+        except Exception as error:  # of torch, and of what the module does itself
+            cause = error.__cause__ or error
+            raise RunError(
+                f"the training of {name} could not be continued after a stop, since its state "
+                f"cannot be saved and loaded again: {first_line(cause)}; its state_dict and "
+                "load_state_dict must give back every tensor"
+            ) from error
+        return sizes
 
     def autocast(self) -> torch.autocast:
         """The arithmetic of the network."""

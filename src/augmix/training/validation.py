@@ -210,7 +210,12 @@ def match_validation(source: Source, train: Source, *, where: str) -> Source:
     """
     if source.class_names != train.class_names:
         check_classes(
-            source.class_names, train.class_names, where=Path(where), whose="the training images"
+            source.class_names,
+            train.class_names,
+            where=Path(where),
+            whose="the training images",
+            hint=f" ({', '.join(train.class_names[:8])}): give its classes the same names, or take "
+            "them out",
         )
         source = map_classes(source, name_classes(train.class_names, where="the training images"))
     ours, theirs = (*source.size, source.channels), (*train.size, train.channels)
@@ -245,6 +250,7 @@ def prepare_validation(
     num_views = method.num_passed
     passes = num_train * num_views * per_view
     fraction = _FRACTION / 2 if optimisation.ema_decay else _FRACTION  # its batch norm takes a half
+    per_part = optimisation.batch_size * num_views // optimisation.accumulate
     bytes_each = source.size[0] * source.size[1] * source.channels
     plan = plan_validation(
         len(source),
@@ -256,7 +262,7 @@ def prepare_validation(
         plan=plan,
         select=chosen.select or "corrupted",
         patience=chosen.patience,
-        batch_size=min(_BATCH, optimisation.batch_size * num_views // optimisation.accumulate),
+        batch_size=min(_BATCH, max(per_part, 1)),
         num_threads=config.run.num_threads,
         corrupted=_corrupt(source, plan),
     )

@@ -25,16 +25,18 @@ import numpy as np
 
 from augmix.corruptions import corrupt, frost
 from augmix.corruptions.digital import encode_jpeg
+from augmix.corruptions.presets import check_levels, describe_preset, find_preset
 from augmix.corruptions.registry import (
     CORRUPTIONS,
     DIFFICULTIES,
     SEQUENCES,
     SEVERITIES,
+    AnyPreset,
     Real,
     check_severity,
     check_size,
-    resolve_preset,
 )
+from augmix.corruptions.registry import Preset as OwnPreset
 from augmix.data import Reading
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
@@ -80,8 +82,9 @@ Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 class _Options:
     """What both forms of a set have in common."""
 
-    preset: Preset = "auto"
-    """Strength table; auto goes by image size."""
+    preset: Preset | Path = "auto"
+    """Severity table: a published one; auto, by the size of the images; or the file of another one,
+    as augmix calibrate-severity writes it."""
     seed: int = 0
     """Seed of the draws."""
     layout: LayoutChoice = "auto"
@@ -196,7 +199,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
     """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
     check_apart(config.src, config.dst)
     kind = config.source or name_source(config.src)
-    size = 299 if config.preset == "imagenet-299" else 224
+    size = 299 if str(config.preset) == "imagenet-299" else 224
     source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
     _tell(source, on_progress)
     return write_corrupted(source, config.dst, config, on_progress=on_progress)
@@ -252,6 +255,7 @@ def write_corrupted(
         )
     check_size(source.size, "corrupt")
     preset = _choose_preset(options.preset, source.size, on_progress or ignore)
+    check_levels(preset, product(names, severities))
     folders = _name_folders(names, severities)
     if options.value_folders:
         folders = _name_by_value(layout, names, severities, preset)
@@ -261,7 +265,8 @@ def write_corrupted(
         "layout": layout,
         "names": list(names),
         "severities": severities,
-        "preset": preset,
+        **describe_preset(preset),
+        **({} if isinstance(preset, str) else {"preset_parameters": _rows(preset, names)}),
         "seed": options.seed,
         "suite_version": corrupt.SUITE_VERSION,
         "frost_sha256": frost.fingerprint(textures) if "frost" in names else None,
@@ -330,6 +335,11 @@ def write_perturbed(
     else:
         check_size(source.size, "perturb")
         preset = _choose_preset(preset, source.size, on_progress or ignore)
+        if not isinstance(preset, str):
+            raise ValueError(
+                f"preset {preset.name!r} has parameters of corruptions and none of sequences; take "
+                "a published preset"
+            )
         size = corrupt.frame_size(source.size, preset)
     difficulty = options.difficulty
     titles = {
@@ -532,11 +542,20 @@ def _tell(source: Source, on_progress: OnProgress | None) -> None:
         (on_progress or ignore)(Note(text=line))
 
 
-def _choose_preset(preset: str, size: tuple[int, int], on_progress: OnProgress) -> str:
-    chosen = resolve_preset(preset, size)
-    if preset == "auto":
+def _choose_preset(
+    preset: AnyPreset, size: tuple[int, int], on_progress: OnProgress
+) -> str | OwnPreset:
+    chosen = find_preset(preset, size)
+    if not isinstance(chosen, str):
+        on_progress(Note(text=f"preset {chosen.name}, sha256 {chosen.sha256[:12]}"))
+    elif str(preset) == "auto":
         on_progress(Note(text=f"preset {chosen}, by the size of {size[0]} x {size[1]} pixels"))
     return chosen
+
+
+def _rows(preset: OwnPreset, names: Sequence[str]) -> dict[str, list[Any]]:
+    """The parameters of some corruptions, for the manifest."""
+    return {name: [row and list(row) for row in preset.table[name]] for name in names}
 
 
 def _name_folders(names: Sequence[str], severities: Sequence[Real]) -> dict[tuple[str, Real], str]:
@@ -544,7 +563,7 @@ def _name_folders(names: Sequence[str], severities: Sequence[Real]) -> dict[tupl
 
 
 def _name_by_value(
-    layout: Layout, names: Sequence[str], severities: Sequence[Real], preset: str
+    layout: Layout, names: Sequence[str], severities: Sequence[Real], preset: str | OwnPreset
 ) -> dict[tuple[str, Real], str]:
     """Name folders by values, unless a reader, who sorts them, could not tell the severities."""
     if layout == "cifar":
@@ -553,7 +572,7 @@ def _name_by_value(
         raise ValueError(f"value_folders need all severities 1..5, got {list(severities)}")
     folders: dict[tuple[str, Real], str] = {}
     for name in names:
-        table = CORRUPTIONS[name].parameters[preset]
+        table = [CORRUPTIONS[name].parameters_at(preset, level) for level in SEVERITIES]
         is_number = [
             len(each) == 1 and isinstance(each[0], int | float) and each[0] >= 0 for each in table
         ]

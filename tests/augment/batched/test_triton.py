@@ -19,11 +19,11 @@ VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 TESTS = Path(__file__).parents[2]
 
 
-def run_alone(code: str, **environment: str) -> str:
+def run_alone(code: str, *words: str, **environment: str) -> str:
     """What a process prints that finds the package and the tests' plans."""
     paths = [str(Path(augmix.__file__).parents[1]), str(TESTS)]
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *words],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
         capture_output=True,
         text=True,
@@ -35,6 +35,7 @@ def run_alone(code: str, **environment: str) -> str:
 
 
 _INTERPRET = """
+import sys
 import numpy as np, torch
 from toy_plans import AMOUNTS, OPS, define, make_images, single
 from augmix.augment import batched
@@ -59,37 +60,42 @@ def draw(policy, batch, size):
     return policy.sample(np.arange(batch), num_views=2, size=size, stream=Stream(seed=1))
 
 rng = np.random.default_rng(0)
-for channels, size, most in ((3, (1, 1), 1), (3, (7, 11), 4), (1, (8, 9), 2)):
+is_whole = sys.argv[1:] == ["whole"]
+sizes = ((3, (1, 1), 1), (3, (7, 11), 4), (1, (8, 9), 2)) if is_whole else ((3, (5, 4), 1),)
+for channels, size, most in sizes:
     plan = concatenate([single(op, AMOUNTS[op][-most:], size) for op in OPS])
     check("every operation", make_images(rng, (len(plan), *size, channels)), plan)
 
-images = make_images(rng, (3, 20, 19, 3))
-plan = draw(AugMix(ops="all", severity=9, crop_padding=3, flip=True), 3, (20, 19)).with_clean()
+size, num = ((20, 19), 3) if is_whole else ((6, 5), 2)
+images = make_images(rng, (num, *size, 3))
+plan = draw(AugMix(ops="all", severity=9, crop_padding=3, flip=True), num, size).with_clean()
 views = check("chains", images, plan)
 half = batched.render(
     images, plan, device="cpu", backend="triton", dtype=torch.float16, channels_last=True
 )
 assert torch.equal(half, torch.from_numpy(views).half())
 assert half.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-kernels._SCRATCH_BYTES = 2 * 3 * 3 * 4 * (2 * 20 * 19 + 768)  # two images at a time
-assert np.array_equal(check("chains in parts", images, plan), views)
-kernels._COUNTED, kernels._COUNTED_BLOCKS = 64, 2  # three programs count an image
-assert np.array_equal(check("counts in parts", images, plan), views)
-plan = draw(CutMix(base=Cutout(size_px=4, base=AugMix()), probability=1.0), 3, (12, 12))
-check("holes and pairs", make_images(rng, (3, 12, 12, 3)), plan)
-step = torch.compile(batched.execute, fullgraph=True, backend="aot_eager")
-plan = draw(AugMix(), 2, (6, 5))
-arrays, layout = batched.upload(pack(plan, 3), torch.device("cpu"))
-compiled = step(torch.from_numpy(images[:2, :6, :5]), arrays, layout, backend="triton")
-assert np.array_equal(compiled.numpy(), define(images[:2, :6, :5], plan))
-check("no image", images[:0], draw(AugMix(), 0, (20, 19)))
+check("no image", images[:0], draw(AugMix(), 0, size))
+if is_whole:
+    kernels._SCRATCH_BYTES = 2 * 3 * 3 * 4 * (2 * 20 * 19 + 768)  # two images at a time
+    assert np.array_equal(check("chains in parts", images, plan), views)
+    kernels._COUNTED, kernels._COUNTED_BLOCKS = 64, 2  # three programs count an image
+    assert np.array_equal(check("counts in parts", images, plan), views)
+    plan = draw(CutMix(base=Cutout(size_px=4, base=AugMix()), probability=1.0), 3, (12, 12))
+    check("holes and pairs", make_images(rng, (3, 12, 12, 3)), plan)
+    step = torch.compile(batched.execute, fullgraph=True, backend="aot_eager")
+    plan = draw(AugMix(), 2, (6, 5))
+    arrays, layout = batched.upload(pack(plan, 3), torch.device("cpu"))
+    compiled = step(torch.from_numpy(images[:2, :6, :5]), arrays, layout, backend="triton")
+    assert np.array_equal(compiled.numpy(), define(images[:2, :6, :5], plan))
 print("equal")
 """
 
 
 @pytest.mark.skipif(VERSION < (3, 9), reason="older interpreters do not work with NumPy 2.4")
-def test_interpreted_kernels_give_pillows_bits() -> None:
-    assert run_alone(_INTERPRET, TRITON_INTERPRET="1") == "equal\n"
+@pytest.mark.parametrize("part", ["small", pytest.param("whole", marks=pytest.mark.slow)])
+def test_interpreted_kernels_give_pillows_bits(part: str) -> None:
+    assert run_alone(_INTERPRET, part, TRITON_INTERPRET="1") == "equal\n"
 
 
 _REFUSE = """

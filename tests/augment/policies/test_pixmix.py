@@ -41,7 +41,7 @@ def test_rounds_and_partners_of_pixmix():
     np.testing.assert_array_equal(op[:, 1:] > 0, is_taken & ~stage.is_picture[0])
     assert_shares(op[op > 0], dict.fromkeys(range(1, 14), 1 / 13))
     assert_shares(stage.picture[0] // 300, dict.fromkeys(range(4), 0.25))
-    assert stage.side_px == 36
+    assert stage.size_px == 36
     assert_shares(stage.corner[0, :, 0], dict.fromkeys(range(5), 0.2))
 
 

@@ -34,7 +34,7 @@ def copies_of(plan: Plan, images: np.ndarray, view: int, index: int) -> list[np.
 
 
 def picture_of(stage: Any, view: int, index: int, channels: int) -> np.ndarray:
-    bank = open_bank(stage.bank, stage.side_px, channels)
+    bank = open_bank(stage.bank, stage.size_px, channels)
     top, left = stage.corner[view, index]
     return bank[stage.picture[view, index]][top : top + SIZE[0], left : left + SIZE[1]] / 255
 

@@ -103,8 +103,8 @@ def pictures_on(plan: Plan, channels: int, device: torch.device) -> Tensor | Non
 
 
 @lru_cache(maxsize=2)
-def _bank_on(name: str, side_px: int, channels: int, device: torch.device) -> Tensor:
-    return torch.tensor(open_bank(name, side_px, channels)).to(device)
+def _bank_on(name: str, size_px: int, channels: int, device: torch.device) -> Tensor:
+    return torch.tensor(open_bank(name, size_px, channels)).to(device)
 
 
 def upload(packed: Packed, device: torch.device) -> tuple[Arrays, Layout]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
-from augmix.augment.bank import bank_name, bank_side, count_pictures
+from augmix.augment.bank import bank_name, bank_size, count_pictures
 from augmix.augment.ops import OP_SETS, Op, level_to_amount
 from augmix.augment.plan import Plan
 from augmix.augment.policies.augmix import (
@@ -33,7 +33,7 @@ _IPMIX_OPS = (
     *(Op.EQUALIZE, Op.POSTERIZE, Op.ROTATE, Op.SOLARIZE, Op.SHEAR_X, Op.SHEAR_Y),
     *(Op.TRANSLATE_X, Op.TRANSLATE_Y, _MIRROR, Op.INVERT),
 )
-_PATCHES = (8, 4, 2, 1)  # what the image's side is divided by: 4, 8, 16 and 32 of 32 pixels
+_PATCHES = (8, 4, 2, 1)  # divisors of the image's size: 4, 8, 16 and 32 of 32 pixels
 _LEAST_PATCH = 2  # px
 
 
@@ -202,15 +202,15 @@ def _draw_picture(
     folder: str | None, ids: Ids, num_views: int, size: tuple[int, int], stream: Stream
 ) -> dict[str, Any]:
     """The fields of a stage that say which picture of which bank a view has."""
-    name, side = bank_name(folder), bank_side(size)
+    name, size_px = bank_name(folder), bank_size(size)
     at = stream.at(Purpose.PICTURES, part=_PICTURE_PART)
     uniforms = at.uniforms(ids, num_views=num_views, count=3)
-    room = side - np.array(size) + 1
+    num_corners = size_px - np.array(size) + 1
     return {
-        "picture": (uniforms[..., 0] * count_pictures(name, side)).astype(np.int64),
-        "corner": (uniforms[..., 1:] * room).astype(np.int32),
+        "picture": (uniforms[..., 0] * count_pictures(name, size_px)).astype(np.int64),
+        "corner": (uniforms[..., 1:] * num_corners).astype(np.int32),
         "bank": name,
-        "side_px": side,
+        "size_px": size_px,
     }
 
 
@@ -232,14 +232,14 @@ def _draw_weights(
 def _draw_boxes(
     uniforms: Float64[np.ndarray, "*shape 6"], size: tuple[int, int]
 ) -> Int32[np.ndarray, "*shape 4"]:
-    """Patches inside the image: half of them squares of the drawn side, the others smaller."""
-    sides = np.maximum(min(size) // np.array(_PATCHES), min(_LEAST_PATCH, min(size)))
-    side = sides[(uniforms[..., 0] * len(sides)).astype(np.int64)]
-    least = np.minimum(_LEAST_PATCH, side)
+    """Patches inside the image: half of them squares of the drawn edge, the others smaller."""
+    squares = np.maximum(min(size) // np.array(_PATCHES), min(_LEAST_PATCH, min(size)))
+    square = squares[(uniforms[..., 0] * len(squares)).astype(np.int64)]
+    least = np.minimum(_LEAST_PATCH, square)
     edges: list[Int64[np.ndarray, "*shape"]] = []
     for axis in (0, 1):
-        smaller = least + (uniforms[..., 2 + axis] * (side - least + 1)).astype(np.int64)
-        edges.append(np.where(uniforms[..., 1] < 0.5, side, smaller))
+        smaller = least + (uniforms[..., 2 + axis] * (square - least + 1)).astype(np.int64)
+        edges.append(np.where(uniforms[..., 1] < 0.5, square, smaller))
     extent = np.stack(edges, axis=-1)
     first = (uniforms[..., 4:6] * (np.array(size) - extent + 1)).astype(np.int64)
     return np.concatenate([first, first + extent], axis=-1).astype(np.int32)

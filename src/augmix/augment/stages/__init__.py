@@ -69,7 +69,7 @@ class Stage:
             bank is no part of a plan. The stage keeps the numbers of its pictures in an array, and
             the bank's name or seed as a setting; ``render(..., pictures=bank)`` hands the bank to
             `apply` and `apply_torch` as ``pictures``: uint8 `picture height width channel`, of the
-            images' channels and of `picture_size`. A stage whose settings ``bank`` and ``side_px``
+            images' channels and of `picture_size`. A stage whose settings ``bank`` and ``size_px``
             are a bank of `augmix.augment.bank` gets that one without being asked for it.
     """
 

@@ -34,28 +34,28 @@ class _WithPicture(Stage):
         picture: Number of the picture in the bank.
         corner: Row and column of the picture at which it is cut to the size of the image.
         bank: Name of the bank, see `augmix.augment.bank`.
-        side_px: Height and width of its pictures.
+        size_px: Height and width of its pictures.
     """
 
     picture: Int64[np.ndarray, "view batch"]
     corner: Int32[np.ndarray, "view batch 2"]
     bank: str
-    side_px: int
+    size_px: int
 
     takes: ClassVar[Form] = "copies"
     rank: ClassVar[int] = 45
     needs_pictures: ClassVar[bool] = True
 
     def check(self, size: tuple[int, int]) -> None:
-        room = self.side_px - np.array(size)
-        if ((self.corner < 0) | (self.corner > room)).any():
+        last = self.size_px - np.array(size)
+        if ((self.corner < 0) | (self.corner > last)).any():
             raise ValueError(
-                f"corners of pictures of {self.side_px} pixels must lie within 0..{room.tolist()} "
+                f"corners of pictures of {self.size_px} pixels must lie within 0..{last.tolist()} "
                 f"for images of {size[0]}x{size[1]}, got {self.corner.max()}"
             )
 
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        return self.side_px, self.side_px
+        return self.size_px, self.size_px
 
     def cut(
         self, pictures: Pictures, view: int, index: int, size: tuple[int, int]

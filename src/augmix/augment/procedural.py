@@ -17,8 +17,8 @@ _philox = inner(philox4x32_scalar)
 @no_type_check
 def draw(families, uniforms, addresses, factor, pictures, start, stop):
     """Draw the pictures start .. stop, each at ``factor`` times its size, and average them."""
-    side = pictures.shape[1]
-    large = side * factor
+    size = pictures.shape[1]
+    large = size * factor
     canvas = np.empty((large, large, 3))
     field = np.empty((large, large))
     for number in range(start, stop):
@@ -33,8 +33,8 @@ def draw(families, uniforms, addresses, factor, pictures, start, stop):
         else:
             _voronoi(u, address, canvas, field)
         scale = 255.0 / (factor * factor)
-        for y in range(side):
-            for x in range(side):
+        for y in range(size):
+            for x in range(size):
                 for channel in range(3):
                     total = 0.0
                     for dy in range(factor):
@@ -58,7 +58,7 @@ def _fill(address, part, values):
 
 @inner
 @no_type_check
-def _paint(u, field, canvas):
+def _colour(u, field, canvas):
     """Colour a field in [0, 1] by a cycle of 3 to 6 random colours, forwards and backwards."""
     count = 3 + int(u[0] * 4)
     bands = 1.0 + np.floor(u[1] * 4)
@@ -92,11 +92,11 @@ def _stretch(field):
 @inner
 @no_type_check
 def _plasma(u, address, canvas, field):
-    """Clouds by midpoint displacement (Fournier et al. 1982), one painted or one a channel."""
-    side = 1
-    while side < field.shape[0]:
-        side *= 2
-    grid = np.empty((side + 1, side + 1))
+    """Clouds by midpoint displacement (Fournier et al. 1982), in one or three channels."""
+    size = 1
+    while size < field.shape[0]:
+        size *= 2
+    grid = np.empty((size + 1, size + 1))
     roughness = 0.45 + 0.4 * u[0]
     is_coloured = u[1] < 0.5
     for channel in range(3 if is_coloured else 1):
@@ -110,46 +110,46 @@ def _plasma(u, address, canvas, field):
                 for x in range(field.shape[1]):
                     canvas[y, x, channel] = field[y, x]
     if not is_coloured:
-        _paint(u[2:], field, canvas)
+        _colour(u[2:], field, canvas)
 
 
 @inner
 @no_type_check
 def _displace(address, part, roughness, grid):
     """Diamond-square: every new point is the mean of its neighbours and a random step."""
-    side = grid.shape[0] - 1
+    size = grid.shape[0] - 1
     draws = np.empty(grid.size)
     _fill(address, part, draws)
     used = 4
-    grid[0, 0], grid[0, side], grid[side, 0], grid[side, side] = (
+    grid[0, 0], grid[0, size], grid[size, 0], grid[size, size] = (
         draws[0], draws[1], draws[2], draws[3],
     )  # fmt: skip
-    step, size = side, 1.0
+    step, strength = size, 1.0
     while step > 1:
         half = step // 2
-        size *= roughness
-        for y in range(half, side, step):
-            for x in range(half, side, step):
+        strength *= roughness
+        for y in range(half, size, step):
+            for x in range(half, size, step):
                 mean = grid[y - half, x - half] + grid[y - half, x + half]
                 mean = (mean + grid[y + half, x - half] + grid[y + half, x + half]) * 0.25
-                grid[y, x] = mean + size * (draws[used] - 0.5)
+                grid[y, x] = mean + strength * (draws[used] - 0.5)
                 used += 1
-        for y in range(0, side + 1, half):
-            for x in range((y // half + 1) % 2 * half, side + 1, step):
+        for y in range(0, size + 1, half):
+            for x in range((y // half + 1) % 2 * half, size + 1, step):
                 total, count = 0.0, 0.0
                 if y >= half:
                     total += grid[y - half, x]
                     count += 1.0
-                if y + half <= side:
+                if y + half <= size:
                     total += grid[y + half, x]
                     count += 1.0
                 if x >= half:
                     total += grid[y, x - half]
                     count += 1.0
-                if x + half <= side:
+                if x + half <= size:
                     total += grid[y, x + half]
                     count += 1.0
-                grid[y, x] = total / count + size * (draws[used] - 0.5)
+                grid[y, x] = total / count + strength * (draws[used] - 0.5)
                 used += 1
         step = half
 
@@ -170,10 +170,10 @@ def _perlin(u, address, canvas, field):
     kind = int(u[3] * 3)
     warp = 0.0 if u[4] < 0.5 else 2.0 * u[5]
     stretch_y, stretch_x = 0.4 + 1.2 * u[6], 0.4 + 1.2 * u[7]
-    side = field.shape[0]
-    for y in range(side):
-        for x in range(side):
-            py, px = y * frequency * stretch_y / side, x * frequency * stretch_x / side
+    size = field.shape[0]
+    for y in range(size):
+        for x in range(size):
+            py, px = y * frequency * stretch_y / size, x * frequency * stretch_x / size
             if warp > 0.0:
                 shift = warp * _noise(gradients, py + 17.3, px + 5.1)
                 px += warp * _noise(gradients, py + 3.7, px + 29.9)
@@ -190,7 +190,7 @@ def _perlin(u, address, canvas, field):
                 step *= 2.0
             field[y, x] = total
     _stretch(field)
-    _paint(u[8:], field, canvas)
+    _colour(u[8:], field, canvas)
 
 
 @inner
@@ -227,13 +227,13 @@ def _voronoi(u, address, canvas, field):
     metric, kind = int(u[1] * 3), int(u[2] * 3)
     points = np.empty(5 * count)
     _fill(address, 0, points)
-    side = field.shape[0]
-    for y in range(side):
-        for x in range(side):
+    size = field.shape[0]
+    for y in range(size):
+        for x in range(size):
             first, second, nearest = 1e9, 1e9, 0
             for point in range(count):
-                dy = abs((y + 0.5) / side - points[5 * point])
-                dx = abs((x + 0.5) / side - points[5 * point + 1])
+                dy = abs((y + 0.5) / size - points[5 * point])
+                dx = abs((x + 0.5) / size - points[5 * point + 1])
                 if metric == 0:
                     distance = dy * dy + dx * dx
                 elif metric == 1:
@@ -254,7 +254,7 @@ def _voronoi(u, address, canvas, field):
                 canvas[y, x, channel] = points[5 * nearest + 2 + channel] * shade
     if kind > 0:
         _stretch(field)
-        _paint(u[3:], field, canvas)
+        _colour(u[3:], field, canvas)
 
 
 @inner
@@ -264,8 +264,8 @@ def _fractal(u, address, canvas, hits):
 
     Contractions whose attractor is too thin to cover a tenth of the pixels are drawn again.
     """
-    side = hits.shape[0]
-    num_points = max(4 * side * side, 60_000)
+    size = hits.shape[0]
+    num_points = max(4 * size * size, 60_000)
     draws = np.empty(num_points)
     _fill(address, 255, draws)
     numbers = np.empty(64)
@@ -279,12 +279,12 @@ def _fractal(u, address, canvas, hits):
         covered = 0
         for hit in hits.flat:
             covered += hit > 0.0
-        if covered * 10 > side * side:
+        if covered * 10 > size * size:
             break
     mean = num_points / max(covered, 1)
-    for y in range(side):
-        for x in range(side):
-            part = (y + x) / (2.0 * side) if u[0] < 0.5 else 0.0
+    for y in range(size):
+        for x in range(size):
+            part = (y + x) / (2.0 * size) if u[0] < 0.5 else 0.0
             seen = hits[y, x] / (hits[y, x] + 0.4 * mean)
             for channel in range(3):
                 ground = u[1 + channel] + part * (u[4 + channel] - u[1 + channel])
@@ -317,7 +317,7 @@ def _draw_maps(numbers, count, maps, limits):
 @no_type_check
 def _play(maps, limits, count, numbers, draws, hits, canvas):
     """Count the points of the chaos game in every pixel, and add up their colours."""
-    side = hits.shape[0]
+    size = hits.shape[0]
     low_x, high_x, low_y, high_y = 1e9, -1e9, 1e9, -1e9
     scale, left, top = 1.0, 0.0, 0.0
     hits[:] = 0.0
@@ -341,12 +341,12 @@ def _play(maps, limits, count, numbers, draws, hits, canvas):
                 low_x, high_x = min(low_x, x), max(high_x, x)
                 low_y, high_y = min(low_y, y), max(high_y, y)
             if step == measured - 1:
-                scale = 0.96 * side / max(high_x - low_x, high_y - low_y, 1e-9)
-                left = 0.5 * (low_x + high_x) - 0.5 * side / scale
-                top = 0.5 * (low_y + high_y) - 0.5 * side / scale
+                scale = 0.96 * size / max(high_x - low_x, high_y - low_y, 1e-9)
+                left = 0.5 * (low_x + high_x) - 0.5 * size / scale
+                top = 0.5 * (low_y + high_y) - 0.5 * size / scale
             continue
         column, row = int((x - left) * scale), int((y - top) * scale)
-        if 0 <= column < side and 0 <= row < side:
+        if 0 <= column < size and 0 <= row < size:
             hits[row, column] += 1.0
             canvas[row, column, 0] += red
             canvas[row, column, 1] += green
