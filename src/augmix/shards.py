@@ -8,7 +8,6 @@ system they hold between machines if the server supports ``flock``.
 """
 
 import os
-import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from typing import Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from augmix.errors import RunError
+from augmix.errors import RunError, check_shard
 from augmix.files import LOCK_FILE, hold_folder, make_folder
 
 Piece = TypeVar("Piece")
@@ -47,10 +46,7 @@ class Shard:
             >>> Shard.parse("2/8")
             Shard(index=2, count=8)
         """
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"shard must be i/n with i from 1 to n, e.g. 1/8 to 8/8, got {text!r}")
-        return cls(int(found[1]), int(found[2]))
+        return cls(*check_shard(text))
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

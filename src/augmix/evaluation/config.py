@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data import Reading
-from augmix.errors import check_fields, check_positive
-from augmix.shards import Shard
+from augmix.errors import check_fields, check_positive, check_shard
 
 _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model as it was trained
     "attack": "the predictions of an adapted model depend on the whole batch, so no single image "
@@ -110,7 +109,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if self.shard is not None:
-            Shard.parse(self.shard)
+            check_shard(self.shard)
         check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
         quality = self.jpeg_quality
         check_fields(
@@ -330,7 +329,7 @@ class PredictConfig:
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if self.shard is not None:
-            Shard.parse(self.shard)
+            check_shard(self.shard)
             if self.out is None:
                 raise ValueError(
                     f"shard {self.shard!r} needs the file that all shards write: --out NAME.csv"

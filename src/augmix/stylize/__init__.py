@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data import Reading
-from augmix.errors import check_fields, check_positive
-from augmix.shards import Shard
+from augmix.errors import check_fields, check_positive, check_shard
 
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -81,7 +80,7 @@ class StylizeConfig(_Config):
     def __post_init__(self) -> None:
         _Config.__post_init__(self)
         if self.shard is not None:
-            Shard.parse(self.shard)
+            check_shard(self.shard)
         check_fields(self, alpha=(0 <= self.alpha <= 1, "0..1"))
         check_positive(self, "batch_size")
 

@@ -43,10 +43,10 @@ from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import Photographs, default_threads
-from augmix.errors import check_fields, check_positive
+from augmix.errors import check_fields, check_positive, check_shard
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, ignore
-from augmix.shards import Pieces, Shard, find_shard, num_local_shards
+from augmix.shards import Pieces, find_shard, num_local_shards
 from augmix.write.destination import (
     ArraySink,
     Frame,
@@ -109,7 +109,7 @@ class _Options:
     def __post_init__(self) -> None:
         check_positive(self, "num_processes")
         if self.shard is not None:
-            Shard.parse(self.shard)
+            check_shard(self.shard)
         check_fields(
             self,
             layout=(self.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
