@@ -420,3 +420,55 @@ class TestCoverage:
     def chance(limit: float) -> float:
         """P(0.7 u + 0.3 v < limit) for independent uniforms, limit in 0.3..0.7: a trapezium."""
         return (limit - 0.15) / 0.7
+
+
+class TestRanked:
+    def test_every_set_is_measured_as_a_set(self):
+        """Copies of an image are equal in every metric but the bins of equal mass, which split."""
+        rng = np.random.default_rng(2)
+        confidence = rng.random((2, 60)) * 0.8 + 0.2
+        correct = rng.random((2, 60)) < confidence
+        found = bootstrap.resample_ranked(confidence, correct, num_bins=4, num_resamples=6)
+        measures = {
+            "aurc": metrics.aurc,
+            "augrc": metrics.augrc,
+            "risk": metrics.risk_at_coverage,
+            "smooth_ece": metrics.smooth_calibration_error,
+        }
+        counts = np.concatenate(list(resample_counts(60, num_resamples=6)))
+        for cell in range(2):
+            for name, measure in measures.items():
+                draws = found[name][cell]
+                assert draws.estimate == pytest.approx(measure(confidence[cell], correct[cell]))
+                for count, value in zip(counts, draws.resampled, strict=True):
+                    images = np.repeat(np.arange(60), count)
+                    expected = measure(confidence[cell][images], correct[cell][images])
+                    assert value == pytest.approx(expected, abs=1e-9)
+            adaptive = found["adaptive_ece"][cell]
+            error = metrics.adaptive_calibration_error(confidence[cell], correct[cell], num_bins=4)
+            assert adaptive.estimate == pytest.approx(error)
+            for count, value in zip(counts, adaptive.resampled, strict=True):
+                images = np.repeat(
+                    np.argsort(confidence[cell]), count[np.argsort(confidence[cell])]
+                )
+                own = confidence[cell][images], correct[cell][images]
+                assert value == pytest.approx(
+                    metrics.adaptive_calibration_error(*own, num_bins=4), abs=1e-9
+                )
+
+    @pytest.mark.slow
+    def test_how_often_an_interval_holds_the_number(self):
+        """The AURC of predictions whose confidence is the probability that they are right."""
+        rng, hits, truth = np.random.default_rng(0), 0, []
+        sets = []
+        for _ in range(60):
+            confidence = rng.beta(4, 1.5, 400)
+            correct = rng.random(400) < confidence
+            truth.append(metrics.aurc(confidence, correct))
+            sets.append((confidence, correct))
+        middle = float(np.mean(truth))
+        for confidence, correct in sets:
+            draws = bootstrap.resample_ranked(confidence[None], correct[None], num_resamples=200)
+            interval = draws["aurc"][0].interval()
+            hits += interval.low <= middle <= interval.high
+        assert hits >= 51  # 57 of 60 on average; fewer than 51 is a chance of 0.1 %

@@ -26,9 +26,11 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int32, Integer, Real
+from jaxtyping import Bool, Float, Float64, Int32, Int64, Integer, Real
 from scipy.special import stdtrit
 
+from augmix.metrics.calibration import equal_mass_ends, smooth_from_sums
+from augmix.metrics.selective import COVERAGE, selective_scores
 from augmix.rng import Purpose, Stream
 
 LEVEL = 0.95
@@ -250,6 +252,81 @@ def resample_rms(
     )
 
 
+def resample_ranked(
+    confidence: Float[np.ndarray, "cell image"],
+    correct: Cells,
+    *,
+    num_bins: int = 15,
+    num_resamples: int = NUM_RESAMPLES,
+    stream: Stream = STREAM,
+) -> dict[str, tuple[Draws, ...]]:
+    """Resample the metrics of every cell that go by the order of confidence, all in one pass.
+
+    Args:
+        confidence: Of every prediction.
+        correct: Whether it is correct.
+        num_bins: Bins of equal mass of the adaptive ECE.
+
+    Returns:
+        For ``aurc``, ``augrc``, ``risk`` (at a coverage of 0.8), ``adaptive_ece`` and
+        ``smooth_ece`` the draws of each cell.
+    """
+    num_images = confidence.shape[1]
+    order = np.argsort(confidence, axis=1, kind="stable")
+    cells = [
+        (own, sure[own].astype(np.float64), right[own].astype(np.int64))
+        for own, sure, right in zip(order, confidence, correct, strict=True)
+    ]
+    once = np.ones((1, num_images), np.int32)
+    blocks = [
+        [_ranked(np.take(counts, own, axis=1), sure, right, num_bins) for own, sure, right in cells]
+        for counts in resample_counts(num_images, num_resamples=num_resamples, stream=stream)
+    ]
+    found: dict[str, list[Draws]] = {}
+    for number, (_, sure, right) in enumerate(cells):
+        reach = _ranked_reach(sure, right)
+        for name, (estimate,) in _ranked(once, sure, right, num_bins).items():
+            resampled = np.concatenate([block[number][name] for block in blocks])
+            draws = biased(float(estimate), resampled, limits=FRACTION)
+            found.setdefault(name, []).append(replace(draws, reach=reach[name]))
+    return {name: tuple(draws) for name, draws in found.items()}
+
+
+def _ranked_reach(
+    confidence: Float64[np.ndarray, " image"], correct: Int64[np.ndarray, " image"]
+) -> dict[str, float]:
+    """How far each metric of `resample_ranked` may reach where resampled sets have no error."""
+    gap = _reach(confidence, correct)
+    kept = int(np.ceil(np.round(COVERAGE * len(correct), 9)))  # by rising confidence the last
+    sure = proportion_interval(int((correct[len(correct) - kept :] == 0).sum()), kept).high
+    every = proportion_interval(int((correct == 0).sum()), len(correct)).high
+    is_right = bool(correct.all())
+    return {
+        "aurc": every if is_right else -inf,  # errors of any confidence
+        "augrc": every / 2 if is_right else -inf,
+        "risk": sure,
+        "adaptive_ece": gap,
+        "smooth_ece": gap,
+    }
+
+
+def _ranked(
+    counts: Int32[np.ndarray, "resample image"],
+    confidence: Float64[np.ndarray, " image"],
+    correct: Int64[np.ndarray, " image"],
+    num_bins: int,
+) -> dict[str, Float64[np.ndarray, " resample"]]:
+    """The metrics of `resample_ranked` of resampled sets, by rising confidence."""
+    num_images, gap = counts.shape[1], correct - confidence
+    sums = _running_sums(counts, gap)
+    edges = equal_mass_ends(num_images, num_bins)[:-1]
+    return {
+        **selective_scores(counts, confidence, correct)._asdict(),
+        "adaptive_ece": np.abs(_bin_totals(counts, sums, gap, edges)).sum(axis=1) / num_images,
+        "smooth_ece": smooth_from_sums(sums, confidence),
+    }
+
+
 def resample_ece(
     confidence: Float[np.ndarray, "cell image"],
     correct: Cells,
@@ -342,16 +419,33 @@ def widened(images: Interval, seeds: Interval, limits: Limits = ANYTHING) -> Int
 def _rms(
     counts: Int32[np.ndarray, "resample image"], gap: Float64[np.ndarray, " image"], bin_size: int
 ) -> Float64[np.ndarray, " resample"]:
-    """RMS over bins of resampled sets; images in order of confidence, gap = correct - confidence.
+    """RMS over bins of resampled sets; images by confidence, gap = correct - confidence."""
+    num_images = counts.shape[1]
+    edges = np.arange(1, max(num_images // bin_size, 1)) * bin_size
+    totals = _bin_totals(counts, _running_sums(counts, gap), gap, edges)
+    sizes = np.diff(np.concatenate([[0], edges, [num_images]]))
+    return np.sqrt((totals**2 / sizes).sum(axis=1) / num_images)
+
+
+def _running_sums(
+    counts: Int32[np.ndarray, "resample image"], gap: Float64[np.ndarray, " image"]
+) -> Float64[np.ndarray, "resample image"]:
+    sums = counts * gap
+    return np.cumsum(sums, axis=1, out=sums)
+
+
+def _bin_totals(
+    counts: Int32[np.ndarray, "resample image"],
+    sums: Float64[np.ndarray, "resample image"],
+    gap: Float64[np.ndarray, " image"],
+    edges: Integer[np.ndarray, " edge"],
+) -> Float64[np.ndarray, "resample bin"]:
+    """Sum the gaps in each bin of resampled sets; edges count the drawn images before each.
 
     The copies of an image drawn several times may belong to two bins.
     """
     num_resamples, num_images = counts.shape
-    num_bins = max(num_images // bin_size, 1)
-    edges = np.arange(1, num_bins) * bin_size  # drawn images before each inner edge
     reached = np.cumsum(counts, axis=1, dtype=np.int64)
-    sums = counts * gap
-    np.cumsum(sums, axis=1, out=sums)
     rows = np.arange(num_resamples)[:, None]
     apart = num_images + 1  # makes the concatenated sets one increasing sequence
     reached += rows * apart
@@ -359,9 +453,7 @@ def _rms(
     at = at.reshape(num_resamples, -1) - rows * num_images
     beyond = np.take_along_axis(reached, at, axis=1) - (edges + rows * apart)  # past the edge
     inner = np.take_along_axis(sums, at, axis=1) - beyond * gap[at]
-    totals = np.diff(np.column_stack([np.zeros(num_resamples), inner, sums[:, -1]]), axis=1)
-    sizes = np.diff(np.concatenate([[0], edges, [num_images]]))
-    return np.sqrt((totals**2 / sizes).sum(axis=1) / num_images)
+    return np.diff(np.column_stack([np.zeros(num_resamples), inner, sums[:, -1]]), axis=1)
 
 
 def biased(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from augmix.evaluation.predict import Prediction
     from augmix.progress import ProgressDisplay
+    from augmix.results import Results
 
 _HEADINGS = {
     "size": "pixels",
@@ -82,6 +83,27 @@ def print_summaries(folders: Sequence[Path]) -> None:
     ]
     if natural:
         print_table(natural)
+    for results in found:
+        if asked := _asked_measures(results):
+            print_table(asked)
+
+
+def _asked_measures(results: "Results") -> list[dict[str, Any]]:
+    """The measures of ``evaluate --metrics``, means over the clean and the corrupted cells."""
+    from augmix.report import METRICS
+
+    rows = []
+    for name, metric in METRICS.items():
+        row = {"measure": metric.title}
+        for part, suite in (("clean", "clean"), ("corrupted", "c")):
+            cells = [cell for cell in results.cells if cell.suite == suite]
+            values = [cell.measures[name] for cell in cells if name in cell.measures]
+            if values and len(values) == len(cells):
+                mean = metric.scale * sum(values) / len(values)
+                row[part] = f"{mean:.2f} {metric.unit}"
+        if metric.is_asked and metric.tables and len(row) > 1:
+            rows.append({"clean": "-", "corrupted": "-"} | row)
+    return [{key: row[key] for key in ("measure", "clean", "corrupted")} for row in rows]
 
 
 def print_predictions(predictions: Iterable["Prediction"]) -> None:

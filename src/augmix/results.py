@@ -10,6 +10,8 @@ atomically, so a killed process leaves either the old file or the new one.
 | ``clean-clean-0.npz``, ``c-fog-3.npz``, ``attack-linf-0.npz`` | ``prediction``, ``confidence`` |
 | ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
 | ``fourier-vertical-3.npz`` | ``prediction`` at every horizontal frequency |
+
+Cells of images also have the arrays of ``evaluate --metrics``, see `evaluation.measures`.
 """
 
 import os
@@ -170,6 +172,7 @@ class Cell:
     equal_width: Bins  # 15 of equal width, for reliability diagrams and ECE
     seconds: float
     scaled: Scaled | None = None  # after temperature scaling; None if no temperature was fitted
+    measures: dict[str, float] = field(default_factory=dict)  # more numbers; `evaluation.measures`
 
     def __post_init__(self) -> None:
         _check_name(self.suite)
@@ -360,6 +363,8 @@ class ProtocolFacts(TypedDict, total=False):
     attack_restarts: int
     fourier_norm: float
     fourier_size: list[int]
+    metrics: list[str]
+    conformal_coverage: float
 
 
 class ProvenanceFacts(TypedDict, total=False):
@@ -375,6 +380,32 @@ class TemperatureFacts(TypedDict):
     num_images: int
     nll_before: float
     nll_after: float
+
+
+class CalibratorFacts(TypedDict):
+    """What `Results.fitted` holds of a function of the confidence."""
+
+    confidence: list[float]
+    accuracy: list[float]
+    is_step: bool
+
+
+class VectorFacts(TypedDict):
+    """What `Results.fitted` holds of vector scaling."""
+
+    weight: list[float]
+    bias: list[float]
+
+
+class FittedFacts(TypedDict, total=False):
+    """The types of what `Results.fitted` holds."""
+
+    num_images: Required[int]
+    coverage: float
+    thresholds: dict[str, float | None]
+    vector: VectorFacts | None
+    isotonic: CalibratorFacts
+    histogram: CalibratorFacts
 
 
 class ConfigFacts(TypedDict, total=False):
@@ -482,11 +513,15 @@ class Results:
             ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
-            ``fourier_size`` (rows and columns of the map); ``predictions`` (of another program:
+            ``fourier_size`` (rows and columns of the map); ``metrics`` (groups of more measures)
+            and ``conformal_coverage``; ``predictions`` (of another program:
             what its file holds).
         provenance: Versions and machine; see `provenance`.
         temperature: None, or ``value``, ``num_images`` it was fitted on, and the mean negative
             log-likelihood of those, ``nll_before`` and ``nll_after``.
+        fitted: None, or what was fitted on the same images for ``--metrics``: the ``thresholds`` of
+            prediction sets by method (None: every class) and their ``coverage``; the calibrators
+            ``vector``, ``isotonic`` and ``histogram``.
         cells: Cells of images, suite by suite.
         sequences: Cells of sequences, in the order measured.
         frequencies: Cells of Fourier-basis perturbations, from the lowest vertical frequency on.
@@ -498,6 +533,7 @@ class Results:
     protocol: Annotated[dict[str, Any], ProtocolFacts]
     provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)
     temperature: Annotated[dict[str, Any], TemperatureFacts] | None = None
+    fitted: Annotated[dict[str, Any], FittedFacts] | None = None
     cells: tuple[Cell, ...] = ()
     sequences: tuple[SequenceCell, ...] = ()
     frequencies: tuple[FrequencyCell, ...] = ()
@@ -605,6 +641,7 @@ class Results:
                     "ece": ece_from_bins(*cell.equal_width),
                 }
                 row["rms_calibration_error"] = rms_from_bins(*cell.adaptive)
+                row |= cell.measures
             rows.append({**row, "seconds": cell.seconds})
         return pandas.DataFrame(rows)
 
@@ -721,10 +758,14 @@ class Predictions:
 
     prediction: Classes  # of the largest logit, the first of equals
     confidence: Float32[np.ndarray, " image"]  # its softmax probability, before any temperature
+    measures: dict[str, Float32[np.ndarray, " image"]] = field(default_factory=dict)  # by name
 
     def __post_init__(self) -> None:
         fits = len(self.prediction) == len(self.confidence)
         _require(fits, "prediction and confidence must be of equal length")
+        for name, values in self.measures.items():
+            fits = len(values) == len(self.confidence) and bool(np.isfinite(values).all())
+            _require(fits, f"{name} must be a finite number an image")
         _require((self.prediction >= 0).all(), "prediction must be at least 0")
         fits = (self.confidence >= 0) & (self.confidence <= _ROUNDED)
         _require(fits.all(), "confidence must be in [0, 1]")
@@ -781,7 +822,9 @@ def write_predictions(
 ) -> None:
     """Write one file of `predictions/` atomically; the same arrays give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_npz(path, {entry.name: getattr(record, entry.name) for entry in fields(record)})
+    arrays = {entry.name: getattr(record, entry.name) for entry in fields(record)}
+    measures = arrays.pop("measures", {})
+    write_npz(path, {**arrays, **measures})
 
 
 def load_images(folder: Path) -> MeasuredImages:
@@ -813,11 +856,18 @@ def _load(path: Path, record: type[Record]) -> Record:
             f"{path} does not exist; evaluate the run again, which measures what is missing"
         )
     arrays, hints = load_npz(path, hint=_AGAIN), get_type_hints(record)
+    has_measures = hints.pop("measures", None) is not None
     try:
         for name, hint in hints.items():
             _require(name in arrays, f"the array {name} is missing")
             _require(isinstance(arrays[name], hint), f"{name} must not be {_form(arrays[name])}")
-        return record(**{name: arrays[name] for name in hints})
+        found: dict[str, Any] = {name: arrays.pop(name) for name in hints}
+        if has_measures:
+            for name, values in arrays.items():
+                fits = values.ndim == 1 and values.dtype == np.float32
+                _require(fits, f"{name} must not be {_form(values)}")
+            found["measures"] = arrays
+        return record(**found)
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); {_AGAIN}") from error
 

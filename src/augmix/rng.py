@@ -66,6 +66,7 @@ class Purpose(IntEnum):
     BANK = 29
     PICTURES = 30
     DECISION = 40
+    CONFORMAL = 41
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

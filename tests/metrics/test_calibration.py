@@ -224,3 +224,77 @@ def test_reliability_curve_by_hand():
     sure, right, share = reliability_curve(confidence[2:], correct[2:], num_bins=2)
     assert np.isnan([sure[0], right[0]]).all()
     assert share.tolist() == [0, 1]
+
+
+def slow_smooth(confidence: np.ndarray, correct: np.ndarray, num_points: int = 500) -> float:
+    """The kernel at every point, with its reflections; the bandwidth by bisection."""
+    points = (np.arange(num_points) + 0.5) / num_points
+
+    def smoothed(width: float) -> float:
+        total = np.zeros(num_points)
+        for sure, right in zip(confidence, correct, strict=True):
+            for shift in range(-4, 5):
+                for image in (sure + 2 * shift, -sure + 2 * shift):
+                    bell = np.exp(-((points - image) ** 2) / (2 * width**2))
+                    total += (float(right) - sure) * bell / (width * math.sqrt(2 * math.pi))
+        return float(np.abs(total).mean()) / len(confidence)
+
+    low, high = 1e-3, 1.0
+    for _ in range(14):
+        middle = (low + high) / 2
+        low, high = (middle, high) if smoothed(middle) > middle else (low, middle)
+    return smoothed(high)
+
+
+@pytest.mark.parametrize("kind", ["mixed", "sure", "one"])
+def test_smooth_error_by_its_definition(kind: str):
+    every = {
+        "mixed": (B_CONFIDENCE[:60], B_CORRECT[:60]),
+        "sure": (np.linspace(0.9, 1.0, 30), np.arange(30) % 3 > 0),
+        "one": (np.array([0.7]), np.array([False])),
+    }
+    confidence, correct = every[kind]
+    expected = slow_smooth(confidence, correct)
+    found = metrics.smooth_calibration_error(confidence, correct)
+    assert found == pytest.approx(expected, abs=1e-3)
+    order = np.arange(len(confidence))[::-1]
+    again = metrics.smooth_calibration_error(confidence[order], correct[order])
+    assert again == pytest.approx(found, abs=1e-12)
+
+
+def slow_classwise(rows: np.ndarray, labels: np.ndarray, num_bins: int) -> float:
+    total = 0.0
+    for c in range(rows.shape[1]):
+        bins: dict[int, list[float]] = {}
+        for row, label in zip(rows, labels, strict=True):
+            index = next(b for b in range(num_bins) if row[c] <= (b + 1) / num_bins + 1e-15)
+            bins.setdefault(index, []).append(row[c] - (label == c))
+        total += sum(abs(sum(gaps)) for gaps in bins.values()) / len(labels)
+    return total / rows.shape[1]
+
+
+def test_classwise_error_class_by_class():
+    rng = np.random.default_rng(0)
+    rows = rng.dirichlet([0.4, 0.7, 1.0, 0.2], 90)
+    rows[0] = [0, 0, 1, 0]
+    labels = rng.integers(0, 4, 90)
+    for num_bins in (1, 4, 15):
+        found = metrics.classwise_calibration_error(rows, labels, num_bins=num_bins)
+        assert found == pytest.approx(slow_classwise(rows, labels, num_bins), abs=1e-12)
+    with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
+        metrics.classwise_calibration_error(rows, labels, num_bins=0)
+
+
+def test_bins_of_equal_mass():
+    given = (A_CONFIDENCE, A_CORRECT)
+    count, confidence_sum, correct_sum = metrics.equal_mass_bins(*given, num_bins=3)
+    assert count.tolist() == [3, 2, 2]  # the first ones are larger
+    np.testing.assert_allclose(confidence_sum, [0.55 + 0.6 + 0.7, 0.8 + 0.9, 0.95 + 0.99])
+    assert correct_sum.tolist() == [1, 2, 2]
+    by_hand = (abs(1 - 1.85) + abs(2 - 1.7) + abs(2 - 1.94)) / 7
+    found = metrics.adaptive_calibration_error(*given, num_bins=3)
+    assert found == pytest.approx(by_hand, abs=1e-12)
+    each = metrics.adaptive_calibration_error(*given, num_bins=50)  # one image a bin
+    assert each == pytest.approx(float(np.abs(A_CORRECT - A_CONFIDENCE).mean()))
+    with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
+        metrics.equal_mass_bins(*given, num_bins=0)

@@ -342,9 +342,9 @@ def _choose_suite(config: EvaluateConfig) -> str:
             f"a margin of error is for one of the suites {', '.join(_SUITES)}, whose images are "
             f"independent; got {', '.join(config.suite)}"
         )
-    if config.adapt_batch_norm or config.temperature_images:
-        name = "adapt_batch_norm" if config.adapt_batch_norm else "temperature_images"
-        raise ValueError(f"{name} needs whole batches of all images, not a part of them")
+    for name in ("adapt_batch_norm", "temperature_images", "metrics"):
+        if getattr(config, name):
+            raise ValueError(f"{name} needs whole batches of all images, not a part of them")
     if not [key for key in list_cells(config) if key.suite == suite]:
         raise ValueError(f"no corruption of the benchmark is among {', '.join(config.names)}")
     return suite

@@ -30,6 +30,7 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.images import open_data
+from augmix.evaluation.measures import Measures, cell_measures, fit_measures
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
 from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
@@ -224,6 +225,7 @@ class Evaluator:
     ids: Ids  # of the images that are measured
     num_threads: int  # that make images while the model computes
     temperature: float | None = None  # divides the logits of the scaled scores, if there are any
+    measures: Measures | None = None  # those of `EvaluateConfig.metrics`
     emit: OnProgress = ignore
 
     def batches(self, key: CellKey) -> list[Batch]:
@@ -258,6 +260,9 @@ class Evaluator:
         num_frames = suite.num_frames(key)
         how = {"is_noise": suite.is_noise(key), "difficulty": self.config.difficulty}
         temperatures = [1.0] if self.temperature is None else [1.0, self.temperature]
+        outputs = suite.outputs(key)
+        # Nothing was fitted for some of the classes alone
+        measures = self.measures if len(outputs) == num_classes else None
 
         def score(logits: Logits, ids: Ids) -> Sequence[Any]:
             if isinstance(suite, Fourier):
@@ -267,10 +272,13 @@ class Evaluator:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
             labels = suite.labels(key, ids, logits)
-            return [image_scores(logits, labels, temperature=value) for value in temperatures]
+            scores = [image_scores(logits, labels, temperature=value) for value in temperatures]
+            if measures is None:
+                return scores
+            arrays = measures.of_images(scores[0], logits, labels, ids)
+            return [*scores, {**arrays, "labels": labels}]
 
         batches = self.batches(key)
-        outputs = suite.outputs(key)
         scores = [score(np.empty((0, len(outputs))), np.empty(0, np.int64))]
         for _, ids in batches:
             asked = perf_counter()
@@ -300,10 +308,16 @@ class Evaluator:
             cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
             predictions = keep_sequence_predictions(found[0], **sizes)
         else:
-            cell = make_cell(key, *found, bin_size=self.config.bin_size, seconds=seconds)
+            bin_size, values, kept = self.config.bin_size, {}, {}
+            if measures is not None:
+                *found, arrays = found
+                labels = arrays.pop("labels")
+                values, kept = measures.of_cell(arrays, found[0], labels, bin_size=bin_size)
+            cell = make_cell(key, *found, bin_size=bin_size, seconds=seconds, measures=values)
             predictions = Predictions(
                 prediction=to_classes(outputs[found[0].prediction], num_classes),
                 confidence=found[0].confidence.astype(np.float32),
+                measures=kept,
             )
         return Measured(cell=cell, predictions=predictions, wait_s=wait_s)
 
@@ -317,29 +331,28 @@ class Evaluator:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Logits:
-    logits: Logits
-
-
 def gather(scores: Sequence[Scores], batches: Sequence[Batch]) -> Scores | None:
     """Gather the scores of all ranks in the order of the images, on rank 0; None on the others.
 
-    This rank's are one or more dataclasses of one array per image, of the images of its batches.
+    This rank's are one or more dataclasses, or dicts, of one array per image, of the images of its
+    batches.
     """
     record: Any = scores[0]
     ranges = [np.arange(start, start + len(ids)) for start, ids in batches]
     found = distributed.gather(np.concatenate([np.empty(0, np.int64), *ranges]))
+    parts = [each if isinstance(each, dict) else _columns(each) for each in scores]
     columns = {
-        entry.name: distributed.gather(
-            np.concatenate([getattr(part, entry.name) for part in scores])
-        )
-        for entry in fields(record)
+        name: distributed.gather(np.concatenate([part[name] for part in parts]))
+        for name in parts[0]
     }
     if not found:
         return None
     order = np.argsort(np.concatenate(found), kind="stable")
     return type(record)(**{name: np.concatenate(pieces)[order] for name, pieces in columns.items()})
+
+
+def _columns(record: Any) -> dict[str, np.ndarray]:
+    return {entry.name: getattr(record, entry.name) for entry in fields(record)}
 
 
 def make_cell(
@@ -349,8 +362,12 @@ def make_cell(
     *,
     bin_size: int,
     seconds: float,
+    measures: Mapping[str, float] | None = None,
 ) -> Cell:
-    """Sum up the scores of all images of a cell, in their order; ``scaled`` at the temperature."""
+    """Sum up the scores of all images of a cell, in their order; ``scaled`` at the temperature.
+
+    More ``measures`` are kept beside those of `cell_measures`.
+    """
     return Cell(
         **key._asdict(),
         num_images=len(scores.correct),
@@ -358,6 +375,7 @@ def make_cell(
         **_sums(scores, bin_size),
         seconds=seconds,
         scaled=None if scaled is None else Scaled(**_sums(scaled, bin_size)),
+        measures=cell_measures(scores) | dict(measures or {}),
     )
 
 
@@ -439,7 +457,15 @@ def _measure_missing(
             suite.check_model(evaluator.predictor, evaluator.ids)
     try:
         if len(held) and missing:
-            evaluator, results = _at_temperature(evaluator, held, results)
+            evaluator, results = _with_fitted(evaluator, held, results)
+        if evaluator.config.metrics:
+            measures = Measures(
+                groups=evaluator.config.metrics,
+                fitted=distributed.broadcast(results.fitted or {}),
+                temperature=evaluator.temperature,
+                seed=evaluator.config.seed,
+            )
+            evaluator = replace(evaluator, measures=measures)
         num_images = sum(  # with frames, of this rank
             evaluator.suites[key.suite].num_passes(key) * len(ids)
             for key in missing
@@ -466,22 +492,35 @@ def _measure_missing(
     return results
 
 
-def _at_temperature(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
-    """Set the temperature of the results, fitted on held-out clean images if there is none yet."""
-    found = results.temperature
+def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
+    """Set what is fitted on held-out clean images, if the results have none of it yet."""
+    found, fitted, note = results.temperature, results.fitted, ""
+    config = evaluator.config
     if not distributed.broadcast(found is not None):
-        clean = {"clean": Clean(config=evaluator.config, source=evaluator.source)}
+        clean = {"clean": Clean(config=config, source=evaluator.source)}
         on_held = replace(evaluator, ids=held, suites=clean)
         batches, parts = on_held.batches(CLEAN), [np.empty((0, evaluator.predictor.num_classes))]
         for _, ids in batches:
             parts.append(evaluator.predictor.logits(on_held.load(CLEAN, ids), CLEAN, ids))
-        gathered = gather([_Logits(logits=part) for part in parts], batches)
+        gathered = gather([{"logits": part} for part in parts], batches)
         if gathered:  # rank 0
-            found = asdict(measure_temperature(gathered.logits, evaluator.source.labels[held]))
+            logits, labels = gathered["logits"], evaluator.source.labels[held]
+            found = asdict(measure_temperature(logits, labels))
+            if config.metrics:
+                fitted, note = fit_measures(
+                    config.metrics,
+                    image_scores(logits, labels),
+                    logits,
+                    labels,
+                    held,
+                    coverage=config.conformal_coverage,
+                    seed=config.seed,
+                )
     value = distributed.broadcast(found["value"] if found else 0.0)
-    if note := bound_note(value):
-        evaluator.emit(Note(text=note))
-    return replace(evaluator, temperature=value), replace(results, temperature=found)
+    for words in filter(None, (bound_note(value), note)):
+        evaluator.emit(Note(text=words))
+    evaluator = replace(evaluator, temperature=value)
+    return evaluator, replace(results, temperature=found, fitted=fitted)
 
 
 def describe_protocol(
@@ -499,7 +538,16 @@ def describe_protocol(
         "batch_size": config.batch_size,
         "precision": config.precision,
         "device": device.type,
+        **describe_metrics(config),
     }
+
+
+def describe_metrics(config: EvaluateConfig) -> dict[str, Any]:
+    """Return the settings of ``metrics``, for the protocol; none without any."""
+    facts: dict[str, Any] = {"metrics": sorted(config.metrics)} if config.metrics else {}
+    if "conformal" in config.metrics:
+        facts["conformal_coverage"] = config.conformal_coverage
+    return facts
 
 
 def useful_threads(device: torch.device) -> int:

@@ -14,11 +14,9 @@ Logits and probabilities are an array or list column of that name, or columns ``
 thousand rows at a time, and only the scores of each row are kept.
 """
 
-import csv
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,24 +24,44 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from augmix import metrics
 from augmix.corruptions import registry
 from augmix.corruptions.presets import describe_preset, open_preset
 from augmix.corruptions.registry import AnyPreset
 from augmix.data.sources import Source
-from augmix.errors import ResumeError, RunError, did_you_mean, first_line, import_library
+from augmix.errors import ResumeError, RunError, did_you_mean
+from augmix.evaluation.columns import (
+    KEYS,
+    SUITES,
+    Columns,
+    find_logits,
+    list_columns,
+    read_cell_keys,
+    read_columns,
+    read_integers,
+    read_numbers,
+)
+from augmix.evaluation.config import EvaluateConfig, Group
 from augmix.evaluation.loop import (
+    choose_images,
+    describe_metrics,
     describe_source,
     keep_sequence_predictions,
     make_cell,
     make_sequence_cell,
     score_sequences,
 )
+from augmix.evaluation.measures import Measures, fit_measures, require_logits
 from augmix.evaluation.store import AnyCell, Measured, check_folder, write_hardest
-from augmix.evaluation.suites import CLEAN
-from augmix.files import hash_file, hold_folder, load_npz, make_folder
-from augmix.metrics import ImageScores, image_scores, top_classes
-from augmix.metrics.scores import SUM_TOLERANCE, are_probabilities
+from augmix.files import hash_file, hold_folder, make_folder
+from augmix.metrics import (
+    ImageScores,
+    classwise_sums,
+    image_scores,
+    log_softmax,
+    num_pairs,
+    top_classes,
+)
+from augmix.models.calibration import Temperature, measure_temperature
 from augmix.results import (
     HARDEST_FILE,
     RESULTS_FILE,
@@ -62,16 +80,6 @@ from augmix.results import (
     write_results,
 )
 
-FORMS = (".npz", ".parquet", ".csv")
-_SUITES = ("clean", "c", "c-bar", "own", "p")
-_KEYS = ("id", "label", "suite", "corruption", "severity", "frame")
-_ANSWERS = {"logits": "logit", "probabilities": "probability"}  # and the names of single columns
-_MAX_NAMED = 12  # columns in a message
-_ROWS = 4096  # read at a time
-_LEAST = float(np.finfo(np.float32).tiny)  # probabilities below count as it
-
-Columns = Mapping[str, np.ndarray]
-
 
 def evaluate_predictions(
     predictions: Path | str | Columns,
@@ -81,6 +89,10 @@ def evaluate_predictions(
     bin_size: int = 100,
     difficulty: int = 1,
     preset: AnyPreset | None = None,
+    temperature_images: int = 0,
+    metrics: Sequence[Group] = (),
+    conformal_coverage: float = 0.9,
+    seed: int = 0,
     out: Path | str | None = None,
 ) -> Results:
     """Compute the results of a model from its predictions, wherever they were made.
@@ -98,6 +110,12 @@ def evaluate_predictions(
         difficulty: How far apart compared frames of sequences are, 1..3, except for noise.
         preset: Severity table that the images were made with, for the record: runs of another one
             are then not compared with these. Of a file, name and checksum are kept.
+        temperature_images: Clean images that are held out of everything measured, as by `evaluate`:
+            the same ones if the file has all images of a source and ``seed`` is the same.
+        metrics: Groups of more measures, see `EvaluateConfig`. Predictions and confidences alone
+            give the calibrators ``isotonic`` and ``histogram`` only.
+        conformal_coverage: Probability with which prediction sets hold the right class.
+        seed: Of the choice of the held-out images, and of the prediction sets.
         out: Folder of the results. One of other models is refused.
 
     Raises:
@@ -114,7 +132,25 @@ def evaluate_predictions(
     """
     file = None if isinstance(predictions, Mapping) else Path(predictions).expanduser()
     where = "the predictions" if file is None else str(file)
-    parts = [_score(chunk, where, source) for chunk in _read(predictions)]
+    config = EvaluateConfig(
+        temperature_images=temperature_images,
+        metrics=tuple(metrics),
+        conformal_coverage=conformal_coverage,
+        seed=seed,
+    )
+    held = _hold_out(predictions, where, source, config) if temperature_images else _Held()
+    if "classwise" in config.metrics:
+        sums = _sum_classwise(predictions, where, source, held)
+        held = replace(held, classwise_sums=sums)
+    measures = None
+    if config.metrics:
+        measures = Measures(
+            groups=config.metrics,
+            fitted=held.fitted or {},
+            temperature=held.temperature and held.temperature.value,
+            seed=seed,
+        )
+    parts = [_score(chunk, where, source, held, measures) for chunk in read_columns(predictions)]
     if not sum(len(part.id) for part in parts):
         raise RunError(f"{where} has no row")
     rows = _join(parts, where)
@@ -129,10 +165,11 @@ def evaluate_predictions(
             num_classes=num_classes,
             bin_size=bin_size,
             difficulty=difficulty,
+            measures=measures,
         )
         for key, index in rows.by_cell().items()
     ]
-    measured.sort(key=lambda each: _SUITES.index(each.cell.key.suite))  # keeps the file's order
+    measured.sort(key=lambda each: SUITES.index(each.cell.key.suite))  # keeps the file's order
     cells: list[AnyCell] = [each.cell for each in measured]
     protocol = _describe_protocol(cells, rows, bin_size=bin_size, difficulty=difficulty)
     title = file.name if file else "predictions"
@@ -148,101 +185,18 @@ def evaluate_predictions(
             "label": name or (file.stem if file else title),
         },
         source=_describe_source(source, images, num_classes, title),
-        protocol=protocol | (describe_preset(open_preset(preset)) if preset else {}),
+        protocol=protocol
+        | (describe_preset(open_preset(preset)) if preset else {})
+        | _describe_held(config),
         provenance=provenance(),
+        temperature=asdict(held.temperature) if held.temperature else None,
+        fitted=held.fitted,
         cells=tuple(cell for cell in cells if isinstance(cell, Cell)),
         sequences=tuple(cell for cell in cells if isinstance(cell, SequenceCell)),
     )
     if out is not None:
         _write(Path(out), results, measured, images, source)
     return results
-
-
-# --- reading
-
-
-def _read(predictions: Path | str | Columns) -> Iterator[dict[str, np.ndarray]]:
-    """Read the columns of some rows at a time."""
-    if isinstance(predictions, Mapping):
-        yield _check_lengths({name: np.asarray(each) for name, each in predictions.items()})
-        return
-    path = Path(predictions).expanduser()
-    if path.suffix.lower() not in FORMS:
-        raise RunError(f"predictions must be a file {', '.join(FORMS)}, got {path}")
-    if not path.is_file():
-        raise RunError(f"{path} does not exist; expected a file of predictions")
-    if path.suffix.lower() == ".npz":
-        yield _check_lengths(load_npz(path), f"{path}: ")
-    elif path.suffix.lower() == ".csv":
-        yield from _read_csv(path)
-    else:
-        yield from _read_parquet(path)
-
-
-def _check_lengths(columns: dict[str, np.ndarray], where: str = "") -> dict[str, np.ndarray]:
-    counts = {name: len(each) if each.ndim else 0 for name, each in columns.items()}
-    if len(set(counts.values())) > 1:
-        raise RunError(f"{where}expected columns of equal length, got {counts}")
-    return columns
-
-
-def _read_csv(path: Path) -> Iterator[dict[str, np.ndarray]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file)
-            names = [name.strip() for name in next(lines, [])]
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise RunError(f"{path} has the column {twice!r} twice")
-            rows: list[list[str]] = []
-            for row in lines:
-                if not row:
-                    continue
-                if len(row) != len(names):
-                    raise RunError(
-                        f"{path}, line {lines.line_num}: expected {len(names)} cells as in the "
-                        f"first line, got {len(row)}"
-                    )
-                rows.append(row)
-                if len(rows) == _ROWS:
-                    yield _text_columns(names, rows)
-                    rows = []
-            yield _text_columns(names, rows)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"cannot read {path}: {first_line(error)}; expected CSV in UTF-8") from error
-
-
-def _text_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-    cells = zip(*rows, strict=True) if rows else [()] * len(names)
-    return {name: np.array(column, np.str_) for name, column in zip(names, cells, strict=True)}
-
-
-def _read_parquet(path: Path) -> Iterator[dict[str, np.ndarray]]:
-    pyarrow = import_library("pyarrow", "reading parquet", "augmix[parquet]")
-    parquet = import_library("pyarrow.parquet", "reading parquet", "augmix[parquet]")
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS):
-                yield {
-                    name: _from_arrow(column, f"{path}: column {name!r}")
-                    for name, column in zip(batch.schema.names, batch.columns, strict=True)
-                }
-    except (pyarrow.ArrowException, OSError) as error:
-        raise RunError(f"cannot read {path}: {first_line(error)}") from error
-
-
-def _from_arrow(column: Any, where: str) -> np.ndarray:
-    if column.null_count:
-        if column.null_count < len(column):
-            raise RunError(f"{where} has empty cells; fill in every row")
-        return np.full(len(column), "")
-    if not hasattr(column, "flatten") or not hasattr(column.type, "value_type"):
-        return column.to_numpy(zero_copy_only=False)
-    lengths = set(column.value_lengths().to_pylist())
-    if len(lengths) > 1:
-        raise RunError(f"{where} must have as many numbers in every row, got {sorted(lengths)}")
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), -1) if len(column) else values.reshape(0, 0)
 
 
 # --- checking and scoring
@@ -260,12 +214,18 @@ class _Rows:
     scores: ImageScores
     keys: tuple[CellKey, ...]
     num_classes: int  # of logits or probabilities; 0 if there are none
+    scaled: ImageScores | None = None  # at the temperature
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)  # of `Measures.of_images`
 
     def take(self, index: np.ndarray) -> "_Rows":
         """Select rows."""
         names = ("id", "label", "cell", "frame", "top")
         chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in names}
-        return replace(self, **chosen, scores=_map_scores(self.scores, lambda each: each[index]))
+        chosen["scores"] = _map_scores(self.scores, lambda each: each[index])
+        if self.scaled is not None:
+            chosen["scaled"] = _map_scores(self.scaled, lambda each: each[index])
+        arrays = {name: each[index] for name, each in self.arrays.items()}
+        return replace(self, **chosen, arrays=arrays)
 
     def by_cell(self) -> dict[CellKey, Int64[np.ndarray, " row"]]:
         """The rows of every cell, by image and frame."""
@@ -278,29 +238,120 @@ def _map_scores(scores: ImageScores, change: Callable[[np.ndarray], np.ndarray])
     return ImageScores(**{e.name: change(getattr(scores, e.name)) for e in fields(scores)})
 
 
-def _score(columns: Columns, where: str, source: Source | None) -> _Rows:
-    """Check some rows and reduce them to their scores."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What was fitted on held-out images, and sums over the cells of all others."""
+
+    ids: Int64[np.ndarray, " held"] = field(default_factory=lambda: np.empty(0, np.int64))
+    temperature: Temperature | None = None
+    fitted: dict[str, Any] | None = None
+    classwise_sums: dict[CellKey, np.ndarray] = field(default_factory=dict)
+
+
+def _hold_out(
+    predictions: Path | str | Columns, where: str, source: Source | None, config: EvaluateConfig
+) -> _Held:
+    """Choose the held-out images among the clean ones, and fit on them what is asked for."""
+    parts, answers = [], []
+    for chunk in read_columns(predictions):
+        suites = np.array([text.strip() for text in np.asarray(chunk.get("suite", ())).astype(str)])
+        clean = {name: np.asarray(each)[suites == "clean"] for name, each in chunk.items()}
+        if not (suites == "clean").any():
+            continue
+        parts.append(_score(clean, where, source))
+        answers.append(find_logits(clean, where))
+    if not parts:
+        raise RunError(f"{where} has no row of suite 'clean', of which images could be held out")
+    rows = _join(parts, where)
+    order = np.argsort(rows.id, kind="stable")
+    num_held = config.temperature_images
+    held = order[choose_images(len(order), num_held=num_held, seed=config.seed)[1]]
+    labels, scores = rows.label[held], rows.take(held).scores
+    if answers[0] is None:
+        require_logits(config.metrics, where)
+        if "calibrators" not in config.metrics:
+            raise RunError(
+                f"{where} has predictions and confidences only, a temperature needs the logits or "
+                "probabilities of every class"
+            )
+        logits, temperature = None, None
+    else:
+        logits = np.concatenate([each for each in answers if each is not None])[held]
+        temperature = measure_temperature(logits, labels)
+    ids, fitted = rows.id[held], None
+    if config.metrics:
+        how = {"coverage": config.conformal_coverage, "seed": config.seed}
+        fitted, _ = fit_measures(config.metrics, scores, logits, labels, ids, **how)
+    return _Held(ids=ids, temperature=temperature, fitted=fitted)
+
+
+def _sum_classwise(
+    predictions: Path | str | Columns, where: str, source: Source | None, held: _Held
+) -> dict[CellKey, np.ndarray]:
+    """Sum the gaps of the images in the bins of every class, cell by cell."""
+    found: dict[CellKey, np.ndarray] = {}
+    for chunk in read_columns(predictions):
+        rows, logits = _score(chunk, where, source), find_logits(chunk, where)
+        if logits is None:
+            require_logits(("classwise",), where)
+            continue
+        is_measured = ~np.isin(rows.id, held.ids)
+        for number, key in enumerate(rows.keys):
+            own = is_measured & (rows.cell == number)
+            probabilities = np.exp(log_softmax(logits[own]))
+            found[key] = found.get(key, 0) + classwise_sums(probabilities, rows.label[own])
+    return found
+
+
+def _measure_rows(
+    rows: _Rows, logits: Float64[np.ndarray, "row class"] | None, held: _Held, measures: Measures
+) -> dict[str, np.ndarray]:
+    """The arrays of `Measures` of some rows, cell by cell."""
+    found: dict[str, np.ndarray] = {}
+    for number, key in enumerate(rows.keys):
+        own = np.flatnonzero(rows.cell == number)
+        some = rows.take(own)
+        arrays = measures.of_images(
+            some.scores,
+            None if logits is None else logits[own],
+            some.label,
+            some.id,
+            classwise_sums=held.classwise_sums.get(key),
+        )
+        for name, values in arrays.items():
+            found.setdefault(name, np.zeros(len(rows.id), values.dtype))[own] = values
+    return found
+
+
+def _score(
+    columns: Columns,
+    where: str,
+    source: Source | None,
+    held: _Held | None = None,
+    measures: Measures | None = None,
+) -> _Rows:
+    """Check some rows and reduce them to their scores; those of held-out images are left out."""
     missing = [name for name in ("id", "suite") if name not in columns]
     missing += ["label"] if "label" not in columns and source is None else []
     if missing:
         near = did_you_mean(missing[0], columns)
         raise RunError(
-            f"{where} has no column {missing[0]!r}{near}; expected {', '.join(_KEYS)} and logits, "
-            f"probabilities, or prediction and confidence; got {_some(columns)}"
+            f"{where} has no column {missing[0]!r}{near}; expected {', '.join(KEYS)} and logits, "
+            f"probabilities, or prediction and confidence; got {list_columns(columns)}"
         )
-    ids = _integers(columns, "id", where)
-    keys, cells = _cell_keys(columns, where)
+    ids = read_integers(columns, "id", where)
+    keys, cells = read_cell_keys(columns, where)
     is_sequence = np.array([key.suite == "p" for key in keys], bool)[cells]
     frames = np.zeros(len(ids), np.int64)
     if is_sequence.any():
         if "frame" not in columns:
             raise RunError(f"{where} has rows of suite 'p' but no column 'frame'")
         chosen = {"frame": np.asarray(columns["frame"])[is_sequence]}
-        frames[is_sequence] = _integers(chosen, "frame", where)
+        frames[is_sequence] = read_integers(chosen, "frame", where)
     if source is not None and len(ids) and ids.max() >= len(source):
         raise RunError(f"{where} has id {ids.max()}, but {source.name} has {len(source)} images")
     if "label" in columns:
-        labels = _integers(columns, "label", where)
+        labels = read_integers(columns, "label", where)
         if source is not None and (labels != source.labels[ids]).any():
             row = int((labels != source.labels[ids]).argmax())
             raise RunError(
@@ -310,7 +361,7 @@ def _score(columns: Columns, where: str, source: Source | None) -> _Rows:
     else:
         assert source is not None  # checked above
         labels = source.labels[ids]
-    logits = _find_logits(columns, where)
+    logits = find_logits(columns, where)
     if logits is None:
         scores, top, num_classes = _score_answers(columns, labels, where)
     else:
@@ -319,7 +370,10 @@ def _score(columns: Columns, where: str, source: Source | None) -> _Rows:
             raise RunError(f"{where} has label {labels.max()}, but {num_classes} logits a row")
         scores = image_scores(logits, labels)
         top = top_classes(logits) if is_sequence.any() else scores.prediction[:, None]
-    return _Rows(
+    scaled = None
+    if held is not None and held.temperature is not None and logits is not None:
+        scaled = image_scores(logits, labels, temperature=held.temperature.value)
+    rows = _Rows(
         id=ids,
         label=labels,
         cell=cells,
@@ -328,133 +382,13 @@ def _score(columns: Columns, where: str, source: Source | None) -> _Rows:
         scores=scores,
         keys=tuple(keys),
         num_classes=num_classes,
+        scaled=scaled,
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first of many names."""
-    found = [*names]
-    more = len(found) - _MAX_NAMED
-    return ", ".join(found[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _integers(columns: Columns, name: str, where: str) -> Int64[np.ndarray, " row"]:
-    """A column of whole numbers of at least 0."""
-    values = _numbers(columns, name, where)
-    is_wrong = (values != np.floor(values)) | (values < 0) | (values > 2**53)
-    if is_wrong.any():
-        got = values[is_wrong.argmax()]
-        raise RunError(f"{where}: {name} must be whole numbers of at least 0, got {got:g}")
-    return values.astype(np.int64)
-
-
-def _numbers(columns: Columns, name: str, where: str) -> Float64[np.ndarray, " row"]:
-    values = np.asarray(columns[name])
-    if values.ndim != 1:
-        raise RunError(f"{where}: {name} must be one number a row, got shape {values.shape}")
-    try:
-        wide = values.astype(np.float64)
-    except (ValueError, TypeError):
-        text = next(each for each in values.astype(str).tolist() if not _is_number(each))
-        way_out = "; fill in every row" if not text.strip() else ""
-        raise RunError(f"{where}: {name} must be numbers, got {text!r}{way_out}") from None
-    if not np.isfinite(wide).all():
-        got = wide[~np.isfinite(wide)][0]
-        raise RunError(f"{where}: {name} must be finite numbers, got {got}; fill in every row")
-    return wide
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _cell_keys(columns: Columns, where: str) -> tuple[list[CellKey], Int64[np.ndarray, " row"]]:
-    """The cells of some rows in their order, and the position in them of every row's."""
-    suites = np.asarray(columns["suite"]).astype(str)
-    names = np.asarray(columns.get("corruption", np.full(len(suites), ""))).astype(str)
-    levels = np.asarray(columns.get("severity", np.full(len(suites), ""))).astype(str)
-    found: dict[tuple[str, str, str], int] = {}
-    texts = zip(suites.tolist(), names.tolist(), levels.tolist(), strict=True)
-    positions = np.array([found.setdefault(text, len(found)) for text in texts], np.int64)
-    keys = [_cell_key(*text, where) for text in found]
-    unique = list(dict.fromkeys(keys))
-    again = np.array([unique.index(key) for key in keys], np.int64)
-    return unique, again[positions] if len(positions) else positions
-
-
-def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
-    suite, name, severity = suite.strip(), name.strip(), severity.strip()
-    if suite not in _SUITES:
-        near = did_you_mean(suite, _SUITES)
-        raise RunError(f"{where}: suite must be of {', '.join(_SUITES)}, got {suite!r}{near}")
-    if suite == "clean":
-        return CLEAN
-    of_suite = {key for key, each in registry.CORRUPTIONS.items() if each.suite == suite}
-    known = {"own": {name}, "p": registry.SEQUENCES}.get(suite, of_suite)
-    if name not in known:
-        what = registry.SEQUENCES.what if suite == "p" else registry.CORRUPTIONS.what
-        other = "" if suite == "p" else "; corruptions outside the benchmarks are of suite 'own'"
-        near = did_you_mean(name, known)
-        raise RunError(f"{where}: unknown {what} {name!r} of suite {suite!r}{near}{other}")
-    if suite == "p":
-        return CellKey(suite, name, 0)
-    if not name or set(name) & set("/\\\0"):
-        raise RunError(f"{where}: {name!r} cannot be the name of a corruption")
-    if not (_is_number(severity) and 1 <= float(severity) <= registry.SEVERITIES[-1]):
-        raise RunError(f"{where}: severity of {name} must be 1..5, got {severity!r}")
-    return CellKey(suite, name, registry.check_severity(float(severity)))
-
-
-def _find_logits(columns: Columns, where: str) -> Float64[np.ndarray, "row class"] | None:
-    """The logits, or the logarithms of the probabilities; None if there are neither."""
-    found = {kind: _answer(columns, kind, one, where) for kind, one in _ANSWERS.items()}
-    given = {kind: values for kind, values in found.items() if values is not None}
-    if not given:
-        return None
-    if len(given) > 1:
-        raise RunError(f"{where} has both logits and probabilities; expected one of them")
-    ((kind, values),) = given.items()
-    if values.shape[1] < 2:
-        raise RunError(f"{where}: {kind} must have a column for every class, got {values.shape[1]}")
-    if not np.isfinite(values).all():
-        row = int((~np.isfinite(values).all(axis=1)).argmax())
-        image = np.asarray(columns["id"])[row]
-        raise RunError(f"{where}: {kind} must be finite, got another number for image {image}")
-    if kind == "logits":
-        return values
-    is_wrong = ~are_probabilities(values, tolerance=SUM_TOLERANCE[1])
-    if is_wrong.any():
-        row = int(is_wrong.argmax())
-        raise RunError(
-            f"{where}: probabilities must be in [0, 1] and sum to 1, got values from "
-            f"{values[row].min():.4g} to {values[row].max():.4g} with sum {values[row].sum():.4g}; "
-            "name logits 'logits'"
-        )
-    return np.log(np.maximum(values, _LEAST))
-
-
-def _answer(columns: Columns, kind: str, one: str, where: str) -> np.ndarray | None:
-    """Logits or probabilities of a column of rows, or of one column for each class."""
-    if kind in columns:
-        values = np.asarray(columns[kind])
-        if values.ndim != 2 or values.dtype.kind not in "fiu":
-            raise RunError(
-                f"{where}: {kind} must be numbers [row class], got {values.dtype} of shape "
-                f"{values.shape}; a CSV file has columns {one}_0, {one}_1, ..."
-            )
-        return values.astype(np.float64)
-    numbers = [int(m[1]) for name in columns if (m := re.fullmatch(rf"{one}_(\d+)", name))]
-    if not numbers:
-        return None
-    absent = sorted({*range(max(numbers) + 1)} - {*numbers})
-    if absent:
-        raise RunError(f"{where} has {one}_{max(numbers)}, but no column {one}_{absent[0]}")
-    names = [f"{one}_{number}" for number in range(max(numbers) + 1)]
-    return np.stack([_numbers(columns, name, where) for name in names], axis=1)
+    if held is None:
+        return rows
+    if measures is not None:
+        rows = replace(rows, arrays=_measure_rows(rows, logits, held, measures))
+    return rows.take(np.flatnonzero(~np.isin(ids, held.ids)))
 
 
 def _score_answers(
@@ -465,10 +399,10 @@ def _score_answers(
     if missing:
         raise RunError(
             f"{where} has no answers: expected logits, probabilities, or prediction and "
-            f"confidence; got {_some(columns)}"
+            f"confidence; got {list_columns(columns)}"
         )
-    prediction = _integers(columns, "prediction", where)
-    confidence = _numbers(columns, "confidence", where)
+    prediction = read_integers(columns, "prediction", where)
+    confidence = read_numbers(columns, "confidence", where)
     is_wrong = (confidence < 0) | (confidence > 1 + 1e-5)
     if is_wrong.any():
         got = confidence[is_wrong.argmax()]
@@ -494,20 +428,29 @@ def _join(parts: Sequence[_Rows], where: str) -> _Rows:
         raise RunError(f"{where} has rows of {sorted(widths)} classes; expected one number")
     num_ranks = max(part.top.shape[1] for part in parts)  # rows without sequences have only one
     tops = [np.pad(p.top, ((0, 0), (0, num_ranks - p.top.shape[1]))) for p in parts]
-    columns = {
-        entry.name: np.concatenate([getattr(part.scores, entry.name) for part in parts])
-        for entry in fields(ImageScores)
-    }
+    scaled = [part.scaled for part in parts if part.scaled is not None]
     return _Rows(
         id=np.concatenate([part.id for part in parts]),
         label=np.concatenate([part.label for part in parts]),
         cell=np.concatenate(cells),
         frame=np.concatenate([part.frame for part in parts]),
         top=np.concatenate(tops),
-        scores=ImageScores(**columns),
+        scores=_join_scores([part.scores for part in parts]),
         keys=tuple(keys),
         num_classes=widths.pop(),
+        scaled=_join_scores(scaled) if scaled else None,
+        arrays={
+            name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
+        },
     )
+
+
+def _join_scores(parts: Sequence[ImageScores]) -> ImageScores:
+    columns = {
+        entry.name: np.concatenate([getattr(part, entry.name) for part in parts])
+        for entry in fields(ImageScores)
+    }
+    return ImageScores(**columns)
 
 
 def _find_images(rows: _Rows, where: str) -> MeasuredImages:
@@ -547,6 +490,7 @@ def _measure(
     num_classes: int,
     bin_size: int,
     difficulty: int,
+    measures: Measures | None,
 ) -> Measured:
     """Make a cell from its rows, which are in the order of images and frames."""
     title = f"{key.name} {key.severity}" if key.severity else key.name
@@ -556,18 +500,25 @@ def _measure(
     if len(rows.id) != len(expected) or (rows.id != expected).any() or (rows.frame != frames).any():
         _refuse_gaps(rows, expected, frames, f"{where}, {title}", has_frames=key.suite == "p")
     if key.suite != "p":
-        cell = make_cell(key, rows.scores, bin_size=bin_size, seconds=0.0)
+        values, arrays = {}, {}
+        if measures is not None:
+            arrays = rows.arrays
+            values, arrays = measures.of_cell(arrays, rows.scores, rows.label, bin_size=bin_size)
+        cell = make_cell(
+            key, rows.scores, rows.scaled, bin_size=bin_size, seconds=0.0, measures=values
+        )
         kept = Predictions(
             prediction=to_classes(rows.scores.prediction, num_classes),
             confidence=rows.scores.confidence.astype(np.float32),
+            measures=arrays,
         )
         return Measured(cell=cell, predictions=kept, wait_s=0.0)
     how = {"is_noise": registry.SEQUENCES[key.name].is_noise, "difficulty": difficulty}
-    if num_frames < 2 or metrics.num_pairs(num_frames, **how) < 1:
+    if num_frames < 2 or num_pairs(num_frames, **how) < 1:
         raise RunError(f"{where}, {title}: sequences must have more frames, got {num_frames}")
     top = rows.top.reshape(len(images.ids), num_frames, -1)
     scores = score_sequences(top, **how)
-    sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
+    sizes = {"num_pairs": num_pairs(num_frames, **how), "num_classes": num_classes}
     cell = make_sequence_cell(key.name, scores, **sizes, seconds=0.0)
     if not rows.num_classes:  # no second to fifth class
         cell = replace(cell, top5_distance_sum=None)
@@ -625,6 +576,13 @@ def _describe_protocol(
         found["difficulty"] = difficulty
     answers = "logits or probabilities" if rows.num_classes else "predictions and confidences"
     return {**found, "bin_size": bin_size, "predictions": f"from a file, {answers}"}
+
+
+def _describe_held(config: EvaluateConfig) -> dict[str, Any]:
+    if not config.temperature_images:
+        return describe_metrics(config)
+    facts = {"temperature_images": config.temperature_images, "seed": config.seed}
+    return facts | describe_metrics(config)
 
 
 def _hash(rows: _Rows) -> str:

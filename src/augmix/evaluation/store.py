@@ -206,6 +206,7 @@ def _check_same(
         "split": (found.source.get("split"), fresh.source["split"]),
         "size": (found.source.get("size"), fresh.source["size"]),
         **_compare("geometry", found.source, fresh.source),
+        "metrics": tuple(each.protocol.get("metrics", []) for each in (found, fresh)),
     }
     for name, value in to_plain(fresh.protocol).items():
         before = found.protocol.get(name)

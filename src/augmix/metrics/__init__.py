@@ -8,11 +8,17 @@ literature are in `augmix.published`, confidence intervals in `augmix.bootstrap`
 
 from augmix.metrics.calibration import accuracy_from_bins as accuracy_from_bins
 from augmix.metrics.calibration import adaptive_bins as adaptive_bins
+from augmix.metrics.calibration import adaptive_calibration_error as adaptive_calibration_error
+from augmix.metrics.calibration import classwise_calibration_error as classwise_calibration_error
+from augmix.metrics.calibration import classwise_sums as classwise_sums
 from augmix.metrics.calibration import confidence_from_bins as confidence_from_bins
 from augmix.metrics.calibration import curve_from_bins as curve_from_bins
 from augmix.metrics.calibration import ece_from_bins as ece_from_bins
+from augmix.metrics.calibration import equal_mass_bins as equal_mass_bins
+from augmix.metrics.calibration import equal_mass_ends as equal_mass_ends
 from augmix.metrics.calibration import equal_width_bins as equal_width_bins
 from augmix.metrics.calibration import expected_calibration_error as expected_calibration_error
+from augmix.metrics.calibration import image_classwise_gap as image_classwise_gap
 from augmix.metrics.calibration import maximum_absolute_deviation as maximum_absolute_deviation
 from augmix.metrics.calibration import maximum_calibration_error as maximum_calibration_error
 from augmix.metrics.calibration import mce_from_bins as mce_from_bins
@@ -21,6 +27,14 @@ from augmix.metrics.calibration import pool_bins as pool_bins
 from augmix.metrics.calibration import reliability_curve as reliability_curve
 from augmix.metrics.calibration import rms_calibration_error as rms_calibration_error
 from augmix.metrics.calibration import rms_from_bins as rms_from_bins
+from augmix.metrics.calibration import smooth_calibration_error as smooth_calibration_error
+from augmix.metrics.conformal import CONFORMAL as CONFORMAL
+from augmix.metrics.conformal import conformal_scores as conformal_scores
+from augmix.metrics.conformal import conformal_threshold as conformal_threshold
+from augmix.metrics.conformal import label_scores as label_scores
+from augmix.metrics.conformal import prediction_sets as prediction_sets
+from augmix.metrics.conformal import set_coverage as set_coverage
+from augmix.metrics.conformal import set_size as set_size
 from augmix.metrics.errors import class_errors as class_errors
 from augmix.metrics.errors import confusion_matrix as confusion_matrix
 from augmix.metrics.errors import corruption_error as corruption_error
@@ -31,6 +45,10 @@ from augmix.metrics.errors import mean_corruption_error as mean_corruption_error
 from augmix.metrics.errors import mean_error as mean_error
 from augmix.metrics.errors import relative_corruption_error as relative_corruption_error
 from augmix.metrics.errors import relative_mean_corruption_error as relative_mean_corruption_error
+from augmix.metrics.outliers import auroc as auroc
+from augmix.metrics.outliers import energy_score as energy_score
+from augmix.metrics.outliers import fpr_at_recall as fpr_at_recall
+from augmix.metrics.outliers import max_logit as max_logit
 from augmix.metrics.scores import ImageScores as ImageScores
 from augmix.metrics.scores import aurra as aurra
 from augmix.metrics.scores import average_precision as average_precision
@@ -41,6 +59,11 @@ from augmix.metrics.scores import image_scores as image_scores
 from augmix.metrics.scores import log_softmax as log_softmax
 from augmix.metrics.scores import negative_log_likelihood as negative_log_likelihood
 from augmix.metrics.scores import soft_f1 as soft_f1
+from augmix.metrics.selective import augrc as augrc
+from augmix.metrics.selective import aurc as aurc
+from augmix.metrics.selective import coverage_at_risk as coverage_at_risk
+from augmix.metrics.selective import risk_at_coverage as risk_at_coverage
+from augmix.metrics.selective import risk_coverage_curve as risk_coverage_curve
 from augmix.metrics.stability import flip_probability as flip_probability
 from augmix.metrics.stability import flip_rate as flip_rate
 from augmix.metrics.stability import image_flips as image_flips

@@ -8,8 +8,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
+from scipy.fft import dct, idct
 
-from augmix.metrics.scores import Confidence, Correct, check_predictions
+from augmix.metrics.scores import Confidence, Correct, check_predictions, check_probabilities
+
+_SMOOTH_POINTS = 400  # of the line [0, 1] at which smoothed gaps are computed
+_HALVINGS = 11  # of the interval of the bandwidth, the first ending at the error itself
 
 Counts = Sequence[int] | Integer[np.ndarray, " bin"]
 Sums = Sequence[float] | Float[np.ndarray, " bin"]
@@ -63,6 +67,33 @@ def equal_width_bins(confidence: Confidence, correct: Correct, *, num_bins: int 
         np.bincount(index, weights=confidence, minlength=num_bins).astype(np.float64),
         np.bincount(index, weights=correct, minlength=num_bins).astype(np.int64),
     )
+
+
+def equal_mass_bins(confidence: Confidence, correct: Correct, *, num_bins: int = 15) -> Bins:
+    """Sort predictions by confidence into so many bins, whose sizes differ by at most 1.
+
+    The first bins are the larger ones. Fewer predictions than bins are one bin each. Args, Returns,
+    Raises: As `adaptive_bins`; ``num_bins`` is at least 1.
+    """
+    confidence, correct = check_predictions(confidence, correct)
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    order = np.argsort(confidence, kind="stable")
+    ends = equal_mass_ends(len(order), num_bins)
+    starts = np.concatenate([[0], ends[:-1]])
+    return (
+        np.diff(ends, prepend=0).astype(np.int64),
+        np.add.reduceat(confidence[order], starts),
+        np.add.reduceat(correct[order], starts),
+    )
+
+
+def equal_mass_ends(num_images: int, num_bins: int) -> Int64[np.ndarray, " bin"]:
+    """Number of predictions up to the end of each bin of `equal_mass_bins`."""
+    num_bins = min(num_bins, num_images)
+    small, larger = divmod(num_images, num_bins)
+    number = np.arange(1, num_bins + 1)
+    return number * small + np.minimum(number, larger)
 
 
 def pool_bins(bins: Iterable[Iterable[Counts | Sums]]) -> Bins:
@@ -168,6 +199,133 @@ def expected_calibration_error(
     bins = equal_width_bins(confidence, correct, num_bins=num_bins)
     inside = int(bins[0].sum())
     return ece_from_bins(*bins) * inside / len(confidence) if inside else 0.0
+
+
+def adaptive_calibration_error(
+    confidence: Confidence, correct: Correct, *, num_bins: int = 15
+) -> float:
+    """Compute the ECE with bins of equal mass, the adaptive ECE of the predicted class.
+
+    Nixon et al. (2019), "Measuring Calibration in Deep Learning". `mean_absolute_deviation` is the
+    same with bins of a stated size. Raises as `equal_mass_bins`.
+    """
+    return ece_from_bins(*equal_mass_bins(confidence, correct, num_bins=num_bins))
+
+
+def classwise_calibration_error(
+    probabilities: Float[np.ndarray, "image class"],
+    labels: Integer[np.ndarray, " image"],
+    *,
+    num_bins: int = 15,
+) -> float:
+    """Compute the class-wise ECE: the ECE of every class's probability, mean over classes.
+
+    For each class, all images are put into bins of equal width by its probability, which is
+    compared with the fraction of them that have this class. Kull et al. (2019), "Beyond temperature
+    scaling", equation 3.
+
+    Raises:
+        ValueError: If shapes do not fit, rows are no probabilities, or a label is no column.
+    """
+    return float(image_classwise_gap(probabilities, labels, num_bins=num_bins).mean())
+
+
+def image_classwise_gap(
+    probabilities: Float[np.ndarray, "image class"],
+    labels: Integer[np.ndarray, " image"],
+    *,
+    num_bins: int = 15,
+    sums: Float64[np.ndarray, "class bin"] | None = None,
+) -> Float64[np.ndarray, " image"]:
+    """Compute what each image adds to `classwise_calibration_error`, which is the mean.
+
+    It is the image's probability minus its one-hot label, each with the sign that the sum over the
+    bin of the class has, averaged over classes.
+
+    Args:
+        probabilities: Softmax of the logits.
+        labels: Columns of the probabilities.
+        num_bins: Bins of equal width of every class.
+        sums: Of a set that the images are a part of, see `classwise_sums`; by default their own.
+    """
+    probabilities, labels = check_probabilities(probabilities, labels)
+    if sums is None:
+        sums = classwise_sums(probabilities, labels, num_bins=num_bins)
+    found = np.zeros(len(labels))
+    for number, (column, own) in enumerate(zip(probabilities.T, sums, strict=True)):
+        signs = np.sign(own)[_classwise_bins(column, num_bins)]
+        found += signs * (column - (labels == number))
+    return found / probabilities.shape[1]
+
+
+def classwise_sums(
+    probabilities: Float[np.ndarray, "image class"],
+    labels: Integer[np.ndarray, " image"],
+    *,
+    num_bins: int = 15,
+) -> Float64[np.ndarray, "class bin"]:
+    """Sum probability minus one-hot label over the images in each bin of each class.
+
+    Sums of parts of a set add up to those of the set.
+    """
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    found = []
+    for number, column in enumerate(np.asarray(probabilities, np.float64).T):
+        index, gap = _classwise_bins(column, num_bins), column - (labels == number)
+        found.append(np.bincount(index, weights=gap, minlength=num_bins))
+    return np.array(found)
+
+
+def _classwise_bins(
+    column: Float64[np.ndarray, " image"], num_bins: int
+) -> Integer[np.ndarray, " image"]:
+    """The bin (low, high] of each probability; 0 is in the first."""
+    return np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], column, side="left")
+
+
+def smooth_calibration_error(confidence: Confidence, correct: Correct) -> float:
+    """Compute the smooth ECE (smECE), which has no bins.
+
+    The gaps of confidence and correctness are smoothed over the confidence by a Gaussian kernel
+    that is reflected at 0 and 1; smECE is the integral of the absolute value, at the bandwidth that
+    equals it. Blasiok and Nakkiran (2023), "Smooth ECE: Principled Reliability Diagrams via Kernel
+    Smoothing", as their package relplot. Raises as `adaptive_bins`.
+    """
+    confidence, correct = check_predictions(confidence, correct)
+    order = np.argsort(confidence, kind="stable")
+    gap = np.cumsum((correct - confidence)[order])
+    return float(smooth_from_sums(gap[None], confidence[order])[0])
+
+
+def smooth_from_sums(
+    sums: Float64[np.ndarray, "set image"], confidence: Float[np.ndarray, " image"]
+) -> Float64[np.ndarray, " set"]:
+    """Compute the smooth ECE of sets from the running sums of their gaps, by rising confidence.
+
+    Args:
+        sums: Of correctness minus confidence of the predictions up to each one; divided by their
+            number, which is that of the columns.
+        confidence: Of the predictions, ascending.
+    """
+    edges = np.arange(1, _SMOOTH_POINTS) / _SMOOTH_POINTS
+    ends = np.append(np.searchsorted(confidence, edges, side="right"), len(confidence))
+    padded = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
+    cells = np.diff(padded[:, ends], prepend=0, axis=1) / len(confidence)
+    # A Gaussian reflected at both ends multiplies the cosine waves of [0, 1]
+    waves = np.asarray(dct(cells, type=2, axis=1))
+    decay = (np.pi * np.arange(_SMOOTH_POINTS)) ** 2 / 2
+
+    def smoothed(width: Float64[np.ndarray, " set"]) -> Float64[np.ndarray, " set"]:
+        found = idct(waves * np.exp(-decay * width[:, None] ** 2), type=2, axis=1)
+        return np.abs(np.asarray(found)).sum(axis=1)
+
+    low, high = np.zeros(len(sums)), np.abs(cells).sum(axis=1)  # wider kernels give less
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_above = smoothed(middle) > middle
+        low, high = np.where(is_above, middle, low), np.where(is_above, high, middle)
+    return smoothed((low + high) / 2)
 
 
 def maximum_calibration_error(

@@ -79,7 +79,7 @@ def negative_log_likelihood(
     Labels are columns of the probabilities; another one, and rows that are no probabilities, are a
     ValueError.
     """
-    probabilities, labels = _check_probabilities(probabilities, labels)
+    probabilities, labels = check_probabilities(probabilities, labels)
     with np.errstate(divide="ignore"):
         return float(image_nll(np.log(probabilities), labels).mean())
 
@@ -92,7 +92,7 @@ def brier_score(
     Some libraries divide by the number of classes; this one does not. Raises as
     `negative_log_likelihood`.
     """
-    return float(image_brier(*_check_probabilities(probabilities, labels)).mean())
+    return float(image_brier(*check_probabilities(probabilities, labels)).mean())
 
 
 def aurra(confidence: Confidence, correct: Correct) -> float:
@@ -171,7 +171,7 @@ def check_predictions(
     return confidence, correct.astype(np.int64)
 
 
-def _check_probabilities(
+def check_probabilities(
     probabilities: np.ndarray, labels: np.ndarray
 ) -> tuple[Float64[np.ndarray, "image class"], Integer[np.ndarray, " image"]]:
     """Check that there is a row of probabilities for every label, and a column for its class."""

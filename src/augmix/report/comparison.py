@@ -25,7 +25,7 @@ from augmix.results import Results
 
 _HARMLESS = {  # settings that may differ: what was measured, and on which machine
     *["suite", "names", "severities", "sequences", "seed", "batch_size", "precision", "device"],
-    *["max_images", "temperature_images", "class_names"],
+    *["max_images", "temperature_images", "class_names", "metrics"],
 }
 _MAX_NAMED = 8  # cells or corruptions named one by one
 

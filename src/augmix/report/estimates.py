@@ -8,7 +8,7 @@ the errors of single sets have Wilson's interval of their counts instead. Number
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ from augmix.report.load import Run, RunPredictions
 from augmix.results import Cell, CellKey, FrequencyCell, Results, SequenceCell
 
 BAR = "c-bar"  # suite of the corruptions of Mintun et al. (2021)
-_NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
+NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
 
 class Scope(StrEnum):
@@ -260,6 +260,7 @@ class CellArrays:
     confidence: Float[np.ndarray, " image"]
     labels: Integer[np.ndarray, " image"]
     bin_size: int = 100
+    measures: Mapping[str, Float[np.ndarray, " image"]] = field(default_factory=dict)  # by name
 
     @property
     def correct(self) -> Bool[np.ndarray, " image"]:
@@ -273,6 +274,7 @@ class CellArrays:
             prediction=self.prediction[images],
             confidence=self.confidence[images],
             labels=self.labels[images],
+            measures={name: values[images] for name, values in self.measures.items()},
         )
 
 
@@ -305,8 +307,12 @@ class Metric:
     from_cell: Callable[..., float | None] | None = None
     from_bins: Callable[..., float] | None = None
     interval: Callable[[Cell], Interval] | None = None  # from the counts of a single set
-    # Draws of all sets at once, or of the pooled sets, faster than one by one.
-    resample: Callable[[Sequence[CellArrays]], Sequence[Draws]] | None = None
+    # Draws of all sets at once, or of the pooled sets, faster than one by one; of several metrics,
+    # by name, where one pass gives them.
+    resample: (
+        Callable[[Sequence[CellArrays]], Sequence[Draws] | Mapping[str, Sequence[Draws]]] | None
+    ) = None
+    is_asked: bool = False  # only of cells measured with `evaluate --metrics`
     baseline: Mapping[str, float] | None = None  # divisors by name; only of the whole benchmark
 
     @property
@@ -351,13 +357,14 @@ def _rms(cell: CellArrays) -> float:
     return metrics.rms_calibration_error(cell.confidence, cell.correct, bin_size=cell.bin_size)
 
 
-def _resample_rms(cells: Sequence[CellArrays]) -> Sequence[Draws]:
+def resample_cells_rms(cells: Sequence[CellArrays]) -> Sequence[Draws]:
+    """Resample the RMS calibration error of some sets."""
     size = cells[0].bin_size
-    return resample_rms(*_stacked(cells), bin_size=size, num_resamples=_NUM_RESAMPLES)
+    return resample_rms(*stacked(cells), bin_size=size, num_resamples=NUM_RESAMPLES)
 
 
-def _stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences and correct predictions, `cell image`."""
+def stacked(cells: Sequence[CellArrays]) -> tuple[np.ndarray, np.ndarray]:
+    """Return confidences and correct predictions, `cell image`."""
     return np.stack([cell.confidence for cell in cells]), np.stack([cell.correct for cell in cells])
 
 
@@ -412,7 +419,7 @@ METRICS: dict[str, Metric] = {
         tables=("calibration",),
         per_set=lambda cell: metrics.expected_calibration_error(cell.confidence, cell.correct),
         from_bins=metrics.ece_from_bins,
-        resample=lambda cells: [resample_ece(*_stacked(cells))],
+        resample=lambda cells: [resample_ece(*stacked(cells))],
     ),
     "rms": Metric(
         title="RMS calibration error",
@@ -423,7 +430,7 @@ METRICS: dict[str, Metric] = {
         tables=("summary", "calibration"),
         per_set=_rms,
         from_cell=lambda cell: metrics.rms_from_bins(*cell.adaptive),
-        resample=_resample_rms,
+        resample=resample_cells_rms,
     ),
     "nll": Metric(
         title="Negative log-likelihood",
@@ -559,8 +566,12 @@ def _groups(
     if not set(baseline) <= measured:
         return
     for key, cells in everything.items():
+        if key.scope not in metric.scopes:
+            continue
         used = [cell for cell in cells if not baseline or cell.name in baseline]
-        if key.scope in metric.scopes and used:
+        if metric.is_asked and not all(name in cell.measures for cell in used):
+            continue
+        if used:
             divisors = [baseline.get(cell.name, 1.0) for cell in used]
             yield _Group(key=key, cells=used, divisors=divisors)
 
@@ -601,10 +612,11 @@ def _draws(predictions: RunPredictions, groups: Sequence[_Group]) -> dict[Key, D
     if means:
         drawn = resample_means(np.stack(list(means.values())), limits=limits)
         found |= zip(means, drawn, strict=True)
+    shared: dict[Any, Mapping[str, Sequence[Draws]]] = {}  # what one pass gave for several metrics
     for name, metric in METRICS.items():
         of_metric = [group for group in groups if group.key.metric == name]
         if metric.per_set and of_metric:
-            found |= _set_draws(metric, predictions, of_metric)
+            found |= _set_draws(name, predictions, of_metric, shared)
     return found
 
 
@@ -622,15 +634,24 @@ def _image_values(
 
 
 def _set_draws(
-    metric: Metric, predictions: RunPredictions, groups: Sequence[_Group]
+    name: str,
+    predictions: RunPredictions,
+    groups: Sequence[_Group],
+    shared: dict[Any, Mapping[str, Sequence[Draws]]],
 ) -> dict[Key, Draws]:
     """Draws of a metric of whole sets: each set resampled once, or pooled sets as one."""
-    resample = metric.resample or partial(_resample_sets, metric)
+    metric = METRICS[name]
+    resample: Callable[..., Any] = metric.resample or partial(_resample_sets, metric)
     if metric.from_bins:
         sets = ([_arrays_of(predictions, cell) for cell in group.cells] for group in groups)
         return {group.key: resample(cells)[0] for group, cells in zip(groups, sets, strict=True)}
     cells = {cell.key: cell for group in groups for cell in group.cells}
-    drawn = resample([_arrays_of(predictions, cell) for cell in cells.values()])
+    drawn = shared.get((resample, *cells))
+    if drawn is None:
+        drawn = resample([_arrays_of(predictions, cell) for cell in cells.values()])
+    if isinstance(drawn, Mapping):
+        shared[(resample, *cells)] = drawn
+        drawn = drawn[name]
     by_cell = dict(zip(cells, drawn, strict=True))
     return {group.key: average([by_cell[cell.key] for cell in group.cells]) for group in groups}
 
@@ -639,7 +660,7 @@ def _resample_sets(metric: Metric, cells: Sequence[CellArrays]) -> Sequence[Draw
     """Resample a metric of whole sets by computing it again for every resampled set."""
     assert metric.per_set is not None
     num_images, values = len(cells[0].labels), []
-    for counts in resample_counts(num_images, num_resamples=_NUM_RESAMPLES):
+    for counts in resample_counts(num_images, num_resamples=NUM_RESAMPLES):
         for count in counts:
             images = np.repeat(np.arange(num_images), count)
             values.append([metric.per_set(cell.take(images)) for cell in cells])
@@ -656,6 +677,7 @@ def _arrays_of(predictions: RunPredictions, cell: Cell) -> CellArrays:
         confidence=found.confidence,
         labels=predictions.images.labels,
         bin_size=min(cell.adaptive.count),
+        measures=found.measures,
     )
 
 

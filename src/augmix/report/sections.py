@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from augmix.bootstrap import Interval
-from augmix.report import images, literature, robustness
+from augmix.report import images, literature, robustness, trust
 from augmix.report.classes import class_tables, classes
 from augmix.report.comparison import Comparison, Number, contrast
 from augmix.report.estimates import IMAGE_SCOPES, METRICS, Key, Scope, readable
@@ -204,7 +204,9 @@ def _severity(comparison: Comparison) -> dict[str, Any] | None:
         return None
     measured = {key.metric for group in comparison.groups for key in group.estimates[0]}
     names = [
-        each for each in METRICS if Scope.SEVERITY in METRICS[each].scopes and each in measured
+        name
+        for name, metric in METRICS.items()
+        if Scope.SEVERITY in metric.scopes and "summary" in metric.tables and name in measured
     ]
     return {
         "charts": [robustness.severity_chart(comparison, name) for name in names],
@@ -235,12 +237,22 @@ def _calibration(comparison: Comparison) -> dict[str, Any] | None:
     cells = [cell for run in comparison.runs for cell in run.results.cells]
     if all(cell.suite == "attack" for cell in cells):
         return None
-    *by_scope, scores, temperature = _calibration_tables(comparison)
+    *by_scope, scores, temperature = _confidence_tables(comparison)
     charts = [robustness.reliability_chart(comparison, scope) for scope in IMAGE_SCOPES]
-    return {"charts": charts, "by_scope": by_scope, "scores": scores, "temperature": temperature}
+    return {
+        "charts": charts,
+        "by_scope": by_scope,
+        "scores": scores,
+        "temperature": temperature,
+        "more": trust.trust_tables(comparison),
+    }
 
 
 def _calibration_tables(comparison: Comparison) -> list[Table | None]:
+    return [*_confidence_tables(comparison), *trust.trust_tables(comparison)]
+
+
+def _confidence_tables(comparison: Comparison) -> list[Table | None]:
     by_scope = [robustness.calibration_table(comparison, scope) for scope in IMAGE_SCOPES]
     others = (robustness.score_table(comparison), robustness.temperature_table(comparison))
     return [*by_scope, *others]
