@@ -682,6 +682,8 @@ def _reproduce(words: Sequence[str]) -> None:
     from augmix.paper.reproduce import reproduce
 
     made = _watch(reproduce, config)
+    for line in made.plan:
+        say(line)
     for path in made.paths:
         if path.suffix == ".md":
             say(path.read_text())

@@ -245,8 +245,8 @@ class _Search:
             if found and found[-1].reason.startswith(_AT_MOST):  # and so no larger loss
                 found.append(replace(found[-1], drop=drop))
                 continue
-            last = (found and found[-1].position) or 0  # a larger loss lies further on
-            rest = [each for k, each in enumerate(grid) if (*grid, math.inf)[k + 1] > last]
+            last = found[-1].position if found else None  # a larger loss lies further on
+            rest = [each for k, each in enumerate(grid) if (*grid, math.inf)[k + 1] > (last or 0)]
             here = self._find(corruption, rest, drop, level, drops)
             if here.position is None and rest != grid:
                 here = self._find(corruption, grid, drop, level, drops)
