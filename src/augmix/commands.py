@@ -14,7 +14,7 @@ COMMANDS = {
     "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
     "download": "fetch a published -C or -P set, checked and unpacked",
     "preview": "pictures of a method's views, or of every corruption",
-    "reproduce": "a table or figure of the paper, published numbers beside measured ones",
+    "reproduce": "tables and figures of the paper and of later methods, published beside measured",
     "bench": "how fast executors and corruptions are on this machine",
 }
 """The line of each command in the help."""
