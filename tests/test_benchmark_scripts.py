@@ -54,16 +54,16 @@ def test_executors_are_printed_with_the_fastest_and_startup(run_script) -> None:
     assert lines[4].split() == ["import_s", "0.25"]
 
 
-def test_the_feed_of_an_evaluation(run_script, monkeypatch) -> None:
-    (rate,) = run_script("feed.py rate --sizes 32 --seconds 0 --threads 1").splitlines()
-    assert re.fullmatch(r"32 px: 1 threads [\d,]+/s; [\d,]+/s of a core", rate)
+def test_the_feed_of_an_evaluation(run_script) -> None:
     lines = run_script("feed.py lock --sizes 32").splitlines()
     assert len(lines) == 16
     assert re.fullmatch(r"32 px fog: [\d,]+ ms, another thread waits at most [\d,]+ ms", lines[9])
 
 
 @pytest.mark.slow
-def test_waiting_and_scaling_of_an_evaluation(run_script) -> None:
+def test_rate_waiting_and_scaling_of_an_evaluation(run_script) -> None:
+    (rate,) = run_script("feed.py rate --sizes 32 --seconds 0 --threads 1").splitlines()
+    assert re.fullmatch(r"32 px: 1 threads [\d,]+/s; [\d,]+/s of a core", rate)
     command = "feed.py waiting --sizes 32 --models small --threads 1 --images 4"
     (line,) = run_script(command).splitlines()
     assert re.fullmatch(r"32 px small, 1 threads: waits [\d.]+%, [\d,]+/s", line)
