@@ -30,7 +30,12 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.images import open_data
-from augmix.evaluation.measures import Measures, cell_measures, fit_measures
+from augmix.evaluation.measures import (
+    Measures,
+    cell_measures,
+    fit_measures,
+)
+from augmix.evaluation.outliers import Outliers, make_outlier_cell, outlier_arrays
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
 from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
@@ -56,6 +61,8 @@ from augmix.results import (
     FrequencyCell,
     FrequencyPredictions,
     MeasuredImages,
+    OutlierCell,
+    OutlierPredictions,
     Predictions,
     Results,
     Scaled,
@@ -271,6 +278,8 @@ class Evaluator:
             if num_frames:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
+            if isinstance(suite, Outliers):
+                return [outlier_arrays(logits, suite.is_outside(ids))]
             labels = suite.labels(key, ids, logits)
             scores = [image_scores(logits, labels, temperature=value) for value in temperatures]
             if measures is None:
@@ -303,6 +312,9 @@ class Evaluator:
                 num_errors=is_wrong.sum(axis=0).tolist(),
                 seconds=seconds,
             )
+        elif isinstance(suite, Outliers):
+            predictions = OutlierPredictions(**found[0])
+            cell = make_outlier_cell(key.name, predictions, seconds=seconds)
         elif num_frames:
             sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
             cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
@@ -559,11 +571,17 @@ def useful_threads(device: torch.device) -> int:
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     cell = measured.cell
-    is_sequence = isinstance(cell, SequenceCell)
+    metric, value = "error", 0.0
+    if isinstance(cell, SequenceCell):
+        metric, value = "flip probability", cell.flip_probability
+    elif isinstance(cell, OutlierCell):
+        metric, value = "AUROC", cell.auroc["confidence"]
+    else:
+        value = cell.error
     return CellFinished(
         **cell.key._asdict(),
-        metric="flip probability" if is_sequence else "error",
-        value=cell.flip_probability if is_sequence else cell.error,
+        metric=metric,
+        value=value,
         wait_fraction=measured.wait_s / cell.seconds,
         done=done,
         num_cells=num_cells,
