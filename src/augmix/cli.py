@@ -293,6 +293,20 @@ def _is_number(word: str) -> bool:
         return False
 
 
+@command("calibrate-severity")
+def _calibrate_severity(words: Sequence[str]) -> None:
+    from augmix.evaluation.config import CalibrateConfig
+
+    config = parse(CalibrateConfig, "calibrate-severity", words)
+    from augmix.evaluation import severities
+
+    preset = _watch(severities.calibrate_model, config)
+    assert config.out is not None  # it has a default
+    for line in severities.lines(config.out):
+        say(line)
+    say(f"preset: {config.out}, {len(preset.table)} corruptions")
+
+
 @command("predict")
 def _predict(words: Sequence[str]) -> None:
     from augmix.evaluation.config import PredictConfig
@@ -636,6 +650,8 @@ def _reproduce(words: Sequence[str]) -> None:
     from augmix.paper.reproduce import reproduce
 
     made = _watch(reproduce, config)
+    for line in made.plan:
+        say(line)
     for path in made.paths:
         if path.suffix == ".md":
             say(path.read_text())

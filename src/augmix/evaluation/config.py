@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -313,6 +314,100 @@ def _slug(model: str) -> str:
 def shorten(model: str) -> str:
     """Remove the folders of a file from a model's name."""
     return re.sub(r"[^:@]*[/\\]", "", model)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrateOptions:
+    """Which losses of accuracy are searched for, and how they are measured."""
+
+    drop: tuple[int | float, ...] = (10, 20, 30, 40, 50)
+    """Percentage points of accuracy that the model loses at severity 1, 2, ...: up to five, each
+    larger than the one before."""
+    names: tuple[str, ...] = ("paper-15",)
+    """Corruptions, lists of them (paper-15, extra-4, cifar-bar, imagenet-bar), or your own as
+    python:FILE:FUNCTION."""
+    preset: Preset = "auto"
+    """Published preset whose severity scale is searched; auto goes by the size of the images."""
+    tolerance: float = 1.0
+    """Percentage points by which a loss may differ from the one that was asked for; a corruption
+    that comes no nearer does not reach it."""
+    max_images: int = 1000
+    """Images in the fixed random part on which losses are measured."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs; by default the textures that the package draws."""
+    jpeg_quality: int | None = None
+    """Corrupted images are coded as JPEG of this quality and decoded; by default they are not."""
+    seed: int = 0
+    """Seed of the part of the images and of the draws."""
+    batch_size: int = 256
+    """Images in a forward pass."""
+    num_threads: int | None = None
+    """Threads that make images while the model computes; by default as for augmix evaluate."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; bf16 is by autocast."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device that the model runs on."""
+    name: str | None = None
+    """Name of the preset in results and reports; by default that of the file."""
+    out: Path | None = None
+    """File of the preset. The command writes preset.json by default; a call from Python keeps
+    nothing on disk."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "max_images", "batch_size", "num_threads")
+        steps = [0, *self.drop]
+        is_growing = all(low < high for low, high in pairwise(steps))
+        quality = self.jpeg_quality
+        check_fields(
+            self,
+            drop=(
+                1 <= len(self.drop) <= 5 and is_growing and steps[-1] < 100,
+                "one to five growing numbers of percentage points above 0 and below 100",
+            ),
+            tolerance=(0 < self.tolerance < 100, "above 0 and below 100 percentage points"),
+            jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CalibratedModel:
+    """The reference model and its images. No slots, as options are inherited too."""
+
+    model: str
+    """Reference model: a run folder, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE,
+    python:MODULE:FUNCTION, NAME@FILE."""
+    data: str | None = None
+    """Folder or file of the images; by default the run's own."""
+    source: str | None = None
+    """Form of the images: digits, cifar10, cifar100, folder, parquet, npz, ...; by default the
+    run's own, or the form seen from --data."""
+    split: str = "test"
+    """Part of the images."""
+    preprocessing: str | None = None
+    """Preprocessing of the images, by name, as for augmix evaluate; by default the model's own."""
+    resize: int | None = None
+    """Size of the shorter side after resizing, in pixels; by default that of the model or run."""
+    crop: int | None = None
+    """Size of the square cut out of the middle, in pixels; by default that of the model or run."""
+    interpolation: Filter | None = None
+    """Filter of the resizing; by default the model's own."""
+    class_list: str | None = None
+    """File that lists the model's classes, where the images have only some of them or another
+    order."""
+    classes_by_position: bool = False
+    """Take class i of the images as class i of the model, whatever the names of both."""
+    allow_train_data: bool = False
+    """Measure on images that the run was trained on."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrateConfig(CalibrateOptions, _CalibratedModel):
+    """The severities at which a reference model loses stated points of accuracy, as a preset."""
+
+    out: Path | None = Path("preset.json")
+    """File of the preset; a search that was stopped is continued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

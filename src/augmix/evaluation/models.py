@@ -58,12 +58,12 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
         emit = on_progress if on_progress and distributed.rank() == 0 else ignore
-        first = _open_arm(measurement, emit)
+        first = open_arm(measurement, emit)
         if measurement.margin_of_error is not None:
             second = None
             if measurement.against:
                 other = replace(measurement, models=(measurement.against,), against=None, name=None)
-                second = _open_arm(other, ignore)
+                second = open_arm(other, ignore)
             margin = measurement.margin_of_error / 100
             return decide(first, second, config, margin=margin, on_progress=emit)
         facts = first.about
@@ -80,7 +80,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         return found
 
 
-def _open_arm(measurement: Measurement, emit: OnProgress) -> Arm:
+def open_arm(measurement: Measurement, emit: OnProgress) -> Arm:
     """Open the model of a measurement, or its ensemble, and the images that suit it."""
     preprocessing = find_preprocessing(measurement)
     members = [
