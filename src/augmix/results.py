@@ -403,6 +403,7 @@ class FittedFacts(TypedDict, total=False):
     """The types of what `Results.fitted` holds."""
 
     num_images: Required[int]
+    note: str
     coverage: float
     thresholds: dict[str, float | None]
     vector: VectorFacts | None
@@ -554,7 +555,7 @@ class Results:
             log-likelihood of those, ``nll_before`` and ``nll_after``.
         fitted: None, or what was fitted on the same images for ``--metrics``: the ``thresholds`` of
             prediction sets by method (None: every class) and their ``coverage``; the calibrators
-            ``vector``, ``isotonic`` and ``histogram``.
+            ``vector``, ``isotonic`` and ``histogram``; a ``note`` of what could not be fitted.
         cells: Cells of images, suite by suite.
         sequences: Cells of sequences, in the order measured.
         frequencies: Cells of Fourier-basis perturbations, from the lowest vertical frequency on.

@@ -506,7 +506,7 @@ def _measure_missing(
 
 def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
     """Set what is fitted on held-out clean images, if the results have none of it yet."""
-    found, fitted, note = results.temperature, results.fitted, ""
+    found, fitted = results.temperature, results.fitted
     config = evaluator.config
     if not distributed.broadcast(found is not None):
         clean = {"clean": Clean(config=config, source=evaluator.source)}
@@ -519,7 +519,7 @@ def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Eva
             logits, labels = gathered["logits"], evaluator.source.labels[held]
             found = asdict(measure_temperature(logits, labels))
             if config.metrics:
-                fitted, note = fit_measures(
+                fitted = fit_measures(
                     config.metrics,
                     image_scores(logits, labels),
                     logits,
@@ -529,7 +529,7 @@ def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Eva
                     seed=config.seed,
                 )
     value = distributed.broadcast(found["value"] if found else 0.0)
-    for words in filter(None, (bound_note(value), note)):
+    for words in filter(None, (bound_note(value), (fitted or {}).get("note"))):
         evaluator.emit(Note(text=words))
     evaluator = replace(evaluator, temperature=value)
     return evaluator, replace(results, temperature=found, fitted=fitted)

@@ -297,7 +297,7 @@ def _hold_out(
     ids, fitted = rows.id[held], None
     if config.metrics:
         how = {"coverage": config.conformal_coverage, "seed": config.seed}
-        fitted, _ = fit_measures(config.metrics, scores, logits, labels, ids, **how)
+        fitted = fit_measures(config.metrics, scores, logits, labels, ids, **how)
     return _Held(ids=ids, temperature=temperature, fitted=fitted)
 
 

@@ -225,6 +225,7 @@ def set_tables(comparison: Comparison) -> list[Table]:
     note = (
         f"Sets fitted for a coverage of {coverage:g} % on {int(fitted.get('num_images') or 0):,} "
         "clean images that are not measured. APS and RAPS are randomised; a set may be empty."
+        + _fitting_notes(comparison)
     )
     titles = {"coverage": "Coverage of prediction sets", "size": "Size of prediction sets"}
     tables = [
@@ -262,8 +263,13 @@ def calibrator_table(comparison: Comparison) -> Table | None:
         title="RMS calibration error by calibrator",
         unit="%",
         corner="Calibrator",
-        note=f"Fitted on held-out clean images.{changed}",
+        note=f"Fitted on held-out clean images.{changed}{_fitting_notes(comparison)}",
     )
+
+
+def _fitting_notes(comparison: Comparison) -> str:
+    notes = [(run.results.fitted or {}).get("note") for run in comparison.runs]
+    return "".join(f" {note}." for note in dict.fromkeys(filter(None, notes)))
 
 
 def _table_by_severity(
