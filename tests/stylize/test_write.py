@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,6 +196,24 @@ def test_stopped_anywhere_and_started_again_the_tree_is_the_same(
         assert load_json(other.dst / "manifest.json")["complete"] is False
         assert content(stylize(other)) == whole
         assert content(stylize(other)) == whole  # and once more: nothing is left to do
+
+
+@pytest.mark.parametrize("layout", ["npz", "folder"])
+def test_shards_write_the_same_tree(config, photographs, layout):
+    config = replace(config if layout == "npz" else photographs, batch_size=1)
+    whole = content(stylize(config))
+    other = replace(config, dst=config.dst.with_name("shards"))
+    started = threading.Barrier(2)
+
+    def work(number):
+        started.wait()
+        stylize(replace(other, shard=f"{number}/2"))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, (1, 2))) == [None, None]
+    assert content(other.dst) == whole
+    with pytest.raises(RunError, match="holds a set with seed = 0, asked for 1"):
+        stylize(replace(other, seed=1, shard="1/2"))
 
 
 def test_a_file_cut_short_by_a_power_failure_is_written_again(photographs, monkeypatch):

@@ -6,6 +6,7 @@ not round them and gives images that differ by up to 6 grey levels, so the step 
 """
 
 import io
+import os
 from typing import Any, no_type_check
 
 import numpy as np
@@ -50,9 +51,16 @@ def recode(image: Image, quality: int) -> Image:
 
 
 def _encode(image: Image, **options: Any) -> io.BytesIO:
-    file = io.BytesIO()
-    to_pillow(image).save(file, "JPEG", **options)
-    return file
+    """Encode by Pillow, which holds the GIL while it encodes into memory, but not into a file."""
+    picture = to_pillow(image)
+    if not hasattr(os, "memfd_create"):  # of Linux: a file in memory
+        content = io.BytesIO()
+        picture.save(content, "JPEG", **options)
+        return content
+    with open(os.memfd_create("jpeg"), "w+b") as file:
+        picture.save(file, "JPEG", **options)
+        file.seek(0)
+        return io.BytesIO(file.read())
 
 
 def _decode(file: io.BytesIO) -> Image:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data import Reading
-from augmix.errors import check_fields, check_positive
+from augmix.errors import check_fields, check_positive, check_shard
 
 _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model as it was trained
     "attack": "the predictions of an adapted model depend on the whole batch, so no single image "
@@ -121,8 +121,13 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder of the results. By default the command writes into the run folder (adapted: its folder
     adapted), for other models into runs/NAME; a call from Python keeps nothing on disk."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that measure together, into one --out that all of them see: each
+    cell is measured by whoever is free. Processes of torchrun share every batch instead."""
 
     def __post_init__(self) -> None:
+        if self.shard is not None:
+            check_shard(self.shard)
         check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
         quality, coverage = self.jpeg_quality, self.conformal_coverage
         check_fields(
@@ -264,6 +269,11 @@ class Measurement:
         if self.against and self.margin_of_error is None:
             raise ValueError(
                 "against needs a margin of error in percentage points: --margin-of-error 1"
+            )
+        if self.margin_of_error is not None and self.how.shard is not None:
+            raise ValueError(
+                f"shard {self.how.shard!r} does not go with a margin of error: what is measured "
+                "next depends on what was found; start one process, or torchrun"
             )
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
@@ -422,8 +432,15 @@ class PredictConfig:
     list on standard input, a path a line."""
     top: int = 1
     """Classes listed for each image, the most probable first."""
-    form: Literal["table", "csv", "jsonl"] = "table"
-    """What is printed: a table, CSV, or a JSON object a line."""
+    form: Literal["table", "csv", "jsonl"] | None = None
+    """What is printed or written: a table, CSV, or a JSON object a line; by default the ending of
+    --out, else a table."""
+    out: Path | None = None
+    """File to write, NAME.csv or NAME.jsonl, instead of printing; what a stopped call has predicted
+    is kept in the folder NAME.csv.parts until the file is complete."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that write one --out together, on a folder that all of them see.
+    Processes of torchrun are shards by themselves."""
     temperature: float | None = None
     """Divides the logits; by default the temperature that evaluate fitted for the run, or that an
     exported file holds, else 1."""
@@ -441,3 +458,20 @@ class PredictConfig:
         check_positive(self, "top", "size", "batch_size")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.shard is not None:
+            check_shard(self.shard)
+            if self.out is None:
+                raise ValueError(
+                    f"shard {self.shard!r} needs the file that all shards write: --out NAME.csv"
+                )
+        if self.out is not None and self.written_form == "table":
+            raise ValueError(
+                f"out must be a file NAME.csv or NAME.jsonl, or come with --form csv or jsonl, got "
+                f"{str(self.out)!r}"
+            )
+
+    @property
+    def written_form(self) -> Literal["table", "csv", "jsonl"]:
+        """What is printed or written."""
+        endings: dict[str, Literal["csv", "jsonl"]] = {".csv": "csv", ".jsonl": "jsonl"}
+        return self.form or (endings.get(self.out.suffix.lower()) if self.out else None) or "table"

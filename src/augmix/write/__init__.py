@@ -14,16 +14,10 @@ that, and what encoders write changes with their version, so frames are files he
 """
 
 import math
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby, pairwise, product
-from multiprocessing import connection, get_context, parent_process
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -49,9 +43,10 @@ from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import Photographs, default_threads
-from augmix.errors import RunError, check_fields, check_positive
-from augmix.files import open_atomic, replace_durably
+from augmix.errors import check_fields, check_positive, check_shard
+from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, ignore
+from augmix.shards import Pieces, find_shard, num_local_shards
 from augmix.write.destination import (
     ArraySink,
     Frame,
@@ -62,11 +57,14 @@ from augmix.write.destination import (
     complete,
     describe_source,
     hold_destination,
+    list_missing,
     name_files,
-    report_pieces,
     versions,
+    write_pieces,
 )
+from augmix.write.forecast import forecast_set
 from augmix.write.listing import list_corrupted, list_perturbed, write_list
+from augmix.write.processes import CleanImages, run_pieces
 
 CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time
@@ -74,7 +72,6 @@ _MAX_IMAGES = 1024  # in a piece
 _FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
 _ANY_SIZE = 256  # of images that are used as stored
 _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in size
-_WORKER: dict[str, Callable[[Piece], None]] = {}  # the function that a worker process calls
 
 Layout = Literal["cifar", "imagenet"]
 LayoutChoice = Literal["auto", "cifar", "imagenet"]
@@ -102,9 +99,17 @@ class _Options:
     verify: bool = False
     """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
     are damaged are written again."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that write the set together, into one folder that all of them see;
+    their number does not change a byte. Processes of torchrun are shards by themselves."""
+    dry_run: bool = False
+    """Say how many files and bytes the set has and how long it takes, from a few images, and write
+    nothing."""
 
     def __post_init__(self) -> None:
         check_positive(self, "num_processes")
+        if self.shard is not None:
+            check_shard(self.shard)
         check_fields(
             self,
             layout=(self.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
@@ -294,7 +299,7 @@ def write_corrupted(
         on_progress or ignore,
         folders,
     )
-    if options.manifest is not None:
+    if options.manifest is not None and not options.dry_run:
         suites = {name: CORRUPTIONS[name].suite for name in names}
         rows = partial(list_corrupted, source, suites, folders, _files(source, layout))
         write_list(options.manifest, rows, folder, source)
@@ -380,7 +385,7 @@ def write_perturbed(
         on_progress or ignore,
         {},
     )
-    if options.manifest is not None:
+    if options.manifest is not None and not options.dry_run:
         rows = partial(list_perturbed, source, titles, counts, _files(source, layout))
         write_list(options.manifest, rows, folder)
     return folder
@@ -405,16 +410,19 @@ def _write_set(
     folders: Mapping[tuple[str, Real], str],
 ) -> Path:
     """Write the pieces of a set that ``make(piece, clean=...)`` makes, unless it is complete."""
-    verify = options.verify
-    with hold_destination(folder, identity, verify=verify, on_progress=on_progress) as work:
-        if work is None:
+    verify, shard = options.verify, find_shard(options.shard)
+    if options.dry_run:
+        for line in _forecast(source, folder, options, identity, pieces, shapes, make):
+            on_progress(Note(text=line))
+        return folder
+    held = hold_destination(folder, identity, shard=shard, verify=verify, on_progress=on_progress)
+    with held as shared:
+        if shared is None:
             return folder
+        work = shared.path
         sink: Sink
         if identity["layout"] == "cifar":
             sink = ArraySink(folder=folder, work=work, shapes=shapes, verify=verify)
-            if identity["form"] == "corrupted":
-                with open_atomic(folder / LABELS_FILE) as file:
-                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
         else:
             files = _files(source, "imagenet")
             encode = partial(encode_jpeg, quality=options.jpeg_quality)
@@ -426,15 +434,62 @@ def _write_set(
                 verify=verify,
                 folders=folders,
             )
-        clean = source if isinstance(source, Photographs) else _decode(source, work)
-        write = partial(_write_piece, make=partial(make, clean=clean), sink=sink)
-        _write_missing(write, sink, pieces, _num_processes(options), on_progress)
-        complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
+        own = f"clean-{shard.index}-of-{shard.count}.npy" if shard else CLEAN_FILE
+        clean = CleanImages(source, work / own, is_partial=shard is not None)
+        if shard is None:
+            clean.decode(0, len(source))
+        path = source if isinstance(source, Photographs) else clean.path
+        write = partial(_write_piece, make=partial(make, clean=path), sink=sink)
+
+        def prepare() -> None:
+            if identity["layout"] == "cifar" and identity["form"] == "corrupted":
+                with open_atomic(folder / LABELS_FILE) as file:
+                    np.save(file, np.tile(source.labels, len(SEVERITIES)).astype(np.int64))
+
+        def finish() -> None:
+            complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
+
+        def run(queue: Pieces[Piece]) -> Iterator[Piece]:
+            return run_pieces(write, queue, _num_processes(options), clean)
+
+        write_pieces(run, sink, pieces, shared, finish, prepare=prepare, on_progress=on_progress)
     return folder
 
 
+def _forecast(
+    source: Source,
+    folder: Path,
+    options: CorruptOptions | PerturbOptions,
+    identity: dict[str, Any],
+    pieces: Sequence[Piece],
+    shapes: dict[str, tuple[int, ...]],
+    make: Callable[..., Any],
+) -> list[str]:
+    """What writing the pieces will take, in words."""
+    is_array, is_corrupted = identity["layout"] == "cifar", identity["form"] == "corrupted"
+    frames = {name: 1 if is_corrupted else shape[1] for name, shape in shapes.items()}
+    labels = {"labels": (len(SEVERITIES) * len(source) * np.int64().nbytes,)}
+    found = forecast_set(
+        pieces,
+        list_missing(folder, identity, pieces),
+        partial(make, clean=source),
+        lambda index: source.load(np.array([index])) if _is_array(source) else None,
+        encode=None if is_array else partial(encode_jpeg, quality=options.jpeg_quality),
+        shapes=shapes | (labels if is_corrupted else {}),
+        num_files=sum(len(piece) * frames[piece.name] for piece in pieces),
+        num_processes=_num_processes(options),
+    )
+    return found.lines(folder)
+
+
+def _is_array(source: Source) -> bool:
+    """Whether images are decoded once, before any is made of them."""
+    return not isinstance(source, Photographs)
+
+
 def _num_processes(options: CorruptOptions | PerturbOptions) -> int:
-    return options.num_processes or default_threads()
+    """Processes that write; several of `torchrun` on a machine divide its processors."""
+    return options.num_processes or max(1, default_threads() // num_local_shards())
 
 
 def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: Sink) -> None:
@@ -442,19 +497,20 @@ def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: Sink) -> N
 
 
 def _corrupt(
-    piece: Piece, *, clean: Path, references: tuple[str, ...], **settings: Any
+    piece: Piece, *, clean: Path | Source, references: tuple[str, ...], **settings: Any
 ) -> np.ndarray:
-    """Corrupt the images of a piece, which are in the file ``clean``."""
+    """Corrupt the images of a piece, of a source or decoded into a file."""
     CORRUPTIONS.resolve(references)  # another process has to load the user's own
     ids = np.arange(piece.start, piece.stop)
-    images = np.load(clean, mmap_mode="r")[ids]
-    return corrupt.corrupt(images, piece.name, severity=piece.severity, ids=ids, **settings)
+    return corrupt.corrupt(
+        _load(clean, ids), piece.name, severity=piece.severity, ids=ids, **settings
+    )
 
 
 def _perturb(
     piece: Piece,
     *,
-    clean: Path | Photographs,
+    clean: Path | Source,
     references: tuple[str, ...],
     titles: dict[str, str],
     **settings: Any,
@@ -467,100 +523,11 @@ def _perturb(
             corrupt.photograph_frames(clean.load_one(index), name, sample=index, **settings)
             for index in ids.tolist()
         )
-    return corrupt.perturb(np.load(clean, mmap_mode="r")[ids], name, ids=ids, **settings)
+    return corrupt.perturb(_load(clean, ids), name, ids=ids, **settings)
 
 
-def _write_missing(
-    write: Callable[[Piece], None],
-    sink: Sink,
-    pieces: Sequence[Piece],
-    num_processes: int,
-    on_progress: OnProgress,
-) -> None:
-    """Write the pieces that are not there yet; a name is finished when all its pieces are."""
-    todo: list[Piece] = []
-    waiting: dict[str, int] = {}
-    groups = {name: list(group) for name, group in groupby(pieces, key=lambda piece: piece.name)}
-    for name, group in groups.items():
-        missing = sink.prepare(name, group)
-        todo += missing
-        waiting[name] = len(missing)
-        if not missing:
-            sink.finish(name, group)
-    for piece in report_pieces(
-        _run_pieces(write, todo, num_processes), pieces, todo, on_progress=on_progress
-    ):
-        waiting[piece.name] -= 1
-        if not waiting[piece.name]:
-            sink.finish(piece.name, groups[piece.name])
-
-
-def _run_pieces(
-    write: Callable[[Piece], None], pieces: Sequence[Piece], num_processes: int
-) -> Iterator[Piece]:
-    """Write pieces, by new processes if several, and yield each when it is written, in any order.
-
-    When the consumer stops, by an error or Ctrl-C, the pieces in work are finished and no more are
-    begun.
-    """
-    if num_processes == 1 or len(pieces) <= 1:
-        for piece in pieces:
-            write(piece)
-            yield piece
-        return
-    pool = ProcessPoolExecutor(
-        min(num_processes, len(pieces)),
-        mp_context=get_context("spawn"),
-        initializer=_begin_worker,
-        initargs=(write,),
-    )
-    try:
-        futures = {pool.submit(_call, piece): piece for piece in pieces}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a worker process ended before its work did; the memory may be short (take fewer "
-            'processes), or a script calls this outside of if __name__ == "__main__". What was '
-            "finished is kept: start again to continue"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker(write: Callable[[Piece], None]) -> None:
-    """Keep the function, leave Ctrl-C to the parent, and end when the parent does."""
-    _WORKER["write"] = write
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None  # this is a worker
-    connection.wait([parent.sentinel])
-    os._exit(1)
-
-
-def _call(piece: Piece) -> None:
-    _WORKER["write"](piece)
-
-
-def _decode(source: Source, work: Path) -> Path:
-    """Decode every image once, into a file that all processes map into memory."""
-    path = work / CLEAN_FILE
-    if path.exists():  # whole, and of this source, as the manifest says
-        return path
-    shape = (len(source), *source.size, source.channels)
-    growing = path.with_suffix(".growing")
-    clean = np.lib.format.open_memmap(growing, "w+", dtype=np.uint8, shape=shape)
-    for start, stop in _split(len(source), math.prod(shape[1:])):
-        clean[start:stop] = source.load(np.arange(start, stop))
-    clean.flush()
-    del clean
-    replace_durably({growing: path})
-    return path
+def _load(clean: Path | Source, ids: np.ndarray) -> np.ndarray:
+    return clean.load(ids) if isinstance(clean, Source) else np.load(clean, mmap_mode="r")[ids]
 
 
 def _split(count: int, num_bytes: int) -> Iterator[tuple[int, int]]:
