@@ -124,6 +124,7 @@ frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width chann
 ```
 
 Images are uint8, RGB or grey, of any height and width from 16 pixels on; smaller ones are refused.
+Some corruptions take [other depths and channels](#many-channels-16-bits-floats) too.
 Both functions take what the transforms take, one image or a batch, and return the same type: a PIL
 image (frames are then a list), an array `height width channel` or `height width`, a tensor
 `channel height width` or `batch channel height width`. Draws depend on the id of an image, which is
@@ -299,6 +300,30 @@ continued. In Python:
 preset = augmix.calibrate_severity(model, "photos", drop=(10, 20, 30), names=("fog", "contrast"))
 fog = augmix.corrupt(images, "fog", severity=2, preset=preset)
 ```
+
+## Many channels, 16 bits, floats
+
+`augmix.corrupt` also takes arrays and tensors of 1 to 16 channels, of uint8, uint16, float32 or
+float64 in [0, 1], and returns the same type. Thirteen corruptions have a meaning for every channel
+and depth: `gaussian_noise`, `shot_noise`, `impulse_noise`, `speckle_noise`, `defocus_blur`,
+`glass_blur`, `motion_blur`, `zoom_blur`, `gaussian_blur`, `fog` (the same cloud in every channel),
+`contrast`, `elastic_transform` and `pixelate`. The others are of colours or of a format, and are
+refused:
+
+```python
+>>> bands = np.random.default_rng(0).integers(0, 65536, (128, 128, 6), dtype=np.uint16)
+>>> augmix.corrupt(bands, "defocus_blur", severity=3).dtype
+dtype('uint16')
+>>> augmix.corrupt(bands, "snow", severity=3)
+ValueError: corruption 'snow' is for uint8 images of 1 or 3 channels, got uint16 of 6 channels; 1 to
+16 channels of uint8, uint16 or floats in [0, 1] are taken by gaussian_noise, shot_noise, ...
+```
+
+White is 255, 65,535 or 1.0; nothing is guessed from values, and floats outside of [0, 1] are
+refused. Draws are those of RGB images, and so are the results: an RGB image of 16 bits or floats
+becomes what one of 8 bits becomes, without its rounding, and bytes of uint8 images of 1 or 3
+channels are the same as ever. An alpha channel would be corrupted like any other; take
+`image[..., :3]`. Commands read images as 8-bit RGB.
 
 ## Frost
 
