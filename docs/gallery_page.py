@@ -124,6 +124,7 @@ frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width chann
 ```
 
 Images are uint8, RGB or grey, of any height and width from 16 pixels on; smaller ones are refused.
+Some corruptions take [other depths and channels](#many-channels-16-bits-floats) too.
 Both functions take what the transforms take, one image or a batch, and return the same type: a PIL
 image (frames are then a list), an array `height width channel` or `height width`, a tensor
 `channel height width` or `batch channel height width`. Draws depend on the id of an image, which is
@@ -300,6 +301,30 @@ preset = augmix.calibrate_severity(model, "photos", drop=(10, 20, 30), names=("f
 fog = augmix.corrupt(images, "fog", severity=2, preset=preset)
 ```
 
+## Many channels, 16 bits, floats
+
+`augmix.corrupt` also takes arrays and tensors of 1 to 16 channels, of uint8, uint16, float32 or
+float64 in [0, 1], and returns the same type. Thirteen corruptions have a meaning for every channel
+and depth: `gaussian_noise`, `shot_noise`, `impulse_noise`, `speckle_noise`, `defocus_blur`,
+`glass_blur`, `motion_blur`, `zoom_blur`, `gaussian_blur`, `fog` (the same cloud in every channel),
+`contrast`, `elastic_transform` and `pixelate`. The others are of colours or of a format, and are
+refused:
+
+```python
+>>> bands = np.random.default_rng(0).integers(0, 65536, (128, 128, 6), dtype=np.uint16)
+>>> augmix.corrupt(bands, "defocus_blur", severity=3).dtype
+dtype('uint16')
+>>> augmix.corrupt(bands, "snow", severity=3)
+ValueError: corruption 'snow' is for uint8 images of 1 or 3 channels, got uint16 of 6 channels; 1 to
+16 channels of uint8, uint16 or floats in [0, 1] are taken by gaussian_noise, shot_noise, ...
+```
+
+White is 255, 65,535 or 1.0; nothing is guessed from values, and floats outside of [0, 1] are
+refused. Draws are those of RGB images, and so are the results: an RGB image of 16 bits or floats
+becomes what one of 8 bits becomes, without its rounding, and bytes of uint8 images of 1 or 3
+channels are the same as ever. An alpha channel would be corrupted like any other; take
+`image[..., :3]`. Commands read images as 8-bit RGB.
+
 ## Frost
 
 The published benchmark overlays photographs of ice that this package may not distribute. It draws
@@ -330,9 +355,47 @@ yourself. The other -P sets cannot be fetched by name, since no checksum of thei
 several processes. Interrupted at any moment and started again, they continue to the same bytes.
 `DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
+`--dry-run` writes nothing. It makes images from all over the set under every corruption and
+severity for a few seconds, says how many files and bytes there will be and how long it takes, and
+refuses what the real run would refuse (also `augmix stylize`):
+
+```text
+$ augmix corrupt imagenet-samples/val imagenet-c --dry-run
+200 classes: 200 images, 1 (n01440764) to 1 (n01440764) each
+preset imagenet, by the size of 224 x 224 pixels
+19,000 files, 234 MB, of 19,000 images
+about 11.5 minutes with 2 processes (72.8 ms an image, measured on 95 images; disk not counted)
+61.3 GB free in /data
+```
+
+(On two cores of a machine that was busy with other work. Bytes of arrays are exact, those of JPEG
+files are extended from the images that were made.)
+
 Called again on a complete set, the command compares the sizes of its files, or with `--verify`
 their checksums, and writes again what is missing or damaged. Files reach the disk before their
 names do, so a power loss leaves nothing that looks finished and is not.
+
+### Several machines
+
+A set is written by several jobs together, on a folder that all of them see:
+
+```bash
+augmix corrupt imagenet/val imagenet-c --shard 3/8          # the third of eight array jobs
+torchrun --nproc-per-node 4 -m augmix corrupt imagenet/val imagenet-c
+```
+
+`--shard i/n` of `corrupt`, `perturb` and `stylize` begins with the i-th part of the pieces and goes
+on with whatever nobody else has claimed, so no job waits for a slow one, and the jobs need not run
+at the same time. The tree, its one `manifest.json` and its one `SHA256SUMS` are those of a single
+process, byte for byte. A job that is killed at any moment loses its claims with its life: the
+others take its pieces over, or the same command, with the same or another number of jobs, continues
+the set. A job that starts when the set is complete ends at once. Settings that change a byte must
+be equal, else a job is refused with the first difference. Under `torchrun` every process is a
+shard, the first one prints, and the processes of a machine divide its processors.
+
+Claims are locks of files below `DST/.work`, which the system releases; on a network file system the
+server must support `flock` (NFS 4, Lustre mounted with `flock`, GPFS). Without it the command says
+so and stops.
 
 ## Seeds
 

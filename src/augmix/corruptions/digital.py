@@ -101,12 +101,28 @@ def elastic_transform(
         jolt: Largest shift of the three points in each direction, in pixels.
         generator: Draws the three points, then the displacements to the right, then down.
     """
-    height, width = image.shape[:2]
+    size = image.shape[:2]
+    backward, right, down = elastic_fields(size, distance, smoothness, jolt, generator=generator)
+    return _displace(warp((image / 255.0).astype(np.float32), backward), right, down)
+
+
+def elastic_fields(
+    size: tuple[int, int], distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
+) -> tuple[
+    Float64[np.ndarray, "xy 3"],
+    Float32[np.ndarray, "height width"],
+    Float32[np.ndarray, "height width"],
+]:
+    """Draw what `elastic_transform` moves: the map of the three points, then right and down.
+
+    The map is from the image after the first step to the one before, the displacements are from
+    every pixel of the result to where it lies after the first step.
+    """
+    height, width = size
     moved = generator.uniform(-jolt, jolt, (3, 2)).astype(np.float32)
     right = _displacements(height, width, distance, smoothness, generator)
     down = _displacements(height, width, distance, smoothness, generator)
-    jolted = _warp((image / 255.0).astype(np.float32), _backward_map(height, width, moved))
-    return _displace(jolted, right, down)
+    return _backward_map(height, width, moved), right, down
 
 
 def _displacements(
@@ -163,7 +179,7 @@ def _fixed(value):
 
 @outer
 @no_type_check
-def _warp(image, backward):
+def warp(image, backward):
     """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
     height, width, channels = image.shape
     result = np.empty_like(image)

@@ -75,7 +75,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # cycle, averaged weights, and the consistency of the clean image and one view.
         "fast": {
             "model": "fast",
-            "epochs": 4,
+            "epochs": 8,
             "batch_size": 128,
             "learning_rate": 0.2,
             "schedule": "one-cycle",
