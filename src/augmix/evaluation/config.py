@@ -13,6 +13,7 @@ from augmix.errors import check_fields, check_positive, check_shard
 _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model as it was trained
     "attack": "the predictions of an adapted model depend on the whole batch, so no single image "
     "resists",
+    "ood": "the statistics of a batch of images of no class are not those of clean images",
     "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
 }
 _OF_PREDICTIONS = ("models", "predictions", "name", "source", "data", "split", "resize", "crop")
@@ -37,8 +38,9 @@ class EvaluateConfig:
 
     suite: tuple[str, ...] = ("clean", "c")
     """What is measured: clean (clean images), c (corrupted images), c-bar (those of Mintun et al.),
-    p (perturbation sequences), natural (other photographs, named with --natural), attack (attacked
-    images), fourier (single Fourier-basis perturbations)."""
+    p (perturbation sequences), natural (other photographs, named with --natural), ood (images of no
+    class, named with --ood, against clean ones), attack (attacked images), fourier (single
+    Fourier-basis perturbations)."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
     python:FILE:FUNCTION. Suite c-bar has the named ones of cifar-bar and imagenet-bar; if none is
@@ -68,6 +70,9 @@ class EvaluateConfig:
     natural: tuple[Path, ...] = ()
     """Folders of suite natural: ImageNet-A, -R, -O, -Sketch, -V2, -D, -ES, -Hard, ObjectNet,
     CIFAR-10.1 or other photographs in class folders, and the JSON file of ReaL."""
+    ood: tuple[Path, ...] = ()
+    """Images of no class of the model for suite ood, in any form that --data takes; labels are
+    ignored."""
     attack_norm: Literal["linf", "l2"] = "linf"
     """Norm that bounds an attack: linf (every value's change) or l2 (the length of all changes)."""
     attack_epsilon: float | None = None
@@ -146,11 +151,13 @@ class EvaluateConfig:
                 f"preset {self.preset} would have no effect on official files, which are measured "
                 "as they are"
             )
-        if self.natural and "natural" not in self.suite:
-            raise ValueError(
-                f"natural {', '.join(map(str, self.natural))} would have no effect: it belongs to "
-                f"suite 'natural', suites asked for: {', '.join(self.suite)}"
-            )
+        for suite in ("natural", "ood"):
+            paths = getattr(self, suite)
+            if paths and suite not in self.suite:
+                raise ValueError(
+                    f"{suite} {', '.join(map(str, paths))} would have no effect: it belongs to "
+                    f"suite {suite!r}, suites asked for: {', '.join(self.suite)}"
+                )
         for suite, reason in _NOT_ADAPTED.items():
             if suite not in self.suite:
                 self._check_unused(suite)

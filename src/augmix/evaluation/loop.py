@@ -31,7 +31,12 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.images import open_data
-from augmix.evaluation.measures import Measures, cell_measures, fit_measures
+from augmix.evaluation.measures import (
+    Measures,
+    cell_measures,
+    fit_measures,
+)
+from augmix.evaluation.outliers import Outliers, make_outlier_cell, outlier_arrays
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
 from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
@@ -58,6 +63,8 @@ from augmix.results import (
     FrequencyCell,
     FrequencyPredictions,
     MeasuredImages,
+    OutlierCell,
+    OutlierPredictions,
     Predictions,
     Results,
     Scaled,
@@ -286,6 +293,8 @@ class Evaluator:
             if num_frames:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
+            if isinstance(suite, Outliers):
+                return [outlier_arrays(logits, suite.is_outside(ids))]
             labels = suite.labels(key, ids, logits)
             scores = [image_scores(logits, labels, temperature=value) for value in temperatures]
             if measures is None:
@@ -318,6 +327,9 @@ class Evaluator:
                 num_errors=is_wrong.sum(axis=0).tolist(),
                 seconds=seconds,
             )
+        elif isinstance(suite, Outliers):
+            predictions = OutlierPredictions(**found[0])
+            cell = make_outlier_cell(key.name, predictions, seconds=seconds)
         elif num_frames:
             sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
             cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
@@ -600,7 +612,7 @@ def _with_measures(evaluator: Evaluator, results: Results) -> Evaluator:
 
 def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
     """Set what is fitted on held-out clean images, if the results have none of it yet."""
-    found, fitted, note = results.temperature, results.fitted, ""
+    found, fitted = results.temperature, results.fitted
     config = evaluator.config
     if not distributed.broadcast(found is not None):
         clean = {"clean": Clean(config=config, source=evaluator.source)}
@@ -613,7 +625,7 @@ def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Eva
             logits, labels = gathered["logits"], evaluator.source.labels[held]
             found = asdict(measure_temperature(logits, labels))
             if config.metrics:
-                fitted, note = fit_measures(
+                fitted = fit_measures(
                     config.metrics,
                     image_scores(logits, labels),
                     logits,
@@ -623,7 +635,7 @@ def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Eva
                     seed=config.seed,
                 )
     value = distributed.broadcast(found["value"] if found else 0.0)
-    for words in filter(None, (bound_note(value), note)):
+    for words in filter(None, (bound_note(value), (fitted or {}).get("note"))):
         evaluator.emit(Note(text=words))
     evaluator = replace(evaluator, temperature=value)
     return evaluator, replace(results, temperature=found, fitted=fitted)
@@ -665,11 +677,17 @@ def useful_threads(device: torch.device) -> int:
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     cell = measured.cell
-    is_sequence = isinstance(cell, SequenceCell)
+    metric, value = "error", 0.0
+    if isinstance(cell, SequenceCell):
+        metric, value = "flip probability", cell.flip_probability
+    elif isinstance(cell, OutlierCell):
+        metric, value = "AUROC", cell.auroc["confidence"]
+    else:
+        value = cell.error
     return CellFinished(
         **cell.key._asdict(),
-        metric="flip probability" if is_sequence else "error",
-        value=cell.flip_probability if is_sequence else cell.error,
+        metric=metric,
+        value=value,
         wait_fraction=measured.wait_s / cell.seconds,
         done=done,
         num_cells=num_cells,

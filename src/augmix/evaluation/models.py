@@ -119,7 +119,7 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         source = open_images(measurement, [])
         for line in describe_images(source):
             emit(Note(text=line))
-    return evaluate_predictions(
+    found = evaluate_predictions(
         measurement.predictions,
         source,
         name=measurement.name,
@@ -132,6 +132,9 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         seed=measurement.how.seed,
         out=None if distributed.rank() else measurement.folder,
     )
+    if note := (found.fitted or {}).get("note"):
+        emit(Note(text=note))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
