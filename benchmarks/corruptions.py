@@ -12,13 +12,21 @@ import argparse
 from augmix.benchmarks import find_peer, measure_corruptions, tabulate_corruptions
 
 
+def parse_size(text: str) -> int | tuple[int, int]:
+    """Read the edge of a square, or width and height: 224, 640x480."""
+    width, is_pair, height = text.partition("x")
+    return (int(width), int(height)) if is_pair else int(text)
+
+
 def main() -> None:
     """Measure the named corruptions, all by default, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=["paper-15", "extra-4"])
     parser.add_argument("--severity", type=int, default=3)
     parser.add_argument("--preset", default="auto")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 224])
+    parser.add_argument(
+        "--sizes", type=parse_size, nargs="+", default=[32, 64, 224], help="px, or e.g. 640x480"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=4.0, help="for each size and threads")
     options = parser.parse_args()

@@ -124,6 +124,7 @@ frames = augmix.perturb(images, "tilt")  # uint8 [batch frame height width chann
 ```
 
 Images are uint8, RGB or grey, of any height and width from 16 pixels on; smaller ones are refused.
+Some corruptions take [other depths and channels](#many-channels-16-bits-floats) too.
 Both functions take what the transforms take, one image or a batch, and return the same type: a PIL
 image (frames are then a list), an array `height width channel` or `height width`, a tensor
 `channel height width` or `batch channel height width`. Draws depend on the id of an image, which is
@@ -256,6 +257,74 @@ not be compared, and a set that is read back with `--official` names the file it
 AlexNet's errors are of the preset `imagenet`, so there is no mCE by another one. Sequences have no
 parameters in a file: suite `p` is measured with a published preset.
 
+## Severities for your own data
+
+The published numbers were chosen for CIFAR and ImageNet; on other images fog of severity 3 may be
+invisible or fatal. `augmix calibrate-severity` finds, for each corruption, the parameters at which
+a reference model loses 10, 20, 30, 40 and 50 percentage points of accuracy, or those of `--drop`,
+and writes them as a preset. Here a small network trained on the digits for 15 epochs:
+
+```
+$ augmix calibrate-severity runs/digits --out digits-5.json \\
+    --names gaussian_noise fog contrast pixelate jpeg_compression
+10 classes: 397 images, 27 (9) to 48 (5) each
+clean accuracy 98.74 % on 397 images
+gaussian_noise: 10 at 14.38 (6.5 to 13.1), 20 at 17.94 (15.7 to 24.0), 30 at 20.94 (25.4 to 34.9),
+  40 at 23.20 (34.9 to 44.9), 50 at 25.94 (44.8 to 55.1)
+fog: 10 at 1.14 (6.9 to 13.2), 20 at 1.41 (16.0 to 24.2), 30 at 1.58 (25.5 to 34.8), 40 at 1.73
+  (34.8 to 44.6), 50 at 1.95 (44.7 to 54.7)
+contrast: 10 at 0.94 (6.6 to 13.0), 20 at 1.28 (16.0 to 24.3), 30 at 1.43 (25.3 to 34.5), 40 at
+  1.55 (34.8 to 44.6), 50 at 1.64 (44.7 to 54.7)
+pixelate: 20 at 9.25 (16.0 to 24.3), not reached 10 (goes from 5.3 to 14.4 at once), ...
+not reached: jpeg_compression 10, 20, 30, 40, 50 (loses at most 2.5)
+beyond the published severity 5: gaussian_noise, pixelate
+preset: digits-5.json, 4 corruptions
+$ augmix evaluate runs/digits --preset digits-5.json --names gaussian_noise fog contrast
+```
+
+(Lines are folded and one is shortened here. 27 November 2026, Intel Xeon, 1 thread, 4 minutes on a
+busy machine.) A position is one on the severity scale of the published preset (`--preset`, by
+default by the size of the images): 1.14 is between severity 1 and 2. Below 1 the scale goes on to
+the image as it is, above 5 by the step from 4 to 5, up to 40 and within the range of every
+parameter. The first position with the loss is taken, to within `--tolerance` (1 point), and in
+parentheses is the 95 % interval of the loss over images. What is not reached is named and is no
+severity of the preset: some corruptions harm a model too little, and some parameters are whole
+numbers or sizes that jump.
+
+The loss is measured on a fixed random part of the images (`--max-images`, 1,000), with the draws
+that `augmix evaluate` has with the same seed: on the same images it finds exactly these errors. The
+file keeps model, images, positions and intervals below `calibration`. A search that was stopped is
+continued. In Python:
+
+```python
+preset = augmix.calibrate_severity(model, "photos", drop=(10, 20, 30), names=("fog", "contrast"))
+fog = augmix.corrupt(images, "fog", severity=2, preset=preset)
+```
+
+## Many channels, 16 bits, floats
+
+`augmix.corrupt` also takes arrays and tensors of 1 to 16 channels, of uint8, uint16, float32 or
+float64 in [0, 1], and returns the same type. Thirteen corruptions have a meaning for every channel
+and depth: `gaussian_noise`, `shot_noise`, `impulse_noise`, `speckle_noise`, `defocus_blur`,
+`glass_blur`, `motion_blur`, `zoom_blur`, `gaussian_blur`, `fog` (the same cloud in every channel),
+`contrast`, `elastic_transform` and `pixelate`. The others are of colours or of a format, and are
+refused:
+
+```python
+>>> bands = np.random.default_rng(0).integers(0, 65536, (128, 128, 6), dtype=np.uint16)
+>>> augmix.corrupt(bands, "defocus_blur", severity=3).dtype
+dtype('uint16')
+>>> augmix.corrupt(bands, "snow", severity=3)
+ValueError: corruption 'snow' is for uint8 images of 1 or 3 channels, got uint16 of 6 channels; 1 to
+16 channels of uint8, uint16 or floats in [0, 1] are taken by gaussian_noise, shot_noise, ...
+```
+
+White is 255, 65,535 or 1.0; nothing is guessed from values, and floats outside of [0, 1] are
+refused. Draws are those of RGB images, and so are the results: an RGB image of 16 bits or floats
+becomes what one of 8 bits becomes, without its rounding, and bytes of uint8 images of 1 or 3
+channels are the same as ever. An alpha channel would be corrupted like any other; take
+`image[..., :3]`. Commands read images as 8-bit RGB.
+
 ## Frost
 
 The published benchmark overlays photographs of ice that this package may not distribute. It draws
@@ -286,9 +355,47 @@ yourself. The other -P sets cannot be fetched by name, since no checksum of thei
 several processes. Interrupted at any moment and started again, they continue to the same bytes.
 `DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
+`--dry-run` writes nothing. It makes images from all over the set under every corruption and
+severity for a few seconds, says how many files and bytes there will be and how long it takes, and
+refuses what the real run would refuse (also `augmix stylize`):
+
+```text
+$ augmix corrupt imagenet-samples/val imagenet-c --dry-run
+200 classes: 200 images, 1 (n01440764) to 1 (n01440764) each
+preset imagenet, by the size of 224 x 224 pixels
+19,000 files, 234 MB, of 19,000 images
+about 11.5 minutes with 2 processes (72.8 ms an image, measured on 95 images; disk not counted)
+61.3 GB free in /data
+```
+
+(On two cores of a machine that was busy with other work. Bytes of arrays are exact, those of JPEG
+files are extended from the images that were made.)
+
 Called again on a complete set, the command compares the sizes of its files, or with `--verify`
 their checksums, and writes again what is missing or damaged. Files reach the disk before their
 names do, so a power loss leaves nothing that looks finished and is not.
+
+### Several machines
+
+A set is written by several jobs together, on a folder that all of them see:
+
+```bash
+augmix corrupt imagenet/val imagenet-c --shard 3/8          # the third of eight array jobs
+torchrun --nproc-per-node 4 -m augmix corrupt imagenet/val imagenet-c
+```
+
+`--shard i/n` of `corrupt`, `perturb` and `stylize` begins with the i-th part of the pieces and goes
+on with whatever nobody else has claimed, so no job waits for a slow one, and the jobs need not run
+at the same time. The tree, its one `manifest.json` and its one `SHA256SUMS` are those of a single
+process, byte for byte. A job that is killed at any moment loses its claims with its life: the
+others take its pieces over, or the same command, with the same or another number of jobs, continues
+the set. A job that starts when the set is complete ends at once. Settings that change a byte must
+be equal, else a job is refused with the first difference. Under `torchrun` every process is a
+shard, the first one prints, and the processes of a machine divide its processors.
+
+Claims are locks of files below `DST/.work`, which the system releases; on a network file system the
+server must support `flock` (NFS 4, Lustre mounted with `flock`, GPFS). Without it the command says
+so and stops.
 
 ## Seeds
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from methods_texts import TEXTS, Text
+from methods_texts import GUIDE, NEEDS, TEXTS, Text
 from PIL import Image, ImageDraw
 
 from augmix import published
@@ -39,9 +39,11 @@ from augmix.data.sources import open_source
 from augmix.methods import METHODS, Method
 from augmix.methods.attacks import pgd
 from augmix.models.layers import BlurPool
-from augmix.models.weights import load_model
+from augmix.models.weights import build_model, load_model
+from augmix.paper.field import literature
 from augmix.rng import Stream
 from augmix.training.config import build_config
+from augmix.training.cost import count_cost
 from augmix.training.run import train
 
 HERE = Path(__file__).parent
@@ -49,6 +51,7 @@ FOLDER = HERE / "methods"
 SIZE = 128  # px, of a picture's tiles
 GAP = 6
 NUM_VIEWS = 5
+_COUNTED = "wrn-40-2"  # the network of the guide's costs
 _QUANTITIES = {1: "mean error", 2: "mCE", 3: "mFR", 4: "mean error"}
 _DATA = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C", "imagenet": "ImageNet-C"}
 
@@ -93,15 +96,59 @@ def write_pages(scene: Image.Image) -> list[Path]:
 
 
 def index_page() -> str:
-    """The table of all methods."""
+    """The guide: which method to use, what each costs and needs, what is published, all of them."""
     lines = [
-        "# Methods",
+        "# Which method should I use?",
         "",
         _wrap(
-            "Made by `make docs` from the program's own table. `augmix train --method NAME` trains "
-            "any of them, on any of the [networks](../networks.md); `augmix preview --method NAME` "
-            "draws its views of your images."
+            "`augmix train --method NAME` trains any of these, on any of the "
+            "[networks](../networks.md); `augmix preview --method NAME` draws its views of your "
+            "images. All numbers on this page but the costs are published ones, lower is better; "
+            "those of different papers come from different training runs. What was measured with "
+            "this package is in [results](../results.md)."
         ),
+        "",
+        *(_wrap(f"- {paragraph}", indent="  ") for paragraph in GUIDE),
+        "",
+        _wrap(
+            "`augmix reproduce field field-equal-cost` compares all of them on CIFAR by one "
+            "protocol, with equal epochs and at equal cost "
+            "([reproduce](../reproduce.md#methods-after-the-paper)). It has not been measured here "
+            "beyond a few steps of a tiny network: this page is no ranking by this package."
+        ),
+        "",
+        "## What a method costs and needs",
+        "",
+        _wrap(
+            "Passes: views of an image that the weights learn from in a step, and steps of "
+            f"attacks. GFLOP: of one training image, counted on `{_COUNTED}` at 32 pixels "
+            "(multiply-adds x passes x 6 operations, x 4 for a step of an attack), as for a run of "
+            "yours `augmix train --dry-run`; views, losses and the optimiser are not counted. The "
+            "time of an epoch grows about in proportion as long as views are made while the "
+            "network computes ([cost](../cost.md)). That was measured for AugMix's views; `augmix "
+            "bench executors --methods NAME` measures those of another method."
+        ),
+        "",
+        *_cost_table(),
+        "",
+        "## Where it helps: CIFAR",
+        "",
+        _wrap(
+            "Mean error on CIFAR-10-C and CIFAR-100-C, %, all trained from random weights without "
+            "other photographs; for each method with WRN-40-2 where that is published. `augmix "
+            "reproduce field` lists the others, and C-bar and calibration where published."
+        ),
+        "",
+        *_cifar_table(),
+        "",
+        "## Where it helps: ImageNet",
+        "",
+        _wrap(
+            "ResNet-50 at 224 pixels: mCE on ImageNet-C, error on ImageNet-C-bar in %, mFR on "
+            "ImageNet-P."
+        ),
+        "",
+        *_imagenet_table(),
         "",
     ]
     for title, names in {
@@ -134,6 +181,67 @@ def index_page() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _cost_table() -> list[str]:
+    """Passes and operations of every method, by its own count."""
+    lines = [
+        "| method | passes | GFLOP | by Standard's | needs |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    costs = {}
+    for name in METHODS:
+        method = METHODS[name]()
+        with torch.device("meta"):
+            model = build_model(method.network_name(_COUNTED), num_classes=10)
+        device = torch.device("meta")
+        costs[name] = count_cost(model, method, size=(32, 32), channels=3, device=device)
+    for name in sorted(METHODS, key=lambda name: (costs[name].flop, name)):
+        cost = costs[name]
+        attacks = f" + {cost.attacks} of attack" if cost.attacks else ""
+        share = cost.flop / costs["standard"].flop
+        lines.append(
+            f"| [{name}]({name}.md) | {cost.passes}{attacks} | {cost.flop / 1e9:.1f} | "
+            f"{share:.1f} | {NEEDS.get(name, '')} |"
+        )
+    return lines
+
+
+def _cifar_table() -> list[str]:
+    """The published errors of every method on one network."""
+    lines = ["| method | network | CIFAR-10-C | CIFAR-100-C | training | source |"]
+    lines += ["| --- | --- | --- | --- | --- | --- |"]
+    found = []
+    for name in METHODS:
+        rows = [row for data in ("cifar10", "cifar100") for row in literature(name, data)]
+        if rows:
+            first = min(rows, key=lambda row: row.network != "WRN-40-2")
+            alike = {
+                row.data: row.corrupted
+                for row in reversed(rows)
+                if (row.network, row.source, row.recipe)
+                == (first.network, first.source, first.recipe)
+            }
+            found.append((name, first, alike))
+    for name, first, alike in sorted(found, key=lambda each: each[2].get("cifar10", 100.0)):
+        errors = [f"{alike[data]:.1f}" if data in alike else "" for data in ("cifar10", "cifar100")]
+        cells = (f"[{name}]({name}.md)", first.network, *errors, first.recipe, first.source)
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _imagenet_table() -> list[str]:
+    """The published numbers on ImageNet with a ResNet-50."""
+    lines = ["| method | mCE | C-bar | mFR | starts from | training | source |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = (*published.PAPER_METHOD_ROWS, *published.LATER_ROWS)
+    for row in sorted(rows, key=lambda row: row.corrupted):
+        if (row.data, row.network) == ("imagenet", "ResNet-50"):
+            numbers = (row.corrupted, row.bar, row.flips)
+            cells = ["" if number is None else f"{number:.1f}" for number in numbers]
+            words = (row.starts_from, row.recipe, row.source)
+            lines.append(f"| [{row.method}]({row.method}.md) | {' | '.join((*cells, *words))} |")
+    return lines
 
 
 def page(name: str) -> str:
@@ -233,8 +341,10 @@ def _later_numbers(name: str) -> list[str]:
     ]
     for row in rows:
         clean = "" if row.clean is None else f"{row.clean:.1f}"
-        cells = (_DATA[row.data], row.network, clean, f"{row.corrupted:.1f}")
-        lines.append(f"| {' | '.join(cells)} | {row.recipe} | {row.source} |")
+        start = f"from {row.starts_from}" if row.starts_from.startswith("pre") else ""
+        recipe = ", ".join(part for part in (row.recipe, start) if part)
+        cells = (_DATA[row.data], row.network, clean, f"{row.corrupted:.1f}", recipe, row.source)
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -26,6 +26,56 @@ class Text:
     example: str = ""
 
 
+GUIDE = (
+    "**Start with [augmix](augmix.md).** It has the lowest corruption error of the paper's "
+    "comparison with every network on CIFAR-10-C and CIFAR-100-C. Three passes a step.",
+    "**Only one pass a step is affordable:** [augmix-no-jsd](augmix-no-jsd.md) (13.1 % on "
+    "CIFAR-10-C where Standard has 26.9 and AugMix 11.2, WRN-40-2), or [lp-noise](lp-noise.md) "
+    "for long runs of wider networks (8.5 %, WRN-28-4, 300 epochs).",
+    "**The lowest published error on small images with the paper's networks:** "
+    "[hybridaugment-pp](hybridaugment-pp.md), 8.3 and 31.2 % on CIFAR-10-C and CIFAR-100-C with "
+    "WRN-40-2 (AugMix 11.2 and 35.9), two passes a step, 200 epochs. The tables below have no "
+    "number of it on C-bar.",
+    "**The lowest on wider networks:** [noisymix](noisymix.md), 7.2 and 27.9 % with WRN-28-4 and "
+    "200 epochs, at three passes a step and with a network that names its stages.",
+    "**ImageNet from random weights:** [prime-afa](prime-afa.md), 59.2 mCE, 45.8 % on C-bar "
+    "(AugMix's released weights 65.3 and 53.5 by the same code), two passes a step and a second "
+    "set of batch norms.",
+    "**Predictions that must not flicker:** [afa](afa.md) with `--jsd-weight 12`, 31.9 mFR on "
+    "ImageNet-P (AugMix 37.6), or [maxblur](maxblur.md), a form of the network that goes with "
+    "the other methods too (`--model NAME-maxblur`) and costs multiply-adds in use.",
+    "**A published network that is fine-tuned:** [augmix](augmix.md) with `--recipe finetune` "
+    "([the page](../finetune.md)), or [prime](prime.md), whose lowest ImageNet numbers (55.5 mCE) "
+    "are fine-tuned from pretrained weights.",
+    "**Somebody may choose the inputs:** [adversarial](adversarial.md). Against common "
+    "corruptions it helps little: 26.2 % on CIFAR-10-C with WRN-40-2, Standard 26.9.",
+    "**Little time, or a CPU:** `augmix train --recipe fast`, AugMix with one view beside the "
+    "clean image on a network made for it ([networks](../networks.md#fast)).",
+)
+"""Which method to use, a paragraph each."""
+
+_PAIRS = "pairs of images within a batch"
+NEEDS = {
+    "adversarial": "a GPU is advisable: eleven times the passes of Standard",
+    "afa": "a second set of batch norms while training (not with `--jsd-weight`)",
+    "apr-sp": _PAIRS,
+    "augmax": "a second set of batch norms; a GPU is advisable; no `--compile`",
+    "augmix-afa": "a second set of batch norms while training (not with `--jsd-weight`)",
+    "augmix-sin": "stylised copies of the images (`augmix stylize`)",
+    "cutmix": _PAIRS,
+    "hybridaugment-pp": _PAIRS,
+    "ipmix": "pictures to mix with: drawn by the package in seconds, or `--pictures DIR`",
+    "maxblur": "a network with a blur-pooled form",
+    "mixup": _PAIRS,
+    "noise2net": "nothing; the convolutions of its random networks are not in the counted cost",
+    "noisymix": "a network that names its stages; no `--compile`",
+    "pixmix": "pictures to mix with: drawn by the package in seconds, or `--pictures DIR`",
+    "prime-afa": "a second set of batch norms while training (not with `--jsd-weight`)",
+    "sin": "stylised copies of the images (`augmix stylize`)",
+    "trivialaugment-afa": "a second set of batch norms while training (not with `--jsd-weight`)",
+}
+"""What a method needs beyond images and a network."""
+
 _STRENGTH = (
     "`augmix stylize` with an alpha of 0.5 is said to be the strength of AugMix's rows, its mean "
     "corruption error lower by about 0.6 than full strength (unverified wording); the default, 1, "

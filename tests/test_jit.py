@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from augmix import rng
 from augmix.corruptions import noise
 from augmix.jit import outer
 
@@ -22,3 +25,13 @@ def test_division_follows_ieee():
     namespace: dict = {}
     exec("def divide(x, y):\n    return x / y", namespace)
     assert outer(namespace["divide"])(1.0, 0.0) == float("inf")
+
+
+def test_the_kernel_of_random_words_is_read_from_the_disk(tmp_path: Path, monkeypatch):
+    """A kernel that closes over another is never found again and is kept once for every process."""
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    arrays = np.zeros((1, 3), np.uint32), np.zeros((1, 4), np.uint32)
+    for num_hits in (0, 1):
+        kernel = rng._fill_words.__wrapped__()
+        kernel(*arrays, 1, 2, 0)
+        assert sum(kernel.stats.cache_hits.values()) == num_hits

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from augmix.data.sources import open_source as open_source
     from augmix.data.sources import register_source as register_source
     from augmix.data.views import views_loader as views_loader
+    from augmix.evaluation.config import CalibrateOptions as CalibrateOptions
     from augmix.evaluation.config import EvaluateConfig as EvaluateConfig
     from augmix.evaluation.loop import evaluate as evaluate
     from augmix.evaluation.predictions import evaluate_predictions as evaluate_predictions
+    from augmix.evaluation.severities import calibrate_severity as calibrate_severity
     from augmix.methods import attacks as attacks
     from augmix.methods import register_method as register_method
     from augmix.methods.losses import Consistency as Consistency

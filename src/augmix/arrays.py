@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image
 
 Images = UInt8[np.ndarray, "batch height width channel"]
@@ -101,7 +101,7 @@ def to_batch(image: Any) -> Images:
     return check_images(batch if is_last else to_channels_last(batch), where=f"the {kind}")
 
 
-def from_batch(batch: UInt8[np.ndarray, "batch *frame height width channel"], image: Any) -> Any:
+def from_batch(batch: Shaped[np.ndarray, "batch *frame height width channel"], image: Any) -> Any:
     """Convert a batch to the type and layout of the image that it was made from by `to_batch`.
 
     A batch of sequences, `batch frame height width channel`, has an axis more; of a PIL image it

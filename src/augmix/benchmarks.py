@@ -89,11 +89,16 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, perf_counter() - start
 
 
-def smooth_images(count: int, size: int) -> UInt8[np.ndarray, "batch height width channel"]:
-    """Draw images with coarse colours and fine grain, as photographs have both."""
+def smooth_images(
+    count: int, size: int, width: int | None = None
+) -> UInt8[np.ndarray, "batch height width channel"]:
+    """Draw images with coarse colours and fine grain, as photographs have both.
+
+    They are square, or ``size`` pixels high where a width is given.
+    """
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    smooth = [Image.fromarray(colours).resize((size, size)) for colours in coarse]
+    smooth = [Image.fromarray(colours).resize((width or size, size)) for colours in coarse]
     levels = np.stack([np.asarray(picture) for picture in smooth])
     return np.clip(levels + rng.normal(0, 6, levels.shape), 0, 255).astype(np.uint8)
 
@@ -308,7 +313,7 @@ def find_peer() -> Peer | None:
 
 
 def measure_corruptions(
-    sizes: Sequence[int] = (32, 64, 224),
+    sizes: Sequence[int | tuple[int, int]] = (32, 64, 224),
     num_threads: Sequence[int] = (1, 2),
     severity: int = 3,
     seconds: float = 2.0,
@@ -323,7 +328,7 @@ def measure_corruptions(
     compile or load kernels, are left out. Counts out of range and unknown names are a ValueError.
 
     Args:
-        sizes: Of the square images in pixels, at least 16.
+        sizes: Of the images in pixels, at least 16; of images that are not square width and height.
         num_threads: Threads of `augmix.corrupt`.
         severity: 1 to 5.
         seconds: Time for each size and number of threads, for all corruptions together; each
@@ -335,22 +340,25 @@ def measure_corruptions(
 
     Returns:
         For each size, number of threads and corruption, and for the peer: ``corruption``,
-        ``package``, ``size`` in pixels, ``threads``, ``ms_per_image``. Where all of the paper's 15
-        or of a list of C-bar were measured, their sum follows, e.g. as ``sum of paper-15``.
+        ``package``, ``size`` in pixels (of a pair e.g. 640x480), ``threads``, ``ms_per_image``.
+        Where all of the paper's 15 or of a list of C-bar were measured, their sum follows, e.g. as
+        ``sum of paper-15``.
     """
-    _check_counts(sizes, num_threads)
+    edges = [(each, each) if isinstance(each, int) else each for each in sizes]
+    _check_counts([min(each) for each in edges], num_threads)
     names = registry.CORRUPTIONS.resolve(names)
     records: list[Record] = []
-    for size in sizes:
-        images = smooth_images(min(max(2**16 // size**2, 4), 64), size)
+    for size, (width, height) in zip(sizes, edges, strict=True):
+        images = smooth_images(min(max(2**16 // (width * height), 4), 64), height, width)
         cases: list[tuple[str, int, Callable[[str], object]]] = []
         for threads in num_threads:
             ours = partial(corrupt, images, severity=severity, preset=preset, num_threads=threads)
             cases.append(("augmix", threads, ours))
-        if peer is not None and size >= _MIN_PEER_SIZE:
+        if peer is not None and min(width, height) >= _MIN_PEER_SIZE:
             cases.append((peer.title, 1, partial(peer.corrupt_all, images, severity)))
         for package, threads, work in cases:
-            case: Record = {"package": package, "size": size, "threads": threads}
+            shown = size if isinstance(size, int) else f"{width}x{height}"
+            case: Record = {"package": package, "size": shown, "threads": threads}
             times_ms = _time_corruptions(work, names, len(images), seconds)
             for name, time_ms in times_ms.items():
                 records.append({"corruption": name, **case, "ms_per_image": time_ms})

@@ -29,7 +29,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64, Integer, Real
 from scipy.special import stdtrit
 
+from augmix import metrics
 from augmix.metrics.calibration import equal_mass_ends, smooth_from_sums
+from augmix.metrics.outliers import outlier_scores
 from augmix.metrics.selective import COVERAGE, selective_scores
 from augmix.rng import Purpose, Stream
 
@@ -325,6 +327,32 @@ def _ranked(
         "adaptive_ece": np.abs(_bin_totals(counts, sums, gap, edges)).sum(axis=1) / num_images,
         "smooth_ece": smooth_from_sums(sums, confidence),
     }
+
+
+def resample_outliers(
+    inside: Float[np.ndarray, " inside"],
+    outside: Float[np.ndarray, " outside"],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    stream: Stream = STREAM,
+) -> tuple[Draws, Draws]:
+    """Resample AUROC and FPR95 of a score: images of a class and of none, each among themselves.
+
+    Args:
+        inside: Scores of images of the model's classes.
+        outside: Scores of images of no class.
+    """
+    first_counts, second_counts = (
+        np.concatenate([*resample_counts(len(each), num_resamples=num_resamples, stream=own)])
+        for each, own in ((inside, stream), (outside, stream.at(part=1)))
+    )
+    drawn = outlier_scores(first_counts, second_counts, inside, outside)
+    measured = metrics.auroc(inside, outside), metrics.fpr_at_recall(inside, outside)
+    first, second = (
+        Draws(estimate=estimate, resampled=resampled, limits=FRACTION)
+        for estimate, resampled in zip(measured, drawn, strict=True)
+    )
+    return first, second
 
 
 def resample_ece(

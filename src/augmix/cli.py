@@ -235,7 +235,7 @@ def _train(words: Sequence[str]) -> None:
         print(_TRAIN_EXAMPLES)
     words, decisions = decide_training(words)
     config, is_dry = parse_training(words)
-    for line in decisions if os.environ.get("RANK", "0") == "0" else ():
+    for line in decisions if _is_first() else ():
         say(line)
     _keep_memory()
     from augmix import distributed
@@ -293,14 +293,39 @@ def _is_number(word: str) -> bool:
         return False
 
 
+@command("calibrate-severity")
+def _calibrate_severity(words: Sequence[str]) -> None:
+    from augmix.evaluation.config import CalibrateConfig
+
+    config = parse(CalibrateConfig, "calibrate-severity", words)
+    from augmix.evaluation import severities
+
+    preset = _watch(severities.calibrate_model, config)
+    assert config.out is not None  # it has a default
+    for line in severities.lines(config.out):
+        say(line)
+    say(f"preset: {config.out}, {len(preset.table)} corruptions")
+
+
 @command("predict")
 def _predict(words: Sequence[str]) -> None:
     from augmix.evaluation.config import PredictConfig
 
     config = parse(PredictConfig, "predict", words)
     _keep_memory()
-    from augmix.evaluation.predict import predict, write_predictions
+    from augmix.evaluation.predict import predict, predict_file, write_predictions
+    from augmix.shards import find_shard
 
+    if config.out is not None:
+        if not _is_first():
+            predict_file(config)
+            return
+        num_images, left_out = _watch(predict_file, config)
+        _tell_broken(num_images, left_out)
+        say(f"predictions: {config.out}")
+        return
+    if find_shard(None):
+        raise ValueError("several processes of torchrun write one file: name it with --out")
     num_images, broken = 0, []
 
     def count(found: Iterable["Prediction"]) -> Iterator["Prediction"]:
@@ -308,17 +333,22 @@ def _predict(words: Sequence[str]) -> None:
         for each in found:
             num_images += 1
             if each.error:
-                broken.append(each)
+                broken.append((each.path, each.error))
             yield each
 
     predictions = count(predict(config))
-    if config.form == "table":
+    if config.written_form == "table":
         print_predictions(predictions)
     else:
-        for line in write_predictions(predictions, config.form):
+        for line in write_predictions(predictions, config.written_form):
             print(line, flush=True)
-    for each in broken:
-        print(f"augmix: {printable(each.path)}: {each.error}", file=sys.stderr)
+    _tell_broken(num_images, broken)
+
+
+def _tell_broken(num_images: int, broken: Sequence[tuple[str, str]]) -> None:
+    """Name the images that were left out; if that is all of them, end with exit code 1."""
+    for path, why in broken:
+        print(f"augmix: {printable(path)}: {why}", file=sys.stderr)
     if broken:
         print(f"augmix: {len(broken)} of {num_images} images left out", file=sys.stderr)
     if num_images and len(broken) == num_images:
@@ -437,16 +467,22 @@ def _known_size(folder: Path, facts: "ConfigFacts") -> tuple[int, int] | None:
 
 @command("corrupt")
 def _corrupt(words: Sequence[str]) -> None:
-    from augmix.write import CorruptConfig, corrupt_source
+    from augmix.write import CorruptConfig
 
-    say(f"set: {_watch(corrupt_source, parse(CorruptConfig, 'corrupt', words))}")
+    config = parse(CorruptConfig, "corrupt", words)
+    from augmix.write.sets import corrupt_source
+
+    _write(corrupt_source, config)
 
 
 @command("perturb")
 def _perturb(words: Sequence[str]) -> None:
-    from augmix.write import PerturbConfig, perturb_source
+    from augmix.write import PerturbConfig
 
-    say(f"set: {_watch(perturb_source, parse(PerturbConfig, 'perturb', words))}")
+    config = parse(PerturbConfig, "perturb", words)
+    from augmix.write.sets import perturb_source
+
+    _write(perturb_source, config)
 
 
 @command("stylize")
@@ -462,7 +498,23 @@ def _stylize(words: Sequence[str]) -> None:
     config = parse(StylizeConfig, "stylize", words)
     from augmix.stylize.write import stylize
 
-    say(f"set: {_watch(stylize, config)}")
+    _write(stylize, config)
+
+
+def _write(work: Callable[..., Path], config: Any) -> None:
+    """Write a set of images; of the processes of torchrun, the first prints for all."""
+    if not _is_first():
+        _keep_memory()
+        work(config)
+        return
+    folder = _watch(work, config)
+    if not config.dry_run:
+        say(f"set: {folder}")
+
+
+def _is_first() -> bool:
+    """Whether this process is the only one, or the first of torchrun's."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -636,6 +688,8 @@ def _reproduce(words: Sequence[str]) -> None:
     from augmix.paper.reproduce import reproduce
 
     made = _watch(reproduce, config)
+    for line in made.plan:
+        say(line)
     for path in made.paths:
         if path.suffix == ".md":
             say(path.read_text())
@@ -728,9 +782,10 @@ def _keep_memory() -> None:
 def _watch(work: Callable[..., Result], config: Any) -> Result:
     """Do long work of a configuration, and show its progress."""
     _keep_memory()
+    from augmix.data.remote import watch_downloads
     from augmix.jit import watch_compiling
     from augmix.progress import Note
 
-    with show_progress() as progress:
+    with show_progress() as progress, watch_downloads(progress):
         watch_compiling(lambda: progress(Note(text="compiling kernels once (about 20 s)")))
         return work(config, on_progress=progress)

@@ -4,6 +4,7 @@ COMMANDS = {
     "demo": "train Standard and AugMix on the embedded digits, measure both, write a report",
     "train": "train one model by one method on one set of images",
     "evaluate": "measure any model on clean, corrupted, perturbed and attacked images",
+    "calibrate-severity": "severities at which a model loses 10, 20, ... points, as a preset",
     "predict": "the classes of new images, with calibrated confidences",
     "check": "a gate: limits and a run to compare with in, pass or fail out",
     "report": "one HTML page that compares any number of runs",
@@ -13,7 +14,7 @@ COMMANDS = {
     "stylize": "write a stylised copy of any images (stylize fit: train a decoder for it)",
     "download": "fetch a published -C or -P set, checked and unpacked",
     "preview": "pictures of a method's views, or of every corruption",
-    "reproduce": "a table or figure of the paper, published numbers beside measured ones",
+    "reproduce": "tables and figures of the paper and of later methods, published beside measured",
     "bench": "how fast executors and corruptions are on this machine",
 }
 """The line of each command in the help."""
@@ -26,7 +27,7 @@ def help_text() -> str:
         "",
         "usage: augmix COMMAND [OPTIONS]     (augmix COMMAND --help lists the options)",
         "",
-        *(f"  {name:<10} {summary}" for name, summary in COMMANDS.items()),
+        *(f"  {name:<18} {summary}" for name, summary in COMMANDS.items()),
         "",
         "  --debug             show the traceback of an error",
         "  --version           print the version",

@@ -84,8 +84,25 @@ def print_summaries(folders: Sequence[Path]) -> None:
     if natural:
         print_table(natural)
     for results in found:
+        if outliers := _outlier_rows(results):
+            print_table(outliers)
         if asked := _asked_measures(results):
             print_table(asked)
+
+
+def _outlier_rows(results: "Results") -> list[dict[str, Any]]:
+    """How well images of no class are told from clean ones, by every score."""
+    return [
+        {
+            "images of no class": cell.name,
+            "images": cell.num_images,
+            "score": score.replace("_", " "),
+            "AUROC %": 100 * value,
+            "FPR95 %": 100 * cell.fpr95[score],
+        }
+        for cell in results.outliers
+        for score, value in cell.auroc.items()
+    ]
 
 
 def _asked_measures(results: "Results") -> list[dict[str, Any]]:

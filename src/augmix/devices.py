@@ -12,6 +12,7 @@ from torch import Tensor
 
 from augmix import distributed
 from augmix.errors import RunError
+from augmix.shards import find_shard
 
 NAMES = ("auto", "cpu", "cuda", "mps")
 _CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
@@ -39,8 +40,9 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} was asked for, but torch {torch.__version__} finds none on this "
             "machine; use --device auto or cpu"
         )
-    if name == "cuda" and distributed.world_size() > 1:
-        return torch.device(name, distributed.local_rank() % torch.cuda.device_count())
+    if name == "cuda" and (distributed.world_size() > 1 or find_shard(None)):
+        rank = distributed.local_rank() or int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device(name, rank % torch.cuda.device_count())
     return torch.device(name)
 
 

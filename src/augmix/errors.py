@@ -162,3 +162,11 @@ def check_positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         check_fields(config, **{name: (value is None or value >= 1, "at least 1")})
+
+
+def check_shard(text: str) -> tuple[int, int]:
+    """Return the two numbers of a shard ``i/n``, the first from 1 to n; else a ValueError."""
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"shard must be i/n with i from 1 to n, e.g. 1/8 to 8/8, got {text!r}")
+    return int(found[1]), int(found[2])

@@ -183,7 +183,7 @@ class CellFinished(Event):
     suite: str
     name: str
     severity: int | float
-    metric: Literal["error", "flip probability"]
+    metric: Literal["error", "flip probability", "AUROC"]
     value: float
     wait_fraction: float
     done: int

@@ -260,7 +260,11 @@ class LaterRow:
     clean: float | None
     corrupted: float  # mean error on -C; mCE on ImageNet
     source: str
-    recipe: str = ""  # epochs and views of a step, and what it starts from if not random weights
+    recipe: str = ""  # epochs and views of a step
+    starts_from: str = "random weights"
+    bar: float | None = None  # mean error on C-bar
+    flips: float | None = None  # mFR on ImageNet-P
+    calibration: float | None = None  # RMS calibration error, mean over -C
 
 
 _HYBRID = "Yucel et al. (2023)"
@@ -269,6 +273,8 @@ _AFA = "Vaish et al. (2024), files of results"
 _CIFAR_200 = "200 epochs, 2 views"
 _AUGMAX = "Wang et al. (2021), README"
 _AUGMAX_RECIPE = "200 epochs, 3 views and attack, DuBIN network"
+_AFA_RECIPE = "90 epochs, 2 views"
+_MINTUN = "Mintun et al. (2021)"
 
 
 def _later(method: str, network: str, text: str, source: str, recipe: str) -> tuple[LaterRow, ...]:
@@ -308,41 +314,52 @@ LATER_ROWS: tuple[LaterRow, ...] = (
     *_later("apr-sp", "ResNeXt-29", "3.9 9.1 20.9 31.0", _HYBRID, _CIFAR_200),
     *_later("apr-sp", "ResNet-18", "5.0 9.1 23.9 31.8", _HYBRID, _CIFAR_200),
     LaterRow(method="apr-sp", data="imagenet", network="ResNet-50", clean=None,
-             corrupted=68.9, source=_HYBRID),
+             corrupted=68.9, source=_HYBRID,
+             starts_from="not known"),
     LaterRow(method="apr-sp", data="imagenet", network="ResNet-50", clean=None,
-             corrupted=65.0, source="README of Chen et al. (2021)"),
+             corrupted=65.0, source="README of Chen et al. (2021)",
+             starts_from="not known"),
     *_later("hybridaugment-pp", "WRN-40-2", "4.7 8.3 24.0 31.2", _HYBRID, _CIFAR_200),
     *_later("hybridaugment-pp", "ResNeXt-29", "4.1 7.9 21.2 28.8", _HYBRID, _CIFAR_200),
     *_later("hybridaugment-pp", "ResNet-18", "5.0 8.2 23.5 29.9", _HYBRID, _CIFAR_200),
     *_later("hybridaugment-pp", "AllConv", "5.7 10.7 24.8 34.4", _HYBRID, _CIFAR_200),
     *_later("hybridaugment-pp", "DenseNet", "5.2 9.5 24.1 33.4", _HYBRID, _CIFAR_200),
     LaterRow(method="hybridaugment-pp", data="imagenet", network="ResNet-50", clean=None,
-             corrupted=67.3, source=_HYBRID, recipe="100 epochs"),
+             corrupted=67.3, source=_HYBRID, recipe="100 epochs",
+             starts_from="not known"),
     LaterRow(method="afa", data="imagenet", network="ResNet-50", clean=None, corrupted=68.0,
-             source=_AFA, recipe="90 epochs, 2 views"),
+             bar=52.4, flips=48.0, source=_AFA, recipe=f"{_AFA_RECIPE}, DuBIN network"),
     LaterRow(method="afa", data="imagenet", network="ResNet-50", clean=None, corrupted=66.8,
-             source=_AFA, recipe="with JSD"),
+             bar=49.5, flips=31.9, source=_AFA, recipe="with JSD"),
     LaterRow(method="augmix-afa", data="imagenet", network="ResNet-50", clean=None, corrupted=62.9,
-             source=_AFA),
+             bar=48.2, source=_AFA),
     LaterRow(method="trivialaugment-afa", data="imagenet", network="ResNet-50", clean=None,
-             corrupted=63.1, source=_AFA),
-    *_later("lp-noise", "WRN-28-4", "3.28 8.54 18.62 29.88", _SIEDEL, "300 epochs, 1 view"),
+             corrupted=63.1, bar=50.3, flips=45.1, source=_AFA),
+    LaterRow(method="lp-noise", data="cifar10", network="WRN-28-4", clean=3.28, corrupted=8.54,
+             bar=13.9, calibration=4.5, source=_SIEDEL, recipe="300 epochs, 1 view"),
+    LaterRow(method="lp-noise", data="cifar100", network="WRN-28-4", clean=18.62, corrupted=29.88,
+             source=_SIEDEL, recipe="300 epochs, 1 view"),
     *_later("prime", "ResNet-18", "6.9 11.0 22.4 31.7", "README of Modas et al. (2022)",
             "100 epochs, 3 views"),
     LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=55.5,
-             source="Modas et al. (2022)", recipe="100 epochs from pretrained weights"),
+             source="Modas et al. (2022)", recipe="100 epochs", starts_from="pretrained weights"),
     LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=57.5,
-             source="Modas et al. (2022)", recipe="the same without JSD"),
+             source="Modas et al. (2022)", recipe="100 epochs without JSD",
+             starts_from="pretrained weights"),
     LaterRow(method="prime", data="imagenet", network="ResNet-50", clean=None, corrupted=64.9,
-             source=_AFA, recipe="from random weights"),
+             bar=53.6, flips=45.4, source=_AFA, recipe="from scratch"),
     LaterRow(method="prime-afa", data="imagenet", network="ResNet-50", clean=None, corrupted=59.2,
-             source=_AFA),
+             bar=45.8, flips=40.4, source=_AFA),
     LaterRow(method="prime-afa", data="imagenet", network="ResNet-18", clean=None, corrupted=67.8,
              source=_AFA),
-    *_later("trivialaugment", "WRN-28-4", "3.32 13.37 19.26 37.98", _SIEDEL,
-            "200 epochs, 1 view, averaged weights"),
+    LaterRow(method="trivialaugment", data="cifar10", network="WRN-28-4", clean=3.32,
+             corrupted=13.37, bar=16.6, calibration=6.1, source=_SIEDEL,
+             recipe="200 epochs, 1 view, averaged weights"),
+    LaterRow(method="trivialaugment", data="cifar100", network="WRN-28-4", clean=19.26,
+             corrupted=37.98, bar=43.7, source=_SIEDEL,
+             recipe="200 epochs, 1 view, averaged weights"),
     LaterRow(method="trivialaugment", data="imagenet", network="ResNet-50", clean=None,
-             corrupted=71.7, source=_AFA),
+             corrupted=71.7, bar=58.2, flips=51.9, source=_AFA),
     *_later("noisymix", "WRN-28-4", "3.27 7.22 18.84 27.94", "RobustBench", "200 epochs, 3 views"),
     *_later("augmax", "WRN-40-2", "4.32 9.33 23.20 33.65", _AUGMAX, _AUGMAX_RECIPE),
     *_later("augmax", "ResNet-18", "4.24 9.64 21.31 34.25", _AUGMAX, _AUGMAX_RECIPE),
@@ -352,7 +369,27 @@ LATER_ROWS: tuple[LaterRow, ...] = (
     *_later("pixmix", "WRN-40-4", "- 9.5 - 30.5", "Hendrycks et al. (2022), unverified",
             "100 epochs, 1 view, published fractals"),
     LaterRow(method="pixmix", data="imagenet", network="ResNet-50", clean=None, corrupted=65.8,
-             source=_HYBRID, recipe="90 epochs, published fractals"),
+             source=_HYBRID, recipe="90 epochs, published fractals",
+             starts_from="not known"),
     *_later("ipmix", "WRN-40-4", "4.04 8.6 - -", "Huang et al. (2023); 8.85 in a run of others",
             "100 epochs, 3 views, published fractals"),
 )  # fmt: skip
+
+PAPER_METHOD_ROWS: tuple[LaterRow, ...] = (
+    *_later("standard", "WRN-40-2", "5.2 26.9 27.9 53.3", _HYBRID, "200 epochs, 1 view"),
+    LaterRow(method="standard", data="cifar10", network="WRN-40-2", clean=None, corrupted=27.0,
+             bar=27.1, source=_MINTUN),
+    LaterRow(method="standard", data="imagenet", network="ResNet-50", clean=None, corrupted=76.7,
+             bar=60.1, flips=58.0, source=_AFA),
+    LaterRow(method="autoaugment", data="cifar10", network="WRN-40-2", clean=None, corrupted=19.4,
+             bar=21.0, source=_MINTUN),
+    *_later("augmix", "WRN-40-2", "4.9 11.2 23.7 35.9", "RobustBench, released weights",
+            "100 epochs, 3 views"),
+    LaterRow(method="augmix", data="cifar10", network="WRN-40-2", clean=None, corrupted=11.1,
+             bar=16.0, source=_MINTUN),
+    *_later("augmix", "WRN-40-2", "4.33 10.99 22.97 35.44", _AUGMAX, "200 epochs, 3 views"),
+    *_later("augmix", "ResNet-18", "4.21 10.51 21.77 37.33", _AUGMAX, "200 epochs, 3 views"),
+    LaterRow(method="augmix", data="imagenet", network="ResNet-50", clean=None, corrupted=65.3,
+             bar=53.5, flips=37.6, source=_AFA, recipe="released weights"),
+)  # fmt: skip
+"""Results of the paper's own methods by others, or on C-bar too."""

@@ -10,6 +10,7 @@ atomically, so a killed process leaves either the old file or the new one.
 | ``clean-clean-0.npz``, ``c-fog-3.npz``, ``attack-linf-0.npz`` | ``prediction``, ``confidence`` |
 | ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
 | ``fourier-vertical-3.npz`` | ``prediction`` at every horizontal frequency |
+| ``ood-textures-0.npz`` | ``is_outside``, ``confidence``, ``max_logit``, ``energy`` |
 
 Cells of images also have the arrays of ``evaluate --metrics``, see `evaluation.measures`.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Required, TypedDict, TypeVar, get_type_hints
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8, UInt16
 
 from augmix.errors import RunError, import_library
 from augmix.files import (
@@ -353,6 +354,7 @@ class ProtocolFacts(TypedDict, total=False):
     official_c: str
     official_bar: str
     natural: dict[str, str]
+    ood: dict[str, str]
     official_p: str
     fingerprints: dict[str, str]
     predictions: str
@@ -401,6 +403,7 @@ class FittedFacts(TypedDict, total=False):
     """The types of what `Results.fitted` holds."""
 
     num_images: Required[int]
+    note: str
     coverage: float
     thresholds: dict[str, float | None]
     vector: VectorFacts | None
@@ -450,6 +453,36 @@ class LogRecord(TypedDict, total=False):
     validation: ValidationRecord  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierCell:
+    """Clean images against images of no class of the model (suite ``ood``).
+
+    Every score is high for images of the model's classes: ``confidence`` (the largest softmax
+    probability), ``max_logit`` and ``energy`` (log sum exp of the logits). The latter two are left
+    out where the model gives probabilities, of which they say nothing more.
+    """
+
+    name: str  # of the images of no class
+    num_inside: int  # clean images
+    num_images: int  # of no class
+    auroc: dict[str, float]  # by score
+    fpr95: dict[str, float]  # fraction taken for images of a class where 95 % of those are
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _require(min(self.num_inside, self.num_images) >= 1, "there must be images of both kinds")
+        _require("confidence" in self.auroc, "auroc must have confidence")
+        _require(self.auroc.keys() == self.fpr95.keys(), "auroc and fpr95 must be of equal scores")
+        values = [*self.auroc.values(), *self.fpr95.values()]
+        _require(all(0 <= value <= _ROUNDED for value in values), "auroc and fpr95 must be 0..1")
+
+    @property
+    def key(self) -> CellKey:
+        """Identity of the cell."""
+        return CellKey("ood", self.name, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -509,7 +542,8 @@ class Results:
             ``jpeg_quality``, ``frames_of``; ``own`` (the user's corruptions, each with the sha256
             of its code), ``own_severities`` and ``own_jpeg_quality``; ``bar_names``,
             ``bar_severities``, ``bar_version`` and ``bar_jpeg_quality`` of suite ``c-bar``;
-            ``natural`` (fingerprints of the sets of natural shift);
+            ``natural`` (fingerprints of the sets of natural shift), ``ood`` (of images of no
+            class);
             ``official_c``, ``official_bar`` and ``official_p`` (sets read from files, else empty)
             with ``fingerprints`` of every cell's files; ``attack_norm``, ``attack_epsilon``,
             ``attack_steps``, ``attack_step_size``, ``attack_restarts``; ``fourier_norm`` and
@@ -521,10 +555,11 @@ class Results:
             log-likelihood of those, ``nll_before`` and ``nll_after``.
         fitted: None, or what was fitted on the same images for ``--metrics``: the ``thresholds`` of
             prediction sets by method (None: every class) and their ``coverage``; the calibrators
-            ``vector``, ``isotonic`` and ``histogram``.
+            ``vector``, ``isotonic`` and ``histogram``; a ``note`` of what could not be fitted.
         cells: Cells of images, suite by suite.
         sequences: Cells of sequences, in the order measured.
         frequencies: Cells of Fourier-basis perturbations, from the lowest vertical frequency on.
+        outliers: Cells of images of no class, set by set.
         decision: What a part of the images has shown, instead of cells; None if all were measured.
     """
 
@@ -537,17 +572,19 @@ class Results:
     cells: tuple[Cell, ...] = ()
     sequences: tuple[SequenceCell, ...] = ()
     frequencies: tuple[FrequencyCell, ...] = ()
+    outliers: tuple[OutlierCell, ...] = ()
     decision: Decision | None = None
 
     @property
-    def measured(self) -> tuple[Cell | SequenceCell | FrequencyCell, ...]:
+    def measured(self) -> tuple[Cell | SequenceCell | FrequencyCell | OutlierCell, ...]:
         """All cells."""
-        return (*self.cells, *self.sequences, *self.frequencies)
+        return (*self.cells, *self.sequences, *self.frequencies, *self.outliers)
 
     @property
     def num_images(self) -> int:
-        """Images of the largest cell, natural shift left out; 0 if nothing is measured."""
-        cells = [cell for cell in self.measured if cell.key.suite != "natural"] or self.measured
+        """Images of the largest cell, other photographs left out; 0 if nothing is measured."""
+        others = ("natural", "ood")
+        cells = [cell for cell in self.measured if cell.key.suite not in others] or self.measured
         return max([cell.num_images for cell in cells], default=0)
 
     @property
@@ -632,6 +669,9 @@ class Results:
             if isinstance(cell, SequenceCell):
                 row |= {"flip_probability": cell.flip_probability}
                 row |= {"top5_distance": cell.top5_distance}
+            elif isinstance(cell, OutlierCell):
+                row |= {f"auroc_{name}": value for name, value in cell.auroc.items()}
+                row |= {f"fpr95_{name}": value for name, value in cell.fpr95.items()}
             else:
                 row["error"] = cell.error
             if isinstance(cell, Cell):
@@ -736,7 +776,12 @@ FrameClasses = (
     | Int32[np.ndarray, "image frame"]
 )
 Record = TypeVar(
-    "Record", "MeasuredImages", "Predictions", "SequencePredictions", "FrequencyPredictions"
+    "Record",
+    "MeasuredImages",
+    "Predictions",
+    "SequencePredictions",
+    "FrequencyPredictions",
+    "OutlierPredictions",
 )
 
 
@@ -796,6 +841,22 @@ class FrequencyPredictions:
         _require((self.prediction >= 0).all(), "prediction must be at least 0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierPredictions:
+    """The scores of every image of an `OutlierCell`, the clean ones first."""
+
+    is_outside: Bool[np.ndarray, " image"]  # of no class
+    confidence: Float64[np.ndarray, " image"]
+    max_logit: Float64[np.ndarray, " image"]
+    energy: Float64[np.ndarray, " image"]
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            values = getattr(self, entry.name)
+            fits = len(values) == len(self.is_outside) and bool(np.isfinite(values).all())
+            _require(fits, f"{entry.name} must be a finite number an image")
+
+
 def predictions_path(folder: Path, suite: str, name: str, severity: int | float = 0) -> Path:
     """Return the file of a cell's predictions in a run folder.
 
@@ -818,7 +879,11 @@ def to_classes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
 
 def write_predictions(
     path: Path,
-    record: MeasuredImages | Predictions | SequencePredictions | FrequencyPredictions,
+    record: MeasuredImages
+    | Predictions
+    | SequencePredictions
+    | FrequencyPredictions
+    | OutlierPredictions,
 ) -> None:
     """Write one file of `predictions/` atomically; the same arrays give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -845,6 +910,11 @@ def load_sequence_predictions(folder: Path, name: str) -> SequencePredictions:
 def load_frequency_predictions(folder: Path, name: str) -> FrequencyPredictions:
     """Load the predictions of a `FrequencyCell`; a missing or damaged file is a `RunError`."""
     return _load(predictions_path(folder, "fourier", name), FrequencyPredictions)
+
+
+def load_outlier_predictions(folder: Path, name: str) -> OutlierPredictions:
+    """Load the scores of an `OutlierCell`; a missing or damaged file is a `RunError`."""
+    return _load(predictions_path(folder, "ood", name), OutlierPredictions)
 
 
 _AGAIN = "delete it and evaluate the run again"

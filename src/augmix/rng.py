@@ -252,12 +252,16 @@ def philox4x32_scalar(c0, c1, c2, c3, k0, k1, words):
     words[0], words[1], words[2], words[3] = c0, c1, c2, c3
 
 
+_philox: Any = None  # a global: numba finds no kernel on the disk that closes over another
+
+
 @cache
 def _fill_words() -> Any:
     """A kernel that fills rows of words, each from the blocks of an address; one call, no GIL."""
     from augmix.jit import inner, outer
 
-    philox = inner(philox4x32_scalar)
+    global _philox
+    _philox = inner(philox4x32_scalar)
 
     @outer
     @no_type_check
@@ -268,7 +272,7 @@ def _fill_words() -> Any:
             c1, c2, c3 = addresses[row, 0], addresses[row, 1], addresses[row, 2]
             for start in range(0, count, 4):
                 block = np.uint32(first_block + start // 4)
-                philox(block, c1, c2, c3, np.uint32(key0), np.uint32(key1), words)
+                _philox(block, c1, c2, c3, np.uint32(key0), np.uint32(key1), words)
                 for index in range(start, min(start + 4, count)):
                     result[row, index] = words[index - start]
 

@@ -1,9 +1,11 @@
 """Contrast, elastic transform, pixelation and JPEG against slow formulas and Pillow."""
 
 import io
+import os
 
 import numpy as np
 import pytest
+from gil import is_free_of_gil
 from PIL import Image
 from scipy import ndimage
 from toy_images import (
@@ -103,3 +105,22 @@ def test_elastic_transform(distance: float, smoothness: float, jolt: float):
         difference = np.abs(result.astype(int) - expected)
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 40), (375, 500)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_files_in_memory_are_those_of_pillow(size, channels):
+    image = np.random.default_rng(3).integers(0, 256, (*size, channels), dtype=np.uint8)
+    picture = Image.fromarray(image[:, :, 0] if channels == 1 else image)
+    for options in ({"quality": 7}, {"quality": 85, "optimize": True}, {"quality": 100}):
+        file = io.BytesIO()
+        picture.save(file, "JPEG", **options)
+        assert digital._encode(image, **options).getvalue() == file.getvalue()
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs files in memory, of Linux")
+def test_encoding_lets_other_threads_work():
+    image = np.full((5000, 5000, 3), 90, np.uint8)  # a small file, which is one piece for Pillow
+    picture = Image.fromarray(image)
+    assert not is_free_of_gil(lambda: picture.save(io.BytesIO(), "JPEG", quality=10))
+    assert is_free_of_gil(lambda: digital._encode(image, quality=10))

@@ -215,6 +215,31 @@ def test_a_file_gives_the_same_numbers(run, toy: Source, tmp_path: Path):
         evaluate_predictions(answers, toy, temperature_images=HELD)
 
 
+def test_what_could_not_be_fitted_is_said(toy: Source, tmp_path: Path):
+    """Two held-out images are too few for the coverage and for a class."""
+    ids, held = choose_images(len(toy), num_held=2, seed=SEED)
+    logits = np.eye(3)[toy.labels] * 2
+    columns = {"id": np.arange(len(toy)), "label": toy.labels, "logits": logits}
+    columns["suite"] = np.full(len(toy), "clean")
+    found = evaluate_predictions(
+        columns,
+        temperature_images=2,
+        metrics=("conformal", "calibrators"),
+        seed=SEED,
+        out=tmp_path,
+    )
+    assert found.fitted is not None
+    assert found.fitted["thresholds"] == {"thr": None, "aps": None, "raps": None}
+    assert found.cells[0].measures["thr_size"] == 3
+    assert found.cells[0].num_images == len(ids)
+    assert found.fitted["vector"] is None
+    assert len(held) == 2
+    assert "hold out at least 9" in found.fitted["note"]
+    assert "vector scaling is fitted on at least 1 image of each class" in found.fitted["note"]
+    tables = {table.name: table for table in trust_tables(compare([tmp_path]))}
+    assert found.fitted["note"] in tables["calibrators"].note
+
+
 def test_the_report_shows_them_with_intervals(run):
     comparison = compare([run[0]])
     (group,) = comparison.groups

@@ -7,7 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from PIL import Image
 from augmix import cli
 from augmix.errors import RunError
 from augmix.evaluation.config import PredictConfig
-from augmix.evaluation.predict import Prediction, predict, write_predictions
+from augmix.evaluation.predict import Prediction, predict, predict_file, write_predictions
 from augmix.models.weights import build_model, save_model
 from augmix.results import Results, write_results
 
@@ -212,3 +215,78 @@ def test_what_cannot_be_predicted_is_said(run: Path, photos: Path, tmp_path: Pat
     config = PredictConfig(model=str(run), images=(str(photos),), reading=Reading(on_error="raise"))
     with pytest.raises(RunError, match=r"broken.jpg: .*; leave out --on-error raise"):
         list(predict(config))
+
+
+@pytest.fixture
+def many(photos: Path, tmp_path: Path) -> Path:
+    """The photographs and 20 more."""
+    folder = tmp_path / "many"
+    shutil.copytree(photos, folder)
+    rng = np.random.default_rng(3)
+    for number in range(20):
+        image = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+        image.save(folder / f"image{number:02d}.png")
+    return folder
+
+
+def printed(run: Path, folder: Path, form: str) -> str:
+    config = PredictConfig(model=str(run), images=(str(folder),), batch_size=2, top=2)
+    return "".join(f"{line}\n" for line in write_predictions(predict(config), form))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_shards_write_what_one_process_prints(
+    run: Path, many: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augmix.evaluation.predict._BATCHES_IN_PART", 1)
+    out = tmp_path / f"found.{form}"
+    config = PredictConfig(model=str(run), images=(str(many),), batch_size=2, top=2, out=out)
+    events: list[Any] = []
+
+    def stop(event: Any) -> None:
+        events.append(event)
+        raise KeyboardInterrupt
+
+    for shard in ("1/2", None, "2/3"):  # each is stopped after one part
+        with pytest.raises(KeyboardInterrupt):
+            predict_file(replace(config, shard=shard), on_progress=stop)
+        assert not out.exists()
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(predict_file, replace(config, shard=f"{n}/2")) for n in (1, 2)]
+        ((num_images, broken), second) = (each.result() for each in work)
+    assert (num_images, broken) == second
+    assert num_images == 24
+    assert [Path(path).name for path, _ in broken] == ["broken.jpg"]
+    assert out.read_text() == printed(run, many, form)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"found.{form}",
+        f"found.{form}.json",
+        "many",
+    ]
+    assert predict_file(replace(config, shard="1/9"), on_progress=stop) == second  # nothing to do
+    with pytest.raises(RunError, match=r"holds predictions with top = 2, asked for 1"):
+        predict_file(replace(config, top=1))
+    out.write_text("lost")
+    assert predict_file(config) == second
+    assert out.read_text() == printed(run, many, form)
+
+
+def test_files_of_predictions_need_a_form_and_shards_a_file(run: Path, tmp_path: Path) -> None:
+    how: Any = {"model": str(run), "images": ("x",)}
+    with pytest.raises(ValueError, match=r"out must be a file NAME.csv or NAME.jsonl"):
+        PredictConfig(**how, out=tmp_path / "found.txt")
+    assert PredictConfig(**how, out=tmp_path / "found.txt", form="csv").written_form == "csv"
+    with pytest.raises(ValueError, match="shard '1/2' needs the file that all shards write"):
+        PredictConfig(**how, shard="1/2")
+    with pytest.raises(ValueError, match="shard must be i/n"):
+        PredictConfig(**how, shard="3/2", out=tmp_path / "found.csv")
+
+
+def test_a_file_of_unknown_predictions_is_left_alone(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "found.csv"
+    out.write_text("mine")
+    with pytest.raises(RunError, match="exists without found.csv.json"):
+        predict_file(PredictConfig(model=str(run), images=(str(photos),), out=out))
+    assert out.read_text() == "mine"

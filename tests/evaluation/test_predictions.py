@@ -233,7 +233,10 @@ BAD = [
     ({"id": np.array([3, 3, 5, 6])}, "clean: 1 of 3 rows are missing, first that of image 6"),
     ({"id": np.array([3.5, 3, 5, 5])}, "id must be whole numbers of at least 0, got 3.5"),
     ({"label": np.array([0, 1, 1, 1])}, "image 3 has the labels 0 and 1"),
-    ({"suite": np.array(["clean", "d"] * 2)}, "suite must be of clean, c, c-bar, own, p, got 'd'"),
+    (
+        {"suite": np.array(["clean", "d"] * 2)},
+        "suite must be of clean, c, c-bar, own, p, ood, got 'd'",
+    ),
     (
         {"corruption": np.array(["", "fogg"] * 2)},
         "unknown corruption 'fogg' of suite 'c', did you mean 'fog'?",

@@ -69,7 +69,7 @@ def test_lists_of_names_stand_for_their_names() -> None:
     [
         (
             {"suite": ("clean", "d")},
-            "suite must be of clean, c, c-bar, p, natural, attack, fourier; got 'd'",
+            "suite must be of clean, c, c-bar, p, natural, attack, fourier, ood; got 'd'",
         ),
         ({"suite": ()}, "nothing to measure"),
         ({"names": ("fogg",)}, "unknown corruption 'fogg', did you mean 'fog'"),

@@ -1,5 +1,6 @@
 """The networks against the released code's numbers and forward passes written out."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -254,3 +255,57 @@ def test_equals_a_forward_pass_written_out(name: str):
 def test_transitions_of_the_blurred_form_pool_without_aliasing():
     network = build_model("densenet-10-3-maxblur", num_classes=5)
     assert not any(isinstance(layer, nn.AvgPool2d) for layer in network.modules())
+
+
+def test_fast_whitens_patches_of_images():
+    """Components of 4x4 patches 2 pixels apart, by NumPy's SVD of all patches."""
+    network = build_model("fast", num_classes=10)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = torch.from_numpy(np.random.default_rng(0).random((6, 3, 12, 12), np.float32))
+    images = F.avg_pool2d(images, 3, stride=1)  # neighbours alike, 10x10
+    network.fit_images(images)
+    patches = np.array(
+        [
+            2 * image[:, y : y + 4, x : x + 4].ravel() - 1
+            for image in images.double().numpy()
+            for y in range(0, 7, 2)
+            for x in range(0, 7, 2)
+        ]
+    )
+    centred = patches - patches.mean(0)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    variances = lengths[:24] ** 2 / len(patches)
+    assert np.allclose(centred.T @ centred @ directions[0], lengths[0] ** 2 * directions[0])
+    found = network.state_dict()["whitening.weight"].flatten(1).double().numpy()
+    assert found.shape == (48, 48)
+    assert np.array_equal(found[:24], -found[24:])
+    expected = directions[:24] / np.sqrt(variances + 0.02)[:, None]
+    signs = np.sign((found[:24] * expected).sum(1, keepdims=True))
+    np.testing.assert_allclose(found[:24], signs * expected, atol=1e-3)
+    assert (np.take_along_axis(found, abs(found).argmax(1)[:, None], 1)[:24] > 0).all()
+    changed = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed == {"whitening.weight", "whitening.is_fitted"}
+    assert "whitening.weight" not in dict(network.named_parameters())
+    network.fit_images(1 - images / 2)
+    assert np.array_equal(network.state_dict()["whitening.weight"].flatten(1).double(), found)
+
+
+def test_fast_by_hand():
+    """Its forward pass layer by layer."""
+    network = build_model("fast", num_classes=10).eval()
+    images = torch.rand(2, 3, 32, 32)
+    state = network.state_dict()
+    x = F.relu(F.conv2d(2 * images - 1, state["whitening.weight"], stride=2, padding=1))
+    assert x.shape[1:] == (48, 16, 16)
+    for stage, index in ((0, 0), (1, 0), (1, 4), (2, 0), (2, 4)):
+        x = F.conv2d(x, state[f"stages.{stage}.{index}.weight"], padding=1)
+        if stage and not index:
+            x = F.max_pool2d(x, 2)
+        norm = f"stages.{stage}.{index + (2 if stage and not index else 1)}"
+        x = F.relu(x / (1 + 1e-5) ** 0.5)
+        assert state[f"{norm}.running_var"].shape == x.shape[1:2]
+    assert x.shape[1:] == (256, 4, 4)
+    expected = F.linear(x.mean((2, 3)), state["head.weight"], state["head.bias"])
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)

@@ -99,7 +99,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert told.returncode == 0, told.stderr
     codes: dict[str, list[str]] = {}
@@ -141,6 +141,42 @@ def test_two_processes_measure_what_one_measures(done: Any) -> None:
     )
     assert len(one) == 3
     assert two == one
+
+
+def test_torchrun_on_the_command_line_measures_what_one_process_measures(tmp_path: Path) -> None:
+    changes = {"dropout": 0.0, "learning_rate": 0.01, "val_fraction": 0.4, "batch_size": 4}
+    config = toy_config(tmp_path / "one", **changes, ema_decay=0.9, torch_threads=1)
+    one = train(config)
+    flags = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in {
+            **changes,
+            **{
+                "ema_decay": 0.9,
+                "torch_threads": 1,
+                "data": tmp_path / "toy.npz",
+                "model": "small",
+            },
+            **{"epochs": 3, "crop_padding": 1, "flip": "yes", "executor": "pillow"},
+            **{"device": "cpu", "out": tmp_path / "two"},
+        }.items()
+    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "augmix", "train", *flags],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run: ") == 1  # process 0 alone speaks
+    measured = [
+        [line["validation"] for line in read_log(folder) if "validation" in line]
+        for folder in (one, tmp_path / "two")
+    ]
+    assert len(measured[0]) == 3
+    assert measured[1] == measured[0]
 
 
 def test_attacked_images_are_those_of_one_process(done: Any) -> None:

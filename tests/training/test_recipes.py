@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_runs import toy_config
+from toy_runs import read_weights, toy_config
 
 from augmix import devices
 from augmix.augment.policies import AugMix, RandomAA
 from augmix.augment.policies.hybridaugment import HybridAugment
+from augmix.errors import Interrupted
 from augmix.evaluation.models import load_run
 from augmix.methods import METHODS
 from augmix.models.start import start_from
-from augmix.models.weights import load_model
-from augmix.progress import Note
+from augmix.models.weights import build_model, load_model
+from augmix.progress import Note, StepFinished
 from augmix.rng import Stream
 from augmix.training.config import build_config
 from augmix.training.recipes import RECIPES
@@ -178,3 +179,36 @@ def test_a_short_run_is_not_dominated_by_its_start() -> None:
 def test_arrays_say_how_they_are_trained_on(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"leave out resized_crop \(--resized-crop no\)"):
         train(toy_config(tmp_path / "run", resized_crop=True, size=16))
+
+
+def test_fast_whitens_the_training_images_and_resumes(tmp_path: Path) -> None:
+    """The fixed layer is that of the images, also after training, in averages and in resume."""
+    changes = {"model": "fast", "dropout": None, "batch_size": 10, "epochs": 2, "log_every": 1}
+    given = {**changes, "num_views": 1, "ema_decay": 0.9, "channels_last": True, "device": "cpu"}
+    whole = train(toy_config(tmp_path / "whole", **given))
+    with np.load(tmp_path / "toy.npz") as data:
+        images = torch.from_numpy(data["x_train"]).permute(0, 3, 1, 2) / 255
+    network = build_model("fast", num_classes=3)
+    network.fit_images(images)
+    trained = load_model(whole).state_dict()
+    torch.testing.assert_close(
+        trained["whitening.weight"], network.state_dict()["whitening.weight"]
+    )
+    assert bool(trained["whitening.is_fitted"])
+
+    def stop(event: object) -> None:
+        if isinstance(event, StepFinished) and event.step == 3:
+            raise Interrupted("stopped")
+
+    config = toy_config(tmp_path / "again", checkpoint_every=1, **given)
+    with pytest.raises(Interrupted):
+        train(config, on_progress=stop)
+    assert read_weights(train(config)) == read_weights(whole)
+
+
+def test_the_recipe_fast_is_for_any_method() -> None:
+    config = build_config("fast", data="digits")
+    assert (config.network.model, config.method.num_passed) == ("fast", 2)
+    assert config.optimisation.precision == "auto"
+    assert build_config("fast", data="digits", num_views=2).method.num_passed == 3
+    assert build_config("fast", method="hybridaugment-pp", data="digits").network.model == "fast"

@@ -1,5 +1,6 @@
 """Validation images are chosen, measured and kept apart; the best epoch is the one that is kept."""
 
+import contextlib
 import json
 import signal
 import time
@@ -81,6 +82,8 @@ def test_a_plan_keeps_to_what_it_may_cost() -> None:
     assert len(plan_validation(400, most_passes=10**6, most_corrupted=30).corrupted) == 30
     least = plan_validation(400, most_passes=0, most_corrupted=10)
     assert (len(least.clean), len(least.corrupted)) == (1, 1)
+    decoded = plan_validation(400, most_passes=1000, most_corrupted=10**6, most_clean=30)
+    assert (len(decoded.clean), len(decoded.corrupted)) == (30, 120)  # all four of each
     more = plan_validation(400, most_passes=200, most_corrupted=10**6)
     assert set(few.clean) < set(more.clean)
 
@@ -343,3 +346,34 @@ def test_frozen_networks_cost_less_to_train(
             source, config, config.method, num_train=40, is_trained=is_trained
         )
         assert len(made.plan.clean) + len(made.plan.corrupted) == count
+
+
+def test_clean_images_are_decoded_once_where_they_may_be_kept(
+    tmp_path: Path, source: Source, model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(tmp_path / "run")
+    loaded: list[int] = []
+    load = type(source).load
+    monkeypatch.setattr(
+        type(source), "load", lambda self, ids: (loaded.append(len(ids)), load(self, ids))[1]
+    )
+
+    def measure(most_bytes: int) -> tuple[validation.Validation, Any]:
+        monkeypatch.setattr(validation, "_MOST_BYTES", most_bytes)
+        made = validation.prepare_validation(
+            source, config, config.method, num_train=80, is_trained=True
+        )
+        loaded.clear()
+        how = {"autocast": contextlib.nullcontext(), "is_stopped": lambda: False}
+        return made, made.measure(model, torch.device("cpu"), **how)
+
+    whole, expected = measure(10**9)
+    assert (len(whole.plan.clean), loaded) == (20, [])
+    few, _ = measure(5 * 16 * 16 * 3)  # decoding 0.085 of 80 images would take a tenth of an epoch
+    assert len(few.plan.clean) == 6
+    assert sum(loaded) == 6
+    assert few.clean is None
+    assert np.array_equal(whole.clean, source.load(whole.plan.clean))
+    monkeypatch.undo()
+    clean = count_errors(model.eval(), source.load(whole.plan.clean), source.labels)
+    assert expected.clean == clean

@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from augmix import write
 from augmix.corruptions import frost
 from augmix.corruptions.corrupt import corrupt, perturb, photograph_frames
 from augmix.data import Reading
@@ -29,56 +28,21 @@ from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import hash_file, load_json
 from augmix.progress import Note, PieceWritten
-from augmix.write import (
-    CorruptConfig,
-    CorruptOptions,
-    PerturbConfig,
-    PerturbOptions,
-    corrupt_source,
-    perturb_source,
-)
+from augmix.write import CorruptConfig, CorruptOptions, PerturbConfig, PerturbOptions, sets
 from augmix.write.destination import complete, describe_file, load_sums
+from augmix.write.sets import corrupt_source, perturb_source
 
 NAMES = ("contrast", "gaussian_noise")
 
 
-@pytest.fixture
-def source(tmp_path):
-    """Seven random images of 16 x 20 pixels in three classes, the second without an image."""
-    images = np.random.default_rng(0).integers(0, 256, (7, 16, 20, 3), dtype=np.uint8)
-    labels = np.array([2, 0, 0, 2, 0, 2, 2])
-    path = tmp_path / "clean.npz"
-    np.savez(path, images=images, labels=labels, class_names=["ant", "bee", "cow"])
-    return open_source("npz", root=path, split="test")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """An image folder of 2 classes: 3 and 1 photographs of different sizes, PNG and JPEG."""
-    generator = np.random.default_rng(1)
-    sizes = {"n1/a.JPEG": (40, 60), "n1/b.png": (50, 44), "n1/deep/c.jpg": (40, 40)}
-    for file, size in {**sizes, "n2/a.JPEG": (70, 41)}.items():
-        path = tmp_path / "photos" / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image = generator.integers(0, 256, (5, 4, 3), dtype=np.uint8)
-        Image.fromarray(image).resize(size).save(path)
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def small_pieces(monkeypatch):
-    """Two images to a piece."""
-    monkeypatch.setattr(write, "_MAX_IMAGES", 2)
-
-
 def write_corrupted(source, destination, on_progress=None, **options) -> Path:
     options = CorruptOptions(**options)
-    return write.write_corrupted(source, destination, options, on_progress=on_progress)
+    return sets.write_corrupted(source, destination, options, on_progress=on_progress)
 
 
 def write_perturbed(source, destination, on_progress=None, **options) -> Path:
     options = PerturbOptions(**options)
-    return write.write_perturbed(source, destination, options, on_progress=on_progress)
+    return sets.write_perturbed(source, destination, options, on_progress=on_progress)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -265,7 +229,7 @@ def test_lost_files_are_made_again(tmp_path, source, small_pieces):
 
 SCRIPT = """
 import sys
-from augmix import write as writing
+from augmix.write import sets as writing
 from augmix.data.sources import open_source
 writing._MAX_IMAGES = 2
 
@@ -340,9 +304,9 @@ def test_a_set_in_work_elsewhere_is_left_alone(tmp_path, source):
 
 
 def test_another_version_is_refused(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(write, "versions", lambda: {"numpy": "1"})
+    monkeypatch.setattr(sets, "versions", lambda: {"numpy": "1"})
     write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
-    monkeypatch.setattr(write, "versions", lambda: {"numpy": "2"})
+    monkeypatch.setattr(sets, "versions", lambda: {"numpy": "2"})
     with pytest.raises(RunError, match="with versions.numpy = '1', asked for '2'"):
         write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
 

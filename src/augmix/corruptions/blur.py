@@ -30,8 +30,8 @@ def defocus_blur(image: Image, radius: Real, alias_std: Real, *, generator: Draw
         radius: Of the disk, in pixels; below 1 only the softening is left.
         alias_std: Standard deviation of the softening, in pixels.
     """
-    plan = _plan_disk(radius, alias_std)
-    rows, columns = (_padded_indices(size, plan.margin, "mirror") for size in image.shape[:2])
+    plan = plan_disk(radius, alias_std)
+    rows, columns = (padded_indices(size, plan.margin, "mirror") for size in image.shape[:2])
     padded = image[rows[:, None], columns]
     if not plan.half_widths.size:
         return _correlate(padded, plan.margin, plan.taps, plan.weights)
@@ -54,7 +54,7 @@ def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generato
     smooth = _to_levels(gaussian_filter(image / 255.0, std))
     shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
     offsets = integers(generator, -reach, reach, shape)
-    _copy_neighbours(smooth, offsets, reach)
+    copy_neighbours(smooth, offsets, reach)
     return _to_levels(gaussian_filter(smooth / 255.0, std))
 
 
@@ -98,7 +98,7 @@ def gaussian_filter(
     weights = _gaussian_weights(float(std), reach)
     if reach > max(height, width):
         return _filter_folded(values, weights, border)
-    rows, columns = (_padded_indices(size, reach, border) for size in (height, width))
+    rows, columns = (padded_indices(size, reach, border) for size in (height, width))
     flat = np.ascontiguousarray(values).reshape(height, width * channels)
     return _filter(flat, weights, rows, columns, channels).reshape(values.shape)
 
@@ -111,6 +111,13 @@ def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Imag
         std: Of the half Gaussian that weighs the trail, in pixels.
         angle_deg: Where the trail comes from: 0 is the right, 90 is below.
     """
+    return _smear(image, *trail(radius, std, angle_deg))
+
+
+def trail(
+    radius: Real, std: Real, angle_deg: Real
+) -> tuple[Float64[np.ndarray, " step"], Int64[np.ndarray, " step"], Int64[np.ndarray, " step"]]:
+    """Return weights and offsets, down and to the right, of the pixels that a trail sums."""
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2.0 * std**2))
     weights /= weights.sum()
@@ -120,7 +127,7 @@ def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Imag
     length = math.hypot(sine, cosine)
     down = np.ceil(steps * sine / length - 0.5).astype(np.int64)
     right = np.ceil(steps * cosine / length - 0.5).astype(np.int64)
-    return _smear(image, weights, down, right)
+    return weights, down, right
 
 
 def sum_of_zooms(
@@ -151,7 +158,7 @@ def disk_kernel(radius: Real, alias_std: Real) -> Float32[np.ndarray, "row colum
     return _soften(np.pad(disk, len(softening) // 2, mode="reflect"), softening)
 
 
-class _DiskPlan(NamedTuple):
+class DiskPlan(NamedTuple):
     """A disk kernel as single taps, or as whole rows of a disk, softened, plus a few taps."""
 
     margin: int  # pixels needed around the image
@@ -163,13 +170,14 @@ class _DiskPlan(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _plan_disk(radius: Real, alias_std: Real) -> _DiskPlan:
+def plan_disk(radius: Real, alias_std: Real) -> DiskPlan:
+    """Return the kernel of `disk_kernel` as what `defocus_blur` sums."""
     kernel = disk_kernel(radius, alias_std).astype(np.float64)
     softening = _softening(radius, alias_std).astype(np.float64)
     none = np.zeros(0, np.int64)
     taps = np.argwhere(kernel) - len(kernel) // 2
     if np.abs(taps).max() <= _SMALL:
-        return _DiskPlan(_SMALL, taps, kernel[kernel != 0], none, softening, 0.0)
+        return DiskPlan(_SMALL, taps, kernel[kernel != 0], none, softening, 0.0)
     # On a grid that is wide enough the soft disk is a disk, then the softening. What the reflection
     # at the edge of the narrow grid adds and removes remains as single taps at the four poles.
     reach, margin = len(kernel) // 2, len(softening) // 2
@@ -179,7 +187,7 @@ def _plan_disk(radius: Real, alias_std: Real) -> _DiskPlan:
     rest[np.abs(rest) < _ROUNDING] = 0
     half_widths = disk[:, : reach + 1].sum(axis=1).astype(np.int64) - 1
     half_widths = half_widths[half_widths >= 0]
-    return _DiskPlan(
+    return DiskPlan(
         margin=max(len(half_widths) // 2, 1) + margin,
         taps=np.argwhere(rest) - reach - margin,
         weights=rest[rest != 0],
@@ -233,7 +241,8 @@ def _to_levels(values):
 
 @outer
 @no_type_check
-def _copy_neighbours(image, offsets, reach):
+def copy_neighbours(image, offsets, reach):
+    """Copy a pixel from its neighbourhood to every pixel in turn, in place."""
     height, width, channels = image.shape
     for turn in range(offsets.shape[0]):
         for i in range(offsets.shape[1]):
@@ -330,7 +339,7 @@ def _gaussian_weights(std: float, reach: int) -> Float64[np.ndarray, " weight"]:
     return np.ascontiguousarray((weights / weights.sum())[reach:])
 
 
-def _padded_indices(size: int, margin: int, border: Border) -> Int64[np.ndarray, " padded"]:
+def padded_indices(size: int, margin: int, border: Border) -> Int64[np.ndarray, " padded"]:
     """Indices of a line with a margin: a a | a b c, c b | a b c or, with the edge, b a | a b c."""
     indices = np.arange(-margin, size + margin)
     if border == "repeat":
@@ -360,7 +369,7 @@ def _fold(
     reach = len(weights) - 1
     both = np.concatenate([weights[:0:-1], weights])
     matrix = np.zeros((size, size))
-    indices = _padded_indices(size, reach, border)
+    indices = padded_indices(size, reach, border)
     for row in range(size):
         np.add.at(matrix[row], indices[row : row + len(both)], both)
     return matrix

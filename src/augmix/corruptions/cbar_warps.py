@@ -151,12 +151,18 @@ def _prefilter(values):
 
 @inner
 @no_type_check
-def _fill_weights(part, weights):
-    rest = 1 - part
-    weights[0] = rest * rest * rest / 6
-    weights[1] = (part * part * (part - 2) * 3 + 4) / 6
-    weights[2] = (rest * rest * (rest - 2) * 3 + 4) / 6
-    weights[3] = 1 - weights[0] - weights[1] - weights[2]
+def _fill_weights(parts, weights):
+    """The weights ``neighbour place`` of places between two pixels, several at a time."""
+    for x in range(parts.size):
+        part = parts[x]
+        rest = 1 - part
+        first = rest * rest * rest / 6
+        second = (part * part * (part - 2) * 3 + 4) / 6
+        third = (rest * rest * (rest - 2) * 3 + 4) / 6
+        weights[0, x] = first
+        weights[1, x] = second
+        weights[2, x] = third
+        weights[3, x] = 1 - first - second - third
 
 
 @outer
@@ -168,8 +174,9 @@ def _average_rotations(spline, turns, weights, total):
     stride = np.uintp((width + 4) * channels)
     result = np.empty((height, width, channels), np.uint8)
     sums = np.zeros((height, width, channels), np.float32)
-    down = np.empty(4)
-    right = np.empty(4)
+    part_y, part_x = np.empty(width), np.empty(width)
+    down, right = np.empty((4, width)), np.empty((4, width))
+    first = np.empty(width, np.int64)  # of the 16 neighbours of a pixel; -1 outside
     num_values = 4 * channels
     line = np.empty(num_values)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
@@ -182,23 +189,29 @@ def _average_rotations(spline, turns, weights, total):
             for x in range(width):
                 at_y = cosine * y + sine * x + offset_y
                 at_x = cosine * x - sine * y + offset_x
-                if not (0 <= at_y <= height - 1 and 0 <= at_x <= width - 1):
-                    continue
                 top, left = int(at_y), int(at_x)
-                _fill_weights(at_y - top, down)
-                _fill_weights(at_x - left, right)
-                row0 = np.uintp(top + 1) * stride + np.uintp((left + 1) * channels)
+                is_inside = 0 <= at_y <= height - 1 and 0 <= at_x <= width - 1
+                first[x] = ((top + 1) * (width + 4) + left + 1) * channels if is_inside else -1
+                part_y[x] = at_y - top
+                part_x[x] = at_x - left
+            _fill_weights(part_y, down)
+            _fill_weights(part_x, right)
+            for x in range(width):
+                if first[x] < 0:
+                    continue
+                row0 = np.uintp(first[x])
                 row1 = row0 + stride
                 row2, row3 = row1 + stride, row1 + stride + stride
-                w0, w1, w2, w3 = down[0], down[1], down[2], down[3]
+                w0, w1, w2, w3 = down[0, x], down[1, x], down[2, x], down[3, x]
                 for k in range(num_values):
                     i = np.uintp(k)
                     value = w0 * flat[row0 + i] + w1 * flat[row1 + i]
                     line[i] = value + w2 * flat[row2 + i] + w3 * flat[row3 + i]
+                w0, w1, w2, w3 = right[0, x], right[1, x], right[2, x], right[3, x]
                 for channel in range(channels):
-                    value = right[0] * line[channel] + right[1] * line[channels + channel]
-                    value += right[2] * line[2 * channels + channel]
-                    value += right[3] * line[3 * channels + channel]
+                    value = w0 * line[channel] + w1 * line[channels + channel]
+                    value += w2 * line[2 * channels + channel]
+                    value += w3 * line[3 * channels + channel]
                     sums[y, x, channel] += weight * np.float32(value)
     for y in range(height):
         for x in range(width):

@@ -26,6 +26,7 @@ from PIL.Image import Resampling
 
 from augmix.arrays import check_images, from_batch, from_pillow, to_batch, to_pillow
 from augmix.corruptions.digital import recode
+from augmix.corruptions.general import GENERAL, MOST_CHANNELS, is_general, to_general_batch
 from augmix.corruptions.presets import find_preset
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -33,6 +34,7 @@ from augmix.corruptions.registry import (
     PRESETS,
     SEQUENCES,
     AnyPreset,
+    Corruption,
     Frame,
     Frames,
     Image,
@@ -49,7 +51,10 @@ Ids = Integer[np.ndarray, "..."]
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
 SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
-_KEEP_GIL = ("pixelate", "jpeg_compression")  # Pillow works under the GIL here
+_KEEP_GIL = (
+    "pixelate",
+    "jpeg_compression",
+)  # short steps of Pillow, between which the GIL is needed
 _MIN_PIXELS = 128 * 128  # of an image, for threads to pay
 _LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
 _INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
@@ -80,7 +85,8 @@ def corrupt(
         images: One image or a batch, RGB or grey, at least 16 x 16, as the transforms take them: a
             PIL image; a uint8 array `batch height width channel`, `height width channel` or `height
             width`; a uint8 tensor `batch channel height width` or `channel height width`. An empty
-            batch gives an empty batch.
+            batch gives an empty batch. The corruptions of `augmix.corruptions.general` also take
+            arrays and tensors of 1 to 16 channels, of uint8, uint16 or floats in [0, 1].
         name: A corruption, e.g. ``"gaussian_noise"``: a published one, one of your own that was
             registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
         severity: 1 (mild) to 5, also between two of them, e.g. 2.5; see `Corruption.parameters_at`.
@@ -114,9 +120,13 @@ def corrupt(
         >>> corrupt(to_pillow(images[0]), "fog", severity=3, ids=17).size
         (32, 32)
     """
-    batch = to_batch(images)
+    has_any_depth = is_general(images)
+    batch = to_general_batch(images) if has_any_depth else to_batch(images)
     check_size(batch.shape[1:3], "corrupt")
     corruption = CORRUPTIONS.find(name)
+    if has_any_depth:
+        _check_general(batch, corruption, jpeg_quality)
+        corruption = replace(corruption, function=GENERAL[corruption.name])
     severity = check_severity(severity, name)
     if jpeg_quality is not None:
         jpeg_quality = check_integer("jpeg_quality", jpeg_quality)
@@ -129,7 +139,7 @@ def corrupt(
         textures = Path(frost_textures)
         corruption = replace(corruption, function=partial(corruption.function, textures=textures))
     corrupt_image = corruption.at(table, severity)
-    result = np.empty(batch.shape, np.uint8)
+    result = np.empty(batch.shape, batch.dtype)
 
     def corrupt_one(index: int) -> None:
         image = np.ascontiguousarray(batch[index])
@@ -334,6 +344,22 @@ def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> No
     with ThreadPoolExecutor(num_threads) as pool:
         for _ in (map if num_threads == 1 else pool.map)(work, range(count)):
             pass
+
+
+def _check_general(batch: Any, corruption: Corruption, jpeg_quality: int | None) -> None:
+    """Refuse what is only for uint8 images of 1 or 3 channels."""
+    channels = batch.shape[3]
+    got = f"got {batch.dtype} of {channels} channel{'s' if channels != 1 else ''}"
+    if batch.dtype == np.uint8 and channels == 4:
+        got += "; without an alpha channel it is image[..., :3]"
+    if corruption.is_own or corruption.name not in GENERAL:
+        raise ValueError(
+            f"corruption {corruption.name!r} is for uint8 images of 1 or 3 channels, {got}; "
+            f"1 to {MOST_CHANNELS} channels of uint8, uint16 or floats in [0, 1] are taken by "
+            f"{', '.join(GENERAL)}"
+        )
+    if jpeg_quality is not None:
+        raise ValueError(f"jpeg_quality is for uint8 images of 1 or 3 channels, {got}")
 
 
 def _ids_of(count: int, ids: Any) -> Integer[np.ndarray, " batch"]:

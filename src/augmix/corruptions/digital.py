@@ -6,6 +6,7 @@ not round them and gives images that differ by up to 6 grey levels, so the step 
 """
 
 import io
+import os
 from typing import Any, no_type_check
 
 import numpy as np
@@ -50,9 +51,16 @@ def recode(image: Image, quality: int) -> Image:
 
 
 def _encode(image: Image, **options: Any) -> io.BytesIO:
-    file = io.BytesIO()
-    to_pillow(image).save(file, "JPEG", **options)
-    return file
+    """Encode by Pillow, which holds the GIL while it encodes into memory, but not into a file."""
+    picture = to_pillow(image)
+    if not hasattr(os, "memfd_create"):  # of Linux: a file in memory
+        content = io.BytesIO()
+        picture.save(content, "JPEG", **options)
+        return content
+    with open(os.memfd_create("jpeg"), "w+b") as file:
+        picture.save(file, "JPEG", **options)
+        file.seek(0)
+        return io.BytesIO(file.read())
 
 
 def _decode(file: io.BytesIO) -> Image:
@@ -93,12 +101,28 @@ def elastic_transform(
         jolt: Largest shift of the three points in each direction, in pixels.
         generator: Draws the three points, then the displacements to the right, then down.
     """
-    height, width = image.shape[:2]
+    size = image.shape[:2]
+    backward, right, down = elastic_fields(size, distance, smoothness, jolt, generator=generator)
+    return _displace(warp((image / 255.0).astype(np.float32), backward), right, down)
+
+
+def elastic_fields(
+    size: tuple[int, int], distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
+) -> tuple[
+    Float64[np.ndarray, "xy 3"],
+    Float32[np.ndarray, "height width"],
+    Float32[np.ndarray, "height width"],
+]:
+    """Draw what `elastic_transform` moves: the map of the three points, then right and down.
+
+    The map is from the image after the first step to the one before, the displacements are from
+    every pixel of the result to where it lies after the first step.
+    """
+    height, width = size
     moved = generator.uniform(-jolt, jolt, (3, 2)).astype(np.float32)
     right = _displacements(height, width, distance, smoothness, generator)
     down = _displacements(height, width, distance, smoothness, generator)
-    jolted = _warp((image / 255.0).astype(np.float32), _backward_map(height, width, moved))
-    return _displace(jolted, right, down)
+    return _backward_map(height, width, moved), right, down
 
 
 def _displacements(
@@ -155,7 +179,7 @@ def _fixed(value):
 
 @outer
 @no_type_check
-def _warp(image, backward):
+def warp(image, backward):
     """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
     height, width, channels = image.shape
     result = np.empty_like(image)

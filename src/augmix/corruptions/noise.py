@@ -69,7 +69,7 @@ def bernoulli(
     """
     if isinstance(generator, np.random.RandomState):
         return generator.random_sample(shape) < probability
-    words = _words(generator, math.prod(shape)).reshape(shape)
+    words = random_words(generator, math.prod(shape)).reshape(shape)
     return words < np.uint32(min(round(probability * 2**32), 2**32 - 1))
 
 
@@ -84,12 +84,12 @@ def poisson_counts(
     """
     if isinstance(generator, np.random.RandomState):
         return generator.poisson(image / 255.0 * photons).astype(np.float64)
-    words = _words(generator, image.size)
+    words = random_words(generator, image.size)
     cumulative, guide = _poisson_tables(photons)
     return _search(image.ravel(), words, cumulative, guide).reshape(image.shape)
 
 
-def _words(generator: np.random.Generator, count: int) -> UInt32[np.ndarray, " count"]:
+def random_words(generator: np.random.Generator, count: int) -> UInt32[np.ndarray, " count"]:
     """Random 32-bit words: the halves of 64-bit ones, the lower half first."""
     whole = generator.bit_generator.random_raw((count + 1) // 2)
     return whole.astype("<u8", copy=False).view("<u4")[:count].astype(np.uint32, copy=False)

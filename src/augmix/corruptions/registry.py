@@ -45,7 +45,7 @@ PRESETS = ("cifar", "tiny", "imagenet", "imagenet-299")
 OWN = "own"  # group and suite of the user's corruptions
 BAR = "c-bar"  # group and suite of those of Mintun et al. (2021)
 SMALLEST_SIZE = 16  # pixels
-LAST_POSITION = 10  # on the scale of `Corruption.parameters_on_scale`
+LAST_POSITION = 40  # on the scale of `Corruption.parameters_on_scale`
 NOT_NEGATIVE = (0.0, math.inf)
 
 _LARGEST = {"cifar": 48, "tiny": 112}  # pixels of the shorter edge

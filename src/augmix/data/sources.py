@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmix.arrays import check_images
-from augmix.data import Orientation, Reading
+from augmix.data import Orientation, Reading, remote
 from augmix.data.decode import AS_STORED, Geometry, ResizedCrop
 from augmix.data.folders import check_named_split, list_entries, missing_split, serves
 from augmix.data.stores import (
@@ -177,6 +177,8 @@ def name_source(data: str) -> str:
     """
     if data == "digits":
         return data
+    if remote.is_address(data):
+        return remote.kind_of(data)
     path = Path(data).expanduser()
     if path.is_dir():
         return _name_folder(path)
@@ -234,7 +236,8 @@ def open_source(
 
     Args:
         name: A key of `SOURCES`; ``SOURCES[name].reads`` says what it reads.
-        root: Path of the data.
+        root: Path of the data, or the address of tar or parquet files (see `remote.fetch`), such as
+            ``s3://bucket/folder``.
         split: ``train``, ``test`` (which also takes ``val``) or ``val``.
         size: 0 for images as stored, which then must have one size (digits: 32; imagenet: 224).
             N for N x N: the shorter edge is resized to N (to N * 256 / 224 from N = 64 on), then
@@ -309,6 +312,8 @@ def open_source(
         check_reading(geometry.reading, name)
     if root is None and kind.needs_data:
         raise RunError(f"source {name} needs to know where its data lies; name a folder or file")
+    if isinstance(root, str) and remote.is_address(root):
+        root = remote.fetch(root)
     path = None if root is None else Path(root).expanduser()
     options = OpenOptions(
         name=name,

@@ -21,7 +21,7 @@ from augmix.metrics.scores import SUM_TOLERANCE, are_probabilities
 from augmix.results import CellKey
 
 FORMS = (".npz", ".parquet", ".csv")
-SUITES = ("clean", "c", "c-bar", "own", "p")
+SUITES = ("clean", "c", "c-bar", "own", "p", "ood")
 KEYS = ("id", "label", "suite", "corruption", "severity", "frame")
 _ANSWERS = {"logits": "logit", "probabilities": "probability"}  # and the names of single columns
 _MAX_NAMED = 12  # columns in a message
@@ -179,7 +179,7 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
     if suite == "clean":
         return CLEAN
     of_suite = {key for key, each in registry.CORRUPTIONS.items() if each.suite == suite}
-    known = {"own": {name}, "p": registry.SEQUENCES}.get(suite, of_suite)
+    known = {"own": {name}, "ood": {name}, "p": registry.SEQUENCES}.get(suite, of_suite)
     if name not in known:
         what = registry.SEQUENCES.what if suite == "p" else registry.CORRUPTIONS.what
         other = "" if suite == "p" else "; corruptions outside the benchmarks are of suite 'own'"
@@ -188,7 +188,10 @@ def _cell_key(suite: str, name: str, severity: str, where: str) -> CellKey:
     if suite == "p":
         return CellKey(suite, name, 0)
     if not name or set(name) & set("/\\\0"):
-        raise RunError(f"{where}: {name!r} cannot be the name of a corruption")
+        what = "images of no class" if suite == "ood" else "a corruption"
+        raise RunError(f"{where}: {name!r} cannot be the name of {what}")
+    if suite == "ood":
+        return CellKey(suite, name, 0)
     if not (_is_number(severity) and 1 <= float(severity) <= registry.SEVERITIES[-1]):
         raise RunError(f"{where}: severity of {name} must be 1..5, got {severity!r}")
     return CellKey(suite, name, registry.check_severity(float(severity)))

@@ -3,15 +3,17 @@
 import math
 import re
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from augmix.data import Reading
-from augmix.errors import check_fields, check_positive
+from augmix.errors import check_fields, check_positive, check_shard
 
 _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model as it was trained
     "attack": "the predictions of an adapted model depend on the whole batch, so no single image "
     "resists",
+    "ood": "the statistics of a batch of images of no class are not those of clean images",
     "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
 }
 _OF_PREDICTIONS = ("models", "predictions", "name", "source", "data", "split", "resize", "crop")
@@ -36,8 +38,9 @@ class EvaluateConfig:
 
     suite: tuple[str, ...] = ("clean", "c")
     """What is measured: clean (clean images), c (corrupted images), c-bar (those of Mintun et al.),
-    p (perturbation sequences), natural (other photographs, named with --natural), attack (attacked
-    images), fourier (single Fourier-basis perturbations)."""
+    p (perturbation sequences), natural (other photographs, named with --natural), ood (images of no
+    class, named with --ood, against clean ones), attack (attacked images), fourier (single
+    Fourier-basis perturbations)."""
     names: tuple[str, ...] = ("paper-15",)
     """Corruptions of suite c, lists of them (paper-15, extra-4), or your own as
     python:FILE:FUNCTION. Suite c-bar has the named ones of cifar-bar and imagenet-bar; if none is
@@ -67,6 +70,9 @@ class EvaluateConfig:
     natural: tuple[Path, ...] = ()
     """Folders of suite natural: ImageNet-A, -R, -O, -Sketch, -V2, -D, -ES, -Hard, ObjectNet,
     CIFAR-10.1 or other photographs in class folders, and the JSON file of ReaL."""
+    ood: tuple[Path, ...] = ()
+    """Images of no class of the model for suite ood, in any form that --data takes; labels are
+    ignored."""
     attack_norm: Literal["linf", "l2"] = "linf"
     """Norm that bounds an attack: linf (every value's change) or l2 (the length of all changes)."""
     attack_epsilon: float | None = None
@@ -115,8 +121,13 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder of the results. By default the command writes into the run folder (adapted: its folder
     adapted), for other models into runs/NAME; a call from Python keeps nothing on disk."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that measure together, into one --out that all of them see: each
+    cell is measured by whoever is free. Processes of torchrun share every batch instead."""
 
     def __post_init__(self) -> None:
+        if self.shard is not None:
+            check_shard(self.shard)
         check_positive(self, "batch_size", "bin_size", "max_images", "num_threads", "fourier_size")
         quality, coverage = self.jpeg_quality, self.conformal_coverage
         check_fields(
@@ -140,11 +151,13 @@ class EvaluateConfig:
                 f"preset {self.preset} would have no effect on official files, which are measured "
                 "as they are"
             )
-        if self.natural and "natural" not in self.suite:
-            raise ValueError(
-                f"natural {', '.join(map(str, self.natural))} would have no effect: it belongs to "
-                f"suite 'natural', suites asked for: {', '.join(self.suite)}"
-            )
+        for suite in ("natural", "ood"):
+            paths = getattr(self, suite)
+            if paths and suite not in self.suite:
+                raise ValueError(
+                    f"{suite} {', '.join(map(str, paths))} would have no effect: it belongs to "
+                    f"suite {suite!r}, suites asked for: {', '.join(self.suite)}"
+                )
         for suite, reason in _NOT_ADAPTED.items():
             if suite not in self.suite:
                 self._check_unused(suite)
@@ -257,6 +270,11 @@ class Measurement:
             raise ValueError(
                 "against needs a margin of error in percentage points: --margin-of-error 1"
             )
+        if self.margin_of_error is not None and self.how.shard is not None:
+            raise ValueError(
+                f"shard {self.how.shard!r} does not go with a margin of error: what is measured "
+                "next depends on what was found; start one process, or torchrun"
+            )
         if len(self.models) > 1 and not self.how.out:
             raise ValueError("several models are an ensemble: name a folder for its results, --out")
         if self.class_list and self.classes_by_position:
@@ -309,6 +327,100 @@ def shorten(model: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrateOptions:
+    """Which losses of accuracy are searched for, and how they are measured."""
+
+    drop: tuple[int | float, ...] = (10, 20, 30, 40, 50)
+    """Percentage points of accuracy that the model loses at severity 1, 2, ...: up to five, each
+    larger than the one before."""
+    names: tuple[str, ...] = ("paper-15",)
+    """Corruptions, lists of them (paper-15, extra-4, cifar-bar, imagenet-bar), or your own as
+    python:FILE:FUNCTION."""
+    preset: Preset = "auto"
+    """Published preset whose severity scale is searched; auto goes by the size of the images."""
+    tolerance: float = 1.0
+    """Percentage points by which a loss may differ from the one that was asked for; a corruption
+    that comes no nearer does not reach it."""
+    max_images: int = 1000
+    """Images in the fixed random part on which losses are measured."""
+    frost_textures: Path | None = None
+    """Folder of the published frost photographs; by default the textures that the package draws."""
+    jpeg_quality: int | None = None
+    """Corrupted images are coded as JPEG of this quality and decoded; by default they are not."""
+    seed: int = 0
+    """Seed of the part of the images and of the draws."""
+    batch_size: int = 256
+    """Images in a forward pass."""
+    num_threads: int | None = None
+    """Threads that make images while the model computes; by default as for augmix evaluate."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; bf16 is by autocast."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device that the model runs on."""
+    name: str | None = None
+    """Name of the preset in results and reports; by default that of the file."""
+    out: Path | None = None
+    """File of the preset. The command writes preset.json by default; a call from Python keeps
+    nothing on disk."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "max_images", "batch_size", "num_threads")
+        steps = [0, *self.drop]
+        is_growing = all(low < high for low, high in pairwise(steps))
+        quality = self.jpeg_quality
+        check_fields(
+            self,
+            drop=(
+                1 <= len(self.drop) <= 5 and is_growing and steps[-1] < 100,
+                "one to five growing numbers of percentage points above 0 and below 100",
+            ),
+            tolerance=(0 < self.tolerance < 100, "above 0 and below 100 percentage points"),
+            jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CalibratedModel:
+    """The reference model and its images. No slots, as options are inherited too."""
+
+    model: str
+    """Reference model: a run folder, or timm:NAME, torchvision:NAME, hf:REPO, onnx:FILE,
+    python:MODULE:FUNCTION, NAME@FILE."""
+    data: str | None = None
+    """Folder or file of the images; by default the run's own."""
+    source: str | None = None
+    """Form of the images: digits, cifar10, cifar100, folder, parquet, npz, ...; by default the
+    run's own, or the form seen from --data."""
+    split: str = "test"
+    """Part of the images."""
+    preprocessing: str | None = None
+    """Preprocessing of the images, by name, as for augmix evaluate; by default the model's own."""
+    resize: int | None = None
+    """Size of the shorter side after resizing, in pixels; by default that of the model or run."""
+    crop: int | None = None
+    """Size of the square cut out of the middle, in pixels; by default that of the model or run."""
+    interpolation: Filter | None = None
+    """Filter of the resizing; by default the model's own."""
+    class_list: str | None = None
+    """File that lists the model's classes, where the images have only some of them or another
+    order."""
+    classes_by_position: bool = False
+    """Take class i of the images as class i of the model, whatever the names of both."""
+    allow_train_data: bool = False
+    """Measure on images that the run was trained on."""
+    reading: Reading = field(default_factory=Reading)
+    """How image files are read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrateConfig(CalibrateOptions, _CalibratedModel):
+    """The severities at which a reference model loses stated points of accuracy, as a preset."""
+
+    out: Path | None = Path("preset.json")
+    """File of the preset; a search that was stopped is continued."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PredictConfig:
     """Which model, and which images."""
 
@@ -320,8 +432,15 @@ class PredictConfig:
     list on standard input, a path a line."""
     top: int = 1
     """Classes listed for each image, the most probable first."""
-    form: Literal["table", "csv", "jsonl"] = "table"
-    """What is printed: a table, CSV, or a JSON object a line."""
+    form: Literal["table", "csv", "jsonl"] | None = None
+    """What is printed or written: a table, CSV, or a JSON object a line; by default the ending of
+    --out, else a table."""
+    out: Path | None = None
+    """File to write, NAME.csv or NAME.jsonl, instead of printing; what a stopped call has predicted
+    is kept in the folder NAME.csv.parts until the file is complete."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that write one --out together, on a folder that all of them see.
+    Processes of torchrun are shards by themselves."""
     temperature: float | None = None
     """Divides the logits; by default the temperature that evaluate fitted for the run, or that an
     exported file holds, else 1."""
@@ -343,3 +462,20 @@ class PredictConfig:
             )
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.shard is not None:
+            check_shard(self.shard)
+            if self.out is None:
+                raise ValueError(
+                    f"shard {self.shard!r} needs the file that all shards write: --out NAME.csv"
+                )
+        if self.out is not None and self.written_form == "table":
+            raise ValueError(
+                f"out must be a file NAME.csv or NAME.jsonl, or come with --form csv or jsonl, got "
+                f"{str(self.out)!r}"
+            )
+
+    @property
+    def written_form(self) -> Literal["table", "csv", "jsonl"]:
+        """What is printed or written."""
+        endings: dict[str, Literal["csv", "jsonl"]] = {".csv": "csv", ".jsonl": "jsonl"}
+        return self.form or (endings.get(self.out.suffix.lower()) if self.out else None) or "table"

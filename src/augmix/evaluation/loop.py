@@ -6,11 +6,12 @@ process and eight see the same batches and compute the same sums.
 """
 
 import json
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,11 +31,16 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.images import open_data
-from augmix.evaluation.measures import Measures, cell_measures, fit_measures
+from augmix.evaluation.measures import (
+    Measures,
+    cell_measures,
+    fit_measures,
+)
+from augmix.evaluation.outliers import Outliers, make_outlier_cell, outlier_arrays
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import Measured
 from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, open_suites
-from augmix.files import hold_folder, to_plain
+from augmix.files import to_plain
 from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
 from augmix.models import adaptation
@@ -50,24 +56,31 @@ from augmix.progress import (
 from augmix.results import (
     HARDEST_FILE,
     MISTAKES_FILE,
+    RESULTS_FILE,
     Bins,
     Cell,
     CellKey,
     FrequencyCell,
     FrequencyPredictions,
     MeasuredImages,
+    OutlierCell,
+    OutlierPredictions,
     Predictions,
     Results,
     Scaled,
     SequenceCell,
     SequencePredictions,
+    load_results,
     provenance,
     to_classes,
+    write_results,
 )
 from augmix.rng import Purpose, Stream
+from augmix.shards import WAIT_S, Pieces, Shard, SharedFolder, find_shard, share_folder
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
+_SHARDS_FOLDER = ".shards"  # of the claims of several jobs
 _NUM_PROBES = 8  # images whose logits tell models apart
 _NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
 
@@ -120,6 +133,9 @@ def evaluate(
     if config is not None and options:
         raise TypeError(f"give config or its fields, not both; got config and {sorted(options)}")
     config = EvaluateConfig(**options) if config is None else config
+    shard = find_shard(config.shard) if config.shard else None
+    if shard and not config.out:
+        raise ValueError(f"shard {config.shard!r} needs the folder that all shards share: out")
     list_cells(config)  # an unknown name is found before anything is computed
     source = open_data(data, model)
     device = resolve_device(config.device)
@@ -155,9 +171,10 @@ def evaluate(
     distributed.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
     with ExitStack() as stack:
         folder = Path(config.out) if config.out and distributed.rank() == 0 else None
+        shared = None
         if folder:
             store.check_folder(folder, model)
-            stack.enter_context(hold_folder(folder))
+            shared = stack.enter_context(_share(folder, shard))
         stack.enter_context(ready(model, device))
         if config.adapt_batch_norm:
             stack.enter_context(adaptation.adapt_batch_norm(model, config.adapt_prior))
@@ -168,7 +185,12 @@ def evaluate(
             outputs = evaluator.predictor.probe(to_float(source.load(shown)))
             fresh = replace(fresh, model={**fresh.model, "outputs": outputs})
             images = MeasuredImages(ids=ids, labels=source.labels[ids])
-            results = store.resume(folder, fresh, keys, suites, images, source)
+            with shared.alone() if shared else nullcontext():
+                results = store.resume(folder, fresh, keys, suites, images, source)
+                if shared and shard:
+                    evaluator, results = _begin_shards(evaluator, keys, held, results, folder)
+        if folder and shared and shard:
+            return _measure_in_shards(evaluator, keys, results, folder, shared)
         return _measure_missing(evaluator, keys, held, results, folder)
 
 
@@ -271,6 +293,8 @@ class Evaluator:
             if num_frames:
                 top = top_classes(logits)
                 return [score_sequences(top.reshape(len(ids), num_frames, top.shape[1]), **how)]
+            if isinstance(suite, Outliers):
+                return [outlier_arrays(logits, suite.is_outside(ids))]
             labels = suite.labels(key, ids, logits)
             scores = [image_scores(logits, labels, temperature=value) for value in temperatures]
             if measures is None:
@@ -303,6 +327,9 @@ class Evaluator:
                 num_errors=is_wrong.sum(axis=0).tolist(),
                 seconds=seconds,
             )
+        elif isinstance(suite, Outliers):
+            predictions = OutlierPredictions(**found[0])
+            cell = make_outlier_cell(key.name, predictions, seconds=seconds)
         elif num_frames:
             sizes = {"num_pairs": metrics.num_pairs(num_frames, **how), "num_classes": num_classes}
             cell = make_sequence_cell(key.name, found[0], **sizes, seconds=seconds)
@@ -458,14 +485,7 @@ def _measure_missing(
     try:
         if len(held) and missing:
             evaluator, results = _with_fitted(evaluator, held, results)
-        if evaluator.config.metrics:
-            measures = Measures(
-                groups=evaluator.config.metrics,
-                fitted=distributed.broadcast(results.fitted or {}),
-                temperature=evaluator.temperature,
-                seed=evaluator.config.seed,
-            )
-            evaluator = replace(evaluator, measures=measures)
+        evaluator = _with_measures(evaluator, results)
         num_images = sum(  # with frames, of this rank
             evaluator.suites[key.suite].num_passes(key) * len(ids)
             for key in missing
@@ -492,9 +512,107 @@ def _measure_missing(
     return results
 
 
+@contextmanager
+def _share(folder: Path, shard: Shard | None) -> Iterator[SharedFolder]:
+    """Hold the folder of the results, alone or with other shards; the last one clears up."""
+    what, path = f"run folder {folder}", folder / _SHARDS_FOLDER
+    with share_folder(
+        path, shard, what=what, way_out="choose another --out", locked=folder
+    ) as shared:
+        yield shared
+        with shared.alone():
+            if shard and shared.is_last():
+                shared.clear()
+    with suppress(OSError):  # another shard may be here by now
+        path.rmdir()
+
+
+def _begin_shards(
+    evaluator: Evaluator, keys: Sequence[CellKey], held: Ids, results: Results, folder: Path
+) -> tuple[Evaluator, Results]:
+    """Write the results that all shards add to, with the temperature that they all take."""
+    if all(store.is_done(results, key) for key in keys):
+        return evaluator, results
+    if len(held):
+        evaluator, results = _with_fitted(evaluator, held, results)
+    write_results(folder / RESULTS_FILE, results)
+    return _with_measures(evaluator, results), results
+
+
+def _measure_in_shards(
+    evaluator: Evaluator,
+    keys: Sequence[CellKey],
+    results: Results,
+    folder: Path,
+    shared: SharedFolder,
+) -> Results:
+    """Measure the cells that no shard has measured, until there is none left."""
+    path, suites = folder / RESULTS_FILE, evaluator.suites
+    missing = [key for key in keys if not store.is_done(results, key)]
+    for suite in suites.values():
+        if any(key.suite == suite.name for key in missing):
+            suite.check_model(evaluator.predictor, evaluator.ids)
+    sizes = {
+        key: suites[key.suite].num_passes(key) * len(suites[key.suite].ids(key, evaluator.ids))
+        for key in missing
+    }
+    done = len(keys) - len(missing)
+    queue = Pieces(
+        shared,
+        missing,
+        name=lambda key: "-".join(map(str, key)).replace(os.sep, "_"),
+        is_done=lambda key: store.is_done(load_results(path), key),
+    )
+    num_images = sum(sizes.values())
+    evaluator.emit(EvaluationStarted(done=done, num_cells=len(keys), num_images=num_images))
+    try:
+        with closing(queue):
+            while queue.num_left:
+                key = queue.take()
+                if key is not None:
+                    with closing(evaluator.load_ahead([key])) as ahead:
+                        measured = evaluator.measure(key, ahead)
+                    assert measured is not None  # shards are no ranks
+                    with shared.alone():
+                        results = store.add(load_results(path), measured, keys, suites)
+                        store.write(folder, results, measured)
+                    queue.finish(key)
+                    done += 1
+                    evaluator.emit(_cell_event(measured, done, len(keys)))
+                elif queue.num_left:
+                    sleep(WAIT_S)
+                for other in queue.finished_by_others():
+                    done += 1
+                    evaluator.emit(BatchFinished(**other._asdict(), num_images=sizes[other]))
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped after {done} of {len(keys)} measurements; start the same command again to "
+            f"continue in {folder}"
+        ) from None
+    with shared.alone():
+        results = load_results(path)
+        store.write_hardest(folder, results, evaluator.source)
+        store.write_mistakes(folder, keys, suites, evaluator.source)
+    return results
+
+
+def _with_measures(evaluator: Evaluator, results: Results) -> Evaluator:
+    """Set the measures that the configuration asks for, at what the results have fitted."""
+    config = evaluator.config
+    if not config.metrics:
+        return evaluator
+    measures = Measures(
+        groups=config.metrics,
+        fitted=distributed.broadcast(results.fitted or {}),
+        temperature=evaluator.temperature,
+        seed=config.seed,
+    )
+    return replace(evaluator, measures=measures)
+
+
 def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Evaluator, Results]:
     """Set what is fitted on held-out clean images, if the results have none of it yet."""
-    found, fitted, note = results.temperature, results.fitted, ""
+    found, fitted = results.temperature, results.fitted
     config = evaluator.config
     if not distributed.broadcast(found is not None):
         clean = {"clean": Clean(config=config, source=evaluator.source)}
@@ -507,7 +625,7 @@ def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Eva
             logits, labels = gathered["logits"], evaluator.source.labels[held]
             found = asdict(measure_temperature(logits, labels))
             if config.metrics:
-                fitted, note = fit_measures(
+                fitted = fit_measures(
                     config.metrics,
                     image_scores(logits, labels),
                     logits,
@@ -517,7 +635,7 @@ def _with_fitted(evaluator: Evaluator, held: Ids, results: Results) -> tuple[Eva
                     seed=config.seed,
                 )
     value = distributed.broadcast(found["value"] if found else 0.0)
-    for words in filter(None, (bound_note(value), note)):
+    for words in filter(None, (bound_note(value), (fitted or {}).get("note"))):
         evaluator.emit(Note(text=words))
     evaluator = replace(evaluator, temperature=value)
     return evaluator, replace(results, temperature=found, fitted=fitted)
@@ -559,11 +677,17 @@ def useful_threads(device: torch.device) -> int:
 
 def _cell_event(measured: Measured, done: int, num_cells: int) -> CellFinished:
     cell = measured.cell
-    is_sequence = isinstance(cell, SequenceCell)
+    metric, value = "error", 0.0
+    if isinstance(cell, SequenceCell):
+        metric, value = "flip probability", cell.flip_probability
+    elif isinstance(cell, OutlierCell):
+        metric, value = "AUROC", cell.auroc["confidence"]
+    else:
+        value = cell.error
     return CellFinished(
         **cell.key._asdict(),
-        metric="flip probability" if is_sequence else "error",
-        value=cell.flip_probability if is_sequence else cell.error,
+        metric=metric,
+        value=value,
         wait_fraction=measured.wait_s / cell.seconds,
         done=done,
         num_cells=num_cells,

@@ -62,7 +62,7 @@ def fit_measures(
     *,
     coverage: float,
     seed: int,
-) -> tuple[dict[str, Any], str]:
+) -> dict[str, Any]:
     """Fit prediction sets and calibrators on held-out images.
 
     Args:
@@ -75,7 +75,7 @@ def fit_measures(
         seed: Of the uniform numbers of the sets.
 
     Returns:
-        What `Results.fitted` holds, and a note of what a reader may not expect, or nothing.
+        What `Results.fitted` holds.
     """
     fitted: dict[str, Any] = {"num_images": len(labels)}
     notes = []
@@ -107,7 +107,7 @@ def fit_measures(
             except ValueError as error:
                 fitted["vector"] = None
                 notes.append(f"{error}; it is left out: hold out more images")
-    return fitted, "; ".join(notes)
+    return fitted | {"note": "; ".join(notes)}
 
 
 def draw_uniforms(ids: Ids, seed: int) -> Float64[np.ndarray, " image"]:

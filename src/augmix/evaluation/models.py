@@ -58,12 +58,12 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         config = replace(measurement.how, out=measurement.folder)
         list_cells(config)  # a misspelt name is found before a model is opened
         emit = on_progress if on_progress and distributed.rank() == 0 else ignore
-        first = _open_arm(measurement, emit)
+        first = open_arm(measurement, emit)
         if measurement.margin_of_error is not None:
             second = None
             if measurement.against:
                 other = replace(measurement, models=(measurement.against,), against=None, name=None)
-                second = _open_arm(other, ignore)
+                second = open_arm(other, ignore)
             margin = measurement.margin_of_error / 100
             return decide(first, second, config, margin=margin, on_progress=emit)
         facts = first.about
@@ -80,7 +80,7 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
         return found
 
 
-def _open_arm(measurement: Measurement, emit: OnProgress) -> Arm:
+def open_arm(measurement: Measurement, emit: OnProgress) -> Arm:
     """Open the model of a measurement, or its ensemble, and the images that suit it."""
     preprocessing = find_preprocessing(measurement)
     members = [
@@ -119,7 +119,7 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         source = open_images(measurement, [])
         for line in describe_images(source):
             emit(Note(text=line))
-    return evaluate_predictions(
+    found = evaluate_predictions(
         measurement.predictions,
         source,
         name=measurement.name,
@@ -132,6 +132,9 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
         seed=measurement.how.seed,
         out=None if distributed.rank() else measurement.folder,
     )
+    if note := (found.fitted or {}).get("note"):
+        emit(Note(text=note))
+    return found
 
 
 _SEEN_FORMS = ("digits", "folder", "npz", "parquet", "tar")  # data of these is known by its look

@@ -32,13 +32,7 @@ class OfficialFiles:
     @property
     def suites(self) -> set[str]:
         """``p``, or ``c``, ``c-bar`` or both, by the names of the corruptions."""
-        if self.layout.kind[-1] == "p":
-            return {"p"}
-        known = {name: registry.CORRUPTIONS[name].suite for name in registry.CORRUPTIONS}
-        known |= {name: known[other] for name, other in registry.CORRUPTIONS.aliases.items()}
-        return {
-            registry.BAR if known.get(name) == registry.BAR else "c" for name in self.layout.names
-        }
+        return _suites(self.layout)
 
     @property
     def title(self) -> str:
@@ -49,6 +43,19 @@ class OfficialFiles:
     def open(self, key: CellKey) -> Any:
         """Open the images of a corruption, or the `Sequences` of a perturbation."""
         return _open_files(self, key)
+
+
+def official_suites(folder: Path) -> set[str]:
+    """The suites whose official files a folder holds; a folder without a set is a `RunError`."""
+    return _suites(find_layout(folder.expanduser()))
+
+
+def _suites(layout: Layout) -> set[str]:
+    if layout.kind[-1] == "p":
+        return {"p"}
+    known = {name: registry.CORRUPTIONS[name].suite for name in registry.CORRUPTIONS}
+    known |= {name: known[other] for name, other in registry.CORRUPTIONS.aliases.items()}
+    return {registry.BAR if known.get(name) == registry.BAR else "c" for name in layout.names}
 
 
 def find_official(

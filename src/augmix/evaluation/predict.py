@@ -2,14 +2,17 @@
 
 import csv
 import glob
+import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from time import perf_counter, sleep
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -25,10 +28,16 @@ from augmix.devices import resolve_device
 from augmix.errors import RunError, escape_cell, printable
 from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
+from augmix.evaluation.predictor import describe_model
+from augmix.files import LOCK_FILE, hash_file, load_record, open_atomic, to_plain, write_json
 from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
+from augmix.progress import OnProgress, PieceWritten, ignore
+from augmix.shards import WAIT_S, Pieces, find_shard, share_folder
+
+_BATCHES_IN_PART = 8  # of a file that is written in parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +56,26 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
     Raises:
         RunError: If the model or a file is missing, or the model fails.
     """
-    model, names, geometry, temperature = _open(config)
-    device = resolve_device(config.device)
-    model.to(device)
-    is_grey = _channels(model) == 1
+    model = _open(config)
     paths = iter(list_files(config.images))
     while batch := list(islice(paths, config.batch_size)):
-        read = [(path, *_read(path, geometry, is_grey=is_grey)) for path in batch]
+        yield from model.predict(batch, config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model, its classes, how its images are prepared, and its temperature."""
+
+    network: nn.Module
+    names: tuple[str, ...] | None
+    geometry: Geometry
+    temperature: float
+    device: torch.device
+
+    def predict(self, batch: Sequence[str], config: PredictConfig) -> Iterator[Prediction]:
+        """Predict the classes of the images of a batch."""
+        names, is_grey = self.names, _channels(self.network) == 1
+        read = [(path, *_read(path, self.geometry, is_grey=is_grey)) for path in batch]
         broken = next(((path, why) for path, _, why in read if why), None)
         if broken and config.reading.on_error == "raise":
             raise RunError(f"{broken[0]}: {broken[1]}; leave out --on-error raise to go on without")
@@ -64,9 +86,9 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
                 path for path, pixels, _ in read if pixels is not None and pixels.shape == size
             ]
             images = np.stack([p for _, p, _ in read if p is not None and p.shape == size])
-            shown = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
+            shown = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
             with torch.inference_mode():
-                logits = model(shown).double().cpu() / temperature
+                logits = self.network(shown).double().cpu() / self.temperature
             confidences, order = logits.softmax(1).sort(dim=1, descending=True, stable=True)
             for row, path in enumerate(chosen):
                 chosen_classes = order[row, : config.top].tolist()
@@ -74,6 +96,162 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
                 numbers = confidences[row, : config.top].tolist()
                 found[path] = Prediction(path, tuple(classes), tuple(numbers))
         yield from (found.get(path) or Prediction(path, error=why) for path, _, why in read)
+
+
+class _Summary(TypedDict):
+    """What was predicted, of some images or of all."""
+
+    num_images: int
+    broken: list[tuple[str, str]]  # images that were left out, with the reasons
+
+
+class _Part(_Summary):
+    """The lines of some images, as kept until the file is complete."""
+
+    text: str
+
+
+class _Manifest(TypedDict):
+    """What stands beside a file of predictions: what it is of, and once it is complete the rest."""
+
+    identity: dict[str, Any]
+    summary: _Summary | None
+    sha256: str | None
+
+
+def predict_file(
+    config: PredictConfig, *, on_progress: OnProgress | None = None
+) -> tuple[int, list[tuple[str, str]]]:
+    """Write the predictions of `predict` into the file of a config, alone or as one of its shards.
+
+    ``NAME.json`` beside the file says what it was made of. What is predicted is kept in the folder
+    ``NAME.parts`` until all is there, so that a stopped call is continued; a complete file is not
+    made again.
+
+    Args:
+        on_progress: Called with a `PieceWritten` for every part.
+
+    Returns:
+        The number of images, and those that were left out, with the reasons.
+
+    Raises:
+        RunError: As of `predict`; or if the file has predictions of another model, of other images,
+            or with other settings.
+    """
+    path, form = config.out, config.written_form
+    if path is None:
+        raise ValueError("name the file to write: out")
+    files, step, emit = list(list_files(config.images)), config.batch_size, on_progress or ignore
+    shard, folder = find_shard(config.shard), path.with_name(f"{path.name}.parts")
+    model, manifest = _open(config), path.with_name(f"{path.name}.json")
+    names = ("top", "batch_size", "size", "reading")
+    identity: dict[str, Any] = {
+        "model": describe_model(model.network)["weights_sha256"],
+        "images": hashlib.sha256("\0".join(files).encode("utf-8", "surrogateescape")).hexdigest(),
+        "form": form,
+        "temperature": model.temperature,
+        **{name: to_plain(getattr(config, name)) for name in names},
+    }
+    starts = range(0, len(files), step * _BATCHES_IN_PART)
+
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def part(start: int) -> Path:
+        return folder / f"{key}-{start:010d}.json"
+
+    def write_part(start: int) -> None:
+        batches = range(start, min(start + starts.step, len(files)), step)
+        found = [one for at in batches for one in model.predict(files[at : at + step], config)]
+        lines = write_predictions(iter(found), form, has_header=start == 0)
+        write_json(
+            part(start),
+            {
+                "text": "".join(f"{line}\n" for line in lines),
+                "num_images": len(found),
+                "broken": [(printable(each.path), each.error) for each in found if each.error],
+            },
+        )
+
+    held = share_folder(folder, shard, what=f"file {path}", way_out="choose another --out")
+    with held as shared:
+        with shared.alone():
+            summary = _check_written(path, manifest, identity)
+            if summary is None:
+                write_json(manifest, {"identity": identity, "summary": None, "sha256": None})
+        if summary is None:
+            todo = [start for start in starts if not part(start).exists()]
+            queue = Pieces(shared, todo, name=str, is_done=lambda start: part(start).exists())
+            began, done = perf_counter(), 0
+            with closing(queue):
+                for start in _run(queue, write_part):
+                    done += min(start + starts.step, len(files)) - start
+                    rate = done / max(perf_counter() - began, 1e-9)
+                    emit(
+                        PieceWritten(
+                            name="predictions",
+                            severity=0,
+                            done=done,
+                            total=len(files),
+                            images_per_second=rate,
+                        )
+                    )
+        with shared.alone():
+            summary = _check_written(path, manifest, identity)
+            if summary is None:
+                summary = _join_parts(path, [part(start) for start in starts])
+                done_by = {"summary": summary, "sha256": hash_file(path)}
+                write_json(manifest, {"identity": identity, **done_by})
+            if shared.is_last():
+                shared.clear()
+    with suppress(OSError):  # another shard may be here by now
+        if shard is None:
+            (folder / LOCK_FILE).unlink()
+        folder.rmdir()
+    return summary["num_images"], summary["broken"]
+
+
+def _run(queue: Pieces[int], write_part: Callable[[int], None]) -> Iterator[int]:
+    """Write parts until none is left, and yield each that is written by this shard or another."""
+    while queue.num_left:
+        if (start := queue.take()) is not None:
+            write_part(start)
+            queue.finish(start)
+            yield start
+        elif queue.num_left:
+            sleep(WAIT_S)
+        yield from queue.finished_by_others()
+
+
+def _check_written(path: Path, manifest: Path, identity: dict[str, Any]) -> _Summary | None:
+    """What a complete file holds, None if it is not complete; another file is refused."""
+    if not manifest.exists():
+        if path.exists():
+            raise RunError(
+                f"{path} exists without {manifest.name}, so what it holds is not known; delete it, "
+                "or choose another --out"
+            )
+        return None
+    found = load_record(manifest, _Manifest, way_out=f"delete it and {path}")
+    for name, value in identity.items():
+        if (before := found["identity"].get(name)) != value:
+            raise RunError(
+                f"{path} holds predictions with {name} = {before!r}, asked for {value!r}; choose "
+                f"another --out, or delete it and {manifest.name}"
+            )
+    is_there = path.exists() and hash_file(path) == found["sha256"]
+    return found["summary"] if is_there else None
+
+
+def _join_parts(path: Path, parts: Sequence[Path]) -> _Summary:
+    """Write a file from its parts, in their order."""
+    summary: _Summary = {"num_images": 0, "broken": []}
+    with open_atomic(path) as file:
+        for part in parts:
+            found = load_record(part, _Part)
+            file.write(found["text"].encode())
+            summary["num_images"] += found["num_images"]
+            summary["broken"] += found["broken"]
+    return summary
 
 
 def list_files(names: Sequence[str]) -> Iterator[str]:
@@ -108,9 +286,11 @@ def _expand(names: Sequence[str]) -> Iterator[str]:
             yield from _expand(matches)
 
 
-def write_predictions(found: Iterator[Prediction], form: str) -> Iterator[str]:
+def write_predictions(
+    found: Iterator[Prediction], form: str, *, has_header: bool = True
+) -> Iterator[str]:
     """The lines of predictions as ``csv`` or ``jsonl``, one an image and class or one an image."""
-    if form == "csv":
+    if form == "csv" and has_header:
         yield _csv_line(["path", "rank", "class", "confidence", "error"])
     for each in found:
         if form == "jsonl":
@@ -131,10 +311,8 @@ def _csv_line(cells: Sequence[Any]) -> str:
     return text.getvalue().encode("utf-8", "backslashreplace").decode()  # of names that are not
 
 
-def _open(
-    config: PredictConfig,
-) -> tuple[nn.Module, tuple[str, ...] | None, Geometry, float]:
-    """The model, its classes, how its images are prepared, and the temperature."""
+def _open(config: PredictConfig) -> _Model:
+    """Open the model, on its device."""
     folder = Path(config.model).expanduser()
     members = results.list_members(folder) if folder.is_dir() else []
     run = load_run(members[0] if members else folder) if folder.is_dir() else None
@@ -154,9 +332,10 @@ def _open(
     reading = replace(reading, exif_orientation="apply", on_error=None)
     given = {name: value for name, value in config.reading.given.items() if name != "on_error"}
     geometry = Geometry(**settings, reading=replace(reading, **given))
+    device = resolve_device(config.device)
     whole = Ensemble(models) if len(models) > 1 else model
     temperature = config.temperature or results.find_temperature(folder) or model.temperature
-    return whole, model.class_names, geometry, temperature
+    return _Model(whole.to(device), model.class_names, geometry, temperature, device)
 
 
 def _channels(model: nn.Module) -> int:

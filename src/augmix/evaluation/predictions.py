@@ -4,7 +4,7 @@
 | --- | --- |
 | ``id`` | the image, the same under every corruption |
 | ``label`` | its class, 0 .. classes - 1 |
-| ``suite`` | ``clean``, ``c``, ``c-bar``, ``own`` (corruptions outside them) or ``p`` (frames) |
+| ``suite`` | ``clean``, ``c``, ``c-bar``, ``own``, ``p`` (frames), ``ood`` (images of no class) |
 | ``corruption``, ``severity`` | as in `results.CellKey`; not looked at for ``clean`` |
 | ``frame`` | position in its sequence, from 0; only for ``p`` |
 | the answer | ``logits``, ``probabilities``, or ``prediction`` and ``confidence`` |
@@ -50,14 +50,22 @@ from augmix.evaluation.loop import (
     make_sequence_cell,
     score_sequences,
 )
-from augmix.evaluation.measures import Measures, fit_measures, require_logits
+from augmix.evaluation.measures import (
+    Measures,
+    fit_measures,
+    require_logits,
+)
+from augmix.evaluation.outliers import make_outlier_cell
 from augmix.evaluation.store import AnyCell, Measured, check_folder, write_hardest
+from augmix.evaluation.suites import CLEAN
 from augmix.files import hash_file, hold_folder, make_folder
 from augmix.metrics import (
     ImageScores,
     classwise_sums,
+    energy_score,
     image_scores,
     log_softmax,
+    max_logit,
     num_pairs,
     top_classes,
 )
@@ -68,6 +76,8 @@ from augmix.results import (
     Cell,
     CellKey,
     MeasuredImages,
+    OutlierCell,
+    OutlierPredictions,
     Predictions,
     Results,
     SequenceCell,
@@ -156,8 +166,11 @@ def evaluate_predictions(
     rows = _join(parts, where)
     images = _find_images(rows, where)
     num_classes = _count_classes(rows, source, where)
+    by_cell = rows.by_cell()
     measured = [
-        _measure(
+        _measure_outliers(key.name, rows.take(index), rows, by_cell, where)
+        if key.suite == "ood"
+        else _measure(
             key,
             rows.take(index),
             images,
@@ -167,7 +180,7 @@ def evaluate_predictions(
             difficulty=difficulty,
             measures=measures,
         )
-        for key, index in rows.by_cell().items()
+        for key, index in by_cell.items()
     ]
     measured.sort(key=lambda each: SUITES.index(each.cell.key.suite))  # keeps the file's order
     cells: list[AnyCell] = [each.cell for each in measured]
@@ -193,6 +206,7 @@ def evaluate_predictions(
         fitted=held.fitted,
         cells=tuple(cell for cell in cells if isinstance(cell, Cell)),
         sequences=tuple(cell for cell in cells if isinstance(cell, SequenceCell)),
+        outliers=tuple(cell for cell in cells if isinstance(cell, OutlierCell)),
     )
     if out is not None:
         _write(Path(out), results, measured, images, source)
@@ -211,6 +225,8 @@ class _Rows:
     cell: Int64[np.ndarray, " row"]  # position in keys
     frame: Int64[np.ndarray, " row"]
     top: Int64[np.ndarray, "row rank"]  # the most probable classes, or only the first
+    max_logit: Float64[np.ndarray, " row"]  # 0 if logits are not known
+    energy: Float64[np.ndarray, " row"]  # 0 if logits are not known
     scores: ImageScores
     keys: tuple[CellKey, ...]
     num_classes: int  # of logits or probabilities; 0 if there are none
@@ -219,7 +235,7 @@ class _Rows:
 
     def take(self, index: np.ndarray) -> "_Rows":
         """Select rows."""
-        names = ("id", "label", "cell", "frame", "top")
+        names = ("id", "label", "cell", "frame", "top", "max_logit", "energy")
         chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in names}
         chosen["scores"] = _map_scores(self.scores, lambda each: each[index])
         if self.scaled is not None:
@@ -281,7 +297,7 @@ def _hold_out(
     ids, fitted = rows.id[held], None
     if config.metrics:
         how = {"coverage": config.conformal_coverage, "seed": config.seed}
-        fitted, _ = fit_measures(config.metrics, scores, logits, labels, ids, **how)
+        fitted = fit_measures(config.metrics, scores, logits, labels, ids, **how)
     return _Held(ids=ids, temperature=temperature, fitted=fitted)
 
 
@@ -297,6 +313,8 @@ def _sum_classwise(
             continue
         is_measured = ~np.isin(rows.id, held.ids)
         for number, key in enumerate(rows.keys):
+            if key.suite == "ood":
+                continue
             own = is_measured & (rows.cell == number)
             probabilities = np.exp(log_softmax(logits[own]))
             found[key] = found.get(key, 0) + classwise_sums(probabilities, rows.label[own])
@@ -309,6 +327,8 @@ def _measure_rows(
     """The arrays of `Measures` of some rows, cell by cell."""
     found: dict[str, np.ndarray] = {}
     for number, key in enumerate(rows.keys):
+        if key.suite == "ood":
+            continue
         own = np.flatnonzero(rows.cell == number)
         some = rows.take(own)
         arrays = measures.of_images(
@@ -348,27 +368,19 @@ def _score(
             raise RunError(f"{where} has rows of suite 'p' but no column 'frame'")
         chosen = {"frame": np.asarray(columns["frame"])[is_sequence]}
         frames[is_sequence] = read_integers(chosen, "frame", where)
-    if source is not None and len(ids) and ids.max() >= len(source):
-        raise RunError(f"{where} has id {ids.max()}, but {source.name} has {len(source)} images")
-    if "label" in columns:
-        labels = read_integers(columns, "label", where)
-        if source is not None and (labels != source.labels[ids]).any():
-            row = int((labels != source.labels[ids]).argmax())
-            raise RunError(
-                f"{where}: image {ids[row]} has label {labels[row]}, in {source.name} it is "
-                f"{source.labels[ids[row]]}; are the ids positions in those images?"
-            )
-    else:
-        assert source is not None  # checked above
-        labels = source.labels[ids]
+    is_outside = np.array([key.suite == "ood" for key in keys], bool)[cells]
+    labels = np.zeros(len(ids), np.int64)  # of no class: not looked at
+    labels[~is_outside] = _find_labels(columns, ids[~is_outside], ~is_outside, where, source)
     logits = find_logits(columns, where)
     if logits is None:
         scores, top, num_classes = _score_answers(columns, labels, where)
+        max_logits, energies = np.zeros(len(ids)), np.zeros(len(ids))
     else:
         num_classes = logits.shape[1]
         if len(labels) and labels.max() >= num_classes:
             raise RunError(f"{where} has label {labels.max()}, but {num_classes} logits a row")
         scores = image_scores(logits, labels)
+        max_logits, energies = max_logit(logits), energy_score(logits)
         top = top_classes(logits) if is_sequence.any() else scores.prediction[:, None]
     scaled = None
     if held is not None and held.temperature is not None and logits is not None:
@@ -379,6 +391,8 @@ def _score(
         cell=cells,
         frame=frames,
         top=top,
+        max_logit=max_logits,
+        energy=energies,
         scores=scores,
         keys=tuple(keys),
         num_classes=num_classes,
@@ -388,7 +402,30 @@ def _score(
         return rows
     if measures is not None:
         rows = replace(rows, arrays=_measure_rows(rows, logits, held, measures))
-    return rows.take(np.flatnonzero(~np.isin(ids, held.ids)))
+    return rows.take(np.flatnonzero(~np.isin(ids, held.ids) | is_outside))
+
+
+def _find_labels(
+    columns: Columns,
+    ids: Int64[np.ndarray, " row"],
+    chosen: np.ndarray,
+    where: str,
+    source: Source | None,
+) -> Int64[np.ndarray, " row"]:
+    """The labels of chosen rows, which have these ids, from the file or the source."""
+    if source is not None and len(ids) and ids.max() >= len(source):
+        raise RunError(f"{where} has id {ids.max()}, but {source.name} has {len(source)} images")
+    if "label" not in columns:
+        assert source is not None  # checked by the caller
+        return source.labels[ids]
+    labels = read_integers({"label": np.asarray(columns["label"])[chosen]}, "label", where)
+    if source is not None and (labels != source.labels[ids]).any():
+        row = int((labels != source.labels[ids]).argmax())
+        raise RunError(
+            f"{where}: image {ids[row]} has label {labels[row]}, in {source.name} it is "
+            f"{source.labels[ids[row]]}; are the ids positions in those images?"
+        )
+    return labels
 
 
 def _score_answers(
@@ -435,6 +472,8 @@ def _join(parts: Sequence[_Rows], where: str) -> _Rows:
         cell=np.concatenate(cells),
         frame=np.concatenate([part.frame for part in parts]),
         top=np.concatenate(tops),
+        max_logit=np.concatenate([part.max_logit for part in parts]),
+        energy=np.concatenate([part.energy for part in parts]),
         scores=_join_scores([part.scores for part in parts]),
         keys=tuple(keys),
         num_classes=widths.pop(),
@@ -455,6 +494,10 @@ def _join_scores(parts: Sequence[ImageScores]) -> ImageScores:
 
 def _find_images(rows: _Rows, where: str) -> MeasuredImages:
     """The images of all rows, by id; one with two labels is refused."""
+    outside = [number for number, key in enumerate(rows.keys) if key.suite == "ood"]
+    rows = rows.take(np.flatnonzero(~np.isin(rows.cell, outside)))
+    if not len(rows.id):
+        raise RunError(f"{where} has rows of suite 'ood' only; add those of the clean images")
     ids, first = np.unique(rows.id, return_index=True)
     labels = rows.label[first]
     own = labels[np.searchsorted(ids, rows.id)]
@@ -525,6 +568,26 @@ def _measure(
     return Measured(cell=cell, predictions=keep_sequence_predictions(scores, **sizes), wait_s=0.0)
 
 
+def _measure_outliers(
+    name: str, rows: _Rows, every: _Rows, by_cell: Mapping[CellKey, np.ndarray], where: str
+) -> Measured:
+    """Make the cell of some images of no class, against the clean ones."""
+    if CLEAN not in by_cell:
+        raise RunError(f"{where} has rows of suite 'ood' and none of suite 'clean' beside them")
+    if len(np.unique(rows.id)) < len(rows.id):
+        raise RunError(f"{where}, {name}: an image has more than one row")
+    clean = every.take(by_cell[CLEAN])
+    pair = (clean, rows)
+    kept = OutlierPredictions(
+        is_outside=np.repeat([False, True], [len(each.id) for each in pair]),
+        confidence=np.concatenate([each.scores.confidence for each in pair]),
+        max_logit=np.concatenate([each.max_logit for each in pair]),
+        energy=np.concatenate([each.energy for each in pair]),
+    )
+    cell = make_outlier_cell(name, kept, seconds=0.0)
+    return Measured(cell=cell, predictions=kept, wait_s=0.0)
+
+
 def _refuse_gaps(
     rows: _Rows, ids: np.ndarray, frames: np.ndarray, where: str, *, has_frames: bool
 ) -> None:
@@ -571,6 +634,8 @@ def _describe_protocol(
     if "own" in found["suite"]:
         found["own"] = {key.name: "" for key in keys if key.suite == "own"}
         found["own_severities"] = sorted({key.severity for key in keys if key.suite == "own"})
+    if "ood" in found["suite"]:
+        found["ood"] = {key.name: "" for key in keys if key.suite == "ood"}
     if "p" in found["suite"]:
         found["sequences"] = [key.name for key in keys if key.suite == "p"]
         found["difficulty"] = difficulty

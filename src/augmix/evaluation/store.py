@@ -34,6 +34,8 @@ from augmix.results import (
     FrequencyCell,
     FrequencyPredictions,
     MeasuredImages,
+    OutlierCell,
+    OutlierPredictions,
     Predictions,
     Results,
     SequenceCell,
@@ -43,6 +45,7 @@ from augmix.results import (
     load_frequency_predictions,
     load_images,
     load_mistakes,
+    load_outlier_predictions,
     load_predictions,
     load_results,
     load_sequence_predictions,
@@ -52,7 +55,12 @@ from augmix.results import (
 )
 from augmix.rng import Purpose, Stream
 
-_FIELDS = {Cell: "cells", SequenceCell: "sequences", FrequencyCell: "frequencies"}  # of `Results`
+_FIELDS = {  # of `Results`
+    Cell: "cells",
+    SequenceCell: "sequences",
+    FrequencyCell: "frequencies",
+    OutlierCell: "outliers",
+}
 _NUM_EXAMPLES = 5
 _OVERALL = 12  # hardest images over all corruptions, and over all perturbations
 _EACH = 4  # the same under each corruption and perturbation
@@ -63,7 +71,7 @@ _MISTAKES = 12  # most confident ones, on clean and on corrupted images
 _NONE = torch.empty(0)
 
 
-AnyCell = Cell | SequenceCell | FrequencyCell
+AnyCell = Cell | SequenceCell | FrequencyCell | OutlierCell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +79,7 @@ class Measured:
     """A measured cell with the predictions of every image."""
 
     cell: AnyCell
-    predictions: Predictions | SequencePredictions | FrequencyPredictions
+    predictions: Predictions | SequencePredictions | FrequencyPredictions | OutlierPredictions
     wait_s: float  # how long the model of rank 0 waited for images
 
 
@@ -132,11 +140,11 @@ def resume(
                 f"{path} holds a measurement of a part of the images, to a margin of error; "
                 "evaluate into another --out"
             )
-        cells, sequences, frequencies = (
-            tuple(cell for cell in cells if _is_kept(folder, cell))
-            for cells in (found.cells, found.sequences, found.frequencies)
-        )
-        found = replace(found, cells=cells, sequences=sequences, frequencies=frequencies)
+        kept = {
+            name: tuple(cell for cell in getattr(found, name) if _is_kept(folder, cell))
+            for name in _FIELDS.values()
+        }
+        found = replace(found, **kept)
         _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
         _check_files(path, found, suites)
         results = replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
@@ -148,6 +156,9 @@ def resume(
 def _is_kept(folder: Path, cell: AnyCell) -> bool:
     """Whether the predictions of a cell can be read."""
     try:
+        if isinstance(cell, OutlierCell):
+            scores = load_outlier_predictions(folder, cell.name)
+            return int(scores.is_outside.sum()) == cell.num_images
         if isinstance(cell, Cell):
             kept = load_predictions(folder, *cell.key)
         elif isinstance(cell, FrequencyCell):

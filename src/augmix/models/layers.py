@@ -126,6 +126,7 @@ class Classifier(nn.Module):
     """
 
     stage_names: tuple[str, ...] = ()
+    num_fit_images: int = 0  # training images that `fit_images` takes at most; 0: it does nothing
 
     def __init__(self, config: ModelConfig, network: nn.Module | None = None) -> None:
         super().__init__()
@@ -138,12 +139,58 @@ class Classifier(nn.Module):
     def forward(self, images: Images) -> Logits:
         return self.network(self.normalize(images))
 
+    def fit_images(self, images: Images) -> None:
+        """Set the layers that depend on training images, before the first step of a run."""
+
     def train(self, mode: bool = True) -> "Classifier":
         """Set the mode of the network; modules that are frozen stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
+
+
+class Whitening(nn.Conv2d):
+    """Project patches onto their principal components, each divided by its standard deviation.
+
+    Its weights are a buffer, not trained: they are computed from training images once (`fit`) and
+    saved with the model. Every component is there twice, with both signs. As the first layer of
+    Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024), on larger patches.
+
+    Args:
+        inputs: Channels of the images.
+        num_components: Leading components, at most values of a patch.
+        size: Height and width of a patch in pixels; patches are half of it apart.
+        noise: Variance of white noise that is added to that of every component, so that weak ones
+            are not blown up.
+    """
+
+    is_fitted: Tensor
+
+    def __init__(self, inputs: int, num_components: int, size: int, *, noise: float) -> None:
+        half = size // 2
+        outputs = 2 * num_components
+        super().__init__(inputs, outputs, size, stride=half, padding=half // 2, bias=False)
+        weight = self.weight.detach()
+        del self.weight
+        self.register_buffer("weight", weight)
+        self.register_buffer("is_fitted", torch.tensor(False))
+        self.noise = noise
+
+    @torch.no_grad()
+    def fit(self, images: Images) -> None:
+        """Compute the weights from the covariance of all patches of normalised images."""
+        patches = F.unfold(images, self.kernel_size, stride=self.stride)  # image value place
+        patches = patches.transpose(1, 2).flatten(0, 1).double()
+        patches -= patches.mean(0)
+        variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
+        kept = self.out_channels // 2
+        variances, components = variances.flip(0)[:kept], components.T.flip(0)[:kept]
+        largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+        rows = components * largest.sign() / (variances + self.noise).sqrt()[:, None]
+        weight = torch.cat([rows, -rows]).unflatten(1, self.weight.shape[1:])
+        self.weight.copy_(weight)
+        self.is_fitted.fill_(True)
 
 
 def halving(config: ModelConfig, stride: int) -> tuple[int, nn.Module]:

@@ -14,7 +14,7 @@ import numpy as np
 from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
 from augmix.report.estimates import BANDS, frequency_sets
-from augmix.report.exports import records_to_csv
+from augmix.report.exports import records_to_csv, tables_to_latex
 from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
 from augmix.results import Cell, Results
 
@@ -83,7 +83,7 @@ class RunKey:
     family: str  # of the network, a key of `NETWORKS`
     method: str  # as for `methods.build_method`
     seed: int  # or `ENSEMBLE` for all seeds together
-    setting: str = ""  # a key of `ABLATION` whose value is not the method's own
+    setting: str = ""  # one that is not the method's or the scale's own, by its flat name
     value: Any = None
 
     @property
@@ -167,16 +167,16 @@ def agreement(findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
 # -- The numbers of one run -----------------------------------------------------------------------
 
 
-def mean_error(results: Results) -> float:
+def mean_error(results: Results, suite: str = "c") -> float:
     """Average the error over corruptions and severities, in per cent: CIFAR-C's score."""
-    return 100 * metrics.mean_error(_errors(results))
+    return 100 * metrics.mean_error(_errors(results, suite))
 
 
-def _errors(results: Results) -> dict[str, list[float]]:
+def _errors(results: Results, suite: str = "c") -> dict[str, list[float]]:
     """Errors of every measured corruption at its severities."""
     errors: dict[str, list[float]] = {}
     for cell in results.cells:
-        if cell.suite == "c":
+        if cell.suite == suite:
             errors.setdefault(cell.name, []).append(cell.error)
     return errors
 
@@ -203,9 +203,10 @@ def _mean_over_cells(
     results: Iterable[Results], severities: Sequence[int], number: Callable[[Cell], float]
 ) -> list[float]:
     """Mean of a number of the cells at some severities, in per cent, of each run."""
+    suites = ("clean", "c")
     return [
-        100 * statistics.fmean(number(cell) for cell in one.cells if cell.severity in severities)
-        for one in results
+        100 * statistics.fmean(number(cell) for cell in cells if cell.severity in severities)
+        for cells in ([cell for cell in one.cells if cell.suite in suites] for one in results)
     ]
 
 
@@ -489,36 +490,51 @@ _LISTED: Mapping[str, Callable[[Measured, Tolerance, Networks], list[Finding]]] 
 
 
 def write_findings(
-    folder: Path, name: str, findings: Sequence[Finding], about: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    findings: Sequence[Finding],
+    about: Mapping[str, Any],
+    tables: Sequence[Table] | None = None,
 ) -> list[Path]:
-    """Write ``NAME.json``, ``NAME.csv`` and ``NAME.md`` of a table or figure into a folder.
+    """Write ``NAME.json``, ``.csv``, ``.md`` and ``.tex`` of a table or figure into a folder.
 
     ``about`` has ``title``, ``scale``, ``summary``, ``runs`` (folder -> state) and ``remarks``
-    (lines).
+    (lines). Without ``tables`` one table shows all findings.
     """
+    shown = [finding for finding in findings if not finding.column.startswith(FREQUENCY)]
+    if tables is None:
+        tables = [_to_table(shown, name=name, title=about["title"])]
     records = [
         {**files.to_plain(each), "difference": each.difference, "verdict": each.verdict}
         for each in findings
     ]
-    paths = [folder / f"{name}.{suffix}" for suffix in ("json", "csv", "md")]
+    paths = [folder / f"{name}.{suffix}" for suffix in ("json", "csv", "md", "tex")]
     order = {column: list(pair) for column, pair in agreement(findings).items()}
     files.write_json(paths[0], {**about, "findings": records, "pairs_in_published_order": order})
-    columns = [*(each.name for each in fields(Finding)), "difference", "verdict"]
+    kind = type(findings[0]) if findings else Finding
+    columns = [*(each.name for each in fields(kind)), "difference", "verdict"]
     files.write_bytes(paths[1], records_to_csv(records, columns).encode())
-    files.write_bytes(paths[2], _to_markdown(findings, about).encode())
+    files.write_bytes(paths[2], _to_markdown(shown, tables, about).encode())
+    files.write_bytes(paths[3], tables_to_latex(tables).encode())
     return paths
 
 
-def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
+def _to_markdown(
+    shown: Sequence[Finding], tables: Sequence[Table], about: Mapping[str, Any]
+) -> str:
     """A page with the measured numbers, and the published ones in parentheses."""
-    shown = [finding for finding in findings if not finding.column.startswith(FREQUENCY)]
+    several = len(tables) > 1
+    several_units = any(column.unit for table in tables for column in table.columns)
     lines = [
         f"# {about['title']}",
         "",
-        f"Scale `{about['scale']}`: {about['summary']}. In per cent: measured (published).",
+        f"Scale `{about['scale']}`: {about['summary']}. "
+        f"{'Measured' if several_units else 'In per cent: measured'} (published).",
         "",
-        to_markdown_table(_to_table(shown)),
-        "",
+        *(
+            f"{to_markdown_table(table if several else replace(table, title=''))}\n"
+            for table in tables
+        ),
         *(f"- {remark}" for remark in about["remarks"]),
         *(
             f"- {column}: {same} of {pairs} pairs of methods in the published order"
@@ -528,24 +544,26 @@ def _to_markdown(findings: Sequence[Finding], about: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _to_table(findings: Sequence[Finding]) -> Table:
+def _to_table(findings: Sequence[Finding], *, name: str, title: str) -> Table:
     columns = list(dict.fromkeys(finding.column for finding in findings))
     by_row: dict[str, dict[str, Finding]] = {}
     for finding in findings:
         by_row.setdefault(finding.row, {})[finding.column] = finding
     return Table(
-        name="findings",
-        title="",
+        name=name,
+        title=title,
+        unit="%, measured (published)",
         corner="",
         columns=tuple(Column(title=column) for column in columns),
         rows=tuple(
-            Row(label=label, entries=tuple(_entry(found.get(column)) for column in columns))
+            Row(label=label, entries=tuple(entry_of(found.get(column)) for column in columns))
             for label, found in by_row.items()
         ),
     )
 
 
-def _entry(finding: Finding | None) -> Entry:
+def entry_of(finding: Finding | None) -> Entry:
+    """The cell of a finding: measured, its spread over seeds, published in parentheses."""
     if finding is None or (finding.measured is None and finding.published is None):
         return Entry(text="")
     parts = ["-" if finding.measured is None else f"{finding.measured:.1f}"]

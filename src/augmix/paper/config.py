@@ -26,6 +26,9 @@ class PaperTable:
     sequences: str = "standard-10"  # of suite ``p``
     num_seeds: int = 1  # runs of each cell that the table itself asks for (deep ensembles)
     is_ablation: bool = False  # whether every value of `compare.ABLATION` has a run of its own
+    is_field: bool = False  # whether it is made by `field.list_field`
+    # the method whose counted cost every run has, by as many epochs; empty: epochs of the scale
+    equal_cost_to: str = ""
 
 
 def _methods(number: int) -> tuple[str, ...]:
@@ -63,6 +66,26 @@ _FIGURE_5 = replace(
     title="Error on CIFAR-10-C with a ResNeXt",
     data_sets=("cifar10",),
     families=("resnext",),
+)
+_FIELD = PaperTable(
+    title="Methods of the paper and after it: errors, stability, calibration and cost",
+    data_sets=("cifar10", "cifar100"),
+    families=("wrn",),
+    methods=(
+        *(name for name in published.LABELS if name != "augmix+mixup"),
+        *(
+            "trivialaugment",
+            "apr-sp",
+            "hybridaugment-pp",
+            "afa",
+            "augmix-afa",
+            "trivialaugment-afa",
+        ),
+        *("prime", "prime-afa", "pixmix", "ipmix", "noisymix", "augmax", "lp-noise", "noise2net"),
+    ),
+    suites=("c", "c-bar", "p"),
+    sequences="cifar-script-10",
+    is_field=True,
 )
 PAPER_TABLES: Mapping[str, PaperTable] = {
     "table1": _TABLE_1,
@@ -106,6 +129,12 @@ PAPER_TABLES: Mapping[str, PaperTable] = {
         suites=("c", "fourier"),
     ),
     "figure11": replace(_FIGURE_5, title="Error by corruption of CIFAR-10-C, ResNeXt"),
+    "field": _FIELD,
+    "field-equal-cost": replace(
+        _FIELD,
+        title="Methods of the paper and after it at the cost of AugMix",
+        equal_cost_to="augmix",
+    ),
 }
 ALTERNATIVES = {"densenet": "densenet-bc"}  # families that are chosen by name alone
 
@@ -212,6 +241,7 @@ SCALES: Mapping[str, Scale] = {
 RUNS_FOLDER = "runs"
 SEQUENCES_FOLDER = "drift"  # of a run folder: its -P results
 FOURIER_FOLDER = "fourier"  # likewise
+BAR_FOLDER = "c-bar"
 
 TableName = Literal[
     "table1",
@@ -229,15 +259,19 @@ TableName = Literal[
     "figure9",
     "figure10",
     "figure11",
+    "field",
+    "field-equal-cost",
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReproduceConfig:
-    """Which tables and figures of the paper, how large, from which data."""
+    """Which tables and figures, how large, from which data."""
 
     tables: tuple[TableName, ...]
-    """The tables and figures; runs that several need are made once."""
+    """The tables and figures of the paper; field, the methods of the paper and after it;
+    field-equal-cost, the same with as many epochs as AugMix's cost pays for. Runs that several need
+    are made once."""
     scale: Literal["paper", "gpu-hour", "cpu-hour", "smoke"] = "cpu-hour"
     """How long the runs train: the published settings; the published networks for about an hour on
     a GPU; narrow networks for about an hour on two CPU cores; a few steps."""
@@ -250,10 +284,10 @@ class ReproduceConfig:
     """Folder of stylised training images, for the methods sin and augmix-sin; without it their
     rows stay empty. `augmix stylize` makes one."""
     official: tuple[Path, ...] = ()
-    """Folders of the published CIFAR-10-C and -P, or ImageNet-C and -P. Without them images are
-    corrupted on the fly, and numbers are not judged by the printed ones."""
+    """Folders of the published CIFAR-10-C and -P, or ImageNet-C and -P, or files of C-bar. Without
+    them images are corrupted on the fly, and numbers are not judged by the printed ones."""
     official_cifar100: tuple[Path, ...] = ()
-    """Folders of the published CIFAR-100-C."""
+    """Folders of the published CIFAR-100-C, or files of C-bar."""
     frost_textures: Path | None = None
     """Folder of the published frost photographs, for images corrupted on the fly; by default the
     textures that the package draws."""
@@ -275,6 +309,8 @@ class ReproduceConfig:
     """Runs trained at the same time; by default one for each GPU, or for each CPU core."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs, which all tables of a scale share, and of the files written."""
+    dry_run: bool = False
+    """List the runs with their epochs and counted cost, and train nothing."""
     reading: Reading = field(default_factory=Reading)
     """How image files are read."""
 

@@ -21,6 +21,7 @@ from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
+from augmix.evaluation.official import official_suites
 from augmix.paper.compare import (
     ENSEMBLE,
     NETWORKS,
@@ -31,13 +32,23 @@ from augmix.paper.compare import (
 )
 from augmix.paper.config import (
     ALTERNATIVES,
+    BAR_FOLDER,
     FOURIER_FOLDER,
     PAPER_TABLES,
     RUNS_FOLDER,
     SCALES,
     SEQUENCES_FOLDER,
     STYLISED,
+    PaperTable,
     ReproduceConfig,
+)
+from augmix.paper.field import (
+    count_runs,
+    describe_costs,
+    equal_epochs,
+    field_tables,
+    list_field,
+    read_facts,
 )
 from augmix.paper.figures import FIGURES, draw
 from augmix.paper.runs import Task, TaskResult, run_tasks
@@ -50,13 +61,14 @@ from augmix.training.config import build_config
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduction:
-    """The files of a table or figure (JSON, CSV, Markdown, a figure's picture), and its runs.
+    """The files of a table or figure (JSON, CSV, Markdown, LaTeX, a picture), and its runs.
 
-    The cell of a failed run stays empty.
+    The cell of a failed run stays empty. A dry run has only its plan.
     """
 
     paths: list[Path]
     runs: list[TaskResult] = field(default_factory=list)
+    plan: list[str] = field(default_factory=list)  # the runs with their counted cost, in words
 
     @property
     def unfinished(self) -> list[TaskResult]:
@@ -77,13 +89,16 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
     if not config.tables:
         raise ValueError("name at least one table or figure, e.g. table4")
     folder = config.out / config.scale
-    planned = {name: plan_tasks(config, name) for name in config.tables if name in PAPER_TABLES}
     for path in (
         *(config.data, config.data_cifar100, config.stylised, config.maxblur_weights or ""),
         *(config.frost_textures or "", *config.official, *config.official_cifar100),
     ):
         if path not in ("", "digits") and not config.download and not Path(path).exists():
             raise RunError(f"{path} does not exist; name the folder of the images")
+    planned = {name: plan_tasks(config, name) for name in config.tables if name in PAPER_TABLES}
+    if config.dry_run:
+        costs = count_runs({key: each for tasks in planned.values() for key, each in tasks.items()})
+        return Reproduction(paths=[], plan=describe_costs(costs, "augmix"))
     num_devices = torch.cuda.device_count()
     tasks: dict[str, Task] = {}
     for task in (each for of_table in planned.values() for each in of_table.values()):
@@ -123,13 +138,20 @@ def _write_table(
     if config.maxblur_weights and "maxblur" in table.methods:
         key = RunKey(data_set="imagenet", family="resnet", method="maxblur", seed=0)
         measured[key] = _measure_released(config, name, key, on_progress)
-    tolerance = dict.fromkeys(table.data_sets, scale.tolerance)
-    numbers = list_findings(
-        name,
-        measured,
-        tolerance={each: most for each, most in tolerance.items() if _official(config, each)},
-        networks=scale.networks,
-    )
+    tolerance = {each: scale.tolerance for each in table.data_sets if _official(config, each, "c")}
+    tables = None
+    if table.is_field:
+        numbers = list_field(
+            list(runs),
+            measured,
+            {key: read_facts(task) for key, task in finished.items()},
+            tolerance={} if table.equal_cost_to else tolerance,
+            networks=scale.networks,
+            has_published=not table.equal_cost_to,
+        )
+        tables = field_tables(name, numbers)
+    else:
+        numbers = list_findings(name, measured, tolerance=tolerance, networks=scale.networks)
     about = {
         "title": f"{name}: {table.title}",
         "scale": config.scale,
@@ -137,7 +159,7 @@ def _write_table(
         "runs": {run.task.name: run.state for run in runs.values()},
         "remarks": list(_remarks(config, name, runs)),
     }
-    paths = write_findings(folder, name, numbers, about)
+    paths = write_findings(folder, name, numbers, about, tables)
     if name in FIGURES:
         paths.append(draw(folder / f"{name}.svg", name, numbers))
     return paths
@@ -173,7 +195,26 @@ def plan_tasks(config: ReproduceConfig, name: str) -> dict[RunKey, Task]:
     ]
     if table.is_ablation:
         keys = list(dict.fromkeys(each for key in keys for each in ablated(key)))
-    return {key: _task(config, name, key) for key in keys}
+    tasks = {key: _task(config, name, key) for key in keys}
+    return _at_equal_cost(config, name, tasks) if table.equal_cost_to else tasks
+
+
+def _at_equal_cost(
+    config: ReproduceConfig, name: str, tasks: Mapping[RunKey, Task]
+) -> dict[RunKey, Task]:
+    """The same runs, each of as many epochs as the cost of the run of one method pays for."""
+    table = PAPER_TABLES[name]
+    bases = {key: replace(key, method=table.equal_cost_to) for key in tasks}
+    base_tasks = {base: tasks.get(base) or _task(config, name, base) for base in bases.values()}
+    costs = count_runs({**base_tasks, **tasks})
+    found = {}
+    for key, task in tasks.items():
+        epochs = equal_epochs(costs[key], costs[bases[key]])
+        if epochs != costs[key].epochs:
+            key = replace(key, setting="epochs", value=epochs)
+            task = _task(config, name, key)
+        found[key] = task
+    return found
 
 
 def _task(config: ReproduceConfig, name: str, key: RunKey) -> Task:
@@ -214,19 +255,28 @@ def _ways(
     common: dict[str, Any] = {
         **SCALES[config.scale].measuring,
         "device": device,
-        "official": _official(config, key.data_set),
         "frost_textures": config.frost_textures,
         "jpeg_quality": config.jpeg_quality if key.data_set == "imagenet" else None,
     }
     scale = SCALES[config.scale]
-    ways = [EvaluateConfig(suite=("clean", "c"), out=folder, **common)]
+
+    def official(suite: str) -> tuple[Path, ...]:
+        return _official(config, key.data_set, suite)
+
+    ways = [EvaluateConfig(suite=("clean", "c"), out=folder, official=official("c"), **common)]
+    if "c-bar" in table.suites:
+        out = folder / BAR_FOLDER
+        files = official("c-bar")
+        ways.append(EvaluateConfig(suite=("c-bar",), out=out, official=files, **common))
     if "fourier" in table.suites:
         out, size = folder / FOURIER_FOLDER, scale.fourier_size
         plain = {**scale.measuring, "device": device}
         ways.append(EvaluateConfig(suite=("fourier",), fourier_size=size, out=out, **plain))
     if "p" in table.suites:
-        out = folder / SEQUENCES_FOLDER
-        ways.append(EvaluateConfig(suite=("p",), sequences=(table.sequences,), out=out, **common))
+        out, names = folder / SEQUENCES_FOLDER, (table.sequences,)
+        files = official("p")
+        how = EvaluateConfig(suite=("p",), sequences=names, out=out, official=files, **common)
+        ways.append(how)
     return ways
 
 
@@ -285,8 +335,10 @@ def _root(config: ReproduceConfig, data_set: str) -> str:
     return config.data_cifar100 if data_set == "cifar100" else config.data
 
 
-def _official(config: ReproduceConfig, data_set: str) -> tuple[Path, ...]:
-    return config.official_cifar100 if data_set == "cifar100" else config.official
+def _official(config: ReproduceConfig, data_set: str, suite: str) -> tuple[Path, ...]:
+    """The folders that hold official files of a suite; those that do not exist are of all."""
+    folders = config.official_cifar100 if data_set == "cifar100" else config.official
+    return tuple(each for each in folders if not each.exists() or suite in official_suites(each))
 
 
 def _source(data_set: str, root: str) -> str:
@@ -302,6 +354,8 @@ def _load(task: Task) -> Results:
     """The results of a run, its clean and corrupted cells, sequences and frequencies in one."""
     folder = task.training.run.out
     results = load_results(folder / RESULTS_FILE)
+    if (path := folder / BAR_FOLDER / RESULTS_FILE).exists():
+        results = replace(results, cells=(*results.cells, *load_results(path).cells))
     if (path := folder / SEQUENCES_FOLDER / RESULTS_FILE).exists():
         results = replace(results, sequences=load_results(path).sequences)
     if (path := folder / FOURIER_FOLDER / RESULTS_FILE).exists():
@@ -359,12 +413,14 @@ def _remarks(
     for data_set in table.data_sets:
         if not _root(config, data_set) and not config.download:
             yield f"{data_set} was not measured: no folder of it was given"
-        elif not _official(config, data_set):
+        elif not _official(config, data_set, "c"):
             frost = "the published frost photographs" if config.frost_textures else "drawn frost"
             yield (
                 f"images of {data_set} were corrupted on the fly, with {frost}, not read from the "
                 "published files (--official): numbers are not judged by the printed ones"
             )
+    if table.is_field:
+        yield from _field_remarks(config, table)
     if "p" in table.suites:
         names = ", ".join(SEQUENCES.resolve(table.sequences))
         yield f"sequences ({table.sequences}): {names}"
@@ -384,3 +440,25 @@ def _remarks(
     for run in runs.values():
         if run.state != "done":
             yield f"{run.task.name}: {run.state} {run.reason}".rstrip()
+
+
+def _field_remarks(config: ReproduceConfig, table: PaperTable) -> Iterator[str]:
+    """Sentences about the tables of the field."""
+    yield (
+        "training cost is counted: multiply-adds of the network x passes x 6 operations, x 4 for a "
+        "step of an attack; views, Noise2Net's network, losses and the optimiser are not counted"
+    )
+    yield "training time is wall time of the steps, of runs that may share the machine"
+    if table.equal_cost_to:
+        yield (
+            "every method trains for the number of whole epochs, at least 1, whose cost is nearest "
+            f"to that of {table.equal_cost_to}; the column of relative cost says how near"
+        )
+    else:
+        yield "published numbers are of other training runs, as their sources say"
+        yield "a source with the word unverified was not checked against its publication"
+    for data_set in table.data_sets:
+        given = bool(_root(config, data_set))
+        for suite, title in (("c-bar", "C-bar"), ("p", "sequences")):
+            if given and not _official(config, data_set, suite):
+                yield f"{title} of {data_set}: made on the fly"

@@ -29,6 +29,7 @@ from augmix.bootstrap import (
     resample_counts,
     resample_ece,
     resample_means,
+    resample_outliers,
     resample_rms,
 )
 from augmix.report.load import Run, RunPredictions
@@ -39,7 +40,7 @@ NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: second
 
 
 class Scope(StrEnum):
-    """Where a number was taken; the last four scopes have a name too."""
+    """Where a number was taken; the last five scopes have a name too."""
 
     CLEAN = auto()
     CORRUPTED = auto()
@@ -52,6 +53,7 @@ class Scope(StrEnum):
     SEVERITY = auto()
     PERTURBATION = auto()
     BAND = auto()  # of frequencies
+    OUTLIERS = auto()  # a set of images of no class
 
 
 IMAGE_SCOPES = (Scope.CLEAN, Scope.CORRUPTED)
@@ -328,7 +330,8 @@ class Metric:
     @property
     def has_draws(self) -> bool:
         """Whether it is computed from single images, and so has intervals."""
-        return bool(self.per_image or self.per_set or self.per_pair)
+        is_outlier = Scope.OUTLIERS in self.scopes
+        return bool(self.per_image or self.per_set or self.per_pair or is_outlier)
 
 
 def register_metric(key: str, metric: Metric) -> None:
@@ -530,6 +533,22 @@ def estimate(
             value = drawn.estimate
         if value is not None:
             found[group.key] = Estimate(value=value, draws=drawn, interval=interval)
+    return found | _outlier_estimates(run)
+
+
+def _outlier_estimates(run: Run) -> Estimates:
+    """How well each score tells each set of images of no class."""
+    found: Estimates = {}
+    for cell in run.results.outliers:
+        for score in cell.auroc:
+            draws = None, None
+            if run.predictions:
+                kept = run.predictions.outliers[cell.name]
+                values = getattr(kept, score)
+                draws = resample_outliers(values[~kept.is_outside], values[kept.is_outside])
+            for kind, drawn in zip(("auroc", "fpr95"), draws, strict=True):
+                key = Key(f"{kind}_{score}", Scope.OUTLIERS, cell.name)
+                found[key] = Estimate(value=getattr(cell, kind)[score], draws=drawn)
     return found
 
 

@@ -96,17 +96,18 @@ def _about(run: Run) -> dict[str, Any]:
 
 def to_latex(comparison: Comparison) -> str:
     """Write the tables for `booktabs`; ``\\input`` the file."""
-    head = (
-        "% Written by augmix. Needs \\usepackage{booktabs}.\n"
-        f"% Intervals of {round(100 * LEVEL)} %: {KINDS}.\n"
-    )
+    head = f"% Intervals of {round(100 * LEVEL)} %: {KINDS}.\n"
     if comparison.unlike:
         reasons = "\n".join(f"\\item {escape(reason)}" for reason in comparison.unlike)
         head += f"\\noindent\\textbf{{{escape(comparison.warning)}:}}\n"
         head += f"\\begin{{itemize}}\n{reasons}\n\\end{{itemize}}\n\n"
-    return head + "\n".join(
-        _latex_table(table, comparison.warning) for table in all_tables(comparison)
-    )
+    return tables_to_latex(all_tables(comparison), head=head, warning=comparison.warning)
+
+
+def tables_to_latex(tables: Sequence[Table], *, head: str = "", warning: str = "") -> str:
+    """Write any tables for `booktabs`, behind the lines of a head; a warning ends each caption."""
+    first = "% Written by augmix. Needs \\usepackage{booktabs}.\n"
+    return first + head + "\n".join(_latex_table(table, warning) for table in tables)
 
 
 def _lines(comparison: Comparison) -> list[dict[str, Any]]:

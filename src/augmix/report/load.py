@@ -1,7 +1,7 @@
 """Read run folders: results, log, example images, and the predictions of single images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from augmix.results import (
     FrequencyPredictions,
     LogRecord,
     MeasuredImages,
+    OutlierPredictions,
     Predictions,
     Results,
     SequencePredictions,
@@ -27,6 +28,7 @@ from augmix.results import (
     load_images,
     load_log,
     load_mistakes,
+    load_outlier_predictions,
     load_predictions,
     load_results,
     load_sequence_predictions,
@@ -42,6 +44,7 @@ class RunPredictions:
     cells: dict[CellKey, Predictions]
     sequences: dict[str, SequencePredictions]
     frequencies: dict[str, FrequencyPredictions]
+    outliers: dict[str, OutlierPredictions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,9 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
         },
         frequencies={
             cell.name: load_frequency_predictions(folder, cell.name) for cell in results.frequencies
+        },
+        outliers={
+            cell.name: load_outlier_predictions(folder, cell.name) for cell in results.outliers
         },
     )
     num_classes = results.source.get("num_classes") or 2**31

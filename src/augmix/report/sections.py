@@ -666,6 +666,13 @@ SECTIONS: dict[str, Section] = {
         tables=lambda c: [robustness.natural_table(c)],
         template="blocks.html",
     ),
+    "ood": Section(
+        title="No class",
+        heading="Images of no class",
+        content=lambda c: {"blocks": [table]} if (table := trust.outlier_table(c)) else None,
+        tables=lambda c: [trust.outlier_table(c)],
+        template="blocks.html",
+    ),
     "attack": Section(
         title="Attack",
         heading="Attacked images",

@@ -29,6 +29,7 @@ from augmix.report.estimates import (
 from augmix.report.tables import Column, Row, Table, shown, table_by_row
 from augmix.results import Cell
 
+SCORES = {"confidence": "Max softmax", "max_logit": "Max logit", "energy": "Energy"}
 METHODS = {"thr": "THR", "aps": "APS", "raps": "RAPS"}  # of prediction sets
 CALIBRATORS = {
     "temperature": "Temperature",
@@ -175,6 +176,16 @@ for _name, _title in CALIBRATORS.items():
         from_cell=partial(_known, f"{_name}_smooth_ece"),
         is_asked=True,
     )
+for _name, _title in SCORES.items():
+    for _kind, _words in (("auroc", "AUROC"), ("fpr95", "FPR95")):
+        METRICS[f"{_kind}_{_name}"] = Metric(
+            title=f"{_words} of {_title.lower()}",
+            column=_words,
+            limits=FRACTION,
+            lower_is_better=_kind == "fpr95",
+            scopes=(Scope.OUTLIERS,),
+            tables=("outliers",),
+        )
 METRICS["vector_error"] = Metric(
     title="Error after vector scaling",
     limits=FRACTION,
@@ -214,6 +225,7 @@ def set_tables(comparison: Comparison) -> list[Table]:
     note = (
         f"Sets fitted for a coverage of {coverage:g} % on {int(fitted.get('num_images') or 0):,} "
         "clean images that are not measured. APS and RAPS are randomised; a set may be empty."
+        + _fitting_notes(comparison)
     )
     titles = {"coverage": "Coverage of prediction sets", "size": "Size of prediction sets"}
     tables = [
@@ -251,8 +263,13 @@ def calibrator_table(comparison: Comparison) -> Table | None:
         title="RMS calibration error by calibrator",
         unit="%",
         corner="Calibrator",
-        note=f"Fitted on held-out clean images.{changed}",
+        note=f"Fitted on held-out clean images.{changed}{_fitting_notes(comparison)}",
     )
+
+
+def _fitting_notes(comparison: Comparison) -> str:
+    notes = [(run.results.fitted or {}).get("note") for run in comparison.runs]
+    return "".join(f" {note}." for note in dict.fromkeys(filter(None, notes)))
 
 
 def _table_by_severity(
@@ -277,6 +294,37 @@ def _table_by_severity(
         return None
     columns = tuple(Column(title=title) for title in keys)
     return Table(columns=columns, rows=tuple(rows), note=note, **settings)
+
+
+def outlier_table(comparison: Comparison) -> Table | None:
+    """Show how well images of no class are told from clean ones, a row for each set and run."""
+    names = dict.fromkeys(cell.name for run in comparison.runs for cell in run.results.outliers)
+    keys = {
+        (kind, score): Column(title=METRICS[f"{kind}_{score}"].heading, unit="%", group=title)
+        for score, title in SCORES.items()
+        for kind in ("auroc", "fpr95")
+    }
+    rows = []
+    for name in names:
+        for style, group in enumerate(comparison.groups):
+            numbers = [
+                group.number(Key(f"{kind}_{score}", Scope.OUTLIERS, name)) for kind, score in keys
+            ]
+            if any(numbers):
+                label = f"{name}: {group.label}" if len(comparison.groups) > 1 else name
+                rows.append(Row(label=label, style=style, entries=tuple(map(shown, numbers))))
+    if not rows:
+        return None
+    return Table(
+        name="outliers",
+        title="Out-of-distribution detection",
+        corner="Images of no class",
+        columns=tuple(keys.values()),
+        rows=tuple(rows),
+        note="Against clean images. AUROC: how often a clean image has the higher score, higher is "
+        "better. FPR95: images of no class taken for clean where 95 % of the clean ones are. "
+        "Logits and energy say nothing more of models that give probabilities.",
+    )
 
 
 def trust_tables(comparison: Comparison) -> list[Table]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data import Reading
-from augmix.errors import check_fields, check_positive
+from augmix.errors import check_fields, check_positive, check_shard
 
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -70,9 +70,17 @@ class StylizeConfig(_Config):
     verify: bool = False
     """Compare what an earlier call wrote with its checksums, not only with its sizes; files that
     are damaged are written again."""
+    shard: str | None = None
+    """i/n: this is one of n jobs that write the set together, into one folder that all of them see;
+    their number does not change a byte. Processes of torchrun are shards by themselves."""
+    dry_run: bool = False
+    """Say how many files and bytes the set has and how long it takes, from a few batches, and write
+    nothing."""
 
     def __post_init__(self) -> None:
         _Config.__post_init__(self)
+        if self.shard is not None:
+            check_shard(self.shard)
         check_fields(self, alpha=(0 <= self.alpha <= 1, "0..1"))
         check_positive(self, "batch_size")
 

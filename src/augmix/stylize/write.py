@@ -7,6 +7,7 @@ towards texture".
 """
 
 import io
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from augmix.errors import RunError, escape_cell
 from augmix.files import load_record, write_bytes, write_json, write_npz
 from augmix.progress import Note, OnProgress, ignore
 from augmix.rng import Stream
+from augmix.shards import WAIT_S, Pieces, SharedFolder, find_shard
 from augmix.stylize import StylizeConfig
 from augmix.stylize.networks import (
     ChannelStatistics,
@@ -58,9 +60,11 @@ from augmix.write.destination import (
     describe_source,
     hold_destination,
     is_whole,
-    report_pieces,
+    list_missing,
     versions,
+    write_pieces,
 )
+from augmix.write.forecast import forecast_set
 
 STYLES_FILE = "styles.csv"
 _NAME = "stylised"  # of the pieces
@@ -100,11 +104,17 @@ def stylize(config: StylizeConfig, *, on_progress: OnProgress | None = None) -> 
         styles = open_styles(config.styles, size=style_size, reading=config.reading)
         identity = _describe(config, content, styles, networks, device)
         batches = _BatchStylizer(config, stylizer.to(device), styles, device)
-        emit = on_progress or ignore
-        held = hold_destination(config.dst, identity, verify=config.verify, on_progress=emit)
-        with held as work:
-            if work is not None:
-                _write_set(content, batches, identity, work, emit)
+        emit, shard = on_progress or ignore, find_shard(config.shard)
+        if config.dry_run:
+            for line in _forecast(content, batches, identity):
+                emit(Note(text=line))
+            return config.dst
+        held = hold_destination(
+            config.dst, identity, shard=shard, verify=config.verify, on_progress=emit
+        )
+        with held as shared:
+            if shared is not None:
+                _write_set(content, batches, identity, shared, emit)
     return config.dst
 
 
@@ -112,44 +122,92 @@ def _write_set(
     source: Source,
     batches: "_BatchStylizer",
     identity: dict[str, Any],
-    work: Path,
+    shared: SharedFolder,
     on_progress: OnProgress,
 ) -> None:
     """Write what is missing of a set, then its styles, checksums and manifest."""
-    config, ids = batches.config, find_ids(source)
+    config, ids, work = batches.config, find_ids(source), shared.path
     sink = _open_sink(identity["layout"], source, config, work)
-    total, step = len(source), config.batch_size
-    pieces = [
+    pieces = _list_pieces(len(source), config.batch_size)
+    stream = style_stream(config.seed, WRITING)
+
+    def run(queue: Pieces[Piece]) -> Iterator[Piece]:
+        """Write pieces; the images of the next one are loaded while the networks compute."""
+        taken: list[Piece] = []
+        num_written = 0
+
+        def take() -> Iterator[int]:
+            while (piece := queue.take()) is not None:
+                taken.append(piece)
+                yield len(taken) - 1
+
+        def load(number: int) -> np.ndarray:
+            return source.load(np.arange(taken[number].start, taken[number].stop))
+
+        while queue.num_left:
+            with closing(run_ahead(load, take())) as loaded:
+                for images in loaded:
+                    piece = taken[num_written]
+                    num_written += 1
+                    drawn = batches.styles.draw(ids[piece.start : piece.stop], stream)
+                    styles = [batches.styles.files[index] for index in drawn]
+                    sink.write(piece, batches.stylize(images, drawn), styles=styles)
+                    queue.finish(piece)
+                    yield piece
+                    yield from queue.finished_by_others()
+            if queue.num_left:
+                time.sleep(WAIT_S)
+            yield from queue.finished_by_others()
+
+    def finish() -> None:
+        marks = (load_record(piece.mark(work), _Mark) for piece in pieces)
+        used = [style for mark in marks for style in mark["styles"]]
+        images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
+        _write_styles(config.dst, images, used)
+        skipped = {
+            "images": [where for where, _ in source.skipped],
+            "styles": find_skipped_styles(batches.styles, ids, used, stream),
+        }
+        sums = chain(sink.checksums(pieces), [describe_file(config.dst / STYLES_FILE)])
+        complete(config.dst, {**identity, "skipped": skipped}, sums)
+
+    write_pieces(run, sink, pieces, shared, finish, on_progress=on_progress)
+
+
+def _forecast(source: Source, batches: "_BatchStylizer", identity: dict[str, Any]) -> list[str]:
+    """What writing the set will take, in words, from a few batches; nothing is written."""
+    config, ids, stream = (
+        batches.config,
+        find_ids(source),
+        style_stream(batches.config.seed, WRITING),
+    )
+    pieces = _list_pieces(len(source), config.batch_size)
+    is_array = identity["layout"] == "npz"
+
+    def make(piece: Piece) -> np.ndarray:
+        drawn = batches.styles.draw(ids[piece.start : piece.stop], stream)
+        return batches.stylize(source.load(np.arange(piece.start, piece.stop)), drawn)
+
+    found = forecast_set(
+        pieces,
+        list_missing(config.dst, identity, pieces),
+        make,
+        lambda _: None,
+        encode=None if is_array else encode_png,
+        shapes={_NAME: (len(source), *source.size, source.channels)},
+        num_files=len(source),
+        num_processes=1,
+        step=config.batch_size,
+    )
+    return found.lines(config.dst)
+
+
+def _list_pieces(total: int, step: int) -> list[Piece]:
+    """The batches of a set."""
+    return [
         Piece(name=_NAME, severity=0, start=first, stop=min(first + step, total), row=first)
         for first in range(0, total, step)
     ]
-    missing = sink.prepare(_NAME, pieces)
-    stream = style_stream(config.seed, WRITING)
-
-    def load(number: int) -> np.ndarray:
-        return source.load(np.arange(missing[number].start, missing[number].stop))
-
-    def write() -> Iterator[Piece]:
-        """Write the missing pieces; images are loaded while the networks compute."""
-        with closing(run_ahead(load, range(len(missing)))) as loaded:
-            for piece, images in zip(missing, loaded, strict=True):
-                drawn = batches.styles.draw(ids[piece.start : piece.stop], stream)
-                styles = [batches.styles.files[index] for index in drawn]
-                sink.write(piece, batches.stylize(images, drawn), styles=styles)
-                yield piece
-
-    for _ in report_pieces(write(), pieces, missing, on_progress=on_progress):
-        pass
-    sink.finish(_NAME, pieces)
-    used = [style for piece in pieces for style in load_record(piece.mark(work), _Mark)["styles"]]
-    images = sink.files if isinstance(sink, FolderSink) else map(str, range(len(used)))
-    _write_styles(config.dst, images, used)
-    skipped = {
-        "images": [where for where, _ in source.skipped],
-        "styles": find_skipped_styles(batches.styles, ids, used, stream),
-    }
-    sums = chain(sink.checksums(pieces), [describe_file(config.dst / STYLES_FILE)])
-    complete(config.dst, {**identity, "skipped": skipped}, sums)
 
 
 @dataclass

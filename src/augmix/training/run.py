@@ -32,6 +32,7 @@ from augmix.errors import ResumeError, RunError
 from augmix.methods import TrainingImages
 from augmix.methods.losses import balanced_weights
 from augmix.models import is_foreign
+from augmix.models.layers import Classifier
 from augmix.models.resnet import zero_last_scales
 from augmix.models.start import Start, build_start, check_outputs, find_start
 from augmix.models.wrapper import hash_weights
@@ -235,6 +236,8 @@ def prepared(
             check_outputs(model, source.size)
         if config.network.zero_init_last:
             zero_last_scales(model)
+        if model.num_fit_images:
+            _fit_images(model, source)
         config.method.check_network(model)
         images = TrainingImages(
             size=source.size,
@@ -363,6 +366,14 @@ def open_training(config: TrainConfig, given: GivenImages | None = None) -> Trai
             copies = subset(copies, source.ids)
         source = mix(source, copies)
     return TrainingData(whole=whole, source=source, validation=held)
+
+
+def _fit_images(model: Classifier, source: Source) -> None:
+    """Set the layers of a model that depend on the images, by evenly spaced ones."""
+    count = min(model.num_fit_images, len(source))
+    ids = np.linspace(0, len(source) - 1, count).round().astype(np.int64)
+    images = torch.from_numpy(source.load(ids)).permute(0, 3, 1, 2)
+    model.fit_images(images.float() / 255)
 
 
 def _check_several(source: Source, root: str | None) -> None:
@@ -630,15 +641,15 @@ def forecast_run(config: TrainConfig, *, on_progress: OnProgress | None = None) 
         if state is not None:
             checkpoint.check_identity(state, run.identity, one.run.out)
         first_step = state.step if state else 0
-        found = forecast(one, run, first_step=first_step, began=began, on_progress=emit)
-        processes, where = distributed.world_size(), run.identity["device"]
         cost = count_cost(
-            run.model,
+            run.model.to(run.device),
             run.method,
             size=run.source.size,
             channels=run.source.channels,
             device=run.device,
         )
+        found = forecast(one, run, first_step=first_step, began=began, on_progress=emit)
+        processes, where = distributed.world_size(), run.identity["device"]
     where = where if processes == 1 else f"{processes} processes on {where}"
     num_views = run.method.num_views + run.method.has_clean
     num_steps = optimisation.epochs * found.steps_per_epoch

@@ -33,7 +33,7 @@ from augmix.training.config import Select, TrainConfig, update_config
 _PLAN_PART = 4  # of Purpose.SPLIT
 _FRACTION = 0.085  # of the forward passes of an epoch; the clock allows a tenth of its time
 _PASSES_OF_TRAINING = 3  # forward and backward of a view, in forward passes
-_MOST_BYTES = 2**28  # of corrupted images, which are kept
+_MOST_BYTES = 2**28  # of clean images that are kept decoded, and of corrupted ones
 _BATCH = 256  # images in a forward pass, at most
 _CORRUPTED_AT_ONCE = 64
 _SEVERITIES = 5
@@ -49,7 +49,9 @@ class Plan:
     severity: Int64[np.ndarray, " corrupted"]  # 1..5
 
 
-def plan_validation(num_images: int, *, most_passes: int, most_corrupted: int) -> Plan:
+def plan_validation(
+    num_images: int, *, most_passes: int, most_corrupted: int, most_clean: int | None = None
+) -> Plan:
     """Choose validation images and corruptions, the same for every seed.
 
     Clean images take at most half of the passes; every image is corrupted up to four times, by
@@ -59,6 +61,7 @@ def plan_validation(num_images: int, *, most_passes: int, most_corrupted: int) -
         num_images: Validation images there are.
         most_passes: Images that may pass through the network; at least two are measured.
         most_corrupted: Corrupted images that may be kept.
+        most_clean: Clean images that may be decoded each time, or kept; None is any number.
 
     Example:
         >>> plan = plan_validation(100, most_passes=240, most_corrupted=1000)
@@ -66,7 +69,8 @@ def plan_validation(num_images: int, *, most_passes: int, most_corrupted: int) -
         (100, 140, [35, 35, 35, 35])
     """
     order = Stream(seed=0).at(Purpose.SPLIT, part=_PLAN_PART).permutation(num_images)
-    num_clean = min(num_images, max(most_passes // 2, 1))
+    most_clean = num_images if most_clean is None else most_clean
+    num_clean = min(num_images, max(min(most_passes // 2, most_clean), 1))
     chosen = order[:num_clean]
     count = min(max(most_passes - num_clean, 1), len(EXTRA_4) * num_clean, most_corrupted)
     number = np.arange(max(count, 1))
@@ -96,6 +100,7 @@ class Validation:
     patience: int | None
     batch_size: int
     num_threads: int  # that decode clean images
+    clean: UInt8[np.ndarray, "clean height width channel"] | None  # where they are kept
     corrupted: UInt8[np.ndarray, "corrupted height width channel"]
 
     def describe(self) -> str:
@@ -135,7 +140,8 @@ class Validation:
             is_clean, start = own[index]
             chosen = slice(start, start + self.batch_size)
             ids = (self.plan.clean if is_clean else self.plan.corrupted)[chosen]
-            images = self.source.load(ids) if is_clean else self.corrupted[chosen]
+            kept = self.clean if is_clean else self.corrupted
+            images = self.source.load(ids) if kept is None else kept[chosen]
             return is_clean, images, self.source.labels[ids]
 
         counts = torch.zeros(2, dtype=torch.int64)
@@ -252,11 +258,14 @@ def prepare_validation(
     fraction = _FRACTION / 2 if optimisation.ema_decay else _FRACTION  # its batch norm takes a half
     per_part = optimisation.batch_size * num_views // optimisation.accumulate
     bytes_each = source.size[0] * source.size[1] * source.channels
+    most_kept = max(_MOST_BYTES // bytes_each, 1)
     plan = plan_validation(
         len(source),
         most_passes=int(fraction * passes),
-        most_corrupted=max(_MOST_BYTES // bytes_each, 1),
+        most_corrupted=most_kept,
+        most_clean=max(most_kept, int(_FRACTION * num_train)),  # decoding may be what takes time
     )
+    clean = source.load(plan.clean) if len(plan.clean) <= most_kept else None
     return Validation(
         source=source,
         plan=plan,
@@ -264,11 +273,14 @@ def prepare_validation(
         patience=chosen.patience,
         batch_size=min(_BATCH, max(per_part, 1)),
         num_threads=config.run.num_threads,
-        corrupted=_corrupt(source, plan),
+        clean=clean,
+        corrupted=_corrupt(source, plan, clean),
     )
 
 
-def _corrupt(source: Source, plan: Plan) -> UInt8[np.ndarray, "corrupted height width channel"]:
+def _corrupt(
+    source: Source, plan: Plan, clean: UInt8[np.ndarray, "clean height width channel"] | None
+) -> UInt8[np.ndarray, "corrupted height width channel"]:
     """The corrupted images of a plan; each depends on its index, corruption and severity alone."""
     images = np.empty((len(plan.corrupted), *source.size, source.channels), np.uint8)
     cells = plan.corruption * _SEVERITIES + plan.severity - 1
@@ -277,8 +289,9 @@ def _corrupt(source: Source, plan: Plan) -> UInt8[np.ndarray, "corrupted height 
         for start in range(0, len(rows), _CORRUPTED_AT_ONCE):
             some = rows[start : start + _CORRUPTED_AT_ONCE]
             ids = plan.corrupted[some]
+            whole = source.load(ids) if clean is None else clean[np.searchsorted(plan.clean, ids)]
             images[some] = corrupt(
-                source.load(ids),
+                whole,
                 EXTRA_4[cell // _SEVERITIES],
                 severity=cell % _SEVERITIES + 1,
                 seed=0,

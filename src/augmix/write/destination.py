@@ -13,11 +13,12 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
@@ -32,7 +33,6 @@ from augmix.errors import RunError
 from augmix.files import (
     LOCK_FILE,
     hash_file,
-    hold_folder,
     is_leftover,
     load_json,
     load_record,
@@ -45,6 +45,7 @@ from augmix.files import (
     write_json,
 )
 from augmix.progress import Note, OnProgress, PieceWritten, ignore
+from augmix.shards import WAIT_S, Pieces, Shard, SharedFolder, share_folder
 
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"
@@ -107,18 +108,20 @@ def hold_destination(
     folder: Path,
     identity: dict[str, Any],
     *,
+    shard: Shard | None = None,
     verify: bool = False,
     on_progress: OnProgress = ignore,
-) -> Iterator[Path | None]:
+) -> Iterator[SharedFolder | None]:
     """Lock a folder for a set, make it if missing, and yield its work folder.
 
     Args:
         identity: Everything that determines the bytes of the set.
+        shard: One of several processes that write the set together; None holds it alone.
         verify: Compare the files of a complete set with their checksums, not just with their sizes.
         on_progress: Called with a `Note` if files of a complete set are written again.
 
     Yields:
-        The work folder, which is deleted at the end; None if the set is complete already.
+        The work folder, which the last process deletes; None if the set is complete already.
 
     Raises:
         RunError: If the folder holds another set or something else, is in use, or cannot be
@@ -132,33 +135,62 @@ def hold_destination(
         if not work.exists() and _check_same(folder, ours) and not _damaged(folder, verify):
             yield None
             return
-        make_folder(work / MARKS)
-        with hold_folder(work, what=f"set {folder}", way_out="choose another destination"):
-            for path in work.glob(f"{_WRITING}*"):
-                path.unlink()
-            is_complete = _check_same(folder, ours)
-            if is_complete and (damaged := _damaged(folder, verify)):
-                on_progress(Note(text=_describe_damage(damaged)))
-                if identity["layout"] == "cifar":  # the other arrays are kept
-                    _mark_arrays(folder, work, damaged)
-                is_complete = False
-            if not is_complete:
-                write_json(folder / MANIFEST_FILE, {**ours, "complete": False})
-            yield None if is_complete else work
-            for path in work.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != LOCK_FILE:  # which is held
-                    path.unlink()
+        what, way_out = f"set {folder}", "choose another destination"
+        with share_folder(work, shard, what=what, way_out=way_out) as shared:
+            with shared.alone():
+                is_complete = _begin(folder, ours, shared, verify, on_progress)
+            yield None if is_complete else shared
+            with shared.alone():
+                if shared.is_last():
+                    shared.clear()
     except OSError as error:
         path = error.filename or folder
         raise RunError(
             f"cannot write {path}: {error.strerror or error}; what is finished is kept: start "
             "again to continue"
         ) from error
-    with suppress(OSError):  # another process may hold the lock by now
-        (work / LOCK_FILE).unlink()
+    with suppress(OSError):  # another process may be here by now
+        if shard is None:
+            (work / LOCK_FILE).unlink()
         work.rmdir()
+
+
+def _begin(
+    folder: Path,
+    ours: dict[str, Any],
+    shared: SharedFolder,
+    verify: bool,
+    on_progress: OnProgress,
+) -> bool:
+    """Say in the manifest that a set is being written, unless it is complete: then return true."""
+    work, is_first = shared.path, shared.is_last()
+    make_folder(work / MARKS)
+    if is_first:
+        for path in work.glob(f"{_WRITING}*"):
+            path.unlink()
+    is_complete = _check_same(folder, ours)
+    if is_complete and is_first and (damaged := _damaged(folder, verify)):
+        on_progress(Note(text=_describe_damage(damaged)))
+        if ours["layout"] == "cifar":  # the other arrays are kept
+            _mark_arrays(folder, work, damaged)
+        is_complete = False
+    if not is_complete and is_first:
+        write_json(folder / MANIFEST_FILE, {**ours, "complete": False})
+    return is_complete
+
+
+def list_missing(folder: Path, identity: dict[str, Any], pieces: Iterable[Piece]) -> list[Piece]:
+    """Return the pieces of a set that its folder lacks, by their marks; nothing is written.
+
+    Raises:
+        RunError: If the folder holds another set or something else.
+    """
+    _check_empty(folder)
+    if _check_same(folder, {"schema": _SCHEMA, **to_plain(identity)}):
+        return []
+    work = folder / WORK_FOLDER
+    marks = {path.stem for path in (work / MARKS).glob("*.json")}
+    return [each for each in pieces if not marks & {each.name, each.mark(work).stem}]
 
 
 def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, int, str]]) -> None:
@@ -180,6 +212,80 @@ def complete(folder: Path, identity: dict[str, Any], sums: Iterable[tuple[str, i
     files = {"count": count, "bytes": total, "sums": SUMS_FILE, "sha256": hasher.hexdigest()}
     manifest = {"schema": _SCHEMA, **identity, "complete": True, "files": files}
     write_json(folder / MANIFEST_FILE, manifest)
+
+
+def write_pieces(
+    run: Callable[[Pieces[Piece]], Iterator[Piece]],
+    sink: "Sink",
+    pieces: Sequence[Piece],
+    shared: SharedFolder,
+    finish: Callable[[], None],
+    *,
+    prepare: Callable[[], None] = lambda: None,
+    on_progress: OnProgress,
+) -> None:
+    """Write the pieces of a set that are not there yet, and complete it.
+
+    Of several shards, the first prepares and the first to be done completes the set.
+
+    Args:
+        run: Writes pieces that it takes, and yields those, and what others have finished.
+        pieces: All of the set, those of a name in a row.
+        prepare: Called before anything is written.
+        finish: Called once the arrays and files are whole; it completes the set.
+        on_progress: Called with a `PieceWritten` for every piece.
+    """
+    groups = {name: list(group) for name, group in groupby(pieces, key=lambda piece: piece.name)}
+    with shared.preparing() as is_first:
+        if is_first:
+            prepare()
+            todo = {name: sink.prepare(name, group) for name, group in groups.items()}
+        else:
+            todo = {name: sink.missing(name, group) for name, group in groups.items()}
+
+    def conclude(name: str) -> None:
+        if shared.shard is None:  # else at the end, by one
+            sink.finish(name, groups[name])
+
+    for name, missing in todo.items():
+        if not missing:
+            conclude(name)
+    while any(todo.values()):
+        missing = list(chain.from_iterable(todo.values()))
+        waiting = {name: len(group) for name, group in todo.items()}
+        queue = Pieces(
+            shared,
+            missing,
+            name=lambda piece: piece.mark(shared.path).stem,
+            is_done=lambda piece: piece.mark(shared.path).exists(),
+        )
+        with closing(queue):
+            for piece in report_pieces(run(queue), pieces, missing, on_progress=on_progress):
+                waiting[piece.name] -= 1
+                if not waiting[piece.name]:
+                    conclude(piece.name)
+        if shared.shard is None:
+            break
+        todo = {name: sink.missing(name, group) for name, group in groups.items()}
+    with shared.alone():
+        if shared.shard is not None:
+            if load_json(sink.folder / MANIFEST_FILE).get("complete") is True:
+                return
+            for name, group in groups.items():
+                sink.finish(name, group)
+        finish()
+
+
+def run_here(write: Callable[[Piece], None], queue: Pieces[Piece]) -> Iterator[Piece]:
+    """Write pieces one after the other, and yield each when it is written."""
+    while queue.num_left:
+        if (piece := queue.take()) is not None:
+            write(piece)
+            queue.finish(piece)
+            yield piece
+        elif queue.num_left:
+            time.sleep(WAIT_S)
+        yield from queue.finished_by_others()
 
 
 def report_pieces(
@@ -360,7 +466,11 @@ class ArraySink:
             replace_durably({empty: path})
         if self.verify:
             self._digest(name, pieces)
-        return [piece for piece in pieces if not piece.mark(self.work).exists()]
+        return _unmarked(self.work, pieces)
+
+    def missing(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
+        """Return the pieces that are not marked; a shard asks once another has prepared all."""
+        return [] if self._mark(name).exists() else _unmarked(self.work, pieces)
 
     def write(self, piece: Piece, images: UInt8[np.ndarray, "batch *image"], **notes: Any) -> None:
         """Write the images of a piece into their rows, and mark it; notes are kept in the mark."""
@@ -448,18 +558,31 @@ class TreeSink:
     verify: bool = False  # compare what an earlier call wrote with its checksums
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
-        """Return the pieces whose files are missing, or not of the size their marks say."""
-        marks = ((piece, piece.mark(self.work)) for piece in pieces)
-        return [each for each, mark in marks if not is_whole(self.folder, mark, self.verify)]
+        """Return the pieces whose files are missing, or not of the size their marks say.
+
+        The marks of those are deleted.
+        """
+        missing = []
+        for piece in pieces:
+            mark = piece.mark(self.work)
+            if not is_whole(self.folder, mark, self.verify):
+                mark.unlink(missing_ok=True)
+                missing.append(piece)
+        return missing
+
+    def missing(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
+        """Return the pieces that are not marked; a shard asks once another has prepared all."""
+        return _unmarked(self.work, pieces)
 
     def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]], **notes: Any) -> None:
         """Write the images or sequences of a piece, and mark it; notes are kept in the mark."""
         written, names = {}, {}
+        token = uuid.uuid4().hex  # process numbers of two machines may be equal
         try:
             for index, image in enumerate(images, piece.start):
                 for path, frame in self._frames(piece, self.files[index], image):
                     content = self.encode(frame)
-                    temporary = self.work / f"{_WRITING}{os.getpid()}-{len(names)}"
+                    temporary = self.work / f"{_WRITING}{token}-{len(names)}"
                     names[temporary] = self.folder / path
                     temporary.write_bytes(content)
                     written[path] = [len(content), hashlib.sha256(content).hexdigest()]
@@ -488,6 +611,10 @@ class TreeSink:
         folder = PurePosixPath(piece.name, file).with_suffix("")
         for number, frame in enumerate(image):
             yield f"{folder}/{number:02d}.JPEG", frame
+
+
+def _unmarked(work: Path, pieces: Sequence[Piece]) -> list[Piece]:
+    return [piece for piece in pieces if not piece.mark(work).exists()]
 
 
 def _noted(mark: Path) -> dict[str, tuple[int, str]]:

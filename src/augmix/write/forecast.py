@@ -1,0 +1,170 @@
+"""What writing a set will take, measured on a few of its images before anything is written."""
+
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from augmix.write.destination import Frame, Piece
+
+_SECONDS = 5.0  # after which no more images are measured
+_MOST_IMAGES = 16  # under each corruption and severity
+_HEADER_BYTES = 128  # of a .npy file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a set will have, and what is left to do.
+
+    Attributes:
+        num_files: Arrays or image files.
+        num_bytes: Of all of them; exact for arrays, else from the images that were measured.
+        num_left: Images (of sequences: their number) that are not written yet.
+        num_images: The same of the whole set.
+        num_measured: Images that were made for the forecast.
+        seconds: Of one process for what is left, without the time of the disk.
+        num_processes: Processes that divide it.
+    """
+
+    num_files: int
+    num_bytes: int
+    num_left: int
+    num_images: int
+    num_measured: int
+    seconds: float
+    num_processes: int
+
+    def lines(self, folder: Path) -> list[str]:
+        """Return the forecast in words, with what is free on the disk of the set's folder."""
+        above = next(
+            each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()
+        )
+        free = shutil.disk_usage(above).free
+        rest = "" if self.num_left == self.num_images else f", {self.num_left:,} of them left"
+        each_ms = 1000 * self.seconds / max(self.num_left, 1)
+        wall_s = self.seconds / self.num_processes
+        processes = "1 process" if self.num_processes == 1 else f"{self.num_processes} processes"
+        lines = [
+            f"{self.num_files:,} files, {_size(self.num_bytes)}, of {self.num_images:,} images"
+            f"{rest}",
+            f"{_duration(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
+            f"measured on {self.num_measured:,} images; disk not counted)",
+            f"{_size(free)} free in {above}",
+        ]
+        if free < self.num_bytes:
+            lines.append("warning: more than is free, unless part of it is written already")
+        return lines
+
+
+def forecast_set(
+    pieces: Sequence[Piece],
+    missing: Sequence[Piece],
+    make: Callable[[Piece], Any],
+    load: Callable[[int], object],
+    *,
+    encode: Callable[[Frame], bytes] | None,
+    shapes: dict[str, tuple[int, ...]],
+    num_files: int,
+    num_processes: int,
+    step: int = 1,
+) -> Forecast:
+    """Make a few images under every corruption and severity, and extend what they took to the set.
+
+    Args:
+        pieces: Of the whole set.
+        missing: Those that are not written yet.
+        make: Makes the images of a piece.
+        load: Decodes a clean image, where that is done once for the whole set.
+        encode: Of image files; None for arrays.
+        shapes: Of the arrays.
+        num_files: Images files of the set; unused for arrays.
+        num_processes: Processes that will write.
+        step: Images made at a time.
+    """
+    groups: dict[tuple[str, float], list[Piece]] = defaultdict(list)
+    for piece in pieces:
+        groups[piece.name, piece.severity].append(piece)
+    left: dict[tuple[str, float], int] = defaultdict(int)
+    for piece in missing:
+        left[piece.name, piece.severity] += len(piece)
+    count = max(piece.stop for piece in pieces)
+    seconds: dict[tuple[str, float], list[float]] = defaultdict(list)
+    sizes: dict[tuple[str, float], list[float]] = defaultdict(list)
+    for name in {name: None for name, _ in groups}:
+        key = next(key for key in groups if key[0] == name)
+        _make(make, groups[key][0], range(min(step, count)), encode)  # compiles
+    load_s, num_measured, began = 0.0, 0, perf_counter()
+    last = max(0, count - step)
+    starts = _spread(last + 1, min(last // step + 1, _MOST_IMAGES))
+    for turn, start in enumerate(starts):
+        ids = range(start, min(start + step, count))
+        started = perf_counter()
+        load(start)
+        load_s += perf_counter() - started
+        for key, group in groups.items():
+            started = perf_counter()
+            sizes[key].append(_make(make, group[0], ids, encode) / len(ids))
+            seconds[key].append((perf_counter() - started) / len(ids))
+            num_measured += len(ids)
+        if perf_counter() - began > _SECONDS:
+            starts = starts[: turn + 1]
+            break
+    total_s = sum(left[key] * float(np.mean(each)) for key, each in seconds.items())
+    if encode is None:
+        num_bytes = sum(math.prod(shape) + _HEADER_BYTES for shape in shapes.values())
+        num_files = len(shapes)
+    else:
+        num_bytes = round(count * sum(float(np.mean(each)) for each in sizes.values()))
+    return Forecast(
+        num_files=num_files,
+        num_bytes=num_bytes,
+        num_left=sum(left.values()),
+        num_images=sum(map(len, pieces)),
+        num_measured=num_measured,
+        seconds=total_s + (load_s / len(starts) * count if missing else 0.0),
+        num_processes=num_processes,
+    )
+
+
+def _make(
+    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Frame], bytes] | None
+) -> int:
+    """Make images or sequences, and return the bytes of their files; 0 for arrays."""
+    made = make(replace(piece, start=ids.start, stop=ids.stop))
+    frames = [frame for each in made for frame in _frames(each)]
+    return sum(len(encode(frame)) for frame in frames) if encode else 0
+
+
+def _frames(image: Frame | Iterable[Frame]) -> Iterator[Frame]:
+    if isinstance(image, np.ndarray) and image.ndim == 3:
+        yield image
+    else:
+        yield from image
+
+
+def _spread(count: int, num: int) -> list[int]:
+    """Return positions from all over a range, in an order that covers it early."""
+    positions = np.linspace(0, count - 1, num).astype(int).tolist()
+    order = sorted(range(num), key=lambda index: int(f"{index:08b}"[::-1], 2))
+    return [positions[index] for index in order]
+
+
+def _size(num_bytes: int | float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def _duration(seconds: int | float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"about {seconds / length:.3g} {unit}"
+    return f"about {seconds:.2g} seconds"
