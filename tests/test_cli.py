@@ -59,6 +59,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
         ("export", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
         ("bench", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
         ("stylize", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+        ("corrupt", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
+        ("perturb", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
     ],
 )
 def test_help_loads_nothing_heavy(command: str, heavy: set[str]):

@@ -18,14 +18,13 @@ import pytest
 import torch
 from toy_runs import read_log, read_weights, toy_config, write_npz
 
-from augmix import write
 from augmix.data.sources import Source, open_source
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.files import is_leftover
 from augmix.results import RESULTS_FILE, load_results
 from augmix.training.run import train
-from augmix.write import CorruptOptions
+from augmix.write import CorruptOptions, sets
 
 KINDS = ("killed", "power lost", "contents lost")
 
@@ -137,13 +136,13 @@ def read_set(root: Path) -> dict[str, bytes]:
 def test_a_written_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, num_images: int, every: int
 ) -> None:
-    monkeypatch.setattr(write, "_MAX_IMAGES", 2)
+    monkeypatch.setattr(sets, "_MAX_IMAGES", 2)
     source = make_source(tmp_path, num_images)
     names = ("contrast", "gaussian_noise")[: num_images // 3 + 1]
     options = CorruptOptions(names=names, layout=layout, num_processes=1)
 
     def run(root: Path) -> None:
-        write.write_corrupted(source, root / "set", options)
+        sets.write_corrupted(source, root / "set", options)
 
     assert check(tmp_path, run, read_set, every=every) >= 3
 

@@ -17,7 +17,8 @@ from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.report.comparison import compare
 from augmix.report.estimates import Key, Scope, summarise
-from augmix.write import CorruptOptions, write_corrupted
+from augmix.write import CorruptOptions
+from augmix.write.sets import write_corrupted
 
 CODE = """
 def black(image, severity, *, generator):

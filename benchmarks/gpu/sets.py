@@ -8,7 +8,8 @@ from pathlib import Path
 
 from augmix.data.derived import take
 from augmix.data.sources import open_source
-from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
+from augmix.write import CorruptOptions, PerturbOptions
+from augmix.write.sets import write_corrupted, write_perturbed
 
 
 def main() -> None:

@@ -467,16 +467,22 @@ def _known_size(folder: Path, facts: "ConfigFacts") -> tuple[int, int] | None:
 
 @command("corrupt")
 def _corrupt(words: Sequence[str]) -> None:
-    from augmix.write import CorruptConfig, corrupt_source
+    from augmix.write import CorruptConfig
 
-    _write(corrupt_source, parse(CorruptConfig, "corrupt", words))
+    config = parse(CorruptConfig, "corrupt", words)
+    from augmix.write.sets import corrupt_source
+
+    _write(corrupt_source, config)
 
 
 @command("perturb")
 def _perturb(words: Sequence[str]) -> None:
-    from augmix.write import PerturbConfig, perturb_source
+    from augmix.write import PerturbConfig
 
-    _write(perturb_source, parse(PerturbConfig, "perturb", words))
+    config = parse(PerturbConfig, "perturb", words)
+    from augmix.write.sets import perturb_source
+
+    _write(perturb_source, config)
 
 
 @command("stylize")

@@ -10,7 +10,8 @@ from augmix.data.decode import INTERPOLATIONS, Geometry, ImageError, decode_imag
 from augmix.data.derived import take
 from augmix.data.sources import open_source
 from augmix.errors import RunError
-from augmix.write import CorruptConfig, corrupt_source
+from augmix.write import CorruptConfig
+from augmix.write.sets import corrupt_source
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from augmix.evaluation.official import find_official
 from augmix.evaluation.suites import open_suites
 from augmix.progress import CellFinished, Event
 from augmix.results import CellKey, Results, load_images, load_results
-from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
+from augmix.write import CorruptOptions, PerturbOptions
+from augmix.write.sets import write_corrupted, write_perturbed
 
 NAMES = ("gaussian_noise", "contrast")
 SEQUENCES = ("translate", "gaussian_noise")

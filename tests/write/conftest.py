@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmix import write
 from augmix.data.sources import open_source
+from augmix.write import sets
 
 
 @pytest.fixture
@@ -34,4 +34,4 @@ def folder(tmp_path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Two images to a piece."""
-    monkeypatch.setattr(write, "_MAX_IMAGES", 2)
+    monkeypatch.setattr(sets, "_MAX_IMAGES", 2)

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from augmix import write
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.progress import Note, PieceWritten
-from augmix.write import CorruptOptions, PerturbOptions, forecast
+from augmix.write import CorruptOptions, PerturbOptions, forecast, sets
 
 
 def dry_run(function, source, folder, options) -> list[str]:
@@ -31,8 +30,8 @@ def test_files_and_bytes_are_those_of_the_written_set(tmp_path, source, layout, 
     monkeypatch.setattr(forecast, "_SECONDS", 1e9)  # all seven images are measured
     how = {"layout": layout, "num_processes": 1}
     for function, options in (
-        (write.write_corrupted, CorruptOptions(names=("contrast", "fog"), **how)),
-        (write.write_perturbed, PerturbOptions(names=("tilt",), preset="cifar", **how)),
+        (sets.write_corrupted, CorruptOptions(names=("contrast", "fog"), **how)),
+        (sets.write_perturbed, PerturbOptions(names=("tilt",), preset="cifar", **how)),
     ):
         folder = tmp_path / function.__name__
         dry = type(options)(**{**vars_of(options), "dry_run": True})
@@ -40,7 +39,7 @@ def test_files_and_bytes_are_those_of_the_written_set(tmp_path, source, layout, 
         assert not folder.exists()
         function(source, folder, options)
         count, num_bytes = tree(folder)
-        images = 70 if function is write.write_corrupted else 7
+        images = 70 if function is sets.write_corrupted else 7
         assert files == f"{count:,} files, {sized(num_bytes)}, of {images} images"
         assert "with 1 process (" in time
         assert f"measured on {images} images" in time
@@ -62,13 +61,13 @@ def test_what_is_written_is_not_counted_again(tmp_path, source, small_pieces):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write.write_corrupted(source, tmp_path / "c", CorruptOptions(**options), on_progress=stop)
+        sets.write_corrupted(source, tmp_path / "c", CorruptOptions(**options), on_progress=stop)
     dry = CorruptOptions(**options, dry_run=True)
-    files, *_ = dry_run(write.write_corrupted, source, tmp_path / "c", dry)
+    files, *_ = dry_run(sets.write_corrupted, source, tmp_path / "c", dry)
     assert files.endswith("of 35 images, 26 of them left")
     with pytest.raises(RunError, match="holds a set with seed = 0, asked for 1"):
         dry_run(
-            write.write_corrupted,
+            sets.write_corrupted,
             source,
             tmp_path / "c",
             CorruptOptions(**options, seed=1, dry_run=True),
@@ -87,7 +86,7 @@ def test_time_is_extended_from_what_was_measured(monkeypatch):
         clock[0] += 0.5
 
     pieces = [
-        write.Piece(name=name, severity=1, start=start, stop=start + 10, row=0)
+        sets.Piece(name=name, severity=1, start=start, stop=start + 10, row=0)
         for name in "ab"
         for start in (0, 10)
     ]
@@ -110,6 +109,6 @@ def test_photographs_of_any_size(tmp_path, folder):
     source = open_source("folder", root=folder, split="test", size=256).photographs()
     assert source is not None
     options = PerturbOptions(names=("tilt",), preset="tiny", num_processes=1, dry_run=True)
-    files, *_ = dry_run(write.write_perturbed, source, tmp_path / "p", options)
+    files, *_ = dry_run(sets.write_perturbed, source, tmp_path / "p", options)
     assert files.startswith("124 files, ")
     assert not (tmp_path / "p").exists()

@@ -11,7 +11,8 @@ from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.data.sources import Source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.predictions import evaluate_predictions
-from augmix.write import CorruptOptions, PerturbOptions, write_corrupted, write_perturbed
+from augmix.write import CorruptOptions, PerturbOptions
+from augmix.write.sets import write_corrupted, write_perturbed
 
 
 @pytest.fixture

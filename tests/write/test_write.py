@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from augmix import write
 from augmix.corruptions import frost
 from augmix.corruptions.corrupt import corrupt, perturb, photograph_frames
 from augmix.data import Reading
@@ -29,27 +28,21 @@ from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import hash_file, load_json
 from augmix.progress import Note, PieceWritten
-from augmix.write import (
-    CorruptConfig,
-    CorruptOptions,
-    PerturbConfig,
-    PerturbOptions,
-    corrupt_source,
-    perturb_source,
-)
+from augmix.write import CorruptConfig, CorruptOptions, PerturbConfig, PerturbOptions, sets
 from augmix.write.destination import complete, describe_file, load_sums
+from augmix.write.sets import corrupt_source, perturb_source
 
 NAMES = ("contrast", "gaussian_noise")
 
 
 def write_corrupted(source, destination, on_progress=None, **options) -> Path:
     options = CorruptOptions(**options)
-    return write.write_corrupted(source, destination, options, on_progress=on_progress)
+    return sets.write_corrupted(source, destination, options, on_progress=on_progress)
 
 
 def write_perturbed(source, destination, on_progress=None, **options) -> Path:
     options = PerturbOptions(**options)
-    return write.write_perturbed(source, destination, options, on_progress=on_progress)
+    return sets.write_perturbed(source, destination, options, on_progress=on_progress)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -236,7 +229,7 @@ def test_lost_files_are_made_again(tmp_path, source, small_pieces):
 
 SCRIPT = """
 import sys
-from augmix import write as writing
+from augmix.write import sets as writing
 from augmix.data.sources import open_source
 writing._MAX_IMAGES = 2
 
@@ -311,9 +304,9 @@ def test_a_set_in_work_elsewhere_is_left_alone(tmp_path, source):
 
 
 def test_another_version_is_refused(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(write, "versions", lambda: {"numpy": "1"})
+    monkeypatch.setattr(sets, "versions", lambda: {"numpy": "1"})
     write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
-    monkeypatch.setattr(write, "versions", lambda: {"numpy": "2"})
+    monkeypatch.setattr(sets, "versions", lambda: {"numpy": "2"})
     with pytest.raises(RunError, match="with versions.numpy = '1', asked for '2'"):
         write_corrupted(source, tmp_path / "out", names=("fog",), num_processes=1)
 

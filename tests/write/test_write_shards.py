@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augmix import write
 from augmix.errors import RunError
 from augmix.progress import PieceWritten
-from augmix.write import CorruptConfig, CorruptOptions, PerturbConfig, perturb_source
+from augmix.write import CorruptConfig, CorruptOptions, PerturbConfig, sets
 from augmix.write.destination import ArraySink, TreeSink
+from augmix.write.sets import perturb_source
 
 NAMES = ("contrast", "gaussian_noise")
 
@@ -35,7 +35,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def write_corrupted(source, destination, on_progress=None, **options) -> Path:
     options = CorruptOptions(**{"names": NAMES, "num_processes": 1, **options})
-    return write.write_corrupted(source, destination, options, on_progress=on_progress)
+    return sets.write_corrupted(source, destination, options, on_progress=on_progress)
 
 
 def run_together(works) -> list[Exception]:
@@ -187,16 +187,16 @@ def test_a_broken_image_stops_the_shards_that_meet_it(tmp_path, folder):
         src=str(folder), dst=tmp_path / "out", names=NAMES, num_processes=1, shard="1/2"
     )
     with pytest.raises(RunError, match="b.png"):
-        write.corrupt_source(config)
+        sets.corrupt_source(config)
 
 
 SCRIPT = """
 import sys
-from augmix import write
+from augmix.write import sets
 from augmix.data.sources import open_source
 from augmix.write import CorruptOptions
 
-write._MAX_IMAGES = 2
+sets._MAX_IMAGES = 2
 if __name__ == "__main__":
     source = open_source("npz", root=sys.argv[1], split="test")
     options = CorruptOptions(
@@ -207,7 +207,7 @@ if __name__ == "__main__":
     )
     def tell(event):
         print(getattr(event, "done", 0), flush=True)
-    write.write_corrupted(source, sys.argv[2], options, on_progress=tell)
+    sets.write_corrupted(source, sys.argv[2], options, on_progress=tell)
 """
 
 
