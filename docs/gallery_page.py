@@ -355,9 +355,47 @@ yourself. The other -P sets cannot be fetched by name, since no checksum of thei
 several processes. Interrupted at any moment and started again, they continue to the same bytes.
 `DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
+`--dry-run` writes nothing. It makes images from all over the set under every corruption and
+severity for a few seconds, says how many files and bytes there will be and how long it takes, and
+refuses what the real run would refuse (also `augmix stylize`):
+
+```text
+$ augmix corrupt imagenet-samples/val imagenet-c --dry-run
+200 classes: 200 images, 1 (n01440764) to 1 (n01440764) each
+preset imagenet, by the size of 224 x 224 pixels
+19,000 files, 234 MB, of 19,000 images
+about 11.5 minutes with 2 processes (72.8 ms an image, measured on 95 images; disk not counted)
+61.3 GB free in /data
+```
+
+(On two cores of a machine that was busy with other work. Bytes of arrays are exact, those of JPEG
+files are extended from the images that were made.)
+
 Called again on a complete set, the command compares the sizes of its files, or with `--verify`
 their checksums, and writes again what is missing or damaged. Files reach the disk before their
 names do, so a power loss leaves nothing that looks finished and is not.
+
+### Several machines
+
+A set is written by several jobs together, on a folder that all of them see:
+
+```bash
+augmix corrupt imagenet/val imagenet-c --shard 3/8          # the third of eight array jobs
+torchrun --nproc-per-node 4 -m augmix corrupt imagenet/val imagenet-c
+```
+
+`--shard i/n` of `corrupt`, `perturb` and `stylize` begins with the i-th part of the pieces and goes
+on with whatever nobody else has claimed, so no job waits for a slow one, and the jobs need not run
+at the same time. The tree, its one `manifest.json` and its one `SHA256SUMS` are those of a single
+process, byte for byte. A job that is killed at any moment loses its claims with its life: the
+others take its pieces over, or the same command, with the same or another number of jobs, continues
+the set. A job that starts when the set is complete ends at once. Settings that change a byte must
+be equal, else a job is refused with the first difference. Under `torchrun` every process is a
+shard, the first one prints, and the processes of a machine divide its processors.
+
+Claims are locks of files below `DST/.work`, which the system releases; on a network file system the
+server must support `flock` (NFS 4, Lustre mounted with `flock`, GPFS). Without it the command says
+so and stops.
 
 ## Seeds
 

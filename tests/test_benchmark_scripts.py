@@ -1,6 +1,7 @@
 """The scripts in `benchmarks/` run at toy size on the CPU."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -51,6 +52,22 @@ def test_executors_are_printed_with_the_fastest_and_startup(run_script) -> None:
     assert [line.split()[3] for line in lines[1:3]] == ["pillow", "compiled"]
     assert lines[3].startswith("6 px: executor 'compiled' with 1 thread is the fastest")
     assert lines[4].split() == ["import_s", "0.25"]
+
+
+def test_the_feed_of_an_evaluation(run_script) -> None:
+    lines = run_script("feed.py lock --sizes 32").splitlines()
+    assert len(lines) == 16
+    assert re.fullmatch(r"32 px fog: [\d,]+ ms, another thread waits at most [\d,]+ ms", lines[9])
+
+
+@pytest.mark.slow
+def test_rate_waiting_and_scaling_of_an_evaluation(run_script) -> None:
+    (rate,) = run_script("feed.py rate --sizes 32 --seconds 0 --threads 1").splitlines()
+    assert re.fullmatch(r"32 px: 1 threads [\d,]+/s; [\d,]+/s of a core", rate)
+    command = "feed.py waiting --sizes 32 --models small --threads 1 --images 4"
+    (line,) = run_script(command).splitlines()
+    assert re.fullmatch(r"32 px small, 1 threads: waits [\d.]+%, [\d,]+/s", line)
+    assert len(run_script("feed.py scaling --sizes 32 --seconds 0").splitlines()) == 15
 
 
 def test_corruptions_are_printed_by_name(run_script) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,7 @@ from augmix.data.derived import mix, open_stylised
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.files import load_json
+from augmix.progress import Note
 from augmix.stylize import StylizeConfig, write
 from augmix.stylize.networks import (
     VGG_DECODER_LAYERS,
@@ -196,6 +198,26 @@ def test_stopped_anywhere_and_started_again_the_tree_is_the_same(
         assert load_json(other.dst / "manifest.json")["complete"] is False
         assert content(stylize(other)) == whole
         assert content(stylize(other)) == whole  # and once more: nothing is left to do
+
+
+@pytest.mark.parametrize("layout", ["npz", "folder"])
+def test_a_dry_run_says_what_is_written(config, photographs, layout):
+    config = config if layout == "npz" else photographs
+    notes: list[str] = []
+
+    def tell(event):
+        notes.extend([event.text] if isinstance(event, Note) else [])
+
+    stylize(replace(config, dry_run=True), on_progress=tell)
+    assert not config.dst.exists()
+    count = 1 if layout == "npz" else 4
+    images = 7 if layout == "npz" else 4
+    (line,) = (note for note in notes if " files, " in note)
+    assert re.fullmatch(rf"{count} files, [\d.]+ k?(B|bytes), of {images} images", line)
+    stylize(config)
+    notes.clear()
+    stylize(replace(config, dry_run=True), on_progress=tell)
+    assert any(note.endswith(f"of {images} images, 0 of them left") for note in notes)
 
 
 @pytest.mark.parametrize("layout", ["npz", "folder"])

@@ -51,7 +51,10 @@ Ids = Integer[np.ndarray, "..."]
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
 SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
-_KEEP_GIL = ("pixelate", "jpeg_compression")  # Pillow works under the GIL here
+_KEEP_GIL = (
+    "pixelate",
+    "jpeg_compression",
+)  # short steps of Pillow, between which the GIL is needed
 _MIN_PIXELS = 128 * 128  # of an image, for threads to pay
 _LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
 _INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
