@@ -12,7 +12,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from augmix.commands import COMMANDS, help_text
@@ -231,6 +233,7 @@ def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 @command("train")
 def _train(words: Sequence[str]) -> None:
+    began = perf_counter()
     if {"-h", "--help"} & set(words):
         print(_TRAIN_EXAMPLES)
     words, decisions = decide_training(words)
@@ -246,7 +249,7 @@ def _train(words: Sequence[str]) -> None:
             forecast_run(config) if is_dry else train(config)
             return
         if is_dry:
-            say("\n".join(_watch(forecast_run, config)))
+            say("\n".join(_watch(partial(forecast_run, began=began), config)))
             return
         say(f"run: {_watch(train, config)}")
 
@@ -599,7 +602,7 @@ def _preview(words: Sequence[str]) -> None:
 
     words = [
         "--operations" if word == "--ops" and following.startswith("-") else word
-        for word, following in zip(words, [*words[1:], "-"], strict=True)
+        for word, following in zip(words, [*words, "-"][1:], strict=True)
     ]
     method = peek(words, "--method", "augmix")
     others = [entry.name for entry in (*fields(PreviewConfig), *fields(Reading))]

@@ -50,12 +50,14 @@ def work(folder, dies_at, seed):
             bin_size=5,
             adapt_batch_norm=True,
             temperature_images=6,
+            metrics=("classwise", "conformal", "calibrators"),
             out=folder,
         )
         evaluate(
             model,
             open_source("npz", root=folder.parent / "toy.npz", split="test"),
-            suite=("clean", "attack", "fourier"),
+            suite=("clean", "attack", "fourier", "ood"),
+            ood=(folder.parent / "toy.npz",),
             fourier_size=3,
             attack_epsilon=0.005,
             attack_steps=3,
@@ -154,6 +156,7 @@ def load_timeless(folder: Path) -> Results:
         cells=tuple(replace(cell, seconds=0.0) for cell in found.cells),
         sequences=tuple(replace(cell, seconds=0.0) for cell in found.sequences),
         frequencies=tuple(replace(cell, seconds=0.0) for cell in found.frequencies),
+        outliers=tuple(replace(cell, seconds=0.0) for cell in found.outliers),
     )
 
 
@@ -181,7 +184,7 @@ def test_two_processes_attack_as_one(done: Done) -> None:
     clean, attacked = load_timeless(folder / "alone-attacked").cells
     assert (attacked.suite, attacked.num_images) == ("attack", 20)
     assert clean.nll_sum < attacked.nll_sum
-    assert_same_files(folder / "alone-attacked", folder / "two-attacked", num_files=5)
+    assert_same_files(folder / "alone-attacked", folder / "two-attacked", num_files=6)
 
 
 @pytest.mark.slow
@@ -209,6 +212,6 @@ def test_kill_9_at_random_moments_changes_no_bit(ended: Done) -> None:
     assert (name, code) == ("killed", "0")
     assert int(kills) >= 1
     assert_same_files(folder / "alone", folder / "killed")
-    assert_same_files(folder / "alone-attacked", folder / "killed-attacked", num_files=5)
+    assert_same_files(folder / "alone-attacked", folder / "killed-attacked", num_files=6)
     for file in ("examples.npz", "hardest.npz"):
         assert (folder / "alone" / file).read_bytes() == (folder / "killed" / file).read_bytes()
