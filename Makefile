@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test test-slow test-gpu test-lowest check bench docs site dist clean
+.PHONY: demo test test-slow test-gpu test-lowest check bench docs tutorials site dist clean
 
 demo: $(INSTALLED)
 	$(BIN)/augmix demo
@@ -36,6 +36,9 @@ bench: $(INSTALLED)
 
 docs: $(INSTALLED_DEV)
 	$(BIN)/python docs/make.py
+
+tutorials: $(INSTALLED) $(INSTALLED_DOCS)
+	$(BIN)/python docs/tutorials/run.py
 
 site: $(INSTALLED_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -1,9 +1,11 @@
-"""Hooks of MkDocs for the site: pages from the repository's root, links to files outside `docs/`,
-docstrings that must be there.
+"""Hooks of MkDocs for the site: pages from the repository's root and from notebooks, links to files
+outside `docs/`, docstrings that must be there.
 
 Named by `mkdocs.yml`; a warning ends `make site`.
 """
 
+import base64
+import json
 import logging
 import re
 import tomllib
@@ -16,6 +18,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 METHODS = ROOT / "docs" / "methods"
+TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
 MODULES = ("transforms", "metrics", "bootstrap", "published")  # public as a whole
@@ -40,15 +43,48 @@ def find_section(items: list[Any], page: str) -> list[Any]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the pages that are files of the repository's root."""
+    """Add the pages that are files of the repository's root, and those of the notebooks."""
     for name, source in PAGES.items():
         text = re.sub(r"\]\(docs/", "](", (ROOT / source).read_text(encoding="utf-8"))
         files.append(File.generated(config, name, content=text))
+    for path in TUTORIALS.glob("*.ipynb"):
+        text, pictures = read_notebook(path)
+        files.append(File.generated(config, f"tutorials/{path.stem}.md", content=text))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"tutorials/{name}", content=picture))
+
+
+def read_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """The page of a notebook in Markdown, and the pictures that its cells show, by file name."""
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {"text/plain": output.get("text", [])})
+            kind, content = next(iter(data.items()))
+            if kind.startswith("image/"):
+                name = f"{path.stem}-{len(pictures) + 1}.{kind.removeprefix('image/')}"
+                pictures[name] = base64.b64decode(content)
+                parts.append(f"![Output of the cell above]({name}){{ .plain }}")
+            else:
+                parts.append("```{ .text .output }\n" + "".join(content).rstrip() + "\n```")
+    parts.append(f"[Download this page as a notebook]({path.name}){{ .md-button }}")
+    return "\n\n".join(parts) + "\n", pictures
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Point links that leave `docs/` to a page of the site or to the repository."""
+    markdown = re.sub(r"\]\((?:tutorials/)?([\w-]+)\.ipynb\)(?!\{)", _to_page, markdown)
     return re.sub(r"\]\(\.\./([^)#]+)", _resolve, markdown)
+
+
+def _to_page(link: re.Match[str]) -> str:
+    return link[0].replace(".ipynb", ".md")
 
 
 def _resolve(link: re.Match[str]) -> str:

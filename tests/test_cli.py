@@ -329,7 +329,7 @@ def test_preview_of_the_corruptions(
         ),
         (
             ["evaluate", "x", "--precision", "fp8"],
-            "invalid choice 'fp8' for argument '--precision'",
+            "augmix: --precision must be one of fp32, bf16, got 'fp8', did you mean 'fp32'?",
         ),
         (
             ["evaluate", "x", "--batchsize=3"],
@@ -341,7 +341,7 @@ def test_preview_of_the_corruptions(
         ),
         (
             ["bench", "exec"],
-            "invalid choice 'exec' for argument 'what'. Expected one of ('executors'",
+            "augmix: what must be one of executors, corruptions, ",
         ),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",

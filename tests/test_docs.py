@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_runs import replace_flags
 
 import augmix
 from augmix import cli
@@ -40,7 +41,8 @@ def links(text: str) -> list[str]:
 def test_navigation_names_every_page_once():
     named = re.findall(r"^ *- (?:[^:\n]+: )?([\w/-]+\.md)\b", SETTINGS, re.MULTILINE)
     named += [name(page) for page in (DOCS / "methods").glob("[!R]*.md")]  # by site_hooks.py
-    assert sorted(named) == sorted({*map(name, PAGES), *FROM_ROOT})
+    notebooks = {name(path.with_suffix(".md")) for path in DOCS.rglob("*.ipynb")}
+    assert sorted(named) == sorted({*map(name, PAGES), *FROM_ROOT, *notebooks})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -96,10 +98,9 @@ def test_five_minutes_at_toy_size(tmp_path, monkeypatch):
     }
     assert [words[0] for words in commands].count("evaluate") == 4
     for words in commands[1:]:  # the demo has tests of its own
-        more = [*toy.get(words[0], [])]
         if "--temperature-images" in words:
             words[words.index("--temperature-images") + 1] = "10"
-        assert cli.main([*words, *more]) == 0
+        assert cli.main(replace_flags(words, toy.get(words[0], []))) == 0
     assert Path("runs/report.html").exists()
     record = re.search(r"^```python\n(.*?)^```", (DOCS / "files.md").read_text(), re.M | re.S)
     assert record

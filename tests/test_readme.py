@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_runs import replace_flags
 
 from augmix import cli
 from augmix.paper.config import SCALES
@@ -53,7 +54,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         *["corrupt", "perturb", "preview", "reproduce"],
     ]
     for command in commands:
-        assert cli.main([*command, *TOY.get(command[0], [])]) == 0
+        assert cli.main(replace_flags(command, TOY.get(command[0], []))) == 0
     assert Path("runs/mine/report.html").exists()
     assert Path("preview.png").exists()
 

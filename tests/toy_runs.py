@@ -58,6 +58,17 @@ def toy_config(folder: Path, **changes: Any) -> TrainConfig:
     return build_config(**{**settings, **changes})
 
 
+def replace_flags(words: list[str], flags: list[str]) -> list[str]:
+    """The words of a command with these flags, in place of those of the same names."""
+    names = {flag for flag in flags if flag.startswith("--")}
+    kept: list[str] = []
+    is_replaced = False
+    for word in words:
+        is_replaced = word in names or (is_replaced and not word.startswith("--"))
+        kept += [] if is_replaced else [word]
+    return [*kept, *flags]
+
+
 def load_config(folder: Path) -> TrainConfig:
     """The run that `config.json` of a run folder describes."""
     flat = json.loads((folder / "config.json").read_text())

@@ -602,7 +602,7 @@ def _preview(words: Sequence[str]) -> None:
 
     words = [
         "--operations" if word == "--ops" and following.startswith("-") else word
-        for word, following in zip(words, [*words[1:], "-"], strict=True)
+        for word, following in zip(words, [*words, "-"][1:], strict=True)
     ]
     method = peek(words, "--method", "augmix")
     others = [entry.name for entry in (*fields(PreviewConfig), *fields(Reading))]

@@ -119,7 +119,10 @@ def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.5) -> str
     """
     from difflib import get_close_matches
 
-    near = get_close_matches(word, (names := list(names)), n=1, cutoff=cutoff)
+    names = list(names)
+    if "," in word and set(parts := word.split(",")) <= set(names):
+        return f", separate them by spaces: {' '.join(parts)}."
+    near = get_close_matches(word, names, n=1, cutoff=cutoff)
     return f", did you mean {near[0]!r}?" if near and word not in names else ""
 
 

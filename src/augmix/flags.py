@@ -92,6 +92,7 @@ def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Con
     }
     if {"-h", "--help"} & set(words):
         return tyro.cli(config, args=list(words), **options)
+    _refuse_twice(words)
     printed = io.StringIO()
     try:
         with redirect_stderr(printed), _one_line():
@@ -109,6 +110,16 @@ def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Con
         guess = did_you_mean(flag, known)
         raise ValueError(f"{name} has no option {flag}{guess}; see augmix {name} --help")
     return found
+
+
+def _refuse_twice(words: Sequence[str]) -> None:
+    """Refuse a flag that is given twice, of which only the last would count."""
+    flags = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    twice = next((flag for flag in flags if flags.count(flag) > 1), None)
+    if twice:
+        raise ValueError(
+            f"{twice} is given twice; give it once, with several values behind it if it takes them"
+        )
 
 
 SHELLS = ("bash", "zsh")
@@ -186,13 +197,49 @@ def _explain_union(found: re.Match[str]) -> str:
     return f" must be {shown}, got {found[2]}"
 
 
+_LIST = r"(--[\w-]+): Could not find valid parse for arguments: \[(.*)\]"
+
+
+def _explain_list(found: re.Match[str]) -> str:
+    """That the values of a flag are separated by spaces, or that they are of another kind."""
+    values = " ".join(re.findall(r"'(.*?)'", found[2]))
+    way = f"; separate them by spaces: {values.replace(',', ' ')}" if "," in values else ""
+    return f"{found[1]} does not take {values!r}{way}"
+
+
+_MISSING = r"Missing from augmix (.*?): (.*)"
+_KIND = r"(?:^| )(?:STR|PATH|INT|FLOAT|\{.*?\})(?: \[.*?\])? "  # of a positional argument
+
+
+def _explain_missing(found: re.Match[str]) -> str:
+    """What a command lacks: the first words of the help of each argument."""
+    helps = re.split(_KIND, found[2].replace("(required)", ""))
+    ends = r"\. | \(|[;:]|, e\.g\.|\.$"
+    lacks = [re.split(ends, text.strip())[0] for text in helps if text.strip()]
+    return f"missing after {found[1]!r}: {'; '.join(lacks)}"
+
+
+_CHOICE = r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?),?\)"
+
+
+def _explain_choice(found: re.Match[str]) -> str:
+    """What a flag with choices takes, and the nearest to what came."""
+    choices = re.findall(r"'(.*?)'", found[3])
+    return f"{found[2]} must be one of {', '.join(choices)}, got {found[1]!r}" + did_you_mean(
+        found[1], choices
+    )
+
+
 def _explain_box(text: str) -> str:
     """The message in a box of tyro's, between its title and the rule below it."""
     lines = [line.strip("\u2502| ") for line in text.splitlines()[1:]]
     below = itertools.dropwhile(lambda line: not set(line) - set("\u2500-"), lines)
     message = " ".join(itertools.takewhile(lambda line: set(line) - set("\u2500-"), below))
     message = re.sub(r"^Error parsing (?!-)[^:]*: ", "", message).removeprefix("Error parsing ")
+    message = re.sub(_MISSING, _explain_missing, message)
+    message = re.sub(_LIST, _explain_list, message)
     message = re.sub(_UNION, _explain_union, message)
+    message = re.sub(_CHOICE, _explain_choice, message)
     for pattern, words in _TYPES.items():
         message = re.sub(f"(?<=\\w): {pattern}", f" {words}", message)
     return message.rstrip(".")

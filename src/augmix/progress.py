@@ -19,11 +19,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from augmix.errors import printable
@@ -238,21 +241,37 @@ _LONG_WAIT = 0.3  # fraction of the time spent waiting for images that is worth 
 _MEGABYTE = 10**6
 
 
+_WIDE = 120  # columns of a terminal with room for the long bar
+_BAR, _SHORT_BAR = 40, 12  # columns
+
+
+class _NoteColumn(ProgressColumn):
+    """What was measured last; it is cut where a line is full, so that counts and times are not."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=False))  # the only column that may shrink
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
+
+
 class ProgressDisplay:
     """Show events on a console; use it as a context manager and pass it as ``on_progress``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.is_live = console.is_terminal and not console.is_dumb_terminal
+        whole = Column(no_wrap=True)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
+            BarColumn(_BAR if console.width >= _WIDE else _SHORT_BAR, table_column=whole),
+            MofNCompleteColumn(table_column=whole),
+            _NoteColumn(),
+            TimeElapsedColumn(table_column=whole),
             TextColumn("eta"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=whole),
             console=console,
-            disable=not console.is_terminal,
+            disable=not self.is_live,
         )
         self.task: TaskID | None = None  # the current bar
         self.file = ""  # that the bar of a download is about
@@ -261,13 +280,13 @@ class ProgressDisplay:
         self.last_line_s = 0.0
 
     def __enter__(self) -> "ProgressDisplay":
-        if self.console.is_terminal:
+        if self.is_live:
             self.progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._finish()
-        if self.console.is_terminal:
+        if self.is_live:
             self.progress.stop()  # elsewhere, rich before 14.3 prints an empty line
 
     def __call__(self, event: Event) -> None:
@@ -396,9 +415,9 @@ class ProgressDisplay:
             self.task = None
 
     def _is_due(self, is_last: bool) -> bool:
-        """Whether to print a plain line now: every 10 seconds, and never on a terminal."""
+        """Whether to print a plain line now: every 10 seconds, and never beside a bar."""
         is_due = time.monotonic() - self.last_line_s > _LINE_EVERY_S or is_last
-        if self.console.is_terminal or not is_due:
+        if self.is_live or not is_due:
             return False
         self.last_line_s = time.monotonic()
         return True

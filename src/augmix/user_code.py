@@ -102,8 +102,12 @@ def hash_function(function: Callable[..., Any]) -> str:
 def _import(location: str, name: str) -> ModuleType:
     try:
         if location.endswith(".py"):
-            return _import_file(Path(location))
+            if not (path := Path(location)).is_file():
+                raise RunError(f"{name}: there is no file {path.resolve()}; name one that exists")
+            return _import_file(path)
         return importlib.import_module(location)
+    except RunError:
+        raise
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{location}.".startswith(f"{missing}."):

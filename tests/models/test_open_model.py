@@ -556,7 +556,7 @@ def test_a_file_by_path(code, tmp_path, monkeypatch):
         ("f_models:needing", "called without arguments .* asks for path; write a function around"),
         ("f_models:failing", r"failed: ZeroDivisionError: .*f_models.py, line \d+"),
         ("f_models:nothing", "must return an nn.Module or a function of a batch, got NoneType"),
-        ("nowhere.py:network", "FileNotFoundError"),
+        ("nowhere.py:network", "there is no file .*nowhere.py; name one that exists"),
     ],
 )
 def test_errors_are_named_as_the_users(code, spec, message):
@@ -565,7 +565,8 @@ def test_errors_are_named_as_the_users(code, spec, message):
 
 
 def test_a_file_that_fails_leaves_no_module(code):
-    with pytest.raises(RunError, match="FileNotFoundError"):
+    Path("f_lost.py").write_text("raise KeyError('early')")
+    with pytest.raises(RunError, match="KeyError"):
         open_model("python:f_lost.py:network")
     assert "f_lost" not in sys.modules
 

@@ -29,6 +29,7 @@ from augmix.data.trees import (
     inner_classes,
     is_split,
     join,
+    no_folder,
     order_classes,
     split_kind,
 )
@@ -54,7 +55,10 @@ def list_classes(tree: FolderTree, folder: str) -> tuple[str, ...]:
     names = tree.folders(folder)
     path = tree.root / folder
     if not names:
-        raise RunError(f"{path}: expected one folder per class, got {show_entries(path)}")
+        raise RunError(
+            f"{path}: expected one folder per class, got {show_entries(path)}; put the images of "
+            "each class into a folder of its name"
+        )
     return order_classes(names)
 
 
@@ -81,7 +85,7 @@ def serves(word: str, split: str) -> bool:
 def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -> RunError:
     """Make the error for data in which a split cannot be found."""
     if not root.exists():
-        return RunError(f"{root} does not exist; check the path of the images")
+        return no_folder(root)
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
     return RunError(f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}")
 
@@ -156,8 +160,7 @@ class _Split(NamedTuple):
 def _read_split(root: Path, split: str) -> _Split:
     """List the images of a split, classes numbered as in the training split if there is one."""
     if not root.is_dir():
-        what = "is no folder" if root.exists() else "does not exist"
-        raise RunError(f"{root} {what}; name a folder of class folders")
+        raise no_folder(root)
     tree = FolderTree(root)
     splits = find_splits(tree)
     if not splits:

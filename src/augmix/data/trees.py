@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmix.data.decode import SUFFIXES, is_image_start
-from augmix.errors import RunError
+from augmix.errors import RunError, did_you_mean
 
 # What serves for each split, best first: what is not for training may have any of these names.
 SPLIT_NAMES = {
@@ -37,6 +37,7 @@ _SYSTEM_FOLDERS |= {"system volume information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SPLIT_WORD = re.compile(r"(train|test|val)(ing|id|idation)?(set|data|images)?")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ARCHIVES = {".zip", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"}  # that are not read
 _OTHER_STARTS = {"te", "ts", "va", "ev", "de", "ho"}  # of test, valid, evaluation, dev, holdout
 _COMMON_WORDS = {"set", "data", "dataset", "images", "image", "img", "imgs", "photos", "split"}
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}")
@@ -168,6 +169,25 @@ class Tree(ABC):
         return "" if suffixes is SUFFIXES and is_image_start(self.start(path)) else "no suffix"
 
 
+def no_folder(path: Path) -> RunError:
+    """Make the error for a path of images that is no folder: missing, or a file of another kind."""
+    if path.exists():
+        way = (
+            "unpack it, and name the folder"
+            if path.suffix.lower() in _ARCHIVES
+            else "name a folder"
+        )
+        return RunError(
+            f"{path} is no folder, and images are read from class folders, .tar, .npz and .parquet "
+            f"files; {way}"
+        )
+    parent = path.parent
+    guess = did_you_mean(path.name, os.listdir(parent)) if parent.is_dir() else ""
+    if not guess and "," in path.name:
+        guess = "; name one folder"
+    return RunError(f"{path} does not exist{guess or '; name a folder of class folders'}")
+
+
 @dataclass(frozen=True)
 class FolderTree(Tree):
     """A folder on disk."""
@@ -182,8 +202,8 @@ class FolderTree(Tree):
         try:
             with os.scandir(self.root / folder) as found:
                 return [(entry.name, _form(entry)) for entry in found]
-        except FileNotFoundError as error:
-            raise RunError(f"the folder {self.root / folder} does not exist") from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise no_folder(self.root / folder) from error
         except OSError as error:
             raise RunError(
                 f"cannot list the folder {self.root / folder}: {error.strerror or error}; make it "

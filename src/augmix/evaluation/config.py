@@ -456,6 +456,10 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "top", "size", "batch_size")
+        if not self.images:
+            raise ValueError(
+                f"name the images behind the model {self.model}: files, folders or patterns"
+            )
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if self.shard is not None:

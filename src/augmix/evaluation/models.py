@@ -137,6 +137,9 @@ def _read_predictions(measurement: Measurement, emit: OnProgress) -> Results:
     return found
 
 
+_SEEN_FORMS = ("digits", "folder", "npz", "parquet", "tar")  # data of these is known by its look
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedRun:
     """The settings of a training run that matter for its evaluation, from its `config.json`."""
@@ -156,6 +159,11 @@ class TrainedRun:
 def load_run(folder: Path) -> TrainedRun:
     """Load the settings a run folder was trained with; a folder without them is a `RunError`."""
     path = folder / results.CONFIG_FILE
+    if folder.is_dir() and not path.exists():
+        raise RunError(
+            f"{folder} is no run folder: it has no {path.name}. Name a folder that augmix train "
+            f"wrote, or another model, and the images by --data {folder}"
+        )
     plain = files.load_json(path)
     if plain.get("schema") != results.CONFIG_SCHEMA:
         raise RunError(
@@ -259,6 +267,8 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
                     f"{members[0].label} was trained on images that were given in Python; name "
                     "those to measure it on with --data"
                 )
+            kind = name_source(data)
+        elif data and data != own.data and (kind in _SEEN_FORMS or Path(data).is_file()):
             kind = name_source(data)
         settings |= {"name": kind, "root": data or own.data or None}
         settings |= {"size": own.size, **own.reading.given}

@@ -42,7 +42,9 @@ def open_onnx(text: str, options: OpenOptions) -> OpenedModel:
         name, _, output = path.name.rpartition("@")
         path = path.with_name(name)
     if not path.is_file():
-        raise RunError(f"the ONNX file {path} does not exist")
+        raise RunError(
+            f"the ONNX file {path} does not exist; augmix export RUN --out {path} writes one"
+        )
     network = OnnxNetwork(_start(path), path, output)
     own, temperature = _find_description(network.metadata, path)
     preprocessing = options.preprocessing or own

@@ -45,6 +45,7 @@ from augmix.models.preprocessing import PRESETS, Preprocessing
 from augmix.models.pretrained import open_hf, open_timm, open_torchvision
 from augmix.models.weights import build_model, load_model
 from augmix.models.wrapper import OpenedModel, OpenOptions, Outputs, hash_weights
+from augmix.results import MODEL_FILE
 from augmix.user_code import PREFIX, describe_error, hash_module, import_object, search_path
 
 _IMAGENET_SIZE = 224
@@ -145,7 +146,8 @@ def _open_name(name: str, options: OpenOptions) -> OpenedModel:
     try:
         find_family(name)
     except ValueError:
-        guess = did_you_mean(name, list_networks(), cutoff=0.7)
+        near = did_you_mean(name, _runs_in(Path()))
+        guess = near or did_you_mean(name, list_networks(), cutoff=0.7)
         raise RunError(
             f"{name} does not exist; a model is {_list_forms()}{guess or _suggest(name)}"
         ) from None
@@ -161,6 +163,11 @@ def _open_name(name: str, options: OpenOptions) -> OpenedModel:
         num_classes=options.num_classes,
         preprocessing=options.preprocessing or _usual_geometry(name),
     )
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """Names of the run folders in a folder."""
+    return [path.parent.name for path in folder.glob(f"*/{MODEL_FILE}")]
 
 
 def _suggest(name: str) -> str:
@@ -210,7 +217,8 @@ def _usual_geometry(name: str) -> Preprocessing | None:
 def _open_run(folder: str, options: OpenOptions) -> OpenedModel:
     path = Path(folder).expanduser()
     if not path.exists():
-        raise RunError(f"{path} does not exist; a model is {_list_forms()}")
+        near = did_you_mean(path.name, _runs_in(path.parent))
+        raise RunError(f"{path} does not exist{near or f'; a model is {_list_forms()}'}")
     return _wrap_own(load_model(path), options.preprocessing)
 
 

@@ -47,7 +47,7 @@ from augmix.results import Cell, Scaled, load_predictions, predictions_path
 # -- By corruption, severity and perturbation -----------------------------------------------------
 
 
-_MANY = 6  # rows that bars can show
+_MANY = 6  # rows that bars, or bands, can show
 
 
 def corruption_bars(comparison: Comparison) -> Bars | None:
@@ -229,7 +229,7 @@ def _mean_error(group: Group, cells: list[Cell], name: str, severity: int | floa
 
 
 def severity_chart(comparison: Comparison, metric: str) -> Lines:
-    """Draw a metric against severity, a line for each row with its interval as a band."""
+    """Draw a metric against severity, a line for each row, with intervals as bands of few rows."""
     levels = (0, *comparison.grid.severities)
     keys = [_at_severity(metric, level) for level in levels]
     about = METRICS[metric]
@@ -238,7 +238,8 @@ def severity_chart(comparison: Comparison, metric: str) -> Lines:
         numbers = [group.number(key) for key in keys]
         y, low, high = np.array([percent(number, about.scale) for number in numbers]).T.tolist()
         measured = [number for number in numbers if number is not None]
-        has_band = bool(measured) and all(number.low is not None for number in measured)
+        is_clear = bool(measured) and len(comparison.groups) <= _MANY
+        has_band = is_clear and all(number.low is not None for number in measured)
         band = {"low": low, "high": high} if has_band else {}
         curves.append(Curve(style=style, x=levels, y=y, **band))
     return Lines(

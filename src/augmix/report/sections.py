@@ -519,6 +519,7 @@ def _curve(style: int, run: Run, key: str, scale: float) -> Curve:
 # -- Settings -------------------------------------------------------------------------------------
 
 _MAX_LISTED = 12  # entries of a list
+_UNSHOWN = ("schema", "outputs")  # by which a program knows a file, or a model, again
 
 
 def _settings(comparison: Comparison) -> dict[str, Any]:
@@ -545,7 +546,7 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
                 "shown": [_shortened(_setting(each.get(key), key)) for each in flat],
                 "differs": any(each.get(key) != flat[0].get(key) for each in flat),
             }
-            for key in dict.fromkeys(key for each in flat for key in each if key != "schema")
+            for key in dict.fromkeys(key for each in flat for key in each if key not in _UNSHOWN)
         ]
         if any(flat):
             found.append({"title": title, "rows": rows})

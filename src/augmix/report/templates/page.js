@@ -45,9 +45,6 @@
   const choose = () => each("[data-reference]", (one) => { one.hidden = one.dataset.reference !== reference.value; });
   if (reference) { reference.addEventListener("change", choose); choose(); }
 
-  const only = document.getElementById("only-differences");
-  if (only) only.addEventListener("change", () => root.classList.toggle("only-differences", only.checked));
-
   // Where the reader is.
   const links = new Map([...document.querySelectorAll(".bar nav a")].map((link) => [link.hash.slice(1), link]));
   const watch = new IntersectionObserver((entries) => entries.forEach((entry) =>
