@@ -13,6 +13,7 @@ a `DataLoader` of two processes: one view of an image, and an image with two vie
 import argparse
 import importlib
 import statistics
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -135,10 +136,13 @@ def read(loader: Iterable, turn: int) -> None:
 
 
 def import_if_installed(name: str):
-    """Import a module; None if it is not installed."""
+    """Import a module; None if it is not installed, or cannot be imported, which is printed."""
     try:
         return importlib.import_module(name)
-    except ImportError:
+    except ModuleNotFoundError:
+        return None
+    except (ImportError, RuntimeError) as error:  # e.g. torchvision built for another torch
+        print(f"{name} is left out: {str(error).splitlines()[0]}", file=sys.stderr)
         return None
 
 
