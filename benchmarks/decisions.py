@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augmix import results, sequential
+from augmix import per_image, results, sequential
 from augmix.evaluation.decide import is_decided, looks, make_sequence
 from augmix.results import Decision
 
@@ -42,9 +42,9 @@ def main() -> None:
 def load_outcomes(folder: Path) -> np.ndarray:
     """Whether each image of each cell of suite c was misclassified, `cell image`."""
     found = results.load_results(folder / results.RESULTS_FILE)
-    labels = results.load_images(folder).labels
+    labels = per_image.load_images(folder).labels
     cells = sorted((cell for cell in found.cells if cell.suite == "c"), key=lambda cell: cell.key)
-    said = [results.load_predictions(folder, *cell.key).prediction for cell in cells]
+    said = [per_image.load_predictions(folder, *cell.key).prediction for cell in cells]
     return (np.stack(said) != labels).astype(np.float64)
 
 

@@ -8,6 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from augmix import files, published
+from augmix.per_image import (
+    FrequencyPredictions,
+    MeasuredImages,
+    Predictions,
+    SequencePredictions,
+    images_path,
+    load_images,
+    predictions_path,
+    to_classes,
+    write_predictions,
+)
 from augmix.results import (
     CONFIG_FILE,
     LOG_FILE,
@@ -15,20 +26,11 @@ from augmix.results import (
     Bins,
     Cell,
     FrequencyCell,
-    FrequencyPredictions,
-    MeasuredImages,
-    Predictions,
     Results,
     Scaled,
     SequenceCell,
-    SequencePredictions,
-    images_path,
-    load_images,
     load_results,
-    predictions_path,
     provenance,
-    to_classes,
-    write_predictions,
     write_results,
 )
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "augmix"
 PAGE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # of packages and top-level modules, the lowest first
-    "errors memory rng jit files shards user_code arrays distributed devices results bootstrap "
-    "sequential metrics published progress",
+    "errors memory rng jit files shards user_code arrays distributed devices results "
+    "per_image bootstrap sequential metrics published progress",
     "augment corruptions data models transforms",
     "methods",
     "training evaluation write stylize pictures",
@@ -22,7 +22,15 @@ LAYERS = [  # of packages and top-level modules, the lowest first
     "benchmarks commands console flags cli __main__ __init__",
 ]
 LAYER = {package: index for index, names in enumerate(LAYERS) for package in names.split()}
-WITHOUT_TORCH = {"report", "metrics", "results", "bootstrap", "published", "corruptions"}
+WITHOUT_TORCH = {
+    "report",
+    "metrics",
+    "results",
+    "per_image",
+    "bootstrap",
+    "published",
+    "corruptions",
+}
 
 
 @functools.cache

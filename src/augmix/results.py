@@ -1,18 +1,7 @@
-"""Records of a run: cells, results, per-image predictions and provenance; one reader for each file.
+"""Records of a run: cells, results and provenance; one reader for each file.
 
-`results.json` holds sums. Intervals over images, and the images most often misclassified, need the
-predictions of every image: arrays in the order of `images.npz`. Every file but the logs is written
-atomically, so a killed process leaves either the old file or the new one.
-
-| file in `predictions/` | arrays |
-| --- | --- |
-| ``images.npz`` | ``ids``, ``labels`` |
-| ``clean-clean-0.npz``, ``c-fog-3.npz``, ``attack-linf-0.npz`` | ``prediction``, ``confidence`` |
-| ``p-tilt.npz`` | ``prediction`` of every frame, ``flips``, ``pairs`` |
-| ``fourier-vertical-3.npz`` | ``prediction`` at every horizontal frequency |
-| ``ood-textures-0.npz`` | ``is_outside``, ``confidence``, ``max_logit``, ``energy`` |
-
-Cells of images also have the arrays of ``evaluate --metrics``, see `evaluation.measures`.
+`results.json` holds sums; `augmix.per_image` has the predictions of every image. Every file but the
+logs is written atomically, so a killed process leaves either the old file or the new one.
 """
 
 import os
@@ -21,35 +10,28 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Required, TypedDict, TypeVar, get_type_hints
+from typing import Annotated, Any, NamedTuple, Required, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8, UInt16
+from jaxtyping import Float64
 
 from augmix.errors import RunError, import_library
 from augmix.files import (
     load_json,
     load_lines,
-    load_npz,
     load_record,
     to_plain,
     write_json,
-    write_npz,
 )
 from augmix.metrics import ece_from_bins, rms_from_bins
 
 CONFIG_FILE = "config.json"
 DRAWS_FILE = "draws.npz"
-EXAMPLES_FILE = "examples.npz"
-HARDEST_FILE = "hardest.npz"
-IMAGES_FILE = "images.npz"
 LOG_FILE = "log.jsonl"
-MISTAKES_FILE = "mistakes.npz"
 MODEL_FILE = "model.json"
-PREDICTIONS_FOLDER = "predictions"
 REPORT_FILE = "report.html"
 RESULTS_FILE = "results.json"
 STATE_FILE = "state.pt"
@@ -61,10 +43,11 @@ _SHOWN = 8  # runs in a message
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
 
 
-_ROUNDED = 1 + 1e-6  # sums of float32 numbers may exceed their bounds by rounding
+ROUNDED = 1 + 1e-6
+"""Sums of float32 numbers may exceed their bounds by rounding."""
 
 
-def _require(fits: Any, expected: str) -> None:
+def require(fits: Any, expected: str) -> None:
     """Refuse a record. Raises a ValueError."""
     if not fits:
         raise ValueError(expected)
@@ -72,7 +55,7 @@ def _require(fits: Any, expected: str) -> None:
 
 def _check_name(name: str) -> None:
     """Refuse a name that cannot be part of a file's name."""
-    _require(
+    require(
         bool(name) and not set(name) & set("/\\\0"), f"{name!r} cannot be part of a file's name"
     )
 
@@ -123,10 +106,10 @@ class Bins:
 
     def __post_init__(self) -> None:
         fits = len(self.count) == len(self.confidence_sum) == len(self.correct_sum)
-        _require(fits, "count, confidence_sum and correct_sum must be of equal length")
+        require(fits, "count, confidence_sum and correct_sum must be of equal length")
         columns = zip(self.count, self.confidence_sum, self.correct_sum, strict=True)
-        fits = all(0 <= total <= n * _ROUNDED and 0 <= right <= n for n, total, right in columns)
-        _require(fits, "confidence_sum and correct_sum must be 0..count in every bin")
+        fits = all(0 <= total <= n * ROUNDED and 0 <= right <= n for n, total, right in columns)
+        require(fits, "confidence_sum and correct_sum must be 0..count in every bin")
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield np.array(self.count, np.int64)
@@ -179,15 +162,15 @@ class Cell:
         _check_name(self.suite)
         _check_name(self.name)
         n, scores = self.num_images, [self, *([self.scaled] if self.scaled else [])]
-        _require(0 <= self.severity <= 5, "severity must be 0..5")
-        _require(n >= 1 and 0 <= self.num_errors <= n, "num_errors must be 0..num_images")
+        require(0 <= self.severity <= 5, "severity must be 0..5")
+        require(n >= 1 and 0 <= self.num_errors <= n, "num_errors must be 0..num_images")
         for each in scores:
             nll, brier = each.nll_sum, each.brier_sum
-            _require(nll is None or nll >= 0, "nll_sum must be at least 0")
-            fits = brier is None or 0 <= brier <= 2 * n * _ROUNDED
-            _require(fits, "brier_sum must be 0..2 an image")
+            require(nll is None or nll >= 0, "nll_sum must be at least 0")
+            fits = brier is None or 0 <= brier <= 2 * n * ROUNDED
+            require(fits, "brier_sum must be 0..2 an image")
             for bins in (each.adaptive, each.equal_width):
-                _require(sum(bins.count) == n, "bins must hold every image once")
+                require(sum(bins.count) == n, "bins must hold every image once")
 
     @property
     def key(self) -> CellKey:
@@ -225,9 +208,9 @@ class SequenceCell:
     def __post_init__(self) -> None:
         _check_name(self.name)
         pairs, distance = self.num_pairs, self.top5_distance_sum or 0.0
-        _require(self.num_images >= 1 and pairs >= 1, "num_images and num_pairs must be above 0")
-        _require(0 <= self.num_flips <= pairs, "num_flips must be 0..num_pairs")
-        _require(0 <= distance <= 15 * pairs * _ROUNDED, "top5_distance_sum must be 0..15 a pair")
+        require(self.num_images >= 1 and pairs >= 1, "num_images and num_pairs must be above 0")
+        require(0 <= self.num_flips <= pairs, "num_flips must be 0..num_pairs")
+        require(0 <= distance <= 15 * pairs * ROUNDED, "top5_distance_sum must be 0..15 a pair")
 
     @property
     def key(self) -> CellKey:
@@ -262,11 +245,11 @@ class FrequencyCell:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _require(self.vertical >= 0, "vertical must be at least 0")
-        _require(len(set(self.horizontal)) == len(self.horizontal) > 0, "horizontal must differ")
-        _require(len(self.num_errors) == len(self.horizontal), "num_errors must be as many")
+        require(self.vertical >= 0, "vertical must be at least 0")
+        require(len(set(self.horizontal)) == len(self.horizontal) > 0, "horizontal must differ")
+        require(len(self.num_errors) == len(self.horizontal), "num_errors must be as many")
         fits = self.num_images >= 1 and all(0 <= n <= self.num_images for n in self.num_errors)
-        _require(fits, "num_errors must be 0..num_images")
+        require(fits, "num_errors must be 0..num_images")
 
     @property
     def key(self) -> CellKey:
@@ -473,11 +456,11 @@ class OutlierCell:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _require(min(self.num_inside, self.num_images) >= 1, "there must be images of both kinds")
-        _require("confidence" in self.auroc, "auroc must have confidence")
-        _require(self.auroc.keys() == self.fpr95.keys(), "auroc and fpr95 must be of equal scores")
+        require(min(self.num_inside, self.num_images) >= 1, "there must be images of both kinds")
+        require("confidence" in self.auroc, "auroc must have confidence")
+        require(self.auroc.keys() == self.fpr95.keys(), "auroc and fpr95 must be of equal scores")
         values = [*self.auroc.values(), *self.fpr95.values()]
-        _require(all(0 <= value <= _ROUNDED for value in values), "auroc and fpr95 must be 0..1")
+        require(all(0 <= value <= ROUNDED for value in values), "auroc and fpr95 must be 0..1")
 
     @property
     def key(self) -> CellKey:
@@ -506,9 +489,9 @@ class Decision:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.num_cells >= 1 <= self.num_images, "num_cells and num_images must be above 0")
-        _require(0 <= self.num_rounds <= self.num_images, "num_rounds must be 0..num_images")
-        _require(self.low <= self.estimate <= self.high, "estimate must be within low and high")
+        require(self.num_cells >= 1 <= self.num_images, "num_cells and num_images must be above 0")
+        require(0 <= self.num_rounds <= self.num_images, "num_rounds must be 0..num_images")
+        require(self.low <= self.estimate <= self.high, "estimate must be within low and high")
 
     @property
     def num_passes(self) -> int:
@@ -723,15 +706,15 @@ def load_results(path: Path) -> Results:
     keys = [cell.key for cell in results.measured]
     num_classes, names = map(results.source.get, ("num_classes", "class_names"))
     try:
-        _require(len(set(keys)) == len(keys), "a cell is in it twice")
-        _require(num_classes is None or num_classes >= 1, "source.num_classes must be at least 1")
+        require(len(set(keys)) == len(keys), "a cell is in it twice")
+        require(num_classes is None or num_classes >= 1, "source.num_classes must be at least 1")
         if results.frequencies:
             edges = [results.protocol.get("fourier_size"), results.source.get("size")]
             fits = all(isinstance(each, list) and len(each) == 2 for each in edges)
             fits = fits and all(1 <= num <= edge <= 2**16 for num, edge in zip(*edges, strict=True))
-            _require(fits, "protocol.fourier_size must be within source.size")
+            require(fits, "protocol.fourier_size must be within source.size")
         if names:
-            _require(len(names) == num_classes, "source.class_names must name every class")
+            require(len(names) == num_classes, "source.class_names must name every class")
     except ValueError as error:
         raise RunError(f"{path}: {error}; delete it and evaluate again") from error
     return results
@@ -767,245 +750,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-Classes = UInt8[np.ndarray, " image"] | UInt16[np.ndarray, " image"] | Int32[np.ndarray, " image"]
-FrameClasses = (
-    UInt8[np.ndarray, "image frame"]
-    | UInt16[np.ndarray, "image frame"]
-    | Int32[np.ndarray, "image frame"]
-)
-Record = TypeVar(
-    "Record",
-    "MeasuredImages",
-    "Predictions",
-    "SequencePredictions",
-    "FrequencyPredictions",
-    "OutlierPredictions",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredImages:
-    """The images that were measured: their indices in the source, and their classes."""
-
-    ids: Int64[np.ndarray, " image"]
-    labels: Int64[np.ndarray, " image"]
-
-    def __post_init__(self) -> None:
-        _require(len(self.ids) == len(self.labels) > 0, "ids and labels must be of equal length")
-        _require(min(self.ids.min(), self.labels.min()) >= 0, "ids and labels must be at least 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """Predictions of every image of a `Cell`."""
-
-    prediction: Classes  # of the largest logit, the first of equals
-    confidence: Float32[np.ndarray, " image"]  # its softmax probability, before any temperature
-    measures: dict[str, Float32[np.ndarray, " image"]] = field(default_factory=dict)  # by name
-
-    def __post_init__(self) -> None:
-        fits = len(self.prediction) == len(self.confidence)
-        _require(fits, "prediction and confidence must be of equal length")
-        for name, values in self.measures.items():
-            fits = len(values) == len(self.confidence) and bool(np.isfinite(values).all())
-            _require(fits, f"{name} must be a finite number an image")
-        _require((self.prediction >= 0).all(), "prediction must be at least 0")
-        fits = (self.confidence >= 0) & (self.confidence <= _ROUNDED)
-        _require(fits.all(), "confidence must be in [0, 1]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SequencePredictions:
-    """Predictions of every frame of a `SequenceCell`, and how many of each image's pairs flip."""
-
-    prediction: FrameClasses
-    flips: UInt16[np.ndarray, " image"]
-    pairs: UInt16[np.ndarray, " image"]
-
-    def __post_init__(self) -> None:
-        fits = len(self.prediction) == len(self.flips) == len(self.pairs)
-        _require(fits, "prediction, flips and pairs must be of equal length")
-        _require((self.prediction >= 0).all(), "prediction must be at least 0")
-        _require((self.flips <= self.pairs).all(), "flips must be at most pairs")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrequencyPredictions:
-    """Predictions of every image of a `FrequencyCell`, at each of its horizontal frequencies."""
-
-    prediction: FrameClasses
-
-    def __post_init__(self) -> None:
-        _require((self.prediction >= 0).all(), "prediction must be at least 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutlierPredictions:
-    """The scores of every image of an `OutlierCell`, the clean ones first."""
-
-    is_outside: Bool[np.ndarray, " image"]  # of no class
-    confidence: Float64[np.ndarray, " image"]
-    max_logit: Float64[np.ndarray, " image"]
-    energy: Float64[np.ndarray, " image"]
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            values = getattr(self, entry.name)
-            fits = len(values) == len(self.is_outside) and bool(np.isfinite(values).all())
-            _require(fits, f"{entry.name} must be a finite number an image")
-
-
-def predictions_path(folder: Path, suite: str, name: str, severity: int | float = 0) -> Path:
-    """Return the file of a cell's predictions in a run folder.
-
-    Those of ``p`` and ``fourier`` have no severity.
-    """
-    tail = "" if suite in ("p", "fourier") else f"-{severity}"
-    return folder / PREDICTIONS_FOLDER / f"{suite}-{name}{tail}.npz"
-
-
-def images_path(folder: Path) -> Path:
-    """Return the file of the measured images in a run folder."""
-    return folder / PREDICTIONS_FOLDER / IMAGES_FILE
-
-
-def to_classes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Convert class indices to the smallest type that `Predictions` has for so many classes."""
-    kind = np.uint8 if num_classes <= 2**8 else np.uint16 if num_classes <= 2**16 else np.int32
-    return predictions.astype(kind)
-
-
-def write_predictions(
-    path: Path,
-    record: MeasuredImages
-    | Predictions
-    | SequencePredictions
-    | FrequencyPredictions
-    | OutlierPredictions,
-) -> None:
-    """Write one file of `predictions/` atomically; the same arrays give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {entry.name: getattr(record, entry.name) for entry in fields(record)}
-    measures = arrays.pop("measures", {})
-    write_npz(path, {**arrays, **measures})
-
-
-def load_images(folder: Path) -> MeasuredImages:
-    """Load the measured images of a run folder; a missing or damaged file is a `RunError`."""
-    return _load(images_path(folder), MeasuredImages)
-
-
-def load_predictions(folder: Path, suite: str, name: str, severity: int | float) -> Predictions:
-    """Load the predictions of a cell; a missing or damaged file is a `RunError`."""
-    return _load(predictions_path(folder, suite, name, severity), Predictions)
-
-
-def load_sequence_predictions(folder: Path, name: str) -> SequencePredictions:
-    """Load the predictions of a perturbation; a missing or damaged file is a `RunError`."""
-    return _load(predictions_path(folder, "p", name), SequencePredictions)
-
-
-def load_frequency_predictions(folder: Path, name: str) -> FrequencyPredictions:
-    """Load the predictions of a `FrequencyCell`; a missing or damaged file is a `RunError`."""
-    return _load(predictions_path(folder, "fourier", name), FrequencyPredictions)
-
-
-def load_outlier_predictions(folder: Path, name: str) -> OutlierPredictions:
-    """Load the scores of an `OutlierCell`; a missing or damaged file is a `RunError`."""
-    return _load(predictions_path(folder, "ood", name), OutlierPredictions)
-
-
-_AGAIN = "delete it and evaluate the run again"
-
-
-def _load(path: Path, record: type[Record]) -> Record:
-    if not path.exists():
-        raise RunError(
-            f"{path} does not exist; evaluate the run again, which measures what is missing"
-        )
-    arrays, hints = load_npz(path, hint=_AGAIN), get_type_hints(record)
-    has_measures = hints.pop("measures", None) is not None
-    try:
-        for name, hint in hints.items():
-            _require(name in arrays, f"the array {name} is missing")
-            _require(isinstance(arrays[name], hint), f"{name} must not be {_form(arrays[name])}")
-        found: dict[str, Any] = {name: arrays.pop(name) for name in hints}
-        if has_measures:
-            for name, values in arrays.items():
-                fits = values.ndim == 1 and values.dtype == np.float32
-                _require(fits, f"{name} must not be {_form(values)}")
-            found["measures"] = arrays
-        return record(**found)
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); {_AGAIN}") from error
-
-
-def load_examples(folder: Path) -> dict[str, np.ndarray]:
-    """Load the example images of a run folder, empty if it has none.
-
-    ``clean`` is uint8 `image height width channel`; ``labels`` and ``ids`` have one number an
-    image; a corruption is uint8 `severity image height width channel`.
-    """
-    path = folder / EXAMPLES_FILE
-    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
-    clean = arrays.get("clean")
-    _check_images(path, arrays, "clean", ("labels", "ids"))
-    for name in arrays.keys() - {"clean", "labels", "ids"}:
-        own = arrays[name]
-        is_like = clean is not None and own.ndim == 5 and own.shape[1:] == clean.shape
-        if not is_like or own.dtype != np.uint8:
-            raise RunError(f"{path}: {name} must not be {_form(own)}; {_AGAIN}")
-    return arrays
-
-
-def load_hardest(folder: Path) -> dict[str, np.ndarray]:
-    """Load `hardest.npz` of a run folder, empty if it has none; see `evaluation.store`."""
-    path = folder / HARDEST_FILE
-    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
-    _check_images(path, arrays, "images", ("labels", "ids", "errors"))
-    return arrays
-
-
-def load_mistakes(folder: Path) -> dict[str, np.ndarray]:
-    """Load `mistakes.npz` of a run folder, empty if it has none.
-
-    Its arrays hold the most confident mistakes on clean and on corrupted images, one an image:
-    ``images`` as the model saw them (uint8 `image height width channel`), ``ids``, ``labels``,
-    ``predictions``, ``confidence``, and the cell's ``names`` and ``severities``.
-    """
-    path = folder / MISTAKES_FILE
-    arrays = load_npz(path, hint=_AGAIN) if path.exists() else {}
-    _check_images(path, arrays, "images", ("labels", "ids", "predictions"))
-    if arrays:
-        shape = arrays["ids"].shape
-        for name, kinds in (("confidence", "f"), ("names", "U"), ("severities", "iuf")):
-            own = arrays.get(name)
-            if own is None or own.shape != shape or own.dtype.kind not in kinds:
-                raise RunError(f"{path} is damaged (the array {name} does not fit); {_AGAIN}")
-    return arrays
-
-
-def _check_images(
-    path: Path, arrays: dict[str, np.ndarray], images: str, numbers: Iterable[str]
-) -> None:
-    """Refuse arrays that are not images with some whole numbers each."""
-    if not arrays:
-        return
-    try:
-        for name in (images, *numbers):
-            _require(name in arrays, f"the array {name} is missing")
-        pixels = arrays[images]
-        fits = pixels.ndim == 4 and pixels.dtype == np.uint8 and pixels.shape[3] in (1, 3)
-        _require(fits and pixels.size > 0, f"{images} must not be {_form(pixels)}")
-        for name in numbers:
-            own = arrays[name]
-            fits = own.shape == pixels.shape[:1] and own.dtype.kind in "iu" and own.min() >= 0
-            _require(fits, f"{name} must not be {_form(own)} or below 0")
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); {_AGAIN}") from error
-
-
-def _form(array: np.ndarray) -> str:
-    return f"{array.dtype} of shape {array.shape}"

@@ -19,8 +19,9 @@ from augmix.models.adaptation import adapt_batch_norm
 from augmix.models.calibration import fit_temperature, mean_nll
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
+from augmix.per_image import load_images, load_predictions, load_sequence_predictions
 from augmix.progress import BatchFinished, CellFinished, EvaluationStarted, Event
-from augmix.results import Results, load_images, load_predictions, load_sequence_predictions
+from augmix.results import Results
 
 SEQUENCES = ("translate", "gaussian_noise", "brightness")
 

@@ -21,18 +21,12 @@ from augmix.evaluation.loop import choose_images, evaluate
 from augmix.evaluation.measures import draw_uniforms
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.models.calibration import fit_histogram, fit_isotonic, fit_vector_scaling
+from augmix.per_image import load_predictions, predictions_path, write_predictions
 from augmix.report.comparison import compare
 from augmix.report.estimates import Key, Scope
 from augmix.report.exports import to_csv, to_json, to_latex
 from augmix.report.trust import trust_tables
-from augmix.results import (
-    Results,
-    load_predictions,
-    load_results,
-    predictions_path,
-    write_predictions,
-    write_results,
-)
+from augmix.results import Results, load_results, write_results
 
 GROUPS = ("classwise", "conformal", "calibrators")
 HELD, COVERAGE, SEED = 24, 0.75, 5

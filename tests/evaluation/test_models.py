@@ -23,14 +23,9 @@ from augmix.evaluation.models import find_preprocessing, run_measurement
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.models.open_model import open_model
 from augmix.models.weights import build_model, load_model, save_model
+from augmix.per_image import load_images, load_predictions, load_sequence_predictions
 from augmix.progress import Note
-from augmix.results import (
-    Results,
-    load_images,
-    load_predictions,
-    load_results,
-    load_sequence_predictions,
-)
+from augmix.results import Results, load_results
 from augmix.training.config import flatten, update_config
 from augmix.training.run import open_split, train
 

@@ -24,9 +24,10 @@ from augmix.evaluation.predictions import evaluate_predictions
 from augmix.evaluation.predictor import Predictor
 from augmix.metrics import image_scores
 from augmix.models.weights import build_model
+from augmix.per_image import PREDICTIONS_FOLDER
 from augmix.report.estimates import common_grid, common_sequences, estimate
 from augmix.report.load import load_runs
-from augmix.results import PREDICTIONS_FOLDER, Results, load_results
+from augmix.results import Results, load_results
 
 Columns = dict[str, np.ndarray]
 

@@ -14,19 +14,17 @@ from augmix import corrupt, errors
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError
 from augmix.evaluation.loop import evaluate
-from augmix.progress import BatchFinished, CellFinished, Event
-from augmix.results import (
+from augmix.per_image import (
     HARDEST_FILE,
-    Results,
     images_path,
     load_images,
     load_mistakes,
     load_predictions,
-    load_results,
     load_sequence_predictions,
     predictions_path,
-    write_results,
 )
+from augmix.progress import BatchFinished, CellFinished, Event
+from augmix.results import Results, load_results, write_results
 
 
 def measure(model: torch.nn.Module, source: Source, out: Path, **changes: Any) -> Results:

@@ -29,7 +29,8 @@ from augmix.errors import ResumeError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.suites import CLEAN, SUITES, Suite, list_cells, open_suites, register_suite
-from augmix.results import CellKey, load_predictions
+from augmix.per_image import load_predictions
+from augmix.results import CellKey
 
 IDS = np.array([7, 2])
 

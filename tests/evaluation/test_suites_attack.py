@@ -19,8 +19,9 @@ from augmix.models.ensemble import Ensemble
 from augmix.models.open_model import open_model
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights
+from augmix.per_image import load_predictions
 from augmix.progress import BatchFinished, EvaluationStarted, Event
-from augmix.results import Cell, Results, load_predictions
+from augmix.results import Cell, Results
 from augmix.rng import Stream
 
 NUM_IMAGES = 24

@@ -15,7 +15,8 @@ from augmix.errors import ResumeError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.suites import Fourier, fourier_basis, fourier_signs, open_suites
-from augmix.results import Results, fold_frequency, load_frequency_predictions, load_results
+from augmix.per_image import load_frequency_predictions
+from augmix.results import Results, fold_frequency, load_results
 
 SIZES = [(8, 8), (7, 5), (6, 9)]
 

@@ -24,9 +24,10 @@ from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.suites import open_suites
+from augmix.per_image import load_predictions
 from augmix.report.comparison import compare
 from augmix.report.robustness import natural_table
-from augmix.results import CellKey, Results, load_predictions
+from augmix.results import CellKey, Results
 
 SYNSETS = tuple(f"n0000000{number}" for number in range(6))
 

@@ -17,8 +17,9 @@ from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.official import find_official
 from augmix.evaluation.suites import open_suites
+from augmix.per_image import load_images
 from augmix.progress import CellFinished, Event
-from augmix.results import CellKey, Results, load_images, load_results
+from augmix.results import CellKey, Results, load_results
 from augmix.write import CorruptOptions, PerturbOptions
 from augmix.write.sets import write_corrupted, write_perturbed
 

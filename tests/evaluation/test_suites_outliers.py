@@ -18,11 +18,12 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
+from augmix.per_image import load_outlier_predictions
 from augmix.report.comparison import compare
 from augmix.report.estimates import Key, Scope
 from augmix.report.exports import to_csv, to_latex
 from augmix.report.trust import outlier_table
-from augmix.results import Results, load_outlier_predictions, load_results
+from augmix.results import Results, load_results
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,9 @@ from fake_runs import NAMES, SEVERITIES, make_run
 
 from augmix import cli
 from augmix.errors import RunError
+from augmix.per_image import load_images, load_predictions, predictions_path, write_predictions
 from augmix.report.check import check_run
-from augmix.results import (
-    RESULTS_FILE,
-    Decision,
-    load_images,
-    load_predictions,
-    load_results,
-    predictions_path,
-    write_predictions,
-    write_results,
-)
+from augmix.results import RESULTS_FILE, Decision, load_results, write_results
 
 
 @pytest.fixture(scope="module")

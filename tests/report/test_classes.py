@@ -7,10 +7,10 @@ import numpy as np
 from fake_runs import make_run
 
 from augmix import metrics
+from augmix.per_image import MISTAKES_FILE, load_images, load_mistakes, load_predictions
 from augmix.report import write_report
 from augmix.report.classes import class_records, class_tables, classes
 from augmix.report.comparison import compare
-from augmix.results import MISTAKES_FILE, load_images, load_mistakes, load_predictions
 
 KINDS = {"names": ("contrast",), "num_images": 120, "has_log": False}
 

@@ -10,18 +10,11 @@ from fake_runs import NAMES, keep_cells, make_run
 from augmix import metrics, published
 from augmix.bootstrap import proportion_interval
 from augmix.errors import RunError
+from augmix.per_image import load_predictions, predictions_path, write_predictions
 from augmix.report import summarise
 from augmix.report.estimates import METRICS, Estimates, Grid, Key, Scope, common_grid, estimate
 from augmix.report.load import Run, load_runs
-from augmix.results import (
-    Bins,
-    Cell,
-    CellKey,
-    Results,
-    load_predictions,
-    predictions_path,
-    write_predictions,
-)
+from augmix.results import Bins, Cell, CellKey, Results
 
 PAPER = tuple(published.ALEXNET_ERRORS)
 TEN = tuple(published.ALEXNET_FLIP_PROBABILITIES)

@@ -12,18 +12,12 @@ from fake_runs import NAMES, add_frequencies, make_run
 
 from augmix.bootstrap import FRACTION, resample_means
 from augmix.errors import RunError
+from augmix.per_image import load_frequency_predictions, load_images, predictions_path
 from augmix.report import write_report
 from augmix.report.comparison import compare
 from augmix.report.estimates import Key, Scope, summarise
 from augmix.report.robustness import fourier_maps, fourier_table
-from augmix.results import (
-    RESULTS_FILE,
-    load_frequency_predictions,
-    load_images,
-    load_results,
-    predictions_path,
-    write_results,
-)
+from augmix.results import RESULTS_FILE, load_results, write_results
 
 FEW: dict[str, Any] = {
     "names": NAMES[:1],

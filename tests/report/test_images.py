@@ -6,16 +6,15 @@ import numpy as np
 from fake_runs import NAMES, make_run
 
 from augmix.files import to_plain, write_json
-from augmix.report.comparison import Comparison, compare
-from augmix.report.images import corruption_drills, perturbation_drills
-from augmix.results import (
-    RESULTS_FILE,
+from augmix.per_image import (
     SequencePredictions,
     load_predictions,
-    load_results,
     predictions_path,
     write_predictions,
 )
+from augmix.report.comparison import Comparison, compare
+from augmix.report.images import corruption_drills, perturbation_drills
+from augmix.results import RESULTS_FILE, load_results
 
 
 def rewrite(folder: Path, predictions: dict[int, list[int]]) -> None:

@@ -11,11 +11,12 @@ from fake_runs import NAMES, keep_cells, make_run, write_examples
 from augmix import results
 from augmix.bootstrap import proportion_interval
 from augmix.errors import RunError
+from augmix.per_image import MeasuredImages, images_path, load_images, write_predictions
 from augmix.report import summarise, write_report
 from augmix.report.comparison import differences
 from augmix.report.images import thumb_uris
 from augmix.report.load import load_runs
-from augmix.results import MeasuredImages, Results, images_path, load_images, write_predictions
+from augmix.results import Results
 
 
 def text_of(page: Path) -> str:

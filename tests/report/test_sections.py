@@ -12,11 +12,12 @@ from fake_runs import NAMES, make_run
 
 from augmix import report
 from augmix.bootstrap import resample_means
+from augmix.per_image import predictions_path
 from augmix.report.comparison import Comparison, compare
 from augmix.report.estimates import METRICS, Key, Scope, summarise
 from augmix.report.sections import SECTIONS, all_tables
 from augmix.report.tables import Column, Row, Table, plain
-from augmix.results import RESULTS_FILE, load_results, predictions_path, write_results
+from augmix.results import RESULTS_FILE, load_results, write_results
 
 FEW = {"names": NAMES[:2], "num_images": 120, "has_log": False, "has_examples": False}
 

@@ -34,6 +34,7 @@ from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import check_folder
 from augmix.evaluation.suites import Suite, list_cells, open_suites
 from augmix.files import hold_folder, load_npz, make_folder, to_plain, write_npz
+from augmix.per_image import to_classes
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import (
     DRAWS_FILE,
@@ -43,7 +44,6 @@ from augmix.results import (
     Results,
     load_results,
     provenance,
-    to_classes,
     write_results,
 )
 from augmix.rng import Purpose, Stream

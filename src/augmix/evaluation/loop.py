@@ -45,6 +45,16 @@ from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
 from augmix.models import adaptation
 from augmix.models.calibration import bound_note, measure_temperature
+from augmix.per_image import (
+    HARDEST_FILE,
+    MISTAKES_FILE,
+    FrequencyPredictions,
+    MeasuredImages,
+    OutlierPredictions,
+    Predictions,
+    SequencePredictions,
+    to_classes,
+)
 from augmix.progress import (
     BatchFinished,
     CellFinished,
@@ -54,25 +64,17 @@ from augmix.progress import (
     ignore,
 )
 from augmix.results import (
-    HARDEST_FILE,
-    MISTAKES_FILE,
     RESULTS_FILE,
     Bins,
     Cell,
     CellKey,
     FrequencyCell,
-    FrequencyPredictions,
-    MeasuredImages,
     OutlierCell,
-    OutlierPredictions,
-    Predictions,
     Results,
     Scaled,
     SequenceCell,
-    SequencePredictions,
     load_results,
     provenance,
-    to_classes,
     write_results,
 )
 from augmix.rng import Purpose, Stream

@@ -12,7 +12,8 @@ from augmix.data.sources import Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.suites import Ids, Logits, Suite, register_suite
-from augmix.results import CellKey, OutlierCell, OutlierPredictions
+from augmix.per_image import OutlierPredictions
+from augmix.results import CellKey, OutlierCell
 from augmix.rng import Purpose, Stream
 
 _PART = 4  # of Purpose.SPLIT; data.sources has 0 and 1, clean images 2, natural shift 3

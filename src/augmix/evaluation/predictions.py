@@ -70,23 +70,25 @@ from augmix.metrics import (
     top_classes,
 )
 from augmix.models.calibration import Temperature, measure_temperature
-from augmix.results import (
+from augmix.per_image import (
     HARDEST_FILE,
+    MeasuredImages,
+    OutlierPredictions,
+    Predictions,
+    images_path,
+    predictions_path,
+    to_classes,
+    write_predictions,
+)
+from augmix.results import (
     RESULTS_FILE,
     Cell,
     CellKey,
-    MeasuredImages,
     OutlierCell,
-    OutlierPredictions,
-    Predictions,
     Results,
     SequenceCell,
-    images_path,
     load_results,
-    predictions_path,
     provenance,
-    to_classes,
-    write_predictions,
     write_results,
 )
 

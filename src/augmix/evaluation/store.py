@@ -21,24 +21,14 @@ from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
 from augmix.models.ensemble import members_of
 from augmix.models.weights import load_tensors
-from augmix.results import (
-    CONFIG_FILE,
+from augmix.per_image import (
     EXAMPLES_FILE,
     HARDEST_FILE,
     MISTAKES_FILE,
-    MODEL_FILE,
-    RESULTS_FILE,
-    WEIGHTS_FILE,
-    Cell,
-    CellKey,
-    FrequencyCell,
     FrequencyPredictions,
     MeasuredImages,
-    OutlierCell,
     OutlierPredictions,
     Predictions,
-    Results,
-    SequenceCell,
     SequencePredictions,
     images_path,
     load_examples,
@@ -47,10 +37,22 @@ from augmix.results import (
     load_mistakes,
     load_outlier_predictions,
     load_predictions,
-    load_results,
     load_sequence_predictions,
     predictions_path,
     write_predictions,
+)
+from augmix.results import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    RESULTS_FILE,
+    WEIGHTS_FILE,
+    Cell,
+    CellKey,
+    FrequencyCell,
+    OutlierCell,
+    Results,
+    SequenceCell,
+    load_results,
     write_results,
 )
 from augmix.rng import Purpose, Stream
@@ -372,7 +374,7 @@ def write_hardest(folder: Path, results: Results, source: Source) -> None:
 def write_mistakes(
     folder: Path, keys: Sequence[CellKey], suites: Mapping[str, Suite], source: Source
 ) -> None:
-    """Write `mistakes.npz`, see `results.load_mistakes`.
+    """Write `mistakes.npz`, see `per_image.load_mistakes`.
 
     Of an image under many corruptions, the mistake of highest confidence counts. The folder holds
     the predictions of all cells.

@@ -9,30 +9,32 @@ import numpy as np
 
 from augmix.errors import RunError
 from augmix.files import load_json
-from augmix.results import (
-    CONFIG_FILE,
-    RESULTS_FILE,
-    CellKey,
+from augmix.per_image import (
     FrequencyPredictions,
-    LogRecord,
     MeasuredImages,
     OutlierPredictions,
     Predictions,
-    Results,
     SequencePredictions,
     images_path,
-    list_members,
     load_examples,
     load_frequency_predictions,
     load_hardest,
     load_images,
-    load_log,
     load_mistakes,
     load_outlier_predictions,
     load_predictions,
-    load_results,
     load_sequence_predictions,
     predictions_path,
+)
+from augmix.results import (
+    CONFIG_FILE,
+    RESULTS_FILE,
+    CellKey,
+    LogRecord,
+    Results,
+    list_members,
+    load_log,
+    load_results,
 )
 
 
@@ -61,7 +63,7 @@ class Run:
     # ``labels`` and ``ids`` have one number an image.
     examples: dict[str, np.ndarray]
     hardest: dict[str, np.ndarray]  # ``ids``, ``labels``, ``images``, ``errors``; or empty
-    mistakes: dict[str, np.ndarray]  # see `results.load_mistakes`; or empty
+    mistakes: dict[str, np.ndarray]  # see `per_image.load_mistakes`; or empty
     predictions: RunPredictions | None  # of single images; None if the folder does not have them
 
     @property

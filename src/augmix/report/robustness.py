@@ -9,6 +9,7 @@ import numpy as np
 from augmix import metrics, published
 from augmix.bootstrap import proportion_interval
 from augmix.models.calibration import bound_note
+from augmix.per_image import load_predictions, predictions_path
 from augmix.report.comparison import Comparison, Group, Number, identity, over_seeds
 from augmix.report.estimates import (
     BANDS,
@@ -42,7 +43,7 @@ from augmix.report.tables import (
     shown,
     table_by_row,
 )
-from augmix.results import Cell, Scaled, load_predictions, predictions_path
+from augmix.results import Cell, Scaled
 
 # -- By corruption, severity and perturbation -----------------------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from augmix.errors import RunError
-from augmix.results import (
+from augmix.per_image import (
     MeasuredImages,
     Predictions,
     SequencePredictions,
