@@ -159,7 +159,7 @@ def test_a_record_or_dict_of_outputs():
     for found in (record, {"hidden": logits, "logits": logits}, (logits,), [logits]):
         assert torch.equal(wrap(lambda images, found=found: found)(IMAGES), logits)
     for found in ((logits, logits), {"main": logits, "aux": logits}):
-        with pytest.raises(RunError, match=r"several outputs .*: \(2, 4\).*name it python:FILE.py"):
+        with pytest.raises(RunError, match=r"several outputs .*: \(2, 4\).*as python:FILE"):
             wrap(lambda images, found=found: found)(IMAGES)
 
 

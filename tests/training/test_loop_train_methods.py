@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from augmix.augment import render
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import open_source
 from augmix.errors import ResumeError, RunError
-from augmix.methods import TrainingImages
+from augmix.methods import METHODS, TrainingImages
 from augmix.models.weights import load_model
 from augmix.progress import Event, PhaseStarted, StepFinished
 from augmix.rng import Stream
@@ -186,6 +187,15 @@ class Own(OptionalConsistency):
 """
 
 
+@pytest.fixture
+def own_methods() -> Iterator[None]:
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+
+
+@pytest.mark.usefixtures("own_methods")
 def test_a_method_of_ones_own_is_named_by_its_file_and_resumes_exactly(tmp_path: Path) -> None:
     file = tmp_path / "own_method.py"
     file.write_text(OWN.format(name="own-in-file"))

@@ -42,7 +42,7 @@ def test_the_configuration_is_read_back(trained: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"config\.json does not exist"):
+    with pytest.raises(RunError, match=r"is no run folder: it has no config\.json"):
         run_measurement(Measurement(models=(str(tmp_path),)))
     (tmp_path / "config.json").write_text('{"schema": 2, "method": "augmix", "wings": 2}')
     with pytest.raises(RunError, match=r"config\.json: seed is missing; .* train the run again"):

@@ -39,8 +39,9 @@ def aurc(confidence: Confidence, correct: Correct) -> float:
         ValueError: If lengths differ or are 0, or a value is out of range.
 
     Example:
-        >>> float(aurc(np.array([0.9, 0.8, 0.6, 0.5]), np.array([1, 1, 0, 1])))  # (1/3 + 1/4) / 4
-        0.14583333333333334
+        >>> found = aurc(np.array([0.9, 0.8, 0.6, 0.5]), np.array([1, 1, 0, 1]))
+        >>> round(found, 4)  # (1/3 + 1/4) / 4
+        0.1458
     """
     return float(_score(confidence, correct).aurc[0])
 
