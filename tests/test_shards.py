@@ -86,7 +86,7 @@ def test_no_two_do_alone_at_once_and_one_prepares(tmp_path):
 
     def work(text):
         with share(tmp_path, text) as shared:
-            with shared.preparing() as is_first:
+            with shared.once("prepared") as is_first:
                 prepared.append(is_first)
                 inside.append(text)
                 most.append(len(inside))
@@ -141,9 +141,9 @@ def test_processes_that_do_not_go_together_are_refused(tmp_path):
 
 def test_a_new_start_prepares_again(tmp_path):
     for _ in range(2):
-        with share(tmp_path, "1/2") as shared, shared.preparing() as is_first:
+        with share(tmp_path, "1/2") as shared, shared.once("prepared") as is_first:
             assert is_first
-    with share(tmp_path) as shared, shared.preparing() as is_first:
+    with share(tmp_path) as shared, shared.once("prepared") as is_first:
         assert is_first
 
 

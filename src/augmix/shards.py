@@ -27,7 +27,7 @@ WAIT_S = 0.5
 """Time between two looks at pieces that other shards have claimed."""
 
 _CLAIMS = "claims"
-_PREPARED = "prepared"  # exists once a shard has prepared the folder for all
+_ONCE = "{}.once"  # exists once a shard has done what one of them does for all
 _ORDER_LOCK = "order.lock"  # held by one shard at a time
 
 
@@ -109,10 +109,13 @@ class SharedFolder:
                 self._is_inside = False
 
     @contextmanager
-    def preparing(self) -> Iterator[bool]:
-        """Yield whether this process must prepare the folder: the first of all that work in it."""
+    def once(self, name: str) -> Iterator[bool]:
+        """Yield whether this process must do something: the first of all that work in the folder.
+
+        The others wait until it is done. Shards that start when all others have ended begin again.
+        """
         with self.alone():
-            path = self.path / _PREPARED
+            path = self.path / _ONCE.format(name)
             yield self.shard is None or not path.exists()
             if self.shard is not None:
                 path.touch()
@@ -182,7 +185,8 @@ def share_folder(
             with shared.alone():
                 make_folder(path / _CLAIMS)
                 if shared.is_last():  # the first of a new start
-                    (path / _PREPARED).unlink(missing_ok=True)
+                    for done in path.glob(_ONCE.format("*")):
+                        done.unlink()
                 try:
                     own = FileLock(path / _name(shard), timeout=0, thread_local=False)
                     stack.enter_context(own)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from augmix.errors import RunError
 from augmix.progress import PieceWritten
-from augmix.write import CorruptConfig, CorruptOptions, PerturbConfig, sets
+from augmix.write import CorruptConfig, CorruptOptions, PerturbConfig, destination, sets
 from augmix.write.destination import ArraySink, TreeSink
 from augmix.write.sets import perturb_source
 
@@ -33,9 +34,9 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def write_corrupted(source, destination, on_progress=None, **options) -> Path:
+def write_corrupted(source, folder, on_progress=None, **options) -> Path:
     options = CorruptOptions(**{"names": NAMES, "num_processes": 1, **options})
-    return sets.write_corrupted(source, destination, options, on_progress=on_progress)
+    return sets.write_corrupted(source, folder, options, on_progress=on_progress)
 
 
 def run_together(works) -> list[Exception]:
@@ -87,6 +88,25 @@ def test_shards_at_once_write_every_piece_once(tmp_path, source, small_pieces, l
     assert len(by) > 1
     for each in events:  # all report the whole set
         assert [one for one in each if isinstance(one, PieceWritten)][-1].done == 70
+
+
+def test_shards_that_start_in_the_same_moment_write_one_manifest(tmp_path, source, monkeypatch):
+    write_corrupted(source, tmp_path / "whole")
+    barrier, share = threading.Barrier(2), destination.share_folder
+
+    @contextmanager
+    def share_at_once(*given, **named):
+        with share(*given, **named) as shared:
+            barrier.wait(20)  # both are in the folder before one of them begins
+            yield shared
+
+    monkeypatch.setattr(destination, "share_folder", share_at_once)
+    errors = run_together(
+        lambda number=number: write_corrupted(source, tmp_path / "out", shard=f"{number}/2")
+        for number in (1, 2)
+    )
+    assert not errors
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 def test_one_shard_alone_completes_the_set(tmp_path, source, small_pieces):

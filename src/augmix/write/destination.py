@@ -137,8 +137,8 @@ def hold_destination(
             return
         what, way_out = f"set {folder}", "choose another destination"
         with share_folder(work, shard, what=what, way_out=way_out) as shared:
-            with shared.alone():
-                is_complete = _begin(folder, ours, shared, verify, on_progress)
+            with shared.once("begun") as is_first:
+                is_complete = _begin(folder, ours, shared.path, is_first, verify, on_progress)
             yield None if is_complete else shared
             with shared.alone():
                 if shared.is_last():
@@ -158,12 +158,12 @@ def hold_destination(
 def _begin(
     folder: Path,
     ours: dict[str, Any],
-    shared: SharedFolder,
+    work: Path,
+    is_first: bool,
     verify: bool,
     on_progress: OnProgress,
 ) -> bool:
     """Say in the manifest that a set is being written, unless it is complete: then return true."""
-    work, is_first = shared.path, shared.is_last()
     make_folder(work / MARKS)
     if is_first:
         for path in work.glob(f"{_WRITING}*"):
@@ -236,7 +236,7 @@ def write_pieces(
         on_progress: Called with a `PieceWritten` for every piece.
     """
     groups = {name: list(group) for name, group in groupby(pieces, key=lambda piece: piece.name)}
-    with shared.preparing() as is_first:
+    with shared.once("prepared") as is_first:
         if is_first:
             prepare()
             todo = {name: sink.prepare(name, group) for name, group in groups.items()}
