@@ -1,5 +1,6 @@
 """A tiny encoder and tiny images, to stylise in milliseconds."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 ENCODER = "python:toy_styles:build_toy"
+_BUILDING = threading.Lock()  # torch's generator is one for all threads
 
 
 class ToyEncoder(nn.Module):
@@ -26,7 +28,7 @@ class ToyEncoder(nn.Module):
 
 def build_toy() -> ToyEncoder:
     """Build it with the same weights at every call."""
-    with torch.random.fork_rng(devices=[]):
+    with _BUILDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         return ToyEncoder()
 
