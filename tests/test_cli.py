@@ -462,7 +462,7 @@ def test_completion_in_bash(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         "augmix report --export j": "json",
         "augmix train --data ''": "",  # bash completes a file
     }
-    lines = ["source script"]
+    lines = ["source ./script"]
     for words in cases:
         lines.append(f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _augmix")
         lines.append('echo "${COMPREPLY[*]}"')
