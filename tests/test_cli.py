@@ -261,9 +261,9 @@ def test_bench_of_the_corruptions(
     toy = ["corruptions", "--sizes", "16", "32", "--num-threads", "2", "--seconds", "0"]
     assert cli.main(["bench", *toy]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [word in lines[1] for word in ("ms an image", "16 px, 2 threads", "32 px, 2")] == [
-        True
-    ] * 3
+    head = next(line for line in lines if "ms an image" in line)  # kernels may be compiled before
+    assert "16 px, 2 threads" in head
+    assert "32 px, 2" in head
     assert sum("gaussian_noise" in line or "sum of paper-15" in line for line in lines) == 2
     assert lines[-1] == "install imagecorruptions-imaug to compare with its times"
 
