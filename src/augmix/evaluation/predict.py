@@ -159,6 +159,9 @@ def predict_file(
     def part(start: int) -> Path:
         return folder / f"{key}-{start:010d}.json"
 
+    def count(start: int) -> int:
+        return min(starts.step, len(files) - start)
+
     def write_part(start: int) -> None:
         batches = range(start, min(start + starts.step, len(files)), step)
         found = [one for at in batches for one in model.predict(files[at : at + step], config)]
@@ -181,11 +184,12 @@ def predict_file(
         if summary is None:
             todo = [start for start in starts if not part(start).exists()]
             queue = Pieces(shared, todo, name=str, is_done=lambda start: part(start).exists())
-            began, done = perf_counter(), 0
+            began = perf_counter()
+            done = skipped = len(files) - sum(map(count, todo))
             with closing(queue):
                 for start in _run(queue, write_part):
-                    done += min(start + starts.step, len(files)) - start
-                    rate = done / max(perf_counter() - began, 1e-9)
+                    done += count(start)
+                    rate = (done - skipped) / max(perf_counter() - began, 1e-9)
                     emit(
                         PieceWritten(
                             name="predictions",
