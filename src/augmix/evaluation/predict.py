@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from augmix.errors import RunError, escape_cell, printable
 from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.evaluation.predictor import describe_model
-from augmix.files import LOCK_FILE, hash_file, load_record, open_atomic, to_plain, write_json
+from augmix.files import hash_file, load_record, open_atomic, to_plain, write_json
 from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
@@ -205,12 +205,6 @@ def predict_file(
                 summary = _join_parts(path, [part(start) for start in starts])
                 done_by = {"summary": summary, "sha256": hash_file(path)}
                 write_json(manifest, {"identity": identity, **done_by})
-            if shared.is_last():
-                shared.clear()
-    with suppress(OSError):  # another shard may be here by now
-        if shard is None:
-            (folder / LOCK_FILE).unlink()
-        folder.rmdir()
     return summary["num_images"], summary["broken"]
 
 
