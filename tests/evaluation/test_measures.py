@@ -1,5 +1,6 @@
 """Measures of ``--metrics``: against loops over the logits, on held-out images, from a file too."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,22 @@ def test_the_report_shows_them_with_intervals(run):
         for word in ("augrc", "raps_size", "histogram_rms", "isotonic_smooth_ece", "vector_error"):
             assert word in text
     assert "Isotonic regression" in to_latex(comparison)
+
+
+def test_calibrators_of_a_run_without_clean_images_are_shown(run, tmp_path: Path):
+    shutil.copytree(run[0], folder := tmp_path / "run")
+    cells = tuple(cell for cell in run[1].cells if cell.suite == "c")
+    write_results(folder / "results.json", replace(run[1], cells=cells))
+    names = [table.name for table in trust_tables(compare([folder]))]
+    assert names == ["trust-corrupted", "sets-coverage", "sets-size", "calibrators"]
+
+
+def test_sets_say_the_coverage_of_the_run_that_has_them(run, toy: Source, tmp_path: Path):
+    how = {**HOW, "metrics": ("calibrators",), "out": tmp_path / "first"}
+    del how["conformal_coverage"]
+    evaluate(Bright(), toy, **how)
+    tables = {table.name: table for table in trust_tables(compare([tmp_path / "first", run[0]]))}
+    assert "Sets fitted for a coverage of 75 % on 24" in tables["sets-coverage"].note
 
 
 def test_coverage_has_the_interval_of_a_fraction(run):
