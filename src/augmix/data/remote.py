@@ -330,9 +330,10 @@ def _connected(address: str) -> Iterator[None]:
     except Exception as error:
         found: BaseException = error
         if isinstance(error, FileNotFoundError):  # fsspec's http raises it for any failure
-            if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
+            cause = error.__cause__
+            if cause is None or getattr(cause, "status", None) in (404, 410):
                 raise RunError(f"there is no {address}") from error
-            found = error.__cause__
+            found = cause
         raise RunError(
             f"cannot read {address}: {type(found).__name__} {first_line(found)}; what was fetched "
             "is kept: start again to continue"
