@@ -1,4 +1,4 @@
-"""Measured numbers beside the published ones, as JSON, CSV and Markdown."""
+"""Measured numbers beside the published ones, as JSON, CSV, Markdown and LaTeX."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
