@@ -19,6 +19,7 @@ from augmix.paper.field import (
     FieldFinding,
     RunCost,
     RunFacts,
+    count_runs,
     equal_epochs,
     field_tables,
     list_field,
@@ -185,6 +186,13 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert "33 % of augmix" in next(line for line in lines if "standard" in line)
     assert lines[-1].startswith("3 run(s), ")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cost_of_a_run_goes_by_its_own_settings():
+    config = ReproduceConfig(tables=(), scale="smoke", data="digits", out=Path("runs"))
+    costs = count_runs(plan_tasks(config, "figure8"))
+    views = {key.value: run.cost.passes for key, run in costs.items() if key.setting == "num_views"}
+    assert views == {1: 2, 3: 4, 4: 5}  # beside the clean image
 
 
 def test_official_files_go_to_the_suite_that_they_are_of(tmp_path: Path):

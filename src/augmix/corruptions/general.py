@@ -48,11 +48,17 @@ def to_general_batch(images: Any) -> Shaped[np.ndarray, "batch height width chan
     """Convert one image or a batch, as `is_general` knows them, to a batch of arrays.
 
     Raises:
-        ValueError: If a tensor is not on the CPU, or floats are not all in [0, 1].
+        ValueError: If a tensor is not on the CPU or has no channels, or floats are not all in
+            [0, 1].
     """
     if is_tensor(images):
         if images.device.type != "cpu":
             raise ValueError(f"a tensor must lie on the CPU, got device {images.device}")
+        if images.ndim == 2:
+            raise ValueError(
+                "a tensor must be [channel height width] or [batch channel height width], got "
+                f"shape {tuple(images.shape)}; an image of one channel is image[None]"
+            )
         pixels = np.moveaxis(images.detach().numpy(), -3, -1)
     else:
         pixels = images[:, :, None] if images.ndim == 2 else images

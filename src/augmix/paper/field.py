@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 from augmix import metrics, published
-from augmix.methods import METHODS
+from augmix.methods import METHODS, Method
 from augmix.models.weights import build_model
 from augmix.paper.compare import (
     NETWORKS,
@@ -128,7 +128,7 @@ def count_runs(tasks: Mapping[RunKey, Task]) -> dict[RunKey, RunCost]:
         RunError: If their images cannot be read.
     """
     opened: dict[tuple[str, str], tuple[int, tuple[int, int], int, int]] = {}
-    costs: dict[tuple[str, RunKey], Cost] = {}
+    costs: dict[tuple[str, Method, tuple[str, str]], Cost] = {}
     found = {}
     for key, task in tasks.items():
         training = task.training
@@ -137,10 +137,12 @@ def count_runs(tasks: Mapping[RunKey, Task]) -> dict[RunKey, RunCost]:
             source = open_training(training).source
             opened[images] = (len(source), source.size, source.channels, source.num_classes)
         num_images, size, channels, num_classes = opened[images]
-        alike = (training.network_name, replace(key, seed=0, setting="", value=None))
+        alike = (training.network_name, training.method, images)
         if alike not in costs:
             with torch.random.fork_rng(devices=[]):
-                model = build_model(alike[0], num_classes=num_classes, channels=channels)
+                model = build_model(
+                    training.network_name, num_classes=num_classes, channels=channels
+                )
             costs[alike] = count_cost(
                 model, training.method, size=size, channels=channels, device=torch.device("cpu")
             )
