@@ -159,6 +159,14 @@ def test_every_row_can_be_trained_and_measured_at_every_scale(scale: Any):
         assert len(folders) == 3
 
 
+def test_released_weights_for_imagenet_are_no_run_of_it():
+    config = ReproduceConfig(
+        tables=(), scale="smoke", data="digits", maxblur_weights=Path("resnet50_lpf5.pth")
+    )
+    assert "maxblur" in {each.method for each in plan_tasks(config, "field")}
+    assert "maxblur" not in {each.method for each in plan_tasks(config, "table2")}
+
+
 def test_a_dry_run_counts_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
