@@ -54,8 +54,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     ("command", "heavy"),
     [
         ("", {"torch", "numba", "cv2", "matplotlib", "numpy", "tyro"}),
-        ("train", {"torch", "numba", "cv2", "matplotlib"}),
-        ("preview", {"torch", "numba", "cv2", "matplotlib"}),
+        ("train", {"torch", "numba", "cv2", "matplotlib", "scipy"}),
+        ("preview", {"torch", "numba", "cv2", "matplotlib", "scipy"}),
         ("export", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
         ("bench", {"torch", "numba", "cv2", "matplotlib", "numpy"}),
         ("stylize", {"torch", "numba", "cv2", "matplotlib", "numpy"}),

@@ -88,5 +88,9 @@ def test_what_is_refused() -> None:
         corrupt(np.array([0.0, 2.0]).repeat(200).reshape(20, 20), "contrast", severity=1)
     with pytest.raises(ValueError, match="floats must be"):
         corrupt(np.full((20, 20, 3), np.nan), "contrast", severity=1)
+    with pytest.raises(
+        ValueError, match=r"got shape \(20, 24\); an image of one channel is image\[None\]"
+    ):
+        corrupt(torch.zeros(20, 24), "contrast", severity=1)
     with pytest.raises(ValueError, match="17"):
         corrupt(np.zeros((20, 20, 17), np.uint8), "contrast", severity=1)

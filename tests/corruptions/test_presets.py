@@ -95,6 +95,7 @@ def test_what_results_say(tmp_path: Path) -> None:
         ({"fog": [[1, 2], [1]]}, "fog, severity 2: takes 2 parameters, got 1 parameter"),
         ({"contrast": [1.5]}, "contrast, severity 1: .*at least 0, at most 1, got 1.5"),
         ({"contrast": ["0.5"]}, "expected a finite number.* got '0.5'"),
+        ({"gaussian_noise": [10**400]}, "expected a finite number, at least 0, got 1000"),
         ({"contrast": [True]}, "expected a finite number.* got True"),
         ({"jpeg_compression": [50.5]}, "expected a whole number, at least 1, at most 95"),
         ({"blue_noise": [1], "blue_noise_sample": [1]}, "blue_noise_sample is there twice"),

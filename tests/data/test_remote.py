@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import socket
 import sys
 import tarfile
 import threading
@@ -298,6 +299,15 @@ def test_files_of_a_web_server(tmp_path, web, has_ranges):
     assert remote.fetch(f"{address}/train-000.tar").read_bytes() == SHARDS["train-001.tar"]
     with pytest.raises(RunError, match="there is no .*/set/none.tar"):
         remote.fetch(f"{address}/none.tar")
+
+
+def test_a_web_server_that_does_not_answer_is_no_missing_file(cache):
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp, of the extra remote")
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/set.tar"
+        with pytest.raises(RunError, match=f"cannot read {address}: .*Cannot connect to host"):
+            remote.fetch(address)
 
 
 @pytest.mark.parametrize("has_ranges", [True, False])

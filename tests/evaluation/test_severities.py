@@ -142,3 +142,9 @@ def test_a_search_is_continued(
 def test_drops_that_make_no_sense(drop: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="one to five growing numbers"):
         CalibrateOptions(drop=drop)
+
+
+@pytest.mark.parametrize("out", ["own.toml", "own"])
+def test_a_preset_is_written_as_json_alone(out: str) -> None:
+    with pytest.raises(ValueError, match=f"a file NAME.json, got .*{out}"):
+        CalibrateOptions(out=Path(out))

@@ -16,6 +16,7 @@ most five. ``calibration`` may say how the numbers were found, see `augmix.evalu
 """
 
 import math
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,13 +50,13 @@ def open_preset(preset: AnyPreset) -> str | Preset:
         ValueError: If there is no preset of this name.
         RunError: If a file is missing or does not fit.
     """
-    if isinstance(preset, Preset) or preset in _RESERVED:
-        return preset if isinstance(preset, Preset) else str(preset)
+    if isinstance(preset, Preset):
+        return preset
+    if str(preset) in _RESERVED:  # also as a path
+        return str(preset)
     path = Path(preset).expanduser()
     if path.suffix.lower() in SUFFIXES:
         return load_preset(path)
-    if str(preset) in _RESERVED:  # a path, as the command line gives it
-        return str(preset)
     raise ValueError(
         f"preset must be one of {', '.join(_RESERVED)}, or a file FILE.json or FILE.toml, got "
         f"{str(preset)!r}{did_you_mean(str(preset), _RESERVED)}"
@@ -193,7 +194,7 @@ def _check_row(corruption: Corruption, row: Any, where: str) -> Parameters | Non
     kinds = kinds or (False,) * len(given)
     limits = corruption.limits or ((-math.inf, math.inf),) * len(given)
     for value, is_whole, (low, high) in zip(given, kinds, limits, strict=True):
-        is_number = type(value) in (int, float) and math.isfinite(value)
+        is_number = type(value) in (int, float) and abs(value) <= sys.float_info.max
         if not is_number or (is_whole and value != int(value)) or not low <= value <= high:
             what = "a whole number" if is_whole else "a finite number"
             least = f", at least {low:g}" if low > -math.inf else ""

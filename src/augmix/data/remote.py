@@ -331,12 +331,16 @@ def _connected(address: str) -> Iterator[None]:
         yield
     except RunError:
         raise
-    except FileNotFoundError as error:
-        raise RunError(f"there is no {address}") from error
     except PermissionError as error:
         raise RunError(f"no permission to read {address} ({first_line(error)})") from error
     except Exception as error:
+        found: BaseException = error
+        if isinstance(error, FileNotFoundError):  # fsspec's http raises it for any failure
+            cause = error.__cause__
+            if cause is None or getattr(cause, "status", None) in (404, 410):
+                raise RunError(f"there is no {address}") from error
+            found = cause
         raise RunError(
-            f"cannot read {address}: {type(error).__name__} {first_line(error)}; what was fetched "
+            f"cannot read {address}: {type(found).__name__} {first_line(found)}; what was fetched "
             "is kept: start again to continue"
         ) from error

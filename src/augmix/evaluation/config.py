@@ -360,8 +360,8 @@ class CalibrateOptions:
     name: str | None = None
     """Name of the preset in results and reports; by default that of the file."""
     out: Path | None = None
-    """File of the preset. The command writes preset.json by default; a call from Python keeps
-    nothing on disk."""
+    """File of the preset, NAME.json. The command writes preset.json by default; a call from Python
+    keeps nothing on disk."""
 
     def __post_init__(self) -> None:
         check_positive(self, "max_images", "batch_size", "num_threads")
@@ -376,6 +376,7 @@ class CalibrateOptions:
             ),
             tolerance=(0 < self.tolerance < 100, "above 0 and below 100 percentage points"),
             jpeg_quality=(quality is None or 1 <= quality <= 100, "1..100"),
+            out=(self.out is None or self.out.suffix.lower() == ".json", "a file NAME.json"),
         )
 
 
@@ -417,7 +418,7 @@ class CalibrateConfig(CalibrateOptions, _CalibratedModel):
     """The severities at which a reference model loses stated points of accuracy, as a preset."""
 
     out: Path | None = Path("preset.json")
-    """File of the preset; a search that was stopped is continued."""
+    """File of the preset, NAME.json; a search that was stopped is continued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

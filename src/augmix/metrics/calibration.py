@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
-from scipy.fft import dct, idct
 
 from augmix.metrics.scores import Confidence, Correct, check_predictions, check_probabilities
 
@@ -308,6 +307,8 @@ def smooth_from_sums(
             number, which is that of the columns.
         confidence: Of the predictions, ascending.
     """
+    from scipy.fft import dct, idct  # here, since help texts need the records of results alone
+
     edges = np.arange(1, _SMOOTH_POINTS) / _SMOOTH_POINTS
     ends = np.append(np.searchsorted(confidence, edges, side="right"), len(confidence))
     padded = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
