@@ -141,6 +141,24 @@ def test_of_two_that_end_together_one_deletes_the_folder(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
+def test_a_lock_that_was_deleted_while_another_waited_holds_nobody(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    lock, flock, third = tmp_path / "order.lock", fcntl.flock, []
+
+    def late(handle, how):
+        if how & fcntl.LOCK_EX and not third:  # between opening the file and locking it
+            lock.unlink()  # by the one who held it, as it ends
+            third.append(os.open(lock, os.O_RDWR | os.O_CREAT))
+            flock(third[0], fcntl.LOCK_EX)
+            threading.Timer(0.2, lambda: (flock(third[0], fcntl.LOCK_UN), third.append(0))).start()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with shards._wait_for(lock):
+        assert len(third) == 2  # the third has ended
+    os.close(third[0])
+
+
 def test_processes_that_do_not_go_together_are_refused(tmp_path, monkeypatch):
     with share(tmp_path, "1/2"):
         with (

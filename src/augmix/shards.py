@@ -224,16 +224,11 @@ def _held(path: Path) -> bool:
 @contextmanager
 def _wait_for(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made with its folder; whoever holds it may delete both."""
-    while True:
+    lock = FileLock(path, thread_local=False)
+    while not lock.is_locked:
         make_folder(path.parent)
-        lock = FileLock(path, thread_local=False)
-        try:
+        with suppress(FileNotFoundError):  # deleted between the two lines
             lock.acquire(poll_interval=WAIT_S / 10)
-        except FileNotFoundError:  # deleted between the two lines
-            continue
-        if path.exists():
-            break
-        lock.release()
     try:
         yield
     finally:
