@@ -9,6 +9,7 @@ system they hold between machines if the server supports ``flock``.
 
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -288,6 +289,21 @@ class Pieces(Generic[Piece]):
         """Give back a claimed piece that is finished now."""
         if self.shared.shard is not None:
             self._release(self._claims.pop(self.name(piece)))
+
+    def run(self, write: Callable[[Piece], None]) -> Iterator[Piece]:
+        """Write pieces one after the other, until this shard or others have finished all.
+
+        Yields:
+            Every piece that is finished.
+        """
+        while self.num_left:
+            if (piece := self.take()) is not None:
+                write(piece)
+                self.finish(piece)
+                yield piece
+            elif self.num_left:
+                time.sleep(WAIT_S)
+            yield from self.finished_by_others()
 
     def finished_by_others(self) -> list[Piece]:
         """Return pieces that other shards have finished, each once."""

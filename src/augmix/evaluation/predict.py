@@ -6,12 +6,12 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, TypedDict
 
 import numpy as np
@@ -35,7 +35,7 @@ from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
 from augmix.progress import OnProgress, PieceWritten, ignore
-from augmix.shards import WAIT_S, Pieces, find_shard, share_folder
+from augmix.shards import Pieces, find_shard, share_folder
 
 _BATCHES_IN_PART = 8  # of a file that is written in parts
 
@@ -187,7 +187,7 @@ def predict_file(
             began = perf_counter()
             done = skipped = len(files) - sum(map(count, todo))
             with closing(queue):
-                for start in _run(queue, write_part):
+                for start in queue.run(write_part):
                     done += count(start)
                     rate = (done - skipped) / max(perf_counter() - began, 1e-9)
                     emit(
@@ -206,18 +206,6 @@ def predict_file(
                 done_by = {"summary": summary, "sha256": hash_file(path)}
                 write_json(manifest, {"identity": identity, **done_by})
     return summary["num_images"], summary["broken"]
-
-
-def _run(queue: Pieces[int], write_part: Callable[[int], None]) -> Iterator[int]:
-    """Write parts until none is left, and yield each that is written by this shard or another."""
-    while queue.num_left:
-        if (start := queue.take()) is not None:
-            write_part(start)
-            queue.finish(start)
-            yield start
-        elif queue.num_left:
-            sleep(WAIT_S)
-        yield from queue.finished_by_others()
 
 
 def _check_written(path: Path, manifest: Path, identity: dict[str, Any]) -> _Summary | None:

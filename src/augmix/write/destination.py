@@ -44,7 +44,7 @@ from augmix.files import (
     write_json,
 )
 from augmix.progress import Note, OnProgress, PieceWritten, ignore
-from augmix.shards import WAIT_S, Pieces, Shard, SharedFolder, share_folder
+from augmix.shards import Pieces, Shard, SharedFolder, share_folder
 
 SUMS_FILE = "SHA256SUMS"
 WORK_FOLDER = ".work"
@@ -266,18 +266,6 @@ def write_pieces(
             for name, group in groups.items():
                 sink.finish(name, group)
         finish()
-
-
-def run_here(write: Callable[[Piece], None], queue: Pieces[Piece]) -> Iterator[Piece]:
-    """Write pieces one after the other, and yield each when it is written."""
-    while queue.num_left:
-        if (piece := queue.take()) is not None:
-            write(piece)
-            queue.finish(piece)
-            yield piece
-        elif queue.num_left:
-            time.sleep(WAIT_S)
-        yield from queue.finished_by_others()
 
 
 def report_pieces(

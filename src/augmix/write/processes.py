@@ -18,7 +18,7 @@ from augmix.data.stores import Photographs, Source
 from augmix.errors import RunError
 from augmix.files import replace_durably
 from augmix.shards import WAIT_S, Pieces
-from augmix.write.destination import Piece, run_here
+from augmix.write.destination import Piece
 
 _CHUNK_BYTES = 2**25  # of images decoded at a time
 _WORKER: dict[str, Callable[[Piece], None]] = {}  # the function that a worker process calls
@@ -75,7 +75,7 @@ def run_pieces(
         write(piece)
 
     if num_processes == 1 or queue.num_left <= 1:
-        yield from run_here(write_here, queue)
+        yield from queue.run(write_here)
         return
     pool = ProcessPoolExecutor(
         min(num_processes, queue.num_left),
