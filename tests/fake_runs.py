@@ -356,6 +356,28 @@ def _write_log(path: Path, rng: np.random.Generator, *, loss: float) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def make_bins(gap: float, num: int) -> Bins:
+    """One bin whose accuracy is .5 and whose confidence is .5 + gap."""
+    return Bins(count=[num], confidence_sum=[(0.5 + gap) * num], correct_sum=[num // 2])
+
+
+def make_cell(suite: str, name: str, severity: int, error: float, gap: float = 0.1) -> Cell:
+    """A cell of 1,000 images with an error, all in one bin; see `make_bins`."""
+    bins = make_bins(gap, 1000)
+    return Cell(
+        suite=suite,
+        name=name,
+        severity=severity,
+        num_images=1000,
+        num_errors=round(1000 * error),
+        nll_sum=1.0,
+        brier_sum=1.0,
+        adaptive=bins,
+        equal_width=bins,
+        seconds=0.0,
+    )
+
+
 def add_frequencies(
     folder: Path, *, size: int = 9, weakness: float = 1.0, norm: float = 4.0
 ) -> None:

@@ -17,6 +17,7 @@ from augmix.bootstrap import (
     resample_counts,
     resample_ece,
     resample_means,
+    resample_outliers,
     resample_rms,
     seed_difference,
     spread,
@@ -73,6 +74,19 @@ class TestDraws:
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert peaks[1] < 1.5 * peaks[0] < 6e6  # all sets at once take 16 MB
+
+    def test_outliers_are_resampled_block_by_block(self, monkeypatch: pytest.MonkeyPatch):
+        rng = np.random.default_rng(0)
+        inside, outside = rng.random(4000), 0.9 * rng.random(6000)
+        tracemalloc.start()
+        found = resample_outliers(inside, outside, num_resamples=300)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 40e6  # the scores of all sets at once take 120 MB
+        monkeypatch.setattr(bootstrap, "_BLOCK", 10**8)
+        at_once = resample_outliers(inside, outside, num_resamples=300)
+        for ours, theirs in zip(found, at_once, strict=True):
+            np.testing.assert_array_equal(ours.resampled, theirs.resampled)
 
     def test_too_little(self):
         with pytest.raises(ValueError, match="at least 1 image and 2 resampled sets"):

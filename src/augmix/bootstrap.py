@@ -346,7 +346,12 @@ def resample_outliers(
         np.concatenate([*resample_counts(len(each), num_resamples=num_resamples, stream=own)])
         for each, own in ((inside, stream), (outside, stream.at(part=1)))
     )
-    drawn = outlier_scores(first_counts, second_counts, inside, outside)
+    size = max(1, _BLOCK // (len(inside) + len(outside)))
+    blocks = [
+        outlier_scores(first_counts[at : at + size], second_counts[at : at + size], inside, outside)
+        for at in range(0, num_resamples, size)
+    ]
+    drawn = map(np.concatenate, zip(*blocks, strict=True))
     measured = metrics.auroc(inside, outside), metrics.fpr_at_recall(inside, outside)
     first, second = (
         Draws(estimate=estimate, resampled=resampled, limits=FRACTION)

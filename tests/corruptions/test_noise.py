@@ -1,6 +1,7 @@
 """Noise against formulas on the published draws, and the statistics of addressed draws."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -123,3 +124,15 @@ def test_many_photons_have_poisson_counts():
     noisy = corrupt(clean, "shot_noise", severity=1, preset=table) / 255
     assert noisy.mean() == pytest.approx(128 / 255 - 0.5 / 255, abs=1e-3)  # the fraction is dropped
     assert noisy.std() == pytest.approx(math.sqrt(128 / 255 / 2000), rel=0.05)
+
+
+def test_tables_of_counts_take_little_memory():
+    tracemalloc.start()
+    cumulative, guide = _poisson_tables.__wrapped__(3000)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 * 2**20  # comparing every bound with every start takes 200 MiB
+    starts = np.arange(256, dtype=np.uint64) << 24
+    for level in (0, 1, 128, 255):
+        expected = [int((cumulative[level] <= start).sum()) for start in starts]
+        assert guide[level].tolist() == expected

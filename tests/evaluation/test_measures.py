@@ -1,5 +1,6 @@
 """Measures of ``--metrics``: against loops over the logits, on held-out images, from a file too."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,31 @@ def test_a_file_gives_the_same_numbers(run, toy: Source, tmp_path: Path):
         evaluate_predictions(answers, toy, temperature_images=HELD)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_parts_of_a_file_that_hold_images_of_no_class_only(
+    is_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They have no arrays of ``--metrics``; the numbers are those of one read."""
+    rng = np.random.default_rng(0)
+    suites = np.repeat(["ood", "clean"] if is_first else ["clean", "ood"], 24)
+    names = np.where(suites == "ood", "dtd", "")
+    logits = rng.normal(0, 2, (48, 3)).round(2)
+    columns: dict[str, np.ndarray] = {"id": np.tile(np.arange(24), 2), "suite": suites}
+    columns |= {"label": np.arange(48) % 3, "corruption": names}
+    columns |= {f"logit_{number}": logits[:, number] for number in range(3)}
+    rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    (path := tmp_path / "rows.csv").write_text("\n".join([",".join(columns), *rows]) + "\n")
+    monkeypatch.setattr("augmix.evaluation.columns._ROWS", 8)
+    expected, found = (
+        evaluate_predictions(each, temperature_images=6, metrics=GROUPS, bin_size=6)
+        for each in (columns, path)
+    )
+    assert "vector_rms" in found.cells[0].measures
+    for name, value in expected.cells[0].measures.items():
+        assert found.cells[0].measures[name] == pytest.approx(value)
+    assert found.outliers == expected.outliers
+
+
 def test_what_could_not_be_fitted_is_said(toy: Source, tmp_path: Path):
     """Two held-out images are too few for the coverage and for a class."""
     ids, held = choose_images(len(toy), num_held=2, seed=SEED)
@@ -252,6 +278,22 @@ def test_the_report_shows_them_with_intervals(run):
         for word in ("augrc", "raps_size", "histogram_rms", "isotonic_smooth_ece", "vector_error"):
             assert word in text
     assert "Isotonic regression" in to_latex(comparison)
+
+
+def test_calibrators_of_a_run_without_clean_images_are_shown(run, tmp_path: Path):
+    shutil.copytree(run[0], folder := tmp_path / "run")
+    cells = tuple(cell for cell in run[1].cells if cell.suite == "c")
+    write_results(folder / "results.json", replace(run[1], cells=cells))
+    names = [table.name for table in trust_tables(compare([folder]))]
+    assert names == ["trust-corrupted", "sets-coverage", "sets-size", "calibrators"]
+
+
+def test_sets_say_the_coverage_of_the_run_that_has_them(run, toy: Source, tmp_path: Path):
+    how = {**HOW, "metrics": ("calibrators",), "out": tmp_path / "first"}
+    del how["conformal_coverage"]
+    evaluate(Bright(), toy, **how)
+    tables = {table.name: table for table in trust_tables(compare([tmp_path / "first", run[0]]))}
+    assert "Sets fitted for a coverage of 75 % on 24" in tables["sets-coverage"].note
 
 
 def test_coverage_has_the_interval_of_a_fraction(run):

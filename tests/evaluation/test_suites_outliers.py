@@ -117,6 +117,14 @@ def test_a_file_gives_the_same_numbers(
         evaluate_predictions(outside)
 
 
+def test_a_run_without_them_can_be_compared(
+    run: tuple[Path, Results], clean: Source, tmp_path: Path
+):
+    """The number of images of no class says nothing of the images that both runs measured."""
+    evaluate(network(1), clean, suite=("clean",), temperature_images=6, out=tmp_path)
+    assert compare([run[0], tmp_path]).unlike == ()
+
+
 def test_report_and_exports_have_intervals(run: tuple[Path, Results]):
     comparison = compare([run[0]])
     (group,) = comparison.groups

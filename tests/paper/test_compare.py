@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from fake_runs import make_cell
 
 from augmix import published
 from augmix.methods import build_method
@@ -23,29 +24,7 @@ from augmix.paper.compare import (
 )
 from augmix.paper.config import PAPER_TABLES, SCALES
 from augmix.paper.figures import FIGURES, _height, draw
-from augmix.results import Bins, Cell, FrequencyCell, Results, SequenceCell
-
-
-def make_bins(gap: float, num: int) -> Bins:
-    """One bin whose accuracy is .5 and whose confidence is .5 + gap."""
-    return Bins(count=[num], confidence_sum=[(0.5 + gap) * num], correct_sum=[num // 2])
-
-
-def make_cell(suite: str, name: str, severity: int, error: float, gap: float = 0.1) -> Cell:
-    bins = make_bins(gap, 1000)
-    return Cell(
-        suite=suite,
-        name=name,
-        severity=severity,
-        num_images=1000,
-        num_errors=round(1000 * error),
-        nll_sum=1.0,
-        brier_sum=1.0,
-        adaptive=bins,
-        equal_width=bins,
-        scaled=None,
-        seconds=0.0,
-    )
+from augmix.results import FrequencyCell, Results, SequenceCell
 
 
 def make_results(error: float, *, gap: float = 0.1, flips: float = 0.05) -> Results:

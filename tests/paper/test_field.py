@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_runs import make_cell
 
 from augmix import cli, published
 from augmix.corruptions import CORRUPTIONS
@@ -28,7 +29,7 @@ from augmix.paper.field import (
 from augmix.paper.reproduce import plan_tasks, reproduce
 from augmix.progress import CellFinished, Event, StepFinished
 from augmix.report.tables import to_markdown_table
-from augmix.results import Bins, Cell, Results, SequenceCell
+from augmix.results import Results, SequenceCell
 from augmix.training.cost import Cost
 
 SLOW_METHODS = [name for name in PAPER_TABLES["field"].methods if not METHODS[name].needs_stylised]
@@ -36,23 +37,6 @@ SLOW_METHODS = [name for name in PAPER_TABLES["field"].methods if not METHODS[na
 
 def key(method: str, seed: int = 0, data_set: str = "cifar10") -> RunKey:
     return RunKey(data_set=data_set, family="wrn", method=method, seed=seed)
-
-
-def make_cell(suite: str, name: str, severity: int, error: float, gap: float) -> Cell:
-    """One bin of 1,000 images whose confidence is ``gap`` above an accuracy of .5."""
-    bins = Bins(count=[1000], confidence_sum=[1000 * (0.5 + gap)], correct_sum=[500])
-    return Cell(
-        suite=suite,
-        name=name,
-        severity=severity,
-        num_images=1000,
-        num_errors=round(1000 * error),
-        nll_sum=1.0,
-        brier_sum=1.0,
-        adaptive=bins,
-        equal_width=bins,
-        seconds=0.0,
-    )
 
 
 def make_results(clean: float, corrupted: float, bar: float, flips: float) -> Results:
@@ -71,7 +55,7 @@ def make_results(clean: float, corrupted: float, bar: float, flips: float) -> Re
 
 
 def facts(epochs: int, flop: float) -> RunFacts:
-    return RunFacts(network="wrn-10-1", epochs=epochs, flop=flop, seconds=60.0)
+    return RunFacts(epochs=epochs, flop=flop, seconds=60.0)
 
 
 def of(findings: list[FieldFinding], row: str, column: str) -> FieldFinding:
@@ -173,6 +157,14 @@ def test_every_row_can_be_trained_and_measured_at_every_scale(scale: Any):
         assert suites == [("clean", "c"), ("c-bar",), ("p",)]
         folders = {measurement.folder for measurement in task.measurements}
         assert len(folders) == 3
+
+
+def test_released_weights_for_imagenet_are_no_run_of_it():
+    config = ReproduceConfig(
+        tables=(), scale="smoke", data="digits", maxblur_weights=Path("resnet50_lpf5.pth")
+    )
+    assert "maxblur" in {each.method for each in plan_tasks(config, "field")}
+    assert "maxblur" not in {each.method for each in plan_tasks(config, "table2")}
 
 
 def test_a_dry_run_counts_and_writes_nothing(

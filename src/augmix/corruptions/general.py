@@ -21,13 +21,12 @@ from PIL.Image import Image as Picture
 
 from augmix.arrays import is_tensor
 from augmix.corruptions import blur, digital, weather
-from augmix.corruptions.noise import bernoulli, random_words
+from augmix.corruptions.noise import MOST_PHOTONS, bernoulli, random_words
 from augmix.corruptions.registry import Draws, Real
 from augmix.jit import outer
 
 MOST_CHANNELS = 16
 _WHITE = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0, "float64": 1.0}
-_MOST_PHOTONS = 700  # exp(-photons) is 0 in double precision beyond
 
 Pixels = Shaped[np.ndarray, "height width channel"]
 Values = Float[np.ndarray, "height width channel"]
@@ -113,9 +112,9 @@ def shot_noise(image: Pixels, photons: Real, *, generator: Draws) -> Pixels:
     Raises:
         ValueError: For more than 700 photons.
     """
-    if photons > _MOST_PHOTONS:
+    if photons > MOST_PHOTONS:
         raise ValueError(
-            f"shot_noise of more than {_MOST_PHOTONS} photons is for uint8 images of 1 or 3 "
+            f"shot_noise of more than {MOST_PHOTONS} photons is for uint8 images of 1 or 3 "
             f"channels, got {photons:g}"
         )
     means = (_values(image).astype(np.float64) * photons).ravel()

@@ -19,7 +19,7 @@ from scipy.special import pdtr
 from augmix.corruptions.registry import Draws, Image, Real
 from augmix.jit import outer
 
-_MOST_PHOTONS = 700  # whose probabilities are products from exp(-photons) on
+MOST_PHOTONS = 700  # whose probabilities are products from exp(-photons) on
 _GUIDES = 256  # starting points of the search in a table of cumulative probabilities
 
 
@@ -102,14 +102,15 @@ def _poisson_tables(
     """P(count <= k) in units of 2**-32 for every grey level, and where to search from."""
     means = np.arange(256)[:, None] / 255.0 * photons
     counts = np.arange(1, int(np.floor(photons)) + 1)[None, :]
-    if photons > _MOST_PHOTONS:  # exp(-means) is 0 in double precision
+    if photons > MOST_PHOTONS:  # exp(-means) is 0 in double precision
         cumulative = pdtr(np.arange(counts.size + 1)[None, :], means)
     else:
         probability = np.cumprod(np.concatenate([np.exp(-means), means / counts], axis=1), axis=1)
         cumulative = np.minimum(np.cumsum(probability, axis=1), 1.0)
     bounds = np.rint(cumulative * 2.0**32)
     starts = np.arange(_GUIDES) * 2.0**32 / _GUIDES
-    guide = (bounds[:, None, :] <= starts[None, :, None]).sum(axis=2).astype(np.uint16)
+    guides = [np.searchsorted(row, starts, side="right") for row in bounds]
+    guide = np.array(guides, np.uint16)
     return np.minimum(bounds, 2.0**32 - 1).astype(np.uint32), guide
 
 

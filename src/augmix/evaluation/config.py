@@ -418,7 +418,7 @@ class CalibrateConfig(CalibrateOptions, _CalibratedModel):
     """The severities at which a reference model loses stated points of accuracy, as a preset."""
 
     out: Path | None = Path("preset.json")
-    """File of the preset; a search that was stopped is continued."""
+    """File of the preset, NAME.json; a search that was stopped is continued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -468,6 +468,7 @@ def _join(parts: Sequence[_Rows], where: str) -> _Rows:
     num_ranks = max(part.top.shape[1] for part in parts)  # rows without sequences have only one
     tops = [np.pad(p.top, ((0, 0), (0, num_ranks - p.top.shape[1]))) for p in parts]
     scaled = [part.scaled for part in parts if part.scaled is not None]
+    measures = dict.fromkeys(name for part in parts for name in part.arrays)
     return _Rows(
         id=np.concatenate([part.id for part in parts]),
         label=np.concatenate([part.label for part in parts]),
@@ -480,10 +481,14 @@ def _join(parts: Sequence[_Rows], where: str) -> _Rows:
         keys=tuple(keys),
         num_classes=widths.pop(),
         scaled=_join_scores(scaled) if scaled else None,
-        arrays={
-            name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
-        },
+        arrays={name: _join_measure(parts, name) for name in measures},
     )
+
+
+def _join_measure(parts: Sequence[_Rows], name: str) -> np.ndarray:
+    """Join an array of measures; parts with images of no class only have none, and get 0."""
+    absent = (np.zeros(len(part.id), bool) for part in parts)
+    return np.concatenate([p.arrays.get(name, zero) for p, zero in zip(parts, absent, strict=True)])
 
 
 def _join_scores(parts: Sequence[ImageScores]) -> ImageScores:

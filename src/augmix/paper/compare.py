@@ -1,4 +1,4 @@
-"""Measured numbers beside the published ones, as JSON, CSV and Markdown."""
+"""Measured numbers beside the published ones, as JSON, CSV, Markdown and LaTeX."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -210,7 +210,13 @@ def _mean_over_cells(
     ]
 
 
-def _rms(results: Iterable[Results], severities: Sequence[int]) -> list[float]:
+def clean_errors(results: Iterable[Results]) -> list[float]:
+    """Error on clean images, in per cent, of each run."""
+    return _mean_over_cells(results, (0,), _error)
+
+
+def rms_errors(results: Iterable[Results], severities: Sequence[int]) -> list[float]:
+    """Mean RMS calibration error at some severities, 0 is clean, in per cent, of each run."""
     return _mean_over_cells(results, severities, lambda cell: metrics.rms_from_bins(*cell.adaptive))
 
 
@@ -221,7 +227,7 @@ def _script_rms(results: Iterable[Results], severities: Sequence[int]) -> list[f
     )
 
 
-def _mean_flips(results: Iterable[Results]) -> list[float]:
+def mean_flips(results: Iterable[Results]) -> list[float]:
     """Mean flip probability of the sequences, in per cent, of each run."""
     return [
         100 * statistics.fmean(cell.flip_probability for cell in one.sequences) for one in results
@@ -348,9 +354,9 @@ def _stability_and_calibration(
         find(label, name, values)
         for label, _, results in _by_method_and_network(measured, networks)
         for name, values in {
-            "mean flip probability": _mean_flips(results),
-            "RMS calibration error, clean": _rms(results, (0,)),
-            "RMS calibration error, corrupted": _rms(results, corrupted),
+            "mean flip probability": mean_flips(results),
+            "RMS calibration error, clean": rms_errors(results, (0,)),
+            "RMS calibration error, corrupted": rms_errors(results, corrupted),
             f"RMS calibration error, clean{SCRIPT_BINS}": _script_rms(results, (0,)),
             f"RMS calibration error, corrupted{SCRIPT_BINS}": _script_rms(results, corrupted),
         }.items()
@@ -366,7 +372,7 @@ def _calibration_by_severity(
         name = published.LABELS[key.method] + (" ensemble" if key.seed == ENSEMBLE else "")
         groups.setdefault(name, []).append(one)
     numbers = {
-        "RMS calibration error": _rms,
+        "RMS calibration error": rms_errors,
         "error": partial(_mean_over_cells, number=_error),
         f"RMS calibration error{SCRIPT_BINS}": _script_rms,
     }
@@ -392,7 +398,7 @@ def _ablation(measured: Measured, tolerance: Tolerance, networks: Networks) -> l
             ]
             row = f"{label} {_show(value)}{' (paper)' if is_own else ''}"
             findings.append(find(row, "error on CIFAR-10-C", list(map(mean_error, runs))))
-            findings.append(find(row, "clean error", _mean_over_cells(runs, (0,), _error)))
+            findings.append(find(row, "clean error", clean_errors(runs)))
     return _filled(findings)
 
 
@@ -466,15 +472,15 @@ _LISTED: Mapping[str, Callable[[Measured, Tolerance, Networks], list[Finding]]] 
     "table5": partial(
         _by_network,
         {
-            "clean": partial(_rms, severities=(0,)),
-            "corrupted": partial(_rms, severities=range(1, 6)),
+            "clean": partial(rms_errors, severities=(0,)),
+            "corrupted": partial(rms_errors, severities=range(1, 6)),
         },
     ),
     "table6": partial(
         _by_network,
         {
-            "clean error": partial(_mean_over_cells, severities=(0,), number=_error),
-            "mean flip probability": _mean_flips,
+            "clean error": clean_errors,
+            "mean flip probability": mean_flips,
         },
     ),
     "figure5": _errors_of_resnext,

@@ -13,7 +13,8 @@ from functools import partial
 
 import torch
 
-from augmix import metrics, published
+from augmix import published
+from augmix.corruptions.registry import SEVERITIES
 from augmix.methods import METHODS, Method
 from augmix.models.weights import build_model
 from augmix.paper.compare import (
@@ -21,9 +22,12 @@ from augmix.paper.compare import (
     Finding,
     Measured,
     RunKey,
+    clean_errors,
     entry_of,
     find,
     mean_error,
+    mean_flips,
+    rms_errors,
 )
 from augmix.paper.runs import Task
 from augmix.published import LaterRow
@@ -50,38 +54,26 @@ class FieldFinding(Finding):
     source: str = ""  # of the published number, with its recipe
 
 
-def _clean_error(results: Results) -> float:
-    return 100 * statistics.fmean(cell.error for cell in results.cells if cell.suite == "clean")
+def _errors(results: Sequence[Results], *, suite: str) -> list[float]:
+    return [mean_error(one, suite) for one in results]
 
 
-def _flips(results: Results) -> float:
-    return 100 * statistics.fmean(cell.flip_probability for cell in results.sequences)
-
-
-def _calibration(results: Results, suite: str) -> float:
-    return 100 * statistics.fmean(
-        metrics.rms_from_bins(*cell.adaptive) for cell in results.cells if cell.suite == suite
-    )
-
-
-_BAR = "c-bar"
-# Column -> its number in per cent, and the field of `published.LaterRow` that has it.
-_NUMBERS: Mapping[str, tuple[Callable[[Results], float], str]] = {
-    "clean error": (_clean_error, "clean"),
-    "C error": (mean_error, "corrupted"),
-    "C-bar error": (partial(mean_error, suite=_BAR), "bar"),
-    "P flip probability": (_flips, ""),
-    "RMS calibration error, clean": (partial(_calibration, suite="clean"), ""),
-    "RMS calibration error, C": (partial(_calibration, suite="c"), "calibration"),
+# Column -> its number of each run in per cent, and the field of `published.LaterRow` that has it.
+_NUMBERS: Mapping[str, tuple[Callable[[list[Results]], list[float]], str]] = {
+    "clean error": (clean_errors, "clean"),
+    "C error": (partial(_errors, suite="c"), "corrupted"),
+    "C-bar error": (partial(_errors, suite="c-bar"), "bar"),
+    "P flip probability": (mean_flips, ""),
+    "RMS calibration error, clean": (partial(rms_errors, severities=(0,)), ""),
+    "RMS calibration error, C": (partial(rms_errors, severities=SEVERITIES), "calibration"),
 }
 _EPOCHS, _COST, _RELATIVE, _TIME = "epochs", "training cost", "cost by AugMix's", "training time"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFacts:
-    """What a trained run was."""
+    """What a trained run cost."""
 
-    network: str
     epochs: int
     flop: float  # of all passes
     seconds: float  # of its steps, wall time
@@ -92,7 +84,6 @@ def read_facts(task: Task) -> RunFacts:
     training = task.training
     last = load_steps(training.run.out)[-1]
     return RunFacts(
-        network=training.network.model,
         epochs=training.optimisation.epochs,
         flop=last.get("flop", 0.0),
         seconds=last.get("seconds", 0.0),
@@ -228,10 +219,10 @@ def list_field(
             published_network=beside.network if beside else "",
             source=_source(beside) if beside else "",
         )
-        for column, (number, attribute) in _NUMBERS.items():
+        for column, (numbers, attribute) in _NUMBERS.items():
             printed = getattr(beside, attribute, None)
             most = tolerance.get(data_set, 0.0) if attribute == "corrupted" else 0.0
-            values = [number(measured[key]) for key in done]
+            values = numbers([measured[key] for key in done])
             findings.append(_fill(about, column, values, published=printed, tolerance=most))
         costs = [facts[key].flop for key in done]
         of_base = [facts[key].flop for key in base if key in facts]

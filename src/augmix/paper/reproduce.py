@@ -135,7 +135,7 @@ def _write_table(
     measured = {key: _load(task) for key, task in finished.items()}
     if name == "figure7":
         measured |= _measure_ensembles(finished, folder, on_progress)
-    if config.maxblur_weights and "maxblur" in table.methods:
+    if _has_released(config, table):
         key = RunKey(data_set="imagenet", family="resnet", method="maxblur", seed=0)
         measured[key] = _measure_released(config, name, key, on_progress)
     tolerance = {each: scale.tolerance for each in table.data_sets if _official(config, each, "c")}
@@ -183,7 +183,7 @@ def plan_tasks(config: ReproduceConfig, name: str) -> dict[RunKey, Task]:
     num_seeds = config.seeds or max(scale.num_seeds, table.num_seeds)
     skipped = {
         *(() if config.stylised else STYLISED),
-        *(["maxblur"] * bool(config.maxblur_weights)),
+        *(["maxblur"] * _has_released(config, table)),
     }
     keys = [
         RunKey(data_set=data_set, family=family, method=method, seed=seed)
@@ -381,6 +381,12 @@ def _measure_ensembles(
     return ensembles
 
 
+def _has_released(config: ReproduceConfig, table: PaperTable) -> bool:
+    """Whether released weights, which are for ImageNet, stand for the runs of MaxBlur pooling."""
+    is_there = "maxblur" in table.methods and "imagenet" in table.data_sets
+    return config.maxblur_weights is not None and is_there
+
+
 def _measure_released(
     config: ReproduceConfig, name: str, key: RunKey, on_progress: OnProgress | None
 ) -> Results:
@@ -435,7 +441,7 @@ def _remarks(
         yield "ensembles of 3: the paper does not say how many networks it took"
     if not config.stylised and any(method in STYLISED for method in table.methods):
         yield "methods on stylised images were not run: --stylised was not given"
-    if config.maxblur_weights and "maxblur" in table.methods:
+    if config.maxblur_weights and _has_released(config, table):
         yield f"MaxBlur pool is measured from the released weights {config.maxblur_weights.name}"
     for run in runs.values():
         if run.state != "done":

@@ -27,6 +27,7 @@ _HARMLESS = {  # settings that may differ: what was measured, and on which machi
     *["suite", "names", "severities", "sequences", "seed", "batch_size", "precision", "device"],
     *["max_images", "temperature_images", "class_names", "metrics"],
 }
+_OTHERS = ("natural", "ood")  # suites of images other than those of the source
 _MAX_NAMED = 8  # cells or corruptions named one by one
 
 
@@ -44,7 +45,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
             if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
                 who = _by_value(having, [_show(value) for value in values])
                 found.append(f"{part} {key.replace('_', ' ')}: {who}")
-    cells = [run.results.measured for run in runs]
+    cells = [[c for c in run.results.measured if c.key.suite not in _OTHERS] for run in runs]
     counts = [_show(sorted({cell.num_images for cell in of_run})) for of_run in cells]
     if not found and len(set(counts)) > 1:
         found.append("images in a measured set: " + _by_value(runs, counts))

@@ -220,7 +220,8 @@ def more_table(comparison: Comparison, scope: Scope) -> Table | None:
 
 def set_tables(comparison: Comparison) -> list[Table]:
     """Show coverage and size of prediction sets, clean and by severity."""
-    fitted = next((run.results.fitted for run in comparison.runs if run.results.fitted), None) or {}
+    every = (run.results.fitted or {} for run in comparison.runs)
+    fitted = next((each for each in every if "coverage" in each), {})
     coverage = 100 * float(fitted.get("coverage") or 0)
     note = (
         f"Sets fitted for a coverage of {coverage:g} % on {int(fitted.get('num_images') or 0):,} "
@@ -245,9 +246,10 @@ def set_tables(comparison: Comparison) -> list[Table]:
 
 def calibrator_table(comparison: Comparison) -> Table | None:
     """Show the RMS calibration error without and with each calibrator, clean and by severity."""
-    if not any(comparison.has(Key(f"{name}_rms", Scope.CLEAN)) for name in CALIBRATORS):
-        return None
     names = {title: f"{name}_rms" for name, title in CALIBRATORS.items()}
+    keys = (Key(name, scope) for name in names.values() for scope in IMAGE_SCOPES)
+    if not any(map(comparison.has, keys)):
+        return None
     errors = [
         f"{group.label} {scope} {100 * found.value:.1f} % instead of {100 * before.value:.1f} %"
         for group in comparison.groups
