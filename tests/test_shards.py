@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
@@ -107,17 +108,58 @@ def test_no_two_do_alone_at_once_and_one_prepares(tmp_path):
     assert (max(most), len(most), sum(prepared)) == (1, 6, 1)
 
 
-def test_the_last_one_clears_the_folder(tmp_path):
-    with share(tmp_path, "1/2") as one:
-        with share(tmp_path, "2/2") as two, two.alone():
-            assert not two.is_last()
-        with one.alone():
-            assert one.is_last()
-            one.clear()
-    assert not any((tmp_path / "work").rglob("*.lock"))
+def test_the_last_one_deletes_the_folder(tmp_path):
+    with share(tmp_path, "1/2"):
+        with share(tmp_path, "2/2"):
+            pass
+        assert (tmp_path / "work").exists()
+    assert not any(tmp_path.iterdir())
+    with share(tmp_path) as shared:
+        (shared.path / "part").mkdir()
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(FileExistsError), share(tmp_path, "1/2") as shared:
+        (shared.path / "claims").mkdir()
+    assert (tmp_path / "work" / "claims").exists()  # to continue
 
 
-def test_processes_that_do_not_go_together_are_refused(tmp_path):
+def test_of_two_that_end_together_one_deletes_the_folder(tmp_path, monkeypatch):
+    first, second = share(tmp_path, "1/2"), share(tmp_path, "2/2")
+    first.__enter__()
+    second.__enter__()
+    wait_for, ends = shards._wait_for, [second]
+
+    @contextmanager
+    def ends_between(path):
+        with wait_for(path):
+            yield
+        if ends:  # as soon as the first has looked, and before it ends
+            ends.pop().__exit__(None, None, None)
+
+    monkeypatch.setattr(shards, "_wait_for", ends_between)
+    first.__exit__(None, None, None)
+    assert not ends
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_deleted_while_another_waited_holds_nobody(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    lock, flock, third = tmp_path / "order.lock", fcntl.flock, []
+
+    def late(handle, how):
+        if how & fcntl.LOCK_EX and not third:  # between opening the file and locking it
+            lock.unlink()  # by the one who held it, as it ends
+            third.append(os.open(lock, os.O_RDWR | os.O_CREAT))
+            flock(third[0], fcntl.LOCK_EX)
+            threading.Timer(0.2, lambda: (flock(third[0], fcntl.LOCK_UN), third.append(0))).start()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with shards._wait_for(lock):
+        assert len(third) == 2  # the third has ended
+    os.close(third[0])
+
+
+def test_processes_that_do_not_go_together_are_refused(tmp_path, monkeypatch):
     with share(tmp_path, "1/2"):
         with (
             pytest.raises(RunError, match="in use by shard 1/2, which is this one; give every"),
@@ -129,6 +171,10 @@ def test_processes_that_do_not_go_together_are_refused(tmp_path):
             share(tmp_path),
         ):
             pass
+        with monkeypatch.context() as patch:  # which would fail while the folder is held
+            patch.setattr(shards, "hold_folder", None)
+            with pytest.raises(RunError, match="in use by shard 1/2"), share(tmp_path):
+                pass
         with share(tmp_path, "1/3"):  # another number of jobs continues the work
             pass
     with (
@@ -160,5 +206,6 @@ def test_the_claim_of_a_killed_process_is_free(tmp_path):
         process.kill()
         process.wait()
     assert not shards._held(path)
+    assert not shards._held(tmp_path / "deleted" / "piece.lock")
     with FileLock(path, timeout=0):
         assert shards._held(path)

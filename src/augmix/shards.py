@@ -120,18 +120,24 @@ class SharedFolder:
             if self.shard is not None:
                 path.touch()
 
-    def is_last(self) -> bool:
-        """Whether no other shard works in the folder; call it in `alone`."""
-        return not any(_held(path) for path in self._others())
-
-    def _others(self) -> Iterator[Path]:
+    def _other(self) -> Path | None:
+        """The lock of another shard that works in the folder, if there is one."""
         own = self.path / _name(self.shard) if self.shard else None
-        return (path for path in sorted(self.path.glob("shard-*.lock")) if path != own)
+        others = (path for path in sorted(self.path.glob("shard-*.lock")) if path != own)
+        return next(filter(_held, others), None)
 
-    def clear(self) -> None:
+    def _refuse_shards(self, what: str, way_out: str) -> None:
+        if busy := self._other():
+            _, index, _, count = busy.stem.split("-")
+            raise RunError(
+                f"{what} is in use by shard {index}/{count}; wait until it has ended, start "
+                f"another shard, or {way_out}"
+            )
+
+    def _clear(self) -> None:
         """Delete what the folder holds, in `alone` and once no other shard works in it."""
         last = [LOCK_FILE, _ORDER_LOCK]  # which are held
-        for path in self.path.iterdir():
+        for path in self.path.iterdir() if self.path.exists() else ():
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.name not in last:
@@ -160,6 +166,8 @@ def share_folder(
 ) -> Iterator[SharedFolder]:
     """Hold a folder, made if missing, for this process, or as one of several shards.
 
+    The last process that ends deletes it, unless an error ends it.
+
     Args:
         what: What is made, for messages.
         way_out: What else the user can do, for messages.
@@ -171,24 +179,19 @@ def share_folder(
     shared = SharedFolder(
         path, shard, lambda: hold_folder(locked or path, what=what, way_out=way_out)
     )
+    own = FileLock(path / _name(shard), timeout=0, thread_local=False) if shard else None
     with ExitStack() as stack:
-        if shard is None:
+        if own is None:
+            shared._refuse_shards(what, way_out)  # before they find the folder held
             stack.enter_context(shared._hold())
-            busy = next(filter(_held, shared._others()), None)
-            if busy is not None:
-                _, index, _, count = busy.stem.split("-")
-                raise RunError(
-                    f"{what} is in use by shard {index}/{count}; wait until it has ended, start "
-                    f"another shard, or {way_out}"
-                )
+            shared._refuse_shards(what, way_out)  # which have begun meanwhile
         else:
             with shared.alone():
                 make_folder(path / _CLAIMS)
-                if shared.is_last():  # the first of a new start
+                if not shared._other():  # the first of a new start
                     for done in path.glob(_ONCE.format("*")):
                         done.unlink()
                 try:
-                    own = FileLock(path / _name(shard), timeout=0, thread_local=False)
                     stack.enter_context(own)
                 except Timeout:
                     raise RunError(
@@ -196,6 +199,15 @@ def share_folder(
                         f"another number, wait until it has ended, or {way_out}"
                     ) from None
         yield shared
+        with shared.alone():
+            if own is not None:
+                own.release()  # else two that end together would each take the other for the last
+            if not shared._other():
+                shared._clear()
+    with suppress(OSError):  # another process may be here by now
+        if shard is None and locked is None:
+            (path / LOCK_FILE).unlink()
+        path.rmdir()
 
 
 def _held(path: Path) -> bool:
@@ -203,6 +215,8 @@ def _held(path: Path) -> bool:
     try:
         with FileLock(path, timeout=0):
             return False
+    except FileNotFoundError:  # its folder was deleted meanwhile
+        return False
     except Timeout:
         return True
 
@@ -210,16 +224,11 @@ def _held(path: Path) -> bool:
 @contextmanager
 def _wait_for(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made with its folder; whoever holds it may delete both."""
-    while True:
+    lock = FileLock(path, thread_local=False)
+    while not lock.is_locked:
         make_folder(path.parent)
-        lock = FileLock(path, thread_local=False)
-        try:
+        with suppress(FileNotFoundError):  # deleted between the two lines
             lock.acquire(poll_interval=WAIT_S / 10)
-        except FileNotFoundError:  # deleted between the two lines
-            continue
-        if path.exists():
-            break
-        lock.release()
     try:
         yield
     finally:

@@ -192,6 +192,16 @@ def test_names_that_lead_elsewhere_are_refused(memory, monkeypatch, name, cache)
     assert not cache.exists()
 
 
+def test_two_files_of_one_name_are_refused(memory):
+    memory.pipe("/bucket/new/train-000.tar", SHARDS["train-001.tar"])
+    memory.pipe("/bucket/new/train-003.tar", SHARDS["train-002.tar"])
+    for part in ("", "/train-000.tar", "/train-*.tar"):
+        with pytest.raises(RunError, match="which are both named train-000.tar; name the folder"):
+            remote.fetch(f"memory://bucket/{{tars,new}}{part}")
+    found = remote.fetch("memory://bucket/{tars/train-000,tars/train-000,new/train-003}.tar")
+    assert sorted(path.name for path in found.iterdir()) == ["train-000.tar", "train-003.tar"]
+
+
 def test_what_cannot_be_fetched_is_said(memory, monkeypatch):
     for address, message in (
         ("memory://bucket/none.tar", "there is no /bucket/none.tar"),

@@ -251,6 +251,7 @@ def test_shards_write_what_one_process_prints(
         with pytest.raises(KeyboardInterrupt):
             predict_file(replace(config, shard=shard), on_progress=stop)
         assert not out.exists()
+    assert [(each.done, each.total) for each in events] == [(2, 24), (4, 24), (6, 24)]
     with ThreadPoolExecutor(2) as pool:
         work = [pool.submit(predict_file, replace(config, shard=f"{n}/2")) for n in (1, 2)]
         ((num_images, broken), second) = (each.result() for each in work)

@@ -188,12 +188,18 @@ def _find(system: Any, address: str) -> dict[str, str]:
         path = system._strip_protocol(each)
         if "*" in each.partition("?")[0]:
             above = path[: path.index("*")].rpartition("/")[0]
-            found |= {_below(one, above): one for one in sorted(system.glob(path))}
+            named = {_below(one, above): one for one in sorted(system.glob(path))}
         elif _is_file(each):
-            found[PurePosixPath(path.partition("?")[0]).name] = path
+            named = {PurePosixPath(path.partition("?")[0]).name: path}
         else:
-            found |= {_below(one, path): one for one in sorted(system.find(path))}
-    return {name: path for name, path in found.items() if _is_file(name)}
+            named = {_below(one, path): one for one in sorted(system.find(path))}
+        for name, one in filter(lambda pair: _is_file(pair[0]), named.items()):
+            if found.setdefault(name, one) != one:
+                raise RunError(
+                    f"{address} stands for {found[name]} and {one}, which are both named {name}; "
+                    "name the folder above them, or one of them"
+                )
+    return found
 
 
 def _below(path: str, folder: str) -> str:

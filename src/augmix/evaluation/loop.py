@@ -8,7 +8,7 @@ process and eight see the same batches and compute the same sums.
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter, sleep
@@ -78,7 +78,7 @@ from augmix.results import (
     write_results,
 )
 from augmix.rng import Purpose, Stream
-from augmix.shards import WAIT_S, Pieces, Shard, SharedFolder, find_shard, share_folder
+from augmix.shards import WAIT_S, Pieces, SharedFolder, find_shard, share_folder
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
 _MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
@@ -176,7 +176,14 @@ def evaluate(
         shared = None
         if folder:
             store.check_folder(folder, model)
-            shared = stack.enter_context(_share(folder, shard))
+            held_folder = share_folder(
+                folder / _SHARDS_FOLDER,
+                shard,
+                what=f"run folder {folder}",
+                way_out="choose another --out",
+                locked=folder,
+            )
+            shared = stack.enter_context(held_folder)
         stack.enter_context(ready(model, device))
         if config.adapt_batch_norm:
             stack.enter_context(adaptation.adapt_batch_norm(model, config.adapt_prior))
@@ -512,21 +519,6 @@ def _measure_missing(
     if folder and (missing or not (folder / MISTAKES_FILE).exists()):
         store.write_mistakes(folder, keys, evaluator.suites, evaluator.source)
     return results
-
-
-@contextmanager
-def _share(folder: Path, shard: Shard | None) -> Iterator[SharedFolder]:
-    """Hold the folder of the results, alone or with other shards; the last one clears up."""
-    what, path = f"run folder {folder}", folder / _SHARDS_FOLDER
-    with share_folder(
-        path, shard, what=what, way_out="choose another --out", locked=folder
-    ) as shared:
-        yield shared
-        with shared.alone():
-            if shard and shared.is_last():
-                shared.clear()
-    with suppress(OSError):  # another shard may be here by now
-        path.rmdir()
 
 
 def _begin_shards(

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from augmix.errors import RunError, escape_cell, printable
 from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.evaluation.predictor import describe_model
-from augmix.files import LOCK_FILE, hash_file, load_record, open_atomic, to_plain, write_json
+from augmix.files import hash_file, load_record, open_atomic, to_plain, write_json
 from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
@@ -159,6 +159,9 @@ def predict_file(
     def part(start: int) -> Path:
         return folder / f"{key}-{start:010d}.json"
 
+    def count(start: int) -> int:
+        return min(starts.step, len(files) - start)
+
     def write_part(start: int) -> None:
         batches = range(start, min(start + starts.step, len(files)), step)
         found = [one for at in batches for one in model.predict(files[at : at + step], config)]
@@ -181,11 +184,12 @@ def predict_file(
         if summary is None:
             todo = [start for start in starts if not part(start).exists()]
             queue = Pieces(shared, todo, name=str, is_done=lambda start: part(start).exists())
-            began, done = perf_counter(), 0
+            began = perf_counter()
+            done = skipped = len(files) - sum(map(count, todo))
             with closing(queue):
                 for start in _run(queue, write_part):
-                    done += min(start + starts.step, len(files)) - start
-                    rate = done / max(perf_counter() - began, 1e-9)
+                    done += count(start)
+                    rate = (done - skipped) / max(perf_counter() - began, 1e-9)
                     emit(
                         PieceWritten(
                             name="predictions",
@@ -201,12 +205,6 @@ def predict_file(
                 summary = _join_parts(path, [part(start) for start in starts])
                 done_by = {"summary": summary, "sha256": hash_file(path)}
                 write_json(manifest, {"identity": identity, **done_by})
-            if shared.is_last():
-                shared.clear()
-    with suppress(OSError):  # another shard may be here by now
-        if shard is None:
-            (folder / LOCK_FILE).unlink()
-        folder.rmdir()
     return summary["num_images"], summary["broken"]
 
 

@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path, PurePosixPath
@@ -31,7 +31,6 @@ from augmix.data.benchmarks import MANIFEST_FILE
 from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.files import (
-    LOCK_FILE,
     hash_file,
     is_leftover,
     load_json,
@@ -140,19 +139,12 @@ def hold_destination(
             with shared.once("begun") as is_first:
                 is_complete = _begin(folder, ours, shared.path, is_first, verify, on_progress)
             yield None if is_complete else shared
-            with shared.alone():
-                if shared.is_last():
-                    shared.clear()
     except OSError as error:
         path = error.filename or folder
         raise RunError(
             f"cannot write {path}: {error.strerror or error}; what is finished is kept: start "
             "again to continue"
         ) from error
-    with suppress(OSError):  # another process may be here by now
-        if shard is None:
-            (work / LOCK_FILE).unlink()
-        work.rmdir()
 
 
 def _begin(
