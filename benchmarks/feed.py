@@ -30,7 +30,11 @@ from augmix.corruptions.corrupt import corrupt
 from augmix.data.batches import run_ahead
 
 NAMES = registry.CORRUPTIONS.resolve(("paper-15",))
-BATCH = {32: 256, 224: 16}  # size in pixels -> images
+
+
+def batch_size(size: int) -> int:
+    """Images of a batch: 256 of 32 pixels, 16 of 224."""
+    return max(16, 2**18 // size**2)
 
 
 def make_batches(images: np.ndarray, names: Sequence[str], severity: int) -> None:
@@ -41,7 +45,7 @@ def make_batches(images: np.ndarray, names: Sequence[str], severity: int) -> Non
 
 def rates(size: int, threads: Sequence[int], seconds: float) -> dict[int, float]:
     """Images/s by number of threads, of the 15 corruptions at severity 3 in turn."""
-    images = smooth_images(BATCH[size], size)
+    images = smooth_images(batch_size(size), size)
     make = partial(_corrupt_one, images)
     found: dict[int, list[float]] = {count: [] for count in threads}
     make_batches(images, NAMES, 3)  # compiles
@@ -153,8 +157,8 @@ def waiting(name: str, size: int, threads: int, num_images: int) -> tuple[float,
         if isinstance(event, CellFinished):
             cells.append(event)
 
-    how = {"suite": ("c",), "device": "cpu", "num_threads": threads, "batch_size": BATCH[size]}
-    evaluate(model, source, severities=(3,), max_images=BATCH[size], on_progress=count, **how)
+    how = {"suite": ("c",), "device": "cpu", "num_threads": threads, "batch_size": batch_size(size)}
+    evaluate(model, source, severities=(3,), max_images=batch_size(size), on_progress=count, **how)
     cells.clear()
     start = perf_counter()
     results = evaluate(model, source, severities=(3,), on_progress=count, **how)
@@ -177,7 +181,7 @@ def main() -> None:
     for size in given.sizes or ((2000,) if given.what == "lock" else (32, 224)):
         if given.what == "rate":
             found = rates(size, given.threads, given.seconds)
-            images = smooth_images(BATCH[size], size)
+            images = smooth_images(batch_size(size), size)
             total_ms = sum(
                 cpu_ms(partial(corrupt, images, name, severity=3), given.seconds / len(NAMES))
                 for name in NAMES
@@ -186,7 +190,7 @@ def main() -> None:
             rate = ", ".join(f"{count} threads {each:,.0f}/s" for count, each in found.items())
             print(f"{size} px: {rate}; {core:,.0f}/s of a core", flush=True)
         elif given.what == "scaling":
-            images = smooth_images(BATCH[size], size)
+            images = smooth_images(batch_size(size), size)
             for name in NAMES:
                 (factor,) = scaling([partial(corrupt, images, name, severity=3)], given.seconds)
                 print(f"{size} px {name}: {factor:.2f}", flush=True)
@@ -204,7 +208,7 @@ def main() -> None:
         else:
             for model in given.models:
                 for threads in given.threads:
-                    part, rate = waiting(model, size, threads, given.images or 2 * BATCH[size])
+                    part, rate = waiting(model, size, threads, given.images or 2 * batch_size(size))
                     print(
                         f"{size} px {model}, {threads} threads: waits {part:.1%}, {rate:,.0f}/s",
                         flush=True,

@@ -32,12 +32,12 @@ GUIDE = (
     "**Only one pass a step is affordable:** [augmix-no-jsd](augmix-no-jsd.md) (13.1 % on "
     "CIFAR-10-C where Standard has 26.9 and AugMix 11.2, WRN-40-2), or [lp-noise](lp-noise.md) "
     "for long runs of wider networks (8.5 %, WRN-28-4, 300 epochs).",
-    "**The lowest published error on small images with the paper's networks:** "
-    "[hybridaugment-pp](hybridaugment-pp.md), 8.3 and 31.2 % on CIFAR-10-C and CIFAR-100-C with "
-    "WRN-40-2 (AugMix 11.2 and 35.9), two passes a step, 200 epochs. The tables below have no "
-    "number of it on C-bar.",
-    "**The lowest on wider networks:** [noisymix](noisymix.md), 7.2 and 27.9 % with WRN-28-4 and "
-    "200 epochs, at three passes a step and with a network that names its stages.",
+    "**The lowest published error on small images with WRN-40-2:** "
+    "[hybridaugment-pp](hybridaugment-pp.md), 8.3 and 31.2 % on CIFAR-10-C and CIFAR-100-C "
+    "(AugMix 11.2 and 35.9), two passes a step, 200 epochs. The tables below have no number of it "
+    "on C-bar.",
+    "**The lowest with WRN-28-4:** [noisymix](noisymix.md), 7.2 and 27.9 %, 200 epochs, three "
+    "passes a step and a network that names its stages.",
     "**ImageNet from random weights:** [prime-afa](prime-afa.md), 59.2 mCE, 45.8 % on C-bar "
     "(AugMix's released weights 65.3 and 53.5 by the same code), two passes a step and a second "
     "set of batch norms.",

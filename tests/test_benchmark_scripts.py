@@ -67,7 +67,7 @@ def test_rate_waiting_and_scaling_of_an_evaluation(run_script) -> None:
     command = "feed.py waiting --sizes 32 --models small --threads 1 --images 4"
     (line,) = run_script(command).splitlines()
     assert re.fullmatch(r"32 px small, 1 threads: waits [\d.]+%, [\d,]+/s", line)
-    assert len(run_script("feed.py scaling --sizes 32 --seconds 0").splitlines()) == 15
+    assert len(run_script("feed.py scaling --sizes 64 --seconds 0").splitlines()) == 15
 
 
 def test_corruptions_are_printed_by_name(run_script) -> None:

@@ -48,6 +48,8 @@ MISTAKES = {
     "train photos --epochs three": "--epochs must be a whole number, got 'three'",
     "train photos --data other": "--data is given twice; give it once",
     "train photos --seed 1 --seed 2": "--seed is given twice",
+    "train photos --method augmix --method=standard": "--method is given twice",
+    "train photos --pretrained --no-pretrained": "--pretrained is given twice",
     "train photos --device gpu": "--device must be one of auto, cpu, cuda, mps, got 'gpu'",
     f"train photos --device cuda {TRAIN}": "finds none on this machine; use --device auto or cpu",
     "train photos --method augmx": "got 'augmx', did you mean 'augmix'?",

@@ -326,6 +326,7 @@ def peek(words: Sequence[str], flag: str, default: str) -> str:
     """
     values = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
     values += [(*words, "")[at + 1] for at, word in enumerate(words) if word == flag]
-    if len(values) > 1 or "" in values:
+    _refuse_twice([flag] * len(values))
+    if "" in values:
         raise ValueError(f"expected one name after {flag}")
     return values[0] if values else default

@@ -40,6 +40,7 @@ SCHEMA = 1  # of model.json
 CONFIG_SCHEMA = 2  # of config.json, which holds the flags of `augmix train` by name
 _MEMBER = re.compile(r"seed-\d+")  # run of an ensemble, see `RunConfig.seeds`
 _SHOWN = 8  # runs in a message
+_SCORES = ("confidence", "max_logit", "energy")  # of an `OutlierCell`
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
 
 
@@ -457,8 +458,12 @@ class OutlierCell:
     def __post_init__(self) -> None:
         _check_name(self.name)
         require(min(self.num_inside, self.num_images) >= 1, "there must be images of both kinds")
-        require("confidence" in self.auroc, "auroc must have confidence")
-        require(self.auroc.keys() == self.fpr95.keys(), "auroc and fpr95 must be of equal scores")
+        names = self.auroc.keys()
+        require("confidence" in names, "auroc must have confidence")
+        require(
+            names <= {*_SCORES}, f"auroc must be of {', '.join(_SCORES)}, got {', '.join(names)}"
+        )
+        require(names == self.fpr95.keys(), "auroc and fpr95 must be of equal scores")
         values = [*self.auroc.values(), *self.fpr95.values()]
         require(all(0 <= value <= ROUNDED for value in values), "auroc and fpr95 must be 0..1")
 

@@ -1,5 +1,7 @@
 """Suite ``ood``: clean images against images of no class of the model."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
-from augmix.per_image import load_outlier_predictions
+from augmix.per_image import load_outlier_predictions, write_predictions
 from augmix.report.comparison import compare
 from augmix.report.estimates import Key, Scope
 from augmix.report.exports import to_csv, to_latex
@@ -123,6 +125,19 @@ def test_a_run_without_them_can_be_compared(
     """The number of images of no class says nothing of the images that both runs measured."""
     evaluate(network(1), clean, suite=("clean",), temperature_images=6, out=tmp_path)
     assert compare([run[0], tmp_path]).unlike == ()
+
+
+def test_damaged_files_are_refused(run: tuple[Path, Results], tmp_path: Path):
+    shutil.copytree(run[0], folder := tmp_path / "run")
+    kept = load_outlier_predictions(folder, "dtd")
+    clean_only = replace(kept, is_outside=np.zeros_like(kept.is_outside))
+    write_predictions(folder / "predictions" / "ood-dtd-0.npz", clean_only)
+    with pytest.raises(RunError, match=r"14 clean images and 11 of dtd.*npz has 25 and 0; delete"):
+        compare([folder])
+    path = folder / "results.json"
+    path.write_text(path.read_text().replace('"energy"', '"entropy"'))
+    with pytest.raises(RunError, match=r"auroc must be of confidence, max_logit, energy, got"):
+        compare([folder])
 
 
 def test_report_and_exports_have_intervals(run: tuple[Path, Results]):

@@ -222,6 +222,15 @@ def _load_predictions(folder: Path, results: Results) -> RunPredictions | None:
                 f"{_listed(num_errors)}; "
                 f"delete {path.parent} and evaluate the run again"
             )
+    for cell in results.outliers:
+        kept, path = found.outliers[cell.name].is_outside, predictions_path(folder, *cell.key)
+        counted = int((~kept).sum()), int(kept.sum())
+        if counted != (cell.num_inside, cell.num_images):
+            raise RunError(
+                f"{folder / RESULTS_FILE} counts {cell.num_inside} clean images and "
+                f"{cell.num_images} of {cell.name}, {path.name} has {counted[0]} and {counted[1]}; "
+                f"delete {path.parent} and evaluate the run again"
+            )
     return found
 
 
