@@ -1,8 +1,10 @@
 """Tar and parquet files at addresses are fetched once, whole, checked, and to nowhere else."""
 
+import errno
 import hashlib
 import http.server
 import io
+import os
 import socket
 import sys
 import tarfile
@@ -190,6 +192,15 @@ def test_names_that_lead_elsewhere_are_refused(memory, monkeypatch, name, cache)
     with pytest.raises(RunError, match="whose name leads elsewhere"):
         remote.fetch("memory://bucket/tars")
     assert not cache.exists()
+
+
+def test_a_cache_without_hard_links_gets_copies(memory, monkeypatch):
+    def refuse(*paths):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    found = remote.fetch("memory://bucket/tars")
+    assert {path.name: path.read_bytes() for path in found.iterdir()} == SHARDS
 
 
 def test_two_files_of_one_name_are_refused(memory):

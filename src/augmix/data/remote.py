@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from augmix.errors import RunError, first_line, import_library
-from augmix.files import cache_folder, hash_file, make_folder, replace_durably
+from augmix.files import cache_folder, hash_file, make_folder, open_atomic, replace_durably
 from augmix.progress import DownloadProgress, OnProgress, ignore
 
 SUFFIXES = (".tar", ".parquet")
@@ -320,8 +321,13 @@ def _tell(file: RemoteFile) -> Callable[[int], None]:
 def _link(content: Path, target: Path) -> None:
     """Give a cached file its name in a folder of the cache."""
     make_folder(target.parent)
-    with suppress(FileExistsError):  # made by another process
+    try:
         os.link(content, target)
+    except FileExistsError:  # made by another process
+        pass
+    except OSError:  # a file system without hard links
+        with open(content, "rb") as source, open_atomic(target) as file:
+            shutil.copyfileobj(source, file)
 
 
 @contextmanager
