@@ -1,6 +1,5 @@
 """A tiny encoder and tiny images, to stylise in milliseconds."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from PIL import Image
 from torch import nn
 
 ENCODER = "python:toy_styles:build_toy"
-_BUILDING = threading.Lock()  # torch's generator is one for all threads
 
 
 class ToyEncoder(nn.Module):
@@ -27,10 +25,15 @@ class ToyEncoder(nn.Module):
 
 
 def build_toy() -> ToyEncoder:
-    """Build it with the same weights at every call."""
-    with _BUILDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        return ToyEncoder()
+    """Build it with the same weights at every call; threads share torch's own generator."""
+    network, generator = ToyEncoder(), torch.Generator().manual_seed(5)
+    layers = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+    with torch.no_grad():
+        for layer in layers:
+            bound = layer.weight[0].numel() ** -0.5
+            for values in layer.parameters():
+                values.uniform_(-bound, bound, generator=generator)
+    return network
 
 
 def write_styles(folder: Path) -> Path:
