@@ -10,7 +10,7 @@ from PIL import Image
 from augmix.augment import render
 from augmix.augment.ops import Op, apply_op
 from augmix.augment.policies import APR, HybridAugment
-from augmix.augment.stages.spectra import Recombined, Spectra
+from augmix.augment.policies.hybridaugment import Recombined, Spectra
 from augmix.rng import Stream
 
 STREAM = Stream(seed=8)
