@@ -109,7 +109,7 @@ def test_the_clean_view_is_the_image_cropped(name: str):
     plan = draw(POLICIES[name], np.arange(7, 31)).with_clean()
     images = images_of(plan)
     views = render(images, plan)
-    from augmix.augment.stages.crop import CropFlip
+    from augmix.augment.stages.chains import CropFlip
 
     crop = plan.find(CropFlip)
     pixels = images[None] if crop is None else crop.apply(images[None])

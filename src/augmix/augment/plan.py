@@ -23,8 +23,7 @@ from augmix.augment.stages import (
     map_arrays,
     stage_name,
 )
-from augmix.augment.stages.chains import Chains, Copies
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, Copies, CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
 from augmix.errors import RunError

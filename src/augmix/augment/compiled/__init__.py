@@ -21,8 +21,7 @@ from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
 from augmix.augment.plan import Plan, check_plan, split
 from augmix.augment.stages import Pictures
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.jit import inner, outer, run_on_threads, source_stamp
 
 _NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)

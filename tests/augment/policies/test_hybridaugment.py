@@ -11,9 +11,9 @@ from PIL import Image
 from augmix.augment import render
 from augmix.augment.ops import Op, apply_op
 from augmix.augment.policies import APR, AugMix, FourierWaves, HybridAugment
+from augmix.augment.policies.hybridaugment import Recombined, Spectra
+from augmix.augment.policies.waves import Waves
 from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.spectra import Recombined, Spectra
-from augmix.augment.stages.waves import Waves
 from augmix.rng import Stream
 
 STREAM = Stream(seed=8)
