@@ -17,13 +17,15 @@ from torch import nn
 
 from augmix.errors import RunError, first_line
 from augmix.files import to_plain
-from augmix.models.ensemble import members_of, name_of, num_classes_of
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import (
     OpenedModel,
     find_logits,
     float_type,
     hash_weights,
+    members_of,
+    name_of,
+    num_classes_of,
     refuse_probabilities,
 )
 from augmix.results import CellKey
