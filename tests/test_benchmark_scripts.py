@@ -85,7 +85,7 @@ def test_peers_are_printed_by_name(run_script) -> None:
 
 
 def test_the_memory_of_an_evaluation_is_printed(run_script) -> None:
-    command = "errors.py --num-images 20 --num-classes 7 --names contrast --early 2"
+    command = "memory.py --num-images 20 --num-classes 7 --names contrast --early 2"
     found = json.loads(run_script(command))
     assert found["num_cells"] == 5  # the severities
     assert 0 < found["early_mib"] <= found["peak_mib"]
