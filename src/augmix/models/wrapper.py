@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -154,6 +155,19 @@ class OpenedModel(nn.Module):
             except NotImplementedError:
                 continue
         return self
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode; every module's mode is restored at the end."""
+    modes = {module: module.training for module in model.modules()}
+    with suppress(NotImplementedError):  # a program of torch.export keeps its mode
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
 
 
 def find_logits(found: Any, name: str, num_classes: int | None = None) -> Any:
