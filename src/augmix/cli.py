@@ -184,8 +184,9 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     general = general_settings()
     refuse_meant(words, general)
     words = _spell_training(words)
-    method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
+    recipe = peek(words, "--recipe", "")
     presets = find_recipe(recipe)
+    method = peek(words, "--method", presets.get("method", "augmix"))
     of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
     groups: dict[str, list[Flag]] = {}
     for name, found in general.items():
