@@ -23,8 +23,8 @@ from augmix.evaluation.loop import Evaluator, Ids, open_evaluation
 from augmix.evaluation.measures import NUM_ARRAYS
 from augmix.evaluation.predictor import ready
 from augmix.evaluation.suites import CLEAN, Attacked, Clean, Natural, Perturbations, Suite
-from augmix.models import adaptation
-from augmix.models.ensemble import name_of
+from augmix.models.batch_norm import adapt_batch_norm
+from augmix.models.wrapper import name_of
 from augmix.per_image import to_classes
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import RESULTS_FILE, CellKey, load_results
@@ -163,7 +163,7 @@ def forecast(
     with ExitStack() as stack:
         stack.enter_context(ready(model, device))
         if config.adapt_batch_norm:
-            stack.enter_context(adaptation.adapt_batch_norm(model, config.adapt_prior))
+            stack.enter_context(adapt_batch_norm(model, config.adapt_prior))
         results = fresh
         if config.out:
             store.check_folder(Path(config.out), model)
