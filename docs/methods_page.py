@@ -38,12 +38,13 @@ from augmix.augment.policies import (
 from augmix.data.sources import open_source
 from augmix.methods import METHODS, Method
 from augmix.methods.attacks import pgd
+from augmix.methods.registry import layer_names
 from augmix.models.layers import BlurPool
 from augmix.models.weights import build_model, load_model
 from augmix.paper.field import literature
 from augmix.rng import Stream
 from augmix.training.config import build_config
-from augmix.training.cost import count_cost
+from augmix.training.logging import count_cost
 from augmix.training.run import train
 
 HERE = Path(__file__).parent
@@ -165,13 +166,29 @@ def index_page() -> str:
         "## Combinations",
         "",
         _wrap(
-            "Cutout, Patch Uniform, Mixup and CutMix can be laid over the others (`--method "
-            "augmix+mixup`); blur-pooled networks (`--model "
+            f"The policies of {', '.join(layer_names())} can be laid over those of the others, "
+            "several too: `--method augmix+mixup`, `--method augmix+hybridaugment-pp+afa`. The "
+            "first method keeps its loss and its number of views, so `augmix+apr-sp` is the clean "
+            "image, an AugMix view of the recombined image (form s), that view with the amplitude "
+            "of another (form p), and their consistency; `augmix+afa` the clean image, an AugMix "
+            "view and the clean image with waves. Settings of what is laid over begin with its "
+            "name (`--apr-sp-form s`, `--mixup-alpha 0.2`). Blur-pooled networks (`--model "
             "NAME-maxblur`) and stylised copies (`--stylised DIR`, made by [augmix "
-            "stylize](stylized.md)) go with all of them. "
+            "stylize](stylized.md)) go with all of them."
+        ),
+        "",
+        _wrap(
+            "Methods of one view without a consistency loss get one by `--jsd-weight 12`, and "
+            "`--jsd-views 1` (for augmix `--num-views 1`) takes two passes a step in place of "
+            "three. Which combinations pay is what `python benchmarks/ladder.py` measures, at "
+            "equal cost and without the test sets ([results](../results.md#ablation-ladder))."
+        ),
+        "",
+        _wrap(
             "What cannot go together is refused with the reason: an image is paired once, so Mixup "
-            "and CutMix exclude each other; an attack starts at the image itself, so adversarial "
-            "training has no holes."
+            "and CutMix exclude each other; an attack starts at the image itself, so over "
+            "adversarial training only these two can lie; augmax needs all its views for its "
+            "chains; afa takes the last view, so form p lies below it and not above."
         ),
         "",
         _wrap(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from augmix import benchmarks, devices
+from augmix.results import load_results
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TOY_ROW = {"size": 16, "model": "small", "batch_size": 4, "method": "augmix", "device": "cpu"}
@@ -110,6 +111,101 @@ def test_decoding_is_printed_by_size(run_script, tmp_path: Path) -> None:
         Image.fromarray(levels).save(tmp_path / "val" / name / "a.JPEG")
     lines = run_script("decoding.py --sizes 8 --threads 1 --", str(tmp_path)).splitlines()
     assert [line.split()[2] for line in lines] == ["whole", "reduced", "100"]
+
+
+LADDER = (
+    "ladder.py --model small --epochs 2 --images 40 --max-images 2 --severities 3 "
+    "--levels views --device cpu --torch-threads 1"
+)
+
+
+def test_the_rungs_of_the_ladder_are_listed_at_equal_cost(run_script) -> None:
+    lines = run_script("ladder.py --list --model small --epochs 4").splitlines()
+    rows = {row[2]: row[3:6] for row in ([cell.strip() for cell in x.split("|")] for x in lines)}
+    assert rows["augmix"] == ["", "4", "100 %"]
+    assert rows["one-view"] == ["views 1", "6", "100 %"]  # two passes in place of three
+    assert rows["three-views"] == ["views 3", "3", "100 %"]
+    assert rows["hybridaugment"] == ["layers hybridaugment-pp", "4", "100 %"]
+    assert rows["pixmix"] == ["base pixmix, jsd_weight 12.0", "4", "100 %"]
+
+
+@pytest.fixture(scope="module")
+def toy_images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Forty images of 32x32 pixels to train on and as many others, of ten classes."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 10
+    arrays: dict[str, Any] = {"y_train": labels, "y_test": labels}
+    for split in ("train", "test"):
+        pixels = rng.integers(0, 60, (40, 32, 32, 3)) + 19 * labels[:, None, None, None]
+        arrays[f"x_{split}"] = pixels.astype(np.uint8)
+    path = tmp_path_factory.mktemp("ladder") / "toy.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_the_ladder_chooses_without_the_test_sets(
+    run_script, tmp_path: Path, toy_images: str
+) -> None:
+    words = ("--data", toy_images, "--out", str(tmp_path))
+    with pytest.raises(AssertionError, match="choose by the same command without --final"):
+        run_script(LADDER, "--final", *words)
+    lines = run_script(LADDER, *words).splitlines()
+    record = json.loads((tmp_path / "ladder.json").read_text())
+    assert [row["rung"] for row in record["rungs"]] == ["augmix", "one-view", "three-views"]
+    assert [line.split(" | ")[1] for line in lines[3:6]] == ["augmix", "one-view", "three-views"]
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 3
+    named: set[tuple[str, str]] = set()
+    errors: dict[str, list[float]] = {}
+    for run in runs:
+        assert not (run / "test").exists()
+        found = load_results(run / "selection" / "results.json")
+        named |= {(cell.suite, cell.name) for cell in found.cells}
+        assert found.source["split"] == "val"
+        by_suite = [[c.error for c in found.cells if c.suite == name] for name in ("c", "c-bar")]
+        error = np.mean([np.mean(each) for each in by_suite])
+        errors.setdefault(found.model["label"], []).append(error)
+    extra = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+    others = ("caustic_refraction", "cocentric_sine_waves", "perlin_noise", "plasma_noise")
+    others = (*others, "single_frequency_greyscale")
+    expected = {("clean", "clean"), *(("c", n) for n in extra), *(("c-bar", n) for n in others)}
+    assert named == expected
+    for row in record["rungs"]:
+        assert sorted(row["seeds"]) == pytest.approx(sorted(errors[row["rung"]]))
+        assert row["both"][0] == pytest.approx(np.mean(errors[row["rung"]]))
+        assert row["both"][1] <= row["both"][0] <= row["both"][2]
+    lowest = min(record["rungs"], key=lambda row: row["both"][0])
+    assert record["chosen"]["name"] == lowest["rung"]
+    times = [(run / "weights.safetensors").stat().st_mtime_ns for run in runs]
+    assert run_script(LADDER, *words).splitlines() == lines  # everything is there already
+    assert [(run / "weights.safetensors").stat().st_mtime_ns for run in runs] == times
+
+
+@pytest.mark.slow
+def test_the_choice_is_measured_on_the_test_sets(
+    run_script, tmp_path: Path, toy_images: str
+) -> None:
+    words = ("--data", toy_images, "--out", str(tmp_path))
+    chosen = {"base": "ipmix", "layers": ["apr-sp"], "views": 1, "apr_sp_form": "s"}
+    record = {"chosen": {"name": "mine", "settings": chosen, "flat": {"method": "ipmix+apr-sp"}}}
+    (tmp_path / "ladder.json").write_text(json.dumps(record))
+    lines = run_script(LADDER, "--final", "--seeds", "2", *words).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == [
+        "| clean error %",
+        "| C error %",
+        "| C-bar error %",
+    ]
+    errors: dict[str, list[float]] = {}
+    for run in (tmp_path / "runs").iterdir():
+        found = load_results(run / "test" / "results.json")
+        assert found.source["split"] == "test"
+        own = [cell.error for cell in found.cells if cell.suite == "c"]
+        assert len(own) == 75
+        assert sum(cell.suite == "c-bar" for cell in found.cells) == 50
+        errors.setdefault(found.model["method"], []).append(float(np.mean(own)))
+    old, new = (100 * np.mean(errors[name]) for name in ("augmix", "ipmix+apr-sp"))
+    shown = [float(cell.split(" (")[0]) for cell in lines[3].split(" | ")[1:]]
+    assert shown == pytest.approx([old, new, new - old], abs=0.006)
 
 
 def run_headline(run_script, folder: Path, part: str) -> dict[str, Any]:

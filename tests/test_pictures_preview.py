@@ -9,8 +9,7 @@ from augmix import pictures
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform, Standard
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.errors import RunError
 from augmix.rng import Stream
 

@@ -9,8 +9,7 @@ from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import Policy
 from augmix.augment.stages import Stage
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.rng import Stream
 
 OPS = [op for op in Op if op != Op.NONE]

@@ -31,8 +31,7 @@ from augmix import augment
 from augmix.augment import batched, compiled
 from augmix.augment.plan import Plan
 from augmix.augment.policies import AugMix, Policy
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.corruptions import registry
 from augmix.corruptions.corrupt import corrupt
 from augmix.files import write_npz

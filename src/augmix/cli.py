@@ -21,11 +21,14 @@ from augmix.commands import COMMANDS, help_text
 from augmix.console import print_predictions, print_summaries, print_table, say, show_progress
 from augmix.data import Reading
 from augmix.errors import (
+    START_BYTES,
     Interrupted,
     RunError,
+    check_headroom,
     check_positive,
     describe_import,
     did_you_mean,
+    memory_error,
     printable,
 )
 from augmix.flags import (
@@ -41,7 +44,6 @@ from augmix.flags import (
     refuse_meant,
     spell_choices,
 )
-from augmix.memory import START_BYTES, check_headroom, memory_error
 
 if TYPE_CHECKING:
     from augmix.evaluation.predict import Prediction
@@ -184,8 +186,9 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     general = general_settings()
     refuse_meant(words, general)
     words = _spell_training(words)
-    method, recipe = peek(words, "--method", "augmix"), peek(words, "--recipe", "")
+    recipe = peek(words, "--recipe", "")
     presets = find_recipe(recipe)
+    method = peek(words, "--method", presets.get("method", "augmix"))
     of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
     groups: dict[str, list[Flag]] = {}
     for name, found in general.items():

@@ -32,8 +32,7 @@ from augmix.augment.ops import (
     level_to_amount,
 )
 from augmix.augment.plan import Plan, check_plan
-from augmix.augment.stages.chains import Copies
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Copies, CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.presets import check_levels, open_preset

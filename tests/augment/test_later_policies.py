@@ -40,6 +40,9 @@ POLICIES: dict[str, Policy] = {
     "waves": FourierWaves(base=Standard(**CROP)),
     "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
     "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
+    "hybridaugment over pixmix": HybridAugment(base=PixMix(rounds=2, **CROP)),
+    "apr over ipmix": APR(form="s", base=IPMix(width=2, **CROP)),
+    "waves over ipmix": FourierWaves(base=IPMix(depth=1, **CROP)),
     "trivialaugment": TrivialAugment(**CROP),
     "pixmix": PixMix(**CROP),
     "ipmix": IPMix(**CROP),
@@ -51,6 +54,7 @@ PAIRED = (
     "prime, batch field",
     "hybridaugment",
     "hybridaugment over augmix",
+    "hybridaugment over pixmix",
 )  # draw something of the whole batch
 STREAM = Stream(seed=3).at(epoch=2)
 SIZE = (20, 24)
@@ -105,7 +109,7 @@ def test_the_clean_view_is_the_image_cropped(name: str):
     plan = draw(POLICIES[name], np.arange(7, 31)).with_clean()
     images = images_of(plan)
     views = render(images, plan)
-    from augmix.augment.stages.crop import CropFlip
+    from augmix.augment.stages.chains import CropFlip
 
     crop = plan.find(CropFlip)
     pixels = images[None] if crop is None else crop.apply(images[None])

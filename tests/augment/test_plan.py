@@ -10,8 +10,7 @@ from augmix.augment.ops import Op, describe_step
 from augmix.augment.plan import Plan, check_plan, concatenate
 from augmix.augment.policies import AugMix, CutMix, Cutout, Mixup, PatchUniform
 from augmix.augment.stages import fields_of
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
 from augmix.rng import Stream

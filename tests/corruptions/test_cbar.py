@@ -385,6 +385,56 @@ def test_tiny_images_against_the_definition(name: str, size: int):
         np.testing.assert_allclose(result, expected.astype(int), atol=1)
 
 
+def rotations_in_double(image: Image, amount: float) -> Image:
+    """`circular_motion_blur` with every spline in double precision, in the order of its sums."""
+    steps = 2 * np.arange(21) / 20 - 1
+    weights, angles = np.exp(-2 * steps**2), np.deg2rad(steps * (1.5 * amount))
+    spline = cbar_warps._spline(image.astype(np.float32) / np.float32(255))
+    height, width = image.shape[:2]
+    y, x = np.arange(height)[:, None], np.arange(width)
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    total = np.zeros(image.shape, np.float32)
+    for weight, angle in zip(weights.astype(np.float32), angles, strict=True):
+        c, s = np.cos(angle), np.sin(angle)
+        at_y = c * y + s * x + (middle_y - (c * middle_y + s * middle_x))
+        at_x = c * x - s * y + (middle_x - (c * middle_x - s * middle_y))
+        is_inside = (at_y >= 0) & (at_y <= height - 1) & (at_x >= 0) & (at_x <= width - 1)
+        at_y, at_x = np.where(is_inside, at_y, 0), np.where(is_inside, at_x, 0)
+        top, left = at_y.astype(int), at_x.astype(int)
+        down, right = (
+            cbar_warps._weights(part.reshape(-1)).reshape(height, width, 4).transpose(2, 0, 1)
+            for part in (at_y - top, at_x - left)
+        )
+        value = np.zeros(image.shape)
+        for j in range(4):
+            line = np.zeros(image.shape)
+            for k in range(4):
+                line += down[k][:, :, None] * spline[top + 1 + k, left + 1 + j]
+            value += right[j][:, :, None] * line
+        total += np.where(is_inside[:, :, None], weight * value.astype(np.float32), np.float32(0))
+    return to_levels(total / np.float32(sum(weights)) * np.float32(255))
+
+
+@pytest.mark.parametrize("amount", [0.0, 2.5, 10.0])
+def test_single_precision_changes_no_level_of_a_rotation(amount: float):
+    """Also where every pixel is near a whole level, and where splines overshoot."""
+    draws = np.random.default_rng(0)
+    chess = (np.indices((40, 57)).sum(axis=0) % 2 * 255).astype(np.uint8)[:, :, None]
+    images = {
+        "noise": draws.integers(0, 256, (57, 40, 3), dtype=np.uint8),
+        "chess board": chess.repeat(3, axis=2),
+        "grey chess board": chess,
+        "one level": np.full((33, 33, 3), 100, np.uint8),
+        "white": np.full((33, 33, 3), 255, np.uint8),
+        "levels of columns": np.arange(256, dtype=np.uint8)[None, :, None].repeat(9, axis=0),
+        "scene": scene(96),
+    }
+    for name, image in images.items():
+        result = cbar_warps.circular_motion_blur(image, amount, generator=RandomState(0))
+        expected = rotations_in_double(image, amount)
+        np.testing.assert_array_equal(result, expected, err_msg=name)
+
+
 def test_cells_of_one_pixel_are_not_turned():
     for shape in ((1, 1, 3), (2, 5, 1), (2, 2, 3)):
         image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

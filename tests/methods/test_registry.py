@@ -45,6 +45,7 @@ from augmix.methods.losses import (
     Loss,
     ViewsCrossEntropy,
 )
+from augmix.methods.registry import check_views
 from augmix.models.weights import build_model
 from augmix.rng import Stream
 
@@ -190,14 +191,73 @@ def test_policies_are_laid_over_methods_by_name():
     assert str(method.fit(IMAGES)) == "augmix+mixup+cutout"
     assert method.has_clean
     assert str(build_method("adversarial+mixup").fit(IMAGES)) == "adversarial+mixup"
-    with pytest.raises(ValueError, match="augmix cannot be laid over mixup; these can: cutmix, "):
+    with pytest.raises(ValueError, match=r"laid over mixup; these can: afa, .*, cutmix, cutout"):
         build_method("mixup+augmix")
+    for name, twice in {"cutout+cutout": "cutout", "augmix-afa+cutout+afa": "afa"}.items():
+        with pytest.raises(ValueError, match=f"has the policy of {twice} twice; leave out one"):
+            build_method(name)
 
 
-@pytest.mark.parametrize("name", ["mixup+cutmix", "adversarial+cutout", "cutout+cutout"])
+# what is laid over keeps its loss and number of views: name -> policy, objective, passes
+COMPOSED: dict[str, tuple[Policy, Objective, int]] = {
+    "augmix+apr-sp": (APR(base=AugMix()), Consistency(), 3),
+    "augmix+hybridaugment-pp": (HybridAugment(base=AugMix()), Consistency(), 3),
+    "augmix+afa": (FourierWaves(base=AugMix()), Consistency(), 3),
+    "augmix+prime": (PRIME(base=AugMix()), Consistency(), 3),
+    "augmix+hybridaugment-pp+afa": (
+        FourierWaves(base=HybridAugment(base=AugMix())),
+        Consistency(),
+        3,
+    ),
+    "ipmix+hybridaugment-pp": (HybridAugment(base=policies.IPMix()), Consistency(), 3),
+    "prime+afa": (FourierWaves(base=PRIME()), Consistency(), 3),
+    "pixmix+apr-sp": (APR(base=policies.PixMix()), CrossEntropy(), 1),
+    "hybridaugment-pp+afa": (FourierWaves(base=HybridAugment()), ViewsCrossEntropy(), 2),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_stages_of_later_methods_compose_by_name(name: str):
+    method = build_method(name)
+    policy, objective, num_passed = COMPOSED[name]
+    assert (method.policy, method.objective, method.num_passed) == (policy, objective, num_passed)
+    assert str(method.fit(IMAGES)) == name
+    check_views(method)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("augmix+afa", {"num_views": 1}, "afa has the last view, so none of 1 shows what is below"),
+        ("ipmix+afa", {"jsd_views": 1}, "so none of 1 shows what is below it: take more views"),
+        ("augmix+afa+apr-sp", {}, "form p has the last view, and so has afa below it: lay afa ov"),
+        ("augmax+hybridaugment-pp", {}, "form p has the last view, and augmax needs all of them"),
+        ("augmax+afa", {}, "afa has the last view, and augmax needs all of them for its chains"),
+    ],
+)
+def test_layers_that_leave_no_view_are_refused(name: str, changes: Any, message: str):
+    with pytest.raises(ValueError, match=message):
+        check_views(replace(build_method(name), **changes))
+
+
+def test_consistency_of_one_view_takes_two_passes():
+    for name in ("prime", "ipmix", "noisymix"):
+        method: Any = replace(build_method(name), jsd_views=1)  # pyright: ignore[reportCallIssue]
+        assert (method.num_views, method.num_passed, method.has_clean) == (1, 2, True)
+    consistent: Any = {"jsd_weight": 12.0, "jsd_views": 3}
+    assert replace(build_method("hybridaugment-pp"), **consistent).num_passed == 4
+    with pytest.raises(ValueError, match="jsd_views 1 would do nothing without a consistency loss"):
+        replace(build_method("pixmix"), jsd_views=1)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ValueError, match="jsd_views must be at least 1, got 0"):
+        replace(build_method("prime"), jsd_views=0)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    "name", ["mixup+cutmix", "adversarial+cutout", "adversarial+noise2net", "adversarial+apr-sp"]
+)
 def test_policies_that_do_not_go_together_say_so_when_they_draw(name: str):
     policy = build_method(name).fit(IMAGES).policy
-    with pytest.raises(ValueError, match=r"one partner at most|starts at the image|holes already"):
+    with pytest.raises(ValueError, match=r"one partner at most|starts at the image itself"):
         policy.sample(np.arange(4), num_views=1, size=(32, 32), stream=Stream(seed=0))
 
 

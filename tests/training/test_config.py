@@ -237,7 +237,7 @@ def test_flat_and_nested_settings_are_the_same() -> None:
         ({"method": "cutmx"}, "did you mean 'cutmix'"),
         (
             {"method": "augmix+sin"},
-            "sin cannot be laid over augmix; these can: cutmix, cutout, mi",
+            "sin cannot be laid over augmix; these can: afa, apr-sp, cutmix, cut",
         ),
         ({"severity": 0}, "severity must be 1..10, got 0"),
         ({"width": 0}, "width must be at least 1 chain, got 0"),
@@ -261,6 +261,14 @@ def test_flat_and_nested_settings_are_the_same() -> None:
             "--cutout-size-px belongs to cutout; --method is augmix; --method ",
         ),
         ({"method": "cutmix", "patch_size_px": 3}, "--patch-size-px belongs to patch-uniform; --m"),
+        (
+            {"hybridaugment_pp_form": "s"},
+            "belongs to hybridaugment-pp over another method; --method is augmix; --method au",
+        ),
+        (
+            {"method": "augmix+afa", "num_views": 1},
+            "method 'augmix.afa': afa has the last view, so none",
+        ),
         ({"autoaugment_full": True}, "--autoaugment-full belongs to autoaugment; --method is augm"),
         (
             {"method": "standard", "severity": 3},
@@ -280,6 +288,25 @@ def test_flat_and_nested_settings_are_the_same() -> None:
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_config(**settings)
+
+
+def test_settings_of_what_is_laid_over_have_its_name() -> None:
+    settings = {"method": "augmix+hybridaugment-pp+afa", "severity": 1, "num_views": 2}
+    over = {"hybridaugment_pp_severity": 5, "hybridaugment_pp_form": "s", "afa_wave_mean": 4.0}
+    config = build_config(**settings, **over)
+    chains = policies.AugMix(severity=1)
+    spectra = policies.HybridAugment(severity=5, form="s", base=chains)
+    assert config.method == AugMix(policy=policies.FourierWaves(wave_mean=4.0, base=spectra))
+    assert {key: flatten(config)[key] for key in (*settings, *over)} == {**settings, **over}
+
+
+def test_a_recipe_may_name_its_method() -> None:
+    recipe = {"method": "ipmix+apr-sp", "apr_sp_form": "s", "jsd_views": 1, "epochs": 3}
+    config = build_config(recipe)
+    assert (str(config.method), config.method.num_passed) == ("ipmix+apr-sp", 2)
+    assert config.method.policy.form == "s"
+    other = build_config(recipe, method="augmix")  # has none of its settings
+    assert (other.method, other.optimisation.epochs) == (AugMix(), 3)
 
 
 def test_the_crop_belongs_to_the_data() -> None:

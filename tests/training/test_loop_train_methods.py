@@ -48,6 +48,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "augmax": {"method": "augmax", "mixture_steps": 2, "ema_decay": 0.9},
     "pixmix": {"method": "pixmix", "rounds": 2},
     "ipmix": {"method": "ipmix", "depth": 2},
+    "augmix+hybridaugment+afa": {"method": "augmix+hybridaugment-pp+afa", "ema_decay": 0.9},
+    "ipmix+apr": {"method": "ipmix+apr-sp", "apr_sp_form": "s", "depth": 1, "jsd_views": 1},
     "augmix+mixup+cutout": {"method": "augmix+mixup+cutout", "cutout_size_px": 3},
 }
 

@@ -23,8 +23,7 @@ from augmix.augment.stages import (
     map_arrays,
     stage_name,
 )
-from augmix.augment.stages.chains import Chains, Copies
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, Copies, CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
 from augmix.errors import RunError
@@ -275,7 +274,7 @@ class Parts(NamedTuple):
     after: tuple[Stage, ...]  # of finished views
     num_folded: int
     """1, or the number of views where ``before`` gives every view an image of its own: crop and
-    chains are then those of one view of as many images, view after view."""
+    chains are then those of one view of as many images, view after view; copies count as views."""
 
 
 def split(plan: Plan) -> Parts:
@@ -291,14 +290,13 @@ def split(plan: Plan) -> Parts:
     before = before[:-1] if crop else before
     chains, num_folded = plan.chains, 1
     is_folded = any(is_per_view(type(stage)) for stage in before)
-    if isinstance(maker, Copies):
-        chains = maker.chains()
-        if is_folded:
-            raise ValueError("copies can be made of images that are alike in all views only")
-    elif is_folded:
+    if is_folded:
         num_folded = plan.num_views
-        chains = fold_views(chains, num_folded)
         crop = crop and fold_views(crop, num_folded)
+    if isinstance(maker, Copies):
+        chains = maker.chains() if num_folded == 1 else fold_views(maker, num_folded).chains()
+    elif is_folded:
+        chains = fold_views(chains, num_folded)
     return Parts(tuple(before), crop, chains, after, num_folded)
 
 

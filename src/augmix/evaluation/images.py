@@ -16,9 +16,8 @@ from augmix.data.sources import OpenOptions, Source, as_source, name_source, ope
 from augmix.data.tar import SYNSET
 from augmix.errors import RunError
 from augmix.evaluation.predictor import ready
-from augmix.models.ensemble import num_classes_of
 from augmix.models.preprocessing import Preprocessing
-from augmix.models.wrapper import find_logits
+from augmix.models.wrapper import find_logits, num_classes_of
 
 
 def open_data(data: Any, model: nn.Module) -> Source:

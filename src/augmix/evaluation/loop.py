@@ -43,7 +43,7 @@ from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, o
 from augmix.files import to_plain
 from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
-from augmix.models import adaptation
+from augmix.models.batch_norm import adapt_batch_norm
 from augmix.models.calibration import bound_note, measure_temperature
 from augmix.per_image import (
     HARDEST_FILE,
@@ -186,7 +186,7 @@ def evaluate(
             shared = stack.enter_context(held_folder)
         stack.enter_context(ready(model, device))
         if config.adapt_batch_norm:
-            stack.enter_context(adaptation.adapt_batch_norm(model, config.adapt_prior))
+            stack.enter_context(adapt_batch_norm(model, config.adapt_prior))
         results = fresh
         if folder:
             num_shown = min(_NUM_PROBES, len(ids), config.batch_size)

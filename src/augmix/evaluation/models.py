@@ -33,11 +33,10 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.evaluation.predictor import describe_model
 from augmix.evaluation.suites import list_cells
-from augmix.models.ensemble import Ensemble
 from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
-from augmix.models.wrapper import OpenedModel, Restricted
+from augmix.models.wrapper import Ensemble, OpenedModel, Restricted
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
 

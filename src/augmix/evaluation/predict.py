@@ -30,10 +30,10 @@ from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.evaluation.predictor import describe_model
 from augmix.files import hash_file, load_record, open_atomic, to_plain, write_json
-from augmix.models.ensemble import Ensemble
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
+from augmix.models.wrapper import Ensemble
 from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.shards import Pieces, find_shard, share_folder
 

@@ -19,8 +19,8 @@ from augmix.data.sources import Source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
-from augmix.models.ensemble import members_of
 from augmix.models.weights import load_tensors
+from augmix.models.wrapper import members_of
 from augmix.per_image import (
     EXAMPLES_FILE,
     HARDEST_FILE,

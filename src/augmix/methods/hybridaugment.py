@@ -20,8 +20,10 @@ class _Recombining(OptionalConsistency):
     @property
     def num_views(self) -> int:
         """Views the policy draws of every image."""
+        if self.jsd_weight:
+            return self.jsd_views
         forms = [getattr(layer, "form", "") for layer in layers_of(self.policy)]
-        return 2 if self.jsd_weight or any("p" in form for form in forms) else 1
+        return 2 if any("p" in form for form in forms) else 1
 
     @property
     def objective(self) -> Objective:

@@ -9,7 +9,6 @@ from augmix.errors import check_fields
 from augmix.methods.registry import (
     Objective,
     OptionalConsistency,
-    check_loss_options,
     register_method,
 )
 
@@ -37,7 +36,7 @@ class NoisyMix(OptionalConsistency):
     is_compilable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+        OptionalConsistency.__post_init__(self)
         strengths = (self.multiplicative_noise, self.additive_noise)
         usable = [0 <= strength < float("inf") for strength in strengths]
         check_fields(

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from augmix.augment.policies import Cutout, Policy, Standard
-from augmix.errors import RunError, check_name
+from augmix.augment.policies import AugMax, Cutout, FourierWaves, Policy, Standard
+from augmix.errors import RunError, check_name, check_positive
 from augmix.files import hash_file
 from augmix.user_code import PREFIX, hash_module, import_object
 
+_JSD_VIEWS = 2  # beside the clean image, as in AugMix
 _MANY_CLASSES = 10  # above, the holes of Cutout are those published for CIFAR-100
 
 METHODS: "dict[str, type[Method]]" = {}
@@ -117,13 +118,7 @@ class Method:
 
     def __str__(self) -> str:
         """The name, and behind it those of the policies laid over its own: ``augmix+mixup``."""
-        own = type(type(self)().policy)
-        over = []
-        for layer in layers_of(self.policy):
-            if type(layer) is own:
-                break
-            over += [m.name for m in METHODS.values() if _is_layer(m) and type(layer) is _own(m)]
-        return "+".join([self.name or type(self).__name__, *reversed(over)])
+        return "+".join([self.name or type(self).__name__, *reversed(laid_over(self).values())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +128,18 @@ class OptionalConsistency(Method):
     jsd_weight: float = 0.0
     """Weight of the consistency loss, e.g. 12: above 0 every step has the clean image and two views
     of each, as AugMix has; 0 is one view and cross-entropy."""
+    jsd_views: int = _JSD_VIEWS
+    """Views beside the clean image where there is a consistency loss, at least 1; 1 takes two
+    passes a step in place of three."""
 
     def __post_init__(self) -> None:
         check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+        check_positive(self, "jsd_views")
+        if not self.jsd_weight and self.jsd_views != _JSD_VIEWS:
+            raise ValueError(
+                f"jsd_views {self.jsd_views} would do nothing without a consistency loss: give "
+                "jsd_weight too (--jsd-weight 12)"
+            )
 
     @property
     def has_clean(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -145,7 +149,7 @@ class OptionalConsistency(Method):
     @property
     def num_views(self) -> int:
         """Views the policy draws of every image."""
-        return 2 if self.jsd_weight else 1
+        return self.jsd_views if self.jsd_weight else 1
 
     @property
     def objective(self) -> Objective:
@@ -200,8 +204,8 @@ def build_method(name: str) -> Method:
     """Build a method with its defaults.
 
     Args:
-        name: A key of `METHODS`; ``augmix+cutout`` lays the policy of the second over the first.
-            Or ``python:MODULE:CLASS``, a method of your own.
+        name: A key of `METHODS`; ``augmix+cutout`` lays the policy of the second over the first,
+            whose loss and number of views stay. Or ``python:MODULE:CLASS``, a method of your own.
 
     Raises:
         ValueError: If no method has that name, or a policy cannot be laid over another.
@@ -214,13 +218,13 @@ def build_method(name: str) -> Method:
     if name.startswith(PREFIX):
         return _import_method(name)()
     first, *others = name.split("+")
-    method = find_method(first)()
+    method, layers = find_method(first)(), layer_names()
     for other in others:
-        top = find_method(other)
-        if not _is_layer(top):
-            over = ", ".join(sorted(name for name in METHODS if _is_layer(METHODS[name])))
-            raise ValueError(f"{other} cannot be laid over {first}; these can: {over}")
-        layer: Any = top().policy
+        layer: Any = find_method(other)().policy
+        if other not in layers:
+            raise ValueError(f"{other} cannot be laid over {first}; these can: {', '.join(layers)}")
+        if any(type(layer) is type(below) for below in layers_of(method.policy)):
+            raise ValueError(f"{name} has the policy of {other} twice; leave out one of them")
         method = replace(method, policy=replace(layer, base=method.policy))
     return method
 
@@ -280,6 +284,31 @@ def fit_policy(policy: Any, images: TrainingImages) -> Any:
     return replace(policy, **changes)  # pyright: ignore[reportArgumentType]
 
 
+def check_views(method: Method) -> None:
+    """Refuse (ValueError) layers of policies of which no view is left, or a view that is no chain.
+
+    `policies.FourierWaves` takes the last view; form p of `policies.APR` and
+    `policies.HybridAugment` makes the last view of the one before it; `policies.AugMax` has a view
+    for each chain.
+    """
+    layers, num_views = list(layers_of(method.policy)), method.num_views
+    for position, layer in enumerate(layers):
+        is_wave, is_pair = isinstance(layer, FourierWaves), "p" in getattr(layer, "form", "")
+        if not is_wave and not is_pair:
+            continue
+        adds = "afa has the last view" if is_wave else "form p has the last view"
+        below = layers[position + 1 :]
+        if any(isinstance(other, AugMax) for other in below):
+            raise ValueError(f"{adds}, and augmax needs all of them for its chains")
+        if is_pair and any(isinstance(other, FourierWaves) for other in below):
+            raise ValueError(f"{adds}, and so has afa below it: lay afa over it, or take form s")
+        num_views = num_views - 1 if is_wave else max(num_views - 1, 1)
+        if not num_views and not isinstance(below[0], Standard):
+            raise ValueError(
+                f"{adds}, so none of {method.num_views} shows what is below it: take more views"
+            )
+
+
 def check_loss_options(*, label_smoothing: float, weight: float = 0.0) -> None:
     """Refuse a smoothing not in [0, 1), and a negative or infinite weight (ValueError)."""
     if not 0 <= weight < math.inf:
@@ -288,11 +317,33 @@ def check_loss_options(*, label_smoothing: float, weight: float = 0.0) -> None:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
 
 
-def _own(method: type[Method]) -> type:
-    return type(method().policy)
+def laid_over(method: Method) -> dict[type, str]:
+    """The methods whose policies lie over a method's own, by the policy's class; outermost first.
+
+    Example:
+        >>> list(laid_over(build_method("augmix+mixup+cutout")).values())
+        ['cutout', 'mixup']
+    """
+    own, layers = type(type(method)().policy), _find_layers()
+    found = {}
+    for layer in layers_of(method.policy):
+        if type(layer) is own:
+            break
+        if type(layer) in layers:
+            found[type(layer)] = layers[type(layer)]
+    return found
 
 
-def _is_layer(method: type[Method]) -> bool:
-    """Whether the method is nothing but a policy over a base, so that it goes over any other."""
-    is_plain = method.objective is Method.objective and method.num_views is Method.num_views
-    return is_plain and any(f.name == "base" for f in fields(_own(method)))
+def layer_names() -> list[str]:
+    """The methods whose policies can lie over those of others."""
+    return sorted(_find_layers().values())
+
+
+def _find_layers() -> dict[type, str]:
+    """The methods whose policy can lie over any other, by its class: those over plain images."""
+    found: dict[type, str] = {}
+    for name, method in METHODS.items():
+        policy = method().policy
+        if isinstance(getattr(policy, "base", None), Standard):
+            found.setdefault(type(policy), name)
+    return found

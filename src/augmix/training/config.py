@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -23,7 +24,7 @@ from augmix.augment.policies import Policy
 from augmix.data import Reading
 from augmix.errors import RunError, check_fields, check_positive, did_you_mean
 from augmix.methods import METHODS, AugMix, Method, TrainingImages, build_method
-from augmix.methods.registry import layers_of
+from augmix.methods.registry import check_views, laid_over, layer_names, layers_of
 from augmix.rng import Stream
 from augmix.training.recipes import find_recipe
 
@@ -445,9 +446,11 @@ class TrainConfig:
                 "image passes through the network at a time"
             )
         try:  # policies that do not go together say so when they draw
+            check_views(self.method)
             fitted = self.method.fit(TrainingImages())
             size, stream = TrainingImages().size, Stream(seed=0)
-            fitted.policy.sample(np.arange(2), num_views=1, size=size, stream=stream)
+            num_views = fitted.num_views
+            fitted.policy.sample(np.arange(2), num_views=num_views, size=size, stream=stream)
         except ValueError as error:
             raise ValueError(f"method {name!r}: {error}") from error
 
@@ -550,7 +553,8 @@ def method_settings(method: Method) -> dict[str, Setting]:
         >>> sorted(method_settings(build_method("standard+mixup")))
         ['label_smoothing', 'mixup_alpha', 'mixup_per_image']
     """
-    return dict(_list_settings(method, ("method",), ""))
+    over = {layer: METHODS[name].flag_prefix or name for layer, name in laid_over(method).items()}
+    return dict(_list_settings(method, ("method",), "", over))
 
 
 def general_settings(config: "TrainConfig | None" = None) -> dict[str, Setting]:
@@ -588,14 +592,14 @@ def flatten(config: TrainConfig) -> dict[str, Any]:
 
 
 def build_config(
-    recipe: str | Mapping[str, Any] = "", *, method: str = "augmix", **changes: Any
+    recipe: str | Mapping[str, Any] = "", *, method: str | None = None, **changes: Any
 ) -> TrainConfig:
     """Build the configuration of a run from flat names, the words of the command line.
 
     Args:
         recipe: A key of `recipes.RECIPES` to start from, or settings like one. What it says of a
             method counts for methods that have such a setting.
-        method: A name, as for `augmix.methods.build_method`.
+        method: A name, as for `augmix.methods.build_method`; by default the recipe's, or augmix.
         changes: Settings by flat name.
 
     Raises:
@@ -606,11 +610,17 @@ def build_config(
         >>> build_config("imagenet", data="/data/imagenet").method.policy.severity
         1
     """
-    presets = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    presets = dict(find_recipe(recipe) if isinstance(recipe, str) else recipe)
+    usual = str(presets.pop("method", "augmix"))
+    method = method or usual
     parts: dict[str, Any] = {"method": build_method(method)}
     parts |= {name: group() for name, group in _GROUPS.items()}
     known = method_settings(parts["method"]) | general_settings()
-    own = {k: value for k, value in presets.items() if k in known or not find_owners(k)}
+    own = {
+        name: value
+        for name, value in presets.items()
+        if name in known or not (find_owners(name) or find_layers(name))
+    }
     return TrainConfig(**_apply(parts, known, {**own, **changes}, method))
 
 
@@ -633,6 +643,16 @@ def find_owners(name: str) -> list[str]:
     return [method for method, cls in METHODS.items() if name in method_settings(cls())]
 
 
+def find_layers(name: str) -> list[str]:
+    """The methods that have a setting of this flat name where they are laid over another."""
+    plain = method_settings(build_method("standard"))
+    return [
+        layer
+        for layer in layer_names()
+        if name not in plain and name in method_settings(build_method(f"standard+{layer}"))
+    ]
+
+
 def check_setting(name: str, method: str, known: Collection[str]) -> None:
     """Refuse the flat name of a setting that a run by this method does not have.
 
@@ -642,23 +662,26 @@ def check_setting(name: str, method: str, known: Collection[str]) -> None:
     if name in known:
         return
     flag = f"--{name.replace('_', '-')}"
-    owners = find_owners(name)
-    if not owners:
+    owners, over = find_owners(name), find_layers(name)
+    if not owners and not over:
         flags = [f"--{each.replace('_', '-')}" for each in known]
         raise ValueError(f"there is no setting {flag}{did_you_mean(flag, flags)}")
-    over = [owner for owner in owners if METHODS[owner].flag_prefix]
     hint = f"; --method {method}+{over[0]} lays it over" if over else ""
-    raise ValueError(f"{flag} belongs to {', '.join(owners)}; --method is {method}{hint}")
+    owned = ", ".join(owners) or f"{over[0]} over another method"
+    raise ValueError(f"{flag} belongs to {owned}; --method is {method}{hint}")
 
 
-def _list_settings(node: Any, path: tuple[str, ...], prefix: str) -> Iterator[tuple[str, Setting]]:
+def _list_settings(
+    node: Any, path: tuple[str, ...], prefix: str, over: Mapping[type, str] = MappingProxyType({})
+) -> Iterator[tuple[str, Setting]]:
     hints, docs = get_type_hints(type(node)), field_docs(type(node))
     for entry in fields(node):
         value, below = getattr(node, entry.name), (*path, entry.name)
         if is_dataclass(value):
             own = entry.metadata.get("flag", entry.name)
-            own = _prefix(value) if isinstance(value, Policy) else own
-            yield from _list_settings(value, below, own)
+            if isinstance(value, Policy):
+                own = over.get(type(value), _prefix(value)).replace("-", "_")
+            yield from _list_settings(value, below, own, over)
         elif not (entry.name in _OF_DATA and isinstance(node, Policy)):
             name = entry.metadata.get("flag", entry.name)
             yield (

@@ -7,8 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from augmix.augment import render
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 
 BILINEAR, AFFINE = Image.Resampling.BILINEAR, Image.Transform.AFFINE
 PAPER = ("autocontrast", "equalize", "posterize", "rotate", "solarize")

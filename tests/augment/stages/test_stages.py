@@ -227,9 +227,17 @@ def test_copies_and_what_combines_them_follow_each_other() -> None:
     for stages in ((CROP, COPIES), (CROP, COPIES, WAVES), (CROP, CHAINS, LEAST)):
         with pytest.raises(ValueError, match="copies"):
             replace(plan_with(), stages=stages)
-    plan = replace(plan_with(), stages=(INVERT, COPIES, LEAST))
-    with pytest.raises(ValueError, match="alike in all views only"):
-        render(images_of(plan, 3), plan, executor="compiled")
+
+
+def test_copies_are_made_of_the_images_of_their_views() -> None:
+    plan = replace(plan_with(), stages=(INVERT, CROP, COPIES, LEAST))
+    images = images_of(plan, 3)
+    views = render(images, plan, executor="compiled")
+    np.testing.assert_array_equal(views, render(images, plan, executor="pillow"))
+    for view in range(2):  # each of an image of its own, as if it were the only one
+        own = INVERT.apply(images[None])[view]
+        one = replace(plan, stages=(CROP, COPIES, LEAST)).take_views([view])
+        np.testing.assert_array_equal(views[view], render(own, one)[0])
 
 
 def test_stages_that_differ_in_a_setting_are_not_joined() -> None:

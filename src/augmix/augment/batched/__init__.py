@@ -176,7 +176,8 @@ def execute(
                 return triton.render(folded, arrays, layout, dtype, channels_last)
             pixels = triton.render(folded, arrays, layout, torch.float32, False)
         if layout.num_folded > 1:
-            pixels = pixels.unflatten(1, (layout.num_folded, layout.batch // layout.num_folded))[0]
+            unfolded = (layout.num_folded, layout.batch // layout.num_folded)
+            pixels = pixels.unflatten(1, unfolded).transpose(0, 1).flatten(0, 1)
     for form, values in zip(layout.after, arrays.stages[len(layout.before) :], strict=True):
         pixels = _apply(form, values, pixels, pictures)
     views = pixels.to(dtype)

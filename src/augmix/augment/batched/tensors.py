@@ -17,7 +17,7 @@ from torch import Tensor
 
 from augmix.augment.batched.packing import ENTRIES, FAMILIES, KINDS, Kind, Layout
 from augmix.augment.ops import Op
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import CropFlip
 
 RED, GREEN, BLUE, HALF = 19595, 38470, 7471, 0x8000  # luma in 1 / 65536
 _PIECE = {"cpu": 2**20}  # levels worked on at a time, by kind of device

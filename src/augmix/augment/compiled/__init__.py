@@ -21,8 +21,7 @@ from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
 from augmix.augment.plan import Plan, check_plan, split
 from augmix.augment.stages import Pictures
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.jit import inner, outer, run_on_threads, source_stamp
 
 _NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)
@@ -59,8 +58,9 @@ def render(
         folded = pixels.reshape(-1, *images.shape[1:])  # one batch of all views, if they differ
         arrays = _arrays(parts.crop, parts.chains, plan.size)
         views = _mix_chains(folded, arrays, num_threads)
-        num_views = len(parts.chains.mix) * parts.num_folded
-        pixels = views.reshape(num_views, *images.shape[:1], *views.shape[2:])
+        by_view = views.reshape(len(views), parts.num_folded, len(images), *views.shape[2:])
+        num_views = len(views) * parts.num_folded
+        pixels = by_view.swapaxes(0, 1).reshape(num_views, *by_view.shape[2:])
     for stage in parts.after:
         if type(stage) in mixing.FINISHES:
             pixels = np.require(pixels, np.float32, ["C", "W"])

@@ -8,7 +8,7 @@ into the views, `FourierWaves` adds a view, `APR` and `HybridAugment` a stage be
 """
 
 from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
-from augmix.augment.policies.autoaugment import AutoAugment
+from augmix.augment.policies.autoaugment import AutoAugment, TrivialAugment
 from augmix.augment.policies.hybridaugment import APR, HybridAugment
 from augmix.augment.policies.lp_noise import LpNoise, RandomErasing
 from augmix.augment.policies.noise2net import Noise2Net
@@ -16,7 +16,6 @@ from augmix.augment.policies.pairs import CutMix, Mixup
 from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
 from augmix.augment.policies.pixmix import IPMix, PixMix
 from augmix.augment.policies.prime import PRIME
-from augmix.augment.policies.trivialaugment import TrivialAugment
 from augmix.augment.policies.waves import FourierWaves
 
 __all__ = [

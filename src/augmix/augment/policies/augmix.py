@@ -14,8 +14,7 @@ from PIL.Image import Image
 
 from augmix.augment.ops import Op, find_ops, level_to_amount
 from augmix.augment.plan import Plan
-from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.crop import CropFlip
+from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.rng import Purpose, Stream
 
 Ids = Integer[np.ndarray, " batch"]

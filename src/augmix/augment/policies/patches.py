@@ -6,6 +6,8 @@ import numpy as np
 
 from augmix.augment.plan import Plan
 from augmix.augment.policies.augmix import LARGE_PX, Ids, Policy, Standard
+from augmix.augment.stages import Stage, is_per_view, stage_name
+from augmix.augment.stages.chains import Chains
 from augmix.augment.stages.patches import Hole, Noise, boxes_around
 from augmix.rng import Purpose, Stream
 
@@ -112,10 +114,13 @@ class RandomStart:
             raise ValueError(f"epsilon must be a finite number above 0, got {self.epsilon}")
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
-        """Draw the plan of the base, which has no patches, and the addresses of the noise."""
+        """Draw the plan of the base, which changes no view alone, and addresses of the noise."""
         plan = self.base.sample(ids, num_views=num_views, size=size, stream=stream)
-        if plan.noise or plan.hole:
-            raise ValueError("an attack starts at the image itself: its base can have no patches")
+        if names := [stage_name(type(stage)) for stage in plan.stages if _changes_views(stage)]:
+            raise ValueError(
+                "an attack starts at the image itself: its base can change no view alone, got "
+                f"stage {', '.join(names)}"
+            )
         shape = (num_views, len(plan))
         noise = Noise(
             box=np.tile(np.array([0, 0, *plan.size], np.int32), (*shape, 1)),
@@ -124,3 +129,9 @@ class RandomStart:
             seed=stream.seed,
         )
         return plan.with_stage(noise)
+
+
+def _changes_views(stage: Stage) -> bool:
+    """Whether a stage may show something else than the clean view does."""
+    is_empty = isinstance(stage, Chains) and not stage.mix.any()
+    return is_per_view(type(stage)) and not is_empty

@@ -1,15 +1,312 @@
-"""PRIME: random deformations, colour curves and filters, mixed as AugMix mixes its chains."""
+"""PRIME and its stage: random deformations, colour curves and filters, mixed like chains of AugMix.
+
+The plan does not hold the coefficients of a primitive but their address: normal number n is made of
+the words of Philox block ``n // 4`` there (`Stream.addresses`), by Box and Muller.
+"""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import IntEnum
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int8, Int32, Int64, UInt32
 
 from augmix.augment.plan import Plan
 from augmix.augment.policies.augmix import LARGE_PX, Ids, Policy, Standard, beta, dirichlet
-from augmix.augment.stages.primitives import Primitive, Primitives
+from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
 from augmix.errors import check_fields, check_positive
-from augmix.rng import Purpose, Stream
+from augmix.rng import Purpose, Stream, to_uniforms, to_uniforms_torch, words_at, words_at_torch
+
+Image = Float64[np.ndarray, "channel height width"]
+
+
+class Primitive(IntEnum):
+    """One step of a chain."""
+
+    NONE = 0
+    DEFORM = 1
+    COLOR = 2
+    FILTER = 3
+
+
+@register_stage("primitives")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Primitives(Stage):
+    """Mix chains of primitives with the view itself (Modas et al. 2022).
+
+    A view becomes ``(1 - mix) * view + mix * sum_i weight_i * chain_i(view)``, all in floats. With
+    N independent normals:
+
+    * deform: the pixel at (x, y) is taken from (x - dx, y - dy), bilinearly and within the border;
+      ``dx = sqrt(temperature) * width * sum_ij N / |(i, j)| sin(i pi x') sin(j pi y')`` over all
+      i, j from 1 with |(i, j)| < last + 1/2, x' and y' from 0 to 1; dy likewise;
+    * color: ``v + sqrt(temperature) * sum_k N sin(k pi v)`` over k = first .. last, in each
+      channel, clipped;
+    * filter: a 3x3 correlation of ``temperature * N``, plus 1 at the centre or in the last corner,
+      with zeros outside, clipped.
+
+    Attributes:
+        kind: The primitives of every chain, by `Primitive`.
+        first, last: The range of frequencies.
+        temperature: The strength.
+        weight: Weight of every chain in the mixture; they sum to 1 over the chains of a view.
+        mix: Weight of the mixture in the view.
+        address: Counter words 1 to 3 of every step.
+        seed: Key of the generator.
+        num_terms: Most frequencies of a color.
+        num_modes: Most frequencies of a deformation along an axis.
+        is_corner: Whether the filter's 1 is in the last corner.
+    """
+
+    kind: Int8[np.ndarray, "view batch chain depth"]
+    first: Int32[np.ndarray, "view batch chain depth"]
+    last: Int32[np.ndarray, "view batch chain depth"]
+    temperature: Float32[np.ndarray, "view batch chain depth"]
+    weight: Float32[np.ndarray, "view batch chain"]
+    mix: Float32[np.ndarray, "view batch"]
+    address: UInt32[np.ndarray, "view batch chain depth 3"]
+    seed: int
+    num_terms: int
+    num_modes: int
+    is_corner: bool
+
+    rank: ClassVar[int] = 45
+
+    def apply(self, pixels: Pixels, pictures: Pictures | None = None) -> Pixels:
+        views = pixels.copy()
+        for view, index in np.argwhere(self.mix > 0):
+            image = pixels[view, index].astype(np.float64)
+            mix = np.float64(self.mix[view, index])
+            total = (1 - mix) * image
+            for chain, weight in enumerate(self.weight[view, index]):
+                changed = image
+                for step in range(self.kind.shape[3]):
+                    changed = self._apply_step(changed, (view, index, chain, step))
+                total += mix * weight * changed
+            views[view, index] = np.clip(total, 0, 1)
+        return views
+
+    def _apply_step(self, image: Image, at: tuple[Any, ...]) -> Image:
+        kind, address = self.kind[at], self.address[at]
+        if kind == Primitive.DEFORM:
+            return self._deform(image, at, address)
+        root = np.sqrt(np.float64(self.temperature[at]))
+        if kind == Primitive.COLOR:
+            first, num = int(self.first[at]), int(self.last[at] - self.first[at] + 1)
+            numbers = _normals(np.arange(num), address, self.seed)
+            return _color(image, root * numbers[: len(image)], first)
+        if kind == Primitive.FILTER:
+            kernel = _normals(np.arange(3), address, self.seed).T.reshape(-1)[:9].reshape(3, 3)
+            kernel = np.float64(self.temperature[at]) * kernel
+            corner = 2 if self.is_corner else 1
+            kernel[corner, corner] += 1
+            return _filter(image, kernel)
+        return image
+
+    def _deform(self, image: Image, at: tuple[Any, ...], address: np.ndarray) -> Image:
+        height, width = image.shape[1:]
+        modes = np.arange(1, int(self.last[at]) + 1)
+        blocks = (modes[:, None] - 1) * self.num_modes + modes - 1
+        numbers = _normals(blocks.ravel(), address, self.seed)[:2].reshape(2, *blocks.shape)
+        radius = np.hypot(modes[:, None], modes)
+        numbers = np.where(radius < self.last[at] + 0.5, numbers / radius, 0)
+        across = np.sin(np.pi * modes[:, None] * np.linspace(0, 1, width))  # mode width
+        down = np.sin(np.pi * modes[:, None] * np.linspace(0, 1, height))
+        root = np.sqrt(np.float64(self.temperature[at]))
+        dx, dy = (root * (down.T @ (coefficients.T @ across)) for coefficients in numbers)
+        return _move(image, width * dx, height * dy)
+
+    @staticmethod
+    def apply_torch(
+        pixels: Any,
+        *,
+        kind: Any,
+        first: Any,
+        last: Any,
+        temperature: Any,
+        weight: Any,
+        mix: Any,
+        address: Any,
+        seed: int,
+        num_terms: int,
+        num_modes: int,
+        is_corner: bool,
+    ) -> Any:
+        import torch
+
+        real = torch.float32 if pixels.device.type == "mps" else torch.float64
+        views, batch, _, height, width = pixels.shape
+        images = pixels.to(real).flatten(0, 1)
+        mix = mix.to(real).flatten()[:, None, None, None]
+        total = (1 - mix) * images
+        for chain in range(kind.shape[2]):
+            changed = images
+            for step in range(kind.shape[3]):
+                what, low, high = (v[:, :, chain, step].flatten() for v in (kind, first, last))
+                strength = temperature[:, :, chain, step].flatten().to(real)
+                where = address[:, :, chain, step].flatten(0, 1)
+                numbers = _normals_torch(max(num_terms, 3), where, seed, real)
+                root = strength.sqrt()
+                colored = _color_torch(changed, root[:, None, None] * numbers, low, high, num_terms)
+                kernel = numbers[:, :, :3].transpose(1, 2).flatten(1)[:, :9].unflatten(1, (3, 3))
+                filtered = _filter_torch(changed, strength, kernel, 2 if is_corner else 1)
+                size = (num_modes, height, width)
+                dx, dy = _fields_torch(high, strength, where, seed, *size)
+                moved = _move_torch(changed, width * dx, height * dy)
+                for each, result in (
+                    (Primitive.DEFORM, moved),
+                    (Primitive.COLOR, colored),
+                    (Primitive.FILTER, filtered),
+                ):
+                    changed = torch.where((what == int(each))[:, None, None, None], result, changed)
+            own = weight[:, :, chain].to(real).flatten()[:, None, None, None]
+            total = total + mix * own * changed
+        mixed = torch.where(mix > 0, total.clamp(0, 1), images)
+        return mixed.unflatten(0, (views, batch)).to(pixels.dtype)
+
+    def describe(self, index: int, view: int, ids: Int64[np.ndarray, " batch"]) -> list[str]:
+        mix = float(self.mix[view, index])
+        if mix == 0:
+            return []
+        chains = []
+        for chain, weight in enumerate(self.weight[view, index]):
+            steps = []
+            for step, kind in enumerate(self.kind[view, index, chain]):
+                at = (view, index, chain, step)
+                name, strength = Primitive(int(kind)).name.lower(), self.temperature[at]
+                if kind == Primitive.FILTER:
+                    steps.append(f"{name} {strength:.2f}")
+                elif kind != Primitive.NONE:
+                    steps.append(f"{name} {self.first[at]}..{self.last[at]} {strength:.1e}")
+            chains.append(f"{weight:.2f} * {' -> '.join(steps) or 'unchanged'}")
+        return [f"{1 - mix:.2f} itself + {mix:.2f} of {'; '.join(chains)}"]
+
+
+def _normals(
+    blocks: Int64[np.ndarray, " block"], address: UInt32[np.ndarray, " 3"], seed: int
+) -> Float64[np.ndarray, "4 block"]:
+    """Four independent normal numbers for every block at an address."""
+    drawn = to_uniforms(words_at(address, blocks, seed))
+    radius = np.sqrt(-2 * np.log(drawn[::2]))
+    turn = 2 * np.pi * drawn[1::2]
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1).reshape(4, -1)
+
+
+def _color(image: Image, numbers: Float64[np.ndarray, "channel term"], first: int) -> Image:
+    """The curve of every channel, its sines summed by Clenshaw's recurrence."""
+    angle = np.pi * image
+    twice = 2 * np.cos(angle)
+    now, before = np.zeros_like(image), np.zeros_like(image)
+    for term in range(numbers.shape[1] - 1, -1, -1):
+        now, before = numbers[:, term, None, None] + twice * now - before, now
+    change = now * np.sin(first * angle) - before * np.sin((first - 1) * angle)
+    return np.clip(image + change, 0, 1)
+
+
+def _filter(image: Image, kernel: Float64[np.ndarray, "3 3"]) -> Image:
+    height, width = image.shape[1:]
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)))
+    result = np.zeros_like(image)
+    for row, column in np.ndindex(3, 3):
+        part = padded[:, row : row + height, column : column + width]
+        result += kernel[row, column] * part
+    return np.clip(result, 0, 1)
+
+
+def _move(
+    image: Image, dx: Float64[np.ndarray, "height width"], dy: Float64[np.ndarray, "height width"]
+) -> Image:
+    height, width = image.shape[1:]
+    x = np.clip(np.arange(width) - dx, 0, width - 1)
+    y = np.clip(np.arange(height)[:, None] - dy, 0, height - 1)
+    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    right, bottom = np.ceil(x).astype(np.int64), np.ceil(y).astype(np.int64)
+    x, y = x - left, y - top
+    upper = (1 - x) * image[:, top, left] + x * image[:, top, right]
+    lower = (1 - x) * image[:, bottom, left] + x * image[:, bottom, right]
+    return (1 - y) * upper + y * lower
+
+
+def _normals_torch(count: int, address: Any, seed: int, real: Any) -> Any:
+    """`_normals` of blocks 0 .. count - 1 for every image: `image 4 block`."""
+    import torch
+
+    block = torch.arange(count, device=address.device).expand(len(address), -1)
+    drawn = to_uniforms_torch(torch.stack(words_at_torch(address, block, seed), dim=1)).to(real)
+    radius = (-2 * drawn[:, ::2].log()).sqrt()
+    turn = 2 * torch.pi * drawn[:, 1::2]
+    return torch.stack([radius * turn.cos(), radius * turn.sin()], dim=2).flatten(1, 2)
+
+
+def _color_torch(images: Any, numbers: Any, first: Any, last: Any, num_terms: int) -> Any:
+    import torch
+
+    angle = torch.pi * images
+    twice = 2 * angle.cos()
+    now, before = torch.zeros_like(images), torch.zeros_like(images)
+    for term in range(num_terms - 1, -1, -1):
+        own = torch.where((term <= last - first)[:, None], numbers[:, : images.shape[1], term], 0)
+        now, before = own[..., None, None] + twice * now - before, now
+    start = first.to(images.dtype)[:, None, None, None]
+    change = now * (start * angle).sin() - before * ((start - 1) * angle).sin()
+    return (images + change).clamp(0, 1)
+
+
+def _filter_torch(images: Any, strength: Any, kernel: Any, corner: int) -> Any:
+    import torch
+
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+    result = torch.zeros_like(images)
+    for row, column in np.ndindex(3, 3):
+        factor = strength * kernel[:, row, column] + float(row == column == corner)
+        part = padded[:, :, row : row + height, column : column + width]
+        result = result + factor[:, None, None, None] * part
+    return result.clamp(0, 1)
+
+
+def _fields_torch(
+    last: Any, temperature: Any, address: Any, seed: int, num_modes: int, height: int, width: int
+) -> list[Any]:
+    """The displacements of every image along x and y, as fractions of its size."""
+    import torch
+
+    device, real = last.device, temperature.dtype
+    modes = torch.arange(1, num_modes + 1, device=device, dtype=real)
+    numbers = _normals_torch(num_modes**2, address, seed, real)[:, :2]
+    numbers = numbers.unflatten(2, (num_modes, num_modes))
+    radius = torch.hypot(modes[:, None], modes)
+    is_used = radius < last[:, None, None].to(real) + 0.5
+    numbers = torch.where(is_used[:, None], numbers / radius, 0)
+    lines = []
+    for size in (width, height):
+        line = torch.arange(size, device=device, dtype=real) / max(size - 1, 1)
+        lines.append((torch.pi * modes[:, None] * line).sin())  # mode position
+    across, down = lines
+    root = temperature.sqrt()[:, None, None]
+    return [root * (down.T @ (own.transpose(1, 2) @ across)) for own in numbers.unbind(1)]
+
+
+def _move_torch(images: Any, dx: Any, dy: Any) -> Any:
+    import torch
+
+    channels, height, width = images.shape[1:]
+    real, device = images.dtype, images.device
+    x = (torch.arange(width, device=device, dtype=real) - dx).clamp(0, width - 1)
+    y = (torch.arange(height, device=device, dtype=real)[:, None] - dy).clamp(0, height - 1)
+    left, top = x.floor().long(), y.floor().long()
+    right, bottom = x.ceil().long(), y.ceil().long()
+    x, y = (x - left)[:, None], (y - top)[:, None]
+    flat = images.flatten(2)
+
+    def at(row: Any, column: Any) -> Any:
+        position = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
+        return flat.gather(2, position).unflatten(2, (height, width))
+
+    upper = (1 - x) * at(top, left) + x * at(top, right)
+    lower = (1 - x) * at(bottom, left) + x * at(bottom, right)
+    return (1 - y) * upper + y * lower
+
 
 _MAX_DEPTH = 3
 _SIGMA = 4.0  # largest standard deviation of a filter's weights

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from augmix.augment.policies import PRIME
-from augmix.augment.stages.primitives import Primitive, Primitives
+from augmix.augment.policies.prime import Primitive, Primitives
 from augmix.rng import Stream, philox4x32
 
 SIZE = (6, 7)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from augmix.augment.policies import LpNoise, RandomErasing, Standard
-from augmix.augment.stages.lp_noise import LpNoise as Stage
-from augmix.augment.stages.lp_noise import Norm
+from augmix.augment.policies.lp_noise import LpNoiseStage as Stage
+from augmix.augment.policies.lp_noise import Norm
 from augmix.rng import Stream, philox4x32
 
 POWERS = {Norm.HALF: 0.5, Norm.ONE: 1.0, Norm.TWO: 2.0}

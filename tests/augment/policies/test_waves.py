@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from augmix.augment.policies import AugMix, FourierWaves
+from augmix.augment.policies.waves import Waves
 from augmix.augment.stages.chains import Chains
-from augmix.augment.stages.waves import Waves
 from augmix.rng import Stream
 
 

@@ -9,7 +9,7 @@ from toy_plans import draw, images_of
 
 from augmix.augment import batched, render
 from augmix.augment.policies import AugMix, Noise2Net, Standard
-from augmix.augment.stages.noise2net import NoiseNet, parse_layers
+from augmix.augment.policies.noise2net import NoiseNet, parse_layers
 from augmix.rng import Purpose, Stream
 
 EVERY = Noise2Net(probability=1.0)

@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from PIL import Image
 
 from augmix.augment import render
 from augmix.augment.ops import Op, apply_op
-from augmix.augment.policies import APR, HybridAugment
-from augmix.augment.stages.spectra import Recombined, Spectra
+from augmix.augment.policies import APR, AugMix, FourierWaves, HybridAugment
+from augmix.augment.policies.hybridaugment import Recombined, Spectra
+from augmix.augment.policies.waves import Waves
+from augmix.augment.stages.chains import Chains
 from augmix.rng import Stream
 
 STREAM = Stream(seed=8)
@@ -136,6 +139,71 @@ def test_form_p_is_the_text(is_hybrid: bool, low: bool):
         elif low:
             expected = recombine(amplitude, own)
         np.testing.assert_allclose(got[1, index].transpose(1, 2, 0), expected, atol=1e-6)
+
+
+def mixture(image: np.ndarray, chains: Chains, view: int, index: int) -> np.ndarray:
+    """AugMix's algorithm 1 on levels in [0, 1], chain after chain by Pillow."""
+    mix, total = float(chains.mix[view, index]), np.zeros(image.shape)
+    for chain, weight in enumerate(chains.weight[view, index].tolist()):
+        changed = image
+        for op, amount in zip(
+            chains.op[view, index, chain].tolist(),
+            chains.amount[view, index, chain].tolist(),
+            strict=True,
+        ):
+            changed = operate(changed, op, amount) if op else changed
+        total += weight * changed / 255
+    return (1 - mix) * image / 255 + mix * total
+
+
+def wave(size: int, frequency: float, angle: float, strength: float) -> np.ndarray:
+    line = [-size / 2 + size * place / (size - 1) for place in range(size)]
+    values = np.array(
+        [
+            [
+                math.sin(
+                    2 * math.pi * frequency * (u * math.cos(angle) + v * math.sin(angle))
+                    - math.pi / 4
+                )
+                for u in line
+            ]
+            for v in line
+        ]
+    )
+    return values / math.sqrt(np.sum(values**2)) * size / 32 * strength
+
+
+def test_layers_over_augmix_are_carried_out_in_the_order_of_their_texts():
+    """Form s of the image, AugMix, form p of that view with others; the last view has waves."""
+    ids, size = np.arange(4), 6
+    policy = FourierWaves(base=HybridAugment(base=AugMix(width=2)))
+    plan = policy.sample(ids, num_views=3, size=(size, size), stream=Stream(seed=5)).with_clean()
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    views = render(images, plan, executor="pillow").transpose(0, 1, 3, 4, 2)
+    found: Any = [plan.find(kind) for kind in (Recombined, Chains, Spectra, Waves)]
+    form_s, chains, form_p, waves = found
+    assert form_p.high.all()
+    assert form_p.low.all()
+    mixed = np.zeros((4, size, size, 3))
+    for index in range(4):
+        np.testing.assert_array_equal(views[0, index], images[index] / np.float32(255))
+        steps = list(zip(form_s.op[1, index].tolist(), form_s.amount[1, index], strict=True))
+        swap, low = int(form_s.swap[1, index]), int(form_s.low[1, index])
+        image = single(images[index], steps, swap, low, "wrap")
+        mixed[index] = mixture(image, chains, 1, index)
+        np.testing.assert_allclose(views[1, index], mixed[index], atol=1e-6)
+        for channel in range(3):
+            where = (3, index, channel)
+            added = wave(
+                size, *(float(a[where]) for a in (waves.frequency, waves.angle, waves.strength))
+            )
+            expected = np.clip(images[index, :, :, channel] / 255 + added, 0, 1)
+            np.testing.assert_allclose(views[3, index, :, :, channel], expected, atol=1e-6)
+    for index in range(4):
+        smooth = blur(mixed[index])
+        low = recombine(blur(mixed[form_p.low_partner[index]]), smooth)
+        sharp = mixed[form_p.high_partner[index]]
+        np.testing.assert_allclose(views[2, index], low + sharp - blur(sharp), atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", [APR, HybridAugment])
