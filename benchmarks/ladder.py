@@ -41,7 +41,7 @@ from augmix.evaluation.models import run_measurement
 from augmix.models.weights import build_model, load_model
 from augmix.paper.field import RunCost, equal_epochs
 from augmix.training.config import TrainConfig, build_config
-from augmix.training.cost import count_cost
+from augmix.training.logging import count_cost
 from augmix.training.run import open_training, train
 
 Settings = Mapping[str, Any]

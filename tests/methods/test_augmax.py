@@ -10,7 +10,7 @@ from augmix.augment.policies import AugMax, AugMix
 from augmix.methods import build_method
 from augmix.methods.attacks import attack_mixture
 from augmix.methods.losses import AdversarialMixing
-from augmix.models.split_norm import split_batch_norm
+from augmix.models.batch_norm import split_batch_norm
 from augmix.rng import Stream
 
 NUM_STEPS, STEP = 5, 0.1

@@ -30,7 +30,7 @@ from augmix.paper.reproduce import plan_tasks, reproduce
 from augmix.progress import CellFinished, Event, StepFinished
 from augmix.report.tables import to_markdown_table
 from augmix.results import Results, SequenceCell
-from augmix.training.cost import Cost
+from augmix.training.logging import Cost
 
 SLOW_METHODS = [name for name in PAPER_TABLES["field"].methods if not METHODS[name].needs_stylised]
 

@@ -3,7 +3,8 @@
 A row is a method on a network. The number of the literature for the family's published network
 stands beside the measured one in parentheses, and those for other networks or recipes have rows of
 their own, each with its source and what it starts from. In the form at equal cost every method
-trains for as many whole epochs as the counted cost of one of them pays for (see `training.cost`).
+trains for as many whole epochs as the counted cost of one of them pays for
+(`training.logging.count_cost`).
 """
 
 import statistics
@@ -33,7 +34,7 @@ from augmix.paper.runs import Task
 from augmix.published import LaterRow
 from augmix.report.tables import Column, Entry, Row, Table, text
 from augmix.results import Results, load_steps
-from augmix.training.cost import Cost, count_cost, format_flop
+from augmix.training.logging import Cost, count_cost, format_flop
 from augmix.training.run import open_training
 
 RANDOM = "random weights"  # what every run here starts from

@@ -10,13 +10,16 @@ from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from augmix import rng
 from augmix.arrays import Views
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
-from augmix.jit import inner, outer, run_on_threads, source_stamp
+from augmix.jit import inner, outer, run_on_threads, source_stamp, vector_at
 
 _BLOCK = 2048  # pixels mixed at a time, 8 KiB of float32
 
@@ -69,6 +72,41 @@ def _part_channels(flat, origin, planes, target, size):
             planes[0, target + np.uint64(x)] = flat[origin + np.uint64(x)]
 
 
+@intrinsic
+def _mix_16(
+    typing_context: Any, clean: Any, first: Any, second: Any, third: Any, weight0: Any,
+    weight1: Any, weight2: Any, weight3: Any, total: Any, start: Any,
+) -> Any:  # fmt: skip
+    """The mixture of 16 pixels from an index on, in [0, 1], on contiguous uint8 and float32.
+
+    LLVM makes vectors of 8 of such a loop where 16 are faster.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(argument: int) -> Any:
+            array = signature.args[argument]
+            return vector_at(context, builder, array, arguments[argument], arguments[9], 16)
+
+        def repeated(value: Any) -> Any:
+            alone = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(alone, empty, ir.Constant(words, [0] * 16))
+
+        words, floats = ir.VectorType(ir.IntType(32), 16), ir.VectorType(ir.FloatType(), 16)
+        empty, level = ir.Constant(floats, ir.Undefined), None
+        for chain in range(4):
+            pixels = builder.zext(builder.load(place(chain), align=1), words)
+            part = builder.fmul(repeated(arguments[4 + chain]), builder.sitofp(pixels, floats))
+            level = part if level is None else builder.fadd(level, part)
+        level = builder.fdiv(level, ir.Constant(floats, [255.0] * 16))
+        one = ir.Constant(floats, [1.0] * 16)
+        is_below = builder.fcmp_ordered("<", level, one)
+        builder.store(builder.select(is_below, level, one), place(8), align=4)
+        return context.get_dummy_value()
+
+    chains, weights = (clean, first, second, third), (weight0, weight1, weight2, weight3)
+    return types.void(*chains, *weights, total, start), generate
+
+
 @inner
 @no_type_check
 def mix(stack, slots, luts, are_plain, weights, total_weight, out):
@@ -101,8 +139,15 @@ def mix(stack, slots, luts, are_plain, weights, total_weight, out):
                 second = _finished(stack, slots, luts, are_plain, 1, channel, start, looked_up[1])
             if weight3 != 0:
                 third = _finished(stack, slots, luts, are_plain, 2, channel, start, looked_up[2])
-            for index in range(total.size):
-                level = (one - total_weight) * np.float32(clean[index])
+            rest, whole = one - total_weight, 0
+            if len(slots) <= 3:
+                whole = total.size // 16 * 16
+                for index in range(0, whole, 16):
+                    _mix_16(
+                        clean, first, second, third, rest, weight1, weight2, weight3, total, index
+                    )
+            for index in range(whole, total.size):
+                level = rest * np.float32(clean[index])
                 level += weight1 * np.float32(first[index])
                 level += weight2 * np.float32(second[index])
                 level += weight3 * np.float32(third[index])
@@ -112,7 +157,7 @@ def mix(stack, slots, luts, are_plain, weights, total_weight, out):
                 first = _finished(stack, slots, luts, are_plain, chain, channel, start, spare)
                 for index in range(total.size):
                     total[index] += weights[chain] * np.float32(first[index])
-            for index in range(total.size):
+            for index in range(whole, total.size):
                 total[index] = min(total[index] / full, one)
 
 

@@ -28,6 +28,7 @@ from augmix.jit import inner, vector_at
 
 SPARE = 16  # bytes behind an image that may be read, by vectors that begin inside it
 _BYTE = np.uint32(255)
+_LANES = 16
 
 
 class Scratch(NamedTuple):
@@ -125,11 +126,11 @@ def _load_pair(typing_context: Any, packed: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _blend_8(
+def _blend_block(
     typing_context: Any, upper: Any, lower: Any, dxs: Any, dys: Any, slack: Any,
     red: Any, green: Any, blue: Any, start: Any, target: Any,
 ) -> Any:  # fmt: skip
-    """The bilinear blend of 8 pixels in float32; return the bits of those that are in doubt.
+    """The bilinear blend of `_LANES` pixels in float32; return the bits of those in doubt.
 
     A pixel is in doubt where a level is within the slack of a whole number. Of the contiguous
     arrays, pairs of words and float32 fractions are read from ``start`` on, and uint8 levels are
@@ -139,28 +140,32 @@ def _blend_8(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def place(argument: int, offset: int) -> Any:
             array = signature.args[argument]
-            return vector_at(context, builder, array, arguments[argument], arguments[offset], 8)
+            return vector_at(
+                context, builder, array, arguments[argument], arguments[offset], _LANES
+            )
 
         def split(argument: int) -> list[Any]:
-            both = builder.bitcast(builder.load(place(argument, 8), align=8), sixteen)
+            both = builder.bitcast(builder.load(place(argument, 8), align=8), pairs)
             return [
-                builder.shuffle_vector(both, both, ir.Constant(words, list(range(side, 16, 2))))
+                builder.shuffle_vector(
+                    both, both, ir.Constant(words, list(range(side, 2 * _LANES, 2)))
+                )
                 for side in (0, 1)
             ]
 
         def between(one: Any, other: Any, part: Any) -> Any:
             return builder.fadd(one, builder.fmul(builder.fsub(other, one), part))
 
-        words, floats = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.FloatType(), 8)
-        sixteen = ir.VectorType(ir.IntType(32), 16)
+        words, pairs = (ir.VectorType(ir.IntType(32), size) for size in (_LANES, 2 * _LANES))
+        floats = ir.VectorType(ir.FloatType(), _LANES)
         corners = [*split(0), *split(1)]
         dx, dy = (builder.load(place(argument, 8), align=4) for argument in (2, 3))
         empty = ir.Constant(floats, ir.Undefined)
         first = builder.insert_element(empty, arguments[4], ir.Constant(ir.IntType(32), 0))
-        margin = builder.shuffle_vector(first, empty, ir.Constant(words, [0] * 8))
+        margin = builder.shuffle_vector(first, empty, ir.Constant(words, [0] * _LANES))
         doubts = []
         for channel in (2, 1, 0):
-            shift, byte = (ir.Constant(words, [value] * 8) for value in (8 * channel, 255))
+            shift, byte = (ir.Constant(words, [value] * _LANES) for value in (8 * channel, 255))
             one, two, three, four = (
                 builder.sitofp(builder.and_(builder.lshr(corner, shift), byte), floats)
                 for corner in corners
@@ -168,15 +173,16 @@ def _blend_8(
             top, bottom = between(one, two, dx), between(three, four, dx)
             level = builder.fadd(between(top, bottom, dy), margin)
             whole = builder.fptosi(level, words)
-            pixels = builder.trunc(whole, ir.VectorType(ir.IntType(8), 8))
+            pixels = builder.trunc(whole, ir.VectorType(ir.IntType(8), _LANES))
             builder.store(pixels, place(5 + channel, 9), align=1)
             above = builder.fsub(level, builder.sitofp(whole, floats))
             doubts.append(builder.fcmp_ordered("<", above, builder.fadd(margin, margin)))
         doubt = builder.or_(builder.or_(doubts[0], doubts[1]), doubts[2])
-        return builder.bitcast(doubt, ir.IntType(8))
+        bits = builder.bitcast(doubt, ir.IntType(_LANES))
+        return builder.zext(bits, ir.IntType(32))
 
     arrays = (upper, lower, dxs, dys, slack, red, green, blue, start, target)
-    return types.uint8(*arrays), generate
+    return types.uint32(*arrays), generate
 
 
 @inner
@@ -389,14 +395,14 @@ def affine(source, height, width, matrix, scratch, result):
             origin = np.uint64(scratch.offsets[x])
             upper[x] = _load_pair(packed, origin)
             lower[x] = _load_pair(packed, origin + np.uint64(words))
-        for block in range((size + 7) // 8):
-            start, doubt = min(8 * block, size - 8), np.uint8(255)
+        for block in range((size + _LANES - 1) // _LANES):
+            start, doubt = min(_LANES * block, size - _LANES), np.uint32(1)
             if start >= 0:
                 at = target + start
-                doubt = _blend_8(upper, lower, dxs, dys, slack, red, green, blue, start, at)
+                doubt = _blend_block(upper, lower, dxs, dys, slack, red, green, blue, start, at)
             if doubt == 0:
                 continue
-            for x in range(max(start, 0), min(start + 8, size) if start >= 0 else size):
+            for x in range(max(start, 0), min(start + _LANES, size) if start >= 0 else size):
                 if start >= 0 and (not (doubt >> (x - start)) & 1 or _is_flat(scratch, x)):
                     continue
                 middle = float(x + first) + 0.5
