@@ -42,24 +42,17 @@ class Forecast:
 
     def lines(self, folder: Path) -> list[str]:
         """Return the forecast in words, with what is free on the disk of the set's folder."""
-        above = next(
-            each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()
-        )
-        free = shutil.disk_usage(above).free
         rest = "" if self.num_left == self.num_images else f", {self.num_left:,} of them left"
         each_ms = 1000 * self.seconds / max(self.num_left, 1)
         wall_s = self.seconds / self.num_processes
         processes = "1 process" if self.num_processes == 1 else f"{self.num_processes} processes"
-        lines = [
-            f"{self.num_files:,} files, {_size(self.num_bytes)}, of {self.num_images:,} images"
+        return [
+            f"{self.num_files:,} files, {size_words(self.num_bytes)}, of {self.num_images:,} images"
             f"{rest}",
-            f"{_duration(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
+            f"about {duration_words(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
             f"measured on {self.num_measured:,} images; disk not counted)",
-            f"{_size(free)} free in {above}",
+            *disk_lines(folder, self.num_bytes),
         ]
-        if free < self.num_bytes:
-            lines.append("warning: more than is free, unless part of it is written already")
-        return lines
 
 
 def forecast_set(
@@ -101,7 +94,7 @@ def forecast_set(
         _make(make, groups[key][0], range(min(step, count)), encode)  # compiles
     load_s, num_measured, began = 0.0, 0, perf_counter()
     last = max(0, count - step)
-    starts = _spread(last + 1, min(last // step + 1, _MOST_IMAGES))
+    starts = spread(last + 1, min(last // step + 1, _MOST_IMAGES))
     for turn, start in enumerate(starts):
         ids = range(start, min(start + step, count))
         started = perf_counter()
@@ -148,14 +141,25 @@ def _frames(image: Any) -> Iterator[Any]:
         yield from image
 
 
-def _spread(count: int, num: int) -> list[int]:
+def disk_lines(folder: Path, num_bytes: int) -> list[str]:
+    """Say what is free on the disk of a folder, and warn if it is less than will be written."""
+    above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(above).free
+    lines = [f"{size_words(free)} free in {above}"]
+    if free < num_bytes:
+        lines.append("warning: more than is free, unless part of it is written already")
+    return lines
+
+
+def spread(count: int, num: int) -> list[int]:
     """Return positions from all over a range, in an order that covers it early."""
     positions = np.linspace(0, count - 1, num).astype(int).tolist()
     order = sorted(range(num), key=lambda index: int(f"{index:08b}"[::-1], 2))
     return [positions[index] for index in order]
 
 
-def _size(num_bytes: int | float) -> str:
+def size_words(num_bytes: int | float) -> str:
+    """Write a number of bytes in the unit that suits it."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"
@@ -163,8 +167,9 @@ def _size(num_bytes: int | float) -> str:
     return f"{num_bytes:.3g} TB"
 
 
-def _duration(seconds: int | float) -> str:
+def duration_words(seconds: int | float) -> str:
+    """Write an estimated time in the unit that suits it."""
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if seconds >= length:
-            return f"about {seconds / length:.3g} {unit}"
-    return f"about {seconds:.2g} seconds"
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.2g} seconds"
