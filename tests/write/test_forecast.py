@@ -22,7 +22,7 @@ def tree(folder) -> tuple[int, int]:
 
 
 def sized(num_bytes) -> str:
-    return forecast._size(num_bytes)
+    return forecast.size_words(num_bytes)
 
 
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])

@@ -30,12 +30,8 @@ from augmix.data.sources import Source
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
-from augmix.evaluation.loop import (
-    choose_images,
-    describe_protocol,
-    describe_source,
-    useful_threads,
-)
+from augmix.evaluation.images import choose_images, describe_source
+from augmix.evaluation.loop import describe_protocol, useful_threads
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import check_folder
 from augmix.evaluation.suites import Suite, list_cells, open_suites
@@ -234,14 +230,14 @@ def decide(
     config = EvaluateConfig() if config is None else config
     arms = [first, second] if second is not None else [first]
     emit = on_progress or ignore
-    suite = _choose_suite(config)
+    suite = choose_suite(config)
     if distributed.world_size() > 1:
         raise RunError("a margin of error is measured by one process; start it without torchrun")
     if not 0 < margin < 1:
         raise ValueError(
             f"margin_of_error must be above 0 and below 100 points, got {100 * margin:g}"
         )
-    _check_alike(arms)
+    check_alike(arms)
     config = replace(config, suite=(suite,))
     device = resolve_device(config.device)
     ids, _ = choose_images(len(first.source), max_images=config.max_images, seed=config.seed)
@@ -465,8 +461,8 @@ def _progress(decision: Decision) -> str:
     )
 
 
-def _choose_suite(config: EvaluateConfig) -> str:
-    """The suite that is measured; a ValueError if a part of its images means nothing.
+def choose_suite(config: EvaluateConfig) -> str:
+    """Return the suite that is measured; a ValueError if a part of its images means nothing.
 
     The clean images are left out where others are asked for: they are no part of that mean.
     """
@@ -485,7 +481,8 @@ def _choose_suite(config: EvaluateConfig) -> str:
     return suite
 
 
-def _check_alike(arms: Sequence[Arm]) -> None:
+def check_alike(arms: Sequence[Arm]) -> None:
+    """Refuse models whose images differ, with a `RunError`."""
     first = arms[0].source
     for arm in arms[1:]:
         theirs = arm.source.fingerprint, len(arm.source)

@@ -41,8 +41,8 @@ from augmix.data.sources import Source
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.evaluation.config import CalibrateConfig, CalibrateOptions, EvaluateConfig, Measurement
-from augmix.evaluation.images import open_data
-from augmix.evaluation.loop import choose_images, useful_threads
+from augmix.evaluation.images import choose_images, open_data
+from augmix.evaluation.loop import useful_threads
 from augmix.evaluation.models import open_arm
 from augmix.evaluation.predictor import Predictor, fingerprint, ready
 from augmix.evaluation.suites import CLEAN
