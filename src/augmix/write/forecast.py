@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.write.destination import Frame, Piece
+from augmix.write.destination import Piece
 
 _SECONDS = 5.0  # after which no more images are measured
 _MOST_IMAGES = 16  # under each corruption and severity
@@ -61,7 +61,7 @@ def forecast_set(
     make: Callable[[Piece], Any],
     load: Callable[[int], object],
     *,
-    encode: Callable[[Frame], bytes] | None,
+    encode: Callable[[Any], bytes] | None,
     shapes: dict[str, tuple[int, ...]],
     num_files: int,
     num_processes: int,
@@ -74,7 +74,7 @@ def forecast_set(
         missing: Those that are not written yet.
         make: Makes the images of a piece.
         load: Decodes a clean image, where that is done once for the whole set.
-        encode: Of image files; None for arrays.
+        encode: Of image files, or of what else is made for each; None for arrays.
         shapes: Of the arrays.
         num_files: Images files of the set; unused for arrays.
         num_processes: Processes that will write.
@@ -126,7 +126,7 @@ def forecast_set(
 
 
 def _make(
-    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Frame], bytes] | None
+    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Any], bytes] | None
 ) -> int:
     """Make images or sequences, and return the bytes of their files; 0 for arrays."""
     made = make(replace(piece, start=ids.start, stop=ids.stop))
@@ -134,7 +134,7 @@ def _make(
     return sum(len(encode(frame)) for frame in frames) if encode else 0
 
 
-def _frames(image: Frame | Iterable[Frame]) -> Iterator[Frame]:
+def _frames(image: Any) -> Iterator[Any]:
     if isinstance(image, np.ndarray) and image.ndim == 3:
         yield image
     else:
