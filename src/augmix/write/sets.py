@@ -383,6 +383,7 @@ def _forecast(
     """What writing the pieces will take, in words."""
     is_array, is_corrupted = identity["layout"] == "cifar", identity["form"] == "corrupted"
     frames = {name: 1 if is_corrupted else shape[1] for name, shape in shapes.items()}
+    shard = find_shard(options.shard)
     labels = {"labels": (len(SEVERITIES) * len(source) * np.int64().nbytes,)}
     found = forecast_set(
         pieces,
@@ -393,8 +394,16 @@ def _forecast(
         shapes=shapes | (labels if is_corrupted else {}),
         num_files=sum(len(piece) * frames[piece.name] for piece in pieces),
         num_processes=choose_num_processes(options.num_processes),
+        num_working_bytes=_count_decoded(source, shard.count if shard else 1),
     )
     return found.lines(folder)
+
+
+def _count_decoded(source: Source, num_shards: int) -> int:
+    """Bytes of the clean images that are decoded into a file, by each shard at most."""
+    if not _is_array(source):
+        return 0
+    return num_shards * len(source) * math.prod((*source.size, source.channels))
 
 
 def _is_array(source: Source) -> bool:
