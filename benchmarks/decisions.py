@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from augmix import per_image, results, sequential
+from augmix import per_image, results
+from augmix.bootstrap import LEVEL
 from augmix.evaluation.decide import is_decided, looks, make_sequence
 from augmix.results import Decision
 
@@ -79,7 +80,7 @@ def simulate(values: np.ndarray, margin: float, repetitions: int, *, is_paired: 
     low, middle, high = np.quantile(taken, (0.05, 0.5, 0.95))
     print(
         f"margin {100 * margin:g} points, {repetitions} repetitions: missed the truth at a look in "
-        f"{100 * misses / repetitions:.1f} % (allowed {100 * (1 - sequential.LEVEL):.0f} %), wrong "
+        f"{100 * misses / repetitions:.1f} % (allowed {100 * (1 - LEVEL):.0f} %), wrong "
         f"sign in {100 * wrong_signs / repetitions:.1f} %; took {100 * middle:.2f} % of the passes "
         f"(90 % of repetitions: {100 * low:.2f} to {100 * high:.2f} %); usual intervals, looked at "
         f"as often: missed in {100 * usual / repetitions:.1f} %"

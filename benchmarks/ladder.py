@@ -41,7 +41,7 @@ from augmix.evaluation.models import run_measurement
 from augmix.models.weights import build_model, load_model
 from augmix.paper.field import RunCost, equal_epochs
 from augmix.training.config import TrainConfig, build_config
-from augmix.training.cost import count_cost
+from augmix.training.logging import count_cost
 from augmix.training.run import open_training, train
 
 Settings = Mapping[str, Any]
@@ -85,7 +85,9 @@ LEVELS: Mapping[str, Mapping[str, Settings]] = {
     },
     "pictures": {"ipmix": {"base": "ipmix"}, "pixmix": {"base": "pixmix", "jsd_weight": 12.0}},
 }
-AUGMIX = "augmix"
+AUGMIX, FILE = "augmix", "ladder.json"
+MACHINE = ("device", "torch_threads", "logger", "checkpoint_every")
+OF_RECIPE = ("model", "batch_size", "precision", "channels_last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,12 @@ class Budget:
         flat |= {"epochs": epochs} if epochs else {}
         name = hashlib.sha256(json.dumps(flat, sort_keys=True, default=str).encode()).hexdigest()
         return build_config(flat, data=self.data, out=self.out / "runs" / name[:12])
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The settings that decide the numbers, as JSON has them."""
+        common = {name: self.common[name] for name in self.common if name not in MACHINE}
+        return json.loads(json.dumps({**common, "severities": self.severities}))
 
     def how(
         self, names: Sequence[str], severities: Sequence[int], folder: Path, config: TrainConfig
@@ -250,13 +258,15 @@ def climb(budget: Budget, levels: Sequence[str], num_seeds: int) -> None:
             print(show(record["rungs"][-1]), flush=True)
             if found.both.mean() < lowest:
                 best, lowest = rung, float(found.both.mean())
-    flat = {**flatten(best.settings), "epochs": best.epochs}
+    recipe = {name: budget.common[name] for name in OF_RECIPE}
+    recipe |= {**flatten(best.settings), "epochs": best.epochs}
     record |= {
-        "chosen": {"name": best.name, "settings": dict(best.settings), "flat": flat},
-        "budget": {**budget.common, "severities": budget.severities, "seeds": num_seeds},
+        "chosen": {"name": best.name, "settings": dict(best.settings), "recipe": recipe},
+        "budget": budget.plain,
+        "num_seeds": num_seeds,
     }
-    files.write_json(budget.out / "ladder.json", record)
-    print(f"\nchosen on images and corruptions of no test set: {json.dumps(flat)}")
+    files.write_json(budget.out / FILE, record)
+    print(f"\nchosen on images and corruptions of no test set: {json.dumps(recipe)}")
 
 
 def measure(budget: Budget, rung: Rung, num_seeds: int) -> Outcome:
@@ -354,10 +364,17 @@ def span(numbers: Sequence[float], sign: str = "") -> str:
 
 def measure_choice(budget: Budget, num_seeds: int) -> None:
     """Measure AugMix and what was chosen on the test images, and print both and the difference."""
-    path = budget.out / "ladder.json"
+    path = budget.out / FILE
     if not path.exists():
         raise RunError(f"{path} does not exist: choose by the same command without --final")
-    chosen = files.load_json(path)["chosen"]
+    record = files.load_json(path)
+    chosen, made = record["chosen"], record["budget"]
+    if changed := [name for name, value in budget.plain.items() if made.get(name) != value]:
+        name = changed[0]
+        raise RunError(
+            f"{path} was made with {name} {made.get(name)!r}, this command has "
+            f"{budget.plain[name]!r}: give the same settings, or choose into another --out"
+        )
     settings = {**chosen["settings"], "layers": tuple(chosen["settings"]["layers"])}
     if chosen["name"] == AUGMIX:
         raise RunError("no rung was better than AugMix, so there is nothing to compare")
@@ -372,7 +389,7 @@ def measure_choice(budget: Budget, num_seeds: int) -> None:
             span([apart.estimate, apart.low, apart.high], "+"),
         ]
         print(f"| {title} error % | {' | '.join(cells)} |")
-    print(f"\n{num_seeds} seed(s) of each; chosen: {json.dumps(chosen['flat'])}")
+    print(f"\n{num_seeds} seed(s) of each; chosen: {json.dumps(chosen['recipe'])}")
 
 
 def _test(budget: Budget, rung: Rung, num_seeds: int) -> Iterator[Outcome]:

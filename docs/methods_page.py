@@ -44,7 +44,7 @@ from augmix.models.weights import build_model, load_model
 from augmix.paper.field import literature
 from augmix.rng import Stream
 from augmix.training.config import build_config
-from augmix.training.cost import count_cost
+from augmix.training.logging import count_cost
 from augmix.training.run import train
 
 HERE = Path(__file__).parent

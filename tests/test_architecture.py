@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "augmix"
 PAGE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # of packages and top-level modules, the lowest first
-    "errors memory rng jit files shards user_code arrays distributed devices results "
-    "per_image bootstrap sequential metrics published progress",
+    "errors rng jit files shards user_code arrays distributed devices results "
+    "per_image bootstrap metrics published progress",
     "augment corruptions data models transforms",
     "methods",
     "training evaluation write stylize pictures",

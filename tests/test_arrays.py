@@ -8,7 +8,7 @@ import pytest
 import torch
 from beartype.roar import BeartypeCallHintViolation
 
-from augmix import arrays, memory
+from augmix import arrays, errors
 
 
 def test_every_level_survives_the_round_trip():
@@ -71,4 +71,4 @@ def test_the_suite_checks_shapes_and_types() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
         arrays.to_float(np.zeros((4, 4), np.uint8))
     with pytest.raises(BeartypeCallHintViolation):
-        memory.check_threads("2")  # pyright: ignore[reportArgumentType]
+        errors.check_threads("2")  # pyright: ignore[reportArgumentType]

@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from augmix.methods.losses import JSDLoss as JSDLoss
     from augmix.methods.losses import jsd_loss as jsd_loss
     from augmix.models import register_network as register_network
-    from augmix.models.ensemble import Ensemble as Ensemble
     from augmix.models.open_model import open_model as open_model
     from augmix.models.preprocessing import Preprocessing as Preprocessing
     from augmix.models.weights import build_model as build_model
     from augmix.models.weights import load_model as load_model
+    from augmix.models.wrapper import Ensemble as Ensemble
     from augmix.report import write_report as write_report
-    from augmix.report.hub import push_to_hub as push_to_hub
+    from augmix.report.exports import push_to_hub as push_to_hub
     from augmix.rng import Stream as Stream
     from augmix.training.config import TrainConfig as TrainConfig
     from augmix.training.objects import Run as Run

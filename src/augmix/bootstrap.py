@@ -31,8 +31,7 @@ from scipy.special import stdtrit
 
 from augmix import metrics
 from augmix.metrics.calibration import equal_mass_ends, smooth_from_sums
-from augmix.metrics.outliers import outlier_scores
-from augmix.metrics.selective import COVERAGE, selective_scores
+from augmix.metrics.uncertainty import COVERAGE, outlier_scores, selective_scores
 from augmix.rng import Purpose, Stream
 
 LEVEL = 0.95

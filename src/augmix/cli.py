@@ -21,11 +21,14 @@ from augmix.commands import COMMANDS, help_text
 from augmix.console import print_predictions, print_summaries, print_table, say, show_progress
 from augmix.data import Reading
 from augmix.errors import (
+    START_BYTES,
     Interrupted,
     RunError,
+    check_headroom,
     check_positive,
     describe_import,
     did_you_mean,
+    memory_error,
     printable,
 )
 from augmix.flags import (
@@ -41,7 +44,6 @@ from augmix.flags import (
     refuse_meant,
     spell_choices,
 )
-from augmix.memory import START_BYTES, check_headroom, memory_error
 
 if TYPE_CHECKING:
     from augmix.evaluation.predict import Prediction
@@ -262,8 +264,12 @@ def _evaluate(words: Sequence[str]) -> None:
     measurement = parse(Measurement, "evaluate", _spell_margin(words))
     _keep_memory()
     from augmix import distributed
-    from augmix.evaluation.models import run_measurement
+    from augmix.evaluation.models import forecast_measurement, run_measurement
 
+    if measurement.dry_run:
+        if _is_first():
+            say("\n".join(_watch(forecast_measurement, measurement)))
+        return
     with distributed.joined():
         if distributed.rank():  # process 0 prints for all
             run_measurement(measurement)
@@ -317,9 +323,18 @@ def _predict(words: Sequence[str]) -> None:
 
     config = parse(PredictConfig, "predict", words)
     _keep_memory()
-    from augmix.evaluation.predict import predict, predict_file, write_predictions
+    from augmix.evaluation.predict import (
+        forecast_predictions,
+        predict,
+        predict_file,
+        write_predictions,
+    )
     from augmix.shards import find_shard
 
+    if config.dry_run:
+        if _is_first():
+            say("\n".join(forecast_predictions(config)))
+        return
     if config.out is not None:
         if not _is_first():
             predict_file(config)
@@ -393,6 +408,8 @@ def _check(words: Sequence[str]) -> None:
     verdicts = check_run(
         config.run,
         limits,
+        at_most=config.at_most,
+        at_least=config.at_least,
         no_worse_than=config.no_worse_than,
         margin=config.margin / 100,
         agrees_with=config.agrees_with,

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import njit
 from numba.core import event
 
-from augmix.memory import check_threads
+from augmix.errors import check_threads
 
 _RANGES = 4  # for each thread, so that one with harder work does not keep the others waiting
 

@@ -433,7 +433,7 @@ class LogRecord(TypedDict, total=False):
     wait_fraction: float
     peak_memory_mib: float
     seconds: float
-    flop: float  # of all passes since the start of the run, see `training.cost`
+    flop: float  # of all passes since the start of the run, see `training.logging.Cost`
     validation: ValidationRecord  # only at the end of an epoch
     skipped: list[str]  # only of step 0
     left_out: dict[str, int]  # only of step 0

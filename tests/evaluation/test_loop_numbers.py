@@ -14,8 +14,9 @@ from augmix.corruptions import STANDARD_10
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.data.sources import Source, open_source
 from augmix.errors import RunError
-from augmix.evaluation.loop import choose_images, evaluate
-from augmix.models.adaptation import adapt_batch_norm
+from augmix.evaluation.images import choose_images
+from augmix.evaluation.loop import evaluate
+from augmix.models.batch_norm import adapt_batch_norm
 from augmix.models.calibration import fit_temperature, mean_nll
 from augmix.models.weights import build_model
 from augmix.models.wrapper import hash_weights

@@ -18,7 +18,8 @@ from augmix.bootstrap import Interval
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
-from augmix.evaluation.loop import choose_images, evaluate
+from augmix.evaluation.images import choose_images
+from augmix.evaluation.loop import evaluate
 from augmix.evaluation.measures import draw_uniforms
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.models.calibration import fit_histogram, fit_isotonic, fit_vector_scaling

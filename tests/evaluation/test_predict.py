@@ -110,6 +110,63 @@ def test_the_temperature_is_that_of_the_run(run: Path, photos: Path, tmp_path: P
     (run / "results.json").unlink()
 
 
+def test_calibrators_are_those_that_evaluate_fitted(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
+    from augmix.evaluation.loop import evaluate
+    from augmix.models.open_model import open_model
+
+    images = np.random.default_rng(2).integers(0, 256, (60, 16, 16, 3), np.uint8)
+    source = pairs_source([(image, index % 3) for index, image in enumerate(images)])
+    how: dict[str, Any] = {"suite": ("clean",), "temperature_images": 40}
+    out = tmp_path / "trust"
+    evaluate(open_model(run), source, **how, metrics=("calibrators",), out=out)
+    fitted = json.loads((out / "results.json").read_text())  # read without the package
+    logits = logits_of(run, Image.open(photos / "a.png")).numpy()
+    top = np.exp(logits - logits.max()).max() / np.exp(logits - logits.max()).sum()
+    plain = {"model": str(run), "images": (str(photos / "a.png"),), "calibration": out}
+
+    def ask(**changes: Any) -> Prediction:
+        (found,) = predict(PredictConfig(**(plain | changes)))
+        return found
+
+    tempered = logits / fitted["temperature"]["value"]
+    expected = np.exp(tempered.max()) / np.exp(tempered).sum()
+    assert ask().confidences[0] == pytest.approx(expected, abs=1e-6)
+    vector = fitted["fitted"]["vector"]
+    scaled = logits * vector["weight"] + vector["bias"]
+    found = ask(calibrator="vector", top=3)
+    order = np.argsort(-scaled)
+    assert found.classes == tuple(NAMES[index] for index in order)
+    softmax = np.exp(scaled) / np.exp(scaled).sum()
+    assert found.confidences == pytest.approx(softmax[order], abs=1e-6)
+    isotonic, steps = fitted["fitted"]["isotonic"], fitted["fitted"]["histogram"]
+    line = np.interp(top, isotonic["confidence"], isotonic["accuracy"])
+    assert ask(calibrator="isotonic").confidences == pytest.approx([line], abs=1e-4)
+    below = [y for x, y in zip(steps["confidence"], steps["accuracy"], strict=True) if x <= top]
+    found = ask(calibrator="histogram")
+    assert found.confidences == pytest.approx([below[-1]])
+    assert found.classes == (NAMES[int(logits.argmax())],)
+
+    config = PredictConfig(**plain, calibrator="vector", out=tmp_path / "x.csv")
+    predict_file(config)
+    with pytest.raises(RunError, match="holds predictions with temperature = None"):
+        predict_file(replace(config, calibrator="temperature"))
+    with pytest.raises(RunError, match="vector was fitted for no model in"):
+        ask(calibrator="vector", calibration=None)
+    other = build_model("small", num_classes=3).eval()
+    evaluate(other, source, **how, metrics=("calibrators",), out=tmp_path / "other")
+    with pytest.raises(RunError, match="with other weights than"):
+        ask(calibration=tmp_path / "other")
+    evaluate(open_model(run), source, **how, out=tmp_path / "one")
+    with pytest.raises(RunError, match="isotonic was not fitted; evaluate with"):
+        ask(calibrator="isotonic", calibration=tmp_path / "one")
+    with pytest.raises(ValueError, match="top 2 asks for more; take temperature or vector"):
+        ask(calibrator="isotonic", top=2)
+    with pytest.raises(ValueError, match="does not go with calibrator 'vector'"):
+        ask(calibrator="vector", temperature=2.0)
+
+
 def pairs_source(pairs: list[tuple[np.ndarray, int]]):
     from augmix.data.decode import Geometry
     from augmix.data.sources import OpenOptions, as_source

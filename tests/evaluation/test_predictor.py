@@ -8,10 +8,9 @@ from augmix.data.sources import Source
 from augmix.errors import RunError
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictor import Predictor, describe_model, fingerprint, ready
-from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
+from augmix.models.wrapper import Ensemble, hash_weights
 from augmix.models.wrapper import OpenedModel as Wrapped
-from augmix.models.wrapper import hash_weights
 from augmix.results import CellKey
 
 CPU = torch.device("cpu")

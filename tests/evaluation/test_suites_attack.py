@@ -15,10 +15,9 @@ from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.methods.attacks import random_start
-from augmix.models.ensemble import Ensemble
 from augmix.models.open_model import open_model
 from augmix.models.weights import build_model
-from augmix.models.wrapper import hash_weights
+from augmix.models.wrapper import Ensemble, hash_weights
 from augmix.per_image import load_predictions
 from augmix.progress import BatchFinished, EvaluationStarted, Event
 from augmix.results import Cell, Results

@@ -18,8 +18,8 @@ from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictions import evaluate_predictions
-from augmix.models.ensemble import Ensemble
 from augmix.models.weights import build_model
+from augmix.models.wrapper import Ensemble
 from augmix.per_image import load_outlier_predictions, write_predictions
 from augmix.report.comparison import compare
 from augmix.report.estimates import Key, Scope

@@ -1,5 +1,6 @@
 """A gate: rules, the intervals that decide them, exit codes and JUnit."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from fake_runs import NAMES, SEVERITIES, make_run
 
-from augmix import cli
+from augmix import cli, metrics
 from augmix.errors import RunError
 from augmix.per_image import load_images, load_predictions, predictions_path, write_predictions
 from augmix.report.check import check_run
@@ -138,3 +139,46 @@ def test_command_exits_and_writes_junit(
     assert suite[1][0].text or suite[1][0].get("message")
     assert cli.main(["check", str(runs / "bad"), "--max-rms", "5"]) == 2
     assert "max_rms must be a fraction in [0, 1], got 5" in capsys.readouterr().err
+
+
+def test_any_number_of_the_report_can_be_a_limit(runs: Path) -> None:
+    cells = load_results(runs / "good" / RESULTS_FILE).cells
+    labels = load_images(runs / "good").labels
+    kept = [load_predictions(runs / "good", *cell.key) for cell in cells if cell.severity == 3]
+    errors = [float((each.prediction != labels).mean()) for each in kept]
+    (most,) = check_run(runs / "good", {}, at_most=["error@severity:3=0.9"])
+    assert most.interval.estimate == pytest.approx(np.mean(errors))
+    assert str(most).startswith("passed     Error at severity 3 at most 90 %: ")
+    low, high = most.interval.low, most.interval.high
+    for limit, outcome in ((low, "passed"), (low + 1e-6, "undecided"), (high, "undecided")):
+        (least,) = check_run(runs / "good", {}, at_least=[f"error@severity:3={limit}"])
+        assert least.outcome == outcome
+        assert least.interval == most.interval
+    (least,) = check_run(runs / "good", {}, at_least=[f"error@severity:3={high + 1e-6}"])
+    assert least.outcome == "failed"
+    clean = load_predictions(runs / "good", "clean", "clean", 0)
+    (found,) = check_run(runs / "good", {}, at_most=["aurc@clean=1"])
+    expected = metrics.aurc(clean.confidence, clean.prediction == labels)
+    assert found.interval.estimate == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("aurc@clean", "a limit is METRIC@SCOPE=VALUE, e.g. aurc@corrupted=0.1; got 'aurc@clean'"),
+        ("aurc@clean=nan", "a limit is METRIC@SCOPE=VALUE"),
+        ("arc@clean=1", "there is no metric 'arc', did you mean 'aurc'"),
+        ("aurc=1", "aurc is measured at clean, corrupted, got ''"),
+        ("flip@clean=1", "flip is measured at perturbed, perturbation, got 'clean'"),
+        ("error@severity=1", "name one, error@severity:NAME"),
+        ("error@clean:1=1", "clean has no names"),
+        ("error@severity:7=1", "has no Error at severity 7; there are 1, 2, 3, 4, 5"),
+        ("nll@clean=1", "is known as a sum only, without an interval"),
+        ("thr_coverage@corrupted=1", "--suite c --metrics conformal --temperature-images N"),
+        ("isotonic_rms@clean=1", "--suite clean --metrics calibrators --temperature-images N"),
+        ("auroc_energy@outliers:x=1", "augmix evaluate with --suite ood --ood DIR"),
+    ],
+)
+def test_limits_of_nothing_are_refused(runs: Path, text: str, message: str) -> None:
+    with pytest.raises((ValueError, RunError), match=re.escape(message)):
+        check_run(runs / "good", {}, at_most=[text])

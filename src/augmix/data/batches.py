@@ -11,8 +11,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int64
 
-from augmix.errors import check_positive
-from augmix.memory import check_threads
+from augmix.errors import check_positive, check_threads
 from augmix.rng import Purpose, Stream
 
 Made = TypeVar("Made")

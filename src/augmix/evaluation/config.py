@@ -28,6 +28,7 @@ _OF_ROWS = (
     "seed",
 )  # settings of `EvaluateConfig` that predictions take
 Group = Literal["classwise", "conformal", "calibrators"]
+CalibratorName = Literal["temperature", "vector", "isotonic", "histogram"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Preset = Literal["auto", "cifar", "tiny", "imagenet", "imagenet-299"]
 
@@ -256,6 +257,9 @@ class Measurement:
     """With a class list: the model may only predict classes that the images have."""
     allow_train_data: bool = False
     """Measure on images that the run was trained on."""
+    dry_run: bool = False
+    """Say what would be measured, what --out has of it already, how many bytes are written and how
+    long it takes, from a few images, and write nothing."""
     reading: Reading = field(default_factory=Reading)
     """How image files are read."""
     how: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -445,12 +449,21 @@ class PredictConfig:
     temperature: float | None = None
     """Divides the logits; by default the temperature that evaluate fitted for the run, or that an
     exported file holds, else 1."""
+    calibrator: CalibratorName = "temperature"
+    """What makes confidences of logits, as evaluate fitted it with --temperature-images (and
+    --metrics calibrators): a temperature, vector scaling (predictions change too), isotonic
+    regression or histogram binning (of the first class alone)."""
+    calibration: Path | None = None
+    """Folder of the results in which evaluate fitted the calibrator; by default the run folder."""
     size: int | None = None
     """Size of the images in pixels; by default that of the model or of the run's training."""
     batch_size: int = 32
     """Images in a forward pass."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device that the model runs on."""
+    dry_run: bool = False
+    """Say how many images there are, how many --out has already, and bytes and time of the file,
+    from a few images, and write nothing."""
     reading: Reading = field(default_factory=Reading)
     """How image files are read: broken ones are named and left out unless --on-error raise, and
     photographs are turned upright unless --exif-orientation ignore."""
@@ -463,6 +476,16 @@ class PredictConfig:
             )
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.temperature is not None and (self.calibrator != "temperature" or self.calibration):
+            raise ValueError(
+                f"temperature {self.temperature} does not go with calibrator {self.calibrator!r} "
+                "or with a folder of results that holds one; give one of them"
+            )
+        if self.top > 1 and self.calibrator in ("isotonic", "histogram"):
+            raise ValueError(
+                f"calibrator {self.calibrator!r} has the confidence of the first class only, and "
+                f"top {self.top} asks for more; take temperature or vector, or top 1"
+            )
         if self.shard is not None:
             check_shard(self.shard)
             if self.out is None:

@@ -2,34 +2,36 @@
 
 A plan that the seed decides gives every cell its own order of the images. A round takes the next
 image of each cell, and both models see the same. After growing numbers of rounds the confidence
-sequence of `augmix.sequential` is looked at, and the work stops when it is narrow enough, or when
-the sign of the difference is settled. What was drawn is in ``draws.npz``.
+sequence of the mean is looked at, and the work stops when it is narrow enough, or when the sign of
+the difference is settled. What was drawn is in ``draws.npz``.
+
+An interval of the bootstrap holds at one number of images, chosen before. Whoever looks again and
+again, and stops as soon as the interval suits, is wrong far more often than the level says. A
+confidence sequence holds at every look at once, so that a measurement may stop at any.
 """
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import nn
 
 from augmix import distributed
 from augmix.arrays import to_float
+from augmix.bootstrap import LEVEL, Interval
 from augmix.data.batches import run_ahead
 from augmix.data.sources import Source
 from augmix.devices import resolve_device
 from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
-from augmix.evaluation.loop import (
-    choose_images,
-    describe_protocol,
-    describe_source,
-    useful_threads,
-)
+from augmix.evaluation.images import choose_images, describe_source
+from augmix.evaluation.loop import describe_protocol, useful_threads
 from augmix.evaluation.predictor import Predictor, describe_model, ready
 from augmix.evaluation.store import check_folder
 from augmix.evaluation.suites import Suite, list_cells, open_suites
@@ -47,7 +49,136 @@ from augmix.results import (
     write_results,
 )
 from augmix.rng import Purpose, Stream
-from augmix.sequential import METHOD, MeanSequence
+
+METHOD = (
+    "empirical-Bernstein confidence sequence, stratified, without replacement "
+    "(Waudby-Smith & Ramdas 2020, 2023)"
+)
+_PRIOR_ROUNDS = 4  # that the prior of means and of the variance counts as
+_LARGEST = 0.5  # of a bet times the largest deviation, below 1
+_LEAST = 1e-3  # largest deviation, where a value is known to be at its bound
+
+
+@dataclass(slots=True, kw_only=True)
+class MeanSequence:
+    """The mean of all values of a table `cell image`, from a growing part of each cell.
+
+    A round adds one image of every cell, drawn without replacement and in an order of its own. The
+    interval after a round is an empirical-Bernstein confidence sequence with predictable bets, as
+    in Waudby-Smith & Ramdas (2023), "Estimating means of bounded random variables by betting",
+    Theorem 2, for sampling without replacement, as in the same authors' "Confidence sequences for
+    sampling without replacement" (2020).
+
+    Given the rounds before, let a value X of a cell have the mean m, and let p be its prediction
+    and c the largest distance of a value below p. By `_penalty`, with Y = X - p >= -c,
+
+        E exp(bet Y - penalty Y^2) <= 1 + bet (m - p) <= exp(bet (m - p)),
+
+    so the product over values of exp(bet (X - m) - penalty (X - p)^2) is a supermartingale, and by
+    Ville's inequality exceeds 2 / (1 - level) at any time with probability (1 - level) / 2 at most.
+    The m of a cell is the mean of its images that are left, (num_images mean - sum) / left; as all
+    cells of a round have the same bet, only the mean over all cells is left in the sum, for which
+    the exponent is solved. The upper end is the same for -X.
+
+    Args:
+        num_cells: Cells of the table, at least 1.
+        num_images: Images of each.
+        limits: The least and the largest value.
+        precision: Half width at which the sequence is narrowest, for its stop; above 0.
+        level: Fraction of repetitions in which all intervals hold the mean.
+
+    Example:
+        >>> sequence = MeanSequence(num_cells=2, num_images=50, limits=(0.0, 1.0), precision=0.1)
+        >>> sequence.add(np.tile([[0.0], [1.0]], 25))
+        >>> round(sequence.interval().low, 2), round(sequence.interval().high, 2)
+        (0.38, 0.62)
+    """
+
+    num_cells: int
+    num_images: int
+    limits: tuple[float, float]
+    precision: float
+    level: float = LEVEL
+    num_rounds: int = 0
+    _sums: Float64[np.ndarray, " cell"] = field(init=False)
+    _squares: float = field(init=False, default=0.0)  # of deviations from the predicted values
+    _weighted: float = field(init=False, default=0.0)  # sum of the values, each times its bet
+    _weights: float = field(init=False, default=0.0)  # what the mean is multiplied with in it
+    _penalties: tuple[float, float] = field(init=False, default=(0.0, 0.0))  # below and above
+
+    def __post_init__(self) -> None:
+        if not self.precision > 0:
+            raise ValueError(f"precision must be above 0, got {self.precision}")
+        self._sums = np.zeros(self.num_cells)
+
+    def add(self, values: Float64[np.ndarray, "cell round"]) -> None:
+        """Add the values of some rounds, in their order."""
+        for column in np.asarray(values, np.float64).T:
+            self._add_round(column)
+
+    def _add_round(self, values: Float64[np.ndarray, " cell"]) -> None:
+        rounds, cells = self.num_rounds, self.num_cells
+        low, high = self.limits
+        total = float(self._sums.sum())
+        # predicted from the rounds before alone: values, their variance, and the bet
+        middle = total / (cells * rounds) if rounds else (low + high) / 2
+        predicted = (self._sums + _PRIOR_ROUNDS * middle) / (rounds + _PRIOR_ROUNDS)
+        prior = (high - low) ** 2 / 16
+        count = cells * (rounds + _PRIOR_ROUNDS)
+        variance = (self._squares + cells * _PRIOR_ROUNDS * prior) / count
+        bet = min(self.precision / variance, _LARGEST / (high - low))
+        squares = (values - predicted) ** 2
+        self._penalties = (
+            self._penalties[0] + float(squares @ _penalty(bet, predicted - low)),
+            self._penalties[1] + float(squares @ _penalty(bet, high - predicted)),
+        )
+        # an image that is left has the mean of those that are left
+        left = self.num_images - rounds
+        self._weighted += bet * (float(values.sum()) + total / left)
+        self._weights += bet * cells * self.num_images / left
+        self._squares += float(squares.sum())
+        self._sums += values
+        self.num_rounds += 1
+
+    @property
+    def estimate(self) -> float:
+        """The mean of the values so far."""
+        return float(self._sums.sum()) / (self.num_cells * max(self.num_rounds, 1))
+
+    @property
+    def variance(self) -> float:
+        """The variance of the values within their cells, about what was predicted."""
+        return self._squares / (self.num_cells * max(self.num_rounds, 1))
+
+    def interval(self) -> Interval:
+        """Compute the interval after the rounds so far; after all of them it is the mean."""
+        low, high = self.limits
+        left = (self.num_images - self.num_rounds) / self.num_images
+        known = self.estimate * (1 - left)  # what the values so far add to the mean
+        bounds = [known + left * low, known + left * high]
+        if self.num_rounds:
+            reach = log(2 / (1 - self.level))
+            lower = (self._weighted - reach - self._penalties[0]) / self._weights
+            upper = (self._weighted + reach + self._penalties[1]) / self._weights
+            bounds = [max(bounds[0], lower), min(bounds[1], upper)]
+        estimate = self.estimate if self.num_rounds else (low + high) / 2
+        return Interval(
+            estimate=estimate,
+            low=min(bounds[0], estimate),
+            high=max(bounds[1], estimate),
+            kind="confidence sequence",
+        )
+
+
+def _penalty(bet: float, deviation: Float64[np.ndarray, " cell"]) -> Any:
+    """What a squared deviation costs, where values are at most so far on the side of the bet.
+
+    By Fan, Grama & Liu (2015, Lemma 4.1), exp(bet x - penalty x^2) <= 1 + bet x for
+    x >= -deviation and bet < 1 / deviation.
+    """
+    scaled = bet * np.maximum(deviation, _LEAST)
+    return (-np.log1p(-scaled) - scaled) * (bet / scaled) ** 2
+
 
 _FIRST_LOOK = 16  # rounds before the first look
 _SUITES = ("c", "c-bar", "clean")
@@ -99,14 +230,14 @@ def decide(
     config = EvaluateConfig() if config is None else config
     arms = [first, second] if second is not None else [first]
     emit = on_progress or ignore
-    suite = _choose_suite(config)
+    suite = choose_suite(config)
     if distributed.world_size() > 1:
         raise RunError("a margin of error is measured by one process; start it without torchrun")
     if not 0 < margin < 1:
         raise ValueError(
             f"margin_of_error must be above 0 and below 100 points, got {100 * margin:g}"
         )
-    _check_alike(arms)
+    check_alike(arms)
     config = replace(config, suite=(suite,))
     device = resolve_device(config.device)
     ids, _ = choose_images(len(first.source), max_images=config.max_images, seed=config.seed)
@@ -330,8 +461,8 @@ def _progress(decision: Decision) -> str:
     )
 
 
-def _choose_suite(config: EvaluateConfig) -> str:
-    """The suite that is measured; a ValueError if a part of its images means nothing.
+def choose_suite(config: EvaluateConfig) -> str:
+    """Return the suite that is measured; a ValueError if a part of its images means nothing.
 
     The clean images are left out where others are asked for: they are no part of that mean.
     """
@@ -350,7 +481,8 @@ def _choose_suite(config: EvaluateConfig) -> str:
     return suite
 
 
-def _check_alike(arms: Sequence[Arm]) -> None:
+def check_alike(arms: Sequence[Arm]) -> None:
+    """Refuse models whose images differ, with a `RunError`."""
     first = arms[0].source
     for arm in arms[1:]:
         theirs = arm.source.fingerprint, len(arm.source)

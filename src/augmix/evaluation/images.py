@@ -1,4 +1,4 @@
-"""The images of an evaluation from Python: a source, a path, a data set, a loader or arrays."""
+"""The images of an evaluation: opened from what Python gives, and chosen from."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -6,19 +6,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from augmix.arrays import to_float
 from augmix.data.decode import Geometry
 from augmix.data.derived import ClassList, map_classes, name_classes
+from augmix.data.inventory import record_images
 from augmix.data.sources import OpenOptions, Source, as_source, name_source, open_source
 from augmix.data.tar import SYNSET
 from augmix.errors import RunError
 from augmix.evaluation.predictor import ready
-from augmix.models.ensemble import num_classes_of
 from augmix.models.preprocessing import Preprocessing
-from augmix.models.wrapper import find_logits
+from augmix.models.wrapper import find_logits, num_classes_of
+from augmix.rng import Purpose, Stream
+
+_MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 
 
 def open_data(data: Any, model: nn.Module) -> Source:
@@ -131,3 +135,45 @@ def _count_logits(model: nn.Module, source: Source) -> int:
     except (RuntimeError, RunError):  # said where it is measured
         return source.num_classes
     return found.shape[-1] if isinstance(found, torch.Tensor) else source.num_classes
+
+
+def describe_source(source: Source, num_images: int) -> dict[str, Any]:
+    """Return what results say of the images, of which so many are measured."""
+    return {
+        "name": source.name,
+        "split": source.split,
+        "num_images": num_images,
+        "num_classes": source.num_classes,
+        "class_names": list(source.class_names),
+        "fingerprint": source.fingerprint,
+        "size": list(source.size),
+        "geometry": source.geometry.describe(),
+        **record_images(source),
+    }
+
+
+def choose_images(
+    num_images: int, *, max_images: int | None = None, num_held: int = 0, seed: int
+) -> tuple[Int64[np.ndarray, " image"], Int64[np.ndarray, " held"]]:
+    """Choose the images that are measured, and those held out for the temperature; ids ascending.
+
+    Both are fixed random subsets. Fewer measured images are a subset of more, and the same whether
+    or not others are held out, as long as enough images are left.
+
+    Raises:
+        ValueError: If so many cannot be held out.
+        RunError: If there is no image.
+    """
+    if num_images == 0:
+        raise RunError("the source holds no image")
+    if not 0 <= num_held < num_images:
+        raise ValueError(
+            f"temperature_images must be at least 0 and leave some of the source's {num_images} "
+            f"images to measure, got {num_held}"
+        )
+    num_rest = num_images - num_held
+    num_measured = min(max_images or num_rest, num_rest)
+    if num_measured == num_images:
+        return np.arange(num_images), np.empty(0, np.int64)
+    order = Stream(seed=seed, purpose=Purpose.SPLIT, part=_MEASURED_PART).permutation(num_images)
+    return np.sort(order[:num_measured]), np.sort(order[num_rest:])

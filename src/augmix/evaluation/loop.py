@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,17 +23,17 @@ from augmix import distributed, metrics
 from augmix.arrays import to_float
 from augmix.corruptions.presets import describe_preset
 from augmix.data.batches import run_ahead
-from augmix.data.inventory import record_images
 from augmix.data.sources import Source
 from augmix.data.stores import default_threads
 from augmix.devices import resolve_device
-from augmix.errors import Interrupted, RunError
+from augmix.errors import Interrupted
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
-from augmix.evaluation.images import open_data
+from augmix.evaluation.images import choose_images, describe_source, open_data
 from augmix.evaluation.measures import (
     Measures,
     cell_measures,
+    describe_metrics,
     fit_measures,
 )
 from augmix.evaluation.outliers import Outliers, make_outlier_cell, outlier_arrays
@@ -43,7 +43,7 @@ from augmix.evaluation.suites import CLEAN, Clean, Fourier, Suite, list_cells, o
 from augmix.files import to_plain
 from augmix.metrics import ImageScores, image_scores, top_classes
 from augmix.metrics.stability import TOP
-from augmix.models import adaptation
+from augmix.models.batch_norm import adapt_batch_norm
 from augmix.models.calibration import bound_note, measure_temperature
 from augmix.per_image import (
     HARDEST_FILE,
@@ -77,11 +77,9 @@ from augmix.results import (
     provenance,
     write_results,
 )
-from augmix.rng import Purpose, Stream
 from augmix.shards import WAIT_S, Pieces, SharedFolder, find_shard, share_folder
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
-_MEASURED_PART = 2  # of Purpose.SPLIT; data.sources has 0 and 1
 _SHARDS_FOLDER = ".shards"  # of the claims of several jobs
 _NUM_PROBES = 8  # images whose logits tell models apart
 _NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
@@ -138,6 +136,59 @@ def evaluate(
     shard = find_shard(config.shard) if config.shard else None
     if shard and not config.out:
         raise ValueError(f"shard {config.shard!r} needs the folder that all shards share: out")
+    evaluator, keys, held, fresh = open_evaluation(model, data, config, about, on_progress)
+    source, suites, ids = evaluator.source, evaluator.suites, evaluator.ids
+    device = evaluator.predictor.device
+    for note in filter(None, (suite.note() for suite in suites.values())):
+        evaluator.emit(Note(text=note))
+    plain = to_plain([fresh.model, fresh.source, fresh.protocol])
+    distributed.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
+    with ExitStack() as stack:
+        folder = Path(config.out) if config.out and distributed.rank() == 0 else None
+        shared = None
+        if folder:
+            store.check_folder(folder, model)
+            held_folder = share_folder(
+                folder / _SHARDS_FOLDER,
+                shard,
+                what=f"run folder {folder}",
+                way_out="choose another --out",
+                locked=folder,
+            )
+            shared = stack.enter_context(held_folder)
+        stack.enter_context(ready(model, device))
+        if config.adapt_batch_norm:
+            stack.enter_context(adapt_batch_norm(model, config.adapt_prior))
+        results = fresh
+        if folder:
+            fresh = evaluator.with_outputs(fresh)
+            images = MeasuredImages(ids=ids, labels=source.labels[ids])
+            with shared.alone() if shared else nullcontext():
+                results = store.resume(folder, fresh, keys, suites, images, source)
+                if shared and shard:
+                    evaluator, results = _begin_shards(evaluator, keys, held, results, folder)
+        if folder and shared and shard:
+            return _measure_in_shards(evaluator, keys, results, folder, shared)
+        return _measure_missing(evaluator, keys, held, results, folder)
+
+
+class Opened(NamedTuple):
+    """An evaluation before anything of it is measured."""
+
+    evaluator: "Evaluator"
+    keys: list[CellKey]
+    held: Ids  # images on which the temperature is fitted
+    fresh: Results  # without any cell
+
+
+def open_evaluation(
+    model: nn.Module,
+    data: Any,
+    config: EvaluateConfig,
+    about: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Opened:
+    """Open the images and suites of an evaluation, and list its cells; see `evaluate`."""
     list_cells(config)  # an unknown name is found before anything is computed
     source = open_data(data, model)
     device = resolve_device(config.device)
@@ -167,82 +218,7 @@ def evaluate(
         num_threads=config.num_threads or useful_threads(device),
         emit=on_progress or ignore,
     )
-    for note in filter(None, (suite.note() for suite in suites.values())):
-        evaluator.emit(Note(text=note))
-    plain = to_plain([fresh.model, fresh.source, fresh.protocol])
-    distributed.agree(json.dumps(plain, sort_keys=True), "model, source or protocol")
-    with ExitStack() as stack:
-        folder = Path(config.out) if config.out and distributed.rank() == 0 else None
-        shared = None
-        if folder:
-            store.check_folder(folder, model)
-            held_folder = share_folder(
-                folder / _SHARDS_FOLDER,
-                shard,
-                what=f"run folder {folder}",
-                way_out="choose another --out",
-                locked=folder,
-            )
-            shared = stack.enter_context(held_folder)
-        stack.enter_context(ready(model, device))
-        if config.adapt_batch_norm:
-            stack.enter_context(adaptation.adapt_batch_norm(model, config.adapt_prior))
-        results = fresh
-        if folder:
-            num_shown = min(_NUM_PROBES, len(ids), config.batch_size)
-            shown = ids[np.linspace(0, len(ids) - 1, num_shown).astype(np.int64)]
-            outputs = evaluator.predictor.probe(to_float(source.load(shown)))
-            fresh = replace(fresh, model={**fresh.model, "outputs": outputs})
-            images = MeasuredImages(ids=ids, labels=source.labels[ids])
-            with shared.alone() if shared else nullcontext():
-                results = store.resume(folder, fresh, keys, suites, images, source)
-                if shared and shard:
-                    evaluator, results = _begin_shards(evaluator, keys, held, results, folder)
-        if folder and shared and shard:
-            return _measure_in_shards(evaluator, keys, results, folder, shared)
-        return _measure_missing(evaluator, keys, held, results, folder)
-
-
-def describe_source(source: Source, num_images: int) -> dict[str, Any]:
-    """Return what results say of the images, of which so many are measured."""
-    return {
-        "name": source.name,
-        "split": source.split,
-        "num_images": num_images,
-        "num_classes": source.num_classes,
-        "class_names": list(source.class_names),
-        "fingerprint": source.fingerprint,
-        "size": list(source.size),
-        "geometry": source.geometry.describe(),
-        **record_images(source),
-    }
-
-
-def choose_images(
-    num_images: int, *, max_images: int | None = None, num_held: int = 0, seed: int
-) -> tuple[Int64[np.ndarray, " image"], Int64[np.ndarray, " held"]]:
-    """Choose the images that are measured, and those held out for the temperature; ids ascending.
-
-    Both are fixed random subsets. Fewer measured images are a subset of more, and the same whether
-    or not others are held out, as long as enough images are left.
-
-    Raises:
-        ValueError: If so many cannot be held out.
-        RunError: If there is no image.
-    """
-    if num_images == 0:
-        raise RunError("the source holds no image")
-    if not 0 <= num_held < num_images:
-        raise ValueError(
-            f"temperature_images must be at least 0 and leave some of the source's {num_images} "
-            f"images to measure, got {num_held}"
-        )
-    num_rest = num_images - num_held
-    num_measured = min(max_images or num_rest, num_rest)
-    if num_measured == num_images:
-        return np.arange(num_images), np.empty(0, np.int64)
-    order = Stream(seed=seed, purpose=Purpose.SPLIT, part=_MEASURED_PART).permutation(num_images)
-    return np.sort(order[:num_measured]), np.sort(order[num_rest:])
+    return Opened(evaluator, keys, held, fresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +234,13 @@ class Evaluator:
     temperature: float | None = None  # divides the logits of the scaled scores, if there are any
     measures: Measures | None = None  # those of `EvaluateConfig.metrics`
     emit: OnProgress = ignore
+
+    def with_outputs(self, results: Results) -> Results:
+        """Add to results what the model says to a few images, by which models are told apart."""
+        num_shown = min(_NUM_PROBES, len(self.ids), self.config.batch_size)
+        shown = self.ids[np.linspace(0, len(self.ids) - 1, num_shown).astype(np.int64)]
+        outputs = self.predictor.probe(to_float(self.source.load(shown)))
+        return replace(results, model={**results.model, "outputs": outputs})
 
     def batches(self, key: CellKey) -> list[Batch]:
         """List this rank's batches of a cell."""
@@ -317,7 +300,7 @@ class Evaluator:
             asked = perf_counter()
             images = next(ahead)
             wait_s += perf_counter() - asked
-            scores.append(score(self._logits(key, ids, images), ids))
+            scores.append(score(self.logits(key, ids, images), ids))
             num_images = len(ids) * suite.num_passes(key)
             self.emit(BatchFinished(**key._asdict(), num_images=num_images))
         found: list[Any] = [gather(parts, batches) for parts in zip(*scores, strict=True)]
@@ -357,7 +340,7 @@ class Evaluator:
             )
         return Measured(cell=cell, predictions=predictions, wait_s=wait_s)
 
-    def _logits(self, key: CellKey, ids: Ids, images: Pixels) -> Logits:
+    def logits(self, key: CellKey, ids: Ids, images: Pixels) -> Logits:
         """The logits of a batch; the frames of a long sequence are shown in several parts."""
         suite, step = self.suites[key.suite], self.config.batch_size
         owners = np.repeat(ids, len(images) // len(ids))
@@ -652,14 +635,6 @@ def describe_protocol(
         "device": device.type,
         **describe_metrics(config),
     }
-
-
-def describe_metrics(config: EvaluateConfig) -> dict[str, Any]:
-    """Return the settings of ``metrics``, for the protocol; none without any."""
-    facts: dict[str, Any] = {"metrics": sorted(config.metrics)} if config.metrics else {}
-    if "conformal" in config.metrics:
-        facts["conformal_coverage"] = config.conformal_coverage
-    return facts
 
 
 def useful_threads(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from augmix import metrics
 from augmix.errors import RunError
-from augmix.evaluation.config import Group
+from augmix.evaluation.config import EvaluateConfig, Group
 from augmix.metrics import CONFORMAL, ImageScores
 from augmix.models.calibration import (
     ConfidenceMap,
@@ -35,6 +35,8 @@ from augmix.rng import Purpose, Stream
 
 CALIBRATORS = ("temperature", "vector", "isotonic", "histogram")
 _MAPS = ("isotonic", "histogram")
+NUM_ARRAYS: dict[Group, int] = {"classwise": 1, "conformal": 6, "calibrators": 5}
+"""Per-image arrays of each group."""
 _PROBABILITIES = "probabilities"  # of a cell, until its sums are known
 
 Logits = Float64[np.ndarray, "image class"]
@@ -202,6 +204,14 @@ class Measures:
         if "vector_correct" in arrays:
             values["vector_error"] = float(1 - arrays["vector_correct"].mean())
         return values, {name: each.astype(np.float32) for name, each in arrays.items()}
+
+
+def describe_metrics(config: EvaluateConfig) -> dict[str, Any]:
+    """Return the settings of ``metrics``, for the protocol; none without any."""
+    facts: dict[str, Any] = {"metrics": sorted(config.metrics)} if config.metrics else {}
+    if "conformal" in config.metrics:
+        facts["conformal_coverage"] = config.conformal_coverage
+    return facts
 
 
 def require_logits(groups: Sequence[Group], where: str) -> None:

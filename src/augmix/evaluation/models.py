@@ -28,16 +28,16 @@ from augmix.data.sources import SOURCES, Source, name_source, open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import Measurement, shorten
 from augmix.evaluation.decide import Arm, decide
+from augmix.evaluation.forecast import forecast, forecast_decision
 from augmix.evaluation.images import choose_class_list
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.predictions import evaluate_predictions
 from augmix.evaluation.predictor import describe_model
 from augmix.evaluation.suites import list_cells
-from augmix.models.ensemble import Ensemble
 from augmix.models.open_model import open_model
 from augmix.models.preprocessing import Preprocessing, choose_preprocessing
 from augmix.models.weights import load_tensors
-from augmix.models.wrapper import OpenedModel, Restricted
+from augmix.models.wrapper import Ensemble, OpenedModel, Restricted
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import Results
 
@@ -78,6 +78,31 @@ def run_measurement(measurement: Measurement, *, on_progress: OnProgress | None 
             found = replace(found, model=found.model | {"label": facts["label"]})  # a new name
             results.write_results(measurement.folder / results.RESULTS_FILE, found)
         return found
+
+
+def forecast_measurement(
+    measurement: Measurement, *, on_progress: OnProgress | None = None
+) -> list[str]:
+    """Say what a measurement will take, from a few of its images; nothing is written.
+
+    Returns:
+        Lines to read: what is measured, what is there already, time, bytes.
+
+    Raises:
+        ValueError: As of `run_measurement`.
+        RunError: As of `run_measurement`.
+    """
+    config, emit = measurement.how, on_progress or ignore
+    list_cells(config)
+    specs = [measurement]
+    if measurement.against:
+        specs.append(replace(measurement, models=(measurement.against,), against=None, name=None))
+    arms = [open_arm(each, emit if each is measurement else ignore) for each in specs]
+    if measurement.margin_of_error is None:
+        config = replace(config, out=measurement.folder)
+        found = forecast(arms[0].model, arms[0].source, config, on_progress=on_progress)
+        return found.lines(measurement.folder)
+    return forecast_decision(arms, config, measurement.folder, on_progress=on_progress)
 
 
 def open_arm(measurement: Measurement, emit: OnProgress) -> Arm:

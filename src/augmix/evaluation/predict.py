@@ -30,14 +30,17 @@ from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.evaluation.predictor import describe_model
 from augmix.files import hash_file, load_record, open_atomic, to_plain, write_json
-from augmix.models.ensemble import Ensemble
+from augmix.models.calibration import Calibrator, load_calibrator
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
+from augmix.models.wrapper import Ensemble
 from augmix.progress import OnProgress, PieceWritten, ignore
 from augmix.shards import Pieces, find_shard, share_folder
+from augmix.write.forecast import disk_lines, duration_words, size_words, spread
 
 _BATCHES_IN_PART = 8  # of a file that is written in parts
+_TIMED_IMAGES = 32  # of a forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +65,35 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
         yield from model.predict(batch, config)
 
 
+_Read = tuple[str, np.ndarray | None, str]  # a file, its pixels, or why it has none
+
+
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """A model, its classes, how its images are prepared, and its temperature."""
+    """A model, its classes, how its images are prepared, and its calibrator."""
 
     network: nn.Module
     names: tuple[str, ...] | None
     geometry: Geometry
-    temperature: float
+    calibrator: Calibrator
     device: torch.device
 
     def predict(self, batch: Sequence[str], config: PredictConfig) -> Iterator[Prediction]:
         """Predict the classes of the images of a batch."""
-        names, is_grey = self.names, _channels(self.network) == 1
+        return self.classify(self.read(batch, config), config)
+
+    def read(self, batch: Sequence[str], config: PredictConfig) -> list[_Read]:
+        """Read the images of a batch; a broken one is a `RunError` if the configuration asks."""
+        is_grey = _channels(self.network) == 1
         read = [(path, *_read(path, self.geometry, is_grey=is_grey)) for path in batch]
         broken = next(((path, why) for path, _, why in read if why), None)
         if broken and config.reading.on_error == "raise":
             raise RunError(f"{broken[0]}: {broken[1]}; leave out --on-error raise to go on without")
+        return read
+
+    def classify(self, read: Sequence[_Read], config: PredictConfig) -> Iterator[Prediction]:
+        """Predict the classes of images that were read."""
+        names = self.names
         sizes = {pixels.shape for _, pixels, _ in read if pixels is not None}
         found: dict[str, Prediction] = {}
         for size in sizes:  # one, unless images are taken as stored
@@ -88,8 +103,9 @@ class _Model:
             images = np.stack([p for _, p, _ in read if p is not None and p.shape == size])
             shown = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
             with torch.inference_mode():
-                logits = self.network(shown).double().cpu() / self.temperature
+                logits = self.calibrator.scale(self.network(shown).double().cpu())
             confidences, order = logits.softmax(1).sort(dim=1, descending=True, stable=True)
+            confidences = self.calibrator.map(confidences)
             for row, path in enumerate(chosen):
                 chosen_classes = order[row, : config.top].tolist()
                 classes = [names[index] if names else str(index) for index in chosen_classes]
@@ -141,33 +157,15 @@ def predict_file(
     path, form = config.out, config.written_form
     if path is None:
         raise ValueError("name the file to write: out")
-    files, step, emit = list(list_files(config.images)), config.batch_size, on_progress or ignore
-    shard, folder = find_shard(config.shard), path.with_name(f"{path.name}.parts")
-    model, manifest = _open(config), path.with_name(f"{path.name}.json")
-    names = ("top", "batch_size", "size", "reading")
-    identity: dict[str, Any] = {
-        "model": describe_model(model.network)["weights_sha256"],
-        "images": hashlib.sha256("\0".join(files).encode("utf-8", "surrogateescape")).hexdigest(),
-        "form": form,
-        "temperature": model.temperature,
-        **{name: to_plain(getattr(config, name)) for name in names},
-    }
-    starts = range(0, len(files), step * _BATCHES_IN_PART)
-
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-    def part(start: int) -> Path:
-        return folder / f"{key}-{start:010d}.json"
-
-    def count(start: int) -> int:
-        return min(starts.step, len(files) - start)
+    emit, shard = on_progress or ignore, find_shard(config.shard)
+    model = _open(config)
+    parts = _Parts.of(config, model, path)
 
     def write_part(start: int) -> None:
-        batches = range(start, min(start + starts.step, len(files)), step)
-        found = [one for at in batches for one in model.predict(files[at : at + step], config)]
+        found = [one for batch in parts.batches(start) for one in model.predict(batch, config)]
         lines = write_predictions(iter(found), form, has_header=start == 0)
         write_json(
-            part(start),
+            parts.file(start),
             {
                 "text": "".join(f"{line}\n" for line in lines),
                 "num_images": len(found),
@@ -175,37 +173,138 @@ def predict_file(
             },
         )
 
-    held = share_folder(folder, shard, what=f"file {path}", way_out="choose another --out")
+    held = share_folder(parts.folder, shard, what=f"file {path}", way_out="choose another --out")
     with held as shared:
         with shared.alone():
-            summary = _check_written(path, manifest, identity)
+            summary = parts.check_written()
             if summary is None:
-                write_json(manifest, {"identity": identity, "summary": None, "sha256": None})
+                write_json(
+                    parts.manifest, {"identity": parts.identity, "summary": None, "sha256": None}
+                )
         if summary is None:
-            todo = [start for start in starts if not part(start).exists()]
-            queue = Pieces(shared, todo, name=str, is_done=lambda start: part(start).exists())
+            todo = parts.missing()
+            queue = Pieces(shared, todo, name=str, is_done=lambda start: parts.file(start).exists())
             began = perf_counter()
-            done = skipped = len(files) - sum(map(count, todo))
+            done = skipped = len(parts.files) - sum(map(parts.count, todo))
             with closing(queue):
                 for start in queue.run(write_part):
-                    done += count(start)
+                    done += parts.count(start)
                     rate = (done - skipped) / max(perf_counter() - began, 1e-9)
                     emit(
                         PieceWritten(
                             name="predictions",
                             severity=0,
                             done=done,
-                            total=len(files),
+                            total=len(parts.files),
                             images_per_second=rate,
                         )
                     )
         with shared.alone():
-            summary = _check_written(path, manifest, identity)
+            summary = parts.check_written()
             if summary is None:
-                summary = _join_parts(path, [part(start) for start in starts])
+                summary = _join_parts(path, [parts.file(start) for start in parts.starts])
                 done_by = {"summary": summary, "sha256": hash_file(path)}
-                write_json(manifest, {"identity": identity, **done_by})
+                write_json(parts.manifest, {"identity": parts.identity, **done_by})
     return summary["num_images"], summary["broken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """A file of predictions, and the parts that are kept until it is complete."""
+
+    path: Path
+    files: list[str]  # the images
+    batch_size: int
+    identity: dict[str, Any]  # what the predictions are of
+
+    @classmethod
+    def of(cls, config: PredictConfig, model: _Model, path: Path) -> "_Parts":
+        files = list(list_files(config.images))
+        names = ("top", "batch_size", "size", "reading")
+        identity: dict[str, Any] = {
+            "model": describe_model(model.network)["weights_sha256"],
+            "images": hashlib.sha256(
+                "\0".join(files).encode("utf-8", "surrogateescape")
+            ).hexdigest(),
+            "form": config.written_form,
+            **model.calibrator.describe(),
+            **{name: to_plain(getattr(config, name)) for name in names},
+        }
+        return cls(path=path, files=files, batch_size=config.batch_size, identity=identity)
+
+    @property
+    def manifest(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+    @property
+    def folder(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.parts")
+
+    @property
+    def starts(self) -> range:
+        """Numbers of the first images of the parts."""
+        return range(0, len(self.files), self.batch_size * _BATCHES_IN_PART)
+
+    def count(self, start: int) -> int:
+        return min(self.starts.step, len(self.files) - start)
+
+    def batches(self, start: int) -> Iterator[list[str]]:
+        for at in range(start, start + self.count(start), self.batch_size):
+            yield self.files[at : min(at + self.batch_size, start + self.count(start))]
+
+    def file(self, start: int) -> Path:
+        text = json.dumps(self.identity, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.folder / f"{key}-{start:010d}.json"
+
+    def missing(self) -> list[int]:
+        return [start for start in self.starts if not self.file(start).exists()]
+
+    def check_written(self) -> _Summary | None:
+        """What a complete file holds, None if it is not complete; another file is refused."""
+        return _check_written(self.path, self.manifest, self.identity)
+
+
+def forecast_predictions(config: PredictConfig) -> list[str]:
+    """Say what predicting takes, in words, from a few images; nothing is written.
+
+    Raises:
+        RunError: As of `predict_file`.
+    """
+    model, form, shard = _open(config), config.written_form, find_shard(config.shard)
+    parts = _Parts.of(config, model, config.out or Path())
+    files = parts.files
+    is_done = config.out is not None and parts.check_written() is not None
+    todo = [] if is_done else parts.missing() if config.out else [*parts.starts]
+    num_left = sum(map(parts.count, todo))
+    chosen = [files[index] for index in spread(len(files), min(len(files), _TIMED_IMAGES))]
+    began = perf_counter()
+    read = model.read(chosen, config)
+    read_s = (perf_counter() - began) / len(chosen)
+    shown = [each for each in read if each[1] is not None][: config.batch_size]
+    list(model.classify(shown, config))  # tunes and fills caches
+    began = perf_counter()
+    list(model.classify(shown, config))
+    pass_s = (perf_counter() - began) / max(len(shown), 1)
+    rest = "" if num_left == len(files) else f", {num_left:,} of them left"
+    count = shard.count if shard else 1
+    processes = f" with {count} processes" if count > 1 else ""
+    lines = [
+        f"{len(files):,} images{rest}",
+        f"about {duration_words(num_left * (read_s + pass_s) / count)}{processes}: "
+        f"{1000 * read_s:.2g} ms to read an image, {1000 * pass_s:.2g} ms to predict its class "
+        f"(measured on {len(chosen)} and {len(shown)} images)",
+    ]
+    if config.out:
+        found = model.classify(read, config)
+        text = "".join(f"{line}\n" for line in write_predictions(found, form, has_header=False))
+        num_bytes = round(len(text.encode()) / len(chosen) * len(files))
+        lines += [
+            f"about {size_words(num_bytes)} in {config.out}, and as much in {parts.folder.name} "
+            "until it is complete",
+            *disk_lines(config.out.parent, 2 * num_bytes),
+        ]
+    return lines
 
 
 def _check_written(path: Path, manifest: Path, identity: dict[str, Any]) -> _Summary | None:
@@ -320,8 +419,38 @@ def _open(config: PredictConfig) -> _Model:
     geometry = Geometry(**settings, reading=replace(reading, **given))
     device = resolve_device(config.device)
     whole = Ensemble(models) if len(models) > 1 else model
-    temperature = config.temperature or results.find_temperature(folder) or model.temperature
-    return _Model(whole.to(device), model.class_names, geometry, temperature, device)
+    calibrator = _find_calibrator(config, folder, whole, model.temperature)
+    return _Model(whole.to(device), model.class_names, geometry, calibrator, device)
+
+
+def _find_calibrator(
+    config: PredictConfig, folder: Path, model: nn.Module, temperature: float
+) -> Calibrator:
+    """Find what `evaluate` fitted for a model; its own ``temperature`` is taken if it did not."""
+    name, where = config.calibrator, config.calibration or folder
+    if name == "temperature" and config.calibration is None:
+        found = config.temperature or results.find_temperature(folder) or temperature
+        return Calibrator(temperature=found)
+    path = where / results.RESULTS_FILE
+    if not path.is_file():
+        raise RunError(
+            f"{name} was fitted for no model in {where}; evaluate the model with "
+            "--temperature-images and --metrics calibrators, and name the folder of the results "
+            "with --calibration unless it is the run folder"
+        )
+    measured = results.load_results(path)
+    if measured.model.get("weights_sha256") != describe_model(model)["weights_sha256"]:
+        raise RunError(
+            f"{path} is of {measured.model.get('label') or 'a model'} with other weights than "
+            f"{config.model}; name the results of this model with --calibration"
+        )
+    if measured.model.get("adaptation"):
+        raise RunError(f"{path} is of an adapted model, and new images are predicted without")
+    value = measured.temperature["value"] if measured.temperature else None
+    try:
+        return load_calibrator(name, measured.fitted or {}, value)
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
 
 
 def _channels(model: nn.Module) -> int:

@@ -41,10 +41,8 @@ from augmix.evaluation.columns import (
     read_numbers,
 )
 from augmix.evaluation.config import EvaluateConfig, Group
+from augmix.evaluation.images import choose_images, describe_source
 from augmix.evaluation.loop import (
-    choose_images,
-    describe_metrics,
-    describe_source,
     keep_sequence_predictions,
     make_cell,
     make_sequence_cell,
@@ -52,6 +50,7 @@ from augmix.evaluation.loop import (
 )
 from augmix.evaluation.measures import (
     Measures,
+    describe_metrics,
     fit_measures,
     require_logits,
 )

@@ -6,7 +6,7 @@ A model is any `nn.Module` that takes `batch channel height width` in [0, 1] and
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,16 @@ from torch import nn
 
 from augmix.errors import RunError, first_line
 from augmix.files import to_plain
-from augmix.models.ensemble import members_of, name_of, num_classes_of
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import (
     OpenedModel,
+    evaluating,
     find_logits,
     float_type,
     hash_weights,
+    members_of,
+    name_of,
+    num_classes_of,
     refuse_probabilities,
 )
 from augmix.results import CellKey
@@ -139,15 +142,9 @@ class Predictor:
 @contextmanager
 def ready(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put a model on the device in evaluation mode; every module's mode is restored at the end."""
-    modes = {module: module.training for module in model.modules()}
     model.to(device)
-    with suppress(NotImplementedError):  # a program of torch.export keeps its mode
-        model.eval()
-    try:
+    with evaluating(model):
         yield
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:

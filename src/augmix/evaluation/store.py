@@ -5,6 +5,7 @@ killed evaluation continues with the others, and its files end up as if it had n
 Another suite may be added to a folder later; any other difference is refused.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch import nn
 
 from augmix.data.sources import Source
 from augmix.errors import ResumeError, RunError
+from augmix.evaluation.outliers import Outliers
 from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
-from augmix.models.ensemble import members_of
 from augmix.models.weights import load_tensors
+from augmix.models.wrapper import members_of
 from augmix.per_image import (
     EXAMPLES_FILE,
     HARDEST_FILE,
@@ -39,6 +41,7 @@ from augmix.per_image import (
     load_predictions,
     load_sequence_predictions,
     predictions_path,
+    to_classes,
     write_predictions,
 )
 from augmix.results import (
@@ -71,6 +74,8 @@ _TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
 _MISTAKES = 12  # most confident ones, on clean and on corrupted images
 _NONE = torch.empty(0)
+# Of a file of arrays beside them; of a cell in `results.json` beside its bins; of a bin, twice
+_FILE_BYTES, _RECORD_BYTES, _BIN_BYTES = 1000, 4000, 160
 
 
 AnyCell = Cell | SequenceCell | FrequencyCell | OutlierCell
@@ -133,26 +138,33 @@ def resume(
         ResumeError: If they are of another model, source or protocol.
         RunError: If a file cannot be read or written.
     """
-    path = folder / RESULTS_FILE
-    results = fresh
-    if path.exists():
-        found = load_results(path)
-        if found.decision is not None:
-            raise ResumeError(
-                f"{path} holds a measurement of a part of the images, to a margin of error; "
-                "evaluate into another --out"
-            )
-        kept = {
-            name: tuple(cell for cell in getattr(found, name) if _is_kept(folder, cell))
-            for name in _FIELDS.values()
-        }
-        found = replace(found, **kept)
-        _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
-        _check_files(path, found, suites)
-        results = replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
+    results = find_measured(folder, fresh, keys, suites)
     write_predictions(images_path(folder), images)
     _write_examples(folder / EXAMPLES_FILE, keys, suites, source, images.ids)
     return results
+
+
+def find_measured(
+    folder: Path, fresh: Results, keys: Sequence[CellKey], suites: Mapping[str, Suite]
+) -> Results:
+    """Load what a folder holds of an evaluation as `resume` does; nothing is written."""
+    path = folder / RESULTS_FILE
+    if not path.exists():
+        return fresh
+    found = load_results(path)
+    if found.decision is not None:
+        raise ResumeError(
+            f"{path} holds a measurement of a part of the images, to a margin of error; "
+            "evaluate into another --out"
+        )
+    kept = {
+        name: tuple(cell for cell in getattr(found, name) if _is_kept(folder, cell))
+        for name in _FIELDS.values()
+    }
+    found = replace(found, **kept)
+    _check_same(path, found, fresh, suites, all(is_done(found, key) for key in keys))
+    _check_files(path, found, suites)
+    return replace(found, protocol=_merge(found.protocol, to_plain(fresh.protocol)))
 
 
 def _is_kept(folder: Path, cell: AnyCell) -> bool:
@@ -197,6 +209,42 @@ def write(folder: Path, results: Results, measured: Measured) -> None:
     """Write a measured cell: its predictions first, then the results that hold it."""
     write_predictions(predictions_path(folder, *measured.cell.key), measured.predictions)
     write_results(folder / RESULTS_FILE, results)
+
+
+def count_bytes(
+    keys: Sequence[CellKey],
+    suites: Mapping[str, Suite],
+    source: Source,
+    ids: np.ndarray,
+    *,
+    num_measures: int,
+    bin_size: int,
+) -> int:
+    """Count the bytes of all files of an evaluation, at most: arrays are written compressed.
+
+    Args:
+        keys: All cells.
+        suites: Their suites.
+        source: The clean images.
+        ids: Those that are measured.
+        num_measures: Arrays of `Predictions.measures`.
+        bin_size: Of the RMS calibration error, whose bins `results.json` has.
+    """
+    class_bytes = to_classes(np.empty(0, np.int64), source.num_classes).itemsize
+    total = _RECORD_BYTES + _FILE_BYTES + len(ids) * 2 * np.int64().nbytes
+    for key in keys:
+        suite = suites[key.suite]
+        num_images, num_frames = len(suite.ids(key, ids)), suite.num_frames(key)
+        num_numbers, num_bins = 1 + num_measures, 15 + -(-num_images // bin_size)
+        if num_frames:
+            num_numbers, num_bins = 1, num_frames
+        elif isinstance(suite, Outliers):
+            num_numbers, num_bins = 7, 0
+        each = class_bytes * max(num_frames, 1) + np.float32().nbytes * num_numbers
+        total += num_images * each + _FILE_BYTES + _RECORD_BYTES + num_bins * _BIN_BYTES
+    num_pictures = _NUM_EXAMPLES * (1 + sum(key.severity > 0 for key in keys))
+    num_pictures += min(_MOST, len(ids)) + 2 * _MISTAKES
+    return total + num_pictures * math.prod((*source.size, source.channels))
 
 
 def is_done(results: Results, key: CellKey) -> bool:

@@ -34,7 +34,7 @@ from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.official import OfficialFiles, find_official
 from augmix.evaluation.predictor import Predictor
 from augmix.methods.attacks import Attack, worst_logits
-from augmix.models.ensemble import members_of, name_of
+from augmix.models.wrapper import members_of, name_of
 from augmix.results import CellKey, fold_frequency
 from augmix.rng import Purpose, Stream
 

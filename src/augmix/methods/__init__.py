@@ -4,25 +4,32 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
-from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
-from augmix.methods.augmax import AugMax
-from augmix.methods.augmix import AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
+from augmix.methods.augmix import (
+    AugMax,
+    AugMix,
+    AugMixNoJSD,
+    AugMixStylised,
+    NoisyMix,
+    RandomAA,
+    RandomAAJSD,
+)
 from augmix.methods.baselines import (
+    PRIME,
     AutoAugment,
     CutMix,
     Cutout,
+    IPMix,
+    LpNoise,
     MaxBlur,
     Mixup,
+    Noise2Net,
     PatchUniform,
+    PixMix,
     Standard,
     StylisedImages,
+    TrivialAugment,
 )
-from augmix.methods.hybridaugment import APR, HybridAugment
-from augmix.methods.lp_noise import LpNoise
-from augmix.methods.noise2net import Noise2Net
-from augmix.methods.noisymix import NoisyMix
-from augmix.methods.pixmix import IPMix, PixMix
-from augmix.methods.prime import PRIME
+from augmix.methods.fourier import AFA, APR, PRIMEAFA, AugMixAFA, HybridAugment, TrivialAugmentAFA
 from augmix.methods.registry import (
     METHODS,
     Method,
@@ -33,7 +40,6 @@ from augmix.methods.registry import (
     find_method,
     register_method,
 )
-from augmix.methods.trivialaugment import TrivialAugment
 
 __all__ = [
     "AFA",

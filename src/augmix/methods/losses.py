@@ -19,8 +19,8 @@ from augmix.errors import RunError
 from augmix.methods.adversarial import Attack
 from augmix.methods.attacks import Targets, attack_images, attack_mixture
 from augmix.methods.registry import check_loss_options
+from augmix.models.batch_norm import second_set
 from augmix.models.depth import find_stages
-from augmix.models.split_norm import second_set
 
 Views = Float[Tensor, "view batch channel height width"]
 LOWEST_MIXTURE = 1e-7  # the mixture of the views' probabilities is kept above this (released code)
@@ -273,7 +273,7 @@ class AdversarialMixing:
     The total is ``(cross_entropy + cross_entropy_2) / 2 + weight * consistency``: cross-entropy of
     the clean image and of the worst mixture, and the divergence of these and the view of AugMix.
     All pass at once, the clean image first, so that the others can have batch norms of their own
-    (`models.split_norm`), which the attack takes too.
+    (`models.batch_norm`), which the attack takes too.
     """
 
     weight: float = 10.0

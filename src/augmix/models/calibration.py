@@ -11,9 +11,12 @@ Guo et al. (2017), "On Calibration of Modern Neural Networks"; the search for th
 follows the calibration tools that the authors of AugMix published.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float64, Integer
 from scipy import optimize
 
@@ -148,6 +151,71 @@ class ConfidenceMap:
             return np.interp(confidence, points, accuracy)
         index = np.searchsorted(points, confidence, side="right") - 1
         return accuracy[np.maximum(index, 0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrator:
+    """What is done to a model's logits, and to the confidence of its prediction."""
+
+    temperature: float = 1.0
+    vector: VectorScaling | None = None
+    confidence: ConfidenceMap | None = None
+
+    def scale(self, logits: torch.Tensor) -> torch.Tensor:
+        """Scale logits `batch class`; a ValueError if they are of other classes."""
+        if self.vector is None:
+            return logits / self.temperature
+        if logits.shape[1] != len(self.vector.weight):
+            raise ValueError(
+                f"vector scaling was fitted for {len(self.vector.weight)} classes, the model gives "
+                f"{logits.shape[1]}; evaluate it without --restrict"
+            )
+        return torch.from_numpy(self.vector.logits(logits.numpy()))
+
+    def map(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Map the confidence of predictions, the first of the sorted probabilities `batch class`.
+
+        A map says nothing about the others, which are left out.
+        """
+        if self.confidence is None:
+            return probabilities
+        return torch.from_numpy(self.confidence(probabilities[:, 0].numpy()))[:, None]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what predictions depend on."""
+        if self.vector is None and self.confidence is None:
+            return {"temperature": self.temperature}
+        return {"temperature": None, "calibrator": asdict(self)}
+
+
+def load_calibrator(name: str, fitted: Mapping[str, Any], temperature: float | None) -> Calibrator:
+    """Make the calibrator of a name from what an evaluation fitted.
+
+    Args:
+        name: temperature, vector, isotonic or histogram.
+        fitted: As of `Results.fitted`.
+        temperature: That was fitted, or None.
+
+    Raises:
+        ValueError: If it was not fitted.
+    """
+    if name == "temperature":
+        if temperature is None:
+            raise ValueError("no temperature was fitted; evaluate with --temperature-images")
+        return Calibrator(temperature=temperature)
+    if fitted.get(name) is None:
+        why = fitted.get("note") if name in fitted else ""
+        raise ValueError(
+            f"{name} was not fitted"
+            + (
+                f" ({why})"
+                if why
+                else "; evaluate with --temperature-images, --metrics calibrators"
+            )
+        )
+    if name != "vector":
+        return Calibrator(confidence=ConfidenceMap(**fitted[name]))
+    return Calibrator(vector=VectorScaling(**fitted[name]))
 
 
 def fit_vector_scaling(logits: Logits, labels: Labels) -> VectorScaling:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from augmix import files, results
 from augmix.errors import RunError, first_line, import_library
 from augmix.models import BLURRED, MODULE, ModelConfig, find_family, is_own
+from augmix.models.batch_norm import main_state
 from augmix.models.layers import Classifier
-from augmix.models.split_norm import main_state
 
 _SHOWN = 3  # names in a message
 _COUNTER = "num_batches_tracked"  # of batch norm; older files lack it, and nothing depends on it

@@ -9,10 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from augmix.bootstrap import FRACTION, Interval, difference, resample_means
-from augmix.errors import RunError, check_fields, printable
+from augmix.errors import RunError, check_fields, did_you_mean, printable
 from augmix.files import write_bytes
+from augmix.report import trust  # its metrics are limits too
 from augmix.report.comparison import differences
 from augmix.report.estimates import (
+    METRICS,
     Estimate,
     Estimates,
     Grid,
@@ -21,6 +23,7 @@ from augmix.report.estimates import (
     common_grid,
     common_sequences,
     estimate,
+    readable,
 )
 from augmix.report.load import Run, load_runs
 
@@ -37,7 +40,36 @@ _TITLES = {
     "max_rms": "RMS calibration error under corruption",
     "max_flips": "flip probability",
 }
-_SUITES = {Scope.CLEAN: "clean", Scope.CORRUPTED: "c", Scope.PERTURBED: "p"}
+_SUITES = {  # that measure a scope
+    Scope.CLEAN: "clean",
+    Scope.CORRUPTED: "c",
+    Scope.BENCHMARK: "c",
+    Scope.SEVERITY: "c",
+    Scope.CORRUPTION: "c",
+    Scope.BAR: "c-bar",
+    Scope.PERTURBED: "p",
+    Scope.PERTURBATION: "p",
+    Scope.ATTACKED: "attack",
+    Scope.FOURIER: "fourier",
+    Scope.BAND: "fourier",
+    Scope.OUTLIERS: "ood --ood DIR",
+}
+_NAMED = {  # scopes with a name, and where that is in words
+    Scope.SEVERITY: "at severity {}",
+    Scope.CORRUPTION: "under {}",
+    Scope.PERTURBATION: "under {}",
+    Scope.BAND: "at {} frequencies",
+    Scope.OUTLIERS: "against {}",
+}
+_WHERE = {
+    Scope.CLEAN: "on clean images",
+    Scope.CORRUPTED: "under corruption",
+    Scope.BENCHMARK: "under the paper's corruptions",
+    Scope.BAR: "under corruptions of C-bar",
+    Scope.PERTURBED: "under perturbations",
+    Scope.ATTACKED: "of attacked images",
+    Scope.FOURIER: "over all frequencies",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +86,12 @@ class CheckConfig:
     """Largest RMS calibration error, mean over the corrupted sets, a fraction."""
     max_flips: float | None = None
     """Largest flip probability, mean over the perturbations, a fraction."""
+    at_most: tuple[str, ...] = ()
+    """More limits, METRIC@SCOPE=VALUE, e.g. aurc@corrupted=0.1 or isotonic_rms@severity:5=0.05: any
+    number of the report that has an interval, by the names of its CSV file; values as there."""
+    at_least: tuple[str, ...] = ()
+    """The same for least values, e.g. thr_coverage@corrupted=0.8 or auroc_energy@outliers:NAME=0.9.
+    """
     no_worse_than: Path | None = None
     """Run folder whose corruption error may not be exceeded by more than the margin, on the same
     images."""
@@ -75,6 +113,73 @@ class CheckConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The largest or least value of a number."""
+
+    key: Key
+    value: float
+    is_least: bool = False
+    title: str = ""  # of the number; by default of its metric and scope
+
+    @classmethod
+    def parse(cls, text: str, *, is_least: bool = False) -> "Limit":
+        """Read METRIC@SCOPE=VALUE or METRIC@SCOPE:NAME=VALUE.
+
+        Raises:
+            ValueError: If it has another form, or there is no such number.
+
+        Example:
+            >>> Limit.parse("aurc@severity:5=0.1").key
+            Key(metric='aurc', scope='severity', name='5')
+        """
+        name, has_value, number = text.rpartition("=")
+        metric, _, where = name.partition("@")
+        scope, _, own = where.partition(":")
+        try:
+            value = float(number)
+        except ValueError:
+            value = np.nan
+        if not has_value or not np.isfinite(value):
+            raise ValueError(
+                f"a limit is METRIC@SCOPE=VALUE, e.g. aurc@corrupted=0.1; got {text!r}"
+            )
+        if metric not in METRICS:
+            raise ValueError(
+                f"limit {text!r}: there is no metric {metric!r}{did_you_mean(metric, METRICS)}; "
+                f"there are {', '.join(METRICS)}"
+            )
+        scopes = [str(each) for each in METRICS[metric].scopes]
+        if scope not in scopes:
+            raise ValueError(
+                f"limit {text!r}: {metric} is measured at {', '.join(scopes)}, got {scope!r}"
+            )
+        if (Scope(scope) in _NAMED) != bool(own):
+            raise ValueError(
+                f"limit {text!r}: "
+                + (f"name one, {metric}@{scope}:NAME" if not own else f"{scope} has no names")
+            )
+        return cls(key=Key(metric, scope, own), value=value, is_least=is_least)
+
+    @classmethod
+    def of_flag(cls, name: str, value: float) -> "Limit":
+        """Return the limit of a name of `LIMITED`."""
+        return cls(key=LIMITED[name], value=value, title=_TITLES[name])
+
+    @property
+    def words(self) -> str:
+        """The number in words."""
+        scope = Scope(self.key.scope)
+        where = _NAMED.get(scope, "").format(readable(self.key.name)) or _WHERE[scope]
+        return self.title or f"{METRICS[self.key.metric].title} {where}"
+
+    @property
+    def rule(self) -> str:
+        """The rule in words."""
+        metric, side = METRICS[self.key.metric], "least" if self.is_least else "most"
+        return f"{self.words} at {side} {metric.scale * self.value:g} {metric.unit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A rule, whether a run keeps it, and the interval that decided."""
 
@@ -82,10 +187,11 @@ class Verdict:
     outcome: Outcome
     interval: Interval
     unit: str = "%"
+    scale: float = 100.0  # from the interval to what is shown
 
     def __str__(self) -> str:
-        numbers = [100 * each for each in (self.interval.estimate, self.interval.low)]
-        estimate, low, high = *numbers, 100 * self.interval.high
+        own = self.interval
+        estimate, low, high = (self.scale * each for each in (own.estimate, own.low, own.high))
         return (
             f"{self.outcome:<9}  {self.rule}: {estimate:.2f} {self.unit} "
             f"(95 % interval {low:.2f} to {high:.2f})"
@@ -96,6 +202,8 @@ def check_run(
     folder: Path,
     limits: dict[str, float],
     *,
+    at_most: Sequence[str] = (),
+    at_least: Sequence[str] = (),
     no_worse_than: Path | None = None,
     margin: float = 0.0,
     agrees_with: Path | None = None,
@@ -109,6 +217,8 @@ def check_run(
     Args:
         folder: A run that was evaluated, completely or to a margin of error.
         limits: Largest values, as fractions, by names of `LIMITED`.
+        at_most: More largest values, as `Limit.parse` reads them.
+        at_least: Least values, as `Limit.parse` reads them.
         no_worse_than: A run measured alike, whose corruption error may be exceeded by the margin.
         margin: As a fraction.
         agrees_with: A run of the same images, such as the model before its export, whose
@@ -116,11 +226,17 @@ def check_run(
         min_agreement: Fraction of the predictions.
 
     Raises:
-        ValueError: If there is no rule.
+        ValueError: If there is no rule, or one has the wrong form.
         RunError: If a number was not measured, or two runs were not measured alike.
     """
+    rules = [Limit.of_flag(name, value) for name, value in limits.items()]
+    rules += [Limit.parse(text) for text in at_most]
+    rules += [Limit.parse(text, is_least=True) for text in at_least]
     run = _load(folder)
-    verdicts = [_limit(run, name, limit) for name, limit in limits.items()]
+    found: Estimates = {}
+    if rules and run.results.decision is None:
+        found = _estimates(run, common_grid([run.results]))
+    verdicts = [_limit(run, rule, found) for rule in rules]
     if no_worse_than is not None:
         verdicts.append(_compare(run, _load(no_worse_than), margin))
     if agrees_with is not None:
@@ -169,42 +285,59 @@ def _load(folder: Path) -> Run:
     return runs[0]
 
 
-def _decide(rule: str, interval: Interval, limit: float, unit: str = "%") -> Verdict:
-    """A rule that a number is at most a limit."""
+def _decide(
+    rule: str,
+    interval: Interval,
+    limit: float,
+    *,
+    is_least: bool = False,
+    unit: str = "%",
+    scale: float = 100.0,
+) -> Verdict:
+    """A rule that a number is at most, or at least, a limit."""
     outcome: Outcome = "undecided"
-    if interval.high <= limit:
+    if interval.low >= limit if is_least else interval.high <= limit:
         outcome = "passed"
-    elif interval.low > limit:
+    elif interval.high < limit if is_least else interval.low > limit:
         outcome = "failed"
-    return Verdict(rule=rule, outcome=outcome, interval=interval, unit=unit)
+    return Verdict(rule=rule, outcome=outcome, interval=interval, unit=unit, scale=scale)
 
 
-def _limit(run: Run, name: str, limit: float) -> Verdict:
-    key = LIMITED[name]
-    rule = f"{_TITLES[name]} at most {100 * limit:g} %"
-    decision = run.results.decision
+def _limit(run: Run, limit: Limit, found: Estimates) -> Verdict:
+    metric, decision = METRICS[limit.key.metric], run.results.decision
     if decision is not None:
-        suite = _SUITES[Scope(key.scope)]
+        suite = _SUITES[Scope(limit.key.scope)]
         if decision.against is not None or run.results.protocol.get("suite") != [suite]:
-            raise _missing(run, name)
-        if key.metric != "error":
+            raise _missing(run, limit, found)
+        if limit.key not in (LIMITED["max_clean_error"], LIMITED["max_corruption_error"]):
             raise RunError(
                 f"{run.folder} was measured on a part of the images, which gives no "
-                f"{_TITLES[name]}; evaluate it without --margin-of-error"
+                f"{limit.words}; evaluate it without --margin-of-error"
             )
         interval = Interval(estimate=decision.estimate, low=decision.low, high=decision.high)
-        return _decide(rule, interval, limit)
-    found = _estimates(run, common_grid([run.results])).get(key)
-    if found is None:
-        raise _missing(run, name)
-    return _decide(rule, _interval(run, found), limit)
+    elif limit.key not in found:
+        raise _missing(run, limit, found)
+    else:
+        interval = _interval(run, limit, found[limit.key])
+    how = {"is_least": limit.is_least, "unit": metric.unit, "scale": metric.scale}
+    return _decide(limit.rule, interval, limit.value, **how)
 
 
-def _missing(run: Run, name: str) -> RunError:
-    suite = _SUITES[Scope(LIMITED[name].scope)]
+def _missing(run: Run, limit: Limit, found: Estimates) -> RunError:
+    key = limit.key
+    names = [other.name for other in found if other[:2] == key[:2]]
+    if names and key.name:
+        return RunError(
+            f"{run.folder} has no {limit.words}{did_you_mean(key.name, names)}; there are "
+            f"{', '.join(names)}"
+        )
+    how = f"--suite {_SUITES[Scope(key.scope)]}"
+    if METRICS[key.metric].is_asked:
+        group = "conformal" if key.metric.partition("_")[0] in trust.METHODS else "calibrators"
+        group = "classwise" if key.metric == "classwise_ece" else group
+        how += f" --metrics {group} --temperature-images N"
     return RunError(
-        f"{run.folder} has no {_TITLES[name]}; measure it first: augmix evaluate with --suite "
-        f"{suite}"
+        f"{run.folder} has no {limit.words}; measure it first: augmix evaluate with {how}"
     )
 
 
@@ -212,9 +345,14 @@ def _estimates(run: Run, grid: Grid) -> Estimates:
     return estimate(run, grid, common_sequences([run.results]))
 
 
-def _interval(run: Run, found: Estimate) -> Interval:
+def _interval(run: Run, limit: Limit, found: Estimate) -> Interval:
     if found.interval is not None:
         return found.interval
+    if found.draws is None and not METRICS[limit.key.metric].has_draws:
+        raise RunError(
+            f"{limit.words} is known as a sum only, without an interval, so nothing can be decided "
+            "by it; name another metric"
+        )
     if found.draws is None:
         raise RunError(
             f"{run.folder} has no predictions of single images, so nothing can be decided; "
@@ -233,13 +371,14 @@ def _compare(run: Run, other: Run, margin: float) -> Verdict:
             name = decision.against.get("label")
             raise RunError(f"{run.folder} was compared with {name}, not with {other.folder}")
         interval = Interval(estimate=decision.estimate, low=decision.low, high=decision.high)
-        return _decide(rule, interval, margin, "points")
+        return _decide(rule, interval, margin, unit="points")
     grid = _common(run, other)
     key = LIMITED["max_corruption_error"]
     draws = [_estimates(each, grid)[key].draws for each in (run, other)]
     assert draws[0] is not None  # `_common` asks for predictions
     assert draws[1] is not None
-    return _decide(rule, difference(draws[0], draws[1]).interval(), margin, "points")
+    interval = difference(draws[0], draws[1]).interval()
+    return _decide(rule, interval, margin, unit="points")
 
 
 def _agree(run: Run, other: Run, least: float) -> Verdict:
@@ -251,14 +390,8 @@ def _agree(run: Run, other: Run, least: float) -> Verdict:
         )
         same.append(ours.prediction.astype(np.int64) == theirs.prediction)
     (draws,) = resample_means(np.mean(same, axis=0)[None], limits=[FRACTION])
-    interval = draws.interval()
     rule = f"predictions under corruption as those of {other.label}, at least {100 * least:g} %"
-    outcome: Outcome = "undecided"
-    if interval.low >= least:
-        outcome = "passed"
-    elif interval.high < least:
-        outcome = "failed"
-    return Verdict(rule=rule, outcome=outcome, interval=interval)
+    return _decide(rule, draws.interval(), least, is_least=True)
 
 
 def _common(run: Run, other: Run) -> Grid:

@@ -27,12 +27,11 @@ from augmix import distributed, files, results
 from augmix.data.batches import BatchOrder
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
-from augmix.errors import Interrupted, ResumeError, RunError, first_line
-from augmix.memory import memory_error
+from augmix.errors import Interrupted, ResumeError, RunError, first_line, memory_error
 from augmix.methods import Method
 from augmix.methods.losses import Loss
+from augmix.models.batch_norm import is_split
 from augmix.models.layers import Classifier
-from augmix.models.split_norm import is_split
 from augmix.models.weights import check_reload, has_whole_model, save_model
 from augmix.progress import (
     CheckpointWritten,
@@ -49,8 +48,7 @@ from augmix.rng import Purpose, Stream
 from augmix.training import checkpoint
 from augmix.training.checkpoint import Checkpointer
 from augmix.training.config import OptimisationConfig, TrainConfig
-from augmix.training.cost import Cost, count_cost
-from augmix.training.logging import Meters
+from augmix.training.logging import Cost, Meters, count_cost
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline, prepare
 from augmix.training.step import Learner, offers_checkpointing, open_learner

@@ -40,8 +40,7 @@ from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, flatten, update_config
-from augmix.training.cost import count_cost
-from augmix.training.logging import logging_to
+from augmix.training.logging import count_cost, logging_to
 from augmix.training.loop import (
     Prepared,
     check_smallest_part,

@@ -26,8 +26,8 @@ from augmix.devices import GraphedFunction
 from augmix.errors import RunError, first_line
 from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss, weigh_targets
+from augmix.models.batch_norm import split_batch_norm
 from augmix.models.layers import Classifier
-from augmix.models.split_norm import split_batch_norm
 from augmix.results import STATE_FILE
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig

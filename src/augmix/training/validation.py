@@ -7,7 +7,7 @@ an epoch in forward passes, and not from a clock: a run that is continued measur
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from augmix.data.stores import check_classes
 from augmix.data.trees import is_split, split_kind
 from augmix.errors import RunError
 from augmix.methods import Method
+from augmix.models.wrapper import evaluating
 from augmix.rng import Purpose, Stream
 from augmix.training.config import Select, TrainConfig, update_config
 
@@ -169,18 +170,6 @@ class Validation:
         if self.select == "last":
             return []
         return [score.corrupted, score.clean][:: 1 if self.select == "corrupted" else -1]
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode; every module's mode is restored at the end."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
 
 
 def open_validation(config: TrainConfig, train: Source, opener: Callable[..., Source]) -> Source:

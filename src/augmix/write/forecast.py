@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.write.destination import Frame, Piece
+from augmix.write.destination import Piece
 
 _SECONDS = 5.0  # after which no more images are measured
 _MOST_IMAGES = 16  # under each corruption and severity
@@ -30,6 +30,7 @@ class Forecast:
         num_measured: Images that were made for the forecast.
         seconds: Of one process for what is left, without the time of the disk.
         num_processes: Processes that divide it.
+        num_working_bytes: Of decoded images that are kept until the set is complete.
     """
 
     num_files: int
@@ -39,27 +40,26 @@ class Forecast:
     num_measured: int
     seconds: float
     num_processes: int
+    num_working_bytes: int
 
     def lines(self, folder: Path) -> list[str]:
         """Return the forecast in words, with what is free on the disk of the set's folder."""
-        above = next(
-            each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()
-        )
-        free = shutil.disk_usage(above).free
         rest = "" if self.num_left == self.num_images else f", {self.num_left:,} of them left"
         each_ms = 1000 * self.seconds / max(self.num_left, 1)
         wall_s = self.seconds / self.num_processes
         processes = "1 process" if self.num_processes == 1 else f"{self.num_processes} processes"
-        lines = [
-            f"{self.num_files:,} files, {_size(self.num_bytes)}, of {self.num_images:,} images"
+        return [
+            f"{self.num_files:,} files, {size_words(self.num_bytes)}, of {self.num_images:,} images"
             f"{rest}",
-            f"{_duration(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
+            f"about {duration_words(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
             f"measured on {self.num_measured:,} images; disk not counted)",
-            f"{_size(free)} free in {above}",
+            *(
+                [f"{size_words(self.num_working_bytes)} of decoded images more until it is written"]
+                if self.num_working_bytes
+                else []
+            ),
+            *disk_lines(folder, self.num_bytes + self.num_working_bytes),
         ]
-        if free < self.num_bytes:
-            lines.append("warning: more than is free, unless part of it is written already")
-        return lines
 
 
 def forecast_set(
@@ -68,10 +68,11 @@ def forecast_set(
     make: Callable[[Piece], Any],
     load: Callable[[int], object],
     *,
-    encode: Callable[[Frame], bytes] | None,
+    encode: Callable[[Any], bytes] | None,
     shapes: dict[str, tuple[int, ...]],
     num_files: int,
     num_processes: int,
+    num_working_bytes: int = 0,
     step: int = 1,
 ) -> Forecast:
     """Make a few images under every corruption and severity, and extend what they took to the set.
@@ -81,10 +82,11 @@ def forecast_set(
         missing: Those that are not written yet.
         make: Makes the images of a piece.
         load: Decodes a clean image, where that is done once for the whole set.
-        encode: Of image files; None for arrays.
+        encode: Of image files, or of what else is made for each; None for arrays.
         shapes: Of the arrays.
         num_files: Images files of the set; unused for arrays.
         num_processes: Processes that will write.
+        num_working_bytes: Of a file of decoded images, which is deleted at the end.
         step: Images made at a time.
     """
     groups: dict[tuple[str, float], list[Piece]] = defaultdict(list)
@@ -101,7 +103,7 @@ def forecast_set(
         _make(make, groups[key][0], range(min(step, count)), encode)  # compiles
     load_s, num_measured, began = 0.0, 0, perf_counter()
     last = max(0, count - step)
-    starts = _spread(last + 1, min(last // step + 1, _MOST_IMAGES))
+    starts = spread(last + 1, min(last // step + 1, _MOST_IMAGES))
     for turn, start in enumerate(starts):
         ids = range(start, min(start + step, count))
         started = perf_counter()
@@ -129,11 +131,12 @@ def forecast_set(
         num_measured=num_measured,
         seconds=total_s + (load_s / len(starts) * count if missing else 0.0),
         num_processes=num_processes,
+        num_working_bytes=num_working_bytes if missing else 0,
     )
 
 
 def _make(
-    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Frame], bytes] | None
+    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Any], bytes] | None
 ) -> int:
     """Make images or sequences, and return the bytes of their files; 0 for arrays."""
     made = make(replace(piece, start=ids.start, stop=ids.stop))
@@ -141,21 +144,32 @@ def _make(
     return sum(len(encode(frame)) for frame in frames) if encode else 0
 
 
-def _frames(image: Frame | Iterable[Frame]) -> Iterator[Frame]:
+def _frames(image: Any) -> Iterator[Any]:
     if isinstance(image, np.ndarray) and image.ndim == 3:
         yield image
     else:
         yield from image
 
 
-def _spread(count: int, num: int) -> list[int]:
+def disk_lines(folder: Path, num_bytes: int) -> list[str]:
+    """Say what is free on the disk of a folder, and warn if it is less than will be written."""
+    above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(above).free
+    lines = [f"{size_words(free)} free in {above}"]
+    if free < num_bytes:
+        lines.append("warning: more than is free, unless part of it is written already")
+    return lines
+
+
+def spread(count: int, num: int) -> list[int]:
     """Return positions from all over a range, in an order that covers it early."""
     positions = np.linspace(0, count - 1, num).astype(int).tolist()
     order = sorted(range(num), key=lambda index: int(f"{index:08b}"[::-1], 2))
     return [positions[index] for index in order]
 
 
-def _size(num_bytes: int | float) -> str:
+def size_words(num_bytes: int | float) -> str:
+    """Write a number of bytes in the unit that suits it."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"
@@ -163,8 +177,9 @@ def _size(num_bytes: int | float) -> str:
     return f"{num_bytes:.3g} TB"
 
 
-def _duration(seconds: int | float) -> str:
+def duration_words(seconds: int | float) -> str:
+    """Write an estimated time in the unit that suits it."""
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if seconds >= length:
-            return f"about {seconds / length:.3g} {unit}"
-    return f"about {seconds:.2g} seconds"
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.2g} seconds"

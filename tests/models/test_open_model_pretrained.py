@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from augmix.errors import RunError
-from augmix.models.open_model import open_model
+from augmix.models.open_model import from_timm, from_torchvision, open_model
 from augmix.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PRESETS, Preprocessing
-from augmix.models.pretrained import from_timm, from_torchvision
 from augmix.models.wrapper import hash_weights
 
 USUAL = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
