@@ -30,6 +30,7 @@ class Forecast:
         num_measured: Images that were made for the forecast.
         seconds: Of one process for what is left, without the time of the disk.
         num_processes: Processes that divide it.
+        num_working_bytes: Of decoded images that are kept until the set is complete.
     """
 
     num_files: int
@@ -39,6 +40,7 @@ class Forecast:
     num_measured: int
     seconds: float
     num_processes: int
+    num_working_bytes: int
 
     def lines(self, folder: Path) -> list[str]:
         """Return the forecast in words, with what is free on the disk of the set's folder."""
@@ -51,7 +53,12 @@ class Forecast:
             f"{rest}",
             f"about {duration_words(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
             f"measured on {self.num_measured:,} images; disk not counted)",
-            *disk_lines(folder, self.num_bytes),
+            *(
+                [f"{size_words(self.num_working_bytes)} of decoded images more until it is written"]
+                if self.num_working_bytes
+                else []
+            ),
+            *disk_lines(folder, self.num_bytes + self.num_working_bytes),
         ]
 
 
@@ -65,6 +72,7 @@ def forecast_set(
     shapes: dict[str, tuple[int, ...]],
     num_files: int,
     num_processes: int,
+    num_working_bytes: int = 0,
     step: int = 1,
 ) -> Forecast:
     """Make a few images under every corruption and severity, and extend what they took to the set.
@@ -78,6 +86,7 @@ def forecast_set(
         shapes: Of the arrays.
         num_files: Images files of the set; unused for arrays.
         num_processes: Processes that will write.
+        num_working_bytes: Of a file of decoded images, which is deleted at the end.
         step: Images made at a time.
     """
     groups: dict[tuple[str, float], list[Piece]] = defaultdict(list)
@@ -122,6 +131,7 @@ def forecast_set(
         num_measured=num_measured,
         seconds=total_s + (load_s / len(starts) * count if missing else 0.0),
         num_processes=num_processes,
+        num_working_bytes=num_working_bytes if missing else 0,
     )
 
 

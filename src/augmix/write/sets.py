@@ -36,7 +36,12 @@ from augmix.corruptions.registry import (
     check_size,
 )
 from augmix.corruptions.registry import Preset as OwnPreset
-from augmix.data.annotated import ANNOTATED_LAYOUTS, AnnotatedLayout, find_annotated
+from augmix.data.annotated import (
+    ANNOTATED_LAYOUTS,
+    AnnotatedLayout,
+    check_whole,
+    find_annotated,
+)
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
@@ -112,9 +117,10 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
 def _annotated_layout(config: CorruptConfig | PerturbConfig) -> AnnotatedLayout | None:
     """The layout of images with boxes, polygons or masks; None for images of classes."""
     named = config.source if config.source in ANNOTATED_LAYOUTS else None
-    layout = None
+    root, layout = Path(config.src).expanduser(), None
     if named or config.source is None:
-        layout = find_annotated(Path(config.src).expanduser(), named)
+        layout = find_annotated(root, named)
+        check_whole(root, layout)
     if layout is None and config.labels is not None:
         raise ValueError(
             f"labels {config.labels!r} is for boxes, polygons and masks, and {config.src} is no "
@@ -377,6 +383,7 @@ def _forecast(
     """What writing the pieces will take, in words."""
     is_array, is_corrupted = identity["layout"] == "cifar", identity["form"] == "corrupted"
     frames = {name: 1 if is_corrupted else shape[1] for name, shape in shapes.items()}
+    shard = find_shard(options.shard)
     labels = {"labels": (len(SEVERITIES) * len(source) * np.int64().nbytes,)}
     found = forecast_set(
         pieces,
@@ -387,8 +394,16 @@ def _forecast(
         shapes=shapes | (labels if is_corrupted else {}),
         num_files=sum(len(piece) * frames[piece.name] for piece in pieces),
         num_processes=choose_num_processes(options.num_processes),
+        num_working_bytes=_count_decoded(source, shard.count if shard else 1),
     )
     return found.lines(folder)
+
+
+def _count_decoded(source: Source, num_shards: int) -> int:
+    """Bytes of the clean images that are decoded into a file, by each shard at most."""
+    if not _is_array(source):
+        return 0
+    return num_shards * len(source) * math.prod((*source.size, source.channels))
 
 
 def _is_array(source: Source) -> bool:
