@@ -132,7 +132,9 @@ def _time(work: Callable[[], Any], repeats: int, count: int) -> float:
     return perf_counter() - start
 
 
-def waiting(name: str, size: int, threads: int, num_images: int) -> tuple[float, float]:
+def waiting(
+    name: str, size: int, threads: int, num_images: int, device: str = "cpu"
+) -> tuple[float, float]:
     """Fraction of the time that a network waits, and images/s, over the 15 corruptions."""
     from augmix.data.stores import ArraySource
     from augmix.evaluation.loop import evaluate
@@ -157,7 +159,12 @@ def waiting(name: str, size: int, threads: int, num_images: int) -> tuple[float,
         if isinstance(event, CellFinished):
             cells.append(event)
 
-    how = {"suite": ("c",), "device": "cpu", "num_threads": threads, "batch_size": batch_size(size)}
+    how = {
+        "suite": ("c",),
+        "device": device,
+        "num_threads": threads,
+        "batch_size": batch_size(size),
+    }
     evaluate(model, source, severities=(3,), max_images=batch_size(size), on_progress=count, **how)
     cells.clear()
     start = perf_counter()
@@ -176,6 +183,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--models", nargs="+", default=("small", "resnet18"))
+    parser.add_argument("--device", default="cpu", help="of waiting: the model's, e.g. cuda")
     parser.add_argument("--images", type=int, default=0, help="of a set; by default two batches")
     given = parser.parse_args()
     for size in given.sizes or ((2000,) if given.what == "lock" else (32, 224)):
@@ -208,7 +216,8 @@ def main() -> None:
         else:
             for model in given.models:
                 for threads in given.threads:
-                    part, rate = waiting(model, size, threads, given.images or 2 * batch_size(size))
+                    count = given.images or 2 * batch_size(size)
+                    part, rate = waiting(model, size, threads, count, given.device)
                     print(
                         f"{size} px {model}, {threads} threads: waits {part:.1%}, {rate:,.0f}/s",
                         flush=True,

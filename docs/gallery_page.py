@@ -353,6 +353,8 @@ yourself. The other -P sets cannot be fetched by name, since no checksum of thei
 
 `augmix corrupt SRC DST` and `augmix perturb SRC DST` write the same layouts from any images, with
 several processes. Interrupted at any moment and started again, they continue to the same bytes.
+A folder in the layout of COCO, YOLO or Cityscapes is written [with its boxes and
+masks](detection.md).
 `DST/manifest.json` holds the settings, seeds and versions, `DST/SHA256SUMS` every file's checksum.
 
 `--dry-run` writes nothing. It makes images from all over the set under every corruption and

@@ -14,6 +14,7 @@ from PIL import Image
 
 from augmix import benchmarks, devices
 from augmix.results import load_results
+from augmix.training.config import build_config
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TOY_ROW = {"size": 16, "model": "small", "batch_size": 4, "method": "augmix", "device": "cpu"}
@@ -115,7 +116,7 @@ def test_decoding_is_printed_by_size(run_script, tmp_path: Path) -> None:
 
 LADDER = (
     "ladder.py --model small --epochs 2 --images 40 --max-images 2 --severities 3 "
-    "--levels views --device cpu --torch-threads 1"
+    "--device cpu --torch-threads 1"
 )
 
 
@@ -143,18 +144,26 @@ def toy_images(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    ("levels", "rungs"),
+    [
+        ([], ["augmix"]),
+        pytest.param(["views"], ["augmix", "one-view", "three-views"], marks=pytest.mark.slow),
+    ],
+    ids=["start", "views"],
+)
 def test_the_ladder_chooses_without_the_test_sets(
-    run_script, tmp_path: Path, toy_images: str
+    run_script, tmp_path: Path, toy_images: str, levels: list[str], rungs: list[str]
 ) -> None:
-    words = ("--data", toy_images, "--out", str(tmp_path))
+    words = ("--data", toy_images, "--out", str(tmp_path), "--levels", *levels)
     with pytest.raises(AssertionError, match="choose by the same command without --final"):
         run_script(LADDER, "--final", *words)
     lines = run_script(LADDER, *words).splitlines()
     record = json.loads((tmp_path / "ladder.json").read_text())
-    assert [row["rung"] for row in record["rungs"]] == ["augmix", "one-view", "three-views"]
-    assert [line.split(" | ")[1] for line in lines[3:6]] == ["augmix", "one-view", "three-views"]
+    assert [row["rung"] for row in record["rungs"]] == rungs
+    assert [line.split(" | ")[1] for line in lines[3:-2]] == rungs
     runs = sorted((tmp_path / "runs").iterdir())
-    assert len(runs) == 3
+    assert len(runs) == len(rungs)
     named: set[tuple[str, str]] = set()
     errors: dict[str, list[float]] = {}
     for run in runs:
@@ -176,6 +185,9 @@ def test_the_ladder_chooses_without_the_test_sets(
         assert row["both"][1] <= row["both"][0] <= row["both"][2]
     lowest = min(record["rungs"], key=lambda row: row["both"][0])
     assert record["chosen"]["name"] == lowest["rung"]
+    recipe = build_config(record["chosen"]["recipe"], data="digits")
+    assert (recipe.network.model, str(recipe.method)) == ("small", "augmix")
+    assert recipe.optimisation.epochs == lowest["epochs"]
     times = [(run / "weights.safetensors").stat().st_mtime_ns for run in runs]
     assert run_script(LADDER, *words).splitlines() == lines  # everything is there already
     assert [(run / "weights.safetensors").stat().st_mtime_ns for run in runs] == times
@@ -187,8 +199,12 @@ def test_the_choice_is_measured_on_the_test_sets(
 ) -> None:
     words = ("--data", toy_images, "--out", str(tmp_path))
     chosen = {"base": "ipmix", "layers": ["apr-sp"], "views": 1, "apr_sp_form": "s"}
-    record = {"chosen": {"name": "mine", "settings": chosen, "flat": {"method": "ipmix+apr-sp"}}}
+    run_script(LADDER, "--levels", *words)
+    record = json.loads((tmp_path / "ladder.json").read_text())
+    record["chosen"] |= {"name": "mine", "settings": chosen}
     (tmp_path / "ladder.json").write_text(json.dumps(record))
+    with pytest.raises(AssertionError, match="was made with epochs 2, this command has 3"):
+        run_script(LADDER, "--epochs", "3", "--final", *words)
     lines = run_script(LADDER, "--final", "--seeds", "2", *words).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:5]] == [
         "| clean error %",

@@ -12,8 +12,10 @@ import torch
 
 from augmix import benchmarks
 from augmix.augment import batched, compiled
+from augmix.augment.policies import Policy
 from augmix.corruptions import registry
 from augmix.errors import RunError
+from augmix.methods import METHODS, TrainingImages, build_method
 from augmix.methods.losses import Loss
 from augmix.training.step import Learner
 
@@ -51,6 +53,28 @@ def test_views_of_other_methods_are_measured_too() -> None:
     assert all(record["equal"] for record in records)
     with pytest.raises(ValueError, match="method must be one of .*, got 'augmx'"):
         benchmarks.measure_executors((6,), methods=("augmx",))
+
+
+def test_the_policies_of_all_methods_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Policy] = []
+
+    def measure(size: int, policy: Policy, *others: Any) -> list[dict[str, Any]]:
+        drawn.append(policy)
+        return [{"executor": "pillow"}]
+
+    monkeypatch.setattr(benchmarks, "_measure_case", measure)
+    records = benchmarks.measure_executors((32,), methods=("all",))
+    images = TrainingImages(size=(32, 32))
+    policies = {repr(build_method(name).fit(images).policy) for name in METHODS}
+    assert {repr(policy) for policy in drawn} == policies
+    assert len(drawn) == len({record["method"] for record in records}) == len(policies)
+
+
+@pytest.mark.slow
+def test_views_of_every_policy_are_equal_on_the_executors() -> None:
+    records = benchmarks.measure_executors((8,), (1,), 0.0, device="cpu", methods=("all",))
+    assert [record for record in records if not record["equal"]] == []
+    assert all(record["views_per_second"] > 0 for record in records)
 
 
 def test_the_fastest_equal_executor_is_recommended() -> None:

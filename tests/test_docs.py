@@ -18,7 +18,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 SETTINGS = (ROOT / "mkdocs.yml").read_text()
 FROM_ROOT = {"changelog.md", "contributing.md"}  # made of files of the root
 RUN = ["index", "transforms", "calibration", "coming-from/torchvision", "coming-from/timm"]
-RUN += ["coming-from/imagecorruptions", "coming-from/robustbench"]
+RUN += ["coming-from/imagecorruptions", "coming-from/robustbench", "detection"]
 
 
 def name(page: Path) -> str:

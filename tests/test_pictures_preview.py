@@ -8,7 +8,7 @@ from toy_plans import change, define
 from augmix import pictures
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
-from augmix.augment.policies import AugMix, CutMix, Cutout, PatchUniform, Standard
+from augmix.augment.policies import APR, AugMix, CutMix, Cutout, PatchUniform, Standard
 from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.errors import RunError
 from augmix.rng import Stream
@@ -152,6 +152,20 @@ def test_noise_holes_and_partners_are_shown_and_named(
             np.testing.assert_array_equal(shown, views[row])
     assert "; ".join(plan.describe_finish(0)) in written
     assert "; ".join(plan.describe_finish(1)) in written
+    with pytest.raises(ValueError, match="call write_preview"):
+        pictures.render_preview(images[0], plan)
+
+
+def test_views_with_the_amplitude_of_others_are_shown(tmp_path, images: np.ndarray):
+    draws = {"num_views": 2, "size": (SIDE, SIDE), "stream": Stream(seed=6)}
+    plan = APR(form="p", base=AugMix(width=1)).sample(np.arange(2), **draws)
+    page = np.asarray(Image.open(pictures.write_preview(tmp_path / "preview.png", images, plan)))
+    views = np.clip(np.rint(define(images, plan) * 255), 0, 255).transpose(0, 1, 3, 4, 2)
+    assert "amplitude from image" in plan.describe_finish(0, 1)[0]
+    left = pictures._layout(plan).view
+    for row in range(4):  # image after image, view after view
+        shown = tile(Image.fromarray(page).convert("RGB"), left, 60 + row * page.shape[0] / 4)
+        np.testing.assert_array_equal(shown, views[row % 2, row // 2])
     with pytest.raises(ValueError, match="call write_preview"):
         pictures.render_preview(images[0], plan)
 

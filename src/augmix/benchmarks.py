@@ -164,8 +164,9 @@ def measure_executors(
 
 
 def _policy_names() -> list[str]:
-    """The methods, one of each policy."""
-    by_policy = {repr(method().policy): name for name, method in reversed(METHODS.items())}
+    """The methods, one of each policy as it is fitted to images."""
+    fitted = {name: method().fit(TrainingImages()).policy for name, method in METHODS.items()}
+    by_policy = {repr(policy): name for name, policy in reversed(fitted.items())}
     return [name for name in METHODS if name in by_policy.values()]
 
 

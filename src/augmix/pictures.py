@@ -32,6 +32,7 @@ from augmix.augment.ops import (
     level_to_amount,
 )
 from augmix.augment.plan import Plan, check_plan
+from augmix.augment.policies.hybridaugment import Spectra
 from augmix.augment.stages.chains import Copies, CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
@@ -581,7 +582,7 @@ def render_preview(
             f"index and view must name one of {len(plan)} images and {plan.num_views} views, "
             f"got index {index} and view {view}"
         )
-    if plan.pairs:
+    if plan.pairs or plan.find(Spectra):
         raise ValueError("a plan of pairs is drawn with all its images: call write_preview")
     alone = plan[index : index + 1]
     check_plan(alone, (1, *image.shape), bank.pictures_of(plan, image.shape[2]))
@@ -666,7 +667,7 @@ def _draw_realisation(
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
     notes = "; ".join(plan.describe_finish(index, view))
-    plan = plan.without(Pairs)[index : index + 1]
+    plan = plan.without(Pairs).without(Spectra)[index : index + 1]  # partners are left out
     layout, start = _layout(plan), _start(image, plan, view)
     size = (round(layout.width * scale), round(layout.height * scale))
     pen = _Pen(Image.new("RGB", size, _PAPER), scale, step=scale)

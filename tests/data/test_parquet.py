@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from augmix.data import parquet, stores
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 
@@ -102,7 +103,11 @@ def test_a_truncated_file_is_named(tmp_path, cells):
         ({"labels": [0.5] * 12}, "expected whole numbers in column 'label', got double"),
         (
             {"labels": [0, None] * 6},
-            "expected whole numbers in column 'label', got int64 with 6 empty",
+            "6 of 12 labels are empty cells, first in row 1; .*--on-error skip",
+        ),
+        (
+            {"labels": pa.array([None] * 12, pa.int64())},
+            "expected whole numbers in column 'label', got int64 with 12 empty",
         ),
         (
             {"labels": [0, -1] * 6},
@@ -143,6 +148,32 @@ def test_broken_and_empty_cells(tmp_path, cells, pixels):
     assert source.labels.tolist() == [0, 1, 2, *range(5, 12)]
     assert [name.split()[-1] for name, _ in source.skipped] == ["3", "4"]
     assert np.array_equal(source.load(np.array([3])), pixels[[5]])
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+@pytest.mark.parametrize("is_large", [False, True])
+def test_rows_without_a_label_are_left_out(tmp_path, cells, pixels, monkeypatch, is_text, is_large):
+    cells = [*cells[:3], None, *cells[4:]]
+    labels = [7, None, 3, 3, 5, None, *range(6)]
+    known = sorted({*labels} - {None})
+    names = {number: f"class {number}" for number in known} if is_text else {}
+    table = make_table(cells, [names.get(each, each) for each in labels])
+    pq.write_table(table, tmp_path / "test.parquet")
+    if is_large:
+        monkeypatch.setattr(parquet, "MEMORY_BYTES", 0)
+        monkeypatch.setattr(stores, "MEMORY_BYTES", 0)
+        monkeypatch.setenv("AUGMIX_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RunError, match="2 of 12 labels are empty cells, first in row 1"):
+        open_source("parquet", root=tmp_path, split="test")
+    source = open_source("parquet", root=tmp_path, split="test", on_error="skip")
+    kept = [0, 2, 4, *range(6, 12)]
+    expected = [labels[row] for row in kept]
+    assert source.labels.tolist() == [known.index(n) if is_text else n for n in expected]
+    assert np.array_equal(source.load(np.arange(9)), pixels[kept])
+    why = [(where.split()[-1], why) for where, why in source.skipped]
+    assert why[0] == ("1", "expected a label, got an empty cell")
+    assert why[1] == ("3", "expected the bytes of an image, got an empty cell")
+    assert why[2][0] == "5"
 
 
 def test_the_fingerprint_is_of_cells_and_labels(tmp_path, cells):

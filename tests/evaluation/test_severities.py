@@ -148,3 +148,15 @@ def test_drops_that_make_no_sense(drop: tuple[int, ...]) -> None:
 def test_a_preset_is_written_as_json_alone(out: str) -> None:
     with pytest.raises(ValueError, match=f"a file NAME.json, got .*{out}"):
         CalibrateOptions(out=Path(out))
+
+
+def test_parameters_that_are_no_numbers_are_refused_first(data: Any, tmp_path: Path) -> None:
+    @register_corruption("filtered", severities=("box", "hamming", "bicubic", "nearest", "lanczos"))
+    def filtered(image: np.ndarray, name: str, *, generator: Any) -> np.ndarray:
+        raise AssertionError("never called")
+
+    try:
+        with pytest.raises(RunError, match="filtered has the parameter 'box' at severity 1, which"):
+            calibrate_severity(Bright(), data, names=("filtered",), device="cpu")
+    finally:
+        CORRUPTIONS.pop("filtered")

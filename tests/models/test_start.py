@@ -11,7 +11,7 @@ from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.models import start as start_module
-from augmix.models.start import build_start, find_start, network_name
+from augmix.models.start import build_start, check_outputs, find_start, network_name, start_from
 from augmix.models.weights import build_model, check_reload, load_model, save_model
 from augmix.progress import StepFinished
 from augmix.training.config import build_config
@@ -78,6 +78,21 @@ class Counting(Net):
     def forward(self, images):
         self.seen += float(self.training)
         return super().forward(images)
+
+class Scaled(Net):
+    def __init__(self, num_classes, step=0):
+        super().__init__(num_classes)
+        scale = torch.tensor([1.5, float("nan")]).to(torch.float8_e4m3fn)
+        self.register_buffer("scale", scale, persistent=False)
+        self.step = step
+
+    def forward(self, images):
+        if self.training and self.step:
+            self.scale.view(torch.uint8).add_(self.step)
+        return super().forward(images)
+
+def rescaled(num_classes):
+    return Scaled(num_classes, step=1)
 
 def masked(num_classes):
     net = Net(num_classes)
@@ -295,6 +310,26 @@ def test_what_cannot_be_saved_is_refused_before_the_first_step(
         train(toy(tmp_path / "run", model=f"{code}:{made}"), on_progress=steps.append)
     assert not any(isinstance(event, StepFinished) for event in steps)
     assert not list(tmp_path.glob("run/*.json"))  # other settings may go there
+
+
+def test_buffers_of_8_bits_are_compared(code: str) -> None:
+    check_outputs(build_model(f"{code}:Scaled", num_classes=3), (16, 16))
+    with pytest.raises(RunError, match="changes its buffer scale while it trains"):
+        check_outputs(build_model(f"{code}:rescaled", num_classes=3), (16, 16))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+def test_an_object_that_cannot_be_copied_is_refused_with_the_line_to_write() -> None:
+    def start(norm: Any) -> Any:
+        layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        network = torch.nn.Sequential(norm(layers[0]), *layers[1:], torch.nn.Linear(4, 3))
+        return start_from(network)
+
+    how: dict[str, Any] = {"num_classes": 3, "channels": 3, "class_names": ()}
+    with pytest.raises(RunError, match=r"write torch\.nn\.utils\.parametrizations\.weight_norm"):
+        build_start(start(torch.nn.utils.weight_norm), **how)
+    model, _ = build_start(start(torch.nn.utils.parametrizations.weight_norm), **how)
+    check_outputs(model, (16, 16))
 
 
 def test_a_network_that_is_built_otherwise_each_time_is_refused(

@@ -26,7 +26,7 @@ from augmix.paper.field import (
     list_field,
     literature,
 )
-from augmix.paper.reproduce import plan_tasks, reproduce
+from augmix.paper.reproduce import _count_baseline, plan_tasks, reproduce
 from augmix.progress import CellFinished, Event, StepFinished
 from augmix.report.tables import to_markdown_table
 from augmix.results import Results, SequenceCell
@@ -99,6 +99,11 @@ def test_a_row_has_every_number_in_its_unit():
     assert any("| AugMix | WRN-40-2 |  | (11.1) | (16.0) |" in line for line in lines)
     alone = list_field(keys, measured, costs, tolerance={}, networks={}, has_published=False)
     assert all(finding.published is None for finding in alone)
+    ours = [keys[2]], {keys[2]: measured[keys[2]]}, {keys[2]: costs[keys[2]]}
+    how: dict[str, Any] = {"tolerance": {}, "networks": {}}
+    found = list_field(*ours, **how, counted={("cifar10", "wrn"): 8e13})
+    assert of(found, "HybridAugment++", "cost by AugMix's").measured == pytest.approx(25.0)
+    assert of(list_field(*ours, **how), "HybridAugment++", "cost by AugMix's").measured is None
 
 
 def test_the_literature_of_a_method():
@@ -143,6 +148,15 @@ def test_runs_at_equal_cost(equal: dict[RunKey, Any]):
     assert folders["standard"] == "cifar10-wrn-standard-epochs-3-seed0"
 
 
+def test_the_cost_of_augmix_is_counted_where_it_has_no_run(equal: dict[RunKey, Any]):
+    config = ReproduceConfig(tables=(), scale="smoke", data="digits", out=Path("runs"))
+    (augmix,) = [each for each in equal if each.method == "augmix"]
+    others = [each for each in equal if each.method != "augmix"]
+    counted = _count_baseline(config, "field-equal-cost", others)
+    assert counted == {("cifar10", "wrn"): count_runs({augmix: equal[augmix]})[augmix].flop}
+    assert _count_baseline(config, "field-equal-cost", [augmix]) == {}
+
+
 @pytest.mark.parametrize("scale", sorted(SCALES))
 def test_every_row_can_be_trained_and_measured_at_every_scale(scale: Any):
     config = ReproduceConfig(
@@ -177,6 +191,9 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert "x 3 pass(es) + 5 attack step(s)" in next(line for line in lines if "augmax" in line)
     assert "33 % of augmix" in next(line for line in lines if "standard" in line)
     assert lines[-1].startswith("3 run(s), ")
+    words.remove("augmix")  # it is counted all the same
+    assert cli.main(words) == 0
+    assert "33 % of augmix" in capsys.readouterr().out.splitlines()[0]
     assert not (tmp_path / "out").exists()
 
 

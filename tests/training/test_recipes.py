@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from toy_runs import read_weights, toy_config
 
-from augmix import devices
+from augmix import cli, devices
 from augmix.augment.policies import AugMix, RandomAA
 from augmix.augment.policies.hybridaugment import HybridAugment
 from augmix.errors import Interrupted
@@ -19,6 +19,7 @@ from augmix.models.start import start_from
 from augmix.models.weights import build_model, load_model
 from augmix.progress import Note, StepFinished
 from augmix.rng import Stream
+from augmix.training import recipes
 from augmix.training.config import build_config
 from augmix.training.recipes import RECIPES
 from augmix.training.run import forecast_run, settle, train
@@ -212,3 +213,14 @@ def test_the_recipe_fast_is_for_any_method() -> None:
     assert config.optimisation.precision == "auto"
     assert build_config("fast", data="digits", num_views=2).method.num_passed == 3
     assert build_config("fast", method="hybridaugment-pp", data="digits").network.model == "fast"
+
+
+def test_the_command_takes_the_method_of_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"method": "augmix+apr-sp", "apr_sp_form": "s", "num_views": 1, "epochs": 3}
+    monkeypatch.setattr(recipes, "RECIPES", {**RECIPES, "own": own})
+    config, _ = cli.parse_training(["--recipe", "own", "--data", "digits"])
+    assert config == build_config("own", data="digits")
+    assert (str(config.method), config.method.num_passed) == ("augmix+apr-sp", 2)
+    words = ["--recipe", "own", "--data", "digits", "--method", "prime"]
+    config, _ = cli.parse_training(words)
+    assert (str(config.method), config.optimisation.epochs) == ("prime", 3)

@@ -35,9 +35,15 @@ def test_files_and_bytes_are_those_of_the_written_set(tmp_path, source, layout, 
     ):
         folder = tmp_path / function.__name__
         dry = type(options)(**{**vars_of(options), "dry_run": True})
-        files, time, free = dry_run(function, source, folder, dry)
+        files, time, decoded, free = dry_run(function, source, folder, dry)
         assert not folder.exists()
-        function(source, folder, options)
+        seen = []
+
+        def look(event, folder=folder, seen=seen):
+            seen += [np.load(path).nbytes for path in folder.rglob("clean.npy")]
+
+        function(source, folder, options, on_progress=look)
+        assert decoded == f"{sized(max(seen))} of decoded images more until it is written"
         count, num_bytes = tree(folder)
         images = 70 if function is sets.write_corrupted else 7
         assert files == f"{count:,} files, {sized(num_bytes)}, of {images} images"

@@ -186,12 +186,20 @@ def caustic_refraction(image: Image, amount: Real, *, generator: Draws) -> Image
     Args:
         amount: Strength of lens and light; the lens is 0.05 of it times the shorter edge, in px.
     """
-    size = min(image.shape[:2])
+    field, lens = draw_water(image.shape[:2], amount, generator=generator)
+    return _refract(image, field, lens, _scaled(amount, 2))
+
+
+def draw_water(
+    size: tuple[int, int], amount: Real, *, generator: Draws
+) -> tuple[Float64[np.ndarray, "height width"], float]:
+    """Draw the light of `caustic_refraction`, which is its surface too, and the lens, in pixels."""
+    shorter = min(size)
     time = generator.uniform(0.5, 2)
-    extent = generator.uniform(0.75, 1.25) * size
-    field = _caustics(image.shape[0], image.shape[1], time, extent)
+    extent = generator.uniform(0.75, 1.25) * shorter
+    field = _caustics(size[0], size[1], time, extent)
     field = gaussian_filter(field[:, :, None], 1, border="mirror with edge")[:, :, 0]
-    return _refract(image, field, _scaled(amount, 0.5 * size), _scaled(amount, 2))
+    return field, _scaled(amount, 0.5 * shorter)
 
 
 def _scaled(amount: Real, most: Real) -> float:
@@ -653,6 +661,39 @@ def _caustics(height, width, time, extent):
     return field
 
 
+@inner
+@no_type_check
+def _bend(field, y, x, lens):
+    """Slopes of the surface, down and right, and how far it moves the ray through a pixel."""
+    height, width = field.shape
+    above = field[y - 1, x] if y > 0 else 0.0
+    below = field[y + 1, x] if y + 1 < height else 0.0
+    left = field[y, x - 1] if x > 0 else 0.0
+    right = field[y, x + 1] if x + 1 < width else 0.0
+    slope_y, slope_x = below - above, right - left
+    norm = np.sqrt(slope_y * slope_y + slope_x * slope_x + 1)
+    normal_y, normal_x, normal_z = slope_y / norm, slope_x / norm, 1 / norm
+    move_y = move_x = 0.0
+    if normal_z < 1 - 1e-3:
+        square = (normal_y * normal_y + normal_x * normal_x) / (_ETA * _ETA)
+        bend = (np.sqrt(1 - square) - normal_z / _ETA) * lens
+        move_y = np.rint(bend * normal_y * 1000) / 1000
+        move_x = np.rint(bend * normal_x * 1000) / 1000
+    return slope_y, slope_x, move_y, move_x
+
+
+@outer
+@no_type_check
+def refraction(field, lens):
+    """Return how far `caustic_refraction` moves what is read for each pixel, down and right."""
+    height, width = field.shape
+    moves = np.empty((2, height, width))
+    for y in range(height):
+        for x in range(width):
+            _, _, moves[0, y, x], moves[1, y, x] = _bend(field, y, x, lens)
+    return moves
+
+
 @outer
 @no_type_check
 def _refract(image, field, lens, lighting):
@@ -663,22 +704,10 @@ def _refract(image, field, lens, lighting):
     corner = np.empty(4)
     for y in range(height):
         for x in range(width):
-            above = field[y - 1, x] if y > 0 else 0.0
-            below = field[y + 1, x] if y + 1 < height else 0.0
-            left = field[y, x - 1] if x > 0 else 0.0
-            right = field[y, x + 1] if x + 1 < width else 0.0
-            slope_y, slope_x = below - above, right - left
-            norm = np.sqrt(slope_y * slope_y + slope_x * slope_x + 1)
-            normal_y, normal_x, normal_z = slope_y / norm, slope_x / norm, 1 / norm
-            move_y = move_x = 0.0
-            if normal_z < 1 - 1e-3:
-                square = (normal_y * normal_y + normal_x * normal_x) / (_ETA * _ETA)
-                bend = (np.sqrt(1 - square) - normal_z / _ETA) * lens
-                move_y = np.rint(bend * normal_y * 1000) / 1000
-                move_x = np.rint(bend * normal_x * 1000) / 1000
+            slope_y, slope_x, move_y, move_x = _bend(field, y, x, lens)
             top, start = np.floor(y + move_y), np.floor(x + move_x)
             part_y, part_x = y + move_y - top, x + move_x - start
-            light = (left - right) * lighting + (below - above) * lighting
+            light = -slope_x * lighting + slope_y * lighting
             corner[0] = (1 - part_y) * (1 - part_x)
             corner[1] = (1 - part_y) * part_x
             corner[2] = part_y * (1 - part_x)

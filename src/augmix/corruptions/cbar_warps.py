@@ -45,13 +45,20 @@ def pinch_and_twirl(image: Image, amount: Real, *, generator: Draws) -> Image:
     Args:
         amount: Tenths of the largest turn, of 90 degrees; 0.04 of it is added to the pinch of 0.1.
     """
-    height, width = image.shape[:2]
-    size = min(height, width)
-    cell = max(size // (5 if size >= _LARGE else 3), 1)
+    return _twirl_cells(image, *draw_twirls(image.shape[:2], amount, generator=generator))
+
+
+def draw_twirls(
+    size: tuple[int, int], amount: Real, *, generator: Draws
+) -> tuple[int, Float64[np.ndarray, "column row"], float]:
+    """Draw the edge of the cells of `pinch_and_twirl`, the turn of each, and the pinch."""
+    height, width = size
+    shorter = min(height, width)
+    cell = max(shorter // (5 if shorter >= _LARGE else 3), 1)
     signs = 1 - 2 * integers(generator, 0, 2, (width // cell, height // cell))
     turn = float(amount) * (np.pi / 2) / 10
     pinch = float(amount) * 0.4 / 10 + 0.1
-    return _twirl_cells(image, cell, signs * turn, pinch)
+    return cell, signs * turn, pinch
 
 
 def ripple(image: Image, amount: Real, *, generator: Draws) -> Image:
@@ -60,15 +67,23 @@ def ripple(image: Image, amount: Real, *, generator: Draws) -> Image:
     Args:
         amount: Height of the waves, in 0.0025 of the shorter edge.
     """
-    size = min(image.shape[:2])
-    wavelength = generator.uniform(0.1, 0.3, 2) * size
+    down, right = ripple_positions(image.shape[:2], amount, generator=generator)
+    return _read(image, down, right)
+
+
+def ripple_positions(
+    size: tuple[int, int], amount: Real, *, generator: Draws
+) -> tuple[Float64[np.ndarray, " height"], Float64[np.ndarray, " width"]]:
+    """Draw from which position of the image `ripple` reads each row and each column."""
+    shorter = min(size)
+    wavelength = generator.uniform(0.1, 0.3, 2) * shorter
     phase = generator.uniform(0, 2 * np.pi, 2)
-    wave_height = float(amount) * 0.025 / 10 * size
+    wave_height = float(amount) * 0.025 / 10 * shorter
     down, right = (
         np.array([q + wave_height * math.sin(2 * np.pi * q / length + start) for q in range(edge)])
-        for edge, length, start in zip(image.shape, wavelength, phase, strict=False)
+        for edge, length, start in zip(size, wavelength, phase, strict=True)
     )
-    return _read(image, down, right)
+    return down, right
 
 
 def transverse_chromatic_abberation(image: Image, amount: Real, *, generator: Draws) -> Image:
@@ -364,6 +379,43 @@ def _read_pixel(image, y, x, pixel):
         pixel[channel] = above * near_y + below * far_y
 
 
+@inner
+@no_type_check
+def _twirl(y, x, middle_y, middle_x, radius, angle, pinch):
+    """From where a pixel of a cell is read."""
+    at_y, at_x = float(y), float(x)
+    down, right = at_y - middle_y, at_x - middle_x
+    distance = np.sqrt(down * down + right * right)
+    if distance <= radius and distance >= 0.0005:
+        d = distance / radius
+        stretch = math.sin(np.pi * 0.5 * d) ** -pinch
+        down *= stretch
+        right *= stretch
+        turn = angle * (1 - d) ** 2
+        cosine, sine = math.cos(turn), math.sin(turn)
+        at_y = middle_y + (down * cosine - right * sine)
+        at_x = middle_x + (down * sine + right * cosine)
+    return at_y, at_x
+
+
+@outer
+@no_type_check
+def twirl_positions(height, width, cell, angles, pinch):
+    """Return from which row and column `pinch_and_twirl` reads each pixel."""
+    positions = np.empty((2, height, width))
+    radius = cell / 2
+    for y in range(height):
+        for x in range(width):
+            row, column = y // cell, x // cell
+            positions[0, y, x], positions[1, y, x] = y, x
+            if column < angles.shape[0] and row < angles.shape[1]:
+                middle_y, middle_x = row * cell + radius, column * cell + radius
+                angle = angles[column, row]
+                at_y, at_x = _twirl(y, x, middle_y, middle_x, radius, angle, pinch)
+                positions[0, y, x], positions[1, y, x] = at_y, at_x
+    return positions
+
+
 @outer
 @no_type_check
 def _twirl_cells(image, cell, angles, pinch):
@@ -377,18 +429,8 @@ def _twirl_cells(image, cell, angles, pinch):
             middle_y, middle_x = top + radius, left + radius
             for y in range(cell):
                 for x in range(cell):
-                    at_y, at_x = float(top + y), float(left + x)
-                    down, right = at_y - middle_y, at_x - middle_x
-                    distance = np.sqrt(down * down + right * right)
-                    if distance <= radius and distance >= 0.0005:
-                        d = distance / radius
-                        stretch = math.sin(np.pi * 0.5 * d) ** -pinch
-                        down *= stretch
-                        right *= stretch
-                        turn = angles[column, row] * (1 - d) ** 2
-                        cosine, sine = math.cos(turn), math.sin(turn)
-                        at_y = middle_y + (down * cosine - right * sine)
-                        at_x = middle_x + (down * sine + right * cosine)
+                    angle = angles[column, row]
+                    at_y, at_x = _twirl(top + y, left + x, middle_y, middle_x, radius, angle, pinch)
                     _read_pixel(values, at_y, at_x, pixel)
                     for channel in range(len(pixel)):
                         changed[y, x, channel] = pixel[channel]

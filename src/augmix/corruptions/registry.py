@@ -567,7 +567,10 @@ def _by_preset(given: Any) -> dict[str, Sequence[Any]]:
 def _check_severities(given: Sequence[Any], name: str) -> tuple[tuple[Any, ...], ...]:
     if len(given) != len(SEVERITIES):
         raise ValueError(f"corruption {name!r} needs five severities, got {len(given)}")
-    return tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in given)
+    return tuple(
+        tuple(each) if isinstance(each, Sequence) and not isinstance(each, str) else (each,)
+        for each in given
+    )
 
 
 def _check_made(image: Any, shape: tuple[int, ...], what: str) -> Image:

@@ -64,6 +64,14 @@ class Scene:
         """Return the frame after a motion by `affine_map`."""
         return warp_affine(self.image, affine_map(self.size, **motion), self.window)
 
+    def shifted(self, shift_px: int) -> Frame:
+        """Return the frame after a motion to the right by whole pixels."""
+        return shift_columns(self.image, shift_px, self.window)
+
+    def tilted(self, angle_deg: Real) -> Frame:
+        """Return the frame after a turn in space by `tilt_map`."""
+        return warp_perspective(self.image, tilt_map(self.size, angle_deg), self.window)
+
 
 def centre_window(size: tuple[int, int], inner: tuple[int, int]) -> Window:
     """Return the middle of an image as torchvision's ``CenterCrop`` does (halves to even)."""
@@ -150,7 +158,7 @@ def brightness(scene: Scene, step_percent: Real, *, num_frames: int, generator: 
 def translate(scene: Scene, first_px: int, *, num_frames: int, generator: Draws) -> Frames:
     """Move to the right by a pixel a frame, from ``first_px`` on."""
     for frame in range(num_frames):
-        yield shift_columns(scene.image, first_px + frame, scene.window)
+        yield scene.shifted(first_px + frame)
 
 
 def rotate(
@@ -168,8 +176,7 @@ def tilt(scene: Scene, step_deg: Real, *, num_frames: int, generator: Draws) -> 
     The middle frame is not turned, but slightly smaller than the clean image.
     """
     for frame in range(num_frames):
-        mapping = tilt_map(scene.size, (frame - num_frames // 2) * step_deg)
-        yield warp_perspective(scene.image, mapping, scene.window)
+        yield scene.tilted((frame - num_frames // 2) * step_deg)
 
 
 def scale(
@@ -304,7 +311,7 @@ def tilt_map(size: tuple[int, int], angle_deg: Real) -> Matrix:
 
 def warp_perspective(image: Image, mapping: Matrix, window: Window) -> Frame:
     """Sample as ``warpPerspective`` of OpenCV 3.4 does, by a mapping from input to output."""
-    return _sample_perspective(image, _inverse(mapping), tuple(window))
+    return _sample_perspective(image, inverse(mapping), tuple(window))
 
 
 def _noisy(
@@ -363,8 +370,8 @@ def _add_flakes(whitened, flakes):
     return result
 
 
-def _inverse(matrix: Matrix) -> tuple[float, ...]:
-    """Nine numbers, row by row, in OpenCV's order of operations."""
+def inverse(matrix: Matrix) -> tuple[float, ...]:
+    """Invert a matrix: nine numbers, row by row, in OpenCV's order of operations."""
     (a, b, c), (d, e, f), (g, h, i) = matrix
     scale = 1.0 / (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
     return (

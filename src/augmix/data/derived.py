@@ -85,8 +85,13 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
         raise ValueError(f"count must be at least 1, got {count}")
     if count >= len(source):
         return source
-    order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(len(source))
-    return subset(source, np.sort(order[:count]))
+    return subset(source, draw_part(len(source), count, seed=seed))
+
+
+def draw_part(total: int, count: int, *, seed: int = 0) -> Int64[np.ndarray, " image"]:
+    """Draw which of ``total`` images `take` keeps, in stored order."""
+    order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(total)
+    return np.sort(order[:count])
 
 
 def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:

@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from augmix.data.decode import ImageError
 from augmix.data.folders import check_named_split, check_shards, missing_split, serves
@@ -114,6 +114,7 @@ class TableItems(ImageFiles):
     starts: Int64[np.ndarray, " file"]  # the first row of each file
     is_large: bool  # whether the cells are mapped from the disk
     column: str
+    unlabelled: frozenset[int] = frozenset()  # rows without a label, which are broken
 
     def __reduce__(self) -> Any:
         """Let another process read the files itself."""
@@ -132,16 +133,18 @@ class TableItems(ImageFiles):
             from pyarrow import compute
 
             measure: Any = compute
-            sizes = measure.binary_length(self.cells).to_numpy()
+            sizes = measure.fill_null(measure.binary_length(self.cells), 0).to_numpy()
             return hashlib.sha256(sizes[rows].astype("<i8").tobytes()).hexdigest()
         hasher = hashlib.sha256()
         for row in rows:
-            content = self.content(int(row))
+            content = self.cells[int(row)].as_py() or b""
             hasher.update(len(content).to_bytes(8, "little"))
             hasher.update(content)
         return hasher.hexdigest()
 
     def content(self, index: int) -> bytes:
+        if index in self.unlabelled:
+            raise ImageError("expected a label, got an empty cell")
         content = self.cells[index].as_py()
         if content is None:
             raise ImageError("expected the bytes of an image, got an empty cell")
@@ -167,8 +170,13 @@ def open_parquet(root: Path, options: OpenOptions) -> Source:
     read = {path: _load_labels(path, columns) for each in (paths, *others) for path in each}
     known = _known_names([read[path] for path in train or paths])
     where = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    empty = np.concatenate([read[path].is_empty for path in paths])
+    if options.on_error == "raise":
+        for path in paths:
+            _refuse_empty(read[path], path)
     labels = np.concatenate([_number(read[path], path, known) for path in paths])
     items = load_images(paths, image_columns=images)
+    items = replace(items, unlabelled=frozenset(np.flatnonzero(empty).tolist()))
     labels = check_labels(
         labels,
         len(items),
@@ -176,7 +184,7 @@ def open_parquet(root: Path, options: OpenOptions) -> Source:
         where=where,
         hint=f"the schema names {len(known)} classes",
     )
-    every = np.concatenate([each.labels for each in read.values()])
+    every = np.concatenate([each.labels[~each.is_empty] for each in read.values()])
     return build_source(items, labels, known or number_classes(every, where=where), options)
 
 
@@ -266,15 +274,28 @@ class _Labels(NamedTuple):
     labels: Labels
     class_names: tuple[str, ...]
     is_text: bool  # whether the labels are stored as names
+    is_empty: Bool[np.ndarray, " image"]  # whether a cell is empty, and its label the first class
+
+
+def _refuse_empty(read: _Labels, path: Path) -> None:
+    if read.is_empty.any():
+        raise RunError(
+            f"{path}: {int(read.is_empty.sum())} of {len(read.is_empty)} labels are empty cells, "
+            f"first in row {int(read.is_empty.argmax())}; fill them in, or leave these images out "
+            "with --on-error skip (on_error='skip')"
+        )
 
 
 def load_labels(
     paths: Sequence[Path], known: Sequence[str], *, label_columns: Sequence[str], hint: str = ""
 ) -> Labels:
     """Read the labels of parquet files, as numbers of the known classes where files name them."""
-    return np.concatenate(
-        [_number(_load_labels(path, label_columns, hint), path, known) for path in paths]
-    )
+    found = []
+    for path in paths:
+        read = _load_labels(path, label_columns, hint)
+        _refuse_empty(read, path)
+        found.append(_number(read, path, known))
+    return np.concatenate(found)
 
 
 def load_label_sets(paths: Sequence[Path], column: str) -> tuple[frozenset[int], ...]:
@@ -305,17 +326,21 @@ def _load_labels(path: Path, label_columns: Sequence[str], hint: str = "") -> _L
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     is_text = types.is_string(values.type) or types.is_large_string(values.type)
-    if not (types.is_integer(values.type) or is_text) or values.null_count:
+    if not (types.is_integer(values.type) or is_text) or 0 < values.null_count == len(values):
         raise RunError(
             f"{path}: expected whole numbers in column {label!r}, got {values.type} with "
             f"{values.null_count} empty cells; names as text serve too"
         )
+    is_empty = values.is_null().to_numpy().astype(bool)
     if not is_text:
-        return _Labels(values.to_numpy().astype(np.int64), _class_names(schema, label, path), False)
+        numbers = values.fill_null(0).to_numpy().astype(np.int64)
+        return _Labels(numbers, _class_names(schema, label, path), False, is_empty)
     words = values.to_pylist()
-    names = order_classes(words)
-    index = {name: number for number, name in enumerate(names)}
-    return _Labels(np.array([index[word] for word in words], np.int64), names, True)
+    names = order_classes(word for word in words if word is not None)
+    index: dict[str | None, int] = {name: number for number, name in enumerate(names)}
+    return _Labels(
+        np.array([index.get(word, 0) for word in words], np.int64), names, True, is_empty
+    )
 
 
 def _known_names(read: Sequence[_Labels]) -> tuple[str, ...]:

@@ -122,6 +122,8 @@ def calibrate_severity(
             scale=resolve_preset(options.preset, source.size),
             num_threads=options.num_threads or useful_threads(device),
         )
+        for name in names:
+            _check_numbers(CORRUPTIONS[name], search.scale)
         identity = search.describe() | {"weights_sha256": fingerprint(model)}
         identity |= {"own": own} if (own := CORRUPTIONS.hash_own(names)) else {}
         kept = _Kept(options.out, identity) if options.out else None
@@ -149,6 +151,18 @@ def calibrate_severity(
             facts = {"label": "", **(about or {}), "clean_accuracy": float(clean.mean())}
             kept.finish(preset, facts, {name: found[name] for name in names})
         return preset
+
+
+def _check_numbers(corruption: Corruption, scale: str) -> None:
+    """Refuse parameters between which nothing can be searched, with a `RunError`."""
+    for severity, parameters in enumerate(corruption.parameters[scale], 1):
+        for value in parameters:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise RunError(
+                    f"{corruption.name} has the parameter {value!r} at severity {severity}, which "
+                    "is no number, so there are no severities between its own to search; leave it "
+                    "out of --names, or let its function take numbers"
+                )
 
 
 def calibrate_model(config: CalibrateConfig, *, on_progress: OnProgress | None = None) -> Preset:

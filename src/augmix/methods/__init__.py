@@ -4,8 +4,15 @@ Here is what a method of your own needs: `Method`, `register_method`, and for it
 """
 
 from augmix.methods.adversarial import Adversarial, Attack
-from augmix.methods.afa import AFA, PRIMEAFA, AugMixAFA, TrivialAugmentAFA
-from augmix.methods.augmix import AugMax, AugMix, AugMixNoJSD, AugMixStylised, RandomAA, RandomAAJSD
+from augmix.methods.augmix import (
+    AugMax,
+    AugMix,
+    AugMixNoJSD,
+    AugMixStylised,
+    NoisyMix,
+    RandomAA,
+    RandomAAJSD,
+)
 from augmix.methods.baselines import (
     PRIME,
     AutoAugment,
@@ -22,8 +29,7 @@ from augmix.methods.baselines import (
     StylisedImages,
     TrivialAugment,
 )
-from augmix.methods.hybridaugment import APR, HybridAugment
-from augmix.methods.noisymix import NoisyMix
+from augmix.methods.fourier import AFA, APR, PRIMEAFA, AugMixAFA, HybridAugment, TrivialAugmentAFA
 from augmix.methods.registry import (
     METHODS,
     Method,

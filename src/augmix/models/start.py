@@ -229,7 +229,7 @@ def build_start(
             class_names=tuple(class_names),
             head=options.get("head", ""),
         )
-        return wrap_network(config, copy.deepcopy(start.module)), start.source
+        return wrap_network(config, _copy(start.module, start.name)), start.source
     model = build_model(
         start.name,
         num_classes=num_classes,
@@ -255,6 +255,23 @@ def build_start(
     model.load_state_dict(kept, strict=False)
     head = f", with a new last layer ({', '.join(new)}) for {num_classes} classes" if new else ""
     return model, f"{start.source}{head}"
+
+
+def _copy(module: nn.Module, name: str) -> nn.Module:
+    """A copy that is trained instead of the given module.
+
+    Raises:
+        RunError: If it holds a tensor that was computed from others with a gradient.
+    """
+    try:
+        return copy.deepcopy(module)
+    except RuntimeError as error:
+        raise RunError(
+            f"{name} cannot be copied, and a copy of the given object is trained: "
+            f"{first_line(error)}. If it has torch.nn.utils.weight_norm, write "
+            "torch.nn.utils.parametrizations.weight_norm instead, which computes the same; or name "
+            "the function that builds it: python:FILE.py:FUNCTION"
+        ) from error
 
 
 def build_foreign(config: ModelConfig) -> Classifier:
@@ -345,12 +362,19 @@ def _check_buffers(model: Classifier, images: Tensor) -> None:
         trial(images)
     after = dict(trial.named_buffers())
     for name, values in loose.items():
-        if not torch.equal(values.nan_to_num(), after[name].nan_to_num()):
+        if not _is_same(values, after[name]):
             raise RunError(
                 f"{model.config.name} changes its buffer {name.removeprefix('network.')} while it "
                 "trains, but does not save it, so a stopped run could not be continued: register "
                 "it with persistent=True"
             )
+
+
+def _is_same(values: Tensor, others: Tensor) -> bool:
+    """Whether two tensors of a type are equal; NaN counts as equal to NaN."""
+    if values.dtype.itemsize == 1:  # torch cannot compare floats of 8 bits
+        values, others = (each.contiguous().view(torch.uint8) for each in (values, others))
+    return torch.equal(values.nan_to_num(), others.nan_to_num())
 
 
 def _call_for(name: str, num_classes: int) -> nn.Module:

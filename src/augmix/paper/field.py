@@ -155,8 +155,18 @@ def equal_epochs(cost: RunCost, other: RunCost) -> int:
     return max(1, round(other.flop / cost.flop_per_epoch))
 
 
-def describe_costs(costs: Mapping[RunKey, RunCost], baseline: str) -> list[str]:
-    """List what runs will cost, a line each, beside the run of a baseline method."""
+def describe_costs(
+    costs: Mapping[RunKey, RunCost],
+    baseline: str,
+    counted: Mapping[tuple[str, str], float] | None = None,
+) -> list[str]:
+    """List what runs will cost, a line each, beside the run of a baseline method.
+
+    Args:
+        costs: Of the runs.
+        baseline: The method whose cost is 100 %.
+        counted: Its cost by data set and family, in operations, where it is no run of these.
+    """
     bases = {
         (key.data_set, key.family, key.seed): cost.flop
         for key, cost in costs.items()
@@ -166,6 +176,7 @@ def describe_costs(costs: Mapping[RunKey, RunCost], baseline: str) -> list[str]:
     lines = []
     for key, cost in costs.items():
         base = bases.get((key.data_set, key.family, key.seed))
+        base = base or (counted or {}).get((key.data_set, key.family))
         beside = f", {100 * cost.flop / base:.0f} % of {baseline}" if base else ""
         one = cost.cost
         attacked = f" + {one.attacks} attack step(s)" if one.attacks else ""
@@ -189,6 +200,7 @@ def list_field(
     tolerance: Mapping[str, float],
     networks: Mapping[str, str],
     baseline: str = "augmix",
+    counted: Mapping[tuple[str, str], float] | None = None,
     has_published: bool = True,
 ) -> list[FieldFinding]:
     """List the numbers of the table, rows in the order of the runs.
@@ -201,6 +213,7 @@ def list_field(
             by data set; no verdict is given for others.
         networks: The network that stands for each family.
         baseline: The method whose cost is 100 %.
+        counted: Its cost by data set and family, in operations, where it has no run.
         has_published: Whether numbers of the literature are shown.
     """
     findings = []
@@ -227,6 +240,8 @@ def list_field(
             findings.append(_fill(about, column, values, published=printed, tolerance=most))
         costs = [facts[key].flop for key in done]
         of_base = [facts[key].flop for key in base if key in facts]
+        if not of_base and counted and (data_set, family) in counted:
+            of_base = [counted[data_set, family]]
         relative = [100 * cost / statistics.fmean(of_base) for cost in costs if of_base]
         epochs = [float(facts[key].epochs) for key in done]
         seconds = [facts[key].seconds for key in done]

@@ -98,7 +98,8 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
     planned = {name: plan_tasks(config, name) for name in config.tables if name in PAPER_TABLES}
     if config.dry_run:
         costs = count_runs({key: each for tasks in planned.values() for key, each in tasks.items()})
-        return Reproduction(paths=[], plan=describe_costs(costs, "augmix"))
+        counted = _count_baseline(config, next(iter(planned)), list(costs)) if planned else {}
+        return Reproduction(paths=[], plan=describe_costs(costs, "augmix", counted))
     num_devices = torch.cuda.device_count()
     tasks: dict[str, Task] = {}
     for task in (each for of_table in planned.values() for each in of_table.values()):
@@ -141,10 +142,12 @@ def _write_table(
     tolerance = {each: scale.tolerance for each in table.data_sets if _official(config, each, "c")}
     tables = None
     if table.is_field:
+        facts = {key: read_facts(task) for key, task in finished.items()}
         numbers = list_field(
             list(runs),
             measured,
-            {key: read_facts(task) for key, task in finished.items()},
+            facts,
+            counted=_count_baseline(config, name, list(facts)),
             tolerance={} if table.equal_cost_to else tolerance,
             networks=scale.networks,
             has_published=not table.equal_cost_to,
@@ -163,6 +166,22 @@ def _write_table(
     if name in FIGURES:
         paths.append(draw(folder / f"{name}.svg", name, numbers))
     return paths
+
+
+def _count_baseline(
+    config: ReproduceConfig, name: str, keys: Sequence[RunKey], baseline: str = "augmix"
+) -> dict[tuple[str, str], float]:
+    """Count what the runs of a method would cost where none of them is among others."""
+    of_base = {(key.data_set, key.family) for key in keys if key.method == baseline}
+    bases = {
+        (key.data_set, key.family): RunKey(
+            data_set=key.data_set, family=key.family, method=baseline, seed=0
+        )
+        for key in keys
+    }
+    wanted = {base: _task(config, name, base) for at, base in bases.items() if at not in of_base}
+    costs = count_runs(wanted)
+    return {(key.data_set, key.family): float(cost.flop) for key, cost in costs.items()}
 
 
 def plan_tasks(config: ReproduceConfig, name: str) -> dict[RunKey, Task]:

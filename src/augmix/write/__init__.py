@@ -23,6 +23,10 @@ class _Options:
     """Seed of the draws."""
     layout: LayoutChoice = "auto"
     """Arrays (cifar) or JPEG files (imagenet); auto takes files for a folder, tar or imagenet."""
+    labels: Literal["move", "keep"] | None = None
+    """Labels of a COCO, YOLO or Cityscapes tree: move boxes, polygons and masks with the pixels
+    where these are displaced (move, the default), or copy all files of labels, the protocol of
+    Michaelis et al. (2019) for COCO-C and Cityscapes-C (keep)."""
     jpeg_quality: int = 85
     """Quality of JPEG files, 1..100; the published -C sets have 85."""
     num_processes: int | None = None
@@ -46,6 +50,7 @@ class _Options:
             check_shard(self.shard)
         check_fields(
             self,
+            labels=(self.labels in (None, "move", "keep"), "move or keep"),
             layout=(self.layout in get_args(LayoutChoice), "auto, cifar or imagenet"),
             jpeg_quality=(1 <= self.jpeg_quality <= 100, "1..100"),
         )
@@ -97,11 +102,13 @@ class _Paths:
     """Where a set comes from, and where it is written. No slots, as options are inherited too."""
 
     src: str
-    """Folder or file of the images, or the word digits."""
+    """Folder or file of the images, or the word digits. A folder in the layout of COCO, YOLO or
+    Cityscapes is written with its boxes, polygons and masks."""
     dst: Path
     """Folder of the set to write; an unfinished one of the same settings is continued."""
     source: str | None = None
-    """Kind of the images, as in augmix train; by default by the name of SRC, e.g. its ending."""
+    """Kind of the images, as in augmix train, or coco, yolo or cityscapes; by default by the name
+    of SRC, e.g. its ending, and by the files in it."""
     split: str = "test"
     """Part of the images: train, test or val."""
     max_images: int | None = None

@@ -527,14 +527,11 @@ class ArraySink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TreeSink:
-    """Writes image files: ``name/severity/class/image.JPEG``, or a folder of frames per image."""
+class FileSink:
+    """Writes files, whose paths and contents are given."""
 
     folder: Path
     work: Path
-    files: tuple[str, ...]  # class/image.JPEG of every image
-    encode: Callable[[Frame], bytes]
-    folders: Mapping[tuple[str, Real], str]  # name of a corruption and a severity
     verify: bool = False  # compare what an earlier call wrote with its checksums
 
     def prepare(self, name: str, pieces: Sequence[Piece]) -> list[Piece]:
@@ -554,18 +551,20 @@ class TreeSink:
         """Return the pieces that are not marked; a shard asks once another has prepared all."""
         return _unmarked(self.work, pieces)
 
-    def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]], **notes: Any) -> None:
-        """Write the images or sequences of a piece, and mark it; notes are kept in the mark."""
+    def write_files(self, piece: Piece, files: Iterable[tuple[str, bytes]], **notes: Any) -> None:
+        """Write the files of a piece, and mark it; notes are kept in the mark.
+
+        Args:
+            files: Path below the folder, and content.
+        """
         written, names = {}, {}
         token = uuid.uuid4().hex  # process numbers of two machines may be equal
         try:
-            for index, image in enumerate(images, piece.start):
-                for path, frame in self._frames(piece, self.files[index], image):
-                    content = self.encode(frame)
-                    temporary = self.work / f"{_WRITING}{token}-{len(names)}"
-                    names[temporary] = self.folder / path
-                    temporary.write_bytes(content)
-                    written[path] = [len(content), hashlib.sha256(content).hexdigest()]
+            for path, content in files:
+                temporary = self.work / f"{_WRITING}{token}-{len(names)}"
+                names[temporary] = self.folder / path
+                temporary.write_bytes(content)
+                written[path] = [len(content), hashlib.sha256(content).hexdigest()]
             replace_durably(names)
         except BaseException:
             for temporary in names:
@@ -581,6 +580,24 @@ class TreeSink:
         for piece in pieces:
             for path, (num_bytes, digest) in _noted(piece.mark(self.work)).items():
                 yield path, num_bytes, digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSink(FileSink):
+    """Writes image files: ``name/severity/class/image.JPEG``, or a folder of frames per image."""
+
+    files: tuple[str, ...]  # class/image.JPEG of every image
+    encode: Callable[[Frame], bytes]
+    folders: Mapping[tuple[str, Real], str]  # name of a corruption and a severity
+
+    def write(self, piece: Piece, images: Iterable[Frame | Iterable[Frame]], **notes: Any) -> None:
+        """Write the images or sequences of a piece, and mark it; notes are kept in the mark."""
+        files = (
+            (path, self.encode(frame))
+            for index, image in enumerate(images, piece.start)
+            for path, frame in self._frames(piece, self.files[index], image)
+        )
+        self.write_files(piece, files, **notes)
 
     def _frames(
         self, piece: Piece, file: str, image: Frame | Iterable[Frame]
@@ -611,7 +628,7 @@ def is_whole(folder: Path, mark: Path, verify: bool = False) -> bool:
     )
 
 
-Sink = ArraySink | TreeSink
+Sink = ArraySink | FileSink
 
 
 def name_files(

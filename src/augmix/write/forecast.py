@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.write.destination import Frame, Piece
+from augmix.write.destination import Piece
 
 _SECONDS = 5.0  # after which no more images are measured
 _MOST_IMAGES = 16  # under each corruption and severity
@@ -30,6 +30,7 @@ class Forecast:
         num_measured: Images that were made for the forecast.
         seconds: Of one process for what is left, without the time of the disk.
         num_processes: Processes that divide it.
+        num_working_bytes: Of decoded images that are kept until the set is complete.
     """
 
     num_files: int
@@ -39,6 +40,7 @@ class Forecast:
     num_measured: int
     seconds: float
     num_processes: int
+    num_working_bytes: int
 
     def lines(self, folder: Path) -> list[str]:
         """Return the forecast in words, with what is free on the disk of the set's folder."""
@@ -51,7 +53,12 @@ class Forecast:
             f"{rest}",
             f"about {duration_words(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
             f"measured on {self.num_measured:,} images; disk not counted)",
-            *disk_lines(folder, self.num_bytes),
+            *(
+                [f"{size_words(self.num_working_bytes)} of decoded images more until it is written"]
+                if self.num_working_bytes
+                else []
+            ),
+            *disk_lines(folder, self.num_bytes + self.num_working_bytes),
         ]
 
 
@@ -61,10 +68,11 @@ def forecast_set(
     make: Callable[[Piece], Any],
     load: Callable[[int], object],
     *,
-    encode: Callable[[Frame], bytes] | None,
+    encode: Callable[[Any], bytes] | None,
     shapes: dict[str, tuple[int, ...]],
     num_files: int,
     num_processes: int,
+    num_working_bytes: int = 0,
     step: int = 1,
 ) -> Forecast:
     """Make a few images under every corruption and severity, and extend what they took to the set.
@@ -74,10 +82,11 @@ def forecast_set(
         missing: Those that are not written yet.
         make: Makes the images of a piece.
         load: Decodes a clean image, where that is done once for the whole set.
-        encode: Of image files; None for arrays.
+        encode: Of image files, or of what else is made for each; None for arrays.
         shapes: Of the arrays.
         num_files: Images files of the set; unused for arrays.
         num_processes: Processes that will write.
+        num_working_bytes: Of a file of decoded images, which is deleted at the end.
         step: Images made at a time.
     """
     groups: dict[tuple[str, float], list[Piece]] = defaultdict(list)
@@ -122,11 +131,12 @@ def forecast_set(
         num_measured=num_measured,
         seconds=total_s + (load_s / len(starts) * count if missing else 0.0),
         num_processes=num_processes,
+        num_working_bytes=num_working_bytes if missing else 0,
     )
 
 
 def _make(
-    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Frame], bytes] | None
+    make: Callable[[Piece], Any], piece: Piece, ids: range, encode: Callable[[Any], bytes] | None
 ) -> int:
     """Make images or sequences, and return the bytes of their files; 0 for arrays."""
     made = make(replace(piece, start=ids.start, stop=ids.stop))
@@ -134,7 +144,7 @@ def _make(
     return sum(len(encode(frame)) for frame in frames) if encode else 0
 
 
-def _frames(image: Frame | Iterable[Frame]) -> Iterator[Frame]:
+def _frames(image: Any) -> Iterator[Any]:
     if isinstance(image, np.ndarray) and image.ndim == 3:
         yield image
     else:

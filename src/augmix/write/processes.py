@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from augmix.data.stores import Photographs, Source
+from augmix.data.stores import Photographs, Source, default_threads
 from augmix.errors import RunError
 from augmix.files import replace_durably
-from augmix.shards import WAIT_S, Pieces
+from augmix.shards import WAIT_S, Pieces, num_local_shards
 from augmix.write.destination import Piece
 
 _CHUNK_BYTES = 2**25  # of images decoded at a time
@@ -62,16 +62,22 @@ class CleanImages:
 
 
 def run_pieces(
-    write: Callable[[Piece], None], queue: Pieces[Piece], num_processes: int, clean: CleanImages
+    write: Callable[[Piece], None],
+    queue: Pieces[Piece],
+    num_processes: int,
+    decode: Callable[[int, int], None] = lambda start, stop: None,
 ) -> Iterator[Piece]:
     """Write pieces, by new processes if several, and yield each when it is written, in any order.
 
     When the consumer stops, by an error or Ctrl-C, the pieces in work are finished and no more are
     begun.
+
+    Args:
+        decode: Called in this process with start and stop of every piece before it is written.
     """
 
     def write_here(piece: Piece) -> None:
-        clean.decode(piece.start, piece.stop)
+        decode(piece.start, piece.stop)
         write(piece)
 
     if num_processes == 1 or queue.num_left <= 1:
@@ -87,7 +93,7 @@ def run_pieces(
     try:
         while futures or queue.num_left:
             while len(futures) < 2 * num_processes and (piece := queue.take()) is not None:
-                clean.decode(piece.start, piece.stop)
+                decode(piece.start, piece.stop)
                 futures[pool.submit(_call, piece)] = piece
             if not futures and queue.num_left:
                 time.sleep(WAIT_S)
@@ -106,6 +112,11 @@ def run_pieces(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def choose_num_processes(wanted: int | None) -> int:
+    """Return how many processes write; several of `torchrun` on a machine divide its processors."""
+    return wanted or max(1, default_threads() // num_local_shards())
 
 
 def _begin_worker(write: Callable[[Piece], None]) -> None:

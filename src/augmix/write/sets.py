@@ -36,14 +36,20 @@ from augmix.corruptions.registry import (
     check_size,
 )
 from augmix.corruptions.registry import Preset as OwnPreset
+from augmix.data.annotated import (
+    ANNOTATED_LAYOUTS,
+    AnnotatedLayout,
+    check_whole,
+    find_annotated,
+)
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
-from augmix.data.stores import Photographs, default_threads
+from augmix.data.stores import Photographs
 from augmix.files import open_atomic
 from augmix.progress import Note, OnProgress, ignore
-from augmix.shards import Pieces, find_shard, num_local_shards
+from augmix.shards import Pieces, find_shard
 from augmix.write import (
     CorruptConfig,
     CorruptOptions,
@@ -52,11 +58,11 @@ from augmix.write import (
     PerturbConfig,
     PerturbOptions,
 )
+from augmix.write.annotated import write_annotated
 from augmix.write.destination import (
     ArraySink,
     Frame,
     Piece,
-    Sink,
     TreeSink,
     check_apart,
     complete,
@@ -69,7 +75,7 @@ from augmix.write.destination import (
 )
 from augmix.write.forecast import forecast_set
 from augmix.write.listing import list_corrupted, list_perturbed, write_list
-from augmix.write.processes import CleanImages, run_pieces
+from augmix.write.processes import CleanImages, choose_num_processes, run_pieces
 
 CLEAN_FILE = "clean.npy"
 _PIECE_BYTES = 2**25  # of images made at a time
@@ -82,6 +88,8 @@ _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in s
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
     check_apart(config.src, config.dst)
+    if layout := _annotated_layout(config):
+        return write_annotated(config, layout, on_progress=on_progress)
     kind = config.source or name_source(config.src)
     size = 299 if str(config.preset) == "imagenet-299" else 224
     source = _open(config, kind, size=config.size or (size if kind in _OF_ANY_SIZE else 0))
@@ -92,6 +100,8 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
     check_apart(config.src, config.dst)
+    if layout := _annotated_layout(config):
+        return write_annotated(config, layout, on_progress=on_progress)
     kind = config.source or name_source(config.src)
     is_large = config.preset in ("tiny", "imagenet", "imagenet-299")
     if config.size is None and (kind in _OF_ANY_SIZE or (kind == "parquet" and is_large)):
@@ -102,6 +112,21 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
         source = _open(config, kind, size=config.size or 0)
     _tell(source, on_progress)
     return write_perturbed(source, config.dst, config, on_progress=on_progress)
+
+
+def _annotated_layout(config: CorruptConfig | PerturbConfig) -> AnnotatedLayout | None:
+    """The layout of images with boxes, polygons or masks; None for images of classes."""
+    named = config.source if config.source in ANNOTATED_LAYOUTS else None
+    root, layout = Path(config.src).expanduser(), None
+    if named or config.source is None:
+        layout = find_annotated(root, named)
+        check_whole(root, layout)
+    if layout is None and config.labels is not None:
+        raise ValueError(
+            f"labels {config.labels!r} is for boxes, polygons and masks, and {config.src} is no "
+            "tree in the layout of COCO, YOLO or Cityscapes; leave it out"
+        )
+    return layout
 
 
 def write_corrupted(
@@ -167,7 +192,9 @@ def write_corrupted(
     shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
     make = partial(
         _corrupt,
-        references=names if _num_processes(options) == 1 else CORRUPTIONS.references(names),
+        references=names
+        if choose_num_processes(options.num_processes) == 1
+        else CORRUPTIONS.references(names),
         preset=preset,
         seed=options.seed,
         frost_textures=textures,
@@ -252,7 +279,9 @@ def write_perturbed(
     }
     make = partial(
         _perturb,
-        references=names if _num_processes(options) == 1 else SEQUENCES.references(names),
+        references=names
+        if choose_num_processes(options.num_processes) == 1
+        else SEQUENCES.references(names),
         titles=titles,
         preset=preset,
         seed=options.seed,
@@ -304,7 +333,7 @@ def _write_set(
         if shared is None:
             return folder
         work = shared.path
-        sink: Sink
+        sink: ArraySink | TreeSink
         if identity["layout"] == "cifar":
             sink = ArraySink(folder=folder, work=work, shapes=shapes, verify=verify)
         else:
@@ -334,7 +363,9 @@ def _write_set(
             complete(folder, {**identity, **record_images(source)}, sink.checksums(pieces))
 
         def run(queue: Pieces[Piece]) -> Iterator[Piece]:
-            return run_pieces(write, queue, _num_processes(options), clean)
+            return run_pieces(
+                write, queue, choose_num_processes(options.num_processes), clean.decode
+            )
 
         write_pieces(run, sink, pieces, shared, finish, prepare=prepare, on_progress=on_progress)
     return folder
@@ -352,6 +383,7 @@ def _forecast(
     """What writing the pieces will take, in words."""
     is_array, is_corrupted = identity["layout"] == "cifar", identity["form"] == "corrupted"
     frames = {name: 1 if is_corrupted else shape[1] for name, shape in shapes.items()}
+    shard = find_shard(options.shard)
     labels = {"labels": (len(SEVERITIES) * len(source) * np.int64().nbytes,)}
     found = forecast_set(
         pieces,
@@ -361,9 +393,17 @@ def _forecast(
         encode=None if is_array else partial(encode_jpeg, quality=options.jpeg_quality),
         shapes=shapes | (labels if is_corrupted else {}),
         num_files=sum(len(piece) * frames[piece.name] for piece in pieces),
-        num_processes=_num_processes(options),
+        num_processes=choose_num_processes(options.num_processes),
+        num_working_bytes=_count_decoded(source, shard.count if shard else 1),
     )
     return found.lines(folder)
+
+
+def _count_decoded(source: Source, num_shards: int) -> int:
+    """Bytes of the clean images that are decoded into a file, by each shard at most."""
+    if not _is_array(source):
+        return 0
+    return num_shards * len(source) * math.prod((*source.size, source.channels))
 
 
 def _is_array(source: Source) -> bool:
@@ -371,12 +411,7 @@ def _is_array(source: Source) -> bool:
     return not isinstance(source, Photographs)
 
 
-def _num_processes(options: CorruptOptions | PerturbOptions) -> int:
-    """Processes that write; several of `torchrun` on a machine divide its processors."""
-    return options.num_processes or max(1, default_threads() // num_local_shards())
-
-
-def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: Sink) -> None:
+def _write_piece(piece: Piece, *, make: Callable[[Piece], Any], sink: ArraySink | TreeSink) -> None:
     sink.write(piece, make(piece))
 
 
