@@ -41,10 +41,27 @@ def test_elastic_transform_moves_masks_and_points_as_the_image(severity):
     inside = (slice(60, -60), slice(60, -60))
     nearest = warp.mask(coordinates(size))
     assert np.abs(nearest - moved)[inside].max() < 0.55  # half a pixel, and the affine step's 1/32
+    assert np.abs(nearest - moved).max() < 1.05  # also where the image is mirrored
     points = np.random.default_rng(0).uniform((90, 90), (230, 150), (200, 2))
     shown = interpolate(moved, warp.points(points)) + 0.5
     assert np.abs(shown - points).max() < 0.75
     assert np.abs(warp.points(points) - points).max() > 2
+
+
+def test_pixels_that_show_the_mirror_image_are_known():
+    """A mask of the whole image covers what is shown of it; its outline has the same area."""
+    size = (120, 160)
+    warp = corruption_warp(size, "elastic_transform", severity=1, preset="imagenet", id=4)
+    assert warp is not None
+    assert warp.mask(np.ones(size, bool)).all()
+    outline = warp.points(warp.outline(np.array([[0.0, 0], [160, 0], [160, 120], [0, 120]])))
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    crossings = np.zeros(size, bool)  # even or odd, along a ray to the right
+    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        if y0 != y1:
+            crossings ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    assert 0.5 < warp.shown().mean() < 0.99
+    assert (crossings == warp.shown()).mean() > 0.99
 
 
 def test_elastic_transform_moves_a_coloured_shape_with_its_mask():

@@ -13,6 +13,7 @@ from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.warps import corruption_warp, sequence_warps
 from augmix.data import Reading
 from augmix.data.annotated import find_annotated, open_annotated
+from augmix.data.benchmarks import find_layout
 from augmix.errors import RunError
 from augmix.files import hash_file, load_json
 from augmix.progress import Note, PieceWritten
@@ -148,6 +149,8 @@ def test_coco_images_are_those_of_corrupt_and_labels_move_with_them(tmp_path, co
         assert new == move_coco(old, warp)
         assert new["bbox"] != old["bbox"]
     assert set(by_name) == set(files)
+    with pytest.raises(RunError, match="boxes, polygons or masks in the layout of coco"):
+        find_layout(out)
     manifest = load_json(out / "manifest.json")
     assert manifest["complete"] is True
     assert manifest["layout"] == "coco"
@@ -321,6 +324,9 @@ def test_layouts_are_found_by_their_files(tmp_path, coco, yolo, cityscapes):
         find_annotated(coco, "yolo")
     with pytest.raises(RunError, match=r"expected annotations of split 'train'.*--split"):
         write(coco, tmp_path / "out", split="train")
+    for images in (coco / "val2017", yolo / "images/val", cityscapes / "leftImg8bit/val/ulm"):
+        with pytest.raises(RunError, match="holds images whose labels are elsewhere in"):
+            write(images, tmp_path / "out")
     (coco / "val2017" / "scan.png").unlink()
     with pytest.raises(RunError, match=r"lists 3 images, of which 1 are missing, e\.g\. .*scan"):
         write(coco, tmp_path / "out")

@@ -100,6 +100,13 @@ def test_polygon_box_area_and_key_points_of_coco():
         "bbox": [45, 0, 5, 4],
         "area": 20.0,
     }
+    warps = sequence_warps(SIZE, "scale", preset="imagenet")
+    assert warps is not None
+    half = move_coco({"keypoints": [10, 30, 1], "bbox": [0, 0, 50, 40]}, warps[4])  # by 0.5
+    assert half is not None
+    # about (25.5, 20.5); the centre of pixel 10, 30 is at (10.5, 30.5)
+    assert half["keypoints"] == [25.5 - 7.5 - 0.5, 20.5 + 5 - 0.5, 1]
+    assert half["bbox"] == [12.75, 10.25, 25, 20]
     assert move_coco({"id": 3, "caption": "a dog"}, shift(5)) == {"id": 3, "caption": "a dog"}
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 
 from augmix.corruptions import cbar, cbar_warps, digital
 from augmix.corruptions.presets import find_preset
@@ -92,12 +92,17 @@ class Warp:
                 f"the mask must have the {self.original[0]} x {self.original[1]} pixels of the "
                 f"image, got {mask.shape[0]} x {mask.shape[1]}"
             )
-        columns, rows = self._nearest()
+        x, y, _ = self._positions()
+        columns, rows = (np.floor(each + 0.5).astype(np.int64) for each in (x, y))
         height, width = self.original
         is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         moved = mask[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
         moved[~is_inside] = outside
         return moved
+
+    def shown(self) -> Bool[np.ndarray, "row column"]:
+        """Return which pixels show the original, and not black or its mirror image."""
+        return self._positions()[2]
 
     def points(self, points: Points) -> Points:
         """Move points of the original, also to places outside of the result.
@@ -135,21 +140,27 @@ class Warp:
         ]
         return np.concatenate(parts)
 
-    def _nearest(
+    def _positions(
         self,
-    ) -> tuple[Int64[np.ndarray, "height width"], Int64[np.ndarray, "height width"]]:
-        """Column and row of the original pixel that is nearest to what each pixel shows."""
+    ) -> tuple[
+        Float64[np.ndarray, "height width"],
+        Float64[np.ndarray, "height width"],
+        Bool[np.ndarray, "height width"],
+    ]:
+        """Column and row, mirrored, that each pixel shows, and whether it is not mirrored."""
         height, width = self.size
         x = np.broadcast_to(np.arange(width, dtype=np.float64), self.size)
         y = np.broadcast_to(np.arange(height, dtype=np.float64)[:, None], self.size)
         if self.right is not None and self.down is not None:
             x, y = x + self.right, y + self.down
+        is_shown = _is_within(*_apply(self.matrix, x, y), self.original)
         if self.is_mirrored:  # as `elastic_transform` does in its second step
+            is_shown &= _is_within(x, y, self.size)
             x, y = _mirror(x, -0.5, width - 0.5), _mirror(y, -0.5, height - 0.5)
         x, y = _apply(self.matrix, x, y)
         if self.is_mirrored:  # as in its first step
             x, y = _mirror(x, 0, self.original[1] - 1), _mirror(y, 0, self.original[0] - 1)
-        return np.floor(x + 0.5).astype(np.int64), np.floor(y + 0.5).astype(np.int64)
+        return x, y, is_shown
 
     def _undo_displacement(self, x: Line, y: Line) -> tuple[Line, Line]:
         """Solve ``q + displacement(q) = (x, y)``: by iteration, else among all near pixels."""
@@ -325,6 +336,11 @@ def _multiply(left: Matrix, right: Matrix) -> Matrix:
     return np.array(
         [[sum(a * b for a, b in zip(r, c, strict=True)) for c in right.T] for r in left]
     )
+
+
+def _is_within(x: Field, y: Field, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Whether positions, as indices, lie in the pixels of an image."""
+    return (x >= -0.5) & (y >= -0.5) & (x < size[1] - 0.5) & (y < size[0] - 0.5)
 
 
 def _mirror(at: np.ndarray, first: Real, last: Real) -> np.ndarray:

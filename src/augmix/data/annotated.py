@@ -35,6 +35,7 @@ _KEY = re.compile(r"([A-Za-z_]\w*)[ \t]*:(?:[ \t]+(.*))?$")
 _SPLIT = re.compile(r"(?<![a-z])(train|val|test|valid|validation)(?![a-z])")
 _TRIED = 16  # images by which a folder is found
 _SHOWN = 3
+_LEVELS = 3  # of folders that images lie below the root of their tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,18 @@ def find_annotated(root: Path, layout: str | None = None) -> AnnotatedLayout | N
             + (f"it looks like {found[0]}" if found else "name the folder above these")
         )
     return next(name for name in found if name == layout)
+
+
+def check_whole(root: Path, layout: AnnotatedLayout | None) -> None:
+    """Refuse a folder of images alone that lies in a tree with their labels."""
+    if layout is not None or not root.is_dir() or FolderTree(root).folders():
+        return
+    for above in list(root.resolve().parents)[:_LEVELS]:
+        if found := find_annotated(above):
+            raise RunError(
+                f"{root} holds images whose labels are elsewhere in {above} (layout {found}); name "
+                "that folder, and the split with --split"
+            )
 
 
 def open_annotated(root: Path, layout: AnnotatedLayout, split: str) -> AnnotatedTree:

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augmix.arrays import MAX_PIXELS
+from augmix.data.annotated import ANNOTATED_LAYOUTS
 from augmix.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from augmix.data.decode import SUFFIXES, ImageError, decode_image
 from augmix.data.folders import FileItems, show_entries
@@ -189,6 +190,12 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     manifest = load_json(path) if path.exists() else {}
     if manifest.get("form") not in ("corrupted", "perturbed"):
         return _KNOWN_CLASSES.get(folder.name, ())
+    if (layout := manifest.get("layout")) in ANNOTATED_LAYOUTS:
+        raise RunError(
+            f"{folder} holds images with boxes, polygons or masks in the layout of {layout}, and "
+            "sets are read that have classes; open its folders NAME/SEVERITY by what reads "
+            f"{layout}"
+        )
     if manifest.get("complete") is not True:
         raise RunError(
             f"{folder} is not complete: {path.name} says that its writing was stopped or is in "

@@ -150,7 +150,7 @@ def move_coco(annotation: dict[str, Any], warp: Warp) -> dict[str, Any] | None:
     moved, box, factor = dict(annotation), None, 1.0
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
-        mask = warp.mask(decode_rle(segmentation["counts"], warp.original))
+        mask = warp.mask(decode_rle(segmentation["counts"], warp.original)) & warp.shown()
         if not mask.any():
             return None
         runs = encode_rle(mask)

@@ -36,7 +36,12 @@ from augmix.corruptions.registry import (
     check_size,
 )
 from augmix.corruptions.registry import Preset as OwnPreset
-from augmix.data.annotated import ANNOTATED_LAYOUTS, AnnotatedLayout, find_annotated
+from augmix.data.annotated import (
+    ANNOTATED_LAYOUTS,
+    AnnotatedLayout,
+    check_whole,
+    find_annotated,
+)
 from augmix.data.benchmarks import LABELS_FILE
 from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
@@ -112,9 +117,10 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
 def _annotated_layout(config: CorruptConfig | PerturbConfig) -> AnnotatedLayout | None:
     """The layout of images with boxes, polygons or masks; None for images of classes."""
     named = config.source if config.source in ANNOTATED_LAYOUTS else None
-    layout = None
+    root, layout = Path(config.src).expanduser(), None
     if named or config.source is None:
-        layout = find_annotated(Path(config.src).expanduser(), named)
+        layout = find_annotated(root, named)
+        check_whole(root, layout)
     if layout is None and config.labels is not None:
         raise ValueError(
             f"labels {config.labels!r} is for boxes, polygons and masks, and {config.src} is no "
