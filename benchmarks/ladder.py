@@ -18,9 +18,13 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
+from itertools import starmap
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +67,7 @@ COMMON: Settings = {
 START: Settings = {"base": "augmix", "layers": (), "views": 2}
 # Level -> rung -> settings; base, layers and views make the method, the others are flat names.
 LEVELS: Mapping[str, Mapping[str, Settings]] = {
-    "average": {"ema-0.99": {"ema_decay": 0.99}, "ema-0.998": {"ema_decay": 0.998}},
+    "average": {"ema": {"ema_decay": 0.998}},
     "schedule": {
         "one-cycle-0.1": {"schedule": "one-cycle"},
         "one-cycle-0.2": {"schedule": "one-cycle", "learning_rate": 0.2},
@@ -99,6 +103,8 @@ class Budget:
     common: Settings
     severities: tuple[int, ...]
     max_images: int | None
+    num_seeds: int
+    num_processes: int
 
     def config(self, settings: Settings, seed: int = 0, epochs: int | None = None) -> TrainConfig:
         """Return the run of a rung; `epochs` of None is AugMix's number."""
@@ -163,6 +169,7 @@ def main() -> None:
     parser.add_argument("--max-images", type=int, help="images of each measured set")
     parser.add_argument("--severities", type=int, nargs="+", help="of the selection")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--num-processes", type=int, default=1, help="runs at the same time")
     parser.add_argument("--levels", nargs="*", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--torch-threads", type=int)
@@ -175,7 +182,8 @@ def main() -> None:
     machine = {"device": options.device, "torch_threads": options.torch_threads}
     severities = tuple(options.severities or preset["severities"])
     common = {**COMMON, **{k: v for k, v in preset.items() if k != "severities"}, **machine}
-    budget = Budget(options.data, options.out, common, severities, options.max_images)
+    workers = options.seeds, options.num_processes
+    budget = Budget(options.data, options.out, common, severities, options.max_images, *workers)
     if options.list:
         list_rungs(budget, options.levels)
         return
@@ -184,9 +192,9 @@ def main() -> None:
         if not options.data:
             raise ValueError("name the images: --data DIR")
         if options.final:
-            measure_choice(budget, options.seeds)
+            measure_choice(budget)
         else:
-            climb(budget, options.levels, options.seeds)
+            climb(budget, options.levels)
     except (ValueError, RunError) as error:
         sys.exit(f"augmix: {error}")
     except (Interrupted, KeyboardInterrupt):
@@ -237,12 +245,12 @@ def _words(value: Any) -> str:
     return "+".join(value) if isinstance(value, tuple) else str(value)
 
 
-def climb(budget: Budget, levels: Sequence[str], num_seeds: int) -> None:
+def climb(budget: Budget, levels: Sequence[str]) -> None:
     """Measure every rung of every level, print a line of each, and write what was chosen."""
     start = best = count(budget, AUGMIX, START)
-    first = found = measure(budget, start, num_seeds)
+    (first,) = run_all(select, budget, [start])
     lowest = float(first.both.mean())
-    record: dict[str, Any] = {"rungs": [describe("", start, found, first)]}
+    record: dict[str, Any] = {"rungs": [describe("", start, first, first)]}
     print(f"selection: {', '.join(EXTRA_4)}; {', '.join(OTHERS)}; severities {budget.severities}")
     print(
         "| level | rung | epochs | cost | clean % | extra 4 % | C-bar's other 5 % | both % (95 %) "
@@ -251,9 +259,8 @@ def climb(budget: Budget, levels: Sequence[str], num_seeds: int) -> None:
     print(show(record["rungs"][0]), flush=True)
     for level in levels:
         settings = best.settings
-        for name, changes in LEVELS[level].items():
-            rung = count(budget, name, {**settings, **changes})
-            found = measure(budget, rung, num_seeds)
+        rungs = [count(budget, i, {**settings, **LEVELS[level][i]}) for i in LEVELS[level]]
+        for rung, found in zip(rungs, run_all(select, budget, rungs), strict=True):
             record["rungs"].append(describe(level, rung, found, first))
             print(show(record["rungs"][-1]), flush=True)
             if found.both.mean() < lowest:
@@ -263,24 +270,38 @@ def climb(budget: Budget, levels: Sequence[str], num_seeds: int) -> None:
     record |= {
         "chosen": {"name": best.name, "settings": dict(best.settings), "recipe": recipe},
         "budget": budget.plain,
-        "num_seeds": num_seeds,
+        "num_seeds": budget.num_seeds,
     }
     files.write_json(budget.out / FILE, record)
     print(f"\nchosen on images and corruptions of no test set: {json.dumps(recipe)}")
 
 
-def measure(budget: Budget, rung: Rung, num_seeds: int) -> Outcome:
-    """Train the seeds of a rung, as far as they are not, and measure them for the selection."""
-    found = []
-    for seed in range(num_seeds):
-        config = budget.config(rung.settings, seed, rung.epochs)
-        run = train(config)
-        folder = run / "selection"
-        how = budget.how((*EXTRA_4, *OTHERS), budget.severities, folder, config)
-        about = {"label": rung.name, "method": str(config.method), "seed": seed}
-        evaluate(load_model(run), _held_out(config), how, about=about)
-        found.append(load_outcome(folder))
-    return join(found)
+def run_all(
+    work: Callable[[Budget, Rung, int], Outcome], budget: Budget, rungs: Sequence[Rung]
+) -> Iterator[Outcome]:
+    """Yield what work gives for all seeds of each rung, in order, by as many processes as asked."""
+    seeds = range(budget.num_seeds)
+    jobs = [(budget, rung, seed) for rung in rungs for seed in seeds]
+    with ExitStack() as stack:
+        found = starmap(work, jobs)
+        if budget.num_processes > 1:
+            pool = ProcessPoolExecutor(
+                budget.num_processes, get_context("spawn"), initializer=keep_freed_memory
+            )
+            found = stack.enter_context(pool).map(work, *zip(*jobs, strict=True))
+        for _ in rungs:
+            yield join([next(found) for _ in seeds])
+
+
+def select(budget: Budget, rung: Rung, seed: int) -> Outcome:
+    """Train a seed of a rung, if it is not, and measure it for the selection."""
+    config = budget.config(rung.settings, seed, rung.epochs)
+    run = train(config)
+    folder = run / "selection"
+    how = budget.how((*EXTRA_4, *OTHERS), budget.severities, folder, config)
+    about = {"label": rung.name, "method": str(config.method), "seed": seed}
+    evaluate(load_model(run), _held_out(config), how, about=about)
+    return load_outcome(folder)
 
 
 _opened: dict[str, Source] = {}
@@ -362,7 +383,7 @@ def span(numbers: Sequence[float], sign: str = "") -> str:
     return f"{value} ({low} to {high})"
 
 
-def measure_choice(budget: Budget, num_seeds: int) -> None:
+def measure_choice(budget: Budget) -> None:
     """Measure AugMix and what was chosen on the test images, and print both and the difference."""
     path = budget.out / FILE
     if not path.exists():
@@ -379,7 +400,7 @@ def measure_choice(budget: Budget, num_seeds: int) -> None:
     if chosen["name"] == AUGMIX:
         raise RunError("no rung was better than AugMix, so there is nothing to compare")
     rungs = [count(budget, AUGMIX, START), count(budget, chosen["name"], settings)]
-    first, second = (join(list(_test(budget, rung, num_seeds))) for rung in rungs)
+    first, second = run_all(test, budget, rungs)
     print("| | AugMix | chosen | chosen minus AugMix |\n| --- | --- | --- | --- |")
     for title, field in {"clean": "clean", "C": "c", "C-bar": "bar"}.items():
         old, new = getattr(first, field), getattr(second, field)
@@ -389,16 +410,16 @@ def measure_choice(budget: Budget, num_seeds: int) -> None:
             span([apart.estimate, apart.low, apart.high], "+"),
         ]
         print(f"| {title} error % | {' | '.join(cells)} |")
-    print(f"\n{num_seeds} seed(s) of each; chosen: {json.dumps(chosen['recipe'])}")
+    print(f"\n{budget.num_seeds} seed(s) of each; chosen: {json.dumps(chosen['recipe'])}")
 
 
-def _test(budget: Budget, rung: Rung, num_seeds: int) -> Iterator[Outcome]:
-    for seed in range(num_seeds):
-        config = budget.config(rung.settings, seed, rung.epochs)
-        run = train(config)
-        how = budget.how(("paper-15",), SEVERITIES, run / "test", config)
-        run_measurement(Measurement(models=(str(run),), how=how))
-        yield load_outcome(run / "test")
+def test(budget: Budget, rung: Rung, seed: int) -> Outcome:
+    """Train a seed of a rung, if it is not, and measure it on the test images."""
+    config = budget.config(rung.settings, seed, rung.epochs)
+    run = train(config)
+    how = budget.how(("paper-15",), SEVERITIES, run / "test", config)
+    run_measurement(Measurement(models=(str(run),), how=how))
+    return load_outcome(run / "test")
 
 
 if __name__ == "__main__":
