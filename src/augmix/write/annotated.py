@@ -107,11 +107,11 @@ def write_annotated(
     _check(config)
     report = on_progress or ignore
     tree = open_annotated(Path(config.src).expanduser(), layout, config.split)
-    for line in describe_tree(tree):
-        report(Note(text=line))
     _check_names(tree)
     if config.max_images is not None and config.max_images < len(tree):
         tree = tree.keep(draw_part(len(tree), config.max_images).tolist())
+    for line in describe_tree(tree):
+        report(Note(text=line))
     maker: _Maker
     if isinstance(config, CorruptConfig):
         maker = _make_corrupted(config, tree)
