@@ -156,13 +156,17 @@ def forecast(
     if first_step >= num_steps:
         raise ValueError(f"the run is complete: all {num_steps} steps are done")
     check_smallest_part(run, pipeline.order, config.optimisation.accumulate)
+    probe = None
+    if distributed.world_size() == 1 and run.device.type == "cpu" and batch > 2 * _PROBE_IMAGES:
+        probe = open_parts(_with_batch(config, _PROBE_IMAGES), run)
+        probe[1].finish(probe[1].make(0))  # compiles the kernels of the views: not counted
     end, now = math.inf, perf_counter()
     if distributed.world_size() == 1:
         end = max((now if began is None else began) + _MEASURING_S, now + _LEAST_MEASURING_S)
     steps, num_images, found = range(first_step, num_steps), batch, _Measured([])
-    if end < math.inf and run.device.type == "cpu" and batch > 2 * _PROBE_IMAGES:
+    if probe is not None:
         emit(Note(text=f"measuring steps of {_PROBE_IMAGES} images"))
-        found = _measure(open_parts(_with_batch(config, _PROBE_IMAGES), run), range(2), config, end)
+        found = _measure(probe, range(2), config, end)
         left_s = end - perf_counter()
         step_s = found.times[-1].elapsed_s if found.times else math.inf
         fits = _PROBE_IMAGES * left_s / (_WARM_UP_STEPS + 2) / step_s
