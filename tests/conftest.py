@@ -6,6 +6,11 @@
 import functools
 import inspect
 import os
+
+# Processes of the tests share the cores: libraries take one, and threads that wait take none.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import sys
 from pathlib import Path
 from typing import Any, ForwardRef, get_args
@@ -14,8 +19,6 @@ import jaxtyping
 import numpy as np
 import pytest
 from beartype import beartype
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait take no core from others
 
 _check_shapes: Any = jaxtyping.jaxtyped
 

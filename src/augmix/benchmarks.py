@@ -38,7 +38,8 @@ from augmix.files import write_npz
 from augmix.methods import METHODS, TrainingImages, build_method
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
-from augmix.training.run import StepTime, open_parts, prepared, time_steps
+from augmix.training.forecast import StepTime, open_parts, time_steps
+from augmix.training.run import prepared
 
 Record = dict[str, Any]
 

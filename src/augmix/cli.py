@@ -245,7 +245,8 @@ def _train(words: Sequence[str]) -> None:
         say(line)
     _keep_memory()
     from augmix import distributed
-    from augmix.training.run import backend, forecast_run, train
+    from augmix.training.forecast import forecast_run
+    from augmix.training.run import backend, train
 
     with distributed.joined(backend=backend()):
         if distributed.rank():  # process 0 prints for all

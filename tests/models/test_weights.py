@@ -291,36 +291,35 @@ class Net(torch.nn.Linear):
 """
 
 
-@pytest.mark.parametrize(
-    "form",
-    ["net", "{'model': net, 'epoch': 3}", "{'state_dict': net.state_dict(), 'flags': Net(1, 1)}"],
-    ids=["module", "in-a-dict", "beside-tensors"],
-)
-def test_the_advice_for_whole_modules_works(tmp_path, form):
+def test_the_advice_for_whole_modules_works(tmp_path):
     """The line of the message is run where the code of the module can be imported."""
     (tmp_path / "mine.py").write_text(MODULE)
-    script = f"""
+    script = """
 from pathlib import Path
 import torch
 from mine import Net
 torch.manual_seed(0)
 net = Net(2, 3)
-torch.save({form}, "whole.pt")
-torch.save(net.state_dict(), "wanted.pt")
 from augmix.errors import RunError
 from augmix.models.weights import load_tensors
-try:
-    load_tensors(Path("whole.pt"))
-except RunError as error:
-    exec(str(error).partition('python -c "')[2].removesuffix('"'))
+forms = net, {'model': net, 'epoch': 3}, {'state_dict': net.state_dict(), 'flags': Net(1, 1)}
+for form in forms:
+    torch.save(form, "whole.pt")
+    try:
+        load_tensors(Path("whole.pt"))
+    except RunError as error:
+        exec(str(error).partition('python -c "')[2].removesuffix('"'))
+    else:
+        raise SystemExit("a whole module was read")
+    found, wanted = torch.load("tensors.pt"), net.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    Path("tensors.pt").unlink()
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    found, wanted = (torch.load(tmp_path / name) for name in ("tensors.pt", "wanted.pt"))
-    assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize(

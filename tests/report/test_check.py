@@ -13,6 +13,8 @@ from augmix import cli, metrics
 from augmix.errors import RunError
 from augmix.per_image import load_images, load_predictions, predictions_path, write_predictions
 from augmix.report.check import check_run
+from augmix.report.estimates import common_grid, common_sequences, estimate
+from augmix.report.load import load_runs
 from augmix.results import RESULTS_FILE, Decision, load_results, write_results
 
 
@@ -157,9 +159,24 @@ def test_any_number_of_the_report_can_be_a_limit(runs: Path) -> None:
     (least,) = check_run(runs / "good", {}, at_least=[f"error@severity:3={high + 1e-6}"])
     assert least.outcome == "failed"
     clean = load_predictions(runs / "good", "clean", "clean", 0)
-    (found,) = check_run(runs / "good", {}, at_most=["aurc@clean=1"])
+    (found, _) = check_run(runs / "good", {}, at_most=["aurc@clean=1", "rms@corrupted=1"])
     expected = metrics.aurc(clean.confidence, clean.prediction == labels)
     assert found.interval.estimate == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_a_number_alone_is_as_among_all(runs: Path) -> None:
+    (run,) = load_runs([runs / "good"])
+    how = common_grid([run.results]), common_sequences([run.results])
+    every = estimate(run, *how)
+    for name in ("error", "rms", "aurc", "flip"):
+        alone = estimate(run, *how, names=(name,))
+        assert alone.keys() == {key for key in every if key.metric == name}
+        for key, found in alone.items():
+            ours, theirs = found.draws, every[key].draws
+            assert ours is not None
+            assert theirs is not None
+            assert ours.interval() == theirs.interval()
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_without_predictions_no_intervals(tmp_path: Path):
 
 
 def test_alexnet_needs_the_complete_benchmark(tmp_path: Path):
-    make_run(tmp_path / "a", names=PAPER, sequences=TEN, num_images=100, has_log=False)
+    make_run(tmp_path / "a", names=PAPER, sequences=TEN, num_images=100, has_predictions=False)
     keep_cells(tmp_path / "a", lambda cell: (cell.name, cell.severity) != ("fog", 5))
     run = load_runs([tmp_path / "a"])[0]
     found = estimate(run, common_grid([run.results]), TEN[:9], is_alexnet=True)

@@ -16,7 +16,7 @@ from augmix.report.tables import Table
 
 PAPER = tuple(published.ALEXNET_ERRORS)
 TEN = tuple(published.ALEXNET_FLIP_PROBABILITIES)
-FEW = {"num_images": 120, "has_log": False, "has_examples": False}
+FEW = {"num_images": 120, "has_log": False, "has_examples": False, "has_predictions": False}
 
 
 def value(table: Table, row: str, column: str) -> str:

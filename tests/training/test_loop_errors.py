@@ -12,8 +12,9 @@ from augmix.data.batches import BatchOrder
 from augmix.errors import RunError
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
+from augmix.training.forecast import forecast_run
 from augmix.training.loop import check_smallest_part, explain_errors
-from augmix.training.run import forecast_run, prepared, train
+from augmix.training.run import prepared, train
 from augmix.training.step import Learner
 
 CPU = torch.device("cpu")

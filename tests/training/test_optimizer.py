@@ -18,7 +18,8 @@ from augmix.models.layers import Classifier
 from augmix.models.weights import build_model, load_model
 from augmix.progress import Note, StepFinished
 from augmix.training.config import OptimisationConfig, build_config
-from augmix.training.run import forecast_run, train
+from augmix.training.forecast import forecast_run
+from augmix.training.run import train
 from augmix.training.step import Learner, open_learner
 
 CPU = torch.device("cpu")

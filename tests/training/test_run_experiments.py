@@ -134,7 +134,7 @@ def at_phase(title: str) -> OnProgress:
 def test_the_demo_trains_on_all_images_by_default() -> None:
     config = demo_run(DemoConfig(), "augmix")
     assert config.data.max_train_images is None
-    assert (config.optimisation.epochs, config.optimisation.batch_size) == (20, 100)
+    assert (config.optimisation.epochs, config.optimisation.batch_size) == (14, 100)
 
 
 @pytest.mark.slow

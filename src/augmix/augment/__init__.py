@@ -1,7 +1,8 @@
 """Augmentation in three steps: a policy draws a plan, the plan is data, `render` carries it out.
 
-`policies` draw, `plan` and `stages` hold what was drawn, `compiled` (CPU) and `batched` (GPU) are
-the fast executors. The definition is the loop at the end of this module.
+`policies` draw, `plan` and `stages` hold what was drawn (a stage of a single policy is in the
+policy's file), `compiled` (CPU) and `batched` (GPU) are the fast executors. The definition is the
+loop at the end of this module.
 """
 
 from typing import Any, Literal

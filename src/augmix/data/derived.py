@@ -81,15 +81,15 @@ def take(source: Source, count: int, *, seed: int = 0) -> Source:
 
     A larger count contains the smaller ones; the source itself if it has no more images.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    if count >= len(source):
+    if count >= max(len(source), 1):
         return source
     return subset(source, draw_part(len(source), count, seed=seed))
 
 
 def draw_part(total: int, count: int, *, seed: int = 0) -> Int64[np.ndarray, " image"]:
     """Draw which of ``total`` images `take` keeps, in stored order."""
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
     order = Stream(seed=seed).at(Purpose.SPLIT, part=_TAKE_PART).permutation(total)
     return np.sort(order[:count])
 

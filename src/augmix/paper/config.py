@@ -321,7 +321,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of both runs, the report and the summary."""
-    epochs: int = 20
+    epochs: int = 14
     """Passes over the 1,400 training images."""
     seed: int = 0
     """Seed of both runs."""

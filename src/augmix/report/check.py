@@ -1,6 +1,6 @@
 """A gate: rules on the numbers of a run, each decided by an interval, for a pipeline to stop at."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -235,7 +235,8 @@ def check_run(
     run = _load(folder)
     found: Estimates = {}
     if rules and run.results.decision is None:
-        found = _estimates(run, common_grid([run.results]))
+        names = {rule.key.metric for rule in rules}
+        found = _estimates(run, common_grid([run.results]), names)
     verdicts = [_limit(run, rule, found) for rule in rules]
     if no_worse_than is not None:
         verdicts.append(_compare(run, _load(no_worse_than), margin))
@@ -341,8 +342,8 @@ def _missing(run: Run, limit: Limit, found: Estimates) -> RunError:
     )
 
 
-def _estimates(run: Run, grid: Grid) -> Estimates:
-    return estimate(run, grid, common_sequences([run.results]))
+def _estimates(run: Run, grid: Grid, names: Collection[str]) -> Estimates:
+    return estimate(run, grid, common_sequences([run.results]), names=names)
 
 
 def _interval(run: Run, limit: Limit, found: Estimate) -> Interval:
@@ -374,7 +375,7 @@ def _compare(run: Run, other: Run, margin: float) -> Verdict:
         return _decide(rule, interval, margin, unit="points")
     grid = _common(run, other)
     key = LIMITED["max_corruption_error"]
-    draws = [_estimates(each, grid)[key].draws for each in (run, other)]
+    draws = [_estimates(each, grid, {key.metric})[key].draws for each in (run, other)]
     assert draws[0] is not None  # `_common` asks for predictions
     assert draws[1] is not None
     interval = difference(draws[0], draws[1]).interval()

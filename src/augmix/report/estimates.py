@@ -7,7 +7,7 @@ the errors of single sets have Wilson's interval of their counts instead. Number
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from functools import partial
@@ -511,15 +511,22 @@ class _Group:
 
 
 def estimate(
-    run: Run, grid: Grid, sequences: Sequence[str], *, is_alexnet: bool = False
+    run: Run,
+    grid: Grid,
+    sequences: Sequence[str],
+    *,
+    is_alexnet: bool = False,
+    names: Collection[str] = (),
 ) -> Estimates:
     """Compute every number of a run on what all runs have measured.
 
-    With ``is_alexnet``, errors and flip probabilities are also divided by AlexNet's.
+    With ``is_alexnet``, errors and flip probabilities are also divided by AlexNet's. With ``names``
+    only the numbers of these metrics are computed; they are the same as among all.
     """
+    chosen = {name: metric for name, metric in METRICS.items() if name in (names or METRICS)}
     groups = [
         group
-        for name, metric in METRICS.items()
+        for name, metric in chosen.items()
         if is_alexnet or not metric.baseline
         for group in _groups(name, metric, run.results, grid, sequences)
     ]
@@ -533,7 +540,8 @@ def estimate(
             value = drawn.estimate
         if value is not None:
             found[group.key] = Estimate(value=value, draws=drawn, interval=interval)
-    return found | _outlier_estimates(run)
+    has_outliers = any(Scope.OUTLIERS in metric.scopes for metric in chosen.values())
+    return found | (_outlier_estimates(run) if has_outliers else {})
 
 
 def _outlier_estimates(run: Run) -> Estimates:

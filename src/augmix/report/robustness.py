@@ -8,7 +8,6 @@ import numpy as np
 
 from augmix import metrics, published
 from augmix.bootstrap import proportion_interval
-from augmix.models.calibration import bound_note
 from augmix.per_image import load_predictions, predictions_path
 from augmix.report.comparison import Comparison, Group, Number, identity, over_seeds
 from augmix.report.estimates import (
@@ -623,6 +622,8 @@ def temperature_table(comparison: Comparison) -> Table | None:
     ]
     if not scaled:
         return None
+    from augmix.models.calibration import bound_note  # loads torch
+
     fitted = scaled[0][1].first.results.temperature or {}
     bounds = [
         f"{run.label}: {note}."

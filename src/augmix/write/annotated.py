@@ -9,6 +9,7 @@ which is the protocol of Michaelis et al. (2019), "Benchmarking Robustness in Ob
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -106,11 +107,11 @@ def write_annotated(
     _check(config)
     report = on_progress or ignore
     tree = open_annotated(Path(config.src).expanduser(), layout, config.split)
-    for line in describe_tree(tree):
-        report(Note(text=line))
     _check_names(tree)
     if config.max_images is not None and config.max_images < len(tree):
         tree = tree.keep(draw_part(len(tree), config.max_images).tolist())
+    for line in describe_tree(tree):
+        report(Note(text=line))
     maker: _Maker
     if isinstance(config, CorruptConfig):
         maker = _make_corrupted(config, tree)
@@ -145,6 +146,8 @@ def write_annotated(
             num_files=num_folders * (len(tree) + num_labels),
             num_processes=num_processes,
         )
+        num_shared = num_folders * sum(len(tree.read(file)) for file in tree.shared)
+        found = replace(found, num_bytes=found.num_bytes + num_shared)
         for line in found.lines(folder):
             report(Note(text=line))
         return folder
@@ -157,15 +160,10 @@ def write_annotated(
         write = partial(_write_piece, maker=maker, sink=sink)
 
         def finish() -> None:
-            removed = {
-                f"{name}/{level}": sum(
-                    load_json(piece.mark(sink.work)).get("num_removed", 0)
-                    for piece in pieces
-                    if (piece.name, piece.severity) == (name, level)
-                )
-                for name in names
-                for level in maker.folders[name]
-            }
+            removed: Counter[str] = Counter()
+            for piece in pieces:
+                count = load_json(piece.mark(sink.work))["num_removed"]
+                removed[f"{piece.name}/{piece.severity}"] += count
             kept = {name: count for name, count in removed.items() if count}
             complete(folder, {**identity, "num_removed_labels": kept}, sink.checksums(pieces))
 
@@ -204,6 +202,11 @@ class _Maker:
     @property
     def step(self) -> int:
         """Images in a piece."""
+        raise NotImplementedError
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Names under which labels can move."""
         raise NotImplementedError
 
     def frames(self, piece: Piece, image: Image, id: int) -> Iterator[Image]:
@@ -296,8 +299,7 @@ class _Maker:
         tree, name = self.tree, annotations.file
         index_of = {path: index for index, path in enumerate(tree.images)}
         written = {id: index_of[path] for id, path in annotations.paths.items() if path in index_of}
-        is_moved = self.are_moved and any(self.warps(piece, tree.sizes[0], tree.ids[0]))
-        if not is_moved and len(written) == len(annotations.paths):
+        if not self._is_moving(piece.name) and len(written) == len(annotations.paths):
             content = tree.read(name)
             return [File(f"{folder}/{name}", content) for folder in folders]
         content = tree.load_json(name)
@@ -367,7 +369,7 @@ class _Maker:
             yield f"warning: labels are copied for {', '.join(own)}: write them if pixels move"
 
     def _is_moving(self, name: str) -> bool:
-        return self.are_moved and name in (*MOVING, *MOVING_SEQUENCES)
+        return self.are_moved and name in self.moving
 
     def _is_own(self, name: str) -> bool:
         raise NotImplementedError
@@ -382,6 +384,10 @@ class _Corruptions(_Maker):
     @property
     def step(self) -> int:
         return _PIECE
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        return MOVING
 
     def frames(self, piece: Piece, image: Image, id: int) -> Iterator[Image]:
         CORRUPTIONS.resolve(self.references)  # another process has to load the user's own
@@ -429,6 +435,10 @@ class _Sequences(_Maker):
     @property
     def step(self) -> int:
         return 1
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        return MOVING_SEQUENCES
 
     def frames(self, piece: Piece, image: Image, id: int) -> Iterator[Image]:
         SEQUENCES.resolve(self.references)

@@ -66,7 +66,7 @@ def assert_distribution(values, expected) -> None:
     assert distance < stats.kstwo.isf(1e-6, values.size) + rounded
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.5, 1.0, 2.0, 10.0])
+@pytest.mark.parametrize("alpha", [0.05, 1.0, 10.0])
 def test_weights_are_dirichlet_and_share_is_beta(alpha: float):
     plan = AugMix(alpha=alpha, width=4).sample(
         np.arange(NUM), num_views=1, size=(32, 32), stream=Stream(seed=2)

@@ -10,8 +10,9 @@ from toy_runs import toy_config
 from augmix import cli
 from augmix.errors import ResumeError
 from augmix.progress import CheckpointWritten, Event, Note
-from augmix.training import run as module
-from augmix.training.run import StepTime, forecast_run, train
+from augmix.training import forecast as module
+from augmix.training.forecast import StepTime, forecast_run
+from augmix.training.run import train
 
 
 def fixed_times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
