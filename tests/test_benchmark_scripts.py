@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fake_runs import NAMES, make_run
 from PIL import Image
 
 from augmix import benchmarks, devices
@@ -60,6 +61,28 @@ def test_the_feed_of_an_evaluation(run_script) -> None:
     lines = run_script("feed.py lock --sizes 32").splitlines()
     assert len(lines) == 16
     assert re.fullmatch(r"32 px fog: [\d,]+ ms, another thread waits at most [\d,]+ ms", lines[9])
+
+
+def test_decisions_are_simulated_on_stored_outcomes(run_script, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"num_images": 40, "has_log": False, "has_examples": False}
+    names = {"names": NAMES[:2]}
+    runs = [
+        make_run(tmp_path / label, label=label, weakness=weakness, **how, **names)
+        for label, weakness in (("a", 0.5), ("b", 1.0))
+    ]
+    errors = [100 * np.mean([c.error for c in run.cells if c.suite == "c"]) for run in runs]
+    command = f"decisions.py {tmp_path / 'a'} {tmp_path / 'b'} --repetitions 3 --margins 5 10"
+    first, second, *margins = run_script(f"{command} --num-images 80").splitlines()
+    assert first.startswith(
+        f"10 cells x 80 images; errors {errors[0]:.2f} %, {errors[1]:.2f} %; mean "
+        f"{errors[0] - errors[1]:.2f}; "
+    )
+    assert second.startswith("  without pairing ")
+    line = (
+        r"margin {} points, 3 repetitions: missed the truth at a look in [\d.]+ % \(allowed 5 %\), "
+    )
+    assert [bool(re.match(line.format(n), m)) for n, m in zip((5, 10), margins, strict=True)]
+    assert all("wrong sign in" in each and "usual intervals" in each for each in margins)
 
 
 @pytest.mark.slow

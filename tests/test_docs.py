@@ -11,6 +11,7 @@ from toy_runs import replace_flags
 
 import augmix
 from augmix import cli
+from augmix.results import load_results
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -83,6 +84,27 @@ def test_python_of_pages_runs(page, tmp_path, monkeypatch):
     text = (DOCS / f"{page}.md").read_text()
     for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         exec(block, names)
+
+
+@pytest.mark.slow
+def test_predictions_of_another_program(tmp_path, monkeypatch):
+    """The walk of `evaluation.md` with a random forest, under one corruption."""
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "evaluation.md").read_text().split("## Predictions of other programs")[1]
+    text = text.split("\n## ")[0]
+    write, measure = re.findall(r"^augmix (.*)$", text, re.MULTILINE)[:2]
+    assert cli.main(replace_flags(write.split(), ["--names", "contrast"])) == 0
+    listed = re.search(r"^```text\n(id,label.*?)```", text, re.MULTILINE | re.DOTALL)
+    assert listed
+    assert Path("sets/list/list.csv").read_text().startswith(listed[1])
+    script = re.search(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert script
+    exec(script[1], {})
+    assert cli.main(measure.split()) == 0
+    clean = load_results(Path("runs/forest/results.json")).find("clean", "clean", 0)
+    assert clean
+    assert f"{100 * clean.error:.2f}" == "1.26"  # as on the page
 
 
 @pytest.mark.slow
