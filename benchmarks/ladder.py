@@ -38,7 +38,7 @@ from augmix.corruptions import CIFAR_BAR, EXTRA_4, IMAGENET_BAR
 from augmix.corruptions.registry import SEVERITIES
 from augmix.data.sources import Source
 from augmix.devices import choose_precision, keep_freed_memory, resolve_device
-from augmix.errors import Interrupted, RunError
+from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.loop import evaluate
 from augmix.evaluation.models import run_measurement
@@ -197,7 +197,7 @@ def main() -> None:
             climb(budget, options.levels)
     except (ValueError, RunError) as error:
         sys.exit(f"augmix: {error}")
-    except (Interrupted, KeyboardInterrupt):
+    except KeyboardInterrupt:
         sys.exit("augmix: stopped; the same command continues")
 
 

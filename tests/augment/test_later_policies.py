@@ -40,6 +40,7 @@ POLICIES: dict[str, Policy] = {
     "waves": FourierWaves(base=Standard(**CROP)),
     "waves over augmix": FourierWaves(base=AugMix(**CROP), wave_min=3.0),
     "waves over hybridaugment": FourierWaves(base=HybridAugment(form="s")),
+    "waves, hybridaugment, augmix": FourierWaves(base=HybridAugment(base=AugMix(**CROP))),
     "hybridaugment over pixmix": HybridAugment(base=PixMix(rounds=2, **CROP)),
     "apr over ipmix": APR(form="s", base=IPMix(width=2, **CROP)),
     "waves over ipmix": FourierWaves(base=IPMix(depth=1, **CROP)),
@@ -54,6 +55,7 @@ PAIRED = (
     "prime, batch field",
     "hybridaugment",
     "hybridaugment over augmix",
+    "waves, hybridaugment, augmix",
     "hybridaugment over pixmix",
 )  # draw something of the whole batch
 STREAM = Stream(seed=3).at(epoch=2)

@@ -1,13 +1,11 @@
 """Many runs: every task once, failures recorded, killed and continued, two processes apart."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from toy_runs import read_weights, toy_config, write_npz
@@ -129,24 +127,27 @@ def test_another_measurement_keeps_the_training(
     assert (tmp_path / "more" / results.RESULTS_FILE).exists()
 
 
-def _hold(folder: Path, ready: Any, done: Any) -> None:
-    with hold_folder(folder):
-        ready.set()
-        done.wait(60)
+HOLD = """
+import sys
+from pathlib import Path
+from augmix.files import hold_folder
+with hold_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_task_of_another_process_is_left_alone(tmp_path: Path):
     held, free = make_tasks(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path / "locks" / "seed0", ready, done))
-    other.start()
-    try:
-        assert ready.wait(60)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "locks" / "seed0")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:  # ends with its input
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
         found = run_tasks([held, free], tmp_path)
-    finally:
-        done.set()
-        other.join()
+        other.communicate()
+    assert other.returncode == 0
     assert [each.state for each in found] == ["held", "done"]
     assert not held.training.run.out.exists()
 
