@@ -218,7 +218,7 @@ def corruption_warp(
     Example:
         >>> warp = corruption_warp((32, 32), "elastic_transform", severity=3, seed=5, id=7)
         >>> warp.points(np.array([[16.0, 16.0]])).round().tolist()
-        [[17.0, 17.0]]
+        [[15.0, 15.0]]
     """
     corruption = CORRUPTIONS.find(name)
     severity = check_severity(severity, name)

@@ -129,8 +129,8 @@ class Limit:
             ValueError: If it has another form, or there is no such number.
 
         Example:
-            >>> Limit.parse("aurc@severity:5=0.1").key
-            Key(metric='aurc', scope='severity', name='5')
+            >>> Limit.parse("isotonic_rms@severity:5=0.05").key
+            Key(metric='isotonic_rms', scope='severity', name='5')
         """
         name, has_value, number = text.rpartition("=")
         metric, _, where = name.partition("@")
