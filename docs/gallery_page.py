@@ -366,7 +366,7 @@ $ augmix corrupt imagenet-samples/val imagenet-c --dry-run
 200 classes: 200 images, 1 (n01440764) to 1 (n01440764) each
 preset imagenet, by the size of 224 x 224 pixels
 19,000 files, 234 MB, of 19,000 images
-about 11.5 minutes with 2 processes (72.8 ms an image, measured on 95 images; disk not counted)
+about 12 min with 2 processes (72.8 ms an image, measured on 95 images; disk not counted)
 30.1 MB of decoded images more until it is written
 61.3 GB free in /data
 ```

@@ -116,10 +116,19 @@ def test_a_decoder_prints_the_terms_of_its_loss(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(4.4, "4 s"), (89.0, "89 s"), (200.0, "3 min"), (10800.0, "3.0 h")]
+    ("seconds", "words"),
+    [
+        (0.0, "0 s"),
+        (0.0123, "12.3 ms"),
+        (4.4, "4.4 s"),
+        (89.0, "89 s"),
+        (200.0, "3.3 min"),
+        (10800.0, "3.0 h"),
+        (400_000.0, "4.6 days"),
+    ],
 )
 def test_durations_are_rounded(seconds: float, words: str) -> None:
-    assert module._format_duration(seconds) == words
+    assert module.format_duration(seconds) == words
 
 
 def test_a_download_prints_its_size_its_delays_and_what_follows(clock: Clock) -> None:

@@ -429,14 +429,23 @@ class ProgressDisplay:
         if gained <= 0 or not task.remaining:
             return ""
         elapsed_s = time.monotonic() - self.start_s
-        return f", about {_format_duration(elapsed_s * task.remaining / gained)} left"
+        return f", about {format_duration(elapsed_s * task.remaining / gained)} left"
 
     def _print(self, text: str) -> None:
         self.console.print(printable(text), highlight=False, markup=False, emoji=False)
 
 
-def _format_duration(seconds: float) -> str:
-    """Round a duration to the precision of an estimate."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+def format_duration(seconds: float) -> str:
+    """Write an estimated time in the unit that suits it, to about two digits.
+
+    Example:
+        >>> [format_duration(seconds) for seconds in (0.0123, 43.7, 690.0, 10800.0)]
+        ['12.3 ms', '44 s', '12 min', '3.0 h']
+    """
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90 * 60)):
+        if seconds < most:
+            return f"{seconds / length:.2g} {unit}"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

@@ -120,11 +120,3 @@ def test_measuring_ends_in_time_within_a_step(
     assert "MiB at least" in text
     assert "of training left" in text
     assert "until" not in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0123, "12.3 ms"), (5.0, "5 s"), (600, "10 min"), (7200, "2.0 h"), (400_000, "4.6 days")],
-)
-def test_times_are_in_the_unit_that_suits_them(seconds: float, text: str) -> None:
-    assert module._time(float(seconds)) == text

@@ -26,10 +26,10 @@ from augmix.evaluation.suites import CLEAN, Attacked, Clean, Natural, Perturbati
 from augmix.models.batch_norm import adapt_batch_norm
 from augmix.models.wrapper import name_of
 from augmix.per_image import to_classes
-from augmix.progress import Note, OnProgress, ignore
+from augmix.progress import Note, OnProgress, format_duration, ignore
 from augmix.results import RESULTS_FILE, CellKey, load_results
 from augmix.shards import find_shard
-from augmix.write.forecast import disk_lines, duration_words, size_words, spread
+from augmix.write.forecast import disk_lines, size_words, spread
 
 _SECONDS = 5.0  # after which no more images are made
 _PASS_S = 0.5  # of a batch that is large enough to be timed
@@ -105,11 +105,11 @@ class Forecast:
         made_ms = 1000 * self.images_s * self.num_threads / num_made
         return [
             *lines,
-            f"images: {duration_words(self.images_s)} on {threads}, {made_ms:.2g} ms each "
+            f"images: {format_duration(self.images_s)} on {threads}, {made_ms:.2g} ms each "
             f"(measured on {self.num_measured:,}); forward passes: "
-            f"{duration_words(self.passes_s)} on {self.device}, "
+            f"{format_duration(self.passes_s)} on {self.device}, "
             f"{1000 * self.passes_s / num_passes:.2g} ms each",
-            f"about {duration_words(self.seconds)}{processes}, as images are made while the model "
+            f"about {format_duration(self.seconds)}{processes}, as images are made while the model "
             "computes; writing files is not counted",
         ]
 

@@ -35,9 +35,9 @@ from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
 from augmix.models.wrapper import Ensemble
-from augmix.progress import OnProgress, PieceWritten, ignore
+from augmix.progress import OnProgress, PieceWritten, format_duration, ignore
 from augmix.shards import Pieces, find_shard, share_folder
-from augmix.write.forecast import disk_lines, duration_words, size_words, spread
+from augmix.write.forecast import disk_lines, size_words, spread
 
 _BATCHES_IN_PART = 8  # of a file that is written in parts
 _TIMED_IMAGES = 32  # of a forecast
@@ -291,7 +291,7 @@ def forecast_predictions(config: PredictConfig) -> list[str]:
     processes = f" with {count} processes" if count > 1 else ""
     lines = [
         f"{len(files):,} images{rest}",
-        f"about {duration_words(num_left * (read_s + pass_s) / count)}{processes}: "
+        f"about {format_duration(num_left * (read_s + pass_s) / count)}{processes}: "
         f"{1000 * read_s:.2g} ms to read an image, {1000 * pass_s:.2g} ms to predict its class "
         f"(measured on {len(chosen)} and {len(shown)} images)",
     ]

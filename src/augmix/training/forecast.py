@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from augmix import distributed
 from augmix.data.inventory import describe_images
 from augmix.devices import peak_memory_mib
-from augmix.progress import Note, OnProgress, ignore
+from augmix.progress import Note, OnProgress, format_duration, ignore
 from augmix.training import checkpoint
 from augmix.training.config import TrainConfig, update_config
 from augmix.training.logging import count_cost
@@ -251,14 +251,14 @@ def forecast_run(
     of_part = f" of {found.num_images} images" if is_part else ""
     counted = f" for a whole batch of {optimisation.batch_size}" if is_part else ""
     measured = (
-        f"{found.num_measured} steps{of_part} measured: {_time(found.step_s)} each{counted}, "
-        f"{found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % of the time "
-        "waiting for views"
+        f"{found.num_measured} steps{of_part} measured: {format_duration(found.step_s)} each"
+        f"{counted}, {found.images_per_second:,.0f} images/s, {100 * found.wait_fraction:.1f} % "
+        "of the time waiting for views"
     )
     if not found.num_measured:
         measured = (
             f"no step of {found.num_images} images ended in time, so neither time nor memory of a "
-            f"step was measured; it takes more than {_time(found.step_s)}{counted}"
+            f"step was measured; it takes more than {format_duration(found.step_s)}{counted}"
         )
     return [
         f"{config.method} on {config.data.kind}: {config.network_name} of {found.num_parameters:,} "
@@ -277,16 +277,7 @@ def forecast_run(
         cost.describe(seeds * optimisation.epochs * len(run.source)),
         *([f"{first_step:,} steps are done already"] if first_step else []),
         *([f"{seeds} runs, one after another"] if seeds > 1 else []),
-        f"about {_time(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now"
+        f"about {format_duration(left)} of training left: until {end:%Y-%m-%d %H:%M} if begun now"
         if found.num_measured
-        else f"more than {_time(left)} of training left",
+        else f"more than {format_duration(left)} of training left",
     ]
-
-
-def _time(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, size, most in (("ms", 0.001, 1.0), ("s", 1.0, 90.0), ("min", 60.0, 5400.0)):
-        if seconds < most:
-            return f"{seconds / size:.3g} {unit}"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

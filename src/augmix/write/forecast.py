@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from augmix.progress import format_duration
 from augmix.write.destination import Piece
 
 _SECONDS = 5.0  # after which no more images are measured
@@ -51,7 +52,7 @@ class Forecast:
         return [
             f"{self.num_files:,} files, {size_words(self.num_bytes)}, of {self.num_images:,} images"
             f"{rest}",
-            f"about {duration_words(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
+            f"about {format_duration(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
             f"measured on {self.num_measured:,} images; disk not counted)",
             *(
                 [f"{size_words(self.num_working_bytes)} of decoded images more until it is written"]
@@ -175,11 +176,3 @@ def size_words(num_bytes: int | float) -> str:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.3g} TB"
-
-
-def duration_words(seconds: int | float) -> str:
-    """Write an estimated time in the unit that suits it."""
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.2g} seconds"
