@@ -216,6 +216,7 @@ class _Parts:
     files: list[str]  # the images
     batch_size: int
     identity: dict[str, Any]  # what the predictions are of
+    key: str  # of the identity, in the names of the parts
 
     @classmethod
     def of(cls, config: PredictConfig, model: _Model, path: Path) -> "_Parts":
@@ -230,7 +231,8 @@ class _Parts:
             **model.calibrator.describe(),
             **{name: to_plain(getattr(config, name)) for name in names},
         }
-        return cls(path=path, files=files, batch_size=config.batch_size, identity=identity)
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return cls(path=path, files=files, batch_size=config.batch_size, identity=identity, key=key)
 
     @property
     def manifest(self) -> Path:
@@ -253,9 +255,7 @@ class _Parts:
             yield self.files[at : min(at + self.batch_size, start + self.count(start))]
 
     def file(self, start: int) -> Path:
-        text = json.dumps(self.identity, sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self.folder / f"{key}-{start:010d}.json"
+        return self.folder / f"{self.key}-{start:010d}.json"
 
     def missing(self) -> list[int]:
         return [start for start in self.starts if not self.file(start).exists()]
