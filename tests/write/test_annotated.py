@@ -185,6 +185,27 @@ def test_labels_are_copied_in_the_protocol_of_the_benchmark(tmp_path, coco):
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (("fog",), "labels are copied, as nothing of these moves the content of images"),
+        (("elastic_transform",), "labels move with elastic_transform"),
+        (
+            ("elastic_transform", "fog"),
+            "labels move with elastic_transform, and are copied for the others",
+        ),
+    ],
+)
+def test_what_happens_to_labels_is_said(tmp_path, coco, names, text):
+    notes: list[str] = []
+
+    def hear(event: object) -> None:
+        notes.extend([event.text] if isinstance(event, Note) else [])
+
+    write(coco, tmp_path / "out", names=names, max_images=1, on_progress=hear)
+    assert notes[-1] == text
+
+
 def test_a_part_of_the_images_is_that_of_the_whole_set(tmp_path, coco):
     whole = write(coco, tmp_path / "whole")
     part = write(coco, tmp_path / "part", max_images=2)

@@ -362,8 +362,12 @@ class _Maker:
         moving = [each for each in self.folders if self._is_moving(each)]
         if not self.are_moved:
             yield "labels are copied for all, as Michaelis et al. (2019) do"
+        elif not moving:
+            yield "labels are copied, as nothing of these moves the content of images"
+        elif len(moving) == len(self.folders):
+            yield f"labels move with {', '.join(moving)}"
         else:
-            yield f"labels move with {', '.join(moving) or 'none'}, and are copied for the others"
+            yield f"labels move with {', '.join(moving)}, and are copied for the others"
         own = [each for each in self.folders if self._is_own(each)]
         if own and self.are_moved:
             yield f"warning: labels are copied for {', '.join(own)}: write them if pixels move"
