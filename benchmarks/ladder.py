@@ -3,8 +3,9 @@
 python benchmarks/ladder.py --data DIR [--preset cpu] [--seeds 1] [--device cpu] [--list] [--final]
 
 Each level of the ladder changes the settings chosen so far; the change with the lowest selection
-error stays, if it is lower than without. Every run costs what AugMix with three views costs: passes
-are traded for whole epochs, counted as by `augmix reproduce field-equal-cost`.
+error stays, if it is lower than without. Levels can come again (`--levels`). Every run costs what
+AugMix with three views costs: passes are traded for whole epochs, counted as by `augmix reproduce
+field-equal-cost`.
 
 The selection error never sees a test set. Its images are a tenth of the training images, on which
 no run trains. Its corruptions are those of neither CIFAR-10-C nor CIFAR-10-C-bar: the four extra
@@ -17,13 +18,13 @@ alone. It is the mean of both groups' errors. What is chosen is written to OUT/l
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import starmap
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +53,12 @@ Settings = Mapping[str, Any]
 OTHERS = tuple(name for name in IMAGENET_BAR if name not in CIFAR_BAR)  # C-bar's complement
 PRESETS: Mapping[str, Settings] = {
     "cpu": {"model": "fast", "epochs": 4, "max_train_images": 10_000, "severities": (1, 3, 5)},
+    "gpu": {
+        "model": "fast",
+        "epochs": 8,
+        "max_train_images": None,
+        "severities": (1, 3, 5),
+    },
     "paper": {
         "model": "wrn-40-2",
         "epochs": 100,
@@ -67,13 +74,18 @@ COMMON: Settings = {
 START: Settings = {"base": "augmix", "layers": (), "views": 2}
 # Level -> rung -> settings; base, layers and views make the method, the others are flat names.
 LEVELS: Mapping[str, Mapping[str, Settings]] = {
-    "average": {"ema": {"ema_decay": 0.998}},
-    "schedule": {
+    "optimisation": {
+        "ema": {"ema_decay": 0.998},
         "one-cycle-0.1": {"schedule": "one-cycle"},
         "one-cycle-0.2": {"schedule": "one-cycle", "learning_rate": 0.2},
+        "one-cycle-0.2-ema": {"schedule": "one-cycle", "learning_rate": 0.2, "ema_decay": 0.998},
     },
-    "views": {"one-view": {"views": 1}, "three-views": {"views": 3}},
-    "chains": {"wide": {"ops": "wide"}, "severity-5": {"severity": 5}},
+    "views": {
+        "one-view": {"views": 1},
+        "three-views": {"views": 3},
+        "wide": {"ops": "wide"},
+        "severity-5": {"severity": 5},
+    },
     "stages": {
         "apr": {"layers": ("apr-sp",)},
         "hybridaugment": {"layers": ("hybridaugment-pp",)},
@@ -84,10 +96,12 @@ LEVELS: Mapping[str, Mapping[str, Settings]] = {
         },
         "hybridaugment-p": {"layers": ("hybridaugment-pp",), "hybridaugment_pp_form": "p"},
         "afa": {"layers": ("afa",), "views": 2},
+        "hybridaugment-afa": {"layers": ("hybridaugment-pp", "afa"), "views": 2},
         "prime": {"base": "prime"},
         "prime-over-augmix": {"layers": ("prime",)},
+        "ipmix": {"base": "ipmix"},
+        "pixmix": {"base": "pixmix", "jsd_weight": 12.0},
     },
-    "pictures": {"ipmix": {"base": "ipmix"}, "pixmix": {"base": "pixmix", "jsd_weight": 12.0}},
 }
 AUGMIX, FILE = "augmix", "ladder.json"
 MACHINE = ("device", "torch_threads", "logger", "checkpoint_every")
@@ -155,6 +169,9 @@ class Outcome(NamedTuple):
     def both(self) -> Float64[np.ndarray, "seed image"]:
         """The mean of both groups of corruptions."""
         return (self.c + self.bar) / 2
+
+
+Work = Callable[[Budget, Rung, int], Outcome]
 
 
 def main() -> None:
@@ -248,23 +265,26 @@ def _words(value: Any) -> str:
 def climb(budget: Budget, levels: Sequence[str]) -> None:
     """Measure every rung of every level, print a line of each, and write what was chosen."""
     start = best = count(budget, AUGMIX, START)
-    (first,) = run_all(select, budget, [start])
-    lowest = float(first.both.mean())
-    record: dict[str, Any] = {"rungs": [describe("", start, first, first)]}
+    first, lowest = None, math.inf
+    record: dict[str, Any] = {"rungs": []}
     print(f"selection: {', '.join(EXTRA_4)}; {', '.join(OTHERS)}; severities {budget.severities}")
     print(
         "| level | rung | epochs | cost | clean % | extra 4 % | C-bar's other 5 % | both % (95 %) "
         "| minus AugMix |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
-    print(show(record["rungs"][0]), flush=True)
-    for level in levels:
-        settings = best.settings
-        rungs = [count(budget, i, {**settings, **LEVELS[level][i]}) for i in LEVELS[level]]
-        for rung, found in zip(rungs, run_all(select, budget, rungs), strict=True):
-            record["rungs"].append(describe(level, rung, found, first))
-            print(show(record["rungs"][-1]), flush=True)
-            if found.both.mean() < lowest:
-                best, lowest = rung, float(found.both.mean())
+    with open_workers(budget) as run_all:
+        for level in levels or ("",):
+            changes, settings = LEVELS.get(level, {}), best.settings
+            rungs = [count(budget, name, {**settings, **changes[name]}) for name in changes]
+            if first is None:
+                rungs.insert(0, start)  # at the same time as the first level, which changes it
+            for rung, found in zip(rungs, run_all(select, rungs), strict=True):
+                first = found if first is None else first
+                where = "" if rung is start else level
+                record["rungs"].append(describe(where, rung, found, first))
+                print(show(record["rungs"][-1]), flush=True)
+                if found.both.mean() < lowest:
+                    best, lowest = rung, float(found.both.mean())
     recipe = {name: budget.common[name] for name in OF_RECIPE}
     recipe |= {**flatten(best.settings), "epochs": best.epochs}
     record |= {
@@ -276,21 +296,24 @@ def climb(budget: Budget, levels: Sequence[str]) -> None:
     print(f"\nchosen on images and corruptions of no test set: {json.dumps(recipe)}")
 
 
-def run_all(
-    work: Callable[[Budget, Rung, int], Outcome], budget: Budget, rungs: Sequence[Rung]
-) -> Iterator[Outcome]:
-    """Yield what work gives for all seeds of each rung, in order, by as many processes as asked."""
+@contextmanager
+def open_workers(budget: Budget) -> Iterator[Callable[[Work, Sequence[Rung]], Iterator[Outcome]]]:
+    """Open as many processes as asked, which work on all seeds of each rung, in order."""
     seeds = range(budget.num_seeds)
-    jobs = [(budget, rung, seed) for rung in rungs for seed in seeds]
     with ExitStack() as stack:
-        found = starmap(work, jobs)
+        run: Any = map
         if budget.num_processes > 1:
-            pool = ProcessPoolExecutor(
-                budget.num_processes, get_context("spawn"), initializer=keep_freed_memory
-            )
-            found = stack.enter_context(pool).map(work, *zip(*jobs, strict=True))
-        for _ in rungs:
-            yield join([next(found) for _ in seeds])
+            context, first = get_context("spawn"), keep_freed_memory
+            pool = ProcessPoolExecutor(budget.num_processes, context, initializer=first)
+            run = stack.enter_context(pool).map
+
+        def run_all(work: Work, rungs: Sequence[Rung]) -> Iterator[Outcome]:
+            jobs = [(budget, rung, seed) for rung in rungs for seed in seeds]
+            found = run(work, *zip(*jobs, strict=True))
+            for _ in rungs:
+                yield join([next(found) for _ in seeds])
+
+        yield run_all
 
 
 def select(budget: Budget, rung: Rung, seed: int) -> Outcome:
@@ -400,7 +423,8 @@ def measure_choice(budget: Budget) -> None:
     if chosen["name"] == AUGMIX:
         raise RunError("no rung was better than AugMix, so there is nothing to compare")
     rungs = [count(budget, AUGMIX, START), count(budget, chosen["name"], settings)]
-    first, second = run_all(test, budget, rungs)
+    with open_workers(budget) as run_all:
+        first, second = run_all(test, rungs)
     print("| | AugMix | chosen | chosen minus AugMix |\n| --- | --- | --- | --- |")
     for title, field in {"clean": "clean", "C": "c", "C-bar": "bar"}.items():
         old, new = getattr(first, field), getattr(second, field)

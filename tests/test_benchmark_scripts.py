@@ -13,7 +13,7 @@ import torch
 from fake_runs import NAMES, make_run
 from PIL import Image
 
-from augmix import benchmarks, devices
+from augmix import benchmarks, devices, files
 from augmix.results import load_results
 from augmix.training.config import build_config
 
@@ -171,7 +171,11 @@ def toy_images(tmp_path_factory: pytest.TempPathFactory) -> str:
     ("levels", "rungs"),
     [
         ([], ["augmix"]),
-        pytest.param(["views"], ["augmix", "one-view", "three-views"], marks=pytest.mark.slow),
+        pytest.param(
+            ["views"],
+            ["augmix", "one-view", "three-views", "wide", "severity-5"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["start", "views"],
 )
@@ -247,8 +251,8 @@ def test_the_choice_is_measured_on_the_test_sets(
     assert shown == pytest.approx([old, new, new - old], abs=0.006)
 
 
-def run_headline(run_script, folder: Path, part: str) -> dict[str, Any]:
-    run_script(f"gpu/headline.py --toy --part {part} --out", str(folder))
+def run_headline(run_script, folder: Path, part: str, *words: str) -> dict[str, Any]:
+    run_script(f"gpu/headline.py --toy --part {part} --out", str(folder), *words)
     return json.loads((folder / "headline.json").read_text())
 
 
@@ -268,11 +272,15 @@ def test_the_headline_script_measures_the_executor(run_script, tmp_path: Path) -
 
 
 def test_the_headline_script_trains_and_evaluates(run_script, tmp_path: Path) -> None:
-    facts = run_headline(run_script, tmp_path, "training")
-    assert missing_or_failed(facts, "step", "training", "corruptions", "perturbations") == []
+    facts = run_headline(run_script, tmp_path, "training", "--recipe", "fast")
+    assert (
+        missing_or_failed(facts, "step", "training", "corruptions", "c-bar", "perturbations") == []
+    )
     assert "equality" not in facts
     assert facts["training"]["steps"] == 4
     assert 0 <= facts["corruptions"]["mean_corruption_error"] <= 1
     assert set(facts["corruptions"]["errors"]) == {"gaussian_noise", "contrast"}
     assert set(facts["perturbations"]["flip_probabilities"]) == {"brightness"}
     assert (tmp_path / "run" / "weights.safetensors").exists()
+    rates = [line["learning_rate"] for line in files.load_lines(tmp_path / "run" / "log.jsonl")]
+    assert max(rates) == pytest.approx(0.2)  # of the recipe

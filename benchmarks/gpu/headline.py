@@ -5,9 +5,10 @@ python benchmarks/gpu/headline.py --toy        # all parts on a CPU in seconds
 
 In this order: views of the device compared with the definition, images per second of the executor,
 the cost of views in a training step and its slowest kernels, the headline run (CIFAR-10, WRN-40-2,
-AugMix with the consistency loss; as many of the paper's epochs as the time allows), and its -C, -P
-and calibration results, whose images other processes make while the GPU trains. `headline.json` and
-`headline.md` are rewritten after every part, so that measurements survive a later failure.
+AugMix with the consistency loss; as many of the paper's epochs as the time allows), and its -C,
+C-bar, -P and calibration results; -C and -P are made by other processes while the GPU trains.
+`headline.json` and `headline.md` are rewritten after every part, so that measurements survive a
+later failure.
 """
 
 import argparse
@@ -41,11 +42,13 @@ from training import Setup, measure_steps, train_headline  # noqa: E402
 
 from augmix import benchmarks, metrics  # noqa: E402
 from augmix.augment import batched  # noqa: E402
+from augmix.corruptions import CIFAR_BAR  # noqa: E402
 from augmix.data.derived import take  # noqa: E402
 from augmix.data.sources import Source, open_source  # noqa: E402
 from augmix.evaluation.config import EvaluateConfig  # noqa: E402
 from augmix.evaluation.loop import evaluate  # noqa: E402
 from augmix.results import Cell, Results, provenance  # noqa: E402
+from augmix.training.recipes import find_recipe  # noqa: E402
 
 DATA = HERE.parents[2] / "shared" / "data" / "cifar10-jpeg"
 _EVALUATION_S = 60.0  # reserved for the evaluation after training
@@ -66,6 +69,7 @@ class Scale:
     max_epochs: int = 100  # as in the paper
     sequence_images: int = 1000
     corruptions: tuple[str, ...] = ("paper-15",)
+    bar: tuple[str, ...] = CIFAR_BAR
     sequences: tuple[str, ...] = ("standard-10",)
     evaluation_batch_size: int = 1000
 
@@ -83,6 +87,7 @@ TOY = Scale(
     max_epochs=2,
     sequence_images=4,
     corruptions=("gaussian_noise", "contrast"),
+    bar=("sparkles",),
     sequences=("brightness",),
     evaluation_batch_size=16,
 )
@@ -131,6 +136,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=500.0, help="time for everything")
     parser.add_argument("--epochs", type=int, default=0, help="0: as many as the time allows")
     parser.add_argument(
+        "--recipe",
+        default="cifar",
+        help="method and optimisation of the headline run: a recipe, or the ladder.json of "
+        "benchmarks/ladder.py; network, batch size and length stay",
+    )
+    parser.add_argument(
         "--part",
         choices=("all", "executor", "training"),
         default="all",
@@ -176,7 +187,7 @@ def run_parts(
         measure_executor(report, scale, device)
         setup = Setup(
             source=train_set, device=device, model=scale.model, batch_size=scale.batch_size,
-            is_compiled=scale.is_compiled,
+            is_compiled=scale.is_compiled, settings=load_settings(options.recipe),
         )  # fmt: skip
         setup, model = measure_step(report, setup, scale), None
         if options.part == "executor":
@@ -200,6 +211,14 @@ def run_parts(
             writer.kill()
             writer.wait()
     return finish(report, scale, options.out)
+
+
+def load_settings(recipe: str) -> dict[str, Any]:
+    """Return the settings of a recipe, or those that the ladder chose, by flat name."""
+    path = Path(recipe)
+    is_file = path.suffix == ".json"
+    found = json.loads(path.read_text())["chosen"]["recipe"] if is_file else find_recipe(recipe)
+    return {name: value for name, value in found.items() if name not in ("model", "epochs")}
 
 
 def finish(report: Report, scale: Scale, folder: Path) -> int:
@@ -290,6 +309,12 @@ def measure_model(
             batch_size=scale.evaluation_batch_size, **common,
         )  # fmt: skip
         found |= summarise_corruptions(evaluate(model, test_set, config))
+    with report.part("c-bar") as found:
+        config = EvaluateConfig(
+            suite=("clean", "c-bar"), names=scale.bar,
+            batch_size=scale.evaluation_batch_size, **common,
+        )  # fmt: skip
+        found |= summarise_corruptions(evaluate(model, test_set, config))
     with report.part("perturbations") as found:
         few = take(test_set, scale.sequence_images)
         config = EvaluateConfig(
@@ -316,7 +341,7 @@ def summarise_corruptions(results: Results) -> dict[str, Any]:
     errors: dict[str, list[float]] = {}
     calibration = []
     for cell in results.cells:
-        if cell.suite == "c":
+        if cell.suite in ("c", "c-bar"):
             errors.setdefault(cell.name, []).append(cell.error)
             calibration.append(rms(cell))
     return {

@@ -22,6 +22,7 @@ def to_markdown(facts: Facts) -> str:
         "step": _step,
         "training": _training,
         "corruptions": _corruptions,
+        "c-bar": _corruptions,
         "perturbations": _perturbations,
     }.items():
         found = facts.get(name)
@@ -60,7 +61,7 @@ def _throughput(found: Facts) -> list[str]:
 
 def _step(found: Facts) -> list[str]:
     text = (
-        f"{found['model']}, AugMix + JSD, batch {found['batch_size']} (three views), bfloat16, "
+        f"{found['model']}, {found['method']}, batch {found['batch_size']}, bfloat16, "
         f"channels last, {'compiled' if found['is_compiled'] else 'eager'}; {found['executor']}. "
         f"A step that makes its views: {found['step_ms']:.2f} ms; on ready views: "
         f"{found['step_on_ready_views_ms']:.2f} ms; ratio {found['ratio']:.3f}."
@@ -75,9 +76,10 @@ def _step(found: Facts) -> list[str]:
 def _training(found: Facts) -> list[str]:
     return [
         "### The headline run",
-        f"{found['model']}, {found['epochs']} epochs in {found['seconds']:.0f} s "
-        f"({found['images_per_second']:,.0f} images/s, three views each), seed {found['seed']}, "
-        f"batch {found['batch_size']}; {100 * found['wait_fraction']:.2f} % of the time spent "
+        f"{found['model']}, {found['method']}, {found['epochs']} epochs in "
+        f"{found['seconds']:.0f} s ({found['images_per_second']:,.0f} images/s with all their "
+        f"views), seed {found['seed']}, batch {found['batch_size']}; "
+        f"{100 * found['wait_fraction']:.2f} % of the time spent "
         f"waiting for plans or drawing them; loss of the last step {found['losses'][-1]:.3f}.",
     ]
 

@@ -6,8 +6,9 @@ The steps are those of `augmix train`.
 import itertools
 import statistics
 import time
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from augmix import files, results
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
 from augmix.devices import peak_memory_mib
-from augmix.methods import Method, TrainingImages, build_method
+from augmix.methods import Method, TrainingImages
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.training.config import TrainConfig, build_config, flatten, update_config
@@ -33,11 +34,12 @@ _WARM_UP_STEPS = 6  # compiles, chooses kernels, captures graphs
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A training run: the paper's CIFAR recipe except for its length."""
+    """A training run: the paper's CIFAR recipe, or other settings, except for its length."""
 
     source: Source
     device: torch.device
     model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)  # by flat name
     batch_size: int = 128
     seed: int = 0
     is_compiled: bool = True
@@ -48,16 +50,15 @@ class Setup:
 
     @property
     def config(self) -> TrainConfig:
-        return build_config(
-            batch_size=self.batch_size, seed=self.seed, executor="batched", precision="bf16",
-            channels_last=True, compile=self.is_compiled,
-        )  # fmt: skip
+        ours = {"batch_size": self.batch_size, "seed": self.seed, "executor": "batched"}
+        ours |= {"precision": "bf16", "channels_last": True, "compile": self.is_compiled}
+        return build_config({**self.settings, **ours})
 
     @property
     def method(self) -> Method:
         source = self.source
         images = TrainingImages(crop_padding=source.crop_padding, flip=source.flip)
-        return build_method("augmix").fit(images)
+        return self.config.method.fit(images)
 
     def build_model(self) -> Classifier:
         """Build the network with its initial weights."""
@@ -105,6 +106,7 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(times["with"], times["without"], strict=True)]
     return {
         "model": setup.model,
+        "method": str(setup.method),
         "batch_size": setup.batch_size,
         "is_compiled": setup.is_compiled,
         "executor": views.executor,
@@ -118,17 +120,19 @@ def measure_steps(setup: Setup, *, rounds: int, length: int) -> dict[str, Any]:
 def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifier, dict[str, Any]]:
     """Train into a new run folder.
 
-    The learning rate rises for an epoch and then follows the paper's cosine.
+    The learning rate rises for an epoch and then follows the paper's cosine, unless the settings
+    say one cycle.
 
     Returns:
         The trained model, and a summary of its log.
     """
     steps_per_epoch = setup.order.steps_per_epoch
+    is_cycle = setup.config.optimisation.schedule == "one-cycle"  # has a warm-up of its own
     config = update_config(
         setup.config,
         out=folder,
         epochs=epochs,
-        warm_up_epochs=min(_WARM_UP_EPOCHS, epochs / 10),
+        warm_up_epochs=0.0 if is_cycle else min(_WARM_UP_EPOCHS, epochs / 10),
         log_every=steps_per_epoch,  # logging waits for the device
         checkpoint_every=epochs * steps_per_epoch,
     )
@@ -154,6 +158,7 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
         "wait_fraction": waited_s / log[-1]["seconds"],
         "losses": [line["loss"] for line in log],
         "seed": setup.seed,
+        "method": str(config.method),
         "peak_memory_gib": peak_memory_mib(setup.device) / 1024,
     }
 
