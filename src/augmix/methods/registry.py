@@ -305,8 +305,8 @@ def check_views(method: Method) -> None:
         leaves = f"{_policy_name(layer)} leaves {num_left} of {num_views} views to what is below it"
         for other in below:
             if getattr(other, "has_fixed_views", False):
-                name = _policy_name(other)
-                way_out = f"lay {name} over it" if hasattr(other, "base") else "leave it out"
+                name, own = _policy_name(other), _policy_name(layer)
+                way_out = f"lay {name} over {own}" if hasattr(other, "base") else f"leave {own} out"
                 raise ValueError(f"{leaves}, and {name} needs all of its views: {way_out}")
         if not num_left and not isinstance(below[0], Standard):
             raise ValueError(f"{leaves}, so none shows {_policy_name(below[0])}: take more views")
