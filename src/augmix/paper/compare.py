@@ -13,8 +13,8 @@ import numpy as np
 
 from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
-from augmix.report.estimates import BANDS, frequency_sets
 from augmix.report.exports import records_to_csv, tables_to_latex
+from augmix.report.load import BANDS, frequency_sets
 from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
 from augmix.results import Cell, Results
 
