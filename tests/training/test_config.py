@@ -267,7 +267,7 @@ def test_flat_and_nested_settings_are_the_same() -> None:
         ),
         (
             {"method": "augmix+afa", "num_views": 1},
-            "method 'augmix.afa': afa has the last view, so none",
+            "method 'augmix.afa': afa leaves 0 of 1 views",
         ),
         ({"autoaugment_full": True}, "--autoaugment-full belongs to autoaugment; --method is augm"),
         (
