@@ -377,7 +377,7 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     for name, found in general.items():
         flag = make_flag(name, found.hint, presets.get(name, found.value), found.help)
         groups.setdefault(found.path[0], []).append(flag)
-    recipes = f"Published settings to start from: {', '.join(RECIPES)}."
+    recipes = f"Settings to start from: {', '.join(RECIPES)}."
     dry_run = "Take a few steps, say what the run will take, and write nothing."
     top = [
         method_flag(method),

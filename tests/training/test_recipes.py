@@ -217,6 +217,13 @@ def test_the_recipe_fast_is_for_any_method() -> None:
     assert build_config("fast", method="hybridaugment-pp", data="digits").network.model == "fast"
 
 
+def test_the_recipe_robust_costs_what_the_recipe_of_the_paper_does() -> None:
+    own, paper = (build_config(name, data="digits") for name in ("robust", "cifar"))
+    assert str(own.method) == "augmix+prime"
+    passes = [each.method.num_passed * each.optimisation.epochs for each in (own, paper)]
+    assert passes == [300, 300]
+
+
 def test_the_command_takes_the_method_of_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {"method": "augmix+apr-sp", "apr_sp_form": "s", "num_views": 1, "epochs": 3}
     monkeypatch.setattr(recipes, "RECIPES", {**RECIPES, "own": own})

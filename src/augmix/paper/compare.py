@@ -81,7 +81,7 @@ class RunKey:
 
     data_set: str  # ``cifar10``, ``cifar100`` or ``imagenet``
     family: str  # of the network, a key of `NETWORKS`
-    method: str  # as for `methods.build_method`
+    method: str  # as in `config.PaperTable.methods`
     seed: int  # or `ENSEMBLE` for all seeds together
     setting: str = ""  # one that is not the method's or the scale's own, by its flat name
     value: Any = None
