@@ -59,9 +59,9 @@ def glass_blur(
     """
     *axes, height, width, _ = image.shape
     shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
-    offsets = integers(generator, -reach, reach, (*axes, *shape)).reshape(-1, *shape)
+    offsets = integers(generator, -reach, reach, (*axes, *shape))
     smooth = _to_levels(gaussian_filter(as_batch(image) / 255.0, std))
-    copy_neighbours(smooth, offsets, reach)
+    copy_neighbours(smooth, offsets.reshape(math.prod(axes), *shape), reach)
     return _to_levels(gaussian_filter(smooth / 255.0, std)).reshape(image.shape)
 
 
